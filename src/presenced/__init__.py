@@ -1,0 +1,32 @@
+"""presenced: the server that tells people, in real time, who is online."""
+
+from presenced.config import Settings
+from presenced.engine import SessionStats, Stats
+from presenced.errors import (
+    BadUserId,
+    CapacityError,
+    Close,
+    ConfigError,
+    ListenError,
+    PortInUse,
+    PresencedError,
+    Problem,
+)
+from presenced.server import PresenceServer
+from presenced.version import __version__
+
+__all__ = [
+    "BadUserId",
+    "CapacityError",
+    "Close",
+    "ConfigError",
+    "ListenError",
+    "PortInUse",
+    "PresenceServer",
+    "PresencedError",
+    "Problem",
+    "SessionStats",
+    "Settings",
+    "Stats",
+    "__version__",
+]

@@ -1,0 +1,5 @@
+"""`python -m presenced` is the command `presenced`."""
+
+from presenced.cli import main
+
+main()

@@ -1,0 +1,164 @@
+"""The command: arguments, the banner, signals, exit codes (0 done, 1 could not start, 2 wrong arguments)."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
+
+from cyclopts import App, CycloptsError, Parameter
+
+from presenced import log
+from presenced.config import Effective, Settings, expected, is_loopback, load
+from presenced.errors import ConfigError, PresencedError
+from presenced.server import PresenceServer, authority
+from presenced.version import __version__
+
+if TYPE_CHECKING:
+    Flags = dict[str, Any]
+else:
+    # Texts, but for switches: `config.load` reads and checks the values of all sources in the same way.
+    Flags = TypedDict(
+        "Flags",
+        {
+            name: Annotated[
+                bool if field.annotation is bool else str,
+                Parameter(negative=(), help=f"{field.description} [{expected(name)}; default {field.default}]"),
+            ]
+            for name, field in Settings.model_fields.items()
+        },
+        total=False,
+    )
+
+Config = Annotated[Path | None, Parameter(help="Settings file [default presenced.toml, if there is one]")]
+GivenFlags = Annotated[Flags | None, Parameter(name="*")]
+
+app = App(
+    "presenced",
+    help="Tells people, in real time, who is online.\n\nStart with: presenced serve",
+    version=__version__,
+    version_flags=["--version"],
+    result_action="return_value",
+)
+config = App("config", help="Look at the settings.")
+app.command(config)
+
+
+@app.command
+def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
+    """Run the server until SIGINT or SIGTERM; a second one ends it at once."""
+    settings = load(flags or {}, os.environ, config).settings
+    _raise_file_limit()
+    finish_log = log.configure(settings.log_level, settings.log_format)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
+            runner.run(_serve(settings))
+    finally:
+        finish_log()
+
+
+@config.command
+def show(*, config: Config = None, flags: GivenFlags = None) -> None:
+    """Print every setting in force, as a settings file, and where each value came from."""
+    effective = load(flags or {}, os.environ, config)
+    sys.stdout.write("\n".join(_toml(effective)) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and exit."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (CycloptsError, ConfigError) as error:
+        _fail(error, 2)
+    except PresencedError as error:
+        _fail(error, 1)
+    sys.exit(0)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    for line in str(error).splitlines():
+        sys.stderr.write(f"presenced: {line}\n")
+    sys.exit(code)
+
+
+async def _serve(settings: Settings) -> None:
+    server = PresenceServer(settings)
+    await server.start()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stopping.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    _announce(server)
+    gc.collect()
+    gc.freeze()  # what was made so far lives for ever: the collector need not look at it again
+    await stopping.wait()
+    await server.stop()
+
+
+def _announce(server: PresenceServer) -> None:
+    """Tell where to look."""
+    host, port = server.settings.host, server.port
+    web = f"http://{authority(host, port)}"
+    if server.settings.log_format == "json":
+        fields = {"url": server.url, "version": __version__, "authentication": False}
+        log.logger.info("listening on %s", server.url, extra={"event": "listening", "fields": fields})
+        return
+    if is_loopback(host):
+        safety = "Authentication is off: whoever connects may claim any user id. Hence it listens on loopback only."
+    else:
+        safety = "WARNING: authentication is off, and other machines may connect: whoever does may claim any user id."
+    sys.stdout.write(
+        f"presenced {__version__}\n\n"
+        f"  WebSocket  {server.url}?userId=ID\n"
+        f"  Test page  {web}/\n"
+        f"  Health     {web}/healthz   {web}/readyz\n"
+        f"  Figures    {web}/stats   {web}/metrics\n\n"
+        f"  {safety}\n"
+        f"  Stop with Ctrl+C.\n\n"
+    )
+    sys.stdout.flush()
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if name != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if name == "uvloop":
+                raise ConfigError(
+                    "loop is uvloop, which is not installed: `pip install uvloop`, or --loop asyncio"
+                ) from None
+        else:
+            return uvloop.new_event_loop
+    return asyncio.new_event_loop
+
+
+def _raise_file_limit() -> None:
+    """Every connection is an open file, and the limit a process starts with is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _toml(effective: Effective) -> list[str]:
+    """Lines of a settings file. A secret setting, once there is one, is a `SecretStr`, which hides itself."""
+    assigned = {
+        name: f"{name} = {json.dumps(value if isinstance(value, int | float) else str(value), ensure_ascii=False)}"
+        for name, value in effective.settings
+    }
+    width = max(map(len, assigned.values()))
+    return [f"{line:{width}}  # {effective.origins[name]}" for name, line in assigned.items()]

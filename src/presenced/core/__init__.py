@@ -1,0 +1,1 @@
+"""The rules of presence, pure: no input, output, clock, randomness or logging. Time is an argument."""

@@ -1,0 +1,32 @@
+"""Every message of the wire as a typed record. No bytes: `wire` makes those."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class ConnectionEstablished(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTABLISHED", rename="camel"):
+    """The first message on every connection."""
+
+    user_id: int | str
+    timestamp: str
+    """ISO 8601, UTC, milliseconds, `Z`."""
+    connection_id: str
+    """`{userId}-{epoch milliseconds}`, unique even when two open in the same millisecond."""
+
+
+class UserOnline(Struct, frozen=True, tag_field="type", tag="USER_ONLINE", rename="camel"):
+    """Another user came online."""
+
+    user_id: int | str
+    timestamp: str
+
+
+class UserOffline(Struct, frozen=True, tag_field="type", tag="USER_OFFLINE", rename="camel"):
+    """Another user went offline."""
+
+    user_id: int | str
+    timestamp: str
+
+
+Message = ConnectionEstablished | UserOnline | UserOffline

@@ -1,0 +1,275 @@
+"""The shell around the rules: feeds events in with the time, and performs what comes out.
+
+One direction: a connection reports to the engine, the engine asks the directory, and a change goes to the outbox.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Protocol
+
+from msgspec import Struct
+
+from presenced.clock import Clock, Timer
+from presenced.config import Settings
+from presenced.core.directory import Directory
+from presenced.core.heartbeat import Sweep
+from presenced.core.identity import parse_user_id, user_id_from_query
+from presenced.core.model import Change, Ending
+from presenced.core.presence import Grace
+from presenced.errors import BadUserId, Close
+from presenced.log import EventLog
+from presenced.metrics import Metrics
+from presenced.outbox import Outbox, Watcher
+from presenced.wire.classic import PING_FRAME, change_frame, established_frame, timestamp, wire_user_id
+
+MAX_PAGE = 1000
+"""Sessions in one page of the statistics at most."""
+
+
+class Connection(Watcher, Protocol):
+    """What the engine needs of one open WebSocket; `transports.websocket` has it."""
+
+    user_id: str
+    """Set by the engine; empty until then."""
+    serial: int
+    """Set by the engine: 1, 2, 3, ... in the order of opening."""
+    connection_id: str
+    opened_ms: int
+    heard_at: float
+    slice: int
+
+
+class SessionStats(Struct, frozen=True, rename="camel"):
+    """One active session."""
+
+    user_id: int | str
+    connection_id: str
+    connected_at: str
+    last_seen: str
+    """When the client last sent anything, a pong included."""
+
+
+class Stats(Struct, frozen=True, rename="camel"):
+    """Statistics of this moment, and one page of the active sessions, oldest first."""
+
+    connected_users: int
+    """Users with an open connection, each counted once."""
+    online_users: int
+    """Users shown online: also those a grace or an announcement holds."""
+    total_connections: int
+    user_sessions: list[SessionStats]
+    next: int | None
+    """What to pass as `after` for the next page; None when this is the last."""
+
+
+class Engine:
+    """Presence for the connections that report to it. All methods are plain calls on the loop's thread."""
+
+    def __init__(self, settings: Settings, clock: Clock, metrics: Metrics, max_connections: int) -> None:
+        self.settings = settings
+        self.max_connections = max_connections
+        self.clock = clock
+        self.timer = Timer(clock)
+        self.metrics = metrics
+        self.draining = False
+        """The server is stopping: ends of connections are told to nobody."""
+        self._log = EventLog(clock, self.timer, settings.log_burst)
+        grace = Grace(settings.grace_going_away, settings.grace_lost)
+        self._directory: Directory[Connection] = Directory(
+            grace, settings.log_size, settings.log_age, settings.max_announced
+        )
+        self._sweep: Sweep[Connection] = Sweep(settings.heartbeat_interval, settings.pong_timeout)
+        self._outbox = Outbox(
+            clock,
+            self.timer,
+            metrics,
+            self._directory.since,
+            change_frame,
+            settings.behind_timeout,
+        )
+        self._connections: dict[int, Connection] = {}
+        self._serial = 0
+        self._tick_due = 0.0
+        metrics.gauge("presenced_connections", "Open connections.", lambda: len(self._connections))
+        metrics.gauge("presenced_users_connected", "Users connected.", lambda: self._directory.connected_users)
+        metrics.gauge("presenced_users_online", "Users shown online.", lambda: self._directory.online_users)
+        metrics.gauge("presenced_slow_watchers", "Watchers that are behind.", lambda: self._outbox.behind)
+
+    def start(self) -> None:
+        """Begin the heartbeat and the statistics lines."""
+        self._tick_due = self.clock.monotonic() + self._sweep.tick_seconds
+        self.timer.set(self._tick, self._tick_due)
+        if self.settings.stats_interval:
+            self.timer.set(self._log_stats, self.clock.monotonic() + self.settings.stats_interval)
+
+    # What connections report.
+
+    def opened(self, connection: Connection, query: bytes, response: bytes) -> None:
+        """A WebSocket is accepted; `response` is the head that says so and goes out with the first frame.
+
+        A browser shows its program nothing of an HTTP refusal, so a bad `userId` is accepted and closed with a code.
+        """
+        try:
+            user_id = user_id_from_query(query)
+        except BadUserId as error:
+            connection.send(response)
+            self.metrics.refused.labels(Close.BAD_USER_ID.name).inc()
+            self._log.refused(Close.BAD_USER_ID.name, str(error))
+            connection.close(Close.BAD_USER_ID, str(error))
+            return
+        now = self.clock.now()
+        connection_id, change = self._directory.open(user_id, connection, now)
+        self._serial += 1
+        connection.user_id = user_id
+        connection.connection_id = connection_id
+        connection.serial = self._serial
+        connection.opened_ms = now.epoch_ms
+        connection.heard_at = now.monotonic
+        self._connections[self._serial] = connection
+        self._sweep.add(connection)
+        self.metrics.opened.inc()
+        self._log.connected(user_id)
+        connection.send(response + established_frame(user_id, connection_id, now))
+        if change:
+            self._publish(change)
+        self._outbox.add(connection)  # after its own change, which it is not told
+
+    def received(self, connection: Connection, message: str | bytes) -> None:
+        """A message came. Classic clients have nothing to say, and whatever they say ends nothing."""
+        self.metrics.received.inc()
+
+    def paused(self, connection: Connection) -> None:
+        """The connection's transport is full."""
+        self._outbox.pause(connection)
+
+    def resumed(self, connection: Connection) -> None:
+        """The connection's transport has drained."""
+        self._outbox.resume(connection)
+
+    def closed(self, connection: Connection, ending: Ending, reason: str) -> None:
+        """A connection ended, or is being closed; no-op for one that never was a user's, or ended before.
+
+        Args:
+            reason: What the metrics count it as; one of a small fixed set.
+        """
+        if self._connections.pop(connection.serial, None) is None:
+            return
+        self._sweep.discard(connection)
+        self._outbox.discard(connection)
+        self.metrics.closed.labels(reason).inc()
+        self._log.disconnected(connection.user_id)
+        change = self._directory.close(connection.user_id, connection, ending, self.clock.now())
+        if change:
+            self._publish(change)
+        self._wait_for_graces()
+
+    # What the application asks.
+
+    def announce(self, user_id: str | int, online: bool) -> bool:
+        """Announce a user known from elsewhere: `Directory.announce`. True when others are told of a change.
+
+        Raises:
+            BadUserId: `user_id` is not a user id.
+            CapacityError: `max_announced` users are announced already.
+        """
+        change = self._directory.announce(parse_user_id(user_id), online, self.clock.now())
+        if change:
+            self._publish(change)
+        return change is not None
+
+    def disconnect(self, user_id: str | int) -> int:
+        """Close all connections of a user, who is offline at once unless announced. How many there were.
+
+        Raises:
+            BadUserId: `user_id` is not a user id.
+        """
+        user_id = parse_user_id(user_id)
+        connections = self._directory.connections(user_id)
+        for connection in connections:
+            connection.close(Close.DISCONNECTED, "the application closed this user's connections")
+        if change := self._directory.stop_waiting(user_id, self.clock.now()):
+            self._publish(change)
+        return len(connections)
+
+    def stats(self, limit: int = 100, after: int = 0) -> Stats:
+        """Statistics of this moment with the `limit` (0 to `MAX_PAGE`) sessions that follow `after`. O(connections)."""
+        now = self.clock.now()
+        page = list(islice((c for serial, c in self._connections.items() if serial > after), limit + 1))
+        sessions = [
+            SessionStats(
+                wire_user_id(c.user_id),
+                c.connection_id,
+                timestamp(c.opened_ms),
+                timestamp(now.epoch_ms - int((now.monotonic - c.heard_at) * 1000)),
+            )
+            for c in page[:limit]
+        ]
+        return Stats(
+            self._directory.connected_users,
+            self._directory.online_users,
+            len(self._connections),
+            sessions,
+            page[limit - 1].serial if limit and len(page) > limit else None,
+        )
+
+    def not_ready(self) -> list[str]:
+        """Why no new connection should be sent here; empty when there is no reason."""
+        reasons = []
+        if self.draining:
+            reasons.append("the server is stopping")
+        if len(self._connections) >= self.max_connections:
+            reasons.append(f"all {self.max_connections} connections are taken")
+        return reasons
+
+    def warnings(self) -> list[str]:
+        """What an operator should know although everything works."""
+        if self.settings.insecure:
+            return ["authentication is off and other machines may connect: whoever does may claim any user id"]
+        return []
+
+    def drain(self) -> None:
+        """The server stops: from now on nobody is told that anybody left."""
+        self.draining = True
+
+    def stop(self) -> None:
+        """Let no timer fire any more."""
+        self.timer.stop()
+
+    def _publish(self, change: Change) -> None:
+        if self.draining:
+            return
+        self.metrics.changes.labels(change.status).inc()
+        own = 1 if self._directory.connections(change.user_id) else 0
+        self._log.changed(change.user_id, change.status, self._directory.connected_users - own)
+        self._outbox.publish(change)
+
+    def _wait_for_graces(self) -> None:
+        if (deadline := self._directory.next_deadline()) is not None:
+            self.timer.set(self._end_graces, deadline)
+
+    def _end_graces(self) -> None:
+        for change in self._directory.expire(self.clock.now()):
+            self._publish(change)
+        self._wait_for_graces()
+
+    def _tick(self) -> None:
+        now = self.clock.monotonic()
+        self.metrics.loop_lag.observe(max(0.0, now - self._tick_due))
+        to_ping, silent = self._sweep.tick(now)
+        for connection in silent:
+            if connection.paused:  # it could not even be asked; `behind_timeout` decides
+                continue
+            self.metrics.heartbeats_failed.inc()
+            self._log.heartbeat_failed(connection.user_id)
+            connection.close(Close.TIMED_OUT, "no answer to a ping")
+        for connection in to_ping:
+            connection.send(PING_FRAME)
+        self._end_graces()
+        # From now, not from when it was due: after a pause the ticks missed are not made up for (`Sweep`).
+        self._tick_due = now + self._sweep.tick_seconds
+        self.timer.set(self._tick, self._tick_due)
+
+    def _log_stats(self) -> None:
+        self._log.stats(self._directory.connected_users, len(self._connections))
+        self.timer.set(self._log_stats, self.clock.monotonic() + self.settings.stats_interval)

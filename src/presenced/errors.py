@@ -1,0 +1,103 @@
+"""Everything that can go wrong, in one place: the exceptions, and the codes a peer may be given.
+
+    PresencedError
+    ├── ConfigError      a setting is unknown, out of bounds or contradicts another
+    ├── PortInUse        another program listens on the wanted address
+    ├── ListenError      the wanted address can't be listened on for another reason
+    ├── BadUserId        a user id is missing, too long or holds unprintable characters
+    └── CapacityError    a written bound is reached and the caller asked for one more
+
+`Close` and `Problem` are the only tables of codes: the server, `spec/codes.md`, `spec/codes.json` and the
+clients all come from them.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class PresencedError(Exception):
+    """Base of every exception that presenced raises on purpose."""
+
+
+class ConfigError(PresencedError):
+    """A setting can't be used as given. `str()` is one line per fault: what, where from, what was expected."""
+
+
+class ListenError(PresencedError):
+    """The address `host`:`port` can't be listened on, because of `cause`."""
+
+    def __init__(self, host: str, port: int, cause: OSError) -> None:
+        self.host = host
+        self.port = port
+        super().__init__(f"can't listen on {host}:{port}: {cause.strerror or cause}; choose another --host or --port")
+
+
+class PortInUse(PresencedError):
+    """Another program already listens on `host`:`port`."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.host = host
+        self.port = port
+        super().__init__(
+            f"port {port} on {host} is already in use: stop the program that holds it "
+            f"(`ss -ltnp 'sport = :{port}'` names it), or choose another port with --port"
+        )
+
+
+class BadUserId(PresencedError, ValueError):
+    """A user id breaks the rules of `core.identity`. `str()` fits into the reason of a close frame (123 bytes)."""
+
+
+class CapacityError(PresencedError):
+    """A written bound is reached; nothing was changed. `str()` names the bound."""
+
+
+class Close(Enum):
+    """The WebSocket close codes the server sends (RFC 6455 section 7.4).
+
+    1000 to 1011 are registered by the RFC; 4400 and above are ours. `reconnect` says whether the same client,
+    unchanged, should come back, with back-off and jitter. A client takes a code it does not know as one that
+    says: come back.
+    """
+
+    NORMAL = 1000, "The connection did what it was opened for.", False
+    GOING_AWAY = 1001, "The server is stopping or restarting.", True
+    PROTOCOL_ERROR = 1002, "The client broke the rules of WebSocket framing.", False
+    INVALID_DATA = 1007, "A text message was not valid UTF-8.", False
+    MESSAGE_TOO_BIG = 1009, "A message exceeded the size or the number of fragments allowed.", False
+    INTERNAL_ERROR = 1011, "The server met a fault of its own.", True
+    BAD_USER_ID = 4400, "The userId in the URL is missing or not usable; the reason says why.", False
+    TIMED_OUT = 4408, "No answer to a ping, or a message left unfinished, for too long.", True
+    DISCONNECTED = 4410, "The application closed all connections of this user.", False
+    FELL_BEHIND = 4420, "The client read too slowly, for too long, to be kept up to date.", True
+
+    def __init__(self, code: int, meaning: str, reconnect: bool) -> None:
+        self.code = code
+        self.meaning = meaning
+        self.reconnect = reconnect
+
+
+class Problem(Enum):
+    """The ways in which an HTTP request is refused (RFC 9110 section 15); `wire.problem` makes the body.
+
+    The name is the member `code` of the body. `retry` says whether the same request, unchanged, may succeed later.
+    """
+
+    BAD_REQUEST = 400, "The request is not valid HTTP/1.1.", False
+    BAD_HANDSHAKE = 400, "The WebSocket handshake breaks RFC 6455.", False
+    BAD_PARAMETER = 400, "A query parameter has a value that can't be used.", False
+    NOT_FOUND = 404, "There is nothing at this path.", False
+    METHOD_NOT_ALLOWED = 405, "This path does not take this method.", False
+    REQUEST_TIMEOUT = 408, "The head of the request did not arrive in time.", True
+    UPGRADE_REQUIRED = 426, "This path speaks WebSocket only.", False
+    WEBSOCKET_VERSION = 426, "Only version 13 of the WebSocket protocol is spoken.", False
+    HEAD_TOO_LARGE = 431, "The head of the request is too large or has too many fields.", False
+    INTERNAL_ERROR = 500, "The server met a fault of its own.", True
+    UNAVAILABLE = 503, "The server is stopping or full.", True
+    HTTP_VERSION = 505, "The WebSocket handshake needs HTTP/1.1.", False
+
+    def __init__(self, status: int, meaning: str, retry: bool) -> None:
+        self.status = status
+        self.meaning = meaning
+        self.retry = retry

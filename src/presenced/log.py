@@ -1,0 +1,170 @@
+"""The log lines of the contract, and the bound that keeps them from becoming the bottleneck."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from logging.handlers import QueueHandler, QueueListener
+
+from msgspec.json import Encoder
+
+from presenced.clock import Clock, Timer
+from presenced.core.model import Status
+from presenced.wire.classic import timestamp, wire_user_id
+
+logger = logging.getLogger("presenced")
+
+MAX_WAITING = 10_000
+"""Log records that may wait for a slow terminal or pipe; further ones are dropped and counted."""
+
+LAST_WORDS = 2.0
+"""Seconds that the end of the process waits for the last lines to be taken."""
+
+_WORDS = {
+    "user_connected": "connected",
+    "user_disconnected": "disconnected",
+    "user_online": "online",
+    "user_offline": "offline",
+    "broadcast": "broadcasts",
+    "heartbeat_failed": "heartbeats failed",
+    "refused": "refused",
+}
+
+
+class EventLog:
+    """One line per event, in the words of the contract.
+
+    Bound: `burst` lines a second; what is beyond it is counted by kind and told in one line when the second is
+    over. Text from clients is only ever a checked user id, which has no control characters.
+    """
+
+    def __init__(self, clock: Clock, timer: Timer, burst: int) -> None:
+        self._clock = clock
+        self._timer = timer
+        self._burst = burst
+        self._left = 0
+        self._second_ends = float("-inf")
+        self._unsaid: Counter[str] = Counter()
+
+    def connected(self, user_id: str) -> None:
+        """A connection of the user opened."""
+        if self._admit("user_connected"):
+            _say("user_connected", "🚀 WS: User %s connected", user_id, userId=wire_user_id(user_id))
+
+    def disconnected(self, user_id: str) -> None:
+        """A connection of the user ended."""
+        if self._admit("user_disconnected"):
+            _say("user_disconnected", "🔌 WS: User %s disconnected", user_id, userId=wire_user_id(user_id))
+
+    def heartbeat_failed(self, user_id: str) -> None:
+        """A connection of the user did not answer."""
+        if self._admit("heartbeat_failed"):
+            message = "💔 WS: User %s heartbeat failed - disconnecting"
+            _say("heartbeat_failed", message, user_id, userId=wire_user_id(user_id))
+
+    def changed(self, user_id: str, status: Status, users_told: int) -> None:
+        """The user's status changed and so many other users are told."""
+        event = f"user_{status}"
+        if self._admit(event):
+            _say(event, "📡 WS: User %s is %s", user_id, status.name, userId=wire_user_id(user_id))
+        if self._admit("broadcast"):
+            _say("broadcast", "📡 WS: Broadcast sent to %d users", users_told, users=users_told)
+
+    def refused(self, code: str, reason: str) -> None:
+        """A WebSocket was refused."""
+        if self._admit("refused"):
+            _say("refused", "⛔ WS: Refused, %s: %s", code, reason, code=code, reason=reason)
+
+    def stats(self, users: int, connections: int) -> None:
+        """The statistics line."""
+        message = "📊 WS Stats: %d users, %d connections"
+        _say("stats", message, users, connections, users=users, connections=connections)
+
+    def _admit(self, event: str) -> bool:
+        if not logger.isEnabledFor(logging.INFO):
+            return False
+        now = self._clock.monotonic()
+        if now >= self._second_ends:
+            self._second_ends = now + 1
+            self._left = self._burst
+        if self._left > 0:
+            self._left -= 1
+            return True
+        if not self._unsaid:
+            self._timer.set(self._sum_up, self._second_ends)
+        self._unsaid[event] += 1
+        return False
+
+    def _sum_up(self) -> None:
+        counts, self._unsaid = self._unsaid, Counter()
+        told = ", ".join(f"{count:,} {_WORDS[event]}" for event, count in counts.items())
+        _say("summary", "📊 WS: Within a second also: %s", told, **counts)
+
+
+def _say(event: str, message: str, *arguments: object, **fields: object) -> None:
+    """One line: as text the message with its arguments, as JSON also the event and its fields."""
+    logger.info(message, *arguments, extra={"event": event, "fields": fields})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, event, message, and the event's own fields."""
+
+    _encoder = Encoder()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON."""
+        line = {
+            "time": timestamp(int(record.created * 1000)),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", None),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        return self._encoder.encode(line).decode()
+
+
+class _BoundedQueueHandler(QueueHandler):
+    """Drops what does not fit instead of waiting for it."""
+
+    dropped = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1
+
+
+def configure(level: str, form: str) -> Callable[[], None]:
+    """Send log lines to standard output, from a thread, so that a full pipe or a paused terminal holds nothing up.
+
+    For the command; a program that embeds the server configures logging itself.
+
+    Returns:
+        What to call at the end: it writes out what waits, for `LAST_WORDS` seconds at most.
+    """
+    writer = logging.StreamHandler(sys.stdout)
+    writer.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
+    waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING)
+    listener = QueueListener(waiting, writer)
+    root = logging.getLogger()
+    root.addHandler(_BoundedQueueHandler(waiting))
+    root.setLevel(logging.WARNING)
+    logger.setLevel(level.upper())
+    listener.start()
+
+    def finish() -> None:
+        def stop() -> None:
+            with contextlib.suppress(queue.Full):  # nobody reads; nothing more can be said
+                listener.stop()
+
+        stopper = threading.Thread(target=stop, daemon=True)
+        stopper.start()
+        stopper.join(LAST_WORDS)
+
+    return finish

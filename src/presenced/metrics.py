@@ -1,0 +1,49 @@
+"""What the server counts. One registry per server, so that two in one process don't mix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+_SECONDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_CHANGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+
+
+class Metrics:
+    """Every metric by name. Base units; no label that grows with users or clients."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.opened = Counter("presenced_connections_opened", "Connections opened.", registry=registry)
+        self.closed = Counter("presenced_connections_closed", "Connections ended.", ["reason"], registry=registry)
+        self.refused = Counter("presenced_handshakes_refused", "WebSockets refused.", ["code"], registry=registry)
+        self.received = Counter("presenced_messages_received", "Messages from clients.", registry=registry)
+        self.changes = Counter("presenced_changes", "Changes of visible status.", ["status"], registry=registry)
+        self.deliveries = Counter("presenced_deliveries", "Changes handed to watchers' sockets.", registry=registry)
+        self.sent = Counter("presenced_sent_bytes", "Bytes of changes handed to watchers' sockets.", registry=registry)
+        self.flush_changes = Histogram(
+            "presenced_flush_changes", "Changes in one flush.", buckets=_CHANGES, registry=registry
+        )
+        self.flush_seconds = Histogram(
+            "presenced_flush_duration_seconds", "Time one flush took.", buckets=_SECONDS, registry=registry
+        )
+        self.heartbeats_failed = Counter(
+            "presenced_heartbeats_failed", "Clients that did not answer.", registry=registry
+        )
+        self.loop_lag = Histogram(
+            "presenced_loop_lag_seconds", "How late the heartbeat tick was.", buckets=_SECONDS, registry=registry
+        )
+
+    def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
+        """A value read at each scrape."""
+        Gauge(name, documentation, registry=self.registry).set_function(read)
+
+    def exposition(self) -> bytes:
+        """All of it in the Prometheus text format (`MEDIA_TYPE`)."""
+        return generate_latest(self.registry)

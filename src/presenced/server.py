@@ -1,0 +1,163 @@
+"""The composition root: builds the parts, starts, drains, stops. The five methods of the contract are here."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from presenced.clock import SystemClock
+from presenced.config import WEBSOCKET_PATH, Settings
+from presenced.engine import MAX_PAGE, Engine, Stats
+from presenced.http.app import make_app
+from presenced.metrics import Metrics
+from presenced.transports.listener import Listener
+
+SPARE_FILES = 64
+"""Open files kept free for everything that is not a client's connection."""
+
+MAX_CONNECTIONS = 1_000_000
+"""Where the system sets no limit of open files."""
+
+
+class _Parts(NamedTuple):
+    """What runs between `start` and `stop`."""
+
+    engine: Engine
+    listener: Listener
+    loop: asyncio.AbstractEventLoop
+
+
+class PresenceServer:
+    """The online-status server, for your own asyncio program.
+
+        async with PresenceServer(Settings(port=3001)) as server:
+            server.broadcast_user_status(123, True)
+
+    All methods belong to the thread of the event loop it was started in. Logging goes to the logger `presenced`;
+    no handler is installed, no signal taken.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._parts: _Parts | None = None
+
+    async def start(self) -> None:
+        """Listen and serve; returns as soon as connections are taken.
+
+        Raises:
+            PortInUse: Another program has the port.
+            ListenError: The address can't be listened on for another reason.
+            RuntimeError: It is running already.
+        """
+        if self._parts is not None:
+            raise RuntimeError("the server is running already")
+        loop = asyncio.get_running_loop()
+        max_connections = self.settings.max_connections or _files_left()
+        engine = Engine(self.settings, SystemClock(loop), Metrics(), max_connections)
+        listener = Listener(engine, make_app(engine))
+        await listener.start()
+        engine.start()
+        self._parts = _Parts(engine, listener, loop)
+
+    async def stop(self) -> None:
+        """Stop: no new connections, a close frame 1001 to every open one, `close_timeout` for the answers.
+
+        Nobody is told of anybody's leaving. No-op when it is not running; a second call while the first one is
+        under way returns at once.
+        """
+        parts = self._parts
+        if parts is None or parts.engine.draining:
+            return
+        parts.engine.drain()
+        try:
+            await parts.listener.stop()
+        finally:
+            parts.engine.stop()
+            self._parts = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def port(self) -> int:
+        """The TCP port it listens on, also when the setting was 0."""
+        return self._running().listener.port
+
+    @property
+    def url(self) -> str:
+        """The WebSocket URL, without the query: `ws://localhost:3001/ws-online-status`."""
+        return f"ws://{authority(self.settings.host, self.port)}{WEBSOCKET_PATH}"
+
+    def get_stats(self, limit: int = MAX_PAGE, after: int = 0) -> Stats:
+        """Users, connections, and the active sessions.
+
+        Args:
+            limit: Sessions at most, 0 to 1000.
+            after: `Stats.next` of the page before.
+
+        Raises:
+            ValueError: `limit` or `after` is out of bounds.
+        """
+        if not 0 <= limit <= MAX_PAGE:
+            raise ValueError(f"limit is {limit}, expected 0 to {MAX_PAGE}")
+        if after < 0:
+            raise ValueError(f"after is {after}, expected 0 or the `next` of the page before")
+        return self._running().engine.stats(limit, after)
+
+    def broadcast_user_status(self, user_id: str | int, is_online: bool) -> bool:
+        """Announce the status of a user your backend knows of from elsewhere.
+
+        Everyone is told if that changes what they see; the announcement holds until you announce the opposite.
+        It adds presence and never takes it away from an open connection: a user who has one stays online whatever
+        is announced. With none open, announcing offline also ends the wait for a lost connection.
+
+        Returns:
+            Whether what others see changed.
+
+        Raises:
+            BadUserId: `user_id` is not 1 to 128 printable characters.
+            CapacityError: `max_announced` users are announced online already.
+        """
+        return self._running().engine.announce(user_id, is_online)
+
+    def handle_user_disconnect(self, user_id: str | int) -> int:
+        """Close all connections of a user (close code 4410), who is offline at once, without a grace.
+
+        An announcement (`broadcast_user_status`) stays in force.
+
+        Returns:
+            How many connections were closed.
+
+        Raises:
+            BadUserId: `user_id` is not 1 to 128 printable characters.
+        """
+        return self._running().engine.disconnect(user_id)
+
+    def _running(self) -> _Parts:
+        if self._parts is None:
+            raise RuntimeError("the server is not running: await start() first, or use `async with`")
+        if asyncio._get_running_loop() is not self._parts.loop:
+            raise RuntimeError(
+                "called outside the server's event loop; from another thread use "
+                "loop.call_soon_threadsafe(server.broadcast_user_status, user_id, True)"
+            )
+        return self._parts
+
+
+def authority(host: str, port: int) -> str:
+    """`host:port` as a URL has it (RFC 3986 section 3.2): an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def _files_left() -> int:
+    """How many connections the limit of open files leaves room for."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(soft - SPARE_FILES, MAX_CONNECTIONS))

@@ -1,0 +1,211 @@
+"""The HTTP front door: uvicorn's httptools protocol, with five of its faults mended, and the upgrade.
+
+Mended: no limit on the size of a head; no time-out for a head; bytes after the upgrade's head were dropped; POST and
+HTTP/1.0 were upgraded; each upgrade left a reference cycle (the parser). `tests/contract/test_uvicorn.py` holds
+the facts about uvicorn that this relies on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from presenced.config import WEBSOCKET_PATH
+from presenced.errors import Problem
+from presenced.transports.handshake import Handshake, Refusal
+from presenced.wire.problem import MEDIA_TYPE, problem_body
+
+if TYPE_CHECKING:
+    from presenced.transports.websocket import Service, WebSocketConnection
+
+MAX_HEADERS = 100
+"""Header fields of one request."""
+
+_PATH = WEBSOCKET_PATH.encode()
+_handshake = Handshake()
+
+
+class FrontDoor(HttpToolsProtocol):
+    """One TCP connection until it is upgraded or done.
+
+    Requests other than the upgrade of the WebSocket path go to the ASGI application.
+
+    Bounds: the head of a request by `max_head_size` bytes (what arrives in one read with the end of an earlier
+    request counts towards the next), `MAX_HEADERS` fields and `head_timeout`; connections by `max_connections`.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.access_log = False  # uvicorn's access log is not ours to write
+        self._service = service
+        self._head_open = True
+        self._head_size = 0
+        self._upgrading = False
+        self._refusal: Refusal | None = None
+        self._refused = False
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """A client connected."""
+        super().connection_made(transport)
+        self._await_head()
+        if len(self.connections) > self._service.max_connections:
+            detail = f"all {self._service.max_connections} connections are taken; come back later"
+            self._refuse(Refusal(Problem.UNAVAILABLE, detail, ((b"retry-after", b"5"),)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, before or without an upgrade."""
+        self._service.timer.cancel(self._head_timed_out)
+        self._service.timer.cancel(self._abort)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; within a head no more are parsed than a head may have."""
+        if self._head_open:
+            # Only now: bytes that trickle in behind an answered request don't prolong the connection.
+            self._unset_keepalive_if_required()
+            if self._head_timed_out not in self._service.timer and not self._refused:
+                self._await_head()
+        while data and not self._refused:
+            room = self._service.settings.max_head_size - self._head_size if self._head_open else len(data)
+            if room <= 0:
+                self._refuse(Refusal(Problem.HEAD_TOO_LARGE, f"at most {self._service.settings.max_head_size} bytes"))
+                return
+            data = self._feed(data[:room], data[room:])
+
+    def _feed(self, part: bytes, rest: bytes) -> bytes:
+        """Parse `part`; what is left to parse."""
+        try:
+            self.parser.feed_data(part)
+        except httptools.HttpParserUpgrade as upgrade:
+            rest = part[upgrade.args[0] :] + rest
+            if self._upgrading:
+                self._upgrade(rest)
+                return b""
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or Refusal(Problem.BAD_REQUEST, "the request could not be parsed"))
+        if self._head_open:
+            self._head_size += len(part)
+        return rest
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._head_open = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header field."""
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADERS:
+            self._stop_parsing(Refusal(Problem.HEAD_TOO_LARGE, f"at most {MAX_HEADERS} header fields"))
+
+    def on_headers_complete(self) -> None:
+        """The whole head is here."""
+        self._head_open = False
+        self._head_size = 0
+        self._service.timer.cancel(self._head_timed_out)
+        self._upgrading = (
+            self.parser.get_method() == b"GET" and self.url.partition(b"?")[0] == _PATH and super()._should_upgrade()
+        )
+        if self._upgrading and (fault := self._why_not_upgrade()):
+            self._stop_parsing(Refusal(Problem.BAD_HANDSHAKE, fault))
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The whole request is here; the next head may follow."""
+        super().on_message_complete()
+        self._head_open = True
+
+    def _should_upgrade(self) -> bool:
+        return self._upgrading
+
+    # What it does.
+
+    def _why_not_upgrade(self) -> str | None:
+        """What makes this connection unfit to change its protocol now."""
+        if any(n == b"transfer-encoding" or (n == b"content-length" and v != b"0") for n, v in self.headers):
+            return "a handshake has no body"
+        if self.cycle is not None and not self.cycle.response_complete:  # its answer would land between the frames
+            return "an earlier request on this connection is not answered yet"
+        return None
+
+    def _upgrade(self, early: bytes) -> None:
+        """Hand the connection over to the WebSocket side, with the bytes that came early."""
+        if self._service.draining:
+            retry = ((b"retry-after", b"1"),)
+            self._refuse(Refusal(Problem.UNAVAILABLE, "the server is stopping; come back in a moment", retry))
+            return
+        answer = _handshake.answer(self.scope["http_version"], self.headers)
+        if isinstance(answer, Refusal):
+            self._refuse(answer)
+            return
+        assert self.ws_protocol_class is not None, "made with ws="
+        self.connections.discard(self)
+        connection: WebSocketConnection = self.ws_protocol_class(  # type: ignore[call-arg, assignment]  # uvicorn's hook
+            config=self.config, server_state=self.server_state, app_state=self.app_state
+        )
+        query = self.url.partition(b"?")[2]
+        transport = self.transport
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        # The parser refers to this object and this object to the parser: left so, only the collector would end it.
+        self.parser = self.transport = self.flow = None  # type: ignore[assignment]  # nothing is called any more
+        connection.accept(answer, query)
+        if early:
+            connection.data_received(early)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer with a problem document and close, giving the client time to read it."""
+        self._refused = True
+        self._service.timer.cancel(self._head_timed_out)
+        self._unset_keepalive_if_required()
+        body = problem_body(refusal.problem, refusal.detail)
+        head = [STATUS_LINE[refusal.problem.status]]
+        for name, value in (
+            *self.server_state.default_headers,
+            *refusal.headers,
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ):
+            head += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join((*head, b"\r\n", body)))
+        # Closing with bytes unread makes the kernel reset the connection, and the client would not see the answer.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+        self._service.timer.set(self._abort, self._service.clock.monotonic() + self._service.settings.close_timeout)
+
+    def _stop_parsing(self, refusal: Refusal) -> None:
+        """From a parser's callback: an exception there surfaces from `feed_data` as an `HttpParserError`."""
+        self._refusal = refusal
+        raise ValueError(refusal.detail)
+
+    def _await_head(self) -> None:
+        self._service.timer.set(
+            self._head_timed_out, self._service.clock.monotonic() + self._service.settings.head_timeout
+        )
+
+    def _head_timed_out(self) -> None:
+        if not self.transport.is_closing():
+            detail = f"the head did not arrive within {self._service.settings.head_timeout:g} s"
+            self._refuse(Refusal(Problem.REQUEST_TIMEOUT, detail))
+
+    def _abort(self) -> None:
+        self.transport.abort()

@@ -1,0 +1,135 @@
+"""uvicorn, with our two protocol classes, on sockets of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import socket
+from collections.abc import Sequence
+from typing import Any, cast
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from presenced.errors import ListenError, PortInUse
+from presenced.transports.front import FrontDoor
+from presenced.transports.websocket import FrameParsers, Service, WebSocketConnection
+
+BACKLOG = 4096
+"""Connections the kernel holds until they are accepted (`net.core.somaxconn` may cap it lower)."""
+
+KEEP_ALIVE = 5
+"""Seconds an HTTP connection may idle between two requests."""
+
+_PORT_ATTEMPTS = 20
+"""With port 0, the port that is free on one address may be taken on the next; so often another one is tried."""
+
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+class Listener:
+    """Listens for one service until stopped; HTTP that is not the WebSocket's goes to `app`."""
+
+    def __init__(self, service: Service, app: ASGIApp) -> None:
+        self._service = service
+        parsers = FrameParsers(service.settings.max_message_size)
+        config = uvicorn.Config(
+            cast(Any, app),
+            http=cast(Any, functools.partial(FrontDoor, service)),
+            ws=cast(Any, functools.partial(WebSocketConnection, service, parsers)),
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            proxy_headers=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE,
+        )
+        # Connections cut themselves off after close_timeout; this is for a request that will not end.
+        config.timeout_graceful_shutdown = cast(Any, service.settings.close_timeout + 1)
+        config.load()
+        self._server = uvicorn.Server(config)
+        self._server.lifespan = config.lifespan_class(config)
+        self._main: asyncio.Task[None] | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen. Signals stay as they are (`uvicorn.Server.serve` would take them).
+
+        Raises:
+            PortInUse, ListenError: The address can't be had; nothing is listened on.
+        """
+        sockets = await bind(self._service.settings.host, self._service.settings.port)
+        self.port = sockets[0].getsockname()[1]
+        await self._server.startup(sockets=sockets)
+        self._main = asyncio.create_task(self._server.main_loop(), name="presenced: uvicorn")
+
+    async def stop(self) -> None:
+        """Accept no more, have every connection closed, and wait for that: `close_timeout` and a little at most."""
+        assert self._main is not None, "started"
+        self._server.should_exit = True
+        await self._main
+        await self._server.shutdown()
+
+
+async def bind(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets on all addresses of `host`, one port for all; port 0 takes a free one.
+
+    `localhost` is 127.0.0.1 and ::1, because clients differ in which they try. An address family that the machine
+    does not have is left out, as long as one remains.
+
+    Raises:
+        PortInUse, ListenError: Nothing was bound.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ListenError(host, port, error) from error
+    addresses = list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+    for attempt in range(_PORT_ATTEMPTS):
+        try:
+            return _bind_all(addresses, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise ListenError(host, port, error) from error
+            if port or attempt == _PORT_ATTEMPTS - 1:
+                raise PortInUse(host, port) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _bind_all(addresses: Sequence[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for family, address in addresses:
+            try:
+                sockets.append(_bind_one(family, address, port))
+            except OSError as error:
+                if error.errno not in _NO_SUCH_ADDRESS:
+                    raise
+                missing = error
+            else:
+                port = sockets[-1].getsockname()[1]
+        if missing and not sockets:
+            raise missing
+    except OSError:
+        for bound in sockets:
+            bound.close()
+        raise
+    return sockets
+
+
+def _bind_one(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address, port))
+        sock.listen(BACKLOG)  # of two servers that start at the same moment, the second fails only here
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,350 @@
+"""One open WebSocket: bytes to messages and back (RFC 6455), its limits, and its end. No presence rules."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import GeneratorType
+from typing import Any, Protocol, cast
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN, SEND_EOF, SERVER
+from websockets.protocol import Protocol as FrameProtocol
+
+from presenced.clock import Clock, Timer
+from presenced.config import Settings
+from presenced.core.model import Ending
+from presenced.errors import Close
+
+SLICE = 4096
+"""Bytes parsed in one turn of the loop; the rest waits its turn, so that a flood does not hold up the others.
+Frames of six bytes cost some 3 microseconds each, so a slice costs 2 ms at worst."""
+
+_logger = logging.getLogger("presenced.websocket")
+_logger.setLevel(logging.WARNING)  # the library would tell of every connection
+
+_BY_CODE = {close.code: close for close in Close}
+_ENDINGS = {Close.TIMED_OUT: Ending.TIMED_OUT, Close.DISCONNECTED: Ending.DISCONNECTED}
+_REASONS = {Close.GOING_AWAY: "stopping"}  # `going_away` is the client's
+_PONG = 0x8A  # the first byte of a pong
+
+
+class Service(Protocol):
+    """What a connection reports to: the engine, or the echo of `presenced.testing`."""
+
+    @property
+    def settings(self) -> Settings:
+        """The limits."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+
+    @property
+    def timer(self) -> Timer:
+        """The one timer."""
+
+    @property
+    def draining(self) -> bool:
+        """No new connection is taken."""
+
+    @property
+    def max_connections(self) -> int:
+        """Open connections at most, HTTP ones included."""
+
+    def opened(self, connection: WebSocketConnection, query: bytes, response: bytes) -> None:
+        """The handshake is done but for sending `response`, which is to go out with the first frame."""
+
+    def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
+        """A whole text or binary message came."""
+
+    def paused(self, connection: WebSocketConnection) -> None:
+        """The transport holds more than `write_buffer` bytes."""
+
+    def resumed(self, connection: WebSocketConnection) -> None:
+        """The transport has drained."""
+
+    def closed(self, connection: WebSocketConnection, ending: Ending, reason: str) -> None:
+        """The connection ended, or began to be closed. Called at least once, and whatever comes later is no-op."""
+
+
+class FrameParsers:
+    """Lends the library's frame parser to connections.
+
+    Between two messages a parser knows nothing of its connection, so one serves all; a connection keeps it only
+    while a message is incomplete or a closing handshake goes on. That saves 1.3 KiB per idle connection.
+    """
+
+    def __init__(self, max_message_size: int) -> None:
+        self._max_size = max_message_size
+        self._spare: FrameProtocol | None = None
+
+    def borrow(self) -> FrameProtocol:
+        """A parser in the state of a connection that just opened."""
+        parser, self._spare = self._spare, None
+        return parser or FrameProtocol(SERVER, state=OPEN, max_size=self._max_size, logger=_logger)
+
+    def give_back(self, parser: FrameProtocol) -> bool:
+        """Take `parser` back if it stands between two messages; False when it is still needed."""
+        # Between two frames the library's generator waits in StreamReader.at_eof, within one in Frame.parse.
+        waits_in = cast("GeneratorType[None, None, None]", parser.parser).gi_yieldfrom
+        between_frames = getattr(waits_in, "__name__", None) == "at_eof"
+        if parser.state is not OPEN or parser.current_size is not None or not between_frames:
+            return False
+        self._spare = parser
+        return True
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """One open WebSocket.
+
+    Bounds: a message by `max_message_size` bytes, `max_message_fragments` and `message_timeout`; input not yet
+    parsed by what the loop reads at once (256 KiB); output by the transport's `write_buffer`, beyond which
+    pongs and changes are not written; the closing handshake by `close_timeout`.
+    """
+
+    __slots__ = (
+        "_fragments",
+        "_message",
+        "_parser",
+        "_parsers",
+        "_peers",
+        "_pong",
+        "_service",
+        "_text",
+        "_transport",
+        "_unparsed",
+        "closing",
+        "connection_id",
+        "heard_at",
+        "opened_ms",
+        "paused",
+        "send",
+        "serial",
+        "slice",
+        "user_id",
+    )
+
+    send: Callable[[bytes], None]
+
+    def __init__(
+        self,
+        service: Service,
+        parsers: FrameParsers,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+    ) -> None:
+        self._service = service
+        self._parsers = parsers
+        self._peers: set[Any] = server_state.connections
+        self._parser: FrameProtocol | None = None
+        self._message: bytearray | None = None
+        self._text = False
+        self._fragments = 0
+        self._pong: bytes | None = None
+        self._unparsed: bytes = b""
+        self.closing = False
+        self.paused = False
+        self.user_id = ""
+        self.connection_id = ""
+        self.serial = 0
+        self.slice = -1
+        self.opened_ms = 0
+        self.heard_at = 0.0
+
+    # What the front door and the transport call.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # sockets only
+        """The front door hands over its transport."""
+        self._transport = transport
+        self.send = transport.write
+        transport.set_write_buffer_limits(self._service.settings.write_buffer)
+        self._peers.add(self)  # or uvicorn's shutdown would neither tell nor await it
+
+    def accept(self, response: bytes, query: bytes) -> None:
+        """The handshake succeeded."""
+        self._service.opened(self, query, response)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self.closing = True
+        self._peers.discard(self)
+        self._service.timer.cancel(self._unfinished)
+        self._service.timer.cancel(self._abort)
+        self._service.closed(self, Ending.LOST, Ending.LOST)
+        self._parser = self._message = None
+        self._unparsed = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: at most `SLICE` are parsed now."""
+        self.heard_at = self._service.clock.monotonic()
+        if self._unparsed:
+            self._unparsed += data  # a transport may hand over what it had read before it was paused
+        elif len(data) <= SLICE:
+            self._parse(data)
+        else:
+            self._transport.pause_reading()
+            self._unparsed = data
+            self._parse_slice()
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly."""
+        self.paused = True
+        self._service.paused(self)
+
+    def resume_writing(self) -> None:
+        """The client has caught up with what was written."""
+        self.paused = False
+        if self._pong is not None and not self.closing:
+            self.send(self._pong)
+        self._pong = None
+        self._service.resumed(self)
+
+    def shutdown(self) -> None:
+        """The server stops (called by uvicorn)."""
+        self.close(Close.GOING_AWAY, "the server is stopping")
+
+    # What the service calls.
+
+    def close(self, close: Close, reason: str = "") -> None:
+        """Start the closing handshake; no-op when it has started. The connection counts as ended from now on.
+
+        Args:
+            reason: At most 123 bytes of UTF-8 (RFC 6455 section 5.5).
+        """
+        if self.closing:
+            return
+        if self._parser is None:
+            self._parser = self._parsers.borrow()
+        if self._parser.state is OPEN:  # or the client's own close frame is in the bytes being parsed
+            self._parser.send_close(close.code, reason)
+        self._end(_ENDINGS.get(close, Ending.LOST), _REASONS.get(close, close.name.lower()))
+        self._write_out(self._parser)
+
+    def fall_behind(self) -> None:
+        """The client read too slowly for too long."""
+        self.close(Close.FELL_BEHIND, "reading too slowly")
+
+    # Input.
+
+    def _parse_slice(self) -> None:
+        if self._transport.is_closing():
+            return
+        data, self._unparsed = self._unparsed[:SLICE], self._unparsed[SLICE:]
+        self._parse(data)
+        if self._unparsed:
+            self._service.clock.call_soon(self._parse_slice)
+        else:
+            self._transport.resume_reading()
+
+    def _parse(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = self._parsers.borrow()
+        parser.receive_data(data)
+        for frame in parser.events_received():
+            if self.closing:
+                break
+            self._receive(parser, frame)  # type: ignore[arg-type]  # past the handshake, events are frames
+        if parser.parser_exc is not None and not self.closing:
+            assert parser.close_sent is not None, "the library fails a connection with a close frame"
+            self._end(Ending.LOST, _BY_CODE.get(parser.close_sent.code, Close.INTERNAL_ERROR).name.lower())
+        self._write_out(parser)
+        if parser is self._parser and self._parsers.give_back(parser):
+            self._parser = None
+        self._watch_unfinished()
+
+    def _receive(self, parser: FrameProtocol, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.TEXT | Opcode.BINARY:
+                self._text = frame.opcode is Opcode.TEXT
+                if frame.fin:
+                    self._deliver(parser, bytes(frame.data))
+                else:
+                    self._message, self._fragments = bytearray(frame.data), 1
+            case Opcode.CONT:
+                assert self._message is not None, "the library refuses a continuation of nothing"
+                self._message += frame.data
+                self._fragments += 1
+                if frame.fin:
+                    message, self._message = self._message, None
+                    self._deliver(parser, bytes(message))
+                elif self._fragments >= self._service.settings.max_message_fragments:
+                    allowed = self._service.settings.max_message_fragments
+                    self.close(Close.MESSAGE_TOO_BIG, f"more than {allowed} fragments")
+            case Opcode.CLOSE:
+                assert parser.close_rcvd is not None, "the library parsed it"
+                ending = _ending(parser.close_rcvd.code)
+                self._end(ending, ending)
+            case Opcode.PING | Opcode.PONG:
+                pass  # the library has the pong ready; a pong of the client's is heard by its bytes
+
+    def _deliver(self, parser: FrameProtocol, data: bytes) -> None:
+        self._service.timer.cancel(self._unfinished)
+        if not self._text:
+            self._service.received(self, data)
+            return
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self.close(Close.INVALID_DATA, "a text message is not valid UTF-8")
+        else:
+            self._service.received(self, text)
+
+    def _watch_unfinished(self) -> None:
+        """Bound the time of a message, from its first byte to its last."""
+        timer = self._service.timer
+        if self.closing or (self._parser is None and self._message is None):
+            timer.cancel(self._unfinished)
+        elif self._unfinished not in timer:
+            timer.set(self._unfinished, self.heard_at + self._service.settings.message_timeout)
+
+    def _unfinished(self) -> None:
+        self.close(Close.TIMED_OUT, "a message was left unfinished")
+
+    # Output and the end.
+
+    def _write_out(self, parser: FrameProtocol) -> None:
+        """Send what the library wants sent: pongs, a close frame, the end of the stream."""
+        writes = parser.data_to_send()
+        if not writes:
+            return
+        frames = [data for data in writes if data]
+        if self.paused:
+            # Answering the last ping is enough (RFC 6455 section 5.5.3), once the client reads again.
+            pongs = [data for data in frames if data[0] == _PONG]
+            frames = [data for data in frames if data[0] != _PONG]
+            self._pong = pongs[-1] if pongs else self._pong
+        self.send(b"".join(frames))
+        if SEND_EOF in writes:
+            self._end_stream()
+
+    def _end_stream(self) -> None:
+        """Half-close and wait for the client's end: closing with bytes unread would reset the connection."""
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _end(self, ending: Ending, reason: str) -> None:
+        """The connection counts as ended; the client has `close_timeout` to finish the closing handshake."""
+        self.closing = True
+        self._message = None
+        self._service.closed(self, ending, reason)
+        timer, settings = self._service.timer, self._service.settings
+        timer.cancel(self._unfinished)
+        timer.set(self._abort, self._service.clock.monotonic() + settings.close_timeout)
+
+    def _abort(self) -> None:
+        self._transport.abort()
+
+
+def _ending(code: int) -> Ending:
+    """What a client's close code says of why it left (RFC 6455 section 7.4.1; 1005: it gave none)."""
+    if code in (1000, 1005) or 3000 <= code <= 4999:
+        return Ending.CLOSED
+    return Ending.GOING_AWAY if code == 1001 else Ending.LOST

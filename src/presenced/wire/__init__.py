@@ -1,0 +1,1 @@
+"""Records to bytes. No decisions: what to say and to whom is decided elsewhere."""

@@ -1,0 +1,234 @@
+"""The engine: what connections report and the application asks, performed; on a fake clock and fake connections."""
+
+import logging
+
+import pytest
+from tests.fakes import FakeConnection
+
+from presenced.config import Settings
+from presenced.core.model import Ending
+from presenced.engine import Engine
+from presenced.errors import BadUserId, Close
+from presenced.metrics import Metrics
+from presenced.testing import FakeClock
+
+RESPONSE = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+
+
+class House:
+    """An engine on a clock of its own."""
+
+    def __init__(self, **settings: object) -> None:
+        self.clock = FakeClock()
+        self.engine = Engine(Settings.model_validate(settings), self.clock, Metrics(), max_connections=100)
+        self.engine.start()
+
+    def connect(self, user_id: str) -> FakeConnection:
+        connection = self.connection()
+        self.engine.opened(connection, b"userId=" + user_id.encode(), b"")
+        self.clock.run_soon()
+        return connection
+
+    def connection(self) -> FakeConnection:
+        return FakeConnection(on_closed=self.engine.closed, clock=self.clock)
+
+    def end(self, connection: FakeConnection, ending: Ending = Ending.CLOSED) -> None:
+        self.engine.closed(connection, ending, ending)
+        self.clock.run_soon()
+
+    def count(self, name: str, **labels: str) -> float | None:
+        return self.engine.metrics.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_a_connection_is_told_first_that_it_is_established_and_never_of_itself(house: House) -> None:
+    alice = house.connect("1")
+    assert alice.messages == [
+        {
+            "type": "CONNECTION_ESTABLISHED",
+            "userId": 1,
+            "timestamp": "2024-01-01T12:00:00.000Z",
+            "connectionId": "1-1704110400000",
+        }
+    ]
+    bob = house.connect("bob")
+    assert bob.told() == []
+    assert alice.told() == [("USER_ONLINE", "bob")]
+    second = house.connect("bob")
+    assert alice.told() == [("USER_ONLINE", "bob")]
+    house.end(bob)
+    assert alice.told() == [("USER_ONLINE", "bob")]
+    house.end(second)
+    assert alice.told() == [("USER_ONLINE", "bob"), ("USER_OFFLINE", "bob")]
+
+
+def test_the_response_to_the_handshake_and_the_first_frame_are_one_write(house: House) -> None:
+    writes: list[bytes] = []
+
+    class Raw(FakeConnection):
+        def _send(self, data: bytes) -> None:
+            writes.append(data)
+
+    house.engine.opened(Raw(), b"userId=1", RESPONSE)
+    assert len(writes) == 1
+    assert writes[0].startswith(RESPONSE + b"\x81")
+
+
+def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(house: House) -> None:
+    connection = house.connection()
+    house.engine.opened(connection, b"userid=1", b"")
+    assert connection.closed_with == (
+        Close.BAD_USER_ID,
+        "userId is missing: connect to /ws-online-status?userId=ID",
+    )
+    house.engine.closed(connection, Ending.LOST, "lost")
+    assert house.count("presenced_handshakes_refused_total", code="BAD_USER_ID") == 1
+    assert house.count("presenced_connections_opened_total") == 0
+    assert house.engine.stats().total_connections == 0
+
+
+def test_a_silent_client_is_dropped_and_its_user_is_offline_after_the_grace(house: House) -> None:
+    """No ghosts (promise 2): within interval + time-out + grace."""
+    watcher, ghost = house.connect("1"), house.connect("2")
+    ghost.answers = False
+    started = house.clock.monotonic()
+    while ghost.closed_with is None:
+        house.clock.advance(1)
+    assert ghost.pings == 1
+    assert ghost.closed_with == (Close.TIMED_OUT, "no answer to a ping")
+    assert watcher.closed_with is None
+    assert house.count("presenced_heartbeats_failed_total") == 1
+    assert house.count("presenced_connections_closed_total", reason="timed_out") == 1
+    assert ("USER_OFFLINE", 2) not in watcher.told()
+    house.clock.advance(15)
+    assert ("USER_OFFLINE", 2) in watcher.told()
+    assert house.clock.monotonic() - started <= 30 + 10 + 15
+
+
+def test_a_slow_client_is_left_to_its_own_timeout(house: House) -> None:
+    slow = house.connect("1")
+    slow._send = lambda data: None  # type: ignore[method-assign]  # pings go into a full buffer
+    slow.paused = True
+    house.engine.paused(slow)
+    house.clock.advance(29)
+    assert slow.closed_with is None
+    house.clock.advance(2)
+    assert slow.closed_with == (Close.FELL_BEHIND, "")
+
+
+def test_an_announcement_is_told_to_everyone_and_cannot_contradict_a_connection(house: House) -> None:
+    alice = house.connect("1")
+    assert house.engine.announce(2, True) is True
+    assert house.engine.announce("2", True) is False
+    assert house.engine.announce("1", False) is False
+    assert house.engine.announce("2", False) is True
+    house.clock.run_soon()
+    assert alice.told() == [("USER_ONLINE", 2), ("USER_OFFLINE", 2)]
+    with pytest.raises(BadUserId):
+        house.engine.announce("", True)
+
+
+def test_disconnecting_a_user_closes_all_connections_and_tells_at_once(house: House) -> None:
+    alice, phone, laptop = house.connect("1"), house.connect("2"), house.connect("2")
+    house.end(house.connect("2"), Ending.LOST)
+    assert house.engine.disconnect(2) == 2
+    house.clock.run_soon()
+    assert phone.closed_with
+    assert laptop.closed_with
+    assert phone.closed_with[0] is Close.DISCONNECTED
+    assert alice.told() == [("USER_ONLINE", 2), ("USER_OFFLINE", 2)], "the third one's grace does not hold it back"
+    assert house.engine.disconnect("nobody") == 0
+
+
+def test_while_draining_nobody_is_told_that_anybody_left(house: House) -> None:
+    alice, bob = house.connect("1"), house.connect("2")
+    house.engine.drain()
+    house.end(bob)
+    house.end(house.connect("3"))
+    house.clock.advance(60)
+    assert alice.told() == [("USER_ONLINE", 2)]
+    assert house.engine.not_ready() == ["the server is stopping"]
+
+
+def test_when_full_it_says_that_it_is_not_ready(house: House) -> None:
+    assert house.engine.not_ready() == []
+    house.engine.max_connections = 1
+    house.connect("1")
+    assert house.engine.not_ready() == ["all 1 connections are taken"]
+
+
+def test_statistics_page_through_the_sessions(house: House) -> None:
+    connections = [house.connect(str(number % 3)) for number in range(5)]
+    house.clock.advance(2)
+    connections[0].heard_at = house.clock.monotonic()
+    stats = house.engine.stats(limit=2)
+    assert (stats.connected_users, stats.online_users, stats.total_connections) == (3, 3, 5)
+    first = stats.user_sessions[0]
+    assert (first.user_id, first.connection_id) == (0, "0-1704110400000")
+    assert first.connected_at == "2024-01-01T12:00:00.000Z"
+    assert first.last_seen == "2024-01-01T12:00:02.000Z"
+    seen = [s.connection_id for s in stats.user_sessions]
+    while stats.next is not None:
+        stats = house.engine.stats(limit=2, after=stats.next)
+        seen += [s.connection_id for s in stats.user_sessions]
+    assert seen == [c.connection_id for c in connections]
+    assert house.engine.stats(limit=0).user_sessions == []
+    assert house.engine.stats(limit=5).next is None
+
+
+def test_an_insecure_server_warns() -> None:
+    assert House().engine.warnings() == []
+    assert "any user id" in House(insecure=True, host="0.0.0.0").engine.warnings()[0]  # noqa: S104  # what is tested
+
+
+def test_messages_from_classic_clients_are_counted_and_change_nothing(house: House) -> None:
+    alice, bob = house.connect("1"), house.connect("2")
+    for message in ("", "hello", "{", '{"type":"?"}', b"\x00\xff"):
+        house.engine.received(bob, message)
+    assert house.count("presenced_messages_received_total") == 5
+    assert bob.closed_with is None
+    assert len(alice.told()) == 1
+
+
+def test_the_log_lines_are_those_of_the_contract(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="presenced")
+    house.connect("7")
+    alice = house.connect("123")
+    house.clock.advance(31)
+    house.end(alice)
+    assert [r.getMessage() for r in caplog.records[3:]] == [
+        "🚀 WS: User 123 connected",
+        "📡 WS: User 123 is ONLINE",
+        "📡 WS: Broadcast sent to 1 users",
+        "📊 WS Stats: 2 users, 2 connections",
+        "🔌 WS: User 123 disconnected",
+        "📡 WS: User 123 is OFFLINE",
+        "📡 WS: Broadcast sent to 1 users",
+    ]
+
+
+def test_a_failed_heartbeat_is_logged_in_the_words_of_the_contract(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="presenced")
+    house.connect("123").answers = False
+    house.clock.advance(41)
+    assert "💔 WS: User 123 heartbeat failed - disconnecting" in caplog.messages
+    assert "🔌 WS: User 123 disconnected" in caplog.messages
+
+
+def test_no_statistics_lines_when_their_interval_is_0(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="presenced")
+    House(stats_interval=0).clock.advance(1000)
+    assert caplog.messages == []
+
+
+def test_after_stop_no_timer_fires(house: House) -> None:
+    connection = house.connect("1")
+    house.engine.stop()
+    house.clock.advance(1000)
+    assert connection.pings == 0

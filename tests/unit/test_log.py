@@ -1,0 +1,97 @@
+"""Log lines: bounded per second, summed up beyond that, one JSON object a line when asked for."""
+
+import io
+import logging
+import sys
+import threading
+
+import pytest
+from msgspec import json
+
+from presenced import log
+from presenced.clock import Timer
+from presenced.core.model import Status
+from presenced.log import EventLog, JsonFormatter
+from presenced.testing import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def events(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> EventLog:
+    caplog.set_level(logging.INFO, logger="presenced")
+    return EventLog(clock, Timer(clock), burst=3)
+
+
+def test_a_storm_is_summed_up_once_a_second(
+    events: EventLog, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for user in range(2000):
+        events.connected(str(user))
+    events.disconnected("1")
+    events.refused("BAD_USER_ID", "userId is missing")
+    assert len(caplog.messages) == 3
+    clock.advance(1)
+    assert caplog.messages[3:] == ["📊 WS: Within a second also: 1,997 connected, 1 disconnected, 1 refused"]
+    events.connected("1")
+    assert caplog.messages[4:] == ["🚀 WS: User 1 connected"]
+    clock.advance(5)
+    assert len(caplog.messages) == 5, "nothing left out, nothing to sum up"
+
+
+def test_statistics_are_never_left_out(events: EventLog, caplog: pytest.LogCaptureFixture) -> None:
+    for user in range(10):
+        events.connected(str(user))
+    events.stats(5, 8)
+    assert caplog.messages[-1] == "📊 WS Stats: 5 users, 8 connections"
+
+
+def test_nothing_is_counted_when_nothing_is_logged(
+    events: EventLog, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="presenced")
+    for user in range(10):
+        events.connected(str(user))
+    clock.advance(2)
+    assert caplog.messages == []
+
+
+def test_as_json_a_line_has_the_fields_of_its_event(events: EventLog, caplog: pytest.LogCaptureFixture) -> None:
+    events.changed("123", Status.ONLINE, 5)
+    lines = [json.decode(JsonFormatter().format(record)) for record in caplog.records]
+    for line in lines:
+        assert line.pop("time").endswith("Z")
+    assert lines == [
+        {"level": "info", "event": "user_online", "message": "📡 WS: User 123 is ONLINE", "userId": 123},
+        {"level": "info", "event": "broadcast", "message": "📡 WS: Broadcast sent to 5 users", "users": 5},
+    ]
+
+
+def test_a_reader_that_does_not_read_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records go through a bounded queue to a thread; when it is full they are dropped."""
+    reading = threading.Event()
+
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            reading.wait(30)
+            return super().write(text)
+
+    pipe = Pipe()
+    monkeypatch.setattr(sys, "stdout", pipe)
+    monkeypatch.setattr(log, "MAX_WAITING", 10)
+    monkeypatch.setattr(log, "LAST_WORDS", 0.05)
+    root, before = logging.getLogger(), list(logging.getLogger().handlers)
+    finish = log.configure("info", "text")
+    try:
+        for number in range(100):
+            log.logger.info("line %d", number)
+        finish()  # gives up on the pipe after LAST_WORDS
+        assert pipe.getvalue() == ""
+        reading.set()
+    finally:
+        root.handlers[:] = before
+        root.setLevel(logging.WARNING)
+        log.logger.setLevel(logging.NOTSET)
