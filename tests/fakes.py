@@ -31,6 +31,7 @@ class FakeConnection:
         self.heard_at = 0.0
         self.slice = -1
         self.paused = False
+        self.unsent = 0
         self.writes: list[bytes] = []
         self.closed_with: tuple[Close, str] | None = None
         self.messages: list[dict[str, Any]] = []

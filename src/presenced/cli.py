@@ -156,9 +156,12 @@ def _raise_file_limit() -> None:
 
 def _toml(effective: Effective) -> list[str]:
     """Lines of a settings file. A secret setting, once there is one, is a `SecretStr`, which hides itself."""
-    assigned = {
-        name: f"{name} = {json.dumps(value if isinstance(value, int | float) else str(value), ensure_ascii=False)}"
-        for name, value in effective.settings
-    }
+    assigned = {name: f"{name} = {_toml_value(value)}" for name, value in effective.settings}
     width = max(map(len, assigned.values()))
     return [f"{line:{width}}  # {effective.origins[name]}" for name, line in assigned.items()]
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return json.dumps(value if isinstance(value, int) else str(value), ensure_ascii=False)

@@ -39,6 +39,10 @@ class Connection(Watcher, Protocol):
     heard_at: float
     slice: int
 
+    @property
+    def unsent(self) -> int:
+        """Bytes its transport holds."""
+
 
 class SessionStats(Struct, frozen=True, rename="camel"):
     """One active session."""
@@ -89,6 +93,7 @@ class Engine:
             settings.behind_timeout,
         )
         self._connections: dict[int, Connection] = {}
+        self._unsent_when_asked: dict[Connection, int] = {}
         self._serial = 0
         self._tick_due = 0.0
         metrics.gauge("presenced_connections", "Open connections.", lambda: len(self._connections))
@@ -144,7 +149,8 @@ class Engine:
         self._outbox.pause(connection)
 
     def resumed(self, connection: Connection) -> None:
-        """The connection's transport has drained."""
+        """The connection's transport has drained, which takes a client that is there."""
+        connection.heard_at = self.clock.monotonic()
         self._outbox.resume(connection)
 
     def closed(self, connection: Connection, ending: Ending, reason: str) -> None:
@@ -156,6 +162,7 @@ class Engine:
         if self._connections.pop(connection.serial, None) is None:
             return
         self._sweep.discard(connection)
+        self._unsent_when_asked.pop(connection, None)
         self._outbox.discard(connection)
         self.metrics.closed.labels(reason).inc()
         self._log.disconnected(connection.user_id)
@@ -258,13 +265,16 @@ class Engine:
         self.metrics.loop_lag.observe(max(0.0, now - self._tick_due))
         to_ping, silent = self._sweep.tick(now)
         for connection in silent:
-            if connection.paused:  # it could not even be asked; `behind_timeout` decides
-                continue
-            self.metrics.heartbeats_failed.inc()
-            self._log.heartbeat_failed(connection.user_id)
-            connection.close(Close.TIMED_OUT, "no answer to a ping")
+            # A slow one can't be asked, but it is there as long as it takes some of what its transport holds.
+            if not (connection.paused and connection.unsent < self._unsent_when_asked.pop(connection, 0)):
+                self.metrics.heartbeats_failed.inc()
+                self._log.heartbeat_failed(connection.user_id)
+                connection.close(Close.TIMED_OUT, "no answer to a ping")
         for connection in to_ping:
-            connection.send(PING_FRAME)
+            if connection.paused:
+                self._unsent_when_asked[connection] = connection.unsent
+            else:
+                connection.send(PING_FRAME)
         self._end_graces()
         # From now, not from when it was due: after a pause the ticks missed are not made up for (`Sweep`).
         self._tick_due = now + self._sweep.tick_seconds

@@ -96,8 +96,6 @@ def test_a_file_that_cannot_be_read_is_an_error(elsewhere: Path, content: bytes 
 def test_timers_that_contradict_each_other_are_refused() -> None:
     (told,) = faults({"pong_timeout": "31"}, {})
     assert told == "pong_timeout (31 s) must not exceed heartbeat_interval (30 s)"
-    (told,) = faults({"behind_timeout": "41"}, {})
-    assert told.startswith("behind_timeout (41 s) must not exceed heartbeat_interval + pong_timeout (40 s)")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])  # noqa: S104  # refused, that's the point

@@ -109,15 +109,51 @@ def test_a_silent_client_is_dropped_and_its_user_is_offline_after_the_grace(hous
     assert house.clock.monotonic() - started <= 30 + 10 + 15
 
 
-def test_a_slow_client_is_left_to_its_own_timeout(house: House) -> None:
+def test_a_slow_client_is_alive_while_it_takes_something_and_closed_when_it_stays_behind() -> None:
+    house = House(heartbeat_interval=6, pong_timeout=2)
     slow = house.connect("1")
-    slow._send = lambda data: None  # type: ignore[method-assign]  # pings go into a full buffer
-    slow.paused = True
+    slow.paused, slow.unsent = True, 100_000
     house.engine.paused(slow)
-    house.clock.advance(29)
+    for _ in range(29):
+        slow.unsent -= 1
+        house.clock.advance(1)
     assert slow.closed_with is None
+    assert slow.pings == 0, "nothing is written to it"
     house.clock.advance(2)
     assert slow.closed_with == (Close.FELL_BEHIND, "")
+
+
+def test_a_slow_client_that_takes_nothing_is_as_dead_as_one_that_does_not_answer() -> None:
+    house = House(heartbeat_interval=6, pong_timeout=2)
+    stuck = house.connect("1")
+    stuck.paused, stuck.unsent = True, 100_000
+    house.engine.paused(stuck)
+    house.clock.advance(8.2)
+    assert stuck.closed_with == (Close.TIMED_OUT, "no answer to a ping")
+
+
+def test_a_slow_client_that_has_caught_up_is_not_asked_about_the_past() -> None:
+    """Promise 4: slow when it was to be asked, quick when the answer is looked for."""
+    house = House(heartbeat_interval=6, pong_timeout=2)
+    watcher = house.connect("1")
+    watcher.paused, watcher.unsent = True, 100_000
+    house.engine.paused(watcher)
+    while not house.engine._unsent_when_asked:
+        house.clock.advance(0.1)
+    watcher.paused, watcher.unsent = False, 0
+    house.engine.resumed(watcher)
+    house.clock.advance(30)
+    assert watcher.closed_with is None
+
+
+def test_a_grace_ends_to_the_moment_not_with_the_next_heartbeat() -> None:
+    house = House(heartbeat_interval=3600)
+    alice, bob = house.connect("1"), house.connect("2")
+    house.end(bob, Ending.GOING_AWAY)
+    house.clock.advance(2.99)
+    assert ("USER_OFFLINE", 2) not in alice.told()
+    house.clock.advance(0.02)
+    assert ("USER_OFFLINE", 2) in alice.told()
 
 
 def test_an_announcement_is_told_to_everyone_and_cannot_contradict_a_connection(house: House) -> None:

@@ -15,40 +15,45 @@ _SLACK = 64
 class Deadlines(Generic[K]):
     """At most one deadline per key. Times are monotonic seconds.
 
-    Setting and cancelling cost O(log n). Memory is bounded by twice the number of keys plus a constant: a
-    cancelled entry stays in the heap until it surfaces or the heap is rebuilt.
+    Setting costs O(log n), cancelling O(1). Memory is bounded by twice the number of keys plus a constant: a pair of
+    numbers stays behind a cancelled deadline until it surfaces or the heap is rebuilt, but never the key.
     """
 
-    __slots__ = ("_at", "_heap", "_serial")
+    __slots__ = ("_heap", "_keys", "_last", "_serials")
 
     def __init__(self) -> None:
-        self._at: dict[K, tuple[float, int]] = {}
-        self._heap: list[tuple[float, int, K]] = []  # the serial keeps keys from being compared
-        self._serial = 0
+        self._heap: list[tuple[float, int]] = []
+        self._keys: dict[int, K] = {}  # of the live entries of the heap, by serial number
+        self._serials: dict[K, int] = {}
+        self._last = 0
 
     def __len__(self) -> int:
-        return len(self._at)
+        return len(self._keys)
 
     def __contains__(self, key: K) -> bool:
-        return key in self._at
+        return key in self._serials
 
     def set(self, key: K, at: float) -> None:
         """Make `key` due at `at`, in place of any earlier deadline it had."""
-        self._serial += 1
-        self._at[key] = (at, self._serial)
-        heappush(self._heap, (at, self._serial, key))
-        if len(self._heap) > 2 * len(self._at) + _SLACK:
-            self._heap = [(at, serial, key) for key, (at, serial) in self._at.items()]
+        self.cancel(key)
+        self._last += 1
+        self._serials[key] = self._last
+        self._keys[self._last] = key
+        heappush(self._heap, (at, self._last))
+        if len(self._heap) > 2 * len(self._keys) + _SLACK:
+            self._heap = [entry for entry in self._heap if entry[1] in self._keys]
             heapify(self._heap)
 
     def cancel(self, key: K) -> None:
         """Forget the deadline of `key`; no-op when it has none."""
-        self._at.pop(key, None)
+        serial = self._serials.pop(key, None)
+        if serial is not None:
+            del self._keys[serial]
 
     def next(self) -> float | None:
         """When the earliest deadline is; None when there is none."""
         heap = self._heap
-        while heap and self._at.get(heap[0][2], (0.0, 0))[1] != heap[0][1]:
+        while heap and heap[0][1] not in self._keys:
             heappop(heap)
         return heap[0][0] if heap else None
 
@@ -57,6 +62,6 @@ class Deadlines(Generic[K]):
         at = self.next()
         if at is None or at > now:
             return None
-        key = heappop(self._heap)[2]
-        del self._at[key]
+        key = self._keys[heappop(self._heap)[1]]
+        self.cancel(key)
         return key

@@ -52,6 +52,11 @@ class FakeClock:
         """Set the wall clock forward or back; the monotonic one does not notice."""
         self._epoch_ms += seconds * 1000
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something was asked for that `run_soon` would call."""
+        return bool(self._soon)
+
     def run_soon(self) -> None:
         """Call what waits for the next turn, and what that asks for, until nothing waits."""
         while self._soon:

@@ -6,7 +6,6 @@ import asyncio
 import errno
 import functools
 import socket
-from collections.abc import Sequence
 from typing import Any, cast
 
 import uvicorn
@@ -21,6 +20,10 @@ BACKLOG = 4096
 
 KEEP_ALIVE = 5
 """Seconds an HTTP connection may idle between two requests."""
+
+Addresses = tuple[tuple[socket.AddressFamily, str], ...]
+
+LOOPBACK: Addresses = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 _PORT_ATTEMPTS = 20
 """With port 0, the port that is free on one address may be taken on the next; so often another one is tried."""
@@ -76,17 +79,19 @@ class Listener:
 async def bind(host: str, port: int) -> list[socket.socket]:
     """Listening sockets on all addresses of `host`, one port for all; port 0 takes a free one.
 
-    `localhost` is 127.0.0.1 and ::1, because clients differ in which they try. An address family that the machine
-    does not have is left out, as long as one remains.
+    `localhost` is 127.0.0.1 and ::1, whatever the resolver says, because clients differ in which they try. An address
+    that the machine does not have is left out, as long as one remains.
 
     Raises:
         PortInUse, ListenError: Nothing was bound.
     """
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ListenError(host, port, error) from error
-    addresses = list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+    addresses = LOOPBACK
+    if host.lower() != "localhost":
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise ListenError(host, port, error) from error
+        addresses = tuple(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
     for attempt in range(_PORT_ATTEMPTS):
         try:
             return _bind_all(addresses, port)
@@ -98,7 +103,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _bind_all(addresses: Sequence[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+def _bind_all(addresses: Addresses, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     try:

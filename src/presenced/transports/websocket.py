@@ -210,6 +210,11 @@ class WebSocketConnection(asyncio.Protocol):
 
     # What the service calls.
 
+    @property
+    def unsent(self) -> int:
+        """Bytes the transport holds because the client has not taken them."""
+        return self._transport.get_write_buffer_size()
+
     def close(self, close: Close, reason: str = "") -> None:
         """Start the closing handshake; no-op when it has started. The connection counts as ended from now on.
 

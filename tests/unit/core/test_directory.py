@@ -81,6 +81,16 @@ def test_of_two_lost_connections_one_return_ends_one_grace(directory: Directory[
     assert len(directory.expire(at(16))) == 1
 
 
+def test_the_end_of_one_grace_leaves_the_others_alone(directory: Directory[str]) -> None:
+    for name in ("a", "b"):
+        directory.open("7", name, at(0))
+    directory.close("7", "a", Ending.LOST, at(0))
+    directory.close("7", "b", Ending.GOING_AWAY, at(10))
+    assert directory.expire(at(13)) == []
+    assert directory.next_deadline() == 15
+    assert len(directory.expire(at(15))) == 1
+
+
 def test_only_so_many_graces_are_kept_and_the_last_to_end_decides(directory: Directory[str]) -> None:
     for number in range(MAX_GRACES + 5):
         directory.open("7", f"c{number}", at(0))

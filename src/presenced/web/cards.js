@@ -1,0 +1,234 @@
+/**
+ * The users connected from this page: a card per user, and in it an entry per connection.
+ */
+
+import { button, byId, clockTime, find, fromTemplate, make, setText } from "./dom.js";
+import { CLOSE_CODES, NO_CLOSE_FRAME, parseMessage } from "./protocol.js";
+
+/**
+ * @typedef {import("./connection.js").Connection} Connection
+ * @typedef {import("./connection.js").State} State
+ * @typedef {import("./presence.js").Presence} Presence
+ *
+ * @typedef {object} Actions
+ * @property {(userId: string) => void} add Open another connection of this user.
+ * @property {(connection: Connection) => void} remove Forget an ended connection.
+ *
+ * @typedef {object} Entry
+ * @property {HTMLElement} element
+ * @property {State | null} state The state its buttons are for.
+ * @property {string[] | null} received What its list shows.
+ *
+ * @typedef {object} Card
+ * @property {HTMLElement} element
+ * @property {Map<Connection, Entry>} entries
+ */
+
+const STATES = new Map([
+  ["connecting", "Connecting"],
+  ["open", "Open"],
+  ["closing", "Closing"],
+  ["waiting", "Waiting to reconnect"],
+  ["dropped", "Dropped"],
+  ["closed", "Closed"],
+]);
+
+export class Cards {
+  /** @type {Map<string, Card>} */
+  #cards = new Map();
+  #parent = byId("cards", HTMLDivElement);
+  #empty = byId("no-cards", HTMLParagraphElement);
+  #actions;
+
+  /**
+   * @param {Actions} actions
+   */
+  constructor(actions) {
+    this.#actions = actions;
+  }
+
+  /**
+   * @param {readonly Connection[]} connections All of the page, in the order they were made.
+   * @param {Presence} presence
+   * @param {ReadonlySet<string>} connected The users of whom the server has an open connection, in this page or not.
+   * @param {number} now
+   */
+  show(connections, presence, connected, now) {
+    const wanted = new Set(connections);
+    for (const [userId, card] of this.#cards) {
+      for (const [connection, entry] of card.entries) {
+        if (wanted.has(connection)) continue;
+        this.#leave(entry.element, card);
+        entry.element.remove();
+        card.entries.delete(connection);
+      }
+      if (card.entries.size) continue;
+      card.element.remove();
+      this.#cards.delete(userId);
+    }
+    for (const connection of connections) {
+      const card = this.#cards.get(connection.userId) ?? this.#makeCard(connection.userId);
+      let entry = card.entries.get(connection);
+      if (!entry) {
+        entry = { element: fromTemplate("connection-template"), state: null, received: null };
+        card.entries.set(connection, entry);
+        find(card.element, ".connections").append(entry.element);
+      }
+      const online = presence.get(connection.userId)?.online ?? false;
+      this.#fill(entry, connection);
+      setText(find(entry.element, ".detail"), describe(connection, now, online, connected.has(connection.userId)));
+    }
+    this.#empty.hidden = this.#cards.size > 0;
+    for (const [userId, { element }] of this.#cards) {
+      const online = presence.get(userId)?.online ?? false;
+      element.dataset.online = String(online);
+      setText(find(element, ".status"), online ? "online" : "offline");
+    }
+  }
+
+  /**
+   * An entry goes: take the focus to where a person would go on.
+   *
+   * @param {HTMLElement} element
+   * @param {Card} card
+   */
+  #leave(element, card) {
+    if (!element.contains(document.activeElement)) return;
+    if (card.entries.size > 1) find(card.element, "header button").focus();
+    else byId("user-id", HTMLInputElement).focus();
+  }
+
+  /**
+   * @param {string} userId
+   * @returns {Card}
+   */
+  #makeCard(userId) {
+    const element = fromTemplate("card-template");
+    element.dataset.userId = userId;
+    const name = find(element, "h3 bdi");
+    name.textContent = name.title = userId || "(empty)";
+    const title = find(element, "h3");
+    title.id = `card-${crypto.randomUUID()}`;
+    element.setAttribute("aria-labelledby", title.id);
+    const add = find(element, "header button");
+    add.setAttribute("aria-label", `Add connection of ${userId}`);
+    add.addEventListener("click", () => this.#actions.add(userId));
+    const card = { element, entries: new Map() };
+    this.#cards.set(userId, card);
+    this.#parent.append(element);
+    return card;
+  }
+
+  /**
+   * @param {Entry} entry
+   * @param {Connection} connection
+   */
+  #fill(entry, connection) {
+    const { element } = entry;
+    if (entry.state !== connection.state) {
+      entry.state = connection.state;
+      element.dataset.state = connection.state;
+      element.dataset.ordinal = String(connection.ordinal);
+      setText(find(element, ".badge"), STATES.get(connection.state) ?? "");
+      this.#showButtons(find(element, ".actions"), connection);
+    }
+    setText(find(element, ".connection-id"), connection.connectionId || `#${connection.ordinal}`);
+    if (entry.received !== connection.received) {
+      entry.received = connection.received;
+      showReceived(find(element, ".received"), connection);
+    }
+  }
+
+  /**
+   * @param {HTMLElement} parent
+   * @param {Connection} connection
+   */
+  #showButtons(parent, connection) {
+    if (connection.state === "closing") {
+      // For a moment they do nothing, but taking them away would lose the focus.
+      for (const child of parent.children) child.setAttribute("aria-disabled", "true");
+      return;
+    }
+    const hadFocus = parent.contains(document.activeElement);
+    parent.replaceChildren(...buttonsFor(connection, this.#actions));
+    for (const child of parent.children) {
+      child.setAttribute("aria-label", `${child.textContent} ${connection.label}`);
+    }
+    const first = parent.firstElementChild;
+    if (hadFocus && first instanceof HTMLElement) first.focus();
+  }
+}
+
+/**
+ * @param {Connection} connection
+ * @param {Actions} actions
+ * @returns {HTMLButtonElement[]}
+ */
+function buttonsFor(connection, actions) {
+  const remove = button("Remove", () => actions.remove(connection));
+  switch (connection.state) {
+    case "open": {
+      const disconnect = button("Disconnect", () => connection.disconnect());
+      disconnect.title = "Close it on purpose (code 1000): everyone is told at once";
+      const drop = button("Drop", () => connection.drop());
+      drop.title = "Lose it as when the tab is closed (code 1001): shown online until the grace is over";
+      return [disconnect, drop];
+    }
+    case "connecting":
+    case "waiting":
+      return [button("Give up", () => connection.disconnect())];
+    case "dropped":
+      return [button("Come back", () => connection.open()), remove];
+    case "closed":
+      return [button("Connect again", () => connection.open()), remove];
+    case "closing":
+      return [];
+  }
+}
+
+/**
+ * What there is to know beyond the state, in a sentence.
+ *
+ * @param {Connection} connection
+ * @param {number} now
+ * @param {boolean} online What others see of its user.
+ * @param {boolean} other Whether the user has another connection that is open.
+ */
+function describe(connection, now, online, other) {
+  const { state, end } = connection;
+  if (state === "dropped") {
+    const seconds = Math.max(0, Math.round((now - connection.droppedAt) / 1000));
+    if (other) return "Another connection of this user is open: they stay online.";
+    return online
+      ? `${seconds} s ago. Still shown online, until the grace is over.`
+      : `At ${clockTime(connection.droppedAt)}. The grace is over: shown offline.`;
+  }
+  if (!end || state === "connecting" || state === "open") return "";
+  if (end.by === "page") {
+    return `By this page, code ${end.code}. ${online ? "Online by another connection." : "Offline at once, no grace."}`;
+  }
+  const reason = end.reason ? `“${end.reason}” ` : "";
+  if (end.code !== NO_CLOSE_FRAME) {
+    return `By the server, code ${end.code}. ${reason}${CLOSE_CODES.get(end.code)?.meaning ?? ""}`;
+  }
+  return end.opened
+    ? "Code 1006: it broke without a close frame. The server or the network is gone."
+    : "Code 1006: it could not be opened. The server is gone or refused it; its log says which.";
+}
+
+/**
+ * @param {HTMLElement} list
+ * @param {Connection} connection
+ */
+function showReceived(list, connection) {
+  list.setAttribute("aria-label", `Received by ${connection.label}, newest first`);
+  list.replaceChildren(
+    ...connection.received.map((text) => {
+      const message = parseMessage(text);
+      if (!message) return make("li", "", text);
+      const item = make("li", "", `${message.type} `);
+      item.append(make("bdi", "", message.userId), make("time", "", clockTime(message.at, true)));
+      return item;
+    }),
+  );
+}

@@ -1,0 +1,193 @@
+/**
+ * One connection of one user: its state, how it ended, and when it comes back.
+ */
+
+import { mayReconnect, NO_CLOSE_FRAME, parseMessage, webSocketUrl } from "./protocol.js";
+
+/**
+ * @typedef {"connecting" | "open" | "closing" | "waiting" | "dropped" | "closed"} State
+ *   `waiting`: it ended against the user's will and will be opened again.
+ *
+ * @typedef {object} End
+ * @property {number} code
+ * @property {string} reason
+ * @property {"page" | "server" | "nobody"} by Who said so; nobody did when no close frame came.
+ * @property {boolean} opened Whether it had been open.
+ *
+ * @typedef {object} Hooks
+ * @property {(connection: Connection) => void} changed The state or what else is shown of it changed.
+ * @property {(connection: Connection, text: string) => void} received A message came.
+ * @property {(connection: Connection, direction: Direction, text: string) => void} noted To be logged.
+ * @property {() => boolean} serverAnswers Whether it makes sense to connect now; if not, `comeBack` follows.
+ *
+ * @typedef {"in" | "out" | "end"} Direction
+ *
+ * @typedef {{ open: string } | { close: number }} Order What the worker is told: a URL, or a code.
+ * @typedef {{ kind: "open" } | { kind: "message", text: string } |
+ *   { kind: "close", code: number, reason: string }} Report What the worker tells.
+ */
+
+/** Messages kept for showing, per connection. */
+export const MAX_RECEIVED = 50;
+
+const FIRST_WAIT_MS = 250;
+const LONGEST_WAIT_MS = 5_000;
+
+export class Connection {
+  /** @type {State} */
+  state = "closed";
+  connectionId = "";
+  /** @type {End | null} */
+  end = null;
+  /** @type {string[]} Newest first, at most `MAX_RECEIVED`. */
+  received = [];
+  /** When it was dropped, in epoch milliseconds. */
+  droppedAt = 0;
+  /** @type {Worker | null} */
+  #worker = null;
+  #attempts = 0;
+  #timer = 0;
+  #opened = false;
+  #hooks;
+
+  /**
+   * @param {string} userId
+   * @param {number} ordinal 1, 2, 3, ... within the page: what people tell connections of one user apart by.
+   * @param {Hooks} hooks
+   */
+  constructor(userId, ordinal, hooks) {
+    this.userId = userId;
+    this.ordinal = ordinal;
+    this.#hooks = hooks;
+  }
+
+  /** What people call it. */
+  get label() {
+    return `${this.userId || "(empty)"} #${this.ordinal}`;
+  }
+
+  /** Whether a reload of the page should bring it back. */
+  get isWanted() {
+    return this.state === "connecting" || this.state === "open" || this.state === "waiting";
+  }
+
+  /** Connect; no-op while it is open or opening. */
+  open() {
+    if (this.#worker) return;
+    clearTimeout(this.#timer);
+    this.connectionId = "";
+    this.end = null;
+    this.#opened = false;
+    const url = webSocketUrl(this.userId);
+    const worker = new Worker(new URL("socket-worker.js", import.meta.url));
+    worker.addEventListener("message", (event) => this.#reported(event.data));
+    // The worker's script could not be had: to the user it is the same as a connection that could not.
+    worker.addEventListener("error", () => this.#ended(NO_CLOSE_FRAME, ""));
+    /** @type {Order} */
+    const order = { open: url };
+    worker.postMessage(order);
+    this.#worker = worker;
+    this.#become("connecting");
+    this.#hooks.noted(this, "out", `connect ${url}`);
+  }
+
+  /** End it on purpose (code 1000), or give up connecting. */
+  disconnect() {
+    if (this.state === "open") {
+      /** @type {Order} */
+      const order = { close: 1000 };
+      this.#worker?.postMessage(order);
+      this.#hooks.noted(this, "out", "close 1000");
+      this.#become("closing");
+    } else if (this.state === "connecting" || this.state === "waiting") {
+      this.#release();
+      this.#become("closed");
+    }
+  }
+
+  /** Lose it, as when the tab is closed. */
+  drop() {
+    if (this.state !== "open") return;
+    this.#release();
+    this.droppedAt = Date.now();
+    this.#hooks.noted(this, "out", "dropped: the browser gives it up as when its page goes away (1001)");
+    this.#become("dropped");
+  }
+
+  /** The server answers again: if this connection waits for that, open it. */
+  comeBack() {
+    if (this.state !== "waiting") return;
+    clearTimeout(this.#timer);
+    this.#attempts = 0;
+    // Not all at once: there may be many such pages.
+    this.#timer = setTimeout(() => this.open(), Math.random() * FIRST_WAIT_MS);
+  }
+
+  #release() {
+    clearTimeout(this.#timer);
+    this.#worker?.terminate();
+    this.#worker = null;
+  }
+
+  /**
+   * @param {State} state
+   */
+  #become(state) {
+    this.state = state;
+    this.#hooks.changed(this);
+  }
+
+  /**
+   * @param {Report} report
+   */
+  #reported(report) {
+    if (report.kind === "message") {
+      this.#received(report.text);
+    } else if (report.kind === "close") {
+      this.#ended(report.code, report.reason);
+    } else {
+      this.#opened = true;
+      this.#become("open");
+    }
+  }
+
+  /**
+   * @param {string} text
+   */
+  #received(text) {
+    const message = parseMessage(text);
+    if (message?.type === "CONNECTION_ESTABLISHED") {
+      this.connectionId = message.connectionId;
+      this.#attempts = 0;
+    }
+    this.received = [text, ...this.received.slice(0, MAX_RECEIVED - 1)];
+    this.#hooks.noted(this, "in", text);
+    this.#hooks.received(this, text);
+    this.#hooks.changed(this);
+  }
+
+  /**
+   * @param {number} code
+   * @param {string} reason
+   */
+  #ended(code, reason) {
+    const by = code === NO_CLOSE_FRAME ? "nobody" : this.state === "closing" ? "page" : "server";
+    this.end = { code, reason, by, opened: this.#opened };
+    this.#release();
+    this.#hooks.noted(this, "end", `${this.#opened ? "closed" : "not opened"} ${code}${reason && `: ${reason}`}`);
+    if (this.state === "closing" || !mayReconnect(code)) {
+      this.#become("closed");
+      return;
+    }
+    // Equal jitter: at least half the wait, so that a refusal is never answered by a burst.
+    const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#attempts);
+    this.#attempts += 1;
+    this.#timer = setTimeout(
+      () => {
+        if (this.#hooks.serverAnswers()) this.open();
+      },
+      (wait * (1 + Math.random())) / 2,
+    );
+    this.#become("waiting");
+  }
+}

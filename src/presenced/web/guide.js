@@ -1,0 +1,40 @@
+/**
+ * The list "What to try": a step is ticked once this page has seen it happen.
+ */
+
+import { byId, make } from "./dom.js";
+import { recall, remember } from "./memory.js";
+
+/** @typedef {"two" | "twice" | "tab" | "reload" | "back" | "wait" | "kill"} Step */
+
+const KEY = "presenced.tried";
+
+export class Guide {
+  /** @type {Set<string>} */
+  #done = new Set();
+
+  constructor() {
+    for (const step of recall(KEY)) this.#tick(step);
+  }
+
+  /**
+   * @param {Step} step
+   */
+  saw(step) {
+    if (this.#done.has(step)) return;
+    this.#tick(step);
+    remember(KEY, [...this.#done]);
+  }
+
+  /**
+   * @param {string} step
+   */
+  #tick(step) {
+    this.#done.add(step);
+    for (const element of byId("steps", HTMLOListElement).children) {
+      if (!(element instanceof HTMLElement) || element.dataset.step !== step) continue;
+      element.classList.add("done");
+      element.append(make("span", "visually-hidden", " Seen."));
+    }
+  }
+}

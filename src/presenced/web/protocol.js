@@ -1,0 +1,90 @@
+/**
+ * What goes over the wire: the URL, the three messages, the close codes.
+ */
+
+/**
+ * @typedef {"CONNECTION_ESTABLISHED" | "USER_ONLINE" | "USER_OFFLINE"} MessageType
+ *
+ * @typedef {object} Message
+ * @property {MessageType} type
+ * @property {string} userId Always a text here; canonical decimal integers are JSON numbers on the wire.
+ * @property {number} at Epoch milliseconds by the server's clock.
+ * @property {string} connectionId Empty unless the type is CONNECTION_ESTABLISHED.
+ *
+ * @typedef {object} CloseCode
+ * @property {string} meaning
+ * @property {boolean} reconnect Whether the same client, unchanged, should come back.
+ */
+
+/** @type {ReadonlySet<string>} */
+const TYPES = new Set(["CONNECTION_ESTABLISHED", "USER_ONLINE", "USER_OFFLINE"]);
+
+/**
+ * The close codes the server sends, in its words; a test compares them.
+ *
+ * @type {ReadonlyMap<number, CloseCode>}
+ */
+export const CLOSE_CODES = new Map([
+  [1000, { meaning: "The connection did what it was opened for.", reconnect: false }],
+  [1001, { meaning: "The server is stopping or restarting.", reconnect: true }],
+  [1002, { meaning: "The client broke the rules of WebSocket framing.", reconnect: false }],
+  [1007, { meaning: "A text message was not valid UTF-8.", reconnect: false }],
+  [1009, { meaning: "A message exceeded the size or the number of fragments allowed.", reconnect: false }],
+  [1011, { meaning: "The server met a fault of its own.", reconnect: true }],
+  [4400, { meaning: "The userId in the URL is missing or not usable; the reason says why.", reconnect: false }],
+  [4408, { meaning: "No answer to a ping, or a message left unfinished, for too long.", reconnect: true }],
+  [4410, { meaning: "The application closed all connections of this user.", reconnect: false }],
+  [4420, { meaning: "The client read too slowly, for too long, to be kept up to date.", reconnect: true }],
+]);
+
+/** No frame carries it: browsers report it when a connection ended without a close frame. */
+export const NO_CLOSE_FRAME = 1006;
+
+/**
+ * Whether to come back after this code. An unknown one says: come back.
+ *
+ * @param {number} code
+ */
+export function mayReconnect(code) {
+  return CLOSE_CODES.get(code)?.reconnect ?? true;
+}
+
+/** The address of the server's WebSocket, without the query. */
+export function webSocketAddress() {
+  return `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/ws-online-status`;
+}
+
+/**
+ * @param {string} userId
+ */
+export function webSocketUrl(userId) {
+  // Not encodeURIComponent: it throws on a lone surrogate, and the server is to judge that.
+  return `${webSocketAddress()}?${new URLSearchParams({ userId })}`;
+}
+
+/**
+ * A message, or null for what this page does not know: a later server may say more.
+ *
+ * @param {string} text
+ * @returns {Message | null}
+ */
+export function parseMessage(text) {
+  /** @type {unknown} */
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof value !== "object" || value === null) return null;
+  const { type, userId, timestamp, connectionId } = /** @type {Record<string, unknown>} */ (value);
+  const known = typeof type === "string" && TYPES.has(type);
+  if (!known || (typeof userId !== "string" && typeof userId !== "number")) return null;
+  const at = Date.parse(String(timestamp));
+  return {
+    type: /** @type {MessageType} */ (type),
+    userId: String(userId),
+    at: Number.isNaN(at) ? Date.now() : at,
+    connectionId: typeof connectionId === "string" ? connectionId : "",
+  };
+}

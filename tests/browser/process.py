@@ -1,0 +1,103 @@
+"""The real server as a process of its own, to be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from typing import Self
+
+import httpx
+
+START_TIMEOUT = 20
+"""Seconds for the banner to appear."""
+
+SETTINGS = {
+    "heartbeat_interval": 2.0,
+    "pong_timeout": 1.0,
+    "behind_timeout": 3.0,
+    "grace_going_away": 1.0,
+    "grace_lost": 2.0,
+    "stats_interval": 0.0,
+}
+"""The product's times, scaled down."""
+
+
+class ServerProcess:
+    """`presenced serve` on a free port, and on the same one after a restart."""
+
+    def __init__(self, **settings: float) -> None:
+        self._settings = {**SETTINGS, **settings}
+        self._process: subprocess.Popen[str] | None = None
+        self._output: list[str] = []
+        self._news = threading.Condition()
+        self._reader: threading.Thread | None = None
+        self.url = ""
+        """Of the test page, with the slash at its end."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        """Start it and wait for its banner."""
+        port = self.url.rstrip("/").rpartition(":")[2] or "0"
+        command = [sys.executable, "-m", "presenced", "serve", "--config", os.devnull, "--port", port]
+        for name, value in self._settings.items():
+            command += [f"--{name.replace('_', '-')}", f"{value:g}"]
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
+        self._output.clear()
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process,))
+        self._reader.start()
+        with self._news:
+            self._news.wait_for(lambda: self._banner() or self._ended(), START_TIMEOUT)
+            banner = self._banner()
+        if not banner:
+            self.kill()
+            raise AssertionError("the server did not start:\n" + "".join(self._output))
+        self.url = banner[1]
+
+    def kill(self) -> None:
+        """End it without a word (SIGKILL); no-op when it is not running."""
+        if self._process is None or self._reader is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        self._process = None
+
+    def closed(self, reason: str) -> int:
+        """How many connections ended for this reason, since the start."""
+        sample = f'presenced_connections_closed_total{{reason="{reason}"}} '
+        lines = httpx.get(f"{self.url}metrics").text.splitlines()
+        return sum(int(float(line.removeprefix(sample))) for line in lines if line.startswith(sample))
+
+    @property
+    def websocket_url(self) -> str:
+        """Without the query."""
+        return f"{self.url.replace('http', 'ws', 1)}ws-online-status"
+
+    def _banner(self) -> re.Match[str] | None:
+        return re.search(r"Test page +(\S+)\n", "".join(self._output))
+
+    def _ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None, "a pipe was asked for"
+        with process.stdout:
+            for line in process.stdout:
+                with self._news:
+                    self._output.append(line)
+                    self._news.notify_all()
+        process.wait()
+        with self._news:
+            self._news.notify_all()

@@ -1,0 +1,138 @@
+"""The page without a mouse, and what a screen reader is told."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from itertools import pairwise
+
+from playwright.sync_api import Page, expect
+from tests.browser.conftest import OpenPage
+from tests.browser.pages import until
+from tests.browser.process import ServerProcess
+from websockets.sync.client import connect
+
+FOCUSED = """() => {
+  const e = document.activeElement;
+  return e.getAttribute('aria-label') ?? e.labels?.[0]?.textContent.trim() ?? (e.id === 'log' ? 'log' : e.textContent);
+}"""
+
+NAMELESS = """() => [...document.querySelectorAll('button, input, a, [tabindex], ul, ol, section, nav, article')]
+  .filter((e) => e.checkVisibility() && !['steps'].includes(e.id) && !e.matches('.connections'))
+  .filter((e) => {
+    const by = (e.getAttribute('aria-labelledby') ?? '').split(' ').map((id) => document.getElementById(id));
+    const name = e.getAttribute('aria-label') ?? (by[0] ? by.map((b) => b.textContent).join(' ') : null)
+      ?? e.labels?.[0]?.textContent ?? (e.matches('button, a, h2') ? e.textContent : '');
+    return !name.trim();
+  })
+  .map((e) => e.outerHTML.slice(0, 80))"""
+
+
+def focused(page: Page) -> str:
+    return str(page.evaluate(FOCUSED))
+
+
+def tab_to(page: Page, name: str, most: int = 40) -> list[str]:
+    """Press Tab until the element of this name has the focus; what had it on the way."""
+    passed: list[str] = []
+    while focused(page) != name:
+        assert len(passed) < most, f"{name!r} was not reached: {passed}"
+        page.keyboard.press("Tab")
+        passed.append(focused(page))
+        assert page.evaluate(
+            "document.activeElement.matches(':focus-visible') &&"
+            " getComputedStyle(document.activeElement).outlineStyle === 'solid'"
+        ), f"the focus on {passed[-1]!r} can't be seen"
+    return passed
+
+
+def test_connect_and_disconnect_by_keyboard(server: ServerProcess, open_page: OpenPage) -> None:
+    shown = open_page(server)
+    page = shown.page
+    assert tab_to(page, "User id") == ["User id"], "the field comes first"
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("ada")
+    page.keyboard.press("Enter")
+    expect(shown.connections("ada")).to_have_attribute("data-state", "open")
+    assert page.evaluate("document.activeElement.selectionEnd - document.activeElement.selectionStart") > 0
+    page.keyboard.type("bruno")  # over the suggestion, which is selected
+    page.keyboard.press("Enter")
+    expect(shown.connections("bruno")).to_have_attribute("data-state", "open")
+    shown.expect_online("ada", "bruno")
+
+    assert tab_to(page, "Disconnect ada #1") == ["Connect", "What to try", "Add connection of ada", "Disconnect ada #1"]
+    page.keyboard.press("Enter")
+    expect(shown.connections("ada")).to_have_attribute("data-state", "closed")
+    assert focused(page) == "Connect again ada #1", "the focus stays where the button was"
+    page.keyboard.press("Space")
+    expect(shown.connections("ada")).to_have_attribute("data-state", "open")
+    tab_to(page, "Drop ada #1")
+    page.keyboard.press("Enter")
+    expect(shown.connections("ada")).to_have_attribute("data-state", "dropped")
+    tab_to(page, "Remove ada #1")
+    page.keyboard.press("Enter")
+    expect(shown.card("ada")).to_have_count(0)
+    assert focused(page) == "User id", "the card is gone, and the focus is not lost"
+
+
+def test_arrow_keys_move_between_the_snippets(server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_page(server).page
+    passed = tab_to(page, "Browser")
+    assert not {"Node", "Python", "curl"} & set(passed)
+    for key, name in [
+        ("ArrowRight", "Node"),
+        ("ArrowRight", "Python"),
+        ("End", "curl"),
+        ("ArrowRight", "Browser"),
+        ("ArrowLeft", "curl"),
+        ("Home", "Browser"),
+        ("ArrowRight", "Node"),
+    ]:
+        page.keyboard.press(key)
+        assert focused(page) == name
+        expect(page.get_by_role("tab", selected=True)).to_have_text(name)
+        expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
+    expect(page.get_by_role("tabpanel")).to_contain_text('import WebSocket from "ws"')
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert focused(page) == "Copy"
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    assert focused(page) == "Node", "back into the list means to the chosen tab"
+
+
+def test_everything_has_a_name(server: ServerProcess, open_page: OpenPage) -> None:
+    shown = open_page(server)
+    shown.connect("ada", "bruno")
+    shown.press("Disconnect", "bruno")
+    shown.expect_offline("bruno")
+    assert shown.page.evaluate(NAMELESS) == []
+    ids = shown.page.locator("[id]").evaluate_all("(all) => all.map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+    levels = shown.page.locator("h1, h2, h3").evaluate_all("(all) => all.map((e) => Number(e.tagName[1]))")
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in pairwise(levels)), "no level is left out"
+
+
+def test_a_screen_reader_is_told_and_not_flooded(server: ServerProcess, open_page: OpenPage) -> None:
+    shown = open_page(server)
+    shown.connect("watcher")
+    page = shown.page
+    page.evaluate(
+        """() => {
+          globalThis.said = [];
+          const region = document.querySelector('[role=status]');
+          new MutationObserver(() => region.textContent && said.push(region.textContent))
+            .observe(region, { childList: true, characterData: true, subtree: true });
+        }"""
+    )
+    names = [f"user-{i}" for i in range(40)]
+    with ExitStack() as sockets:
+        for name in names:
+            # No bound on what waits unread, for nobody reads it, and a full queue holds up the close.
+            sockets.enter_context(connect(f"{server.websocket_url}?userId={name}", max_queue=None))
+        shown.expect_online(*names)
+    until(lambda: bool(page.evaluate("said.some((text) => /And \\d+ more/.test(text))")))
+    said: list[str] = page.evaluate("said")
+    assert said[0].startswith("user-0 is online.")
+    assert len(said) <= 6, "40 came and 40 may have gone"
+    assert all(text.count("is online") <= 3 for text in said)

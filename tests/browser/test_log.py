@@ -1,0 +1,93 @@
+"""The message log, the figures, and what the page asks of the server."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from playwright.sync_api import Request, expect
+from tests.browser.conftest import OpenPage
+from tests.browser.process import ServerProcess
+
+HIDE = "(state) => { Object.defineProperty(document, 'visibilityState', { get: () => state, configurable: true });"
+HIDE += " document.dispatchEvent(new Event('visibilitychange')); }"
+
+
+def test_the_log_holds_every_message_as_it_came(server: ServerProcess, open_page: OpenPage) -> None:
+    shown = open_page(server)
+    shown.connect("7", "b")
+    shown.press("Disconnect", "b")
+    shown.expect_offline("b")
+    entries = shown.page.locator("#log li")
+    texts = entries.locator("code").all_text_contents()[::-1]
+    assert texts[0] == f"connect {server.websocket_url}?userId=7"
+    established = json.loads(texts[1])
+    assert list(established) == ["type", "userId", "timestamp", "connectionId"]
+    assert established["userId"] == 7, "a number, as on the wire"
+    assert "close 1000" in texts
+    assert "closed 1000" in texts
+    expect(entries.first.locator("time")).to_have_text(re.compile(r"^\d\d:\d\d:\d\d\.\d{3}$"))
+    assert {"7 #1", "b #2"} == set(entries.locator(".whose").all_text_contents())
+    assert {"received", "sent", "ended"} == {
+        sign.get_attribute("aria-label") for sign in entries.locator(".sign").all()
+    }
+
+
+def test_the_log_is_filtered_and_cleared(server: ServerProcess, open_page: OpenPage) -> None:
+    shown = open_page(server)
+    shown.connect("ada", "bruno")
+    shown.expect_online("ada", "bruno")
+    page = shown.page
+    page.get_by_label("Filter").fill("user_online")
+    expect(page.locator("#log li:visible")).to_have_count(1)
+    expect(page.locator("#log li:visible")).to_contain_text('"userId":"bruno"')
+    expect(page.locator("#log-note")).to_contain_text("1 of 5 entries match.")
+    shown.connect("chiara")  # what comes later is filtered, too: two others are told
+    expect(page.locator("#log li:visible")).to_have_count(3)
+    page.get_by_label("Filter").fill("")
+    expect(page.locator("#log li:visible")).to_have_count(9)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#log li")).to_have_count(0)
+    expect(page.locator("#log-note")).to_have_text("What the connections of this page are told appears here.")
+    shown.press("Disconnect", "chiara")
+    expect(page.locator("#log li").first).to_be_visible()
+
+
+def test_the_log_keeps_the_newest_500(server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_page(server).page
+    page.evaluate(
+        """async () => {
+          const { MessageLog } = await import('/log.js');
+          const log = new MessageLog();
+          for (let i = 0; i < 700; i++) { log.add('x', 'in', `early ${i}`); if (i % 70 === 0) log.show(); }
+          for (let i = 0; i < 1200; i++) log.add('x', 'in', `late ${i}`);
+          log.show();
+        }"""
+    )
+    entries = page.locator("#log li code")
+    expect(entries).to_have_count(500)
+    expect(entries.first).to_have_text("late 1199")
+    expect(entries.last).to_have_text("late 700")
+    expect(page.locator("#log-note")).to_have_text("The newest 500 are kept.")
+
+
+def test_the_figures_are_asked_for_only_while_somebody_looks(server: ServerProcess, open_page: OpenPage) -> None:
+    shown = open_page(server)
+    page = shown.page
+    page.clock.install()
+    page.reload()
+    expect(shown.figure("connections")).to_have_text("0")
+    asked: list[Request] = []
+    page.on("request", lambda request: asked.append(request) if "/stats" in request.url else None)
+    for _ in range(3):
+        with page.expect_response("**/stats*"):
+            page.clock.fast_forward(3_100)
+    page.evaluate(HIDE, "hidden")
+    page.clock.fast_forward(3_100)  # the one that was due already
+    page.wait_for_load_state("networkidle")
+    count = len(asked)
+    for _ in range(5):
+        page.clock.fast_forward(60_000)
+    assert len(asked) == count
+    with page.expect_response("**/stats*"):
+        page.evaluate(HIDE, "visible")

@@ -1,0 +1,128 @@
+"""Widths, colours, motion; and pictures of it all in `.screenshots/`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from playwright.sync_api import ViewportSize, expect
+from tests.browser.conftest import OpenPage
+from tests.browser.pages import PresencePage
+from tests.browser.process import ServerProcess
+
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+
+TOO_FAINT = """() => {
+  // sRGB to relative luminance and contrast: WCAG 2.2, "contrast ratio".
+  const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
+  const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+  const light = (c) => c.slice(0, 3).map((v) => v / 255)
+    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
+    return layers.reduceRight((below, layer) => over(layer, below), [255, 255, 255, 1]);
+  };
+  const faint = [];
+  for (const element of document.body.querySelectorAll('*')) {
+    const own = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data).join('');
+    const text = element instanceof HTMLInputElement ? element.value : own;
+    if (!text.trim() || !element.checkVisibility() || element.closest('.visually-hidden, template, noscript')) continue;
+    const style = getComputedStyle(element);
+    let opacity = 1;
+    for (let e = element; e; e = e.parentElement) opacity *= Number(getComputedStyle(e).opacity);
+    const ground = behind(element), ink = parse(style.color);
+    const [a, b] = [light(over([...ink.slice(0, 3), ink[3] * opacity], ground)), light(ground)];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const large = parseFloat(style.fontSize) >= 24;
+    if (ratio < (large ? 3 : 4.5)) faint.push(`${ratio.toFixed(2)} ${element.className}: ${text.trim().slice(0, 40)}`);
+  }
+  return faint;
+}"""
+
+
+def fill(page: PresencePage) -> None:
+    """Something of everything: two connections of one user, an end of each kind, a refusal."""
+    page.connect("ada", "bruno", "ada", "chiara", "dalia")
+    page.press("Disconnect", "bruno")
+    page.press("Drop", "chiara")
+    page.submit("")
+    page.expect_offline("bruno")
+    expect(page.connections("(empty)")).to_have_attribute("data-state", "closed")
+    page.page.locator("#user-id").fill("emil")  # what is suggested differs from run to run
+    page.page.mouse.move(0, 0)
+
+
+def test_text_stands_out(patient_server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_page(patient_server, viewport=DESKTOP, reduced_motion="reduce")
+
+    def look(state: str) -> None:
+        for scheme in SCHEMES:
+            page.page.emulate_media(color_scheme=scheme)
+            page.screenshot(f"{scheme}-{state}")
+            assert page.page.evaluate(TOO_FAINT) == []
+
+    look("empty")
+    fill(page)
+    look("in-use")
+    page.expect_server_to_go()
+    patient_server.kill()
+    expect(page.page.get_by_role("alert")).to_be_visible()
+    look("server-gone")
+
+
+def test_dark_mode_is_dark(patient_server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_page(patient_server, viewport=DESKTOP, reduced_motion="reduce")
+    page.page.locator("#user-id").fill("ada")
+    assert page.page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light dark"
+    shots: list[bytes] = []
+    grounds: list[list[int]] = []
+    for scheme in SCHEMES:
+        page.page.emulate_media(color_scheme=scheme)
+        shots.append(page.page.screenshot())
+        grounds.append(page.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"))
+    assert shots[0] != shots[1]
+    assert min(grounds[0]) > 200
+    assert max(grounds[1]) < 60
+
+
+def test_nothing_is_wider_than_the_screen(patient_server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_page(patient_server, viewport=PHONE, is_mobile=True, has_touch=True, reduced_motion="reduce")
+    fill(page)
+    page.connect("W" * 128)
+    for width in (360, 320, 768, 1024, 1280):
+        page.page.set_viewport_size({"width": width, "height": 740})
+        for tab in ("Node", "Python", "curl", "Browser"):
+            page.page.get_by_role("tab", name=tab).click()
+            # A phone shows less than it was told to when something does not fit: it zooms out.
+            widest = "Math.max(document.documentElement.scrollWidth, visualViewport.width, innerWidth)"
+            assert page.page.evaluate(widest) <= width, f"with the tab {tab}"
+        page.screenshot(f"width-{width}")
+
+
+def test_on_a_phone_what_is_pressed_is_large_enough(patient_server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_page(patient_server, viewport=PHONE, is_mobile=True, has_touch=True)
+    page.connect("ada")
+    small = page.page.locator("button:visible, input:visible").evaluate_all(
+        "(all) => all.filter((e) => e.getBoundingClientRect().height < 40).map((e) => e.outerHTML)"
+    )
+    assert small == []
+
+
+@pytest.mark.parametrize(("motion", "animation"), [("no-preference", "lit"), ("reduce", "none")])
+def test_motion_is_left_out_where_it_is_not_wanted(
+    motion: Literal["no-preference", "reduce"], animation: str, patient_server: ServerProcess, open_page: OpenPage
+) -> None:
+    page = open_page(patient_server, reduced_motion=motion)
+    page.connect("watcher", "ada")
+    page.press("Disconnect", "ada")
+    page.expect_offline("ada")
+    page.press("Connect again", "ada")
+    page.expect_online("ada")
+    row = page.row("ada")
+    assert row.evaluate("(e) => getComputedStyle(e).animationName") == animation
+    moving = row.locator(".dot").evaluate("(e) => parseFloat(getComputedStyle(e).transitionDuration) > 0")
+    assert moving is (motion == "no-preference")

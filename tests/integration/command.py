@@ -1,0 +1,93 @@
+"""The command, run as its users run it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.integration.raw import PATIENCE
+
+QUICK = {
+    "PRESENCED_HEARTBEAT_INTERVAL": "0.3",
+    "PRESENCED_PONG_TIMEOUT": "0.1",
+    "PRESENCED_GRACE_GOING_AWAY": "0.03",
+    "PRESENCED_GRACE_LOST": "0.15",
+    "PRESENCED_CLOSE_TIMEOUT": "0.5",
+}
+
+
+class Command:
+    """A running `presenced serve`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.said = ""
+        self.url = ""
+
+    @property
+    def port(self) -> int:
+        return int(self.url.split(":")[2].split("/")[0])
+
+    async def say(self, text: str) -> str:
+        """Wait until it has printed a line with `text`; everything so far."""
+        assert self.process.stdout
+        async with asyncio.timeout(PATIENCE):
+            while text not in self.said:
+                line = await self.process.stdout.readline()
+                assert line, f"it ended without saying {text!r}:\n{self.said}"
+                self.said += line.decode()
+        return self.said
+
+    async def exit(self) -> int:
+        async with asyncio.timeout(PATIENCE):
+            assert self.process.stdout
+            self.said += (await self.process.stdout.read()).decode()
+            return await self.process.wait()
+
+
+async def run(*arguments: str, cwd: Path, **environ: str) -> tuple[int, str, str]:
+    """Run to the end: exit code, output, errors."""
+    process = await start(*arguments, cwd=cwd, stderr=asyncio.subprocess.PIPE, **environ)
+    async with asyncio.timeout(PATIENCE):
+        output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+async def start(
+    *arguments: str, cwd: Path, stderr: int = asyncio.subprocess.STDOUT, **environ: str
+) -> asyncio.subprocess.Process:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PRESENCED_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "presenced",
+        *arguments,
+        cwd=cwd,
+        env={**clean, **environ},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=stderr,
+    )
+
+
+@asynccontextmanager
+async def serve(*flags: str, cwd: Path, port: int = 0, **environ: str) -> AsyncIterator[Command]:
+    """`presenced serve`, quick, on a free port; killed at the end if it still runs."""
+    process = await start("serve", "--port", str(port), *flags, cwd=cwd, **{**QUICK, **environ})
+    command = Command(process)
+    try:
+        said = await command.say("/ws-online-status")
+        found = re.search(r"ws://[^?\s\"]+", said)
+        assert found
+        command.url = found[0]
+        yield command
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

@@ -1,0 +1,223 @@
+"""The command: start, banner, signals, exit codes, settings, log lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import resource
+import signal
+import tomllib
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from presenced import Settings, __version__
+from tests.integration.command import run, serve
+from tests.integration.raw import raw, raw_websocket
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop of the test; what matters here is the loop of the command."""
+    return "asyncio"
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def loop(request: pytest.FixtureRequest) -> str:
+    """The loop of the command."""
+    return str(request.param)
+
+
+async def test_it_starts_without_configuration_and_tells_where_to_look(tmp_path: Path) -> None:
+    async with serve(cwd=tmp_path) as command:
+        said = await command.say("Ctrl+C")
+        base = f"http://localhost:{command.port}"
+        for part in (
+            f"presenced {__version__}",
+            f"ws://localhost:{command.port}/ws-online-status?userId=ID",
+            f"{base}/\n",
+            f"{base}/healthz",
+            f"{base}/metrics",
+            "Authentication is off",
+            "Hence it listens on loopback only",
+        ):
+            assert part in said
+
+
+async def test_the_log_lines_of_the_contract_come_in_its_words(tmp_path: Path) -> None:
+    async with serve("--stats-interval", "0.5", cwd=tmp_path) as command:
+        async with connect(f"{command.url}?userId=123", proxy=None), raw_websocket(command.port, "?userId=ghost"):
+            await command.say("💔 WS: User ghost heartbeat failed - disconnecting")
+            await command.say("📊 WS Stats: 1 users, 1 connections")
+        said = await command.say("🔌 WS: User 123 disconnected")
+        for line in ("🚀 WS: User 123 connected", "📡 WS: User 123 is ONLINE", "📡 WS: Broadcast sent to 0 users"):
+            assert f"{line}\n" in said
+        assert "📡 WS: User ghost is OFFLINE\n" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_ends_it_cleanly_and_nobody_is_reported_offline(
+    tmp_path: Path, loop: str, number: signal.Signals
+) -> None:
+    async with serve("--loop", loop, cwd=tmp_path) as command, AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(connect(f"{command.url}?userId={user}", proxy=None)) for user in range(20)
+        ]
+        command.process.send_signal(number)
+        for client in clients:
+            with pytest.raises(ConnectionClosed) as ended:
+                while True:
+                    assert "USER_OFFLINE" not in str(await client.recv())
+            assert ended.value.rcvd
+            assert ended.value.rcvd.code == 1001
+        assert await command.exit() == 0
+        assert "is OFFLINE" not in command.said
+        assert "Traceback" not in command.said
+
+
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path, loop: str) -> None:
+    async with (
+        serve("--loop", loop, cwd=tmp_path, PRESENCED_CLOSE_TIMEOUT="60") as command,
+        raw_websocket(command.port) as silent,
+    ):
+        command.process.send_signal(signal.SIGTERM)
+        assert (await silent.close_frame()).code == 1001
+        command.process.send_signal(signal.SIGTERM)
+        assert await command.exit() == -signal.SIGTERM
+
+
+async def test_a_port_in_use_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    async with serve(cwd=tmp_path) as command:
+        code, output, errors = await run("serve", "--port", str(command.port), cwd=tmp_path)
+        assert (code, output) == (1, "")
+        assert len(errors.splitlines()) == 1
+        assert f"port {command.port} on localhost is already in use" in errors
+        assert "--port" in errors
+
+
+async def test_after_kill_9_it_starts_again_on_the_same_port_and_everyone_is_right(tmp_path: Path) -> None:
+    async with serve(cwd=tmp_path) as command, connect(f"{command.url}?userId=1", proxy=None) as alice:
+        await alice.recv()
+        command.process.kill()
+        with pytest.raises(ConnectionClosed):
+            await alice.recv()
+        port = command.port
+    async with serve(cwd=tmp_path, port=port) as command, connect(f"{command.url}?userId=1", proxy=None) as alice:
+        assert "CONNECTION_ESTABLISHED" in str(await alice.recv())
+        async with connect(f"{command.url}?userId=2", proxy=None):
+            assert '"USER_ONLINE","userId":2' in str(await alice.recv())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "says"),
+    [
+        (["serve", "--prot", "1"], {}, "Did you mean --port?"),
+        (["srve"], {}, 'Did you mean "serve"?'),
+        (["serve", "--port", "x"], {}, "port can't be 'x' (from --port): expected a whole number from 0 to 65535"),
+        (["serve"], {"PRESENCED_HEARTBEAT_INTRVAL": "3"}, "did you mean PRESENCED_HEARTBEAT_INTERVAL?"),
+        (["serve", "--pong-timeout", "99"], {}, "must not exceed heartbeat_interval"),
+        (["serve", "--host", "0.0.0.0"], {}, "--insecure"),  # noqa: S104  # refused
+        (["serve", "--config", "none.toml"], {}, "can't read the settings file none.toml"),
+    ],
+)
+async def test_a_mistake_is_named_and_ends_it_with_2(
+    tmp_path: Path, arguments: list[str], environ: dict[str, str], says: str
+) -> None:
+    code, _, errors = await run(*arguments, cwd=tmp_path, **environ)
+    assert code == 2
+    assert says in errors
+    assert "Traceback" not in errors
+
+
+async def test_config_show_prints_a_settings_file_that_says_where_each_value_came_from(tmp_path: Path) -> None:
+    (tmp_path / "presenced.toml").write_text("grace_lost = 20\n")
+    code, shown, _ = await run("config", "show", "--port", "4000", cwd=tmp_path, PRESENCED_LOG_FORMAT="json")
+    assert code == 0
+    assert re.search(r"^port = 4000 +# --port$", shown, re.MULTILINE)
+    assert re.search(r"^grace_lost = 20 +# presenced.toml$", shown, re.MULTILINE)
+    assert re.search(r'^log_format = "json" +# PRESENCED_LOG_FORMAT$', shown, re.MULTILINE)
+    assert re.search(r"^heartbeat_interval = 30 +# default$", shown, re.MULTILINE)
+    assert set(tomllib.loads(shown)) == set(Settings.model_fields)
+    assert Settings.model_validate(tomllib.loads(shown)).grace_lost == 20
+
+
+async def test_help_and_version(tmp_path: Path) -> None:
+    code, shown, _ = await run("--version", cwd=tmp_path)
+    assert (code, shown.strip()) == (0, __version__)
+    code, shown, _ = await run("serve", "--help", cwd=tmp_path, COLUMNS="200")
+    assert code == 0
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in shown
+    code, shown, _ = await run(cwd=tmp_path)
+    assert code == 0
+    assert "serve" in shown
+
+
+async def test_json_logs_are_json_from_the_first_line_to_the_last(tmp_path: Path) -> None:
+    async with serve("--log-format", "json", cwd=tmp_path) as command:
+        async with connect(f"{command.url}?userId=1", proxy=None) as client:
+            await client.recv()
+        await command.say("user_disconnected")
+        command.process.send_signal(signal.SIGTERM)
+        assert await command.exit() == 0
+        events = [json.loads(line)["event"] for line in command.said.splitlines()]
+        assert events[0] == "listening"
+        assert "user_connected" in events
+
+
+async def test_what_clients_send_puts_no_control_characters_into_the_log(tmp_path: Path) -> None:
+    async with serve("--log-level", "debug", cwd=tmp_path) as command:
+        for query in ("?userId=%1b[31m", "?userId=a%0d%0ab", "?userId=%00", "?userId=%e2%80%ae", "?userId=fine"):
+            async with raw_websocket(command.port, query) as client:
+                await client.frame()
+        async with raw(command.port) as client:
+            await client.send(b"GET /\x1b[31m%0d%0aX HTTP/1.1\r\nHost: x\r\n\r\n")
+            await client.answer()
+        said = await command.say("User fine is OFFLINE")
+        assert all(character.isprintable() or character == "\n" for character in said)
+
+
+async def test_a_reader_of_the_log_that_stops_reading_does_not_stop_the_server(tmp_path: Path) -> None:
+    """Standard output is a pipe that nobody empties; more is logged than it holds."""
+    async with serve("--log-burst", "100000", cwd=tmp_path) as command:
+        async with raw_websocket(command.port, "?userId=watcher") as watcher:
+            await watcher.frame()
+            for number in range(400):
+                async with raw_websocket(command.port, f"?userId={number}-{'x' * 100}") as client:
+                    await client.frame()
+                assert (await watcher.frame()).data, "told of, whatever happens to the log"
+        command.process.send_signal(signal.SIGTERM)
+        assert await command.exit() == 0
+
+
+async def test_files_run_out_and_the_server_neither_spins_nor_dies(tmp_path: Path, loop: str) -> None:
+    async with serve(
+        "--loop", loop, cwd=tmp_path, PRESENCED_MAX_CONNECTIONS="10000", PRESENCED_HEAD_TIMEOUT="60"
+    ) as command:
+        resource.prlimit(command.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+        async with AsyncExitStack() as stack:
+            first = await stack.enter_async_context(raw_websocket(command.port, "?userId=first"))
+            await first.frame()
+            for _ in range(100):
+                await stack.enter_async_context(raw(command.port))
+            before = cpu_seconds(command.process.pid)
+            await asyncio.sleep(1)
+            assert cpu_seconds(command.process.pid) - before < 0.5, "it does not spin"
+        async with asyncio.timeout(10):
+            while True:
+                async with raw(command.port) as client:
+                    await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                    if b"alive" in await client.reader.read(1000):
+                        break
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

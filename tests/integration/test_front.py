@@ -1,0 +1,233 @@
+"""The front door over real sockets: the five faults of the stock front are mended, and refusals tell why."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import weakref
+
+import pytest
+from tests.integration.house import server, until
+from tests.integration.raw import masked, raw, raw_websocket, upgrade
+from websockets.frames import Opcode
+
+from presenced.transports.front import MAX_HEADERS, FrontDoor
+
+pytestmark = pytest.mark.anyio
+
+
+# The five faults.
+
+
+async def test_half_a_request_does_not_stay_open_for_ever() -> None:
+    async with server(head_timeout=0.1) as house:
+        for start in (b"", b"GET", b"GET / HTTP/1.1\r\nHost: x\r\n", b"\r\n"):
+            async with raw(house.port) as client:
+                await client.send(start)
+                answer = await client.answer()
+                assert (answer.status, answer.problem["code"]) == (408, "REQUEST_TIMEOUT")
+                assert await client.closed() == b""
+
+
+async def test_a_head_sent_byte_by_byte_has_the_same_time() -> None:
+    async with server(head_timeout=0.3) as house, raw(house.port) as client:
+        started = time.monotonic()
+
+        async def trickle() -> None:
+            await client.send(b"GET / HTTP/1.1\r\nX: ")
+            while True:
+                await client.send(b"x")
+                await asyncio.sleep(0.01)
+
+        trickling = asyncio.create_task(trickle())
+        assert (await client.answer()).status == 408
+        assert 0.25 < time.monotonic() - started < 5
+        trickling.cancel()
+
+
+async def test_a_second_head_on_the_same_connection_is_timed_too() -> None:
+    async with server(head_timeout=0.1) as house, raw(house.port) as client:
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await client.answer()).status == 200
+        await client.send(b"GET /healthz HT")
+        assert (await client.answer()).status == 408
+
+
+async def test_bytes_behind_an_answered_request_do_not_prolong_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.transports.listener.KEEP_ALIVE", 0.2)
+    async with server() as house, raw(house.port) as client:
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        assert (await client.answer()).status == 200
+        ended = asyncio.create_task(client.closed())
+        for _ in range(500):
+            if ended.done():
+                break
+            client.writer.write(b"x")
+            await asyncio.sleep(0.01)
+        assert ended.done()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * (MAX_HEADERS + 1) + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100_000 + b"\r\n",
+        upgrade(more="X: " + "x" * 20_000 + "\r\n"),
+    ],
+    ids=["field", "target", "many fields", "very many fields", "upgrade"],
+)
+async def test_a_head_has_a_limit(head: bytes) -> None:
+    async with server() as house, raw(house.port) as client:
+        sending = asyncio.create_task(client.send(head))
+        answer = await client.answer()
+        assert (answer.status, answer.problem["code"]) == (431, "HEAD_TOO_LARGE")
+        assert await client.closed() == b""
+        sending.cancel()
+
+
+async def test_a_head_just_within_the_limit_passes_however_it_comes() -> None:
+    async with server() as house:
+        start = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: "
+        head = start + b"x" * (house.settings.max_head_size - len(start) - 4) + b"\r\n\r\n"
+        for size in (len(head), 1000):
+            async with raw(house.port) as client:
+                for at in range(0, len(head), size):
+                    await client.send(head[at : at + size])
+                assert (await client.answer()).status == 200
+
+
+async def test_bytes_that_follow_the_head_of_an_upgrade_are_not_lost() -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(upgrade() + masked(Opcode.PING, b"early") + masked(Opcode.TEXT, b"half")[:4])
+        assert (await client.answer()).status == 101
+        assert (await client.frame()).opcode is Opcode.TEXT
+        pong = await client.frame()
+        assert (pong.opcode, pong.data) == (Opcode.PONG, b"early")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS"])
+async def test_only_get_is_upgraded(method: str) -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(upgrade(method=method))
+        answer = await client.answer()
+        assert (answer.status, answer.problem["code"]) == (405, "METHOD_NOT_ALLOWED")
+        assert "GET" in answer.headers["allow"]
+        assert house.get_stats().total_connections == 0
+
+
+async def test_http_1_0_is_not_upgraded() -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(upgrade(version="1.0"))
+        answer = await client.answer()
+        assert (answer.status, answer.problem["code"]) == (505, "HTTP_VERSION")
+
+
+async def test_an_upgrade_leaves_no_reference_cycle(monkeypatch: pytest.MonkeyPatch) -> None:
+    doors: list[weakref.ref[FrontDoor]] = []
+    init = FrontDoor.__init__
+
+    def remember(self: FrontDoor, *positional: object, **named: object) -> None:
+        init(self, *positional, **named)  # type: ignore[arg-type]  # passed on
+        doors.append(weakref.ref(self))
+
+    monkeypatch.setattr(FrontDoor, "__init__", remember)
+    gc.disable()
+    try:
+        async with server() as house, raw_websocket(house.port) as client:
+            await client.frame()
+            await until(lambda: doors[0]() is None)
+    finally:
+        gc.enable()
+
+
+# Refusals.
+
+
+async def test_a_plain_get_on_the_websocket_path_gets_426_and_a_hint() -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(b"GET /ws-online-status?userId=1 HTTP/1.1\r\nHost: localhost:3001\r\n\r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.headers["upgrade"]) == (426, "websocket")
+        assert "new WebSocket('ws://localhost:3001/ws-online-status?userId=ID')" in answer.problem["detail"]
+
+
+async def test_a_wrong_websocket_version_gets_426_and_the_right_one() -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(upgrade().replace(b"Version: 13", b"Version: 8"))
+        answer = await client.answer()
+        assert (answer.status, answer.problem["code"]) == (426, "WEBSOCKET_VERSION")
+        assert answer.headers["sec-websocket-version"] == "13"
+
+
+@pytest.mark.parametrize("path", ["/", "/ws", "/ws-online-status/", "/nope"])
+async def test_an_upgrade_of_another_path_is_answered_as_any_request_there(path: str) -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(upgrade(path=path))
+        answer = await client.answer()
+        if path == "/":
+            assert answer.status == 200
+        else:
+            assert (answer.status, answer.problem["code"]) == (404, "NOT_FOUND")
+            assert "/ws-online-status?userId=ID" in answer.problem["detail"]
+
+
+@pytest.mark.parametrize("more", ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"])
+async def test_a_handshake_has_no_body(more: str) -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(upgrade(more=more))
+        answer = await client.answer()
+        assert (answer.status, answer.problem["code"]) == (400, "BAD_HANDSHAKE")
+
+
+async def test_a_handshake_behind_an_unanswered_request_is_refused() -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + upgrade())
+        answers = await client.closed()
+        assert b"an earlier request on this connection is not answered yet" in answers
+        assert b"101 Switching" not in answers
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS hello
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nBad Header: x\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\r\n\r\nnonsense\r\n\r\n",
+    ],
+    ids=["TLS", "two lengths", "length and chunked", "space in a name", "version", "nonsense"],
+)
+async def test_what_is_not_http_gets_400(request_: bytes) -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(request_)
+        answer = await client.answer()
+        assert (answer.status, answer.problem["code"]) == (400, "BAD_REQUEST")
+        assert await client.closed() == b""
+
+
+async def test_an_upgrade_to_something_else_is_answered_as_plain_http_and_the_connection_goes_on() -> None:
+    async with server() as house, raw(house.port) as client:
+        h2c = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        for _ in range(2):
+            await client.send(h2c)
+            assert (await client.answer()).status == 200
+        await client.send(upgrade())
+        assert (await client.answer()).status == 101
+
+
+async def test_beyond_max_connections_there_is_503_until_one_leaves() -> None:
+    async with server(max_connections=2) as house, raw_websocket(house.port, "?userId=1"):
+        async with raw_websocket(house.port, "?userId=2"):
+            async with raw(house.port) as client:
+                answer = await client.answer()
+                assert (answer.status, answer.problem["code"]) == (503, "UNAVAILABLE")
+                assert answer.headers["retry-after"]
+            assert house.get_stats().total_connections == 2
+        await until(lambda: house.get_stats().total_connections == 1)
+        async with raw_websocket(house.port, "?userId=3") as client:
+            assert (await client.frame()).opcode is Opcode.TEXT

@@ -1,0 +1,95 @@
+"""The classic protocol with npm's `ws` in Node: the client side of what today's users run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.house import server
+from tests.integration.raw import PATIENCE
+
+pytestmark = pytest.mark.anyio
+
+CLIENT = Path(__file__).parents[1] / "js" / "client.cjs"
+
+
+class NodeClient:
+    """A Node process: what it hears comes as JSON lines, what is written to it are commands."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def hear(self) -> dict[str, Any]:
+        assert self._process.stdout
+        async with asyncio.timeout(PATIENCE):
+            found = json.loads(await self._process.stdout.readline())
+            assert isinstance(found, dict)
+            return found
+
+    def say(self, command: str) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(command.encode() + b"\n")
+
+
+@asynccontextmanager
+async def node(url: str) -> AsyncIterator[NodeClient]:
+    found = shutil.which("node")
+    assert found, "the tests need Node"
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(found, CLIENT, url, stdin=pipe, stdout=pipe)
+    try:
+        yield NodeClient(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def test_two_node_clients_see_each_other_come_and_go() -> None:
+    async with server() as house, node(f"{house.url}?userId=1") as alice:
+        established = await alice.hear()
+        assert (established["type"], established["userId"]) == ("CONNECTION_ESTABLISHED", 1)
+        async with node(f"{house.url}?userId=bob") as bob:
+            assert (await bob.hear())["userId"] == "bob"
+            assert (await alice.hear())["type"] == "USER_ONLINE"
+            bob.say("send not json")
+            bob.say("close 1000")
+            assert await bob.hear() == {"closed": 1000, "reason": ""}
+        offline = await alice.hear()
+        assert (offline["type"], offline["userId"]) == ("USER_OFFLINE", "bob")
+
+
+async def test_node_answers_the_heartbeat_and_a_killed_process_is_gone_after_the_grace() -> None:
+    async with server(grace_lost=0.2) as house, node(f"{house.url}?userId=1") as alice:
+        await alice.hear()
+        async with node(f"{house.url}?userId=2") as bob:
+            await bob.hear()
+            assert (await alice.hear())["type"] == "USER_ONLINE"
+            await asyncio.sleep(2 * (house.settings.heartbeat_interval + house.settings.pong_timeout))
+            assert house.get_stats().total_connections == 2
+        offline = await alice.hear()
+        assert (offline["type"], offline["userId"]) == ("USER_OFFLINE", 2)
+
+
+async def test_node_is_told_why_it_was_closed() -> None:
+    async with server() as house:
+        async with node(house.url) as nobody:
+            closed = await nobody.hear()
+            assert closed["closed"] == 4400
+            assert "userId is missing" in closed["reason"]
+        async with node(f"{house.url}?userId=1") as alice:
+            await alice.hear()
+            house.handle_user_disconnect(1)
+            assert (await alice.hear())["closed"] == 4410
+        async with node(f"{house.url}?userId=1") as alice:
+            await alice.hear()
+            await house.stop()
+            assert await alice.hear() == {"closed": 1001, "reason": "the server is stopping"}
+            await house.start()

@@ -1,0 +1,185 @@
+"""The server in a program of one's own: the five methods, starting, stopping, and what can be done wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from contextlib import AsyncExitStack
+
+import pytest
+from tests.integration.house import server, until
+from tests.integration.raw import raw, raw_websocket
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Opcode
+
+from presenced import BadUserId, CapacityError, ListenError, PortInUse, PresenceServer, Settings
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_announcements_reach_everyone_and_cannot_contradict_a_connection() -> None:
+    async with server(max_announced=1) as house, connect(f"{house.url}?userId=1", proxy=None) as alice:
+        await alice.recv()
+        assert house.broadcast_user_status(2, True) is True
+        assert '"USER_ONLINE","userId":2' in str(await alice.recv())
+        assert house.broadcast_user_status("2", True) is False
+        assert house.broadcast_user_status(1, False) is False, "alice has a connection"
+        with pytest.raises(CapacityError):
+            house.broadcast_user_status(3, True)
+        with pytest.raises(BadUserId):
+            house.broadcast_user_status("a\nb", True)
+        assert house.get_stats().online_users == 2
+        assert house.broadcast_user_status(2, False) is True
+        assert '"USER_OFFLINE","userId":2' in str(await alice.recv())
+
+
+async def test_handle_user_disconnect_closes_all_connections_of_the_user() -> None:
+    async with server(grace_lost=60) as house, connect(f"{house.url}?userId=1", proxy=None) as alice:
+        await alice.recv()
+        async with (
+            connect(f"{house.url}?userId=2", proxy=None) as one,
+            connect(f"{house.url}?userId=2", proxy=None) as two,
+        ):
+            assert "USER_ONLINE" in str(await alice.recv())
+            assert house.handle_user_disconnect(2) == 2
+            for connection in (one, two):
+                with pytest.raises(ConnectionClosed) as ended:
+                    while True:
+                        await connection.recv()
+                assert ended.value.rcvd
+                assert ended.value.rcvd.code == 4410
+            assert "USER_OFFLINE" in str(await alice.recv()), "at once, without a grace"
+        assert house.handle_user_disconnect(2) == 0
+
+
+async def test_get_stats_counts_and_pages() -> None:
+    async with server() as house, AsyncExitStack() as stack:
+        for number in range(5):
+            await stack.enter_async_context(connect(f"{house.url}?userId={number % 3}", proxy=None))
+        stats = house.get_stats(limit=2)
+        assert (stats.connected_users, stats.total_connections, len(stats.user_sessions)) == (3, 5, 2)
+        assert stats.next
+        assert len(house.get_stats(after=stats.next).user_sessions) == 3
+        for wrong in ({"limit": -1}, {"limit": 1001}, {"after": -1}):
+            with pytest.raises(ValueError, match="expected"):
+                house.get_stats(**wrong)
+
+
+async def test_stop_tells_every_client_to_come_back_and_nobody_that_others_left() -> None:
+    async with server(close_timeout=0.3) as house, AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(connect(f"{house.url}?userId={number}", proxy=None)) for number in range(50)
+        ]
+        ghost = await stack.enter_async_context(raw_websocket(house.port, "?userId=silent"))
+        stopping = asyncio.create_task(house.stop())
+        await asyncio.sleep(0)
+        await house.stop()  # a second call changes nothing
+        for client in clients:
+            with pytest.raises(ConnectionClosed) as ended:
+                while True:
+                    assert "USER_OFFLINE" not in str(await client.recv())
+            assert ended.value.rcvd
+            assert ended.value.rcvd.code == 1001
+        while (frame := await ghost.frame()).opcode is not Opcode.CLOSE:
+            assert b"USER_OFFLINE" not in frame.data
+        with pytest.raises(OSError, match=r"Connect call failed|refused"):
+            await asyncio.open_connection("127.0.0.1", port_of(house.url))
+        started = time.monotonic()
+        await stopping
+        assert time.monotonic() - started < house.settings.close_timeout + 2, "the silent one was cut off"
+
+
+def port_of(url: str) -> int:
+    return int(url.split(":")[2].split("/")[0])
+
+
+async def test_a_stopped_server_can_be_started_again() -> None:
+    house = server()
+    for _ in range(2):
+        await house.start()
+        async with connect(f"{house.url}?userId=1", proxy=None) as client:
+            assert "CONNECTION_ESTABLISHED" in str(await client.recv())
+        await house.stop()
+        await house.stop()
+
+
+async def test_what_is_not_running_says_so() -> None:
+    house = server()
+    with pytest.raises(RuntimeError, match="not running"):
+        house.get_stats()
+    async with house:
+        with pytest.raises(RuntimeError, match="running already"):
+            await house.start()
+
+
+async def test_methods_called_from_another_thread_are_refused_with_the_way_to_do_it() -> None:
+    async with server() as house:
+        loop, said = asyncio.get_running_loop(), []
+
+        def elsewhere() -> None:
+            try:
+                house.broadcast_user_status(1, True)
+            except RuntimeError as error:
+                said.append(str(error))
+            loop.call_soon_threadsafe(house.broadcast_user_status, 1, True)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        await until(lambda: house.get_stats().online_users == 1)
+        thread.join()
+        assert "call_soon_threadsafe" in said[0]
+
+
+async def test_a_port_in_use_is_named() -> None:
+    async with server() as house:
+        for host in ("localhost", "127.0.0.1"):
+            with pytest.raises(PortInUse, match=f"port {house.port} on {host} is already in use"):
+                await PresenceServer(Settings(host=host, port=house.port)).start()
+        async with connect(f"{house.url}?userId=1", proxy=None) as client:
+            assert "CONNECTION_ESTABLISHED" in str(await client.recv()), "the first one is not disturbed"
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7"])
+async def test_an_address_that_is_not_ours_is_named(host: str) -> None:
+    with pytest.raises(ListenError, match=f"can't listen on {host}:0"):
+        await PresenceServer(Settings(host=host, port=0, insecure=True)).start()
+
+
+async def test_localhost_is_both_loopback_addresses_on_one_port() -> None:
+    async with server() as house:
+        for host in ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",):
+            _, writer = await asyncio.open_connection(host, house.port)
+            writer.close()
+        assert house.url == f"ws://localhost:{house.port}/ws-online-status"
+
+
+async def test_an_ipv6_address_is_bracketed_in_the_url() -> None:
+    if not has_ipv6():
+        pytest.skip("this machine has no IPv6 loopback")
+    async with server(host="::1") as house:
+        assert house.url == f"ws://[::1]:{house.port}/ws-online-status"
+        async with connect(f"{house.url}?userId=1", proxy=None) as client:
+            await client.recv()
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+async def test_clients_that_vanish_during_the_handshake_leave_nothing_behind() -> None:
+    async with server() as house:
+        for _ in range(20):
+            async with raw(house.port) as client:
+                await client.abort()
+            async with raw_websocket(house.port) as client:
+                await client.abort()
+        await until(lambda: house.get_stats().total_connections == 0)
+        await until(lambda: house.get_stats().online_users == 0)

@@ -1,0 +1,141 @@
+"""A client that does not read: the others notice nothing, its memory is bounded, and it catches up exactly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.integration.house import engine, metric, server, until
+from tests.integration.raw import PATIENCE, raw_websocket, upgrade
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, Protocol
+
+from presenced import PresenceServer
+
+pytestmark = pytest.mark.anyio
+
+
+class SlowClient:
+    """Reads only when told, from a socket with a small buffer."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.socket.setblocking(False)
+        self.protocol = Protocol(CLIENT)
+        self.messages: list[dict[str, object]] = []
+        self.close_code: int | None = None
+
+    async def connect(self, house: PresenceServer, user_id: str) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(self.socket, ("127.0.0.1", house.port))
+        await loop.sock_sendall(self.socket, upgrade(f"?userId={user_id}"))
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += await loop.sock_recv(self.socket, 1)
+
+    async def read_until(self, user_id: int | str) -> None:
+        """Read, answering pings, until a message is about `user_id`, or the connection closes."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(PATIENCE):
+            while not any(m["userId"] == user_id for m in self.messages) and self.close_code is None:
+                data = await loop.sock_recv(self.socket, 65_536)
+                if not data:
+                    return
+                self.protocol.receive_data(data)
+                for event in self.protocol.events_received():
+                    assert isinstance(event, Frame)
+                    if event.opcode is Opcode.TEXT:
+                        self.messages.append(json.loads(bytes(event.data)))
+                    elif event.opcode is Opcode.CLOSE:
+                        assert self.protocol.close_rcvd
+                        self.close_code = self.protocol.close_rcvd.code
+                for answer in self.protocol.data_to_send():
+                    if answer:
+                        await loop.sock_sendall(self.socket, answer)
+
+
+def behind(house: PresenceServer) -> float:
+    return metric(house, "presenced_slow_watchers")
+
+
+@asynccontextmanager
+async def slow_client(house: PresenceServer) -> AsyncIterator[SlowClient]:
+    """A client that has been sent more than the buffers on its way hold."""
+    slow = SlowClient()
+    with slow.socket:
+        await slow.connect(house, "slow")
+        await until(lambda: house.get_stats().total_connections)
+        online = False
+        while not behind(house):
+            online = not online
+            for user in range(500):
+                house.broadcast_user_status(f"{user}-{'x' * 100}", online)
+            await asyncio.sleep(0.001)
+        yield slow
+
+
+async def test_a_client_that_reads_again_is_told_each_user_once_with_their_last_status() -> None:
+    quiet = {"heartbeat_interval": 60, "pong_timeout": 60, "behind_timeout": 60}
+    async with server(**quiet) as house, slow_client(house) as slow:
+        for round_ in range(50):
+            for user in range(200):
+                house.broadcast_user_status(f"late {user}", round_ % 2 == 0)
+            await asyncio.sleep(0)
+        for user in range(100):
+            house.broadcast_user_status(f"late {user}", True)
+        house.broadcast_user_status("the last", True)
+        await slow.read_until("the last")
+        late = [m for m in slow.messages if str(m["userId"]).startswith("late")]
+        assert len(late) == 200, "each once"
+        online = {m["userId"] for m in late if m["type"] == "USER_ONLINE"}
+        assert online == {f"late {user}" for user in range(100)}
+        await until(lambda: behind(house) == 0)
+        slow.messages.clear()
+        house.broadcast_user_status("one more", True)
+        await slow.read_until("one more")
+        assert [m["userId"] for m in slow.messages] == ["one more"]
+
+
+async def test_one_that_stays_behind_is_closed_and_told_why() -> None:
+    quiet = {"heartbeat_interval": 60, "pong_timeout": 60, "write_buffer": 2048}
+    async with server(**quiet, behind_timeout=0.2) as house, slow_client(house) as slow:
+        await until(lambda: house.get_stats().total_connections == 0)
+        await slow.read_until("nobody")
+        assert slow.close_code in (4420, None), "told, if it read what was before it in time"
+
+
+async def test_one_that_takes_nothing_is_dropped_by_the_heartbeat() -> None:
+    async with server(heartbeat_interval=2, pong_timeout=0.2, behind_timeout=60) as house, slow_client(house):
+        await until(lambda: house.get_stats().total_connections == 0)
+        assert metric(house, "presenced_heartbeats_failed_total") == 1
+
+
+async def test_the_others_hear_everything_while_one_is_slow() -> None:
+    quiet = {"heartbeat_interval": 60, "pong_timeout": 60, "behind_timeout": 60}
+    async with server(**quiet) as house, slow_client(house), raw_websocket(house.port, "?userId=quick") as quick:
+        assert (await quick.frame()).opcode is Opcode.TEXT
+        for user in range(1000):
+            house.broadcast_user_status(f"user {user}", True)
+        heard = [json.loads(bytes((await quick.frame()).data))["userId"] for _ in range(1000)]
+        assert heard == [f"user {user}" for user in range(1000)]
+
+
+async def test_a_ping_flood_without_reading_is_bounded() -> None:
+    async with server(heartbeat_interval=60, pong_timeout=60) as house, raw_websocket(house.port) as client:
+        transport_limit = house.settings.write_buffer
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's transport can
+        (connection,) = engine(house)._connections.values()
+        ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
+        for _ in range(300):
+            client.writer.write(ping * 1000)
+            try:
+                async with asyncio.timeout(0.05):
+                    await client.writer.drain()
+            except TimeoutError:
+                break
+            assert connection.unsent <= 2 * transport_limit
