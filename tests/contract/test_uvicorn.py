@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from tests.integration.house import until
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
-
-from tests.integration.house import until
 
 pytestmark = pytest.mark.anyio
 

@@ -13,12 +13,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from tests.integration.command import run, serve
+from tests.integration.raw import raw, raw_websocket
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from presenced import Settings, __version__
-from tests.integration.command import run, serve
-from tests.integration.raw import raw, raw_websocket
 
 pytestmark = pytest.mark.anyio
 

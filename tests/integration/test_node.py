@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.integration.house import server
 from tests.integration.raw import PATIENCE
 
