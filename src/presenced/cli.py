@@ -30,7 +30,12 @@ else:
         {
             name: Annotated[
                 bool if field.annotation is bool else str,
-                Parameter(negative=(), help=f"{field.description} [{expected(name)}; default {field.default}]"),
+                Parameter(
+                    negative=(),
+                    help=field.description
+                    if field.annotation is bool
+                    else f"{field.description} [{expected(name)}; default {field.default}]",
+                ),
             ]
             for name, field in Settings.model_fields.items()
         },

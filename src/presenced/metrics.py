@@ -21,10 +21,20 @@ class Metrics:
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
         self.opened = Counter("presenced_connections_opened", "Connections opened.", registry=registry)
-        self.closed = Counter("presenced_connections_closed", "Connections ended.", ["reason"], registry=registry)
-        self.refused = Counter("presenced_handshakes_refused", "WebSockets refused.", ["code"], registry=registry)
+        self.closed = Counter(
+            "presenced_connections_closed",
+            "Connections ended, by reason: closed, going_away and lost are the client's; stopping and the names of "
+            "close codes in lower case are the server's.",
+            ["reason"],
+            registry=registry,
+        )
+        self.refused = Counter(
+            "presenced_handshakes_refused", "WebSockets refused, by the name of the code.", ["code"], registry=registry
+        )
         self.received = Counter("presenced_messages_received", "Messages from clients.", registry=registry)
-        self.changes = Counter("presenced_changes", "Changes of visible status.", ["status"], registry=registry)
+        self.changes = Counter(
+            "presenced_changes", "Changes of visible status, by the new status.", ["status"], registry=registry
+        )
         self.deliveries = Counter("presenced_deliveries", "Changes handed to watchers' sockets.", registry=registry)
         self.sent = Counter("presenced_sent_bytes", "Bytes of changes handed to watchers' sockets.", registry=registry)
         self.flush_changes = Histogram(

@@ -1,0 +1,119 @@
+"""Write the documents that derive from tables in the code: settings, codes, metrics. `make docs` runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from presenced.config import ENV_PREFIX, Settings, expected
+from presenced.engine import Engine
+from presenced.errors import Close, Problem
+from presenced.metrics import Metrics
+from presenced.testing.clock import FakeClock
+
+ROOT = Path(__file__).parents[1]
+
+
+def documents() -> Iterator[tuple[str, str]]:
+    """Every generated document: its path below the root, and its text."""
+    yield "docs/settings.md", settings()
+    yield "docs/metrics.md", metrics()
+    yield "spec/codes.md", codes()
+    yield "spec/codes.json", codes_json()
+
+
+def settings() -> str:
+    """The table of settings."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = field.default if isinstance(field.default, str) else json.dumps(field.default)
+        rows.append([f"`{name}`", f"`{default}`", expected(name), field.description or ""])
+    return f"""# Settings
+
+*Made from `src/presenced/config.py` by `make docs`; don't edit it here.*
+
+Every setting has a flag, an environment variable and a place in a TOML file:
+
+| way | example |
+|---|---|
+| flag | `presenced serve --heartbeat-interval 10` |
+| environment | `{ENV_PREFIX}HEARTBEAT_INTERVAL=10` |
+| file | `heartbeat_interval = 10` in the file `--config` or `{ENV_PREFIX}CONFIG` names, else `./presenced.toml` |
+
+A flag goes before the environment, the environment before the file, the file before the default. An unknown name or a
+value out of bounds is an error that says what was expected; nothing is started then. `presenced config show` prints
+what is in force and where each value came from; its output is a settings file.
+
+In Python, they are the arguments of `presenced.Settings`.
+
+{table(["setting", "default", "takes", "meaning"], rows)}
+
+Settings are checked against each other: `pong_timeout` is at most `heartbeat_interval`, and a `host` that is not a
+loopback address needs `insecure`.
+"""
+
+
+def metrics() -> str:
+    """The table of metrics, from a registry like the server's."""
+    registry = Engine(Settings(), FakeClock(), Metrics(), max_connections=1).metrics.registry
+    rows = [
+        [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
+        for family in registry.collect()
+        if family.name.startswith("presenced_")
+    ]
+    return f"""# Metrics
+
+*Made from the server's registry by `make docs`; don't edit it here.*
+
+`/metrics` is in the Prometheus text format. Base units; no label has a value per user or per client. The usual
+`process_*` and `python_gc_*` metrics are there, too.
+
+{table(["metric", "type", "meaning"], rows)}
+"""
+
+
+def codes() -> str:
+    """The tables of close codes and problems."""
+    closes = [[str(c.code), c.name, c.meaning, "yes" if c.reconnect else "no"] for c in Close]
+    problems = [[str(p.status), p.name, p.meaning, "yes" if p.retry else "no"] for p in Problem]
+    return f"""# Codes
+
+*Made from `src/presenced/errors.py` by `make docs`; don't edit it here. For programs: `codes.json`.*
+
+## Close codes of the WebSocket
+
+What the server closes a connection with (RFC 6455 section 7.4). "Come back" says whether the same client, unchanged,
+should connect again, with back-off and jitter. A client takes a code it does not know, and 1006 (no close frame came),
+for a "yes".
+
+{table(["code", "name", "meaning", "come back"], closes)}
+
+## Problems of HTTP
+
+The body of a refusal is a problem document (RFC 9457, `application/problem+json`); its member `code` is the name here,
+`title` the meaning, `detail` what to do. "Try again" says whether the same request, unchanged, may succeed later.
+
+{table(["status", "code", "meaning", "try again"], problems)}
+"""
+
+
+def codes_json() -> str:
+    """The same for programs."""
+    tables = {
+        "close": [{"code": c.code, "name": c.name, "meaning": c.meaning, "reconnect": c.reconnect} for c in Close],
+        "problem": [{"status": p.status, "code": p.name, "meaning": p.meaning, "retry": p.retry} for p in Problem],
+    }
+    return json.dumps(tables, indent=2) + "\n"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    for path, text in documents():
+        (ROOT / path).write_text(text, "utf-8")
+        print(path)
