@@ -1,0 +1,35 @@
+"""The wheel that people install."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_wheel_holds_the_page_and_the_type_marker(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        [metadata] = [Parser().parsestr(archive.read(n).decode()) for n in names if n.endswith("/METADATA")]
+    source = ROOT / "src"
+    shipped = {
+        path.relative_to(source).as_posix()
+        for path in (source / "presenced").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {"presenced/py.typed", "presenced/web/index.html", "presenced/web/app.js"} <= shipped
+    assert shipped == {name for name in names if not name.partition("/")[0].endswith(".dist-info")}
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert "aiohttp" not in {name.split(">")[0] for name in metadata.get_all("Requires-Dist", []) if "extra" not in name}
