@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -78,12 +79,17 @@ def show(*, config: Config = None, flags: GivenFlags = None) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit."""
+    _fill_standard_files()
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except (CycloptsError, ConfigError) as error:
         _fail(error, 2)
     except PresencedError as error:
         _fail(error, 1)
+    except OSError as error:
+        log.give_up_output()
+        _fail(error, 1)
+    log.give_up_output()
     sys.exit(0)
 
 
@@ -126,7 +132,7 @@ def _announce(server: PresenceServer) -> None:
         safety = "Authentication is off: whoever connects may claim any user id. Hence it listens on loopback only."
     else:
         safety = "WARNING: authentication is off, and other machines may connect: whoever does may claim any user id."
-    sys.stdout.write(
+    banner = (
         f"presenced {__version__}\n\n"
         f"  WebSocket  {server.url}?userId=ID\n"
         f"  Test page  {web}/\n"
@@ -135,7 +141,9 @@ def _announce(server: PresenceServer) -> None:
         f"  {safety}\n"
         f"  Stop with Ctrl+C.\n\n"
     )
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # nobody reads it; the server serves all the same
+        sys.stdout.write(banner)
+        sys.stdout.flush()
 
 
 def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -152,11 +160,20 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
     return asyncio.new_event_loop
 
 
+def _fill_standard_files() -> None:
+    """Started with standard output closed (`>&-`), a socket would get its number and be taken for it."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        if number:
+            setattr(sys, ("stdout", "stderr")[number - 1], os.fdopen(number, "w"))
+    os.close(number)
+
+
 def _raise_file_limit() -> None:
     """Every connection is an open file, and the limit a process starts with is often 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and means less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _toml(effective: Effective) -> list[str]:

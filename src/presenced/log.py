@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from logging.handlers import QueueHandler, QueueListener
+from typing import TextIO
 
 from msgspec.json import Encoder
 
@@ -140,6 +142,30 @@ class _BoundedQueueHandler(QueueHandler):
             self.dropped += 1
 
 
+class _Writer(logging.StreamHandler[TextIO]):
+    """Says once, on standard error, that lines can't be written (a broken pipe, a full disk), and goes on trying."""
+
+    _failing = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.stream.write(self.format(record) + self.terminator)
+            self.stream.flush()
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                sys.stderr.write(f"presenced: log lines can't be written: {error.strerror}; the server goes on\n")
+            self._failing = True
+
+
+def give_up_output() -> None:
+    """At the end of the process: what standard output still holds and can't take must not fail the exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def configure(level: str, form: str) -> Callable[[], None]:
     """Send log lines to standard output, from a thread, so that a full pipe or a paused terminal holds nothing up.
 
@@ -148,12 +174,13 @@ def configure(level: str, form: str) -> Callable[[], None]:
     Returns:
         What to call at the end: it writes out what waits, for `LAST_WORDS` seconds at most.
     """
-    writer = logging.StreamHandler(sys.stdout)
+    writer = _Writer(sys.stdout)
     writer.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING)
     listener = QueueListener(waiting, writer)
     root = logging.getLogger()
-    root.addHandler(_BoundedQueueHandler(waiting))
+    waiting_handler = _BoundedQueueHandler(waiting)
+    root.addHandler(waiting_handler)
     root.setLevel(logging.WARNING)
     logger.setLevel(level.upper())
     listener.start()
@@ -166,5 +193,9 @@ def configure(level: str, form: str) -> Callable[[], None]:
         stopper = threading.Thread(target=stop, daemon=True)
         stopper.start()
         stopper.join(LAST_WORDS)
+        if waiting_handler.dropped:
+            sys.stderr.write(
+                f"presenced: {waiting_handler.dropped:,} log lines were dropped: nobody took them in time\n"
+            )
 
     return finish

@@ -6,9 +6,10 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.integration.raw import PATIENCE
 
@@ -50,17 +51,23 @@ class Command:
             return await self.process.wait()
 
 
-async def run(*arguments: str, cwd: Path, **environ: str) -> tuple[int, str, str]:
+async def run(
+    *arguments: str, cwd: Path, stdout: int = asyncio.subprocess.PIPE, environ: Mapping[str, str] = MappingProxyType({})
+) -> tuple[int, str, str]:
     """Run to the end: exit code, output, errors."""
-    process = await start(*arguments, cwd=cwd, stderr=asyncio.subprocess.PIPE, **environ)
+    process = await start(*arguments, cwd=cwd, stdout=stdout, stderr=asyncio.subprocess.PIPE, environ=environ)
     async with asyncio.timeout(PATIENCE):
         output, errors = await process.communicate()
     assert process.returncode is not None
-    return process.returncode, output.decode(), errors.decode()
+    return process.returncode, (output or b"").decode(), errors.decode()
 
 
 async def start(
-    *arguments: str, cwd: Path, stderr: int = asyncio.subprocess.STDOUT, **environ: str
+    *arguments: str,
+    cwd: Path,
+    stdout: int = asyncio.subprocess.PIPE,
+    stderr: int = asyncio.subprocess.STDOUT,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> asyncio.subprocess.Process:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PRESENCED_")}
     return await asyncio.create_subprocess_exec(
@@ -71,7 +78,7 @@ async def start(
         cwd=cwd,
         env={**clean, **environ},
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=stdout,
         stderr=stderr,
     )
 
@@ -79,7 +86,7 @@ async def start(
 @asynccontextmanager
 async def serve(*flags: str, cwd: Path, port: int = 0, **environ: str) -> AsyncIterator[Command]:
     """`presenced serve`, quick, on a free port; killed at the end if it still runs."""
-    process = await start("serve", "--port", str(port), *flags, cwd=cwd, **{**QUICK, **environ})
+    process = await start("serve", "--port", str(port), *flags, cwd=cwd, environ={**QUICK, **environ})
     command = Command(process)
     try:
         said = await command.say("/ws-online-status")

@@ -130,7 +130,7 @@ async def test_after_kill_9_it_starts_again_on_the_same_port_and_everyone_is_rig
 async def test_a_mistake_is_named_and_ends_it_with_2(
     tmp_path: Path, arguments: list[str], environ: dict[str, str], says: str
 ) -> None:
-    code, _, errors = await run(*arguments, cwd=tmp_path, **environ)
+    code, _, errors = await run(*arguments, cwd=tmp_path, environ=environ)
     assert code == 2
     assert says in errors
     assert "Traceback" not in errors
@@ -138,7 +138,9 @@ async def test_a_mistake_is_named_and_ends_it_with_2(
 
 async def test_config_show_prints_a_settings_file_that_says_where_each_value_came_from(tmp_path: Path) -> None:
     (tmp_path / "presenced.toml").write_text("grace_lost = 20\n")
-    code, shown, _ = await run("config", "show", "--port", "4000", cwd=tmp_path, PRESENCED_LOG_FORMAT="json")
+    code, shown, _ = await run(
+        "config", "show", "--port", "4000", cwd=tmp_path, environ={"PRESENCED_LOG_FORMAT": "json"}
+    )
     assert code == 0
     assert re.search(r"^port = 4000 +# --port$", shown, re.MULTILINE)
     assert re.search(r"^grace_lost = 20 +# presenced.toml$", shown, re.MULTILINE)
@@ -151,7 +153,7 @@ async def test_config_show_prints_a_settings_file_that_says_where_each_value_cam
 async def test_help_and_version(tmp_path: Path) -> None:
     code, shown, _ = await run("--version", cwd=tmp_path)
     assert (code, shown.strip()) == (0, __version__)
-    code, shown, _ = await run("serve", "--help", cwd=tmp_path, COLUMNS="200")
+    code, shown, _ = await run("serve", "--help", cwd=tmp_path, environ={"COLUMNS": "200"})
     assert code == 0
     for name in Settings.model_fields:
         assert f"--{name.replace('_', '-')}" in shown
@@ -209,7 +211,7 @@ async def test_files_run_out_and_the_server_neither_spins_nor_dies(tmp_path: Pat
                 await stack.enter_async_context(raw(command.port))
             before = cpu_seconds(command.process.pid)
             await asyncio.sleep(1)
-            assert cpu_seconds(command.process.pid) - before < 0.5, "it does not spin"
+            assert cpu_seconds(command.process.pid) - before < 0.2, "it does not spin"
         async with asyncio.timeout(10):
             while True:
                 async with raw(command.port) as client:

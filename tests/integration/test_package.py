@@ -32,4 +32,6 @@ def test_the_wheel_holds_the_page_and_the_type_marker(tmp_path: Path) -> None:
     assert shipped == {name for name in names if not name.partition("/")[0].endswith(".dist-info")}
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert "aiohttp" not in {name.split(">")[0] for name in metadata.get_all("Requires-Dist", []) if "extra" not in name}
+    assert "aiohttp" not in {
+        name.split(">")[0] for name in metadata.get_all("Requires-Dist", []) if "extra" not in name
+    }

@@ -18,6 +18,10 @@ from presenced.transports.websocket import FrameParsers, Service, WebSocketConne
 BACKLOG = 4096
 """Connections the kernel holds until they are accepted (`net.core.somaxconn` may cap it lower)."""
 
+ACCEPTS_PER_TURN = 128
+"""What uvicorn and the loop are told is the backlog. asyncio (3.11) tries to accept so many at a time, and goes on
+trying, logging each failure, when the process has run out of files."""
+
 KEEP_ALIVE = 5
 """Seconds an HTTP connection may idle between two requests."""
 
@@ -46,7 +50,7 @@ class Listener:
             log_config=None,
             proxy_headers=False,
             server_header=False,
-            backlog=BACKLOG,
+            backlog=ACCEPTS_PER_TURN,
             timeout_keep_alive=KEEP_ALIVE,
         )
         # Connections cut themselves off after close_timeout; this is for a request that will not end.
@@ -66,6 +70,8 @@ class Listener:
         sockets = await bind(self._service.settings.host, self._service.settings.port)
         self.port = sockets[0].getsockname()[1]
         await self._server.startup(sockets=sockets)
+        for sock in sockets:
+            sock.listen(BACKLOG)  # startup has set it to what it was told
         self._main = asyncio.create_task(self._server.main_loop(), name="presenced: uvicorn")
 
     async def stop(self) -> None:

@@ -1,0 +1,80 @@
+"""Standard output is closed, full or no longer read: the server serves all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from tests.integration.command import run, start
+from tests.integration.raw import PATIENCE
+from websockets.asyncio.client import connect
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def port() -> int:
+    """One that was free a moment ago: what the server prints can't be read here."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+async def told(port: int, user_id: str) -> str:
+    """Connect as soon as the server takes connections; its first message."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                async with connect(f"ws://127.0.0.1:{port}/ws-online-status?userId={user_id}", proxy=None) as client:
+                    return str(await client.recv())
+            except OSError:
+                await asyncio.sleep(PATIENCE / 1000)
+
+
+@pytest.mark.parametrize("redirection", ["<&- >&- 2>&-", ">&-", ">/dev/full"])
+async def test_it_serves_whatever_its_output_is(tmp_path: Path, port: int, redirection: str) -> None:
+    command = f"exec {shlex.quote(sys.executable)} -m presenced serve --port {port} {redirection}"
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", command, cwd=tmp_path, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        for user_id in "ab":
+            assert "CONNECTION_ESTABLISHED" in await told(port, user_id)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = await process.communicate()
+    assert process.returncode == 0
+    expected = ["presenced: log lines can't be written: No space left on device; the server goes on"]
+    assert errors.decode().splitlines() == (expected if "full" in redirection else [])
+
+
+async def test_a_reader_of_the_log_that_goes_away_is_mentioned_once(tmp_path: Path, port: int) -> None:
+    reads, writes = os.pipe()
+    process = await start("serve", "--port", str(port), cwd=tmp_path, stdout=writes, stderr=asyncio.subprocess.PIPE)
+    os.close(writes)
+    os.close(reads)
+    try:
+        for user_id in "ab":
+            assert "CONNECTION_ESTABLISHED" in await told(port, user_id)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, errors = await process.communicate()
+    assert process.returncode == 0
+    assert errors.decode() == "presenced: log lines can't be written: Broken pipe; the server goes on\n"
+
+
+async def test_what_cannot_be_printed_is_an_error_in_one_line(tmp_path: Path) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    code, _, errors = await run("config", "show", cwd=tmp_path, stdout=full)
+    os.close(full)
+    assert (code, errors) == (1, "presenced: [Errno 28] No space left on device\n")
