@@ -13,7 +13,11 @@ from presenced.core.model import Ending
 from presenced.errors import Close
 from presenced.testing import FakeClock
 
-ENDINGS = {Close.TIMED_OUT: Ending.TIMED_OUT, Close.DISCONNECTED: Ending.DISCONNECTED}
+ENDINGS = {
+    Close.TIMED_OUT: Ending.TIMED_OUT,
+    Close.DISCONNECTED: Ending.DISCONNECTED,
+    Close.REPLACED: Ending.REPLACED,
+}
 
 
 class FakeConnection:
@@ -24,6 +28,8 @@ class FakeConnection:
         on_closed: Callable[[FakeConnection, Ending, str], None] | None = None,
         clock: FakeClock | None = None,
     ) -> None:
+        self.feed: Any = None
+        self.session: Any = None
         self.user_id = ""
         self.connection_id = ""
         self.serial = 0

@@ -94,6 +94,20 @@ class Settings(BaseModel):
     max_announced: int = Field(
         100_000, ge=0, le=10_000_000, description="Users at most that a backend may announce online at a time."
     )
+    max_choices: int = Field(
+        100_000, ge=0, le=10_000_000, description="Users who are not there at most whose chosen status is remembered."
+    )
+    resume_window: float = Field(
+        120, ge=0, le=86_400, description="Seconds in which a session of presenced.v1 can be resumed after a loss."
+    )
+    show_causes: bool = Field(
+        False, description="Tell everyone, not only a user's own devices, why a user's status changed."
+    )
+    snapshot_page: int = Field(500, ge=1, le=10_000, description="Users in one page of a snapshot at most.")
+    request_rate: float = Field(
+        10, gt=0, le=10_000, description="Requests of a client of presenced.v1 per second at most, in the long run."
+    )
+    request_burst: int = Field(50, ge=1, le=100_000, description="Requests of a client at once at most.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
     log_burst: int = Field(

@@ -5,23 +5,31 @@ One direction: a connection reports to the engine, the engine asks the directory
 
 from __future__ import annotations
 
+import secrets
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from presenced.clock import Clock, Timer
 from presenced.config import Settings
-from presenced.core.directory import Directory
+from presenced.core.directory import Directory, Limits, Outcome
 from presenced.core.heartbeat import Sweep
+from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import parse_user_id, user_id_from_query
-from presenced.core.model import Change, Ending
-from presenced.core.presence import Grace
-from presenced.errors import BadUserId, Close
+from presenced.core.messages import EstablishedV1, LimitsV1
+from presenced.core.model import Ending, Instant
+from presenced.core.presence import Grace, Session
+from presenced.core.watch import MAX_WATCHED, Watch
+from presenced.errors import BadParameter, BadUserId, Close
+from presenced.feeds.classic import ClassicFeed
+from presenced.feeds.v1 import V1Feed
 from presenced.log import EventLog
 from presenced.metrics import Metrics
-from presenced.outbox import Outbox, Watcher
-from presenced.wire.classic import PING_FRAME, change_frame, established_frame, timestamp, wire_user_id
+from presenced.outbox import Feed, Outbox, Watcher
+from presenced.requests import MAX_DATA, MAX_TEXT, Requests
+from presenced.wire import v1
+from presenced.wire.classic import PING_FRAME, established_frame, timestamp, wire_user_id
 
 MAX_PAGE = 1000
 """Sessions in one page of the statistics at most."""
@@ -30,10 +38,13 @@ MAX_PAGE = 1000
 class Connection(Watcher, Protocol):
     """What the engine needs of one open WebSocket; `transports.websocket` has it."""
 
+    feed: Feed
+    """Set by the engine, as all that follow."""
+    session: Session[Any]
     user_id: str
-    """Set by the engine; empty until then."""
+    """Empty until the engine has accepted it."""
     serial: int
-    """Set by the engine: 1, 2, 3, ... in the order of opening."""
+    """1, 2, 3, ... in the order of opening."""
     connection_id: str
     opened_ms: int
     heard_at: float
@@ -80,18 +91,20 @@ class Engine:
         """The server is stopping: ends of connections are told to nobody."""
         self._log = EventLog(clock, self.timer, settings.log_burst)
         grace = Grace(settings.grace_going_away, settings.grace_lost)
-        self._directory: Directory[Connection] = Directory(
-            grace, settings.log_size, settings.log_age, settings.max_announced
+        limits = Limits(
+            settings.log_size,
+            settings.log_age,
+            settings.max_announced,
+            settings.max_choices,
+            settings.resume_window,
         )
+        self._directory: Directory[Connection] = Directory(grace, limits)
         self._sweep: Sweep[Connection] = Sweep(settings.heartbeat_interval, settings.pong_timeout)
-        self._outbox = Outbox(
-            clock,
-            self.timer,
-            metrics,
-            self._directory.since,
-            change_frame,
-            settings.behind_timeout,
-        )
+        self._classic = ClassicFeed(self._directory.since, self._directory.connections)
+        epoch = secrets.token_hex(4)
+        self._v1 = V1Feed(self._directory, epoch, settings.show_causes, settings.snapshot_page)
+        self._outbox = Outbox(clock, self.timer, metrics, (self._classic, self._v1), settings.behind_timeout)
+        self._requests = Requests(settings, clock, self.timer, self._directory, self._outbox, self._v1, self._apply)
         self._connections: dict[int, Connection] = {}
         self._unsent_when_asked: dict[Connection, int] = {}
         self._serial = 0
@@ -110,24 +123,24 @@ class Engine:
 
     # What connections report.
 
-    def opened(self, connection: Connection, query: bytes, response: bytes) -> None:
+    def opened(self, connection: Connection, query: bytes, response: bytes, subprotocol: str) -> None:
         """A WebSocket is accepted; `response` is the head that says so and goes out with the first frame.
 
         A browser shows its program nothing of an HTTP refusal, so a bad `userId` is accepted and closed with a code.
         """
         try:
             user_id = user_id_from_query(query)
-        except BadUserId as error:
+            hello = hello_from_query(query) if subprotocol else None
+        except (BadUserId, BadParameter) as error:
+            close = Close.BAD_USER_ID if isinstance(error, BadUserId) else Close.BAD_PARAMETER
             connection.send(response)
-            self.metrics.refused.labels(Close.BAD_USER_ID.name).inc()
-            self._log.refused(Close.BAD_USER_ID.name, str(error))
-            connection.close(Close.BAD_USER_ID, str(error))
+            self.metrics.refused.labels(close.name).inc()
+            self._log.refused(close.name, str(error))
+            connection.close(close, str(error))
             return
         now = self.clock.now()
-        connection_id, change = self._directory.open(user_id, connection, now)
         self._serial += 1
         connection.user_id = user_id
-        connection.connection_id = connection_id
         connection.serial = self._serial
         connection.opened_ms = now.epoch_ms
         connection.heard_at = now.monotonic
@@ -135,14 +148,66 @@ class Engine:
         self._sweep.add(connection)
         self.metrics.opened.inc()
         self._log.connected(user_id)
-        connection.send(response + established_frame(user_id, connection_id, now))
-        if change:
-            self._publish(change)
+        if hello is None:
+            self._open_classic(connection, response, now)
+        else:
+            self._open_v1(connection, hello, response, now)
+
+    def _open_classic(self, connection: Connection, response: bytes, now: Instant) -> None:
+        outcome = self._directory.open(connection.user_id, connection, now)
+        assert outcome.session is not None, "it opened"
+        connection.feed, connection.session = self._classic, outcome.session
+        connection.connection_id = outcome.connection_id
+        connection.send(response + established_frame(connection.user_id, outcome.connection_id, now))
+        self._apply(outcome)
         self._outbox.add(connection)  # after its own change, which it is not told
+
+    def _open_v1(self, connection: Connection, hello: Hello, response: bytes, now: Instant) -> None:
+        outcome = self._directory.resume(hello.session_id, connection.user_id, connection, now)
+        position = self._v1.position_number(hello.position) if outcome else None
+        if outcome is None:
+            session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
+            outcome = self._directory.open(connection.user_id, connection, now, session_id, hello.device, watch)
+        assert outcome.session is not None, "it opened"
+        connection.feed, connection.session = self._v1, outcome.session
+        connection.connection_id = outcome.connection_id
+        if outcome.replaced is not None:
+            outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
+        self._requests.opened(connection)
+        connection.send(response + self._established(connection, position is not None, now))
+        self._apply(outcome)
+        missed = self._v1.missed(connection, position) if position is not None else None
+        self._outbox.catch_up(connection, missed or self._v1.all(connection))
+
+    def _established(self, connection: Connection, resumed: bool, now: Instant) -> bytes:
+        settings = self.settings
+        limits = LimitsV1(
+            settings.max_message_size,
+            MAX_WATCHED,
+            MAX_DATA,
+            MAX_TEXT,
+            settings.request_rate,
+            settings.request_burst,
+        )
+        return v1.frame(
+            EstablishedV1(
+                wire_user_id(connection.user_id),
+                timestamp(now.epoch_ms),
+                connection.connection_id,
+                connection.session.session_id,
+                resumed,
+                now.epoch_ms,
+                settings.heartbeat_interval,
+                settings.resume_window,
+                limits,
+            )
+        )
 
     def received(self, connection: Connection, message: str | bytes) -> None:
         """A message came. Classic clients have nothing to say, and whatever they say ends nothing."""
         self.metrics.received.inc()
+        if connection.feed is self._v1:
+            self._requests.received(connection, message)
 
     def paused(self, connection: Connection) -> None:
         """The connection's transport is full."""
@@ -151,6 +216,7 @@ class Engine:
     def resumed(self, connection: Connection) -> None:
         """The connection's transport has drained, which takes a client that is there."""
         connection.heard_at = self.clock.monotonic()
+        self._requests.resumed(connection)
         self._outbox.resume(connection)
 
     def closed(self, connection: Connection, ending: Ending, reason: str) -> None:
@@ -163,13 +229,11 @@ class Engine:
             return
         self._sweep.discard(connection)
         self._unsent_when_asked.pop(connection, None)
+        self._requests.closed(connection)
         self._outbox.discard(connection)
         self.metrics.closed.labels(reason).inc()
         self._log.disconnected(connection.user_id)
-        change = self._directory.close(connection.user_id, connection, ending, self.clock.now())
-        if change:
-            self._publish(change)
-        self._wait_for_graces()
+        self._apply(self._directory.close(connection.user_id, connection, ending, self.clock.now()))
 
     # What the application asks.
 
@@ -180,10 +244,9 @@ class Engine:
             BadUserId: `user_id` is not a user id.
             CapacityError: `max_announced` users are announced already.
         """
-        change = self._directory.announce(parse_user_id(user_id), online, self.clock.now())
-        if change:
-            self._publish(change)
-        return change is not None
+        outcome = self._directory.announce(parse_user_id(user_id), online, self.clock.now())
+        self._apply(outcome)
+        return outcome.change is not None
 
     def disconnect(self, user_id: str | int) -> int:
         """Close all connections of a user, who is offline at once unless announced. How many there were.
@@ -195,8 +258,7 @@ class Engine:
         connections = self._directory.connections(user_id)
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")
-        if change := self._directory.stop_waiting(user_id, self.clock.now()):
-            self._publish(change)
+        self._apply(self._directory.stop_waiting(user_id, self.clock.now()))
         return len(connections)
 
     def stats(self, limit: int = 100, after: int = 0) -> Stats:
@@ -243,22 +305,33 @@ class Engine:
         """Let no timer fire any more."""
         self.timer.stop()
 
-    def _publish(self, change: Change) -> None:
-        if self.draining:
-            return
-        self.metrics.changes.labels(change.status).inc()
-        own = 1 if self._directory.connections(change.user_id) else 0
-        self._log.changed(change.user_id, change.status, self._directory.connected_users - own)
-        self._outbox.publish(change)
-
-    def _wait_for_graces(self) -> None:
+    def _apply(self, outcome: Outcome[Connection]) -> None:
+        """Tell whoever is concerned what an event came to, and be there when time alone goes on with it."""
+        change = outcome.change
+        if change and not self.draining:
+            self.metrics.changes.labels(change.status).inc()
+            if change.is_turn:
+                own = 1 if self._directory.connections(change.user_id) else 0
+                self._log.changed(change.user_id, change.status, self._directory.connected_users - own)
+            self._outbox.publish(change)
+        if outcome.own:
+            self._tell_own(outcome.user_id)
         if (deadline := self._directory.next_deadline()) is not None:
             self.timer.set(self._end_graces, deadline)
 
+    def _tell_own(self, user_id: str) -> None:
+        """Tell a user's own devices the truth; one that is behind hears it when it catches up."""
+        frame = b""
+        for connection in self._directory.connections(user_id):
+            if connection.feed is self._v1 and self._outbox.keeps_up(connection):
+                frame = frame or self._v1.self_frame(connection)
+                connection.send(frame)
+
     def _end_graces(self) -> None:
-        for change in self._directory.expire(self.clock.now()):
-            self._publish(change)
-        self._wait_for_graces()
+        for outcome in self._directory.expire(self.clock.now()):
+            self._apply(outcome)
+        if (deadline := self._directory.next_deadline()) is not None:
+            self.timer.set(self._end_graces, deadline)
 
     def _tick(self) -> None:
         now = self.clock.monotonic()

@@ -5,9 +5,10 @@
     ├── PortInUse        another program listens on the wanted address
     ├── ListenError      the wanted address can't be listened on for another reason
     ├── BadUserId        a user id is missing, too long or holds unprintable characters
+    ├── BadParameter     another parameter of a client's URL can't be used
     └── CapacityError    a written bound is reached and the caller asked for one more
 
-`Close` and `Problem` are the only tables of codes: the server, `spec/codes.md`, `spec/codes.json` and the
+`Close`, `Fault` and `Problem` are the only tables of codes: the server, `spec/codes.md`, `spec/codes.json` and the
 clients all come from them.
 """
 
@@ -49,6 +50,10 @@ class BadUserId(PresencedError, ValueError):
     """A user id breaks the rules of `core.identity`. `str()` fits into the reason of a close frame (123 bytes)."""
 
 
+class BadParameter(PresencedError, ValueError):
+    """Another parameter of the URL can't be used. `str()` fits into the reason of a close frame (123 bytes)."""
+
+
 class CapacityError(PresencedError):
     """A written bound is reached; nothing was changed. `str()` names the bound."""
 
@@ -68,14 +73,30 @@ class Close(Enum):
     MESSAGE_TOO_BIG = 1009, "A message exceeded the size or the number of fragments allowed.", False
     INTERNAL_ERROR = 1011, "The server met a fault of its own.", True
     BAD_USER_ID = 4400, "The userId in the URL is missing or not usable; the reason says why.", False
+    BAD_PARAMETER = 4402, "Another parameter of the URL can't be used; the reason says which.", False
     TIMED_OUT = 4408, "No answer to a ping, or a message left unfinished, for too long.", True
+    REPLACED = 4409, "A newer connection of the same session took its place.", False
     DISCONNECTED = 4410, "The application closed all connections of this user.", False
     FELL_BEHIND = 4420, "The client read too slowly, for too long, to be kept up to date.", True
+    TOO_MANY_REQUESTS = 4429, "The client went on asking faster than allowed.", True
 
     def __init__(self, code: int, meaning: str, reconnect: bool) -> None:
         self.code = code
         self.meaning = meaning
         self.reconnect = reconnect
+
+
+class Fault(Enum):
+    """Why a request of presenced.v1 was not carried out: `code` and `name` of the message ERROR."""
+
+    BAD_JSON = 100, "The message is not JSON, or not text."
+    BAD_REQUEST = 101, "The message is not a request, or one of its fields can't be used."
+    TOO_MANY_WATCHED = 110, "The session would watch more users than allowed."
+    RATE_LIMITED = 120, "Requests come faster than allowed; wait a moment."
+
+    def __init__(self, code: int, meaning: str) -> None:
+        self.code = code
+        self.meaning = meaning
 
 
 class Problem(Enum):

@@ -6,19 +6,18 @@ encoded once, joined once, and flushes are spaced out under load (`docs/architec
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, Protocol
 
 from presenced.clock import Clock, Timer
 from presenced.core.model import Change
+from presenced.core.presence import Session
 from presenced.errors import Close
 from presenced.metrics import Metrics
 
-MAX_BATCH = 262_144
-"""Bytes of one batch; a change that would exceed it makes the flush happen at once."""
-
-CATCH_UP = 256
-"""Changes written at a time to a watcher that catches up: some 20 KB, well below a transport's write buffer."""
+MAX_BATCH = 2_000
+"""Changes of one batch, some 200 KB; one more makes the flush happen at once."""
 
 SHORTEST_PAUSE = 0.3
 """Pause after a flush, as a share of the time it took, before there is another one."""
@@ -36,7 +35,7 @@ turn."""
 
 
 class Watcher(Protocol):
-    """A connection that hears of everyone."""
+    """A connection that hears of others."""
 
     @property
     def paused(self) -> bool:
@@ -45,6 +44,14 @@ class Watcher(Protocol):
     @property
     def send(self) -> Callable[[bytes], None]:
         """Hand finished frames to the transport. Never raises; may make `paused` true."""
+
+    @property
+    def feed(self) -> Feed:
+        """What it is sent, and how."""
+
+    @property
+    def session(self) -> Session[Any]:
+        """The client instance it belongs to."""
 
     def close(self, close: Close, reason: str = "") -> None:
         """Close the connection; it is discarded from here by that."""
@@ -55,104 +62,162 @@ class Watcher(Protocol):
     def __hash__(self) -> int: ...
 
 
+class Portion(NamedTuple):
+    """What some watchers are sent."""
+
+    watchers: Collection[Watcher]
+    data: bytes
+    """Finished frames."""
+    changes: int
+    """How many are in `data`."""
+
+
+class Missed(NamedTuple):
+    """What a watcher has to be sent, and how far it is then."""
+
+    portions: Iterator[Portion]
+    """Some 20 KB each, made when they are sent."""
+    position: int
+
+
+class Feed(Protocol):
+    """What the watchers of one protocol are sent."""
+
+    def join(self, watcher: Watcher) -> None:
+        """`watcher` keeps up: it is to be in the portions from now on."""
+
+    def leave(self, watcher: Watcher) -> bool:
+        """`watcher` is no longer to be in them; whether it was."""
+
+    def portions(self, batch: Sequence[Change], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
+        """Who is to be sent what of `batch`; each watcher is in one portion at most.
+
+        Args:
+            joined: Those that have everything before this index of the batch; the others have nothing of it yet.
+        """
+
+    def missed(self, watcher: Watcher, position: int) -> Missed | None:
+        """What `watcher`, which is at `position`, missed; a first part of it when it is much.
+
+        None when it can't be brought up to date any more.
+        """
+
+
 class Outbox:
     """Watchers, and the batch of changes they have not been sent.
 
-    A watcher is in one of three places: `watchers` get every batch whole; those that joined during the batch
-    (`fresh`) get the part after their joining; those that read too slowly (`behind`) get nothing until their
-    transport has drained, then the changes since their position, each user once, and join again.
+    A watcher is in one of two places: it keeps up, in its feed, and gets each batch (one that joined during the batch
+    what came after its joining); or it is behind: it read too slowly and gets nothing until its transport has drained,
+    then what it missed since its position, and joins again.
 
     Bounds: the batch by `MAX_BATCH`; a slow watcher's buffer by the transport's limit, plus one batch, plus one
     round of catching up; the time it may stay behind by `behind_timeout`.
-
-    Args:
-        since: The changes after a position, each user once, or None: `Directory.since`.
-        encode: A change as a finished frame.
     """
 
     def __init__(
-        self,
-        clock: Clock,
-        timer: Timer,
-        metrics: Metrics,
-        since: Callable[[int, int], list[Change] | None],
-        encode: Callable[[Change], bytes],
-        behind_timeout: float,
+        self, clock: Clock, timer: Timer, metrics: Metrics, feeds: Sequence[Feed], behind_timeout: float
     ) -> None:
         self._clock = clock
         self._timer = timer
         self._metrics = metrics
-        self._since = since
-        self._encode = encode
+        self._feeds = feeds
         self._behind_timeout = behind_timeout
-        self._watchers: dict[Watcher, None] = {}
-        self._fresh: dict[Watcher, tuple[int, int]] = {}  # where in the batch it joined: bytes, and position
-        self._behind: dict[Watcher, int] = {}  # the position up to which it has everything
-        self._frames: list[bytes] = []
-        self._size = 0
+        self._joined: dict[Watcher, int] = {}  # the index in the batch from which on it gets the changes
+        self._behind: dict[Watcher, Missed] = {}  # what each has still to be sent
+        self._batch: list[Change] = []
         self._position = 0  # of the newest change published
-        self._sent = 0  # the position that `watchers` are at
+        self._sent = 0  # the position of those that keep up and did not join during the batch
         self._scheduled = False
         self._flushed_at = self._took = self._looked_at = 0.0
 
-    def __len__(self) -> int:
-        return len(self._watchers) + len(self._fresh) + len(self._behind)
-
     @property
     def behind(self) -> int:
-        """Watchers that read too slowly at the moment."""
+        """Watchers that are not up to date and have to read first."""
         return len(self._behind)
 
+    def keeps_up(self, watcher: Watcher) -> bool:
+        """Whether `watcher` is here and not behind."""
+        return watcher not in self._behind and not watcher.paused
+
     def publish(self, change: Change) -> None:
-        """Send `change` to every watcher there is now."""
-        frame = self._encode(change)
-        self._frames.append(frame)
-        self._size += len(frame)
+        """Send `change` to whoever watches its user."""
+        self._batch.append(change)
         self._position = change.position
-        if self._size >= MAX_BATCH:
+        if len(self._batch) >= MAX_BATCH:
             self._flush()
         elif not self._scheduled:
             self._scheduled = True
             self._clock.call_soon(self._flush_due)
 
     def add(self, watcher: Watcher) -> None:
-        """Send `watcher` every change published from now on."""
-        self._fresh[watcher] = (self._size, self._position)
+        """Send `watcher` what is published from now on."""
+        watcher.feed.join(watcher)
+        self._joined[watcher] = len(self._batch)
+
+    def catch_up(self, watcher: Watcher, missed: Missed) -> None:
+        """Send `watcher`, which is not here yet, all of `missed`, then what was published since."""
+        self._behind[watcher] = missed
+        self._watch_behind(watcher)
+        self._go_on(watcher)
+
+    def insert(self, watcher: Watcher, missed: Missed) -> None:
+        """Send `watcher`, which is here, all of `missed` before anything that is published from now on."""
+        if (behind := self._behind.get(watcher)) is not None:
+            self._behind[watcher] = Missed(chain(behind.portions, missed.portions), behind.position)
+        else:
+            watcher.feed.leave(watcher)
+            self._joined.pop(watcher, None)
+            self.catch_up(watcher, missed)
 
     def discard(self, watcher: Watcher) -> None:
         """Send `watcher` nothing more; no-op when it is not here."""
-        self._watchers.pop(watcher, None)
-        self._fresh.pop(watcher, None)
+        watcher.feed.leave(watcher)
+        self._joined.pop(watcher, None)
         self._no_longer_behind(watcher)
+
+    def bring_up_to_date(self, watcher: Watcher) -> None:
+        """Send `watcher` its part of the batch now: what it watches is about to become something else."""
+        start = self._joined.get(watcher, 0)
+        if watcher in self._behind or start == len(self._batch):
+            return
+        rest = {watcher: 0}
+        for portion in watcher.feed.portions(self._batch[start:], rest):
+            if watcher in portion.watchers:
+                self._send(watcher, portion)
+        if watcher not in self._behind:
+            self._joined[watcher] = len(self._batch)
 
     def pause(self, watcher: Watcher) -> None:
         """The transport of `watcher` is full: from here on it is behind. No-op when it is not a watcher (any more)."""
-        if watcher in self._watchers:
-            del self._watchers[watcher]
-            position = self._sent
-        elif watcher in self._fresh:
-            position = self._fresh.pop(watcher)[1]
-        else:
-            return
-        self._behind[watcher] = position
-        self._timer.set(watcher.fall_behind, self._clock.monotonic() + self._behind_timeout)
+        if watcher not in self._behind and watcher.feed.leave(watcher):
+            index = self._joined.pop(watcher, 0)
+            self._behind[watcher] = Missed(iter(()), self._batch[index - 1].position if index else self._sent)
+            self._watch_behind(watcher)
 
     def resume(self, watcher: Watcher) -> None:
-        """The transport of `watcher` has drained: send what it missed; once that is all, it is a watcher again."""
-        position = self._behind.get(watcher)
-        while position is not None and not watcher.paused:
-            missed = self._since(position, CATCH_UP)
-            if missed is None:
-                watcher.close(Close.FELL_BEHIND, "too many changes were missed; connect again")
-                return
-            if not missed:
+        """The transport of `watcher` has drained: send what it missed; once that is all, it keeps up again."""
+        if watcher in self._behind:
+            self._go_on(watcher)
+
+    def _go_on(self, watcher: Watcher) -> None:
+        while not watcher.paused and (missed := self._behind.get(watcher)) is not None:
+            if (portion := next(missed.portions, None)) is not None:
+                self._send(watcher, portion)
+            elif missed.position >= self._position:
                 self._no_longer_behind(watcher)
                 self.add(watcher)
-                return
-            position = self._behind[watcher] = missed[-1].position
-            data = b"".join(map(self._encode, missed))
-            self._count(len(missed), len(data))
-            watcher.send(data)
+            elif (more := watcher.feed.missed(watcher, missed.position)) is not None:
+                assert more.position > missed.position, "there is something newer"
+                self._behind[watcher] = more
+            else:
+                watcher.close(Close.FELL_BEHIND, "too many changes were missed; connect again")
+
+    def _send(self, watcher: Watcher, portion: Portion) -> None:
+        self._count(portion, 1)
+        watcher.send(portion.data)
+
+    def _watch_behind(self, watcher: Watcher) -> None:
+        self._timer.set(watcher.fall_behind, self._clock.monotonic() + self._behind_timeout)
 
     def _no_longer_behind(self, watcher: Watcher) -> None:
         if self._behind.pop(watcher, None) is not None:
@@ -174,27 +239,25 @@ class Outbox:
             self._clock.call_soon(self._flush_due)
         else:
             self._scheduled = False
-            if self._frames:
+            if self._batch:
                 self._flush()
 
     def _flush(self) -> None:
         started = self._clock.monotonic()
-        changes, batch = len(self._frames), b"".join(self._frames)
-        watchers, fresh = tuple(self._watchers), self._fresh
-        self._frames, self._size, self._fresh = [], 0, {}
-        self._watchers.update(dict.fromkeys(fresh))
-        self._sent = self._position  # before the first write: a watcher that it fills up has the whole batch
-        for watcher in watchers:
-            watcher.send(batch)
-        self._count(changes * len(watchers), len(batch) * len(watchers))
-        for watcher, (offset, position) in fresh.items():
-            watcher.send(batch[offset:])
-            self._count(self._position - position, len(batch) - offset)
+        batch, joined = self._batch, self._joined
+        # Before the first write: a watcher that it fills up has the whole batch.
+        self._batch, self._joined, self._sent = [], {}, self._position
+        for feed in self._feeds:
+            for portion in feed.portions(batch, joined):
+                data = portion.data
+                for watcher in portion.watchers:
+                    watcher.send(data)
+                self._count(portion, len(portion.watchers))
         self._flushed_at = self._clock.monotonic()
         self._took = self._flushed_at - started
-        self._metrics.flush_changes.observe(changes)
+        self._metrics.flush_changes.observe(len(batch))
         self._metrics.flush_seconds.observe(self._took)
 
-    def _count(self, deliveries: int, size: int) -> None:
-        self._metrics.deliveries.inc(deliveries)
-        self._metrics.sent.inc(size)
+    def _count(self, portion: Portion, watchers: int) -> None:
+        self._metrics.deliveries.inc(portion.changes * watchers)
+        self._metrics.sent.inc(len(portion.data) * watchers)

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from presenced.core.directory import Directory
+from presenced.core.directory import Directory, Limits
 from presenced.core.model import Change, Ending, Instant, Status
 from presenced.core.presence import Grace
 
@@ -19,7 +19,7 @@ GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.LOST: LOST}
 class OneUser(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.directory: Directory[int] = Directory(Grace(AWAY, LOST), 1000, 3600, 1)
+        self.directory: Directory[int] = Directory(Grace(AWAY, LOST), Limits(1000, 3600, 1))
         self.now = 0.0
         self.serial = 0
         self.open: list[int] = []
@@ -50,14 +50,14 @@ class OneUser(RuleBasedStateMachine):
             self.graces.append(self.now + GRACES[ending])
             if len(self.graces) > 8:
                 self.graces.remove(min(self.graces))
-        self.hear(self.directory.close("u", connection, ending, self.instant()))
+        self.hear(self.directory.close("u", connection, ending, self.instant()).change)
 
     @rule(online=st.booleans())
     def announce(self, online: bool) -> None:
         self.announced = online
         if not online and not self.open:
             self.graces = []
-        self.hear(self.directory.announce("u", online, self.instant()))
+        self.hear(self.directory.announce("u", online, self.instant()).change)
 
     @rule(seconds=st.sampled_from([1.0, 3.0, 10.0]))
     def wait(self, seconds: float) -> None:
@@ -65,9 +65,9 @@ class OneUser(RuleBasedStateMachine):
         while (deadline := self.directory.next_deadline()) is not None and deadline <= end:
             assert deadline >= self.now, "nothing is overdue"
             self.now = deadline
-            for change in self.directory.expire(self.instant()):
+            for outcome in self.directory.expire(self.instant()):
                 assert self.now in self.graces, "told at the very moment a grace ends"
-                self.hear(change)
+                self.hear(outcome.change)
         self.now = end
         self.graces = [grace for grace in self.graces if grace > self.now]
 

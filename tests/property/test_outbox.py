@@ -11,14 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.fakes import FakeConnection
 
 from presenced.clock import Timer
-from presenced.core.directory import Directory
+from presenced.core.directory import Directory, Limits
 from presenced.core.model import Ending, Status
 from presenced.core.presence import Grace
 from presenced.errors import Close
+from presenced.feeds.classic import ClassicFeed
 from presenced.metrics import Metrics
 from presenced.outbox import Outbox, Watcher
 from presenced.testing import FakeClock
-from presenced.wire.classic import change_frame
 
 USERS = [str(number) for number in range(5)]
 
@@ -41,10 +41,9 @@ class Watching(RuleBasedStateMachine):
     @initialize(log_size=st.sampled_from([2, 4, 1000]))
     def start(self, log_size: int) -> None:
         self.clock = FakeClock()
-        self.directory: Directory[str] = Directory(Grace(0, 0), log_size, 3600, 0)
-        self.outbox = Outbox(
-            self.clock, Timer(self.clock), Metrics(), self.directory.since, change_frame, behind_timeout=30
-        )
+        self.directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 3600, 0))
+        self.feed = ClassicFeed(self.directory.since, self.directory.connections)
+        self.outbox = Outbox(self.clock, Timer(self.clock), Metrics(), [self.feed], behind_timeout=30)
         self.watchers: dict[Narrow, dict[str, bool]] = {}
         self.closed: list[Narrow] = []
 
@@ -55,6 +54,7 @@ class Watching(RuleBasedStateMachine):
     def join(self, room: int) -> None:
         watcher = Narrow(on_closed=lambda gone, *_: self.leave(gone))
         watcher.room = room
+        watcher.feed = self.feed
         watcher.on_full = self.outbox.pause  # as the real one's transport would
         self.watchers[watcher] = self.truth()
         self.outbox.add(watcher)
@@ -70,7 +70,7 @@ class Watching(RuleBasedStateMachine):
         for user in users:
             now = self.clock.now()
             if self.directory.status(user) is Status.ONLINE:
-                change = self.directory.close(user, user, Ending.CLOSED, now)
+                change = self.directory.close(user, user, Ending.CLOSED, now).change
             else:
                 change = self.directory.open(user, user, now).change
             assert change
@@ -104,7 +104,7 @@ class Watching(RuleBasedStateMachine):
         for watcher in self.closed:
             assert watcher.closed_with
             assert watcher.closed_with[0] is Close.FELL_BEHIND
-        assert len(self.outbox) == len(self.watchers)
+        assert len(self.feed) + self.outbox.behind == len(self.watchers)
 
 
 TestWatching: Any = Watching.TestCase

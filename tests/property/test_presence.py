@@ -16,7 +16,7 @@ from tests.fakes import FakeConnection
 
 from presenced.config import Settings
 from presenced.core.model import Ending
-from presenced.core.presence import MAX_GRACES
+from presenced.core.presence import MAX_DETACHED
 from presenced.engine import Engine
 from presenced.errors import Close
 from presenced.metrics import Metrics
@@ -75,7 +75,7 @@ class Presence(RuleBasedStateMachine):
         if grace:
             user.graces = [end for end in user.graces if end > self.clock.monotonic()]
             user.graces.append(self.clock.monotonic() + grace)
-            if len(user.graces) > MAX_GRACES:
+            if len(user.graces) > MAX_DETACHED:
                 user.graces.remove(min(user.graces))
 
     def closed(self, connection: FakeConnection, ending: Ending, reason: str) -> None:
@@ -105,7 +105,7 @@ class Presence(RuleBasedStateMachine):
         user.open.append(connection)
         self.connections.append(connection)
         self.knew[connection] = self.truth()
-        self.engine.opened(connection, b"userId=" + user_id.encode(), b"")
+        self.engine.opened(connection, b"userId=" + user_id.encode(), b"", "")
         self.settle(turn_ends)
 
     @precondition(lambda self: self.open_ones())

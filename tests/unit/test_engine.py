@@ -25,7 +25,7 @@ class House:
 
     def connect(self, user_id: str) -> FakeConnection:
         connection = self.connection()
-        self.engine.opened(connection, b"userId=" + user_id.encode(), b"")
+        self.engine.opened(connection, b"userId=" + user_id.encode(), b"", "")
         self.clock.run_soon()
         return connection
 
@@ -73,14 +73,14 @@ def test_the_response_to_the_handshake_and_the_first_frame_are_one_write(house: 
         def _send(self, data: bytes) -> None:
             writes.append(data)
 
-    house.engine.opened(Raw(), b"userId=1", RESPONSE)
+    house.engine.opened(Raw(), b"userId=1", RESPONSE, "")
     assert len(writes) == 1
     assert writes[0].startswith(RESPONSE + b"\x81")
 
 
 def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(house: House) -> None:
     connection = house.connection()
-    house.engine.opened(connection, b"userid=1", b"")
+    house.engine.opened(connection, b"userid=1", b"", "")
     assert connection.closed_with == (
         Close.BAD_USER_ID,
         "userId is missing: connect to /ws-online-status?userId=ID",

@@ -15,6 +15,8 @@ LAYERS = [
     ["clock"],
     ["log", "metrics"],
     ["outbox"],
+    ["feeds"],
+    ["requests"],
     ["engine"],
     ["transports", "http"],
     ["server"],

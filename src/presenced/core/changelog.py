@@ -20,7 +20,7 @@ class ChangeLog:
         forget: Told each change that leaves the log while it is the last one of its user.
     """
 
-    __slots__ = ("_entries", "_floor", "_forget", "_is_latest", "_max_age", "_max_entries")
+    __slots__ = ("_entries", "_forget", "_is_latest", "_max_age", "_max_entries", "floor")
 
     def __init__(
         self,
@@ -35,7 +35,8 @@ class ChangeLog:
         self._is_latest = is_latest
         self._forget = forget
         self._entries: list[Change] = []
-        self._floor = 0  # the position up to which changes may have been dropped
+        self.floor = 0
+        """The position up to which changes may have been dropped."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -59,7 +60,7 @@ class ChangeLog:
         A user who changed twice stands once. Ask again from the last one's position until the answer is empty.
         None when the log no longer reaches back to `position`.
         """
-        if position < self._floor:
+        if position < self.floor:
             return None
         found: list[Change] = []
         for index in range(bisect_right(self._entries, position, key=lambda c: c.position), len(self._entries)):
@@ -73,7 +74,7 @@ class ChangeLog:
         if count <= 0:
             return
         dropped, self._entries = self._entries[:count], self._entries[count:]
-        self._floor = dropped[-1].position
+        self.floor = dropped[-1].position
         for change in dropped:
             if self._is_latest(change):
                 self._forget(change)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Hashable, Iterable
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from presenced.core.changelog import ChangeLog
 from presenced.core.deadlines import Deadlines
-from presenced.core.model import Cause, Change, Ending, Instant, Status
-from presenced.core.presence import Grace, Presence
+from presenced.core.model import AS_DETECTED, SEEN_OFFLINE, Cause, Change, Choice, Ending, Instant, Own, Status, View
+from presenced.core.presence import MAX_DETACHED, Grace, Presence, Session
+from presenced.core.watch import Watch
 from presenced.errors import CapacityError
 
 C = TypeVar("C", bound=Hashable)
@@ -22,63 +23,156 @@ _CAUSES = {
 }
 
 
-class Opened(NamedTuple):
-    """What opening a connection came to."""
+class Outcome(NamedTuple, Generic[C]):
+    """What an event came to."""
 
-    connection_id: str
-    change: Change | None
-    """The user came online by it; None when they were already."""
+    user_id: str = ""
+    change: Change | None = None
+    """What others see became another."""
+    own: Own | None = None
+    """What the user's own devices see became another."""
+    session: Session[C] | None = None
+    """Of the connection that opened."""
+    connection_id: str = ""
+    replaced: C | None = None
+    """The connection that the one that opened takes the place of; to be closed."""
+
+
+NOTHING: Outcome[Any] = Outcome()
+
+
+class Limits(NamedTuple):
+    """How much is kept."""
+
+    log_entries: int
+    log_age: float
+    """Seconds."""
+    max_announced: int
+    max_choices: int = 100_000
+    """Users who are not there and whose choice is remembered."""
+    resume_window: float = 0.0
+    """Seconds in which a session without a connection can be resumed."""
 
 
 class Directory(Generic[C]):
-    """Who is online. A connection is an opaque object, compared by identity.
+    """Who is online. A connection is an opaque object.
 
-    ONLINE is returned exactly when a user's first source of presence appears, OFFLINE exactly when the last is
-    gone; a user with an open connection is never OFFLINE. Nothing here fails because of what a client did.
+    OFFLINE turns into another status exactly when a user's first source of presence appears, and back when the last is
+    gone; a user with an open connection is never OFFLINE, unless they chose to be invisible. Nothing here fails
+    because of what a client did.
 
-    Bounds: users with a connection, a grace or an announcement, plus offline users while their last change is in
-    the log; announcements by `max_announced`; the log by its entries and age. Connections are the caller's to bound.
+    Bounds: users who are there, plus those with a session to resume, with a choice (`max_choices`) or with their last
+    change in the log; sessions without a connection by `MAX_DETACHED` per user; announcements by `max_announced`; the
+    log by its entries and age. Connections are the caller's to bound.
     """
 
-    def __init__(self, grace: Grace, log_entries: int, log_age: float, max_announced: int) -> None:
+    def __init__(self, grace: Grace, limits: Limits) -> None:
         self._grace = grace
-        self._max_announced = max_announced
+        self._limits = limits
         self._users: dict[str, Presence[C]] = {}
-        self._graces: Deadlines[str] = Deadlines()
-        self._log = ChangeLog(log_entries, log_age, self._is_latest, self._forget)
+        self._sessions: dict[str, Session[C]] = {}
+        self._deadlines: Deadlines[str] = Deadlines()
+        self._absent_with_choice: dict[str, None] = {}  # in the order of their leaving
+        self._log = ChangeLog(limits.log_entries, limits.log_age, self._is_latest, self._left_the_log)
         self._announced = 0
         self.position = 0
         """The position of the newest change."""
         self.online_users = 0
-        """Users shown online."""
+        """Users shown as anything but offline."""
         self.connected_users = 0
         """Users with at least one open connection."""
 
-    def open(self, user_id: str, connection: C, now: Instant) -> Opened:
-        """`connection` of `user_id` (as `core.identity` returns it) opened."""
-        user = self._users.get(user_id)
-        if user is None:
-            # Positions grow at least as fast as any version: a user who was forgotten goes on above their old ones.
-            user = self._users[user_id] = Presence(user_id, self.position)
-        if not user.connections:
-            self.connected_users += 1
-        user.opened(connection)
-        self._wait_for(user)
-        connection_id = f"{user_id}-{user.next_id_ms(now.epoch_ms)}"
-        return Opened(connection_id, self._settle(user, Cause.CONNECT, now))
+    # Events.
 
-    def close(self, user_id: str, connection: C, ending: Ending, now: Instant) -> Change | None:
-        """`connection` ended. OFFLINE when nothing else keeps the user online; no-op for one that is not open."""
-        user = self._users.get(user_id)
-        grace = self._grace.after(ending)
-        if user is None or not user.ended(connection, now.monotonic + grace if grace > 0 else None):
+    def open(
+        self,
+        user_id: str,
+        connection: C,
+        now: Instant,
+        session_id: str = "",
+        device: str = "",
+        watch: Watch | None = None,
+    ) -> Outcome[C]:
+        """`connection` of `user_id` (as `core.identity` returns it) opened.
+
+        Args:
+            session_id: A new one, for a session that may be resumed; empty for a classic connection, which is taken for
+                the return of the classic one lost last.
+            device: Kind of device, empty when not known.
+            watch: Whom a session that may be resumed watches.
+        """
+        user = self._get_or_make(user_id)
+        lost = [s for s in user.detached() if not s.session_id]
+        if lost and not session_id:
+            user.sessions.remove(lost[-1])
+        session = Session(user_id, connection, session_id, device, watch)
+        if session_id:
+            self._sessions[session_id] = session
+        return self._attached(user, session, now)
+
+    def resume(self, session_id: str, user_id: str, connection: C, now: Instant) -> Outcome[C] | None:
+        """A session came back by a new connection, which replaces the one it had, if that was not known to be dead.
+
+        None when there is no such session of this user (any more).
+        """
+        session = self._sessions.get(session_id)
+        if session is None or session.user_id != user_id:
             return None
-        if not user.connections:
+        user = self._users[user_id]
+        replaced, session.connection = session.connection, None
+        if replaced is not None and next(user.connections(), None) is None:
+            self.connected_users -= 1  # for a moment
+        user.sessions.remove(session)
+        session.connection, session.grace_ends = connection, None
+        return self._attached(user, session, now)._replace(replaced=replaced)
+
+    def close(self, user_id: str, connection: C, ending: Ending, now: Instant) -> Outcome[C]:
+        """`connection` ended. No-op for one that is not open."""
+        user = self._users.get(user_id)
+        session = user.session_of(connection) if user else None
+        if user is None or session is None:
+            return NOTHING
+        grace = self._grace.after(ending)
+        window = self._limits.resume_window if session.session_id and ending is not Ending.CLOSED else 0.0
+        if ending is Ending.DISCONNECTED:
+            window = 0.0
+        user.seen_ms = now.epoch_ms
+        user.detach(session, now.monotonic + grace if grace > 0 else None, now.monotonic + max(grace, window))
+        if max(grace, window) <= 0:
+            self._forget_session(user, session)
+        elif len(detached := user.detached()) > MAX_DETACHED:
+            self._forget_session(user, min(detached, key=lambda s: s.grace_ends or s.forget_at))
+        if next(user.connections(), None) is None:
             self.connected_users -= 1
         self._wait_for(user)
         return self._settle(user, _CAUSES[ending], now)
 
-    def announce(self, user_id: str, online: bool, now: Instant) -> Change | None:
+    def set_active(self, user_id: str, connection: C, active: bool, now: Instant) -> Outcome[C]:
+        """The client says that its person is active, or idle."""
+        user = self._users.get(user_id)
+        session = user.session_of(connection) if user else None
+        if user is None or session is None or session.active is active:
+            return NOTHING
+        session.active = active
+        user.seen_ms = now.epoch_ms
+        return self._settle(user, Cause.IDLE, now)
+
+    def choose(self, user_id: str, choice: Choice, now: Instant, lasts: float | None = None) -> Outcome[C]:
+        """A user who is there chose a status: for `lasts` seconds, after which the earlier one returns, or for good.
+
+        Choosing for good ends what was chosen for a time.
+        """
+        user = self._users.get(user_id)
+        if user is None:
+            return NOTHING
+        if lasts is None:
+            user.chosen, user.timed = choice, None
+        else:
+            user.timed, user.timed_until = choice, now.monotonic + lasts
+        self._wait_for(user)
+        return self._settle(user, Cause.CHOICE, now)
+
+    def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
         """A backend says that a user it knows of from elsewhere is online, or is not.
 
         The announcement holds until the opposite is announced. It can add presence, never take it from an open
@@ -89,90 +183,184 @@ class Directory(Generic[C]):
             CapacityError: As many users are announced as may be.
         """
         user = self._users.get(user_id)
-        if user is None:
-            if not online:
-                return None
-            user = Presence(user_id, self.position)
-        if online and not user.announced:
-            if self._announced >= self._max_announced:
-                raise CapacityError(f"{self._max_announced} users are announced online already; withdraw some first")
-            self._users[user_id] = user
-            self._announced += 1
-        elif user.announced and not online:
-            self._announced -= 1
+        if online:
+            if (user is None or not user.announced) and self._announced >= self._limits.max_announced:
+                raise CapacityError(
+                    f"{self._limits.max_announced} users are announced online already; withdraw some first"
+                )
+            user = self._get_or_make(user_id)
+        elif user is None:
+            return NOTHING
+        self._announced += online - user.announced
         user.announced = online
-        if not online and not user.connections:
+        if not online and next(user.connections(), None) is None:
             self._end_graces(user)
         return self._settle(user, Cause.ANNOUNCEMENT, now)
 
-    def stop_waiting(self, user_id: str, now: Instant) -> Change | None:
-        """End the user's graces at once: nobody is expected back. OFFLINE when nothing else keeps them online."""
+    def stop_waiting(self, user_id: str, now: Instant) -> Outcome[C]:
+        """End the user's graces at once: nobody is expected back."""
         user = self._users.get(user_id)
         if user is None:
-            return None
+            return NOTHING
         self._end_graces(user)
         return self._settle(user, Cause.KICK, now)
 
-    def expire(self, now: Instant) -> list[Change]:
-        """End the graces that are over and drop what is too old. To be called when `next_deadline` has come."""
-        changes: list[Change] = []
-        while (user_id := self._graces.pop_due(now.monotonic)) is not None:
+    def expire(self, now: Instant) -> list[Outcome[C]]:
+        """Let end what is over, and drop what is too old.
+
+        To be called when `next_deadline` has come.
+        """
+        outcomes: list[Outcome[C]] = []
+        while (user_id := self._deadlines.pop_due(now.monotonic)) is not None:
             user = self._users[user_id]
-            user.graces = tuple(end for end in user.graces if end > now.monotonic)
+            cause = Cause.GRACE
+            for session in user.detached():
+                if session.grace_ends is not None and session.grace_ends <= now.monotonic:
+                    session.grace_ends = None
+                if session.grace_ends is None and session.forget_at <= now.monotonic:
+                    self._forget_session(user, session)
+            if user.timed and user.timed_until <= now.monotonic:
+                user.timed, cause = None, Cause.EXPIRY
             self._wait_for(user)
-            if change := self._settle(user, Cause.GRACE, now):
-                changes.append(change)
+            outcome = self._settle(user, cause, now)
+            if outcome is not NOTHING:
+                outcomes.append(outcome)
         self._log.trim(now.monotonic)
-        return changes
+        return outcomes
+
+    # Questions.
 
     def next_deadline(self) -> float | None:
         """Monotonic seconds at which `expire` has something to do; None when never."""
-        return self._graces.next()
+        return self._deadlines.next()
 
     def since(self, position: int, limit: int) -> list[Change] | None:
-        """What a watcher at `position` missed: `ChangeLog.since`."""
+        """What a watcher of everyone at `position` missed: `ChangeLog.since`."""
         return self._log.since(position, limit)
+
+    def since_of(self, position: int, user_ids: Iterable[str]) -> tuple[list[Change], list[str]]:
+        """What a watcher of these users at `position` missed: their last changes, and those who may have gone for good.
+
+        A user who left the log after `position` was offline then, and nothing more is known of them.
+        """
+        changes: list[Change] = []
+        unknown: list[str] = []
+        for user_id in user_ids:
+            user = self._users.get(user_id)
+            if user is None or user.last_change is None:
+                if position < self._log.floor:
+                    unknown.append(user_id)
+            elif user.last_change.position > position:
+                changes.append(user.last_change)
+        return changes, unknown
+
+    def snapshot(self) -> list[Change]:
+        """What is seen of everyone who is not offline. O(users)."""
+        return [u.last_change for u in self._users.values() if u.last_change and u.last_change.view is not SEEN_OFFLINE]
+
+    def snapshot_of(self, user_ids: Iterable[str]) -> list[Change]:
+        """What is seen of these users, as far as anything is known of them."""
+        known = (self._users.get(user_id) for user_id in user_ids)
+        return [user.last_change for user in known if user and user.last_change]
 
     def connections(self, user_id: str) -> tuple[C, ...]:
         """The user's open connections, oldest first."""
         user = self._users.get(user_id)
-        return tuple(user.connections) if user else ()
+        return tuple(user.connections()) if user else ()
+
+    def own(self, user_id: str) -> Own | None:
+        """What the user's own devices see; None when the user has no session that is told."""
+        user = self._users.get(user_id)
+        return user.own if user else None
 
     def status(self, user_id: str) -> Status:
         """What others see of the user now."""
         user = self._users.get(user_id)
-        return user.status if user else Status.OFFLINE
+        return user.shown.status if user else Status.OFFLINE
 
-    def _settle(self, user: Presence[C], cause: Cause, now: Instant) -> Change | None:
-        """Bring what is shown of the user into line with what is; the change when the two differed."""
-        status = Status.ONLINE if user.is_present() else Status.OFFLINE
-        if status is user.status:
-            return None
-        user.status = status
+    # How.
+
+    def _get_or_make(self, user_id: str) -> Presence[C]:
+        user = self._users.get(user_id)
+        if user is None:
+            # Positions grow at least as fast as any version: a user who was forgotten goes on above their old ones.
+            user = self._users[user_id] = Presence(user_id, self.position)
+        return user
+
+    def _attached(self, user: Presence[C], session: Session[C], now: Instant) -> Outcome[C]:
+        if next(user.connections(), None) is None:
+            self.connected_users += 1
+        user.sessions.append(session)
+        user.seen_ms = now.epoch_ms
+        self._wait_for(user)
+        outcome = self._settle(user, Cause.CONNECT, now)
+        connection_id = f"{user.user_id}-{user.next_id_ms(now.epoch_ms)}"
+        return Outcome(user.user_id, outcome.change, outcome.own, session, connection_id)
+
+    def _settle(self, user: Presence[C], cause: Cause, now: Instant) -> Outcome[C]:
+        """Bring what is seen of the user into line with what is: the only place where that changes."""
+        view, own = user.look()
+        news = own if own != user.own else None
+        user.own = own
+        change = self._show(user, view, cause, now) if view != user.shown else None
+        if not user.is_present:
+            self._remember_choice(user)
+            self._drop_if_unneeded(user)
+        elif self._absent_with_choice:
+            self._absent_with_choice.pop(user.user_id, None)
+        return Outcome(user.user_id, change, news) if change or news else NOTHING
+
+    def _show(self, user: Presence[C], view: View, cause: Cause, now: Instant) -> Change:
+        last, was = user.last_change, user.shown.status
+        since = last.since_ms if last and view.status is was else now.epoch_ms
+        here = view.status in (Status.ONLINE, Status.BUSY)
         user.version += 1
         self.position += 1
-        self.online_users += 1 if status is Status.ONLINE else -1
-        change = Change(self.position, user.user_id, status, user.version, now, cause)
+        self.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
+        seen = 0 if here else user.seen_ms
+        change = Change(self.position, user.user_id, view, was, user.version, now, since, seen, cause)
         user.last_change = change
         self._log.append(change)
         return change
 
+    def _forget_session(self, user: Presence[C], session: Session[C]) -> None:
+        user.sessions.remove(session)
+        self._sessions.pop(session.session_id, None)
+
     def _end_graces(self, user: Presence[C]) -> None:
-        user.graces = ()
-        self._graces.cancel(user.user_id)
+        for session in user.detached():
+            self._forget_session(user, session)
+        self._wait_for(user)
 
     def _wait_for(self, user: Presence[C]) -> None:
-        """Have the user looked at again when their next grace ends."""
-        if user.graces:
-            self._graces.set(user.user_id, min(user.graces))
+        """Have the user looked at again when time alone changes something."""
+        if (deadline := user.next_deadline()) is not None:
+            self._deadlines.set(user.user_id, deadline)
         else:
-            self._graces.cancel(user.user_id)
+            self._deadlines.cancel(user.user_id)
+
+    def _remember_choice(self, user: Presence[C]) -> None:
+        """Keep what an absent user chose, as long as there is room; the one away longest makes it."""
+        if user.chosen is AS_DETECTED and user.timed is None:
+            return
+        self._absent_with_choice[user.user_id] = None
+        if len(self._absent_with_choice) > self._limits.max_choices:
+            forgotten = self._users[next(iter(self._absent_with_choice))]
+            del self._absent_with_choice[forgotten.user_id]
+            forgotten.chosen, forgotten.timed = AS_DETECTED, None
+            self._wait_for(forgotten)
+            self._drop_if_unneeded(forgotten)
 
     def _is_latest(self, change: Change) -> bool:
         user = self._users.get(change.user_id)
         return user is not None and user.last_change is change
 
-    def _forget(self, change: Change) -> None:
-        """The last change of a user left the log: one who is offline is no longer kept either."""
-        if change.status is Status.OFFLINE:
-            del self._users[change.user_id]
+    def _left_the_log(self, change: Change) -> None:
+        """The last change of a user left the log."""
+        self._drop_if_unneeded(self._users[change.user_id])
+
+    def _drop_if_unneeded(self, user: Presence[C]) -> None:
+        """Forget a user of whom nothing is left to know."""
+        in_log = user.last_change is not None and user.last_change.position > self._log.floor
+        if not (in_log or user.sessions or user.announced or user.user_id in self._absent_with_choice):
+            self._users.pop(user.user_id, None)

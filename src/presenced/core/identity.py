@@ -40,15 +40,22 @@ def user_id_from_query(query: bytes) -> str:
     Raises:
         BadUserId: It is missing, given more than once, not UTF-8, or refused by `parse_user_id`.
     """
-    found = [value for name, _, value in (p.partition(b"=") for p in query.split(b"&")) if _plain(name) == b"userId"]
+    found = parameter(query, b"userId")
     if not found:
         raise BadUserId(f"userId is missing: {_EXAMPLE}")
     if len(found) > 1:
         raise BadUserId(f"userId is given {len(found)} times; give it once")
     try:
-        return parse_user_id(_plain(found[0]).decode())
+        return parse_user_id(found[0].decode())
     except UnicodeDecodeError:
         raise BadUserId("userId is not percent-encoded UTF-8; use encodeURIComponent(id)") from None
+
+
+def parameter(query: bytes, name: bytes) -> list[bytes]:
+    """The values of a parameter of a query, decoded as HTML forms are, in their order."""
+    return [
+        _plain(value) for key, _, value in (part.partition(b"=") for part in query.split(b"&")) if _plain(key) == name
+    ]
 
 
 def is_json_number(user_id: str) -> bool:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated, Literal
+
+from msgspec import Meta, Raw, Struct
+
+# The classic protocol.
 
 
 class ConnectionEstablished(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTABLISHED", rename="camel"):
@@ -30,3 +34,170 @@ class UserOffline(Struct, frozen=True, tag_field="type", tag="USER_OFFLINE", ren
 
 
 Message = ConnectionEstablished | UserOnline | UserOffline
+
+
+# presenced.v1, server to client. Times are epoch milliseconds by the server's clock, durations seconds.
+
+
+class LimitsV1(Struct, frozen=True, rename="camel"):
+    """What a client of presenced.v1 may do at most."""
+
+    max_message_size: int
+    """Bytes of one message."""
+    max_watched_users: int
+    max_data_size: int
+    """Bytes of a status' `data`, as JSON."""
+    max_text_length: int
+    """Characters of a status' `text`."""
+    requests_per_second: float
+    request_burst: int
+
+
+class EstablishedV1(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTABLISHED", rename="camel"):
+    """The first message on every connection."""
+
+    user_id: int | str
+    timestamp: str
+    connection_id: str
+    session_id: str
+    """To be given as `session` with the URL of the next connection, together with the last `position`."""
+    resumed: bool
+    """Whether the session named in the URL goes on: then what was missed follows, else a snapshot."""
+    server_time: int
+    heartbeat_interval: float
+    resume_window: float
+    """Seconds for which the session can be resumed after its connection was lost."""
+    limits: LimitsV1
+
+
+class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What is seen of one user. What is not there is empty."""
+
+    user_id: int | str
+    status: str
+    since: int
+    """When the status began."""
+    version: int
+    """Strictly increasing for one user: a record whose version is not above the known one is old news."""
+    last_seen: int = 0
+    """When they were last known to be there; not given for users who are online or busy."""
+    text: str = ""
+    emoji: str = ""
+    data: Raw | None = None
+    until: int = 0
+    """When the chosen status ends."""
+    devices: tuple[str, ...] = ()
+    """Kinds of device that are connected."""
+    cause: str = ""
+    """Why it changed, for those entitled to know."""
+
+
+class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAPSHOT", rename="camel"):
+    """Who is here, one page of it. All pages are of the same moment."""
+
+    position: str
+    """The moment: changes follow from here."""
+    watch: Literal["everyone", "users"]
+    """`everyone`: whoever is in no page is offline. `users`: of the users asked for, the same."""
+    page: int
+    """1, 2, 3, ..."""
+    pages: int
+    users: list[Raw]
+    """`UserRecord`s."""
+
+
+class PresenceChanges(Struct, frozen=True, tag_field="type", tag="PRESENCE_CHANGES", rename="camel"):
+    """What changed, each user once, with their last status."""
+
+    position: str
+    users: list[Raw]
+    """`UserRecord`s."""
+
+
+class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", omit_defaults=True):
+    """The truth about the user, for their own devices."""
+
+    status: str
+    """May be `invisible`."""
+    chosen: str
+    """The status chosen, `auto` when it is as detected."""
+    text: str = ""
+    emoji: str = ""
+    data: Raw | None = None
+    until: int = 0
+    devices: tuple[str, ...] = ()
+
+
+RequestId = Annotated[str, Meta(max_length=64)] | int
+
+
+class Ack(Struct, frozen=True, tag_field="type", tag="ACK", rename="camel"):
+    """The request with this id was carried out."""
+
+    id: RequestId
+
+
+class Error(Struct, frozen=True, tag_field="type", tag="ERROR", rename="camel", omit_defaults=True):
+    """A request was not carried out; nothing was changed by it."""
+
+    code: int
+    name: str
+    message: str
+    """What was wrong and how to mend it."""
+    id: RequestId | None = None
+
+
+class Pong(Struct, frozen=True, tag_field="type", tag="PONG", rename="camel", omit_defaults=True):
+    """The answer to PING."""
+
+    server_time: int
+    id: RequestId | None = None
+
+
+# presenced.v1, client to server.
+
+
+class Watch(Struct, frozen=True, tag_field="type", tag="WATCH", rename="camel"):
+    """Be told of everyone, or of these users, too."""
+
+    id: RequestId | None = None
+    everyone: bool = False
+    users: list[int | str] = []
+
+
+class Unwatch(Struct, frozen=True, tag_field="type", tag="UNWATCH", rename="camel"):
+    """Be told no longer of everyone, or of these users."""
+
+    id: RequestId | None = None
+    everyone: bool = False
+    users: list[int | str] = []
+
+
+class SetStatus(Struct, frozen=True, tag_field="type", tag="SET_STATUS", rename="camel"):
+    """Choose a status, and what goes with it; what is not given is empty."""
+
+    status: Literal["auto", "online", "away", "busy", "invisible"]
+    id: RequestId | None = None
+    text: str = ""
+    emoji: str = ""
+    data: Raw = Raw(b"")
+    expires_in: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
+    """Seconds after which the earlier choice returns."""
+
+
+class Activity(Struct, frozen=True, tag_field="type", tag="ACTIVITY", rename="camel"):
+    """The person at this device is active, or idle."""
+
+    state: Literal["active", "idle"]
+    id: RequestId | None = None
+
+
+class Ping(Struct, frozen=True, tag_field="type", tag="PING", rename="camel"):
+    """Measure the round trip."""
+
+    id: RequestId | None = None
+
+
+Request = Watch | Unwatch | SetStatus | Activity | Ping
+
+ServerMessageV1 = EstablishedV1 | PresenceSnapshot | PresenceChanges | Self | Ack | Error | Pong

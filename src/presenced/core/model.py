@@ -18,9 +18,13 @@ class Instant(NamedTuple):
 
 
 class Status(StrEnum):
-    """What others may see of a user."""
+    """How available a user is."""
 
     ONLINE = "online"
+    AWAY = "away"
+    BUSY = "busy"
+    INVISIBLE = "invisible"
+    """Chosen only; all but the user see `offline`."""
     OFFLINE = "offline"
 
 
@@ -37,10 +41,12 @@ class Ending(StrEnum):
     """It no longer answered."""
     DISCONNECTED = "disconnected"
     """The application ended it (`handle_user_disconnect`)."""
+    REPLACED = "replaced"
+    """A new connection of the same session took its place."""
 
 
 class Cause(StrEnum):
-    """Why a user's visible status changed."""
+    """Why what is seen of a user changed."""
 
     CONNECT = "connect"
     CLOSE = "close"
@@ -48,19 +54,86 @@ class Cause(StrEnum):
     """A grace ended and nobody had come back."""
     TIMEOUT = "timeout"
     """The last connection no longer answered, and there was no grace."""
+    IDLE = "idle"
+    """All of the user's devices became idle, or one became active again."""
+    CHOICE = "choice"
+    """The user chose a status."""
+    EXPIRY = "expiry"
+    """A chosen status came to its end."""
     KICK = "kick"
     ANNOUNCEMENT = "announcement"
     """A backend said so (`broadcast_user_status`)."""
 
 
+class Custom(Struct, frozen=True, gc=False):
+    """What a person adds to their status. Everything is optional."""
+
+    text: str = ""
+    emoji: str = ""
+    data: bytes = b""
+    """JSON; empty when there is none."""
+    until_ms: int = 0
+    """When the choice ends, in epoch milliseconds; 0 when it lasts."""
+
+
+class Choice(NamedTuple):
+    """What a person chose."""
+
+    status: Status | None
+    """None: as detected. Never `offline`."""
+    custom: Custom
+
+
+PLAIN = Custom()
+AS_DETECTED = Choice(None, PLAIN)
+
+
+class View(Struct, frozen=True, gc=False):
+    """What is seen of a user at one time; two that are equal look the same."""
+
+    status: Status
+    custom: Custom = PLAIN
+    devices: tuple[str, ...] = ()
+    """Kinds of device that are connected, each once, sorted."""
+
+
+SEEN_ONLINE = View(Status.ONLINE)
+SEEN_OFFLINE = View(Status.OFFLINE)
+
+
 class Change(Struct, frozen=True, gc=False):
-    """One user's visible status became another."""
+    """What others see of one user became another; the last one of a user is what they see now."""
 
     position: int
     """Place in the log of changes: 1, 2, 3, ... without a gap, across all users."""
     user_id: str
-    status: Status
+    view: View
+    was: Status
+    """The status before."""
     version: int
     """Strictly increasing for one user; may skip."""
     at: Instant
+    since_ms: int
+    """When the status (not only what goes with it) became this one, in epoch milliseconds."""
+    seen_ms: int
+    """When the user was last known to be there, in epoch milliseconds; 0 while they are online or busy."""
     cause: Cause
+
+    @property
+    def status(self) -> Status:
+        """What is seen."""
+        return self.view.status
+
+    @property
+    def is_turn(self) -> bool:
+        """Whether it is one of offline into another or back: all that the classic protocol tells."""
+        return (self.view.status is Status.OFFLINE) is not (self.was is Status.OFFLINE)
+
+
+class Own(Struct, frozen=True, gc=False):
+    """What a user's own devices see of the user: the truth."""
+
+    view: View
+    """Its status may be `invisible`."""
+    chosen: Status | None
+    """None: as detected."""

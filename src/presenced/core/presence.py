@@ -1,17 +1,28 @@
-"""One user over their connections: when they are online, and how long a lost connection is waited for."""
+"""One user over their sessions: what others see, and how long a lost connection is waited for."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-from presenced.core.model import Change, Ending, Status
+from presenced.core.model import (
+    AS_DETECTED,
+    SEEN_OFFLINE,
+    SEEN_ONLINE,
+    Change,
+    Choice,
+    Ending,
+    Own,
+    Status,
+    View,
+)
+from presenced.core.watch import Watch
 
 C = TypeVar("C", bound=Hashable)
 
-MAX_GRACES = 8
-"""Lost connections waited for at a time, per user; beyond it the one that would end first is forgotten, which
-changes nothing for others: the user is shown offline when the last one ends."""
+MAX_DETACHED = 8
+"""Sessions without a connection kept at a time, per user; beyond it the one that would end first is forgotten.
+For others that changes nothing: the user is shown offline when the last one ends."""
 
 
 class Grace(NamedTuple):
@@ -29,52 +40,142 @@ class Grace(NamedTuple):
                 return self.going_away
             case Ending.LOST | Ending.TIMED_OUT:
                 return self.lost
-            case Ending.CLOSED | Ending.DISCONNECTED:
+            case Ending.CLOSED | Ending.DISCONNECTED | Ending.REPLACED:
                 return 0.0
 
 
-class Presence(Generic[C]):
-    """What is known of one user: connections, graces, an announcement, and the last change others were told.
+class Session(Generic[C]):
+    """One client instance as it lives on across reconnects.
 
-    The user is online as long as there is any of the first three.
+    A classic connection is one, too, without an id: nobody can resume it by name, so the user's next classic
+    connection is taken for its return.
     """
 
-    __slots__ = ("announced", "connections", "graces", "last_change", "last_id_ms", "status", "user_id", "version")
+    __slots__ = ("active", "connection", "device", "forget_at", "grace_ends", "session_id", "user_id", "watch")
+
+    def __init__(self, user_id: str, connection: C, session_id: str, device: str, watch: Watch | None) -> None:
+        self.user_id = user_id
+        self.connection: C | None = connection
+        self.session_id = session_id
+        """Empty for a classic connection."""
+        self.device = device
+        self.watch = watch
+        """Whom it watches; None for a classic connection, which hears of everyone."""
+        self.active = True
+        self.grace_ends: float | None = None
+        """Monotonic end of the grace, while one runs."""
+        self.forget_at = 0.0
+        """Monotonic end of the time in which it can be resumed; meaningless while it has a connection."""
+
+    @property
+    def is_present(self) -> bool:
+        """Whether it keeps its user online."""
+        return self.connection is not None or self.grace_ends is not None
+
+
+class Presence(Generic[C]):
+    """What is known of one user: sessions, an announcement, what they chose, and the last change others were told.
+
+    The user is there as long as there is a connection, a grace or an announcement.
+    """
+
+    __slots__ = (
+        "announced",
+        "chosen",
+        "last_change",
+        "last_id_ms",
+        "own",
+        "seen_ms",
+        "sessions",
+        "timed",
+        "timed_until",
+        "user_id",
+        "version",
+    )
 
     def __init__(self, user_id: str, version: int) -> None:
         self.user_id = user_id
         self.version = version
-        self.status = Status.OFFLINE
-        self.connections: list[C] = []
-        self.graces: tuple[float, ...] = ()
-        """Monotonic ends of the graces that run, in the order the connections were lost."""
+        self.sessions: list[Session[C]] = []
+        """Oldest first; those that were lost, in the order they were lost, behind those of their time."""
         self.announced = False
+        self.chosen = AS_DETECTED
+        """What the user chose to last."""
+        self.timed: Choice | None = None
+        """What the user chose to last until `timed_until`, when the other returns."""
+        self.timed_until = 0.0
+        self.seen_ms = 0
+        """When the user was last known to be there, in epoch milliseconds."""
         self.last_id_ms = 0
         self.last_change: Change | None = None
+        self.own: Own | None = None
+        """What their own sessions were told last; None while they have none that is told."""
 
-    def opened(self, connection: C) -> None:
-        """A connection opened. It is taken for the return of the one lost last, whose grace ends with it."""
-        self.connections.append(connection)
-        self.graces = self.graces[:-1]
+    # Sessions.
 
-    def ended(self, connection: C, grace_ends: float | None) -> bool:
-        """A connection ended; `grace_ends` is when the wait for it is over. False when it was not open (any more)."""
-        try:
-            self.connections.remove(connection)
-        except ValueError:
-            return False
-        if grace_ends is not None:
-            self.graces += (grace_ends,)
-            if len(self.graces) > MAX_GRACES:
-                first = self.graces.index(min(self.graces))
-                self.graces = self.graces[:first] + self.graces[first + 1 :]
-        return True
+    def connections(self) -> Iterator[C]:
+        """The open ones, oldest session first."""
+        return (s.connection for s in self.sessions if s.connection is not None)
+
+    def session_of(self, connection: C) -> Session[C] | None:
+        """The session that has `connection`."""
+        for session in self.sessions:
+            if session.connection == connection:
+                return session
+        return None
+
+    def detach(self, session: Session[C], grace_ends: float | None, forget_at: float) -> None:
+        """The session's connection ended; wait for it until `grace_ends`, let it be resumed until `forget_at`."""
+        session.connection, session.grace_ends, session.forget_at = None, grace_ends, forget_at
+        self.sessions.remove(session)
+        self.sessions.append(session)  # the one lost last stands last
+
+    def detached(self) -> list[Session[C]]:
+        """Sessions without a connection, in the order they were lost."""
+        return [s for s in self.sessions if s.connection is None]
 
     def next_id_ms(self, epoch_ms: int) -> int:
         """The number in the next connection's id: the time, or one more than the last when that is not later."""
         self.last_id_ms = max(epoch_ms, self.last_id_ms + 1)
         return self.last_id_ms
 
+    def next_deadline(self) -> float | None:
+        """When time alone changes something; None when it does not."""
+        times = [s.forget_at if s.grace_ends is None else s.grace_ends for s in self.sessions if s.connection is None]
+        if self.timed is not None:
+            times.append(self.timed_until)
+        return min(times) if times else None
+
+    # What is seen.
+
+    @property
     def is_present(self) -> bool:
-        """Whether the user is to be shown online."""
-        return bool(self.connections or self.graces or self.announced)
+        """Whether the user is there."""
+        return self.announced or any(s.is_present for s in self.sessions)
+
+    @property
+    def shown(self) -> View:
+        """What others were told last."""
+        return self.last_change.view if self.last_change else SEEN_OFFLINE
+
+    def _true_view(self) -> View:
+        """What the user is: a choice beats what was detected; active anywhere is online, all idle is away."""
+        if not self.is_present:
+            return SEEN_OFFLINE
+        choice = self.timed or self.chosen
+        status = choice.status
+        if status is None:
+            active = self.announced or any(s.active for s in self.sessions if s.is_present)
+            status = Status.ONLINE if active else Status.AWAY
+        devices = tuple(sorted({s.device for s in self.sessions if s.is_present and s.device}))
+        if status is Status.ONLINE and not devices and choice is AS_DETECTED:
+            return SEEN_ONLINE  # one object for all plain users
+        return View(status, choice.custom, devices)
+
+    def look(self) -> tuple[View, Own | None]:
+        """What others are to see now, and what the user's own devices are."""
+        true = self._true_view()
+        public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true
+        if not any(s.session_id for s in self.sessions):
+            return public, None
+        return public, Own(true, (self.timed or self.chosen).status)

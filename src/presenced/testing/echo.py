@@ -51,7 +51,7 @@ class EchoServer:
         """The TCP port it listens on."""
         return self._listener.port
 
-    def opened(self, connection: WebSocketConnection, query: bytes, response: bytes) -> None:
+    def opened(self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str) -> None:
         """The handshake succeeded; the query does not matter."""
         connection.serial = 1
         connection.send(response)

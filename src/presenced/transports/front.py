@@ -165,7 +165,7 @@ class FrontDoor(HttpToolsProtocol):
         connection.connection_made(transport)
         # The parser refers to this object and this object to the parser: left so, only the collector would end it.
         self.parser = self.transport = self.flow = None  # type: ignore[assignment]  # nothing is called any more
-        connection.accept(answer, query)
+        connection.accept(answer.response, query, answer.subprotocol)
         if early:
             connection.data_received(early)
 

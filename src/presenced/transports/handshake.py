@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidHeader, InvalidProtocol
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 from presenced.errors import Problem
 
 Header = tuple[bytes, bytes]
+
+V1 = Subprotocol("presenced.v1")
 
 _RELEVANT = frozenset(
     (
@@ -39,6 +42,15 @@ class Refusal(NamedTuple):
     headers: tuple[Header, ...] = ()
 
 
+class Accepted(NamedTuple):
+    """A handshake that succeeds."""
+
+    response: bytes
+    """The head of the 101 response."""
+    subprotocol: str
+    """What was agreed on; empty when the client offered nothing that is spoken here."""
+
+
 class Handshake:
     """Answers handshakes. Stateless between calls: the one `ServerProtocol` inside serves for its rules alone.
 
@@ -46,10 +58,14 @@ class Handshake:
     """
 
     def __init__(self) -> None:
-        self._rules = ServerProtocol(logger=logging.getLogger("presenced.handshake"))
+        self._rules = ServerProtocol(
+            subprotocols=[V1],
+            select_subprotocol=_select,
+            logger=logging.getLogger("presenced.handshake"),
+        )
 
-    def answer(self, http_version: str, headers: Iterable[Header]) -> bytes | Refusal:
-        """The head of the 101 response to a GET request, or why there is none.
+    def answer(self, http_version: str, headers: Iterable[Header]) -> Accepted | Refusal:
+        """The response to a GET request, or why there is none.
 
         Args:
             http_version: `1.0` or `1.1`.
@@ -61,7 +77,7 @@ class Handshake:
                 relevant[name.decode()] = value.decode("latin-1")
         request = Request("/", relevant, protocol=f"HTTP/{http_version}")
         try:
-            accept = self._rules.process_request(request)[0]
+            accept, _, subprotocol = self._rules.process_request(request)
         except InvalidProtocol:
             return Refusal(Problem.HTTP_VERSION, f"the handshake came by HTTP/{http_version}; use HTTP/1.1")
         except InvalidHandshake as error:
@@ -70,7 +86,14 @@ class Handshake:
                 detail += "; send Sec-WebSocket-Version: 13"
                 return Refusal(Problem.WEBSOCKET_VERSION, detail, ((b"sec-websocket-version", b"13"),))
             return Refusal(Problem.BAD_HANDSHAKE, f"{detail}; use a WebSocket client")
-        return (
+        agreed = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
+        response = (
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {accept}\r\n\r\n"
-        ).encode()
+            f"Sec-WebSocket-Accept: {accept}\r\n{agreed}\r\n"
+        )
+        return Accepted(response.encode(), subprotocol or "")
+
+
+def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """A client that offers something else is spoken to in the classic protocol."""
+    return V1 if V1 in offered else None

@@ -17,7 +17,9 @@ from websockets.protocol import Protocol as FrameProtocol
 from presenced.clock import Clock, Timer
 from presenced.config import Settings
 from presenced.core.model import Ending
+from presenced.core.presence import Session
 from presenced.errors import Close
+from presenced.outbox import Feed
 
 SLICE = 4096
 """Bytes parsed in one turn of the loop; the rest waits its turn, so that a flood does not hold up the others.
@@ -27,7 +29,11 @@ _logger = logging.getLogger("presenced.websocket")
 _logger.setLevel(logging.WARNING)  # the library would tell of every connection
 
 _BY_CODE = {close.code: close for close in Close}
-_ENDINGS = {Close.TIMED_OUT: Ending.TIMED_OUT, Close.DISCONNECTED: Ending.DISCONNECTED}
+_ENDINGS = {
+    Close.TIMED_OUT: Ending.TIMED_OUT,
+    Close.DISCONNECTED: Ending.DISCONNECTED,
+    Close.REPLACED: Ending.REPLACED,
+}
 _REASONS = {Close.GOING_AWAY: "stopping"}  # `going_away` is the client's
 _PONG = 0x8A  # the first byte of a pong
 
@@ -55,8 +61,12 @@ class Service(Protocol):
     def max_connections(self) -> int:
         """Open connections at most, HTTP ones included."""
 
-    def opened(self, connection: WebSocketConnection, query: bytes, response: bytes) -> None:
-        """The handshake is done but for sending `response`, which is to go out with the first frame."""
+    def opened(self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str) -> None:
+        """The handshake is done but for sending `response`, which is to go out with the first frame.
+
+        Args:
+            subprotocol: What was agreed on; empty for the classic protocol.
+        """
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
         """A whole text or binary message came."""
@@ -119,16 +129,20 @@ class WebSocketConnection(asyncio.Protocol):
         "_unparsed",
         "closing",
         "connection_id",
+        "feed",
         "heard_at",
         "opened_ms",
         "paused",
         "send",
         "serial",
+        "session",
         "slice",
         "user_id",
     )
 
     send: Callable[[bytes], None]
+    feed: Feed
+    session: Session[Any]
 
     def __init__(
         self,
@@ -165,9 +179,9 @@ class WebSocketConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(self._service.settings.write_buffer)
         self._peers.add(self)  # or uvicorn's shutdown would neither tell nor await it
 
-    def accept(self, response: bytes, query: bytes) -> None:
+    def accept(self, response: bytes, query: bytes, subprotocol: str) -> None:
         """The handshake succeeded."""
-        self._service.opened(self, query, response)
+        self._service.opened(self, query, response, subprotocol)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""

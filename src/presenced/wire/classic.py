@@ -41,7 +41,7 @@ def established_frame(user_id: str, connection_id: str, now: Instant) -> bytes:
 
 def change_frame(change: Change) -> bytes:
     """USER_ONLINE or USER_OFFLINE."""
-    message = UserOnline if change.status is Status.ONLINE else UserOffline
+    message = UserOffline if change.status is Status.OFFLINE else UserOnline
     return _frame(message(wire_user_id(change.user_id), timestamp(change.at.epoch_ms)))
 
 

@@ -1,7 +1,7 @@
 """The log of changes: what a watcher missed, each user once; bounded by entries and by age."""
 
 from presenced.core.changelog import ChangeLog
-from presenced.core.model import Cause, Change, Instant, Status
+from presenced.core.model import SEEN_ONLINE, Cause, Change, Instant, Status
 
 
 class Log:
@@ -16,7 +16,7 @@ class Log:
         return self.latest.get(change.user_id) is change
 
     def add(self, position: int, user_id: str, at: float = 0.0) -> None:
-        change = Change(position, user_id, Status.ONLINE, position, Instant(at, 0), Cause.CONNECT)
+        change = Change(position, user_id, SEEN_ONLINE, Status.OFFLINE, position, Instant(at, 0), 0, 0, Cause.CONNECT)
         self.latest[user_id] = change
         self.log.append(change)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from presenced.core.directory import Directory
+from presenced.core.directory import Directory, Limits
 from presenced.core.model import Cause, Change, Ending, Instant, Status
-from presenced.core.presence import MAX_GRACES, Grace
+from presenced.core.presence import MAX_DETACHED, Grace
 from presenced.errors import CapacityError
 
 EPOCH = 1_704_110_400_000
@@ -20,23 +20,23 @@ def told(change: Change | None) -> tuple[str, Status, Cause] | None:
 
 @pytest.fixture
 def directory() -> Directory[str]:
-    return Directory(Grace(going_away=3, lost=15), log_entries=1000, log_age=600, max_announced=2)
+    return Directory(Grace(going_away=3, lost=15), Limits(log_entries=1000, log_age=600, max_announced=2))
 
 
 def test_online_is_told_on_the_first_connection_and_offline_on_the_last(directory: Directory[str]) -> None:
     assert told(directory.open("7", "a", at(0)).change) == ("7", Status.ONLINE, Cause.CONNECT)
     assert directory.open("7", "b", at(1)).change is None
-    assert directory.close("7", "a", Ending.CLOSED, at(2)) is None
+    assert directory.close("7", "a", Ending.CLOSED, at(2)).change is None
     assert directory.status("7") is Status.ONLINE
-    assert told(directory.close("7", "b", Ending.CLOSED, at(3))) == ("7", Status.OFFLINE, Cause.CLOSE)
+    assert told(directory.close("7", "b", Ending.CLOSED, at(3)).change) == ("7", Status.OFFLINE, Cause.CLOSE)
     assert directory.status("7") is Status.OFFLINE
 
 
 def test_a_second_close_is_a_no_op(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
-    assert directory.close("7", "a", Ending.CLOSED, at(1)) is not None
-    assert directory.close("7", "a", Ending.CLOSED, at(1)) is None
-    assert directory.close("8", "never opened", Ending.LOST, at(1)) is None
+    assert directory.close("7", "a", Ending.CLOSED, at(1)).change is not None
+    assert directory.close("7", "a", Ending.CLOSED, at(1)).change is None
+    assert directory.close("8", "never opened", Ending.LOST, at(1)).change is None
     assert (directory.connected_users, directory.online_users) == (0, 0)
 
 
@@ -45,11 +45,11 @@ def test_after_a_loss_offline_is_told_when_the_grace_ends(
     directory: Directory[str], ending: Ending, seconds: float
 ) -> None:
     directory.open("7", "a", at(0))
-    assert directory.close("7", "a", ending, at(10)) is None
+    assert directory.close("7", "a", ending, at(10)).change is None
     assert directory.next_deadline() == 10 + seconds
     assert directory.expire(at(9.9 + seconds)) == []
     assert directory.status("7") is Status.ONLINE
-    assert [told(c) for c in directory.expire(at(10 + seconds))] == [("7", Status.OFFLINE, Cause.GRACE)]
+    assert [told(o.change) for o in directory.expire(at(10 + seconds))] == [("7", Status.OFFLINE, Cause.GRACE)]
     assert directory.next_deadline() is None
 
 
@@ -58,17 +58,17 @@ def test_coming_back_within_the_grace_tells_nobody_anything(directory: Directory
     directory.close("7", "a", Ending.GOING_AWAY, at(1))
     assert directory.open("7", "b", at(2)).change is None
     assert directory.expire(at(100)) == []
-    assert told(directory.close("7", "b", Ending.CLOSED, at(101))) == ("7", Status.OFFLINE, Cause.CLOSE)
+    assert told(directory.close("7", "b", Ending.CLOSED, at(101)).change) == ("7", Status.OFFLINE, Cause.CLOSE)
 
 
 def test_a_grace_holds_while_other_connections_come_and_go(directory: Directory[str]) -> None:
     """The tab closed on purpose is not the laptop whose network is gone."""
     directory.open("7", "laptop", at(0))
     directory.open("7", "tab", at(0))
-    assert directory.close("7", "laptop", Ending.LOST, at(1)) is None
-    assert directory.close("7", "tab", Ending.CLOSED, at(2)) is None
+    assert directory.close("7", "laptop", Ending.LOST, at(1)).change is None
+    assert directory.close("7", "tab", Ending.CLOSED, at(2)).change is None
     assert directory.expire(at(15.9)) == []
-    assert [told(c) for c in directory.expire(at(16))] == [("7", Status.OFFLINE, Cause.GRACE)]
+    assert [told(o.change) for o in directory.expire(at(16))] == [("7", Status.OFFLINE, Cause.GRACE)]
 
 
 def test_of_two_lost_connections_one_return_ends_one_grace(directory: Directory[str]) -> None:
@@ -77,7 +77,7 @@ def test_of_two_lost_connections_one_return_ends_one_grace(directory: Directory[
     directory.close("7", "a", Ending.LOST, at(1))
     directory.close("7", "b", Ending.GOING_AWAY, at(2))
     directory.open("7", "b again", at(3))
-    assert directory.close("7", "b again", Ending.CLOSED, at(4)) is None, "a may still come back"
+    assert directory.close("7", "b again", Ending.CLOSED, at(4)).change is None, "a may still come back"
     assert len(directory.expire(at(16))) == 1
 
 
@@ -92,49 +92,49 @@ def test_the_end_of_one_grace_leaves_the_others_alone(directory: Directory[str])
 
 
 def test_only_so_many_graces_are_kept_and_the_last_to_end_decides(directory: Directory[str]) -> None:
-    for number in range(MAX_GRACES + 5):
+    for number in range(MAX_DETACHED + 5):
         directory.open("7", f"c{number}", at(0))
-    for number in range(MAX_GRACES + 5):
+    for number in range(MAX_DETACHED + 5):
         directory.close("7", f"c{number}", Ending.LOST, at(number))
-    last = MAX_GRACES + 4 + 15
+    last = MAX_DETACHED + 4 + 15
     for second in range(last):
         assert directory.expire(at(second)) == []
     assert len(directory.expire(at(last))) == 1
 
 
 def test_with_grace_0_all_are_told_at_once() -> None:
-    directory: Directory[str] = Directory(Grace(0, 0), 1000, 600, 2)
+    directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, 2))
     directory.open("7", "a", at(0))
-    assert told(directory.close("7", "a", Ending.LOST, at(1))) == ("7", Status.OFFLINE, Cause.TIMEOUT)
+    assert told(directory.close("7", "a", Ending.LOST, at(1)).change) == ("7", Status.OFFLINE, Cause.TIMEOUT)
 
 
 def test_being_disconnected_has_no_grace_and_stop_waiting_ends_the_others(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
     directory.open("7", "b", at(0))
     directory.close("7", "a", Ending.LOST, at(1))
-    assert directory.close("7", "b", Ending.DISCONNECTED, at(2)) is None
-    assert told(directory.stop_waiting("7", at(2))) == ("7", Status.OFFLINE, Cause.KICK)
-    assert directory.stop_waiting("7", at(2)) is None
-    assert directory.stop_waiting("nobody", at(2)) is None
+    assert directory.close("7", "b", Ending.DISCONNECTED, at(2)).change is None
+    assert told(directory.stop_waiting("7", at(2)).change) == ("7", Status.OFFLINE, Cause.KICK)
+    assert directory.stop_waiting("7", at(2)).change is None
+    assert directory.stop_waiting("nobody", at(2)).change is None
     assert directory.next_deadline() is None
 
 
 def test_an_announcement_adds_presence(directory: Directory[str]) -> None:
-    assert told(directory.announce("7", True, at(0))) == ("7", Status.ONLINE, Cause.ANNOUNCEMENT)
-    assert directory.announce("7", True, at(1)) is None
+    assert told(directory.announce("7", True, at(0)).change) == ("7", Status.ONLINE, Cause.ANNOUNCEMENT)
+    assert directory.announce("7", True, at(1)).change is None
     assert directory.open("7", "a", at(2)).change is None
-    assert directory.close("7", "a", Ending.CLOSED, at(3)) is None, "still announced"
-    assert told(directory.announce("7", False, at(4))) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
-    assert directory.announce("7", False, at(5)) is None
-    assert directory.announce("nobody", False, at(5)) is None
+    assert directory.close("7", "a", Ending.CLOSED, at(3)).change is None, "still announced"
+    assert told(directory.announce("7", False, at(4)).change) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
+    assert directory.announce("7", False, at(5)).change is None
+    assert directory.announce("nobody", False, at(5)).change is None
 
 
 def test_an_announcement_never_takes_presence_from_an_open_connection(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
-    assert directory.announce("7", False, at(1)) is None
+    assert directory.announce("7", False, at(1)).change is None
     assert directory.status("7") is Status.ONLINE
     directory.close("7", "a", Ending.LOST, at(2))
-    assert told(directory.announce("7", False, at(3))) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
+    assert told(directory.announce("7", False, at(3)).change) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
     assert directory.expire(at(100)) == []
 
 
@@ -145,7 +145,7 @@ def test_only_so_many_users_can_be_announced(directory: Directory[str]) -> None:
         directory.announce("3", True, at(0))
     assert directory.status("3") is Status.OFFLINE
     directory.announce("1", False, at(0))
-    assert directory.announce("3", True, at(0)) is not None
+    assert directory.announce("3", True, at(0)).change is not None
 
 
 def test_positions_count_all_changes_and_versions_rise_for_each_user(directory: Directory[str]) -> None:
@@ -153,7 +153,7 @@ def test_positions_count_all_changes_and_versions_rise_for_each_user(directory: 
     for number in range(6):
         user_id = str(number % 2)
         changes.append(directory.open(user_id, user_id, at(number)).change)
-        changes.append(directory.close(user_id, user_id, Ending.CLOSED, at(number)))
+        changes.append(directory.close(user_id, user_id, Ending.CLOSED, at(number)).change)
     assert [c.position for c in changes if c] == list(range(1, 13))
     for user_id in "01":
         versions = [c.version for c in changes if c and c.user_id == user_id]
@@ -161,10 +161,10 @@ def test_positions_count_all_changes_and_versions_rise_for_each_user(directory: 
 
 
 def test_a_user_who_was_forgotten_goes_on_above_their_old_versions() -> None:
-    directory: Directory[str] = Directory(Grace(0, 0), log_entries=4, log_age=600, max_announced=0)
+    directory: Directory[str] = Directory(Grace(0, 0), Limits(log_entries=4, log_age=600, max_announced=0))
     for number in range(3):
         directory.open("old", f"c{number}", at(0))
-        last = directory.close("old", f"c{number}", Ending.CLOSED, at(0))
+        last = directory.close("old", f"c{number}", Ending.CLOSED, at(0)).change
     assert last
     for number in range(20):
         directory.open(f"user{number}", "c", at(1))
@@ -175,7 +175,7 @@ def test_a_user_who_was_forgotten_goes_on_above_their_old_versions() -> None:
 
 
 def test_users_who_are_offline_are_kept_no_longer_than_the_log() -> None:
-    directory: Directory[str] = Directory(Grace(0, 0), log_entries=10, log_age=60, max_announced=0)
+    directory: Directory[str] = Directory(Grace(0, 0), Limits(log_entries=10, log_age=60, max_announced=0))
     for number in range(1000):
         directory.open(str(number), "c", at(0))
         directory.close(str(number), "c", Ending.CLOSED, at(0))
@@ -193,7 +193,7 @@ def test_a_connection_id_is_the_user_and_the_time_and_unique_within_a_millisecon
 
 def test_an_hours_step_of_the_wall_clock_changes_nothing_but_timestamps(directory: Directory[str]) -> None:
     first = directory.open("7", "a", at(10)).connection_id
-    assert directory.close("7", "a", Ending.LOST, at(11, step=3600)) is None
+    assert directory.close("7", "a", Ending.LOST, at(11, step=3600)).change is None
     assert directory.expire(at(12, step=3600)) == [], "the grace runs on the other clock"
     assert directory.open("7", "b", at(13, step=-3600)).connection_id != first
     assert directory.expire(at(100, step=-3600)) == []

@@ -3,7 +3,7 @@
 import pytest
 
 from presenced.errors import Problem
-from presenced.transports.handshake import Handshake, Refusal
+from presenced.transports.handshake import Accepted, Handshake, Refusal
 
 GOOD = {
     b"host": b"localhost:3001",
@@ -24,8 +24,9 @@ def refusal(change: dict[bytes, bytes | None], http_version: str = "1.1") -> Ref
 
 
 def test_the_example_of_rfc_6455_section_1_3() -> None:
-    head = answer("1.1", GOOD.items())
-    assert isinstance(head, bytes)
+    accepted = answer("1.1", GOOD.items())
+    assert isinstance(accepted, Accepted)
+    head = accepted.response
     assert head.startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
     assert b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in head
     assert head.endswith(b"\r\n\r\n")
@@ -33,10 +34,19 @@ def test_the_example_of_rfc_6455_section_1_3() -> None:
 
 def test_extensions_and_subprotocols_offered_are_not_taken_up() -> None:
     offers = [(b"sec-websocket-extensions", b"permessage-deflate"), (b"sec-websocket-protocol", b"chat")]
-    head = answer("1.1", [*GOOD.items(), *offers])
-    assert isinstance(head, bytes)
+    accepted = answer("1.1", [*GOOD.items(), *offers])
+    assert isinstance(accepted, Accepted)
+    head = accepted.response
+    assert accepted.subprotocol == ""
     assert b"Sec-WebSocket-Extensions" not in head
     assert b"Sec-WebSocket-Protocol" not in head
+
+
+def test_presenced_v1_is_agreed_on_by_whoever_offers_it() -> None:
+    accepted = answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"chat, presenced.v1")])
+    assert isinstance(accepted, Accepted)
+    assert accepted.subprotocol == "presenced.v1"
+    assert b"\r\nSec-WebSocket-Protocol: presenced.v1\r\n" in accepted.response
 
 
 @pytest.mark.parametrize(

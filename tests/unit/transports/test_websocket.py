@@ -37,7 +37,7 @@ class House:
         self.flow: list[str] = []
         self.on_message: Callable[[WebSocketConnection], None] = lambda _: None
 
-    def opened(self, connection: WebSocketConnection, query: bytes, response: bytes) -> None:
+    def opened(self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str) -> None:
         connection.send(response)
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
@@ -65,7 +65,7 @@ class Peer:
         config = uvicorn.Config("unused", log_config=None)
         self.connection = WebSocketConnection(house, house.parsers, config, house.state, {})
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]  # as much of a transport as is used
-        self.connection.accept(b"", b"")
+        self.connection.accept(b"", b"", "")
         self.client = Protocol(CLIENT)
 
     def send(self, data: bytes | None = None) -> None:

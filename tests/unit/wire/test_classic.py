@@ -9,7 +9,7 @@ from msgspec import json
 from websockets.frames import Opcode
 from websockets.protocol import CLIENT, Protocol
 
-from presenced.core.model import Cause, Change, Instant, Status
+from presenced.core.model import Cause, Change, Instant, Status, View
 from presenced.wire.classic import PING_FRAME, change_frame, established_frame, timestamp
 
 NOON = 1_704_110_400_000
@@ -24,7 +24,7 @@ def payload(frame: bytes) -> bytes:
 
 
 def change(user_id: str, status: Status, epoch_ms: int = NOON) -> Change:
-    return Change(1, user_id, status, 1, Instant(0, epoch_ms), Cause.CONNECT)
+    return Change(1, user_id, View(status), Status.OFFLINE, 1, Instant(0, epoch_ms), 0, 0, Cause.CONNECT)
 
 
 def test_connection_established_as_the_contract_has_it() -> None:

@@ -1,0 +1,54 @@
+"""What a client of presenced.v1 says of itself with the URL."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from presenced.core.identity import parameter
+from presenced.errors import BadParameter
+
+MAX_DEVICE_LENGTH = 32
+MAX_TOKEN_LENGTH = 64
+
+
+class Hello(NamedTuple):
+    """The parameters, checked."""
+
+    session_id: str
+    """Of the session to resume; empty for a new one."""
+    position: str
+    """Where that session is."""
+    everyone: bool
+    """Whether a new session watches everyone."""
+    device: str
+    """Kind of device; empty when not said."""
+
+
+def hello_from_query(query: bytes) -> Hello:
+    """Of `...?userId=7&device=phone&watch=none&session=...&position=...`; what is not known is ignored.
+
+    Raises:
+        BadParameter: One is given twice, is too long, not printable or not one of the values it may have.
+    """
+    watch = _one(query, "watch", MAX_TOKEN_LENGTH) or "everyone"
+    if watch not in ("everyone", "none"):
+        raise BadParameter("watch must be everyone or none")
+    return Hello(
+        _one(query, "session", MAX_TOKEN_LENGTH),
+        _one(query, "position", MAX_TOKEN_LENGTH),
+        watch == "everyone",
+        _one(query, "device", MAX_DEVICE_LENGTH),
+    )
+
+
+def _one(query: bytes, name: str, longest: int) -> str:
+    values = parameter(query, name.encode())
+    if len(values) > 1:
+        raise BadParameter(f"{name} is given {len(values)} times; give it once")
+    try:
+        text = values[0].decode() if values else ""
+    except UnicodeDecodeError:
+        raise BadParameter(f"{name} is not percent-encoded UTF-8") from None
+    if len(text) > longest or not text.isprintable():
+        raise BadParameter(f"{name} must be at most {longest} printable characters")
+    return text

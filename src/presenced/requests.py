@@ -1,0 +1,246 @@
+"""What clients of presenced.v1 ask for: one message in, done or refused, one answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from presenced.clock import Clock, Timer
+from presenced.config import Settings
+from presenced.core.directory import Directory, Outcome
+from presenced.core.identity import parse_user_id
+from presenced.core.limits import Bucket
+from presenced.core.messages import (
+    Ack,
+    Activity,
+    Error,
+    Ping,
+    Pong,
+    Request,
+    RequestId,
+    ServerMessageV1,
+    SetStatus,
+    Unwatch,
+    Watch,
+)
+from presenced.core.model import AS_DETECTED, PLAIN, Choice, Custom, Status
+from presenced.core.watch import MAX_WATCHED
+from presenced.errors import BadUserId, Close, Fault
+from presenced.feeds.v1 import V1Feed
+from presenced.outbox import Outbox, Watcher
+from presenced.wire import v1 as wire
+
+MAX_TEXT = 140
+"""Characters of a status' text."""
+
+MAX_EMOJI = 32
+"""Characters of its emoji."""
+
+MAX_DATA = 2048
+"""Bytes of its data, as JSON."""
+
+STATUS_PAUSE = 0.5
+"""Seconds after a status was set before the next one of the same connection is; of those in between, the last wins."""
+
+MAX_UNREAD_ANSWERS = 100
+"""Answers written to a client that does not read, some 10 KB; one more closes the connection."""
+
+
+class _Asker:
+    """What is kept of one connection."""
+
+    __slots__ = ("apply", "bucket", "next_status_at", "over", "pending", "unread")
+
+    def __init__(self, bucket: Bucket, apply: Callable[[], None]) -> None:
+        self.bucket = bucket
+        self.over = 0
+        """Requests refused in a row for coming too fast."""
+        self.unread = 0
+        """Answers written since the client last had read everything."""
+        self.next_status_at = float("-inf")
+        self.pending: SetStatus | None = None
+        """The status to be set when the pause is over."""
+        self.apply = apply
+        """Sets it; the timer's key."""
+
+
+class BadRequest(Exception):
+    """The request can't be carried out; nothing was changed."""
+
+    def __init__(self, fault: Fault, message: str) -> None:
+        self.fault = fault
+        super().__init__(message)
+
+
+class Requests:
+    """Carries out what connections of presenced.v1 ask for.
+
+    Bounds: requests by `request_rate` and `request_burst` (as many again are refused, then 4429); users watched by
+    `MAX_WATCHED`; answers to a client that does not read by `MAX_UNREAD_ANSWERS`.
+
+    Args:
+        apply: Tell the others what an event came to.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        timer: Timer,
+        directory: Directory[Any],
+        outbox: Outbox,
+        feed: V1Feed,
+        apply: Callable[[Outcome[Any]], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._timer = timer
+        self._directory = directory
+        self._outbox = outbox
+        self._feed = feed
+        self._apply = apply
+        self._askers: dict[Watcher, _Asker] = {}
+
+    def opened(self, connection: Watcher) -> None:
+        """A connection of presenced.v1 opened."""
+        bucket = Bucket(self._settings.request_burst, self._clock.monotonic())
+        self._askers[connection] = _Asker(bucket, partial(self._apply_pending, connection))
+
+    def closed(self, connection: Watcher) -> None:
+        """A connection ended; a status it was about to set is set. No-op for one that is not here."""
+        if (asker := self._askers.get(connection)) is not None:
+            self._apply_pending(connection)
+            self._timer.cancel(asker.apply)
+            del self._askers[connection]
+
+    def resumed(self, connection: Watcher) -> None:
+        """The client has read everything."""
+        if (asker := self._askers.get(connection)) is not None:
+            asker.unread = 0
+
+    def received(self, connection: Watcher, message: str | bytes) -> None:
+        """Carry out one request, or say why not."""
+        asker = self._askers[connection]
+        if not asker.bucket.take(self._settings.request_rate, self._settings.request_burst, self._clock.monotonic()):
+            asker.over += 1
+            if asker.over > self._settings.request_burst:
+                connection.close(Close.TOO_MANY_REQUESTS, "too many requests; come back and ask more slowly")
+            else:
+                request_id = wire.request_id(message) if isinstance(message, str) else None
+                self._refuse(connection, request_id, Fault.RATE_LIMITED, f"at most {self._rate()}; this was ignored")
+            return
+        asker.over = 0
+        request_id = None
+        try:
+            if not isinstance(message, str):
+                raise BadRequest(Fault.BAD_JSON, "send text frames with JSON, not binary ones")
+            try:
+                request = wire.parse_request(message)
+            except msgspec.ValidationError as error:
+                raise BadRequest(Fault.BAD_REQUEST, f"{error}; the requests are in spec/protocol-v1.md") from None
+            except msgspec.DecodeError as error:
+                raise BadRequest(Fault.BAD_JSON, f"not JSON: {error}") from None
+            request_id = request.id
+            self._carry_out(connection, asker, request)
+        except BadRequest as error:
+            if request_id is None and isinstance(message, str):
+                request_id = wire.request_id(message)
+            self._refuse(connection, request_id, error.fault, str(error))
+
+    def _carry_out(self, connection: Watcher, asker: _Asker, request: Request) -> None:
+        match request:
+            case Ping():
+                self._answer(connection, Pong(self._clock.now().epoch_ms, request.id))
+            case Activity():
+                active, now = request.state == "active", self._clock.now()
+                self._ack(connection, request.id)
+                self._apply(self._directory.set_active(connection.session.user_id, connection, active, now))
+            case SetStatus():
+                _check(request)
+                self._ack(connection, request.id)
+                self._set_status(connection, asker, request)
+            case Watch():
+                self._watch(connection, request)
+            case Unwatch():
+                users = _user_ids(request.users)
+                self._outbox.bring_up_to_date(connection)
+                self._feed.unwatch(connection, request.everyone, users)
+                self._ack(connection, request.id)
+
+    def _watch(self, connection: Watcher, request: Watch) -> None:
+        watch, users = self._feed.watch_of(connection), _user_ids(request.users)
+        if len(watch.users | users) > MAX_WATCHED:
+            raise BadRequest(
+                Fault.TOO_MANY_WATCHED,
+                f"{len(watch.users)} users are watched and {MAX_WATCHED} may be; UNWATCH some, or watch everyone",
+            )
+        everyone = request.everyone and not watch.everyone
+        new = users - watch.users
+        self._ack(connection, request.id)
+        self._outbox.bring_up_to_date(connection)
+        self._feed.watch(connection, request.everyone, users)
+        if everyone or new:
+            self._outbox.insert(connection, self._feed.news(connection, everyone, new))
+
+    def _set_status(self, connection: Watcher, asker: _Asker, request: SetStatus) -> None:
+        now = self._clock.monotonic()
+        asker.pending = request
+        if now >= asker.next_status_at:
+            self._apply_pending(connection)
+        else:
+            self._timer.set(asker.apply, asker.next_status_at)
+
+    def _apply_pending(self, connection: Watcher) -> None:
+        asker = self._askers[connection]
+        request, asker.pending = asker.pending, None
+        if request is None:
+            return
+        now = self._clock.now()
+        asker.next_status_at = now.monotonic + STATUS_PAUSE
+        until_ms = now.epoch_ms + int(request.expires_in * 1000) if request.expires_in else 0
+        custom = Custom(request.text, request.emoji, bytes(request.data), until_ms)
+        status = None if request.status == "auto" else Status(request.status)
+        choice = AS_DETECTED if status is None and custom == PLAIN else Choice(status, custom)
+        self._apply(self._directory.choose(connection.session.user_id, choice, now, request.expires_in))
+
+    # Answers.
+
+    def _ack(self, connection: Watcher, request_id: RequestId | None) -> None:
+        if request_id is not None:
+            self._answer(connection, Ack(request_id))
+
+    def _refuse(self, connection: Watcher, request_id: RequestId | None, fault: Fault, message: str) -> None:
+        self._answer(connection, Error(fault.code, fault.name, message, request_id))
+
+    def _answer(self, connection: Watcher, message: ServerMessageV1) -> None:
+        if connection.paused:
+            asker = self._askers[connection]
+            asker.unread += 1
+            if asker.unread > MAX_UNREAD_ANSWERS:
+                connection.fall_behind()
+                return
+        connection.send(wire.frame(message))
+
+    def _rate(self) -> str:
+        return f"{self._settings.request_rate:g} requests a second, {self._settings.request_burst} at once"
+
+
+def _user_ids(given: list[int | str]) -> set[str]:
+    try:
+        return {parse_user_id(user_id) for user_id in given}
+    except BadUserId as error:
+        raise BadRequest(Fault.BAD_REQUEST, str(error)) from None
+
+
+def _check(request: SetStatus) -> None:
+    """What the types can't say."""
+    for name, text, longest in (("text", request.text, MAX_TEXT), ("emoji", request.emoji, MAX_EMOJI)):
+        if len(text) > longest or not text.isprintable():
+            raise BadRequest(Fault.BAD_REQUEST, f"{name} must be at most {longest} printable characters")
+    if len(bytes(request.data)) > MAX_DATA:
+        raise BadRequest(
+            Fault.BAD_REQUEST, f"data has {len(bytes(request.data))} bytes; at most {MAX_DATA} are allowed"
+        )

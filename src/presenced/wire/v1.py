@@ -1,0 +1,120 @@
+"""The protocol presenced.v1: records to finished WebSocket frames, and requests out of text (`spec/protocol-v1.md`)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Raw
+from msgspec.json import Decoder, Encoder
+from websockets.frames import Frame, Opcode
+
+from presenced.core.messages import (
+    PresenceChanges,
+    PresenceSnapshot,
+    Request,
+    Self,
+    ServerMessageV1,
+    UserRecord,
+)
+from presenced.core.model import Cause, Change, Own, Status
+from presenced.wire.classic import wire_user_id
+
+_encoder = Encoder()
+_decoder: Decoder[Request] = Decoder(Request)
+
+_SHOWN_AS = {Cause.CHOICE: (Cause.CLOSE, Cause.CONNECT), Cause.EXPIRY: (Cause.CLOSE, Cause.CONNECT)}
+"""Going invisible looks like a close to others, and coming back like a connect."""
+
+
+def frame(message: ServerMessageV1) -> bytes:
+    """One message."""
+    return _frame(_encoder.encode(message))
+
+
+def _frame(payload: bytes) -> bytes:
+    return Frame(Opcode.TEXT, payload).serialize(mask=False)
+
+
+def record(change: Change, with_cause: bool) -> Raw:
+    """What is seen of the user after `change`, as JSON."""
+    custom = change.view.custom
+    return Raw(
+        _encoder.encode(
+            UserRecord(
+                wire_user_id(change.user_id),
+                change.status,
+                change.since_ms,
+                change.version,
+                change.seen_ms,
+                custom.text,
+                custom.emoji,
+                Raw(custom.data) if custom.data else None,
+                custom.until_ms,
+                change.view.devices,
+                _shown_cause(change) if with_cause else "",
+            )
+        )
+    )
+
+
+def unknown_record(user_id: str, version: int) -> Raw:
+    """A user of whom nothing is known (any more): offline."""
+    return Raw(_encoder.encode(UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, version)))
+
+
+def changes_frame(position: str, records: list[Raw]) -> bytes:
+    """PRESENCE_CHANGES."""
+    return frame(PresenceChanges(position, records))
+
+
+def snapshot_frame(
+    position: str, kind: Literal["everyone", "users"], page: int, pages: int, records: list[Raw]
+) -> bytes:
+    """PRESENCE_SNAPSHOT, one page."""
+    return frame(PresenceSnapshot(position, kind, page, pages, records))
+
+
+def self_frame(own: Own) -> bytes:
+    """SELF."""
+    custom = own.view.custom
+    return frame(
+        Self(
+            own.view.status,
+            own.chosen or "auto",
+            custom.text,
+            custom.emoji,
+            Raw(custom.data) if custom.data else None,
+            custom.until_ms,
+            own.view.devices,
+        )
+    )
+
+
+def parse_request(text: str) -> Request:
+    """A client's message.
+
+    Raises:
+        msgspec.ValidationError: It is JSON, but not a request; the text says why.
+        msgspec.DecodeError: It is not JSON.
+    """
+    return _decoder.decode(text)
+
+
+def request_id(text: str) -> int | str | None:
+    """The id of a message that could not be parsed, if it has one that can be sent back."""
+    try:
+        found = msgspec.json.decode(text, type=_OnlyId).id
+    except msgspec.MsgspecError:
+        return None
+    return found if isinstance(found, int) or (isinstance(found, str) and len(found) <= 64) else None
+
+
+class _OnlyId(msgspec.Struct):
+    id: int | str | None = None
+
+
+def _shown_cause(change: Change) -> str:
+    if change.is_turn and change.cause in _SHOWN_AS:
+        return _SHOWN_AS[change.cause][change.was is Status.OFFLINE]
+    return change.cause
