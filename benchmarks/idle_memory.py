@@ -1,0 +1,96 @@
+"""How much memory does an idle connection cost, and how fast are connections taken?
+
+The memory is what the server's resident set grows by, divided by the connections; what the kernel keeps for a socket
+is not in it. The connections share few user ids, because a server is slow to take those that it has to announce to
+everyone: that is the other benchmark, `fan_out`. What a user costs beyond the connection is in a row of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+from benchmarks.load import Load, Rate
+from benchmarks.machine import resident_bytes
+from benchmarks.report import Report, Table, beside, times
+from benchmarks.servers import PRESENCED, available, running
+
+CONNECTIONS = 10_000
+QUICK_CONNECTIONS = 1_000
+
+USERS = 100
+"""User ids that the connections share."""
+
+IDLE = 0.7
+"""Seconds without any event before the memory is read."""
+
+
+class Idle(NamedTuple):
+    """A server with idle connections."""
+
+    bytes: float
+    """Resident memory per connection."""
+    accepted: Rate
+    """Connections, when no broadcast follows."""
+
+
+def run(quick: bool) -> Report:
+    """Measure all servers there are."""
+    connections = QUICK_CONNECTIONS if quick else CONNECTIONS
+    names, notes = available()
+    found = {name: measure(name, connections, USERS) for name in names}
+    own = found[PRESENCED]
+    rows = [row(name, idle, own) for name, idle in found.items()]
+    each_a_user = measure(PRESENCED, connections, connections)
+    rows.append([f"{PRESENCED}, each its own user", f"{each_a_user.bytes:,.0f}", "", "", "", "", ""])
+    return Report(
+        "How much memory does an idle connection cost, and how fast are connections taken?",
+        f"{own.bytes:,.0f} bytes{beside(PRESENCED, {name: idle.bytes for name, idle in found.items()})}; "
+        f"{own.accepted} connections per second"
+        f"{beside(PRESENCED, {name: idle.accepted.per_second for name, idle in found.items()})}. "
+        f"Measured with {connections:,} connections.",
+        [
+            Table(
+                [
+                    "server",
+                    "bytes/connection",
+                    f"beside {PRESENCED}",
+                    "accepts/s",
+                    f"beside {PRESENCED}",
+                    "server's CPU",
+                    "busiest load's CPU",
+                ],
+                rows,
+            )
+        ],
+        [
+            "Resident memory of the server's process; what the kernel keeps for each socket is not in it.",
+            "Connections taken while none of them has to be announced.",
+            "“≥”: the load was near its own limit; the server might do more.",
+            *notes,
+        ],
+    )
+
+
+def row(name: str, idle: Idle, own: Idle) -> list[str]:
+    """The figures of one server, and how many times those of `own` they are."""
+    return [
+        name,
+        f"{idle.bytes:,.0f}",
+        times(idle.bytes, own.bytes),
+        str(idle.accepted),
+        times(idle.accepted.per_second, own.accepted.per_second),
+        f"{idle.accepted.server_share:.0%}",
+        f"{idle.accepted.load_share:.0%}",
+    ]
+
+
+def measure(name: str, connections: int, users: int) -> Idle:
+    """One server with `connections` of `users` users."""
+    with running(name) as (port, server), Load(port, server.pid, users) as load:
+        before = resident_bytes(server.pid)
+        load.open(users)
+        load.wait_heard(users * (users - 1) // 2)  # each user is announced to those who were there
+        accepted = load.open(connections)
+        time.sleep(IDLE)
+        return Idle((resident_bytes(server.pid) - before) / connections, accepted)

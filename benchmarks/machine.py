@@ -1,0 +1,60 @@
+"""The machine that measures: its cores, its limits, and what the kernel counts of a process. Linux only."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import resource
+from pathlib import Path
+
+MAX_FILES = 20_000
+"""Open files of a process at most: every server and every load process stays below."""
+
+_CORES = sorted(os.sched_getaffinity(0))
+
+SERVER_CORE = _CORES[0]
+"""The core that a measured server has for itself, if there is another one for the load."""
+
+LOAD_CORES = _CORES[1:4] or _CORES
+"""The cores of the load processes, one each; three load the fastest server."""
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def prepare() -> None:
+    """Give this process, and those it will start, the files they need, and leave the server's core to the server."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    os.sched_setaffinity(0, LOAD_CORES)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process; the kernel's own memory (socket buffers, for one) is not in it.
+
+    Raises:
+        ProcessLookupError: It has ended.
+    """
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    if not found:
+        raise ProcessLookupError(f"process {pid} has ended")
+    return int(found[1]) * 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time a process has used, all its threads together, in steps of 10 ms."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / _TICKS  # utime and stime: fields 14 and 15 in proc(5)
+
+
+def description() -> str:
+    """Processor, cores, kernel and Python, in one line."""
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    processor = found[1] if found else platform.machine()
+    congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    shared = " that server and load share" if LOAD_CORES == [SERVER_CORE] else ""
+    return (
+        f"{processor}, {len(_CORES)} cores{shared}, Linux {platform.release()} (TCP {congestion}), "
+        f"{platform.python_implementation()} {platform.python_version()}"
+    )

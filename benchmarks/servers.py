@@ -1,0 +1,122 @@
+"""The servers that are compared: how each is started on a port, pinned to its core, and ended."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.load import PATIENCE, LoadError
+from benchmarks.machine import SERVER_CORE
+
+HERE = Path(__file__).parent
+BUILD = HERE / ".build"
+WS = HERE.parent / "tests/js/node_modules/ws"
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+QUIET = 0.3
+"""Seconds left to a server after its start, for what it puts off until then."""
+
+FLOOR, NODE, PRESENCED = "C floor", "Node ws", "presenced"
+"""Their names in the tables: `peers/floor.c`, `peers/node-ws.cjs`, and the one this is about."""
+
+
+def available() -> tuple[list[str], list[str]]:
+    """The servers that can be measured here, and a sentence for each that can't."""
+    missing = []
+    if not shutil.which("cc"):
+        missing.append(f"{FLOOR}: there is no C compiler (`cc`).")
+    if not shutil.which("node") or not WS.is_dir():
+        missing.append(f"{NODE}: Node or its package `ws` is missing (`make setup` installs both).")
+    return [name for name in (FLOOR, NODE, PRESENCED) if not any(m.startswith(name) for m in missing)], missing
+
+
+def versions() -> str:
+    """Of the servers that are others' work."""
+    if not shutil.which("node") or not WS.is_dir():
+        return "no Node"
+    node = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
+    return f"Node {node}, ws {json.loads((WS / 'package.json').read_text())['version']}"
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def start(name: str, port: int) -> subprocess.Popen[bytes]:
+    """Start a server; returns before it listens. What it prints is thrown away, its errors are shown."""
+    BUILD.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        _command(name, port),
+        cwd=BUILD,  # where no presenced.toml is
+        env={variable: value for variable, value in os.environ.items() if not variable.startswith("PRESENCED_")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=_pin_and_bind,
+    )
+
+
+def _pin_and_bind() -> None:
+    """In the server's process: take its core, and end with the process that measures, even if that is killed."""
+    os.sched_setaffinity(0, {SERVER_CORE})
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill it if it still runs."""
+    process.kill()
+    process.wait()
+
+
+@contextmanager
+def running(name: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A server that accepts connections: its port and its process.
+
+    Raises:
+        LoadError: It does not start.
+    """
+    port = free_port()
+    process = start(name, port)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not _accepts(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise LoadError(f"{name} does not listen")
+            time.sleep(0.01)
+        time.sleep(QUIET)
+        yield port, process
+    finally:
+        end(process)
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def _command(name: str, port: int) -> list[str]:
+    if name == PRESENCED:
+        return [sys.executable, "-m", "presenced", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    if name == NODE:
+        return ["node", str(HERE / "peers/node-ws.cjs"), str(port)]
+    source, built = HERE / "peers/floor.c", BUILD / "floor"
+    if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run(["cc", "-O2", "-o", str(built), str(source)], check=True)
+    return [str(built), str(port)]
