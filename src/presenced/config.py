@@ -104,6 +104,13 @@ class Settings(BaseModel):
         False, description="Tell everyone, not only a user's own devices, why a user's status changed."
     )
     snapshot_page: int = Field(500, ge=1, le=10_000, description="Users in one page of a snapshot at most.")
+    room_members: int = Field(100_000, ge=1, le=10_000_000, description="Members of a room at most.")
+    room_coalesced: int = Field(
+        500, ge=2, le=10_000_000, description="Members from which on a room's changes are told once a second."
+    )
+    room_counts: int = Field(
+        5_000, ge=2, le=10_000_000, description="Members from which on only the number of a room's members is told."
+    )
     request_rate: float = Field(
         10, gt=0, le=10_000, description="Requests of a client of presenced.v1 per second at most, in the long run."
     )
@@ -124,6 +131,8 @@ class Settings(BaseModel):
                 f"pong_timeout ({self.pong_timeout:g} s) must not exceed "
                 f"heartbeat_interval ({self.heartbeat_interval:g} s)"
             )
+        if self.room_coalesced > self.room_counts:
+            raise ValueError(f"room_coalesced ({self.room_coalesced}) must not exceed room_counts ({self.room_counts})")
         if not self.insecure and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} is not a loopback address, and authentication is off: whoever reaches it may "

@@ -20,13 +20,16 @@ from presenced.core.identity import parse_user_id, user_id_from_query
 from presenced.core.messages import EstablishedV1, LimitsV1
 from presenced.core.model import Ending, Instant
 from presenced.core.presence import Grace, Session
-from presenced.core.watch import MAX_WATCHED, Watch
+from presenced.core.rooms import Rooms, Thresholds
+from presenced.core.watch import MAX_ROOMS, MAX_WATCHED, Watch
 from presenced.errors import BadParameter, BadUserId, Close
 from presenced.feeds.classic import ClassicFeed
 from presenced.feeds.v1 import V1Feed
+from presenced.feeds.v1_digests import PERIOD
+from presenced.feeds.v1_encoding import Encoding
 from presenced.log import EventLog
 from presenced.metrics import Metrics
-from presenced.outbox import Feed, Outbox, Watcher
+from presenced.outbox import Event, Feed, Outbox, Watcher
 from presenced.requests import MAX_DATA, MAX_TEXT, Requests
 from presenced.wire import v1
 from presenced.wire.classic import PING_FRAME, established_frame, timestamp, wire_user_id
@@ -100,11 +103,16 @@ class Engine:
         )
         self._directory: Directory[Connection] = Directory(grace, limits)
         self._sweep: Sweep[Connection] = Sweep(settings.heartbeat_interval, settings.pong_timeout)
-        self._classic = ClassicFeed(self._directory.since, self._directory.connections)
+        self._classic = ClassicFeed(self._directory)
         epoch = secrets.token_hex(4)
-        self._v1 = V1Feed(self._directory, epoch, settings.show_causes, settings.snapshot_page)
+        thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
+        self._rooms = Rooms(thresholds, settings.room_members, self._directory.take_position)
+        encoding = Encoding(self._directory, self._rooms, epoch, settings.show_causes)
+        self._v1 = V1Feed(encoding, settings.snapshot_page)
         self._outbox = Outbox(clock, self.timer, metrics, (self._classic, self._v1), settings.behind_timeout)
-        self._requests = Requests(settings, clock, self.timer, self._directory, self._outbox, self._v1, self._apply)
+        self._requests = Requests(
+            settings, clock, self.timer, self._directory, self._outbox, self._v1, self._apply, self._settle_rooms
+        )
         self._connections: dict[int, Connection] = {}
         self._unsent_when_asked: dict[Connection, int] = {}
         self._serial = 0
@@ -164,7 +172,7 @@ class Engine:
 
     def _open_v1(self, connection: Connection, hello: Hello, response: bytes, now: Instant) -> None:
         outcome = self._directory.resume(hello.session_id, connection.user_id, connection, now)
-        position = self._v1.position_number(hello.position) if outcome else None
+        position = self._v1.encoding.position_number(hello.position) if outcome else None
         if outcome is None:
             session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
             outcome = self._directory.open(connection.user_id, connection, now, session_id, hello.device, watch)
@@ -184,6 +192,7 @@ class Engine:
         limits = LimitsV1(
             settings.max_message_size,
             MAX_WATCHED,
+            MAX_ROOMS,
             MAX_DATA,
             MAX_TEXT,
             settings.request_rate,
@@ -313,18 +322,36 @@ class Engine:
             if change.is_turn:
                 own = 1 if self._directory.connections(change.user_id) else 0
                 self._log.changed(change.user_id, change.status, self._directory.connected_users - own)
-            self._outbox.publish(change)
+            self._publish(change)
         if outcome.own:
             self._tell_own(outcome.user_id)
+        self._settle_rooms(outcome.user_id)
         if (deadline := self._directory.next_deadline()) is not None:
             self.timer.set(self._end_graces, deadline)
+
+    def _publish(self, event: Event) -> None:
+        self._outbox.publish(event)
+        if self._v1.publish(event) and self._digest not in self.timer:
+            self.timer.set(self._digest, self.clock.monotonic() + PERIOD)
+
+    def _digest(self) -> None:
+        for portion in self._v1.digests.due():
+            self._outbox.send(portion)
+
+    def _settle_rooms(self, user_id: str) -> None:
+        """Have the rooms the user is seen in be those that the user's sessions are in."""
+        wanted = self._directory.rooms_wanted(user_id)
+        if wanted or self._rooms.of(user_id):
+            for change in self._rooms.settle(user_id, wanted, self.clock.now()):
+                if not self.draining:
+                    self._publish(change)
 
     def _tell_own(self, user_id: str) -> None:
         """Tell a user's own devices the truth; one that is behind hears it when it catches up."""
         frame = b""
         for connection in self._directory.connections(user_id):
-            if connection.feed is self._v1 and self._outbox.keeps_up(connection):
-                frame = frame or self._v1.self_frame(connection)
+            if self._v1.keeps_up(connection):
+                frame = frame or self._v1.encoding.own(user_id)
                 connection.send(frame)
 
     def _end_graces(self) -> None:

@@ -92,6 +92,9 @@ class Fault(Enum):
     BAD_JSON = 100, "The message is not JSON, or not text."
     BAD_REQUEST = 101, "The message is not a request, or one of its fields can't be used."
     TOO_MANY_WATCHED = 110, "The session would watch more users than allowed."
+    TOO_MANY_ROOMS = 111, "The session would be in or watch more rooms than allowed."
+    NOT_A_MEMBER = 112, "The session is not in this room."
+    ROOM_FULL = 113, "The room has as many members as a room may have."
     RATE_LIMITED = 120, "Requests come faster than allowed; wait a moment."
 
     def __init__(self, code: int, meaning: str) -> None:

@@ -7,12 +7,14 @@ encoded once, joined once, and flushes are spaced out under load (`docs/architec
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 from presenced.clock import Clock, Timer
 from presenced.core.model import Change
 from presenced.core.presence import Session
+from presenced.core.rooms import RoomChange
 from presenced.errors import Close
 from presenced.metrics import Metrics
 
@@ -32,6 +34,9 @@ IDLE_TURN = 0.00005
 TIMER_RESOLUTION = 0.001
 """Seconds. Loops round their timers to milliseconds, which may be more than the pause: the last one is waited turn by
 turn."""
+
+
+Event = Change | RoomChange
 
 
 class Watcher(Protocol):
@@ -89,7 +94,7 @@ class Feed(Protocol):
     def leave(self, watcher: Watcher) -> bool:
         """`watcher` is no longer to be in them; whether it was."""
 
-    def portions(self, batch: Sequence[Change], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
+    def portions(self, batch: Sequence[Event], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
         """Who is to be sent what of `batch`; each watcher is in one portion at most.
 
         Args:
@@ -124,7 +129,7 @@ class Outbox:
         self._behind_timeout = behind_timeout
         self._joined: dict[Watcher, int] = {}  # the index in the batch from which on it gets the changes
         self._behind: dict[Watcher, Missed] = {}  # what each has still to be sent
-        self._batch: list[Change] = []
+        self._batch: list[Event] = []
         self._position = 0  # of the newest change published
         self._sent = 0  # the position of those that keep up and did not join during the batch
         self._scheduled = False
@@ -135,11 +140,7 @@ class Outbox:
         """Watchers that are not up to date and have to read first."""
         return len(self._behind)
 
-    def keeps_up(self, watcher: Watcher) -> bool:
-        """Whether `watcher` is here and not behind."""
-        return watcher not in self._behind and not watcher.paused
-
-    def publish(self, change: Change) -> None:
+    def publish(self, change: Event) -> None:
         """Send `change` to whoever watches its user."""
         self._batch.append(change)
         self._position = change.position
@@ -175,17 +176,30 @@ class Outbox:
         self._joined.pop(watcher, None)
         self._no_longer_behind(watcher)
 
-    def bring_up_to_date(self, watcher: Watcher) -> None:
-        """Send `watcher` its part of the batch now: what it watches is about to become something else."""
+    @contextmanager
+    def changing(self, watcher: Watcher, part: Callable[[Watcher, Sequence[Event]], Portion]) -> Iterator[None]:
+        """Within it, what `watcher` watches may become something else: it is sent its part of the batch before.
+
+        Args:
+            part: What a watcher is to be sent of some events.
+        """
         start = self._joined.get(watcher, 0)
-        if watcher in self._behind or start == len(self._batch):
-            return
-        rest = {watcher: 0}
-        for portion in watcher.feed.portions(self._batch[start:], rest):
-            if watcher in portion.watchers:
+        if start < len(self._batch) and watcher not in self._behind:
+            portion = part(watcher, self._batch[start:])
+            if portion.data:
                 self._send(watcher, portion)
-        if watcher not in self._behind:
-            self._joined[watcher] = len(self._batch)
+        kept_up = watcher.feed.leave(watcher)
+        try:
+            yield
+        finally:
+            if kept_up:
+                self.add(watcher)
+
+    def send(self, portion: Portion) -> None:
+        """Send it now, besides the batch, to watchers that keep up."""
+        for watcher in portion.watchers:
+            watcher.send(portion.data)
+        self._count(portion, len(portion.watchers))
 
     def pause(self, watcher: Watcher) -> None:
         """The transport of `watcher` is full: from here on it is behind. No-op when it is not a watcher (any more)."""

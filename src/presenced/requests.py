@@ -17,19 +17,23 @@ from presenced.core.messages import (
     Ack,
     Activity,
     Error,
+    Join,
+    Leave,
     Ping,
     Pong,
     Request,
     RequestId,
     ServerMessageV1,
+    SetMember,
     SetStatus,
     Unwatch,
     Watch,
 )
 from presenced.core.model import AS_DETECTED, PLAIN, Choice, Custom, Status
-from presenced.core.watch import MAX_WATCHED
+from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
 from presenced.errors import BadUserId, Close, Fault
 from presenced.feeds.v1 import V1Feed
+from presenced.feeds.v1_digests import watch_of
 from presenced.outbox import Outbox, Watcher
 from presenced.wire import v1 as wire
 
@@ -40,7 +44,10 @@ MAX_EMOJI = 32
 """Characters of its emoji."""
 
 MAX_DATA = 2048
-"""Bytes of its data, as JSON."""
+"""Bytes of its data, or of a member's, as JSON."""
+
+MAX_ROOM_NAME = 128
+"""Characters of a room's name."""
 
 STATUS_PAUSE = 0.5
 """Seconds after a status was set before the next one of the same connection is; of those in between, the last wins."""
@@ -83,6 +90,7 @@ class Requests:
 
     Args:
         apply: Tell the others what an event came to.
+        settle_rooms: Have the rooms of a user be what the user's sessions say.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class Requests:
         outbox: Outbox,
         feed: V1Feed,
         apply: Callable[[Outcome[Any]], None],
+        settle_rooms: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -101,7 +110,9 @@ class Requests:
         self._directory = directory
         self._outbox = outbox
         self._feed = feed
+        self._rooms = feed.encoding.rooms
         self._apply = apply
+        self._settle_rooms = settle_rooms
         self._askers: dict[Watcher, _Asker] = {}
 
     def opened(self, connection: Watcher) -> None:
@@ -165,25 +176,64 @@ class Requests:
             case Watch():
                 self._watch(connection, request)
             case Unwatch():
-                users = _user_ids(request.users)
-                self._outbox.bring_up_to_date(connection)
-                self._feed.unwatch(connection, request.everyone, users)
+                users, rooms = _user_ids(request.users), _room_names(request.rooms)
+                watch, joined = watch_of(connection), connection.session.rooms or {}
+                with self._outbox.changing(connection, self._feed.part):
+                    watch.full.discard(request.everyone, users, rooms - joined.keys())
+                    watch.counted.discard(request.everyone, users, rooms)
                 self._ack(connection, request.id)
+            case Join() | SetMember():
+                self._join(connection, request)
+            case Leave():
+                self._leave(connection, request)
 
     def _watch(self, connection: Watcher, request: Watch) -> None:
-        watch, users = self._feed.watch_of(connection), _user_ids(request.users)
-        if len(watch.users | users) > MAX_WATCHED:
-            raise BadRequest(
-                Fault.TOO_MANY_WATCHED,
-                f"{len(watch.users)} users are watched and {MAX_WATCHED} may be; UNWATCH some, or watch everyone",
-            )
-        everyone = request.everyone and not watch.everyone
-        new = users - watch.users
+        watch, users, rooms = watch_of(connection), _user_ids(request.users), _room_names(request.rooms)
+        _check_room_for(
+            len(watch.full.users | watch.counted.users | users), MAX_WATCHED, "users", Fault.TOO_MANY_WATCHED
+        )
+        _check_room_for(len(watch.full.rooms | watch.counted.rooms | rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
         self._ack(connection, request.id)
-        self._outbox.bring_up_to_date(connection)
-        self._feed.watch(connection, request.everyone, users)
-        if everyone or new:
-            self._outbox.insert(connection, self._feed.news(connection, everyone, new))
+        if request.mode == "count":
+            with self._outbox.changing(connection, self._feed.part):
+                watch.counted.add(request.everyone, users, rooms)
+            if self._feed.keeps_up(connection):
+                connection.send(self._feed.counts(connection))
+            return
+        everyone = request.everyone and not watch.full.everyone
+        new_users, new_rooms = users - watch.full.users, rooms - watch.full.rooms
+        with self._outbox.changing(connection, self._feed.part):
+            watch.full.add(request.everyone, users, rooms)
+        if everyone or new_users or new_rooms:
+            self._outbox.insert(connection, self._feed.news(connection, everyone, tuple(new_users), new_rooms))
+
+    def _join(self, connection: Watcher, request: Join | SetMember) -> None:
+        [name], session = _room_names([request.room]), connection.session
+        watch, joined = watch_of(connection), session.rooms or {}
+        if isinstance(request, SetMember) and name not in joined:
+            raise BadRequest(Fault.NOT_A_MEMBER, f"this session is not in the room {name}; JOIN it first")
+        _check_data(request.data)
+        rooms = watch.full.rooms | watch.counted.rooms | {name}
+        _check_room_for(len(rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
+        if not self._rooms.has_place(name, session.user_id):
+            raise BadRequest(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
+        self._ack(connection, request.id)
+        session.rooms = {room: data for room, data in joined.items() if room != name} | {name: bytes(request.data)}
+        self._settle_rooms(session.user_id)
+        if name not in watch.full.rooms:
+            with self._outbox.changing(connection, self._feed.part):  # after its own joining, which is in the snapshot
+                watch.full.add(False, (), (name,))
+            self._outbox.insert(connection, self._feed.news(connection, False, (), (name,)))
+
+    def _leave(self, connection: Watcher, request: Leave) -> None:
+        [name], session = _room_names([request.room]), connection.session
+        if name not in (session.rooms or {}):
+            raise BadRequest(Fault.NOT_A_MEMBER, f"this session is not in the room {name}")
+        with self._outbox.changing(connection, self._feed.part):
+            watch_of(connection).full.discard(False, (), (name,))
+        session.rooms = {room: data for room, data in (session.rooms or {}).items() if room != name}
+        self._ack(connection, request.id)
+        self._settle_rooms(session.user_id)
 
     def _set_status(self, connection: Watcher, asker: _Asker, request: SetStatus) -> None:
         now = self._clock.monotonic()
@@ -235,12 +285,26 @@ def _user_ids(given: list[int | str]) -> set[str]:
         raise BadRequest(Fault.BAD_REQUEST, str(error)) from None
 
 
+def _room_names(given: list[str]) -> set[str]:
+    for name in given:
+        if not (0 < len(name) <= MAX_ROOM_NAME and name.isprintable()):
+            raise BadRequest(Fault.BAD_REQUEST, f"a room's name must have 1 to {MAX_ROOM_NAME} printable characters")
+    return set(given)
+
+
+def _check_room_for(count: int, most: int, what: str, fault: Fault) -> None:
+    if count > most:
+        raise BadRequest(fault, f"that would be {count} {what}, and at most {most} are allowed; UNWATCH or LEAVE some")
+
+
+def _check_data(data: msgspec.Raw) -> None:
+    if len(bytes(data)) > MAX_DATA:
+        raise BadRequest(Fault.BAD_REQUEST, f"data has {len(bytes(data))} bytes; at most {MAX_DATA} are allowed")
+
+
 def _check(request: SetStatus) -> None:
     """What the types can't say."""
     for name, text, longest in (("text", request.text, MAX_TEXT), ("emoji", request.emoji, MAX_EMOJI)):
         if len(text) > longest or not text.isprintable():
             raise BadRequest(Fault.BAD_REQUEST, f"{name} must be at most {longest} printable characters")
-    if len(bytes(request.data)) > MAX_DATA:
-        raise BadRequest(
-            Fault.BAD_REQUEST, f"data has {len(bytes(request.data))} bytes; at most {MAX_DATA} are allowed"
-        )
+    _check_data(request.data)

@@ -42,7 +42,7 @@ class Watching(RuleBasedStateMachine):
     def start(self, log_size: int) -> None:
         self.clock = FakeClock()
         self.directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 3600, 0))
-        self.feed = ClassicFeed(self.directory.since, self.directory.connections)
+        self.feed = ClassicFeed(self.directory)
         self.outbox = Outbox(self.clock, Timer(self.clock), Metrics(), [self.feed], behind_timeout=30)
         self.watchers: dict[Narrow, dict[str, bool]] = {}
         self.closed: list[Narrow] = []

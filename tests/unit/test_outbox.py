@@ -51,7 +51,7 @@ class Bench(NamedTuple):
 def make(log_size: int = 100_000) -> Bench:
     clock, metrics = FakeClock(), Metrics()
     directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 600, 0))
-    feed = ClassicFeed(directory.since, directory.connections)
+    feed = ClassicFeed(directory)
     outbox = Outbox(clock, Timer(clock), metrics, [feed], BEHIND_TIMEOUT)
     return Bench(clock, directory, feed, outbox, metrics)
 
@@ -244,7 +244,7 @@ class Loop(FakeClock):
 def test_under_load_the_next_flush_waits_for_an_idle_turn_and_batches_grow() -> None:
     loop, flush = Loop(), 0.010
     directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, 0))
-    feed = ClassicFeed(directory.since, directory.connections)
+    feed = ClassicFeed(directory)
     outbox = Outbox(loop, Timer(loop), Metrics(), [feed], BEHIND_TIMEOUT)
     watcher = FakeConnection()
     watcher.feed = feed

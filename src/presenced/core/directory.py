@@ -27,6 +27,7 @@ class Outcome(NamedTuple, Generic[C]):
     """What an event came to."""
 
     user_id: str = ""
+    """Whom it was about; empty when it was about nobody."""
     change: Change | None = None
     """What others see became another."""
     own: Own | None = None
@@ -222,11 +223,14 @@ class Directory(Generic[C]):
             if user.timed and user.timed_until <= now.monotonic:
                 user.timed, cause = None, Cause.EXPIRY
             self._wait_for(user)
-            outcome = self._settle(user, cause, now)
-            if outcome is not NOTHING:
-                outcomes.append(outcome)
+            outcomes.append(self._settle(user, cause, now))
         self._log.trim(now.monotonic)
         return outcomes
+
+    def take_position(self) -> int:
+        """The next place in the order of all changes, for one that is not a user's (`core.rooms`)."""
+        self.position += 1
+        return self.position
 
     # Questions.
 
@@ -268,6 +272,13 @@ class Directory(Generic[C]):
         user = self._users.get(user_id)
         return tuple(user.connections()) if user else ()
 
+    def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
+        """The rooms the user is to be seen in, with the data of the session that joined or gave it last."""
+        user = self._users.get(user_id)
+        if user is None or user.shown.status is Status.OFFLINE:
+            return {}
+        return {room: data for s in user.sessions if s.is_present and s.rooms for room, data in s.rooms.items()}
+
     def own(self, user_id: str) -> Own | None:
         """What the user's own devices see; None when the user has no session that is told."""
         user = self._users.get(user_id)
@@ -308,7 +319,7 @@ class Directory(Generic[C]):
             self._drop_if_unneeded(user)
         elif self._absent_with_choice:
             self._absent_with_choice.pop(user.user_id, None)
-        return Outcome(user.user_id, change, news) if change or news else NOTHING
+        return Outcome(user.user_id, change, news)
 
     def _show(self, user: Presence[C], view: View, cause: Cause, now: Instant) -> Change:
         last, was = user.last_change, user.shown.status

@@ -45,6 +45,8 @@ class LimitsV1(Struct, frozen=True, rename="camel"):
     max_message_size: int
     """Bytes of one message."""
     max_watched_users: int
+    max_rooms: int
+    """Rooms of one session, joined or watched."""
     max_data_size: int
     """Bytes of a status' `data`, as JSON."""
     max_text_length: int
@@ -114,6 +116,61 @@ class PresenceChanges(Struct, frozen=True, tag_field="type", tag="PRESENCE_CHANG
     """`UserRecord`s."""
 
 
+Watched = Literal["everyone", "users", "room"]
+
+
+class PresenceCount(Struct, frozen=True, tag_field="type", tag="PRESENCE_COUNT", rename="camel", omit_defaults=True):
+    """How many of those watched with `"mode":"count"` are online; at most once a second."""
+
+    watch: Watched
+    online: int
+    """Shown as anything but offline."""
+    room: str = ""
+
+
+class Member(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A user in a room."""
+
+    user_id: int | str
+    joined_at: int
+    data: Raw | None = None
+    """What the member gave with JOIN or SET_MEMBER."""
+    presence: Raw | None = None
+    """A `UserRecord`: what is seen of the user."""
+
+
+RoomMode = Literal["full", "coalesced", "counts"]
+
+
+class RoomSnapshot(Struct, frozen=True, tag_field="type", tag="ROOM_SNAPSHOT", rename="camel"):
+    """Who is in a room, one page of it. All pages are of the same moment."""
+
+    room: str
+    position: str
+    mode: RoomMode
+    """`full`: every change is told at once; `coalesced`: once a second; `counts`: only how many there are."""
+    count: int
+    """Members."""
+    page: int
+    pages: int
+    members: list[Raw]
+    """`Member`s; none in mode `counts`."""
+
+
+class RoomChanges(Struct, frozen=True, tag_field="type", tag="ROOM_CHANGES", rename="camel", omit_defaults=True):
+    """What changed in a room, each member once."""
+
+    room: str
+    position: str
+    count: int
+    """Members now."""
+    mode: RoomMode
+    members: list[Raw] = []
+    """`Member`s who joined, or whose data changed."""
+    left: list[int | str] = []
+    """Ids of those who left."""
+
+
 class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", omit_defaults=True):
     """The truth about the user, for their own devices."""
 
@@ -158,19 +215,23 @@ class Pong(Struct, frozen=True, tag_field="type", tag="PONG", rename="camel", om
 
 
 class Watch(Struct, frozen=True, tag_field="type", tag="WATCH", rename="camel"):
-    """Be told of everyone, or of these users, too."""
+    """Be told of everyone, or of these users or rooms, too."""
 
     id: RequestId | None = None
     everyone: bool = False
     users: list[int | str] = []
+    rooms: list[str] = []
+    mode: Literal["full", "count"] = "full"
+    """`count`: how many are online, without names."""
 
 
 class Unwatch(Struct, frozen=True, tag_field="type", tag="UNWATCH", rename="camel"):
-    """Be told no longer of everyone, or of these users."""
+    """Be told no longer of everyone, or of these users or rooms, neither in full nor by count."""
 
     id: RequestId | None = None
     everyone: bool = False
     users: list[int | str] = []
+    rooms: list[str] = []
 
 
 class SetStatus(Struct, frozen=True, tag_field="type", tag="SET_STATUS", rename="camel"):
@@ -192,12 +253,46 @@ class Activity(Struct, frozen=True, tag_field="type", tag="ACTIVITY", rename="ca
     id: RequestId | None = None
 
 
+class Join(Struct, frozen=True, tag_field="type", tag="JOIN", rename="camel"):
+    """Become a member of a room with this session, and watch it."""
+
+    room: str
+    id: RequestId | None = None
+    data: Raw = Raw(b"")
+
+
+class SetMember(Struct, frozen=True, tag_field="type", tag="SET_MEMBER", rename="camel"):
+    """Give other data as a member of a room."""
+
+    room: str
+    data: Raw
+    id: RequestId | None = None
+
+
+class Leave(Struct, frozen=True, tag_field="type", tag="LEAVE", rename="camel"):
+    """Leave a room with this session, and no longer watch it."""
+
+    room: str
+    id: RequestId | None = None
+
+
 class Ping(Struct, frozen=True, tag_field="type", tag="PING", rename="camel"):
     """Measure the round trip."""
 
     id: RequestId | None = None
 
 
-Request = Watch | Unwatch | SetStatus | Activity | Ping
+Request = Watch | Unwatch | SetStatus | Activity | Join | SetMember | Leave | Ping
 
-ServerMessageV1 = EstablishedV1 | PresenceSnapshot | PresenceChanges | Self | Ack | Error | Pong
+ServerMessageV1 = (
+    EstablishedV1
+    | PresenceSnapshot
+    | PresenceChanges
+    | PresenceCount
+    | RoomSnapshot
+    | RoomChanges
+    | Self
+    | Ack
+    | Error
+    | Pong
+)

@@ -51,7 +51,7 @@ class Session(Generic[C]):
     connection is taken for its return.
     """
 
-    __slots__ = ("active", "connection", "device", "forget_at", "grace_ends", "session_id", "user_id", "watch")
+    __slots__ = ("active", "connection", "device", "forget_at", "grace_ends", "rooms", "session_id", "user_id", "watch")
 
     def __init__(self, user_id: str, connection: C, session_id: str, device: str, watch: Watch | None) -> None:
         self.user_id = user_id
@@ -61,6 +61,8 @@ class Session(Generic[C]):
         self.device = device
         self.watch = watch
         """Whom it watches; None for a classic connection, which hears of everyone."""
+        self.rooms: dict[str, bytes] | None = None
+        """The rooms it has joined, with the data it gave, as JSON."""
         self.active = True
         self.grace_ends: float | None = None
         """Monotonic end of the grace, while one runs."""

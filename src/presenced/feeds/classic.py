@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from presenced.core.directory import Directory
 from presenced.core.model import Change
-from presenced.outbox import Missed, Portion, Watcher
+from presenced.outbox import Event, Missed, Portion, Watcher
 from presenced.wire.classic import change_frame
 
 CATCH_UP = 256
@@ -13,20 +15,10 @@ CATCH_UP = 256
 
 
 class ClassicFeed:
-    """Implements `outbox.Feed`.
+    """Implements `outbox.Feed`."""
 
-    Args:
-        since: The changes after a position, each user once, or None: `Directory.since`.
-        connections: A user's own connections, which hear nothing of that user: `Directory.connections`.
-    """
-
-    def __init__(
-        self,
-        since: Callable[[int, int], list[Change] | None],
-        connections: Callable[[str], Sequence[object]],
-    ) -> None:
-        self._since = since
-        self._connections = connections
+    def __init__(self, directory: Directory[Any]) -> None:
+        self._directory = directory
         self._watchers: dict[Watcher, None] = {}
 
     def __len__(self) -> int:
@@ -43,7 +35,7 @@ class ClassicFeed:
         del self._watchers[watcher]
         return True
 
-    def portions(self, batch: Sequence[Change], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
+    def portions(self, batch: Sequence[Event], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
         """One for all that were there when the batch began, and one each for the others."""
         if not self._watchers:
             return
@@ -51,9 +43,9 @@ class ClassicFeed:
         starts = [0]  # where in `frames` each index of the batch begins
         owners: dict[object, list[int]] = {}  # who would hear of themselves, and where
         for index, change in enumerate(batch):
-            if change.is_turn:
-                for connection in self._connections(change.user_id):
-                    if index >= joined.get(connection, 0):  # type: ignore[call-overload]  # any key may be asked for
+            if isinstance(change, Change) and change.is_turn:
+                for connection in self._directory.connections(change.user_id):
+                    if index >= joined.get(connection, 0):
                         owners.setdefault(connection, []).append(len(frames))
                 frames.append(change_frame(change))
             starts.append(len(frames))
@@ -69,9 +61,14 @@ class ClassicFeed:
 
     def missed(self, watcher: Watcher, position: int) -> Missed | None:
         """The last change of each user who changed."""
-        changes = self._since(position, CATCH_UP)
+        now = self._directory.position
+        changes = self._directory.since(position, CATCH_UP)
         if changes is None:
             return None
-        frames = [change_frame(change) for change in changes if watcher not in self._connections(change.user_id)]
+        if len(changes) == CATCH_UP:
+            now = changes[-1].position
+        frames = [
+            change_frame(change) for change in changes if watcher not in self._directory.connections(change.user_id)
+        ]
         portion = Portion((watcher,), b"".join(frames), len(frames))
-        return Missed(iter((portion,) if frames else ()), changes[-1].position if changes else position)
+        return Missed(iter((portion,) if frames else ()), now)

@@ -2,213 +2,242 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
-from typing import Any, Literal
 
 from msgspec import Raw
 
-from presenced.core.directory import Directory
 from presenced.core.model import Change
-from presenced.core.watch import Watch, WatchIndex
-from presenced.outbox import Missed, Portion, Watcher
-from presenced.wire import v1 as wire
+from presenced.core.rooms import Mode, RoomChange
+from presenced.core.watch import Set as Watched
+from presenced.core.watch import WatchIndex
+from presenced.feeds.v1_digests import Digests, watch_of
+from presenced.feeds.v1_encoding import Encoding
+from presenced.feeds.v1_snapshots import Snapshots
+from presenced.outbox import Event, Missed, Portion, Watcher
 
 CATCH_UP = 256
 """Changes of everyone in one message to a watcher that catches up: some 30 KB."""
 
-FRESH_ENOUGH = 0.25
-"""A snapshot is given to the next one who asks, with the changes since, as long as those are at most so many of its
-users: in a storm of connections it is made and encoded once."""
-
-Kind = Literal["everyone", "users"]
-
-
-class Snapshot:
-    """What is seen of some users at one moment, in pages that are encoded when first asked for."""
-
-    def __init__(self, feed: V1Feed, kind: Kind, changes: Sequence[Change]) -> None:
-        self.position = feed.directory.position
-        self._feed = feed
-        self._kind: Kind = kind
-        self._changes = changes
-        self._pages: list[bytes] = []
-
-    def __len__(self) -> int:
-        return len(self._changes)
-
-    def portions(self, watcher: Watcher) -> Iterator[Portion]:
-        """All pages; there is one even when there is nobody."""
-        size = self._feed.page_size
-        pages = max(1, -(-len(self._changes) // size))
-        for number in range(pages):
-            part = self._changes[number * size : (number + 1) * size]
-            if number == len(self._pages):
-                records = [self._feed.record(change) for change in part]
-                position = self._feed.position_text(self.position)
-                self._pages.append(wire.snapshot_frame(position, self._kind, number + 1, pages, records))
-            yield Portion((watcher,), self._pages[number], len(part))
-
 
 class V1Feed:
-    """Implements `outbox.Feed`.
+    """Implements `outbox.Feed`."""
 
-    Args:
-        epoch: What positions of this start of the server begin with; letters and digits.
-        with_causes: Tell everyone why a user changed.
-        page_size: Users in one page of a snapshot.
-    """
-
-    def __init__(self, directory: Directory[Any], epoch: str, with_causes: bool, page_size: int) -> None:
-        self.directory = directory
-        self.page_size = page_size
-        self._epoch = epoch
-        self._with_causes = with_causes
+    def __init__(self, encoding: Encoding, page_size: int) -> None:
+        self.encoding = encoding
+        self._directory = encoding.directory
+        self._rooms = encoding.rooms
+        self._snapshots = Snapshots(encoding, page_size)
         self._index: WatchIndex[Watcher] = WatchIndex()
         self._live: set[Watcher] = set()
-        self._snapshot: weakref.ref[Snapshot] | None = None
+        self.digests = Digests(encoding, self._index.watchers_of_room)
 
     # Implements Feed.
 
     def join(self, watcher: Watcher) -> None:
         """It keeps up."""
         self._live.add(watcher)
-        self._index.add(watcher, self.watch_of(watcher))
+        self._index.add(watcher, watch_of(watcher).full)
+        self.digests.join(watcher, watch_of(watcher).counted)
 
     def leave(self, watcher: Watcher) -> bool:
         """It does not, or is gone."""
         if watcher not in self._live:
             return False
         self._live.discard(watcher)
-        self._index.remove(watcher, self.watch_of(watcher))
+        self._index.remove(watcher, watch_of(watcher).full)
+        self.digests.leave(watcher, watch_of(watcher).counted)
         return True
 
-    def portions(self, batch: Sequence[Change], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
-        """One for all that watch everyone, and one for each set of changes that some others are to have."""
+    def portions(self, batch: Sequence[Event], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
+        """One for each set of changes that some watchers are to have; most often that is everyone's."""
         if not self._live:
             return
-        last = {change.user_id: index for index, change in enumerate(batch)}
-        records: dict[int, Raw] = {}
-        wanted: dict[tuple[int, ...], list[Watcher]] = {}
-        everyone = self._index.everyone
-        if everyone:
-            late = [watcher for watcher in joined if watcher in everyone]
-            wanted[tuple(last.values())] = list(everyone.keys() - late) if late else list(everyone)
-            for watcher in late:
-                newer = tuple(index for index in last.values() if index >= joined[watcher])
-                wanted.setdefault(newer, []).append(watcher)
-        for watcher, listed in self._by_list(last, joined).items():
-            wanted.setdefault(tuple(listed), []).append(watcher)
-        position = self.position_text(batch[-1].position) if batch else ""
-        for indices, watchers in wanted.items():
-            for index in indices:
-                if index not in records:
-                    records[index] = self.record(batch[index])
-            if indices and watchers:
-                yield Portion(watchers, wire.changes_frame(position, [records[i] for i in indices]), len(indices))
+        batch_of = _Batch(batch, self.encoding)
+        for (user_ids, rooms), watchers in self._alike(batch_of, joined).items():
+            frames = batch_of.presence(user_ids) + b"".join(batch_of.room(name) for name in rooms)
+            if frames and watchers:
+                yield Portion(watchers, frames, len(user_ids) + len(rooms))
+        for watcher, start in joined.items():
+            if watcher in self._live and start < len(batch):
+                part = self.part(watcher, batch[start:])
+                if part.data:
+                    yield part
+
+    def part(self, watcher: Watcher, events: Sequence[Event]) -> Portion:
+        """What one watcher is to be sent of some events; perhaps nothing."""
+        batch, watched = _Batch(events, self.encoding), watch_of(watcher).full
+        user_ids = tuple(
+            user_id for user_id in batch.users if watched.everyone or self._is_watched(user_id, watched, batch)
+        )
+        rooms = [name for name in batch.rooms if name in watched.rooms and not self.digests.is_digested(name)]
+        frames = batch.presence(user_ids) + b"".join(batch.room(name) for name in rooms)
+        return Portion((watcher,), frames, len(user_ids) + len(rooms))
 
     def missed(self, watcher: Watcher, position: int) -> Missed | None:
         """The truth about the user, and the last change of each watched user who changed; or it all."""
-        watch, now = self.watch_of(watcher), self.directory.position
-        if watch.everyone:
-            changes = self.directory.since(position, CATCH_UP)
+        watch, now = watch_of(watcher), self._directory.position
+        frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watch.counted)]
+        count = 0
+        if watch.full.everyone:
+            changes = self._directory.since(position, CATCH_UP)
             if changes is None:
                 return self.all(watcher)
-            if len(changes) == CATCH_UP:
-                now = changes[-1].position
-            records = [self.record(change) for change in changes]
+            now = changes[-1].position if len(changes) == CATCH_UP else now
+            unknown: list[str] = []
         else:
-            changes, unknown = self.directory.since_of(position, watch.users)
-            records = [self.record(change) for change in changes]
-            records += [wire.unknown_record(user_id, now) for user_id in unknown]
-        frames = self.self_frame(watcher)
-        if records:
-            frames += wire.changes_frame(self.position_text(now), records)
-        return Missed(iter((Portion((watcher,), frames, len(records)),) if frames else ()), now)
+            changes, unknown = self._directory.since_of(position, watch.full.users)
+        count += len(changes) + len(unknown)
+        frames.append(self.encoding.changes_of(now, changes, unknown, now))
+        more: list[Iterator[Portion]] = []
+        for name in watch.full.rooms:
+            found = self._missed_of_room(name, self.digests.surely_had(name, position), watch.full, now)
+            if found is None:
+                more.append(self._snapshots.room(name, watcher))
+            else:
+                frames += found
+                count += len(found)
+        first = Portion((watcher,), b"".join(frames), count)
+        return Missed(chain([first] if first.data else [], *more), now)
 
     # Beyond Feed.
 
+    def publish(self, event: Event) -> bool:
+        """Something happened. Whether `digests.due` has anything to tell in a while."""
+        return self.digests.note(event)
+
+    def keeps_up(self, watcher: Watcher) -> bool:
+        """Whether it is sent what happens now; else it hears of it when it catches up."""
+        return watcher in self._live
+
     def all(self, watcher: Watcher) -> Missed:
-        """The truth about the user, and a snapshot of what `watcher` watches."""
-        watch = self.watch_of(watcher)
-        first = iter((Portion((watcher,), self.self_frame(watcher), 0),))
-        if watch.everyone:
-            snapshot = self._of_everyone()
-        elif watch.users:
-            snapshot = self._of_users(watch.users)
-        else:
-            return Missed(first, self.directory.position)
-        return Missed(chain(first, snapshot.portions(watcher)), snapshot.position)
+        """The truth about the user, and snapshots of all that `watcher` watches."""
+        watch = watch_of(watcher)
+        frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watch.counted)]
+        parts, position = [iter([Portion((watcher,), b"".join(frames), 0)])], self._directory.position
+        if watch.full.everyone:
+            snapshot = self._snapshots.everyone(may_be_older=not watch.full.rooms)
+            parts.append(snapshot.portions(watcher))
+            position = snapshot.position
+        elif watch.full.users:
+            parts.append(self._snapshots.users(tuple(watch.full.users)).portions(watcher))
+        parts += [self._snapshots.room(name, watcher) for name in watch.full.rooms]
+        return Missed(chain(*parts), position)
 
-    def news(self, watcher: Watcher, everyone: bool, user_ids: Iterable[str]) -> Missed:
-        """A snapshot of what `watcher` watches newly."""
-        snapshot = Snapshot(self, "everyone", self.directory.snapshot()) if everyone else self._of_users(user_ids)
-        return Missed(snapshot.portions(watcher), snapshot.position)
+    def news(self, watcher: Watcher, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
+        """Snapshots of what `watcher` watches newly."""
+        parts = [self._snapshots.room(name, watcher) for name in rooms]
+        if everyone:
+            parts.append(self._snapshots.everyone(may_be_older=False).portions(watcher))
+        elif users:
+            parts.append(self._snapshots.users(users).portions(watcher))
+        return Missed(chain(*parts), self._directory.position)
 
-    def watch(self, watcher: Watcher, everyone: bool, user_ids: Iterable[str]) -> None:
-        """`watcher`, which keeps up, watches these, too."""
-        watch = self.watch_of(watcher)
-        watch.everyone = watch.everyone or everyone
-        watch.users.update(user_ids)
-        if watcher in self._live:
-            self._index.add(watcher, watch)
+    def counts(self, watcher: Watcher) -> bytes:
+        """The numbers `watcher` watches, as they are now."""
+        return b"".join(self.digests.counts(watch_of(watcher).counted))
 
-    def unwatch(self, watcher: Watcher, everyone: bool, user_ids: Iterable[str]) -> None:
-        """`watcher` no longer watches these."""
-        watch, live = self.watch_of(watcher), watcher in self._live
-        if live:
-            self._index.remove(watcher, watch)
-        watch.everyone = watch.everyone and not everyone
-        watch.users.difference_update(user_ids)
-        if live:
-            self._index.add(watcher, watch)
-
-    def watch_of(self, watcher: Watcher) -> Watch:
-        """What it watches; changed only by `watch` and `unwatch`."""
-        watch = watcher.session.watch
-        assert watch is not None, "a session of presenced.v1 has one"
-        return watch
-
-    def self_frame(self, watcher: Watcher) -> bytes:
-        """SELF, as it is now."""
-        own = self.directory.own(watcher.session.user_id)
-        return wire.self_frame(own) if own else b""
-
-    def record(self, change: Change) -> Raw:
-        """What is seen of the user after `change`."""
-        return wire.record(change, self._with_causes)
-
-    def position_text(self, position: int) -> str:
-        """What a client is told as its position."""
-        return f"{self._epoch}-{position}"
-
-    def position_number(self, text: str) -> int | None:
-        """The position a client says it is at; None when it is not one of this server's."""
-        epoch, _, number = text.partition("-")
-        if epoch != self._epoch or not (number.isascii() and number.isdigit() and len(number) < 20):
-            return None
-        return int(number) if int(number) <= self.directory.position else None
-
-    def _of_users(self, user_ids: Iterable[str]) -> Snapshot:
-        return Snapshot(self, "users", self.directory.snapshot_of(user_ids))
-
-    def _of_everyone(self) -> Snapshot:
-        snapshot = self._snapshot() if self._snapshot else None
-        if snapshot is not None:
-            age = self.directory.position - snapshot.position
-            if age <= FRESH_ENOUGH * len(snapshot) and self.directory.since(snapshot.position, 1) is not None:
-                return snapshot
-        snapshot = Snapshot(self, "everyone", self.directory.snapshot())
-        self._snapshot = weakref.ref(snapshot)
-        return snapshot
-
-    def _by_list(self, last: Mapping[str, int], joined: Mapping[Watcher, int]) -> dict[Watcher, list[int]]:
-        """For each that watches users by id and not everyone, the changes it is to have."""
-        found: dict[Watcher, list[int]] = {}
-        everyone = self._index.everyone
-        for user_id, index in last.items():
-            for watcher in self._index.watchers_of(user_id):
-                if watcher not in everyone and index >= joined.get(watcher, 0):
-                    found.setdefault(watcher, []).append(index)
+    def _alike(
+        self, batch: _Batch, joined: Container[Watcher]
+    ) -> dict[tuple[tuple[str, ...], tuple[str, ...]], list[Watcher]]:
+        """Those that have nothing of the batch yet, by the users and rooms they are to hear of."""
+        everyone, all_of_them = self._index.everyone, tuple(batch.users)
+        listed: dict[Watcher, list[str]] = {}
+        for user_id in batch.users:
+            for watcher in self._watchers_by_name(user_id, batch):
+                listed.setdefault(watcher, []).append(user_id)
+        in_rooms: dict[Watcher, list[str]] = {}
+        for name in batch.rooms:
+            if not self.digests.is_digested(name):
+                for watcher in self._index.watchers_of_room(name):
+                    in_rooms.setdefault(watcher, []).append(name)
+        found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Watcher]] = {}
+        found[all_of_them, ()] = [w for w in everyone if w not in joined and w not in in_rooms]
+        for watcher in listed.keys() | in_rooms.keys():
+            if watcher in joined or (watcher in everyone and watcher not in in_rooms):
+                continue
+            users = all_of_them if watcher in everyone else tuple(listed.get(watcher, ()))
+            found.setdefault((users, tuple(in_rooms.get(watcher, ()))), []).append(watcher)
         return found
+
+    def _watchers_by_name(self, user_id: str, batch: _Batch) -> Set[Watcher]:
+        """Who watches the user by id, or a room that the user is in and did not just come into."""
+        found = set(self._index.watchers_of(user_id))
+        for name in self._rooms.of(user_id):
+            if not self.digests.is_digested(name) and not batch.came(user_id, name):
+                found.update(self._index.watchers_of_room(name))
+        return found
+
+    def _is_watched(self, user_id: str, watched: Watched, batch: _Batch) -> bool:
+        """The same, asked of one watcher."""
+        return user_id in watched.users or any(
+            name in watched.rooms and not self.digests.is_digested(name) and not batch.came(user_id, name)
+            for name in self._rooms.of(user_id)
+        )
+
+    def _missed_of_room(self, name: str, position: int | None, watched: Watched, now: int) -> list[bytes] | None:
+        """What happened in a room and to its members after `position`; None when it must be told whole."""
+        room = self._rooms.get(name)
+        if room is None or position is None or room.mode is Mode.COUNTS:
+            return None
+        found = room.since(position)
+        if found is None:
+            return None
+        came, left = found
+        frames = [self.encoding.room_changes(room, name, now, came, left)] if came or left else []
+        if not watched.everyone:
+            new = {member.user_id for member in came} | watched.users
+            others = [user_id for user_id in room.members if user_id not in new]
+            frames.append(self.encoding.changes_of(now, self._directory.since_of(position, others)[0], (), now))
+        return [frame for frame in frames if frame]
+
+
+class _Batch:
+    """Some events, each user's and each member's last one, and their frames, encoded when first asked for."""
+
+    def __init__(self, events: Sequence[Event], encoding: Encoding) -> None:
+        self._encoding = encoding
+        self._position = events[-1].position
+        self.users: dict[str, Change] = {}
+        self.rooms: dict[str, dict[str, RoomChange]] = {}
+        for event in events:
+            if isinstance(event, Change):
+                self.users[event.user_id] = event
+            else:
+                self.rooms.setdefault(event.room, {})[event.user_id] = event
+        self._records: dict[str, Raw] = {}
+        self._presence: dict[tuple[str, ...], bytes] = {(): b""}
+        self._room: dict[str, bytes] = {}
+
+    def came(self, user_id: str, room: str) -> bool:
+        """Whether the user came into the room: what is seen of them is told with the member."""
+        event = self.rooms.get(room, {}).get(user_id)
+        return event is not None and event.member is not None
+
+    def presence(self, user_ids: tuple[str, ...]) -> bytes:
+        """PRESENCE_CHANGES of these."""
+        frame = self._presence.get(user_ids)
+        if frame is None:
+            records = [self._record(user_id) for user_id in user_ids]
+            frame = self._presence[user_ids] = self._encoding.changes(self._position, records)
+        return frame
+
+    def room(self, name: str) -> bytes:
+        """ROOM_CHANGES."""
+        frame = self._room.get(name)
+        if frame is None:
+            events = self.rooms[name].values()
+            frame = self._room[name] = self._encoding.room_changes(
+                self._encoding.rooms.get(name),
+                name,
+                self._position,
+                [event.member for event in events if event.member],
+                [event.user_id for event in events if event.member is None],
+            )
+        return frame
+
+    def _record(self, user_id: str) -> Raw:
+        record = self._records.get(user_id)
+        if record is None:
+            record = self._records[user_id] = self._encoding.record(self.users[user_id])
+        return record

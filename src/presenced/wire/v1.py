@@ -9,8 +9,8 @@ from msgspec import Raw
 from msgspec.json import Decoder, Encoder
 from websockets.frames import Frame, Opcode
 
+from presenced.core import messages
 from presenced.core.messages import (
-    PresenceChanges,
     PresenceSnapshot,
     Request,
     Self,
@@ -18,6 +18,7 @@ from presenced.core.messages import (
     UserRecord,
 )
 from presenced.core.model import Cause, Change, Own, Status
+from presenced.core.rooms import Member
 from presenced.wire.classic import wire_user_id
 
 _encoder = Encoder()
@@ -58,14 +59,15 @@ def record(change: Change, with_cause: bool) -> Raw:
     )
 
 
+def member(member: Member, presence: Raw | None) -> Raw:
+    """A member of a room."""
+    data = Raw(member.data) if member.data else None
+    return Raw(_encoder.encode(messages.Member(wire_user_id(member.user_id), member.joined_ms, data, presence)))
+
+
 def unknown_record(user_id: str, version: int) -> Raw:
     """A user of whom nothing is known (any more): offline."""
     return Raw(_encoder.encode(UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, version)))
-
-
-def changes_frame(position: str, records: list[Raw]) -> bytes:
-    """PRESENCE_CHANGES."""
-    return frame(PresenceChanges(position, records))
 
 
 def snapshot_frame(

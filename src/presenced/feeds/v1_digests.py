@@ -1,0 +1,154 @@
+"""What watchers of presenced.v1 are told once a second: large rooms, and numbers instead of names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+from presenced.core.model import Change
+from presenced.core.rooms import Mode, RoomChange
+from presenced.core.watch import Set, Watch, WatchIndex
+from presenced.feeds.v1_encoding import Encoding
+from presenced.outbox import Event, Portion, Watcher
+
+PERIOD = 1.0
+"""Seconds between two digests."""
+
+
+class _Digest:
+    """What has happened in one room since it was told of last."""
+
+    __slots__ = ("at", "before", "users")
+
+    def __init__(self, position: int) -> None:
+        self.at = position
+        """The position of the last digest."""
+        self.before = position
+        """Of the one before."""
+        self.users: set[str] = set()
+        """Members whose presence changed since."""
+
+
+class Digests:
+    """Collects, and says once a second who is to be sent what.
+
+    Bounds: by the rooms that are in another mode than full, and their members; by what is counted.
+    """
+
+    def __init__(self, encoding: Encoding, watchers_of_room: Callable[[str], Collection[Watcher]]) -> None:
+        self._encoding = encoding
+        self._watchers_of_room = watchers_of_room
+        self._rooms: dict[str, _Digest] = {}
+        """Those in another mode than full, or that were at the last digest."""
+        self._changed: set[str] = set()
+        """Rooms of which something is to be told."""
+        self._counting: WatchIndex[Watcher] = WatchIndex()
+        self._recount_everyone = False
+        self._recount_rooms: set[str] = set()
+        self._recount: set[Watcher] = set()
+        """Who watches the number of some users, of whom one came or went."""
+
+    def join(self, watcher: Watcher, counted: Set) -> None:
+        """`watcher` keeps up."""
+        self._counting.add(watcher, counted)
+
+    def leave(self, watcher: Watcher, counted: Set) -> None:
+        """`watcher` does not, or is gone."""
+        self._counting.remove(watcher, counted)
+        self._recount.discard(watcher)
+
+    def is_digested(self, room: str) -> bool:
+        """Whether the room is told of once a second, and not at once."""
+        return room in self._rooms
+
+    def note(self, event: Event) -> bool:
+        """Something happened. Whether there is anything to tell in the next digest."""
+        if isinstance(event, RoomChange):
+            room = self._encoding.rooms.get(event.room)
+            if event.room not in self._rooms and room and room.mode is not Mode.FULL:
+                self._rooms[event.room] = _Digest(event.position - 1)
+            if event.room in self._rooms:
+                self._changed.add(event.room)
+            if self._counting.watchers_of_room(event.room):
+                self._recount_rooms.add(event.room)
+        else:
+            self._note_change(event)
+        return bool(self._changed or self._recount_everyone or self._recount_rooms or self._recount)
+
+    def _note_change(self, change: Change) -> None:
+        if change.is_turn:
+            self._recount_everyone = self._recount_everyone or bool(self._counting.everyone)
+            self._recount.update(self._counting.watchers_of(change.user_id))
+        if self._rooms:
+            for name in self._encoding.rooms.of(change.user_id):
+                if (digest := self._rooms.get(name)) is not None:
+                    digest.users.add(change.user_id)
+                    self._changed.add(name)
+
+    def due(self) -> Iterator[Portion]:
+        """Everything that has come together, for those that keep up."""
+        for name in self._changed:
+            yield from self._of_room(name)
+        self._changed.clear()
+        encoding = self._encoding
+        if self._recount_everyone:
+            yield Portion(tuple(self._counting.everyone), encoding.count_everyone(), 1)
+        for name in self._recount_rooms:
+            if watchers := tuple(self._counting.watchers_of_room(name)):
+                yield Portion(watchers, encoding.count_room(name), 1)
+        for watcher in tuple(self._recount):
+            yield Portion((watcher,), encoding.count_users(watch_of(watcher).counted.users), 1)
+        self._recount_everyone = False
+        self._recount_rooms.clear()
+        self._recount.clear()
+
+    def counts(self, counted: Set) -> Iterator[bytes]:
+        """The numbers of `counted`, as they are now."""
+        if counted.everyone:
+            yield self._encoding.count_everyone()
+        if counted.users:
+            yield self._encoding.count_users(counted.users)
+        for name in counted.rooms:
+            yield self._encoding.count_room(name)
+
+    def surely_had(self, room: str, position: int) -> int | None:
+        """The position up to which a watcher that is at `position` has all of a room; None when that is not known.
+
+        What is told of once a second may lag behind the position of what is told at once.
+        """
+        digest = self._rooms.get(room)
+        if digest is None:
+            return position
+        if position > digest.at:
+            return digest.at
+        return digest.before if position > digest.before else None
+
+    def _of_room(self, name: str) -> Iterator[Portion]:
+        encoding, digest, now = self._encoding, self._rooms[name], self._encoding.directory.position
+        room = encoding.rooms.get(name)
+        found = room.since(digest.at) if room else None
+        watchers = tuple(self._watchers_of_room(name))
+        came, left = found or ([], [])
+        users = digest.users - {member.user_id for member in came}
+        digest.users = set()
+        digest.before, digest.at = digest.at, now
+        if room is None or room.mode is Mode.FULL:
+            del self._rooms[name]
+        if room is None or room.mode is Mode.COUNTS:
+            came, left, users = [], [], set()
+        if not watchers:
+            return
+        frames = encoding.room_changes(room, name, now, came, left)
+        nameless = [watcher for watcher in watchers if watch_of(watcher).full.everyone]
+        if nameless:
+            yield Portion(nameless, frames, 1)
+        others = [watcher for watcher in watchers if not watch_of(watcher).full.everyone]
+        if others:
+            seen = encoding.directory.snapshot_of(users)
+            yield Portion(others, frames + encoding.changes_of(now, seen, (), now), 1 + len(seen))
+
+
+def watch_of(watcher: Watcher) -> Watch:
+    """What it watches. To be changed only while it is not in the feed."""
+    watch = watcher.session.watch
+    assert watch is not None, "a session of presenced.v1 has one"
+    return watch

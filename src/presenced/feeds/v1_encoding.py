@@ -1,0 +1,110 @@
+"""What is seen of users and rooms, as frames of presenced.v1: one place for all feeds, snapshots and digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec import Raw
+
+from presenced.core.directory import Directory
+from presenced.core.messages import PresenceChanges, PresenceCount, RoomChanges, RoomSnapshot
+from presenced.core.model import Change, Status
+from presenced.core.rooms import Member, Mode, Room, Rooms
+from presenced.wire import v1 as wire
+from presenced.wire.classic import wire_user_id
+
+
+class Encoding:
+    """Frames of this moment.
+
+    Args:
+        epoch: What positions of this start of the server begin with; letters and digits.
+        with_causes: Tell everyone why a user changed.
+    """
+
+    def __init__(self, directory: Directory[Any], rooms: Rooms, epoch: str, with_causes: bool) -> None:
+        self.directory = directory
+        self.rooms = rooms
+        self._epoch = epoch
+        self._with_causes = with_causes
+
+    def position_text(self, position: int) -> str:
+        """What a client is told as its position."""
+        return f"{self._epoch}-{position}"
+
+    def position_number(self, text: str) -> int | None:
+        """The position a client says it is at; None when it is not one of this server's."""
+        epoch, _, number = text.partition("-")
+        if epoch != self._epoch or not (number.isascii() and number.isdigit() and len(number) < 20):
+            return None
+        return int(number) if int(number) <= self.directory.position else None
+
+    def record(self, change: Change) -> Raw:
+        """What is seen of the user after `change`."""
+        return wire.record(change, self._with_causes)
+
+    def own(self, user_id: str) -> bytes:
+        """SELF, as it is now; nothing for a user who has no session that is told."""
+        own = self.directory.own(user_id)
+        return wire.self_frame(own) if own else b""
+
+    def changes(self, position: int, records: list[Raw]) -> bytes:
+        """PRESENCE_CHANGES."""
+        return wire.frame(PresenceChanges(self.position_text(position), records))
+
+    def changes_of(self, position: int, changes: Iterable[Change], unknown: Iterable[str], now: int) -> bytes:
+        """PRESENCE_CHANGES of these users; nothing when there are none."""
+        records = [self.record(change) for change in changes]
+        records += [wire.unknown_record(user_id, now) for user_id in unknown]
+        return self.changes(position, records) if records else b""
+
+    def member(self, member: Member) -> Raw:
+        """A member of a room, and what is seen of the user now."""
+        seen = self.directory.snapshot_of((member.user_id,))
+        return wire.member(member, self.record(seen[0]) if seen else None)
+
+    def room_changes(
+        self, room: Room | None, name: str, position: int, joined: Iterable[Member], left: Iterable[str]
+    ) -> bytes:
+        """ROOM_CHANGES."""
+        return wire.frame(
+            RoomChanges(
+                name,
+                self.position_text(position),
+                len(room.members) if room else 0,
+                (room.mode if room else Mode.FULL).value,
+                [self.member(member) for member in joined],
+                [wire_user_id(user_id) for user_id in left],
+            )
+        )
+
+    def room_page(
+        self, room: Room | None, name: str, position: int, page: int, pages: int, part: Sequence[Member]
+    ) -> bytes:
+        """ROOM_SNAPSHOT, one page."""
+        return wire.frame(
+            RoomSnapshot(
+                name,
+                self.position_text(position),
+                (room.mode if room else Mode.FULL).value,
+                len(room.members) if room else 0,
+                page,
+                pages,
+                [self.member(member) for member in part],
+            )
+        )
+
+    def count_everyone(self) -> bytes:
+        """PRESENCE_COUNT of everyone."""
+        return wire.frame(PresenceCount("everyone", self.directory.online_users))
+
+    def count_users(self, user_ids: Iterable[str]) -> bytes:
+        """PRESENCE_COUNT of some users."""
+        online = sum(change.status is not Status.OFFLINE for change in self.directory.snapshot_of(user_ids))
+        return wire.frame(PresenceCount("users", online))
+
+    def count_room(self, name: str) -> bytes:
+        """PRESENCE_COUNT of a room, whose members are all online."""
+        room = self.rooms.get(name)
+        return wire.frame(PresenceCount("room", len(room.members) if room else 0, name))

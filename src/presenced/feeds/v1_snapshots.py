@@ -1,0 +1,81 @@
+"""Snapshots of presenced.v1: who is here at one moment, in pages that are encoded when first asked for."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from presenced.core.model import Change
+from presenced.core.rooms import Mode
+from presenced.feeds.v1_encoding import Encoding
+from presenced.outbox import Portion, Watcher
+from presenced.wire import v1 as wire
+
+FRESH_ENOUGH = 0.25
+"""A snapshot of everyone is given to the next one who asks, with the changes since, as long as those are at most so
+many of its users: in a storm of connections it is made and encoded once."""
+
+
+class Snapshot:
+    """What is seen of some users at one moment. Who iterates over its pages shares them with others."""
+
+    def __init__(
+        self, encoding: Encoding, kind: Literal["everyone", "users"], changes: Sequence[Change], page_size: int
+    ) -> None:
+        self.position = encoding.directory.position
+        self._encoding = encoding
+        self._kind: Literal["everyone", "users"] = kind
+        self._changes = changes
+        self._page_size = page_size
+        self._pages: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def portions(self, watcher: Watcher) -> Iterator[Portion]:
+        """All pages; there is one even when there is nobody."""
+        size = self._page_size
+        pages = max(1, -(-len(self._changes) // size))
+        for number in range(pages):
+            part = self._changes[number * size : (number + 1) * size]
+            if number == len(self._pages):
+                records = [self._encoding.record(change) for change in part]
+                position = self._encoding.position_text(self.position)
+                self._pages.append(wire.snapshot_frame(position, self._kind, number + 1, pages, records))
+            yield Portion((watcher,), self._pages[number], len(part))
+
+
+class Snapshots:
+    """Makes them."""
+
+    def __init__(self, encoding: Encoding, page_size: int) -> None:
+        self._encoding = encoding
+        self._page_size = page_size
+        self._last: weakref.ref[Snapshot] | None = None
+
+    def everyone(self, may_be_older: bool) -> Snapshot:
+        """Of everyone who is not offline; one that is a little older and at hand may do."""
+        directory = self._encoding.directory
+        snapshot = self._last() if self._last and may_be_older else None
+        if snapshot is not None:
+            age = directory.position - snapshot.position
+            if age <= FRESH_ENOUGH * len(snapshot) and directory.since(snapshot.position, 1) is not None:
+                return snapshot
+        snapshot = Snapshot(self._encoding, "everyone", directory.snapshot(), self._page_size)
+        self._last = weakref.ref(snapshot)
+        return snapshot
+
+    def users(self, user_ids: Sequence[str]) -> Snapshot:
+        """Of these users, as far as anything is known of them."""
+        return Snapshot(self._encoding, "users", self._encoding.directory.snapshot_of(user_ids), self._page_size)
+
+    def room(self, name: str, watcher: Watcher) -> Iterator[Portion]:
+        """The pages of a room; one without members when only its count is told, or when it is empty."""
+        room, position, size = self._encoding.rooms.get(name), self._encoding.directory.position, self._page_size
+        members = list(room.members.values()) if room and room.mode is not Mode.COUNTS else []
+        pages = max(1, -(-len(members) // size))
+        for number in range(pages):
+            part = members[number * size : (number + 1) * size]
+            frame = self._encoding.room_page(room, name, position, number + 1, pages, part)
+            yield Portion((watcher,), frame, len(part))
