@@ -18,6 +18,10 @@ def told(change: Change | None) -> tuple[str, Status, Cause] | None:
     return (change.user_id, change.status, change.cause) if change else None
 
 
+def expired(directory: Directory[str], now: Instant) -> list[Change]:
+    return [outcome.change for outcome in directory.expire(now) if outcome.change]
+
+
 @pytest.fixture
 def directory() -> Directory[str]:
     return Directory(Grace(going_away=3, lost=15), Limits(log_entries=1000, log_age=600, max_announced=2))
@@ -47,9 +51,9 @@ def test_after_a_loss_offline_is_told_when_the_grace_ends(
     directory.open("7", "a", at(0))
     assert directory.close("7", "a", ending, at(10)).change is None
     assert directory.next_deadline() == 10 + seconds
-    assert directory.expire(at(9.9 + seconds)) == []
+    assert expired(directory, at(9.9 + seconds)) == []
     assert directory.status("7") is Status.ONLINE
-    assert [told(o.change) for o in directory.expire(at(10 + seconds))] == [("7", Status.OFFLINE, Cause.GRACE)]
+    assert [told(c) for c in expired(directory, at(10 + seconds))] == [("7", Status.OFFLINE, Cause.GRACE)]
     assert directory.next_deadline() is None
 
 
@@ -57,7 +61,7 @@ def test_coming_back_within_the_grace_tells_nobody_anything(directory: Directory
     directory.open("7", "a", at(0))
     directory.close("7", "a", Ending.GOING_AWAY, at(1))
     assert directory.open("7", "b", at(2)).change is None
-    assert directory.expire(at(100)) == []
+    assert expired(directory, at(100)) == []
     assert told(directory.close("7", "b", Ending.CLOSED, at(101)).change) == ("7", Status.OFFLINE, Cause.CLOSE)
 
 
@@ -67,8 +71,8 @@ def test_a_grace_holds_while_other_connections_come_and_go(directory: Directory[
     directory.open("7", "tab", at(0))
     assert directory.close("7", "laptop", Ending.LOST, at(1)).change is None
     assert directory.close("7", "tab", Ending.CLOSED, at(2)).change is None
-    assert directory.expire(at(15.9)) == []
-    assert [told(o.change) for o in directory.expire(at(16))] == [("7", Status.OFFLINE, Cause.GRACE)]
+    assert expired(directory, at(15.9)) == []
+    assert [told(c) for c in expired(directory, at(16))] == [("7", Status.OFFLINE, Cause.GRACE)]
 
 
 def test_of_two_lost_connections_one_return_ends_one_grace(directory: Directory[str]) -> None:
@@ -78,7 +82,7 @@ def test_of_two_lost_connections_one_return_ends_one_grace(directory: Directory[
     directory.close("7", "b", Ending.GOING_AWAY, at(2))
     directory.open("7", "b again", at(3))
     assert directory.close("7", "b again", Ending.CLOSED, at(4)).change is None, "a may still come back"
-    assert len(directory.expire(at(16))) == 1
+    assert len(expired(directory, at(16))) == 1
 
 
 def test_the_end_of_one_grace_leaves_the_others_alone(directory: Directory[str]) -> None:
@@ -86,9 +90,9 @@ def test_the_end_of_one_grace_leaves_the_others_alone(directory: Directory[str])
         directory.open("7", name, at(0))
     directory.close("7", "a", Ending.LOST, at(0))
     directory.close("7", "b", Ending.GOING_AWAY, at(10))
-    assert directory.expire(at(13)) == []
+    assert expired(directory, at(13)) == []
     assert directory.next_deadline() == 15
-    assert len(directory.expire(at(15))) == 1
+    assert len(expired(directory, at(15))) == 1
 
 
 def test_only_so_many_graces_are_kept_and_the_last_to_end_decides(directory: Directory[str]) -> None:
@@ -98,8 +102,8 @@ def test_only_so_many_graces_are_kept_and_the_last_to_end_decides(directory: Dir
         directory.close("7", f"c{number}", Ending.LOST, at(number))
     last = MAX_DETACHED + 4 + 15
     for second in range(last):
-        assert directory.expire(at(second)) == []
-    assert len(directory.expire(at(last))) == 1
+        assert expired(directory, at(second)) == []
+    assert len(expired(directory, at(last))) == 1
 
 
 def test_with_grace_0_all_are_told_at_once() -> None:
@@ -135,7 +139,7 @@ def test_an_announcement_never_takes_presence_from_an_open_connection(directory:
     assert directory.status("7") is Status.ONLINE
     directory.close("7", "a", Ending.LOST, at(2))
     assert told(directory.announce("7", False, at(3)).change) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
-    assert directory.expire(at(100)) == []
+    assert expired(directory, at(100)) == []
 
 
 def test_only_so_many_users_can_be_announced(directory: Directory[str]) -> None:
@@ -180,7 +184,7 @@ def test_users_who_are_offline_are_kept_no_longer_than_the_log() -> None:
         directory.open(str(number), "c", at(0))
         directory.close(str(number), "c", Ending.CLOSED, at(0))
         assert len(directory._users) <= 10
-    directory.expire(at(61))
+    expired(directory, at(61))
     assert directory._users == {}
 
 
@@ -194,7 +198,7 @@ def test_a_connection_id_is_the_user_and_the_time_and_unique_within_a_millisecon
 def test_an_hours_step_of_the_wall_clock_changes_nothing_but_timestamps(directory: Directory[str]) -> None:
     first = directory.open("7", "a", at(10)).connection_id
     assert directory.close("7", "a", Ending.LOST, at(11, step=3600)).change is None
-    assert directory.expire(at(12, step=3600)) == [], "the grace runs on the other clock"
+    assert expired(directory, at(12, step=3600)) == [], "the grace runs on the other clock"
     assert directory.open("7", "b", at(13, step=-3600)).connection_id != first
-    assert directory.expire(at(100, step=-3600)) == []
+    assert expired(directory, at(100, step=-3600)) == []
     assert directory.status("7") is Status.ONLINE
