@@ -38,6 +38,8 @@ class FakeConnection:
         self.slice = -1
         self.paused = False
         self.unsent = 0
+        self.write_when_paused = False
+        """Whether it is one that may be written answers to although it is slow."""
         self.writes: list[bytes] = []
         self.closed_with: tuple[Close, str] | None = None
         self.messages: list[dict[str, Any]] = []
@@ -54,7 +56,7 @@ class FakeConnection:
 
     def _send(self, data: bytes) -> None:
         assert self.closed_with is None, "nothing is written after a close"
-        assert not self.paused, "nothing is written to a slow connection"
+        assert not self.paused or self.write_when_paused, "nothing is written to a slow connection"
         self.writes.append(data)
         self._reader.receive_data(data)
         for frame in self._reader.events_received():

@@ -1,7 +1,6 @@
 """presenced: the server that tells people, in real time, who is online."""
 
 from presenced.config import Settings
-from presenced.engine import SessionStats, Stats
 from presenced.errors import (
     BadUserId,
     CapacityError,
@@ -13,6 +12,7 @@ from presenced.errors import (
     Problem,
 )
 from presenced.server import PresenceServer
+from presenced.stats import SessionStats, Stats
 from presenced.version import __version__
 
 __all__ = [

@@ -6,10 +6,8 @@ One direction: a connection reports to the engine, the engine asks the directory
 from __future__ import annotations
 
 import secrets
-from itertools import islice
+from collections.abc import Iterator
 from typing import Any, Protocol
-
-from msgspec import Struct
 
 from presenced.clock import Clock, Timer
 from presenced.config import Settings
@@ -17,11 +15,13 @@ from presenced.core.directory import Directory, Limits, Outcome
 from presenced.core.heartbeat import Sweep
 from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import parse_user_id, user_id_from_query
+from presenced.core.limits import Pace
 from presenced.core.messages import EstablishedV1, LimitsV1
 from presenced.core.model import Ending, Instant
 from presenced.core.presence import Grace, Session
 from presenced.core.rooms import Rooms, Thresholds
 from presenced.core.watch import MAX_ROOMS, MAX_WATCHED, Watch
+from presenced.drain import close_in_waves
 from presenced.errors import BadParameter, BadUserId, Close
 from presenced.feeds.classic import ClassicFeed
 from presenced.feeds.v1 import V1Feed
@@ -31,11 +31,9 @@ from presenced.log import EventLog
 from presenced.metrics import Metrics
 from presenced.outbox import Event, Feed, Outbox, Watcher
 from presenced.requests import MAX_DATA, MAX_TEXT, Requests
+from presenced.stats import Stats, page
 from presenced.wire import v1
 from presenced.wire.classic import PING_FRAME, established_frame, timestamp, wire_user_id
-
-MAX_PAGE = 1000
-"""Sessions in one page of the statistics at most."""
 
 
 class Connection(Watcher, Protocol):
@@ -56,29 +54,6 @@ class Connection(Watcher, Protocol):
     @property
     def unsent(self) -> int:
         """Bytes its transport holds."""
-
-
-class SessionStats(Struct, frozen=True, rename="camel"):
-    """One active session."""
-
-    user_id: int | str
-    connection_id: str
-    connected_at: str
-    last_seen: str
-    """When the client last sent anything, a pong included."""
-
-
-class Stats(Struct, frozen=True, rename="camel"):
-    """Statistics of this moment, and one page of the active sessions, oldest first."""
-
-    connected_users: int
-    """Users with an open connection, each counted once."""
-    online_users: int
-    """Users shown online: also those a grace or an announcement holds."""
-    total_connections: int
-    user_sessions: list[SessionStats]
-    next: int | None
-    """What to pass as `after` for the next page; None when this is the last."""
 
 
 class Engine:
@@ -117,6 +92,8 @@ class Engine:
         self._unsent_when_asked: dict[Connection, int] = {}
         self._serial = 0
         self._tick_due = 0.0
+        self._settled_at = 0.0
+        self._pace = Pace()
         metrics.gauge("presenced_connections", "Open connections.", lambda: len(self._connections))
         metrics.gauge("presenced_users_connected", "Users connected.", lambda: self._directory.connected_users)
         metrics.gauge("presenced_users_online", "Users shown online.", lambda: self._directory.online_users)
@@ -124,6 +101,7 @@ class Engine:
 
     def start(self) -> None:
         """Begin the heartbeat and the statistics lines."""
+        self._settled_at = self.clock.monotonic() + self.settings.grace_lost
         self._tick_due = self.clock.monotonic() + self._sweep.tick_seconds
         self.timer.set(self._tick, self._tick_due)
         if self.settings.stats_interval:
@@ -147,6 +125,7 @@ class Engine:
             connection.close(close, str(error))
             return
         now = self.clock.now()
+        self._pace.count(now.monotonic)
         self._serial += 1
         connection.user_id = user_id
         connection.serial = self._serial
@@ -208,6 +187,7 @@ class Engine:
                 now.epoch_ms,
                 settings.heartbeat_interval,
                 settings.resume_window,
+                max(0.0, self._settled_at - now.monotonic),
                 limits,
             )
         )
@@ -272,23 +252,13 @@ class Engine:
 
     def stats(self, limit: int = 100, after: int = 0) -> Stats:
         """Statistics of this moment with the `limit` (0 to `MAX_PAGE`) sessions that follow `after`. O(connections)."""
-        now = self.clock.now()
-        page = list(islice((c for serial, c in self._connections.items() if serial > after), limit + 1))
-        sessions = [
-            SessionStats(
-                wire_user_id(c.user_id),
-                c.connection_id,
-                timestamp(c.opened_ms),
-                timestamp(now.epoch_ms - int((now.monotonic - c.heard_at) * 1000)),
-            )
-            for c in page[:limit]
-        ]
+        sessions, following = page(self._connections, limit, after, self.clock.now())
         return Stats(
             self._directory.connected_users,
             self._directory.online_users,
             len(self._connections),
             sessions,
-            page[limit - 1].serial if limit and len(page) > limit else None,
+            following,
         )
 
     def not_ready(self) -> list[str]:
@@ -306,9 +276,14 @@ class Engine:
             return ["authentication is off and other machines may connect: whoever does may claim any user id"]
         return []
 
-    def drain(self) -> None:
-        """The server stops: from now on nobody is told that anybody left."""
+    def drain(self) -> Iterator[float]:
+        """The server stops: from now on nobody is told that anybody left; the connections are closed in waves.
+
+        Returns:
+            The waves: each item closes some and is the seconds to wait before the next.
+        """
         self.draining = True
+        return close_in_waves(list(self._connections.values()), self._v1, self._pace.best)
 
     def stop(self) -> None:
         """Let no timer fire any more."""

@@ -201,11 +201,11 @@ class Requests:
                 connection.send(self._feed.counts(connection))
             return
         everyone = request.everyone and not watch.full.everyone
-        new_users, new_rooms = users - watch.full.users, rooms - watch.full.rooms
+        new_users = users - watch.full.users
         with self._outbox.changing(connection, self._feed.part):
             watch.full.add(request.everyone, users, rooms)
-        if everyone or new_users or new_rooms:
-            self._outbox.insert(connection, self._feed.news(connection, everyone, tuple(new_users), new_rooms))
+        if everyone or new_users or rooms:  # a room is told again: one that was told of by number has names to give
+            self._outbox.insert(connection, self._feed.news(connection, everyone, tuple(new_users), rooms))
 
     def _join(self, connection: Watcher, request: Join | SetMember) -> None:
         [name], session = _room_names([request.room]), connection.session
@@ -266,13 +266,18 @@ class Requests:
         self._answer(connection, Error(fault.code, fault.name, message, request_id))
 
     def _answer(self, connection: Watcher, message: ServerMessageV1) -> None:
-        if connection.paused:
-            asker = self._askers[connection]
-            asker.unread += 1
-            if asker.unread > MAX_UNREAD_ANSWERS:
-                connection.fall_behind()
-                return
-        connection.send(wire.frame(message))
+        if self._has_room(connection):
+            connection.send(wire.frame(message))
+
+    def _has_room(self, connection: Watcher) -> bool:
+        """Whether one more answer may be written; a client that does not read them is closed."""
+        asker = self._askers[connection]
+        if not connection.paused:
+            return True
+        asker.unread += 1
+        if asker.unread > MAX_UNREAD_ANSWERS:
+            connection.fall_behind()
+        return asker.unread <= MAX_UNREAD_ANSWERS
 
     def _rate(self) -> str:
         return f"{self._settings.request_rate:g} requests a second, {self._settings.request_burst} at once"

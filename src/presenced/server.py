@@ -9,9 +9,10 @@ from typing import NamedTuple, Self
 
 from presenced.clock import SystemClock
 from presenced.config import WEBSOCKET_PATH, Settings
-from presenced.engine import MAX_PAGE, Engine, Stats
+from presenced.engine import Engine
 from presenced.http.app import make_app
 from presenced.metrics import Metrics
+from presenced.stats import MAX_PAGE, Stats
 from presenced.transports.listener import Listener
 
 SPARE_FILES = 64
@@ -70,8 +71,10 @@ class PresenceServer:
         parts = self._parts
         if parts is None or parts.engine.draining:
             return
-        parts.engine.drain()
         try:
+            parts.listener.stop_accepting()
+            for pause in parts.engine.drain():
+                await asyncio.sleep(pause)
             await parts.listener.stop()
         finally:
             parts.engine.stop()

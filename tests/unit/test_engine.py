@@ -182,7 +182,7 @@ def test_disconnecting_a_user_closes_all_connections_and_tells_at_once(house: Ho
 
 def test_while_draining_nobody_is_told_that_anybody_left(house: House) -> None:
     alice, bob = house.connect("1"), house.connect("2")
-    house.engine.drain()
+    list(house.engine.drain())
     house.end(bob)
     house.end(house.connect("3"))
     house.clock.advance(60)

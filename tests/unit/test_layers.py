@@ -16,7 +16,7 @@ LAYERS = [
     ["log", "metrics"],
     ["outbox"],
     ["feeds"],
-    ["requests"],
+    ["requests", "drain", "stats"],
     ["engine"],
     ["transports", "http"],
     ["server"],

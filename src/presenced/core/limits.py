@@ -1,4 +1,4 @@
-"""How often: the token bucket."""
+"""How often: the token bucket, and the best pace seen."""
 
 from __future__ import annotations
 
@@ -23,3 +23,22 @@ class Bucket:
             return False
         self._left -= 1
         return True
+
+
+class Pace:
+    """How many came in the best second so far; time is an argument (monotonic seconds)."""
+
+    LEAST = 1000.0
+    """A second, when no more than that ever came at once: what any machine can do."""
+
+    def __init__(self) -> None:
+        self.best = self.LEAST
+        self._second = float("-inf")
+        self._came = 0
+
+    def count(self, now: float) -> None:
+        """One came."""
+        if now - self._second >= 1:
+            self._second, self._came = now, 0
+        self._came += 1
+        self.best = max(self.best, self._came)

@@ -69,6 +69,9 @@ class EstablishedV1(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTAB
     heartbeat_interval: float
     resume_window: float
     """Seconds for which the session can be resumed after its connection was lost."""
+    settling: float
+    """Seconds for which the server, which has just started, does not know yet who is coming back: until they are
+    over, a client that came back itself keeps showing those it knew to be here."""
     limits: LimitsV1
 
 
@@ -204,6 +207,13 @@ class Error(Struct, frozen=True, tag_field="type", tag="ERROR", rename="camel", 
     id: RequestId | None = None
 
 
+class GoingAway(Struct, frozen=True, tag_field="type", tag="GOING_AWAY", rename="camel"):
+    """The server stops; a close frame (1001) follows."""
+
+    retry_after: float
+    """Seconds this client should wait before it connects again: another number for each, or all would come at once."""
+
+
 class Pong(Struct, frozen=True, tag_field="type", tag="PONG", rename="camel", omit_defaults=True):
     """The answer to PING."""
 
@@ -292,6 +302,7 @@ ServerMessageV1 = (
     | RoomSnapshot
     | RoomChanges
     | Self
+    | GoingAway
     | Ack
     | Error
     | Pong

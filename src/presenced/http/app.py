@@ -17,9 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from presenced.config import WEBSOCKET_PATH
 from presenced.core.identity import MAX_SAFE_INTEGER
-from presenced.engine import MAX_PAGE, Engine
+from presenced.engine import Engine
 from presenced.errors import Problem
 from presenced.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
+from presenced.stats import MAX_PAGE
 from presenced.version import __version__
 from presenced.wire.problem import MEDIA_TYPE as PROBLEM_MEDIA_TYPE
 from presenced.wire.problem import problem_body

@@ -74,6 +74,11 @@ class Listener:
             sock.listen(BACKLOG)  # startup has set it to what it was told
         self._main = asyncio.create_task(self._server.main_loop(), name="presenced: uvicorn")
 
+    def stop_accepting(self) -> None:
+        """Accept no more; what is open stays so."""
+        for server in self._server.servers:
+            server.close()
+
     async def stop(self) -> None:
         """Accept no more, have every connection closed, and wait for that: `close_timeout` and a little at most."""
         assert self._main is not None, "started"

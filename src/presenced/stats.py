@@ -1,0 +1,65 @@
+"""The statistics: `get_stats()` in Python, `/stats` by HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Protocol
+
+from msgspec import Struct
+
+from presenced.core.model import Instant
+from presenced.wire.classic import timestamp, wire_user_id
+
+MAX_PAGE = 1000
+"""Sessions in one page of the statistics at most."""
+
+
+class Counted(Protocol):
+    """What is told of a connection."""
+
+    user_id: str
+    serial: int
+    connection_id: str
+    opened_ms: int
+    heard_at: float
+
+
+class SessionStats(Struct, frozen=True, rename="camel"):
+    """One active session."""
+
+    user_id: int | str
+    connection_id: str
+    connected_at: str
+    last_seen: str
+    """When the client last sent anything, a pong included."""
+
+
+class Stats(Struct, frozen=True, rename="camel"):
+    """Statistics of this moment, and one page of the active sessions, oldest first."""
+
+    connected_users: int
+    """Users with an open connection, each counted once."""
+    online_users: int
+    """Users shown online: also those a grace or an announcement holds."""
+    total_connections: int
+    user_sessions: list[SessionStats]
+    next: int | None
+    """What to pass as `after` for the next page; None when this is the last."""
+
+
+def page(
+    connections: Mapping[int, Counted], limit: int, after: int, now: Instant
+) -> tuple[list[SessionStats], int | None]:
+    """The `limit` sessions whose serial follows `after`, and what to pass as `after` for the next page, if any."""
+    found = list(islice((c for serial, c in connections.items() if serial > after), limit + 1))
+    sessions = [
+        SessionStats(
+            wire_user_id(c.user_id),
+            c.connection_id,
+            timestamp(c.opened_ms),
+            timestamp(now.epoch_ms - int((now.monotonic - c.heard_at) * 1000)),
+        )
+        for c in found[:limit]
+    ]
+    return sessions, found[limit - 1].serial if limit and len(found) > limit else None

@@ -1,0 +1,33 @@
+"""What a client says of itself with the URL."""
+
+import pytest
+
+from presenced.core.hello import Hello, hello_from_query
+from presenced.errors import BadParameter
+
+
+def test_nothing_need_be_said() -> None:
+    assert hello_from_query(b"userId=7") == Hello("", "", True, "")
+
+
+def test_everything_can_be_said() -> None:
+    query = b"userId=7&session=s-1&position=ab-12&watch=none&device=Pixel%208&unknown=1"
+    assert hello_from_query(query) == Hello("s-1", "ab-12", False, "Pixel 8")
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        (b"watch=some", "watch must be everyone or none"),
+        (b"device=a&device=b", "device is given 2 times"),
+        (b"device=" + b"x" * 33, "device must be at most 32 printable characters"),
+        (b"device=%0A", "printable"),
+        (b"device=%ff", "UTF-8"),
+        (b"session=" + b"x" * 65, "session must be at most 64"),
+        (b"position=%00", "position"),
+    ],
+)
+def test_what_cannot_be_used_is_named(query: bytes, says: str) -> None:
+    with pytest.raises(BadParameter, match=says) as raised:
+        hello_from_query(query)
+    assert len(str(raised.value).encode()) <= 123, "it fits into a close frame"

@@ -1,0 +1,230 @@
+"""What watchers of presenced.v1 are sent: snapshots, changes, the truth for oneself; after losses, what was missed."""
+
+import pytest
+from tests.unit.talk import Talk, statuses, types
+
+from presenced.core.model import Ending
+from presenced.errors import Close
+
+
+@pytest.fixture
+def talk() -> Talk:
+    return Talk()
+
+
+def test_first_come_the_greeting_the_truth_and_who_is_here(talk: Talk) -> None:
+    talk.open("userId=7", subprotocol="")
+    ada = talk.open("userId=ada&device=phone")
+    greeting, own, snapshot = talk.heard(ada)
+    assert greeting["type"] == "CONNECTION_ESTABLISHED"
+    assert (greeting["resumed"], greeting["heartbeatInterval"], greeting["resumeWindow"]) == (False, 30, 120)
+    assert own == {"type": "SELF", "status": "online", "chosen": "auto", "devices": ["phone"]}
+    assert (snapshot["watch"], snapshot["page"], snapshot["pages"]) == ("everyone", 1, 1)
+    now = talk.clock.now().epoch_ms
+    assert snapshot["users"] == [
+        {"userId": 7, "status": "online", "since": now, "version": 1},
+        {"userId": "ada", "status": "online", "since": now, "version": 2, "devices": ["phone"]},
+    ]
+
+
+def test_a_snapshot_comes_in_pages_and_changes_follow_from_its_position() -> None:
+    talk = Talk(snapshot_page=2)
+    for number in range(5):
+        talk.open(f"userId={number}", subprotocol="")
+    ada = talk.open("userId=ada")
+    pages = [m for m in talk.heard(ada) if m["type"] == "PRESENCE_SNAPSHOT"]
+    assert [(p["page"], p["pages"], len(p["users"])) for p in pages] == [(1, 3, 2), (2, 3, 2), (3, 3, 2)]
+    assert len({p["position"] for p in pages}) == 1
+    talk.open("userId=9", subprotocol="")
+    assert statuses(talk.heard(ada)) == [(9, "online")]
+
+
+def test_one_message_per_flush_has_each_user_once(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob&watch=none")
+    carl = talk.enter("userId=carl&watch=none")
+    talk.heard(ada)
+    for state in ("idle", "active", "idle"):
+        talk.engine.received(bob, f'{{"type":"ACTIVITY","state":"{state}"}}')
+    talk.engine.received(carl, '{"type":"ACTIVITY","state":"idle"}')
+    talk.clock.run_soon()
+    [message] = talk.heard(ada)
+    assert statuses([message]) == [("bob", "away"), ("carl", "away")]
+
+
+def test_only_those_who_watch_are_told(talk: Talk) -> None:
+    ada = talk.enter("userId=ada&watch=none")
+    bob = talk.enter("userId=bob&watch=none")
+    assert talk.heard(ada) == []
+    assert statuses(talk.say(ada, "WATCH", users=["bob", "nobody"])) == [("bob", "online")]
+    talk.say(bob, "SET_STATUS", status="busy")
+    talk.enter("userId=carl")
+    assert statuses(talk.heard(ada)) == [("bob", "busy")]
+    talk.say(ada, "UNWATCH", users=["bob"])
+    talk.end(bob, Ending.CLOSED)
+    assert talk.heard(ada) == []
+
+
+def test_what_is_watched_newly_is_told_from_that_moment_on(talk: Talk) -> None:
+    """Within one turn: a change, then the WATCH, then another."""
+    ada, bob = talk.enter("userId=ada&watch=none"), talk.enter("userId=bob")
+    talk.engine.received(bob, '{"type":"ACTIVITY","state":"idle"}')
+    talk.engine.received(ada, '{"type":"WATCH","users":["bob"]}')
+    talk.engine.received(bob, '{"type":"ACTIVITY","state":"active"}')
+    talk.clock.run_soon()
+    assert statuses(talk.heard(ada)) == [("bob", "away"), ("bob", "online")], "neither lost nor doubled"
+
+
+def test_what_is_no_longer_watched_was_told_up_to_that_moment(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    talk.heard(ada)
+    talk.engine.received(bob, '{"type":"ACTIVITY","state":"idle"}')
+    talk.engine.received(ada, '{"type":"UNWATCH","everyone":true}')
+    talk.engine.received(bob, '{"type":"ACTIVITY","state":"active"}')
+    talk.clock.run_soon()
+    assert statuses(talk.heard(ada)) == [("bob", "away")]
+
+
+def test_devices_merge_active_anywhere_is_online(talk: Talk) -> None:
+    watcher = talk.enter("userId=w")
+    phone, laptop = talk.enter("userId=ada&device=phone"), talk.enter("userId=ada&device=laptop")
+    assert talk.heard(watcher)[-1]["users"][0]["devices"] == ["laptop", "phone"]
+    talk.say(phone, "ACTIVITY", state="idle")
+    assert talk.heard(watcher) == []
+    talk.say(laptop, "ACTIVITY", state="idle")
+    assert statuses(talk.heard(watcher)) == [("ada", "away")]
+    talk.say(phone, "ACTIVITY", state="active")
+    assert statuses(talk.heard(watcher)) == [("ada", "online")]
+    talk.say(phone, "SET_STATUS", status="busy")
+    talk.say(phone, "ACTIVITY", state="idle")
+    assert statuses(talk.heard(watcher)) == [("ada", "busy")], "what a person chose beats what was detected"
+
+
+def test_a_status_with_an_end_gives_way_to_the_earlier_one(talk: Talk) -> None:
+    watcher, ada = talk.enter("userId=w"), talk.enter("userId=ada")
+    talk.say(ada, "SET_STATUS", status="busy", text="writing")
+    talk.clock.advance(1)
+    talk.heard(watcher)
+    talk.say(ada, "SET_STATUS", status="away", text="lunch", expiresIn=60)
+    [message] = talk.heard(watcher)
+    [lunch] = message["users"]
+    assert (lunch["status"], lunch["text"], lunch["until"]) == ("away", "lunch", talk.clock.now().epoch_ms + 60_000)
+    talk.clock.advance(59)
+    assert talk.heard(watcher) == []
+    talk.clock.advance(1.1)
+    [message] = talk.heard(watcher)
+    assert (message["users"][0]["status"], message["users"][0]["text"]) == ("busy", "writing")
+    assert "until" not in message["users"][0]
+
+
+def test_invisible_looks_like_offline_to_all_but_the_user() -> None:
+    talk = Talk(show_causes=True)
+    watcher, classic = talk.enter("userId=w"), talk.open("userId=c", subprotocol="")
+    ada, own = talk.enter("userId=ada&device=phone"), talk.enter("userId=ada")
+    gone = talk.enter("userId=gone&device=phone")
+    for connection in (watcher, classic, own):
+        talk.heard(connection)
+    talk.say(ada, "SET_STATUS", status="invisible", text="secret")
+    talk.end(gone, Ending.CLOSED)
+    hidden, left = [user for m in talk.heard(watcher) for user in m["users"]]
+    assert {**hidden, "userId": 0, "version": 0} == {**left, "userId": 0, "version": 0}, "no difference"
+    assert [m["type"] for m in talk.heard(classic)] == ["USER_OFFLINE", "USER_OFFLINE"]
+    told = [m for m in talk.heard(own) if m["type"] == "SELF"]
+    assert (told[-1]["status"], told[-1]["text"]) == ("invisible", "secret")
+    talk.say(ada, "ACTIVITY", state="idle")
+    talk.say(ada, "JOIN", room="r")
+    assert talk.heard(watcher) == []
+    assert talk.heard(classic) == []
+    assert talk.say(watcher, "WATCH", rooms=["r"])[-1]["members"] == []
+    again = talk.enter("userId=ada")
+    assert talk.heard(watcher) == [], "it survives a new connection"
+    assert again.messages[1]["status"] == "invisible"
+
+
+def test_a_session_resumes_with_just_what_it_missed(talk: Talk) -> None:
+    bob = talk.enter("userId=bob")
+    ada = talk.open("userId=ada")
+    greeting, _, snapshot = talk.heard(ada)
+    talk.end(ada, Ending.LOST)
+    talk.say(bob, "SET_STATUS", status="busy")
+    talk.enter("userId=carl")
+    query = f"userId=ada&session={greeting['sessionId']}&position={snapshot['position']}"
+    back = talk.open(query)
+    again, own, changes = talk.heard(back)
+    assert (again["resumed"], again["sessionId"]) == (True, greeting["sessionId"])
+    assert own["type"] == "SELF"
+    assert (changes["type"], statuses([changes])) == ("PRESENCE_CHANGES", [("bob", "busy"), ("carl", "online")])
+    assert statuses([m for m in bob.messages if m["type"] == "PRESENCE_CHANGES"]).count(("ada", "online")) == 1
+
+
+def test_a_session_that_is_not_known_gets_a_snapshot(talk: Talk) -> None:
+    ada = talk.open("userId=ada&session=unknown&position=1-1")
+    greeting, _, snapshot = talk.heard(ada)
+    assert greeting["resumed"] is False
+    assert greeting["sessionId"] != "unknown"
+    assert snapshot["type"] == "PRESENCE_SNAPSHOT"
+
+
+def test_somebody_elses_session_cannot_be_resumed(talk: Talk) -> None:
+    ada = talk.open("userId=ada")
+    session = talk.heard(ada)[0]["sessionId"]
+    eve = talk.open(f"userId=eve&session={session}&position=x")
+    assert talk.heard(eve)[0]["resumed"] is False
+    assert ada.closed_with is None
+
+
+def test_a_new_connection_of_a_session_replaces_the_old_one(talk: Talk) -> None:
+    bob, ada = talk.enter("userId=bob"), talk.open("userId=ada")
+    greeting, _, snapshot = talk.heard(ada)
+    talk.heard(bob)
+    back = talk.open(f"userId=ada&session={greeting['sessionId']}&position={snapshot['position']}")
+    assert ada.closed_with
+    assert ada.closed_with[0] is Close.REPLACED
+    assert talk.heard(back)[0]["resumed"] is True
+    assert talk.heard(bob) == []
+    assert talk.engine.stats().total_connections == 1 + 1
+    talk.clock.advance(60)
+    assert talk.heard(bob) == [], "the end of the old one is nobody's loss"
+
+
+def test_when_the_log_has_moved_on_a_session_gets_a_snapshot() -> None:
+    talk = Talk(log_size=4)
+    ada = talk.open("userId=ada")
+    greeting, _, snapshot = talk.heard(ada)
+    talk.end(ada, Ending.LOST)
+    for number in range(20):
+        talk.open(f"userId={number}", subprotocol="")
+    back = talk.open(f"userId=ada&session={greeting['sessionId']}&position={snapshot['position']}")
+    assert types(talk.heard(back)) == ["CONNECTION_ESTABLISHED", "SELF", "PRESENCE_SNAPSHOT"]
+
+
+def test_a_session_can_be_resumed_for_so_long() -> None:
+    talk = Talk(resume_window=60)
+    ada = talk.open("userId=ada")
+    greeting = talk.heard(ada)[0]
+    talk.end(ada, Ending.LOST)
+    talk.clock.advance(59)
+    back = talk.open(f"userId=ada&session={greeting['sessionId']}&position=x")
+    assert talk.heard(back)[0]["sessionId"] == greeting["sessionId"]
+    talk.end(back, Ending.LOST)
+    talk.clock.advance(61)
+    late = talk.open(f"userId=ada&session={greeting['sessionId']}&position=x")
+    assert talk.heard(late)[0]["sessionId"] != greeting["sessionId"]
+
+
+def test_counts_come_once_a_second_and_without_names(talk: Talk) -> None:
+    ada = talk.enter("userId=ada&watch=none")
+    count = {"type": "PRESENCE_COUNT", "watch": "everyone", "online": 1}
+    assert talk.say(ada, "WATCH", everyone=True, mode="count", id=1) == [{"type": "ACK", "id": 1}, count]
+    talk.enter("userId=bob")
+    talk.enter("userId=carl")
+    assert talk.heard(ada) == []
+    talk.clock.advance(1.1)
+    assert talk.heard(ada) == [{**count, "online": 3}]
+    talk.say(ada, "WATCH", users=["bob", "x"], mode="count")
+    talk.enter("userId=x")
+    talk.clock.advance(1.1)
+    assert talk.heard(ada) == [{**count, "online": 4}, {**count, "watch": "users", "online": 2}]
+    talk.say(ada, "UNWATCH", everyone=True, users=["bob", "x"])
+    talk.enter("userId=y")
+    talk.clock.advance(1.1)
+    assert talk.heard(ada) == []

@@ -1,0 +1,163 @@
+"""Rooms of presenced.v1, as their watchers are told of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.fakes import FakeConnection
+from tests.unit.talk import Talk, statuses, types
+
+from presenced.core.model import Ending
+
+
+@pytest.fixture
+def talk() -> Talk:
+    return Talk(room_coalesced=4, room_counts=6)
+
+
+def enter(talk: Talk, user_id: str, **data: object) -> FakeConnection:
+    connection = talk.enter(f"userId={user_id}&watch=none")
+    talk.say(connection, "JOIN", room="lobby", **data)
+    return connection
+
+
+def members(messages: list[dict[str, Any]]) -> list[tuple[list[str], list[str]]]:
+    """Who joined or changed, and who left, by message."""
+    return [
+        ([m["userId"] for m in message.get("members", [])], message.get("left", []))
+        for message in messages
+        if message["type"].startswith("ROOM")
+    ]
+
+
+def test_who_joins_gets_the_room_and_the_others_the_member(talk: Talk) -> None:
+    ada = talk.enter("userId=ada&watch=none")
+    ack, snapshot = talk.say(ada, "JOIN", room="lobby", data={"seat": 1}, id=1)
+    assert ack == {"type": "ACK", "id": 1}
+    assert (snapshot["type"], snapshot["count"], snapshot["mode"]) == ("ROOM_SNAPSHOT", 1, "full")
+    enter(talk, "bob", data={"seat": 2})
+    [changes] = talk.heard(ada)
+    assert (changes["type"], changes["count"]) == ("ROOM_CHANGES", 2)
+    [member] = changes["members"]
+    assert (member["userId"], member["data"], member["presence"]["status"]) == ("bob", {"seat": 2}, "online")
+
+
+def test_members_presence_is_told_and_strangers_is_not(talk: Talk) -> None:
+    ada, bob = enter(talk, "ada"), enter(talk, "bob")
+    stranger = talk.enter("userId=carl&watch=none")
+    talk.heard(ada)
+    talk.say(bob, "SET_STATUS", status="busy")
+    talk.say(stranger, "SET_STATUS", status="busy")
+    assert statuses(talk.heard(ada)) == [("bob", "busy")]
+
+
+def test_a_user_who_is_there_by_two_sessions_is_one_member(talk: Talk) -> None:
+    ada, one = enter(talk, "ada"), enter(talk, "bob")
+    two = enter(talk, "bob")
+    talk.heard(ada)
+    talk.end(one, Ending.CLOSED)
+    assert talk.heard(ada) == []
+    talk.say(two, "LEAVE", room="lobby")
+    assert members(talk.heard(ada)) == [([], ["bob"])]
+
+
+def test_data_is_given_anew_and_the_same_again_costs_nothing(talk: Talk) -> None:
+    ada, bob = enter(talk, "ada"), enter(talk, "bob", data=1)
+    talk.heard(ada)
+    talk.say(bob, "SET_MEMBER", room="lobby", data=2)
+    [changes] = talk.heard(ada)
+    assert changes["members"][0]["data"] == 2
+    talk.say(bob, "SET_MEMBER", room="lobby", data=2)
+    assert talk.heard(ada) == []
+
+
+def test_who_leaves_hears_nothing_more(talk: Talk) -> None:
+    ada, bob = enter(talk, "ada"), enter(talk, "bob")
+    assert types(talk.say(bob, "LEAVE", room="lobby", id=1)) == ["ACK"]
+    talk.say(ada, "SET_STATUS", status="busy")
+    enter(talk, "carl")
+    assert talk.heard(bob) == []
+
+
+def test_a_room_can_be_watched_from_outside(talk: Talk) -> None:
+    ada = enter(talk, "ada")
+    eve = talk.enter("userId=eve&watch=none")
+    assert members(talk.say(eve, "WATCH", rooms=["lobby"])) == [(["ada"], [])]
+    assert talk.heard(ada) == []
+    talk.end(ada, Ending.CLOSED)
+    assert members(talk.heard(eve)) == [([], ["ada"])]
+    talk.say(eve, "UNWATCH", rooms=["lobby"])
+    enter(talk, "bob")
+    assert talk.heard(eve) == []
+
+
+def test_a_lost_member_stays_for_the_grace_and_comes_back_without_a_word(talk: Talk) -> None:
+    ada, bob = enter(talk, "ada"), talk.open("userId=bob&watch=none")
+    session = talk.heard(bob)[0]["sessionId"]
+    talk.say(bob, "JOIN", room="lobby")
+    talk.heard(ada)
+    talk.end(bob, Ending.LOST)
+    talk.clock.advance(14)
+    back = talk.enter(f"userId=bob&session={session}&position=x")
+    assert talk.heard(ada) == []
+    talk.end(back, Ending.LOST)
+    talk.clock.advance(16)
+    assert members(talk.heard(ada)) == [([], ["bob"])]
+    again = talk.open(f"userId=bob&session={session}&position=x")
+    assert members(talk.heard(ada)) == [(["bob"], [])], "the session is in the room again"
+    assert [m["room"] for m in talk.heard(again) if m["type"] == "ROOM_SNAPSHOT"] == ["lobby"]
+
+
+def test_a_resumed_session_gets_what_it_missed_of_a_room(talk: Talk) -> None:
+    ada, bob = talk.open("userId=ada&watch=none"), enter(talk, "bob")
+    session = talk.heard(ada)[0]["sessionId"]
+    [_, snapshot] = talk.say(ada, "JOIN", room="lobby", id=1)
+    talk.end(ada, Ending.LOST)
+    enter(talk, "carl")
+    talk.say(bob, "SET_STATUS", status="busy")
+    back = talk.open(f"userId=ada&session={session}&position={snapshot['position']}")
+    heard = talk.heard(back)
+    assert heard[0]["resumed"] is True
+    assert members(heard) == [(["carl"], [])]
+    assert statuses(heard) == [("bob", "busy")]
+
+
+def test_a_large_room_is_told_of_once_a_second(talk: Talk) -> None:
+    ada = enter(talk, "ada")
+    for name in ("b", "c", "d"):
+        enter(talk, name)
+    talk.clock.advance(1.1)
+    modes = [m["mode"] for m in talk.heard(ada) if m["type"] == "ROOM_CHANGES"]
+    assert modes[-1] == "coalesced"
+    enter(talk, "e")
+    assert talk.heard(ada) == []
+    talk.clock.advance(1.1)
+    assert members(talk.heard(ada)) == [(["e"], [])]
+
+
+def test_a_very_large_room_is_told_of_by_number(talk: Talk) -> None:
+    ada = enter(talk, "ada")
+    others = [enter(talk, name) for name in "bcdef"]
+    talk.clock.advance(1.1)
+    last = talk.heard(ada)[-1]
+    assert (last["mode"], last["count"], last.get("members")) == ("counts", 6, None)
+    talk.say(ada, "WATCH", users=["b"])
+    for other in others:
+        talk.say(other, "SET_STATUS", status="busy")
+    assert statuses(talk.heard(ada)) == [("b", "busy")], "those asked for by id are told at once"
+    for other in others[2:]:
+        talk.end(other, Ending.CLOSED)
+    talk.clock.advance(1.1)
+    [back] = [m for m in talk.heard(ada) if m["type"] == "ROOM_CHANGES"]
+    assert (back["mode"], back["count"]) == ("full", 3)
+    assert members(talk.say(ada, "WATCH", rooms=["lobby"])) == [(["ada", "b", "c"], [])], "names, on request"
+
+
+def test_a_rooms_number_can_be_watched(talk: Talk) -> None:
+    eve = talk.enter("userId=eve&watch=none")
+    [count] = talk.say(eve, "WATCH", rooms=["lobby"], mode="count")
+    assert count == {"type": "PRESENCE_COUNT", "watch": "room", "online": 0, "room": "lobby"}
+    enter(talk, "ada")
+    talk.clock.advance(1.1)
+    assert talk.heard(eve) == [{**count, "online": 1}]

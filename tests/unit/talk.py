@@ -1,0 +1,64 @@
+"""An engine and clients of presenced.v1 that talk to it, on a fake clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import json
+from tests.fakes import FakeConnection
+
+from presenced.config import Settings
+from presenced.core.model import Ending
+from presenced.engine import Engine
+from presenced.metrics import Metrics
+from presenced.testing import FakeClock
+
+
+class Talk:
+    """The engine; each client has read everything up to its last `heard`."""
+
+    def __init__(self, **settings: object) -> None:
+        self.clock = FakeClock()
+        options = Settings.model_validate({"stats_interval": 0, **settings})
+        self.engine = Engine(options, self.clock, Metrics(), max_connections=1000)
+        self.engine.start()
+        self._read: dict[FakeConnection, int] = {}
+
+    def open(self, query: str, subprotocol: str = "presenced.v1") -> FakeConnection:
+        """Connect; what comes at once is not read yet."""
+        connection = FakeConnection(on_closed=self.engine.closed, clock=self.clock)
+        self.engine.opened(connection, query.encode(), b"", subprotocol)
+        self.clock.run_soon()
+        return connection
+
+    def enter(self, query: str) -> FakeConnection:
+        """Connect and read what comes at once."""
+        connection = self.open(query)
+        self.heard(connection)
+        return connection
+
+    def say(self, connection: FakeConnection, type_: str, **fields: object) -> list[dict[str, Any]]:
+        """Ask, and what is answered by the end of the turn."""
+        self.engine.received(connection, json.encode({"type": type_, **fields}).decode())
+        self.clock.run_soon()
+        return self.heard(connection)
+
+    def heard(self, connection: FakeConnection) -> list[dict[str, Any]]:
+        """What came since the last time."""
+        start = self._read.get(connection, 0)
+        self._read[connection] = len(connection.messages)
+        return connection.messages[start:]
+
+    def end(self, connection: FakeConnection, ending: Ending) -> None:
+        """The client's connection ends."""
+        self.engine.closed(connection, ending, ending)
+        self.clock.run_soon()
+
+
+def statuses(messages: list[dict[str, Any]]) -> list[tuple[int | str, str]]:
+    """What was told of users, in order."""
+    return [(user["userId"], user["status"]) for m in messages for user in m.get("users", [])]
+
+
+def types(messages: list[dict[str, Any]]) -> list[str]:
+    return [message["type"] for message in messages]

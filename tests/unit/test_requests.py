@@ -1,0 +1,135 @@
+"""What clients of presenced.v1 ask for: done and answered, or refused and nothing changed."""
+
+import pytest
+from tests.unit.talk import Talk, statuses, types
+
+from presenced.core.model import Ending
+from presenced.errors import Close, Fault
+
+
+@pytest.fixture
+def talk() -> Talk:
+    return Talk()
+
+
+def test_a_ping_is_answered_with_the_servers_time(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    assert talk.say(ada, "PING", id="p") == [{"type": "PONG", "serverTime": talk.clock.now().epoch_ms, "id": "p"}]
+    assert "id" not in talk.say(ada, "PING")[0]
+
+
+def test_only_a_request_with_an_id_is_acknowledged(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    assert talk.say(ada, "ACTIVITY", state="active", id=7) == [{"type": "ACK", "id": 7}]
+    assert talk.say(ada, "ACTIVITY", state="active") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault", "says", "request_id"),
+    [
+        ("{", Fault.BAD_JSON, "not JSON", None),
+        ("[]", Fault.BAD_REQUEST, "Expected `object`", None),
+        ('{"type":"DANCE","id":3}', Fault.BAD_REQUEST, "DANCE", 3),
+        ('{"id":3}', Fault.BAD_REQUEST, "missing required field `type`", 3),
+        ('{"type":"SET_STATUS","status":"gone","id":"x"}', Fault.BAD_REQUEST, "gone", "x"),
+        ('{"type":"SET_STATUS","status":"away","expiresIn":-1,"id":1}', Fault.BAD_REQUEST, "expiresIn", 1),
+        ('{"type":"SET_STATUS","status":"away","text":"a\\nb","id":1}', Fault.BAD_REQUEST, "text must be", 1),
+        ('{"type":"SET_STATUS","status":"away","emoji":"%s","id":1}' % ("x" * 33), Fault.BAD_REQUEST, "emoji", 1),
+        ('{"type":"SET_STATUS","status":"away","data":"%s","id":1}' % ("x" * 2048), Fault.BAD_REQUEST, "data has", 1),
+        ('{"type":"WATCH","users":[""],"id":1}', Fault.BAD_REQUEST, "userId is empty", 1),
+        ('{"type":"JOIN","room":"","id":1}', Fault.BAD_REQUEST, "room's name", 1),
+        ('{"type":"LEAVE","room":"r","id":1}', Fault.NOT_A_MEMBER, "not in the room r", 1),
+        ('{"type":"SET_MEMBER","room":"r","data":1,"id":1}', Fault.NOT_A_MEMBER, "JOIN it first", 1),
+    ],
+)
+def test_a_refusal_says_what_was_wrong(
+    talk: Talk, text: str, fault: Fault, says: str, request_id: int | str | None
+) -> None:
+    ada = talk.enter("userId=ada")
+    talk.engine.received(ada, text)
+    [error] = talk.heard(ada)
+    assert (error["type"], error["code"], error["name"]) == ("ERROR", fault.code, fault.name)
+    assert says in error["message"]
+    assert error.get("id") == request_id
+    assert ada.closed_with is None
+
+
+def test_a_binary_message_is_refused(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    talk.engine.received(ada, b"{}")
+    assert talk.heard(ada)[0]["name"] == "BAD_JSON"
+
+
+def test_unknown_fields_are_tolerated(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    assert types(talk.say(ada, "PING", colour="red")) == ["PONG"]
+
+
+def test_too_many_watched_users_or_rooms_are_refused_whole(talk: Talk) -> None:
+    ada = talk.enter("userId=ada&watch=none")
+    assert types(talk.say(ada, "WATCH", users=list(range(900)), id=1)) == ["ACK", "PRESENCE_SNAPSHOT"]
+    assert talk.say(ada, "WATCH", users=list(range(850, 1001)), id=2)[0]["name"] == "TOO_MANY_WATCHED"
+    bob = talk.enter("userId=950")
+    assert talk.heard(ada) == [], "nothing was changed"
+    talk.say(ada, "WATCH", users=list(range(850, 1000)), id=3)
+    talk.say(bob, "SET_STATUS", status="busy")
+    assert statuses(talk.heard(ada)) == [(950, "busy")]
+    assert talk.say(ada, "WATCH", rooms=[f"r{n}" for n in range(101)], id=4)[0]["name"] == "TOO_MANY_ROOMS"
+
+
+def test_who_asks_too_fast_is_told_and_then_closed() -> None:
+    talk = Talk(request_rate=1, request_burst=3)
+    ada = talk.enter("userId=ada")
+    answers = [talk.say(ada, "PING", id=n)[0] for n in range(5)]
+    assert types(answers) == ["PONG"] * 3 + ["ERROR"] * 2
+    assert answers[4] == {
+        "type": "ERROR",
+        "code": 120,
+        "name": "RATE_LIMITED",
+        "message": "at most 1 requests a second, 3 at once; this was ignored",
+        "id": 4,
+    }
+    talk.clock.advance(1)
+    assert types(talk.say(ada, "PING")) == ["PONG"], "a moment later"
+    for _ in range(4):
+        talk.say(ada, "PING")
+    assert ada.closed_with
+    assert ada.closed_with[0] is Close.TOO_MANY_REQUESTS
+
+
+def test_answers_to_a_client_that_does_not_read_are_bounded() -> None:
+    talk = Talk(request_burst=200)
+    ada = talk.enter("userId=ada")
+    ada.write_when_paused = True
+    ada.paused = True
+    talk.engine.paused(ada)
+    for _ in range(100):
+        talk.engine.received(ada, '{"type":"PING"}')
+    assert ada.closed_with is None
+    talk.engine.received(ada, '{"type":"PING"}')
+    assert ada.closed_with
+    assert ada.closed_with[0] is Close.FELL_BEHIND
+
+
+def test_of_statuses_set_too_often_the_last_wins(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    talk.heard(ada)
+    for number, status in enumerate(("busy", "away", "online", "busy", "away")):
+        assert types(talk.say(ada, "SET_STATUS", status=status, id=number))[0] == "ACK"
+    assert statuses(talk.heard(bob)) == [("ada", "busy")]
+    talk.clock.advance(0.6)
+    assert statuses(talk.heard(bob)) == [("ada", "away")]
+    talk.say(ada, "SET_STATUS", status="busy")
+    talk.end(ada, Ending.LOST)
+    again = talk.enter("userId=ada")
+    assert statuses(talk.heard(bob))[-1] == ("ada", "busy"), "what was asked for before the loss is not lost"
+    assert again.closed_with is None
+
+
+def test_setting_the_same_again_costs_others_nothing(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    talk.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
+    assert len(statuses(talk.heard(bob))) == 1
+    talk.clock.advance(1)
+    talk.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
+    assert talk.heard(bob) == []
