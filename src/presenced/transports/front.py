@@ -131,6 +131,13 @@ class FrontDoor(HttpToolsProtocol):
         super().on_message_complete()
         self._head_open = True
 
+    def on_response_complete(self) -> None:
+        """A request is answered: the next one that waits is the application's, or what comes behind is refused."""
+        super().on_response_complete()
+        if self._refused and not self._is_answering():
+            assert self._refusal is not None, "it waited for this"
+            self._refuse(self._refusal)
+
     def _should_upgrade(self) -> bool:
         return self._upgrading
 
@@ -140,9 +147,12 @@ class FrontDoor(HttpToolsProtocol):
         """What makes this connection unfit to change its protocol now."""
         if any(n == b"transfer-encoding" or (n == b"content-length" and v != b"0") for n, v in self.headers):
             return "a handshake has no body"
-        if self.cycle is not None and not self.cycle.response_complete:  # its answer would land between the frames
+        if self._is_answering():  # its answer would land between the frames
             return "an earlier request on this connection is not answered yet"
         return None
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _upgrade(self, early: bytes) -> None:
         """Hand the connection over to the WebSocket side, with the bytes that came early."""
@@ -170,9 +180,15 @@ class FrontDoor(HttpToolsProtocol):
             connection.data_received(early)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer with a problem document and close, giving the client time to read it."""
+        """Answer with a problem document and close, giving the client time to read it.
+
+        When an earlier request is not answered yet, then after its answer.
+        """
         self._refused = True
         self._service.timer.cancel(self._head_timed_out)
+        self._refusal = refusal
+        if self._is_answering() or self.transport.is_closing():
+            return
         self._unset_keepalive_if_required()
         body = problem_body(refusal.problem, refusal.detail)
         head = [STATUS_LINE[refusal.problem.status]]
