@@ -63,7 +63,7 @@ async def attack(port: int, seed: int) -> None:
                     if byte_by_byte:
                         await asyncio.sleep(0)
                 client.writer.write_eof()
-            except ConnectionError:
+            except OSError:
                 pass  # it has been closed already, which the rest looks at
             check(await client.closed())
     except Exception as error:

@@ -249,3 +249,13 @@ async def test_what_is_refused_behind_a_request_is_refused_after_its_answer() ->
                     statuses = [(await client.answer()).status for _ in range(requests + 1)]
                     assert statuses == [200] * requests + [status]
                     assert await client.closed() == b"", "and then it ends"
+
+
+async def test_a_client_that_goes_amid_pipelined_requests_leaves_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    async with server() as house:
+        for _ in range(100):
+            async with raw(house.port) as client:
+                await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+                await client.reader.read(1)
+        await until(lambda: not house._parts.listener._server.server_state.connections)  # type: ignore[union-attr]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

@@ -1,7 +1,8 @@
-"""The HTTP front door: uvicorn's httptools protocol, with five of its faults mended, and the upgrade.
+"""The HTTP front door: uvicorn's httptools protocol, with six of its faults mended, and the upgrade.
 
 Mended: no limit on the size of a head; no time-out for a head; bytes after the upgrade's head were dropped; POST and
-HTTP/1.0 were upgraded; each upgrade left a reference cycle (the parser). `tests/contract/test_uvicorn.py` holds
+HTTP/1.0 were upgraded; each upgrade left a reference cycle (the parser); of pipelined requests, the one being answered
+was not told that the client had gone, and wrote to a closed transport. `tests/contract/test_uvicorn.py` holds
 the facts about uvicorn that this relies on.
 """
 
@@ -11,8 +12,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from presenced.config import WEBSOCKET_PATH
@@ -55,6 +57,7 @@ class FrontDoor(HttpToolsProtocol):
         self._upgrading = False
         self._refusal: Refusal | None = None
         self._refused = False
+        self._serving: RequestResponseCycle | None = None
 
     # What the transport calls.
 
@@ -70,6 +73,9 @@ class FrontDoor(HttpToolsProtocol):
         """It is gone, before or without an upgrade."""
         self._service.timer.cancel(self._head_timed_out)
         self._service.timer.cancel(self._abort)
+        if self._serving is not None:
+            self._serving.disconnected = True
+            self._serving = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -138,6 +144,10 @@ class FrontDoor(HttpToolsProtocol):
             assert self._refusal is not None, "it waited for this"
             self._refuse(self._refusal)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _should_upgrade(self) -> bool:
         return self._upgrading
 
@@ -174,7 +184,7 @@ class FrontDoor(HttpToolsProtocol):
         transport.set_protocol(connection)
         connection.connection_made(transport)
         # The parser refers to this object and this object to the parser: left so, only the collector would end it.
-        self.parser = self.transport = self.flow = None  # type: ignore[assignment]  # nothing is called any more
+        self.parser = self.transport = self.flow = self._serving = None  # type: ignore[assignment]  # nothing is called any more
         connection.accept(answer, query)
         if early:
             connection.data_received(early)

@@ -268,6 +268,8 @@ class WebSocketConnection(asyncio.Protocol):
         if parser.parser_exc is not None and not self.closing:
             assert parser.close_sent is not None, "the library fails a connection with a close frame"
             self._end(Ending.LOST, _BY_CODE.get(parser.close_sent.code, Close.INTERNAL_ERROR).name.lower())
+        if self.closing:
+            writes = [data for data in writes if not data or data[0] != _PONG]  # answers to what is not read any more
         self._write(writes)
         if parser is self._parser and self._parsers.give_back(parser):
             self._parser = None
