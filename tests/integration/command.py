@@ -69,11 +69,22 @@ async def start(
     stderr: int = asyncio.subprocess.STDOUT,
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> asyncio.subprocess.Process:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PRESENCED_")}
+    return await start_module("presenced", *arguments, cwd=cwd, stdout=stdout, stderr=stderr, environ=environ)
+
+
+async def start_module(
+    name: str,
+    *arguments: str,
+    cwd: Path | None = None,
+    stdout: int = asyncio.subprocess.PIPE,
+    stderr: int = asyncio.subprocess.STDOUT,
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> asyncio.subprocess.Process:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PRESENCED_")}
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "presenced",
+        name,
         *arguments,
         cwd=cwd,
         env={**clean, **environ},

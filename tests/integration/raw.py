@@ -96,7 +96,7 @@ class RawClient:
         async with asyncio.timeout(PATIENCE):
             try:
                 return await self.reader.read()
-            except ConnectionResetError:
+            except ConnectionError:
                 return b""
 
     async def abort(self) -> None:

@@ -231,3 +231,31 @@ async def test_beyond_max_connections_there_is_503_until_one_leaves() -> None:
         await until(lambda: house.get_stats().total_connections == 1)
         async with raw_websocket(house.port, "?userId=3") as client:
             assert (await client.frame()).opcode is Opcode.TEXT
+
+
+async def test_what_is_refused_behind_a_request_is_refused_after_its_answer() -> None:
+    """And nothing is written after the end of the stream."""
+    healthz = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    refused = {
+        b"\x00\x01": 400,
+        upgrade(): 400,
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n": 431,
+    }
+    async with server() as house:
+        for rest, status in refused.items():
+            for requests in (1, 3):
+                async with raw(house.port) as client:
+                    await client.send(healthz * requests + rest)
+                    statuses = [(await client.answer()).status for _ in range(requests + 1)]
+                    assert statuses == [200] * requests + [status]
+                    assert await client.closed() == b"", "and then it ends"
+
+
+async def test_a_client_that_goes_amid_pipelined_requests_leaves_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    async with server() as house:
+        for _ in range(100):
+            async with raw(house.port) as client:
+                await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+                await client.reader.read(1)
+        await until(lambda: not house._parts.listener._server.server_state.connections)  # type: ignore[union-attr]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

@@ -1,7 +1,8 @@
-"""The HTTP front door: uvicorn's httptools protocol, with five of its faults mended, and the upgrade.
+"""The HTTP front door: uvicorn's httptools protocol, with six of its faults mended, and the upgrade.
 
 Mended: no limit on the size of a head; no time-out for a head; bytes after the upgrade's head were dropped; POST and
-HTTP/1.0 were upgraded; each upgrade left a reference cycle (the parser). `tests/contract/test_uvicorn.py` holds
+HTTP/1.0 were upgraded; each upgrade left a reference cycle (the parser); of pipelined requests, the one being answered
+was not told that the client had gone, and wrote to a closed transport. `tests/contract/test_uvicorn.py` holds
 the facts about uvicorn that this relies on.
 """
 
@@ -11,8 +12,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from presenced.config import WEBSOCKET_PATH
@@ -55,6 +57,7 @@ class FrontDoor(HttpToolsProtocol):
         self._upgrading = False
         self._refusal: Refusal | None = None
         self._refused = False
+        self._serving: RequestResponseCycle | None = None
 
     # What the transport calls.
 
@@ -70,6 +73,9 @@ class FrontDoor(HttpToolsProtocol):
         """It is gone, before or without an upgrade."""
         self._service.timer.cancel(self._head_timed_out)
         self._service.timer.cancel(self._abort)
+        if self._serving is not None:
+            self._serving.disconnected = True
+            self._serving = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -131,6 +137,17 @@ class FrontDoor(HttpToolsProtocol):
         super().on_message_complete()
         self._head_open = True
 
+    def on_response_complete(self) -> None:
+        """A request is answered: the next one that waits is the application's, or what comes behind is refused."""
+        super().on_response_complete()
+        if self._refused and not self._is_answering():
+            assert self._refusal is not None, "it waited for this"
+            self._refuse(self._refusal)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _should_upgrade(self) -> bool:
         return self._upgrading
 
@@ -140,9 +157,12 @@ class FrontDoor(HttpToolsProtocol):
         """What makes this connection unfit to change its protocol now."""
         if any(n == b"transfer-encoding" or (n == b"content-length" and v != b"0") for n, v in self.headers):
             return "a handshake has no body"
-        if self.cycle is not None and not self.cycle.response_complete:  # its answer would land between the frames
+        if self._is_answering():  # its answer would land between the frames
             return "an earlier request on this connection is not answered yet"
         return None
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _upgrade(self, early: bytes) -> None:
         """Hand the connection over to the WebSocket side, with the bytes that came early."""
@@ -164,15 +184,21 @@ class FrontDoor(HttpToolsProtocol):
         transport.set_protocol(connection)
         connection.connection_made(transport)
         # The parser refers to this object and this object to the parser: left so, only the collector would end it.
-        self.parser = self.transport = self.flow = None  # type: ignore[assignment]  # nothing is called any more
+        self.parser = self.transport = self.flow = self._serving = None  # type: ignore[assignment]  # nothing is called any more
         connection.accept(answer.response, query, answer.subprotocol)
         if early:
             connection.data_received(early)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer with a problem document and close, giving the client time to read it."""
+        """Answer with a problem document and close, giving the client time to read it.
+
+        When an earlier request is not answered yet, then after its answer.
+        """
         self._refused = True
         self._service.timer.cancel(self._head_timed_out)
+        self._refusal = refusal
+        if self._is_answering() or self.transport.is_closing():
+            return
         self._unset_keepalive_if_required()
         body = problem_body(refusal.problem, refusal.detail)
         head = [STATUS_LINE[refusal.problem.status]]

@@ -35,6 +35,9 @@ _ENDINGS = {
     Close.REPLACED: Ending.REPLACED,
 }
 _REASONS = {Close.GOING_AWAY: "stopping"}  # `going_away` is the client's
+_FAILURES = frozenset((Close.PROTOCOL_ERROR, Close.INVALID_DATA, Close.MESSAGE_TOO_BIG))
+"""After these no answer is waited for (RFC 6455 section 7.1.7)."""
+
 _PONG = 0x8A  # the first byte of a pong
 
 
@@ -240,9 +243,12 @@ class WebSocketConnection(asyncio.Protocol):
         if self._parser is None:
             self._parser = self._parsers.borrow()
         if self._parser.state is OPEN:  # or the client's own close frame is in the bytes being parsed
-            self._parser.send_close(close.code, reason)
+            if close in _FAILURES:
+                self._parser.fail(close.code, reason)
+            else:
+                self._parser.send_close(close.code, reason)
         self._end(_ENDINGS.get(close, Ending.LOST), _REASONS.get(close, close.name.lower()))
-        self._write_out(self._parser)
+        self._write(self._parser.data_to_send())
 
     def fall_behind(self) -> None:
         """The client read too slowly for too long."""
@@ -265,14 +271,20 @@ class WebSocketConnection(asyncio.Protocol):
         if parser is None:
             parser = self._parser = self._parsers.borrow()
         parser.receive_data(data)
+        writes = parser.data_to_send()
         for frame in parser.events_received():
             if self.closing:
                 break
-            self._receive(parser, frame)  # type: ignore[arg-type]  # past the handshake, events are frames
+            if frame.opcode is Opcode.PING:  # type: ignore[union-attr]  # past the handshake, events are frames
+                self._write([writes.pop(0)])  # before the answers to messages that came after it
+            else:
+                self._receive(parser, frame)  # type: ignore[arg-type]  # as above
         if parser.parser_exc is not None and not self.closing:
             assert parser.close_sent is not None, "the library fails a connection with a close frame"
             self._end(Ending.LOST, _BY_CODE.get(parser.close_sent.code, Close.INTERNAL_ERROR).name.lower())
-        self._write_out(parser)
+        if self.closing:
+            writes = [data for data in writes if not data or data[0] != _PONG]  # answers to what is not read any more
+        self._write(writes)
         if parser is self._parser and self._parsers.give_back(parser):
             self._parser = None
         self._watch_unfinished()
@@ -299,8 +311,8 @@ class WebSocketConnection(asyncio.Protocol):
                 assert parser.close_rcvd is not None, "the library parsed it"
                 ending = _ending(parser.close_rcvd.code)
                 self._end(ending, ending)
-            case Opcode.PING | Opcode.PONG:
-                pass  # the library has the pong ready; a pong of the client's is heard by its bytes
+            case Opcode.PONG:
+                pass  # it is heard by its bytes
 
     def _deliver(self, parser: FrameProtocol, data: bytes) -> None:
         self._service.timer.cancel(self._unfinished)
@@ -327,9 +339,8 @@ class WebSocketConnection(asyncio.Protocol):
 
     # Output and the end.
 
-    def _write_out(self, parser: FrameProtocol) -> None:
+    def _write(self, writes: list[bytes]) -> None:
         """Send what the library wants sent: pongs, a close frame, the end of the stream."""
-        writes = parser.data_to_send()
         if not writes:
             return
         frames = [data for data in writes if data]

@@ -1,0 +1,130 @@
+"""Whatever comes through an open WebSocket: it is answered by valid frames, the same however the bytes were cut, and
+the connection goes on, or ends with a code of the table or the client's own."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import uvicorn
+from tests.fakes import FakeTransport
+from tests.fuzz.bytes import frames, seeds
+from uvicorn.server import ServerState
+from websockets.frames import Close as CloseFrame
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, Protocol
+
+from presenced.config import Settings
+from presenced.engine import Engine
+from presenced.errors import Close
+from presenced.metrics import Metrics
+from presenced.testing import FakeClock
+from presenced.transports.websocket import FrameParsers, WebSocketConnection
+
+SETTINGS = Settings(
+    stats_interval=0,
+    heartbeat_interval=3600,  # the witness does not answer
+    max_message_size=1000,
+    max_message_fragments=20,
+)
+OURS = {close.code for close in Close}
+CONFIG = uvicorn.Config("unused", log_config=None)
+
+
+class Peer:
+    """A connection to an engine of its own, and a witness that hears of others."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.engine = Engine(SETTINGS, self.clock, Metrics(), max_connections=10)
+        self.engine.start()
+        self.parsers = FrameParsers(SETTINGS.max_message_size)
+        self.witness, self.witnessed = self.connect(b"userId=witness")
+        self.connection, self.transport = self.connect(b"userId=fuzz")
+
+    def connect(self, query: bytes) -> tuple[WebSocketConnection, FakeTransport]:
+        transport = FakeTransport()
+        connection = WebSocketConnection(self.engine, self.parsers, CONFIG, ServerState(), {})
+        connection.connection_made(transport)  # type: ignore[arg-type]  # as much of a transport as is used
+        connection.accept(b"", query, "")
+        self.clock.run_soon()
+        return connection, transport
+
+    def feed(self, pieces: list[bytes]) -> bytes:
+        """Let them arrive as far as the server reads; what it has written then."""
+        for piece in pieces:
+            if self.transport.ended or self.transport.aborted:
+                break
+            self.connection.data_received(piece)
+            self.clock.run_soon()
+        return self.transport.take()
+
+
+def read(written: bytes) -> list[Frame]:
+    reader = Protocol(CLIENT)
+    reader.receive_data(written)
+    assert reader.parser_exc is None, "what the server writes is valid"
+    found = [event for event in reader.events_received() if isinstance(event, Frame)]
+    assert b"".join(f.serialize(mask=False) for f in found) == written, "and whole"
+    return found
+
+
+def cuts(random: Random, data: bytes) -> list[list[bytes]]:
+    places = sorted(random.randrange(len(data) + 1) for _ in range(random.randrange(1, 8)))
+    pieces = [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True) if data[a:b]]
+    return [[data], [data[i : i + 1] for i in range(len(data))], pieces]
+
+
+def test_whatever_comes_is_answered_alike_however_it_is_cut() -> None:
+    for seed in seeds(4000):
+        random = Random(seed)  # noqa: S311  # no secret
+        data = frames(random)
+        outcomes, broken = [], False
+        for pieces in cuts(random, data):
+            peer = Peer()
+            try:
+                written = peer.feed(pieces)
+                answers = read(written)
+                check(peer, answers)
+                broken = broken or failed(answers)
+                outcomes.append((written, peer.connection.closing))
+            except Exception as error:
+                error.add_note(f"seed {seed}: {data!r} in {len(pieces)} pieces")
+                raise
+        # Of several broken rules, or one and a close, which is found first depends on what has come.
+        alike = {closing for _, closing in outcomes} if broken else set(outcomes)
+        assert len(alike) == 1, f"seed {seed}: {data!r} is answered differently when cut"
+
+
+def failed(answers: list[Frame]) -> bool:
+    """Whether a rule was broken."""
+    return bool(answers[-1].data) and answers[-1].opcode is Opcode.CLOSE and _code(answers[-1]) in (1002, 1007, 1009)
+
+
+def _code(close: Frame) -> int:
+    return CloseFrame.parse(close.data).code
+
+
+def check(peer: Peer, answers: list[Frame]) -> None:
+    """The end of it: a code of the table, or the client's own; in time; and the others notice nothing."""
+    assert answers[0].opcode is Opcode.TEXT, "CONNECTION_ESTABLISHED"
+    assert {f.opcode for f in answers[1:]} <= {Opcode.PONG, Opcode.CLOSE}
+    if peer.connection.closing:
+        assert answers[-1].opcode is Opcode.CLOSE
+        if answers[-1].data:
+            assert _code(answers[-1]) in OURS or 1000 <= _code(answers[-1]) <= 4999
+        peer.clock.advance(SETTINGS.close_timeout + 0.1)
+        assert peer.transport.aborted, "it does not wait for ever for a client that does not finish"
+    peer.connection.connection_lost(None)
+    assert peer.engine.stats().total_connections == 1
+    peer.clock.advance(20)
+    told = [f.data for f in read(peer.witnessed.take())]
+    assert len(told) == 3, "established, one came, one left"
+    assert b"USER_OFFLINE" in told[-1]
+    assert peer.witness.closing is False
+
+
+@pytest.mark.parametrize("byte", range(256))
+def test_any_first_byte(byte: int) -> None:
+    peer = Peer()
+    check(peer, read(peer.feed([bytes([byte]), b"\x80\x00\x00\x00\x00"])))
