@@ -105,7 +105,7 @@ class Directory(Generic[C]):
         user = self._get_or_make(user_id)
         lost = [s for s in user.detached() if not s.session_id]
         if lost and not session_id:
-            user.sessions.remove(lost[-1])
+            user.remove(lost[-1])
         session = Session(user_id, connection, session_id, device, watch)
         if session_id:
             self._sessions[session_id] = session
@@ -120,10 +120,10 @@ class Directory(Generic[C]):
         if session is None or session.user_id != user_id:
             return None
         user = self._users[user_id]
-        replaced, session.connection = session.connection, None
-        if replaced is not None and next(user.connections(), None) is None:
+        replaced = session.connection
+        user.remove(session)
+        if replaced is not None and not user.connected:
             self.connected_users -= 1  # for a moment
-        user.sessions.remove(session)
         session.connection, session.grace_ends = connection, None
         return self._attached(user, session, now)._replace(replaced=replaced)
 
@@ -143,7 +143,7 @@ class Directory(Generic[C]):
             self._forget_session(user, session)
         elif len(detached := user.detached()) > MAX_DETACHED:
             self._forget_session(user, min(detached, key=lambda s: s.grace_ends or s.forget_at))
-        if next(user.connections(), None) is None:
+        if not user.connected:
             self.connected_users -= 1
         self._wait_for(user)
         return self._settle(user, _CAUSES[ending], now)
@@ -194,7 +194,7 @@ class Directory(Generic[C]):
             return NOTHING
         self._announced += online - user.announced
         user.announced = online
-        if not online and next(user.connections(), None) is None:
+        if not online and not user.connected:
             self._end_graces(user)
         return self._settle(user, Cause.ANNOUNCEMENT, now)
 
@@ -275,7 +275,7 @@ class Directory(Generic[C]):
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """The rooms the user is to be seen in, with the data of the session that joined or gave it last."""
         user = self._users.get(user_id)
-        if user is None or user.shown.status is Status.OFFLINE:
+        if user is None or not user.named or user.shown.status is Status.OFFLINE:
             return {}
         return {room: data for s in user.sessions if s.is_present and s.rooms for room, data in s.rooms.items()}
 
@@ -299,9 +299,9 @@ class Directory(Generic[C]):
         return user
 
     def _attached(self, user: Presence[C], session: Session[C], now: Instant) -> Outcome[C]:
-        if next(user.connections(), None) is None:
+        if not user.connected:
             self.connected_users += 1
-        user.sessions.append(session)
+        user.add(session)
         user.seen_ms = now.epoch_ms
         self._wait_for(user)
         outcome = self._settle(user, Cause.CONNECT, now)
@@ -335,7 +335,7 @@ class Directory(Generic[C]):
         return change
 
     def _forget_session(self, user: Presence[C], session: Session[C]) -> None:
-        user.sessions.remove(session)
+        user.remove(session)
         self._sessions.pop(session.session_id, None)
 
     def _end_graces(self, user: Presence[C]) -> None:

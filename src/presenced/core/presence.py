@@ -84,8 +84,10 @@ class Presence(Generic[C]):
     __slots__ = (
         "announced",
         "chosen",
+        "connected",
         "last_change",
         "last_id_ms",
+        "named",
         "own",
         "seen_ms",
         "sessions",
@@ -100,6 +102,10 @@ class Presence(Generic[C]):
         self.version = version
         self.sessions: list[Session[C]] = []
         """Oldest first; those that were lost, in the order they were lost, behind those of their time."""
+        self.connected = 0
+        """Sessions that have a connection."""
+        self.named = 0
+        """Sessions that have an id: those of presenced.v1."""
         self.announced = False
         self.chosen = AS_DETECTED
         """What the user chose to last."""
@@ -126,14 +132,29 @@ class Presence(Generic[C]):
                 return session
         return None
 
+    def add(self, session: Session[C]) -> None:
+        """A session with a connection."""
+        self.sessions.append(session)
+        self.connected += 1
+        self.named += bool(session.session_id)
+
+    def remove(self, session: Session[C]) -> None:
+        """It is no longer kept."""
+        self.sessions.remove(session)
+        self.connected -= session.connection is not None
+        self.named -= bool(session.session_id)
+
     def detach(self, session: Session[C], grace_ends: float | None, forget_at: float) -> None:
         """The session's connection ended; wait for it until `grace_ends`, let it be resumed until `forget_at`."""
         session.connection, session.grace_ends, session.forget_at = None, grace_ends, forget_at
+        self.connected -= 1
         self.sessions.remove(session)
         self.sessions.append(session)  # the one lost last stands last
 
     def detached(self) -> list[Session[C]]:
         """Sessions without a connection, in the order they were lost."""
+        if self.connected == len(self.sessions):
+            return []
         return [s for s in self.sessions if s.connection is None]
 
     def next_id_ms(self, epoch_ms: int) -> int:
@@ -143,7 +164,7 @@ class Presence(Generic[C]):
 
     def next_deadline(self) -> float | None:
         """When time alone changes something; None when it does not."""
-        times = [s.forget_at if s.grace_ends is None else s.grace_ends for s in self.sessions if s.connection is None]
+        times = [s.forget_at if s.grace_ends is None else s.grace_ends for s in self.detached()]
         if self.timed is not None:
             times.append(self.timed_until)
         return min(times) if times else None
@@ -153,7 +174,7 @@ class Presence(Generic[C]):
     @property
     def is_present(self) -> bool:
         """Whether the user is there."""
-        return self.announced or any(s.is_present for s in self.sessions)
+        return self.connected > 0 or self.announced or any(s.is_present for s in self.sessions)
 
     @property
     def shown(self) -> View:
@@ -170,14 +191,14 @@ class Presence(Generic[C]):
             active = self.announced or any(s.active for s in self.sessions if s.is_present)
             status = Status.ONLINE if active else Status.AWAY
         devices = tuple(sorted({s.device for s in self.sessions if s.is_present and s.device}))
-        if status is Status.ONLINE and not devices and choice is AS_DETECTED:
-            return SEEN_ONLINE  # one object for all plain users
         return View(status, choice.custom, devices)
 
     def look(self) -> tuple[View, Own | None]:
         """What others are to see now, and what the user's own devices are."""
+        if not self.named and self.chosen is AS_DETECTED and self.timed is None:
+            return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None  # as with every classic user
         true = self._true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true
-        if not any(s.session_id for s in self.sessions):
+        if not self.named:
             return public, None
         return public, Own(true, (self.timed or self.chosen).status)

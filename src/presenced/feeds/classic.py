@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from presenced.core.directory import Directory
@@ -39,25 +39,28 @@ class ClassicFeed:
         """One for all that were there when the batch began, and one each for the others."""
         if not self._watchers:
             return
-        frames: list[bytes] = []
-        starts = [0]  # where in `frames` each index of the batch begins
-        owners: dict[object, list[int]] = {}  # who would hear of themselves, and where
-        for index, change in enumerate(batch):
-            if isinstance(change, Change) and change.is_turn:
-                for connection in self._directory.connections(change.user_id):
-                    if index >= joined.get(connection, 0):
-                        owners.setdefault(connection, []).append(len(frames))
-                frames.append(change_frame(change))
-            starts.append(len(frames))
-        apart = {w for w in (*joined, *owners) if w in self._watchers} if joined or owners else ()
-        common = tuple(w for w in self._watchers if w not in apart) if apart else tuple(self._watchers)
-        for watcher in apart:
-            hidden = owners.get(watcher, ())
-            picked = [frames[i] for i in range(starts[joined.get(watcher, 0)], len(frames)) if i not in hidden]
-            if picked:
-                yield Portion((watcher,), b"".join(picked), len(picked))
-        if frames:
-            yield Portion(common, b"".join(frames), len(frames))
+        turns = _Turns(batch)
+        owners = self._owners(turns, joined)
+        for watcher, own in owners.items():
+            frames = turns.frames_from(joined.get(watcher, 0), but=own)
+            if frames:
+                yield Portion((watcher,), b"".join(frames), len(frames))
+        for watcher, index in joined.items():
+            if watcher in self._watchers and watcher not in owners and (count := turns.count_from(index)):
+                yield Portion((watcher,), turns.data_from(index), count)
+        if turns.frames:
+            apart = joined.keys() | owners.keys()
+            common = tuple(w for w in self._watchers if w not in apart) if apart else tuple(self._watchers)
+            yield Portion(common, turns.data_from(0), len(turns.frames))
+
+    def _owners(self, turns: _Turns, joined: Mapping[Watcher, int]) -> dict[Watcher, set[int]]:
+        """The watchers that would hear of themselves, and in which frames."""
+        owners: dict[Watcher, set[int]] = {}
+        for number, (index, user_id) in enumerate(turns.users):
+            for connection in self._directory.connections(user_id):
+                if index >= joined.get(connection, 0) and connection in self._watchers:
+                    owners.setdefault(connection, set()).add(number)
+        return owners
 
     def missed(self, watcher: Watcher, position: int) -> Missed | None:
         """The last change of each user who changed."""
@@ -72,3 +75,34 @@ class ClassicFeed:
         ]
         portion = Portion((watcher,), b"".join(frames), len(frames))
         return Missed(iter((portion,) if frames else ()), now)
+
+
+class _Turns:
+    """The frames of a batch, and where those of a later part begin."""
+
+    def __init__(self, batch: Sequence[Event]) -> None:
+        self.frames: list[bytes] = []
+        self.users: list[tuple[int, str]] = []
+        """For each frame the index in the batch, and of whom it tells."""
+        self._starts: list[tuple[int, int]] = []  # for each index of the batch: frames before it, and their bytes
+        size = 0
+        for index, change in enumerate(batch):
+            self._starts.append((len(self.frames), size))
+            if isinstance(change, Change) and change.is_turn:
+                self.users.append((index, change.user_id))
+                self.frames.append(change_frame(change))
+                size += len(self.frames[-1])
+        self._starts.append((len(self.frames), size))
+        self._data = b"".join(self.frames)
+
+    def count_from(self, index: int) -> int:
+        """Frames of the batch from `index` on."""
+        return len(self.frames) - self._starts[index][0]
+
+    def data_from(self, index: int) -> bytes:
+        """Those frames, joined."""
+        return self._data[self._starts[index][1] :]
+
+    def frames_from(self, index: int, but: Container[int]) -> list[bytes]:
+        """Those frames but some."""
+        return [self.frames[number] for number in range(self._starts[index][0], len(self.frames)) if number not in but]
