@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
 
 from cyclopts import App, CycloptsError, Parameter
+from prometheus_client import disable_created_metrics
 
 from presenced import log
 from presenced.config import Effective, Settings, expected, is_loopback, load
@@ -62,6 +63,7 @@ def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
     """Run the server until SIGINT or SIGTERM; a second one ends it at once."""
     settings = load(flags or {}, os.environ, config).settings
     _raise_file_limit()
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # else a second series for each, which nobody asks for
     finish_log = log.configure(settings.log_level, settings.log_format)
     try:
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:

@@ -257,5 +257,7 @@ async def test_a_client_that_goes_amid_pipelined_requests_leaves_no_fault(caplog
             async with raw(house.port) as client:
                 await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
                 await client.reader.read(1)
-        await until(lambda: not house._parts.listener._server.server_state.connections)  # type: ignore[union-attr]
+        listener = house._parts and house._parts.listener
+        assert listener
+        await until(lambda: not listener._server.server_state.connections)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

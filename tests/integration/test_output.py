@@ -41,12 +41,8 @@ async def told(port: int, user_id: str) -> str:
                 await asyncio.sleep(PATIENCE / 1000)
 
 
-@pytest.mark.parametrize("redirection", ["<&- >&- 2>&-", ">&-", ">/dev/full"])
-async def test_it_serves_whatever_its_output_is(tmp_path: Path, port: int, redirection: str) -> None:
-    command = f"exec {shlex.quote(sys.executable)} -m presenced serve --port {port} {redirection}"
-    process = await asyncio.create_subprocess_exec(
-        "sh", "-c", command, cwd=tmp_path, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
-    )
+async def serve_two_and_stop(process: asyncio.subprocess.Process, port: int) -> str:
+    """Two clients are served and a signal stops it cleanly; what it said of errors."""
     try:
         for user_id in "ab":
             assert "CONNECTION_ESTABLISHED" in await told(port, user_id)
@@ -54,8 +50,18 @@ async def test_it_serves_whatever_its_output_is(tmp_path: Path, port: int, redir
         process.send_signal(signal.SIGTERM)
         _, errors = await process.communicate()
     assert process.returncode == 0
+    return errors.decode()
+
+
+@pytest.mark.parametrize("redirection", ["<&- >&- 2>&-", ">&-", ">/dev/full"])
+async def test_it_serves_whatever_its_output_is(tmp_path: Path, port: int, redirection: str) -> None:
+    command = f"exec {shlex.quote(sys.executable)} -m presenced serve --port {port} {redirection}"
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", command, cwd=tmp_path, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+    )
+    errors = await serve_two_and_stop(process, port)
     expected = ["presenced: log lines can't be written: No space left on device; the server goes on"]
-    assert errors.decode().splitlines() == (expected if "full" in redirection else [])
+    assert errors.splitlines() == (expected if "full" in redirection else [])
 
 
 async def test_a_reader_of_the_log_that_goes_away_is_mentioned_once(tmp_path: Path, port: int) -> None:
@@ -63,14 +69,8 @@ async def test_a_reader_of_the_log_that_goes_away_is_mentioned_once(tmp_path: Pa
     process = await start("serve", "--port", str(port), cwd=tmp_path, stdout=writes, stderr=asyncio.subprocess.PIPE)
     os.close(writes)
     os.close(reads)
-    try:
-        for user_id in "ab":
-            assert "CONNECTION_ESTABLISHED" in await told(port, user_id)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        _, errors = await process.communicate()
-    assert process.returncode == 0
-    assert errors.decode() == "presenced: log lines can't be written: Broken pipe; the server goes on\n"
+    errors = await serve_two_and_stop(process, port)
+    assert errors == "presenced: log lines can't be written: Broken pipe; the server goes on\n"
 
 
 async def test_what_cannot_be_printed_is_an_error_in_one_line(tmp_path: Path) -> None:
