@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import fan_out, idle_memory, start_stop
+from benchmarks import fan_out, idle_memory, start_stop, watching
 from benchmarks.load import LoadError
 from benchmarks.machine import description, prepare
 from benchmarks.report import Report
@@ -24,6 +24,7 @@ QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "idle_memory": idle_memory.run,
     "fan_out": fan_out.run,
     "start_stop": start_stop.run,
+    "watching": watching.run,
 }
 
 RESULTS = Path(__file__).parent / "results"

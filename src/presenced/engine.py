@@ -17,7 +17,7 @@ from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import parse_user_id, user_id_from_query
 from presenced.core.limits import Pace
 from presenced.core.messages import EstablishedV1, LimitsV1
-from presenced.core.model import Ending, Instant
+from presenced.core.model import Ending, Instant, Status
 from presenced.core.presence import Grace, Session
 from presenced.core.rooms import Rooms, Thresholds
 from presenced.core.watch import MAX_ROOMS, MAX_WATCHED, Watch
@@ -252,7 +252,9 @@ class Engine:
 
     def stats(self, limit: int = 100, after: int = 0) -> Stats:
         """Statistics of this moment with the `limit` (0 to `MAX_PAGE`) sessions that follow `after`. O(connections)."""
-        sessions, following = page(self._connections, limit, after, self.clock.now())
+        # Who is invisible is in the numbers, without a name.
+        seen = ((serial, c) for serial, c in self._connections.items() if self._is_seen(c.user_id))
+        sessions, following = page(seen, limit, after, self.clock.now())
         return Stats(
             self._directory.connected_users,
             self._directory.online_users,
@@ -260,6 +262,9 @@ class Engine:
             sessions,
             following,
         )
+
+    def _is_seen(self, user_id: str) -> bool:
+        return self._directory.status(user_id) is not Status.OFFLINE
 
     def not_ready(self) -> list[str]:
         """Why no new connection should be sent here; empty when there is no reason."""

@@ -11,7 +11,7 @@ import msgspec
 from presenced.clock import Clock, Timer
 from presenced.config import Settings
 from presenced.core.directory import Directory, Outcome
-from presenced.core.identity import parse_user_id
+from presenced.core.identity import is_displayable, parse_user_id
 from presenced.core.limits import Bucket
 from presenced.core.messages import (
     Ack,
@@ -182,6 +182,7 @@ class Requests:
                     watch.full.discard(request.everyone, users, rooms - joined.keys())
                     watch.counted.discard(request.everyone, users, rooms)
                 self._ack(connection, request.id)
+                self._tell_counts(connection)
             case Join() | SetMember():
                 self._join(connection, request)
             case Leave():
@@ -197,8 +198,7 @@ class Requests:
         if request.mode == "count":
             with self._outbox.changing(connection, self._feed.part):
                 watch.counted.add(request.everyone, users, rooms)
-            if self._feed.keeps_up(connection):
-                connection.send(self._feed.counts(connection))
+            self._tell_counts(connection)
             return
         everyone = request.everyone and not watch.full.everyone
         new_users = users - watch.full.users
@@ -207,18 +207,23 @@ class Requests:
         if everyone or new_users or rooms:  # a room is told again: one that was told of by number has names to give
             self._outbox.insert(connection, self._feed.news(connection, everyone, tuple(new_users), rooms))
 
+    def _tell_counts(self, connection: Watcher) -> None:
+        """The numbers it watches; one that is behind gets them when it catches up."""
+        if (counts := self._feed.counts(connection)) and self._feed.keeps_up(connection):
+            connection.send(counts)
+
     def _join(self, connection: Watcher, request: Join | SetMember) -> None:
         [name], session = _room_names([request.room]), connection.session
         watch, joined = watch_of(connection), session.rooms or {}
         if isinstance(request, SetMember) and name not in joined:
             raise BadRequest(Fault.NOT_A_MEMBER, f"this session is not in the room {name}; JOIN it first")
-        _check_data(request.data)
+        data = _data_of(request.data)
         rooms = watch.full.rooms | watch.counted.rooms | {name}
         _check_room_for(len(rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
         if not self._rooms.has_place(name, session.user_id):
             raise BadRequest(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
         self._ack(connection, request.id)
-        session.rooms = {room: data for room, data in joined.items() if room != name} | {name: bytes(request.data)}
+        session.rooms = {room: data for room, data in joined.items() if room != name} | {name: data}
         self._settle_rooms(session.user_id)
         if name not in watch.full.rooms:
             with self._outbox.changing(connection, self._feed.part):  # after its own joining, which is in the snapshot
@@ -251,7 +256,7 @@ class Requests:
         now = self._clock.now()
         asker.next_status_at = now.monotonic + STATUS_PAUSE
         until_ms = now.epoch_ms + int(request.expires_in * 1000) if request.expires_in else 0
-        custom = Custom(request.text, request.emoji, bytes(request.data), until_ms)
+        custom = Custom(request.text, request.emoji, _data_of(request.data), until_ms)
         status = None if request.status == "auto" else Status(request.status)
         choice = AS_DETECTED if status is None and custom == PLAIN else Choice(status, custom)
         self._apply(self._directory.choose(connection.session.user_id, choice, now, request.expires_in))
@@ -302,14 +307,19 @@ def _check_room_for(count: int, most: int, what: str, fault: Fault) -> None:
         raise BadRequest(fault, f"that would be {count} {what}, and at most {most} are allowed; UNWATCH or LEAVE some")
 
 
-def _check_data(data: msgspec.Raw) -> None:
-    if len(bytes(data)) > MAX_DATA:
-        raise BadRequest(Fault.BAD_REQUEST, f"data has {len(bytes(data))} bytes; at most {MAX_DATA} are allowed")
+def _data_of(given: msgspec.Raw) -> bytes:
+    """The JSON given; nothing for null."""
+    data = bytes(given)
+    if len(data) > MAX_DATA:
+        raise BadRequest(Fault.BAD_REQUEST, f"data has {len(data)} bytes; at most {MAX_DATA} are allowed")
+    return b"" if data == b"null" else data
 
 
 def _check(request: SetStatus) -> None:
     """What the types can't say."""
     for name, text, longest in (("text", request.text, MAX_TEXT), ("emoji", request.emoji, MAX_EMOJI)):
-        if len(text) > longest or not text.isprintable():
-            raise BadRequest(Fault.BAD_REQUEST, f"{name} must be at most {longest} printable characters")
-    _check_data(request.data)
+        if len(text) > longest:
+            raise BadRequest(Fault.BAD_REQUEST, f"{name} has {len(text)} characters; at most {longest} are allowed")
+        if not is_displayable(text):
+            raise BadRequest(Fault.BAD_REQUEST, f"{name} holds a line break or another control character")
+    _data_of(request.data)

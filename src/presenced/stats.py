@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from itertools import islice
 from typing import Protocol
 
@@ -49,10 +49,10 @@ class Stats(Struct, frozen=True, rename="camel"):
 
 
 def page(
-    connections: Mapping[int, Counted], limit: int, after: int, now: Instant
+    connections: Iterable[tuple[int, Counted]], limit: int, after: int, now: Instant
 ) -> tuple[list[SessionStats], int | None]:
     """The `limit` sessions whose serial follows `after`, and what to pass as `after` for the next page, if any."""
-    found = list(islice((c for serial, c in connections.items() if serial > after), limit + 1))
+    found = list(islice((c for serial, c in connections if serial > after), limit + 1))
     sessions = [
         SessionStats(
             wire_user_id(c.user_id),

@@ -18,6 +18,9 @@ SCREENSHOTS = Path(__file__).parents[2] / ".screenshots"
 SERVER_GONE = re.compile(r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED)")
 """What Chromium writes to the console for a request to a server that was killed."""
 
+NETWORK_GONE = re.compile(r"net::ERR_INTERNET_DISCONNECTED")
+"""The same, for one without a network."""
+
 
 class Entry(NamedTuple):
     """One received message in the log of the page."""
@@ -41,7 +44,7 @@ class PresencePage:
         self.url = url
         self.faults: list[str] = []
         """Errors and warnings in the console, exceptions, violations of the content security policy, dialogs."""
-        self._server_may_go = False
+        self._expected: list[re.Pattern[str]] = []
         self.context: BrowserContext = browser.new_context(**options)
         self.context.on("console", self._on_console)
         self.context.on("weberror", lambda error: self.faults.append(f"exception: {error.error}"))
@@ -60,7 +63,15 @@ class PresencePage:
 
     def expect_server_to_go(self) -> None:
         """The server will be killed on purpose: what Chromium says to that is no fault of the page."""
-        self._server_may_go = True
+        self._expected.append(SERVER_GONE)
+
+    def cut_network(self) -> None:
+        """From here on nothing goes through, and nothing says so: open connections stay open to the browser."""
+        self._expected.append(NETWORK_GONE)
+        self.context.set_offline(True)
+
+    def restore_network(self) -> None:
+        self.context.set_offline(False)
 
     # What a person does.
 
@@ -78,6 +89,49 @@ class PresencePage:
         self.page.get_by_label("User id").fill(user_id)
         self.page.get_by_role("button", name="Connect", exact=True).click()
 
+    def speak(self, protocol: str, device: str = "") -> None:
+        """Choose the protocol of later connections: `Classic` or `presenced.v1`, and a kind of device with that."""
+        self.page.get_by_role("radio", name=protocol, exact=True).check()
+        if device:
+            self.page.get_by_label("Device").select_option(device)
+
+    def set_status(self, user_id: str, status: str, text: str = "", emoji: str = "", seconds: int = 0) -> None:
+        """Choose a status with the form of the user's card."""
+        self.card(user_id).get_by_role("button", name="Set status").click()
+        form = self.card(user_id).get_by_role("form", name=f"Status of {user_id}", exact=True)
+        form.get_by_role("radio", name=status).check()
+        form.get_by_label("Text").fill(text)
+        form.get_by_label("Emoji").fill(emoji)
+        if seconds:
+            form.get_by_label("Ends after").fill(str(seconds))
+            form.get_by_label("Unit").select_option("seconds")
+        form.get_by_role("button", name="Set", exact=True).click()
+        expect(form).to_be_hidden()
+
+    def set_idle(self, user_id: str, idle: bool, nth: int = 0) -> None:
+        """Say that a device is idle, or is not."""
+        switch = self.connections(user_id).nth(nth).get_by_role("switch", name="Idle")
+        if switch.get_attribute("aria-checked") != str(idle).lower():
+            switch.click()
+        expect(switch).to_have_attribute("aria-checked", str(idle).lower())
+
+    def watch(self, user_id: str, whom: str, *users: str, counted: bool = False, nth: int = 0) -> None:
+        """Choose whom a connection watches: `Everyone`, `Only these`, `Nobody`."""
+        part = self.part(user_id, "watching", nth)
+        part.get_by_role("radio", name=whom, exact=True).check()
+        if users:
+            part.get_by_label("Ids to watch").fill("\n".join(users))
+        if whom != "Nobody":
+            part.get_by_label("Only how many").set_checked(counted)
+        part.get_by_role("button", name="Watch", exact=True).click()
+
+    def join(self, user_id: str, room: str, data: str = "", button: str = "Join", nth: int = 0) -> None:
+        """Have a connection join a room, or watch it."""
+        part = self.part(user_id, "rooms", nth)
+        part.get_by_label("Room", exact=True).fill(room)
+        part.get_by_label("Data", exact=True).fill(data)
+        part.get_by_role("button", name=button, exact=True).click()
+
     def press(self, button: str, user_id: str, nth: int = 0) -> None:
         """Press a button of a user's nth connection."""
         self.connections(user_id).nth(nth).get_by_role("button", name=re.compile(f"^{button} ")).click()
@@ -89,6 +143,46 @@ class PresencePage:
 
     def connections(self, user_id: str) -> Locator:
         return self.card(user_id).locator(".connection")
+
+    def part(self, user_id: str, which: str, nth: int = 0) -> Locator:
+        """What a connection watches (`watching`), or its `rooms`; unfolded."""
+        part = self.connections(user_id).nth(nth).locator(f"details.{which}")
+        if part.get_attribute("open") is None:
+            part.locator("summary").click()
+        return part
+
+    def seen_by(self, user_id: str, nth: int = 0) -> Locator:
+        """Whom a connection sees."""
+        return self.part(user_id, "watching", nth).locator(".person")
+
+    def room(self, user_id: str, room: str, nth: int = 0) -> Locator:
+        return self.part(user_id, "rooms", nth).get_by_role("region", name=f"Room {room} of")
+
+    def truth(self, user_id: str) -> Locator:
+        """What a user is told of themselves."""
+        return self.card(user_id).locator(".own-truth")
+
+    def log_entries(self, whose: str) -> list[dict[str, Any]]:
+        """The messages a connection (`ada #1`) received, oldest first."""
+        texts: list[str] = self.page.locator("#log li.in").evaluate_all(
+            "(all, whose) => all.filter((li) => li.querySelector('.whose').textContent === whose)"
+            ".map((li) => li.querySelector('code').textContent)",
+            whose,
+        )
+        return [json.loads(text) for text in reversed(texts)]
+
+    def seen(self, user_id: str, by: str) -> list[str]:
+        """The statuses of a user that a connection (`ada #1`) was told as changes, oldest first."""
+        changes = [m for m in self.log_entries(by) if m["type"] == "PRESENCE_CHANGES"]
+        return [user["status"] for m in changes for user in m["users"] if str(user["userId"]) == user_id]
+
+    def expect_status(self, user_id: str, status: str, *details: str) -> None:
+        """What "Who is online" says of a user."""
+        row = self.row(user_id)
+        expect(row).to_have_attribute("data-status", status)
+        expect(row.locator(".status")).to_have_text(status)
+        for detail in details:
+            expect(row).to_contain_text(detail)
 
     def row(self, user_id: str) -> Locator:
         """The user's row of "Who is online"."""
@@ -115,7 +209,7 @@ class PresencePage:
             " li.querySelector('time').dateTime, li.querySelector('code').textContent])"
         )
         found = [Entry(w, datetime.fromisoformat(at).timestamp(), json.loads(text)) for w, at, text in entries]
-        return [e for e in reversed(found) if str(e.message["userId"]) == user_id and by in (None, e.whose)]
+        return [e for e in reversed(found) if str(e.message.get("userId", "")) == user_id and by in (None, e.whose)]
 
     def changes(self, user_id: str, by: str | None = None) -> list[str]:
         """The types of the changes of a user that were heard, oldest first."""
@@ -129,7 +223,7 @@ class PresencePage:
     # What goes wrong.
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        if self._server_may_go and SERVER_GONE.search(message.text):
+        if any(expected.search(message.text) for expected in self._expected):
             return
         if message.type in ("error", "warning", "assert"):
             self.faults.append(f"console {message.type}: {message.text}")

@@ -49,7 +49,8 @@ class ServerProcess:
         port = self.url.rstrip("/").rpartition(":")[2] or "0"
         command = [sys.executable, "-m", "presenced", "serve", "--config", os.devnull, "--port", port]
         for name, value in self._settings.items():
-            command += [f"--{name.replace('_', '-')}", f"{value:g}"]
+            flag = f"--{name.replace('_', '-')}"
+            command += [flag] if value is True else [flag, f"{value:g}"]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
         self._output.clear()
         self._process = subprocess.Popen(

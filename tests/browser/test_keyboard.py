@@ -59,7 +59,13 @@ def test_connect_and_disconnect_by_keyboard(server: ServerProcess, open_page: Op
     expect(shown.connections("bruno")).to_have_attribute("data-state", "open")
     shown.expect_online("ada", "bruno")
 
-    assert tab_to(page, "Disconnect ada #1") == ["Connect", "What to try", "Add connection of ada", "Disconnect ada #1"]
+    assert tab_to(page, "Disconnect ada #1") == [
+        "Connect",
+        "Classic",
+        "What to try",
+        "Add connection of ada",
+        "Disconnect ada #1",
+    ]
     page.keyboard.press("Enter")
     expect(shown.connections("ada")).to_have_attribute("data-state", "closed")
     assert focused(page) == "Connect again ada #1", "the focus stays where the button was"
@@ -72,6 +78,58 @@ def test_connect_and_disconnect_by_keyboard(server: ServerProcess, open_page: Op
     page.keyboard.press("Enter")
     expect(shown.card("ada")).to_have_count(0)
     assert focused(page) == "User id", "the card is gone, and the focus is not lost"
+
+
+def test_the_status_menu_by_keyboard(server: ServerProcess, open_page: OpenPage) -> None:
+    shown = open_page(server)
+    page = shown.page
+    tab_to(page, "Classic")
+    page.keyboard.press("ArrowRight")
+    assert focused(page) == "presenced.v1"
+    shown.connect("ada")
+    expect(shown.truth("ada")).to_have_text("online, as detected")
+    assert "presenced.v1" in tab_to(page, "Set status of ada"), "the group is entered at what is chosen"
+    page.keyboard.press("Enter")
+    assert focused(page) == "Auto", "where the choice is"
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert focused(page) == "Busy"
+    tab_to(page, "Text")
+    page.keyboard.type("writing")
+    page.keyboard.press("Enter")
+    expect(shown.truth("ada")).to_have_text("busy, chosen · writing")
+    assert focused(page) == "Set status of ada"
+
+    page.keyboard.press("Space")
+    assert focused(page) == "Busy"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    expect(shown.card("ada").locator(".own-form")).to_be_hidden()
+    assert focused(page) == "Set status of ada"
+    expect(shown.truth("ada")).to_have_text("busy, chosen · writing")
+
+    tab_to(page, "Idle ada #1")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("switch", name="Idle ada #1")).to_be_checked()
+    assert focused(page) == "Idle ada #1"
+
+
+def test_a_room_by_keyboard(server: ServerProcess, open_page: OpenPage) -> None:
+    shown = open_page(server)
+    page = shown.page
+    shown.speak("presenced.v1")
+    shown.connect("ada")
+    tab_to(page, "Rooms: none")
+    page.keyboard.press("Enter")
+    tab_to(page, "Room")
+    page.keyboard.type("lobby")
+    page.keyboard.press("Enter")
+    expect(shown.room("ada", "lobby")).to_be_visible()
+    assert focused(page) == "Room", "ready for the next one"
+    tab_to(page, "Leave lobby with ada #1")
+    page.keyboard.press("Enter")
+    expect(shown.room("ada", "lobby")).to_have_count(0)
+    assert focused(page) == "Room", "the focus is not lost"
 
 
 def test_arrow_keys_move_between_the_snippets(server: ServerProcess, open_page: OpenPage) -> None:
@@ -111,6 +169,41 @@ def test_everything_has_a_name(server: ServerProcess, open_page: OpenPage) -> No
     levels = shown.page.locator("h1, h2, h3").evaluate_all("(all) => all.map((e) => Number(e.tagName[1]))")
     assert levels[0] == 1
     assert all(b - a <= 1 for a, b in pairwise(levels)), "no level is left out"
+
+
+def test_everything_has_a_name_with_presenced_v1(server: ServerProcess, open_page: OpenPage) -> None:
+    shown = open_page(server)
+    shown.speak("presenced.v1")
+    shown.connect("ada", "ada", "bruno")
+    for nth in range(2):
+        shown.join("ada", "lobby", nth=nth)
+        expect(shown.room("ada", "lobby", nth)).to_be_visible()
+        shown.part("ada", "watching", nth).get_by_role("radio", name="Only these").check()
+    shown.card("ada").get_by_role("button", name="Set status").click()
+    shown.press("Drop", "bruno")
+    shown.press("Come back", "bruno")
+    expect(shown.connections("bruno").locator(".back")).to_be_visible()
+    assert shown.page.evaluate(NAMELESS) == []
+    assert (
+        shown.page.locator("select:visible, textarea:visible").evaluate_all(
+            "(all) => all.filter((e) => !e.labels.length).map((e) => e.outerHTML)"
+        )
+        == []
+    )
+    ids = shown.page.locator("[id]").evaluate_all("(all) => all.map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+    levels = shown.page.locator("h1, h2, h3, h4").evaluate_all("(all) => all.map((e) => Number(e.tagName[1]))")
+    assert all(b - a <= 1 for a, b in pairwise(levels)), "no level is left out"
+
+
+def test_a_screen_reader_is_told_of_statuses(server: ServerProcess, open_page: OpenPage) -> None:
+    shown = open_page(server)
+    shown.speak("presenced.v1")
+    shown.connect("watcher", "ada")
+    said = shown.page.get_by_role("status")
+    shown.set_status("ada", "Busy", "writing")
+    expect(said).to_contain_text("ada is busy.")
+    expect(said).to_contain_text("ada #2: you: busy, chosen · writing.")
 
 
 def test_a_screen_reader_is_told_and_not_flooded(server: ServerProcess, open_page: OpenPage) -> None:

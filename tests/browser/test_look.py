@@ -56,6 +56,60 @@ def fill(page: PresencePage) -> None:
     page.page.mouse.move(0, 0)
 
 
+def fill_v1(page: PresencePage) -> None:
+    """Something of everything that presenced.v1 shows."""
+    page.speak("presenced.v1", "desktop")
+    page.connect("ada", "bruno", "chiara")
+    page.speak("presenced.v1", "phone")
+    page.connect("ada")
+    page.set_status("bruno", "Busy", "In a meeting with everybody who has time", "☎", 600)
+    page.set_status("chiara", "Invisible")
+    page.set_idle("ada", True)
+    page.join("ada", "lobby", '{"role":"host"}')
+    page.join("bruno", "lobby", "hello")
+    page.join("ada", "too-much", "x" * 3000)
+    page.watch("ada", "Only these", "bruno", "never-here", nth=1)
+    expect(page.seen_by("ada", 1)).to_have_count(2)
+    page.press("Drop", "ada", 1)
+    page.set_status("bruno", "Away", "lunch", "☕")
+    expect(page.room("ada", "lobby").locator(".person").last).to_contain_text("lunch")
+    page.press("Come back", "ada", 1)
+    expect(page.connections("ada").nth(1).locator(".back-missed li")).to_have_count(1)
+    expect(page.connections("ada").first.locator(".refusal")).to_be_visible()
+    page.card("bruno").get_by_role("button", name="Set status").click()
+    page.page.locator("#user-id").fill("emil")
+    page.page.mouse.move(0, 0)
+
+
+def test_text_stands_out_with_presenced_v1(patient_server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_page(patient_server, viewport=DESKTOP, reduced_motion="reduce")
+    fill_v1(page)
+    for scheme in SCHEMES:
+        page.page.emulate_media(color_scheme=scheme)
+        page.screenshot(f"{scheme}-v1")
+        assert page.page.evaluate(TOO_FAINT) == []
+
+
+def test_nothing_of_presenced_v1_is_wider_than_the_screen(patient_server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_page(patient_server, viewport=PHONE, is_mobile=True, has_touch=True, reduced_motion="reduce")
+    fill_v1(page)
+    page.connect("W" * 128)
+    page.set_status("W" * 128, "Busy", "W" * 140, "W" * 32)
+    page.join("W" * 128, "W" * 128, "W" * 500)
+    expect(page.room("W" * 128, "W" * 128).locator(".person")).to_be_visible()
+    for width in (360, 320, 768, 1024, 1280):
+        page.page.set_viewport_size({"width": width, "height": 740})
+        widest = "Math.max(document.documentElement.scrollWidth, visualViewport.width, innerWidth)"
+        assert page.page.evaluate(widest) <= width
+        page.screenshot(f"v1-width-{width}")
+    page.page.set_viewport_size(PHONE)
+    small = page.page.locator("button:visible, input:visible, select:visible, summary:visible").evaluate_all(
+        "(all) => all.filter((e) => (e.closest('.check') ?? e).getBoundingClientRect().height < 40)"
+        ".map((e) => e.outerHTML)"
+    )
+    assert small == []
+
+
 def test_text_stands_out(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(patient_server, viewport=DESKTOP, reduced_motion="reduce")
 

@@ -33,7 +33,7 @@ def test_only_a_request_with_an_id_is_acknowledged(talk: Talk) -> None:
         ('{"id":3}', Fault.BAD_REQUEST, "missing required field `type`", 3),
         ('{"type":"SET_STATUS","status":"gone","id":"x"}', Fault.BAD_REQUEST, "gone", "x"),
         ('{"type":"SET_STATUS","status":"away","expiresIn":-1,"id":1}', Fault.BAD_REQUEST, "expiresIn", 1),
-        ('{"type":"SET_STATUS","status":"away","text":"a\\nb","id":1}', Fault.BAD_REQUEST, "text must be", 1),
+        ('{"type":"SET_STATUS","status":"away","text":"a\\nb","id":1}', Fault.BAD_REQUEST, "text holds", 1),
         ('{"type":"SET_STATUS","status":"away","emoji":"%s","id":1}' % ("x" * 33), Fault.BAD_REQUEST, "emoji", 1),
         ('{"type":"SET_STATUS","status":"away","data":"%s","id":1}' % ("x" * 2048), Fault.BAD_REQUEST, "data has", 1),
         ('{"type":"WATCH","users":[""],"id":1}', Fault.BAD_REQUEST, "userId is empty", 1),
@@ -52,6 +52,21 @@ def test_a_refusal_says_what_was_wrong(
     assert says in error["message"]
     assert error.get("id") == request_id
     assert ada.closed_with is None
+
+
+def test_joiners_are_allowed_in_texts(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    answer = talk.say(ada, "SET_STATUS", status="busy", emoji="👩‍💻", text="می‌خواهم\u00a0x", id=1)
+    assert (answer[0]["type"], answer[1]["emoji"]) == ("ACK", "👩‍💻")
+    talk.clock.advance(1)
+    assert talk.say(ada, "SET_STATUS", status="busy", text="\u202egnp.exe")[0]["name"] == "BAD_REQUEST"
+
+
+def test_null_is_no_data(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    talk.say(ada, "JOIN", room="r", data={"x": 1})
+    [changes] = talk.say(ada, "SET_MEMBER", room="r", data=None)
+    assert "data" not in changes["members"][0]
 
 
 def test_a_binary_message_is_refused(talk: Talk) -> None:

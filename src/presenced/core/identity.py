@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from urllib.parse import unquote_to_bytes
 
 from presenced.errors import BadUserId
@@ -11,6 +12,9 @@ MAX_USER_ID_LENGTH = 128
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader holds exactly (RFC 8259 section 6)."""
+
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Embeddings, overrides and isolates of the bidirectional algorithm (UAX 9)."""
 
 _EXAMPLE = "connect to /ws-online-status?userId=ID"
 
@@ -30,6 +34,16 @@ def parse_user_id(value: str | int) -> str:
     if not text.isprintable():
         raise BadUserId("userId holds control or unprintable characters; use printable ones only")
     return text
+
+
+def is_displayable(text: str) -> bool:
+    """Whether a text can be shown in a line among others: no control characters, line breaks, lone surrogates, or
+    characters that turn the direction of what follows. Joiners are allowed: emoji and some scripts need them."""
+    return not any(
+        unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs") or char in _TURNS
+        for char in text
+        if not char.isprintable()
+    )
 
 
 def user_id_from_query(query: bytes) -> str:

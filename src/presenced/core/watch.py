@@ -24,6 +24,11 @@ class Set:
         self.users: set[str] = set()
         self.rooms: set[str] = set()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it is nobody."""
+        return not (self.everyone or self.users or self.rooms)
+
     def add(self, everyone: bool, users: Iterable[str], rooms: Iterable[str]) -> None:
         """Watch these, too."""
         self.everyone = self.everyone or everyone

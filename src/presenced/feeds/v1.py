@@ -66,7 +66,10 @@ class V1Feed:
 
     def part(self, watcher: Watcher, events: Sequence[Event]) -> Portion:
         """What one watcher is to be sent of some events; perhaps nothing."""
-        batch, watched = _Batch(events, self.encoding), watch_of(watcher).full
+        watched = watch_of(watcher).full
+        if watched.is_empty:
+            return Portion((watcher,), b"", 0)
+        batch = _Batch(events, self.encoding)
         user_ids = tuple(
             user_id for user_id in batch.users if watched.everyone or self._is_watched(user_id, watched, batch)
         )

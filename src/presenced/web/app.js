@@ -5,20 +5,24 @@
 
 import { Announcer } from "./announcer.js";
 import { Cards } from "./cards.js";
+import { ConnectForm } from "./connect-form.js";
 import { Connection } from "./connection.js";
 import { byId, clockTime, setText } from "./dom.js";
 import { Guide } from "./guide.js";
 import { MessageLog } from "./log.js";
-import { recall, remember } from "./memory.js";
-import { heard, NOBODY, onlineCount, reconciled, withoutOffline } from "./presence.js";
+import { heard, NOBODY, onlineCount, reconciled, withoutAvailability, withoutOffline } from "./presence.js";
 import { CLOSE_CODES, parseMessage } from "./protocol.js";
+import { recallConnections, rememberConnections } from "./returning.js";
 import { Roster } from "./roster.js";
 import { fetchVersion, Server } from "./server.js";
 import { Snippets } from "./snippets.js";
+import { announced, informed, stepsSeen, watchesEveryone } from "./v1-news.js";
 
 /**
  * @typedef {import("./presence.js").Presence} Presence
  * @typedef {import("./server.js").Stats} Stats
+ * @typedef {import("./v1-session.js").Told} Told
+ * @typedef {import("./v1-wishes.js").Wishes} Wishes
  */
 
 /** Connections in one page; each has a worker of its own, a few megabytes. */
@@ -30,12 +34,7 @@ const MAX_CONNECTIONS = 20;
  */
 const MAX_OPENING = 8;
 
-const USERS_KEY = "presenced.users";
 const TICK_MS = 1_000;
-const SUGGESTIONS = [
-  ..."ada bruno chiara dalia emil frida gus hana ines jonas kira leo mira".split(" "),
-  ..."nils olga pablo quinn rosa sami tilda uma vera wim xenia yuri zoe".split(" "),
-];
 
 class App {
   /** @type {Presence} */
@@ -48,19 +47,22 @@ class App {
   #connected = new Set();
   #ordinals = 0;
   #frame = 0;
-  /** The users a reload is to bring back, one text per connection, that are not connecting yet. @type {string[]} */
-  #toReturn = recall(USERS_KEY).slice(0, MAX_CONNECTIONS);
+  /** Whom a reload is to bring back, one for each connection that is not connecting yet. */
+  #toReturn = recallConnections().slice(0, MAX_CONNECTIONS);
   /** Those that are, until they have come. @type {Set<Connection>} */
   #returning = new Set();
 
-  #field = byId("user-id", HTMLInputElement);
+  #form = new ConnectForm({
+    connect: (userId, wishes) => this.#connect(userId, wishes) !== null,
+    isTaken: (name) => this.#presence.get(name)?.online || this.#connections.some((c) => c.userId === name),
+  });
   #banner = byId("banner", HTMLDivElement);
   #announcer = new Announcer();
   #guide = new Guide();
   #log = new MessageLog();
   #roster = new Roster(() => this.#know(withoutOffline(this.#presence)));
   #cards = new Cards({
-    add: (userId) => this.#connect(userId),
+    add: (userId) => this.#connect(userId, this.#form.wishes),
     remove: (connection) => {
       this.#connections = this.#connections.filter((c) => c !== connection);
       this.#touch();
@@ -70,7 +72,8 @@ class App {
     answered: (stats, askedAt) => {
       this.#stats = stats;
       this.#connected = new Set(stats.sessions.map((session) => session.userId));
-      this.#know(reconciled(this.#presence, stats, askedAt, Date.now()));
+      // Those who watch everyone are told more, and sooner.
+      if (!watchesEveryone(this.#connections)) this.#know(reconciled(this.#presence, stats, askedAt, Date.now()));
       this.#touch();
     },
     gone: (reason) => this.#serverGone(reason),
@@ -80,48 +83,46 @@ class App {
 
   start() {
     new Snippets((text) => this.#announcer.say(text));
-    byId("connect", HTMLFormElement).addEventListener("submit", (event) => {
-      event.preventDefault();
-      if (!this.#connect(this.#field.value)) return;
-      this.#suggest();
-      // Not after a click: on a phone it would bring the keyboard up.
-      if (document.activeElement === this.#field) this.#field.select();
-    });
+    addEventListener("pagehide", () => rememberConnections(this.#connections, this.#toReturn, true));
     this.#return();
     this.#server.start();
     void this.#showVersion();
     setInterval(() => this.#tick(), TICK_MS);
-    this.#suggest();
+    this.#form.suggest();
     this.#touch();
   }
 
   /** Bring back whom a reload has just disconnected: the server waits a few seconds for them. */
   #return() {
     while (this.#toReturn.length && this.#connections.filter((c) => c.state === "connecting").length < MAX_OPENING) {
-      const connection = this.#connect(this.#toReturn.shift() ?? "");
+      const next = this.#toReturn.shift();
+      const connection = next && this.#connect(next.userId, next.wishes);
       if (connection) this.#returning.add(connection);
     }
   }
 
   /**
    * @param {string} userId
+   * @param {Wishes | null} wishes Null for the classic protocol.
    * @returns {Connection | null} Null when there are too many.
    */
-  #connect(userId) {
+  #connect(userId, wishes) {
     if (this.#connections.length >= MAX_CONNECTIONS) {
-      this.#announcer.say(`A page holds ${MAX_CONNECTIONS} connections; remove one first.`);
-      this.#field.setCustomValidity(`A page holds ${MAX_CONNECTIONS} connections; remove one first.`);
-      this.#field.reportValidity();
-      this.#field.setCustomValidity("");
+      const reason = `A page holds ${MAX_CONNECTIONS} connections; remove one first.`;
+      this.#announcer.say(reason);
+      this.#form.refuse(reason);
       return null;
     }
     this.#ordinals += 1;
-    const connection = new Connection(userId, this.#ordinals, {
+    /** @type {import("./connection.js").Hooks} */
+    const hooks = {
       changed: (c) => this.#connectionChanged(c),
       received: (c, text) => this.#received(c, text),
-      noted: (c, direction, text) => this.#log.add(c.label, direction, text),
+      told: (c, told) => this.#told(c, told),
+      noted: (c, direction, text, words) => this.#log.add(c.label, direction, text, words),
       serverAnswers: () => this.#server.answers,
-    });
+    };
+    const connection = new Connection(userId, this.#ordinals, hooks, wishes);
     this.#connections.push(connection);
     connection.open();
     return connection;
@@ -142,8 +143,8 @@ class App {
       const { code, reason } = connection.end;
       this.#announcer.say(`${connection.label}: closed by the server, ${reason || CLOSE_CODES.get(code)?.meaning}.`);
     }
-    const wanted = this.#connections.filter((c) => c.isWanted).map((c) => c.userId);
-    remember(USERS_KEY, [...wanted, ...this.#toReturn]);
+    rememberConnections(this.#connections, this.#toReturn, false);
+    if (!watchesEveryone(this.#connections)) this.#know(withoutAvailability(this.#presence));
     if (connection.state !== "connecting") this.#return();
     this.#touch();
   }
@@ -156,9 +157,11 @@ class App {
     const message = parseMessage(text);
     if (!message) return;
     const wasOnline = this.#presence.get(message.userId)?.online ?? false;
-    this.#know(heard(this.#presence, message, Date.now()));
+    const isOwn = message.type === "CONNECTION_ESTABLISHED";
+    // Its user may be invisible; those who watch everyone are told.
+    if (!isOwn || !watchesEveryone(this.#connections)) this.#know(heard(this.#presence, message, Date.now()));
     const isOnline = this.#presence.get(message.userId)?.online ?? false;
-    if (message.type === "CONNECTION_ESTABLISHED") {
+    if (isOwn) {
       this.#established(connection, wasOnline);
       this.#server.askSoon();
     } else if (isOnline !== wasOnline) {
@@ -172,6 +175,23 @@ class App {
 
   /**
    * @param {Connection} connection
+   * @param {Told} told
+   */
+  #told(connection, told) {
+    const { message } = told;
+    if (!message) return;
+    const before = this.#presence;
+    this.#know(informed(before, connection, message, Date.now()));
+    for (const text of announced(before, this.#presence, connection, told)) this.#announcer.say(text);
+    for (const step of stepsSeen(this.#connections, connection, message)) this.#guide.saw(step);
+    if (message.type === "CONNECTION_ESTABLISHED") {
+      this.#established(connection, before.get(connection.userId)?.online ?? false);
+    }
+    if (message.type === "CONNECTION_ESTABLISHED" || before !== this.#presence) this.#server.askSoon();
+  }
+
+  /**
+   * @param {Connection} connection
    * @param {boolean} wasOnline
    */
   #established(connection, wasOnline) {
@@ -180,7 +200,8 @@ class App {
     if (open.some((c) => c !== connection && c.userId === connection.userId)) this.#guide.saw("twice");
     if (connection.droppedAt && wasOnline) this.#guide.saw("back");
     connection.droppedAt = 0;
-    if (this.#returning.delete(connection) && !this.#returning.size && !this.#toReturn.length) this.#guide.saw("reload");
+    const wasReturning = this.#returning.delete(connection);
+    if (wasReturning && !this.#returning.size && !this.#toReturn.length) this.#guide.saw("reload");
   }
 
   /**
@@ -216,19 +237,6 @@ class App {
   async #showVersion() {
     const version = await fetchVersion();
     if (version) setText(byId("server", HTMLParagraphElement), `presenced ${version} at ${location.host}`);
-  }
-
-  /** Put a name into the field that nobody has yet. */
-  #suggest() {
-    const free = SUGGESTIONS.filter((name) => !this.#presence.get(name)?.online && !this.#has(name));
-    this.#field.value = free[Math.floor(Math.random() * free.length)] ?? String(Math.floor(Math.random() * 1e6));
-  }
-
-  /**
-   * @param {string} userId
-   */
-  #has(userId) {
-    return this.#connections.some((c) => c.userId === userId);
   }
 
   #tick() {

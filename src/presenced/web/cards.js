@@ -2,13 +2,17 @@
  * The users connected from this page: a card per user, and in it an entry per connection.
  */
 
-import { button, byId, clockTime, find, fromTemplate, make, setText } from "./dom.js";
-import { CLOSE_CODES, NO_CLOSE_FRAME, parseMessage } from "./protocol.js";
+import { button, byId, clockTime, find, fromTemplate, setText } from "./dom.js";
+import { CLOSE_CODES, NO_CLOSE_FRAME } from "./protocol.js";
+import { showReceived } from "./received.js";
+import { OwnStatus } from "./v1-own.js";
+import { Panel } from "./v1-panel.js";
 
 /**
  * @typedef {import("./connection.js").Connection} Connection
  * @typedef {import("./connection.js").State} State
  * @typedef {import("./presence.js").Presence} Presence
+ * @typedef {import("./presence.js").User} User
  *
  * @typedef {object} Actions
  * @property {(userId: string) => void} add Open another connection of this user.
@@ -17,11 +21,13 @@ import { CLOSE_CODES, NO_CLOSE_FRAME, parseMessage } from "./protocol.js";
  * @typedef {object} Entry
  * @property {HTMLElement} element
  * @property {State | null} state The state its buttons are for.
- * @property {string[] | null} received What its list shows.
+ * @property {Connection["received"] | null} received What its list shows.
+ * @property {Panel | null} panel With presenced.v1.
  *
  * @typedef {object} Card
  * @property {HTMLElement} element
  * @property {Map<Connection, Entry>} entries
+ * @property {OwnStatus | null} own Once one of them speaks presenced.v1.
  */
 
 const STATES = new Map([
@@ -70,7 +76,7 @@ export class Cards {
       const card = this.#cards.get(connection.userId) ?? this.#makeCard(connection.userId);
       let entry = card.entries.get(connection);
       if (!entry) {
-        entry = { element: fromTemplate("connection-template"), state: null, received: null };
+        entry = makeEntry(connection);
         card.entries.set(connection, entry);
         find(card.element, ".connections").append(entry.element);
       }
@@ -79,11 +85,29 @@ export class Cards {
       setText(find(entry.element, ".detail"), describe(connection, now, online, connected.has(connection.userId)));
     }
     this.#empty.hidden = this.#cards.size > 0;
-    for (const [userId, { element }] of this.#cards) {
-      const online = presence.get(userId)?.online ?? false;
-      element.dataset.online = String(online);
-      setText(find(element, ".status"), online ? "online" : "offline");
+    for (const [userId, card] of this.#cards) this.#showUser(card, presence.get(userId));
+  }
+
+  /**
+   * @param {Card} card
+   * @param {User | undefined} user As others see them.
+   */
+  #showUser(card, user) {
+    const own = [...card.entries.keys()];
+    const speaker = own.find((c) => c.v1 && c.state === "open");
+    const self = speaker?.v1?.view.self;
+    // What is seen of them was told to a connection that watches everyone, or it follows from what they are.
+    const told = self && !user?.seen ? (self.status === "invisible" ? "offline" : self.status) : null;
+    const status = told ?? user?.seen?.status ?? (user?.online ? "online" : "offline");
+    card.element.dataset.online = String(status !== "offline");
+    card.element.dataset.status = status;
+    setText(find(card.element, ".status"), status);
+    if (!own.some((c) => c.v1)) return;
+    if (!card.own) {
+      card.own = new OwnStatus(own[0]?.userId ?? "");
+      find(card.element, "header").after(card.own.element);
     }
+    card.own.show(own, status);
   }
 
   /**
@@ -113,7 +137,8 @@ export class Cards {
     const add = find(element, "header button");
     add.setAttribute("aria-label", `Add connection of ${userId}`);
     add.addEventListener("click", () => this.#actions.add(userId));
-    const card = { element, entries: new Map() };
+    /** @type {Card} */
+    const card = { element, entries: new Map(), own: null };
     this.#cards.set(userId, card);
     this.#parent.append(element);
     return card;
@@ -137,6 +162,7 @@ export class Cards {
       entry.received = connection.received;
       showReceived(find(element, ".received"), connection);
     }
+    entry.panel?.show();
   }
 
   /**
@@ -161,6 +187,34 @@ export class Cards {
 
 /**
  * @param {Connection} connection
+ * @returns {Entry}
+ */
+function makeEntry(connection) {
+  const element = fromTemplate("connection-template");
+  if (!connection.v1) return { element, state: null, received: null, panel: null };
+  const panel = new Panel(connection, connection.v1);
+  element.dataset.protocol = "v1";
+  find(element, ".actions").after(panel.element);
+  return { element, state: null, received: null, panel };
+}
+
+/**
+ * @param {NonNullable<Connection["v1"]>} session
+ */
+function idleSwitch(session) {
+  const element = button("Idle", () => {
+    session.setIdle(!session.wishes.idle);
+    element.setAttribute("aria-checked", String(session.wishes.idle));
+  });
+  element.className = "switch";
+  element.title = "Say that nobody is at this device";
+  element.setAttribute("role", "switch");
+  element.setAttribute("aria-checked", String(session.wishes.idle));
+  return element;
+}
+
+/**
+ * @param {Connection} connection
  * @param {Actions} actions
  * @returns {HTMLButtonElement[]}
  */
@@ -172,7 +226,7 @@ function buttonsFor(connection, actions) {
       disconnect.title = "Close it on purpose (code 1000): everyone is told at once";
       const drop = button("Drop", () => connection.drop());
       drop.title = "Lose it as when the tab is closed (code 1001): shown online until the grace is over";
-      return [disconnect, drop];
+      return connection.v1 ? [disconnect, drop, idleSwitch(connection.v1)] : [disconnect, drop];
     }
     case "connecting":
     case "waiting":
@@ -214,21 +268,4 @@ function describe(connection, now, online, other) {
   return end.opened
     ? "Code 1006: it broke without a close frame. The server or the network is gone."
     : "Code 1006: it could not be opened. The server is gone or refused it; its log says which.";
-}
-
-/**
- * @param {HTMLElement} list
- * @param {Connection} connection
- */
-function showReceived(list, connection) {
-  list.setAttribute("aria-label", `Received by ${connection.label}, newest first`);
-  list.replaceChildren(
-    ...connection.received.map((text) => {
-      const message = parseMessage(text);
-      if (!message) return make("li", "", text);
-      const item = make("li", "", `${message.type} `);
-      item.append(make("bdi", "", message.userId), make("time", "", clockTime(message.at, true)));
-      return item;
-    }),
-  );
 }

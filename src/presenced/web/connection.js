@@ -3,8 +3,14 @@
  */
 
 import { mayReconnect, NO_CLOSE_FRAME, parseMessage, webSocketUrl } from "./protocol.js";
+import { SUBPROTOCOL } from "./v1-protocol.js";
+import { V1Session } from "./v1-session.js";
 
 /**
+ * @typedef {import("./v1-session.js").Told} Told
+ * @typedef {import("./v1-wishes.js").Wishes} Wishes
+ * @typedef {import("./v1-words.js").Words} Words
+ *
  * @typedef {"connecting" | "open" | "closing" | "waiting" | "dropped" | "closed"} State
  *   `waiting`: it ended against the user's will and will be opened again.
  *
@@ -16,13 +22,21 @@ import { mayReconnect, NO_CLOSE_FRAME, parseMessage, webSocketUrl } from "./prot
  *
  * @typedef {object} Hooks
  * @property {(connection: Connection) => void} changed The state or what else is shown of it changed.
- * @property {(connection: Connection, text: string) => void} received A message came.
- * @property {(connection: Connection, direction: Direction, text: string) => void} noted To be logged.
+ * @property {(connection: Connection, text: string) => void} received A message of the classic protocol came.
+ * @property {(connection: Connection, told: Told) => void} told A message of presenced.v1 came.
+ * @property {(connection: Connection, direction: Direction, text: string, words?: Words) => void} noted To be logged;
+ *   `words` are what it says.
  * @property {() => boolean} serverAnswers Whether it makes sense to connect now; if not, `comeBack` follows.
  *
  * @typedef {"in" | "out" | "end"} Direction
  *
- * @typedef {{ open: string } | { close: number }} Order What the worker is told: a URL, or a code.
+ * @typedef {object} Received
+ * @property {string} text
+ * @property {number} at
+ * @property {Words} words What it says, of presenced.v1.
+ *
+ * @typedef {{ open: string, protocols: string[] } | { send: string } | { close: number }} Order What the worker is
+ *   told: a URL, a message, or a code.
  * @typedef {{ kind: "open" } | { kind: "message", text: string } |
  *   { kind: "close", code: number, reason: string }} Report What the worker tells.
  */
@@ -39,7 +53,7 @@ export class Connection {
   connectionId = "";
   /** @type {End | null} */
   end = null;
-  /** @type {string[]} Newest first, at most `MAX_RECEIVED`. */
+  /** @type {Received[]} Newest first, at most `MAX_RECEIVED`. */
   received = [];
   /** When it was dropped, in epoch milliseconds. */
   droppedAt = 0;
@@ -54,11 +68,18 @@ export class Connection {
    * @param {string} userId
    * @param {number} ordinal 1, 2, 3, ... within the page: what people tell connections of one user apart by.
    * @param {Hooks} hooks
+   * @param {Wishes | null} wishes What it wants of presenced.v1; null for the classic protocol.
    */
-  constructor(userId, ordinal, hooks) {
+  constructor(userId, ordinal, hooks, wishes) {
     this.userId = userId;
     this.ordinal = ordinal;
     this.#hooks = hooks;
+    /** Null with the classic protocol. */
+    this.v1 = wishes && new V1Session(userId, wishes, {
+      send: (json, isRoutine) => this.#send(json, isRoutine),
+      changed: () => hooks.changed(this),
+      lost: () => this.#fellSilent(),
+    });
   }
 
   /** What people call it. */
@@ -78,13 +99,13 @@ export class Connection {
     this.connectionId = "";
     this.end = null;
     this.#opened = false;
-    const url = webSocketUrl(this.userId);
+    const url = this.v1 ? this.v1.url : webSocketUrl(this.userId);
     const worker = new Worker(new URL("socket-worker.js", import.meta.url));
     worker.addEventListener("message", (event) => this.#reported(event.data));
     // The worker's script could not be had: to the user it is the same as a connection that could not.
     worker.addEventListener("error", () => this.#ended(NO_CLOSE_FRAME, ""));
     /** @type {Order} */
-    const order = { open: url };
+    const order = { open: url, protocols: this.v1 ? [SUBPROTOCOL] : [] };
     worker.postMessage(order);
     this.#worker = worker;
     this.#become("connecting");
@@ -101,6 +122,7 @@ export class Connection {
       this.#become("closing");
     } else if (this.state === "connecting" || this.state === "waiting") {
       this.#release();
+      this.v1?.ended();
       this.#become("closed");
     }
   }
@@ -127,6 +149,24 @@ export class Connection {
     clearTimeout(this.#timer);
     this.#worker?.terminate();
     this.#worker = null;
+    this.v1?.lost();
+  }
+
+  /**
+   * @param {string} json
+   * @param {boolean} isRoutine
+   */
+  #send(json, isRoutine) {
+    /** @type {Order} */
+    const order = { send: json };
+    this.#worker?.postMessage(order);
+    if (!isRoutine) this.#hooks.noted(this, "out", json);
+  }
+
+  /** No answer came: give the connection up, and open another one. */
+  #fellSilent() {
+    this.#hooks.noted(this, "out", "given up: the server does not answer on it");
+    this.#ended(NO_CLOSE_FRAME, "");
   }
 
   /**
@@ -155,14 +195,19 @@ export class Connection {
    * @param {string} text
    */
   #received(text) {
-    const message = parseMessage(text);
+    const told = this.v1?.received(text);
+    const message = told ? told.message : parseMessage(text);
     if (message?.type === "CONNECTION_ESTABLISHED") {
       this.connectionId = message.connectionId;
       this.#attempts = 0;
     }
-    this.received = [text, ...this.received.slice(0, MAX_RECEIVED - 1)];
-    this.#hooks.noted(this, "in", text);
-    this.#hooks.received(this, text);
+    if (message?.type !== "PONG") {
+      const words = told?.words ?? [];
+      this.received = [{ text, words, at: Date.now() }, ...this.received.slice(0, MAX_RECEIVED - 1)];
+      this.#hooks.noted(this, "in", text, words);
+    }
+    if (told) this.#hooks.told(this, told);
+    else this.#hooks.received(this, text);
     this.#hooks.changed(this);
   }
 
@@ -176,17 +221,18 @@ export class Connection {
     this.#release();
     this.#hooks.noted(this, "end", `${this.#opened ? "closed" : "not opened"} ${code}${reason && `: ${reason}`}`);
     if (this.state === "closing" || !mayReconnect(code)) {
+      this.v1?.ended();
       this.#become("closed");
       return;
     }
     // Equal jitter: at least half the wait, so that a refusal is never answered by a burst.
-    const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#attempts);
+    const wait = (Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#attempts) * (1 + Math.random())) / 2;
     this.#attempts += 1;
     this.#timer = setTimeout(
       () => {
         if (this.#hooks.serverAnswers()) this.open();
       },
-      (wait * (1 + Math.random())) / 2,
+      this.v1?.takeRetryAfter() || wait,
     );
     this.#become("waiting");
   }

@@ -95,3 +95,15 @@ export function button(label, action) {
   });
   return element;
 }
+
+/**
+ * Words as nodes: an id or somebody's text is kept apart from the sentence around it, whatever its direction.
+ *
+ * @param {Element} element
+ * @param {import("./v1-words.js").Words} words
+ */
+export function setWords(element, words) {
+  const text = words.map((part) => (typeof part === "string" ? part : part[0])).join("");
+  if (element.textContent === text) return;
+  element.replaceChildren(...words.map((part) => (typeof part === "string" ? part : make("bdi", "", part[0]))));
+}

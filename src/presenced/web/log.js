@@ -2,7 +2,7 @@
  * The log of all messages of all connections, newest first.
  */
 
-import { byId, clockTime, make, setText } from "./dom.js";
+import { byId, clockTime, make, setText, setWords } from "./dom.js";
 
 /** @typedef {import("./connection.js").Direction} Direction */
 
@@ -38,8 +38,9 @@ export class MessageLog {
    * @param {string} connection
    * @param {Direction} direction
    * @param {string} text
+   * @param {import("./v1-words.js").Words} [words] What it says.
    */
-  add(connection, direction, text) {
+  add(connection, direction, text, words = []) {
     const now = Date.now();
     const entry = make("li", direction);
     const time = make("time", "", clockTime(now, true));
@@ -49,7 +50,13 @@ export class MessageLog {
     sign.setAttribute("aria-label", SIGNS.get(direction)?.word ?? "");
     const whose = make("bdi", "whose", connection);
     whose.title = connection; // a long one is cut short
-    entry.append(time, whose, sign, make("code", "", text));
+    entry.append(time, whose, sign);
+    if (words.length) {
+      const says = make("p", "says");
+      setWords(says, words);
+      entry.append(says);
+    }
+    entry.append(make("code", "", text));
     this.#fresh.push(entry);
     if (this.#fresh.length > MAX_ENTRIES) this.#fresh.shift();
   }

@@ -1,5 +1,6 @@
 /**
- * What a tab knows after a reload: lists of texts, kept by the browser for as long as the tab lives.
+ * What a tab knows after a reload: lists of texts, kept by the browser for as long as the tab lives; and what a person
+ * prefers, kept for later tabs, too.
  */
 
 /**
@@ -25,5 +26,30 @@ export function recall(key) {
     return Array.isArray(value) ? value.filter((text) => typeof text === "string") : [];
   } catch {
     return []; // storage is forbidden, or holds what this page did not write
+  }
+}
+
+/**
+ * Keep a choice for this and later tabs.
+ *
+ * @param {string} key
+ * @param {string} text
+ */
+export function prefer(key, text) {
+  try {
+    localStorage.setItem(key, text);
+  } catch {
+    // as above
+  }
+}
+
+/**
+ * @param {string} key
+ */
+export function preferred(key) {
+  try {
+    return localStorage.getItem(key) ?? "";
+  } catch {
+    return "";
   }
 }

@@ -3,7 +3,8 @@
  * it is and only its dot changes.
  */
 
-import { byId, clockTime, make, setText } from "./dom.js";
+import { byId, clockTime, make, setText, setWords } from "./dom.js";
+import { detailWords } from "./people.js";
 import { onlineCount } from "./presence.js";
 import { drawTrace, makeTrace } from "./trace.js";
 
@@ -15,6 +16,7 @@ import { drawTrace, makeTrace } from "./trace.js";
  * @typedef {object} Row
  * @property {HTMLLIElement} element
  * @property {HTMLElement} status
+ * @property {HTMLElement} details
  * @property {HTMLTimeElement} since
  * @property {SVGSVGElement} trace
  * @property {User} user What it shows.
@@ -108,8 +110,9 @@ function makeRow(user) {
   const status = make("span", "status");
   const since = make("time");
   const trace = makeTrace();
-  element.append(dot, name, status, since, trace);
-  const row = { element, status, since, trace, user };
+  const details = make("span", "details");
+  element.append(dot, name, status, since, details, trace);
+  const row = { element, status, since, details, trace, user };
   fill(row, user, false);
   return row;
 }
@@ -122,9 +125,18 @@ function makeRow(user) {
 function fill(row, user, isNews) {
   row.user = user;
   row.element.dataset.online = String(user.online);
+  row.element.dataset.status = statusOf(user);
   row.element.classList.toggle("news", isNews);
   row.element.dataset.userId = user.userId;
-  setText(row.status, user.online ? "online" : "offline");
+  setText(row.status, statusOf(user));
+  setWords(row.details, user.seen ? detailWords(user.seen) : []);
   setText(row.since, `since ${clockTime(user.since)}`);
   row.since.dateTime = new Date(user.since).toISOString();
+}
+
+/**
+ * @param {User} user
+ */
+function statusOf(user) {
+  return user.seen?.status ?? (user.online ? "online" : "offline");
 }

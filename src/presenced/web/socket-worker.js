@@ -13,10 +13,12 @@
 
   self.addEventListener("message", (/** @type {MessageEvent<import("./connection.js").Order>} */ event) => {
     if ("open" in event.data) {
-      socket = new WebSocket(event.data.open);
+      socket = new WebSocket(event.data.open, event.data.protocols);
       socket.addEventListener("open", () => tell({ kind: "open" }));
       socket.addEventListener("message", ({ data }) => tell({ kind: "message", text: String(data) }));
       socket.addEventListener("close", ({ code, reason }) => tell({ kind: "close", code, reason }));
+    } else if ("send" in event.data) {
+      if (socket?.readyState === WebSocket.OPEN) socket.send(event.data.send);
     } else {
       socket?.close(event.data.close);
     }

@@ -135,6 +135,8 @@ def test_invisible_looks_like_offline_to_all_but_the_user() -> None:
     assert talk.heard(watcher) == []
     assert talk.heard(classic) == []
     assert talk.say(watcher, "WATCH", rooms=["r"])[-1]["members"] == []
+    sessions = [session.user_id for session in talk.engine.stats().user_sessions]
+    assert sorted(sessions) == ["c", "w"], "nor do the statistics name them"
     again = talk.enter("userId=ada")
     assert talk.heard(watcher) == [], "it survives a new connection"
     assert again.messages[1]["status"] == "invisible"
@@ -224,7 +226,8 @@ def test_counts_come_once_a_second_and_without_names(talk: Talk) -> None:
     talk.enter("userId=x")
     talk.clock.advance(1.1)
     assert talk.heard(ada) == [{**count, "online": 4}, {**count, "watch": "users", "online": 2}]
-    talk.say(ada, "UNWATCH", everyone=True, users=["bob", "x"])
+    assert talk.say(ada, "UNWATCH", everyone=True, users=["bob"])[0]["online"] == 1, "of those that are left"
+    talk.say(ada, "UNWATCH", users=["x"])
     talk.enter("userId=y")
     talk.clock.advance(1.1)
     assert talk.heard(ada) == []
