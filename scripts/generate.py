@@ -8,7 +8,7 @@ from pathlib import Path
 
 from presenced.config import ENV_PREFIX, Settings, expected
 from presenced.engine import Engine
-from presenced.errors import Close, Problem
+from presenced.errors import Close, Fault, Problem
 from presenced.metrics import Metrics
 from presenced.testing.clock import FakeClock
 
@@ -76,6 +76,7 @@ def metrics() -> str:
 def codes() -> str:
     """The tables of close codes and problems."""
     closes = [[str(c.code), c.name, c.meaning, "yes" if c.reconnect else "no"] for c in Close]
+    faults = [[str(f.code), f.name, f.meaning] for f in Fault]
     problems = [[str(p.status), p.name, p.meaning, "yes" if p.retry else "no"] for p in Problem]
     return f"""# Codes
 
@@ -88,6 +89,12 @@ should connect again, with back-off and jitter. A client takes a code it does no
 for a "yes".
 
 {table(["code", "name", "meaning", "come back"], closes)}
+
+## Errors of presenced.v1
+
+`code` and `name` of the message ERROR ([protocol-v1.md](protocol-v1.md#requests)). The connection goes on.
+
+{table(["code", "name", "meaning"], faults)}
 
 ## Problems of HTTP
 
@@ -102,6 +109,7 @@ def codes_json() -> str:
     """The same for programs."""
     tables = {
         "close": [{"code": c.code, "name": c.name, "meaning": c.meaning, "reconnect": c.reconnect} for c in Close],
+        "error": [{"code": f.code, "name": f.name, "meaning": f.meaning} for f in Fault],
         "problem": [{"status": p.status, "code": p.name, "meaning": p.meaning, "retry": p.retry} for p in Problem],
     }
     return json.dumps(tables, indent=2) + "\n"

@@ -152,6 +152,8 @@ class Engine:
     def _open_v1(self, connection: Connection, hello: Hello, response: bytes, now: Instant) -> None:
         outcome = self._directory.resume(hello.session_id, connection.user_id, connection, now)
         position = self._v1.encoding.position_number(hello.position) if outcome else None
+        if outcome and outcome.session and position is not None and position < outcome.session.whole_from:
+            position = None  # a snapshot was lost on the way, or half of it
         if outcome is None:
             session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
             outcome = self._directory.open(connection.user_id, connection, now, session_id, hello.device, watch)
@@ -184,6 +186,7 @@ class Engine:
                 connection.connection_id,
                 connection.session.session_id,
                 resumed,
+                self._v1.encoding.epoch,
                 now.epoch_ms,
                 settings.heartbeat_interval,
                 settings.resume_window,

@@ -44,15 +44,20 @@ class Talk:
         return self.heard(connection)
 
     def heard(self, connection: FakeConnection) -> list[dict[str, Any]]:
-        """What came since the last time."""
+        """What came since the last time, but for positions that come with no changes."""
         start = self._read.get(connection, 0)
         self._read[connection] = len(connection.messages)
-        return connection.messages[start:]
+        return [m for m in connection.messages[start:] if m.get("users", True) or m["type"] != "PRESENCE_CHANGES"]
 
     def end(self, connection: FakeConnection, ending: Ending) -> None:
         """The client's connection ends."""
         self.engine.closed(connection, ending, ending)
         self.clock.run_soon()
+
+
+def position(connection: FakeConnection) -> str:
+    """Where its session is."""
+    return str([message["position"] for message in connection.messages if "position" in message][-1])
 
 
 def statuses(messages: list[dict[str, Any]]) -> list[tuple[int | str, str]]:

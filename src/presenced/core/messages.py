@@ -65,6 +65,8 @@ class EstablishedV1(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTAB
     """To be given as `session` with the URL of the next connection, together with the last `position`."""
     resumed: bool
     """Whether the session named in the URL goes on: then what was missed follows, else a snapshot."""
+    epoch: str
+    """The start of the server that speaks: versions and positions of another one can't be compared with its own."""
     server_time: int
     heartbeat_interval: float
     resume_window: float
@@ -98,10 +100,8 @@ class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAPSHOT", rename="camel"):
-    """Who is here, one page of it. All pages are of the same moment."""
+    """Who is here, one page of it. All pages are of the same moment; PRESENCE_CHANGES follow from there."""
 
-    position: str
-    """The moment: changes follow from here."""
     watch: Literal["everyone", "users"]
     """`everyone`: whoever is in no page is offline. `users`: of the users asked for, the same."""
     page: int
@@ -112,9 +112,11 @@ class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAP
 
 
 class PresenceChanges(Struct, frozen=True, tag_field="type", tag="PRESENCE_CHANGES", rename="camel"):
-    """What changed, each user once, with their last status."""
+    """What changed, each user once, with their last status. The only message with a position, and the last of each
+    write: a client that has it has everything that came before, snapshots and rooms included."""
 
     position: str
+    """To be given with the URL of the next connection."""
     users: list[Raw]
     """`UserRecord`s."""
 
@@ -149,7 +151,6 @@ class RoomSnapshot(Struct, frozen=True, tag_field="type", tag="ROOM_SNAPSHOT", r
     """Who is in a room, one page of it. All pages are of the same moment."""
 
     room: str
-    position: str
     mode: RoomMode
     """`full`: every change is told at once; `coalesced`: once a second; `counts`: only how many there are."""
     count: int
@@ -164,7 +165,6 @@ class RoomChanges(Struct, frozen=True, tag_field="type", tag="ROOM_CHANGES", ren
     """What changed in a room, each member once."""
 
     room: str
-    position: str
     count: int
     """Members now."""
     mode: RoomMode

@@ -51,7 +51,18 @@ class Session(Generic[C]):
     connection is taken for its return.
     """
 
-    __slots__ = ("active", "connection", "device", "forget_at", "grace_ends", "rooms", "session_id", "user_id", "watch")
+    __slots__ = (
+        "active",
+        "connection",
+        "device",
+        "forget_at",
+        "grace_ends",
+        "rooms",
+        "session_id",
+        "user_id",
+        "watch",
+        "whole_from",
+    )
 
     def __init__(self, user_id: str, connection: C, session_id: str, device: str, watch: Watch | None) -> None:
         self.user_id = user_id
@@ -66,6 +77,8 @@ class Session(Generic[C]):
         self.active = True
         self.grace_ends: float | None = None
         """Monotonic end of the grace, while one runs."""
+        self.whole_from = 0
+        """The position that says that the client has the last snapshots it was sent, and all before."""
         self.forget_at = 0.0
         """Monotonic end of the time in which it can be resumed; meaningless while it has a connection."""
 

@@ -55,8 +55,8 @@ class V1Feed:
             return
         batch_of = _Batch(batch, self.encoding)
         for (user_ids, rooms), watchers in self._alike(batch_of, joined).items():
-            frames = batch_of.presence(user_ids) + b"".join(batch_of.room(name) for name in rooms)
-            if frames and watchers:
+            if watchers and (user_ids or rooms):
+                frames = b"".join(batch_of.room(name) for name in rooms) + batch_of.presence(user_ids)
                 yield Portion(watchers, frames, len(user_ids) + len(rooms))
         for watcher, start in joined.items():
             if watcher in self._live and start < len(batch):
@@ -74,34 +74,36 @@ class V1Feed:
             user_id for user_id in batch.users if watched.everyone or self._is_watched(user_id, watched, batch)
         )
         rooms = [name for name in batch.rooms if name in watched.rooms and not self.digests.is_digested(name)]
-        frames = batch.presence(user_ids) + b"".join(batch.room(name) for name in rooms)
+        if not user_ids and not rooms:
+            return Portion((watcher,), b"", 0)
+        frames = b"".join(batch.room(name) for name in rooms) + batch.presence(user_ids)
         return Portion((watcher,), frames, len(user_ids) + len(rooms))
 
     def missed(self, watcher: Watcher, position: int) -> Missed | None:
         """The truth about the user, and the last change of each watched user who changed; or it all."""
         watch, now = watch_of(watcher), self._directory.position
-        frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watch.counted)]
-        count = 0
+        unknown: list[str] = []
         if watch.full.everyone:
             changes = self._directory.since(position, CATCH_UP)
             if changes is None:
                 return self.all(watcher)
             now = changes[-1].position if len(changes) == CATCH_UP else now
-            unknown: list[str] = []
         else:
             changes, unknown = self._directory.since_of(position, watch.full.users)
-        count += len(changes) + len(unknown)
-        frames.append(self.encoding.changes_of(now, changes, unknown, now))
-        more: list[Iterator[Portion]] = []
+        count = len(changes) + len(unknown)
+        frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watch.counted)]
+        whole: list[Iterator[Portion]] = []
         for name in watch.full.rooms:
-            found = self._missed_of_room(name, self.digests.surely_had(name, position), watch.full, now)
+            found = self._missed_of_room(name, self.digests.surely_had(name, position), watch.full)
             if found is None:
-                more.append(self._snapshots.room(name, watcher))
+                whole.append(self._snapshots.room(name, watcher))
             else:
-                frames += found
-                count += len(found)
+                frames.append(found[0])
+                changes = changes + found[1]
+                count += found[2]
         first = Portion((watcher,), b"".join(frames), count)
-        return Missed(chain([first] if first.data else [], *more), now)
+        last = Portion((watcher,), self.encoding.changes_of(now, changes, unknown), 0)
+        return Missed(chain([first], *whole, [last]), now)
 
     # Beyond Feed.
 
@@ -117,24 +119,33 @@ class V1Feed:
         """The truth about the user, and snapshots of all that `watcher` watches."""
         watch = watch_of(watcher)
         frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watch.counted)]
-        parts, position = [iter([Portion((watcher,), b"".join(frames), 0)])], self._directory.position
+        parts = [iter([Portion((watcher,), b"".join(frames), 0)])]
+        is_new = watcher.session.whole_from == 0
+        position = self._directory.take_position()
         if watch.full.everyone:
-            snapshot = self._snapshots.everyone(may_be_older=not watch.full.rooms)
+            snapshot = self._snapshots.everyone(may_be_older=is_new and not watch.full.rooms)
             parts.append(snapshot.portions(watcher))
             position = snapshot.position
         elif watch.full.users:
             parts.append(self._snapshots.users(tuple(watch.full.users)).portions(watcher))
         parts += [self._snapshots.room(name, watcher) for name in watch.full.rooms]
-        return Missed(chain(*parts), position)
+        return self._whole(watcher, parts, position)
 
     def news(self, watcher: Watcher, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
         """Snapshots of what `watcher` watches newly."""
+        position = self._directory.take_position()
         parts = [self._snapshots.room(name, watcher) for name in rooms]
         if everyone:
             parts.append(self._snapshots.everyone(may_be_older=False).portions(watcher))
         elif users:
             parts.append(self._snapshots.users(users).portions(watcher))
-        return Missed(chain(*parts), self._directory.position)
+        return self._whole(watcher, parts, position)
+
+    def _whole(self, watcher: Watcher, parts: Iterable[Iterable[Portion]], position: int) -> Missed:
+        """Snapshots, and after them the position that says that all have come: one that the session was not at before."""
+        watcher.session.whole_from = position
+        last = Portion((watcher,), self.encoding.changes(position, []), 0)
+        return Missed(chain(*parts, [last]), position)
 
     def counts(self, watcher: Watcher) -> bytes:
         """The numbers `watcher` watches, as they are now."""
@@ -178,7 +189,9 @@ class V1Feed:
             for name in self._rooms.of(user_id)
         )
 
-    def _missed_of_room(self, name: str, position: int | None, watched: Watched, now: int) -> list[bytes] | None:
+    def _missed_of_room(
+        self, name: str, position: int | None, watched: Watched
+    ) -> tuple[bytes, list[Change], int] | None:
         """What happened in a room and to its members after `position`; None when it must be told whole."""
         room = self._rooms.get(name)
         if room is None or position is None or room.mode is Mode.COUNTS:
@@ -187,12 +200,12 @@ class V1Feed:
         if found is None:
             return None
         came, left = found
-        frames = [self.encoding.room_changes(room, name, now, came, left)] if came or left else []
+        frame = self.encoding.room_changes(room, name, came, left) if came or left else b""
+        changes: list[Change] = []
         if not watched.everyone:
             new = {member.user_id for member in came} | watched.users
-            others = [user_id for user_id in room.members if user_id not in new]
-            frames.append(self.encoding.changes_of(now, self._directory.since_of(position, others)[0], (), now))
-        return [frame for frame in frames if frame]
+            changes = self._directory.since_of(position, [user for user in room.members if user not in new])[0]
+        return frame, changes, len(came) + len(left) + len(changes)
 
 
 class _Batch:
@@ -209,7 +222,7 @@ class _Batch:
             else:
                 self.rooms.setdefault(event.room, {})[event.user_id] = event
         self._records: dict[str, Raw] = {}
-        self._presence: dict[tuple[str, ...], bytes] = {(): b""}
+        self._presence: dict[tuple[str, ...], bytes] = {}
         self._room: dict[str, bytes] = {}
 
     def came(self, user_id: str, room: str) -> bool:
@@ -218,7 +231,7 @@ class _Batch:
         return event is not None and event.member is not None
 
     def presence(self, user_ids: tuple[str, ...]) -> bytes:
-        """PRESENCE_CHANGES of these."""
+        """PRESENCE_CHANGES of these, perhaps of nobody: it has the position."""
         frame = self._presence.get(user_ids)
         if frame is None:
             records = [self._record(user_id) for user_id in user_ids]
@@ -233,7 +246,6 @@ class _Batch:
             frame = self._room[name] = self._encoding.room_changes(
                 self._encoding.rooms.get(name),
                 name,
-                self._position,
                 [event.member for event in events if event.member],
                 [event.user_id for event in events if event.member is None],
             )

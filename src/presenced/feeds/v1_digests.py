@@ -137,14 +137,14 @@ class Digests:
             came, left, users = [], [], set()
         if not watchers:
             return
-        frames = encoding.room_changes(room, name, now, came, left)
+        frames = encoding.room_changes(room, name, came, left)
         nameless = [watcher for watcher in watchers if watch_of(watcher).full.everyone]
         if nameless:
-            yield Portion(nameless, frames, 1)
+            yield Portion(nameless, frames + encoding.changes(now, []), 1)
         others = [watcher for watcher in watchers if not watch_of(watcher).full.everyone]
         if others:
             seen = encoding.directory.snapshot_of(users)
-            yield Portion(others, frames + encoding.changes_of(now, seen, (), now), 1 + len(seen))
+            yield Portion(others, frames + encoding.changes_of(now, seen), 1 + len(seen))
 
 
 def watch_of(watcher: Watcher) -> Watch:

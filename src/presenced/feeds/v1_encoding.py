@@ -26,17 +26,17 @@ class Encoding:
     def __init__(self, directory: Directory[Any], rooms: Rooms, epoch: str, with_causes: bool) -> None:
         self.directory = directory
         self.rooms = rooms
-        self._epoch = epoch
+        self.epoch = epoch
         self._with_causes = with_causes
 
     def position_text(self, position: int) -> str:
         """What a client is told as its position."""
-        return f"{self._epoch}-{position}"
+        return f"{self.epoch}-{position}"
 
     def position_number(self, text: str) -> int | None:
         """The position a client says it is at; None when it is not one of this server's."""
         epoch, _, number = text.partition("-")
-        if epoch != self._epoch or not (number.isascii() and number.isdigit() and len(number) < 20):
+        if epoch != self.epoch or not (number.isascii() and number.isdigit() and len(number) < 20):
             return None
         return int(number) if int(number) <= self.directory.position else None
 
@@ -53,25 +53,22 @@ class Encoding:
         """PRESENCE_CHANGES."""
         return wire.frame(PresenceChanges(self.position_text(position), records))
 
-    def changes_of(self, position: int, changes: Iterable[Change], unknown: Iterable[str], now: int) -> bytes:
-        """PRESENCE_CHANGES of these users; nothing when there are none."""
+    def changes_of(self, position: int, changes: Iterable[Change], unknown: Iterable[str] = ()) -> bytes:
+        """PRESENCE_CHANGES of these users, and with the position even when there are none."""
         records = [self.record(change) for change in changes]
-        records += [wire.unknown_record(user_id, now) for user_id in unknown]
-        return self.changes(position, records) if records else b""
+        records += [wire.unknown_record(user_id, position) for user_id in unknown]
+        return self.changes(position, records)
 
     def member(self, member: Member) -> Raw:
         """A member of a room, and what is seen of the user now."""
         seen = self.directory.snapshot_of((member.user_id,))
         return wire.member(member, self.record(seen[0]) if seen else None)
 
-    def room_changes(
-        self, room: Room | None, name: str, position: int, joined: Iterable[Member], left: Iterable[str]
-    ) -> bytes:
+    def room_changes(self, room: Room | None, name: str, joined: Iterable[Member], left: Iterable[str]) -> bytes:
         """ROOM_CHANGES."""
         return wire.frame(
             RoomChanges(
                 name,
-                self.position_text(position),
                 len(room.members) if room else 0,
                 (room.mode if room else Mode.FULL).value,
                 [self.member(member) for member in joined],
@@ -79,14 +76,11 @@ class Encoding:
             )
         )
 
-    def room_page(
-        self, room: Room | None, name: str, position: int, page: int, pages: int, part: Sequence[Member]
-    ) -> bytes:
+    def room_page(self, room: Room | None, name: str, page: int, pages: int, part: Sequence[Member]) -> bytes:
         """ROOM_SNAPSHOT, one page."""
         return wire.frame(
             RoomSnapshot(
                 name,
-                self.position_text(position),
                 (room.mode if room else Mode.FULL).value,
                 len(room.members) if room else 0,
                 page,

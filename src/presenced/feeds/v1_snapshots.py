@@ -41,8 +41,7 @@ class Snapshot:
             part = self._changes[number * size : (number + 1) * size]
             if number == len(self._pages):
                 records = [self._encoding.record(change) for change in part]
-                position = self._encoding.position_text(self.position)
-                self._pages.append(wire.snapshot_frame(position, self._kind, number + 1, pages, records))
+                self._pages.append(wire.snapshot_frame(self._kind, number + 1, pages, records))
             yield Portion((watcher,), self._pages[number], len(part))
 
 
@@ -72,10 +71,10 @@ class Snapshots:
 
     def room(self, name: str, watcher: Watcher) -> Iterator[Portion]:
         """The pages of a room; one without members when only its count is told, or when it is empty."""
-        room, position, size = self._encoding.rooms.get(name), self._encoding.directory.position, self._page_size
+        room, size = self._encoding.rooms.get(name), self._page_size
         members = list(room.members.values()) if room and room.mode is not Mode.COUNTS else []
         pages = max(1, -(-len(members) // size))
         for number in range(pages):
             part = members[number * size : (number + 1) * size]
-            frame = self._encoding.room_page(room, name, position, number + 1, pages, part)
+            frame = self._encoding.room_page(room, name, number + 1, pages, part)
             yield Portion((watcher,), frame, len(part))

@@ -102,12 +102,11 @@ export function reconciled(presence, stats, askedAt, now) {
  *
  * @param {Presence} presence
  * @param {readonly Seen[]} news
- * @param {string} position
+ * @param {string} epoch The start of the server that told it.
  * @param {number} now
  * @returns {Presence}
  */
-export function seen(presence, news, position, now) {
-  const [epoch = ""] = position.split("-");
+export function seen(presence, news, epoch, now) {
   let result = presence;
   for (const user of news.slice(0, MAX_USERS)) {
     const known = result.get(user.userId);

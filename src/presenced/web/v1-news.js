@@ -34,9 +34,9 @@ export function watchesEveryone(connections) {
  */
 export function informed(presence, { v1 }, message, now) {
   if (!v1?.view.watched.everyone) return presence;
-  if (message.type === "PRESENCE_CHANGES") return seen(presence, message.users, message.position, now);
+  if (message.type === "PRESENCE_CHANGES") return seen(presence, message.users, v1.view.epoch, now);
   if (message.type !== "PRESENCE_SNAPSHOT" || message.watch !== "everyone") return presence;
-  const news = seen(presence, message.users, message.position, now);
+  const news = seen(presence, message.users, v1.view.epoch, now);
   const isComplete = message.page === message.pages && !v1.view.settling;
   return isComplete ? onlyThese(news, v1.view.users, now) : news;
 }

@@ -39,18 +39,19 @@ export const SUBPROTOCOL = "presenced.v1";
  * @property {string} connectionId
  * @property {string} sessionId
  * @property {boolean} resumed
+ * @property {string} epoch The start of the server: versions of another one can't be compared.
  * @property {number} heartbeatInterval Seconds.
  * @property {number} resumeWindow Seconds.
  * @property {number} settling Seconds for which a server that has just started does not know who comes back.
  * @property {number} maxTextLength
  *
- * @typedef {{ type: "PRESENCE_SNAPSHOT", position: string, watch: string, page: number, pages: number,
+ * @typedef {{ type: "PRESENCE_SNAPSHOT", watch: string, page: number, pages: number,
  *   users: Seen[] }} Snapshot
  * @typedef {{ type: "PRESENCE_CHANGES", position: string, users: Seen[] }} Changes
  * @typedef {{ type: "PRESENCE_COUNT", watch: string, room: string, online: number }} Count
- * @typedef {{ type: "ROOM_SNAPSHOT", room: string, position: string, mode: string, count: number, page: number,
+ * @typedef {{ type: "ROOM_SNAPSHOT", room: string, mode: string, count: number, page: number,
  *   pages: number, members: Member[] }} RoomSnapshot
- * @typedef {{ type: "ROOM_CHANGES", room: string, position: string, mode: string, count: number, members: Member[],
+ * @typedef {{ type: "ROOM_CHANGES", room: string, mode: string, count: number, members: Member[],
  *   left: string[] }} RoomChanges
  * @typedef {{ type: "SELF", self: Self }} OwnTruth
  * @typedef {{ type: "ACK", id: string }} Ack
@@ -117,11 +118,12 @@ export function parseV1(json) {
         resumed: m.resumed === true,
         heartbeatInterval: number(m.heartbeatInterval),
         resumeWindow: number(m.resumeWindow),
+        epoch: text(m.epoch),
         settling: number(m.settling),
         maxTextLength: number(fields(m.limits).maxTextLength),
       };
     case "PRESENCE_SNAPSHOT":
-      return { type: m.type, ...users(m), watch: text(m.watch), ...paging(m) };
+      return { type: m.type, users: users(m).users, watch: text(m.watch), ...paging(m) };
     case "PRESENCE_CHANGES":
       return { type: m.type, ...users(m) };
     case "PRESENCE_COUNT":
@@ -183,7 +185,6 @@ function custom(m) {
 function room(m) {
   return {
     room: text(m.room),
-    position: text(m.position),
     mode: text(m.mode),
     count: number(m.count),
     members: list(m.members).map(member),

@@ -28,7 +28,8 @@ import { absent, OFFLINE } from "./v1-protocol.js";
  *
  * @typedef {object} View
  * @property {string} sessionId
- * @property {string} position Up to where it has been told.
+ * @property {string} position Up to where it has been told; only PRESENCE_CHANGES say so.
+ * @property {string} epoch The start of the server that tells.
  * @property {boolean} settling Whether those it knew are kept although the server does not know them.
  * @property {Watched} watched
  * @property {ReadonlyMap<string, Known>} users Those watched and the members of the rooms.
@@ -46,6 +47,7 @@ export const WATCHING_NOBODY = { everyone: false, users: new Set(), rooms: new S
 export const NOTHING_SEEN = {
   sessionId: "",
   position: "",
+  epoch: "",
   settling: false,
   watched: WATCHING_NOBODY,
   users: new Map(),
@@ -164,7 +166,7 @@ export function seenOf(view, userId) {
  * @returns {View}
  */
 function established(view, message) {
-  const common = { ...view, sessionId: message.sessionId, awaited: [], arrived: null };
+  const common = { ...view, sessionId: message.sessionId, epoch: message.epoch, awaited: [], arrived: null };
   if (message.resumed) return { ...common, settling: false };
   // All will be told again, perhaps by another server, whose versions begin anew.
   const users = new Map([...view.users].map(([id, user]) => [id, { ...user, version: 0, uncertain: true }]));
@@ -179,7 +181,7 @@ function established(view, message) {
 function snapshot(view, message) {
   const arrived = new Set(message.page === 1 ? [] : view.arrived);
   for (const { userId } of message.users) arrived.add(userId);
-  const next = { ...view, position: message.position, users: withSeen(view, message.users), arrived };
+  const next = { ...view, users: withSeen(view, message.users), arrived };
   if (message.page < message.pages) return next;
   // Complete. Whoever was asked for and is in no page is offline.
   const asked = message.watch === "users" ? (view.awaited[0] ?? view.watched.users) : null;
@@ -208,7 +210,7 @@ function roomSnapshot(view, message) {
  */
 function roomChanges(view, message) {
   const room = view.rooms.get(message.room);
-  if (!room) return { ...view, position: message.position }; // it was left meanwhile
+  if (!room) return view; // it was left meanwhile
   const members = withMembers(message.mode === "counts" ? undefined : room.members, message.members);
   for (const userId of message.left) members.delete(userId);
   return pruned(withRoom(view, message, members));
@@ -223,7 +225,7 @@ function roomChanges(view, message) {
 function withRoom(view, message, members) {
   const presences = message.members.flatMap((member) => member.presence ?? []);
   const rooms = new Map(view.rooms).set(message.room, { mode: message.mode, count: message.count, members });
-  return { ...view, position: message.position, users: withSeen(view, presences), rooms };
+  return { ...view, users: withSeen(view, presences), rooms };
 }
 
 /**

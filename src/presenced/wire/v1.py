@@ -70,11 +70,9 @@ def unknown_record(user_id: str, version: int) -> Raw:
     return Raw(_encoder.encode(UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, version)))
 
 
-def snapshot_frame(
-    position: str, kind: Literal["everyone", "users"], page: int, pages: int, records: list[Raw]
-) -> bytes:
+def snapshot_frame(kind: Literal["everyone", "users"], page: int, pages: int, records: list[Raw]) -> bytes:
     """PRESENCE_SNAPSHOT, one page."""
-    return frame(PresenceSnapshot(position, kind, page, pages, records))
+    return frame(PresenceSnapshot(kind, page, pages, records))
 
 
 def self_frame(own: Own) -> bytes:

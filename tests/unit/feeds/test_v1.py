@@ -1,7 +1,7 @@
 """What watchers of presenced.v1 are sent: snapshots, changes, the truth for oneself; after losses, what was missed."""
 
 import pytest
-from tests.unit.talk import Talk, statuses, types
+from tests.unit.talk import Talk, position, statuses, types
 
 from presenced.core.model import Ending
 from presenced.errors import Close
@@ -34,7 +34,8 @@ def test_a_snapshot_comes_in_pages_and_changes_follow_from_its_position() -> Non
     ada = talk.open("userId=ada")
     pages = [m for m in talk.heard(ada) if m["type"] == "PRESENCE_SNAPSHOT"]
     assert [(p["page"], p["pages"], len(p["users"])) for p in pages] == [(1, 3, 2), (2, 3, 2), (3, 3, 2)]
-    assert len({p["position"] for p in pages}) == 1
+    [marker] = [m for m in ada.messages if "position" in m]
+    assert (marker["users"], ada.messages[-1]) == ([], marker), "the position comes when all pages have"
     talk.open("userId=9", subprotocol="")
     assert statuses(talk.heard(ada)) == [(9, "online")]
 
@@ -145,11 +146,11 @@ def test_invisible_looks_like_offline_to_all_but_the_user() -> None:
 def test_a_session_resumes_with_just_what_it_missed(talk: Talk) -> None:
     bob = talk.enter("userId=bob")
     ada = talk.open("userId=ada")
-    greeting, _, snapshot = talk.heard(ada)
+    greeting = talk.heard(ada)[0]
     talk.end(ada, Ending.LOST)
     talk.say(bob, "SET_STATUS", status="busy")
     talk.enter("userId=carl")
-    query = f"userId=ada&session={greeting['sessionId']}&position={snapshot['position']}"
+    query = f"userId=ada&session={greeting['sessionId']}&position={position(ada)}"
     back = talk.open(query)
     again, own, changes = talk.heard(back)
     assert (again["resumed"], again["sessionId"]) == (True, greeting["sessionId"])
@@ -176,9 +177,9 @@ def test_somebody_elses_session_cannot_be_resumed(talk: Talk) -> None:
 
 def test_a_new_connection_of_a_session_replaces_the_old_one(talk: Talk) -> None:
     bob, ada = talk.enter("userId=bob"), talk.open("userId=ada")
-    greeting, _, snapshot = talk.heard(ada)
+    greeting = talk.heard(ada)[0]
     talk.heard(bob)
-    back = talk.open(f"userId=ada&session={greeting['sessionId']}&position={snapshot['position']}")
+    back = talk.open(f"userId=ada&session={greeting['sessionId']}&position={position(ada)}")
     assert ada.closed_with
     assert ada.closed_with[0] is Close.REPLACED
     assert talk.heard(back)[0]["resumed"] is True
@@ -191,11 +192,11 @@ def test_a_new_connection_of_a_session_replaces_the_old_one(talk: Talk) -> None:
 def test_when_the_log_has_moved_on_a_session_gets_a_snapshot() -> None:
     talk = Talk(log_size=4)
     ada = talk.open("userId=ada")
-    greeting, _, snapshot = talk.heard(ada)
+    greeting = talk.heard(ada)[0]
     talk.end(ada, Ending.LOST)
     for number in range(20):
         talk.open(f"userId={number}", subprotocol="")
-    back = talk.open(f"userId=ada&session={greeting['sessionId']}&position={snapshot['position']}")
+    back = talk.open(f"userId=ada&session={greeting['sessionId']}&position={position(ada)}")
     assert types(talk.heard(back)) == ["CONNECTION_ESTABLISHED", "SELF", "PRESENCE_SNAPSHOT"]
 
 

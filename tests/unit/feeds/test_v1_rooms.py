@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.fakes import FakeConnection
-from tests.unit.talk import Talk, statuses, types
+from tests.unit.talk import Talk, position, statuses, types
 
 from presenced.core.model import Ending
 
@@ -112,11 +112,11 @@ def test_a_lost_member_stays_for_the_grace_and_comes_back_without_a_word(talk: T
 def test_a_resumed_session_gets_what_it_missed_of_a_room(talk: Talk) -> None:
     ada, bob = talk.open("userId=ada&watch=none"), enter(talk, "bob")
     session = talk.heard(ada)[0]["sessionId"]
-    [_, snapshot] = talk.say(ada, "JOIN", room="lobby", id=1)
+    talk.say(ada, "JOIN", room="lobby", id=1)
     talk.end(ada, Ending.LOST)
     enter(talk, "carl")
     talk.say(bob, "SET_STATUS", status="busy")
-    back = talk.open(f"userId=ada&session={session}&position={snapshot['position']}")
+    back = talk.open(f"userId=ada&session={session}&position={position(ada)}")
     heard = talk.heard(back)
     assert heard[0]["resumed"] is True
     assert members(heard) == [(["carl"], [])]

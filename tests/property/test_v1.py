@@ -1,0 +1,328 @@
+"""presenced.v1 against a model that recomputes everything: who is seen how, by whom, over random schedules.
+
+The model keeps what happened to each session; what others are to see follows from that each time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec import json
+from tests.fakes import FakeConnection
+from tests.property.client_v1 import Client
+
+from presenced.config import Settings
+from presenced.core.model import Ending
+from presenced.core.presence import MAX_DETACHED
+from presenced.engine import Engine
+from presenced.errors import Close
+from presenced.metrics import Metrics
+from presenced.testing import FakeClock
+
+USERS = ("1", "two", "three")
+ROOMS = ("lobby", "bar")
+AWAY, LOST, WINDOW = 3.0, 15.0, 40.0
+GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.LOST: LOST}
+
+
+@dataclasses.dataclass(eq=False)
+class Session:
+    """What happened to one client instance."""
+
+    client: Client
+    everyone: bool
+    connected: bool = True
+    active: bool = True
+    grace_ends: float = 0.0
+    forget_at: float = 0.0
+    users: set[str] = dataclasses.field(default_factory=set)
+    watched_rooms: set[str] = dataclasses.field(default_factory=set)
+    rooms: dict[str, Any] = dataclasses.field(default_factory=dict)
+    order: int = 0
+
+    def present(self, now: float) -> bool:
+        return self.connected or self.grace_ends > now
+
+
+@dataclasses.dataclass
+class User:
+    sessions: list[Session] = dataclasses.field(default_factory=list)
+    chosen: str = "auto"
+    timed: str = ""
+    timed_until: float = 0.0
+    announced: bool = False
+
+    def true_status(self, now: float) -> str:
+        present = [session for session in self.sessions if session.present(now)]
+        if not present and not self.announced:
+            return "offline"
+        choice = self.timed if self.timed and self.timed_until > now else self.chosen
+        if choice != "auto":
+            return choice
+        return "online" if self.announced or any(session.active for session in present) else "away"
+
+    def seen(self, now: float) -> str:
+        status = self.true_status(now)
+        return "offline" if status == "invisible" else status
+
+    def in_rooms(self, now: float) -> dict[str, Any]:
+        if self.seen(now) == "offline":
+            return {}
+        lost_first = sorted((s for s in self.sessions if s.present(now)), key=lambda s: s.order)
+        return {room: data for session in lost_first for room, data in session.rooms.items()}
+
+
+class Watching(RuleBasedStateMachine):
+    @initialize(log_size=st.sampled_from([2, 5, 1000]), page=st.sampled_from([1, 2, 500]), small=st.booleans())
+    def start(self, log_size: int, page: int, small: bool) -> None:
+        self.clock = FakeClock()
+        options = Settings(
+            stats_interval=0,
+            log_size=log_size,
+            log_age=3600,
+            log_level="error",
+            snapshot_page=page,
+            resume_window=WINDOW,
+            request_rate=10_000,
+            request_burst=100_000,
+            room_coalesced=2 if small else 500,
+            room_counts=3 if small else 5000,
+            behind_timeout=3600,
+            heartbeat_interval=3600,
+            pong_timeout=3600,
+        )
+        self.engine = Engine(options, self.clock, Metrics(), max_connections=1000)
+        self.engine.start()
+        self.users = {user_id: User() for user_id in USERS}
+        self.orders = 0
+
+    # The model.
+
+    def now(self) -> float:
+        return self.clock.monotonic()
+
+    def order(self) -> int:
+        self.orders += 1
+        return self.orders
+
+    def connected(self, paused: bool | None = None) -> list[tuple[str, Session]]:
+        return [
+            (user_id, session)
+            for user_id, user in self.users.items()
+            for session in user.sessions
+            if session.connected and (paused is None or session.client.paused is paused)
+        ]
+
+    def forget(self) -> None:
+        for user in self.users.values():
+            user.sessions = [s for s in user.sessions if s.connected or max(s.grace_ends, s.forget_at) > self.now()]
+
+    def truth(self) -> dict[str, str]:
+        return {user_id: user.seen(self.now()) for user_id, user in self.users.items()}
+
+    def model_end(self, user_id: str, session: Session, grace: float, window: float) -> None:
+        user, now = self.users[user_id], self.now()
+        session.connected, session.order = False, self.order()
+        session.grace_ends, session.forget_at = now + grace, now + max(grace, window)
+        self.forget()
+        detached = sorted((s for s in user.sessions if not s.connected), key=lambda s: s.order)
+        if len(detached) > MAX_DETACHED:
+            user.sessions.remove(min(detached, key=lambda s: s.grace_ends if s.grace_ends > now else s.forget_at))
+
+    def closed(self, connection: FakeConnection, ending: Ending, reason: str) -> None:
+        assert connection.closed_with
+        assert connection.closed_with[0] in (Close.REPLACED, Close.DISCONNECTED)
+        self.engine.closed(connection, ending, reason)
+
+    def say(self, session: Session, type_: str, **fields: object) -> None:
+        before = len(session.client.messages)
+        self.engine.received(session.client, json.encode({"type": type_, "id": 1, **fields}).decode())
+        answers = [m for m in session.client.messages[before:] if m["type"] in ("ACK", "ERROR")]
+        assert [m["type"] for m in answers] == ["ACK"], answers
+
+    def turn(self, ends: bool) -> None:
+        if ends:
+            self.clock.run_soon()
+
+    def connect(self, user_id: str, query: str, room: int) -> Client:
+        client = Client(self.closed, self.clock)
+        client.room, client.on_full = room, lambda c: self.engine.paused(c)
+        self.engine.opened(client, f"userId={user_id}{query}".encode(), b"", "presenced.v1")
+        return client
+
+    # What may happen.
+
+    @rule(
+        user_id=st.sampled_from(USERS), everyone=st.booleans(), room=st.sampled_from([1, 2, 10**9]), ends=st.booleans()
+    )
+    def open(self, user_id: str, everyone: bool, room: int, ends: bool) -> None:
+        self.forget()
+        client = self.connect(user_id, "" if everyone else "&watch=none", room)
+        self.users[user_id].sessions.append(Session(client, everyone, order=self.order()))
+        self.turn(ends)
+
+    @precondition(lambda self: self.connected())
+    @rule(data=st.data(), ending=st.sampled_from(list(GRACES)), ends=st.booleans())
+    def end(self, data: st.DataObject, ending: Ending, ends: bool) -> None:
+        user_id, session = data.draw(st.sampled_from(self.connected()))
+        session.client.believe()
+        self.model_end(user_id, session, GRACES[ending], 0 if ending is Ending.CLOSED else WINDOW)
+        self.engine.closed(session.client, ending, ending)
+        self.turn(ends)
+
+    @precondition(lambda self: any(user.sessions for user in self.users.values()))
+    @rule(data=st.data(), old=st.booleans(), room=st.sampled_from([1, 10**9]), ends=st.booleans())
+    def resume(self, data: st.DataObject, old: bool, room: int, ends: bool) -> None:
+        """It may be one that is still connected, and its position may be one it had earlier, or not known."""
+        self.forget()
+        sessions = [(u, s) for u, user in self.users.items() for s in user.sessions]
+        if not sessions:
+            return
+        user_id, session = data.draw(st.sampled_from(sessions))
+        session.client.believe()
+        before = session.client
+        if not before.session_id:
+            return
+        position = before.position if not old else "unknown"
+        client = self.connect(user_id, f"&session={before.session_id}&position={position}", room)
+        session.connected, session.client, session.order = True, client, self.order()
+        client.goes_on_as(before)
+        if before.closed_with is None and not before.paused:
+            before.paused = True  # nobody looks at it any more
+        self.turn(ends)
+
+    @precondition(lambda self: self.connected())
+    @rule(
+        data=st.data(),
+        status=st.sampled_from(["auto", "online", "away", "busy", "invisible"]),
+        lasts=st.sampled_from([None, 5.0, 20.0]),
+        ends=st.booleans(),
+    )
+    def choose(self, data: st.DataObject, status: str, lasts: float | None, ends: bool) -> None:
+        user_id, session = data.draw(st.sampled_from(self.connected()))
+        self.clock.advance(0.6)  # else the last of several would win
+        if not session.connected:
+            return
+        self.say(session, "SET_STATUS", status=status, **({"expiresIn": lasts} if lasts else {}))
+        user = self.users[user_id]
+        if lasts is None:
+            user.chosen, user.timed = status, ""
+        else:
+            user.timed, user.timed_until = status, self.now() + lasts
+        self.turn(ends)
+
+    @precondition(lambda self: self.connected())
+    @rule(data=st.data(), active=st.booleans(), ends=st.booleans())
+    def be_active(self, data: st.DataObject, active: bool, ends: bool) -> None:
+        _, session = data.draw(st.sampled_from(self.connected()))
+        self.say(session, "ACTIVITY", state="active" if active else "idle")
+        session.active = active
+        self.turn(ends)
+
+    @precondition(lambda self: self.connected())
+    @rule(
+        data=st.data(),
+        users=st.sets(st.sampled_from(USERS)),
+        everyone=st.booleans(),
+        on=st.booleans(),
+        ends=st.booleans(),
+    )
+    def watch(self, data: st.DataObject, users: set[str], everyone: bool, on: bool, ends: bool) -> None:
+        _, session = data.draw(st.sampled_from(self.connected()))
+        self.say(session, "WATCH" if on else "UNWATCH", users=sorted(users), everyone=everyone)
+        session.users = session.users | users if on else session.users - users
+        session.everyone = session.everyone or everyone if on else session.everyone and not everyone
+        self.turn(ends)
+
+    @precondition(lambda self: self.connected())
+    @rule(
+        data=st.data(),
+        room=st.sampled_from(ROOMS),
+        what=st.sampled_from(["JOIN", "LEAVE", "WATCH"]),
+        ends=st.booleans(),
+    )
+    def move(self, data: st.DataObject, room: str, what: str, ends: bool) -> None:
+        _, session = data.draw(st.sampled_from(self.connected()))
+        if what == "WATCH":
+            self.say(session, "WATCH", rooms=[room])
+            session.watched_rooms.add(room)
+        elif what == "JOIN":
+            number = data.draw(st.integers(0, 2))
+            self.say(session, "JOIN", room=room, data=number)
+            session.rooms.pop(room, None)
+            session.rooms[room] = number
+            session.watched_rooms.add(room)
+        elif room in session.rooms:
+            self.say(session, "LEAVE", room=room)
+            del session.rooms[room]
+            session.watched_rooms.discard(room)
+        self.turn(ends)
+
+    @precondition(lambda self: self.connected())
+    @rule(data=st.data(), room=st.sampled_from([1, 2, 10**9]))
+    def read_slowly_or_catch_up(self, data: st.DataObject, room: int) -> None:
+        _, session = data.draw(st.sampled_from(self.connected()))
+        client = session.client
+        if client.paused:
+            client.paused, client.room = False, room
+            self.engine.resumed(client)
+        else:
+            client.paused = True
+            self.engine.paused(client)
+
+    @rule(user_id=st.sampled_from(USERS), online=st.booleans(), ends=st.booleans())
+    def announce(self, user_id: str, online: bool, ends: bool) -> None:
+        user = self.users[user_id]
+        user.announced = online
+        if not online and not any(session.connected for session in user.sessions):
+            user.sessions = []
+        self.engine.announce(user_id, online)
+        self.turn(ends)
+
+    @rule(seconds=st.sampled_from([0.1, 1.1, 3.0, 5.0, 15.0, 41.0]))
+    def wait(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.forget()
+
+    # What must hold.
+
+    @invariant()
+    def others_are_told_the_truth_as_far_as_they_may_know_it(self) -> None:
+        truth = self.truth()
+        assert {user_id: str(self.engine._directory.status(user_id)) for user_id in USERS} == truth
+        if self.clock.waiting:
+            return
+        for user_id, session in self.connected(paused=False):
+            client = session.client
+            client.believe()
+            watched = set(USERS) if session.everyone else session.users
+            for other in watched:
+                seen = client.seen.get(other, ("offline", 0))[0]
+                assert seen == truth[other], f"{client.connection_id} sees {other} as {seen}"
+            assert client.own["status"] == self.users[user_id].true_status(self.now()), "the truth for oneself"
+
+    @invariant()
+    def rooms_are_told_to_those_who_watch_them(self) -> None:
+        if self.clock.waiting:
+            return
+        inside = {user_id: user.in_rooms(self.now()) for user_id, user in self.users.items()}
+        for _, session in self.connected(paused=False):
+            for room in session.watched_rooms:
+                mode = session.client.modes.get(room)
+                if mode != "full" or self.engine._v1.digests.is_digested(room):
+                    continue  # told later
+                members = {user_id: rooms[room] for user_id, rooms in inside.items() if room in rooms}
+                assert session.client.rooms[room] == members
+                for user_id in members:
+                    assert session.client.seen[user_id][0] == self.truth()[user_id]
+
+
+TestWatching: Any = Watching.TestCase
+TestWatching.settings = settings(
+    max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "400")), stateful_step_count=50, deadline=None
+)
