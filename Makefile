@@ -6,7 +6,7 @@ format: setup ; .venv/bin/ruff format . && .venv/bin/ruff check --fix .
 lint: setup ; .venv/bin/ruff format --check . && .venv/bin/ruff check . && tests/js/node_modules/.bin/tsc -p tests/js
 types: setup ; .venv/bin/mypy
 test: lint types ; $(PY) -m pytest
-docs: setup ; $(PY) scripts/generate.py
+docs: setup ; $(PY) -m scripts.generate
 build: setup ; $(PY) -m build
 bench: setup ; $(PY) -m benchmarks
 clean: ; rm -rf .venv build dist tests/js/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots

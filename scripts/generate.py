@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from scripts.asyncapi import asyncapi
+
 from presenced.config import ENV_PREFIX, Settings, expected
 from presenced.engine import Engine
 from presenced.errors import Close, Fault, Problem
@@ -21,6 +23,7 @@ def documents() -> Iterator[tuple[str, str]]:
     yield "docs/metrics.md", metrics()
     yield "spec/codes.md", codes()
     yield "spec/codes.json", codes_json()
+    yield "spec/asyncapi.yaml", asyncapi()
 
 
 def settings() -> str:

@@ -16,7 +16,7 @@ from presenced.core.heartbeat import Sweep
 from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import parse_user_id, user_id_from_query
 from presenced.core.limits import Pace
-from presenced.core.messages import EstablishedV1, LimitsV1
+from presenced.core.messages import MAX_DATA, MAX_TEXT, EstablishedV1, LimitsV1
 from presenced.core.model import Ending, Instant, Status
 from presenced.core.presence import Grace, Session
 from presenced.core.rooms import Rooms, Thresholds
@@ -30,7 +30,7 @@ from presenced.feeds.v1_encoding import Encoding
 from presenced.log import EventLog
 from presenced.metrics import Metrics
 from presenced.outbox import Event, Feed, Outbox, Watcher
-from presenced.requests import MAX_DATA, MAX_TEXT, Requests
+from presenced.requests import Requests
 from presenced.stats import Stats, page
 from presenced.wire import v1
 from presenced.wire.classic import PING_FRAME, established_frame, timestamp, wire_user_id

@@ -14,6 +14,7 @@ from presenced.core.directory import Directory, Outcome
 from presenced.core.identity import is_displayable, parse_user_id
 from presenced.core.limits import Bucket
 from presenced.core.messages import (
+    MAX_DATA,
     Ack,
     Activity,
     Error,
@@ -36,18 +37,6 @@ from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import watch_of
 from presenced.outbox import Outbox, Watcher
 from presenced.wire import v1 as wire
-
-MAX_TEXT = 140
-"""Characters of a status' text."""
-
-MAX_EMOJI = 32
-"""Characters of its emoji."""
-
-MAX_DATA = 2048
-"""Bytes of its data, or of a member's, as JSON."""
-
-MAX_ROOM_NAME = 128
-"""Characters of a room's name."""
 
 STATUS_PAUSE = 0.5
 """Seconds after a status was set before the next one of the same connection is; of those in between, the last wins."""
@@ -297,8 +286,8 @@ def _user_ids(given: list[int | str]) -> set[str]:
 
 def _room_names(given: list[str]) -> set[str]:
     for name in given:
-        if not (0 < len(name) <= MAX_ROOM_NAME and name.isprintable()):
-            raise BadRequest(Fault.BAD_REQUEST, f"a room's name must have 1 to {MAX_ROOM_NAME} printable characters")
+        if not name.isprintable():
+            raise BadRequest(Fault.BAD_REQUEST, "a room's name must have printable characters only")
     return set(given)
 
 
@@ -317,9 +306,7 @@ def _data_of(given: msgspec.Raw) -> bytes:
 
 def _check(request: SetStatus) -> None:
     """What the types can't say."""
-    for name, text, longest in (("text", request.text, MAX_TEXT), ("emoji", request.emoji, MAX_EMOJI)):
-        if len(text) > longest:
-            raise BadRequest(Fault.BAD_REQUEST, f"{name} has {len(text)} characters; at most {longest} are allowed")
+    for name, text in (("text", request.text), ("emoji", request.emoji)):
         if not is_displayable(text):
             raise BadRequest(Fault.BAD_REQUEST, f"{name} holds a line break or another control character")
     _data_of(request.data)

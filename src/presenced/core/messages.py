@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, get_args
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct, field
+
+from presenced.core.model import Cause, Status
+
+MAX_TEXT = 140
+"""Characters of a status' text."""
+
+MAX_EMOJI = 32
+"""Characters of its emoji."""
+
+MAX_DATA = 2048
+"""Bytes of its data, or of a member's, as JSON."""
+
+MAX_ROOM_NAME = 128
+"""Characters of a room's name."""
+
+UserId = int | str
+"""1 to 128 printable characters; a number when it is a canonical decimal up to 2^53 - 1 (`wire.classic`)."""
+
+RoomName = Annotated[str, Meta(min_length=1, max_length=MAX_ROOM_NAME)]
 
 # The classic protocol.
 
@@ -12,7 +32,7 @@ from msgspec import Meta, Raw, Struct
 class ConnectionEstablished(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTABLISHED", rename="camel"):
     """The first message on every connection."""
 
-    user_id: int | str
+    user_id: UserId
     timestamp: str
     """ISO 8601, UTC, milliseconds, `Z`."""
     connection_id: str
@@ -22,14 +42,14 @@ class ConnectionEstablished(Struct, frozen=True, tag_field="type", tag="CONNECTI
 class UserOnline(Struct, frozen=True, tag_field="type", tag="USER_ONLINE", rename="camel"):
     """Another user came online."""
 
-    user_id: int | str
+    user_id: UserId
     timestamp: str
 
 
 class UserOffline(Struct, frozen=True, tag_field="type", tag="USER_OFFLINE", rename="camel"):
     """Another user went offline."""
 
-    user_id: int | str
+    user_id: UserId
     timestamp: str
 
 
@@ -58,7 +78,7 @@ class LimitsV1(Struct, frozen=True, rename="camel"):
 class EstablishedV1(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTABLISHED", rename="camel"):
     """The first message on every connection."""
 
-    user_id: int | str
+    user_id: UserId
     timestamp: str
     connection_id: str
     session_id: str
@@ -77,11 +97,28 @@ class EstablishedV1(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTAB
     limits: LimitsV1
 
 
+def _encoded(name: str) -> Meta:
+    """JSON of the record `name`: encoded once and shared by many messages."""
+    return Meta(extra_json_schema={"$ref": f"#/components/schemas/{name}"})
+
+
+def _one_of(values: Iterable[str]) -> Meta:
+    return Meta(extra_json_schema={"enum": list(values)})
+
+
+SeenStatus = Annotated[str, _one_of(status.value for status in Status if status is not Status.INVISIBLE)]
+Chosen = Literal["auto", "online", "away", "busy", "invisible"]
+TrueStatus = Annotated[str, _one_of(status.value for status in Status)]
+SomeCause = Annotated[str, _one_of(cause.value for cause in Cause)]
+EncodedRecord = Annotated[Raw, _encoded("UserRecord")]
+EncodedMember = Annotated[Raw, _encoded("Member")]
+
+
 class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     """What is seen of one user. What is not there is empty."""
 
-    user_id: int | str
-    status: str
+    user_id: UserId
+    status: SeenStatus
     since: int
     """When the status began."""
     version: int
@@ -95,7 +132,7 @@ class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     """When the chosen status ends."""
     devices: tuple[str, ...] = ()
     """Kinds of device that are connected."""
-    cause: str = ""
+    cause: SomeCause = ""
     """Why it changed, for those entitled to know."""
 
 
@@ -107,8 +144,7 @@ class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAP
     page: int
     """1, 2, 3, ..."""
     pages: int
-    users: list[Raw]
-    """`UserRecord`s."""
+    users: list[EncodedRecord]
 
 
 class PresenceChanges(Struct, frozen=True, tag_field="type", tag="PRESENCE_CHANGES", rename="camel"):
@@ -117,8 +153,7 @@ class PresenceChanges(Struct, frozen=True, tag_field="type", tag="PRESENCE_CHANG
 
     position: str
     """To be given with the URL of the next connection."""
-    users: list[Raw]
-    """`UserRecord`s."""
+    users: list[EncodedRecord]
 
 
 Watched = Literal["everyone", "users", "room"]
@@ -136,12 +171,12 @@ class PresenceCount(Struct, frozen=True, tag_field="type", tag="PRESENCE_COUNT",
 class Member(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A user in a room."""
 
-    user_id: int | str
+    user_id: UserId
     joined_at: int
     data: Raw | None = None
     """What the member gave with JOIN or SET_MEMBER."""
-    presence: Raw | None = None
-    """A `UserRecord`: what is seen of the user."""
+    presence: EncodedRecord | None = None
+    """What is seen of the user."""
 
 
 RoomMode = Literal["full", "coalesced", "counts"]
@@ -157,8 +192,8 @@ class RoomSnapshot(Struct, frozen=True, tag_field="type", tag="ROOM_SNAPSHOT", r
     """Members."""
     page: int
     pages: int
-    members: list[Raw]
-    """`Member`s; none in mode `counts`."""
+    members: list[EncodedMember]
+    """None in mode `counts`."""
 
 
 class RoomChanges(Struct, frozen=True, tag_field="type", tag="ROOM_CHANGES", rename="camel", omit_defaults=True):
@@ -168,18 +203,18 @@ class RoomChanges(Struct, frozen=True, tag_field="type", tag="ROOM_CHANGES", ren
     count: int
     """Members now."""
     mode: RoomMode
-    members: list[Raw] = []
-    """`Member`s who joined, or whose data changed."""
-    left: list[int | str] = []
+    members: list[EncodedMember] = []
+    """Those who joined, or whose data changed."""
+    left: list[UserId] = []
     """Ids of those who left."""
 
 
 class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", omit_defaults=True):
     """The truth about the user, for their own devices."""
 
-    status: str
+    status: TrueStatus
     """May be `invisible`."""
-    chosen: str
+    chosen: Annotated[str, _one_of(get_args(Chosen))]
     """The status chosen, `auto` when it is as detected."""
     text: str = ""
     emoji: str = ""
@@ -229,8 +264,8 @@ class Watch(Struct, frozen=True, tag_field="type", tag="WATCH", rename="camel"):
 
     id: RequestId | None = None
     everyone: bool = False
-    users: list[int | str] = []
-    rooms: list[str] = []
+    users: list[UserId] = []
+    rooms: list[RoomName] = []
     mode: Literal["full", "count"] = "full"
     """`count`: how many are online, without names."""
 
@@ -240,18 +275,19 @@ class Unwatch(Struct, frozen=True, tag_field="type", tag="UNWATCH", rename="came
 
     id: RequestId | None = None
     everyone: bool = False
-    users: list[int | str] = []
-    rooms: list[str] = []
+    users: list[UserId] = []
+    rooms: list[RoomName] = []
 
 
 class SetStatus(Struct, frozen=True, tag_field="type", tag="SET_STATUS", rename="camel"):
     """Choose a status, and what goes with it; what is not given is empty."""
 
-    status: Literal["auto", "online", "away", "busy", "invisible"]
+    status: Chosen
     id: RequestId | None = None
-    text: str = ""
-    emoji: str = ""
-    data: Raw = Raw(b"")
+    text: Annotated[str, Meta(max_length=MAX_TEXT)] = ""
+    emoji: Annotated[str, Meta(max_length=MAX_EMOJI)] = ""
+    data: Raw = field(default_factory=Raw)
+    """Anything; at most 2,048 bytes of JSON."""
     expires_in: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
     """Seconds after which the earlier choice returns."""
 
@@ -266,23 +302,25 @@ class Activity(Struct, frozen=True, tag_field="type", tag="ACTIVITY", rename="ca
 class Join(Struct, frozen=True, tag_field="type", tag="JOIN", rename="camel"):
     """Become a member of a room with this session, and watch it."""
 
-    room: str
+    room: RoomName
     id: RequestId | None = None
-    data: Raw = Raw(b"")
+    data: Raw = field(default_factory=Raw)
+    """What others see of the member; at most 2,048 bytes of JSON."""
 
 
 class SetMember(Struct, frozen=True, tag_field="type", tag="SET_MEMBER", rename="camel"):
     """Give other data as a member of a room."""
 
-    room: str
+    room: RoomName
     data: Raw
+    """As with JOIN; null takes it away."""
     id: RequestId | None = None
 
 
 class Leave(Struct, frozen=True, tag_field="type", tag="LEAVE", rename="camel"):
     """Leave a room with this session, and no longer watch it."""
 
-    room: str
+    room: RoomName
     id: RequestId | None = None
 
 

@@ -142,7 +142,7 @@ class V1Feed:
         return self._whole(watcher, parts, position)
 
     def _whole(self, watcher: Watcher, parts: Iterable[Iterable[Portion]], position: int) -> Missed:
-        """Snapshots, and after them the position that says that all have come: one that the session was not at before."""
+        """Snapshots, and after them the position that says that all have come: one the session was not at before."""
         watcher.session.whole_from = position
         last = Portion((watcher,), self.encoding.changes(position, []), 0)
         return Missed(chain(*parts, [last]), position)

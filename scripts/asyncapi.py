@@ -1,0 +1,134 @@
+"""`spec/asyncapi.yaml`: the messages of both protocols for programs, made from the message types."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+from collections.abc import Iterable
+from typing import Any, get_args
+
+import msgspec
+from msgspec.json import schema_components
+
+from presenced.config import WEBSOCKET_PATH, Settings
+from presenced.core import messages
+from presenced.transports.handshake import V1
+from presenced.version import __version__
+
+HEAD = "# Made from src/presenced/core/messages.py by `make docs`; don't edit it here.\n"
+
+PARAMETERS: dict[str, dict[str, object]] = {
+    "userId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Who connects."},
+    "device": {"type": "string", "maxLength": 32, "description": "Kind of device; others see it."},
+    "watch": {"enum": ["everyone", "none"], "description": "What a new session watches at first."},
+    "session": {"type": "string", "maxLength": 64, "description": "The session to resume."},
+    "position": {"type": "string", "maxLength": 64, "description": "Where that session is."},
+}
+
+
+def asyncapi() -> str:
+    """The document, AsyncAPI 3.0."""
+    sent = {"classic": get_args(messages.Message), "v1": get_args(messages.ServerMessageV1)}
+    received = {"v1": get_args(messages.Request)}
+    document = {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "presenced",
+            "version": __version__,
+            "description": "Tells people, in real time, who is online. What the messages mean: protocol.md for the "
+            "classic protocol, protocol-v1.md for presenced.v1.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {"local": {"host": f"localhost:{Settings().port}", "protocol": "ws"}},
+        "channels": {
+            "classic": _channel("For clients that ask for no subprotocol.", ["userId"], sent["classic"], {}),
+            "v1": _channel(
+                f"For clients that ask for the subprotocol {V1}.",
+                list(PARAMETERS),
+                [*sent["v1"], *received["v1"]],
+                {"Sec-WebSocket-Protocol": {"const": V1}},
+            ),
+        },
+        "operations": {
+            "classicSend": _operation("classic", "send", sent["classic"]),
+            "v1Send": _operation("v1", "send", sent["v1"]),
+            "v1Receive": _operation("v1", "receive", received["v1"]),
+        },
+        "components": {"schemas": schemas()},
+    }
+    return HEAD + msgspec.yaml.encode(document).decode()
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema (2020-12) of every record, by the name of its type; every field is described where the code does."""
+    types = [*get_args(messages.Message), *get_args(messages.ServerMessageV1), *get_args(messages.Request)]
+    # Records that are encoded apart from the messages they are in.
+    types += [messages.UserRecord, messages.Member]
+    _, components = schema_components(types, ref_template="#/components/schemas/{name}")
+    described = _descriptions()
+    for name, schema in components.items():
+        schema["description"] = " ".join(schema["description"].split())
+        for key, field in schema["properties"].items():
+            if getattr(messages, name).__struct_config__.omit_defaults:
+                schema["properties"][key] = field = _without_null(field)
+            if text := described.get((name, key)):
+                schema["properties"][key] = {**field, "description": text}
+    return dict(sorted(components.items()))
+
+
+def _channel(
+    summary: str, parameters: list[str], types: Iterable[type], headers: dict[str, dict[str, object]]
+) -> dict[str, object]:
+    query = {"type": "object", "properties": {name: PARAMETERS[name] for name in parameters}, "required": ["userId"]}
+    binding: dict[str, object] = {"method": "GET", "query": query}
+    if headers:
+        binding["headers"] = {"type": "object", "properties": headers, "required": list(headers)}
+    return {
+        "address": WEBSOCKET_PATH,
+        "summary": summary,
+        "messages": {_tag(type_): _message(type_) for type_ in types},
+        "bindings": {"ws": binding},
+    }
+
+
+def _message(type_: type) -> dict[str, object]:
+    return {"name": _tag(type_), "payload": {"$ref": f"#/components/schemas/{type_.__name__}"}}
+
+
+def _operation(channel: str, action: str, types: Iterable[type]) -> dict[str, object]:
+    """`action` is what the server does."""
+    references = [{"$ref": f"#/channels/{channel}/messages/{_tag(type_)}"} for type_ in types]
+    return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "messages": references}
+
+
+def _tag(type_: Any) -> str:
+    return str(type_.__struct_config__.tag)
+
+
+def _without_null(field: dict[str, Any]) -> dict[str, Any]:
+    """Of a record that leaves out what is empty: null is not sent."""
+    kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+    rest = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
+    return rest | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
+
+
+def _descriptions() -> dict[tuple[str, str], str]:
+    """The text below each field in the source, by the name of the type and the field's name on the wire."""
+    found = {}
+    for node in ast.parse(inspect.getsource(messages)).body:
+        if isinstance(node, ast.ClassDef):
+            for field, text in itertools.pairwise(node.body):
+                match field, text:
+                    case (
+                        ast.AnnAssign(target=ast.Name(id=name)),
+                        ast.Expr(value=ast.Constant(value=str(said))),
+                    ):
+                        found[node.name, _camel(name)] = " ".join(said.split())
+    return found
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.title() for other in others)
