@@ -45,9 +45,13 @@ class Talk:
 
     def heard(self, connection: FakeConnection) -> list[dict[str, Any]]:
         """What came since the last time, but for positions that come with no changes."""
+        return [m for m in self.heard_all(connection) if m.get("users", True) or m["type"] != "PRESENCE_CHANGES"]
+
+    def heard_all(self, connection: FakeConnection) -> list[dict[str, Any]]:
+        """What came since the last time."""
         start = self._read.get(connection, 0)
         self._read[connection] = len(connection.messages)
-        return [m for m in connection.messages[start:] if m.get("users", True) or m["type"] != "PRESENCE_CHANGES"]
+        return connection.messages[start:]
 
     def end(self, connection: FakeConnection, ending: Ending) -> None:
         """The client's connection ends."""

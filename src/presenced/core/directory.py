@@ -166,6 +166,7 @@ class Directory(Generic[C]):
         user = self._users.get(user_id)
         if user is None:
             return NOTHING
+        user.seen_ms = now.epoch_ms
         if lasts is None:
             user.chosen, user.timed = choice, None
         else:
@@ -328,6 +329,8 @@ class Directory(Generic[C]):
         user.version += 1
         self.position += 1
         self.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
+        if view.status is Status.OFFLINE and user.connected:
+            user.seen_ms = now.epoch_ms  # invisible, which looks like a close
         seen = 0 if here else user.seen_ms
         change = Change(self.position, user.user_id, view, was, user.version, now, since, seen, cause)
         user.last_change = change

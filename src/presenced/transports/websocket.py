@@ -309,7 +309,7 @@ class WebSocketConnection(asyncio.Protocol):
                     self.close(Close.MESSAGE_TOO_BIG, f"more than {allowed} fragments")
             case Opcode.CLOSE:
                 assert parser.close_rcvd is not None, "the library parsed it"
-                ending = _ending(parser.close_rcvd.code)
+                ending = ending_of(parser.close_rcvd.code)
                 self._end(ending, ending)
             case Opcode.PONG:
                 pass  # it is heard by its bytes
@@ -373,7 +373,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport.abort()
 
 
-def _ending(code: int) -> Ending:
+def ending_of(code: int) -> Ending:
     """What a client's close code says of why it left (RFC 6455 section 7.4.1; 1005: it gave none)."""
     if code in (1000, 1005) or 3000 <= code <= 4999:
         return Ending.CLOSED

@@ -1,0 +1,122 @@
+"""Conversations of `spec/vectors/v1-*.jsonl`, replayed on an engine; `python -m tests.vectors` writes what it answers.
+
+Whoever changes a conversation writes what the clients do, records the answers, and reads them: what is recorded
+is what the specification says from then on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import json
+from tests.fakes import FakeConnection
+from tests.unit.talk import Talk
+
+from presenced.transports.websocket import ending_of
+
+FOLDER = Path(__file__).parents[1] / "spec/vectors"
+FILES = sorted(FOLDER.glob("v1-*.jsonl"))
+
+Line = dict[str, Any]
+
+CHOSEN_BY_THE_SERVER = {"sessionId": "session", "epoch": "epoch", "position": "position", "version": "version"}
+"""Fields whose values a server makes up, and what the names begin with that stand for them in the vectors."""
+
+
+class Replay:
+    """One conversation: takes the lines in which clients do something, gives those in which they are told."""
+
+    def __init__(self, head: Line) -> None:
+        self._talk = Talk(**head.get("settings", {}))
+        assert self._talk.clock.now().epoch_ms == head["epochMs"], "conversations start when the fake clock does"
+        self._started = self._talk.clock.monotonic()
+        self._clients: dict[str, FakeConnection] = {}
+        self._closed: set[str] = set()
+        self._names: dict[tuple[str, Any], str] = {}
+        """The name that stands for a value, by the kind of value and the value."""
+        self._values: dict[str, Any] = {}
+
+    def do(self, line: Line) -> Iterator[Line]:
+        """Let a client do something at its time; what clients are told until then, and by it."""
+        at = self._started + line["at"]
+        while (left := at - self._talk.clock.monotonic()) > 0:
+            self._talk.clock.advance(min(left, 0.1))
+            yield from self._told()
+        self._do(line)
+        self._talk.clock.run_soon()
+        yield from self._told()
+
+    def _do(self, line: Line) -> None:
+        name = line.get("client", "")
+        match line["do"]:
+            case "connect":
+                query = "&".join(
+                    f"{key}={self._values.get(value, value)}"
+                    for key, _, value in (part.partition("=") for part in line["query"].split("&"))
+                )
+                self._clients[name] = self._talk.open(query, line.get("subprotocol", ""))
+                self._closed.discard(name)
+            case "send":
+                text = line["text"] if "text" in line else json.encode(line["message"]).decode()
+                self._talk.engine.received(self._clients[name], text)
+            case "close":
+                self._talk.end(self._clients.pop(name), ending_of(line["code"]))
+            case "lose":
+                self._talk.end(self._clients.pop(name), ending_of(1006))
+            case "go silent":
+                self._clients[name].answers = False
+            case "wait":
+                pass
+            case other:
+                raise AssertionError(f"nobody can do {other}")
+
+    def _told(self) -> Iterator[Line]:
+        at = round(self._talk.clock.monotonic() - self._started, 3)
+        for name, connection in self._clients.items():
+            for message in self._talk.heard_all(connection):
+                yield {"at": at, "client": name, "do": "hear", "message": self._named(message)}
+            if connection.closed_with and name not in self._closed:
+                self._closed.add(name)
+                yield {"at": at, "client": name, "do": "be closed", "code": connection.closed_with[0].code}
+
+    def _named(self, value: Any, field: str = "", user_id: object = "") -> Any:
+        """The same with names for what the server made up."""
+        if isinstance(value, dict):
+            return {key: self._named(part, key, value.get("userId")) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self._named(part) for part in value]
+        if (kind := CHOSEN_BY_THE_SERVER.get(field)) is None:
+            return value
+        if kind == "version":
+            kind = f"version-{user_id}-"
+        name = self._names.get((kind, value))
+        if name is None:
+            number = sum(other == kind for other, _ in self._names) + 1
+            name = self._names[kind, value] = f"${kind}{number}"
+            self._values[name] = value
+        return name
+
+
+def told_by(lines: list[Line]) -> list[Line]:
+    """All lines of a conversation, with what the engine tells."""
+    head, *rest = lines
+    replay, found = Replay(head), [head]
+    for line in rest:
+        if line["do"] not in ("hear", "be closed"):
+            told = list(replay.do(line))
+            before = [one for one in told if one["at"] < line["at"]]
+            found += [*before, line, *told[len(before) :]]
+    return found
+
+
+def lines_of(path: Path) -> list[Line]:
+    return [json.decode(line) for line in path.read_text("utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    for path in FILES:
+        path.write_text("".join(json.encode(line).decode() + "\n" for line in told_by(lines_of(path))), "utf-8")
+        sys.stdout.write(f"{path.name}\n")
