@@ -87,7 +87,7 @@ class Replay:
         if isinstance(value, dict):
             return {key: self._named(part, key, value.get("userId")) for key, part in value.items()}
         if isinstance(value, list):
-            return [self._named(part) for part in value]
+            return [self._named(part) for part in sorted(value, key=_user_of)]
         if (kind := CHOSEN_BY_THE_SERVER.get(field)) is None:
             return value
         if kind == "version":
@@ -98,6 +98,11 @@ class Replay:
             name = self._names[kind, value] = f"${kind}{number}"
             self._values[name] = value
         return name
+
+
+def _user_of(part: Any) -> str:
+    """What a list is sorted by: its order means nothing."""
+    return str(part.get("userId") if isinstance(part, dict) else part)
 
 
 def told_by(lines: list[Line]) -> list[Line]:

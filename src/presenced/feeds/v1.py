@@ -93,7 +93,7 @@ class V1Feed:
         count = len(changes) + len(unknown)
         frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watch.counted)]
         whole: list[Iterator[Portion]] = []
-        for name in watch.full.rooms:
+        for name in sorted(watch.full.rooms):
             found = self._missed_of_room(name, self.digests.surely_had(name, position), watch.full)
             if found is None:
                 whole.append(self._snapshots.room(name, watcher))
@@ -128,13 +128,13 @@ class V1Feed:
             position = snapshot.position
         elif watch.full.users:
             parts.append(self._snapshots.users(tuple(watch.full.users)).portions(watcher))
-        parts += [self._snapshots.room(name, watcher) for name in watch.full.rooms]
+        parts += [self._snapshots.room(name, watcher) for name in sorted(watch.full.rooms)]
         return self._whole(watcher, parts, position)
 
     def news(self, watcher: Watcher, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
         """Snapshots of what `watcher` watches newly."""
         position = self._directory.take_position()
-        parts = [self._snapshots.room(name, watcher) for name in rooms]
+        parts = [self._snapshots.room(name, watcher) for name in sorted(rooms)]
         if everyone:
             parts.append(self._snapshots.everyone(may_be_older=False).portions(watcher))
         elif users:
