@@ -221,8 +221,8 @@ class Engine:
             return
         self._sweep.discard(connection)
         self._unsent_when_asked.pop(connection, None)
+        self._outbox.discard(connection)  # first: a status it was about to set is told to others only
         self._requests.closed(connection)
-        self._outbox.discard(connection)
         self.metrics.closed.labels(reason).inc()
         self._log.disconnected(connection.user_id)
         self._apply(self._directory.close(connection.user_id, connection, ending, self.clock.now()))

@@ -57,8 +57,8 @@ class _Asker:
         self.unread = 0
         """Answers written since the client last had read everything."""
         self.next_status_at = float("-inf")
-        self.pending: SetStatus | None = None
-        """The status to be set when the pause is over."""
+        self.pending: list[SetStatus] = []
+        """The status to be set when the pause is over; before one with an end, the one that returns after it."""
         self.apply = apply
         """Sets it; the timer's key."""
 
@@ -231,24 +231,22 @@ class Requests:
 
     def _set_status(self, connection: Watcher, asker: _Asker, request: SetStatus) -> None:
         now = self._clock.monotonic()
-        asker.pending = request
+        asker.pending = [p for p in asker.pending if request.expires_in and not p.expires_in] + [request]
         if now >= asker.next_status_at:
             self._apply_pending(connection)
         else:
             self._timer.set(asker.apply, asker.next_status_at)
 
     def _apply_pending(self, connection: Watcher) -> None:
-        asker = self._askers[connection]
-        request, asker.pending = asker.pending, None
-        if request is None:
-            return
-        now = self._clock.now()
-        asker.next_status_at = now.monotonic + STATUS_PAUSE
-        until_ms = now.epoch_ms + int(request.expires_in * 1000) if request.expires_in else 0
-        custom = Custom(request.text, request.emoji, _data_of(request.data), until_ms)
-        status = None if request.status == "auto" else Status(request.status)
-        choice = AS_DETECTED if status is None and custom == PLAIN else Choice(status, custom)
-        self._apply(self._directory.choose(connection.session.user_id, choice, now, request.expires_in))
+        asker, now = self._askers[connection], self._clock.now()
+        pending, asker.pending = asker.pending, []
+        for request in pending:
+            asker.next_status_at = now.monotonic + STATUS_PAUSE
+            until_ms = now.epoch_ms + int(request.expires_in * 1000) if request.expires_in else 0
+            custom = Custom(request.text, request.emoji, _data_of(request.data), until_ms)
+            status = None if request.status == "auto" else Status(request.status)
+            choice = AS_DETECTED if status is None and custom == PLAIN else Choice(status, custom)
+            self._apply(self._directory.choose(connection.session.user_id, choice, now, request.expires_in))
 
     # Answers.
 

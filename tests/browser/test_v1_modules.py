@@ -96,14 +96,19 @@ def test_pages_of_a_snapshot_are_one_moment(server: ServerProcess, open_page: Op
 
 def test_a_watch_list_shows_whoever_was_asked_for(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(server).page
-    start = [["begun", {}], established(), ["watching", {"users": ["a", "b"]}, ["a", "b"]]]
-    found = after(page, *start, snapshot(user("a", "busy"), watch="users"))
+    start = [["begun", {}], established(), ["watching", {"users": ["a", "b"]}]]
+    unknown = {**user("b", "offline"), "since": 0}
+    found = after(page, *start, snapshot(user("a", "busy"), unknown, watch="users"))
     assert found["listed"] == {"a": "busy", "b": "offline"}
-    more = [*start, snapshot(user("a"), watch="users"), ["watching", {"users": ["a", "b", "c"]}, ["c"]]]
+    more = [*start, snapshot(user("a"), unknown, watch="users"), ["watching", {"users": ["a", "b", "c"]}]]
     found = after(page, *more, snapshot(user("c"), watch="users"))
     assert found["listed"] == {"a": "online", "b": "offline", "c": "online"}, "a snapshot of the new one alone"
-    found = after(page, *more, snapshot(user("c"), watch="users"), snapshot(user("b"), watch="users"))
-    assert found["listed"] == {"a": "offline", "b": "online", "c": "offline"}, "and one of all"
+    again = snapshot(user("b", version=2), {**user("a", "offline", 2), "since": 0}, watch="users")
+    assert after(page, *more, again)["listed"] == {"a": "offline", "b": "online", "c": "offline"}, "forgotten"
+    restarted = [["begun", {"users": ["a", "b"]}], established("t", settling=15), again]
+    found = after(page, *more, *restarted)
+    assert found["users"] == {"a": "online?", "b": "online"}, "a may be about to come back"
+    assert after(page, *more, *restarted, ["settled", None])["users"] == {"b": "online"}
     found = after(page, *more, snapshot(user("c"), watch="users"), ["watching", {"users": ["c"]}])
     assert found["users"] == {"c": "online"}
     found = after(page, *start, snapshot(user("a"), watch="users"), changes(user("a", "offline", 2, lastSeen=5)))

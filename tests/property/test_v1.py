@@ -302,7 +302,7 @@ class Watching(RuleBasedStateMachine):
             client.believe()
             watched = set(USERS) if session.everyone else session.users
             for other in watched:
-                seen = client.seen.get(other, ("offline", 0))[0]
+                seen = client.seen(other)["status"]
                 assert seen == truth[other], f"{client.connection_id} sees {other} as {seen}"
             assert client.own["status"] == self.users[user_id].true_status(self.now()), "the truth for oneself"
 
@@ -319,7 +319,7 @@ class Watching(RuleBasedStateMachine):
                 members = {user_id: rooms[room] for user_id, rooms in inside.items() if room in rooms}
                 assert session.client.rooms[room] == members
                 for user_id in members:
-                    assert session.client.seen[user_id][0] == self.truth()[user_id]
+                    assert session.client.seen(user_id)["status"] == self.truth()[user_id]
 
 
 TestWatching: Any = Watching.TestCase

@@ -120,7 +120,7 @@ class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     user_id: UserId
     status: SeenStatus
     since: int
-    """When the status began."""
+    """When the status began; 0 when nothing is known of the user, who is offline."""
     version: int
     """Strictly increasing for one user: a record whose version is not above the known one is old news."""
     last_seen: int = 0
@@ -140,7 +140,7 @@ class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAP
     """Who is here, one page of it. All pages are of the same moment; PRESENCE_CHANGES follow from there."""
 
     watch: Literal["everyone", "users"]
-    """`everyone`: whoever is in no page is offline. `users`: of the users asked for, the same."""
+    """`everyone`: whoever is in no page is offline. `users`: it has everyone who was asked for."""
     page: int
     """1, 2, 3, ..."""
     pages: int

@@ -67,7 +67,7 @@ class RoomChange(Struct, frozen=True, gc=False):
 class Room:
     """One room. It exists as long as it has a member; watching one that has none is possible."""
 
-    __slots__ = ("floor", "left", "members", "mode", "name", "position")
+    __slots__ = ("digested_until", "floor", "left", "members", "mode", "name", "position")
 
     def __init__(self, name: str, position: int) -> None:
         self.name = name
@@ -79,6 +79,8 @@ class Room:
         """Of the last change."""
         self.floor = position
         """The position up to which those who left may be forgotten."""
+        self.digested_until = -1
+        """The position up to which it was, at times, told of later than what is told at once."""
 
     def since(self, position: int) -> tuple[list[Member], list[str]] | None:
         """Members who joined or changed after `position`, and users who left; None when that is not known any more."""

@@ -102,7 +102,8 @@ class V1Feed:
                 changes = changes + found[1]
                 count += found[2]
         first = Portion((watcher,), b"".join(frames), count)
-        last = Portion((watcher,), self.encoding.changes_of(now, changes, unknown), 0)
+        once = {change.user_id: change for change in changes}  # who is in two rooms, or watched as well
+        last = Portion((watcher,), self.encoding.changes_of(now, once.values(), unknown), 0)
         return Missed(chain([first], *whole, [last]), now)
 
     # Beyond Feed.

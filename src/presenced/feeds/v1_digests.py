@@ -115,9 +115,9 @@ class Digests:
 
         What is told of once a second may lag behind the position of what is told at once.
         """
-        digest = self._rooms.get(room)
+        digest, known = self._rooms.get(room), self._encoding.rooms.get(room)
         if digest is None:
-            return position
+            return position if known is None or position > known.digested_until else None
         if position > digest.at:
             return digest.at
         return digest.before if position > digest.before else None
@@ -133,6 +133,8 @@ class Digests:
         digest.before, digest.at = digest.at, now
         if room is None or room.mode is Mode.FULL:
             del self._rooms[name]
+        if room is not None:
+            room.digested_until = now
         if room is None or room.mode is Mode.COUNTS:
             came, left, users = [], [], set()
         if not watchers:

@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from msgspec import Raw
+
 from presenced.core.model import Change
 from presenced.core.rooms import Mode
 from presenced.feeds.v1_encoding import Encoding
@@ -18,10 +20,14 @@ many of its users: in a storm of connections it is made and encoded once."""
 
 
 class Snapshot:
-    """What is seen of some users at one moment. Who iterates over its pages shares them with others."""
+    """What is seen of some users at one moment. Who iterates over its pages shares them with others.
+
+    Args:
+        changes: The last one of each user, or the id of a user of whom nothing is known.
+    """
 
     def __init__(
-        self, encoding: Encoding, kind: Literal["everyone", "users"], changes: Sequence[Change], page_size: int
+        self, encoding: Encoding, kind: Literal["everyone", "users"], changes: Sequence[Change | str], page_size: int
     ) -> None:
         self.position = encoding.directory.position
         self._encoding = encoding
@@ -40,9 +46,14 @@ class Snapshot:
         for number in range(pages):
             part = self._changes[number * size : (number + 1) * size]
             if number == len(self._pages):
-                records = [self._encoding.record(change) for change in part]
+                records = [self._record(change) for change in part]
                 self._pages.append(wire.snapshot_frame(self._kind, number + 1, pages, records))
             yield Portion((watcher,), self._pages[number], len(part))
+
+    def _record(self, change: Change | str) -> Raw:
+        if isinstance(change, str):
+            return wire.unknown_record(change, self.position)
+        return self._encoding.record(change)
 
 
 class Snapshots:
@@ -66,8 +77,10 @@ class Snapshots:
         return snapshot
 
     def users(self, user_ids: Sequence[str]) -> Snapshot:
-        """Of these users, as far as anything is known of them."""
-        return Snapshot(self._encoding, "users", self._encoding.directory.snapshot_of(user_ids), self._page_size)
+        """Of all these users."""
+        changes = self._encoding.directory.snapshot_of(user_ids)
+        unknown = set(user_ids).difference(change.user_id for change in changes)
+        return Snapshot(self._encoding, "users", [*changes, *unknown], self._page_size)
 
     def room(self, name: str, watcher: Watcher) -> Iterator[Portion]:
         """The pages of a room; one without members when only its count is told, or when it is empty."""

@@ -7,7 +7,7 @@
  *
  * @typedef {object} Pending
  * @property {Request} request
- * @property {(isFirst: boolean) => void} done It was carried out; `isFirst`: and cannot have been before.
+ * @property {() => void} done It was carried out.
  */
 
 /** Not answered, at most; beyond it the oldest is no longer waited for. */
@@ -28,7 +28,7 @@ export class Requests {
 
   /**
    * @param {Request} request
-   * @param {(isFirst: boolean) => void} [done]
+   * @param {() => void} [done]
    */
   ask(request, done = () => {}) {
     this.#ids += 1;
@@ -48,14 +48,14 @@ export class Requests {
   answered(id, carriedOut) {
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
-    if (carriedOut) pending?.done(true);
+    if (carriedOut) pending?.done();
   }
 
   /** Ask again what was not answered: a connection was lost, the session goes on. */
   askAgain() {
     const all = [...this.#pending.values()];
     this.#pending.clear();
-    for (const { request, done } of all) this.ask(request, () => done(false));
+    for (const { request, done } of all) this.ask(request, done);
   }
 
   /** The session is gone, and with it what was asked for. */

@@ -247,14 +247,13 @@ export class V1Session {
    * @param {readonly Request[]} requests
    */
   #askAll(requests) {
-    for (const request of requests) this.#requests.ask(request, (isFirst) => this.#carriedOut(request, isFirst));
+    for (const request of requests) this.#requests.ask(request, () => this.#carriedOut(request));
   }
 
   /**
    * @param {Request} request
-   * @param {boolean} isFirst
    */
-  #carriedOut(request, isFirst) {
+  #carriedOut(request) {
     const name = request.type === "JOIN" ? request.room : /** @type {string[] | undefined} */ (request.rooms)?.[0];
     const room = this.wishes.rooms.find((wish) => wish.name === name);
     if (room) {
@@ -269,10 +268,9 @@ export class V1Session {
       const everyone = watched.everyone && !request.everyone;
       this.view = uncounted(watching(this.view, { ...watched, users, everyone }));
     } else if (request.type === "WATCH" && request.mode !== "count") {
-      const fresh = named.filter((userId) => !users.has(userId));
       for (const userId of named) users.add(userId);
       const everyone = watched.everyone || request.everyone === true;
-      this.view = watching(this.view, { ...watched, users, everyone }, isFirst ? fresh : []);
+      this.view = watching(this.view, { ...watched, users, everyone });
     }
   }
 

@@ -36,8 +36,7 @@ import { absent, OFFLINE } from "./v1-protocol.js";
  * @property {ReadonlyMap<string, Room>} rooms
  * @property {ReadonlyMap<string, number>} counts How many are online: by `countKey`.
  * @property {Self | null} self
- * @property {readonly ReadonlySet<string>[]} awaited Users of whom a snapshot of their own is due, one set for each.
- * @property {ReadonlySet<string> | null} arrived Users in the pages of a snapshot that is not complete.
+ * @property {ReadonlySet<string> | null} arrived Users in the pages of a snapshot of everyone that is not complete.
  */
 
 /** @type {Watched} */
@@ -54,7 +53,6 @@ export const NOTHING_SEEN = {
   rooms: new Map(),
   counts: new Map(),
   self: null,
-  awaited: [],
   arrived: null,
 };
 
@@ -82,13 +80,11 @@ export function begun(view, watched) {
  *
  * @param {View} view
  * @param {Watched} watched
- * @param {readonly string[]} [awaited] Users of whom a snapshot follows.
  * @returns {View}
  */
-export function watching(view, watched, awaited = []) {
+export function watching(view, watched) {
   const rooms = new Map([...view.rooms].filter(([name]) => watched.rooms.has(name)));
-  const due = awaited.length ? [...view.awaited, new Set(awaited)] : view.awaited;
-  return pruned({ ...view, watched, rooms, awaited: due });
+  return pruned({ ...view, watched, rooms });
 }
 
 /**
@@ -166,7 +162,7 @@ export function seenOf(view, userId) {
  * @returns {View}
  */
 function established(view, message) {
-  const common = { ...view, sessionId: message.sessionId, epoch: message.epoch, awaited: [], arrived: null };
+  const common = { ...view, sessionId: message.sessionId, epoch: message.epoch, arrived: null };
   if (message.resumed) return { ...common, settling: false };
   // All will be told again, perhaps by another server, whose versions begin anew.
   const users = new Map([...view.users].map(([id, user]) => [id, { ...user, version: 0, uncertain: true }]));
@@ -179,18 +175,16 @@ function established(view, message) {
  * @returns {View}
  */
 function snapshot(view, message) {
+  const next = { ...view, users: withSeen(view, message.users) };
+  if (message.watch === "users") return next; // it names whoever was asked for
   const arrived = new Set(message.page === 1 ? [] : view.arrived);
   for (const { userId } of message.users) arrived.add(userId);
-  const next = { ...view, users: withSeen(view, message.users), arrived };
-  if (message.page < message.pages) return next;
-  // Complete. Whoever was asked for and is in no page is offline.
-  const asked = message.watch === "users" ? (view.awaited[0] ?? view.watched.users) : null;
+  if (message.page < message.pages) return { ...next, arrived };
+  // Complete. Whoever is in no page is offline.
   const users = new Map(
-    [...next.users].filter(
-      ([id, user]) => arrived.has(id) || (asked && !asked.has(id)) || (view.settling && user.uncertain),
-    ),
+    [...next.users].filter(([id, user]) => arrived.has(id) || (view.settling && user.uncertain)),
   );
-  return { ...next, users, arrived: null, awaited: asked ? view.awaited.slice(1) : view.awaited };
+  return { ...next, users, arrived: null };
 }
 
 /**
@@ -244,11 +238,12 @@ function withMembers(members, news) {
  * @param {readonly Seen[]} news
  * @returns {ReadonlyMap<string, Known>}
  */
-function withSeen({ users, watched }, news) {
+function withSeen({ users, watched, settling }, news) {
   const result = new Map(users);
   for (const seen of news) {
     const known = result.get(seen.userId);
     if (known && seen.version <= known.version) continue;
+    if (known?.uncertain && settling && seen.since === 0) continue; // the server knows nothing of them, yet
     if (seen.status === OFFLINE && !watched.users.has(seen.userId)) result.delete(seen.userId);
     else result.set(seen.userId, { ...seen, uncertain: false });
   }

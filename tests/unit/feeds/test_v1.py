@@ -56,7 +56,7 @@ def test_only_those_who_watch_are_told(talk: Talk) -> None:
     ada = talk.enter("userId=ada&watch=none")
     bob = talk.enter("userId=bob&watch=none")
     assert talk.heard(ada) == []
-    assert statuses(talk.say(ada, "WATCH", users=["bob", "nobody"])) == [("bob", "online")]
+    assert statuses(talk.say(ada, "WATCH", users=["bob", "nobody"])) == [("bob", "online"), ("nobody", "offline")]
     talk.say(bob, "SET_STATUS", status="busy")
     talk.enter("userId=carl")
     assert statuses(talk.heard(ada)) == [("bob", "busy")]

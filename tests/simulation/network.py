@@ -1,0 +1,201 @@
+"""A network in memory: delays, breaks, half-open connections and slow readers, on a fake clock."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from msgspec import json
+from tests.fakes import ENDINGS
+from websockets.frames import Close as CloseFrame
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT
+from websockets.protocol import Protocol as WebSocketProtocol
+
+from presenced.core.model import Ending
+from presenced.engine import Engine
+from presenced.errors import Close
+from presenced.testing import FakeClock
+from presenced.transports.websocket import ending_of
+
+FULL = 4096
+"""Unsent bytes above which a transport is full; it has drained at a quarter of them."""
+
+QUICK = 1e6
+"""Bytes a second of a client that reads as it should."""
+
+
+class Client(Protocol):
+    """The far end of a link."""
+
+    def hears(self, link: Link, message: dict[str, Any]) -> None:
+        """A message came."""
+
+    def hears_ping(self, link: Link) -> None:
+        """A ping came, and was answered."""
+
+    def is_closed(self, link: Link, code: int) -> None:
+        """The link ended; 1006 without a word."""
+
+
+class ServerEnd:
+    """What the engine has of a connection (`engine.Connection`)."""
+
+    def __init__(self, link: Link) -> None:
+        self.feed: Any = None
+        self.session: Any = None
+        self.user_id = ""
+        self.connection_id = ""
+        self.serial = 0
+        self.opened_ms = 0
+        self.heard_at = 0.0
+        self.slice = -1
+        self.paused = False
+        self.unsent = 0
+        self.is_open = True
+        self._link = link
+
+    @property
+    def send(self) -> Callable[[bytes], None]:
+        return self._send
+
+    def _send(self, data: bytes) -> None:
+        assert self.is_open, "nothing is written after a close"
+        self._link.put(data)
+        self.unsent += len(data)
+        if self.unsent > FULL and not self.paused:
+            self.paused = True
+            self._link.engine.paused(self)
+
+    def has_sent(self, size: int) -> None:
+        self.unsent -= size
+        if self.paused and self.unsent <= FULL // 4:
+            self.paused = False
+            if self.is_open:
+                self._link.engine.resumed(self)
+
+    def close(self, close: Close, reason: str = "") -> None:
+        if self.is_open:
+            frame = Frame(Opcode.CLOSE, CloseFrame(close.code, reason[:100]).serialize()).serialize(mask=False)
+            self._link.put(frame)
+            self.ends(ENDINGS.get(close, Ending.LOST), close.name.lower())
+
+    def fall_behind(self) -> None:
+        self.close(Close.FELL_BEHIND)
+
+    def ends(self, ending: Ending, reason: str) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._link.engine.closed(self, ending, reason)
+
+
+class Link:
+    """One connection between a client and the server; what is sent one way arrives in its order."""
+
+    def __init__(self, clock: FakeClock, engine: Engine, client: Client, seed: str, query: str, classic: bool) -> None:
+        self.engine = engine
+        self.rate = QUICK
+        self.cut = False
+        """Nothing passes any more, and neither end is told."""
+        self.delivered: Callable[[dict[str, Any]], None] = lambda _: None
+        """Told of each request just before the engine is."""
+        self._clock = clock
+        self._client: Client | None = client
+        self._random = random.Random(seed)
+        self._delay = self._random.uniform(0.002, 0.3)
+        self._server = ServerEnd(self)
+        self._queue: deque[bytes] = deque()
+        self._is_sending = False
+        self._arrivals = {"up": 0.0, "down": 0.0}
+        self._reader = WebSocketProtocol(CLIENT)
+        subprotocol = "" if classic else "presenced.v1"
+        self._later("up", partial(self._open, query, subprotocol))
+
+    def _open(self, query: str, subprotocol: str) -> None:
+        self.engine.opened(self._server, query.encode(), b"", subprotocol)
+
+    # The client.
+
+    def say(self, message: dict[str, Any]) -> None:
+        self._later("up", partial(self._arrive, message))
+
+    def close(self, code: int) -> None:
+        """The client closes: it hears nothing more."""
+        self._client = None
+        self._later("up", partial(self._server.ends, ending_of(code), str(code)))
+
+    def abandon(self) -> None:
+        """The client no longer cares; the server is not told."""
+        self._client = None
+
+    # What happens on the way.
+
+    def breaks(self) -> None:
+        """Both ends are told."""
+        self._end_client(1006)
+        self.cut = True
+        if self._server.serial:
+            self._server.ends(Ending.LOST, "lost")
+        self._server.is_open = False
+
+    # The server.
+
+    def put(self, data: bytes) -> None:
+        self._queue.append(data)
+        if not self._is_sending:
+            self._send_next()
+
+    def _send_next(self) -> None:
+        self._is_sending = bool(self._queue)
+        if self._queue:
+            data = self._queue.popleft()
+            self._clock.call_at(self._clock.monotonic() + len(data) / self.rate, partial(self._sent, data))
+
+    def _sent(self, data: bytes) -> None:
+        if self.cut:
+            return  # it stays in the server's buffers
+        self._later("down", partial(self._read, data))
+        self._send_next()
+        self._server.has_sent(len(data))
+
+    def _later(self, way: str, action: Callable[[], None]) -> None:
+        delay = self._delay * self._random.uniform(1, 1.5)
+        at = self._arrivals[way] = max(self._arrivals[way] + 1e-6, self._clock.monotonic() + delay)
+        self._clock.call_at(at, partial(self._unless_cut, action))
+
+    def _unless_cut(self, action: Callable[[], None]) -> None:
+        if not self.cut:
+            action()
+
+    def _arrive(self, message: dict[str, Any] | None) -> None:
+        """A message at the server, None for a pong."""
+        if self._server.is_open:
+            self._server.heard_at = self._clock.monotonic()
+            if message is not None:
+                self.delivered(message)
+                self.engine.received(self._server, json.encode(message).decode())
+
+    def _read(self, data: bytes) -> None:
+        """Frames at the client."""
+        if self._client is None:
+            return
+        self._reader.receive_data(data)
+        for frame in self._reader.events_received():
+            assert isinstance(frame, Frame)
+            if self._client is None:
+                return
+            if frame.opcode is Opcode.PING:
+                self._later("up", partial(self._arrive, None))
+                self._client.hears_ping(self)
+            elif frame.opcode is Opcode.CLOSE:
+                self._end_client(CloseFrame.parse(bytes(frame.data)).code)
+            else:
+                self._client.hears(self, json.decode(frame.data))
+
+    def _end_client(self, code: int) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.is_closed(self, code)

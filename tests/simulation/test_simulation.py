@@ -1,0 +1,35 @@
+"""Clients on a bad network for two minutes, other ones in each run; a failure says how to have it again."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from tests.simulation.__main__ import simulate
+from tests.simulation.world import World
+
+SECONDS = float(os.environ.get("PRESENCED_SIMULATION_SECONDS", "120"))
+
+
+@pytest.mark.timeout(SECONDS + 120)
+def test_in_the_end_all_views_equal_the_truth() -> None:
+    assert simulate(random.randrange(1_000_000), SECONDS) > 0
+
+
+def test_a_seed_decides_everything() -> None:
+    first, second = World(7), World(7)
+    first.run()
+    second.run()
+    assert first.trace == second.trace
+    assert [client.heard for client in first.clients] == [client.heard for client in second.clients]
+    assert sum(client.heard for client in first.clients) > 1000
+
+
+def test_a_wrong_view_is_found() -> None:
+    world = World(3)
+    world.run()
+    rock = world.rock
+    rock.records = {**rock.records, "bot": {"status": "away", "version": 10**9}}
+    with pytest.raises(AssertionError, match="rock/web is wrong on the status of bot"):
+        world.check()

@@ -1,0 +1,298 @@
+"""One engine, many clients, a bad network, and the truth: all of it from one seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from tests.simulation.clients import AnyClient, ClassicClient, V1Client
+from tests.simulation.network import QUICK, Link
+
+from presenced.config import Settings
+from presenced.engine import Engine
+from presenced.metrics import Metrics
+from presenced.testing import FakeClock
+
+ROOMS = ("lobby", "bar", "hall")
+STATUSES = ("auto", "online", "away", "busy", "invisible")
+ROCK = "rock"
+"""A user whose connection breaks all the time and is back before a grace is over: nobody may see that."""
+
+CHAOS = 120.0
+"""Seconds in which everything happens."""
+
+CALM = 150.0
+"""Seconds after which nothing is under way any more: 45 until a client takes its connection for dead, 40 until the
+server does, 15 of grace, 30 of a status with an end."""
+
+
+class World:
+    """Clients of twelve users, two of them classic, and a bot that the application announces."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.clock = FakeClock()
+        self.random = random.Random(seed)
+        self.trace: list[str] = []
+        """What was done, oldest first."""
+        pick = self.random.choice
+        coalesced, counts = pick([(2, 5000), (2, 6), (4, 6), (500, 5000)])
+        self.settings = Settings(
+            stats_interval=0,
+            log_level="error",
+            log_size=pick([5, 50, 5000]),
+            log_age=pick([10, 300]),
+            snapshot_page=pick([1, 4, 500]),
+            room_coalesced=coalesced,
+            room_counts=counts,
+            request_rate=1000,
+            request_burst=1000,
+        )
+        self.engine = self._start_engine()
+        self._links = 0
+        self._calm = False
+        self.chosen: dict[str, dict[str, Any]] = {}
+        """The last SET_STATUS for good of each user, as the server got it."""
+        self.announced: set[str] = set()
+        self.clients: list[AnyClient] = []
+        for number in range(12):
+            user_id = f"u{number}" if number % 3 else str(number)
+            if number < 2:
+                self.clients.append(ClassicClient(f"{seed}/{user_id}/classic", user_id, self.clock, self.connect))
+            for device in ("web", "phone", "tv")[: self.random.randint(number >= 2, 3)]:
+                name, everyone = f"{seed}/{user_id}/{device}", self.random.random() < 0.5
+                self.clients.append(V1Client(name, user_id, self.clock, self.connect, device, everyone))
+        rock = V1Client(f"{seed}/rock/web", ROCK, self.clock, self.connect, "web", everyone=True)
+        self.rock: V1Client = rock
+        for client in [*self.clients, rock]:
+            client.come(self.random.uniform(0, 5))
+
+    def _start_engine(self) -> Engine:
+        engine = Engine(self.settings, self.clock, Metrics(), max_connections=1000)
+        engine.start()
+        return engine
+
+    def connect(self, client: AnyClient, query: str, is_classic: bool) -> Link:
+        self._links += 1
+        link = Link(self.clock, self.engine, client, f"{self.seed}/{self._links}", query, is_classic)
+        link.delivered = lambda message: self._delivered(client, message)
+        return link
+
+    def _delivered(self, client: AnyClient, message: dict[str, Any]) -> None:
+        if message["type"] == "SET_STATUS" and "expiresIn" not in message:
+            self.chosen[client.user_id] = message
+
+    # What happens.
+
+    def run(self) -> None:
+        """Chaos, then calm, then all views equal the truth."""
+        self._calm = False
+        self.clock.call_at(self.clock.monotonic() + 5, self._act)
+        self.clock.call_at(self.clock.monotonic() + 5, self._shake_rock)
+        self.clock.advance(CHAOS)
+        self._calm = True
+        for client in self.clients:
+            if client.link:
+                client.link.rate = QUICK
+        self.clock.advance(CALM)
+        self.check()
+
+    def _act(self) -> None:
+        if self._calm:
+            return
+        for _ in range(self.random.choice([1, 1, 1, 3, 8])):
+            action = self.random.choice(ACTIONS)
+            client = self.random.choice(self.clients)
+            self.trace.append(f"{self.clock.monotonic():.3f} {action.__name__} {client.name}")
+            action(self, client)
+        if self.random.random() < 0.002:
+            self.trace.append(f"{self.clock.monotonic():.3f} restart")
+            self._restart()
+        self.clock.call_at(self.clock.monotonic() + self.random.expovariate(4), self._act)
+
+    def _shake_rock(self) -> None:
+        if self._calm:
+            return
+        rock = self.rock
+        if rock.link and rock.is_established:
+            if self.random.random() < 0.5:
+                rock.link.breaks()  # it comes back by itself, within two seconds
+            else:
+                rock.leave(1001)
+                if self.random.random() < 0.3:
+                    rock.forget_session()
+                rock.come(self.random.uniform(0, 2))
+        self.clock.call_at(self.clock.monotonic() + self.random.uniform(3, 20), self._shake_rock)
+
+    def _restart(self) -> None:
+        """As after kill -9: everybody's connection breaks, and nothing is left."""
+        for client in [*self.clients, self.rock]:
+            if client.link:
+                client.link.breaks()
+        self.engine.stop()
+        self.engine = self._start_engine()
+        self.chosen, self.announced = {}, set()
+
+    def _break(self, client: AnyClient) -> None:
+        if client.link:
+            client.link.breaks()
+
+    def _half_open(self, client: AnyClient) -> None:
+        if client.link:
+            client.link.cut = True
+
+    def _reload(self, client: AnyClient) -> None:
+        if client.is_here:
+            client.leave(1001)
+            if self.random.random() < 0.3:
+                client.forget_session()
+            client.come(self.random.uniform(0, 6))
+
+    def _go_or_come(self, client: AnyClient) -> None:
+        if not client.is_here:
+            client.come(0)
+        elif self.random.random() < 0.4:
+            client.leave(self.random.choice([1000, 1001]))
+            client.forget_session()
+
+    def _slow_or_quick(self, client: AnyClient) -> None:
+        if client.link:
+            client.link.rate = self.random.choice([50, 400, 3000, QUICK])
+
+    def _kick(self, client: AnyClient) -> None:
+        if self.random.random() < 0.1:
+            self.engine.disconnect(client.user_id)
+
+    def _announce(self, client: AnyClient) -> None:
+        user_id, online = self.random.choice(["bot", client.user_id]), self.random.random() < 0.5
+        if user_id != "bot":
+            online = False  # takes nothing from who is there, and ends the wait for who is not
+        self.engine.announce(user_id, online)
+        (self.announced.add if online else self.announced.discard)(user_id)
+
+    def _choose(self, client: AnyClient) -> None:
+        if isinstance(client, V1Client) and client.device == "web" and client.is_here:
+            fields: dict[str, Any] = {"status": self.random.choice(STATUSES)}
+            if self.random.random() < 0.5:
+                fields["text"] = f"text {self.random.randint(0, 3)}"
+            if self.random.random() < 0.3:
+                fields["expiresIn"] = self.random.uniform(1, 30)
+            client.ask("SET_STATUS", **fields)
+
+    def _be_idle_or_active(self, client: AnyClient) -> None:
+        if isinstance(client, V1Client) and client.is_here:
+            client.is_idle = not client.is_idle
+            client.ask("ACTIVITY", state="idle" if client.is_idle else "active")
+
+    def _watch(self, client: AnyClient) -> None:
+        if isinstance(client, V1Client) and client.is_here:
+            users = {self.random.choice(self.clients).user_id for _ in range(3)} | {ROCK}
+            if self.random.random() < 0.6:
+                client.users |= users
+                client.ask("WATCH", users=sorted(users))
+            else:
+                client.users -= users
+                client.ask("UNWATCH", users=sorted(users))
+
+    def _watch_everyone(self, client: AnyClient) -> None:
+        if isinstance(client, V1Client) and client.is_here:
+            if self.random.random() < 0.5:
+                client.everyone = True
+                client.ask("WATCH", everyone=True)
+            elif self.random.random() < 0.5:
+                client.is_counting = True
+                client.ask("WATCH", everyone=True, mode="count")
+            else:
+                client.everyone = client.is_counting = False
+                client.ask("UNWATCH", everyone=True)
+
+    def _move(self, client: AnyClient) -> None:
+        if isinstance(client, V1Client) and client.is_here:
+            room = self.random.choice(ROOMS)
+            if room not in client.joined or self.random.random() < 0.4:
+                data = self.random.choice([None, 1, {"seat": 2}])
+                client.ask("SET_MEMBER" if room in client.joined else "JOIN", room=room, data=data)
+                client.joined[room] = data
+            else:
+                del client.joined[room]
+                client.ask("LEAVE", room=room)
+
+    # What must hold.
+
+    def check(self) -> None:
+        """All views equal the truth."""
+        users = {client.user_id for client in self.clients} | {ROCK, "bot"}
+        truth = {user_id: self.truth(user_id) for user_id in users}
+        assert truth[ROCK]["status"] == "online"
+        online = sum(record["status"] != "offline" for record in truth.values())
+        told = {user_id: self.engine._directory.status(user_id).value for user_id in truth}
+        assert told == {user_id: record["status"] for user_id, record in truth.items()}, "the directory itself"
+        assert self.engine.stats().online_users == online
+        for client in [*self.clients, self.rock]:
+            if not client.is_here:
+                continue
+            assert client.is_established, f"{client.name} is not back"
+            if isinstance(client, ClassicClient):
+                for user_id, is_online in client.online.items():
+                    assert is_online is (truth[user_id]["status"] != "offline"), f"{client.name} is wrong on {user_id}"
+            elif isinstance(client, V1Client):
+                self._check_v1(client, truth)
+
+    def truth(self, user_id: str) -> dict[str, Any]:
+        """What everyone is to see of a user, worked out from what the clients are and want."""
+        mine = [client for client in self.clients if client.user_id == user_id and client.is_here]
+        if user_id == ROCK:
+            mine = [self.rock]
+        if not mine and user_id not in self.announced:
+            return {"status": "offline"}
+        chosen = self.chosen.get(user_id, {"status": "auto"})
+        status = chosen["status"]
+        if status == "invisible":
+            return {"status": "offline"}
+        if status == "auto":
+            is_active = user_id in self.announced or not all(isinstance(c, V1Client) and c.is_idle for c in mine)
+            status = "online" if is_active else "away"
+        devices = sorted({client.device for client in mine if isinstance(client, V1Client)})
+        record = {"status": status, "text": chosen.get("text", ""), "devices": devices}
+        return {key: value for key, value in record.items() if value}
+
+    def _check_v1(self, client: V1Client, truth: dict[str, dict[str, Any]]) -> None:
+        assert not client.unanswered, f"{client.name} waits for {client.unanswered}"
+        inside = {user_id: self.rooms_of(user_id) for user_id in truth if truth[user_id]["status"] != "offline"}
+        watched = set(truth) if client.everyone else set(client.users)
+        for room in client.joined:
+            members = {user_id for user_id, rooms in inside.items() if room in rooms}
+            assert client.sizes[room] == len(members), f"{client.name} is wrong on the size of {room}"
+            if client.modes[room] != "counts":
+                assert set(client.rooms[room]) == members, f"{client.name} is wrong on who is in {room}"
+                for user_id in members:
+                    assert client.rooms[room][user_id] in inside[user_id][room]
+                watched |= members
+        for user_id in watched:
+            seen = client.seen(user_id)
+            for key in ("status", "text", "devices"):
+                assert seen.get(key) == truth[user_id].get(key), (
+                    f"{client.name} is wrong on the {key} of {user_id}: {seen}, and not {truth[user_id]}"
+                )
+        if client.is_counting:
+            online = sum(record["status"] != "offline" for record in truth.values())
+            assert client.counts["everyone", ""] == online, f"{client.name} counts wrong"
+
+    def rooms_of(self, user_id: str) -> dict[str, list[Any]]:
+        """The rooms a user is in, and what data any of their devices gave."""
+        found: dict[str, list[Any]] = {}
+        for client in self.clients:
+            if client.user_id == user_id and isinstance(client, V1Client) and client.is_here:
+                for room, data in client.joined.items():
+                    found.setdefault(room, []).append(data)
+        return found
+
+
+Action = Callable[[World, AnyClient], None]
+
+ACTIONS: list[Action] = [
+    *[World._break, World._half_open, World._reload, World._go_or_come] * 2,
+    *[World._slow_or_quick, World._kick, World._announce, World._be_idle_or_active, World._watch_everyone],
+    *[World._choose, World._watch, World._move] * 3,
+]
