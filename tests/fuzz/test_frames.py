@@ -77,7 +77,7 @@ def cuts(random: Random, data: bytes) -> list[list[bytes]]:
 
 def test_whatever_comes_is_answered_alike_however_it_is_cut() -> None:
     for seed in seeds(4000):
-        random = Random(seed)  # noqa: S311  # no secret
+        random = Random(seed)
         data = frames(random)
         outcomes, broken = [], False
         for pieces in cuts(random, data):

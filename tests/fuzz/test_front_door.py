@@ -52,7 +52,7 @@ async def test_every_connection_ends_in_a_documented_way_and_others_notice_nothi
 
 
 async def attack(port: int, seed: int) -> None:
-    random = Random(seed)  # noqa: S311  # no secret
+    random = Random(seed)
     data = request(random)
     byte_by_byte = random.random() < 0.5
     try:
