@@ -318,8 +318,9 @@ class Engine:
             self.timer.set(self._digest, self.clock.monotonic() + PERIOD)
 
     def _digest(self) -> None:
-        for portion in self._v1.digests.due():
-            self._outbox.send(portion)
+        self._outbox.flush()
+        position = self._directory.take_position()
+        self._outbox.send(tuple(self._v1.digests.due(position)), position)
 
     def _settle_rooms(self, user_id: str) -> None:
         """Have the rooms the user is seen in be those that the user's sessions are in."""

@@ -195,11 +195,23 @@ class Outbox:
             if kept_up:
                 self.add(watcher)
 
-    def send(self, portion: Portion) -> None:
-        """Send it now, besides the batch, to watchers that keep up."""
-        for watcher in portion.watchers:
-            watcher.send(portion.data)
-        self._count(portion, len(portion.watchers))
+    def flush(self) -> None:
+        """Send what has been published, now."""
+        if self._batch:
+            self._flush()
+
+    def send(self, portions: Sequence[Portion], position: int) -> None:
+        """Send something besides the batch, after a `flush`, to watchers that keep up.
+
+        Args:
+            position: A new one: whoever is behind is told of this, too, when they catch up.
+        """
+        assert not self._batch, "it was flushed: who has this position has everything before it"
+        self._position = self._sent = position
+        for portion in portions:  # complete before the first write: a watcher that it fills up has them all
+            for watcher in portion.watchers:
+                watcher.send(portion.data)
+            self._count(portion, len(portion.watchers))
 
     def pause(self, watcher: Watcher) -> None:
         """The transport of `watcher` is full: from here on it is behind. No-op when it is not a watcher (any more)."""

@@ -116,7 +116,6 @@ class ClassicClient(AnyClient):
             case "USER_ONLINE" | "USER_OFFLINE" as type_:
                 user_id, online = str(message["userId"]), type_ == "USER_ONLINE"
                 assert user_id != self.user_id, "nobody is told of themselves"
-                assert self.online.get(user_id) is not online, f"{self.name} is told twice the same of {user_id}"
                 self.online[user_id] = online
 
 

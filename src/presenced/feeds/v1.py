@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 
-from msgspec import Raw
-
 from presenced.core.model import Change
 from presenced.core.rooms import Mode, RoomChange
 from presenced.core.watch import Set as Watched
@@ -222,7 +220,6 @@ class _Batch:
                 self.users[event.user_id] = event
             else:
                 self.rooms.setdefault(event.room, {})[event.user_id] = event
-        self._records: dict[str, Raw] = {}
         self._presence: dict[tuple[str, ...], bytes] = {}
         self._room: dict[str, bytes] = {}
 
@@ -235,7 +232,7 @@ class _Batch:
         """PRESENCE_CHANGES of these, perhaps of nobody: it has the position."""
         frame = self._presence.get(user_ids)
         if frame is None:
-            records = [self._record(user_id) for user_id in user_ids]
+            records = [self._encoding.record(self.users[user_id]) for user_id in user_ids]
             frame = self._presence[user_ids] = self._encoding.changes(self._position, records)
         return frame
 
@@ -251,9 +248,3 @@ class _Batch:
                 [event.user_id for event in events if event.member is None],
             )
         return frame
-
-    def _record(self, user_id: str) -> Raw:
-        record = self._records.get(user_id)
-        if record is None:
-            record = self._records[user_id] = self._encoding.record(self.users[user_id])
-        return record

@@ -84,10 +84,10 @@ class Digests:
                     digest.users.add(change.user_id)
                     self._changed.add(name)
 
-    def due(self) -> Iterator[Portion]:
-        """Everything that has come together, for those that keep up."""
+    def due(self, now: int) -> Iterator[Portion]:
+        """Everything that has come together, for those that keep up; they are at the position `now` then."""
         for name in self._changed:
-            yield from self._of_room(name)
+            yield from self._of_room(name, now)
         self._changed.clear()
         encoding = self._encoding
         if self._recount_everyone:
@@ -122,8 +122,8 @@ class Digests:
             return digest.at
         return digest.before if position > digest.before else None
 
-    def _of_room(self, name: str) -> Iterator[Portion]:
-        encoding, digest, now = self._encoding, self._rooms[name], self._encoding.directory.position
+    def _of_room(self, name: str, now: int) -> Iterator[Portion]:
+        encoding, digest = self._encoding, self._rooms[name]
         room = encoding.rooms.get(name)
         found = room.since(digest.at) if room else None
         watchers = tuple(self._watchers_of_room(name))

@@ -14,9 +14,14 @@ from presenced.core.rooms import Member, Mode, Room, Rooms
 from presenced.wire import v1 as wire
 from presenced.wire.classic import wire_user_id
 
+MAX_RECORDS = 4_096
+"""Encoded changes kept for those who are to be told of them, too; some 1.5 MB."""
+
 
 class Encoding:
     """Frames of this moment.
+
+    Bounds: `MAX_RECORDS`.
 
     Args:
         epoch: What positions of this start of the server begin with; letters and digits.
@@ -28,6 +33,7 @@ class Encoding:
         self.rooms = rooms
         self.epoch = epoch
         self._with_causes = with_causes
+        self._records: dict[int, Raw] = {}  # by the position of the change; the newest MAX_RECORDS
 
     def position_text(self, position: int) -> str:
         """What a client is told as its position."""
@@ -41,8 +47,13 @@ class Encoding:
         return int(number) if int(number) <= self.directory.position else None
 
     def record(self, change: Change) -> Raw:
-        """What is seen of the user after `change`."""
-        return wire.record(change, self._with_causes)
+        """What is seen of the user after `change`; encoded once for all who are told of it about now."""
+        record = self._records.get(change.position)
+        if record is None:
+            record = self._records[change.position] = wire.record(change, self._with_causes)
+            if len(self._records) > MAX_RECORDS:
+                del self._records[next(iter(self._records))]
+        return record
 
     def own(self, user_id: str) -> bytes:
         """SELF, as it is now; nothing for a user who has no session that is told."""
