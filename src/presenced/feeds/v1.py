@@ -131,14 +131,20 @@ class V1Feed:
         return self._whole(watcher, parts, position)
 
     def news(self, watcher: Watcher, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
-        """Snapshots of what `watcher` watches newly."""
+        """Snapshots of what `watcher` watches newly.
+
+        One that is behind is not at their position afterwards: what it missed before is still to come.
+        """
         position = self._directory.take_position()
         parts = [self._snapshots.room(name, watcher) for name in sorted(rooms)]
         if everyone:
             parts.append(self._snapshots.everyone(may_be_older=False).portions(watcher))
         elif users:
             parts.append(self._snapshots.users(users).portions(watcher))
-        return self._whole(watcher, parts, position)
+        if self.keeps_up(watcher):
+            return self._whole(watcher, parts, position)
+        watcher.session.whole_from = position
+        return Missed(chain(*parts), position)
 
     def _whole(self, watcher: Watcher, parts: Iterable[Iterable[Portion]], position: int) -> Missed:
         """Snapshots, and after them the position that says that all have come: one the session was not at before."""
