@@ -13,6 +13,7 @@ from msgspec.json import schema_components
 
 from presenced.config import WEBSOCKET_PATH, Settings
 from presenced.core import messages
+from presenced.core.hello import CHOICES
 from presenced.transports.handshake import V1
 from presenced.version import __version__
 
@@ -22,6 +23,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "userId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Who connects."},
     "device": {"type": "string", "maxLength": 32, "description": "Kind of device; others see it."},
     "watch": {"enum": ["everyone", "none"], "description": "What a new session watches at first."},
+    "status": {"enum": list(CHOICES), "description": "What the user had chosen, for a server that knows nothing."},
     "session": {"type": "string", "maxLength": 64, "description": "The session to resume."},
     "position": {"type": "string", "maxLength": 64, "description": "Where that session is."},
 }

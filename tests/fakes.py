@@ -40,6 +40,9 @@ class FakeConnection:
         self.unsent = 0
         self.write_when_paused = False
         """Whether it is one that may be written answers to although it is slow."""
+        self.full_after = 0
+        """Its transport is full after so many more writes; 0 means never."""
+        self.on_full: Callable[[], None] = lambda: None
         self.writes: list[bytes] = []
         self.closed_with: tuple[Close, str] | None = None
         self.messages: list[dict[str, Any]] = []
@@ -66,6 +69,10 @@ class FakeConnection:
                     self.heard_at = self._clock.monotonic()
             else:
                 self.messages.append(json.decode(frame.data))  # type: ignore[union-attr]  # as above
+        self.full_after -= 1
+        if self.full_after == 0:
+            self.paused = True
+            self.on_full()
 
     def close(self, close: Close, reason: str = "") -> None:
         if self.closed_with is None:

@@ -156,7 +156,9 @@ class Engine:
             position = None  # a snapshot was lost on the way, or half of it
         if outcome is None:
             session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
-            outcome = self._directory.open(connection.user_id, connection, now, session_id, hello.device, watch)
+            outcome = self._directory.open(
+                connection.user_id, connection, now, session_id, hello.device, watch, hello.status
+            )
         assert outcome.session is not None, "it opened"
         connection.feed, connection.session = self._v1, outcome.session
         connection.connection_id = outcome.connection_id

@@ -12,22 +12,13 @@ from presenced.testing import FakeClock
 
 
 class Client(FakeConnection, Believer):
-    """`room` writes fill its transport."""
+    """It takes in what has come when it is asked to."""
 
     def __init__(self, on_closed: Callable[[FakeConnection, Ending, str], None], clock: FakeClock) -> None:
         FakeConnection.__init__(self, on_closed, clock)
         Believer.__init__(self)
         self.write_when_paused = True  # answers
-        self.room = 10**9
-        self.on_full: Callable[[FakeConnection], None] = lambda _: None
         self.read = 0
-
-    def _send(self, data: bytes) -> None:
-        super()._send(data)
-        self.room -= 1
-        if self.room == 0:
-            self.paused = True
-            self.on_full(self)
 
     def believe(self) -> None:
         """Take in what has come."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
@@ -17,24 +16,10 @@ from presenced.core.presence import Grace
 from presenced.errors import Close
 from presenced.feeds.classic import ClassicFeed
 from presenced.metrics import Metrics
-from presenced.outbox import Outbox, Watcher
+from presenced.outbox import Outbox
 from presenced.testing import FakeClock
 
 USERS = [str(number) for number in range(5)]
-
-
-class Narrow(FakeConnection):
-    """A connection whose transport is full after so many writes, until the client reads."""
-
-    room = 1
-    on_full: Callable[[Watcher], None]
-
-    def _send(self, data: bytes) -> None:
-        super()._send(data)
-        self.room -= 1
-        if self.room == 0:
-            self.paused = True
-            self.on_full(self)
 
 
 class Watching(RuleBasedStateMachine):
@@ -44,23 +29,23 @@ class Watching(RuleBasedStateMachine):
         self.directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 3600, 0))
         self.feed = ClassicFeed(self.directory)
         self.outbox = Outbox(self.clock, Timer(self.clock), Metrics(), [self.feed], behind_timeout=30)
-        self.watchers: dict[Narrow, dict[str, bool]] = {}
-        self.closed: list[Narrow] = []
+        self.watchers: dict[FakeConnection, dict[str, bool]] = {}
+        self.closed: list[FakeConnection] = []
 
     def truth(self) -> dict[str, bool]:
         return {user: self.directory.status(user) is Status.ONLINE for user in USERS}
 
     @rule(room=st.sampled_from([1, 2, 1000]))
     def join(self, room: int) -> None:
-        watcher = Narrow(on_closed=lambda gone, *_: self.leave(gone))
-        watcher.room = room
+        watcher = FakeConnection(on_closed=lambda gone, *_: self.leave(gone))
+        watcher.full_after = room
         watcher.feed = self.feed
-        watcher.on_full = self.outbox.pause  # as the real one's transport would
+        watcher.on_full = lambda: self.outbox.pause(watcher)  # as the real one's transport would
         self.watchers[watcher] = self.truth()
         self.outbox.add(watcher)
 
     def leave(self, watcher: FakeConnection) -> None:
-        assert isinstance(watcher, Narrow)
+        assert isinstance(watcher, FakeConnection)
         del self.watchers[watcher]
         self.closed.append(watcher)
         self.outbox.discard(watcher)
@@ -83,7 +68,7 @@ class Watching(RuleBasedStateMachine):
         slow = [watcher for watcher in self.watchers if watcher.paused]
         if slow:
             watcher = slow[which % len(slow)]
-            watcher.paused, watcher.room = False, room
+            watcher.paused, watcher.full_after = False, room
             self.outbox.resume(watcher)
 
     @rule(seconds=st.sampled_from([1, 29, 31]))

@@ -151,7 +151,7 @@ class Watching(RuleBasedStateMachine):
 
     def connect(self, user_id: str, query: str, room: int) -> Client:
         client = Client(self.closed, self.clock)
-        client.room, client.on_full = room, lambda c: self.engine.paused(c)
+        client.full_after, client.on_full = room, lambda: self.engine.paused(client)
         self.engine.opened(client, f"userId={user_id}{query}".encode(), b"", "presenced.v1")
         return client
 
@@ -269,7 +269,7 @@ class Watching(RuleBasedStateMachine):
         _, session = data.draw(st.sampled_from(self.connected()))
         client = session.client
         if client.paused:
-            client.paused, client.room = False, room
+            client.paused, client.full_after = False, room
             self.engine.resumed(client)
         else:
             client.paused = True

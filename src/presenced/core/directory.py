@@ -7,7 +7,19 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from presenced.core.changelog import ChangeLog
 from presenced.core.deadlines import Deadlines
-from presenced.core.model import AS_DETECTED, SEEN_OFFLINE, Cause, Change, Choice, Ending, Instant, Own, Status, View
+from presenced.core.model import (
+    AS_DETECTED,
+    PLAIN,
+    SEEN_OFFLINE,
+    Cause,
+    Change,
+    Choice,
+    Ending,
+    Instant,
+    Own,
+    Status,
+    View,
+)
 from presenced.core.presence import MAX_DETACHED, Grace, Presence, Session
 from presenced.core.watch import Watch
 from presenced.errors import CapacityError
@@ -93,6 +105,7 @@ class Directory(Generic[C]):
         session_id: str = "",
         device: str = "",
         watch: Watch | None = None,
+        status: Status | None = None,
     ) -> Outcome[C]:
         """`connection` of `user_id` (as `core.identity` returns it) opened.
 
@@ -101,8 +114,11 @@ class Directory(Generic[C]):
                 the return of the classic one lost last.
             device: Kind of device, empty when not known.
             watch: Whom a session that may be resumed watches.
+            status: What the user had chosen as far as the client knows; it counts when nothing is known here.
         """
         user = self._get_or_make(user_id)
+        if status and user.last_change is None and not user.sessions and user.chosen is AS_DETECTED:
+            user.chosen = Choice(status, PLAIN)
         lost = [s for s in user.detached() if not s.session_id]
         if lost and not session_id:
             user.remove(lost[-1])

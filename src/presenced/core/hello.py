@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from presenced.core.identity import parameter
+from presenced.core.model import Status
 from presenced.errors import BadParameter
 
 MAX_DEVICE_LENGTH = 32
 MAX_TOKEN_LENGTH = 64
+
+AUTO = "auto"
+CHOICES = (AUTO, *(status.value for status in Status if status is not Status.OFFLINE))
 
 
 class Hello(NamedTuple):
@@ -22,6 +26,8 @@ class Hello(NamedTuple):
     """Whether a new session watches everyone."""
     device: str
     """Kind of device; empty when not said."""
+    status: Status | None
+    """What the user had chosen, for a server that knows nothing of the user; None when not said, or as detected."""
 
 
 def hello_from_query(query: bytes) -> Hello:
@@ -33,11 +39,15 @@ def hello_from_query(query: bytes) -> Hello:
     watch = _one(query, "watch", MAX_TOKEN_LENGTH) or "everyone"
     if watch not in ("everyone", "none"):
         raise BadParameter("watch must be everyone or none")
+    status = _one(query, "status", MAX_TOKEN_LENGTH) or AUTO
+    if status not in CHOICES:
+        raise BadParameter(f"status must be one of {', '.join(CHOICES)}")
     return Hello(
         _one(query, "session", MAX_TOKEN_LENGTH),
         _one(query, "position", MAX_TOKEN_LENGTH),
         watch == "everyone",
         _one(query, "device", MAX_DEVICE_LENGTH),
+        None if status == AUTO else Status(status),
     )
 
 

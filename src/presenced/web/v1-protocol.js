@@ -83,13 +83,15 @@ export function absent(userId) {
  * @param {object} how
  * @param {string} how.device Kind of device; empty when not said.
  * @param {boolean} how.everyone Whether a new session watches everyone.
+ * @param {string} [how.status] What the user had chosen, for a server that knows nothing of them.
  * @param {string} how.session The session to go on with; empty for a new one.
  * @param {string} how.position Where it is; empty to be told all again.
  */
-export function webSocketUrlV1(userId, { device, everyone, session, position }) {
+export function webSocketUrlV1(userId, { device, everyone, status, session, position }) {
   const query = new URLSearchParams({ userId });
   if (device) query.set("device", device);
   if (!everyone) query.set("watch", "none");
+  if (status && status !== "auto") query.set("status", status);
   if (session) query.set("session", session);
   if (session && position) query.set("position", position);
   return `${webSocketAddress()}?${query}`;

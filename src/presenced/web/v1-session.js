@@ -76,6 +76,7 @@ export class V1Session {
     return webSocketUrlV1(this.userId, {
       device: this.wishes.device,
       everyone: this.#startsWith === EVERYONE,
+      status: this.view.self?.chosen,
       session: this.sessionId,
       position: this.view.position,
     });

@@ -3,22 +3,24 @@
 import pytest
 
 from presenced.core.hello import Hello, hello_from_query
+from presenced.core.model import Status
 from presenced.errors import BadParameter
 
 
 def test_nothing_need_be_said() -> None:
-    assert hello_from_query(b"userId=7") == Hello("", "", True, "")
+    assert hello_from_query(b"userId=7") == Hello("", "", True, "", None)
 
 
 def test_everything_can_be_said() -> None:
-    query = b"userId=7&session=s-1&position=ab-12&watch=none&device=Pixel%208&unknown=1"
-    assert hello_from_query(query) == Hello("s-1", "ab-12", False, "Pixel 8")
+    query = b"userId=7&session=s-1&position=ab-12&watch=none&device=Pixel%208&status=invisible&unknown=1"
+    assert hello_from_query(query) == Hello("s-1", "ab-12", False, "Pixel 8", Status.INVISIBLE)
 
 
 @pytest.mark.parametrize(
     ("query", "says"),
     [
         (b"watch=some", "watch must be everyone or none"),
+        (b"status=offline", "status must be one of auto, online, away, busy, invisible"),
         (b"device=a&device=b", "device is given 2 times"),
         (b"device=" + b"x" * 33, "device must be at most 32 printable characters"),
         (b"device=%0A", "printable"),

@@ -1,10 +1,12 @@
 """What watchers of presenced.v1 are sent: snapshots, changes, the truth for oneself; after losses, what was missed."""
 
 import pytest
+from msgspec import Raw
 from tests.unit.talk import Talk, position, statuses, types
 
-from presenced.core.model import Ending
+from presenced.core.model import Change, Ending
 from presenced.errors import Close
+from presenced.wire import v1 as wire
 
 
 @pytest.fixture
@@ -232,3 +234,74 @@ def test_counts_come_once_a_second_and_without_names(talk: Talk) -> None:
     talk.enter("userId=y")
     talk.clock.advance(1.1)
     assert talk.heard(ada) == []
+
+
+def test_who_chose_a_status_names_it_to_a_server_that_knows_nothing(talk: Talk) -> None:
+    bob = talk.enter("userId=bob")
+    ada = talk.open("userId=ada&status=invisible")
+    assert talk.heard(ada)[1]["chosen"] == "invisible"
+    assert talk.heard(bob) == [], "not for a moment"
+    talk.say(ada, "SET_STATUS", status="busy")
+    assert talk.heard(talk.open("userId=ada&status=away"))[1]["chosen"] == "busy", "it knows better"
+    talk.enter("userId=carl")
+    assert talk.heard(talk.open("userId=carl&status=away"))[1]["chosen"] == "auto"
+
+
+def test_a_status_with_an_end_does_not_swallow_the_one_set_just_before(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    talk.say(bob, "SET_STATUS", status="online")
+    talk.say(bob, "SET_STATUS", status="busy")
+    talk.say(bob, "SET_STATUS", status="away", expiresIn=5)
+    talk.heard(ada)
+    talk.clock.advance(1)
+    assert statuses(talk.heard(ada)) == [("bob", "away")], "in one message, once"
+    talk.clock.advance(5)
+    assert statuses(talk.heard(ada)) == [("bob", "busy")]
+
+
+def test_a_status_set_last_is_set_when_the_client_goes(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    talk.say(bob, "SET_STATUS", status="online")
+    talk.say(bob, "SET_STATUS", status="busy")
+    talk.heard(ada)
+    talk.end(bob, Ending.LOST)
+    assert statuses(talk.heard(ada)) == [("bob", "busy")]
+
+
+def test_what_a_client_asks_for_while_it_is_behind_does_not_move_its_position(talk: Talk) -> None:
+    """It disconnects before it has caught up: nothing is lost."""
+    ada, bob = talk.open("userId=ada"), talk.enter("userId=bob")
+    session = talk.heard(ada)[0]["sessionId"]
+    ada.write_when_paused = True
+    ada.paused = True
+    talk.engine.paused(ada)
+    talk.say(bob, "SET_STATUS", status="busy")
+    talk.say(ada, "WATCH", users=["carl"])
+    ada.full_after, ada.on_full = 1, lambda: talk.engine.paused(ada)  # it reads a little
+    ada.paused = False
+    talk.engine.resumed(ada)
+    assert ada.paused, "and not all"
+    talk.end(ada, Ending.LOST)
+    told = statuses(talk.heard(ada))
+    back = talk.open(f"userId=ada&session={session}&position={position(ada)}")
+    assert ("bob", "busy") in told + statuses(talk.heard(back))
+
+
+def test_a_crowd_that_comes_at_once_shares_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[str] = []
+    record = wire.record
+
+    def counted(change: Change, with_cause: bool) -> Raw:
+        encoded.append(change.user_id)
+        return record(change, with_cause)
+
+    monkeypatch.setattr(wire, "record", counted)
+    talk = Talk()
+    for number in range(1000):
+        talk.open(f"userId={number}", subprotocol="")
+    comers = [talk.open(f"userId=comer {number}") for number in range(50)]
+    assert len(encoded) < 1000 + 50 + 10, "each user once, not once for each who comes"
+    for comer in comers:
+        talk.clock.run_soon()
+        seen = {user_id for user_id, _ in statuses(talk.heard(comer))}
+        assert len(seen) == 1050

@@ -161,3 +161,66 @@ def test_a_rooms_number_can_be_watched(talk: Talk) -> None:
     enter(talk, "ada")
     talk.clock.advance(1.1)
     assert talk.heard(eve) == [{**count, "online": 1}]
+
+
+def test_who_is_in_two_rooms_is_told_of_once(talk: Talk) -> None:
+    ada, bob = enter(talk, "ada"), enter(talk, "bob")
+    for connection in (ada, bob):
+        talk.say(connection, "JOIN", room="bar")
+    session = next(m["sessionId"] for m in ada.messages if "sessionId" in m)
+    talk.end(ada, Ending.LOST)
+    talk.say(bob, "SET_STATUS", status="busy")
+    back = talk.open(f"userId=ada&session={session}&position={position(ada)}")
+    assert statuses(talk.heard(back)) == [("bob", "busy")]
+
+
+def test_who_was_lost_before_the_digest_has_it_told_after(talk: Talk) -> None:
+    """The position a client has from other messages may be beyond what it was told of a large room."""
+    ada = talk.enter("userId=ada")
+    session = ada.messages[0]["sessionId"]
+    talk.say(ada, "JOIN", room="lobby")
+    others = [enter(talk, name) for name in "bcd"]
+    talk.clock.advance(2)
+    talk.end(others[2], Ending.CLOSED)  # told of at once as a user, of the room in the next digest
+    talk.end(ada, Ending.LOST)
+    talk.end(others[1], Ending.CLOSED)
+    talk.clock.advance(2)
+    others.append(talk.enter("userId=e"))
+    assert "d" in dict(statuses(ada.messages)), "it knows the position"
+    back = talk.open(f"userId=ada&session={session}&position={position(ada)}")
+    [room] = [m for m in talk.heard(back) if m["type"].startswith("ROOM")]
+    assert (room["type"], room["mode"], [m["userId"] for m in room["members"]]) == (
+        "ROOM_SNAPSHOT",
+        "full",
+        ["ada", "b"],
+    )
+
+
+def test_a_digest_of_several_rooms_is_complete_also_when_the_first_fills_the_transport(talk: Talk) -> None:
+    ada = enter(talk, "ada")
+    talk.say(ada, "JOIN", room="bar")
+    for name in "bcde":
+        talk.say(enter(talk, name), "JOIN", room="bar")
+    talk.clock.advance(2)
+    talk.heard(ada)
+    talk.say(enter(talk, "f"), "JOIN", room="bar")
+    ada.full_after, ada.on_full, ada.write_when_paused = 1, lambda: talk.engine.paused(ada), True
+    talk.clock.advance(2)
+    assert sorted(m["room"] for m in talk.heard(ada) if m["type"] == "ROOM_CHANGES") == ["bar", "lobby"]
+
+
+def test_a_digest_that_came_while_a_client_was_behind_is_told_when_it_has_read(talk: Talk) -> None:
+    ada = enter(talk, "ada")
+    for name in "bcd":
+        enter(talk, name)
+    talk.clock.advance(2)
+    enter(talk, "e")
+    talk.heard(ada)
+    ada.paused = True
+    talk.engine.paused(ada)
+    talk.clock.advance(2)
+    assert talk.heard(ada) == []
+    ada.paused = False
+    talk.engine.resumed(ada)
+    [changes] = [m for m in talk.heard(ada) if m["type"].startswith("ROOM")]
+    assert "e" in [member["userId"] for member in changes["members"]]
