@@ -191,7 +191,7 @@ def run(quick: bool) -> Report:
     session, edge = apart(session_bytes), apart(edge_bytes)
     return Report(
         "What does presenced.v1 cost inside the server: changes, snapshots, memory?",
-        f"A snapshot of {USERS:,} users takes {first:.2f} s the first time and {second * 1000:.1f} ms for whoever comes "
+        f"A snapshot of {USERS:,} users takes {first:.2f} s the first time and {second * 1000:.1f} ms for the "
         f"next, {size / 1e6:.1f} MB in {pages} pages; a session costs {session:,.0f} bytes, a watched user {edge:.0f}.",
         [Table(["changes per second handed to watchers", *(f"{n} a flush" for n in batches)], rows)],
         [
