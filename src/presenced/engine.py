@@ -339,6 +339,8 @@ class Engine:
             if self._v1.keeps_up(connection):
                 frame = frame or self._v1.encoding.own(user_id)
                 connection.send(frame)
+            elif connection.feed is self._v1:
+                self._outbox.remind(connection)
 
     def _end_graces(self) -> None:
         for outcome in self._directory.expire(self.clock.now()):

@@ -170,6 +170,14 @@ class Outbox:
             self._joined.pop(watcher, None)
             self.catch_up(watcher, missed)
 
+    def remind(self, watcher: Watcher) -> None:
+        """Have its feed asked what `watcher` missed, if it is behind, also when nothing is published until it has read.
+
+        There is more than changes that a feed brings it up to date with.
+        """
+        if (behind := self._behind.get(watcher)) is not None:
+            self._behind[watcher] = Missed(behind.portions, min(behind.position, self._position - 1))
+
     def discard(self, watcher: Watcher) -> None:
         """Send `watcher` nothing more; no-op when it is not here."""
         watcher.feed.leave(watcher)

@@ -198,7 +198,9 @@ class Requests:
 
     def _tell_counts(self, connection: Watcher) -> None:
         """The numbers it watches; one that is behind gets them when it catches up."""
-        if (counts := self._feed.counts(connection)) and self._feed.keeps_up(connection):
+        if not self._feed.keeps_up(connection):
+            self._outbox.remind(connection)
+        elif counts := self._feed.counts(connection):
             connection.send(counts)
 
     def _join(self, connection: Watcher, request: Join | SetMember) -> None:

@@ -6,6 +6,7 @@ The model keeps what happened to each session; what others are to see follows fr
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from typing import Any
 
@@ -40,7 +41,10 @@ class Session:
     active: bool = True
     grace_ends: float = 0.0
     forget_at: float = 0.0
+    counting: bool = False
     users: set[str] = dataclasses.field(default_factory=set)
+    strangers: set[str] = dataclasses.field(default_factory=lambda: set(USERS))
+    """Users it never asked for, in any way."""
     watched_rooms: set[str] = dataclasses.field(default_factory=set)
     rooms: dict[str, Any] = dataclasses.field(default_factory=dict)
     order: int = 0
@@ -52,8 +56,9 @@ class Session:
 @dataclasses.dataclass
 class User:
     sessions: list[Session] = dataclasses.field(default_factory=list)
-    chosen: str = "auto"
-    timed: str = ""
+    chosen: tuple[str, str] = ("auto", "")
+    """Status and text."""
+    timed: tuple[str, str] | None = None
     timed_until: float = 0.0
     announced: bool = False
 
@@ -61,10 +66,16 @@ class User:
         present = [session for session in self.sessions if session.present(now)]
         if not present and not self.announced:
             return "offline"
-        choice = self.timed if self.timed and self.timed_until > now else self.chosen
+        choice, _ = self.choice(now)
         if choice != "auto":
             return choice
         return "online" if self.announced or any(session.active for session in present) else "away"
+
+    def choice(self, now: float) -> tuple[str, str]:
+        return self.timed if self.timed and self.timed_until > now else self.chosen
+
+    def seen_text(self, now: float) -> str:
+        return "" if self.seen(now) == "offline" else self.choice(now)[1]
 
     def seen(self, now: float) -> str:
         status = self.true_status(now)
@@ -78,8 +89,13 @@ class User:
 
 
 class Watching(RuleBasedStateMachine):
-    @initialize(log_size=st.sampled_from([2, 5, 1000]), page=st.sampled_from([1, 2, 500]), small=st.booleans())
-    def start(self, log_size: int, page: int, small: bool) -> None:
+    @initialize(
+        log_size=st.sampled_from([2, 5, 1000]),
+        page=st.sampled_from([1, 2, 500]),
+        small=st.booleans(),
+        causes=st.booleans(),
+    )
+    def start(self, log_size: int, page: int, small: bool, causes: bool) -> None:
         self.clock = FakeClock()
         options = Settings(
             stats_interval=0,
@@ -87,6 +103,7 @@ class Watching(RuleBasedStateMachine):
             log_age=3600,
             log_level="error",
             snapshot_page=page,
+            show_causes=causes,
             resume_window=WINDOW,
             request_rate=10_000,
             request_burst=100_000,
@@ -100,6 +117,10 @@ class Watching(RuleBasedStateMachine):
         self.engine.start()
         self.users = {user_id: User() for user_id in USERS}
         self.orders = 0
+        self.causes = causes
+        self.classic = FakeConnection(self.closed, self.clock)
+        self.engine.opened(self.classic, b"userId=classic", b"", "")
+        self.clock.run_soon()
 
     # The model.
 
@@ -163,7 +184,10 @@ class Watching(RuleBasedStateMachine):
     def open(self, user_id: str, everyone: bool, room: int, ends: bool) -> None:
         self.forget()
         client = self.connect(user_id, "" if everyone else "&watch=none", room)
-        self.users[user_id].sessions.append(Session(client, everyone, order=self.order()))
+        session = Session(client, everyone, order=self.order())
+        if everyone:
+            session.strangers = set()
+        self.users[user_id].sessions.append(session)
         self.turn(ends)
 
     @precondition(lambda self: self.connected())
@@ -200,20 +224,21 @@ class Watching(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         status=st.sampled_from(["auto", "online", "away", "busy", "invisible"]),
+        text=st.sampled_from(["", "x"]),
         lasts=st.sampled_from([None, 5.0, 20.0]),
         ends=st.booleans(),
     )
-    def choose(self, data: st.DataObject, status: str, lasts: float | None, ends: bool) -> None:
+    def choose(self, data: st.DataObject, status: str, text: str, lasts: float | None, ends: bool) -> None:
         user_id, session = data.draw(st.sampled_from(self.connected()))
         self.clock.advance(0.6)  # else the last of several would win
         if not session.connected:
             return
-        self.say(session, "SET_STATUS", status=status, **({"expiresIn": lasts} if lasts else {}))
+        self.say(session, "SET_STATUS", status=status, text=text, **({"expiresIn": lasts} if lasts else {}))
         user = self.users[user_id]
         if lasts is None:
-            user.chosen, user.timed = status, ""
+            user.chosen, user.timed = (status, text), None
         else:
-            user.timed, user.timed_until = status, self.now() + lasts
+            user.timed, user.timed_until = (status, text), self.now() + lasts
         self.turn(ends)
 
     @precondition(lambda self: self.connected())
@@ -236,6 +261,8 @@ class Watching(RuleBasedStateMachine):
         _, session = data.draw(st.sampled_from(self.connected()))
         self.say(session, "WATCH" if on else "UNWATCH", users=sorted(users), everyone=everyone)
         session.users = session.users | users if on else session.users - users
+        session.strangers -= set(USERS) if everyone else users
+        session.counting = session.counting and (on or not everyone)
         session.everyone = session.everyone or everyone if on else session.everyone and not everyone
         self.turn(ends)
 
@@ -248,6 +275,7 @@ class Watching(RuleBasedStateMachine):
     )
     def move(self, data: st.DataObject, room: str, what: str, ends: bool) -> None:
         _, session = data.draw(st.sampled_from(self.connected()))
+        session.strangers = set()
         if what == "WATCH":
             self.say(session, "WATCH", rooms=[room])
             session.watched_rooms.add(room)
@@ -262,6 +290,14 @@ class Watching(RuleBasedStateMachine):
             del session.rooms[room]
             session.watched_rooms.discard(room)
         self.turn(ends)
+
+    @precondition(lambda self: self.connected())
+    @rule(data=st.data())
+    def count(self, data: st.DataObject) -> None:
+        _, session = data.draw(st.sampled_from(self.connected()))
+        self.say(session, "WATCH", everyone=True, mode="count")
+        session.counting = True
+        self.clock.run_soon()
 
     @precondition(lambda self: self.connected())
     @rule(data=st.data(), room=st.sampled_from([1, 2, 10**9]))
@@ -302,9 +338,37 @@ class Watching(RuleBasedStateMachine):
             client.believe()
             watched = set(USERS) if session.everyone else session.users
             for other in watched:
-                seen = client.seen(other)["status"]
-                assert seen == truth[other], f"{client.connection_id} sees {other} as {seen}"
-            assert client.own["status"] == self.users[user_id].true_status(self.now()), "the truth for oneself"
+                seen = client.seen(other)
+                assert seen["status"] == truth[other], f"{client.connection_id} sees {other} as {seen}"
+                assert seen.get("text", "") == self.users[other].seen_text(self.now())
+            own, user = client.own, self.users[user_id]
+            assert own["status"] == user.true_status(self.now()), "the truth for oneself"
+            assert (own["chosen"], own.get("text", "")) == user.choice(self.now())
+            assert not session.strangers & client.records.keys(), "only those who watch are told"
+            if session.counting and self.engine._digest not in self.engine.timer:
+                online = 1 + sum(status != "offline" for status in truth.values())  # and the classic one
+                assert client.counts["everyone", ""] == online
+
+    @invariant()
+    def classic_clients_are_told_who_comes_and_goes(self) -> None:
+        if self.clock.waiting:
+            return
+        online = {str(user_id): type_ == "USER_ONLINE" for type_, user_id in self.classic.told()}
+        assert {user_id for user_id, status in self.truth().items() if status != "offline"} == {
+            user_id for user_id, is_online in online.items() if is_online
+        }
+        assert all(before != after for before, after in itertools.pairwise(self.told_of_each())), "each a change"
+
+    def told_of_each(self) -> list[tuple[str, int | str]]:
+        """What the classic client was told, by user."""
+        return sorted(self.classic.told(), key=lambda told: str(told[1]))
+
+    @invariant()
+    def causes_are_told_to_those_entitled(self) -> None:
+        for _, session in self.connected():
+            for message in session.client.messages[session.client.read :]:
+                for record in message.get("users", ()):
+                    assert ("cause" in record) is (self.causes and record["since"] > 0)
 
     @invariant()
     def rooms_are_told_to_those_who_watch_them(self) -> None:
