@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.asyncapi import asyncapi
+from scripts.states import states
 
 from presenced.config import ENV_PREFIX, Settings, expected
 from presenced.engine import Engine
@@ -24,6 +25,7 @@ def documents() -> Iterator[tuple[str, str]]:
     yield "spec/codes.md", codes()
     yield "spec/codes.json", codes_json()
     yield "spec/asyncapi.yaml", asyncapi()
+    yield "spec/states.md", states()
 
 
 def settings() -> str:

@@ -1,0 +1,134 @@
+"""`spec/states.md`: what becomes of a connection and of a session, drawn from the tables and from what the rules do."""
+
+from __future__ import annotations
+
+from presenced.config import Settings
+from presenced.core.directory import Directory, Limits
+from presenced.core.model import Ending, Instant
+from presenced.core.presence import Grace
+from presenced.core.watch import Watch
+from presenced.errors import Close, Problem
+
+_ENDINGS = {
+    Ending.CLOSED: "closed on purpose (1000, 1005, 3000 to 4999)",
+    Ending.GOING_AWAY: "page goes away (1001)",
+    Ending.LOST: "breaks (1006), or breaks a rule",
+    Ending.TIMED_OUT: f"no answer to a ping ({Close.TIMED_OUT.code})",
+    Ending.DISCONNECTED: f"application disconnects the user ({Close.DISCONNECTED.code})",
+}
+
+_NAMES = {
+    "connected": "connected: shown",
+    "waited": "waited for: shown as before",
+    "resumable": "resumable: no longer shown",
+}
+
+Edge = tuple[str, str, str]
+
+
+def states() -> str:
+    """The document."""
+    settings = Settings()
+    grace = f"{settings.grace_going_away:g} s after 1001, {settings.grace_lost:g} s after a loss"
+    return f"""# States
+
+*Made from the tables and rules in `src/presenced` by `make docs`; don't edit it here.*
+
+## A connection
+
+```mermaid
+{_diagram(connection_edges(), {})}
+```
+
+What to do after each code: [codes.md](codes.md).
+
+## A session of presenced.v1
+
+With the default settings: grace {grace}; resume window {settings.resume_window:g} s.
+
+```mermaid
+{_diagram(session_edges(settings), _NAMES)}
+```
+
+A classic connection is a session that can't be resumed by name: the user's next classic connection is taken for its
+return while it is waited for, and nothing is left of it after that.
+"""
+
+
+def connection_edges() -> list[Edge]:
+    """From the tables of codes."""
+    server = [close for close in Close if close.code >= 1001]
+    return [
+        ("[*]", "GET with Upgrade", "handshake"),
+        *[("handshake", f"{problem.status} {problem.name}", "refused") for problem in Problem],
+        ("refused", "", "[*]"),
+        ("handshake", "101, CONNECTION_ESTABLISHED", "open"),
+        *[("open", f"{close.code} {close.name}", "closing") for close in server],
+        ("open", "the client closes, or the connection breaks", "closed"),
+        ("closing", "the client answers, or close_timeout is over", "closed"),
+        ("closed", "", "[*]"),
+    ]
+
+
+def session_edges(settings: Settings) -> list[Edge]:
+    """From what the directory does with each ending."""
+    edges: dict[Edge, None] = {("[*]", "connect", "connected"): None}
+    for ending, label in _ENDINGS.items():
+        house = _House(settings)
+        house.directory.close("ada", "first", ending, house.now(1))
+        state = house.state()
+        edges["connected", label, state] = None
+        while state not in ("connected", "[*]"):
+            edges[state, "resumes", house.resumed_from(ending, state)] = None
+            before, label = state, "grace over" if state == "waited" else "resume window over"
+            state = house.next_state()
+            edges[before, label, state] = None
+    house = _House(settings)
+    house.directory.resume("session", "ada", "second", house.now(1))
+    edges["connected", f"resumed by a newer connection (the older gets {Close.REPLACED.code})", house.state()] = None
+    return list(edges)
+
+
+class _House:
+    """A directory with one session that is connected."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._time = 0.0
+        limits = Limits(1000, 3600, 0, resume_window=settings.resume_window)
+        self.directory: Directory[str] = Directory(Grace(settings.grace_going_away, settings.grace_lost), limits)
+        self.directory.open("ada", "first", self.now(0), "session", watch=Watch())
+
+    def now(self, later: float) -> Instant:
+        self._time += later
+        return Instant(self._time, int(self._time * 1000))
+
+    def state(self) -> str:
+        session = self.directory._sessions.get("session")
+        if session is None:
+            return "[*]"
+        if session.connection:
+            return "connected"
+        return "waited" if session.is_present else "resumable"
+
+    def next_state(self) -> str:
+        """Let time pass until it is another one."""
+        before = self.state()
+        while self.state() == before:
+            list(self.directory.expire(self.now(0.5)))
+        return self.state()
+
+    def resumed_from(self, ending: Ending, state: str) -> str:
+        """What another one like this is when it is resumed in `state`."""
+        other = _House(self._settings)
+        other.directory.close("ada", "first", ending, other.now(1))
+        while other.state() != state:
+            other.next_state()
+        other.directory.resume("session", "ada", "second", other.now(0.1))
+        return other.state()
+
+
+def _diagram(edges: list[Edge], names: dict[str, str]) -> str:
+    lines = [f'    state "{text}" as {name}' for name, text in names.items()]
+    lines += [f"    {start} --> {end}{': ' + label if label else ''}" for start, label, end in edges]
+    return "\n".join(["stateDiagram-v2", *lines])
