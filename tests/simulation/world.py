@@ -50,7 +50,9 @@ class World:
             request_burst=1000,
         )
         self.engine = self._start_engine()
-        self._links = 0
+        self._links: list[Link] = []
+        """All to the engine that runs now."""
+        self._number = 0
         self._calm = False
         self.chosen: dict[str, dict[str, Any]] = {}
         """The last SET_STATUS for good of each user, as the server got it."""
@@ -74,8 +76,9 @@ class World:
         return engine
 
     def connect(self, client: AnyClient, query: str, is_classic: bool) -> Link:
-        self._links += 1
-        link = Link(self.clock, self.engine, client, f"{self.seed}/{self._links}", query, is_classic)
+        self._number += 1
+        link = Link(self.clock, self.engine, client, f"{self.seed}/{self._number}", query, is_classic)
+        self._links.append(link)
         link.delivered = lambda message: self._delivered(client, message)
         return link
 
@@ -127,9 +130,9 @@ class World:
 
     def _restart(self) -> None:
         """As after kill -9: everybody's connection breaks, and nothing is left."""
-        for client in [*self.clients, self.rock]:
-            if client.link:
-                client.link.breaks()
+        for link in self._links:
+            link.breaks()
+        self._links = []
         self.engine.stop()
         self.engine = self._start_engine()
         self.chosen, self.announced = {}, set()
