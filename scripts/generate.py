@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scripts.asyncapi import asyncapi
+from scripts.messages import message_tables
 from scripts.states import states
+from scripts.table import table
 
 from presenced.config import ENV_PREFIX, Settings, expected
 from presenced.engine import Engine
@@ -25,6 +27,7 @@ def documents() -> Iterator[tuple[str, str]]:
     yield "spec/codes.md", codes()
     yield "spec/codes.json", codes_json()
     yield "spec/asyncapi.yaml", asyncapi()
+    yield "spec/messages.md", message_tables()
     yield "spec/states.md", states()
 
 
@@ -118,12 +121,6 @@ def codes_json() -> str:
         "problem": [{"status": p.status, "code": p.name, "meaning": p.meaning, "retry": p.retry} for p in Problem],
     }
     return json.dumps(tables, indent=2) + "\n"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -134,6 +134,8 @@ class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     """Kinds of device that are connected."""
     cause: SomeCause = ""
     """Why it changed, for those entitled to know."""
+    certainty: Annotated[str, _one_of(["stale"])] = ""
+    """`stale` when the server has lost a store it depends on: the rest is what it knew before. This one has none."""
 
 
 class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAPSHOT", rename="camel"):
