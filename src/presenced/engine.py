@@ -82,8 +82,8 @@ class Engine:
         epoch = secrets.token_hex(4)
         thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
         self._rooms = Rooms(thresholds, settings.room_members, self._directory.take_position)
-        encoding = Encoding(self._directory, self._rooms, epoch, settings.show_causes)
-        self._v1 = V1Feed(encoding, settings.snapshot_page)
+        encoding = Encoding(self._directory, self._rooms, epoch, settings.show_causes, settings.snapshot_page)
+        self._v1 = V1Feed(encoding)
         self._outbox = Outbox(clock, self.timer, metrics, (self._classic, self._v1), settings.behind_timeout)
         self._requests = Requests(
             settings, clock, self.timer, self._directory, self._outbox, self._v1, self._apply, self._settle_rooms

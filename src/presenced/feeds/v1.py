@@ -21,11 +21,11 @@ CATCH_UP = 256
 class V1Feed:
     """Implements `outbox.Feed`."""
 
-    def __init__(self, encoding: Encoding, page_size: int) -> None:
+    def __init__(self, encoding: Encoding) -> None:
         self.encoding = encoding
         self._directory = encoding.directory
         self._rooms = encoding.rooms
-        self._snapshots = Snapshots(encoding, page_size)
+        self._snapshots = Snapshots(encoding)
         self._index: WatchIndex[Watcher] = WatchIndex()
         self._live: set[Watcher] = set()
         self.digests = Digests(encoding, self._index.watchers_of_room)

@@ -126,7 +126,6 @@ class Digests:
         encoding, digest = self._encoding, self._rooms[name]
         room = encoding.rooms.get(name)
         found = room.since(digest.at) if room else None
-        watchers = tuple(self._watchers_of_room(name))
         came, left = found or ([], [])
         users = digest.users - {member.user_id for member in came}
         digest.users = set()
@@ -135,11 +134,15 @@ class Digests:
             del self._rooms[name]
         if room is not None:
             room.digested_until = now
-        if room is None or room.mode is Mode.COUNTS:
-            came, left, users = [], [], set()
+        watchers = tuple(self._watchers_of_room(name))
         if not watchers:
             return
-        frames = encoding.room_changes(room, name, came, left)
+        if room is not None and room.mode is Mode.COUNTS:
+            frames, users = encoding.room_changes(room, name, [], []), set()
+        elif found is not None:
+            frames = encoding.room_changes(room, name, came, left)
+        else:  # it is empty, or was meanwhile, or more have left than are remembered
+            frames, users = b"".join(frame for frame, _ in encoding.room_pages(name)), set()
         nameless = [watcher for watcher in watchers if watch_of(watcher).full.everyone]
         if nameless:
             yield Portion(nameless, frames + encoding.changes(now, []), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -26,12 +26,14 @@ class Encoding:
     Args:
         epoch: What positions of this start of the server begin with; letters and digits.
         with_causes: Tell everyone why a user changed.
+        page_size: Users or members in one page of a snapshot.
     """
 
-    def __init__(self, directory: Directory[Any], rooms: Rooms, epoch: str, with_causes: bool) -> None:
+    def __init__(self, directory: Directory[Any], rooms: Rooms, epoch: str, with_causes: bool, page_size: int) -> None:
         self.directory = directory
         self.rooms = rooms
         self.epoch = epoch
+        self.page_size = page_size
         self._with_causes = with_causes
         self._records: dict[int, Raw] = {}  # by the position of the change; the newest MAX_RECORDS
 
@@ -87,8 +89,16 @@ class Encoding:
             )
         )
 
-    def room_page(self, room: Room | None, name: str, page: int, pages: int, part: Sequence[Member]) -> bytes:
-        """ROOM_SNAPSHOT, one page."""
+    def room_pages(self, name: str) -> Iterator[tuple[bytes, int]]:
+        """ROOM_SNAPSHOT, page by page, and how many members it has; one without any when the room is empty or large."""
+        room, size = self.rooms.get(name), self.page_size
+        members = list(room.members.values()) if room and room.mode is not Mode.COUNTS else []
+        pages = max(1, -(-len(members) // size))
+        for number in range(pages):
+            part = members[number * size : (number + 1) * size]
+            yield self._room_page(room, name, number + 1, pages, part), len(part)
+
+    def _room_page(self, room: Room | None, name: str, page: int, pages: int, part: Sequence[Member]) -> bytes:
         return wire.frame(
             RoomSnapshot(
                 name,

@@ -9,7 +9,6 @@ from typing import Literal
 from msgspec import Raw
 
 from presenced.core.model import Change
-from presenced.core.rooms import Mode
 from presenced.feeds.v1_encoding import Encoding
 from presenced.outbox import Portion, Watcher
 from presenced.wire import v1 as wire
@@ -31,14 +30,11 @@ class Snapshot:
         changes: The last one of each user, or the id of a user of whom nothing is known.
     """
 
-    def __init__(
-        self, encoding: Encoding, kind: Literal["everyone", "users"], changes: Sequence[Change | str], page_size: int
-    ) -> None:
+    def __init__(self, encoding: Encoding, kind: Literal["everyone", "users"], changes: Sequence[Change | str]) -> None:
         self.position = encoding.directory.position
         self._encoding = encoding
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
-        self._page_size = page_size
         self._pages: list[bytes] = []
 
     def __len__(self) -> int:
@@ -46,7 +42,7 @@ class Snapshot:
 
     def portions(self, watcher: Watcher) -> Iterator[Portion]:
         """All pages; there is one even when there is nobody."""
-        size = self._page_size
+        size = self._encoding.page_size
         pages = max(1, -(-len(self._changes) // size))
         for number in range(pages):
             part = self._changes[number * size : (number + 1) * size]
@@ -67,9 +63,8 @@ class Snapshots:
     Bounds: the last one of everyone is kept, some 80 bytes for each user.
     """
 
-    def __init__(self, encoding: Encoding, page_size: int) -> None:
+    def __init__(self, encoding: Encoding) -> None:
         self._encoding = encoding
-        self._page_size = page_size
         self._last: Snapshot | None = None
 
     def everyone(self, may_be_older: bool) -> Snapshot:
@@ -80,21 +75,16 @@ class Snapshots:
             age = directory.position - last.position
             if len(last) > SMALL and age <= isqrt(AGE * len(last)) and directory.since(last.position, 1) is not None:
                 return last
-        self._last = Snapshot(self._encoding, "everyone", directory.snapshot(), self._page_size)
+        self._last = Snapshot(self._encoding, "everyone", directory.snapshot())
         return self._last
 
     def users(self, user_ids: Sequence[str]) -> Snapshot:
         """Of all these users."""
         changes = self._encoding.directory.snapshot_of(user_ids)
         unknown = set(user_ids).difference(change.user_id for change in changes)
-        return Snapshot(self._encoding, "users", [*changes, *unknown], self._page_size)
+        return Snapshot(self._encoding, "users", [*changes, *unknown])
 
     def room(self, name: str, watcher: Watcher) -> Iterator[Portion]:
-        """The pages of a room; one without members when only its count is told, or when it is empty."""
-        room, size = self._encoding.rooms.get(name), self._page_size
-        members = list(room.members.values()) if room and room.mode is not Mode.COUNTS else []
-        pages = max(1, -(-len(members) // size))
-        for number in range(pages):
-            part = members[number * size : (number + 1) * size]
-            frame = self._encoding.room_page(room, name, number + 1, pages, part)
-            yield Portion((watcher,), frame, len(part))
+        """The pages of a room."""
+        for frame, members in self._encoding.room_pages(name):
+            yield Portion((watcher,), frame, members)

@@ -224,3 +224,27 @@ def test_a_digest_that_came_while_a_client_was_behind_is_told_when_it_has_read(t
     talk.engine.resumed(ada)
     [changes] = [m for m in talk.heard(ada) if m["type"].startswith("ROOM")]
     assert "e" in [member["userId"] for member in changes["members"]]
+
+
+def test_a_large_room_that_is_empty_between_two_digests_is_told_whole(talk: Talk) -> None:
+    eve = talk.enter("userId=eve&watch=none")
+    talk.say(eve, "WATCH", rooms=["lobby"])
+    members = [enter(talk, name) for name in "abcd"]
+    talk.clock.advance(2)
+    for member in members:
+        talk.say(member, "LEAVE", room="lobby")
+    talk.heard(eve)
+    talk.clock.advance(2)
+    [empty] = talk.heard(eve)
+    assert (empty["type"], empty["mode"], empty["count"], empty["members"]) == ("ROOM_SNAPSHOT", "full", 0, [])
+    for member in members:
+        talk.say(member, "JOIN", room="lobby")
+    talk.clock.advance(2)
+    for member in members:
+        talk.say(member, "LEAVE", room="lobby")
+    for member in members[2:]:
+        talk.say(member, "JOIN", room="lobby")
+    talk.heard(eve)
+    talk.clock.advance(2)
+    [other] = talk.heard(eve)
+    assert (other["type"], [m["userId"] for m in other["members"]]) == ("ROOM_SNAPSHOT", ["c", "d"])
