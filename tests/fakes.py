@@ -20,14 +20,10 @@ ENDINGS = {
 }
 
 
-class FakeConnection:
-    """What `engine.Connection` asks for; a client of the `websockets` library reads the frames it is sent."""
+class Reported:
+    """What the engine sets of a connection that reports to it."""
 
-    def __init__(
-        self,
-        on_closed: Callable[[FakeConnection, Ending, str], None] | None = None,
-        clock: FakeClock | None = None,
-    ) -> None:
+    def __init__(self) -> None:
         self.feed: Any = None
         self.session: Any = None
         self.user_id = ""
@@ -38,6 +34,17 @@ class FakeConnection:
         self.slice = -1
         self.paused = False
         self.unsent = 0
+
+
+class FakeConnection(Reported):
+    """What `engine.Connection` asks for; a client of the `websockets` library reads the frames it is sent."""
+
+    def __init__(
+        self,
+        on_closed: Callable[[FakeConnection, Ending, str], None] | None = None,
+        clock: FakeClock | None = None,
+    ) -> None:
+        super().__init__()
         self.write_when_paused = False
         """Whether it is one that may be written answers to although it is slow."""
         self.full_after = 0

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from msgspec import json
-from tests.fakes import ENDINGS
+from tests.fakes import ENDINGS, Reported
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT
@@ -41,20 +41,11 @@ class Client(Protocol):
         """The link ended; 1006 without a word."""
 
 
-class ServerEnd:
+class ServerEnd(Reported):
     """What the engine has of a connection (`engine.Connection`)."""
 
     def __init__(self, link: Link) -> None:
-        self.feed: Any = None
-        self.session: Any = None
-        self.user_id = ""
-        self.connection_id = ""
-        self.serial = 0
-        self.opened_ms = 0
-        self.heard_at = 0.0
-        self.slice = -1
-        self.paused = False
-        self.unsent = 0
+        super().__init__()
         self.is_open = True
         self._link = link
 
