@@ -245,6 +245,8 @@ def test_who_chose_a_status_names_it_to_a_server_that_knows_nothing(talk: Talk) 
     assert talk.heard(talk.open("userId=ada&status=away"))[1]["chosen"] == "busy", "it knows better"
     talk.enter("userId=carl")
     assert talk.heard(talk.open("userId=carl&status=away"))[1]["chosen"] == "auto"
+    talk.end(talk.enter("userId=dora"), Ending.CLOSED)
+    assert talk.heard(talk.open("userId=dora&status=away"))[1]["chosen"] == "auto", "she is not a stranger"
 
 
 def test_a_status_with_an_end_does_not_swallow_the_one_set_just_before(talk: Talk) -> None:
@@ -277,7 +279,7 @@ def test_what_a_client_asks_for_while_it_is_behind_does_not_move_its_position(ta
     talk.engine.paused(ada)
     talk.say(bob, "SET_STATUS", status="busy")
     talk.say(ada, "WATCH", users=["carl"])
-    ada.full_after, ada.on_full = 1, lambda: talk.engine.paused(ada)  # it reads a little
+    ada.full_after, ada.on_full = 2, lambda: talk.engine.paused(ada)  # it reads a little
     ada.paused = False
     talk.engine.resumed(ada)
     assert ada.paused, "and not all"
@@ -305,3 +307,48 @@ def test_a_crowd_that_comes_at_once_shares_a_snapshot(monkeypatch: pytest.Monkey
         talk.clock.run_soon()
         seen = {user_id for user_id, _ in statuses(talk.heard(comer))}
         assert len(seen) == 1050
+
+
+def test_a_status_that_gives_way_to_invisible_looks_like_a_close(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    talk.say(bob, "SET_STATUS", status="invisible")
+    talk.clock.advance(1)
+    talk.say(bob, "SET_STATUS", status="busy", expiresIn=20)
+    talk.heard(ada)
+    talk.clock.advance(21)
+    [gone] = talk.heard(ada)[0]["users"]
+    assert (gone["status"], gone["lastSeen"]) == ("offline", gone["since"])
+
+
+@pytest.mark.parametrize("request_", ["WATCH", "SET_STATUS"])
+def test_who_is_behind_hears_the_truth_and_the_numbers_when_it_has_read(talk: Talk, request_: str) -> None:
+    """Also when nothing else happens."""
+    phone, web = talk.enter("userId=ada"), talk.enter("userId=ada")
+    talk.say(phone, "SET_STATUS", status="invisible")
+    phone.write_when_paused = phone.paused = True
+    talk.engine.paused(phone)
+    talk.heard(phone)
+    if request_ == "WATCH":
+        talk.say(phone, "WATCH", everyone=True, mode="count")
+    else:
+        talk.say(web, "SET_STATUS", status="invisible", text="only I see it")
+    phone.paused = False
+    talk.engine.resumed(phone)
+    heard = talk.heard(phone)
+    if request_ == "WATCH":
+        assert [m["online"] for m in heard if m["type"] == "PRESENCE_COUNT"] == [0]
+    else:
+        assert [m["text"] for m in heard if m["type"] == "SELF"] == ["only I see it"]
+
+
+def test_a_snapshot_that_was_lost_on_the_way_is_told_again(talk: Talk) -> None:
+    talk.enter("userId=bob")
+    ada = talk.open("userId=ada&watch=none")
+    session = talk.heard(ada)[0]["sessionId"]
+    ada.full_after, ada.on_full = 1, lambda: talk.engine.paused(ada)
+    assert types(talk.say(ada, "WATCH", users=["bob"], id=1)) == ["ACK"], "and then it is full"
+    talk.end(ada, Ending.LOST)
+    back = talk.open(f"userId=ada&session={session}&position={position(ada)}")
+    greeting, *others = talk.heard(back)
+    assert (greeting["sessionId"], greeting["resumed"]) == (session, False)
+    assert statuses(others) == [("bob", "online")]

@@ -248,3 +248,16 @@ def test_a_large_room_that_is_empty_between_two_digests_is_told_whole(talk: Talk
     talk.clock.advance(2)
     [other] = talk.heard(eve)
     assert (other["type"], [m["userId"] for m in other["members"]]) == ("ROOM_SNAPSHOT", ["c", "d"])
+
+
+def test_a_digest_comes_after_what_happened_before_it(talk: Talk) -> None:
+    ada = enter(talk, "ada")
+    for name in "bcd":
+        enter(talk, name)
+    eve = talk.enter("userId=eve")
+    talk.say(eve, "WATCH", rooms=["lobby"])
+    talk.engine.received(ada, '{"type":"SET_STATUS","status":"busy"}')  # not flushed yet
+    talk.engine._digest()
+    told = talk.heard(eve)
+    assert [m["type"] for m in told] == ["PRESENCE_CHANGES", "ROOM_CHANGES"]
+    assert statuses(told) == [("ada", "busy")]
