@@ -341,12 +341,13 @@ def test_who_is_behind_hears_the_truth_and_the_numbers_when_it_has_read(talk: Ta
         assert [m["text"] for m in heard if m["type"] == "SELF"] == ["only I see it"]
 
 
-def test_a_snapshot_that_was_lost_on_the_way_is_told_again(talk: Talk) -> None:
+@pytest.mark.parametrize("writes", [1, 2])
+def test_a_snapshot_that_was_lost_on_the_way_is_told_again(talk: Talk, writes: int) -> None:
     talk.enter("userId=bob")
     ada = talk.open("userId=ada&watch=none")
     session = talk.heard(ada)[0]["sessionId"]
-    ada.full_after, ada.on_full = 1, lambda: talk.engine.paused(ada)
-    assert types(talk.say(ada, "WATCH", users=["bob"], id=1)) == ["ACK"], "and then it is full"
+    ada.full_after, ada.on_full = writes, lambda: talk.engine.paused(ada)
+    assert types(talk.say(ada, "WATCH", users=["bob"], id=1)) == ["ACK", "PRESENCE_SNAPSHOT"][:writes], "and is full"
     talk.end(ada, Ending.LOST)
     back = talk.open(f"userId=ada&session={session}&position={position(ada)}")
     greeting, *others = talk.heard(back)
