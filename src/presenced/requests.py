@@ -301,6 +301,8 @@ def _data_of(given: msgspec.Raw) -> bytes:
     data = bytes(given)
     if len(data) > MAX_DATA:
         raise BadRequest(Fault.BAD_REQUEST, f"data has {len(data)} bytes; at most {MAX_DATA} are allowed")
+    if not wire.can_be_read(data):
+        raise BadRequest(Fault.BAD_REQUEST, f"data has a number out of range, or more than {wire.MAX_DEPTH} levels")
     return b"" if data == b"null" else data
 
 

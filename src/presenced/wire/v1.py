@@ -24,6 +24,9 @@ from presenced.wire.classic import wire_user_id
 _encoder = Encoder()
 _decoder: Decoder[Request] = Decoder(Request)
 
+MAX_DEPTH = 32
+"""Levels of nesting in what clients pass on to others; parsers stop at 64 and more."""
+
 _SHOWN_AS = {Cause.CHOICE: (Cause.CLOSE, Cause.CONNECT), Cause.EXPIRY: (Cause.CLOSE, Cause.CONNECT)}
 """Going invisible looks like a close to others, and coming back like a connect."""
 
@@ -98,14 +101,31 @@ def parse_request(text: str) -> Request:
         msgspec.ValidationError: It is JSON, but not a request; the text says why.
         msgspec.DecodeError: It is not JSON.
     """
-    return _decoder.decode(text)
+    try:
+        return _decoder.decode(text)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
+
+
+def can_be_read(data: bytes) -> bool:
+    """Whether all clients can be expected to read this JSON of somebody else's: with an error they would lose the whole
+    message it comes in."""
+    try:
+        return not data or _depth(msgspec.json.decode(data)) <= MAX_DEPTH
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+
+
+def _depth(value: object) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
 
 
 def request_id(text: str) -> int | str | None:
     """The id of a message that could not be parsed, if it has one that can be sent back."""
     try:
         found = msgspec.json.decode(text, type=_OnlyId).id
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
     return found if isinstance(found, int) or (isinstance(found, str) and len(found) <= 64) else None
 
