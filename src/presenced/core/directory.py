@@ -386,8 +386,11 @@ class Directory(Generic[C]):
         return user is not None and user.last_change is change
 
     def _left_the_log(self, change: Change) -> None:
-        """The last change of a user left the log."""
-        self._drop_if_unneeded(self._users[change.user_id])
+        """The last change of a user left the log: of who is offline nothing is known any more, whyever they are kept."""
+        user = self._users[change.user_id]
+        if change.view.status is Status.OFFLINE:
+            user.last_change = None
+        self._drop_if_unneeded(user)
 
     def _drop_if_unneeded(self, user: Presence[C]) -> None:
         """Forget a user of whom nothing is left to know."""

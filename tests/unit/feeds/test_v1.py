@@ -353,3 +353,19 @@ def test_a_snapshot_that_was_lost_on_the_way_is_told_again(talk: Talk, writes: i
     greeting, *others = talk.heard(back)
     assert (greeting["sessionId"], greeting["resumed"]) == (session, False)
     assert statuses(others) == [("bob", "online")]
+
+
+def test_also_after_a_while_the_invisible_look_like_the_offline() -> None:
+    talk = Talk(log_size=4)
+    ada = talk.enter("userId=ada")
+    gone, chosen = talk.enter("userId=gone"), talk.enter("userId=chosen")
+    talk.say(chosen, "SET_STATUS", status="busy")
+    talk.say(ada, "SET_STATUS", status="invisible")
+    for connection in (gone, chosen):
+        talk.end(connection, Ending.CLOSED)
+    for number in range(20):
+        talk.open(f"userId={number}", subprotocol="")
+    eve = talk.enter("userId=eve&watch=none")
+    [snapshot] = talk.say(eve, "WATCH", users=["ada", "gone", "chosen", "nobody"])
+    seen = {user.pop("userId"): user for user in snapshot["users"]}
+    assert seen["ada"] == seen["gone"] == seen["chosen"] == seen["nobody"]
