@@ -311,7 +311,7 @@ class Directory(Generic[C]):
     def _get_or_make(self, user_id: str) -> Presence[C]:
         user = self._users.get(user_id)
         if user is None:
-            # Positions grow at least as fast as any version: a user who was forgotten goes on above their old ones.
+            # Positions grow at least as fast as any version: who was forgotten goes on above their old ones.
             user = self._users[user_id] = Presence(user_id, self.position)
         return user
 
@@ -342,7 +342,8 @@ class Directory(Generic[C]):
         last, was = user.last_change, user.shown.status
         since = last.since_ms if last and view.status is was else now.epoch_ms
         here = view.status in (Status.ONLINE, Status.BUSY)
-        user.version += 1
+        # Above what was said of a user of whom nothing was known: the position then (`wire.v1.unknown_record`).
+        user.version = (user.version if last else max(user.version, self.position)) + 1
         self.position += 1
         self.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
         if view.status is Status.OFFLINE and user.connected:
@@ -386,7 +387,7 @@ class Directory(Generic[C]):
         return user is not None and user.last_change is change
 
     def _left_the_log(self, change: Change) -> None:
-        """The last change of a user left the log: of who is offline nothing is known any more, whyever they are kept."""
+        """The last change of a user left the log: of who is offline nothing is known then, whyever they are kept."""
         user = self._users[change.user_id]
         if change.view.status is Status.OFFLINE:
             user.last_change = None

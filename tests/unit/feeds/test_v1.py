@@ -369,3 +369,7 @@ def test_also_after_a_while_the_invisible_look_like_the_offline() -> None:
     [snapshot] = talk.say(eve, "WATCH", users=["ada", "gone", "chosen", "nobody"])
     seen = {user.pop("userId"): user for user in snapshot["users"]}
     assert seen["ada"] == seen["gone"] == seen["chosen"] == seen["nobody"]
+    talk.clock.advance(1)
+    talk.say(ada, "SET_STATUS", status="online")
+    [back] = talk.heard(eve)[0]["users"]
+    assert back["version"] > seen["ada"]["version"]
