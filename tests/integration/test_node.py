@@ -1,4 +1,4 @@
-"""The classic protocol with npm's `ws` in Node: the client side of what today's users run."""
+"""Both protocols with npm's `ws` in Node: the client side of what today's users run."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class NodeClient:
 
 
 @asynccontextmanager
-async def node(url: str) -> AsyncIterator[NodeClient]:
+async def node(url: str, *protocols: str) -> AsyncIterator[NodeClient]:
     found = shutil.which("node")
     assert found, "the tests need Node"
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(found, CLIENT, url, stdin=pipe, stdout=pipe)
+    process = await asyncio.create_subprocess_exec(found, CLIENT, url, *protocols, stdin=pipe, stdout=pipe)
     try:
         yield NodeClient(process)
     finally:
@@ -92,3 +92,14 @@ async def test_node_is_told_why_it_was_closed() -> None:
             await house.stop()
             assert await alice.hear() == {"closed": 1001, "reason": "the server is stopping"}
             await house.start()
+
+
+async def test_node_speaks_v1() -> None:
+    async with server() as house, node(f"{house.url}?userId=1&device=node", "presenced.v1") as alice:
+        types = [(await alice.hear())["type"] for _ in range(4)]
+        assert types == ["CONNECTION_ESTABLISHED", "SELF", "PRESENCE_SNAPSHOT", "PRESENCE_CHANGES"]
+        async with node(f"{house.url}?userId=bob", "presenced.v1") as bob:
+            assert (await alice.hear())["users"][0]["userId"] == "bob"
+            bob.say('send {"type":"SET_STATUS","status":"busy","text":"Grüße","id":7}')
+            [seen] = (await alice.hear())["users"]
+            assert (seen["status"], seen["text"]) == ("busy", "Grüße")

@@ -1,8 +1,10 @@
-// A classic client as the `ws` community writes it. Prints what it hears as JSON lines; obeys `send TEXT`, `close CODE`.
+// A client as the `ws` community writes it: URL [SUBPROTOCOL]. Prints what it hears as JSON lines; obeys `send TEXT`,
+// `close CODE`.
 const { createInterface } = require('node:readline');
 const WebSocket = require('ws');
 
-const ws = new WebSocket(process.argv[2]);
+const [url, ...protocols] = process.argv.slice(2);
+const ws = new WebSocket(url, protocols);
 ws.on('message', (data) => console.log(data.toString()));
 ws.on('close', (code, reason) => {
   console.log(JSON.stringify({ closed: code, reason: reason.toString() }));
