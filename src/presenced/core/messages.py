@@ -175,10 +175,10 @@ class Member(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     user_id: UserId
     joined_at: int
+    presence: EncodedRecord
+    """What is seen of the user."""
     data: Raw | None = None
     """What the member gave with JOIN or SET_MEMBER."""
-    presence: EncodedRecord | None = None
-    """What is seen of the user."""
 
 
 RoomMode = Literal["full", "coalesced", "counts"]

@@ -73,9 +73,10 @@ class Encoding:
         return self.changes(position, records)
 
     def member(self, member: Member) -> Raw:
-        """A member of a room, and what is seen of the user now."""
-        seen = self.directory.snapshot_of((member.user_id,))
-        return wire.member(member, self.record(seen[0]) if seen else None)
+        """A member of a room, and what is seen of the user now; who has left since the page began may be unknown."""
+        for seen in self.directory.snapshot_of((member.user_id,)):
+            return wire.member(member, self.record(seen))
+        return wire.member(member, wire.unknown_record(member.user_id, self.directory.position))
 
     def room_changes(self, room: Room | None, name: str, joined: Iterable[Member], left: Iterable[str]) -> bytes:
         """ROOM_CHANGES."""

@@ -62,10 +62,10 @@ def record(change: Change, with_cause: bool) -> Raw:
     )
 
 
-def member(member: Member, presence: Raw | None) -> Raw:
+def member(member: Member, presence: Raw) -> Raw:
     """A member of a room."""
     data = Raw(member.data) if member.data else None
-    return Raw(_encoder.encode(messages.Member(wire_user_id(member.user_id), member.joined_ms, data, presence)))
+    return Raw(_encoder.encode(messages.Member(wire_user_id(member.user_id), member.joined_ms, presence, data)))
 
 
 def unknown_record(user_id: str, version: int) -> Raw:
