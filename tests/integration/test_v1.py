@@ -113,7 +113,7 @@ async def test_who_is_here_how_available_they_are_and_what_changes() -> None:
         assert sum(message["type"] == "PRESENCE_SNAPSHOT" for message in ada.heard) == 3
         bob = await stack.enter_async_context(enter(house, "bob&device=phone"))
         assert (await ada.sees("bob", "online"))["devices"] == ["phone"]
-        await bob.say("SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 4}, expiresIn=0.4)
+        await bob.say("SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 4}, expiresIn=1)
         seen = await ada.sees("bob", "busy")
         assert (seen["text"], seen["emoji"], seen["data"]) == ("in a meeting", "☕", {"room": 4})
         assert (await ada.sees("bob", "online")).get("text") is None, "the earlier one returns by itself"
@@ -206,7 +206,7 @@ async def test_a_stop_says_when_to_come_back() -> None:
 
 
 async def test_another_start_of_the_server_is_noticed() -> None:
-    house = server(**QUIET)
+    house = server(**QUIET, grace_lost=60)
     async with house, enter(house, "ada") as ada:
         await ada.say("SET_STATUS", status="invisible")
     await house.start()
