@@ -1,9 +1,8 @@
-"""Clients on a bad network for two minutes, other ones in each run; a failure says how to have it again."""
+"""Clients on a bad network for two minutes, the same ones in each run; `make simulate` tries others."""
 
 from __future__ import annotations
 
 import os
-import random
 
 import pytest
 from tests.simulation.__main__ import simulate
@@ -14,7 +13,7 @@ SECONDS = float(os.environ.get("PRESENCED_SIMULATION_SECONDS", "120"))
 
 @pytest.mark.timeout(SECONDS + 120)
 def test_in_the_end_all_views_equal_the_truth() -> None:
-    assert simulate(random.randrange(1_000_000), SECONDS) > 0
+    assert simulate(0, SECONDS) > 0
 
 
 def test_a_seed_decides_everything() -> None:
