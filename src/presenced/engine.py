@@ -86,7 +86,15 @@ class Engine:
         self._v1 = V1Feed(encoding)
         self._outbox = Outbox(clock, self.timer, metrics, (self._classic, self._v1), settings.behind_timeout)
         self._requests = Requests(
-            settings, clock, self.timer, self._directory, self._outbox, self._v1, self._apply, self._settle_rooms
+            settings,
+            clock,
+            self.timer,
+            metrics,
+            self._directory,
+            self._outbox,
+            self._v1,
+            self._apply,
+            self._settle_rooms,
         )
         self._connections: dict[int, Connection] = {}
         self._unsent_when_asked: dict[Connection, int] = {}
@@ -97,6 +105,7 @@ class Engine:
         metrics.gauge("presenced_connections", "Open connections.", lambda: len(self._connections))
         metrics.gauge("presenced_users_connected", "Users connected.", lambda: self._directory.connected_users)
         metrics.gauge("presenced_users_online", "Users shown online.", lambda: self._directory.online_users)
+        metrics.gauge("presenced_rooms", "Rooms with a member.", lambda: len(self._rooms))
         metrics.gauge("presenced_slow_watchers", "Watchers that are behind.", lambda: self._outbox.behind)
 
     def start(self) -> None:
@@ -154,6 +163,7 @@ class Engine:
         position = self._v1.encoding.position_number(hello.position) if outcome else None
         if outcome and outcome.session and position is not None and position < outcome.session.whole_from:
             position = None  # a snapshot was lost on the way, or half of it
+        self.metrics.sessions.labels("new" if not outcome else "told_again" if position is None else "resumed").inc()
         if outcome is None:
             session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
             outcome = self._directory.open(

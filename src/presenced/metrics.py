@@ -31,6 +31,15 @@ class Metrics:
         self.refused = Counter(
             "presenced_handshakes_refused", "WebSockets refused, by the name of the code.", ["code"], registry=registry
         )
+        self.sessions = Counter(
+            "presenced_sessions",
+            "Connections of presenced.v1, by what became of their sessions: new, resumed, or told_again.",
+            ["how"],
+            registry=registry,
+        )
+        self.requests_refused = Counter(
+            "presenced_requests_refused", "ERRORs of presenced.v1, by name.", ["name"], registry=registry
+        )
         self.received = Counter("presenced_messages_received", "Messages from clients.", registry=registry)
         self.changes = Counter(
             "presenced_changes", "Changes of visible status, by the new status.", ["status"], registry=registry

@@ -35,6 +35,7 @@ from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
 from presenced.errors import BadUserId, Close, Fault
 from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import watch_of
+from presenced.metrics import Metrics
 from presenced.outbox import Outbox, Watcher
 from presenced.wire import v1 as wire
 
@@ -87,6 +88,7 @@ class Requests:
         settings: Settings,
         clock: Clock,
         timer: Timer,
+        metrics: Metrics,
         directory: Directory[Any],
         outbox: Outbox,
         feed: V1Feed,
@@ -96,6 +98,7 @@ class Requests:
         self._settings = settings
         self._clock = clock
         self._timer = timer
+        self._metrics = metrics
         self._directory = directory
         self._outbox = outbox
         self._feed = feed
@@ -257,6 +260,7 @@ class Requests:
             self._answer(connection, Ack(request_id))
 
     def _refuse(self, connection: Watcher, request_id: RequestId | None, fault: Fault, message: str) -> None:
+        self._metrics.requests_refused.labels(fault.name).inc()
         self._answer(connection, Error(fault.code, fault.name, message, request_id))
 
     def _answer(self, connection: Watcher, message: ServerMessageV1) -> None:

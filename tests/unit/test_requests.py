@@ -1,7 +1,7 @@
 """What clients of presenced.v1 ask for: done and answered, or refused and nothing changed."""
 
 import pytest
-from tests.unit.talk import Talk, statuses, types
+from tests.unit.talk import Talk, position, statuses, types
 
 from presenced.core.model import Ending
 from presenced.errors import Close, Fault
@@ -157,3 +157,21 @@ def test_setting_the_same_again_costs_others_nothing(talk: Talk) -> None:
     talk.clock.advance(1)
     talk.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
     assert talk.heard(bob) == []
+
+
+def test_refusals_sessions_and_rooms_are_counted(talk: Talk) -> None:
+    def metric(metric: str, **labels: str) -> float:
+        return talk.engine.metrics.registry.get_sample_value(f"presenced_{metric}", labels) or 0.0
+
+    ada = talk.open("userId=ada")
+    session = talk.heard(ada)[0]["sessionId"]
+    talk.say(ada, "JOIN", room="r")
+    talk.say(ada, "DANCE")
+    assert metric("rooms") == 1
+    assert metric("requests_refused_total", name="BAD_REQUEST") == 1
+    where = position(ada)
+    for at in (where, "unknown"):
+        talk.end(ada, Ending.LOST)
+        ada = talk.open(f"userId=ada&session={session}&position={at}")
+    found = [metric("sessions_total", how=how) for how in ("new", "resumed", "told_again")]
+    assert found == [1, 1, 1]

@@ -110,6 +110,9 @@ class Rooms:
         self._rooms: dict[str, Room] = {}
         self._of_user: dict[str, set[str]] = {}
 
+    def __len__(self) -> int:
+        return len(self._rooms)
+
     def get(self, name: str) -> Room | None:
         """The room, if there is anything to know of it."""
         return self._rooms.get(name)
