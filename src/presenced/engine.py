@@ -202,7 +202,7 @@ class Engine:
                 now.epoch_ms,
                 settings.heartbeat_interval,
                 settings.resume_window,
-                max(0.0, self._settled_at - now.monotonic),
+                max(0.0, round(self._settled_at - now.monotonic, 3)),
                 limits,
             )
         )
