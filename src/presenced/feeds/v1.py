@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Se
 from itertools import chain
 
 from presenced.core.model import Change
-from presenced.core.rooms import Mode, RoomChange
+from presenced.core.rooms import Member, Mode, RoomChange
 from presenced.core.watch import Set as Watched
 from presenced.core.watch import WatchIndex
 from presenced.feeds.v1_digests import Digests, watch_of
@@ -15,7 +15,7 @@ from presenced.feeds.v1_snapshots import Snapshots
 from presenced.outbox import Event, Missed, Portion, Watcher
 
 CATCH_UP = 256
-"""Changes of everyone in one message to a watcher that catches up: some 30 KB."""
+"""Users or members in one message to a watcher that catches up: some 30 KB."""
 
 
 class V1Feed:
@@ -88,21 +88,19 @@ class V1Feed:
             now = changes[-1].position if len(changes) == CATCH_UP else now
         else:
             changes, unknown = self._directory.since_of(position, watch.full.users)
-        count = len(changes) + len(unknown)
         frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watch.counted)]
-        whole: list[Iterator[Portion]] = []
+        parts: list[Iterator[Portion]] = [iter([Portion((watcher,), b"".join(frames), 0)])]
         for name in sorted(watch.full.rooms):
             found = self._missed_of_room(name, self.digests.surely_had(name, position), watch.full)
             if found is None:
-                whole.append(self._snapshots.room(name, watcher))
+                parts.append(self._snapshots.room(name, watcher))
             else:
-                frames.append(found[0])
-                changes = changes + found[1]
-                count += found[2]
-        first = Portion((watcher,), b"".join(frames), count)
+                came, left, seen = found
+                parts.append(self._news_of_room(watcher, name, came, left))
+                changes = changes + seen
         once = {change.user_id: change for change in changes}  # who is in two rooms, or watched as well
-        last = Portion((watcher,), self.encoding.changes_of(now, once.values(), unknown), 0)
-        return Missed(chain([first], *whole, [last]), now)
+        parts.append(self._news_of_users(watcher, position, now, list(once.values()), unknown))
+        return Missed(chain(*parts), now)
 
     # Beyond Feed.
 
@@ -196,8 +194,8 @@ class V1Feed:
 
     def _missed_of_room(
         self, name: str, position: int | None, watched: Watched
-    ) -> tuple[bytes, list[Change], int] | None:
-        """What happened in a room and to its members after `position`; None when it must be told whole."""
+    ) -> tuple[list[Member], list[str], list[Change]] | None:
+        """Who came, who left, and the others who changed after `position`; None when the room must be told whole."""
         room = self._rooms.get(name)
         if room is None or position is None or room.mode is Mode.COUNTS:
             return None
@@ -205,12 +203,30 @@ class V1Feed:
         if found is None:
             return None
         came, left = found
-        frame = self.encoding.room_changes(room, name, came, left) if came or left else b""
         changes: list[Change] = []
         if not watched.everyone:
             new = {member.user_id for member in came} | watched.users
             changes = self._directory.since_of(position, [user for user in room.members if user not in new])[0]
-        return frame, changes, len(came) + len(left) + len(changes)
+        return came, left, changes
+
+    def _news_of_room(
+        self, watcher: Watcher, name: str, came: Sequence[Member], left: Sequence[str]
+    ) -> Iterator[Portion]:
+        for start in range(0, max(len(came), len(left)), CATCH_UP):
+            some = came[start : start + CATCH_UP], left[start : start + CATCH_UP]
+            frame = self.encoding.room_changes(self._rooms.get(name), name, *some)
+            yield Portion((watcher,), frame, len(some[0]) + len(some[1]))
+
+    def _news_of_users(
+        self, watcher: Watcher, before: int, now: int, changes: Sequence[Change], unknown: Sequence[str]
+    ) -> Iterator[Portion]:
+        """With the position it was at until the last, which has the new one."""
+        last = max(0, len(changes) - 1) // CATCH_UP * CATCH_UP
+        for start in range(0, last, CATCH_UP):
+            some = changes[start : start + CATCH_UP]
+            yield Portion((watcher,), self.encoding.changes_of(max(0, before), some), len(some))
+        frame = self.encoding.changes_of(now, changes[last:], unknown)
+        yield Portion((watcher,), frame, len(changes) - last + len(unknown))
 
 
 class _Batch:

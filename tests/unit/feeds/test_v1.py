@@ -1,11 +1,14 @@
 """What watchers of presenced.v1 are sent: snapshots, changes, the truth for oneself; after losses, what was missed."""
 
+from typing import Any
+
 import pytest
 from msgspec import Raw
 from tests.unit.talk import Talk, position, statuses, types
 
 from presenced.core.model import Change, Ending
 from presenced.errors import Close
+from presenced.feeds import v1
 from presenced.wire import v1 as wire
 
 
@@ -373,3 +376,35 @@ def test_also_after_a_while_the_invisible_look_like_the_offline() -> None:
     talk.say(ada, "SET_STATUS", status="online")
     [back] = talk.heard(eve)[0]["users"]
     assert back["version"] > seen["ada"]["version"]
+
+
+@pytest.mark.parametrize("watch", [{"users": list(range(40))}, {"rooms": ["r"]}])
+def test_much_that_was_missed_comes_in_pieces_and_the_position_with_the_last(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, watch: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(v1, "CATCH_UP", 16)
+    movers = [talk.open(f"userId={number}&watch=none") for number in range(40)]
+    for mover in movers:
+        talk.say(mover, "JOIN", room="r")
+    ada = talk.open("userId=ada&watch=none")
+    talk.say(ada, "WATCH", **watch)
+    before = number_of(position(ada))
+    ada.paused = True
+    talk.engine.paused(ada)
+    for mover in movers:
+        talk.engine.received(mover, '{"type":"ACTIVITY","state":"idle"}')
+        talk.engine.received(mover, '{"type":"SET_MEMBER","room":"r","data":1}')
+    talk.clock.run_soon()
+    start = len(ada.messages)
+    ada.paused = False
+    talk.engine.resumed(ada)
+    told = ada.messages[start:]
+    assert max(len(m.get("users", m.get("members", ()))) for m in told) == 16
+    *others, last = [number_of(m["position"]) for m in told if m["type"] == "PRESENCE_CHANGES"]
+    assert all(other <= before < last for other in others)
+    told_of = [m["userId"] for message in told for key in ("users", "members") for m in message.get(key, ())]
+    assert sorted(told_of) == list(range(40)), "each once"
+
+
+def number_of(text: str) -> int:
+    return int(text.partition("-")[2])
