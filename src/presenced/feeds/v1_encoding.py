@@ -15,7 +15,7 @@ from presenced.wire import v1 as wire
 from presenced.wire.classic import wire_user_id
 
 MAX_RECORDS = 4_096
-"""Encoded changes kept for those who are to be told of them, too; some 1.5 MB."""
+"""Encoded changes, and members, kept for those who are to be told of them, too; some 1.5 MB each."""
 
 
 class Encoding:
@@ -36,6 +36,7 @@ class Encoding:
         self.page_size = page_size
         self._with_causes = with_causes
         self._records: dict[int, Raw] = {}  # by the position of the change; the newest MAX_RECORDS
+        self._members: dict[tuple[int, int], Raw] = {}  # by the position of the membership and of the change; as many
 
     def position_text(self, position: int) -> str:
         """What a client is told as its position."""
@@ -75,7 +76,13 @@ class Encoding:
     def member(self, member: Member) -> Raw:
         """A member of a room, and what is seen of the user now; who has left since the page began may be unknown."""
         for seen in self.directory.snapshot_of((member.user_id,)):
-            return wire.member(member, self.record(seen))
+            key = member.position, seen.position
+            encoded = self._members.get(key)
+            if encoded is None:
+                encoded = self._members[key] = wire.member(member, self.record(seen))
+                if len(self._members) > MAX_RECORDS:
+                    del self._members[next(iter(self._members))]
+            return encoded
         return wire.member(member, wire.unknown_record(member.user_id, self.directory.position))
 
     def room_changes(self, room: Room | None, name: str, joined: Iterable[Member], left: Iterable[str]) -> bytes:
