@@ -33,7 +33,8 @@ from presenced.outbox import Event, Feed, Outbox, Watcher
 from presenced.requests import Requests
 from presenced.stats import Stats, page
 from presenced.wire import v1
-from presenced.wire.classic import PING_FRAME, established_frame, timestamp, wire_user_id
+from presenced.wire.classic import established_frame, timestamp, wire_user_id
+from presenced.wire.frame import PING_FRAME
 
 
 class Connection(Watcher, Protocol):

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
 from presenced.config import WEBSOCKET_PATH
@@ -63,7 +65,11 @@ class FrontDoor(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """A client connected."""
-        super().connection_made(transport)
+        # As uvicorn's, without what only the application is told: asking the kernel for addresses takes longer than
+        # all of this, and an eighth of what taking a connection does.
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
         self._await_head()
         if len(self.connections) > self._service.max_connections:
             detail = f"all {self._service.max_connections} connections are taken; come back later"
@@ -114,23 +120,21 @@ class FrontDoor(HttpToolsProtocol):
         super().on_message_begin()
         self._head_open = True
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header field."""
-        super().on_header(name, value)
-        if len(self.headers) > MAX_HEADERS:
-            self._stop_parsing(Refusal(Problem.HEAD_TOO_LARGE, f"at most {MAX_HEADERS} header fields"))
-
     def on_headers_complete(self) -> None:
         """The whole head is here."""
         self._head_open = False
         self._head_size = 0
         self._service.timer.cancel(self._head_timed_out)
+        if len(self.headers) > MAX_HEADERS:
+            self._stop_parsing(Refusal(Problem.HEAD_TOO_LARGE, f"at most {MAX_HEADERS} header fields"))
         self._upgrading = (
             self.parser.get_method() == b"GET" and self.url.partition(b"?")[0] == _PATH and super()._should_upgrade()
         )
         if self._upgrading and (fault := self._why_not_upgrade()):
             self._stop_parsing(Refusal(Problem.BAD_HANDSHAKE, fault))
-        super().on_headers_complete()
+        if not self._upgrading:
+            self._tell_who()
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The whole request is here; the next head may follow."""
@@ -153,6 +157,13 @@ class FrontDoor(HttpToolsProtocol):
 
     # What it does.
 
+    def _tell_who(self) -> None:
+        """The rest of uvicorn's `connection_made`: addresses and scheme, for the application."""
+        if self.scheme is None:
+            self.server, self.client = get_local_addr(self.transport), get_remote_addr(self.transport)
+            self.scheme = "https" if is_ssl(self.transport) else "http"
+        self.scope["server"], self.scope["client"], self.scope["scheme"] = self.server, self.client, self.scheme
+
     def _why_not_upgrade(self) -> str | None:
         """What makes this connection unfit to change its protocol now."""
         if any(n == b"transfer-encoding" or (n == b"content-length" and v != b"0") for n, v in self.headers):
@@ -170,7 +181,7 @@ class FrontDoor(HttpToolsProtocol):
             retry = ((b"retry-after", b"1"),)
             self._refuse(Refusal(Problem.UNAVAILABLE, "the server is stopping; come back in a moment", retry))
             return
-        answer = _handshake.answer(self.scope["http_version"], self.headers)
+        answer = _handshake.answer(self.parser.get_http_version(), self.headers)
         if isinstance(answer, Refusal):
             self._refuse(answer)
             return

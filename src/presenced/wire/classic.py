@@ -6,14 +6,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from msgspec.json import Encoder
-from websockets.frames import Frame, Opcode
 
 from presenced.core.identity import is_json_number
-from presenced.core.messages import ConnectionEstablished, Message, UserOffline, UserOnline
+from presenced.core.messages import ConnectionEstablished, UserOffline, UserOnline
 from presenced.core.model import Change, Instant, Status
-
-PING_FRAME = Frame(Opcode.PING, b"").serialize(mask=False)
-"""The one ping every heartbeat sends."""
+from presenced.wire.frame import text_frame
 
 _encoder = Encoder()
 
@@ -36,14 +33,12 @@ def wire_user_id(user_id: str) -> int | str:
 
 def established_frame(user_id: str, connection_id: str, now: Instant) -> bytes:
     """CONNECTION_ESTABLISHED."""
-    return _frame(ConnectionEstablished(wire_user_id(user_id), timestamp(now.epoch_ms), connection_id))
+    return text_frame(
+        _encoder.encode(ConnectionEstablished(wire_user_id(user_id), timestamp(now.epoch_ms), connection_id))
+    )
 
 
 def change_frame(change: Change) -> bytes:
     """USER_ONLINE or USER_OFFLINE."""
     message = UserOffline if change.status is Status.OFFLINE else UserOnline
-    return _frame(message(wire_user_id(change.user_id), timestamp(change.at.epoch_ms)))
-
-
-def _frame(message: Message) -> bytes:
-    return Frame(Opcode.TEXT, _encoder.encode(message)).serialize(mask=False)
+    return text_frame(_encoder.encode(message(wire_user_id(change.user_id), timestamp(change.at.epoch_ms))))

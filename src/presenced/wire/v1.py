@@ -7,7 +7,6 @@ from typing import Literal
 import msgspec
 from msgspec import Raw
 from msgspec.json import Decoder, Encoder
-from websockets.frames import Frame, Opcode
 
 from presenced.core import messages
 from presenced.core.messages import (
@@ -20,6 +19,7 @@ from presenced.core.messages import (
 from presenced.core.model import Cause, Change, Own, Status
 from presenced.core.rooms import Member
 from presenced.wire.classic import wire_user_id
+from presenced.wire.frame import text_frame
 
 _encoder = Encoder()
 _decoder: Decoder[Request] = Decoder(Request)
@@ -33,11 +33,7 @@ _SHOWN_AS = {Cause.CHOICE: (Cause.CLOSE, Cause.CONNECT), Cause.EXPIRY: (Cause.CL
 
 def frame(message: ServerMessageV1) -> bytes:
     """One message."""
-    return _frame(_encoder.encode(message))
-
-
-def _frame(payload: bytes) -> bytes:
-    return Frame(Opcode.TEXT, payload).serialize(mask=False)
+    return text_frame(_encoder.encode(message))
 
 
 def record(change: Change, with_cause: bool) -> Raw:

@@ -10,7 +10,8 @@ from websockets.frames import Opcode
 from websockets.protocol import CLIENT, Protocol
 
 from presenced.core.model import Cause, Change, Instant, Status, View
-from presenced.wire.classic import PING_FRAME, change_frame, established_frame, timestamp
+from presenced.wire.classic import change_frame, established_frame, timestamp
+from presenced.wire.frame import PING_FRAME
 
 NOON = 1_704_110_400_000
 
