@@ -44,6 +44,7 @@ class Sink:
         self.slice = -1
         self.heard_at = 0.0
         self.paused = False
+        self.writer: Any = None
 
     @property
     def send(self) -> Callable[[bytes], None]:
@@ -53,6 +54,14 @@ class Sink:
     def _send(self, data: bytes) -> None:
         self.writes += 1
         self.size += len(data)
+
+    def fileno(self) -> int:
+        """None."""
+        return -1
+
+    def cut(self) -> None:
+        """Nobody has a reason to."""
+        raise AssertionError("cut")
 
     def close(self, close: object, reason: str = "") -> None:
         """Nobody has a reason to."""

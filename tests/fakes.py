@@ -34,6 +34,13 @@ class Reported:
         self.slice = -1
         self.paused = False
         self.unsent = 0
+        self.writer: Any = None
+
+    def fileno(self) -> int:
+        raise NotImplementedError("it has no socket")
+
+    def cut(self) -> None:
+        raise NotImplementedError("it has no socket")
 
 
 class FakeConnection(Reported):

@@ -49,6 +49,12 @@ class Settings(BaseModel):
     loop: Literal["auto", "uvloop", "asyncio"] = Field(
         "auto", description="Event loop of the command: auto takes uvloop where it is installed."
     )
+    writers: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Further processes that help to write to watchers, for a core each; 0 for none.",
+    )
     max_connections: int = Field(
         0,
         ge=0,

@@ -29,7 +29,7 @@ from presenced.feeds.v1_digests import PERIOD
 from presenced.feeds.v1_encoding import Encoding
 from presenced.log import EventLog
 from presenced.metrics import Metrics
-from presenced.outbox import Event, Feed, Outbox, Watcher
+from presenced.outbox import Event, Feed, Outbox, Watcher, Writers
 from presenced.requests import Requests
 from presenced.stats import Stats, page
 from presenced.wire import v1
@@ -45,22 +45,23 @@ class Connection(Watcher, Protocol):
     session: Session[Any]
     user_id: str
     """Empty until the engine has accepted it."""
-    serial: int
-    """1, 2, 3, ... in the order of opening."""
     connection_id: str
     opened_ms: int
     heard_at: float
     slice: int
 
-    @property
-    def unsent(self) -> int:
-        """Bytes its transport holds."""
-
 
 class Engine:
     """Presence for the connections that report to it. All methods are plain calls on the loop's thread."""
 
-    def __init__(self, settings: Settings, clock: Clock, metrics: Metrics, max_connections: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        metrics: Metrics,
+        max_connections: int,
+        writers: Writers | None = None,
+    ) -> None:
         self.settings = settings
         self.max_connections = max_connections
         self.clock = clock
@@ -85,7 +86,7 @@ class Engine:
         self._rooms = Rooms(thresholds, settings.room_members, self._directory.take_position)
         encoding = Encoding(self._directory, self._rooms, epoch, settings.show_causes, settings.snapshot_page)
         self._v1 = V1Feed(encoding)
-        self._outbox = Outbox(clock, self.timer, metrics, (self._classic, self._v1), settings.behind_timeout)
+        self._outbox = Outbox(clock, self.timer, metrics, (self._classic, self._v1), settings.behind_timeout, writers)
         self._requests = Requests(
             settings,
             clock,

@@ -58,6 +58,22 @@ class Watcher(Protocol):
     def session(self) -> Session[Any]:
         """The client instance it belongs to."""
 
+    serial: int
+    """A number of its own."""
+
+    writer: Any
+    """Who of the `Writers` has it; theirs alone."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes its transport holds."""
+
+    def fileno(self) -> int:
+        """The number of its socket's file."""
+
+    def cut(self) -> None:
+        """End it at once: what was sent may not be whole."""
+
     def close(self, close: Close, reason: str = "") -> None:
         """Close the connection; it is discarded from here by that."""
 
@@ -108,6 +124,28 @@ class Feed(Protocol):
         """
 
 
+class Writers(Protocol):
+    """Writes the same to many: `Alone`, or `transports.writers`."""
+
+    def write(self, watchers: Collection[Watcher], data: bytes) -> None:
+        """Write `data`, finished frames, to each of `watchers`, which may become paused by it."""
+
+    def discard(self, watcher: Watcher) -> None:
+        """`watcher` is written to no more."""
+
+
+class Alone:
+    """Implements `Writers`, one after the other."""
+
+    def write(self, watchers: Collection[Watcher], data: bytes) -> None:
+        """Write `data` to each of `watchers`."""
+        for watcher in watchers:
+            watcher.send(data)
+
+    def discard(self, watcher: Watcher) -> None:
+        """Nothing is kept."""
+
+
 class Outbox:
     """Watchers, and the batch of changes they have not been sent.
 
@@ -120,13 +158,20 @@ class Outbox:
     """
 
     def __init__(
-        self, clock: Clock, timer: Timer, metrics: Metrics, feeds: Sequence[Feed], behind_timeout: float
+        self,
+        clock: Clock,
+        timer: Timer,
+        metrics: Metrics,
+        feeds: Sequence[Feed],
+        behind_timeout: float,
+        writers: Writers | None = None,
     ) -> None:
         self._clock = clock
         self._timer = timer
         self._metrics = metrics
         self._feeds = feeds
         self._behind_timeout = behind_timeout
+        self._writers = writers or Alone()
         self._joined: dict[Watcher, int] = {}  # the index in the batch from which on it gets the changes
         self._behind: dict[Watcher, Missed] = {}  # what each has still to be sent
         self._batch: list[Event] = []
@@ -180,6 +225,7 @@ class Outbox:
 
     def discard(self, watcher: Watcher) -> None:
         """Send `watcher` nothing more; no-op when it is not here."""
+        self._writers.discard(watcher)
         watcher.feed.leave(watcher)
         self._joined.pop(watcher, None)
         self._no_longer_behind(watcher)
@@ -217,8 +263,7 @@ class Outbox:
         assert not self._batch, "it was flushed: who has this position has everything before it"
         self._position = self._sent = position
         for portion in portions:  # complete before the first write: a watcher that it fills up has them all
-            for watcher in portion.watchers:
-                watcher.send(portion.data)
+            self._writers.write(portion.watchers, portion.data)
             self._count(portion, len(portion.watchers))
 
     def pause(self, watcher: Watcher) -> None:
@@ -283,9 +328,7 @@ class Outbox:
         self._batch, self._joined, self._sent = [], {}, self._position
         for feed in self._feeds:
             for portion in feed.portions(batch, joined):
-                data = portion.data
-                for watcher in portion.watchers:
-                    watcher.send(data)
+                self._writers.write(portion.watchers, portion.data)
                 self._count(portion, len(portion.watchers))
         self._flushed_at = self._clock.monotonic()
         self._took = self._flushed_at - started

@@ -14,6 +14,7 @@ from presenced.http.app import make_app
 from presenced.metrics import Metrics
 from presenced.stats import MAX_PAGE, Stats
 from presenced.transports.listener import Listener
+from presenced.transports.writers import Writers
 
 SPARE_FILES = 64
 """Open files kept free for everything that is not a client's connection."""
@@ -27,6 +28,7 @@ class _Parts(NamedTuple):
 
     engine: Engine
     listener: Listener
+    writers: Writers | None
     loop: asyncio.AbstractEventLoop
 
 
@@ -56,11 +58,18 @@ class PresenceServer:
             raise RuntimeError("the server is running already")
         loop = asyncio.get_running_loop()
         max_connections = self.settings.max_connections or _files_left()
-        engine = Engine(self.settings, SystemClock(loop), Metrics(), max_connections)
-        listener = Listener(engine, make_app(engine))
-        await listener.start()
+        clock, metrics = SystemClock(loop), Metrics()
+        writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
+        try:
+            engine = Engine(self.settings, clock, metrics, max_connections, writers)
+            listener = Listener(engine, make_app(engine))
+            await listener.start()
+        except BaseException:
+            if writers is not None:
+                writers.stop()
+            raise
         engine.start()
-        self._parts = _Parts(engine, listener, loop)
+        self._parts = _Parts(engine, listener, writers, loop)
 
     async def stop(self) -> None:
         """Stop: no new connections, a close frame 1001 to every open one, `close_timeout` for the answers.
@@ -78,6 +87,8 @@ class PresenceServer:
             await parts.listener.stop()
         finally:
             parts.engine.stop()
+            if parts.writers is not None:
+                parts.writers.stop()
             self._parts = None
 
     async def __aenter__(self) -> Self:

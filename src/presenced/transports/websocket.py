@@ -141,6 +141,7 @@ class WebSocketConnection(asyncio.Protocol):
         "session",
         "slice",
         "user_id",
+        "writer",
     )
 
     send: Callable[[bytes], None]
@@ -164,6 +165,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._fragments = 0
         self._pong: bytes | None = None
         self._unparsed: bytes = b""
+        self.writer: Any = None
         self.closing = False
         self.paused = False
         self.user_id = ""
@@ -191,7 +193,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.closing = True
         self._peers.discard(self)
         self._service.timer.cancel(self._unfinished)
-        self._service.timer.cancel(self._abort)
+        self._service.timer.cancel(self.cut)
         self._service.closed(self, Ending.LOST, Ending.LOST)
         self._parser = self._message = None
         self._unparsed = b""
@@ -231,6 +233,14 @@ class WebSocketConnection(asyncio.Protocol):
     def unsent(self) -> int:
         """Bytes the transport holds because the client has not taken them."""
         return self._transport.get_write_buffer_size()
+
+    def fileno(self) -> int:
+        """The number of its socket's file."""
+        return int(self._transport.get_extra_info("socket").fileno())
+
+    def cut(self) -> None:
+        """End it at once: what was sent may not be whole."""
+        self._transport.abort()
 
     def close(self, close: Close, reason: str = "") -> None:
         """Start the closing handshake; no-op when it has started. The connection counts as ended from now on.
@@ -367,10 +377,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._service.closed(self, ending, reason)
         timer, settings = self._service.timer, self._service.settings
         timer.cancel(self._unfinished)
-        timer.set(self._abort, self._service.clock.monotonic() + settings.close_timeout)
-
-    def _abort(self) -> None:
-        self._transport.abort()
+        timer.set(self.cut, self._service.clock.monotonic() + settings.close_timeout)
 
 
 def ending_of(code: int) -> Ending:

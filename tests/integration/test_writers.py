@@ -1,0 +1,276 @@
+"""Processes that help to write: who is written to by whom, what a slow client takes, and what a dead helper costs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+
+import pytest
+from tests.fakes import FakeConnection
+from tests.integration.house import engine, metric, server, until
+from tests.integration.raw import RawClient, raw_websocket
+
+from presenced.metrics import Metrics
+from presenced.testing import FakeClock
+from presenced.transports.writers import AT_LEAST, RETRY, Writers
+
+MANY = 2 * AT_LEAST
+
+SHORT_PATIENCE = 0.2
+
+
+class Client(FakeConnection):
+    """A watcher with a real socket and a transport that is as simple as can be."""
+
+    def __init__(self, serial: int) -> None:
+        super().__init__()
+        self.serial = serial
+        self.near, self.far = socket.socketpair()
+        self.near.setblocking(False)
+        self.far.settimeout(10)
+        self.own_writes = 0
+        self.was_cut = False
+
+    def fileno(self) -> int:
+        return self.near.fileno()
+
+    def cut(self) -> None:
+        self.was_cut = True
+
+    def _send(self, data: bytes) -> None:
+        self.own_writes += 1
+        self.writes.append(data)
+        self.drain()
+
+    def drain(self) -> None:
+        """Write what the socket takes of what the transport holds."""
+        waiting = b"".join(self.writes)
+        with suppress(BlockingIOError, BrokenPipeError):
+            waiting = waiting[self.near.send(waiting) :]
+        self.writes = [waiting] if waiting else []
+        self.unsent = len(waiting)
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            if self.unsent:
+                self.drain()
+            part = self.far.recv(size - len(data))
+            assert part, "the stream has ended"
+            data += part
+        return data
+
+
+class Bench:
+    def __init__(self, helpers: int, clients: int) -> None:
+        self.clock = FakeClock()
+        self.metrics = Metrics()
+        self.clients = [Client(serial) for serial in range(1, clients + 1)]
+        self.writers = Writers(helpers, self.clock, self.metrics, SHORT_PATIENCE)
+
+    def write(self, data: bytes) -> None:
+        self.writers.write(self.clients, data)
+
+    @property
+    def helped(self) -> list[Client]:
+        return [client for client in self.clients if client.writer is not None]
+
+    @property
+    def pids(self) -> list[int]:
+        return [helper._process.pid for helper in self.writers._helpers]
+
+    def metric(self, name: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name)
+
+
+def kill(pid: int) -> None:
+    """Kill a process and see it dead."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+@contextmanager
+def bench(helpers: int = 1, clients: int = MANY) -> Iterator[Bench]:
+    made = Bench(helpers, clients)
+    try:
+        yield made
+    finally:
+        made.writers.stop()
+        for client in made.clients:
+            client.near.close()
+            client.far.close()
+
+
+@pytest.mark.parametrize("helpers", [1, 3])
+def test_every_process_gets_its_share_and_everybody_everything_in_order(helpers: int) -> None:
+    with bench(helpers) as b:
+        expected = b""
+        for number in range(8):
+            data = b"%d " % number * (1 + 997 * number)
+            expected += data
+            b.write(data)
+        assert {client.read(len(expected)) for client in b.clients} == {expected}
+        share = MANY / (helpers + 1)
+        for helper in b.writers._helpers:
+            assert abs(len(helper.watchers) - share) <= 20
+        assert min(client.own_writes for client in b.helped) < 8, "its helper did the rest"
+
+
+def test_a_batch_larger_than_any_buffer_between_the_processes() -> None:
+    with bench(clients=AT_LEAST) as b:
+        b.write(b"x")
+        assert b.helped
+        data = os.urandom(400_000)
+        b.write(data)
+        assert b.helped[0].read(400_001) == b"x" + data
+
+
+def test_few_are_written_to_from_here() -> None:
+    with bench() as b:
+        b.write(b"a")
+        b.writers.write(b.helped[: AT_LEAST - 1], b"b")
+        assert {client.own_writes for client in b.helped[: AT_LEAST - 1]} == {2}
+
+
+def test_a_client_that_takes_a_part_gets_the_rest_from_its_transport_and_what_follows_behind_it() -> None:
+    with bench() as b:
+        b.write(b"x")
+        slow = b.helped[0]
+        slow.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        big = os.urandom(60_000)
+        b.write(big)
+        assert 0 < slow.unsent < len(big)
+        b.write(b"after")
+        assert slow.read(1 + len(big) + 5) == b"x" + big + b"after"
+
+
+def test_a_client_that_is_gone_costs_nobody_anything() -> None:
+    with bench() as b:
+        b.write(b"x")
+        b.helped[0].far.close()
+        b.write(b"y")
+        assert b.helped[1].read(2) == b"xy"
+        assert b.metric("presenced_writers_lost_total") == 0
+
+
+def test_who_is_discarded_is_closed_everywhere() -> None:
+    with bench() as b:
+        b.write(b"x")
+        client = b.helped[0]
+        b.writers.discard(client)
+        client.near.close()
+        assert client.read(1) == b"x"
+        assert client.far.recv(1) == b"", "no process has the socket any more"
+        client.far.close()
+        b.clients.remove(client)
+        b.write(b"y")
+        assert b.helped[0].read(2) == b"xy"
+
+
+def test_a_helper_that_died_is_replaced_and_nobody_misses_anything() -> None:
+    with bench() as b:
+        b.write(b"a")
+        kill(b.pids[0])
+        b.write(b"b")
+        assert b.metric("presenced_writers") == 0
+        assert b.metric("presenced_writers_lost_total") == 1
+        b.clock.advance(RETRY)
+        for letter in (b"c", b"d"):
+            b.write(letter)
+        assert b.metric("presenced_writers") == 1
+        assert b.helped
+        assert {client.read(4) for client in b.clients} == {b"abcd"}
+        assert not any(client.was_cut for client in b.clients)
+
+
+def test_a_helper_that_died_is_noticed_when_one_of_its_clients_leaves() -> None:
+    with bench() as b:
+        b.write(b"a")
+        kill(b.pids[0])
+        b.writers.discard(b.helped[0])
+        assert b.metric("presenced_writers") == 0
+        assert not b.helped
+
+
+def test_of_a_helper_that_hangs_only_the_clients_it_was_writing_to_are_cut() -> None:
+    with bench(helpers=2) as b:
+        for _ in range(4):
+            b.write(b"a")
+        hung, other = b.writers._helpers
+        os.kill(hung._process.pid, signal.SIGSTOP)
+        theirs = set(hung.watchers.values())
+        b.write(b"b")
+        assert {client for client in b.clients if client.was_cut} == theirs
+        assert b.writers._helpers == [other]
+        for client in set(b.clients) - theirs:
+            assert client.read(5) == b"aaaab"
+
+
+def test_after_the_stop_it_writes_alone() -> None:
+    with bench() as b:
+        b.write(b"a")
+        pid = b.pids[0]
+        b.writers.stop()
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        b.write(b"b")
+        assert {client.read(2) for client in b.clients} == {b"ab"}
+
+
+def test_without_a_process_to_be_had_it_writes_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with bench() as b:
+        b.write(b"a")
+        assert {client.read(1) for client in b.clients} == {b"a"}
+    assert "can't be started" in caplog.text
+
+
+class Listening:
+    """A client of a server: the ids it was told of."""
+
+    def __init__(self, client: RawClient) -> None:
+        self._client = client
+        self.heard: list[int] = []
+
+    async def listen(self) -> None:
+        with suppress(AssertionError):  # the server closed the connection
+            while True:
+                message = json.loads(bytes((await self._client.frame()).data))
+                if message["type"] == "USER_ONLINE":
+                    self.heard.append(message["userId"])
+
+
+@pytest.mark.anyio
+async def test_a_server_with_helpers_tells_everybody_everything_also_when_they_are_killed() -> None:
+    """One user with many connections: the announcements are all that there is to tell."""
+    calm = {"heartbeat_interval": 3600, "pong_timeout": 3600}
+    async with server(writers=2, **calm) as house, AsyncExitStack() as stack:
+        clients = [Listening(await stack.enter_async_context(raw_websocket(house.port))) for _ in range(MANY)]
+        listening = [asyncio.create_task(client.listen()) for client in clients]
+        told: list[int] = []
+
+        async def tell() -> None:
+            told.append(1000 + len(told))
+            house.broadcast_user_status(told[-1], True)
+            await until(lambda: all(client.heard == told for client in clients))
+
+        for _ in range(3):
+            await tell()
+        writers = engine(house)._outbox._writers
+        assert isinstance(writers, Writers)
+        assert metric(house, "presenced_writers") == 2
+        assert all(len(helper.watchers) > MANY / 4 for helper in writers._helpers)
+        for helper in writers._helpers:
+            kill(helper._process.pid)
+        await tell()
+        assert metric(house, "presenced_writers_lost_total") == 2
+        assert metric(house, "presenced_connections") == MANY
+        for task in listening:
+            task.cancel()
