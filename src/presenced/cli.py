@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import resource
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
 from cyclopts import App, CycloptsError, Parameter
 from prometheus_client import disable_created_metrics
 
-from presenced import log
+from presenced import garbage, log
 from presenced.config import Effective, Settings, expected, is_loopback, load
 from presenced.errors import ConfigError, PresencedError
 from presenced.server import PresenceServer, authority
@@ -103,6 +102,7 @@ def _fail(error: Exception, code: int) -> NoReturn:
 
 async def _serve(settings: Settings) -> None:
     server = PresenceServer(settings)
+    garbage.keep_pauses_short()
     await server.start()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -116,8 +116,6 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     _announce(server)
-    gc.collect()
-    gc.freeze()  # what was made so far lives for ever: the collector need not look at it again
     await stopping.wait()
     await server.stop()
 

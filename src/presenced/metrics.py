@@ -7,6 +7,8 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from presenced.garbage import Pauses
+
 _SECONDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _CHANGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 
@@ -59,6 +61,11 @@ class Metrics:
         self.loop_lag = Histogram(
             "presenced_loop_lag_seconds", "How late the heartbeat tick was.", buckets=_SECONDS, registry=registry
         )
+        self.gc_pauses = pauses = Pauses()
+        self.gauge(
+            "presenced_gc_paused_seconds", "Time that garbage collections held everything.", lambda: pauses.seconds
+        )
+        self.gauge("presenced_gc_longest_pause_seconds", "The longest of them.", lambda: pauses.longest)
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """A value read at each scrape."""

@@ -69,6 +69,7 @@ class PresenceServer:
                 writers.stop()
             raise
         engine.start()
+        metrics.gc_pauses.start()
         self._parts = _Parts(engine, listener, writers, loop)
 
     async def stop(self) -> None:
@@ -87,6 +88,7 @@ class PresenceServer:
             await parts.listener.stop()
         finally:
             parts.engine.stop()
+            parts.engine.metrics.gc_pauses.stop()
             if parts.writers is not None:
                 parts.writers.stop()
             self._parts = None

@@ -12,7 +12,7 @@ LAYERS = [
     ["version", "errors"],
     ["config", "core"],
     ["wire"],
-    ["clock"],
+    ["clock", "garbage"],
     ["log", "metrics"],
     ["outbox"],
     ["feeds"],
