@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.load import PATIENCE, LoadError
+from benchmarks.clients import PATIENCE
+from benchmarks.load import LoadError
 from benchmarks.machine import SERVER_CORE
 
 HERE = Path(__file__).parent

@@ -14,7 +14,8 @@ import subprocess
 import time
 from typing import NamedTuple
 
-from benchmarks.load import PATIENCE, Load, LoadError
+from benchmarks.clients import PATIENCE
+from benchmarks.load import Load, LoadError
 from benchmarks.report import Report, Table
 from benchmarks.servers import PRESENCED, end, free_port, running, start
 

@@ -1,0 +1,291 @@
+"""One load process: watchers that count what they hear, and those who make changes.
+
+A loaded server must be the only thing that is measured, so the clients are as cheap as Python allows: a socket is
+read into one large buffer and its messages are counted, not parsed.
+
+Classic: every message is one object without objects in it, so a `}` is one message; and as all text is ASCII, a byte
+above 0x7f is a frame's first one. That holds for user ids of 7 or 8 digits: then no frame's length is one of those
+bytes. A change is a user who comes or goes.
+
+presenced.v1: every user told of has one `"version"`. A change is a person at one of many open connections who becomes
+idle, or active again. Nobody answers pings: the server is started so that it sends none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import select
+import signal
+import socket
+import time
+from contextlib import suppress
+
+BUFFER = 1 << 20
+"""Bytes read at a time."""
+
+IN_FLIGHT = 256
+"""Connections that a process has in the making at most: together fewer than the servers' backlog of 4,096."""
+
+NAP = 0.0003
+"""Seconds between two looks at quiet sockets. A process asleep in `epoll_wait` would have to be woken by the sending
+server (an interrupt of another core, and of its virtual machine), which clients on other machines don't cost it."""
+
+CHURN_IDS = 8192
+"""User ids per process for those who come and go; used again in turn."""
+
+ACTORS = 2048
+"""Connections per process whose persons become idle and active again; each has one change outstanding at most."""
+
+SAMPLED = 100
+"""Of every so many watchers, one looks at what it hears and when."""
+
+SAMPLES = 1 << 16
+"""Delays kept per process, the newest."""
+
+PATIENCE = 60.0
+"""Seconds after which whatever is waited for counts as failed."""
+
+FIRST_WATCHER = 1_000_000
+FIRST_CHURNER = 10_000_000
+_IP_BIND_ADDRESS_NO_PORT = 24  # socket has it from Python 3.12 on
+_END = b"}"
+_VERSION = b'"version"'
+_CLOSE, _PING = b"\x88", b"\x89"
+_CLOSE_FRAME = b"\x88\x82\0\0\0\0\x03\xe8"  # code 1000; masked, as a client's frames must be, with zeros
+_PONG_FRAME = b"\x8a\x80\0\0\0\0"
+_ESTABLISHED = b"CONNECTION_ESTABLISHED"
+_IDLE, _ACTIVE = (
+    bytes((0x81, 0x80 | len(text), 0, 0, 0, 0)) + text
+    for text in (b'{"type":"ACTIVITY","state":"idle"}', b'{"type":"ACTIVITY","state":"active"}')
+)
+_ONLINE = re.compile(rb'"type":"USER_ONLINE","userId":(\d+)')
+_CHANGED = re.compile(rb'"userId":(\d+)')
+_REQUEST = (
+    "GET /ws-online-status?userId={user}{more} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+    "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{fields}\r\n"
+)
+_V1_FIELD = "Sec-WebSocket-Protocol: presenced.v1\r\n"
+
+
+class Orders(ctypes.Structure):
+    """What all load processes are told; written by the one that measures."""
+
+    watchers: int
+    actors: int
+    window: int
+    heard_before: int
+    stop: int
+    v1: int
+    _fields_ = [(name, ctypes.c_int64) for name in ("watchers", "actors", "window", "heard_before", "stop", "v1")]
+
+
+class Counts(ctypes.Structure):
+    """What one load process has seen; written by it alone."""
+
+    opened: int
+    heard: int
+    changes: int
+    dismissed: int
+    lost: int
+    sampled: int
+    _fields_ = [(name, ctypes.c_int64) for name in ("opened", "heard", "changes", "dismissed", "lost", "sampled")]
+
+
+class _Client:
+    """One connection of a load process."""
+
+    __slots__ = ("carry", "closing", "counts", "idle", "open", "sampled", "socket", "user")
+
+    def __init__(self, sock: socket.socket, user: int, counts: bool, sampled: bool) -> None:
+        self.socket = sock
+        self.user = user
+        self.counts = counts  # it is a watcher
+        self.sampled = sampled
+        self.open = False  # greeted with CONNECTION_ESTABLISHED
+        self.closing = False  # a close frame went out
+        self.idle = False
+        self.carry = bytes(len(_VERSION) - 1)
+
+
+class Clients:
+    """The connections of one load process: every so many-th watcher, and its share of those who make changes.
+
+    Args:
+        index: Which of the processes this is.
+        users: The watchers share so many user ids; only the first of each causes a broadcast.
+        counts, delays: Of all processes; this one writes to its own.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        port: int,
+        users: int,
+        orders: Orders,
+        counts: ctypes.Array[Counts],
+        delays: ctypes.Array[ctypes.c_float],
+    ) -> None:
+        self._index = index
+        self._port = port
+        self._users = users
+        self._orders = orders
+        self._all = counts
+        self._mine = counts[index]
+        self._delays = delays
+        self._clients: dict[int, _Client] = {}
+        self._actors: list[_Client] = []
+        self._poll = select.epoll()
+        self._buffer = bytearray(BUFFER)
+        self._into = memoryview(self._buffer)[len(_VERSION) - 1 :]
+        self._began: dict[int, float] = {}  # by user id: when the change was made
+        self._begun = self._in_flight = self._served = 0
+
+    def run(self) -> None:
+        """Follow the orders until told to stop."""
+        parent = os.getppid()
+        while not self._orders.stop and os.getppid() == parent:
+            watchers = self._orders.watchers
+            while self._in_flight < IN_FLIGHT and self._next_watcher < watchers:
+                number = self._next_watcher
+                self._begun += 1
+                self._connect(FIRST_WATCHER + number % self._users, counts=True, sampled=number % SAMPLED == 0)
+            while self._in_flight < IN_FLIGHT and len(self._actors) < self._orders.actors:
+                actor = self._connect(FIRST_CHURNER + self._index * CHURN_IDS + len(self._actors), more="&watch=none")
+                self._actors.append(actor)
+            while self._in_flight < IN_FLIGHT and self._window_is_open(watchers):
+                self._change()
+            events = self._poll.poll(0)
+            for fd, _ in events:
+                self._read(fd, self._clients[fd])
+            if not events:
+                time.sleep(NAP)
+
+    @property
+    def _next_watcher(self) -> int:
+        return self._index + self._begun * len(self._all)
+
+    def _window_is_open(self, watchers: int) -> bool:
+        if not (window := self._orders.window):
+            return False
+        due = sum(counts.changes for counts in self._all) - window
+        return sum(counts.heard for counts in self._all) - self._orders.heard_before > due * watchers
+
+    def _change(self) -> None:
+        if self._actors:
+            actor = self._actors[self._served % len(self._actors)]
+            actor.idle = not actor.idle
+            self._began[actor.user] = time.monotonic()
+            self._mine.changes += 1
+            self._send(actor, _IDLE if actor.idle else _ACTIVE)
+        else:
+            user = FIRST_CHURNER + self._index * CHURN_IDS + self._served % CHURN_IDS
+            self._began[user] = time.monotonic()
+            self._mine.changes += 2  # it comes, and will go; counted before anyone can hear of it
+            self._connect(user)
+        self._served += 1
+
+    def _connect(self, user: int, counts: bool = False, sampled: bool = False, more: str = "") -> _Client:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        # Thirty addresses, or the ports that recent connections leave in TIME_WAIT would run short.
+        sock.bind((f"127.0.0.{2 + user % 30}", 0))
+        sock.settimeout(PATIENCE)
+        sock.connect(("127.0.0.1", self._port))
+        sock.setblocking(False)
+        sock.send(_REQUEST.format(user=user, more=more, fields=_V1_FIELD if self._orders.v1 else "").encode())
+        client = self._clients[sock.fileno()] = _Client(sock, user, counts, sampled)
+        self._poll.register(sock.fileno(), select.EPOLLIN)
+        self._in_flight += 1
+        return client
+
+    def _read(self, fd: int, client: _Client) -> None:
+        try:
+            size = client.socket.recv_into(self._into)
+        except ConnectionError:
+            size = 0
+        if not size:
+            self._forget(fd, client)
+        elif self._orders.v1:
+            self._read_v1(client, size)
+        else:
+            self._read_classic(client, size)
+
+    def _read_v1(self, client: _Client, size: int) -> None:
+        buffer, end = self._buffer, len(client.carry) + size
+        buffer[: len(client.carry)] = client.carry
+        if not client.open and buffer.find(_ESTABLISHED, 0, end) >= 0:
+            self._opened(client)
+        if client.counts:
+            self._mine.heard += buffer.count(_VERSION, 0, end)
+            client.carry = bytes(buffer[size:end])
+            if client.sampled:
+                self._sample(_CHANGED, end)
+
+    def _read_classic(self, client: _Client, size: int) -> None:
+        buffer, start = self._buffer, len(client.carry)
+        end = start + size
+        messages = buffer.count(_END, start, end)
+        if not client.open and messages:
+            messages -= 1
+            self._opened(client)
+        if client.counts:
+            self._mine.heard += messages
+            if client.sampled:
+                self._sample(_ONLINE, end)
+        if buffer.find(_PING, start, end) >= 0:
+            self._send(client, _PONG_FRAME)
+        if buffer.find(_CLOSE, start, end) >= 0 and not client.closing:
+            self._close(client)
+            self._mine.dismissed += 1
+
+    def _sample(self, pattern: re.Pattern[bytes], end: int) -> None:
+        """Note when what was heard of this process's own changes was heard."""
+        now, mine = time.monotonic(), self._mine
+        for found in pattern.finditer(self._buffer, 0, end):
+            began = self._began.get(int(found[1]))
+            if began is not None:
+                self._delays[mine.sampled % SAMPLES] = now - began
+                mine.sampled += 1
+
+    def _opened(self, client: _Client) -> None:
+        client.open = True
+        self._in_flight -= 1
+        if client.counts or self._orders.v1:
+            self._mine.opened += 1
+        else:
+            self._close(client)
+
+    def _close(self, client: _Client) -> None:
+        """Send a close frame, or answer one. Ending the stream is the server's part (RFC 6455 section 7.1.1)."""
+        client.closing = True
+        self._send(client, _CLOSE_FRAME)
+
+    def _send(self, client: _Client, frame: bytes) -> None:
+        with suppress(ConnectionError):  # then the next read finds it at its end
+            client.socket.send(frame)
+
+    def _forget(self, fd: int, client: _Client) -> None:
+        self._poll.unregister(fd)
+        del self._clients[fd]
+        client.socket.close()
+        if not client.open:
+            self._in_flight -= 1
+        if not client.closing:
+            self._mine.lost += 1
+
+
+def run(
+    index: int,
+    core: int,
+    port: int,
+    users: int,
+    orders: ctypes.Array[Orders],
+    counts: ctypes.Array[Counts],
+    delays: ctypes.Array[ctypes.c_float],
+) -> None:
+    """The whole life of a load process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that measures hears of it, too, and says when to stop
+    os.sched_setaffinity(0, {core})
+    Clients(index, port, users, orders[0], counts, delays).run()
