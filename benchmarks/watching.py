@@ -45,6 +45,7 @@ class Sink:
         self.heard_at = 0.0
         self.paused = False
         self.writer: Any = None
+        self.deflates = False
 
     @property
     def send(self) -> Callable[[bytes], None]:

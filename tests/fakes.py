@@ -35,6 +35,7 @@ class Reported:
         self.paused = False
         self.unsent = 0
         self.writer: Any = None
+        self.deflates = False
 
     def fileno(self) -> int:
         raise NotImplementedError("it has no socket")

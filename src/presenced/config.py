@@ -55,6 +55,11 @@ class Settings(BaseModel):
         le=64,
         description="Further processes that help to write to watchers, for a core each; 0 for none.",
     )
+    compression: bool = Field(
+        False,
+        description="Compress larger messages for clients of presenced.v1 that offer it (permessage-deflate): "
+        "less traffic, more work for both sides.",
+    )
     max_connections: int = Field(
         0,
         ge=0,

@@ -34,7 +34,7 @@ from presenced.requests import Requests
 from presenced.stats import Stats, page
 from presenced.wire import v1
 from presenced.wire.classic import established_frame, timestamp, wire_user_id
-from presenced.wire.frame import PING_FRAME
+from presenced.wire.frame import PING_FRAME, deflated
 
 
 class Connection(Watcher, Protocol):
@@ -86,7 +86,9 @@ class Engine:
         self._rooms = Rooms(thresholds, settings.room_members, self._directory.take_position)
         encoding = Encoding(self._directory, self._rooms, epoch, settings.show_causes, settings.snapshot_page)
         self._v1 = V1Feed(encoding)
-        self._outbox = Outbox(clock, self.timer, metrics, (self._classic, self._v1), settings.behind_timeout, writers)
+        deflate = deflated if settings.compression else None
+        feeds = self._classic, self._v1
+        self._outbox = Outbox(clock, self.timer, metrics, feeds, settings.behind_timeout, writers, deflate)
         self._requests = Requests(
             settings,
             clock,

@@ -17,6 +17,7 @@ from presenced.core.presence import Session
 from presenced.core.rooms import RoomChange
 from presenced.errors import Close
 from presenced.metrics import Metrics
+from presenced.wire.frame import WORTH_DEFLATING
 
 MAX_BATCH = 2_000
 """Changes of one batch, some 200 KB; one more makes the flush happen at once."""
@@ -67,6 +68,10 @@ class Watcher(Protocol):
     @property
     def unsent(self) -> int:
         """Bytes its transport holds."""
+
+    @property
+    def deflates(self) -> bool:
+        """It may be sent compressed messages."""
 
     def fileno(self) -> int:
         """The number of its socket's file."""
@@ -165,6 +170,7 @@ class Outbox:
         feeds: Sequence[Feed],
         behind_timeout: float,
         writers: Writers | None = None,
+        deflate: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._clock = clock
         self._timer = timer
@@ -172,6 +178,7 @@ class Outbox:
         self._feeds = feeds
         self._behind_timeout = behind_timeout
         self._writers = writers or Alone()
+        self._deflate = deflate
         self._joined: dict[Watcher, int] = {}  # the index in the batch from which on it gets the changes
         self._behind: dict[Watcher, Missed] = {}  # what each has still to be sent
         self._batch: list[Event] = []
@@ -263,8 +270,7 @@ class Outbox:
         assert not self._batch, "it was flushed: who has this position has everything before it"
         self._position = self._sent = position
         for portion in portions:  # complete before the first write: a watcher that it fills up has them all
-            self._writers.write(portion.watchers, portion.data)
-            self._count(portion, len(portion.watchers))
+            self._write(portion)
 
     def pause(self, watcher: Watcher) -> None:
         """The transport of `watcher` is full: from here on it is behind. No-op when it is not a watcher (any more)."""
@@ -292,8 +298,20 @@ class Outbox:
                 watcher.close(Close.FELL_BEHIND, "too many changes were missed; connect again")
 
     def _send(self, watcher: Watcher, portion: Portion) -> None:
-        self._count(portion, 1)
+        self._count(portion.changes, len(portion.data))
         watcher.send(portion.data)
+
+    def _write(self, portion: Portion) -> None:
+        watchers, data = portion.watchers, portion.data
+        if self._deflate is not None and len(data) >= WORTH_DEFLATING:
+            deflating = [watcher for watcher in watchers if watcher.deflates]
+            if deflating:  # once for all
+                deflated = self._deflate(data)
+                self._count(portion.changes * len(deflating), len(deflated) * len(deflating))
+                self._writers.write(deflating, deflated)
+                watchers = [watcher for watcher in watchers if not watcher.deflates]
+        self._count(portion.changes * len(watchers), len(data) * len(watchers))
+        self._writers.write(watchers, data)
 
     def _watch_behind(self, watcher: Watcher) -> None:
         self._timer.set(watcher.fall_behind, self._clock.monotonic() + self._behind_timeout)
@@ -328,13 +346,12 @@ class Outbox:
         self._batch, self._joined, self._sent = [], {}, self._position
         for feed in self._feeds:
             for portion in feed.portions(batch, joined):
-                self._writers.write(portion.watchers, portion.data)
-                self._count(portion, len(portion.watchers))
+                self._write(portion)
         self._flushed_at = self._clock.monotonic()
         self._took = self._flushed_at - started
         self._metrics.flush_changes.observe(len(batch))
         self._metrics.flush_seconds.observe(self._took)
 
-    def _count(self, portion: Portion, watchers: int) -> None:
-        self._metrics.deliveries.inc(portion.changes * watchers)
-        self._metrics.sent.inc(len(portion.data) * watchers)
+    def _count(self, changes: int, size: int) -> None:
+        self._metrics.deliveries.inc(changes)
+        self._metrics.sent.inc(size)

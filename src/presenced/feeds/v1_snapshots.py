@@ -12,6 +12,7 @@ from presenced.core.model import Change
 from presenced.feeds.v1_encoding import Encoding
 from presenced.outbox import Portion, Watcher
 from presenced.wire import v1 as wire
+from presenced.wire.frame import WORTH_DEFLATING, deflated
 
 AGE = 20
 """In a storm of connections, a snapshot of everyone is made once for many: it is given to the next one, with the
@@ -36,6 +37,7 @@ class Snapshot:
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
         self._pages: list[bytes] = []
+        self._deflated: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -49,7 +51,14 @@ class Snapshot:
             if number == len(self._pages):
                 records = [self._record(change) for change in part]
                 self._pages.append(wire.snapshot_frame(self._kind, number + 1, pages, records))
-            yield Portion((watcher,), self._pages[number], len(part))
+            yield Portion((watcher,), self._page(number, watcher.deflates), len(part))
+
+    def _page(self, number: int, deflates: bool) -> bytes:
+        if not deflates or len(self._pages[number]) < WORTH_DEFLATING:
+            return self._pages[number]
+        if number not in self._deflated:
+            self._deflated[number] = deflated(self._pages[number])
+        return self._deflated[number]
 
     def _record(self, change: Change | str) -> Raw:
         if isinstance(change, str):

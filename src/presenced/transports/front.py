@@ -31,7 +31,6 @@ MAX_HEADERS = 100
 """Header fields of one request."""
 
 _PATH = WEBSOCKET_PATH.encode()
-_handshake = Handshake()
 
 
 class FrontDoor(HttpToolsProtocol):
@@ -46,6 +45,7 @@ class FrontDoor(HttpToolsProtocol):
     def __init__(
         self,
         service: Service,
+        handshake: Handshake,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
@@ -54,6 +54,7 @@ class FrontDoor(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.access_log = False  # uvicorn's access log is not ours to write
         self._service = service
+        self._handshake = handshake
         self._head_open = True
         self._head_size = 0
         self._upgrading = False
@@ -181,7 +182,7 @@ class FrontDoor(HttpToolsProtocol):
             retry = ((b"retry-after", b"1"),)
             self._refuse(Refusal(Problem.UNAVAILABLE, "the server is stopping; come back in a moment", retry))
             return
-        answer = _handshake.answer(self.parser.get_http_version(), self.headers)
+        answer = self._handshake.answer(self.parser.get_http_version(), self.headers)
         if isinstance(answer, Refusal):
             self._refuse(answer)
             return
@@ -196,7 +197,7 @@ class FrontDoor(HttpToolsProtocol):
         connection.connection_made(transport)
         # The parser refers to this object and this object to the parser: left so, only the collector would end it.
         self.parser = self.transport = self.flow = self._serving = None  # type: ignore[assignment]  # nothing is called any more
-        connection.accept(answer.response, query, answer.subprotocol)
+        connection.accept(answer.response, query, answer.subprotocol, answer.deflates)
         if early:
             connection.data_received(early)
 

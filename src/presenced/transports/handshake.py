@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
+from zlib import MAX_WBITS
 
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidHeader, InvalidProtocol
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
@@ -61,6 +63,17 @@ class Accepted(NamedTuple):
     """The head of the 101 response."""
     subprotocol: str
     """What was agreed on; empty when the client offered nothing that is spoken here."""
+    deflates: bool
+    """Either side may compress its messages, each on its own."""
+
+
+class _Agreed(NamedTuple):
+    """What headers came to."""
+
+    fields: str
+    """Of the response."""
+    subprotocol: str
+    deflates: bool
 
 
 class Handshake:
@@ -72,13 +85,15 @@ class Handshake:
     Bounds: `MAX_REMEMBERED` verdicts, each of headers that are together at most `MAX_REMEMBERED_SIZE` bytes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, compression: bool = False) -> None:
+        squeeze = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
         self._rules = ServerProtocol(
+            extensions=[squeeze] if compression else None,
             subprotocols=[V1],
             select_subprotocol=_select,
             logger=logging.getLogger("presenced.handshake"),
         )
-        self._agreed: dict[tuple[Header, ...], str | None] = {}  # by the headers that were accepted
+        self._agreed: dict[tuple[Header, ...], _Agreed] = {}  # by the headers that were accepted
 
     def answer(self, http_version: str, headers: Iterable[Header]) -> Accepted | Refusal:
         """The response to a GET request, or why there is none.
@@ -93,7 +108,7 @@ class Handshake:
         if http_version == "1.1" and others in self._agreed and len(keys) == 1 and _PLAIN_KEY.fullmatch(keys[0]):
             return _accepted(accept_key(keys[0].decode()), self._agreed[others])
         try:
-            accept, _, subprotocol = self._rules.process_request(_request(http_version, relevant))
+            accept, extensions, subprotocol = self._rules.process_request(_request(http_version, relevant))
         except InvalidProtocol:
             return Refusal(Problem.HTTP_VERSION, f"the handshake came by HTTP/{http_version}; use HTTP/1.1")
         except InvalidHandshake as error:
@@ -102,12 +117,25 @@ class Handshake:
                 detail += "; send Sec-WebSocket-Version: 13"
                 return Refusal(Problem.WEBSOCKET_VERSION, detail, ((b"sec-websocket-version", b"13"),))
             return Refusal(Problem.BAD_HANDSHAKE, f"{detail}; use a WebSocket client")
-        self._remember(others, subprotocol)
-        return _accepted(accept, subprotocol)
+        agreed = self._agree(extensions, subprotocol)
+        self._remember(others, agreed)
+        return _accepted(accept, agreed)
 
-    def _remember(self, others: tuple[Header, ...], subprotocol: str | None) -> None:
+    def _agree(self, extensions: str | None, subprotocol: str | None) -> _Agreed:
+        """Compression is for presenced.v1: classic messages are too small to gain, as each is compressed on its own.
+
+        What is compressed once for all has to be within the window of each, so one smaller than the usual is declined.
+        """
+        fields = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
+        windows = [cast(PerMessageDeflate, extension).local_max_window_bits for extension in self._rules.extensions]
+        deflates = subprotocol == V1 and windows == [MAX_WBITS]
+        if deflates:
+            fields += f"Sec-WebSocket-Extensions: {extensions}\r\n"
+        return _Agreed(fields, subprotocol or "", deflates)
+
+    def _remember(self, others: tuple[Header, ...], agreed: _Agreed) -> None:
         if sum(len(value) for _, value in others) <= MAX_REMEMBERED_SIZE:
-            self._agreed[others] = subprotocol
+            self._agreed[others] = agreed
             if len(self._agreed) > MAX_REMEMBERED:
                 del self._agreed[next(iter(self._agreed))]
 
@@ -119,13 +147,12 @@ def _request(http_version: str, headers: Iterable[Header]) -> Request:
     return Request("/", found, protocol=f"HTTP/{http_version}")
 
 
-def _accepted(accept: str, subprotocol: str | None) -> Accepted:
-    agreed = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
+def _accepted(accept: str, agreed: _Agreed) -> Accepted:
     response = (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept}\r\n{agreed}\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n{agreed.fields}\r\n"
     )
-    return Accepted(response.encode(), subprotocol or "")
+    return Accepted(response.encode(), agreed.subprotocol, agreed.deflates)
 
 
 def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:

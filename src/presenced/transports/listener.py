@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from presenced.errors import ListenError, PortInUse
 from presenced.transports.front import FrontDoor
+from presenced.transports.handshake import Handshake
 from presenced.transports.websocket import FrameParsers, Service, WebSocketConnection
 
 BACKLOG = 4096
@@ -41,9 +42,10 @@ class Listener:
     def __init__(self, service: Service, app: ASGIApp) -> None:
         self._service = service
         parsers = FrameParsers(service.settings.max_message_size)
+        handshake = Handshake(service.settings.compression)
         config = uvicorn.Config(
             cast(Any, app),
-            http=cast(Any, functools.partial(FrontDoor, service)),
+            http=cast(Any, functools.partial(FrontDoor, service, handshake)),
             ws=cast(Any, functools.partial(WebSocketConnection, service, parsers)),
             interface="asgi3",
             lifespan="off",

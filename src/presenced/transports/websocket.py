@@ -7,9 +7,11 @@ import logging
 from collections.abc import Callable
 from types import GeneratorType
 from typing import Any, Protocol, cast
+from zlib import MAX_WBITS
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
+from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF, SERVER
 from websockets.protocol import Protocol as FrameProtocol
@@ -93,12 +95,20 @@ class FrameParsers:
 
     def __init__(self, max_message_size: int) -> None:
         self._max_size = max_message_size
-        self._spare: FrameProtocol | None = None
+        self._spare: dict[bool, FrameProtocol] = {}  # by whether it inflates
 
-    def borrow(self) -> FrameProtocol:
-        """A parser in the state of a connection that just opened."""
-        parser, self._spare = self._spare, None
-        return parser or FrameProtocol(SERVER, state=OPEN, max_size=self._max_size, logger=_logger)
+    def borrow(self, deflates: bool = False) -> FrameProtocol:
+        """A parser in the state of a connection that just opened.
+
+        Args:
+            deflates: permessage-deflate was agreed on, without context takeover (RFC 7692 section 7.1.1).
+        """
+        parser = self._spare.pop(deflates, None)
+        if parser is None:
+            parser = FrameProtocol(SERVER, state=OPEN, max_size=self._max_size, logger=_logger)
+            if deflates:
+                parser.extensions = [PerMessageDeflate(True, True, MAX_WBITS, MAX_WBITS)]
+        return parser
 
     def give_back(self, parser: FrameProtocol) -> bool:
         """Take `parser` back if it stands between two messages; False when it is still needed."""
@@ -107,7 +117,7 @@ class FrameParsers:
         between_frames = getattr(waits_in, "__name__", None) == "at_eof"
         if parser.state is not OPEN or parser.current_size is not None or not between_frames:
             return False
-        self._spare = parser
+        self._spare[bool(parser.extensions)] = parser
         return True
 
 
@@ -132,6 +142,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_unparsed",
         "closing",
         "connection_id",
+        "deflates",
         "feed",
         "heard_at",
         "opened_ms",
@@ -166,6 +177,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._pong: bytes | None = None
         self._unparsed: bytes = b""
         self.writer: Any = None
+        self.deflates = False
         self.closing = False
         self.paused = False
         self.user_id = ""
@@ -184,8 +196,9 @@ class WebSocketConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(self._service.settings.write_buffer)
         self._peers.add(self)  # or uvicorn's shutdown would neither tell nor await it
 
-    def accept(self, response: bytes, query: bytes, subprotocol: str) -> None:
+    def accept(self, response: bytes, query: bytes, subprotocol: str, deflates: bool = False) -> None:
         """The handshake succeeded."""
+        self.deflates = deflates
         self._service.opened(self, query, response, subprotocol)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -251,7 +264,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self.closing:
             return
         if self._parser is None:
-            self._parser = self._parsers.borrow()
+            self._parser = self._parsers.borrow(self.deflates)
         if self._parser.state is OPEN:  # or the client's own close frame is in the bytes being parsed
             if close in _FAILURES:
                 self._parser.fail(close.code, reason)
@@ -279,7 +292,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _parse(self, data: bytes) -> None:
         parser = self._parser
         if parser is None:
-            parser = self._parser = self._parsers.borrow()
+            parser = self._parser = self._parsers.borrow(self.deflates)
         parser.receive_data(data)
         writes = parser.data_to_send()
         for frame in parser.events_received():

@@ -3,7 +3,7 @@
 import pytest
 
 from presenced.errors import Problem
-from presenced.transports.handshake import Accepted, Handshake, Refusal
+from presenced.transports.handshake import MAX_REMEMBERED, MAX_REMEMBERED_SIZE, Accepted, Handshake, Refusal
 
 GOOD = {
     b"host": b"localhost:3001",
@@ -47,6 +47,76 @@ def test_presenced_v1_is_agreed_on_by_whoever_offers_it() -> None:
     assert isinstance(accepted, Accepted)
     assert accepted.subprotocol == "presenced.v1"
     assert b"\r\nSec-WebSocket-Protocol: presenced.v1\r\n" in accepted.response
+
+
+V1 = (b"sec-websocket-protocol", b"presenced.v1")
+WITHOUT_CONTEXT = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+
+
+def compressed(*offers: bytes, protocol: tuple[bytes, bytes] = V1) -> Accepted:
+    headers = [*GOOD.items(), protocol, *((b"sec-websocket-extensions", offer) for offer in offers)]
+    accepted = Handshake(compression=True).answer("1.1", headers)
+    assert isinstance(accepted, Accepted)
+    assert accepted.deflates is (b"Sec-WebSocket-Extensions:" in accepted.response)
+    return accepted
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        b"permessage-deflate",
+        b"permessage-deflate; client_max_window_bits",  # as browsers have it
+        b"x-webkit-deflate-frame, permessage-deflate; client_max_window_bits=10",
+        WITHOUT_CONTEXT,
+    ],
+)
+def test_compression_where_it_is_on_is_agreed_on_without_context(offer: bytes) -> None:
+    response = compressed(offer).response
+    assert b"\r\nSec-WebSocket-Extensions: " + WITHOUT_CONTEXT in response
+
+
+@pytest.mark.parametrize(
+    ("offer", "protocol"),
+    [
+        (b"permessage-deflate", (b"sec-websocket-protocol", b"chat")),  # spoken to in the classic protocol
+        (b"permessage-deflate; server_max_window_bits=10", V1),  # what is shared needs the usual window
+        (b"permessage-deflate; mystery", V1),
+        (b"x-webkit-deflate-frame", V1),
+    ],
+)
+def test_compression_is_declined_where_it_gains_nothing_or_can_not_be_shared(
+    offer: bytes, protocol: tuple[bytes, bytes]
+) -> None:
+    assert not compressed(offer, protocol=protocol).deflates
+
+
+@pytest.mark.parametrize("offer", [b"permessage-deflate", b""])
+def test_a_verdict_is_remembered_for_the_same_headers_and_another_key(offer: bytes) -> None:
+    handshake = Handshake(compression=True)
+    offers = [V1, (b"sec-websocket-extensions", offer)] if offer else [V1]
+    first = handshake.answer("1.1", [*GOOD.items(), *offers])
+    second = handshake.answer("1.1", [*GOOD.items(), *offers])
+    other = handshake.answer("1.1", [*(GOOD | {b"sec-websocket-key": b"AAAAAAAAAAAAAAAAAAAAAA=="}).items(), *offers])
+    assert first == second
+    assert isinstance(first, Accepted)
+    assert isinstance(other, Accepted)
+    assert other.response != first.response
+    assert other._replace(response=b"") == first._replace(response=b"")
+    for bad in (b"short", b"A" * 24, b"AAAAAAAAAAAAAAAAAAAAAA==\n"):
+        refused = handshake.answer("1.1", [*(GOOD | {b"sec-websocket-key": bad}).items(), *offers])
+        assert isinstance(refused, Refusal), "also when the rest is known to be good"
+    twice = [*GOOD.items(), (b"sec-websocket-key", GOOD[b"sec-websocket-key"]), *offers]
+    assert isinstance(handshake.answer("1.1", twice), Refusal)
+    assert isinstance(handshake.answer("1.0", [*GOOD.items(), *offers]), Refusal)
+
+
+def test_no_more_verdicts_are_remembered_than_the_bounds_allow() -> None:
+    handshake = Handshake()
+    for number in range(MAX_REMEMBERED + 10):
+        handshake.answer("1.1", [*GOOD.items(), (b"origin", b"http://%d" % number)])
+    handshake.answer("1.1", [*GOOD.items(), (b"origin", b"http://" + b"x" * MAX_REMEMBERED_SIZE)])
+    assert len(handshake._agreed) == MAX_REMEMBERED
+    assert all(sum(len(value) for _, value in headers) <= MAX_REMEMBERED_SIZE for headers in handshake._agreed)
 
 
 @pytest.mark.parametrize(
