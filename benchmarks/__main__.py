@@ -1,4 +1,4 @@
-"""Run the benchmarks: `python -m benchmarks [--quick | --write] [QUESTION ...]`.
+"""Run the benchmarks: `python -m benchmarks [--quick] [QUESTION ...]`. The answers go to `benchmarks/results`, too.
 
 Linux only; the servers and the load are on loopback and end with the run. On a machine that does other things,
 too, only the figures' ratios mean anything: all servers are measured in one run.
@@ -7,6 +7,7 @@ too, only the figures' ratios mean anything: all servers are measured in one run
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import time
@@ -14,7 +15,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import fan_out, idle_memory, start_stop, watching
+from benchmarks import (
+    compression,
+    cores,
+    endurance,
+    fan_out,
+    idle_memory,
+    latency,
+    plot,
+    slow_watchers,
+    start_stop,
+    watching,
+)
 from benchmarks.load import LoadError
 from benchmarks.machine import description, prepare
 from benchmarks.report import Report
@@ -23,6 +35,11 @@ from benchmarks.servers import versions
 QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "idle_memory": idle_memory.run,
     "fan_out": fan_out.run,
+    "latency": latency.run,
+    "cores": cores.run,
+    "slow_watchers": slow_watchers.run,
+    "endurance": endurance.run,
+    "compression": compression.run,
     "start_stop": start_stop.run,
     "watching": watching.run,
 }
@@ -34,9 +51,9 @@ def main() -> int:
     """Exit code: 0, or 1 when a question has no answer."""
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure presenced beside other servers.")
     parser.add_argument("question", nargs="*", help=f"which to answer: {', '.join(QUESTIONS)} [default: all]")
-    modes = parser.add_mutually_exclusive_group()
-    modes.add_argument("--quick", action="store_true", help="small loads, to see that it works: 20 s; no real figures")
-    modes.add_argument("--write", action="store_true", help="also write the answers to benchmarks/results")
+    parser.add_argument(
+        "--quick", action="store_true", help="small loads, to see that it works, 90 s; no real figures, nothing written"
+    )
     arguments = parser.parse_args()
     names = arguments.question or list(QUESTIONS)
     if unknown := set(names) - set(QUESTIONS):
@@ -52,15 +69,25 @@ def main() -> int:
             print(f"{name}: {error}", file=sys.stderr)
             failed = 1
             continue
-        mode = " --quick" if arguments.quick else " --write" if arguments.write else ""
+        made = {
+            "command": f"python -m benchmarks {name}{' --quick' * arguments.quick}",
+            "seconds": round(time.monotonic() - started),
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "machine": description(),
+            "versions": versions(),
+        }
         text = (
-            f"{report}\n\nMade by `python -m benchmarks {name}{mode}` in {time.monotonic() - started:.0f} s "
-            f"on {datetime.now(UTC):%Y-%m-%d}: {description()}, {versions()}.\n"
+            f"{report}\n\nMade by `{made['command']}` in {made['seconds']} s on {made['date']}: {made['machine']}, "
+            f"{made['versions']}.\n"
         )
         print(text, flush=True)
-        if arguments.write:
+        if not arguments.quick:
             RESULTS.mkdir(exist_ok=True)
             (RESULTS / f"{name}.md").write_text(text)
+            found = {"question": report.question, "answer": report.answer, "figures": report.figures, "made": made}
+            (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+    if "fan_out" in names and not arguments.quick and not failed:
+        print(plot.draw(RESULTS / "fan_out.json", RESULTS / "fan_out.svg"))
     return failed
 
 

@@ -9,6 +9,8 @@ bytes. A change is a user who comes or goes.
 
 presenced.v1: every user told of has one `"version"`. A change is a person at one of many open connections who becomes
 idle, or active again. Nobody answers pings: the server is started so that it sends none.
+
+Compressed: inflating would make the load the limit, so only the sampled watchers count, for all.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ import select
 import signal
 import socket
 import time
+import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 
 BUFFER = 1 << 20
@@ -33,7 +37,7 @@ NAP = 0.0003
 server (an interrupt of another core, and of its virtual machine), which clients on other machines don't cost it."""
 
 CHURN_IDS = 8192
-"""User ids per process for those who come and go; used again in turn."""
+"""User ids per process for those who come and go, unless told otherwise; used again in turn."""
 
 ACTORS = 2048
 """Connections per process whose persons become idle and active again; each has one change outstanding at most."""
@@ -62,11 +66,14 @@ _IDLE, _ACTIVE = (
 )
 _ONLINE = re.compile(rb'"type":"USER_ONLINE","userId":(\d+)')
 _CHANGED = re.compile(rb'"userId":(\d+)')
-_REQUEST = (
+REQUEST = (
     "GET /ws-online-status?userId={user}{more} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
     "Upgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{fields}\r\n"
 )
 _V1_FIELD = "Sec-WebSocket-Protocol: presenced.v1\r\n"
+_DEFLATE_FIELD = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+_DEFLATED = 0x40
+_SYNC = b"\0\0\xff\xff"
 
 
 class Orders(ctypes.Structure):
@@ -78,7 +85,17 @@ class Orders(ctypes.Structure):
     heard_before: int
     stop: int
     v1: int
-    _fields_ = [(name, ctypes.c_int64) for name in ("watchers", "actors", "window", "heard_before", "stop", "v1")]
+    deflate: int
+    ids: int
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in ("watchers", "actors", "window", "heard_before", "stop", "v1", "deflate", "ids")
+    ]
+
+    @property
+    def counting(self) -> int:
+        """Watchers that count what they hear."""
+        return -(-self.watchers // SAMPLED) if self.deflate else self.watchers
 
 
 class Counts(ctypes.Structure):
@@ -96,7 +113,7 @@ class Counts(ctypes.Structure):
 class _Client:
     """One connection of a load process."""
 
-    __slots__ = ("carry", "closing", "counts", "idle", "open", "sampled", "socket", "user")
+    __slots__ = ("carry", "closing", "counts", "idle", "open", "sampled", "socket", "unread", "user")
 
     def __init__(self, sock: socket.socket, user: int, counts: bool, sampled: bool) -> None:
         self.socket = sock
@@ -107,6 +124,7 @@ class _Client:
         self.closing = False  # a close frame went out
         self.idle = False
         self.carry = bytes(len(_VERSION) - 1)
+        self.unread = bytearray()
 
 
 class Clients:
@@ -154,7 +172,7 @@ class Clients:
             while self._in_flight < IN_FLIGHT and len(self._actors) < self._orders.actors:
                 actor = self._connect(FIRST_CHURNER + self._index * CHURN_IDS + len(self._actors), more="&watch=none")
                 self._actors.append(actor)
-            while self._in_flight < IN_FLIGHT and self._window_is_open(watchers):
+            while self._in_flight < IN_FLIGHT and self._window_is_open(self._orders.counting):
                 self._change()
             events = self._poll.poll(0)
             for fd, _ in events:
@@ -180,7 +198,7 @@ class Clients:
             self._mine.changes += 1
             self._send(actor, _IDLE if actor.idle else _ACTIVE)
         else:
-            user = FIRST_CHURNER + self._index * CHURN_IDS + self._served % CHURN_IDS
+            user = FIRST_CHURNER + self._index * CHURN_IDS + self._served % self._orders.ids
             self._began[user] = time.monotonic()
             self._mine.changes += 2  # it comes, and will go; counted before anyone can hear of it
             self._connect(user)
@@ -194,7 +212,8 @@ class Clients:
         sock.settimeout(PATIENCE)
         sock.connect(("127.0.0.1", self._port))
         sock.setblocking(False)
-        sock.send(_REQUEST.format(user=user, more=more, fields=_V1_FIELD if self._orders.v1 else "").encode())
+        fields = (_V1_FIELD if self._orders.v1 else "") + (_DEFLATE_FIELD if self._orders.deflate else "")
+        sock.send(REQUEST.format(user=user, more=more, fields=fields).encode())
         client = self._clients[sock.fileno()] = _Client(sock, user, counts, sampled)
         self._poll.register(sock.fileno(), select.EPOLLIN)
         self._in_flight += 1
@@ -217,11 +236,17 @@ class Clients:
         buffer[: len(client.carry)] = client.carry
         if not client.open and buffer.find(_ESTABLISHED, 0, end) >= 0:
             self._opened(client)
-        if client.counts:
+        if self._orders.deflate:
+            if client.counts and client.sampled:
+                client.unread += buffer[len(client.carry) : end]
+                for message in _messages(client.unread):
+                    self._mine.heard += message.count(_VERSION)
+                    self._sample(_CHANGED, message, len(message))
+        elif client.counts:
             self._mine.heard += buffer.count(_VERSION, 0, end)
             client.carry = bytes(buffer[size:end])
             if client.sampled:
-                self._sample(_CHANGED, end)
+                self._sample(_CHANGED, buffer, end)
 
     def _read_classic(self, client: _Client, size: int) -> None:
         buffer, start = self._buffer, len(client.carry)
@@ -233,17 +258,17 @@ class Clients:
         if client.counts:
             self._mine.heard += messages
             if client.sampled:
-                self._sample(_ONLINE, end)
+                self._sample(_ONLINE, buffer, end)
         if buffer.find(_PING, start, end) >= 0:
             self._send(client, _PONG_FRAME)
         if buffer.find(_CLOSE, start, end) >= 0 and not client.closing:
             self._close(client)
             self._mine.dismissed += 1
 
-    def _sample(self, pattern: re.Pattern[bytes], end: int) -> None:
+    def _sample(self, pattern: re.Pattern[bytes], heard: bytes | bytearray, end: int) -> None:
         """Note when what was heard of this process's own changes was heard."""
         now, mine = time.monotonic(), self._mine
-        for found in pattern.finditer(self._buffer, 0, end):
+        for found in pattern.finditer(heard, 0, end):
             began = self._began.get(int(found[1]))
             if began is not None:
                 self._delays[mine.sampled % SAMPLES] = now - began
@@ -274,6 +299,22 @@ class Clients:
             self._in_flight -= 1
         if not client.closing:
             self._mine.lost += 1
+
+
+def _messages(unread: bytearray) -> Iterator[bytes]:
+    """The whole messages of a server in `unread`, inflated; they are taken out. What comes before is the response."""
+    if unread.startswith(b"HTTP"):
+        del unread[: unread.find(b"\r\n\r\n") + 4]
+    while len(unread) >= 2:
+        length, begin = unread[1], 2
+        if length > 125:
+            begin += 2 if length == 126 else 8
+            length = int.from_bytes(unread[2:begin])
+        if len(unread) < begin + length:
+            return
+        data = bytes(unread[begin : begin + length])
+        yield zlib.decompressobj(-zlib.MAX_WBITS).decompress(data + _SYNC) if unread[0] & _DEFLATED else data
+        del unread[: begin + length]
 
 
 def run(

@@ -1,9 +1,10 @@
-"""How many messages does the server deliver per second, and how soon have users who join at once all heard of all?
+"""How many messages are delivered per second, and how soon have users who join at once all heard of all?
 
-Watchers stay connected and count; other users come and go, each of which is a change that every watcher is told of.
-The load is a closed loop: there are at most so many changes (the window) that not every watcher has heard of. So
-whatever rate comes out is sustained, and all of it is delivered: the load counts, and fails when one message is
-missing or too many. A larger window lets a server merge more; it is tried as long as the delay stays within bounds.
+Watchers stay connected and count; others make changes, each of which every watcher is told of: in the classic protocol
+they come and go, in presenced.v1 they become idle and active again. The load is a closed loop: there are at most so
+many changes (the window) that not every watcher has heard of. So whatever rate comes out is sustained, and all of it
+is delivered: the load counts, and fails when one message is missing or too many. A larger window lets a server merge
+more; it is tried as long as the delay stays within bounds.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import time
 
 from benchmarks.load import Churn, Load
 from benchmarks.report import Report, Table, beside, times
-from benchmarks.servers import PRESENCED, available, running
+from benchmarks.servers import PRESENCED, V1, available, running
 
-WATCHERS = (1_000, 5_000)
+WATCHERS = (300, 1_000, 5_000, 10_000)
 QUICK_WATCHERS = (200,)
 
-WINDOWS = (16, 128, 1024)
-"""Changes outstanding. 1,024 are 85 KB per watcher, which any socket buffer holds: no watcher falls behind."""
+WINDOWS = (16, 128, 1024, 2000)
+"""Changes outstanding. 2,000 are 200 KB per watcher, which any socket buffer holds: no watcher falls behind."""
 
 MAX_DELAY = 1.0
 """Seconds: a window that would make the average delay longer is not tried."""
@@ -29,6 +30,9 @@ QUICK_SECONDS = 0.3
 
 USERS = 100
 """User ids that the watchers share."""
+
+NEW, SQUEEZED = f"{PRESENCED}.v1", f"{PRESENCED}.v1, compressed"
+"""The other protocol of the same server."""
 
 JOINING = 2_000
 QUICK_JOINING = 300
@@ -44,13 +48,25 @@ def run(quick: bool) -> Report:
     names, notes = available()
     seconds = QUICK_SECONDS if quick else SECONDS
     joining = QUICK_JOINING if quick else JOINING
-    rows, answers = [], []
+    rows, answers, figures = [], [], []
     for watchers in QUICK_WATCHERS if quick else WATCHERS:
-        found = {name: churn(name, watchers, seconds) for name in names}
+        found = {name: churn(name, watchers, seconds) for name in (*names, NEW, SQUEEZED)}
         best = {name: max(churns, key=lambda c: c.deliveries.per_second) for name, churns in found.items()}
         rows += [row(watchers, name, churns, best) for name, churns in found.items()]
         rates = {name: c.deliveries.per_second for name, c in best.items()}
         answers.append(f"{best[PRESENCED].deliveries} with {watchers:,} watchers{beside(PRESENCED, rates)}")
+        figures += [
+            {
+                "watchers": watchers,
+                "server": name,
+                "window": window,
+                "per_second": c.deliveries.per_second,
+                "median_s": c.median,
+                "p99_s": c.p99,
+            }
+            for name, churns in found.items()
+            for window, c in zip(WINDOWS, churns, strict=False)
+        ]
     repeats = QUICK_JOIN_REPEATS if quick else JOIN_REPEATS
     joined = {name: join(name, joining, repeats) for name in names}
     own = joined[PRESENCED]
@@ -64,7 +80,7 @@ def run(quick: bool) -> Report:
                     "watchers, server",
                     *(f"{window:,} outstanding" for window in WINDOWS),
                     f"best beside {PRESENCED}",
-                    "delay at best",
+                    "median, p99 at best",
                     "server's CPU",
                     "busiest load's CPU",
                 ],
@@ -76,13 +92,15 @@ def run(quick: bool) -> Report:
             ),
         ],
         [
-            "Figures are deliveries per second: messages received by the watchers, all that were due.",
-            "“Outstanding” are changes that not every watcher has heard of yet; the delay is from a change to its "
-            "delivery, on average.",
+            "Figures are deliveries per second: changes received by the watchers, all that were due.",
+            "“Outstanding” are changes that not every watcher has heard of yet; the delay is from the beginning of a "
+            "change to its delivery.",
+            "Compressed: one of a hundred watchers inflates and counts, for all.",
             "“≥”: the load was near its own limit; the server might do more.",
             f"“-”: not tried, the average delay would have been longer than {MAX_DELAY:.0f} s.",
             *notes,
         ],
+        {"churns": figures, "joining": joining, "joined_s": joined},
     )
 
 
@@ -93,7 +111,7 @@ def row(watchers: int, name: str, churns: list[Churn], best: dict[str, Churn]) -
         f"{watchers:,} {name}",
         *(str(churns[i].deliveries) if i < len(churns) else "-" for i in range(len(WINDOWS))),
         times(its_best.deliveries.per_second, best[PRESENCED].deliveries.per_second),
-        f"{its_best.delay * 1000:.0f} ms",
+        f"{its_best.median * 1000:.0f}, {its_best.p99 * 1000:.0f} ms",
         f"{its_best.deliveries.server_share:.0%}",
         f"{its_best.deliveries.load_share:.0%}",
     ]
@@ -102,10 +120,19 @@ def row(watchers: int, name: str, churns: list[Churn], best: dict[str, Churn]) -
 def churn(name: str, watchers: int, seconds: float) -> list[Churn]:
     """One server, with one window after the other."""
     churns: list[Churn] = []
-    with running(name) as (port, server), Load(port, server.pid, USERS) as load:
+    is_new, squeezed = name in (NEW, SQUEEZED), name == SQUEEZED
+    options = [*(V1 if is_new else []), *(["--compression"] if squeezed else [])]
+    with (
+        running(name, options) as (port, server),
+        Load(port, server.pid, USERS, v1=is_new, deflate=squeezed) as load,
+    ):
         load.open(USERS)
-        load.wait_heard(USERS * (USERS - 1) // 2)  # each user is announced to those who were there
+        if not is_new:
+            load.wait_heard(USERS * (USERS - 1) // 2)  # each user is announced to those who were there
         load.open(watchers)
+        if is_new:
+            load.rest()
+            load.open_actors()
         for i, window in enumerate(WINDOWS):
             if churns and churns[-1].delay * window / WINDOWS[i - 1] > MAX_DELAY:
                 break

@@ -69,6 +69,14 @@ def run(quick: bool) -> Report:
             "“≥”: the load was near its own limit; the server might do more.",
             *notes,
         ],
+        {
+            "connections": connections,
+            "servers": {
+                name: {"bytes_per_connection": idle.bytes, "accepts_per_second": idle.accepted.per_second}
+                for name, idle in found.items()
+            },
+            "bytes_per_connection_of_its_own_user": each_a_user.bytes,
+        },
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from benchmarks.clients import ACTORS, PATIENCE, SAMPLES, Counts, Orders, run
+from benchmarks.clients import ACTORS, CHURN_IDS, PATIENCE, SAMPLES, Counts, Orders, run
 from benchmarks.machine import LOAD_CORES, cpu_seconds
 
 LOAD_LIMIT = 0.9
@@ -58,15 +58,24 @@ class Load:
         server: Its process id, to see how busy it is.
         users: The watchers share so many user ids; only the first of each causes a broadcast.
         v1: The clients speak presenced.v1.
+        deflate: They offer compression.
+        ids: So many users per process come and go in turn.
         cores: One process on each.
     """
 
     def __init__(
-        self, port: int, server: int, users: int, v1: bool = False, cores: Sequence[int] = tuple(LOAD_CORES)
+        self,
+        port: int,
+        server: int,
+        users: int,
+        v1: bool = False,
+        deflate: bool = False,
+        ids: int = CHURN_IDS,
+        cores: Sequence[int] = tuple(LOAD_CORES),
     ) -> None:
         context = multiprocessing.get_context("fork")
         self._orders = context.RawArray(Orders, 1)
-        self._orders[0].v1 = v1
+        self._orders[0].v1, self._orders[0].deflate, self._orders[0].ids = v1, deflate, ids
         self._counts = context.RawArray(Counts, len(cores))
         self._delays = [context.RawArray(ctypes.c_float, SAMPLES) for _ in cores]
         self._server = server
@@ -115,6 +124,22 @@ class Load:
         self.wait(lambda: self._opened >= watchers, f"opening {watchers} connections")
         return self._rate(self._opened - opened, cpu, started)
 
+    def rest(self) -> None:
+        """Wait until the watchers hear nothing more.
+
+        Raises:
+            LoadError: They still do after `PATIENCE`.
+        """
+        heard, since = self.heard, time.monotonic()
+
+        def quiet() -> bool:
+            nonlocal heard, since
+            if self.heard != heard:
+                heard, since = self.heard, time.monotonic()
+            return time.monotonic() > since + SETTLE
+
+        self.wait(quiet, "the watchers to hear nothing more")
+
     def open_actors(self) -> None:
         """Open the connections of presenced.v1 that make changes; wait until every watcher has heard of all.
 
@@ -122,7 +147,7 @@ class Load:
             LoadError: Not all could be opened within `PATIENCE`.
         """
         actors, opened = ACTORS * len(self._processes), self._opened
-        due = self.heard + actors * self._orders[0].watchers
+        due = self.heard + actors * self._orders[0].counting
         self._orders[0].actors = ACTORS
         self.wait(lambda: self._opened >= opened + actors, f"opening {actors} connections")
         self.wait_heard(due)
@@ -160,7 +185,8 @@ class Load:
             LoadError: A watcher did not hear of every change, or a connection was lost.
         """
         orders = self._orders[0]
-        orders.heard_before = self.heard - watchers * self._changes
+        counting = orders.counting
+        orders.heard_before = self.heard - counting * self._changes
         orders.window = window
         time.sleep(min(SETTLE, seconds))
         sampled = [counts.sampled for counts in self._counts]
@@ -168,16 +194,30 @@ class Load:
         outstanding = []
         while time.monotonic() < started + seconds:
             time.sleep(0.01)
-            outstanding.append(self._changes - (self.heard - orders.heard_before) / watchers)
-        rate = self._rate(self.heard - heard, cpu, started)
+            outstanding.append(self._changes - (self.heard - orders.heard_before) / counting)
+        rate = self._rate((self.heard - heard) * watchers // counting, cpu, started)
         orders.window = 0
-        self.wait(lambda: self.heard >= orders.heard_before + watchers * self._changes, "the last changes")
-        self.wait_heard(orders.heard_before + watchers * self._changes)
+        self.wait(lambda: self.heard >= orders.heard_before + counting * self._changes, "the last changes")
+        self.wait_heard(orders.heard_before + counting * self._changes)
         if not rate.per_second:
             raise LoadError(f"nothing was delivered within {seconds} s")
         delays = self._delays_since(sampled)
         delay = sum(outstanding) / len(outstanding) * watchers / rate.per_second
         return Churn(rate, delay, delays[len(delays) // 2], delays[len(delays) * 99 // 100])
+
+    def flood(self, window: int, seconds: float) -> float:
+        """As `churn`, without counting whether all is delivered, for others are watching or coming, too.
+
+        Returns:
+            Messages received per second.
+        """
+        orders = self._orders[0]
+        orders.heard_before = self.heard - orders.counting * self._changes
+        orders.window = window
+        heard, started = self.heard, time.monotonic()
+        time.sleep(seconds)
+        orders.window = 0
+        return (self.heard - heard) / (time.monotonic() - started)
 
     def _delays_since(self, sampled: Sequence[int]) -> list[float]:
         """In seconds, the shortest first; there is one at least, of 0.0."""

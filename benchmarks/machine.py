@@ -13,8 +13,11 @@ MAX_FILES = 20_000
 
 _CORES = sorted(os.sched_getaffinity(0))
 
-SERVER_CORE = _CORES[0]
+SERVER_CORES = {_CORES[0]}
 """The core that a measured server has for itself, if there is another one for the load."""
+
+TWO_CORES = set(_CORES[:2])
+"""For what is to be measured with two."""
 
 LOAD_CORES = _CORES[1:4] or _CORES
 """The cores of the load processes, one each; three load the fastest server."""
@@ -53,7 +56,7 @@ def description() -> str:
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     processor = found[1] if found else platform.machine()
     congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
-    shared = " that server and load share" if LOAD_CORES == [SERVER_CORE] else ""
+    shared = " that server and load share" if set(LOAD_CORES) == SERVER_CORES else ""
     return (
         f"{processor}, {len(_CORES)} cores{shared}, Linux {platform.release()} (TCP {congestion}), "
         f"{platform.python_implementation()} {platform.python_version()}"

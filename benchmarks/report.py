@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Table(NamedTuple):
@@ -30,6 +30,8 @@ class Report(NamedTuple):
     answer: str
     tables: Sequence[Table]
     notes: Sequence[str]
+    figures: Mapping[str, Any]
+    """The same for programs: plain numbers, in units that the names tell."""
 
     def __str__(self) -> str:
         notes = ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []

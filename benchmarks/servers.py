@@ -11,13 +11,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from benchmarks.clients import PATIENCE
 from benchmarks.load import LoadError
-from benchmarks.machine import SERVER_CORE
+from benchmarks.machine import SERVER_CORES
 
 HERE = Path(__file__).parent
 BUILD = HERE / ".build"
@@ -25,6 +26,9 @@ WS = HERE.parent / "tests/js/node_modules/ws"
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+
+V1 = [f"--{name}" for name in ("request-rate=10000", "request-burst=100000", "heartbeat-interval=3600")]
+"""Options for a load that speaks presenced.v1: it asks for more than a client may, and answers no pings."""
 
 QUIET = 0.3
 """Seconds left to a server after its start, for what it puts off until then."""
@@ -58,22 +62,27 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def start(name: str, port: int) -> subprocess.Popen[bytes]:
-    """Start a server; returns before it listens. What it prints is thrown away, its errors are shown."""
+def start(name: str, port: int, options: Sequence[str] = (), cores: Set[int] = SERVER_CORES) -> subprocess.Popen[bytes]:
+    """Start a server; returns before it listens. What it prints is thrown away, its errors are shown.
+
+    Args:
+        options: Of `presenced serve`.
+        cores: Those that it has for itself.
+    """
     BUILD.mkdir(exist_ok=True)
     return subprocess.Popen(
-        _command(name, port),
+        [*_command(name, port), *options],
         cwd=BUILD,  # where no presenced.toml is
         env={variable: value for variable, value in os.environ.items() if not variable.startswith("PRESENCED_")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        preexec_fn=_pin_and_bind,
+        preexec_fn=partial(_pin_and_bind, cores),
     )
 
 
-def _pin_and_bind() -> None:
-    """In the server's process: take its core, and end with the process that measures, even if that is killed."""
-    os.sched_setaffinity(0, {SERVER_CORE})
+def _pin_and_bind(cores: Set[int]) -> None:
+    """In the server's process: take its cores, and end with the process that measures, even if that is killed."""
+    os.sched_setaffinity(0, cores)
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -84,14 +93,19 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def running(name: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def running(
+    name: str, options: Sequence[str] = (), cores: Set[int] = SERVER_CORES
+) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A server that accepts connections: its port and its process.
+
+    Args:
+        options, cores: As `start` has them.
 
     Raises:
         LoadError: It does not start.
     """
     port = free_port()
-    process = start(name, port)
+    process = start(name, port, options, cores)
     try:
         deadline = time.monotonic() + PATIENCE
         while not _accepts(port):
@@ -113,7 +127,7 @@ def _accepts(port: int) -> bool:
 
 
 def _command(name: str, port: int) -> list[str]:
-    if name == PRESENCED:
+    if name.startswith(PRESENCED):
         return [sys.executable, "-m", "presenced", "serve", "--host", "127.0.0.1", "--port", str(port)]
     if name == NODE:
         return ["node", str(HERE / "peers/node-ws.cjs"), str(port)]

@@ -73,6 +73,7 @@ def run(quick: bool) -> Report:
             )
         ],
         [],
+        {"starts_s": starts, "stop_s": stop.seconds, "connections": connections, "told_by_mistake": stop.messages},
     )
 
 

@@ -29,6 +29,9 @@ USERS = 100_000
 SECONDS = 2.0
 """Of each measurement of changes."""
 
+WATCHED_BY = (1, 10, 100, 1_000, 10_000)
+"""Watchers of the user whose change is timed."""
+
 BATCHES = (1, 10, 100)
 """Changes in one flush."""
 
@@ -177,6 +180,21 @@ def edge_bytes() -> float:
     return (_resident() - before) / (WATCHERS * watched)
 
 
+def cost_of_a_change(watched_by: int) -> float:
+    """Seconds for one change of a user whom so many watch by id, among a million edges."""
+    bench, each = Bench(), 100
+    crowd = [mover.user_id for mover in bench.many(each)]
+    mover = bench.many(1)
+    for number, watcher in enumerate(bench.many(WATCHERS)):
+        bench.say(watcher, "WATCH", users=[*crowd[1:], mover[0].user_id if number < watched_by else crowd[0]])
+    idle, changes, started = True, 0, time.perf_counter()
+    while time.perf_counter() - started < SECONDS:
+        bench.toggle(mover, idle)
+        bench.clock.advance(0.01)
+        idle, changes = not idle, changes + 1
+    return (time.perf_counter() - started) / changes
+
+
 def _resident() -> int:
     gc.collect()
     return resident_bytes(os.getpid())
@@ -198,14 +216,29 @@ def run(quick: bool) -> Report:
     }
     rows = [[name, *(f"{apart(deliveries, make, size):,.0f}" for size in batches)] for name, make in cases.items()]
     first, second, size, pages = apart(snapshot)
+    costs = {watched_by: apart(cost_of_a_change, watched_by) for watched_by in WATCHED_BY[: 1 if quick else None]}
     session, edge = apart(session_bytes), apart(edge_bytes)
     return Report(
         "What does presenced.v1 cost inside the server: changes, snapshots, memory?",
         f"A snapshot of {USERS:,} users takes {first:.2f} s the first time and {second * 1000:.1f} ms for the "
         f"next, {size / 1e6:.1f} MB in {pages} pages; a session costs {session:,.0f} bytes, a watched user {edge:.0f}.",
-        [Table(["changes per second handed to watchers", *(f"{n} a flush" for n in batches)], rows)],
+        [
+            Table(["changes per second handed to watchers", *(f"{n} a flush" for n in batches)], rows),
+            Table(
+                ["one change, with a million edges", "microseconds", "per watcher"],
+                [[f"watched by {n:,}", f"{cost * 1e6:,.0f}", f"{cost * 1e6 / n:.2f}"] for n, cost in costs.items()],
+            ),
+        ],
         [
             "Without sockets: the kernel's `send`, 8 to 10 microseconds per watcher and flush, comes on top.",
             "Memory of the process, kernel sockets not included.",
+            "An edge is one user watched by id by one session: 10,000 sessions watch 100 users each.",
         ],
+        {
+            "batches": list(batches),
+            "snapshot": {"users": USERS, "first_s": first, "next_s": second, "bytes": size, "pages": pages},
+            "session_bytes": session,
+            "edge_bytes": edge,
+            "change_s_by_watchers": costs,
+        },
     )

@@ -23,6 +23,11 @@ ACCEPTS_PER_TURN = 128
 """What uvicorn and the loop are told is the backlog. asyncio (3.11) tries to accept so many at a time, and goes on
 trying, logging each failure, when the process has run out of files."""
 
+MAX_UNSENT = 131_072
+"""Bytes that the kernel holds of what a client's receive window has no room for. Linux by itself takes up to 4 MB: a
+client that reads nothing for a minute would then not even be known to be slow, cost so much memory, and later have to
+read all of it before it is right again."""
+
 KEEP_ALIVE = 5
 """Seconds an HTTP connection may idle between two requests."""
 
@@ -144,6 +149,8 @@ def _bind_one(family: socket.AddressFamily, address: str, port: int) -> socket.s
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # what is accepted inherits it
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
         sock.bind((address, port))
         sock.listen(BACKLOG)  # of two servers that start at the same moment, the second fails only here
         sock.setblocking(False)

@@ -1,0 +1,81 @@
+"""A single client that times what happens to it, while others make the load."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Iterator
+from typing import Self
+from urllib.request import urlopen
+
+from benchmarks.clients import PATIENCE, REQUEST
+from benchmarks.load import LoadError
+from websockets.frames import Frame, Opcode
+from websockets.protocol import CLIENT, Protocol
+
+_TURN = re.compile(rb'"type":"USER_(ON|OFF)LINE","userId":(\d+),')
+_GREETED = b"CONNECTION_ESTABLISHED"
+
+
+class Probe:
+    """One connection, read when told."""
+
+    def __init__(self, port: int, user: int, receive_buffer: int = 0) -> None:
+        began = time.monotonic()
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(PATIENCE)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.sendall(REQUEST.format(user=user, more="", fields="").encode())
+        head = b""
+        while _GREETED not in head:
+            head += self._receive()
+        self.greeted_after = time.monotonic() - began
+        """Seconds from the beginning to CONNECTION_ESTABLISHED."""
+        self._reader = Protocol(CLIENT)  # for pings; it reads on after the greeting
+        self._reader.receive_data(head.partition(b"\r\n\r\n")[2])
+        self._unread = bytearray()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def read_turns(self) -> Iterator[tuple[bool, int]]:
+        """Who came (True) or went according to what is there, or comes next. Nothing is answered.
+
+        Raises:
+            LoadError: The server closed the connection.
+        """
+        data = self._receive()
+        if not data:
+            raise LoadError("the server closed a connection that was looked at")
+        self._unread += data
+        end = 0
+        for found in _TURN.finditer(self._unread):
+            yield found[1] == b"ON", int(found[2])
+            end = found.end()
+        del self._unread[:end]
+
+    def ping(self) -> float:
+        """Seconds until a ping is answered."""
+        began = time.monotonic()
+        self.socket.sendall(Frame(Opcode.PING, b"?").serialize(mask=True))
+        while True:
+            self._reader.receive_data(self._receive())
+            for event in self._reader.events_received():
+                if isinstance(event, Frame) and event.opcode is Opcode.PONG:
+                    return time.monotonic() - began
+
+    def _receive(self) -> bytes:
+        return self.socket.recv(1 << 18)
+
+
+def metric(port: int, name: str) -> float:
+    """A sample of /metrics."""
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
+        lines = answer.read().decode().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
