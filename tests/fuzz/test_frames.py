@@ -34,19 +34,19 @@ CONFIG = uvicorn.Config("unused", log_config=None)
 class Peer:
     """A connection to an engine of its own, and a witness that hears of others."""
 
-    def __init__(self) -> None:
+    def __init__(self, deflates: bool = False) -> None:
         self.clock = FakeClock()
         self.engine = Engine(SETTINGS, self.clock, Metrics(), max_connections=10)
         self.engine.start()
         self.parsers = FrameParsers(SETTINGS.max_message_size)
         self.witness, self.witnessed = self.connect(b"userId=witness")
-        self.connection, self.transport = self.connect(b"userId=fuzz")
+        self.connection, self.transport = self.connect(b"userId=fuzz", deflates)
 
-    def connect(self, query: bytes) -> tuple[WebSocketConnection, FakeTransport]:
+    def connect(self, query: bytes, deflates: bool = False) -> tuple[WebSocketConnection, FakeTransport]:
         transport = FakeTransport()
         connection = WebSocketConnection(self.engine, self.parsers, CONFIG, ServerState(), {})
         connection.connection_made(transport)  # type: ignore[arg-type]  # as much of a transport as is used
-        connection.accept(b"", query, "")
+        connection.accept(b"", query, "", deflates)
         self.clock.run_soon()
         return connection, transport
 
@@ -78,10 +78,10 @@ def cuts(random: Random, data: bytes) -> list[list[bytes]]:
 def test_whatever_comes_is_answered_alike_however_it_is_cut() -> None:
     for seed in seeds(4000):
         random = Random(seed)
-        data = frames(random)
+        data, deflates = frames(random), random.random() < 0.3
         outcomes, broken = [], False
         for pieces in cuts(random, data):
-            peer = Peer()
+            peer = Peer(deflates)
             try:
                 written = peer.feed(pieces)
                 answers = read(written)

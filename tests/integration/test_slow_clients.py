@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
 from presenced import PresenceServer
+from presenced.transports.listener import MAX_UNSENT
 
 pytestmark = pytest.mark.anyio
 
@@ -140,3 +142,14 @@ async def test_a_ping_flood_without_reading_is_bounded() -> None:
             except TimeoutError:
                 break
             assert connection.unsent <= 2 * transport_limit
+
+
+async def test_the_kernel_holds_little_of_what_a_client_does_not_read() -> None:
+    """By itself Linux would take 4 MB before the client were known to be slow."""
+    if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        pytest.skip("the system has no such option")
+    async with server() as house, raw_websocket(house.port):
+        await until(lambda: house.get_stats().total_connections)
+        (connection,) = engine(house)._connections.values()
+        with socket.socket(fileno=os.dup(connection.fileno())) as same:
+            assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT

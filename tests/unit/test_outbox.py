@@ -278,3 +278,27 @@ def test_under_load_the_next_flush_waits_for_an_idle_turn_and_batches_grow() -> 
     while len(watcher.writes) == 2:
         loop.turn(work=0.00001)
     assert loop.monotonic() - started - flush == pytest.approx(0.3 * flush, abs=0.0015), "the shortest pause"
+
+
+def test_what_is_worth_it_is_compressed_once_for_all_that_may_be_sent_it() -> None:
+    compressed: list[bytes] = []
+
+    def deflate(frames: bytes) -> bytes:
+        compressed.append(frames)
+        return frames  # the fake connections could not read it
+
+    bench = make()
+    outbox = Outbox(bench.clock, Timer(bench.clock), bench.metrics, [bench.feed], BEHIND_TIMEOUT, deflate=deflate)
+    bench = bench._replace(outbox=outbox)
+    watchers = [bench.watcher() for _ in range(4)]
+    for watcher in watchers[:2]:
+        watcher.deflates = True
+    bench.come(1)
+    bench.clock.run_soon()
+    assert compressed == [], "one small message is not worth it"
+    bench.come(*range(2, 30))
+    bench.clock.run_soon()
+    bench.clock.advance(1)
+    assert len(compressed) == 1
+    assert {len(watcher.told()) for watcher in watchers} == {29}
+    assert bench.metric("presenced_deliveries_total") == 4 * 29
