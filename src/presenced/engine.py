@@ -317,7 +317,7 @@ class Engine:
         """Tell whoever is concerned what an event came to, and be there when time alone goes on with it."""
         change = outcome.change
         if change and not self.draining:
-            self.metrics.changes.labels(change.status).inc()
+            self.metrics.changes[change.status].inc()
             if change.is_turn:
                 own = 1 if self._directory.connections(change.user_id) else 0
                 self._log.changed(change.user_id, change.status, self._directory.connected_users - own)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from presenced.core.model import Status
 from presenced.garbage import Pauses
 
 _SECONDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -43,9 +44,10 @@ class Metrics:
             "presenced_requests_refused", "ERRORs of presenced.v1, by name.", ["name"], registry=registry
         )
         self.received = Counter("presenced_messages_received", "Messages from clients.", registry=registry)
-        self.changes = Counter(
+        changes = Counter(
             "presenced_changes", "Changes of visible status, by the new status.", ["status"], registry=registry
         )
+        self.changes = {status: changes.labels(status) for status in Status}
         self.deliveries = Counter("presenced_deliveries", "Changes handed to watchers' sockets.", registry=registry)
         self.sent = Counter("presenced_sent_bytes", "Bytes of changes handed to watchers' sockets.", registry=registry)
         self.flush_changes = Histogram(

@@ -19,7 +19,8 @@ from presenced.engine import Engine
 from presenced.errors import Close
 from presenced.metrics import Metrics
 from presenced.testing import FakeClock
-from presenced.transports.websocket import FrameParsers, WebSocketConnection
+from presenced.transports.frames import FrameParsers
+from presenced.transports.websocket import WebSocketConnection
 
 SETTINGS = Settings(
     stats_interval=0,

@@ -12,9 +12,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from presenced.errors import ListenError, PortInUse
+from presenced.transports.frames import FrameParsers
 from presenced.transports.front import FrontDoor
 from presenced.transports.handshake import Handshake
-from presenced.transports.websocket import FrameParsers, Service, WebSocketConnection
+from presenced.transports.websocket import Service, WebSocketConnection
 
 BACKLOG = 4096
 """Connections the kernel holds until they are accepted (`net.core.somaxconn` may cap it lower)."""

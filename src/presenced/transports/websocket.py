@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from types import GeneratorType
-from typing import Any, Protocol, cast
-from zlib import MAX_WBITS
+from typing import Any, Protocol
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
-from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN, SEND_EOF, SERVER
+from websockets.protocol import OPEN, SEND_EOF
 from websockets.protocol import Protocol as FrameProtocol
 
 from presenced.clock import Clock, Timer
@@ -22,13 +18,11 @@ from presenced.core.model import Ending
 from presenced.core.presence import Session
 from presenced.errors import Close
 from presenced.outbox import Feed
+from presenced.transports.frames import FrameParsers, small_text
 
 SLICE = 4096
 """Bytes parsed in one turn of the loop; the rest waits its turn, so that a flood does not hold up the others.
 Frames of six bytes cost some 3 microseconds each, so a slice costs 2 ms at worst."""
-
-_logger = logging.getLogger("presenced.websocket")
-_logger.setLevel(logging.WARNING)  # the library would tell of every connection
 
 _BY_CODE = {close.code: close for close in Close}
 _ENDINGS = {
@@ -84,41 +78,6 @@ class Service(Protocol):
 
     def closed(self, connection: WebSocketConnection, ending: Ending, reason: str) -> None:
         """The connection ended, or began to be closed. Called at least once, and whatever comes later is no-op."""
-
-
-class FrameParsers:
-    """Lends the library's frame parser to connections.
-
-    Between two messages a parser knows nothing of its connection, so one serves all; a connection keeps it only
-    while a message is incomplete or a closing handshake goes on. That saves 1.3 KiB per idle connection.
-    """
-
-    def __init__(self, max_message_size: int) -> None:
-        self._max_size = max_message_size
-        self._spare: dict[bool, FrameProtocol] = {}  # by whether it inflates
-
-    def borrow(self, deflates: bool = False) -> FrameProtocol:
-        """A parser in the state of a connection that just opened.
-
-        Args:
-            deflates: permessage-deflate was agreed on, without context takeover (RFC 7692 section 7.1.1).
-        """
-        parser = self._spare.pop(deflates, None)
-        if parser is None:
-            parser = FrameProtocol(SERVER, state=OPEN, max_size=self._max_size, logger=_logger)
-            if deflates:
-                parser.extensions = [PerMessageDeflate(True, True, MAX_WBITS, MAX_WBITS)]
-        return parser
-
-    def give_back(self, parser: FrameProtocol) -> bool:
-        """Take `parser` back if it stands between two messages; False when it is still needed."""
-        # Between two frames the library's generator waits in StreamReader.at_eof, within one in Frame.parse.
-        waits_in = cast("GeneratorType[None, None, None]", parser.parser).gi_yieldfrom
-        between_frames = getattr(waits_in, "__name__", None) == "at_eof"
-        if parser.state is not OPEN or parser.current_size is not None or not between_frames:
-            return False
-        self._spare[bool(parser.extensions)] = parser
-        return True
 
 
 class WebSocketConnection(asyncio.Protocol):
@@ -216,6 +175,9 @@ class WebSocketConnection(asyncio.Protocol):
         self.heard_at = self._service.clock.monotonic()
         if self._unparsed:
             self._unparsed += data  # a transport may hand over what it had read before it was paused
+        elif self._parser is None and self._message is None and (message := small_text(data)) is not None:
+            self._text = True
+            self._deliver(message)
         elif len(data) <= SLICE:
             self._parse(data)
         else:
@@ -317,7 +279,7 @@ class WebSocketConnection(asyncio.Protocol):
             case Opcode.TEXT | Opcode.BINARY:
                 self._text = frame.opcode is Opcode.TEXT
                 if frame.fin:
-                    self._deliver(parser, bytes(frame.data))
+                    self._deliver(bytes(frame.data))
                 else:
                     self._message, self._fragments = bytearray(frame.data), 1
             case Opcode.CONT:
@@ -326,7 +288,7 @@ class WebSocketConnection(asyncio.Protocol):
                 self._fragments += 1
                 if frame.fin:
                     message, self._message = self._message, None
-                    self._deliver(parser, bytes(message))
+                    self._deliver(bytes(message))
                 elif self._fragments >= self._service.settings.max_message_fragments:
                     allowed = self._service.settings.max_message_fragments
                     self.close(Close.MESSAGE_TOO_BIG, f"more than {allowed} fragments")
@@ -337,7 +299,7 @@ class WebSocketConnection(asyncio.Protocol):
             case Opcode.PONG:
                 pass  # it is heard by its bytes
 
-    def _deliver(self, parser: FrameProtocol, data: bytes) -> None:
+    def _deliver(self, data: bytes) -> None:
         self._service.timer.cancel(self._unfinished)
         if not self._text:
             self._service.received(self, data)

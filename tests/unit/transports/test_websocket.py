@@ -18,7 +18,8 @@ from presenced.config import Settings
 from presenced.core.model import Ending
 from presenced.errors import Close
 from presenced.testing import FakeClock
-from presenced.transports.websocket import SLICE, FrameParsers, WebSocketConnection
+from presenced.transports.frames import FrameParsers
+from presenced.transports.websocket import SLICE, WebSocketConnection
 
 
 class House:
