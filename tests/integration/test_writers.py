@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 import pytest
 from tests.fakes import FakeConnection
 from tests.integration.house import engine, metric, server, until
-from tests.integration.raw import RawClient, raw_websocket
+from tests.integration.raw import PATIENCE, RawClient, raw_websocket
 
 from presenced.metrics import Metrics
 from presenced.testing import FakeClock
@@ -22,6 +22,7 @@ from presenced.transports.writers import AT_LEAST, RETRY, Writers
 MANY = 2 * AT_LEAST
 
 SHORT_PATIENCE = 0.2
+"""Seconds, for a helper that is known to hang."""
 
 
 class Client(FakeConnection):
@@ -71,7 +72,7 @@ class Bench:
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.clients = [Client(serial) for serial in range(1, clients + 1)]
-        self.writers = Writers(helpers, self.clock, self.metrics, SHORT_PATIENCE)
+        self.writers = Writers(helpers, self.clock, self.metrics, PATIENCE)
 
     def write(self, data: bytes) -> None:
         self.writers.write(self.clients, data)
@@ -203,6 +204,7 @@ def test_of_a_helper_that_hangs_only_the_clients_it_was_writing_to_are_cut() -> 
             b.write(b"a")
         hung, other = b.writers._helpers
         os.kill(hung._process.pid, signal.SIGSTOP)
+        hung._socket.settimeout(SHORT_PATIENCE)
         theirs = set(hung.watchers.values())
         b.write(b"b")
         assert {client for client in b.clients if client.was_cut} == theirs
