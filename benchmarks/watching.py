@@ -230,7 +230,7 @@ def run(quick: bool) -> Report:
             ),
         ],
         [
-            "Without sockets: the kernel's `send`, 8 to 10 microseconds per watcher and flush, comes on top.",
+            "Without sockets: the kernel's `send`, 3 to 5 microseconds per watcher and flush here, comes on top.",
             "Memory of the process, kernel sockets not included.",
             "An edge is one user watched by id by one session: 10,000 sessions watch 100 users each.",
         ],

@@ -1,6 +1,6 @@
 """Fan-out: every change to every watcher, one write per watcher and flush, however many changes ride in it.
 
-The cost law is one `send` per watcher per flush: the kernel's share of a write is over nine tenths, so changes are
+The cost law is one `send` per watcher per flush: the kernel's share of a flush is four fifths and more, so changes are
 encoded once, joined once, and flushes are spaced out under load (`docs/architecture.md`, "The outbox").
 """
 

@@ -59,7 +59,7 @@ def small_text(data: bytes) -> bytes | None:
     """What a client said, if `data` is exactly one masked text message of at most 125 bytes, as nearly all requests
     are; to be asked between two messages only.
 
-    The library takes 7 microseconds for one, of 42 that a change of status then costs altogether; this, one.
+    That saves 5 of the 42 microseconds that a change of status costs altogether with the library.
     """
     if 6 <= len(data) <= _LONGEST and data[0] == _TEXT and data[1] == _MASKED | (len(data) - 6):
         return apply_mask(data[6:], data[2:6])

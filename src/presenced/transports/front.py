@@ -66,8 +66,8 @@ class FrontDoor(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """A client connected."""
-        # As uvicorn's, without what only the application is told: asking the kernel for addresses takes longer than
-        # all of this, and an eighth of what taking a connection does.
+        # As uvicorn's, without what only the application is told: asking the kernel for both addresses took 13 of the
+        # 77 microseconds of taking a connection.
         self.connections.add(self)
         self.transport = transport
         self.flow = FlowControl(transport)

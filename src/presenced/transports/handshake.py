@@ -80,7 +80,8 @@ class Handshake:
     """Answers handshakes by the rules of one shared `ServerProtocol`.
 
     Making one per connection from the head's bytes costs ten times as much and keeps 5 KiB of it. What clients send
-    differs in the key alone, so its verdict on all else is remembered: 1.5 microseconds instead of 10.
+    differs in the key alone, so its verdict on all else is remembered: 64 microseconds for taking a
+    connection instead of 87.
 
     Bounds: `MAX_REMEMBERED` verdicts, each of headers that are together at most `MAX_REMEMBERED_SIZE` bytes.
     """

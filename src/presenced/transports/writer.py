@@ -1,6 +1,6 @@
 """The program of a process that helps to write: `python -I -S writer.py FD`. Its other end is `writers.py`.
 
-It needs nothing but the standard library's sockets, which keeps it small (9 MB), and it decides nothing: it holds
+It needs nothing but the standard library's sockets, which keeps it small (11 MB), and it decides nothing: it holds
 duplicates of clients' sockets, and writes to those it is told to what it is told to. FD is a stream that carries
 messages, each a kind and two numbers (`HEADER`), then
 
