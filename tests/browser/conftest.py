@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ ARGUMENTS = [
 ]
 
 OpenPage = Callable[..., PresencePage]
+StartServer = Callable[..., ServerProcess]
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +43,27 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def server() -> Iterator[ServerProcess]:
-    with ServerProcess() as process:
-        yield process
+def start_server() -> Iterator[StartServer]:
+    """`start_server(**settings)` starts one; all end when the test is over, after the pages that ask them for figures
+    once a second (`open_page` is built on this fixture, so it is taken down first).
+    """
+    with ExitStack() as servers:
+        yield lambda **settings: servers.enter_context(ServerProcess(**settings))
 
 
 @pytest.fixture
-def patient_server() -> Iterator[ServerProcess]:
+def server(start_server: StartServer) -> ServerProcess:
+    return start_server()
+
+
+@pytest.fixture
+def patient_server(start_server: StartServer) -> ServerProcess:
     """Its graces outlast any test: who comes back is in time, however slow the machine."""
-    with ServerProcess(grace_going_away=60, grace_lost=60) as process:
-        yield process
+    return start_server(grace_going_away=60, grace_lost=60)
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
+def open_page(browser: Browser, start_server: StartServer) -> Iterator[OpenPage]:
     """`open_page(server)` opens the page in a new context; at the end no page may have had a fault."""
     pages: list[PresencePage] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, StartServer
 from tests.browser.pages import PresencePage, until
 from tests.browser.process import ServerProcess
 
@@ -71,28 +71,28 @@ def test_who_is_here_is_known_at_once_and_followed(server: ServerProcess, open_p
     assert ada.seen("bruno", by="ada #1") == ["busy", "offline"]
 
 
-def test_causes_are_shown_where_the_server_tells_them(open_page: OpenPage) -> None:
-    with ServerProcess(show_causes=True) as server:
-        page = open_v1(open_page, server)
-        page.connect("watcher", "ada")
-        page.set_idle("ada", True)
-        page.expect_status("ada", "away")
-        page.set_idle("ada", False)
-        page.expect_status("ada", "online")
-        page.set_status("ada", "Busy", seconds=END)
-        page.expect_status("ada", "busy")
-        page.expect_status("ada", "online")
-        page.press("Disconnect", "ada")
-        page.expect_status("ada", "offline")
-        says = page.page.locator("#log li").filter(has_text="watcher #1").filter(has_text="PRESENCE_CHANGES")
-        assert [re.sub(r"\d\d:\d\d:\d\d", "…", text) for text in says.locator(".says").all_inner_texts()[::-1]] == [
-            "ada offline → online (connect)",
-            "ada online → away (idle)",
-            "ada away → online (idle)",
-            "ada online → busy, until … (choice)",
-            "ada busy → online, no text (expiry)",
-            "ada online → offline (close)",
-        ]
+def test_causes_are_shown_where_the_server_tells_them(start_server: StartServer, open_page: OpenPage) -> None:
+    server = start_server(show_causes=True)
+    page = open_v1(open_page, server)
+    page.connect("watcher", "ada")
+    page.set_idle("ada", True)
+    page.expect_status("ada", "away")
+    page.set_idle("ada", False)
+    page.expect_status("ada", "online")
+    page.set_status("ada", "Busy", seconds=END)
+    page.expect_status("ada", "busy")
+    page.expect_status("ada", "online")
+    page.press("Disconnect", "ada")
+    page.expect_status("ada", "offline")
+    says = page.page.locator("#log li").filter(has_text="watcher #1").filter(has_text="PRESENCE_CHANGES")
+    assert [re.sub(r"\d\d:\d\d:\d\d", "…", text) for text in says.locator(".says").all_inner_texts()[::-1]] == [
+        "ada offline → online (connect)",
+        "ada online → away (idle)",
+        "ada away → online (idle)",
+        "ada online → busy, until … (choice)",
+        "ada busy → online, no text (expiry)",
+        "ada online → offline (close)",
+    ]
 
 
 def test_a_reload_of_a_v1_user_makes_nobody_flicker(patient_server: ServerProcess, open_page: OpenPage) -> None:
@@ -208,22 +208,22 @@ def test_a_cut_network_is_noticed_and_the_session_resumes(patient_server: Server
     assert watcher.seen("ada", by="modern #2") == ["online"]
 
 
-def test_a_session_that_is_gone_begins_anew_with_all_it_wanted(open_page: OpenPage) -> None:
-    with ServerProcess(resume_window=0, grace_going_away=0) as server:
-        page = open_v1(open_page, server)
-        page.connect("bruno", "ada")
-        page.watch("ada", "Only these", "bruno", "nobody-yet")
-        page.join("ada", "lobby", '{"role": "host"}')
-        page.set_idle("ada", True)
-        expect(page.room("ada", "lobby").locator(".person")).to_have_text('adaawaydesktop{"role":"host"}')
-        page.press("Drop", "ada")
-        until(lambda: server.closed("going_away") == 1)
-        page.press("Disconnect", "bruno")
-        page.press("Come back", "ada")
-        expect(page.connections("ada").locator(".back-line")).to_contain_text("could not be resumed")
-        expect(page.seen_by("ada").filter(has_text="bruno")).to_contain_text("offline")
-        expect(page.seen_by("ada")).to_have_count(2)
-        expect(page.room("ada", "lobby").locator(".person")).to_have_text('adaawaydesktop{"role":"host"}')
+def test_a_session_that_is_gone_begins_anew_with_all_it_wanted(start_server: StartServer, open_page: OpenPage) -> None:
+    server = start_server(resume_window=0, grace_going_away=0)
+    page = open_v1(open_page, server)
+    page.connect("bruno", "ada")
+    page.watch("ada", "Only these", "bruno", "nobody-yet")
+    page.join("ada", "lobby", '{"role": "host"}')
+    page.set_idle("ada", True)
+    expect(page.room("ada", "lobby").locator(".person")).to_have_text('adaawaydesktop{"role":"host"}')
+    page.press("Drop", "ada")
+    until(lambda: server.closed("going_away") == 1)
+    page.press("Disconnect", "bruno")
+    page.press("Come back", "ada")
+    expect(page.connections("ada").locator(".back-line")).to_contain_text("could not be resumed")
+    expect(page.seen_by("ada").filter(has_text="bruno")).to_contain_text("offline")
+    expect(page.seen_by("ada")).to_have_count(2)
+    expect(page.room("ada", "lobby").locator(".person")).to_have_text('adaawaydesktop{"role":"host"}')
 
 
 def test_a_status_with_an_end_returns_by_itself(server: ServerProcess, open_page: OpenPage) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, StartServer
 from tests.browser.pages import PresencePage, until
 from tests.browser.process import ServerProcess
 
@@ -144,18 +144,18 @@ def test_a_user_in_a_room_by_two_sessions_is_one_member(server: ServerProcess, o
     expect(page.part("bruno", "rooms").get_by_role("region")).to_have_count(1)
 
 
-def test_the_mode_of_a_room_is_shown(open_page: OpenPage) -> None:
-    with ServerProcess(room_coalesced=2, room_counts=3) as server:
-        page = open_v1(open_page, server)
-        page.connect("ada", "bruno", "chiara")
-        page.join("ada", "hall")
-        line = page.room("ada", "hall").locator(".room-line")
-        expect(line).to_have_text("1 member · full: every change is told at once")
-        page.join("bruno", "hall")
-        expect(line).to_have_text("2 members · coalesced: changes are told once a second")
-        page.join("chiara", "hall")
-        expect(line).to_have_text("3 members · counts: only the number is told")
-        expect(page.room("ada", "hall").locator(".person")).to_have_count(0)
+def test_the_mode_of_a_room_is_shown(start_server: StartServer, open_page: OpenPage) -> None:
+    server = start_server(room_coalesced=2, room_counts=3)
+    page = open_v1(open_page, server)
+    page.connect("ada", "bruno", "chiara")
+    page.join("ada", "hall")
+    line = page.room("ada", "hall").locator(".room-line")
+    expect(line).to_have_text("1 member · full: every change is told at once")
+    page.join("bruno", "hall")
+    expect(line).to_have_text("2 members · coalesced: changes are told once a second")
+    page.join("chiara", "hall")
+    expect(line).to_have_text("3 members · counts: only the number is told")
+    expect(page.room("ada", "hall").locator(".person")).to_have_count(0)
 
 
 def test_hostile_ids_and_texts_are_text(server: ServerProcess, open_page: OpenPage) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 
@@ -120,6 +121,26 @@ def test_every_process_gets_its_share_and_everybody_everything_in_order(helpers:
         for helper in b.writers._helpers:
             assert abs(len(helper.watchers) - share) <= 20
         assert min(client.own_writes for client in b.helped) < 8, "its helper did the rest"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a process can choose its cores")
+@pytest.mark.parametrize("helpers", [1, 2, 64])
+def test_each_process_has_cores_of_its_own_where_there_are_enough(helpers: int) -> None:
+    before = os.sched_getaffinity(0)
+    with bench(helpers, clients=1) as b:
+        shares = [os.sched_getaffinity(pid) for pid in (0, *b.pids)]
+        if len(before) > helpers:
+            assert set.union(*shares) == before
+            assert sum(map(len, shares)) == len(before), "no core is in two of them"
+            kill(b.pids[0])
+            b.clock.advance(RETRY)
+            for _ in range(2):  # the one that finds it dead, and the one that has another
+                b.writers.write(b.clients * AT_LEAST, b"x")
+                b.clock.advance(RETRY)
+            assert [os.sched_getaffinity(pid) for pid in (0, *b.pids)][-1] == shares[1]
+        else:
+            assert all(share == before for share in shares)
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_batch_larger_than_any_buffer_between_the_processes() -> None:
