@@ -2,7 +2,7 @@
 
 Four fifths of fan-out are the kernel's `send`, and within one process two threads hardly do more of them than one:
 after each the interpreter's lock changes hands (1.0 to 1.1 times as many a second). Processes do: with one more the
-server delivers 1.9 times as much to 5,000 watchers (`benchmarks/cores.py`).
+server delivers 1.7 to 1.9 times as much to 5,000 watchers (`benchmarks/cores.py`).
 
 The helpers know nothing of presence. Each holds duplicates of some connections' sockets, and when many watchers are to
 have the same bytes, writes them to its share while this process writes to its own.
