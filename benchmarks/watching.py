@@ -17,9 +17,9 @@ from benchmarks.machine import resident_bytes
 from benchmarks.report import Report, Table
 from msgspec import json
 
-from presenced.config import Settings
 from presenced.engine import Engine
 from presenced.metrics import Metrics
+from presenced.settings import Settings
 from presenced.testing import FakeClock
 
 WATCHERS = 10_000
@@ -42,7 +42,7 @@ class Sink:
     def __init__(self) -> None:
         self.feed: Any = None
         self.session: Any = None
-        self.user_id = self.connection_id = ""
+        self.user_id = self.connection_id = self.address = ""
         self.serial = self.opened_ms = self.unsent = self.writes = self.size = 0
         self.slice = -1
         self.heard_at = 0.0

@@ -11,9 +11,9 @@ from typing import Any, get_args
 import msgspec
 from msgspec.json import schema_components
 
-from presenced.config import WEBSOCKET_PATH, Settings
 from presenced.core import messages
 from presenced.core.hello import CHOICES
+from presenced.settings import WEBSOCKET_PATH, Settings
 from presenced.transports.handshake import V1
 from presenced.version import __version__
 
@@ -26,13 +26,14 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "status": {"enum": list(CHOICES), "description": "What the user had chosen, for a server that knows nothing."},
     "session": {"type": "string", "maxLength": 64, "description": "The session to resume."},
     "position": {"type": "string", "maxLength": 64, "description": "Where that session is."},
+    "token": {"type": "string", "description": "A token or ticket; better shown in another way, for URLs are logged."},
 }
 
 
 def asyncapi() -> str:
     """The document, AsyncAPI 3.0."""
     sent = {"classic": get_args(messages.Message), "v1": get_args(messages.ServerMessageV1)}
-    received = {"v1": get_args(messages.Request)}
+    received = {"classic": (messages.Auth,), "v1": get_args(messages.Request)}
     document = {
         "asyncapi": "3.0.0",
         "info": {
@@ -45,7 +46,9 @@ def asyncapi() -> str:
         "defaultContentType": "application/json",
         "servers": {"local": {"host": f"localhost:{Settings().port}", "protocol": "ws"}},
         "channels": {
-            "classic": _channel("For clients that ask for no subprotocol.", ["userId"], sent["classic"], {}),
+            "classic": _channel(
+                "For clients that ask for no subprotocol.", ["userId"], [*sent["classic"], *received["classic"]], {}
+            ),
             "v1": _channel(
                 f"For clients that ask for the subprotocol {V1}.",
                 list(PARAMETERS),
@@ -55,6 +58,7 @@ def asyncapi() -> str:
         },
         "operations": {
             "classicSend": _operation("classic", "send", sent["classic"]),
+            "classicReceive": _operation("classic", "receive", received["classic"]),
             "v1Send": _operation("v1", "send", sent["v1"]),
             "v1Receive": _operation("v1", "receive", received["v1"]),
         },
@@ -83,7 +87,7 @@ def schemas() -> dict[str, dict[str, Any]]:
 def _channel(
     summary: str, parameters: list[str], types: Iterable[type], headers: dict[str, dict[str, object]]
 ) -> dict[str, object]:
-    query = {"type": "object", "properties": {name: PARAMETERS[name] for name in parameters}, "required": ["userId"]}
+    query = {"type": "object", "properties": {name: PARAMETERS[name] for name in (*parameters, "token")}}
     binding: dict[str, object] = {"method": "GET", "query": query}
     if headers:
         binding["headers"] = {"type": "object", "properties": headers, "required": list(headers)}

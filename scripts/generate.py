@@ -6,15 +6,17 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import SecretStr
 from scripts.asyncapi import asyncapi
 from scripts.messages import message_tables
 from scripts.states import states
 from scripts.table import table
 
-from presenced.config import ENV_PREFIX, Settings, expected
+from presenced.config import ENV_PREFIX, expected
 from presenced.engine import Engine
 from presenced.errors import Close, Fault, Problem
 from presenced.metrics import Metrics
+from presenced.settings import Settings
 from presenced.testing.clock import FakeClock
 
 ROOT = Path(__file__).parents[1]
@@ -35,11 +37,12 @@ def settings() -> str:
     """The table of settings."""
     rows = []
     for name, field in Settings.model_fields.items():
-        default = field.default if isinstance(field.default, str) else json.dumps(field.default)
+        value = "" if isinstance(field.default, SecretStr) else field.default
+        default = value if isinstance(value, str) else json.dumps(value)
         rows.append([f"`{name}`", f"`{default}`", expected(name), field.description or ""])
     return f"""# Settings
 
-*Made from `src/presenced/config.py` by `make docs`; don't edit it here.*
+*Made from `src/presenced/settings.py` by `make docs`; don't edit it here.*
 
 Every setting has a flag, an environment variable and a place in a TOML file:
 
@@ -57,8 +60,8 @@ In Python, they are the arguments of `presenced.Settings`.
 
 {table(["setting", "default", "takes", "meaning"], rows)}
 
-Settings are checked against each other: `pong_timeout` is at most `heartbeat_interval`, and a `host` that is not a
-loopback address needs `insecure`.
+Settings are checked against each other: `pong_timeout` is at most `heartbeat_interval`, `auth = "jwt"` needs a key,
+and a `host` that is not a loopback address needs authentication, or `insecure`.
 """
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from presenced.config import Settings
 from presenced.core.directory import Directory, Limits
 from presenced.core.model import Ending, Instant
 from presenced.core.presence import Grace
 from presenced.core.watch import Watch
 from presenced.errors import Close, Problem
+from presenced.settings import Settings
 
 _ENDINGS = {
     Ending.CLOSED: "closed on purpose (1000, 1005, 3000 to 4999)",

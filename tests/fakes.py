@@ -27,6 +27,7 @@ class Reported:
         self.feed: Any = None
         self.session: Any = None
         self.user_id = ""
+        self.address = ""
         self.connection_id = ""
         self.serial = 0
         self.opened_ms = 0

@@ -15,6 +15,10 @@ from msgspec import json
 from tests.fakes import FakeConnection
 from tests.unit.talk import Talk
 
+from presenced.auth.authenticator import Answer, Answered
+from presenced.auth.principal import Principal
+from presenced.core.model import Instant
+from presenced.errors import BadToken
 from presenced.transports.websocket import ending_of
 
 FOLDER = Path(__file__).parents[1] / "spec/vectors"
@@ -26,11 +30,27 @@ CHOSEN_BY_THE_SERVER = {"sessionId": "session", "epoch": "epoch", "position": "p
 """Fields whose values a server makes up, and what the names begin with that stand for them in the vectors."""
 
 
+class Guard:
+    """Implements `Authenticator`: knows the tokens that the conversation names."""
+
+    def __init__(self, tokens: dict[str, Line], epoch_ms: int) -> None:
+        self._tokens = tokens
+        self._epoch = epoch_ms / 1000
+
+    def ask(self, token: str, now: Instant, answered: Answered) -> Answer:
+        """At once."""
+        found = self._tokens.get(token)
+        if found is None:
+            return BadToken("signature", "the token's signature does not fit any key")
+        return Principal(str(found["userId"]), self._epoch + found["expires"], token, self._epoch)
+
+
 class Replay:
     """One conversation: takes the lines in which clients do something, gives those in which they are told."""
 
     def __init__(self, head: Line) -> None:
-        self._talk = Talk(**head.get("settings", {}))
+        guard = Guard(head["tokens"], head["epochMs"]) if "tokens" in head else None
+        self._talk = Talk(guard, **head.get("settings", {}))
         assert self._talk.clock.now().epoch_ms == head["epochMs"], "conversations start when the fake clock does"
         self._started = self._talk.clock.monotonic()
         self._clients: dict[str, FakeConnection] = {}
@@ -57,7 +77,7 @@ class Replay:
                     f"{key}={self._values.get(value, value)}"
                     for key, _, value in (part.partition("=") for part in line["query"].split("&"))
                 )
-                self._clients[name] = self._talk.open(query, line.get("subprotocol", ""))
+                self._clients[name] = self._talk.open(query, line.get("subprotocol", ""), line.get("token", ""))
                 self._closed.discard(name)
             case "send":
                 text = line["text"] if "text" in line else json.encode(line["message"]).decode()

@@ -1,6 +1,5 @@
 """presenced: the server that tells people, in real time, who is online."""
 
-from presenced.config import Settings
 from presenced.errors import (
     BadUserId,
     CapacityError,
@@ -12,6 +11,7 @@ from presenced.errors import (
     Problem,
 )
 from presenced.server import PresenceServer
+from presenced.settings import Settings
 from presenced.stats import SessionStats, Stats
 from presenced.version import __version__
 

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
 
 from cyclopts import App, CycloptsError, Parameter
 from prometheus_client import disable_created_metrics
+from pydantic import SecretStr
 
-from presenced import garbage, log
-from presenced.config import Effective, Settings, expected, is_loopback, load
+from presenced import cli_auth, garbage, log
+from presenced.config import Effective, expected, load
 from presenced.errors import ConfigError, PresencedError
 from presenced.server import PresenceServer, authority
+from presenced.settings import Settings, is_loopback
 from presenced.version import __version__
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ else:
                 ),
             ]
             for name, field in Settings.model_fields.items()
+            if field.annotation is not SecretStr
         },
         total=False,
     )
@@ -55,6 +58,7 @@ app = App(
 )
 config = App("config", help="Look at the settings.")
 app.command(config)
+cli_auth.add_to(app)
 
 
 @app.command
@@ -125,10 +129,12 @@ def _announce(server: PresenceServer) -> None:
     host, port = server.settings.host, server.port
     web = f"http://{authority(host, port)}"
     if server.settings.log_format == "json":
-        fields = {"url": server.url, "version": __version__, "authentication": False}
+        fields = {"url": server.url, "version": __version__, "authentication": server.settings.auth != "none"}
         log.logger.info("listening on %s", server.url, extra={"event": "listening", "fields": fields})
         return
-    if is_loopback(host):
+    if server.settings.auth != "none":
+        safety = f"Authentication is by {server.settings.auth}."
+    elif is_loopback(host):
         safety = "Authentication is off: whoever connects may claim any user id. Hence it listens on loopback only."
     else:
         safety = "WARNING: authentication is off, and other machines may connect: whoever does may claim any user id."
@@ -186,4 +192,6 @@ def _toml(effective: Effective) -> list[str]:
 def _toml_value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"
+    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False)
     return json.dumps(value if isinstance(value, int) else str(value), ensure_ascii=False)

@@ -6,34 +6,37 @@ One direction: a connection reports to the engine, the engine asks the directory
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from presenced.admission import Admission, Arrival
+from presenced.auth.authenticator import Authenticator
+from presenced.auth.gate import Gate
 from presenced.clock import Clock, Timer
-from presenced.config import Settings
 from presenced.core.directory import Directory, Limits, Outcome
 from presenced.core.heartbeat import Sweep
 from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import parse_user_id, user_id_from_query
 from presenced.core.limits import Pace
-from presenced.core.messages import MAX_DATA, MAX_TEXT, EstablishedV1, LimitsV1
 from presenced.core.model import Ending, Instant, Status
 from presenced.core.presence import Grace, Session
 from presenced.core.rooms import Rooms, Thresholds
-from presenced.core.watch import MAX_ROOMS, MAX_WATCHED, Watch
+from presenced.core.watch import Watch
 from presenced.drain import close_in_waves
-from presenced.errors import BadParameter, BadUserId, Close
+from presenced.errors import BadParameter, BadToken, BadUserId, Close
 from presenced.feeds.classic import ClassicFeed
 from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import PERIOD
 from presenced.feeds.v1_encoding import Encoding
+from presenced.greeting import established
 from presenced.log import EventLog
 from presenced.metrics import Metrics
 from presenced.outbox import Event, Feed, Outbox, Watcher, Writers
 from presenced.requests import Requests
+from presenced.settings import Settings
 from presenced.stats import Stats, page
 from presenced.wire import v1
-from presenced.wire.classic import established_frame, timestamp, wire_user_id
+from presenced.wire.classic import established_frame
 from presenced.wire.frame import PING_FRAME, deflated
 
 
@@ -46,6 +49,8 @@ class Connection(Watcher, Protocol):
     user_id: str
     """Empty until the engine has accepted it."""
     connection_id: str
+    address: str
+    """As whom it counts where addresses are limited; empty when it does not."""
     opened_ms: int
     heard_at: float
     slice: int
@@ -61,12 +66,14 @@ class Engine:
         metrics: Metrics,
         max_connections: int,
         writers: Writers | None = None,
+        authenticator: Authenticator | None = None,
     ) -> None:
         self.settings = settings
         self.max_connections = max_connections
         self.clock = clock
         self.timer = Timer(clock)
         self.metrics = metrics
+        self.gate = Gate(settings)
         self.draining = False
         """The server is stopping: ends of connections are told to nobody."""
         self._log = EventLog(clock, self.timer, settings.log_burst)
@@ -89,6 +96,10 @@ class Engine:
         deflate = deflated if settings.compression else None
         feeds = self._classic, self._v1
         self._outbox = Outbox(clock, self.timer, metrics, feeds, settings.behind_timeout, writers, deflate)
+        self.admission: Admission[Connection] | None = None
+        """None where anybody may claim any user id."""
+        if authenticator is not None:
+            self.admission = Admission(settings, clock, self.timer, metrics, authenticator, self._enter, self._refuse)
         self._requests = Requests(
             settings,
             clock,
@@ -99,6 +110,7 @@ class Engine:
             self._v1,
             self._apply,
             self._settle_rooms,
+            self.admission.renew if self.admission else _nothing_to_show,
         )
         self._connections: dict[int, Connection] = {}
         self._unsent_when_asked: dict[Connection, int] = {}
@@ -106,36 +118,49 @@ class Engine:
         self._tick_due = 0.0
         self._settled_at = 0.0
         self._pace = Pace()
-        metrics.gauge("presenced_connections", "Open connections.", lambda: len(self._connections))
-        metrics.gauge("presenced_users_connected", "Users connected.", lambda: self._directory.connected_users)
-        metrics.gauge("presenced_users_online", "Users shown online.", lambda: self._directory.online_users)
-        metrics.gauge("presenced_rooms", "Rooms with a member.", lambda: len(self._rooms))
-        metrics.gauge("presenced_slow_watchers", "Watchers that are behind.", lambda: self._outbox.behind)
+        gauge = metrics.gauge
+        gauge("presenced_connections", "Open connections.", lambda: len(self._connections))
+        gauge("presenced_users_connected", "Users connected.", lambda: self._directory.connected_users)
+        gauge("presenced_users_online", "Users shown online.", lambda: self._directory.online_users)
+        gauge("presenced_rooms", "Rooms with a member.", lambda: len(self._rooms))
+        gauge("presenced_slow_watchers", "Watchers that are behind.", lambda: self._outbox.behind)
 
     def start(self) -> None:
         """Begin the heartbeat and the statistics lines."""
-        self._settled_at = self.clock.monotonic() + self.settings.grace_lost
-        self._tick_due = self.clock.monotonic() + self._sweep.tick_seconds
+        now = self.clock.monotonic()
+        self._settled_at = now + self.settings.grace_lost
+        self._tick_due = now + self._sweep.tick_seconds
         self.timer.set(self._tick, self._tick_due)
         if self.settings.stats_interval:
-            self.timer.set(self._log_stats, self.clock.monotonic() + self.settings.stats_interval)
+            self.timer.set(self._log_stats, now + self.settings.stats_interval)
 
     # What connections report.
 
-    def opened(self, connection: Connection, query: bytes, response: bytes, subprotocol: str) -> None:
+    def opened(self, connection: Connection, query: bytes, response: bytes, subprotocol: str, token: str = "") -> None:
         """A WebSocket is accepted; `response` is the head that says so and goes out with the first frame.
 
         A browser shows its program nothing of an HTTP refusal, so a bad `userId` is accepted and closed with a code.
         """
+        arrival = Arrival(query, response, subprotocol, token)
+        if self.admission is not None:
+            self.admission.opened(connection, arrival)
+            return
         try:
             user_id = user_id_from_query(query)
-            hello = hello_from_query(query) if subprotocol else None
-        except (BadUserId, BadParameter) as error:
-            close = Close.BAD_USER_ID if isinstance(error, BadUserId) else Close.BAD_PARAMETER
-            connection.send(response)
-            self.metrics.refused.labels(close.name).inc()
-            self._log.refused(close.name, str(error))
-            connection.close(close, str(error))
+        except BadUserId as error:
+            self._refuse(connection, arrival, Close.BAD_USER_ID, str(error))
+            return
+        self._enter(connection, arrival, user_id)
+
+    def _enter(self, connection: Connection, arrival: Arrival, user_id: str) -> None:
+        """Let it in; or not, when it asks for what can't be."""
+        try:
+            hello = hello_from_query(arrival.query) if arrival.subprotocol else None
+        except BadParameter as error:
+            self._refuse(connection, arrival, Close.BAD_PARAMETER, str(error))
+            return
+        if len(self._directory.connections(user_id)) >= (most := self.settings.user_connections):
+            self._refuse(connection, arrival, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open")
             return
         now = self.clock.now()
         self._pace.count(now.monotonic)
@@ -149,9 +174,18 @@ class Engine:
         self.metrics.opened.inc()
         self._log.connected(user_id)
         if hello is None:
-            self._open_classic(connection, response, now)
+            self._open_classic(connection, arrival.response, now)
         else:
-            self._open_v1(connection, hello, response, now)
+            self._open_v1(connection, hello, arrival.response, now)
+
+    def _refuse(self, connection: Connection, arrival: Arrival, close: Close, reason: str) -> None:
+        if arrival.response:
+            connection.send(arrival.response)
+        self.metrics.refused.labels(close.name).inc()
+        self._log.refused(close.name, reason)
+        if close in (Close.UNAUTHORIZED, Close.FORBIDDEN):
+            self.gate.failed(connection.address, self.clock.monotonic())
+        connection.close(close, reason)
 
     def _open_classic(self, connection: Connection, response: bytes, now: Instant) -> None:
         outcome = self._directory.open(connection.user_id, connection, now)
@@ -179,43 +213,31 @@ class Engine:
         if outcome.replaced is not None:
             outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
         self._requests.opened(connection)
-        connection.send(response + self._established(connection, position is not None, now))
+        connection.send(
+            response
+            + established(
+                connection,
+                outcome.connection_id,
+                self.settings,
+                self._v1.encoding.epoch,
+                position is not None,
+                self._settled_at,
+                now,
+            )
+        )
         self._apply(outcome)
         missed = self._v1.missed(connection, position) if position is not None else None
         self._outbox.catch_up(connection, missed or self._v1.all(connection))
 
-    def _established(self, connection: Connection, resumed: bool, now: Instant) -> bytes:
-        settings = self.settings
-        limits = LimitsV1(
-            settings.max_message_size,
-            MAX_WATCHED,
-            MAX_ROOMS,
-            MAX_DATA,
-            MAX_TEXT,
-            settings.request_rate,
-            settings.request_burst,
-        )
-        return v1.frame(
-            EstablishedV1(
-                wire_user_id(connection.user_id),
-                timestamp(now.epoch_ms),
-                connection.connection_id,
-                connection.session.session_id,
-                resumed,
-                self._v1.encoding.epoch,
-                now.epoch_ms,
-                settings.heartbeat_interval,
-                settings.resume_window,
-                max(0.0, round(self._settled_at - now.monotonic, 3)),
-                limits,
-            )
-        )
-
     def received(self, connection: Connection, message: str | bytes) -> None:
         """A message came. Classic clients have nothing to say, and whatever they say ends nothing."""
         self.metrics.received.inc()
+        if self.admission is not None and self.admission.received(connection, message):
+            return
         if connection.feed is self._v1:
             self._requests.received(connection, message)
+        elif self.admission is not None and (token := v1.token_of(message)):
+            self.admission.renew(connection, token, lambda _: None)
 
     def paused(self, connection: Connection) -> None:
         """The connection's transport is full."""
@@ -233,6 +255,8 @@ class Engine:
         Args:
             reason: What the metrics count it as; one of a small fixed set.
         """
+        if self.admission is not None:
+            self.admission.closed(connection)
         if self._connections.pop(connection.serial, None) is None:
             return
         self._sweep.discard(connection)
@@ -270,35 +294,20 @@ class Engine:
         return len(connections)
 
     def stats(self, limit: int = 100, after: int = 0) -> Stats:
-        """Statistics of this moment with the `limit` (0 to `MAX_PAGE`) sessions that follow `after`. O(connections)."""
-        # Who is invisible is in the numbers, without a name.
-        seen = ((serial, c) for serial, c in self._connections.items() if self._is_seen(c.user_id))
+        """Statistics of this moment with the `limit` (0 to `MAX_PAGE`) sessions that follow `after`. O(connections).
+
+        Who is invisible is in the numbers, without a name.
+        """
+        status = self._directory.status
+        seen = ((s, c) for s, c in self._connections.items() if status(c.user_id) is not Status.OFFLINE)
         sessions, following = page(seen, limit, after, self.clock.now())
-        return Stats(
-            self._directory.connected_users,
-            self._directory.online_users,
-            len(self._connections),
-            sessions,
-            following,
-        )
+        users, online = self._directory.connected_users, self._directory.online_users
+        return Stats(users, online, len(self._connections), sessions, following)
 
-    def _is_seen(self, user_id: str) -> bool:
-        return self._directory.status(user_id) is not Status.OFFLINE
-
-    def not_ready(self) -> list[str]:
-        """Why no new connection should be sent here; empty when there is no reason."""
-        reasons = []
-        if self.draining:
-            reasons.append("the server is stopping")
-        if len(self._connections) >= self.max_connections:
-            reasons.append(f"all {self.max_connections} connections are taken")
-        return reasons
-
-    def warnings(self) -> list[str]:
-        """What an operator should know although everything works."""
-        if self.settings.insecure:
-            return ["authentication is off and other machines may connect: whoever does may claim any user id"]
-        return []
+    @property
+    def is_full(self) -> bool:
+        """No connection more is taken."""
+        return len(self._connections) >= self.max_connections
 
     def drain(self) -> Iterator[float]:
         """The server stops: from now on nobody is told that anybody left; the connections are closed in waves.
@@ -385,3 +394,7 @@ class Engine:
     def _log_stats(self) -> None:
         self._log.stats(self._directory.connected_users, len(self._connections))
         self.timer.set(self._log_stats, self.clock.monotonic() + self.settings.stats_interval)
+
+
+def _nothing_to_show(_connection: Connection, _token: str, renewed: Callable[[BadToken | None], None]) -> None:
+    renewed(None)

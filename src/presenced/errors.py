@@ -6,6 +6,7 @@
     ├── ListenError      the wanted address can't be listened on for another reason
     ├── BadUserId        a user id is missing, too long or holds unprintable characters
     ├── BadParameter     another parameter of a client's URL can't be used
+    ├── BadToken         a token or ticket is not accepted
     └── CapacityError    a written bound is reached and the caller asked for one more
 
 `Close`, `Fault` and `Problem` are the only tables of codes: the server, `spec/codes.md`, `spec/codes.json` and the
@@ -54,6 +55,21 @@ class BadParameter(PresencedError, ValueError):
     """Another parameter of the URL can't be used. `str()` fits into the reason of a close frame (123 bytes)."""
 
 
+class BadToken(PresencedError, ValueError):
+    """A token or ticket is not accepted. `str()` says why, fits into the reason of a close frame, and holds nothing of
+    the token.
+
+    Args:
+        kind: What was wrong, one of a small fixed set.
+        key_id: Of the key that is not known here, when that is it.
+    """
+
+    def __init__(self, kind: str, detail: str, key_id: object = "") -> None:
+        self.kind = kind
+        self.key_id = key_id if isinstance(key_id, str) else ""
+        super().__init__(detail)
+
+
 class CapacityError(PresencedError):
     """A written bound is reached; nothing was changed. `str()` names the bound."""
 
@@ -72,13 +88,17 @@ class Close(Enum):
     INVALID_DATA = 1007, "A text message was not valid UTF-8.", False
     MESSAGE_TOO_BIG = 1009, "A message exceeded the size or the number of fragments allowed.", False
     INTERNAL_ERROR = 1011, "The server met a fault of its own.", True
+    TRY_AGAIN_LATER = 1013, "Too many connections wait to be let in.", True
     BAD_USER_ID = 4400, "The userId in the URL is missing or not usable; the reason says why.", False
+    UNAUTHORIZED = 4401, "The token is missing, not accepted, expired or revoked; the reason says which.", False
     BAD_PARAMETER = 4402, "Another parameter of the URL can't be used; the reason says which.", False
+    FORBIDDEN = 4403, "The userId in the URL is another than the token's.", False
     TIMED_OUT = 4408, "No answer to a ping, or a message left unfinished, for too long.", True
     REPLACED = 4409, "A newer connection of the same session took its place.", False
     DISCONNECTED = 4410, "The application closed all connections of this user.", False
     FELL_BEHIND = 4420, "The client read too slowly, for too long, to be kept up to date.", True
-    TOO_MANY_REQUESTS = 4429, "The client went on asking faster than allowed.", True
+    TOO_MANY_CONNECTIONS = 4421, "The user has as many open connections as a user may have.", True
+    TOO_MANY_REQUESTS = 4429, "The client sent or asked more, or faster, than allowed.", True
 
     def __init__(self, code: int, meaning: str, reconnect: bool) -> None:
         self.code = code
@@ -95,6 +115,7 @@ class Fault(Enum):
     TOO_MANY_ROOMS = 111, "The session would be in or watch more rooms than allowed."
     NOT_A_MEMBER = 112, "The session is not in this room."
     ROOM_FULL = 113, "The room has as many members as a room may have."
+    NOT_AUTHENTICATED = 115, "The token given with AUTH is not accepted."
     RATE_LIMITED = 120, "Requests come faster than allowed; wait a moment."
 
     def __init__(self, code: int, meaning: str) -> None:
@@ -111,8 +132,15 @@ class Problem(Enum):
     BAD_REQUEST = 400, "The request is not valid HTTP/1.1.", False
     BAD_HANDSHAKE = 400, "The WebSocket handshake breaks RFC 6455.", False
     BAD_PARAMETER = 400, "A query parameter has a value that can't be used.", False
+    BAD_BODY = 400, "The request's body or path holds something that can't be used.", False
+    UNAUTHORIZED = 401, "The request needs an API key.", False
+    FORBIDDEN = 403, "This may not be done with this API key.", False
+    FORBIDDEN_ORIGIN = 403, "Pages of this origin may not connect.", False
     NOT_FOUND = 404, "There is nothing at this path.", False
+    TOO_MANY_REQUESTS = 429, "Too much came from this address.", True
     METHOD_NOT_ALLOWED = 405, "This path does not take this method.", False
+    CONFLICT = 409, "The server is not set up for this.", False
+    BODY_TOO_LARGE = 413, "The request's body is too large.", False
     REQUEST_TIMEOUT = 408, "The head of the request did not arrive in time.", True
     UPGRADE_REQUIRED = 426, "This path speaks WebSocket only.", False
     WEBSOCKET_VERSION = 426, "Only version 13 of the WebSocket protocol is spoken.", False

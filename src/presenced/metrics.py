@@ -56,6 +56,12 @@ class Metrics:
         self.flush_seconds = Histogram(
             "presenced_flush_duration_seconds", "Time one flush took.", buckets=_SECONDS, registry=registry
         )
+        self.authentications = Counter(
+            "presenced_authentications",
+            "Tokens and tickets shown, by what came of it.",
+            ["result"],
+            registry=registry,
+        )
         self.writers_lost = Counter("presenced_writers_lost", "Writers that died or hung.", registry=registry)
         self.heartbeats_failed = Counter(
             "presenced_heartbeats_failed", "Clients that did not answer.", registry=registry

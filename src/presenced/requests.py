@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from presenced.clock import Clock, Timer
-from presenced.config import Settings
 from presenced.core.directory import Directory, Outcome
 from presenced.core.identity import is_displayable, parse_user_id
 from presenced.core.limits import Bucket
@@ -17,6 +16,7 @@ from presenced.core.messages import (
     MAX_DATA,
     Ack,
     Activity,
+    Auth,
     Error,
     Join,
     Leave,
@@ -32,11 +32,12 @@ from presenced.core.messages import (
 )
 from presenced.core.model import AS_DETECTED, PLAIN, Choice, Custom, Status
 from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
-from presenced.errors import BadUserId, Close, Fault
+from presenced.errors import BadToken, BadUserId, Close, Fault
 from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import watch_of
 from presenced.metrics import Metrics
 from presenced.outbox import Outbox, Watcher
+from presenced.settings import Settings
 from presenced.wire import v1 as wire
 
 STATUS_PAUSE = 0.5
@@ -44,6 +45,9 @@ STATUS_PAUSE = 0.5
 
 MAX_UNREAD_ANSWERS = 100
 """Answers written to a client that does not read, some 10 KB; one more closes the connection."""
+
+
+Renew = Callable[[Any, str, Callable[[BadToken | None], None]], None]
 
 
 class _Asker:
@@ -81,6 +85,7 @@ class Requests:
     Args:
         apply: Tell the others what an event came to.
         settle_rooms: Have the rooms of a user be what the user's sessions say.
+        renew: Take a newer token for a connection; the last argument is told why not, or None.
     """
 
     def __init__(
@@ -94,6 +99,7 @@ class Requests:
         feed: V1Feed,
         apply: Callable[[Outcome[Any]], None],
         settle_rooms: Callable[[str], None],
+        renew: Renew,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -105,6 +111,7 @@ class Requests:
         self._rooms = feed.encoding.rooms
         self._apply = apply
         self._settle_rooms = settle_rooms
+        self._renew = renew
         self._askers: dict[Watcher, _Asker] = {}
 
     def opened(self, connection: Watcher) -> None:
@@ -179,6 +186,8 @@ class Requests:
                 self._join(connection, request)
             case Leave():
                 self._leave(connection, request)
+            case Auth():
+                self._renew(connection, request.token, partial(self._renewed, connection, request.id))
 
     def _watch(self, connection: Watcher, request: Watch) -> None:
         watch, users, rooms = watch_of(connection), _user_ids(request.users), _room_names(request.rooms)
@@ -252,6 +261,14 @@ class Requests:
             status = None if request.status == "auto" else Status(request.status)
             choice = AS_DETECTED if status is None and custom == PLAIN else Choice(status, custom)
             self._apply(self._directory.choose(connection.session.user_id, choice, now, request.expires_in))
+
+    def _renewed(self, connection: Watcher, request_id: RequestId | None, error: BadToken | None) -> None:
+        if connection not in self._askers:
+            return
+        if error is None:
+            self._ack(connection, request_id)
+        else:
+            self._refuse(connection, request_id, Fault.NOT_AUTHENTICATED, str(error))
 
     # Answers.
 

@@ -7,11 +7,14 @@ import resource
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from presenced.auth.api_keys import ApiKeys
+from presenced.auth.authenticator import make_authenticator
+from presenced.auth.tickets import Tickets
 from presenced.clock import SystemClock
-from presenced.config import WEBSOCKET_PATH, Settings
 from presenced.engine import Engine
 from presenced.http.app import make_app
 from presenced.metrics import Metrics
+from presenced.settings import WEBSOCKET_PATH, Settings
 from presenced.stats import MAX_PAGE, Stats
 from presenced.transports.listener import Listener
 from presenced.transports.writers import Writers
@@ -50,6 +53,7 @@ class PresenceServer:
         """Listen and serve; returns as soon as connections are taken.
 
         Raises:
+            ConfigError: A key, an origin or another setting can't be used.
             PortInUse: Another program has the port.
             ListenError: The address can't be listened on for another reason.
             RuntimeError: It is running already.
@@ -61,8 +65,10 @@ class PresenceServer:
         clock, metrics = SystemClock(loop), Metrics()
         writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
-            engine = Engine(self.settings, clock, metrics, max_connections, writers)
-            listener = Listener(engine, make_app(engine))
+            tickets = Tickets()
+            authenticator = make_authenticator(self.settings, tickets)
+            engine = Engine(self.settings, clock, metrics, max_connections, writers, authenticator)
+            listener = Listener(engine, make_app(engine, ApiKeys(self.settings.api_keys), tickets))
             await listener.start()
         except BaseException:
             if writers is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from tests.browser.pages import PresencePage
-from tests.browser.process import ServerProcess
+from tests.process import ServerProcess
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

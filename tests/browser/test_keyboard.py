@@ -8,7 +8,7 @@ from itertools import pairwise
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import OpenPage
 from tests.browser.pages import until
-from tests.browser.process import ServerProcess
+from tests.process import ServerProcess
 from websockets.sync.client import connect
 
 FOCUSED = """() => {

@@ -7,7 +7,7 @@ import re
 
 from playwright.sync_api import Request, expect
 from tests.browser.conftest import OpenPage
-from tests.browser.process import ServerProcess
+from tests.process import ServerProcess
 
 HIDE = "(state) => { Object.defineProperty(document, 'visibilityState', { get: () => state, configurable: true });"
 HIDE += " document.dispatchEvent(new Event('visibilitychange')); }"

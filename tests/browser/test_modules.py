@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 from tests.browser.conftest import OpenPage
-from tests.browser.process import ServerProcess
+from tests.process import ServerProcess
 
 from presenced.errors import Close
 

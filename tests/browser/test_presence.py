@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import expect
 from tests.browser.conftest import OpenPage
 from tests.browser.pages import PresencePage, until
-from tests.browser.process import ServerProcess
+from tests.process import ServerProcess
 from websockets.sync.client import connect
 
 SOON = 1.0

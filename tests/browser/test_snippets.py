@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
 from tests.browser.conftest import OpenPage
-from tests.browser.process import ServerProcess
+from tests.process import ServerProcess
 
 NODE_MODULES = Path(__file__).parents[1] / "js" / "node_modules"
 

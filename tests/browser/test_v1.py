@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import expect
 from tests.browser.conftest import OpenPage, StartServer
 from tests.browser.pages import PresencePage, until
-from tests.browser.process import ServerProcess
+from tests.process import ServerProcess
 
 END = 1
 """Seconds after which a status of these tests ends: the least the form takes."""

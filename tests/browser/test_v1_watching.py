@@ -5,7 +5,7 @@ from __future__ import annotations
 from playwright.sync_api import expect
 from tests.browser.conftest import OpenPage, StartServer
 from tests.browser.pages import PresencePage, until
-from tests.browser.process import ServerProcess
+from tests.process import ServerProcess
 
 HOSTILE = [
     "__proto__",

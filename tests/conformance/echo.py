@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from tests.integration.raw import RawClient, raw_websocket
 from websockets.frames import Close, Frame, Opcode
 
-from presenced.config import Settings
+from presenced.settings import Settings
 from presenced.testing.echo import EchoServer
 
 

@@ -14,10 +14,10 @@ from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
-from presenced.config import Settings
 from presenced.engine import Engine
 from presenced.errors import Close
 from presenced.metrics import Metrics
+from presenced.settings import Settings
 from presenced.testing import FakeClock
 from presenced.transports.frames import FrameParsers
 from presenced.transports.websocket import WebSocketConnection

@@ -14,12 +14,12 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.fakes import FakeConnection
 
-from presenced.config import Settings
 from presenced.core.model import Ending
 from presenced.core.presence import MAX_DETACHED
 from presenced.engine import Engine
 from presenced.errors import Close
 from presenced.metrics import Metrics
+from presenced.settings import Settings
 from presenced.testing import FakeClock
 
 USERS = ("1", "2", "three", "four")

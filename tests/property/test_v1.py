@@ -17,12 +17,12 @@ from msgspec import json
 from tests.fakes import FakeConnection
 from tests.property.client_v1 import Client
 
-from presenced.config import Settings
 from presenced.core.model import Ending
 from presenced.core.presence import MAX_DETACHED
 from presenced.engine import Engine
 from presenced.errors import Close
 from presenced.metrics import Metrics
+from presenced.settings import Settings
 from presenced.testing import FakeClock
 
 USERS = ("1", "two", "three")

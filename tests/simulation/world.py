@@ -9,9 +9,9 @@ from typing import Any
 from tests.simulation.clients import AnyClient, ClassicClient, V1Client
 from tests.simulation.network import QUICK, Link
 
-from presenced.config import Settings
 from presenced.engine import Engine
 from presenced.metrics import Metrics
+from presenced.settings import Settings
 from presenced.testing import FakeClock
 
 ROOMS = ("lobby", "bar", "hall")

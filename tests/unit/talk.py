@@ -7,27 +7,28 @@ from typing import Any
 from msgspec import json
 from tests.fakes import FakeConnection
 
-from presenced.config import Settings
+from presenced.auth.authenticator import Authenticator
 from presenced.core.model import Ending
 from presenced.engine import Engine
 from presenced.metrics import Metrics
+from presenced.settings import Settings
 from presenced.testing import FakeClock
 
 
 class Talk:
     """The engine; each client has read everything up to its last `heard`."""
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, authenticator: Authenticator | None = None, **settings: object) -> None:
         self.clock = FakeClock()
         options = Settings.model_validate({"stats_interval": 0, **settings})
-        self.engine = Engine(options, self.clock, Metrics(), max_connections=1000)
+        self.engine = Engine(options, self.clock, Metrics(), max_connections=1000, authenticator=authenticator)
         self.engine.start()
         self._read: dict[FakeConnection, int] = {}
 
-    def open(self, query: str, subprotocol: str = "presenced.v1") -> FakeConnection:
+    def open(self, query: str, subprotocol: str = "presenced.v1", token: str = "") -> FakeConnection:
         """Connect; what comes at once is not read yet."""
         connection = FakeConnection(on_closed=self.engine.closed, clock=self.clock)
-        self.engine.opened(connection, query.encode(), b"", subprotocol)
+        self.engine.opened(connection, query.encode(), b"", subprotocol, token)
         self.clock.run_soon()
         return connection
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from presenced.config import Settings, expected, is_loopback, load
+from presenced.config import expected, load
 from presenced.errors import ConfigError
+from presenced.settings import Settings, is_loopback
 
 
 @pytest.fixture(autouse=True)

@@ -5,11 +5,12 @@ import logging
 import pytest
 from tests.fakes import FakeConnection
 
-from presenced.config import Settings
 from presenced.core.model import Ending
 from presenced.engine import Engine
 from presenced.errors import BadUserId, Close
+from presenced.http.health import not_ready, warnings
 from presenced.metrics import Metrics
+from presenced.settings import Settings
 from presenced.testing import FakeClock
 
 RESPONSE = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
@@ -187,14 +188,14 @@ def test_while_draining_nobody_is_told_that_anybody_left(house: House) -> None:
     house.end(house.connect("3"))
     house.clock.advance(60)
     assert alice.told() == [("USER_ONLINE", 2)]
-    assert house.engine.not_ready() == ["the server is stopping"]
+    assert not_ready(house.engine) == ["the server is stopping"]
 
 
 def test_when_full_it_says_that_it_is_not_ready(house: House) -> None:
-    assert house.engine.not_ready() == []
+    assert not_ready(house.engine) == []
     house.engine.max_connections = 1
     house.connect("1")
-    assert house.engine.not_ready() == ["all 1 connections are taken"]
+    assert not_ready(house.engine) == ["all 1 connections are taken"]
 
 
 def test_statistics_page_through_the_sessions(house: House) -> None:
@@ -217,8 +218,8 @@ def test_statistics_page_through_the_sessions(house: House) -> None:
 
 
 def test_an_insecure_server_warns() -> None:
-    assert House().engine.warnings() == []
-    assert "any user id" in House(insecure=True, host="0.0.0.0").engine.warnings()[0]  # noqa: S104  # what is tested
+    assert warnings(House().engine) == []
+    assert "any user id" in warnings(House(insecure=True, host="0.0.0.0").engine)[0]  # noqa: S104  # what is tested
 
 
 def test_messages_from_classic_clients_are_counted_and_change_nothing(house: House) -> None:

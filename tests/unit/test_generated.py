@@ -7,8 +7,8 @@ import json
 import pytest
 from scripts.generate import ROOT, documents
 
-from presenced.config import Settings
 from presenced.errors import Close
+from presenced.settings import Settings
 
 
 @pytest.mark.parametrize(("path", "text"), list(documents()), ids=[path for path, _ in documents()])

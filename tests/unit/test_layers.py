@@ -10,17 +10,19 @@ SRC = Path(__file__).parents[2] / "src" / "presenced"
 
 LAYERS = [
     ["version", "errors"],
-    ["config", "core"],
+    ["settings", "core"],
+    ["config", "auth"],
     ["wire"],
     ["clock", "garbage"],
     ["log", "metrics"],
     ["outbox"],
     ["feeds"],
-    ["requests", "drain", "stats"],
+    ["requests", "admission", "greeting", "drain", "stats"],
     ["engine"],
     ["transports", "http"],
     ["server"],
     ["__init__"],
+    ["cli_auth"],
     ["cli"],
     ["__main__"],
 ]

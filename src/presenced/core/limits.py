@@ -25,6 +25,43 @@ class Bucket:
         return True
 
 
+class Buckets:
+    """A bucket for each of many keys.
+
+    Bounds: `max_keys`; one more makes the key that was used longest ago forgotten, whose bucket is full again by then
+    unless there are more keys at a time than that.
+    """
+
+    def __init__(self, rate: float, burst: float, max_keys: int) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._max_keys = max_keys
+        self._left: dict[str, tuple[float, float]] = {}  # what was left at which time; used longest ago first
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def take(self, key: str, now: float) -> float:
+        """Take one; 0, or the seconds until there is one."""
+        left = self._now(key, now)
+        if left < 1:
+            return (1 - left) / self._rate
+        self._left.pop(key, None)
+        self._left[key] = left - 1, now
+        if len(self._left) > self._max_keys:
+            del self._left[next(iter(self._left))]
+        return 0.0
+
+    def wait(self, key: str, now: float) -> float:
+        """The seconds until there is one to take; 0 when there is."""
+        left = self._now(key, now)
+        return 0.0 if left >= 1 else (1 - left) / self._rate
+
+    def _now(self, key: str, now: float) -> float:
+        left, at = self._left.get(key, (self._burst, now))
+        return min(self._burst, left + (now - at) * self._rate)
+
+
 class Pace:
     """How many came in the best second so far; time is an argument (monotonic seconds)."""
 

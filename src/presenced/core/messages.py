@@ -244,6 +244,12 @@ class Error(Struct, frozen=True, tag_field="type", tag="ERROR", rename="camel", 
     id: RequestId | None = None
 
 
+class AuthExpiring(Struct, frozen=True, tag_field="type", tag="AUTH_EXPIRING", rename="camel"):
+    """The token ends soon: send AUTH with a newer one, or the connection will be closed (4401)."""
+
+    expires_at: int
+
+
 class GoingAway(Struct, frozen=True, tag_field="type", tag="GOING_AWAY", rename="camel"):
     """The server stops; a close frame (1001) follows."""
 
@@ -332,7 +338,15 @@ class Ping(Struct, frozen=True, tag_field="type", tag="PING", rename="camel"):
     id: RequestId | None = None
 
 
-Request = Watch | Unwatch | SetStatus | Activity | Join | SetMember | Leave | Ping
+class Auth(Struct, frozen=True, tag_field="type", tag="AUTH", rename="camel"):
+    """Show who this is, or, once connected, that it still is. Classic clients may send it, too."""
+
+    token: str
+    """A JSON Web Token or a ticket, as the server is set up."""
+    id: RequestId | None = None
+
+
+Request = Auth | Watch | Unwatch | SetStatus | Activity | Join | SetMember | Leave | Ping
 
 ServerMessageV1 = (
     EstablishedV1
@@ -342,6 +356,7 @@ ServerMessageV1 = (
     | RoomSnapshot
     | RoomChanges
     | Self
+    | AuthExpiring
     | GoingAway
     | Ack
     | Error

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from msgspec.json import Encoder
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -15,15 +12,20 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from presenced.config import WEBSOCKET_PATH
+from presenced.auth.api_keys import ApiKeys
+from presenced.auth.origin import Origins
+from presenced.auth.tickets import Tickets
 from presenced.core.identity import MAX_SAFE_INTEGER
 from presenced.engine import Engine
 from presenced.errors import Problem
+from presenced.http.access import Access
+from presenced.http.answers import ProblemError, json_answer, problem_answer
+from presenced.http.api import api_routes
+from presenced.http.health import not_ready, warnings
 from presenced.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
+from presenced.settings import WEBSOCKET_PATH
 from presenced.stats import MAX_PAGE
 from presenced.version import __version__
-from presenced.wire.problem import MEDIA_TYPE as PROBLEM_MEDIA_TYPE
-from presenced.wire.problem import problem_body
 
 DEFAULT_PAGE = 100
 """Sessions in one page of `/stats` when the request does not say."""
@@ -37,23 +39,24 @@ _SECURITY_HEADERS = {
 
 _PATHS = ("/", "/healthz", "/readyz", "/stats", "/metrics")
 
-_encoder = Encoder()
 
-
-def make_app(engine: Engine) -> Starlette:
+def make_app(engine: Engine, keys: ApiKeys, tickets: Tickets) -> Starlette:
     """The application of one server."""
+    access = Access(keys, Origins(engine.settings.origins), engine.admission is None)
 
     async def healthz(_: Request) -> Response:
-        return _json({"status": "alive", "version": __version__})
+        return json_answer({"status": "alive", "version": __version__})
 
     async def readyz(_: Request) -> Response:
-        reasons = engine.not_ready()
-        body = {"status": "not ready" if reasons else "ready", "reasons": reasons, "warnings": engine.warnings()}
-        return _json(body, 503 if reasons else 200)
+        reasons = not_ready(engine)
+        body = {"status": "not ready" if reasons else "ready", "reasons": reasons, "warnings": warnings(engine)}
+        return json_answer(body, 503 if reasons else 200)
 
     async def stats(request: Request) -> Response:
-        limit = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE)
-        return _json(engine.stats(limit, _number(request, "after", 0, MAX_SAFE_INTEGER)))
+        limit, after = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE), _number(request, "after", 0, MAX_SAFE_INTEGER)
+        if engine.admission is not None and not access.allows(request, "read"):
+            limit = 0  # who is here is for those who may know
+        return json_answer(engine.stats(limit, after))
 
     async def metrics(_: Request) -> Response:
         return Response(engine.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
@@ -63,7 +66,9 @@ def make_app(engine: Engine) -> Starlette:
             f"connect with a WebSocket client: new WebSocket('ws://{request.url.netloc}{WEBSOCKET_PATH}?userId=ID'); "
             "behind a proxy, have it pass on the headers Upgrade and Connection"
         )
-        return _problem(Problem.UPGRADE_REQUIRED, detail, {"upgrade": "websocket", "connection": "close, upgrade"})
+        return problem_answer(
+            Problem.UPGRADE_REQUIRED, detail, {"upgrade": "websocket", "connection": "close, upgrade"}
+        )
 
     return Starlette(
         routes=[
@@ -72,6 +77,7 @@ def make_app(engine: Engine) -> Starlette:
             Route("/stats", stats),
             Route("/metrics", metrics),
             Route(WEBSOCKET_PATH, websocket),
+            Mount("/api", routes=api_routes(engine, access, tickets)),
             Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
         ],
         middleware=[Middleware(SecurityHeaders)],
@@ -96,36 +102,24 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-class _BadParameter(HTTPException):
-    """A query parameter has a value that can't be used."""
-
-
 def _number(request: Request, name: str, default: int, most: int) -> int:
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most):
-        raise _BadParameter(400, f"{name} must be a whole number from 0 to {most}")
+        raise ProblemError(Problem.BAD_PARAMETER, f"{name} must be a whole number from 0 to {most}")
     return int(text)
-
-
-def _json(content: object, status: int = 200) -> Response:
-    return Response(_encoder.encode(content), status, {"cache-control": "no-store"}, "application/json")
-
-
-def _problem(problem: Problem, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(problem_body(problem, detail), problem.status, headers, PROBLEM_MEDIA_TYPE)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette refused: no such path, or not with this method. Closes, since a body may be on its way."""
     assert isinstance(error, HTTPException), "registered for it"
     headers = {**(error.headers or {}), "connection": "close"}
-    if isinstance(error, _BadParameter):
-        return _problem(Problem.BAD_PARAMETER, error.detail, headers)
+    if isinstance(error, ProblemError):
+        return problem_answer(error.problem, error.detail, headers)
     if error.status_code == Problem.METHOD_NOT_ALLOWED.status:
-        return _problem(Problem.METHOD_NOT_ALLOWED, "use GET", headers)
+        return problem_answer(Problem.METHOD_NOT_ALLOWED, f"use {headers.get('Allow', 'GET')}", headers)
     detail = f"there is {', '.join(_PATHS)} and, by WebSocket, {WEBSOCKET_PATH}?userId=ID"
-    return _problem(Problem.NOT_FOUND, detail, headers)
+    return problem_answer(Problem.NOT_FOUND, detail, headers)
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
-    return _problem(Problem.INTERNAL_ERROR, "the fault is in the server's log")
+    return problem_answer(Problem.INTERNAL_ERROR, "the fault is in the server's log")

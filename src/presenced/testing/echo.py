@@ -15,9 +15,10 @@ from typing import Self
 from starlette.applications import Starlette
 from websockets.frames import Frame, Opcode
 
+from presenced.auth.gate import Gate
 from presenced.clock import SystemClock, Timer
-from presenced.config import WEBSOCKET_PATH, Settings
 from presenced.core.model import Ending
+from presenced.settings import WEBSOCKET_PATH, Settings
 from presenced.transports.listener import Listener
 from presenced.transports.websocket import WebSocketConnection
 
@@ -29,6 +30,7 @@ class EchoServer:
         self.settings = settings
         self.draining = False
         self.max_connections = 10_000
+        self.gate = Gate(settings)
         self.endings: list[tuple[Ending, str]] = []
         """How the connections ended, oldest first; the newest 1,000."""
 
@@ -51,7 +53,9 @@ class EchoServer:
         """The TCP port it listens on."""
         return self._listener.port
 
-    def opened(self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str) -> None:
+    def opened(
+        self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str
+    ) -> None:
         """The handshake succeeded; the query does not matter."""
         connection.serial = 1
         connection.send(response)

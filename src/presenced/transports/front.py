@@ -19,8 +19,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from presenced.config import WEBSOCKET_PATH
+from presenced.auth.proxy_protocol import parse as parse_proxy_header
+from presenced.core.identity import parameter
 from presenced.errors import Problem
+from presenced.settings import WEBSOCKET_PATH
 from presenced.transports.handshake import Handshake, Refusal
 from presenced.wire.problem import MEDIA_TYPE, problem_body
 
@@ -39,7 +41,8 @@ class FrontDoor(HttpToolsProtocol):
     Requests other than the upgrade of the WebSocket path go to the ASGI application.
 
     Bounds: the head of a request by `max_head_size` bytes (what arrives in one read with the end of an earlier
-    request counts towards the next), `MAX_HEADERS` fields and `head_timeout`; connections by `max_connections`.
+    request counts towards the next), `MAX_HEADERS` fields and `head_timeout`; connections by `max_connections`, and of
+    one address by its `gate`.
     """
 
     def __init__(
@@ -57,6 +60,9 @@ class FrontDoor(HttpToolsProtocol):
         self._handshake = handshake
         self._head_open = True
         self._head_size = 0
+        self._key = ""
+        self._proxied = b""
+        self._peer = ""
         self._upgrading = False
         self._refusal: Refusal | None = None
         self._refused = False
@@ -72,12 +78,19 @@ class FrontDoor(HttpToolsProtocol):
         self.transport = transport
         self.flow = FlowControl(transport)
         self._await_head()
+        gate = self._service.gate
+        if not (gate.is_open or self._service.settings.proxy_protocol):
+            peer = get_remote_addr(transport)
+            self._peer = peer[0] if peer else ""
+            if not gate.proxies.trusts(self._peer):
+                self._count(gate.key(self._peer, (), ()))
         if len(self.connections) > self._service.max_connections:
             detail = f"all {self._service.max_connections} connections are taken; come back later"
             self._refuse(Refusal(Problem.UNAVAILABLE, detail, ((b"retry-after", b"5"),)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, before or without an upgrade."""
+        self._service.gate.left(self._key)
         self._service.timer.cancel(self._head_timed_out)
         self._service.timer.cancel(self._abort)
         if self._serving is not None:
@@ -87,6 +100,8 @@ class FrontDoor(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came; within a head no more are parsed than a head may have."""
+        if self._service.settings.proxy_protocol and not self._peer:
+            data = self._read_proxy_header(data)
         if self._head_open:
             # Only now: bytes that trickle in behind an answered request don't prolong the connection.
             self._unset_keepalive_if_required()
@@ -98,6 +113,32 @@ class FrontDoor(HttpToolsProtocol):
                 self._refuse(Refusal(Problem.HEAD_TOO_LARGE, f"at most {self._service.settings.max_head_size} bytes"))
                 return
             data = self._feed(data[:room], data[room:])
+
+    def _read_proxy_header(self, data: bytes) -> bytes:
+        """What comes after it."""
+        self._proxied += data
+        try:
+            peer = get_remote_addr(self.transport)
+            if peer is None or not self._service.gate.proxies.trusts(peer[0]):
+                raise ValueError("only a trusted proxy may connect")
+            header = parse_proxy_header(self._proxied)
+        except ValueError as error:
+            self._refuse(Refusal(Problem.BAD_REQUEST, str(error)))
+            return b""
+        if header is None:
+            return b""
+        self._peer = header.address or peer[0]
+        self._count(self._service.gate.key(self._peer, (), ()))
+        rest, self._proxied = self._proxied[header.size :], b""
+        return rest
+
+    def _count(self, key: str) -> None:
+        """The connection counts as that address from now on, or is refused."""
+        if self._service.gate.came(key):
+            self._key = key
+        else:
+            detail = "this address has as many connections open as one may have"
+            self._refuse(Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"5"),)))
 
     def _feed(self, part: bytes, rest: bytes) -> bytes:
         """Parse `part`; what is left to parse."""
@@ -128,6 +169,9 @@ class FrontDoor(HttpToolsProtocol):
         self._service.timer.cancel(self._head_timed_out)
         if len(self.headers) > MAX_HEADERS:
             self._stop_parsing(Refusal(Problem.HEAD_TOO_LARGE, f"at most {MAX_HEADERS} header fields"))
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            # Where its body ends is not known then, nor where the next request begins (RFC 9112 section 6.3).
+            self._stop_parsing(Refusal(Problem.BAD_REQUEST, "of the transfer codings only chunked is understood"))
         self._upgrading = (
             self.parser.get_method() == b"GET" and self.url.partition(b"?")[0] == _PATH and super()._should_upgrade()
         )
@@ -182,6 +226,8 @@ class FrontDoor(HttpToolsProtocol):
             retry = ((b"retry-after", b"1"),)
             self._refuse(Refusal(Problem.UNAVAILABLE, "the server is stopping; come back in a moment", retry))
             return
+        if not self._service.gate.is_open and not self._may_pass():
+            return
         answer = self._handshake.answer(self.parser.get_http_version(), self.headers)
         if isinstance(answer, Refusal):
             self._refuse(answer)
@@ -193,13 +239,26 @@ class FrontDoor(HttpToolsProtocol):
         )
         query = self.url.partition(b"?")[2]
         transport = self.transport
+        connection.address, self._key = self._key, ""
         transport.set_protocol(connection)
         connection.connection_made(transport)
         # The parser refers to this object and this object to the parser: left so, only the collector would end it.
         self.parser = self.transport = self.flow = self._serving = None  # type: ignore[assignment]  # nothing is called any more
-        connection.accept(answer.response, query, answer.subprotocol, answer.deflates)
+        connection.accept(answer.response, query, answer.subprotocol, answer.deflates, answer.token or _token(query))
         if early:
             connection.data_received(early)
+
+    def _may_pass(self) -> bool:
+        """Whether its address may open one more WebSocket; else it is refused."""
+        gate = self._service.gate
+        if not self._key:  # a proxy, which says for whom
+            forwarded_for = [value for name, value in self.headers if name == b"x-forwarded-for"]
+            self._count(gate.key(self._peer, forwarded_for, [v for n, v in self.headers if n == b"forwarded"]))
+        refused = gate.handshake(self._key, self._service.clock.monotonic())
+        if refused and not self._refused:
+            retry = ((b"retry-after", b"%d" % refused.retry_after),)
+            self._refuse(Refusal(Problem.TOO_MANY_REQUESTS, refused.detail, retry))
+        return not self._refused
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer with a problem document and close, giving the client time to read it.
@@ -247,3 +306,9 @@ class FrontDoor(HttpToolsProtocol):
 
     def _abort(self) -> None:
         self.transport.abort()
+
+
+def _token(query: bytes) -> str:
+    """Of `?token=...`, for clients that can show it in no other way: URLs reach the logs of proxies."""
+    found = parameter(query, b"token") if b"token=" in query else []
+    return found[0].decode("utf-8", "replace") if len(found) == 1 else ""

@@ -16,11 +16,18 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.utils import accept_key
 
+from presenced.auth.origin import Origins
 from presenced.errors import Problem
 
 Header = tuple[bytes, bytes]
 
 V1 = Subprotocol("presenced.v1")
+
+CLASSIC = Subprotocol("presenced.classic")
+"""For browsers that give a token: they refuse an answer that agrees to none of what they offered."""
+
+TOKEN = b"presenced.token."
+"""Offered like a subprotocol, for a browser can send no header of its own; never agreed to."""
 
 _RELEVANT = frozenset(
     (
@@ -33,6 +40,8 @@ _RELEVANT = frozenset(
         b"sec-websocket-extensions",
     )
 )
+
+_PROTOCOL = b"sec-websocket-protocol"
 
 _KEY = b"sec-websocket-key"
 _PLAIN_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
@@ -65,6 +74,8 @@ class Accepted(NamedTuple):
     """What was agreed on; empty when the client offered nothing that is spoken here."""
     deflates: bool
     """Either side may compress its messages, each on its own."""
+    token: str
+    """What the client showed of who it is, with `Authorization` or beside the subprotocols; empty when nothing."""
 
 
 class _Agreed(NamedTuple):
@@ -86,7 +97,8 @@ class Handshake:
     Bounds: `MAX_REMEMBERED` verdicts, each of headers that are together at most `MAX_REMEMBERED_SIZE` bytes.
     """
 
-    def __init__(self, compression: bool = False) -> None:
+    def __init__(self, compression: bool = False, origins: Origins | None = None) -> None:
+        self._origins = origins or Origins(())
         squeeze = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
         self._rules = ServerProtocol(
             extensions=[squeeze] if compression else None,
@@ -103,11 +115,19 @@ class Handshake:
             http_version: `1.0` or `1.1`.
             headers: Names in lower case.
         """
+        headers = list(headers)
+        if not self._may_connect(headers):
+            detail = "this page's origin is not among those that may connect here; see the setting origins"
+            return Refusal(Problem.FORBIDDEN_ORIGIN, detail)
         relevant = [header for header in headers if header[0] in _RELEVANT]
+        token = _bearer(headers)
+        if any(name == _PROTOCOL and TOKEN in value for name, value in relevant):
+            relevant, offered = _without_token(relevant)
+            token = token or offered
         keys = [value for name, value in relevant if name == _KEY]
         others = tuple(header for header in relevant if header[0] != _KEY)
         if http_version == "1.1" and others in self._agreed and len(keys) == 1 and _PLAIN_KEY.fullmatch(keys[0]):
-            return _accepted(accept_key(keys[0].decode()), self._agreed[others])
+            return _accepted(accept_key(keys[0].decode()), self._agreed[others], token)
         try:
             accept, extensions, subprotocol = self._rules.process_request(_request(http_version, relevant))
         except InvalidProtocol:
@@ -120,7 +140,15 @@ class Handshake:
             return Refusal(Problem.BAD_HANDSHAKE, f"{detail}; use a WebSocket client")
         agreed = self._agree(extensions, subprotocol)
         self._remember(others, agreed)
-        return _accepted(accept, agreed)
+        return _accepted(accept, agreed, token)
+
+    def _may_connect(self, headers: list[Header]) -> bool:
+        """What sends no `Origin` is no browser, and not kept out by this."""
+        origins = [value for name, value in headers if name == b"origin"]
+        if not origins:
+            return True
+        hosts = [value for name, value in headers if name == b"host"]
+        return len(origins) == 1 and len(hosts) == 1 and self._origins.allows(origins[0], hosts[0])
 
     def _agree(self, extensions: str | None, subprotocol: str | None) -> _Agreed:
         """Compression is for presenced.v1: classic messages are too small to gain, as each is compressed on its own.
@@ -148,14 +176,37 @@ def _request(http_version: str, headers: Iterable[Header]) -> Request:
     return Request("/", found, protocol=f"HTTP/{http_version}")
 
 
-def _accepted(accept: str, agreed: _Agreed) -> Accepted:
+def _bearer(headers: list[Header]) -> str:
+    for name, value in headers:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return value[7:].strip().decode("latin-1")
+    return ""
+
+
+def _without_token(headers: list[Header]) -> tuple[list[Header], str]:
+    """The headers without what is offered as a token, and that."""
+    token = ""
+    kept = []
+    for name, value in headers:
+        if name == _PROTOCOL:
+            entries = [entry.strip() for entry in value.split(b",")]
+            tokens = [entry for entry in entries if entry.startswith(TOKEN)]
+            token = token or (tokens[0].removeprefix(TOKEN).decode("latin-1") if tokens else "")
+            value = b", ".join(entry for entry in entries if not entry.startswith(TOKEN))
+        if value:
+            kept.append((name, value))
+    return kept, token
+
+
+def _accepted(accept: str, agreed: _Agreed, token: str) -> Accepted:
     response = (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept}\r\n{agreed.fields}\r\n"
     )
-    return Accepted(response.encode(), agreed.subprotocol, agreed.deflates)
+    subprotocol = "" if agreed.subprotocol == CLASSIC else agreed.subprotocol
+    return Accepted(response.encode(), subprotocol, agreed.deflates, token)
 
 
 def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
     """A client that offers something else is spoken to in the classic protocol."""
-    return V1 if V1 in offered else None
+    return V1 if V1 in offered else CLASSIC if CLASSIC in offered else None

@@ -11,6 +11,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from presenced.auth.origin import Origins
 from presenced.errors import ListenError, PortInUse
 from presenced.transports.frames import FrameParsers
 from presenced.transports.front import FrontDoor
@@ -48,7 +49,7 @@ class Listener:
     def __init__(self, service: Service, app: ASGIApp) -> None:
         self._service = service
         parsers = FrameParsers(service.settings.max_message_size)
-        handshake = Handshake(service.settings.compression)
+        handshake = Handshake(service.settings.compression, Origins(service.settings.origins))
         config = uvicorn.Config(
             cast(Any, app),
             http=cast(Any, functools.partial(FrontDoor, service, handshake)),

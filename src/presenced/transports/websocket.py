@@ -12,17 +12,21 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF
 from websockets.protocol import Protocol as FrameProtocol
 
+from presenced.auth.gate import Gate
 from presenced.clock import Clock, Timer
-from presenced.config import Settings
 from presenced.core.model import Ending
 from presenced.core.presence import Session
 from presenced.errors import Close
 from presenced.outbox import Feed
+from presenced.settings import Settings
 from presenced.transports.frames import FrameParsers, small_text
 
 SLICE = 4096
 """Bytes parsed in one turn of the loop; the rest waits its turn, so that a flood does not hold up the others.
 Frames of six bytes cost some 3 microseconds each, so a slice costs 2 ms at worst."""
+
+FRAME_COST = 128
+"""Bytes that a frame counts as, at least, where input is limited: so many could be parsed in the same time."""
 
 _BY_CODE = {close.code: close for close in Close}
 _ENDINGS = {
@@ -57,14 +61,21 @@ class Service(Protocol):
         """No new connection is taken."""
 
     @property
+    def gate(self) -> Gate:
+        """What counts by address."""
+
+    @property
     def max_connections(self) -> int:
         """Open connections at most, HTTP ones included."""
 
-    def opened(self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str) -> None:
+    def opened(
+        self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str
+    ) -> None:
         """The handshake is done but for sending `response`, which is to go out with the first frame.
 
         Args:
             subprotocol: What was agreed on; empty for the classic protocol.
+            token: What the client showed of who it is; empty when it showed nothing yet.
         """
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
@@ -83,7 +94,8 @@ class Service(Protocol):
 class WebSocketConnection(asyncio.Protocol):
     """One open WebSocket.
 
-    Bounds: a message by `max_message_size` bytes, `max_message_fragments` and `message_timeout`; input not yet
+    Bounds: input by `input_rate` and `input_burst`; a message by `max_message_size` bytes, `max_message_fragments` and
+    `message_timeout`; input not yet
     parsed by what the loop reads at once (256 KiB); output by the transport's `write_buffer`, beyond which
     pongs and changes are not written; the closing handshake by `close_timeout`.
     """
@@ -96,9 +108,11 @@ class WebSocketConnection(asyncio.Protocol):
         "_peers",
         "_pong",
         "_service",
+        "_spent",
         "_text",
         "_transport",
         "_unparsed",
+        "address",
         "closing",
         "connection_id",
         "deflates",
@@ -135,6 +149,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._fragments = 0
         self._pong: bytes | None = None
         self._unparsed: bytes = b""
+        self._spent = 0.0
+        self.address = ""
         self.writer: Any = None
         self.deflates = False
         self.closing = False
@@ -155,10 +171,10 @@ class WebSocketConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(self._service.settings.write_buffer)
         self._peers.add(self)  # or uvicorn's shutdown would neither tell nor await it
 
-    def accept(self, response: bytes, query: bytes, subprotocol: str, deflates: bool = False) -> None:
+    def accept(self, response: bytes, query: bytes, subprotocol: str, deflates: bool = False, token: str = "") -> None:
         """The handshake succeeded."""
         self.deflates = deflates
-        self._service.opened(self, query, response, subprotocol)
+        self._service.opened(self, query, response, subprotocol, token)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
@@ -166,13 +182,19 @@ class WebSocketConnection(asyncio.Protocol):
         self._peers.discard(self)
         self._service.timer.cancel(self._unfinished)
         self._service.timer.cancel(self.cut)
+        self._service.gate.left(self.address)
         self._service.closed(self, Ending.LOST, Ending.LOST)
         self._parser = self._message = None
         self._unparsed = b""
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: at most `SLICE` are parsed now."""
-        self.heard_at = self._service.clock.monotonic()
+        now = self._service.clock.monotonic()
+        settings = self._service.settings
+        self._spent = max(0.0, self._spent - (now - self.heard_at) * settings.input_rate) + max(len(data), FRAME_COST)
+        self.heard_at = now
+        if self._spent > settings.input_burst:
+            self._came_too_fast()
         if self._unparsed:
             self._unparsed += data  # a transport may hand over what it had read before it was paused
         elif self._parser is None and self._message is None and (message := small_text(data)) is not None:
@@ -257,7 +279,11 @@ class WebSocketConnection(asyncio.Protocol):
             parser = self._parser = self._parsers.borrow(self.deflates)
         parser.receive_data(data)
         writes = parser.data_to_send()
-        for frame in parser.events_received():
+        frames = parser.events_received()
+        self._spent += FRAME_COST * len(frames)
+        if self._spent > self._service.settings.input_burst:
+            self._came_too_fast()
+        for frame in frames:
             if self.closing:
                 break
             if frame.opcode is Opcode.PING:  # type: ignore[union-attr]  # past the handshake, events are frames
@@ -273,6 +299,9 @@ class WebSocketConnection(asyncio.Protocol):
         if parser is self._parser and self._parsers.give_back(parser):
             self._parser = None
         self._watch_unfinished()
+
+    def _came_too_fast(self) -> None:
+        self.close(Close.TOO_MANY_REQUESTS, "too much came, too fast; come back and send less")
 
     def _receive(self, parser: FrameProtocol, frame: Frame) -> None:
         match frame.opcode:

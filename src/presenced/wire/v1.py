@@ -23,6 +23,7 @@ from presenced.wire.frame import text_frame
 
 _encoder = Encoder()
 _decoder: Decoder[Request] = Decoder(Request)
+_auth = Decoder(messages.Auth)
 
 MAX_DEPTH = 32
 """Levels of nesting in what clients pass on to others; parsers stop at 64 and more."""
@@ -101,6 +102,14 @@ def parse_request(text: str) -> Request:
         return _decoder.decode(text)
     except RecursionError:
         raise msgspec.DecodeError("nested too deeply") from None
+
+
+def token_of(message: str | bytes) -> str:
+    """Of the message AUTH; empty for any other."""
+    try:
+        return _auth.decode(message).token if isinstance(message, str) else ""
+    except (msgspec.MsgspecError, RecursionError):
+        return ""
 
 
 def can_be_read(data: bytes) -> bool:

@@ -113,8 +113,8 @@ def test_a_verdict_is_remembered_for_the_same_headers_and_another_key(offer: byt
 def test_no_more_verdicts_are_remembered_than_the_bounds_allow() -> None:
     handshake = Handshake()
     for number in range(MAX_REMEMBERED + 10):
-        handshake.answer("1.1", [*GOOD.items(), (b"origin", b"http://%d" % number)])
-    handshake.answer("1.1", [*GOOD.items(), (b"origin", b"http://" + b"x" * MAX_REMEMBERED_SIZE)])
+        handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"p%d" % number)])
+    handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"p" * (MAX_REMEMBERED_SIZE + 1))])
     assert len(handshake._agreed) == MAX_REMEMBERED
     assert all(sum(len(value) for _, value in headers) <= MAX_REMEMBERED_SIZE for headers in handshake._agreed)
 
@@ -153,3 +153,51 @@ def test_doubled_headers_are_refused() -> None:
 
 def test_what_a_client_sent_is_quoted_only_so_far() -> None:
     assert len(refusal({b"sec-websocket-key": b"x" * 10_000}).detail) < 300
+
+
+def test_a_token_beside_the_subprotocols_is_neither_agreed_to_nor_remembered() -> None:
+    handshake = Handshake()
+    for offer, agreed in ((b"presenced.v1, presenced.token.a.b-c_d", "presenced.v1"), (b"presenced.token.a.b-c_d", "")):
+        answer = handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", offer)])
+        assert isinstance(answer, Accepted)
+        assert (answer.subprotocol, answer.token) == (agreed, "a.b-c_d")
+        assert b"token" not in answer.response
+    assert "a.b-c_d" not in repr(handshake._agreed)
+    assert len(handshake._agreed) == 2
+
+
+def test_the_classic_protocol_has_a_name_for_browsers_that_show_a_token() -> None:
+    offer = (b"sec-websocket-protocol", b"presenced.classic, presenced.token.t")
+    answer = Handshake().answer("1.1", [*GOOD.items(), offer])
+    assert isinstance(answer, Accepted)
+    assert (answer.subprotocol, answer.token) == ("", "t")
+    assert b"Sec-WebSocket-Protocol: presenced.classic\r\n" in answer.response
+
+
+@pytest.mark.parametrize(
+    ("value", "token"),
+    [(b"Bearer abc", "abc"), (b"bearer  abc ", "abc"), (b"Basic abc", ""), (b"Bearer", ""), (b"Bearerabc", "")],
+)
+def test_a_token_in_the_header_authorization(value: bytes, token: str) -> None:
+    answer = Handshake().answer("1.1", [*GOOD.items(), (b"authorization", value)])
+    assert isinstance(answer, Accepted)
+    assert answer.token == token
+
+
+@pytest.mark.parametrize(
+    ("origins", "hosts", "fine"),
+    [
+        ([b"http://localhost:3000"], [b"x"], True),
+        ([b"https://x"], [b"x"], True),
+        ([b"https://x", b"https://x"], [b"x"], False),
+        ([b"https://x"], [b"x", b"y"], False),
+        ([b"https://x"], [], False),
+        ([b"null"], [b"x"], False),
+        ([], [], True),
+    ],
+)
+def test_origins(origins: list[bytes], hosts: list[bytes], fine: bool) -> None:
+    more = [*((b"origin", origin) for origin in origins), *((b"host", host) for host in hosts)]
+    answer = Handshake().answer("1.1", [*((n, v) for n, v in GOOD.items() if n != b"host"), *more])
+    assert isinstance(answer, Accepted) is fine
+    assert fine or (isinstance(answer, Refusal) and answer.problem is Problem.FORBIDDEN_ORIGIN)

@@ -13,10 +13,11 @@ from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
+from presenced.auth.gate import Gate
 from presenced.clock import Timer
-from presenced.config import Settings
 from presenced.core.model import Ending
 from presenced.errors import Close
+from presenced.settings import Settings
 from presenced.testing import FakeClock
 from presenced.transports.frames import FrameParsers
 from presenced.transports.websocket import SLICE, WebSocketConnection
@@ -31,6 +32,7 @@ class House:
         self.timer = Timer(self.clock)
         self.draining = False
         self.max_connections = 100
+        self.gate = Gate(self.settings)
         self.state = ServerState()
         self.parsers = FrameParsers(self.settings.max_message_size)
         self.messages: list[str | bytes] = []
@@ -38,7 +40,9 @@ class House:
         self.flow: list[str] = []
         self.on_message: Callable[[WebSocketConnection], None] = lambda _: None
 
-    def opened(self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str) -> None:
+    def opened(
+        self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str
+    ) -> None:
         connection.send(response)
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:

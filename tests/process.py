@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Self
 
 import httpx
@@ -28,8 +29,9 @@ SETTINGS = {
 class ServerProcess:
     """`presenced serve` on a free port, and on the same one after a restart."""
 
-    def __init__(self, **settings: float) -> None:
-        self._settings = {**SETTINGS, **settings}
+    def __init__(self, environ: Mapping[str, str] | None = None, **settings: float | str) -> None:
+        self._settings: dict[str, float | str] = {**SETTINGS, **settings}
+        self._environ = dict(environ or {})
         self._process: subprocess.Popen[str] | None = None
         self._output: list[str] = []
         self._news = threading.Condition()
@@ -50,8 +52,8 @@ class ServerProcess:
         command = [sys.executable, "-m", "presenced", "serve", "--config", os.devnull, "--port", port]
         for name, value in self._settings.items():
             flag = f"--{name.replace('_', '-')}"
-            command += [flag] if value is True else [flag, f"{value:g}"]
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")}
+            command += [flag] if value is True else [flag, value if isinstance(value, str) else f"{value:g}"]
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("PRESENCED_")} | self._environ
         self._output.clear()
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environ
@@ -80,6 +82,22 @@ class ServerProcess:
         sample = f'presenced_connections_closed_total{{reason="{reason}"}} '
         lines = httpx.get(f"{self.url}metrics").text.splitlines()
         return sum(int(float(line.removeprefix(sample))) for line in lines if line.startswith(sample))
+
+    @property
+    def pid(self) -> int:
+        """Of the server, while it runs."""
+        assert self._process is not None, "it runs"
+        return self._process.pid
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.url.rstrip("/").rpartition(":")[2])
+
+    @property
+    def output(self) -> str:
+        """What it wrote so far."""
+        return "".join(self._output)
 
     @property
     def websocket_url(self) -> str:

@@ -1,0 +1,260 @@
+"""Who comes in, and for how long: from a handshake to a user who has shown who they are, and on to the token's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, NamedTuple, TypeVar
+
+from presenced.auth.authenticator import Answer, Authenticator
+from presenced.auth.principal import Principal
+from presenced.auth.revocations import Revocations
+from presenced.clock import Clock, Timer
+from presenced.core.deadlines import Deadlines
+from presenced.core.identity import parameter, user_id_from_query
+from presenced.core.messages import AuthExpiring
+from presenced.core.model import Instant
+from presenced.errors import BadToken, BadUserId, Close
+from presenced.metrics import Metrics
+from presenced.outbox import Watcher
+from presenced.settings import Settings
+from presenced.wire import v1
+
+Renewed = Callable[[BadToken | None], None]
+
+
+class Arrival(NamedTuple):
+    """What a client came with."""
+
+    query: bytes
+    """Of its URL."""
+    response: bytes
+    """The head of the 101 response, which goes out with the first frame; empty when it is out."""
+    subprotocol: str
+    """What was agreed on; empty for the classic protocol."""
+    token: str
+    """Empty when it is to come with a message."""
+
+
+C = TypeVar("C", bound=Watcher)
+
+
+class _Admitted:
+    """A connection that is in."""
+
+    __slots__ = ("ends", "is_v1", "principal", "warned")
+
+    def __init__(self, principal: Principal, is_v1: bool, now: Instant) -> None:
+        self.principal = principal
+        self.is_v1 = is_v1
+        self.warned = False
+        self.ends: float | None = None
+        """Monotonic: a clock that steps afterwards changes nothing."""
+        if principal.expires_at is not None:
+            self.ends = now.monotonic + principal.expires_at - now.epoch_ms / 1000
+
+
+class Admission(Generic[C]):
+    """Lets those in who show who they are, and out those who no longer can.
+
+    Bounds: connections that have not shown who they are by `max_unauthenticated` and `auth_timeout`.
+
+    Args:
+        enter: Called for a connection that is let in, with its user.
+        refuse: Called for one that is not: it is to be closed with this code and reason.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        timer: Timer,
+        metrics: Metrics,
+        authenticator: Authenticator,
+        enter: Callable[[C, Arrival, str], None],
+        refuse: Callable[[C, Arrival, Close, str], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._timer = timer
+        self._metrics = metrics
+        self._authenticator = authenticator
+        self._enter = enter
+        self._refuse = refuse
+        self._waiting: dict[C, Arrival] = {}
+        self._admitted: dict[C, _Admitted] = {}
+        self._deadlines: Deadlines[C] = Deadlines()
+        self._revocations = Revocations(settings.token_lifetime + settings.jwt_leeway)
+        metrics.gauge("presenced_unauthenticated", "Connections that have still to show who they are.", self._count)
+
+    def opened(self, connection: C, arrival: Arrival) -> None:
+        """A handshake is done but for sending its response."""
+        if not arrival.token:
+            self._wait(connection, arrival)
+        elif (answer := self._ask(connection, arrival.token, partial(self._answered, connection))) is not None:
+            self._settle(connection, arrival, answer)
+        else:
+            self._wait(connection, arrival)
+
+    def received(self, connection: C, message: str | bytes) -> bool:
+        """A message came. Whether it was for here: from a connection that has not shown who it is."""
+        arrival = self._waiting.get(connection)
+        if arrival is None:
+            return False
+        if arrival.token:  # the answer to what it came with is on its way
+            connection.close(Close.UNAUTHORIZED, "wait for CONNECTION_ESTABLISHED before you send")
+            return True
+        token = v1.token_of(message)
+        if not token:
+            connection.close(Close.UNAUTHORIZED, 'the first message has to be {"type":"AUTH","token":"..."}')
+            return True
+        self._waiting[connection] = arrival._replace(token=token)
+        answer = self._ask(connection, token, partial(self._answered, connection))
+        if answer is not None:
+            self._answered(connection, answer)
+        return True
+
+    def renew(self, connection: C, token: str, renewed: Renewed) -> None:
+        """A connection that is in shows a newer token; `renewed` is told why it is not accepted, or None."""
+        answered = partial(self._answered_renewal, connection, renewed)
+        if (answer := self._ask(connection, token, answered)) is not None:
+            answered(answer)
+
+    def closed(self, connection: C) -> None:
+        """A connection ended; no-op for one that is not here."""
+        self._waiting.pop(connection, None)
+        self._admitted.pop(connection, None)
+        self._deadlines.cancel(connection)
+
+    def revoke_user(self, user_id: str) -> int:
+        """Accept no token of the user made until now, and close what came in by one. How many connections that were.
+
+        Raises:
+            CapacityError: There is no room to remember it.
+        """
+        self._revocations.revoke_user(user_id, self._clock.now().epoch_ms / 1000)
+        return self._close_revoked()
+
+    def revoke_token(self, token_id: str) -> int:
+        """Don't accept the token of this id, and close what came in by it. How many connections that were.
+
+        Raises:
+            CapacityError: There is no room to remember it.
+        """
+        self._revocations.revoke_token(token_id, self._clock.now().epoch_ms / 1000)
+        return self._close_revoked()
+
+    def revoke_session(self, user_id: str, session_id: str) -> int:
+        """Don't accept the token that this session of the user came in with. How many connections are closed.
+
+        Raises:
+            CapacityError: There is no room to remember it.
+        """
+        for connection, admitted in self._admitted.items():
+            session = connection.session
+            if session.user_id == user_id and session.session_id == session_id:
+                self._revocations.revoke_token(admitted.principal.token_id, self._clock.now().epoch_ms / 1000)
+                return self._close_revoked()
+        return 0
+
+    def _close_revoked(self) -> int:
+        now = self._clock.now().epoch_ms / 1000
+        concerned = [c for c, one in self._admitted.items() if self._revocations.concerns(one.principal, now)]
+        for connection in concerned:
+            connection.close(Close.UNAUTHORIZED, "the token was revoked")
+        return len(concerned)
+
+    def _ask(self, connection: C, token: str, answered: Callable[[Answer], None]) -> Answer | None:
+        now = self._clock.now()
+        answer = self._authenticator.ask(token, now, lambda late: answered(self._checked(late, self._clock.now())))
+        return None if answer is None else self._checked(answer, now)
+
+    def _checked(self, answer: Answer, now: Instant) -> Answer:
+        if isinstance(answer, Principal) and self._revocations.concerns(answer, now.epoch_ms / 1000):
+            answer = BadToken("revoked", "the token was revoked")
+        self._metrics.authentications.labels(answer.kind if isinstance(answer, BadToken) else "accepted").inc()
+        return answer
+
+    def _wait(self, connection: C, arrival: Arrival) -> None:
+        """For AUTH, or for the answer to the token it came with."""
+        if len(self._waiting) >= self._settings.max_unauthenticated:
+            self._refuse(connection, arrival, Close.TRY_AGAIN_LATER, "too many wait to be let in; come back later")
+            return
+        connection.send(arrival.response)
+        self._waiting[connection] = arrival._replace(response=b"")
+        self._set_deadline(connection, self._clock.monotonic() + self._settings.auth_timeout)
+
+    def _answered(self, connection: C, answer: Answer) -> None:
+        if (arrival := self._waiting.pop(connection, None)) is not None:  # or it has gone meanwhile
+            self._deadlines.cancel(connection)
+            self._settle(connection, arrival, answer)
+
+    def _settle(self, connection: C, arrival: Arrival, answer: Answer) -> None:
+        if isinstance(answer, BadToken):
+            self._refuse(connection, arrival, Close.UNAUTHORIZED, str(answer))
+            return
+        try:
+            claimed = user_id_from_query(arrival.query) if parameter(arrival.query, b"userId") else answer.user_id
+        except BadUserId as error:
+            self._refuse(connection, arrival, Close.BAD_USER_ID, str(error))
+            return
+        if claimed != answer.user_id:
+            self._refuse(connection, arrival, Close.FORBIDDEN, "userId is not the user of the token")
+            return
+        self._admitted[connection] = _Admitted(answer, bool(arrival.subprotocol), self._clock.now())
+        self._enter(connection, arrival, answer.user_id)
+        self._await_end(connection)
+
+    def _answered_renewal(self, connection: C, renewed: Renewed, answer: Answer) -> None:
+        admitted = self._admitted.get(connection)
+        if admitted is None:  # it has gone meanwhile
+            return
+        if isinstance(answer, BadToken):
+            renewed(answer)
+        elif answer.user_id != admitted.principal.user_id:
+            renewed(BadToken("claims", "the token is for another user; open another connection for them"))
+        else:
+            self._admitted[connection] = _Admitted(answer, admitted.is_v1, self._clock.now())
+            renewed(None)
+            self._await_end(connection)
+
+    # Ends.
+
+    def _await_end(self, connection: C) -> None:
+        """Warn those who speak presenced.v1, `auth_warning` ahead; close when it is over."""
+        admitted = self._admitted.get(connection)
+        if admitted is None or admitted.ends is None:
+            self._deadlines.cancel(connection)
+        elif admitted.is_v1 and not admitted.warned:
+            self._set_deadline(connection, admitted.ends - self._settings.auth_warning)
+        else:
+            self._set_deadline(connection, admitted.ends)
+
+    def _set_deadline(self, connection: C, at: float) -> None:
+        self._deadlines.set(connection, at)
+        self._arm()
+
+    def _arm(self) -> None:
+        if (deadline := self._deadlines.next()) is not None:
+            self._timer.set(self._due, deadline)
+
+    def _due(self) -> None:
+        while (connection := self._deadlines.pop_due(self._clock.monotonic())) is not None:
+            admitted = self._admitted.get(connection)
+            if admitted is None:
+                seconds = f"{self._settings.auth_timeout:g} s"
+                connection.close(Close.UNAUTHORIZED, f"nothing showed within {seconds} who this is; send AUTH")
+            elif admitted.is_v1 and not admitted.warned:
+                admitted.warned = True
+                self._warn(connection, admitted.principal)
+                self._await_end(connection)
+            else:
+                connection.close(Close.UNAUTHORIZED, "the token has expired")
+        self._arm()
+
+    def _warn(self, connection: C, principal: Principal) -> None:
+        if not connection.paused:  # one that does not read would not hear it in time
+            connection.send(v1.frame(AuthExpiring(int((principal.expires_at or 0) * 1000))))
+
+    def _count(self) -> int:
+        return len(self._waiting)

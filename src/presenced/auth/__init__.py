@@ -1,0 +1,1 @@
+"""Who somebody is, where they come from, and whether that is allowed. Answers are values; no sockets."""

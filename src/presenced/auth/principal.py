@@ -1,0 +1,17 @@
+"""What is known of somebody who has shown who they are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Principal(NamedTuple):
+    """A user, and on what it rests that it is them. Times are epoch seconds."""
+
+    user_id: str
+    expires_at: float | None = None
+    """When this has to be shown anew; None: never."""
+    token_id: str = ""
+    """By which what was shown can be revoked: the token's `jti`, or a digest of what has none."""
+    issued_at: float | None = None
+    """When the token was made; None when it does not say."""

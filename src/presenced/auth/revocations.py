@@ -1,0 +1,68 @@
+"""What was taken back before it expired: all tokens of a user, or single ones."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from presenced.auth.principal import Principal
+from presenced.errors import CapacityError
+
+MAX_REVOCATIONS = 100_000
+"""Users and tokens together; some 20 MB. One more is refused, for to forget one would let somebody in again."""
+
+
+class _Revocation(NamedTuple):
+    at: float
+    until: float
+
+
+class Revocations:
+    """Users whose earlier tokens, and tokens that, are not accepted. Times are epoch seconds.
+
+    Bounds: `MAX_REVOCATIONS`, each for `lifetime` seconds: after it no token from before can be valid any more.
+    """
+
+    def __init__(self, lifetime: float) -> None:
+        self._lifetime = lifetime
+        self._users: dict[str, _Revocation] = {}  # in the order of their ends
+        self._tokens: dict[str, _Revocation] = {}
+
+    def __len__(self) -> int:
+        return len(self._users) + len(self._tokens)
+
+    def revoke_user(self, user_id: str, now: float) -> None:
+        """Accept no token of the user that was made until now; one that does not say when is taken for such.
+
+        Raises:
+            CapacityError: There is no room.
+        """
+        self._put(self._users, user_id, now)
+
+    def revoke_token(self, token_id: str, now: float) -> None:
+        """Don't accept the token with this `jti`.
+
+        Raises:
+            CapacityError: There is no room.
+        """
+        self._put(self._tokens, token_id, now)
+
+    def concerns(self, principal: Principal, now: float) -> bool:
+        """Whether what `principal` rests on was taken back."""
+        self._forget(now)
+        if principal.token_id and principal.token_id in self._tokens:
+            return True
+        revoked = self._users.get(principal.user_id)
+        # Tokens say whole seconds: one of the same second may be from before, so it is taken for that.
+        return revoked is not None and (principal.issued_at is None or principal.issued_at <= revoked.at)
+
+    def _put(self, table: dict[str, _Revocation], key: str, now: float) -> None:
+        self._forget(now)
+        if key not in table and len(self) >= MAX_REVOCATIONS:
+            raise CapacityError(f"{MAX_REVOCATIONS:,} revocations are remembered already; wait until some have ended")
+        table.pop(key, None)
+        table[key] = _Revocation(now, now + self._lifetime)
+
+    def _forget(self, now: float) -> None:
+        for table in (self._users, self._tokens):
+            while table and table[first := next(iter(table))].until <= now:
+                del table[first]

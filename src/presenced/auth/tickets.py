@@ -1,0 +1,79 @@
+"""Tickets: a backend that knows its user asks for one, and the user's client comes with it, once."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import NamedTuple
+
+from presenced.auth.principal import Principal
+from presenced.errors import BadToken, CapacityError
+
+LIFETIME = 30.0
+"""Seconds from its making in which a ticket can be used."""
+
+MAX_TICKETS = 100_000
+"""Unused at a time; some 30 MB."""
+
+PREFIX = "ticket_"
+
+
+class _Ticket(NamedTuple):
+    user_id: str
+    until: float
+    lasts: float | None
+    issued_at: float
+
+
+class Tickets:
+    """Tickets that were made and not used.
+
+    Only digests are kept: who reads this memory can't use them. Times are monotonic seconds, but for `epoch`.
+
+    Bounds: `MAX_TICKETS`, each for `LIFETIME`.
+    """
+
+    def __init__(self) -> None:
+        self._tickets: dict[bytes, _Ticket] = {}  # oldest first
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def issue(self, user_id: str, now: float, epoch: float, lasts: float | None = None) -> str:
+        """A ticket for this user.
+
+        Args:
+            epoch: The time now as epoch seconds.
+            lasts: Seconds for which the connection it opens may stay; None: for good.
+
+        Raises:
+            CapacityError: Too many are waiting to be used.
+        """
+        self._forget(now)
+        if len(self._tickets) >= MAX_TICKETS:
+            raise CapacityError(f"{MAX_TICKETS:,} tickets wait to be used; try again in {LIFETIME:g} s")
+        ticket = PREFIX + secrets.token_urlsafe(32)
+        self._tickets[_digest(ticket)] = _Ticket(user_id, now + LIFETIME, lasts, epoch)
+        return ticket
+
+    def redeem(self, ticket: str, now: float, epoch: float) -> Principal:
+        """Whose ticket it is; it is used up by that.
+
+        Raises:
+            BadToken: It was never made, was used, or is too old.
+        """
+        self._forget(now)
+        key = _digest(ticket)
+        found = self._tickets.pop(key, None)
+        if found is None:
+            raise BadToken("ticket", "the ticket is unknown, used or expired; have the backend ask for a new one")
+        ends = None if found.lasts is None else epoch + found.lasts
+        return Principal(found.user_id, ends, key.hex(), found.issued_at)
+
+    def _forget(self, now: float) -> None:
+        while self._tickets and self._tickets[first := next(iter(self._tickets))].until <= now:
+            del self._tickets[first]
+
+
+def _digest(ticket: str) -> bytes:
+    return hashlib.sha256(ticket.encode("utf-8", "surrogatepass")).digest()

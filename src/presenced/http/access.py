@@ -1,0 +1,56 @@
+"""Who may use the HTTP API: keys and their scopes, and whose pages."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from presenced.auth.api_keys import SCOPES, ApiKeys, Scope
+from presenced.auth.origin import Origins
+from presenced.errors import Problem
+from presenced.http.answers import ProblemError
+from presenced.settings import is_loopback
+
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+class Access:
+    """Says what a request may do.
+
+    Without any key, a request of this machine may do everything as long as authentication is off: that is development.
+    One that a proxy passed on is not of this machine.
+    """
+
+    def __init__(self, keys: ApiKeys, origins: Origins, is_development: bool) -> None:
+        self._keys = keys
+        self._origins = origins
+        self._is_development = is_development
+
+    def allows(self, request: Request, scope: Scope) -> bool:
+        """Whether it may do what needs `scope`."""
+        found = self._scope_of(request)
+        return found is not None and SCOPES.index(found) >= SCOPES.index(scope)
+
+    def check(self, request: Request, scope: Scope) -> None:
+        """Refuse it unless it may do what needs `scope`.
+
+        Raises:
+            ProblemError: It may not.
+        """
+        origin = request.headers.getlist("origin")
+        host = request.headers.get("host", "").encode("latin-1")
+        if origin and not (len(origin) == 1 and self._origins.allows(origin[0].encode("latin-1"), host)):
+            raise ProblemError(Problem.FORBIDDEN_ORIGIN, "this page's origin is not among those of the setting origins")
+        found = self._scope_of(request)
+        if found is None:
+            detail = "send Authorization: Bearer and a key; `presenced api-key` makes one for the setting api_keys"
+            raise ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
+        if SCOPES.index(found) < SCOPES.index(scope):
+            raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
+
+    def _scope_of(self, request: Request) -> Scope | None:
+        if not self._keys:
+            peer = request.client.host if request.client else ""
+            is_ours = is_loopback(peer) and not any(name in request.headers for name in _FORWARDED)
+            return "admin" if self._is_development and is_ours else None
+        kind, _, key = request.headers.get("authorization", "").partition(" ")
+        return self._keys.scope(key.strip()) if kind.lower() == "bearer" else None

@@ -1,0 +1,23 @@
+"""What `/readyz` says."""
+
+from __future__ import annotations
+
+from presenced.engine import Engine
+from presenced.settings import is_loopback
+
+
+def not_ready(engine: Engine) -> list[str]:
+    """Why no new connection should be sent here; empty when there is no reason."""
+    reasons = []
+    if engine.draining:
+        reasons.append("the server is stopping")
+    if engine.is_full:
+        reasons.append(f"all {engine.max_connections} connections are taken")
+    return reasons
+
+
+def warnings(engine: Engine) -> list[str]:
+    """What an operator should know although everything works."""
+    if engine.admission is None and not is_loopback(engine.settings.host):
+        return ["authentication is off and other machines may connect: whoever does may claim any user id"]
+    return []

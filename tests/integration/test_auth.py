@@ -1,0 +1,283 @@
+"""Showing who one is, by each way, to a running server; and what a backend may do over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from tests.integration.house import metric, server, until
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
+
+from presenced import PresenceServer
+from presenced.auth.api_keys import new_key
+from presenced.errors import ConfigError
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "a secret of forty characters, or nearly so"
+KEY = new_key("admin")
+READ, WRITE = new_key("read"), new_key("write")
+
+
+def house_of_tokens(**changes: object) -> PresenceServer:
+    return server(auth="jwt", jwt_key=SECRET, api_keys=[KEY.entry, READ.entry, WRITE.entry], **changes)
+
+
+def token(user_id: str | int = "ada", seconds: float = 600, **claims: Any) -> str:
+    now = int(time.time())
+    return jwt.encode({"sub": user_id, "iat": now, "exp": now + seconds, **claims}, SECRET, "HS256")
+
+
+def url(house: PresenceServer, query: str = "") -> str:
+    return f"ws://127.0.0.1:{house.port}/ws-online-status{query}"
+
+
+async def first(socket: ClientConnection) -> Any:
+    return json.loads(await socket.recv())
+
+
+async def closed(socket: ClientConnection) -> tuple[int, str]:
+    with pytest.raises(ConnectionClosed):
+        while True:
+            await socket.recv()
+    assert socket.close_code is not None
+    return socket.close_code, socket.close_reason or ""
+
+
+async def ask(
+    house: PresenceServer, method: str, path: str, key: str = KEY.key, body: Any = None, **headers: str
+) -> httpx.Response:
+    given = {"authorization": f"Bearer {key}"} if key else {}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.port}", trust_env=False) as client:
+        return await client.request(method, path, json=body, headers=given | headers)
+
+
+async def test_by_header() -> None:
+    async with house_of_tokens() as house:
+        headers = {"Authorization": f"Bearer {token(7)}"}
+        async with connect(url(house), additional_headers=headers, proxy=None) as socket:
+            assert (await first(socket))["userId"] == 7
+
+
+@pytest.mark.parametrize(("protocol", "agreed"), [("presenced.v1", "presenced.v1"), ("presenced.classic",) * 2])
+async def test_beside_the_subprotocol(protocol: str, agreed: str) -> None:
+    async with house_of_tokens() as house:
+        offered = [Subprotocol(protocol), Subprotocol(f"presenced.token.{token()}")]
+        async with connect(url(house, "?userId=ada"), subprotocols=offered, proxy=None) as socket:
+            assert socket.subprotocol == agreed
+            assert socket.response
+            assert "token" not in str(socket.response.headers)
+            greeting = await first(socket)
+            assert greeting["userId"] == "ada"
+            assert ("sessionId" in greeting) is (protocol == "presenced.v1")
+
+
+async def test_by_url() -> None:
+    async with house_of_tokens() as house, connect(url(house, f"?token={token()}"), proxy=None) as socket:
+        assert (await first(socket))["userId"] == "ada"
+
+
+async def test_by_message() -> None:
+    async with house_of_tokens() as house, connect(url(house, "?userId=ada"), proxy=None) as socket:
+        await socket.send(json.dumps({"type": "AUTH", "token": token()}))
+        assert (await first(socket))["userId"] == "ada"
+
+
+async def test_who_shows_nothing_or_something_bad_is_closed_and_others_hear_nothing() -> None:
+    async with house_of_tokens(auth_timeout=0.2) as house:
+        watched = url(house, f"?token={token('watcher')}")
+        async with connect(watched, proxy=None) as watcher:
+            await first(watcher)
+            for query, says in (
+                ("", "nothing showed within 0.2 s who this is; send AUTH"),
+                (f"?token={token(seconds=-60)}", "the token has expired"),
+                ("?token=nonsense", "the token is not a JSON Web Token"),
+                (f"?token={jwt.encode({'sub': 1}, SECRET[::-1])}", "the token's signature does not fit any key"),
+            ):
+                async with connect(url(house, query), proxy=None) as socket:
+                    assert await closed(socket) == (4401, says)
+            async with connect(url(house, f"?userId=bo&token={token()}"), proxy=None) as socket:
+                assert (await closed(socket))[0] == 4403
+            async with connect(url(house, f"?token={token('bo')}"), proxy=None) as other:
+                await first(other)
+                assert (await first(watcher))["userId"] == "bo", "the first that it hears of"
+
+
+async def test_a_token_s_end_closes() -> None:
+    async with house_of_tokens(jwt_leeway=0) as house:
+        started = time.monotonic()
+        async with connect(url(house, f"?token={token(seconds=2)}"), proxy=None) as socket:
+            await first(socket)
+            assert await closed(socket) == (4401, "the token has expired")
+            assert time.monotonic() - started < 2 + 5
+
+
+async def test_revocation_closes_and_holds() -> None:
+    async with house_of_tokens() as house:
+        old = token(jti="t1")
+        async with connect(url(house, f"?token={old}"), proxy=None) as socket:
+            await first(socket)
+            answer = await ask(house, "POST", "/api/users/ada/revoke")
+            assert (answer.status_code, answer.json()) == (200, {"closed": 1})
+            assert await closed(socket) == (4401, "the token was revoked")
+        async with connect(url(house, f"?token={old}"), proxy=None) as socket:
+            assert await closed(socket) == (4401, "the token was revoked")
+        fresh = token(iat=int(time.time()) + 5)
+        async with connect(url(house, f"?token={fresh}"), proxy=None) as socket:
+            await first(socket)
+
+
+async def test_one_token_is_revoked_by_its_id_or_by_its_session() -> None:
+    async with house_of_tokens() as house:
+        v1 = [Subprotocol("presenced.v1")]
+        one, other = token(jti="t1"), token(seconds=599)
+        async with (
+            connect(url(house, f"?token={one}"), proxy=None) as first_socket,
+            connect(url(house, f"?token={other}"), subprotocols=v1, proxy=None) as second,
+        ):
+            await first(first_socket)
+            session = (await first(second))["sessionId"]
+            assert (await ask(house, "POST", "/api/users/ada/revoke", body={"tokenId": "t1"})).json() == {"closed": 1}
+            assert (await closed(first_socket))[0] == 4401
+            answer = await ask(house, "POST", "/api/users/ada/revoke", body={"sessionId": session})
+            assert answer.json() == {"closed": 1}
+            assert (await closed(second))[0] == 4401
+
+
+async def test_tickets() -> None:
+    async with server(auth="ticket", api_keys=[WRITE.entry]) as house:
+        answer = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": 7})
+        assert answer.status_code == 201
+        made = answer.json()
+        assert (made["userId"], made["expiresIn"]) == (7, 30)
+        assert answer.headers["cache-control"] == "no-store"
+        async with connect(url(house, f"?token={made['ticket']}"), proxy=None) as socket:
+            assert (await first(socket))["userId"] == 7
+        async with connect(url(house, f"?token={made['ticket']}"), proxy=None) as socket:
+            assert (await closed(socket))[0] == 4401
+
+
+KEYS = {"none": "", "unknown": "pk_nonsense", "read": READ.key, "write": WRITE.key, "admin": KEY.key}
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "body", "status", "code"),
+    [
+        ("none", "/api/users/ada/revoke", None, 401, "UNAUTHORIZED"),
+        ("unknown", "/api/users/ada/revoke", None, 401, "UNAUTHORIZED"),
+        ("write", "/api/users/ada/revoke", None, 403, "FORBIDDEN"),
+        ("read", "/api/tickets", {"userId": 1}, 403, "FORBIDDEN"),
+        ("write", "/api/tickets", {"userId": 1}, 409, "CONFLICT"),
+        ("admin", "/api/users/ada/revoke", {"sessionId": "a", "tokenId": "b"}, 400, "BAD_BODY"),
+        ("admin", "/api/users/ada/revoke", {"session": "a"}, 400, "BAD_BODY"),
+        ("admin", "/api/users/ada/revoke", [], 400, "BAD_BODY"),
+        ("admin", "/api/users/" + "a" * 129 + "/revoke", None, 400, "BAD_BODY"),
+        ("admin", "/api/users/ada/revoke", {"tokenId": "x" * 70_000}, 413, "BODY_TOO_LARGE"),
+    ],
+)
+async def test_what_a_backend_may_not_do(who: str, path: str, body: Any, status: int, code: str) -> None:
+    async with house_of_tokens() as house:
+        answer = await ask(house, "POST", path, KEYS[who], body)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["code"] == code
+        assert KEY.key not in answer.text
+        assert (await ask(house, "GET", path, KEYS[who])).status_code == 405
+
+
+async def test_a_body_without_end_is_refused() -> None:
+    async with house_of_tokens() as house:
+
+        async def endless() -> Any:
+            while True:
+                yield b"x" * 10_000
+
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.port}", trust_env=False) as client:
+            headers = {"authorization": f"Bearer {KEY.key}"}
+            try:
+                answer = await client.post("/api/users/ada/revoke", content=endless(), headers=headers)
+                assert answer.status_code == 413
+            except httpx.TransportError:
+                pass  # it was closed while we wrote
+
+
+async def test_without_keys_the_api_is_this_machine_s_in_development_only() -> None:
+    async with server() as house:
+        assert (await ask(house, "POST", "/api/tickets", "", {"userId": 1})).status_code == 409, "it would be allowed"
+        for name in ("x-forwarded-for", "forwarded"):
+            answer = await ask(house, "POST", "/api/tickets", "", {"userId": 1}, **{name: "127.0.0.1"})
+            assert answer.status_code == 401, "a proxy passed it on"
+        answer = await ask(house, "POST", "/api/tickets", "", {"userId": 1}, origin="https://evil.example")
+        assert answer.json()["code"] == "FORBIDDEN_ORIGIN"
+    async with server(auth="ticket") as house:
+        assert (await ask(house, "POST", "/api/tickets", "", {"userId": 1})).status_code == 401
+
+
+async def test_who_is_here_is_told_to_those_with_a_key_only() -> None:
+    async with house_of_tokens() as house, connect(url(house, f"?token={token()}"), proxy=None) as socket:
+        await first(socket)
+        hidden = (await ask(house, "GET", "/stats", "")).json()
+        assert (hidden["totalConnections"], hidden["userSessions"]) == (1, [])
+        shown = (await ask(house, "GET", "/stats", READ.key)).json()
+        assert [session["userId"] for session in shown["userSessions"]] == ["ada"]
+
+
+@pytest.mark.parametrize(
+    ("origins", "origin", "status"),
+    [
+        ((), "https://evil.example", 403),
+        ((), "null", 403),
+        ((), "http://localhost:3000", 101),
+        (("https://app.example.com",), "https://app.example.com", 101),
+        (("https://app.example.com",), "https://app.example.com.evil", 403),
+        (("https://app.example.com",), "http://app.example.com", 403),
+        (("https://app.example.com",), "http://localhost:3000", 403),
+        (("https://*.example.com",), "https://a.example.com", 101),
+    ],
+)
+async def test_origins(origins: tuple[str, ...], origin: str, status: int) -> None:
+    async with server(origins=origins) as house:
+        coming = connect(url(house, "?userId=1"), additional_headers={"Origin": origin}, proxy=None)
+        if status == 101:
+            async with coming as socket:
+                await first(socket)
+        else:
+            with pytest.raises(InvalidStatus) as caught:
+                await coming
+            assert caught.value.response.status_code == status
+            assert json.loads(caught.value.response.body)["code"] == "FORBIDDEN_ORIGIN"
+        assert metric(house, "presenced_connections_opened_total") == (status == 101)
+
+
+async def test_a_server_without_a_key_it_can_use_does_not_start() -> None:
+    for settings, says in (
+        ({"auth": "jwt", "jwt_key": "short"}, "at least 32"),
+        ({"auth": "jwt", "jwt_key_file": "/nonexistent"}, "can't read"),
+        ({"auth": "jwt", "jwt_key": SECRET, "jwt_algorithms": "RS256"}, "jwt_algorithms"),
+        ({"origins": "example.com"}, "origins"),
+        ({"api_keys": "admin"}, "api_keys"),
+    ):
+        house = server(**settings)
+        with pytest.raises(ConfigError, match=says):
+            await house.start()
+
+
+async def test_no_token_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(0)
+    bad, good = token()[:-4], token()
+    async with house_of_tokens(log_level="debug") as house:
+        for given in (bad, good):
+            async with connect(url(house, f"?token={given}"), proxy=None):
+                await until(lambda: metric(house, "presenced_connections") in (0, 1))
+        exposition = (await ask(house, "GET", "/metrics")).text
+    ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith(("presenced", "uvicorn")))
+    assert "User ada connected" in ours
+    for part in (*bad.split("."), *good.split("."), SECRET):
+        assert part not in ours
+        assert part not in exposition

@@ -1,0 +1,101 @@
+"""Tickets, revocations and API keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from presenced.auth import revocations, tickets
+from presenced.auth.api_keys import ApiKeys, new_key
+from presenced.auth.principal import Principal
+from presenced.auth.revocations import Revocations
+from presenced.auth.tickets import LIFETIME, Tickets
+from presenced.errors import BadToken, CapacityError, ConfigError
+
+NOW = 1_000_000.0
+
+
+def test_a_ticket_is_good_once() -> None:
+    waiting = Tickets()
+    ticket = waiting.issue("ada", 5, NOW, lasts=60)
+    found = waiting.redeem(ticket, 6, NOW + 1)
+    assert (found.user_id, found.expires_at, found.issued_at) == ("ada", NOW + 61, NOW)
+    for bad in (ticket, "", "ticket_x", "\ud800"):
+        with pytest.raises(BadToken, match="unknown, used or expired"):
+            waiting.redeem(bad, 6, NOW)
+
+
+def test_a_ticket_is_good_for_thirty_seconds() -> None:
+    waiting = Tickets()
+    early, late = waiting.issue("ada", 5, NOW), waiting.issue("bo", 6, NOW)
+    with pytest.raises(BadToken):
+        waiting.redeem(early, 5 + LIFETIME, NOW)
+    assert waiting.redeem(late, 5 + LIFETIME, NOW).expires_at is None
+    assert len(waiting) == 0
+
+
+def test_tickets_are_kept_as_digests_and_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tickets, "MAX_TICKETS", 3)
+    waiting = Tickets()
+    made = [waiting.issue("ada", 5, NOW) for _ in range(3)]
+    assert not any(ticket.encode() in repr(waiting._tickets).encode() for ticket in made)
+    with pytest.raises(CapacityError):
+        waiting.issue("ada", 5, NOW)
+    assert waiting.redeem(made[0], 5, NOW).user_id == "ada"
+    assert waiting.issue("ada", 5, NOW)
+
+
+def shown(user_id: str = "ada", token_id: str = "t", issued_at: float | None = NOW) -> Principal:
+    return Principal(user_id, None, token_id, issued_at)
+
+
+def test_a_user_s_tokens_from_before_are_revoked_and_later_ones_are_not() -> None:
+    table = Revocations(600)
+    table.revoke_user("ada", NOW)
+    assert table.concerns(shown(issued_at=NOW - 1), NOW)
+    assert table.concerns(shown(issued_at=NOW), NOW), "it may be from before, within the second"
+    assert table.concerns(shown(issued_at=None), NOW)
+    assert not table.concerns(shown(issued_at=NOW + 1), NOW + 1)
+    assert not table.concerns(shown("bo"), NOW)
+    table.revoke_user("ada", NOW + 5)
+    assert table.concerns(shown(issued_at=NOW + 1), NOW + 5)
+    assert len(table) == 1
+
+
+def test_a_revocation_holds_until_no_token_from_before_can_be_valid() -> None:
+    table = Revocations(600)
+    table.revoke_user("ada", NOW)
+    table.revoke_token("t", NOW + 1)
+    assert table.concerns(shown("bo"), NOW + 599)
+    assert table.concerns(shown(token_id="u", issued_at=NOW - 1), NOW + 599)
+    assert not table.concerns(shown("bo"), NOW + 601)
+    assert len(table) == 0
+
+
+def test_revocations_are_never_forgotten_to_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocations, "MAX_REVOCATIONS", 2)
+    table = Revocations(600)
+    table.revoke_user("ada", NOW)
+    table.revoke_token("t", NOW)
+    with pytest.raises(CapacityError, match="remembered already"):
+        table.revoke_token("u", NOW)
+    table.revoke_user("ada", NOW + 1)
+    assert table.concerns(shown("bo"), NOW)
+    table.revoke_token("u", NOW + 700)
+
+
+def test_api_keys_are_known_by_their_digests_and_have_a_scope() -> None:
+    read, admin = new_key("read"), new_key("admin")
+    keys = ApiKeys([read.entry, admin.entry])
+    assert keys.scope(read.key) == "read"
+    assert keys.scope(admin.key) == "admin"
+    for other in ("", read.entry, new_key("admin").key, "\ud800"):
+        assert keys.scope(other) is None
+    assert read.key not in read.entry
+    assert not ApiKeys([])
+
+
+def test_an_entry_that_is_no_digest_is_not_shown_for_it_may_be_the_key() -> None:
+    key = new_key("write").key
+    with pytest.raises(ConfigError, match="entry 2 of api_keys") as caught:
+        ApiKeys([new_key("read").entry, key])
+    assert key not in str(caught.value)

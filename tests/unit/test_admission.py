@@ -1,0 +1,270 @@
+"""Who comes in, and for how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec import json
+from tests.fakes import FakeConnection
+
+from presenced.auth.authenticator import Answer, Answered
+from presenced.auth.principal import Principal
+from presenced.core.model import Ending, Instant
+from presenced.engine import Engine
+from presenced.errors import BadToken, Close
+from presenced.metrics import Metrics
+from presenced.settings import Settings
+from presenced.testing import FakeClock
+
+RESPONSE = b""
+
+
+class Guard:
+    """Knows tokens like `ada` (for good), `ada:60` (for so many seconds from the start) and `slow:ada`."""
+
+    def __init__(self, epoch: float) -> None:
+        self.epoch = epoch
+        self.asked: list[tuple[str, Answered]] = []
+
+    def ask(self, token: str, now: Instant, answered: Answered) -> Answer | None:
+        if token.startswith("slow:"):
+            self.asked.append((token.removeprefix("slow:"), answered))
+            return None
+        return self.answer(token)
+
+    def answer(self, token: str) -> Answer:
+        if token.startswith("bad"):
+            return BadToken("signature", "the token's signature does not fit any key")
+        user_id, _, seconds = token.partition(":")
+        return Principal(user_id, self.epoch + float(seconds) if seconds else None, token, self.epoch)
+
+    def reply(self) -> None:
+        token, answered = self.asked.pop(0)
+        answered(self.answer(token))
+
+
+class House:
+    def __init__(self, **settings: object) -> None:
+        self.clock = FakeClock()
+        self.guard = Guard(self.clock.now().epoch_ms / 1000)
+        options = Settings.model_validate({"stats_interval": 0, "auth": "ticket", **settings})
+        self.engine = Engine(options, self.clock, Metrics(), 1000, authenticator=self.guard)
+        self.engine.start()
+
+    def open(self, token: str = "", query: str = "", subprotocol: str = "presenced.v1") -> FakeConnection:
+        connection = FakeConnection(self.engine.closed, self.clock)
+        self.engine.opened(connection, query.encode(), RESPONSE, subprotocol, token)
+        self.clock.run_soon()
+        return connection
+
+    def say(self, connection: FakeConnection, **message: Any) -> None:
+        self.engine.received(connection, json.encode(message).decode())
+        self.clock.run_soon()
+
+    def auth(self, connection: FakeConnection, token: str, **fields: Any) -> None:
+        self.say(connection, type="AUTH", token=token, **fields)
+
+    @property
+    def users(self) -> list[int | str]:
+        return [session.user_id for session in self.engine.stats().user_sessions]
+
+    @property
+    def waiting(self) -> float | None:
+        return self.engine.metrics.registry.get_sample_value("presenced_unauthenticated")
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def types(connection: FakeConnection) -> list[str]:
+    return [message["type"] for message in connection.messages]
+
+
+def why(connection: FakeConnection) -> tuple[Close, str] | None:
+    return connection.closed_with
+
+
+@pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
+def test_a_token_with_the_handshake_says_who_it_is(house: House, subprotocol: str) -> None:
+    ada = house.open("ada", subprotocol=subprotocol)
+    assert ada.messages[0]["type"] == "CONNECTION_ESTABLISHED"
+    assert ada.messages[0]["userId"] == "ada"
+    assert house.users == ["ada"]
+
+
+@pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
+def test_or_the_first_message(house: House, subprotocol: str) -> None:
+    ada = house.open(subprotocol=subprotocol)
+    assert ada.messages == []
+    assert house.users == []
+    assert house.waiting == 1
+    house.auth(ada, "ada")
+    assert types(ada)[0] == "CONNECTION_ESTABLISHED"
+    assert house.users == ["ada"]
+    assert house.waiting == 0
+    house.clock.advance(20)
+    assert why(ada) is None
+
+
+def test_a_bad_token_closes_and_says_why(house: House) -> None:
+    late = house.open()
+    house.auth(late, "bad")
+    for connection in (house.open("bad"), late):
+        assert why(connection) == (Close.UNAUTHORIZED, "the token's signature does not fit any key")
+        assert connection.messages == []
+    count = house.engine.metrics.registry.get_sample_value("presenced_authentications_total", {"result": "signature"})
+    assert count == 2
+    assert house.waiting == 0
+
+
+@pytest.mark.parametrize("message", ['{"type":"PING"}', "", "[]", '{"type":"AUTH"}', b'{"type":"AUTH","token":"ada"}'])
+def test_anything_else_as_the_first_message_closes(house: House, message: str | bytes) -> None:
+    connection = house.open()
+    house.engine.received(connection, message)
+    assert why(connection) == (Close.UNAUTHORIZED, 'the first message has to be {"type":"AUTH","token":"..."}')
+
+
+def test_who_says_nothing_is_closed_after_ten_seconds(house: House) -> None:
+    connection = house.open()
+    house.clock.advance(9.9)
+    assert why(connection) is None
+    house.clock.advance(0.2)
+    assert why(connection) == (Close.UNAUTHORIZED, "nothing showed within 10 s who this is; send AUTH")
+
+
+def test_a_user_id_of_somebody_else_is_refused(house: House) -> None:
+    assert why(house.open("ada", "userId=ada")) is None
+    assert why(house.open("ada", "userId=bo")) == (Close.FORBIDDEN, "userId is not the user of the token")
+    assert why(house.open("ada", "userId=ada&userId=bo")) == (
+        Close.BAD_USER_ID,
+        "userId is given 2 times; give it once",
+    )
+    assert house.users == ["ada"]
+
+
+def test_a_bad_parameter_is_refused_as_ever(house: House) -> None:
+    connection = house.open("ada", "watch=some")
+    assert (why(connection) or [None])[0] is Close.BAD_PARAMETER
+    house.clock.advance(100)
+    assert not house.engine.admission or not house.engine.admission._admitted
+
+
+def test_only_so_many_may_wait() -> None:
+    house = House(max_unauthenticated=2)
+    first, second, third = house.open(), house.open(), house.open()
+    assert why(third) == (Close.TRY_AGAIN_LATER, "too many wait to be let in; come back later")
+    house.engine.closed(first, Ending.LOST, Ending.LOST)
+    assert why(house.open()) is None
+    assert why(house.open("ada")) is None, "who shows a token need not wait"
+    assert why(second) is None
+
+
+def test_an_answer_may_take_a_while(house: House) -> None:
+    ada, gone, eager, late = house.open("slow:ada"), house.open("slow:bo"), house.open("slow:c"), house.open()
+    house.auth(late, "slow:d")
+    house.engine.closed(gone, Ending.LOST, Ending.LOST)
+    house.say(eager, type="PING")
+    assert why(eager) == (Close.UNAUTHORIZED, "wait for CONNECTION_ESTABLISHED before you send")
+    for _ in range(4):
+        house.guard.reply()
+    assert types(ada)[0] == types(late)[0] == "CONNECTION_ESTABLISHED"
+    assert house.users == ["ada", "d"]
+    assert eager.messages == gone.messages == []
+
+
+def test_an_answer_that_never_comes_is_waited_for_in_vain(house: House) -> None:
+    ada = house.open("slow:ada")
+    house.clock.advance(10.1)
+    assert (why(ada) or [None])[0] is Close.UNAUTHORIZED
+    house.guard.reply()
+    assert ada.messages == []
+    assert house.users == []
+
+
+def test_the_end_of_a_token_is_told_ahead_and_kept(house: House) -> None:
+    ada, classic = house.open("ada:600"), house.open("bo:600", subprotocol="")
+    house.clock.advance(539)
+    assert "AUTH_EXPIRING" not in types(ada)
+    house.clock.advance(2)
+    expiring = [message for message in ada.messages if message["type"] == "AUTH_EXPIRING"]
+    assert expiring == [{"type": "AUTH_EXPIRING", "expiresAt": int((house.guard.epoch + 600) * 1000)}]
+    assert types(classic)[0] == "CONNECTION_ESTABLISHED"
+    assert "AUTH_EXPIRING" not in types(classic)
+    house.clock.advance(58)
+    assert why(ada) is None
+    house.clock.advance(2)
+    assert why(ada) == why(classic) == (Close.UNAUTHORIZED, "the token has expired")
+
+
+def test_a_newer_token_goes_on(house: House) -> None:
+    ada, classic = house.open("ada:100"), house.open("bo:100", subprotocol="")
+    house.clock.advance(60)
+    house.auth(ada, "ada:1000", id=7)
+    house.auth(classic, "bo:1000")
+    assert ada.messages[-1] == {"type": "ACK", "id": 7}
+    assert types(classic)[-1] != "ACK", "classic clients hear nothing they do not know"
+    house.clock.advance(800)
+    assert why(ada) is why(classic) is None
+    house.auth(ada, "ada")
+    house.clock.advance(10_000)
+    assert why(ada) is None, "for good"
+    assert why(classic) == (Close.UNAUTHORIZED, "the token has expired")
+
+
+def test_a_newer_token_that_is_bad_or_of_somebody_else_changes_nothing(house: House) -> None:
+    ada = house.open("ada:100")
+    for token, says in (("bad", "signature"), ("bo:1000", "another user")):
+        house.auth(ada, token, id=1)
+        answer = ada.messages[-1]
+        assert (answer["type"], answer["name"], answer["id"]) == ("ERROR", "NOT_AUTHENTICATED", 1)
+        assert says in answer["message"]
+    house.auth(ada, "slow:ada:1000")
+    house.clock.advance(101)
+    assert why(ada) == (Close.UNAUTHORIZED, "the token has expired")
+    house.guard.reply()
+
+
+def test_a_clock_that_steps_neither_prolongs_nor_ends_a_connection(house: House) -> None:
+    ada = house.open("ada:600")
+    house.clock.step_wall_clock(3600)
+    house.clock.advance(599)
+    assert why(ada) is None
+    house.clock.step_wall_clock(-7200)
+    house.clock.advance(2)
+    assert why(ada) == (Close.UNAUTHORIZED, "the token has expired")
+
+
+def test_a_revoked_user_is_closed_and_kept_out(house: House) -> None:
+    ada, twice, bo = house.open("ada"), house.open("ada:900"), house.open("bo")
+    assert house.engine.admission
+    assert house.engine.admission.revoke_user("ada") == 2
+    assert why(ada) == why(twice) == (Close.UNAUTHORIZED, "the token was revoked")
+    assert why(bo) is None
+    assert why(house.open("ada")) == (Close.UNAUTHORIZED, "the token was revoked")
+
+
+def test_a_revoked_token_or_session_takes_the_others_not_along(house: House) -> None:
+    one, other = house.open("ada:100"), house.open("ada:200")
+    admission = house.engine.admission
+    assert admission
+    assert admission.revoke_session("ada", one.messages[0]["sessionId"]) == 1
+    assert why(one)
+    assert why(other) is None
+    assert admission.revoke_session("bo", other.messages[0]["sessionId"]) == 0
+    assert admission.revoke_session("ada", "nonsense") == 0
+    assert why(house.open("ada:100")) == (Close.UNAUTHORIZED, "the token was revoked")
+    assert admission.revoke_token("ada:200") == 1
+    assert why(other)
+    assert why(house.open("ada:300")) is None
+
+
+def test_where_nobody_has_to_show_who_they_are_auth_is_accepted() -> None:
+    clock = FakeClock()
+    engine = Engine(Settings(stats_interval=0), clock, Metrics(), 10)
+    connection = FakeConnection(engine.closed, clock)
+    engine.opened(connection, b"userId=1", RESPONSE, "presenced.v1")
+    engine.received(connection, '{"type":"AUTH","token":"x","id":1}')
+    assert connection.messages[-1] == {"type": "ACK", "id": 1}
