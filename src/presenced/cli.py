@@ -119,6 +119,8 @@ async def _serve(settings: Settings) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
+    if settings.tls_key:  # else it ends the server, as when a terminal is closed
+        loop.add_signal_handler(signal.SIGHUP, server.reload)
     _announce(server)
     await stopping.wait()
     await server.stop()
@@ -127,7 +129,8 @@ async def _serve(settings: Settings) -> None:
 def _announce(server: PresenceServer) -> None:
     """Tell where to look."""
     host, port = server.settings.host, server.port
-    web = f"http://{authority(host, port)}"
+    scheme = "https" if server.settings.tls_key else "http"
+    web = f"{scheme}://{authority(host, port)}"
     if server.settings.log_format == "json":
         fields = {"url": server.url, "version": __version__, "authentication": server.settings.auth != "none"}
         log.logger.info("listening on %s", server.url, extra={"event": "listening", "fields": fields})

@@ -78,6 +78,11 @@ class PresenceServer:
         metrics.gc_pauses.start()
         self._parts = _Parts(engine, listener, writers, loop)
 
+    def reload(self) -> None:
+        """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
+        if self._parts is not None:
+            self._parts.listener.reload_certificate()
+
     async def stop(self) -> None:
         """Stop: no new connections, a close frame 1001 to every open one, `close_timeout` for the answers.
 
@@ -116,7 +121,8 @@ class PresenceServer:
     @property
     def url(self) -> str:
         """The WebSocket URL, without the query: `ws://localhost:3001/ws-online-status`."""
-        return f"ws://{authority(self.settings.host, self.port)}{WEBSOCKET_PATH}"
+        scheme = "wss" if self.settings.tls_key else "ws"
+        return f"{scheme}://{authority(self.settings.host, self.port)}{WEBSOCKET_PATH}"
 
     def get_stats(self, limit: int = MAX_PAGE, after: int = 0) -> Stats:
         """Users, connections, and the active sessions.

@@ -83,6 +83,10 @@ class Settings(BaseModel):
         description="Origins whose pages may connect, like https://app.example.com or https://*.example.com, "
         "or * for all; empty: the host connected to, and pages of this machine.",
     )
+    tls_certificate: str = Field(
+        "", max_length=4096, description="File with the certificate, and those that lead to a known one, as PEM."
+    )
+    tls_key: str = Field("", max_length=4096, description="File with its private key, as PEM, without a password.")
     trusted_proxies: Texts = Field(
         (),
         description="Addresses or networks of proxies whose X-Forwarded-For, Forwarded or PROXY header is believed.",
@@ -214,12 +218,21 @@ class Settings(BaseModel):
             )
         if self.room_coalesced > self.room_counts:
             raise ValueError(f"room_coalesced ({self.room_coalesced}) must not exceed room_counts ({self.room_counts})")
-        if self.proxy_protocol and not self.trusted_proxies:
-            raise ValueError("proxy_protocol needs trusted_proxies: whoever else connects could claim any address")
         if self.input_burst < self.max_message_size:
             raise ValueError(
                 f"input_burst ({self.input_burst}) must not be below max_message_size ({self.max_message_size})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _safety(self) -> Self:
+        if bool(self.tls_certificate) is not bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key belong together: set both, or none")
+        if self.tls_key and (self.writers or self.proxy_protocol):
+            which = "writers" if self.writers else "proxy_protocol"
+            raise ValueError(f"{which} can't be used with TLS of the server's own: let a proxy do TLS, or leave it out")
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ValueError("proxy_protocol needs trusted_proxies: whoever else connects could claim any address")
         if self.auth == "jwt" and not (self.jwt_key.get_secret_value() or self.jwt_key_file):
             raise ValueError("auth is jwt, which needs a key: set jwt_key_file, or jwt_key in the environment")
         if self.auth == "ticket" and not self.api_keys and not is_loopback(self.host):

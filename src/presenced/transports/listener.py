@@ -6,6 +6,8 @@ import asyncio
 import errno
 import functools
 import socket
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
@@ -16,6 +18,7 @@ from presenced.errors import ListenError, PortInUse
 from presenced.transports.frames import FrameParsers
 from presenced.transports.front import FrontDoor
 from presenced.transports.handshake import Handshake
+from presenced.transports.tls import Certificate
 from presenced.transports.websocket import Service, WebSocketConnection
 
 BACKLOG = 4096
@@ -47,7 +50,12 @@ class Listener:
     """Listens for one service until stopped; HTTP that is not the WebSocket's goes to `app`."""
 
     def __init__(self, service: Service, app: ASGIApp) -> None:
+        settings = service.settings
         self._service = service
+        self._certificate: Certificate | None = None
+        """None where the server does no TLS."""
+        if settings.tls_certificate:
+            self._certificate = Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
         parsers = FrameParsers(service.settings.max_message_size)
         handshake = Handshake(service.settings.compression, Origins(service.settings.origins))
         config = uvicorn.Config(
@@ -78,10 +86,32 @@ class Listener:
         """
         sockets = await bind(self._service.settings.host, self._service.settings.port)
         self.port = sockets[0].getsockname()[1]
-        await self._server.startup(sockets=sockets)
+        # As `uvicorn.Server.startup`, but for the time that a TLS handshake may take (there, 60 s).
+        tls: dict[str, Any] = {}
+        if self._certificate is not None:
+            settings = self._service.settings
+            tls["ssl"] = self._certificate.context
+            tls["ssl_handshake_timeout"] = settings.head_timeout
+            tls["ssl_shutdown_timeout"] = settings.close_timeout
+            self._certificate.watch(self._service.clock, self._service.timer)
+        loop = asyncio.get_running_loop()
+        self._server.servers = []
         for sock in sockets:
-            sock.listen(BACKLOG)  # startup has set it to what it was told
+            server = await loop.create_server(self._make_protocol, sock=sock, backlog=ACCEPTS_PER_TURN, **tls)
+            self._server.servers.append(server)
+            sock.listen(BACKLOG)  # the loop has set it to what it was told
+        self._server.started = True
         self._main = asyncio.create_task(self._server.main_loop(), name="presenced: uvicorn")
+
+    def reload_certificate(self) -> None:
+        """Take the certificate's files if they have changed; no-op without TLS."""
+        if self._certificate is not None:
+            self._certificate.reload()
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        config, state = self._server.config, self._server.server_state
+        make: Callable[..., asyncio.Protocol] = cast(Any, config.http_protocol_class)
+        return make(config=config, server_state=state, app_state={}, _loop=asyncio.get_running_loop())
 
     def stop_accepting(self) -> None:
         """Accept no more; what is open stays so."""
