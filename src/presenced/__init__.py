@@ -1,5 +1,6 @@
 """presenced: the server that tells people, in real time, who is online."""
 
+from presenced.auth.principal import Principal
 from presenced.errors import (
     BadUserId,
     CapacityError,
@@ -24,6 +25,7 @@ __all__ = [
     "PortInUse",
     "PresenceServer",
     "PresencedError",
+    "Principal",
     "Problem",
     "SessionStats",
     "Settings",

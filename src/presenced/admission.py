@@ -191,7 +191,8 @@ class Admission(Generic[C]):
 
     def _settle(self, connection: C, arrival: Arrival, answer: Answer) -> None:
         if isinstance(answer, BadToken):
-            self._refuse(connection, arrival, Close.UNAUTHORIZED, str(answer))
+            close = Close.TRY_AGAIN_LATER if answer.kind == "unavailable" else Close.UNAUTHORIZED
+            self._refuse(connection, arrival, close, str(answer))
             return
         try:
             claimed = user_id_from_query(arrival.query) if parameter(arrival.query, b"userId") else answer.user_id

@@ -1,9 +1,11 @@
-"""Commands about keys and tokens: `api-key`, `token`, `verify-token`."""
+"""Commands about safety: `doctor`, `api-key`, `token`, `verify-token`."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -15,22 +17,45 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cyclopts import App, Parameter
 
 from presenced.auth.api_keys import Scope, new_key
-from presenced.auth.authenticator import make_tokens
 from presenced.auth.keys import Key, keys_from_text
+from presenced.auth.setup import make_tokens
 from presenced.auth.tokens import MAX_TOKEN
 from presenced.config import load
 from presenced.core.identity import parse_user_id
-from presenced.errors import BadToken, BadUserId, ConfigError
+from presenced.doctor import examine
+from presenced.errors import BadToken, BadUserId, ConfigError, PresencedError
 from presenced.settings import Settings
 
 Config = Annotated[Path | None, Parameter(help="Settings file [default presenced.toml, if there is one]")]
 
 
+class UnsafeError(PresencedError):
+    """The doctor found something that is to be mended."""
+
+
 def add_to(app: App) -> None:
     """Make them commands of `app`."""
+    app.command(doctor)
     app.command(api_key)
     app.command(token)
     app.command(verify_token)
+
+
+def doctor(*, config: Config = None) -> None:
+    """Say what in the settings is unsafe or broken, and how to mend it.
+
+    Exit code 1 when something is.
+    """
+    effective = load({}, os.environ, config)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = sys.maxsize if limit == resource.RLIM_INFINITY else limit
+    findings = examine(effective, files, os.geteuid() == 0, datetime.datetime.now(datetime.UTC))
+    for level, what, mend in findings:
+        sys.stdout.write(f"{level:>6}: {what}\n        {mend}\n")
+    if not findings:
+        sys.stdout.write("nothing is unsafe\n")
+    if any(finding.level != "note" for finding in findings):
+        raise UnsafeError("something is unsafe or broken")
 
 
 def api_key(*, scope: Annotated[Scope, Parameter(help="What for; each includes those before.")] = "admin") -> None:

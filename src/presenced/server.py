@@ -8,10 +8,14 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from presenced.auth.api_keys import ApiKeys
-from presenced.auth.authenticator import make_authenticator
+from presenced.auth.authenticator import Remote
+from presenced.auth.embedded import Authenticate, ByFunction
+from presenced.auth.remote import ByHook, ByKeySet
+from presenced.auth.setup import make_authenticator
 from presenced.auth.tickets import Tickets
 from presenced.clock import SystemClock
 from presenced.engine import Engine
+from presenced.errors import ConfigError
 from presenced.http.app import make_app
 from presenced.metrics import Metrics
 from presenced.settings import WEBSOCKET_PATH, Settings
@@ -32,6 +36,7 @@ class _Parts(NamedTuple):
     engine: Engine
     listener: Listener
     writers: Writers | None
+    remote: Remote | None
     loop: asyncio.AbstractEventLoop
 
 
@@ -43,10 +48,20 @@ class PresenceServer:
 
     All methods belong to the thread of the event loop it was started in. Logging goes to the logger `presenced`;
     no handler is installed, no signal taken.
+
+    Args:
+        authenticate: For `Settings(auth="callable")`: given what a client shows, the id of its user, a `Principal`, or
+            None; or something to await that yields one of these.
+
+    Raises:
+        ConfigError: `authenticate` is given and `auth` is not callable.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, authenticate: Authenticate | None = None) -> None:
         self.settings = settings or Settings()
+        if authenticate is not None and self.settings.auth != "callable":
+            raise ConfigError(f'authenticate is given, and the setting auth is {self.settings.auth}, not "callable"')
+        self._authenticate = authenticate
         self._parts: _Parts | None = None
 
     async def start(self) -> None:
@@ -66,7 +81,7 @@ class PresenceServer:
         writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
             tickets = Tickets()
-            authenticator = make_authenticator(self.settings, tickets)
+            authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
             engine = Engine(self.settings, clock, metrics, max_connections, writers, authenticator)
             listener = Listener(engine, make_app(engine, ApiKeys(self.settings.api_keys), tickets))
             await listener.start()
@@ -75,8 +90,11 @@ class PresenceServer:
                 writers.stop()
             raise
         engine.start()
+        remote = authenticator if isinstance(authenticator, ByKeySet | ByHook | ByFunction) else None
+        if remote is not None:
+            remote.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(engine, listener, writers, loop)
+        self._parts = _Parts(engine, listener, writers, remote, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -100,6 +118,8 @@ class PresenceServer:
         finally:
             parts.engine.stop()
             parts.engine.metrics.gc_pauses.stop()
+            if parts.remote is not None:
+                await parts.remote.stop()
             if parts.writers is not None:
                 parts.writers.stop()
             self._parts = None

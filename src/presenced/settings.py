@@ -36,10 +36,11 @@ class Settings(BaseModel):
         description="Listen on other than loopback addresses although authentication is off: "
         "whoever can connect may claim any user id.",
     )
-    auth: Literal["none", "jwt", "ticket"] = Field(
+    auth: Literal["none", "jwt", "ticket", "callback", "callable"] = Field(
         "none",
         description="How clients show who they are: none (whoever connects may claim any user id), "
-        "jwt (a JSON Web Token of your application), ticket (one your backend asked for).",
+        "jwt (a JSON Web Token of your application), ticket (one your backend asked for), "
+        "callback (anything your backend knows, which is asked), callable (a function of your Python program says).",
     )
     jwt_key: SecretStr = Field(
         SecretStr(""),
@@ -47,6 +48,24 @@ class Settings(BaseModel):
         "or a JWK Set. Not a flag, for everyone on the machine sees those.",
     )
     jwt_key_file: str = Field("", max_length=4096, description="A file with the same; both together may be used.")
+    jwt_jwks_url: str = Field(
+        "", max_length=2048, description="Where a JWK Set is to be had, which is asked again for keys not known."
+    )
+    jwt_jwks_refresh: float = Field(
+        600, ge=1, le=86_400, description="Seconds after which the JWK Set is asked for again."
+    )
+    callback_url: str = Field("", max_length=2048, description="Where your backend says whose a token is.")
+    callback_secret: SecretStr = Field(
+        SecretStr(""), description="What requests to it are signed with, for it to know them by. Not a flag."
+    )
+    callback_timeout: float = Field(5, gt=0, le=60, description="Seconds for one such request.")
+    callback_concurrency: int = Field(50, ge=1, le=1000, description="Such requests at a time.")
+    callback_cache: float = Field(
+        0, ge=0, le=3600, description="Seconds for which its answer for a token is remembered."
+    )
+    outgoing_private: bool = Field(
+        False, description="Requests of the server's own may go to private addresses, and without TLS."
+    )
     jwt_algorithms: Texts = Field(
         (), description="Algorithms that tokens may be signed with; empty: those that the keys are for."
     )
@@ -89,7 +108,11 @@ class Settings(BaseModel):
     tls_key: str = Field("", max_length=4096, description="File with its private key, as PEM, without a password.")
     trusted_proxies: Texts = Field(
         (),
-        description="Addresses or networks of proxies whose X-Forwarded-For, Forwarded or PROXY header is believed.",
+        description="Addresses or networks of proxies whose word on the address of a client is taken.",
+    )
+    proxy_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for",
+        description="The header in which they name the client. The other is not looked at: proxies pass it on unchanged.",
     )
     proxy_protocol: bool = Field(
         False, description="Connections begin with a PROXY protocol header, version 2, by a trusted proxy."
@@ -233,8 +256,12 @@ class Settings(BaseModel):
             raise ValueError(f"{which} can't be used with TLS of the server's own: let a proxy do TLS, or leave it out")
         if self.proxy_protocol and not self.trusted_proxies:
             raise ValueError("proxy_protocol needs trusted_proxies: whoever else connects could claim any address")
-        if self.auth == "jwt" and not (self.jwt_key.get_secret_value() or self.jwt_key_file):
-            raise ValueError("auth is jwt, which needs a key: set jwt_key_file, or jwt_key in the environment")
+        if self.auth == "jwt" and not (self.jwt_key.get_secret_value() or self.jwt_key_file or self.jwt_jwks_url):
+            raise ValueError(
+                "auth is jwt, which needs a key: set jwt_key_file or jwt_jwks_url, or jwt_key in the environment"
+            )
+        if self.auth == "callback" and not self.callback_url:
+            raise ValueError("auth is callback, which needs callback_url")
         if self.auth == "ticket" and not self.api_keys and not is_loopback(self.host):
             raise ValueError(
                 "auth is ticket, and a backend asks for tickets with a key: make one with `presenced api-key`, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -14,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from presenced import PresenceServer
+from presenced import PresenceServer, Principal, Settings
 from presenced.auth.api_keys import new_key
 from presenced.errors import ConfigError
 
@@ -281,3 +282,29 @@ async def test_no_token_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     for part in (*bad.split("."), *good.split("."), SECRET):
         assert part not in ours
         assert part not in exposition
+
+
+async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.LogCaptureFixture) -> None:
+    async def later(given: str) -> Principal | None:
+        await asyncio.sleep(0)
+        return Principal("bo", time.time() + 600) if given == "later" else None
+
+    def function(given: str) -> Any:
+        if given == "fault":
+            raise RuntimeError("oh")
+        return (
+            {"now": 7, "never": None, "newline": "a\nb"}.get(given) if given not in ("later", "other") else later(given)
+        )
+
+    async with PresenceServer(Settings(port=0, auth="callable", stats_interval=0), function) as house:
+        for given, expected in (("now", 7), ("later", "bo")):
+            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
+                assert (await first(socket))["userId"] == expected
+        for given, code in (("never", 4401), ("other", 4401), ("fault", 1013), ("newline", 1013), ("x" * 9000, 4401)):
+            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
+                assert (await closed(socket))[0] == code
+    with pytest.raises(ConfigError, match="authenticate"):
+        await PresenceServer(Settings(port=0, auth="callable")).start()
+    with pytest.raises(ConfigError, match="callable"):
+        PresenceServer(Settings(), function)
+    assert "function that says whose" in caplog.text

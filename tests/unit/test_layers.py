@@ -22,6 +22,7 @@ LAYERS = [
     ["transports", "http"],
     ["server"],
     ["__init__"],
+    ["doctor"],
     ["cli_auth"],
     ["cli"],
     ["__main__"],

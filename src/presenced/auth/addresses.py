@@ -18,11 +18,17 @@ MAX_HOPS = 32
 class Proxies:
     """Proxies whose word on a client's address is taken.
 
+    There is one header for it, for proxies write one and pass on the other as the client sent it.
+
+    Args:
+        by_rfc_7239: The header is `Forwarded` (RFC 7239), else `X-Forwarded-For`.
+
     Raises:
         ConfigError: An entry is neither an address nor a network.
     """
 
-    def __init__(self, entries: Iterable[str]) -> None:
+    def __init__(self, entries: Iterable[str], by_rfc_7239: bool = False) -> None:
+        self._by_rfc_7239 = by_rfc_7239
         self._networks = tuple(_network(entry) for entry in entries)
 
     def __bool__(self) -> bool:
@@ -33,18 +39,17 @@ class Proxies:
         found = parse_address(address)
         return found is not None and any(found in network for network in self._networks)
 
-    def client(self, peer: str, forwarded_for: Sequence[bytes], forwarded: Sequence[bytes]) -> str:
-        """The client's address: of the hops the headers name, the last one that no trusted proxy has.
+    def client(self, peer: str, values: Sequence[bytes]) -> str:
+        """The client's address: of the hops the header names, the last one that no trusted proxy has.
 
-        What stands before it the client may have made up. Without a trusted peer the headers mean nothing.
+        What stands before it the client may have made up. Without a trusted peer the header means nothing.
 
         Args:
-            forwarded_for: Values of `X-Forwarded-For`.
-            forwarded: Values of `Forwarded` (RFC 7239), which goes before the other.
+            values: Of the header the proxies write.
         """
         if not self.trusts(peer):
             return peer
-        hops = _rfc_7239(forwarded) if forwarded else b",".join(forwarded_for).decode("latin-1").split(",")
+        hops = _rfc_7239(values) if self._by_rfc_7239 else b",".join(values).decode("latin-1").split(",")
         client = peer
         for hop in reversed(hops[-MAX_HOPS:]):
             address = parse_address(_without_port(hop.strip()))

@@ -34,18 +34,24 @@ class Gate:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.proxies = Proxies(settings.trusted_proxies)
+        self.proxies = Proxies(settings.trusted_proxies, settings.proxy_header == "forwarded")
+        self.header = settings.proxy_header.encode()
+        """In which proxies name the client."""
         self.is_open = is_loopback(settings.host) and not self.proxies
         """Nothing is counted: what asks for an address need not find it out."""
         self._handshakes = Buckets(settings.address_rate, settings.address_burst, MAX_ADDRESSES)
         self._failures = Buckets(settings.address_failure_rate, settings.address_failure_burst, MAX_ADDRESSES)
         self._connections: Counter[str] = Counter()
 
-    def key(self, peer: str, forwarded_for: Sequence[bytes], forwarded: Sequence[bytes]) -> str:
-        """As whom a request counts."""
+    def key(self, peer: str, values: Sequence[bytes]) -> str:
+        """As whom a request counts.
+
+        Args:
+            values: Those of `header`.
+        """
         if self.is_open:
             return ""
-        found = counted(self.proxies.client(peer, forwarded_for, forwarded))
+        found = counted(self.proxies.client(peer, values))
         return "" if found.is_loopback else found.key
 
     def handshake(self, key: str, now: float) -> Refused | None:

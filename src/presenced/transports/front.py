@@ -83,7 +83,7 @@ class FrontDoor(HttpToolsProtocol):
             peer = get_remote_addr(transport)
             self._peer = peer[0] if peer else ""
             if not gate.proxies.trusts(self._peer):
-                self._count(gate.key(self._peer, (), ()))
+                self._count(gate.key(self._peer, ()))
         if len(self.connections) > self._service.max_connections:
             detail = f"all {self._service.max_connections} connections are taken; come back later"
             self._refuse(Refusal(Problem.UNAVAILABLE, detail, ((b"retry-after", b"5"),)))
@@ -128,7 +128,7 @@ class FrontDoor(HttpToolsProtocol):
         if header is None:
             return b""
         self._peer = header.address or peer[0]
-        self._count(self._service.gate.key(self._peer, (), ()))
+        self._count(self._service.gate.key(self._peer, ()))
         rest, self._proxied = self._proxied[header.size :], b""
         return rest
 
@@ -252,8 +252,7 @@ class FrontDoor(HttpToolsProtocol):
         """Whether its address may open one more WebSocket; else it is refused."""
         gate = self._service.gate
         if not self._key:  # a proxy, which says for whom
-            forwarded_for = [value for name, value in self.headers if name == b"x-forwarded-for"]
-            self._count(gate.key(self._peer, forwarded_for, [v for n, v in self.headers if n == b"forwarded"]))
+            self._count(gate.key(self._peer, [value for name, value in self.headers if name == gate.header]))
         refused = gate.handshake(self._key, self._service.clock.monotonic())
         if refused and not self._refused:
             retry = ((b"retry-after", b"%d" % refused.retry_after),)

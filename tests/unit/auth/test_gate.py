@@ -51,14 +51,14 @@ def test_no_more_passes_than_burst_and_rate_allow(steps: list[tuple[str, float]]
 def test_where_only_this_machine_may_connect_nothing_is_counted() -> None:
     open_gate = Gate(Settings())
     assert open_gate.is_open
-    assert open_gate.key(HERE, [], []) == ""
+    assert open_gate.key(HERE, []) == ""
     assert not make().is_open
     assert not Gate(Settings(trusted_proxies=("127.0.0.1",))).is_open
 
 
 def test_this_machine_does_not_count_elsewhere_either() -> None:
     house = make(address_burst=1)
-    key = house.key("127.0.0.1", [], [])
+    key = house.key("127.0.0.1", [])
     assert key == ""
     assert not any(house.handshake(key, 0) for _ in range(10))
     assert all(house.came(key) for _ in range(10_000))
@@ -102,7 +102,7 @@ def test_the_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "MAX_ADDRESSES", 100)
     house = make()
     for number in range(300):
-        key = house.key(f"10.0.{number // 256}.{number % 256}", [], [])
+        key = house.key(f"10.0.{number // 256}.{number % 256}", [])
         house.handshake(key, 0)
         house.failed(key, 0)
     assert len(house._handshakes) == len(house._failures) == 100

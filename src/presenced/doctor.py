@@ -1,0 +1,166 @@
+"""What in a configuration is unsafe, and how to mend it."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from cryptography.x509 import load_pem_x509_certificate
+
+from presenced.auth.addresses import Proxies
+from presenced.auth.api_keys import ApiKeys
+from presenced.auth.origin import ANY, Origins
+from presenced.auth.setup import make_tokens
+from presenced.config import Effective
+from presenced.errors import ConfigError
+from presenced.settings import Settings, is_loopback
+from presenced.transports.tls import Certificate
+
+FEW_FILES = 10_000
+"""Open files; with a lower limit, connections are refused earlier than most would think."""
+
+SOON = 14
+"""Days before the end of a certificate."""
+
+WIDE = 8
+"""Bits of a network of proxies; one with fewer is larger than any owner's."""
+
+_SECRETS = ("jwt_key", "callback_secret")
+
+Level = Literal["unsafe", "broken", "note"]
+
+
+class Finding(NamedTuple):
+    """One thing to know."""
+
+    level: Level
+    """`unsafe`: strangers can do what they should not; `broken`: it won't work; `note`: worth knowing."""
+    what: str
+    mend: str
+
+
+def examine(effective: Effective, file_limit: int, is_root: bool, today: datetime.datetime) -> list[Finding]:
+    """Everything found in these settings.
+
+    Args:
+        file_limit: Open files the server may have.
+        today: With a time zone.
+    """
+    settings = effective.settings
+    return [
+        *_authentication(settings),
+        *_tokens(settings),
+        *_surroundings(settings),
+        *_tls(settings, today),
+        *_files(effective, file_limit),
+        *([Finding("unsafe", "it would run as root", "run it as a user of its own")] if is_root else []),
+    ]
+
+
+def _authentication(settings: Settings) -> Iterator[Finding]:
+    if settings.auth == "none":
+        if is_loopback(settings.host):
+            yield Finding("note", "authentication is off; only this machine may connect", "set auth before others may")
+        else:
+            yield Finding(
+                "unsafe",
+                "authentication is off, and other machines may connect: whoever does may claim any user id",
+                "set auth to jwt, ticket or callback",
+            )
+    if settings.auth == "ticket" and not settings.api_keys:
+        yield Finding("broken", "no backend can ask for tickets", "`presenced api-key --scope write`, and set api_keys")
+    if settings.auth == "callback" and not settings.callback_secret.get_secret_value():
+        yield Finding(
+            "note", "your backend can't know that it is this server that asks", "set PRESENCED_CALLBACK_SECRET"
+        )
+    for check in (lambda: ApiKeys(settings.api_keys), lambda: Origins(settings.origins)):
+        yield from _broken(check)
+
+
+def _tokens(settings: Settings) -> Iterator[Finding]:
+    if settings.auth != "jwt":
+        return
+    yield from _broken(lambda: make_tokens(settings))
+    if not settings.jwt_audience:
+        yield Finding(
+            "note", "tokens need not be meant for this server", "have your application set aud, and set jwt_audience"
+        )
+    if not settings.jwt_issuer:
+        yield Finding("note", "tokens may be of any issuer that has the key", "set jwt_issuer")
+    if "exp" not in settings.jwt_required_claims:
+        yield Finding("unsafe", "tokens that never expire are accepted", "add exp to jwt_required_claims")
+
+
+def _surroundings(settings: Settings) -> Iterator[Finding]:
+    if ANY in settings.origins:
+        yield Finding("unsafe", "pages of every origin may connect", "name the origins of your pages in origins")
+    elif not settings.origins and not is_loopback(settings.host):
+        yield Finding(
+            "note", "only pages of this server's own host may connect", "set origins when yours are elsewhere"
+        )
+    yield from _broken(lambda: Proxies(settings.trusted_proxies))
+    for entry in settings.trusted_proxies:
+        try:
+            bits = ipaddress.ip_network(entry, strict=False).prefixlen
+        except ValueError:
+            continue
+        if bits < WIDE:
+            yield Finding(
+                "unsafe",
+                f"trusted_proxies has {entry}: clients in it can claim any address",
+                "name your proxies' addresses only",
+            )
+    if settings.outgoing_private:
+        yield Finding("note", "requests of the server's own may go to private addresses", "leave out outgoing_private")
+
+
+def _tls(settings: Settings, today: datetime.datetime) -> Iterator[Finding]:
+    if not settings.tls_certificate:
+        if not (is_loopback(settings.host) or settings.trusted_proxies):
+            yield Finding(
+                "unsafe",
+                "there is no TLS and no trusted proxy: tokens travel for everyone on the way to read",
+                "set tls_certificate and tls_key, or let a proxy do TLS, listen on localhost, and set trusted_proxies",
+            )
+        return
+    certificate, key = Path(settings.tls_certificate), Path(settings.tls_key)
+    broken = list(_broken(lambda: Certificate(certificate, key)))
+    yield from broken
+    if broken:
+        return
+    ends = load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    if ends < today:
+        yield Finding("broken", f"the certificate ended on {ends:%Y-%m-%d}", "renew it")
+    elif ends < today + datetime.timedelta(days=SOON):
+        yield Finding("note", f"the certificate ends on {ends:%Y-%m-%d}", "renew it; the server takes it by itself")
+    if _others_may_read(key):
+        yield Finding("unsafe", f"other users of this machine may read the key {key}", f"chmod 600 {key}")
+
+
+def _files(effective: Effective, file_limit: int) -> Iterator[Finding]:
+    for name in _SECRETS:
+        origin = Path(effective.origins[name])
+        if origin.is_file() and _others_may_read(origin):
+            yield Finding("unsafe", f"other users of this machine may read {name} in {origin}", f"chmod 600 {origin}")
+    if file_limit < FEW_FILES:
+        yield Finding(
+            "note",
+            f"it may have {file_limit:,} open files, and each connection is one",
+            "raise the limit: LimitNOFILE= of systemd, ulimit -Hn, or --ulimit nofile= of a container",
+        )
+
+
+def _broken(check: object) -> Iterator[Finding]:
+    assert callable(check), "it is to be called"
+    try:
+        check()
+    except ConfigError as error:
+        yield Finding("broken", str(error), "the server would not start")
+
+
+def _others_may_read(path: Path) -> bool:
+    return bool(path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))

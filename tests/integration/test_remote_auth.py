@@ -1,0 +1,303 @@
+"""Keys from a URL, and the application's own hook: real servers on loopback, that fail in every way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.certificates import write_certificate
+from tests.integration.house import metric, server, until
+from tests.process import ServerProcess
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from presenced import PresenceServer
+from presenced.auth import remote
+from presenced.auth.outgoing import signed
+
+pytestmark = pytest.mark.anyio
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Backend:
+    """An HTTP server; `self.handler` answers."""
+
+    def __init__(self) -> None:
+        self.handler: Handler = self.keys_handler
+        self.keys: list[tuple[str, ec.EllipticCurvePrivateKey]] = []
+        self.requests: list[web.Request] = []
+        self.bodies: list[bytes] = []
+        self.url = ""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        self.bodies.append(await request.read())
+        return await self.handler(request)
+
+    async def keys_handler(self, _: web.Request) -> web.StreamResponse:
+        entries = [
+            json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())) | {"kid": key_id}
+            for key_id, key in self.keys
+        ]
+        return web.json_response({"keys": entries})
+
+    def new_key(self, key_id: str) -> None:
+        self.keys.append((key_id, ec.generate_private_key(ec.SECP256R1())))
+
+    def token(self, user_id: str = "ada") -> str:
+        """Signed with the newest key."""
+        key_id, key = self.keys[-1]
+        return jwt.encode({"sub": user_id, "exp": int(time.time()) + 600}, key, "ES256", {"kid": key_id})
+
+
+@asynccontextmanager
+async def backend(context: ssl.SSLContext | None = None) -> AsyncIterator[Backend]:
+    made = Backend()
+    runner = web.ServerRunner(web.Server(cast(Any, made.answer)), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+    await site.start()
+    sockets = site._server.sockets  # type: ignore[union-attr]  # it has started
+    made.url = f"{'https' if context else 'http'}://localhost:{sockets[0].getsockname()[1]}/keys"
+    try:
+        yield made
+    finally:
+        await runner.cleanup()
+
+
+def house_of_keys(issuer: Backend, **changes: object) -> PresenceServer:
+    return server(auth="jwt", jwt_jwks_url=issuer.url, outgoing_private=True, **changes)
+
+
+def house_of_hook(application: Backend, **changes: object) -> PresenceServer:
+    return server(auth="callback", callback_url=application.url, outgoing_private=True, **changes)
+
+
+async def come(house: PresenceServer, token: str) -> tuple[int, str]:
+    """Who one is then, with code 0; or the code and reason it is closed with."""
+    async with connect(f"ws://127.0.0.1:{house.port}/ws-online-status?token={token}", proxy=None) as socket:
+        return await outcome(socket)
+
+
+async def outcome(socket: ClientConnection) -> tuple[int, str]:
+    try:
+        return 0, json.loads(await socket.recv())["userId"]
+    except ConnectionClosed:
+        assert socket.close_code is not None
+        return socket.close_code, socket.close_reason or ""
+
+
+# Keys.
+
+
+async def test_keys_come_from_the_url_and_new_ones_when_a_token_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "MIN_PAUSE", 0.0)
+    async with backend() as issuer:
+        issuer.new_key("a")
+        async with house_of_keys(issuer) as house:
+            assert await come(house, issuer.token()) == (0, "ada")
+            issuer.new_key("b")
+            assert await come(house, issuer.token("bo")) == (0, "bo")
+            assert len(issuer.requests) == 2
+            issuer.keys = issuer.keys[1:]
+            assert await come(house, issuer.token()) == (0, "ada")
+            assert len(issuer.requests) == 2, "known keys are not asked for"
+
+
+async def test_tokens_with_made_up_keys_do_not_make_it_ask_without_end() -> None:
+    async with backend() as issuer:
+        issuer.new_key("a")
+        async with house_of_keys(issuer) as house:
+            assert await come(house, issuer.token()) == (0, "ada")
+            forger = Backend()
+            for number in range(50):
+                forger.new_key(f"x{number}")
+                code, says = await come(house, forger.token())
+                assert (code, says) == (4401, "the token is signed with a key or algorithm that is not accepted")
+            assert len(issuer.requests) == 1
+            forger.keys[-1] = ("a", forger.keys[-1][1])
+            assert (await come(house, forger.token()))[1] == "the token's signature does not fit any key"
+
+
+async def test_while_the_issuer_is_down_its_keys_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with backend() as issuer:
+        issuer.new_key("a")
+        async with house_of_keys(issuer, jwt_jwks_refresh=1) as house:
+            assert await come(house, issuer.token()) == (0, "ada")
+
+            async def down(_: web.Request) -> web.StreamResponse:
+                return web.Response(status=500)
+
+            issuer.handler = down
+            await until(lambda: len(issuer.requests) >= 2)
+            assert await come(house, issuer.token()) == (0, "ada")
+
+
+async def large(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for _ in range(1000):
+        await response.write(b" " * 65_536)
+    return response
+
+
+async def slow(_: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(30)
+    return web.Response()
+
+
+async def elsewhere(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound("/keys?again")
+
+
+async def nonsense(_: web.Request) -> web.StreamResponse:
+    return web.Response(text="<html>")
+
+
+async def refusing(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=503)
+
+
+@pytest.mark.parametrize("handler", [large, slow, elsewhere, nonsense, refusing])
+async def test_without_any_key_clients_are_told_to_come_back(
+    handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("presenced.auth.setup.JWKS_TIMEOUT", 0.5)
+    async with backend() as issuer:
+        issuer.new_key("a")
+        issuer.handler = handler
+        async with house_of_keys(issuer) as house:
+            code, says = await come(house, issuer.token())
+            assert (code, says) == (1013, "who this is can't be found out now; come back later")
+            assert len(issuer.requests) == 1, "a redirect is not followed"
+    assert "gave no keys" in caplog.text
+
+
+async def test_by_tls_the_certificate_is_held_to_the_name(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with backend(context) as issuer:
+        issuer.new_key("a")
+        for trusted, expected in ((str(certificate), 0), ("/dev/null", 1013)):
+            environ = {"SSL_CERT_FILE": trusted, "SSL_CERT_DIR": "/nonexistent"}
+            process = ServerProcess(environ, auth="jwt", jwt_jwks_url=issuer.url, outgoing_private=True)
+            await asyncio.to_thread(process.start)
+            try:
+                url = f"{process.websocket_url}?token={issuer.token()}"
+                async with connect(url, proxy=None) as socket:
+                    assert (await outcome(socket))[0] == expected, process.output
+            finally:
+                await asyncio.to_thread(process.kill)
+
+
+# The hook.
+
+
+async def test_the_hook_says_whose_a_token_is_and_knows_who_asks() -> None:
+    async with backend() as application:
+
+        async def who(request: web.Request) -> web.StreamResponse:
+            return web.json_response({"userId": 7, "expiresIn": 60, "more": True})
+
+        application.handler = who
+        async with house_of_hook(application, callback_secret="s3cret") as house:
+            assert await come(house, "session-of-7") == (0, 7)  # type: ignore[comparison-overlap]  # a number
+        (request,) = application.requests
+        assert application.bodies == [b'{"token":"session-of-7"}']
+        timestamp = int(request.headers["presenced-timestamp"])
+        assert abs(timestamp - time.time()) < 60
+        for name, value in signed("s3cret", timestamp, application.bodies[0]).items():
+            assert request.headers[name] == value
+        assert request.headers["host"].startswith("localhost:")
+
+
+async def test_the_hook_s_answer_may_end_and_may_be_remembered() -> None:
+    async with backend() as application:
+
+        async def who(request: web.Request) -> web.StreamResponse:
+            return web.json_response({"userId": "ada", "expiresIn": 1})
+
+        application.handler = who
+        async with house_of_hook(application, callback_cache=60) as house:
+            async with connect(f"ws://127.0.0.1:{house.port}/ws-online-status?token=t", proxy=None) as socket:
+                assert await outcome(socket) == (0, "ada")
+                assert await outcome(socket) == (4401, "the token has expired")
+            await come(house, "t")
+            assert len(application.requests) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_what_the_hook_does_not_accept_is_refused(status: int) -> None:
+    async with backend() as application:
+
+        async def refuse(_: web.Request) -> web.StreamResponse:
+            return web.Response(status=status)
+
+        application.handler = refuse
+        async with house_of_hook(application) as house:
+            assert await come(house, "t") == (4401, "the token is not accepted")
+
+
+@pytest.mark.parametrize("handler", [large, slow, elsewhere, nonsense, refusing])
+async def test_while_the_hook_fails_clients_are_told_to_come_back(
+    handler: Handler, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with backend() as application:
+        application.handler = handler
+        async with house_of_hook(application, callback_timeout=0.5) as house:
+            assert (await come(house, "secret-token"))[0] == 1013
+            assert len(application.requests) == 1
+    assert "callback_url" in caplog.text
+    assert "secret-token" not in "".join(r.getMessage() for r in caplog.records if r.name.startswith("presenced"))
+
+
+async def test_a_backend_that_is_not_there_at_all() -> None:
+    async with backend() as application:
+        house = house_of_hook(application)
+    async with house:
+        assert (await come(house, "t"))[0] == 1013
+
+
+async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
+    async with backend() as application:
+        release, most, now = asyncio.Event(), 0, 0
+
+        async def who(_: web.Request) -> web.StreamResponse:
+            nonlocal most, now
+            now += 1
+            most = max(most, now)
+            await release.wait()
+            now -= 1
+            return web.json_response({"userId": "ada"})
+
+        application.handler = who
+        async with house_of_hook(application, callback_concurrency=3, callback_timeout=10) as house:
+            coming = [asyncio.create_task(come(house, f"t{number}")) for number in range(10)]
+            await until(lambda: metric(house, "presenced_unauthenticated") == 10)
+            await until(lambda: now == 3)
+            release.set()
+            assert await asyncio.gather(*coming) == [(0, "ada")] * 10
+            assert most == 3
+
+
+async def test_a_server_that_stops_asks_no_more() -> None:
+    async with backend() as application:
+        application.handler = slow
+        async with house_of_hook(application, callback_timeout=20) as house:
+            socket: Any = await connect(f"ws://127.0.0.1:{house.port}/ws-online-status?token=t", proxy=None)
+            await until(lambda: application.requests)
+            started = time.monotonic()
+        assert time.monotonic() - started < 10
+        await socket.close()

@@ -1,0 +1,101 @@
+"""What the doctor finds."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.certificates import write_certificate
+
+from presenced.auth.api_keys import new_key
+from presenced.config import Effective, load
+from presenced.doctor import Finding, examine
+
+TODAY = datetime.datetime.now(datetime.UTC)
+SECRET = "s" * 40
+SAFE: dict[str, Any] = {
+    "auth": "jwt",
+    "host": "192.0.2.1",
+    "jwt_issuer": "https://login.example",
+    "jwt_audience": "presence",
+    "origins": "https://app.example.com",
+    "trusted_proxies": "10.0.0.1",
+}
+
+
+def found(
+    environ: dict[str, str] | None = None, limit: int = 100_000, root: bool = False, **flags: object
+) -> list[Finding]:
+    given = {"PRESENCED_CONFIG": "/dev/null"} | (environ or {})
+    return examine(load(flags, given), limit, root, TODAY)
+
+
+def test_a_safe_configuration_has_nothing_to_tell() -> None:
+    assert found({"PRESENCED_JWT_KEY": SECRET}, **SAFE) == []
+
+
+def test_the_default_is_for_development() -> None:
+    (only,) = found()
+    assert only.level == "note"
+    assert "only this machine" in only.what
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "says"),
+    [
+        ({"auth": "none", "insecure": True}, "unsafe", "any user id"),
+        ({"trusted_proxies": ""}, "unsafe", "no TLS"),
+        ({"trusted_proxies": "0.0.0.0/0"}, "unsafe", "claim any address"),
+        ({"trusted_proxies": "nonsense"}, "broken", "trusted_proxies"),
+        ({"origins": "*"}, "unsafe", "every origin"),
+        ({"origins": ""}, "note", "own host"),
+        ({"origins": "example.com"}, "broken", "origins"),
+        ({"jwt_required_claims": "sub"}, "unsafe", "never expire"),
+        ({"jwt_audience": ""}, "note", "meant for this server"),
+        ({"jwt_issuer": ""}, "note", "any issuer"),
+        ({"jwt_algorithms": "RS256"}, "broken", "jwt_algorithms"),
+        ({"auth": "ticket", "host": "localhost"}, "broken", "tickets"),
+        ({"auth": "callback", "callback_url": "https://x.example/"}, "note", "this server that asks"),
+        ({"outgoing_private": True}, "note", "private addresses"),
+        ({"api_keys": "nonsense"}, "broken", "api_keys"),
+    ],
+)
+def test_what_is_unsafe_broken_or_worth_knowing(changes: dict[str, Any], level: str, says: str) -> None:
+    findings = found({"PRESENCED_JWT_KEY": SECRET}, **{**SAFE, **changes})
+    assert [finding.level for finding in findings if says in finding.what] == [level]
+    assert all(finding.mend for finding in findings)
+
+
+def test_the_machine() -> None:
+    findings = found({"PRESENCED_JWT_KEY": SECRET}, limit=1024, root=True, **SAFE)
+    assert [finding.level for finding in findings] == ["note", "unsafe"]
+
+
+def test_certificates(tmp_path: Path) -> None:
+    certificate, key = write_certificate(tmp_path)
+    settings: dict[str, Any] = {**SAFE, "trusted_proxies": "", "tls_certificate": str(certificate), "tls_key": str(key)}
+    key.chmod(0o644)
+    findings = found({"PRESENCED_JWT_KEY": SECRET}, **settings)
+    assert [finding.level for finding in findings] == ["note", "unsafe"], "it ends tomorrow; its key can be read"
+    key.chmod(0o600)
+    certificate.write_text("nonsense")
+    (only,) = found({"PRESENCED_JWT_KEY": SECRET}, **settings)
+    assert only.level == "broken"
+
+
+def test_a_secret_in_a_file_that_others_may_read(tmp_path: Path) -> None:
+    file = tmp_path / "presenced.toml"
+    file.write_text(f'auth = "jwt"\njwt_key = "{SECRET}"\n')
+    for mode, count in ((0o644, 1), (0o600, 0)):
+        file.chmod(mode)
+        effective: Effective = load({}, {}, file)
+        findings = examine(effective, 100_000, False, TODAY)
+        assert sum("may read jwt_key" in finding.what for finding in findings) == count
+        assert SECRET not in str(findings)
+
+
+def test_tickets_with_a_key_are_fine() -> None:
+    settings: dict[str, Any] = {**SAFE, "auth": "ticket", "api_keys": new_key("write").entry}
+    assert found(**settings) == []
