@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from presenced.errors import ConfigError
@@ -117,6 +117,8 @@ def _explain(fault: ErrorDetails, origins: Mapping[str, str]) -> str:
     if not fault["loc"]:  # a relation between settings: the validator wrote the whole sentence
         return str(fault["ctx"]["error"])
     name = str(fault["loc"][0])
+    if Settings.model_fields[name].annotation is SecretStr:  # what was given may be nearly the secret
+        return f"{name} (from {origins[name]}) can't be used: expected {expected(name)}"
     hint = ""
     if str(fault["input"]).startswith("tcp://"):
         hint = " (Kubernetes sets it for a Service called presenced: set enableServiceLinks: false in the pod)"

@@ -6,7 +6,7 @@ One direction: a connection reports to the engine, the engine asks the directory
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from presenced.admission import Admission, Arrival
@@ -18,12 +18,12 @@ from presenced.core.heartbeat import Sweep
 from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import parse_user_id, user_id_from_query
 from presenced.core.limits import Pace
-from presenced.core.model import Ending, Instant, Status
+from presenced.core.model import Ending, Instant
 from presenced.core.presence import Grace, Session
 from presenced.core.rooms import Rooms, Thresholds
 from presenced.core.watch import Watch
 from presenced.drain import close_in_waves
-from presenced.errors import BadParameter, BadToken, BadUserId, Close
+from presenced.errors import BadParameter, BadUserId, Close
 from presenced.feeds.classic import ClassicFeed
 from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import PERIOD
@@ -34,10 +34,13 @@ from presenced.metrics import Metrics
 from presenced.outbox import Event, Feed, Outbox, Watcher, Writers
 from presenced.requests import Requests
 from presenced.settings import Settings
-from presenced.stats import Stats, page
+from presenced.stats import Stats, statistics
 from presenced.wire import v1
 from presenced.wire.classic import established_frame
 from presenced.wire.frame import PING_FRAME, deflated
+
+MAX_LAG = 1.0
+"""Seconds that a tick came late, from which on no new connection is taken until one comes in time again."""
 
 
 class Connection(Watcher, Protocol):
@@ -110,12 +113,12 @@ class Engine:
             self._v1,
             self._apply,
             self._settle_rooms,
-            self.admission.renew if self.admission else _nothing_to_show,
+            self.admission.renew if self.admission else lambda _connection, _token, renewed: renewed(None),
         )
         self._connections: dict[int, Connection] = {}
         self._unsent_when_asked: dict[Connection, int] = {}
         self._serial = 0
-        self._tick_due = 0.0
+        self._tick_due = self._lag = 0.0
         self._settled_at = 0.0
         self._pace = Pace()
         gauge = metrics.gauge
@@ -294,20 +297,18 @@ class Engine:
         return len(connections)
 
     def stats(self, limit: int = 100, after: int = 0) -> Stats:
-        """Statistics of this moment with the `limit` (0 to `MAX_PAGE`) sessions that follow `after`. O(connections).
-
-        Who is invisible is in the numbers, without a name.
-        """
-        status = self._directory.status
-        seen = ((s, c) for s, c in self._connections.items() if status(c.user_id) is not Status.OFFLINE)
-        sessions, following = page(seen, limit, after, self.clock.now())
-        users, online = self._directory.connected_users, self._directory.online_users
-        return Stats(users, online, len(self._connections), sessions, following)
+        """Statistics of this moment with the `limit` (0 to `MAX_PAGE`) sessions that follow `after`."""
+        return statistics(self._directory, self._connections, limit, after, self.clock.now())
 
     @property
     def is_full(self) -> bool:
         """No connection more is taken."""
         return len(self._connections) >= self.max_connections
+
+    @property
+    def is_behind(self) -> bool:
+        """The loop has more to do than it can: those who are connected go first."""
+        return self._lag > MAX_LAG
 
     def drain(self) -> Iterator[float]:
         """The server stops: from now on nobody is told that anybody left; the connections are closed in waves.
@@ -373,7 +374,8 @@ class Engine:
 
     def _tick(self) -> None:
         now = self.clock.monotonic()
-        self.metrics.loop_lag.observe(max(0.0, now - self._tick_due))
+        self._lag = max(0.0, now - self._tick_due)
+        self.metrics.loop_lag.observe(self._lag)
         to_ping, silent = self._sweep.tick(now)
         for connection in silent:
             # A slow one can't be asked, but it is there as long as it takes some of what its transport holds.
@@ -394,7 +396,3 @@ class Engine:
     def _log_stats(self) -> None:
         self._log.stats(self._directory.connected_users, len(self._connections))
         self.timer.set(self._log_stats, self.clock.monotonic() + self.settings.stats_interval)
-
-
-def _nothing_to_show(_connection: Connection, _token: str, renewed: Callable[[BadToken | None], None]) -> None:
-    renewed(None)

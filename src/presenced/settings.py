@@ -112,7 +112,7 @@ class Settings(BaseModel):
     )
     proxy_header: Literal["x-forwarded-for", "forwarded"] = Field(
         "x-forwarded-for",
-        description="The header in which they name the client. The other is not looked at: proxies pass it on unchanged.",
+        description="The header in which they name the client. The other is not looked at: proxies pass it on.",
     )
     proxy_protocol: bool = Field(
         False, description="Connections begin with a PROXY protocol header, version 2, by a trusted proxy."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
-from presenced.core.model import Instant
+from presenced.core.directory import Directory
+from presenced.core.model import Instant, Status
 from presenced.wire.classic import timestamp, wire_user_id
 
 MAX_PAGE = 1000
@@ -48,11 +49,15 @@ class Stats(Struct, frozen=True, rename="camel"):
     """What to pass as `after` for the next page; None when this is the last."""
 
 
-def page(
-    connections: Iterable[tuple[int, Counted]], limit: int, after: int, now: Instant
-) -> tuple[list[SessionStats], int | None]:
-    """The `limit` sessions whose serial follows `after`, and what to pass as `after` for the next page, if any."""
-    found = list(islice((c for serial, c in connections if serial > after), limit + 1))
+def statistics(
+    directory: Directory[Any], connections: Mapping[int, Counted], limit: int, after: int, now: Instant
+) -> Stats:
+    """Those with the `limit` sessions whose serial follows `after`. O(connections).
+
+    Who is invisible is in the numbers, without a name.
+    """
+    seen = (c for n, c in connections.items() if n > after and directory.status(c.user_id) is not Status.OFFLINE)
+    found = list(islice(seen, limit + 1))
     sessions = [
         SessionStats(
             wire_user_id(c.user_id),
@@ -62,4 +67,5 @@ def page(
         )
         for c in found[:limit]
     ]
-    return sessions, found[limit - 1].serial if limit and len(found) > limit else None
+    following = found[limit - 1].serial if limit and len(found) > limit else None
+    return Stats(directory.connected_users, directory.online_users, len(connections), sessions, following)

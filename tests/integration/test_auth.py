@@ -308,3 +308,21 @@ async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.Lo
     with pytest.raises(ConfigError, match="callable"):
         PresenceServer(Settings(), function)
     assert "function that says whose" in caplog.text
+
+
+async def test_who_guesses_keys_or_tokens_is_barred_for_a_while() -> None:
+    limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 3, "address_failure_rate": 0.001}
+    async with house_of_tokens(**limits) as house:
+        there, elsewhere = {"x-forwarded-for": "203.0.113.7"}, {"x-forwarded-for": "203.0.113.8"}
+        for status in (401, 401):
+            assert (await ask(house, "POST", "/api/tickets", "pk_guess", **there)).status_code == status
+        async with connect(url(house, "?token=guess"), additional_headers=there, proxy=None) as socket:
+            assert (await closed(socket))[0] == 4401
+        barred = await ask(house, "POST", "/api/tickets", KEY.key, **there)
+        assert (barred.status_code, barred.json()["code"]) == (429, "TOO_MANY_REQUESTS")
+        assert int(barred.headers["retry-after"]) > 100
+        with pytest.raises(InvalidStatus) as caught:
+            await connect(url(house, f"?token={token()}"), additional_headers=there, proxy=None)
+        assert caught.value.response.status_code == 429
+        async with connect(url(house, f"?token={token()}"), additional_headers=elsewhere, proxy=None) as socket:
+            await first(socket)

@@ -191,6 +191,14 @@ def test_while_draining_nobody_is_told_that_anybody_left(house: House) -> None:
     assert not_ready(house.engine) == ["the server is stopping"]
 
 
+def test_when_it_can_not_keep_up_it_says_so_until_it_can(house: House) -> None:
+    assert not house.engine.is_behind
+    house.clock.hold(3)
+    assert house.engine.is_behind
+    house.clock.advance(1)
+    assert not house.engine.is_behind
+
+
 def test_when_full_it_says_that_it_is_not_ready(house: House) -> None:
     assert not_ready(house.engine) == []
     house.engine.max_connections = 1

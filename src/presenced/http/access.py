@@ -5,7 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from presenced.auth.api_keys import SCOPES, ApiKeys, Scope
+from presenced.auth.gate import Gate
 from presenced.auth.origin import Origins
+from presenced.clock import Clock
 from presenced.errors import Problem
 from presenced.http.answers import ProblemError
 from presenced.settings import is_loopback
@@ -20,7 +22,9 @@ class Access:
     One that a proxy passed on is not of this machine.
     """
 
-    def __init__(self, keys: ApiKeys, origins: Origins, is_development: bool) -> None:
+    def __init__(self, keys: ApiKeys, origins: Origins, is_development: bool, gate: Gate, clock: Clock) -> None:
+        self._gate = gate
+        self._clock = clock
         self._keys = keys
         self._origins = origins
         self._is_development = is_development
@@ -40,12 +44,21 @@ class Access:
         host = request.headers.get("host", "").encode("latin-1")
         if origin and not (len(origin) == 1 and self._origins.allows(origin[0].encode("latin-1"), host)):
             raise ProblemError(Problem.FORBIDDEN_ORIGIN, "this page's origin is not among those of the setting origins")
+        address, now = self._address(request), self._clock.monotonic()
+        if (barred := self._gate.barred(address, now)) is not None:
+            raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
         found = self._scope_of(request)
         if found is None:
+            self._gate.failed(address, now)
             detail = "send Authorization: Bearer and a key; `presenced api-key` makes one for the setting api_keys"
             raise ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
         if SCOPES.index(found) < SCOPES.index(scope):
             raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
+
+    def _address(self, request: Request) -> str:
+        """As whom it counts."""
+        values = [value.encode("latin-1") for value in request.headers.getlist(self._gate.header.decode())]
+        return self._gate.key(request.client.host if request.client else "", values)
 
     def _scope_of(self, request: Request) -> Scope | None:
         if not self._keys:

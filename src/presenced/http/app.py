@@ -42,7 +42,7 @@ _PATHS = ("/", "/healthz", "/readyz", "/stats", "/metrics")
 
 def make_app(engine: Engine, keys: ApiKeys, tickets: Tickets) -> Starlette:
     """The application of one server."""
-    access = Access(keys, Origins(engine.settings.origins), engine.admission is None)
+    access = Access(keys, Origins(engine.settings.origins), engine.admission is None, engine.gate, engine.clock)
 
     async def healthz(_: Request) -> Response:
         return json_answer({"status": "alive", "version": __version__})

@@ -76,6 +76,11 @@ class FakeClock:
             self.run_soon()
         self._move_to(end)
 
+    def hold(self, seconds: float) -> None:
+        """Let time pass with nothing called meanwhile, as when the process is held up; then what became due."""
+        self._move_to(self._monotonic + seconds)
+        self.advance(0)
+
     def _move_to(self, monotonic: float) -> None:
         self._epoch_ms += (monotonic - self._monotonic) * 1000
         self._monotonic = monotonic

@@ -28,7 +28,7 @@ class EchoServer:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.draining = False
+        self.draining = self.is_behind = False
         self.max_connections = 10_000
         self.gate = Gate(settings)
         self.endings: list[tuple[Ending, str]] = []

@@ -9,6 +9,7 @@ the facts about uvicorn that this relies on.
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -28,6 +29,9 @@ from presenced.wire.problem import MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
     from presenced.transports.websocket import Service, WebSocketConnection
+
+MAX_RETRY = 10
+"""Seconds after which a client is told to come back when the server is behind, at most."""
 
 MAX_HEADERS = 100
 """Header fields of one request."""
@@ -225,6 +229,11 @@ class FrontDoor(HttpToolsProtocol):
         if self._service.draining:
             retry = ((b"retry-after", b"1"),)
             self._refuse(Refusal(Problem.UNAVAILABLE, "the server is stopping; come back in a moment", retry))
+            return
+        if self._service.is_behind:
+            # Each another time, or all would come back at once.
+            retry = ((b"retry-after", b"%d" % random.randint(1, MAX_RETRY)),)  # noqa: S311  # no secret
+            self._refuse(Refusal(Problem.UNAVAILABLE, "the server is behind; come back in a moment", retry))
             return
         if not self._service.gate.is_open and not self._may_pass():
             return

@@ -65,6 +65,10 @@ class Service(Protocol):
         """What counts by address."""
 
     @property
+    def is_behind(self) -> bool:
+        """There is more to do than can be done: no new connection is taken for now."""
+
+    @property
     def max_connections(self) -> int:
         """Open connections at most, HTTP ones included."""
 

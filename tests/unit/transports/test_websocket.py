@@ -30,7 +30,7 @@ class House:
         self.settings = Settings.model_validate(settings)
         self.clock = FakeClock()
         self.timer = Timer(self.clock)
-        self.draining = False
+        self.draining = self.is_behind = False
         self.max_connections = 100
         self.gate = Gate(self.settings)
         self.state = ServerState()

@@ -1,0 +1,92 @@
+"""The commands about safety."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from presenced.auth.api_keys import ApiKeys
+
+SECRET = "a secret of forty characters, or nearly so"
+
+
+def run(folder: Path, *arguments: str, given: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PRESENCED_")}
+    command = [sys.executable, "-m", "presenced", *arguments]
+    return subprocess.run(
+        command, cwd=folder, input=given, env=clean | environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_an_api_key_and_what_the_settings_need_to_know_of_it(tmp_path: Path) -> None:
+    made = run(tmp_path, "api-key", "--scope", "write")
+    assert made.returncode == 0
+    key, entry = made.stdout.split()[0], made.stdout.split('"')[1]
+    assert ApiKeys([entry]).scope(key) == "write"
+    assert run(tmp_path, "api-key", "--scope", "all").returncode == 2
+
+
+def test_a_token_is_made_and_verified(tmp_path: Path) -> None:
+    environ = {"PRESENCED_AUTH": "jwt", "PRESENCED_JWT_KEY": SECRET, "PRESENCED_JWT_ISSUER": "me"}
+    made = run(tmp_path, "token", "ada", "--claim", "role=x", "--claim", "seats=[1,2]", **environ)
+    assert made.returncode == 0, made.stderr
+    claims = jwt.decode(made.stdout.strip(), SECRET, ["HS256"])
+    assert (claims["sub"], claims["iss"], claims["role"], claims["seats"]) == ("ada", "me", "x", [1, 2])
+    verified = run(tmp_path, "verify-token", given=made.stdout, **environ)
+    assert verified.returncode == 0
+    assert 'accepted: it is user "ada", for 36' in verified.stdout
+    refused = run(tmp_path, "verify-token", given=made.stdout, **environ | {"PRESENCED_JWT_ISSUER": "other"})
+    assert refused.returncode == 2
+    assert refused.stderr == "presenced: not accepted (claims): the token is from another issuer\n"
+    assert '"iss": "me"' in refused.stdout, "what it says is shown"
+    for nonsense in ("", "x", "a.b.c"):
+        assert run(tmp_path, "verify-token", given=nonsense, **environ).returncode == 2
+
+
+def test_with_a_private_key(tmp_path: Path) -> None:
+    private = ed25519.Ed25519PrivateKey.generate()
+    (tmp_path / "private.pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (tmp_path / "public.pem").write_bytes(public)
+    (tmp_path / "presenced.toml").write_text('auth = "jwt"\njwt_key_file = "public.pem"\n')
+    made = run(tmp_path, "token", "7", "--signing-key", "private.pem")
+    assert made.returncode == 0, made.stderr
+    assert run(tmp_path, "verify-token", given=made.stdout).returncode == 0
+    assert run(tmp_path, "token", "7").returncode == 2, "a public key signs nothing"
+    assert run(tmp_path, "token", "7", "--signing-key", "public.pem").returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [("token", ""), ("token", "a", "--claim", "x"), ("token", "ada")])
+def test_mistakes_are_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_the_doctor(tmp_path: Path) -> None:
+    done = run(tmp_path, "doctor", PRESENCED_HOST="192.0.2.1", PRESENCED_INSECURE="true")
+    assert done.returncode == 1
+    assert "unsafe: authentication is off, and other machines may connect" in done.stdout
+
+
+def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
+    shown = run(tmp_path, "config", "show", PRESENCED_JWT_KEY=SECRET)
+    assert shown.returncode == 0
+    assert SECRET not in shown.stdout
+    assert "# PRESENCED_JWT_KEY" in shown.stdout
+    (tmp_path / "presenced.toml").write_text("jwt_key = 12345678901234567890\n")
+    refused = run(tmp_path, "config", "show")
+    assert refused.returncode == 2
+    assert "1234567" not in refused.stderr
+    assert "jwt_key" in refused.stderr
+    flag = run(tmp_path, "serve", "--jwt-key", SECRET)
+    assert flag.returncode == 2, "everyone on the machine sees flags"
+    assert "--jwt-key" not in run(tmp_path, "serve", "--help").stdout.replace("--jwt-key-file", "")
