@@ -48,7 +48,7 @@ def start_server() -> Iterator[StartServer]:
     once a second (`open_page` is built on this fixture, so it is taken down first).
     """
     with ExitStack() as servers:
-        yield lambda **settings: servers.enter_context(ServerProcess(**settings))
+        yield lambda environ=None, **settings: servers.enter_context(ServerProcess(environ, **settings))
 
 
 @pytest.fixture

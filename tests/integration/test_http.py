@@ -31,7 +31,11 @@ def parsed(response: httpx.Response, status: int = 200) -> Any:
 
 async def test_health_says_alive_and_ready() -> None:
     async with server() as house:
-        assert parsed(await ask(house, "/healthz")) == {"status": "alive", "version": __version__}
+        assert parsed(await ask(house, "/healthz")) == {
+            "status": "alive",
+            "version": __version__,
+            "authentication": "none",
+        }
         assert parsed(await ask(house, "/readyz")) == {"status": "ready", "reasons": [], "warnings": []}
 
 

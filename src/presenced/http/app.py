@@ -45,7 +45,7 @@ def make_app(engine: Engine, keys: ApiKeys, tickets: Tickets) -> Starlette:
     access = Access(keys, Origins(engine.settings.origins), engine.admission is None, engine.gate, engine.clock)
 
     async def healthz(_: Request) -> Response:
-        return json_answer({"status": "alive", "version": __version__})
+        return json_answer({"status": "alive", "version": __version__, "authentication": engine.settings.auth})
 
     async def readyz(_: Request) -> Response:
         reasons = not_ready(engine)

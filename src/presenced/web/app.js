@@ -14,7 +14,7 @@ import { heard, NOBODY, onlineCount, reconciled, withoutAvailability, withoutOff
 import { CLOSE_CODES, parseMessage } from "./protocol.js";
 import { recallConnections, rememberConnections } from "./returning.js";
 import { Roster } from "./roster.js";
-import { fetchVersion, Server } from "./server.js";
+import { fetchHealth, Server } from "./server.js";
 import { Snippets } from "./snippets.js";
 import { announced, informed, stepsSeen, watchesEveryone } from "./v1-news.js";
 
@@ -122,7 +122,7 @@ class App {
       noted: (c, direction, text, words) => this.#log.add(c.label, direction, text, words),
       serverAnswers: () => this.#server.answers,
     };
-    const connection = new Connection(userId, this.#ordinals, hooks, wishes);
+    const connection = new Connection(userId, this.#ordinals, hooks, wishes, this.#form.token);
     this.#connections.push(connection);
     connection.open();
     return connection;
@@ -235,8 +235,10 @@ class App {
   }
 
   async #showVersion() {
-    const version = await fetchVersion();
-    if (version) setText(byId("server", HTMLParagraphElement), `presenced ${version} at ${location.host}`);
+    const health = await fetchHealth();
+    if (!health) return;
+    setText(byId("server", HTMLParagraphElement), `presenced ${health.version} at ${location.host}`);
+    this.#form.askForToken(health.authentication !== "none");
   }
 
   #tick() {

@@ -32,6 +32,7 @@ export class ConnectForm {
   #form = byId("connect", HTMLFormElement);
   #field = byId("user-id", HTMLInputElement);
   #device = byId("device", HTMLSelectElement);
+  #token = byId("token", HTMLInputElement);
   #hooks;
 
   /**
@@ -44,7 +45,7 @@ export class ConnectForm {
     const device = preferred(DEVICE_KEY);
     if ([...this.#device.options].some(({ value }) => device && value === device)) this.#device.value = device;
     this.#form.addEventListener("change", ({ target }) => {
-      if (target === this.#field) return;
+      if (target === this.#field || target === this.#token) return;
       prefer(PROTOCOL_KEY, this.#protocol);
       prefer(DEVICE_KEY, this.#device.value);
       this.#show();
@@ -62,6 +63,20 @@ export class ConnectForm {
   /** What a new connection is to want of presenced.v1; null for the classic protocol. */
   get wishes() {
     return this.#protocol === "v1" ? newWishes(this.#device.value) : null;
+  }
+
+  /** What shows who the user is; kept nowhere. Empty when nothing was given. */
+  get token() {
+    return this.#token.value.trim();
+  }
+
+  /**
+   * Have a field for a token, or none.
+   *
+   * @param {boolean} isNeeded
+   */
+  askForToken(isNeeded) {
+    byId("token-label", HTMLLabelElement).hidden = !isNeeded;
   }
 
   /** Put a name into the field that nobody has yet. */

@@ -63,14 +63,17 @@ export class Connection {
   #timer = 0;
   #opened = false;
   #hooks;
+  #token;
 
   /**
    * @param {string} userId
    * @param {number} ordinal 1, 2, 3, ... within the page: what people tell connections of one user apart by.
    * @param {Hooks} hooks
    * @param {Wishes | null} wishes What it wants of presenced.v1; null for the classic protocol.
+   * @param {string} token Shows who this is; empty where nobody has to.
    */
-  constructor(userId, ordinal, hooks, wishes) {
+  constructor(userId, ordinal, hooks, wishes, token) {
+    this.#token = token;
     this.userId = userId;
     this.ordinal = ordinal;
     this.#hooks = hooks;
@@ -105,11 +108,17 @@ export class Connection {
     // The worker's script could not be had: to the user it is the same as a connection that could not.
     worker.addEventListener("error", () => this.#ended(NO_CLOSE_FRAME, ""));
     /** @type {Order} */
-    const order = { open: url, protocols: this.v1 ? [SUBPROTOCOL] : [] };
+    const order = { open: url, protocols: this.#protocols() };
     worker.postMessage(order);
     this.#worker = worker;
     this.#become("connecting");
     this.#hooks.noted(this, "out", `connect ${url}`);
+  }
+
+  /** What is offered; beside a token the classic protocol has a name, since browsers want one agreed on. */
+  #protocols() {
+    if (!this.#token) return this.v1 ? [SUBPROTOCOL] : [];
+    return [this.v1 ? SUBPROTOCOL : "presenced.classic", `presenced.token.${this.#token}`];
   }
 
   /** End it on purpose (code 1000), or give up connecting. */

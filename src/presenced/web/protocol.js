@@ -31,13 +31,17 @@ export const CLOSE_CODES = new Map([
   [1007, { meaning: "A text message was not valid UTF-8.", reconnect: false }],
   [1009, { meaning: "A message exceeded the size or the number of fragments allowed.", reconnect: false }],
   [1011, { meaning: "The server met a fault of its own.", reconnect: true }],
+  [1013, { meaning: "Too many connections wait to be let in.", reconnect: true }],
   [4400, { meaning: "The userId in the URL is missing or not usable; the reason says why.", reconnect: false }],
+  [4401, { meaning: "The token is missing, not accepted, expired or revoked; the reason says which.", reconnect: false }],
   [4402, { meaning: "Another parameter of the URL can't be used; the reason says which.", reconnect: false }],
+  [4403, { meaning: "The userId in the URL is another than the token's.", reconnect: false }],
   [4408, { meaning: "No answer to a ping, or a message left unfinished, for too long.", reconnect: true }],
   [4409, { meaning: "A newer connection of the same session took its place.", reconnect: false }],
   [4410, { meaning: "The application closed all connections of this user.", reconnect: false }],
   [4420, { meaning: "The client read too slowly, for too long, to be kept up to date.", reconnect: true }],
-  [4429, { meaning: "The client went on asking faster than allowed.", reconnect: true }],
+  [4421, { meaning: "The user has as many open connections as a user may have.", reconnect: true }],
+  [4429, { meaning: "The client sent or asked more, or faster, than allowed.", reconnect: true }],
 ]);
 
 /** No frame carries it: browsers report it when a connection ended without a close frame. */

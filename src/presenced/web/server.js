@@ -122,16 +122,21 @@ async function fetchStats() {
     onlineUsers: body.onlineUsers,
     totalConnections: body.totalConnections,
     sessions: sessions.map((s) => ({ userId: String(s.userId), connectedAt: Date.parse(s.connectedAt) })),
-    complete: body.next === null,
+    // Where one has to show who one is, nobody is named here.
+    complete: body.next === null && (sessions.length > 0 || body.totalConnections === 0),
   };
 }
 
-/** The server's version; empty when it does not say. */
-export async function fetchVersion() {
+/**
+ * What the server says of itself; null when it does not answer.
+ *
+ * @returns {Promise<{ version: string, authentication: string } | null>}
+ */
+export async function fetchHealth() {
   try {
     const response = await fetch("healthz", { signal: AbortSignal.timeout(TIMEOUT_MS) });
-    return String((await response.json()).version ?? "");
+    return await response.json();
   } catch {
-    return ""; // it is gone, which the statistics tell
+    return null;
   }
 }

@@ -1,0 +1,42 @@
+"""The page where one has to show who one is."""
+
+from __future__ import annotations
+
+import time
+
+import jwt
+from playwright.sync_api import expect
+from tests.browser.conftest import OpenPage, StartServer
+
+SECRET = "a secret of forty characters, or nearly so"
+
+
+def token(user_id: str) -> str:
+    return jwt.encode({"sub": user_id, "exp": int(time.time()) + 600}, SECRET)
+
+
+def test_it_asks_for_a_token_and_keeps_it_nowhere(start_server: StartServer, open_page: OpenPage) -> None:
+    server = start_server({"PRESENCED_JWT_KEY": SECRET}, auth="jwt")
+    page = open_page(server)
+    field = page.page.get_by_label("Token", exact=True)
+    expect(field).to_be_visible()
+    field.fill(token("ada"))
+    page.connect("ada")
+    page.speak("presenced.v1")
+    field.fill(token("bo"))
+    page.connect("bo")
+    page.expect_online("ada", "bo")
+    page.submit("carl")  # with the token of bo
+    expect(page.connections("carl")).to_contain_text("4403")
+    field.fill("nonsense")
+    page.submit("dora")
+    expect(page.connections("dora")).to_contain_text("4401")
+    kept = page.page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.body.innerText])")
+    for user_id in ("ada", "bo"):
+        assert token(user_id).split(".")[1][:20] not in kept
+
+
+def test_it_does_not_where_nobody_has_to(start_server: StartServer, open_page: OpenPage) -> None:
+    page = open_page(start_server())
+    expect(page.page.get_by_text("presenced 0.")).to_be_visible()
+    expect(page.page.get_by_label("Token", exact=True)).to_be_hidden()
