@@ -100,7 +100,7 @@ class Settings(BaseModel):
     origins: Texts = Field(
         (),
         description="Origins whose pages may connect, like https://app.example.com or https://*.example.com, "
-        "or * for all; empty: the host connected to, and pages of this machine.",
+        "or * for all; empty: the host connected to, on any port, and pages of this machine.",
     )
     tls_certificate: str = Field(
         "", max_length=4096, description="File with the certificate, and those that lead to a known one, as PEM."

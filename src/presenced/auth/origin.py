@@ -48,7 +48,7 @@ class Origin(NamedTuple):
 
 
 class Origins:
-    """The allow-list. With no entries: the host that was connected to, and this machine's own pages.
+    """The allow-list. With no entries: the host that was connected to, on any port, and this machine's own pages.
 
     Bounds: `MAX_REMEMBERED` verdicts.
 
@@ -83,8 +83,9 @@ class Origins:
             return True
         if self._patterns:
             return any(pattern.covers(found) for pattern in self._patterns)
+        # Whatever the ports: a page's own server is often beside this one, on another port of the same host.
         same = _parse(f"{found.scheme}://{host.decode('latin-1').lower()}")
-        return found.is_loopback or found == same
+        return found.is_loopback or (found.scheme in _PORTS and same is not None and found.host == same.host)
 
 
 def _parse(text: str) -> Origin | None:
