@@ -10,6 +10,7 @@ from websockets.frames import Opcode
 from websockets.protocol import CLIENT, Protocol
 
 from presenced.core.model import Ending
+from presenced.core.presence import Session
 from presenced.errors import Close
 from presenced.testing import FakeClock
 
@@ -25,7 +26,7 @@ class Reported:
 
     def __init__(self) -> None:
         self.feed: Any = None
-        self.session: Any = None
+        self.session: Any = Session("", self, "", "", None)
         self.user_id = ""
         self.address = ""
         self.connection_id = ""

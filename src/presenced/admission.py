@@ -60,8 +60,9 @@ class Admission(Generic[C]):
     Bounds: connections that have not shown who they are by `max_unauthenticated` and `auth_timeout`.
 
     Args:
-        enter: Called for a connection that is let in, with its user.
+        enter: Called for a connection that is let in, with who it is.
         refuse: Called for one that is not: it is to be closed with this code and reason.
+        look_anew: Called when a connection that is in has shown something newer.
     """
 
     def __init__(
@@ -71,8 +72,9 @@ class Admission(Generic[C]):
         timer: Timer,
         metrics: Metrics,
         authenticator: Authenticator,
-        enter: Callable[[C, Arrival, str], None],
+        enter: Callable[[C, Arrival, Principal], None],
         refuse: Callable[[C, Arrival, Close, str], None],
+        look_anew: Callable[[C, Principal], None],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -81,6 +83,7 @@ class Admission(Generic[C]):
         self._authenticator = authenticator
         self._enter = enter
         self._refuse = refuse
+        self._look_anew = look_anew
         self._waiting: dict[C, Arrival] = {}
         self._admitted: dict[C, _Admitted] = {}
         self._deadlines: Deadlines[C] = Deadlines()
@@ -203,7 +206,7 @@ class Admission(Generic[C]):
             self._refuse(connection, arrival, Close.FORBIDDEN, "userId is not the user of the token")
             return
         self._admitted[connection] = _Admitted(answer, bool(arrival.subprotocol), self._clock.now())
-        self._enter(connection, arrival, answer.user_id)
+        self._enter(connection, arrival, answer)
         self._await_end(connection)
 
     def _answered_renewal(self, connection: C, renewed: Renewed, answer: Answer) -> None:
@@ -217,6 +220,7 @@ class Admission(Generic[C]):
         else:
             self._admitted[connection] = _Admitted(answer, admitted.is_v1, self._clock.now())
             renewed(None)
+            self._look_anew(connection, answer)
             self._await_end(connection)
 
     # Ends.

@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from presenced.admission import Admission, Arrival
+from presenced.auth.allowed import sight_of
 from presenced.auth.authenticator import Authenticator
 from presenced.auth.gate import Gate
+from presenced.auth.principal import Principal
 from presenced.clock import Clock, Timer
 from presenced.core.directory import Directory, Limits, Outcome
-from presenced.core.heartbeat import Sweep
 from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import parse_user_id, user_id_from_query
 from presenced.core.limits import Pace
 from presenced.core.model import Ending, Instant
 from presenced.core.presence import Grace, Session
 from presenced.core.rooms import Rooms, Thresholds
+from presenced.core.sight import Sight
 from presenced.core.watch import Watch
 from presenced.drain import close_in_waves
 from presenced.errors import BadParameter, BadUserId, Close
@@ -29,6 +31,7 @@ from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import PERIOD
 from presenced.feeds.v1_encoding import Encoding
 from presenced.greeting import established
+from presenced.heartbeat import Heartbeat
 from presenced.log import EventLog
 from presenced.metrics import Metrics
 from presenced.outbox import Event, Feed, Outbox, Watcher, Writers
@@ -37,10 +40,7 @@ from presenced.settings import Settings
 from presenced.stats import Stats, statistics
 from presenced.wire import v1
 from presenced.wire.classic import established_frame
-from presenced.wire.frame import PING_FRAME, deflated
-
-MAX_LAG = 1.0
-"""Seconds that a tick came late, from which on no new connection is taken until one comes in time again."""
+from presenced.wire.frame import deflated
 
 
 class Connection(Watcher, Protocol):
@@ -89,7 +89,9 @@ class Engine:
             settings.resume_window,
         )
         self._directory: Directory[Connection] = Directory(grace, limits)
-        self._sweep: Sweep[Connection] = Sweep(settings.heartbeat_interval, settings.pong_timeout)
+        self._heartbeat: Heartbeat[Connection] = Heartbeat(
+            settings, clock, self.timer, metrics, self._log, self._end_graces
+        )
         self._classic = ClassicFeed(self._directory)
         epoch = secrets.token_hex(4)
         thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
@@ -102,7 +104,9 @@ class Engine:
         self.admission: Admission[Connection] | None = None
         """None where anybody may claim any user id."""
         if authenticator is not None:
-            self.admission = Admission(settings, clock, self.timer, metrics, authenticator, self._enter, self._refuse)
+            self.admission = Admission(
+                settings, clock, self.timer, metrics, authenticator, self._enter, self._refuse, self._look_anew
+            )
         self._requests = Requests(
             settings,
             clock,
@@ -116,9 +120,7 @@ class Engine:
             self.admission.renew if self.admission else lambda _connection, _token, renewed: renewed(None),
         )
         self._connections: dict[int, Connection] = {}
-        self._unsent_when_asked: dict[Connection, int] = {}
         self._serial = 0
-        self._tick_due = self._lag = 0.0
         self._settled_at = 0.0
         self._pace = Pace()
         gauge = metrics.gauge
@@ -132,8 +134,7 @@ class Engine:
         """Begin the heartbeat and the statistics lines."""
         now = self.clock.monotonic()
         self._settled_at = now + self.settings.grace_lost
-        self._tick_due = now + self._sweep.tick_seconds
-        self.timer.set(self._tick, self._tick_due)
+        self._heartbeat.start()
         if self.settings.stats_interval:
             self.timer.set(self._log_stats, now + self.settings.stats_interval)
 
@@ -153,10 +154,11 @@ class Engine:
         except BadUserId as error:
             self._refuse(connection, arrival, Close.BAD_USER_ID, str(error))
             return
-        self._enter(connection, arrival, user_id)
+        self._enter(connection, arrival, Principal(user_id))
 
-    def _enter(self, connection: Connection, arrival: Arrival, user_id: str) -> None:
+    def _enter(self, connection: Connection, arrival: Arrival, principal: Principal) -> None:
         """Let it in; or not, when it asks for what can't be."""
+        user_id, sight = principal.user_id, sight_of(self.settings, principal)
         try:
             hello = hello_from_query(arrival.query) if arrival.subprotocol else None
         except BadParameter as error:
@@ -173,13 +175,18 @@ class Engine:
         connection.opened_ms = now.epoch_ms
         connection.heard_at = now.monotonic
         self._connections[self._serial] = connection
-        self._sweep.add(connection)
+        self._heartbeat.add(connection)
         self.metrics.opened.inc()
         self._log.connected(user_id)
         if hello is None:
-            self._open_classic(connection, arrival.response, now)
+            self._open_classic(connection, sight, arrival.response, now)
         else:
-            self._open_v1(connection, hello, arrival.response, now)
+            self._open_v1(connection, hello, sight, arrival.response, now)
+
+    def _look_anew(self, connection: Connection, principal: Principal) -> None:
+        """What it showed last may allow more than before, or less."""
+        if (sight := sight_of(self.settings, principal)) != connection.session.sight:
+            self._requests.look_anew(connection, sight)
 
     def _refuse(self, connection: Connection, arrival: Arrival, close: Close, reason: str) -> None:
         if arrival.response:
@@ -190,16 +197,17 @@ class Engine:
             self.gate.failed(connection.address, self.clock.monotonic())
         connection.close(close, reason)
 
-    def _open_classic(self, connection: Connection, response: bytes, now: Instant) -> None:
+    def _open_classic(self, connection: Connection, sight: Sight, response: bytes, now: Instant) -> None:
         outcome = self._directory.open(connection.user_id, connection, now)
         assert outcome.session is not None, "it opened"
         connection.feed, connection.session = self._classic, outcome.session
+        connection.session.sight = sight
         connection.connection_id = outcome.connection_id
         connection.send(response + established_frame(connection.user_id, outcome.connection_id, now))
         self._apply(outcome)
         self._outbox.add(connection)  # after its own change, which it is not told
 
-    def _open_v1(self, connection: Connection, hello: Hello, response: bytes, now: Instant) -> None:
+    def _open_v1(self, connection: Connection, hello: Hello, sight: Sight, response: bytes, now: Instant) -> None:
         outcome = self._directory.resume(hello.session_id, connection.user_id, connection, now)
         position = self._v1.encoding.position_number(hello.position) if outcome else None
         if outcome and outcome.session and position is not None and position < outcome.session.whole_from:
@@ -212,6 +220,9 @@ class Engine:
             )
         assert outcome.session is not None, "it opened"
         connection.feed, connection.session = self._v1, outcome.session
+        if sight != connection.session.sight:
+            position = None  # it is told everything again
+            self._requests.limit(connection, sight)
         connection.connection_id = outcome.connection_id
         if outcome.replaced is not None:
             outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
@@ -262,8 +273,7 @@ class Engine:
             self.admission.closed(connection)
         if self._connections.pop(connection.serial, None) is None:
             return
-        self._sweep.discard(connection)
-        self._unsent_when_asked.pop(connection, None)
+        self._heartbeat.discard(connection)
         self._outbox.discard(connection)  # first: a status it was about to set is told to others only
         self._requests.closed(connection)
         self.metrics.closed.labels(reason).inc()
@@ -308,7 +318,7 @@ class Engine:
     @property
     def is_behind(self) -> bool:
         """The loop has more to do than it can: those who are connected go first."""
-        return self._lag > MAX_LAG
+        return self._heartbeat.is_behind
 
     def drain(self) -> Iterator[float]:
         """The server stops: from now on nobody is told that anybody left; the connections are closed in waves.
@@ -371,27 +381,6 @@ class Engine:
             self._apply(outcome)
         if (deadline := self._directory.next_deadline()) is not None:
             self.timer.set(self._end_graces, deadline)
-
-    def _tick(self) -> None:
-        now = self.clock.monotonic()
-        self._lag = max(0.0, now - self._tick_due)
-        self.metrics.loop_lag.observe(self._lag)
-        to_ping, silent = self._sweep.tick(now)
-        for connection in silent:
-            # A slow one can't be asked, but it is there as long as it takes some of what its transport holds.
-            if not (connection.paused and connection.unsent < self._unsent_when_asked.pop(connection, 0)):
-                self.metrics.heartbeats_failed.inc()
-                self._log.heartbeat_failed(connection.user_id)
-                connection.close(Close.TIMED_OUT, "no answer to a ping")
-        for connection in to_ping:
-            if connection.paused:
-                self._unsent_when_asked[connection] = connection.unsent
-            else:
-                connection.send(PING_FRAME)
-        self._end_graces()
-        # From now, not from when it was due: after a pause the ticks missed are not made up for (`Sweep`).
-        self._tick_due = now + self._sweep.tick_seconds
-        self.timer.set(self._tick, self._tick_due)
 
     def _log_stats(self) -> None:
         self._log.stats(self._directory.connected_users, len(self._connections))

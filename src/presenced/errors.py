@@ -115,6 +115,7 @@ class Fault(Enum):
     TOO_MANY_ROOMS = 111, "The session would be in or watch more rooms than allowed."
     NOT_A_MEMBER = 112, "The session is not in this room."
     ROOM_FULL = 113, "The room has as many members as a room may have."
+    NOT_ALLOWED = 114, "What was asked for is not among what the client's token allows."
     NOT_AUTHENTICATED = 115, "The token given with AUTH is not accepted."
     RATE_LIMITED = 120, "Requests come faster than allowed; wait a moment."
 

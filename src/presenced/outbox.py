@@ -122,6 +122,9 @@ class Feed(Protocol):
             joined: Those that have everything before this index of the batch; the others have nothing of it yet.
         """
 
+    def part(self, watcher: Watcher, events: Sequence[Event]) -> Portion:
+        """What one watcher, which has nothing of `events` yet, is to be sent of them; perhaps nothing."""
+
     def missed(self, watcher: Watcher, position: int) -> Missed | None:
         """What `watcher`, which is at `position`, missed; a first part of it when it is much.
 

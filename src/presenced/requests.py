@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from presenced.core.messages import (
     Watch,
 )
 from presenced.core.model import AS_DETECTED, PLAIN, Choice, Custom, Status
+from presenced.core.sight import Sight
 from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
 from presenced.errors import BadToken, BadUserId, Close, Fault
 from presenced.feeds.v1 import V1Feed
@@ -119,6 +120,23 @@ class Requests:
         bucket = Bucket(self._settings.request_burst, self._clock.monotonic())
         self._askers[connection] = _Asker(bucket, partial(self._apply_pending, connection))
 
+    def limit(self, connection: Watcher, sight: Sight) -> None:
+        """From now on a connection that no feed has may see that, and be in the rooms it may enter."""
+        session = connection.session
+        session.sight = sight
+        if session.watch is not None:
+            sight.restrict(session.watch.full)
+            sight.restrict(session.watch.counted)
+            session.rooms = {name: data for name, data in (session.rooms or {}).items() if sight.may_enter(name)}
+
+    def look_anew(self, connection: Watcher, sight: Sight) -> None:
+        """A connection that is in may see something else now; one of presenced.v1 is told everything again."""
+        with self._outbox.changing(connection, connection.feed.part):
+            self.limit(connection, sight)
+        self._settle_rooms(connection.session.user_id)
+        if connection.feed is self._feed:
+            self._outbox.insert(connection, self._feed.all(connection))
+
     def closed(self, connection: Watcher) -> None:
         """A connection ended; a status it was about to set is set. No-op for one that is not here."""
         if (asker := self._askers.get(connection)) is not None:
@@ -191,6 +209,7 @@ class Requests:
 
     def _watch(self, connection: Watcher, request: Watch) -> None:
         watch, users, rooms = watch_of(connection), _user_ids(request.users), _room_names(request.rooms)
+        _check_may_enter(connection, rooms)
         _check_room_for(
             len(watch.full.users | watch.counted.users | users), MAX_WATCHED, "users", Fault.TOO_MANY_WATCHED
         )
@@ -220,6 +239,7 @@ class Requests:
         watch, joined = watch_of(connection), session.rooms or {}
         if isinstance(request, SetMember) and name not in joined:
             raise BadRequest(Fault.NOT_A_MEMBER, f"this session is not in the room {name}; JOIN it first")
+        _check_may_enter(connection, {name})
         data = _data_of(request.data)
         rooms = watch.full.rooms | watch.counted.rooms | {name}
         _check_room_for(len(rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
@@ -310,6 +330,13 @@ def _room_names(given: list[str]) -> set[str]:
         if not name.isprintable():
             raise BadRequest(Fault.BAD_REQUEST, "a room's name must have printable characters only")
     return set(given)
+
+
+def _check_may_enter(connection: Watcher, rooms: Iterable[str]) -> None:
+    """The answer is the same whether there is such a room or not."""
+    for name in rooms:
+        if not connection.session.sight.may_enter(name):
+            raise BadRequest(Fault.NOT_ALLOWED, f"the room {name} is not among those your token names")
 
 
 def _check_room_for(count: int, most: int, what: str, fault: Fault) -> None:

@@ -143,6 +143,10 @@ class Settings(BaseModel):
     input_burst: int = Field(
         1_048_576, ge=1024, le=1_073_741_824, description="Bytes that a client may send at once, counted so."
     )
+    visibility: Literal["everyone", "rooms", "claims"] = Field(
+        "everyone",
+        description="Whom users may see: everyone, only those they share a room with, or those their token names, too.",
+    )
     loop: Literal["auto", "uvloop", "asyncio"] = Field(
         "auto", description="Event loop of the command: auto takes uvloop where it is installed."
     )
@@ -262,6 +266,8 @@ class Settings(BaseModel):
             )
         if self.auth == "callback" and not self.callback_url:
             raise ValueError("auth is callback, which needs callback_url")
+        if self.auth == "none" and self.visibility != "everyone":
+            raise ValueError(f"visibility is {self.visibility}, which needs auth: whoever may claim any id may see all")
         if self.auth == "ticket" and not self.api_keys and not is_loopback(self.host):
             raise ValueError(
                 "auth is ticket, and a backend asks for tickets with a key: make one with `presenced api-key`, "

@@ -151,6 +151,22 @@ async def test_one_token_is_revoked_by_its_id_or_by_its_session() -> None:
             assert (await closed(second))[0] == 4401
 
 
+async def test_a_ticket_says_whom_its_user_may_see() -> None:
+    async with server(auth="ticket", api_keys=[WRITE.entry], visibility="claims") as house:
+        tickets = {}
+        for user_id, more in (("ada", {"presence": {"watch": ["bo"]}}), ("bo", {}), ("eve", {})):
+            answer = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": user_id, **more})
+            tickets[user_id] = answer.json()["ticket"]
+        bad = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": 1, "presence": {"watch": 7}})
+        assert (bad.status_code, bad.json()["code"]) == (400, "BAD_BODY")
+        async with connect(url(house, f"?token={tickets['ada']}"), proxy=None) as ada:
+            await first(ada)
+            for user_id in ("eve", "bo"):
+                async with connect(url(house, f"?token={tickets[user_id]}"), proxy=None) as other:
+                    await first(other)
+            assert (await first(ada))["userId"] == "bo", "the first that it hears of"
+
+
 async def test_tickets() -> None:
     async with server(auth="ticket", api_keys=[WRITE.entry]) as house:
         answer = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": 7})

@@ -17,7 +17,7 @@ LAYERS = [
     ["log", "metrics"],
     ["outbox"],
     ["feeds"],
-    ["requests", "admission", "greeting", "drain", "stats"],
+    ["requests", "admission", "greeting", "heartbeat", "drain", "stats"],
     ["engine"],
     ["transports", "http"],
     ["server"],

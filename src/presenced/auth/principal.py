@@ -15,3 +15,9 @@ class Principal(NamedTuple):
     """By which what was shown can be revoked: the token's `jti`, or a digest of what has none."""
     issued_at: float | None = None
     """When the token was made; None when it does not say."""
+    watch: frozenset[str] | None = None
+    """Whom the user may see, where the setting visibility is claims; None: nobody is named."""
+    watch_everyone: bool = False
+    """It may see everyone all the same."""
+    rooms: frozenset[str] | None = None
+    """The rooms the user may enter; None: any."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
 
+from presenced.auth.allowed import with_allowed
 from presenced.auth.authenticator import UNAVAILABLE, Answer, Answered
 from presenced.auth.keys import Key, keys_from_jwks, restricted
 from presenced.auth.outgoing import Outgoing, OutgoingError, signed
@@ -17,7 +18,7 @@ from presenced.auth.principal import Principal
 from presenced.auth.tokens import MAX_TOKEN, Tokens, digest
 from presenced.core.identity import parse_user_id
 from presenced.core.model import Instant
-from presenced.errors import BadToken, BadUserId, ConfigError
+from presenced.errors import BadToken, ConfigError
 
 MIN_PAUSE = 10.0
 """Seconds between two requests for keys because of a token whose key is not known: anybody can make up tokens."""
@@ -128,6 +129,8 @@ class HookAnswer(Struct, rename="camel"):
     expires_in: float | None = None
     """Seconds for which the connection may stay; for good when not given."""
     token_id: str = ""
+    presence: Any = None
+    """Whom they may see, and where they may go: `Allowed`."""
 
 
 class ByHook:
@@ -197,11 +200,11 @@ class ByHook:
             return BadToken("refused", "the token is not accepted")
         try:
             said = msgspec.json.decode(found.body, type=HookAnswer)
-            user_id = parse_user_id(said.user_id)
-        except (msgspec.MsgspecError, BadUserId, RecursionError) as error:
+            ends = None if said.expires_in is None else now + said.expires_in
+            principal = Principal(parse_user_id(said.user_id), ends, said.token_id or key, now)
+            return principal if said.presence is None else with_allowed(principal, said.presence)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise OutgoingError(f"its answer can't be used: {error}") from None
-        ends = None if said.expires_in is None else now + said.expires_in
-        return Principal(user_id, ends, said.token_id or key, now)
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from presenced.auth.allowed import with_allowed
 from presenced.auth.principal import Principal
 from presenced.errors import BadToken, CapacityError
 
@@ -19,10 +20,9 @@ PREFIX = "ticket_"
 
 
 class _Ticket(NamedTuple):
-    user_id: str
     until: float
     lasts: float | None
-    issued_at: float
+    principal: Principal
 
 
 class Tickets:
@@ -39,21 +39,26 @@ class Tickets:
     def __len__(self) -> int:
         return len(self._tickets)
 
-    def issue(self, user_id: str, now: float, epoch: float, lasts: float | None = None) -> str:
+    def issue(self, user_id: str, now: float, epoch: float, lasts: float | None = None, allowed: Any = None) -> str:
         """A ticket for this user.
 
         Args:
             epoch: The time now as epoch seconds.
             lasts: Seconds for which the connection it opens may stay; None: for good.
+            allowed: Whom they may see, and where they may go: decoded JSON as of `Allowed`.
 
         Raises:
             CapacityError: Too many are waiting to be used.
+            ValueError: `allowed` can't be used.
         """
         self._forget(now)
         if len(self._tickets) >= MAX_TICKETS:
             raise CapacityError(f"{MAX_TICKETS:,} tickets wait to be used; try again in {LIFETIME:g} s")
+        principal = Principal(user_id, issued_at=epoch)
+        if allowed is not None:
+            principal = with_allowed(principal, allowed)
         ticket = PREFIX + secrets.token_urlsafe(32)
-        self._tickets[_digest(ticket)] = _Ticket(user_id, now + LIFETIME, lasts, epoch)
+        self._tickets[_digest(ticket)] = _Ticket(now + LIFETIME, lasts, principal)
         return ticket
 
     def redeem(self, ticket: str, now: float, epoch: float) -> Principal:
@@ -68,7 +73,7 @@ class Tickets:
         if found is None:
             raise BadToken("ticket", "the ticket is unknown, used or expired; have the backend ask for a new one")
         ends = None if found.lasts is None else epoch + found.lasts
-        return Principal(found.user_id, ends, key.hex(), found.issued_at)
+        return found.principal._replace(expires_at=ends, token_id=key.hex())
 
     def _forget(self, now: float) -> None:
         while self._tickets and self._tickets[first := next(iter(self._tickets))].until <= now:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jwt
 from jwt import exceptions as faults
 
+from presenced.auth.allowed import with_allowed
 from presenced.auth.keys import ALGORITHMS, Key
 from presenced.auth.principal import Principal
 from presenced.core.identity import parse_user_id
@@ -114,12 +115,18 @@ class Tokens:
         if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID:
             raise BadToken("claims", f"the token's jti is no text of at most {MAX_TOKEN_ID} characters")
         issued = claims.get("iat")
-        return Principal(
+        principal = Principal(
             user_id,
             None if expires is None else float(expires) + self._rules.leeway,
             token_id or token_digest,
             None if issued is None else float(issued),
         )
+        if "presence" not in claims:
+            return principal
+        try:
+            return with_allowed(principal, claims["presence"])
+        except ValueError:  # whose text may hold something of the token
+            raise BadToken("claims", "the token's claim presence can't be used") from None
 
 
 def digest(token: str) -> str:

@@ -16,6 +16,7 @@ from presenced.core.model import (
     Status,
     View,
 )
+from presenced.core.sight import EVERYTHING
 from presenced.core.watch import Watch
 
 C = TypeVar("C", bound=Hashable)
@@ -59,6 +60,7 @@ class Session(Generic[C]):
         "grace_ends",
         "rooms",
         "session_id",
+        "sight",
         "user_id",
         "watch",
         "whole_from",
@@ -72,6 +74,8 @@ class Session(Generic[C]):
         self.device = device
         self.watch = watch
         """Whom it watches; None for a classic connection, which hears of everyone."""
+        self.sight = EVERYTHING
+        """Whom it may see. To be changed only while no feed has its connection."""
         self.rooms: dict[str, bytes] | None = None
         """The rooms it has joined, with the data it gave, as JSON."""
         self.active = True

@@ -7,6 +7,7 @@ from typing import Any
 
 from presenced.core.directory import Directory
 from presenced.core.model import Change
+from presenced.core.watch import Set, WatchIndex
 from presenced.outbox import Event, Missed, Portion, Watcher
 from presenced.wire.classic import change_frame
 
@@ -20,16 +21,27 @@ class ClassicFeed:
     def __init__(self, directory: Directory[Any]) -> None:
         self._directory = directory
         self._watchers: dict[Watcher, None] = {}
+        self._limited: WatchIndex[Watcher] = WatchIndex()
+        """Those of them that may not see everyone, by whom they may see."""
+        self._limits: dict[Watcher, Set] = {}
 
     def __len__(self) -> int:
-        return len(self._watchers)
+        return len(self._watchers) + len(self._limits)
 
     def join(self, watcher: Watcher) -> None:
         """It keeps up."""
-        self._watchers[watcher] = None
+        sight = watcher.session.sight
+        if sight.everyone:
+            self._watchers[watcher] = None
+        else:
+            self._limits[watcher] = sight.of(Set(everyone=True))
+            self._limited.add(watcher, self._limits[watcher])
 
     def leave(self, watcher: Watcher) -> bool:
         """It does not, or is gone."""
+        if (seen := self._limits.pop(watcher, None)) is not None:
+            self._limited.remove(watcher, seen)
+            return True
         if watcher not in self._watchers:
             return False
         del self._watchers[watcher]
@@ -37,9 +49,13 @@ class ClassicFeed:
 
     def portions(self, batch: Sequence[Event], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
         """One for all that were there when the batch began, and one each for the others."""
-        if not self._watchers:
+        if not len(self):
             return
         turns = _Turns(batch)
+        if self._limits:
+            yield from self._portions_of_limited(turns, joined)
+        if not self._watchers:
+            return
         owners = self._owners(turns, joined)
         for watcher, own in owners.items():
             frames = turns.frames_from(joined.get(watcher, 0), but=own)
@@ -52,6 +68,26 @@ class ClassicFeed:
             apart = joined.keys() | owners.keys()
             common = tuple(w for w in self._watchers if w not in apart) if apart else tuple(self._watchers)
             yield Portion(common, turns.data_from(0), len(turns.frames))
+
+    def part(self, watcher: Watcher, events: Sequence[Event]) -> Portion:
+        """The changes of others that it may see."""
+        turns, sight = _Turns(events), watcher.session.sight
+        frames = [
+            frame
+            for frame, (_, user_id) in zip(turns.frames, turns.users, strict=True)
+            if (sight.everyone or user_id in sight.users) and watcher not in self._directory.connections(user_id)
+        ]
+        return Portion((watcher,), b"".join(frames), len(frames))
+
+    def _portions_of_limited(self, turns: _Turns, joined: Mapping[Watcher, int]) -> Iterable[Portion]:
+        heard: dict[Watcher, list[int]] = {}
+        for number, (index, user_id) in enumerate(turns.users):
+            own = self._directory.connections(user_id)
+            for watcher in self._limited.watchers_of(user_id):
+                if index >= joined.get(watcher, 0) and watcher not in own:
+                    heard.setdefault(watcher, []).append(number)
+        for watcher, numbers in heard.items():
+            yield Portion((watcher,), b"".join(turns.frames[number] for number in numbers), len(numbers))
 
     def _owners(self, turns: _Turns, joined: Mapping[Watcher, int]) -> dict[Watcher, set[int]]:
         """The watchers that would hear of themselves, and in which frames."""
@@ -70,8 +106,12 @@ class ClassicFeed:
             return None
         if len(changes) == CATCH_UP:
             now = changes[-1].position
+        sight = watcher.session.sight
         frames = [
-            change_frame(change) for change in changes if watcher not in self._directory.connections(change.user_id)
+            change_frame(change)
+            for change in changes
+            if (sight.everyone or change.user_id in sight.users)
+            and watcher not in self._directory.connections(change.user_id)
         ]
         portion = Portion((watcher,), b"".join(frames), len(frames))
         return Missed(iter((portion,) if frames else ()), now)

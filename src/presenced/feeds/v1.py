@@ -9,7 +9,7 @@ from presenced.core.model import Change
 from presenced.core.rooms import Member, Mode, RoomChange
 from presenced.core.watch import Set as Watched
 from presenced.core.watch import WatchIndex
-from presenced.feeds.v1_digests import Digests, watch_of
+from presenced.feeds.v1_digests import Digests, full_of, watch_of
 from presenced.feeds.v1_encoding import Encoding
 from presenced.feeds.v1_snapshots import Snapshots
 from presenced.outbox import Event, Missed, Portion, Watcher
@@ -35,16 +35,16 @@ class V1Feed:
     def join(self, watcher: Watcher) -> None:
         """It keeps up."""
         self._live.add(watcher)
-        self._index.add(watcher, watch_of(watcher).full)
-        self.digests.join(watcher, watch_of(watcher).counted)
+        self._index.add(watcher, full_of(watcher))
+        self.digests.join(watcher)
 
     def leave(self, watcher: Watcher) -> bool:
         """It does not, or is gone."""
         if watcher not in self._live:
             return False
         self._live.discard(watcher)
-        self._index.remove(watcher, watch_of(watcher).full)
-        self.digests.leave(watcher, watch_of(watcher).counted)
+        self._index.remove(watcher, full_of(watcher))
+        self.digests.leave(watcher)
         return True
 
     def portions(self, batch: Sequence[Event], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
@@ -64,7 +64,7 @@ class V1Feed:
 
     def part(self, watcher: Watcher, events: Sequence[Event]) -> Portion:
         """What one watcher is to be sent of some events; perhaps nothing."""
-        watched = watch_of(watcher).full
+        watched = full_of(watcher)
         if watched.is_empty:
             return Portion((watcher,), b"", 0)
         batch = _Batch(events, self.encoding)
@@ -79,19 +79,21 @@ class V1Feed:
 
     def missed(self, watcher: Watcher, position: int) -> Missed | None:
         """The truth about the user, and the last change of each watched user who changed; or it all."""
-        watch, now = watch_of(watcher), self._directory.position
+        watched, now = full_of(watcher), self._directory.position
         unknown: list[str] = []
-        if watch.full.everyone:
+        if watched.everyone:
             changes = self._directory.since(position, CATCH_UP)
             if changes is None:
                 return self.all(watcher)
             now = changes[-1].position if len(changes) == CATCH_UP else now
         else:
-            changes, unknown = self._directory.since_of(position, watch.full.users)
-        frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watch.counted)]
+            changes, unknown = self._directory.since_of(position, watched.users)
+            if self._directory.since(position, 1) is None:  # who may not be seen looks like who never was
+                unknown += watch_of(watcher).full.users - watched.users
+        frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watcher)]
         parts: list[Iterator[Portion]] = [iter([Portion((watcher,), b"".join(frames), 0)])]
-        for name in sorted(watch.full.rooms):
-            found = self._missed_of_room(name, self.digests.surely_had(name, position), watch.full)
+        for name in sorted(watched.rooms):
+            found = self._missed_of_room(name, self.digests.surely_had(name, position), watched)
             if found is None:
                 parts.append(self._snapshots.room(name, watcher))
             else:
@@ -114,17 +116,19 @@ class V1Feed:
 
     def all(self, watcher: Watcher) -> Missed:
         """The truth about the user, and snapshots of all that `watcher` watches."""
-        watch = watch_of(watcher)
-        frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watch.counted)]
+        watch, sight = watch_of(watcher), watcher.session.sight
+        frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watcher)]
         parts = [iter([Portion((watcher,), b"".join(frames), 0)])]
         is_new = watcher.session.whole_from == 0
         position = self._directory.take_position()
-        if watch.full.everyone:
+        if watch.full.everyone and not sight.everyone:
+            parts.append(self._snapshots.those_seen(sight.users).portions(watcher))
+        elif watch.full.everyone:
             snapshot = self._snapshots.everyone(may_be_older=is_new and not watch.full.rooms)
             parts.append(snapshot.portions(watcher))
             position = snapshot.position
         elif watch.full.users:
-            parts.append(self._snapshots.users(tuple(watch.full.users)).portions(watcher))
+            parts.append(self._snapshots.users(watch.full.users, sight).portions(watcher))
         parts += [self._snapshots.room(name, watcher) for name in sorted(watch.full.rooms)]
         return self._whole(watcher, parts, position)
 
@@ -133,12 +137,14 @@ class V1Feed:
 
         One that is behind is not at their position afterwards: what it missed before is still to come.
         """
-        position = self._directory.take_position()
+        position, sight = self._directory.take_position(), watcher.session.sight
         parts = [self._snapshots.room(name, watcher) for name in sorted(rooms)]
-        if everyone:
+        if everyone and not sight.everyone:
+            parts.append(self._snapshots.those_seen(sight.users).portions(watcher))
+        elif everyone:
             parts.append(self._snapshots.everyone(may_be_older=False).portions(watcher))
         elif users:
-            parts.append(self._snapshots.users(users).portions(watcher))
+            parts.append(self._snapshots.users(users, sight).portions(watcher))
         if self.keeps_up(watcher):
             return self._whole(watcher, parts, position)
         watcher.session.whole_from = position
@@ -152,7 +158,7 @@ class V1Feed:
 
     def counts(self, watcher: Watcher) -> bytes:
         """The numbers `watcher` watches, as they are now."""
-        return b"".join(self.digests.counts(watch_of(watcher).counted))
+        return b"".join(self.digests.counts(watcher))
 
     def _alike(
         self, batch: _Batch, joined: Container[Watcher]

@@ -47,13 +47,13 @@ class Digests:
         self._recount: set[Watcher] = set()
         """Who watches the number of some users, of whom one came or went."""
 
-    def join(self, watcher: Watcher, counted: Set) -> None:
+    def join(self, watcher: Watcher) -> None:
         """`watcher` keeps up."""
-        self._counting.add(watcher, counted)
+        self._counting.add(watcher, watcher.session.sight.of(watch_of(watcher).counted))
 
-    def leave(self, watcher: Watcher, counted: Set) -> None:
+    def leave(self, watcher: Watcher) -> None:
         """`watcher` does not, or is gone."""
-        self._counting.remove(watcher, counted)
+        self._counting.remove(watcher, watcher.session.sight.of(watch_of(watcher).counted))
         self._recount.discard(watcher)
 
     def is_digested(self, room: str) -> bool:
@@ -96,19 +96,26 @@ class Digests:
             if watchers := tuple(self._counting.watchers_of_room(name)):
                 yield Portion(watchers, encoding.count_room(name), 1)
         for watcher in tuple(self._recount):
-            yield Portion((watcher,), encoding.count_users(watch_of(watcher).counted.users), 1)
+            yield Portion((watcher,), b"".join(self._counts_of_users(watcher)), 1)
         self._recount_everyone = False
         self._recount_rooms.clear()
         self._recount.clear()
 
-    def counts(self, counted: Set) -> Iterator[bytes]:
-        """The numbers of `counted`, as they are now."""
-        if counted.everyone:
+    def counts(self, watcher: Watcher) -> Iterator[bytes]:
+        """The numbers that `watcher` watches, as they are now."""
+        counted = watch_of(watcher).counted
+        if counted.everyone and watcher.session.sight.everyone:
             yield self._encoding.count_everyone()
-        if counted.users:
-            yield self._encoding.count_users(counted.users)
+        yield from self._counts_of_users(watcher)
         for name in counted.rooms:
             yield self._encoding.count_room(name)
+
+    def _counts_of_users(self, watcher: Watcher) -> Iterator[bytes]:
+        counted, sight = watch_of(watcher).counted, watcher.session.sight
+        if counted.everyone and not sight.everyone:
+            yield self._encoding.count_everyone(sight.users)
+        if counted.users:
+            yield self._encoding.count_users(counted.users if sight.everyone else counted.users & sight.users)
 
     def surely_had(self, room: str, position: int) -> int | None:
         """The position up to which a watcher that is at `position` has all of a room; None when that is not known.
@@ -143,10 +150,10 @@ class Digests:
             frames = encoding.room_changes(room, name, came, left)
         else:  # it is empty, or was meanwhile, or more have left than are remembered
             frames, users = b"".join(frame for frame, _ in encoding.room_pages(name)), set()
-        nameless = [watcher for watcher in watchers if watch_of(watcher).full.everyone]
+        nameless = [watcher for watcher in watchers if full_of(watcher).everyone]
         if nameless:
             yield Portion(nameless, frames + encoding.changes(now, []), 1)
-        others = [watcher for watcher in watchers if not watch_of(watcher).full.everyone]
+        others = [watcher for watcher in watchers if not full_of(watcher).everyone]
         if others:
             seen = encoding.directory.snapshot_of(users)
             yield Portion(others, frames + encoding.changes_of(now, seen), 1 + len(seen))
@@ -157,3 +164,8 @@ def watch_of(watcher: Watcher) -> Watch:
     watch = watcher.session.watch
     assert watch is not None, "a session of presenced.v1 has one"
     return watch
+
+
+def full_of(watcher: Watcher) -> Set:
+    """What it is told of by name: of what it watches, what it may see."""
+    return watcher.session.sight.of(watch_of(watcher).full)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -118,14 +118,18 @@ class Encoding:
             )
         )
 
-    def count_everyone(self) -> bytes:
-        """PRESENCE_COUNT of everyone."""
-        return wire.frame(PresenceCount("everyone", self.directory.online_users))
+    def count_everyone(self, seen: Collection[str] | None = None) -> bytes:
+        """PRESENCE_COUNT of everyone, or of those who may be seen."""
+        if seen is None:
+            return wire.frame(PresenceCount("everyone", self.directory.online_users))
+        return wire.frame(PresenceCount("everyone", self._online(seen)))
 
     def count_users(self, user_ids: Iterable[str]) -> bytes:
         """PRESENCE_COUNT of some users."""
-        online = sum(change.status is not Status.OFFLINE for change in self.directory.snapshot_of(user_ids))
-        return wire.frame(PresenceCount("users", online))
+        return wire.frame(PresenceCount("users", self._online(user_ids)))
+
+    def _online(self, user_ids: Iterable[str]) -> int:
+        return sum(change.status is not Status.OFFLINE for change in self.directory.snapshot_of(user_ids))
 
     def count_room(self, name: str) -> bytes:
         """PRESENCE_COUNT of a room, whose members are all online."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from math import isqrt
 from typing import Literal
 
 from msgspec import Raw
 
-from presenced.core.model import Change
+from presenced.core.model import Change, Status
+from presenced.core.sight import Sight
 from presenced.feeds.v1_encoding import Encoding
 from presenced.outbox import Portion, Watcher
 from presenced.wire import v1 as wire
@@ -87,9 +88,15 @@ class Snapshots:
         self._last = Snapshot(self._encoding, "everyone", directory.snapshot())
         return self._last
 
-    def users(self, user_ids: Sequence[str]) -> Snapshot:
-        """Of all these users."""
-        changes = self._encoding.directory.snapshot_of(user_ids)
+    def those_seen(self, user_ids: Collection[str]) -> Snapshot:
+        """Of everyone, for one who may see these only."""
+        found = self._encoding.directory.snapshot_of(user_ids)
+        return Snapshot(self._encoding, "everyone", [c for c in found if c.status is not Status.OFFLINE])
+
+    def users(self, user_ids: Collection[str], sight: Sight) -> Snapshot:
+        """Of all these users; those who may not be seen look like those who never were."""
+        seen = user_ids if sight.everyone else sight.users.intersection(user_ids)
+        changes = self._encoding.directory.snapshot_of(seen)
         unknown = set(user_ids).difference(change.user_id for change in changes)
         return Snapshot(self._encoding, "users", [*changes, *unknown])
 

@@ -31,6 +31,8 @@ class NewTicket(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     user_id: int | str
     lasts: float | None = None
     """Seconds for which the connection may stay; for good when not given."""
+    presence: Any = None
+    """Whom the user may see, and where they may go: `auth.allowed.Allowed`."""
 
 
 class Ticket(Struct, frozen=True, rename="camel"):
@@ -73,7 +75,9 @@ def api_routes(engine: Engine, access: Access, tickets: Tickets) -> list[Route]:
             )
         user_id, now = _user_id(body.user_id), engine.clock.now()
         try:
-            ticket = tickets.issue(user_id, now.monotonic, now.epoch_ms / 1000, body.lasts)
+            ticket = tickets.issue(user_id, now.monotonic, now.epoch_ms / 1000, body.lasts, body.presence)
+        except ValueError as error:
+            raise ProblemError(Problem.BAD_BODY, f"presence: {error}") from None
         except CapacityError as error:
             raise ProblemError(Problem.UNAVAILABLE, str(error), {"retry-after": f"{LIFETIME:.0f}"}) from None
         return json_answer(Ticket(ticket, wire_user_id(user_id), LIFETIME), 201)

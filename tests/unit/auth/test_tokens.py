@@ -194,6 +194,15 @@ def test_what_is_known_of_who_showed_a_token() -> None:
     assert why_not(token(jti="x" * 129))[0] == "claims"
 
 
+def test_whom_a_token_s_user_may_see() -> None:
+    tokens, now = Tokens(keys_from_text(SECRET), Rules()), time.time()
+    found = tokens.verify(token(presence={"watch": [7, "bo"], "rooms": ["lobby"], "more": 1}), now)
+    assert (found.watch, found.watch_everyone, found.rooms) == ({"7", "bo"}, False, {"lobby"})
+    found = tokens.verify(token(presence={"watch": "*"}), now)
+    assert (found.watch, found.watch_everyone, found.rooms) == (None, True, None)
+    assert why_not(token(presence={"watch": "secret"})) == ("claims", "the token's claim presence can't be used")
+
+
 def test_keys_that_can_not_be_used_say_why() -> None:
     small = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505  # it is what is refused
     for text, says in (
