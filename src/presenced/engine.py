@@ -22,7 +22,7 @@ from presenced.core.limits import Pace
 from presenced.core.model import Ending, Instant
 from presenced.core.presence import Grace, Session
 from presenced.core.rooms import Rooms, Thresholds
-from presenced.core.sight import Sight
+from presenced.core.sight import EVERYTHING, Sight
 from presenced.core.watch import Watch
 from presenced.drain import close_in_waves
 from presenced.errors import BadParameter, BadUserId, Close
@@ -105,7 +105,7 @@ class Engine:
         """None where anybody may claim any user id."""
         if authenticator is not None:
             self.admission = Admission(
-                settings, clock, self.timer, metrics, authenticator, self._enter, self._refuse, self._look_anew
+                settings, clock, self.timer, metrics, authenticator, self._admit, self._refuse, self._look_anew
             )
         self._requests = Requests(
             settings,
@@ -154,17 +154,19 @@ class Engine:
         except BadUserId as error:
             self._refuse(connection, arrival, Close.BAD_USER_ID, str(error))
             return
-        self._enter(connection, arrival, Principal(user_id))
+        self._enter(connection, arrival, user_id, EVERYTHING)
 
-    def _enter(self, connection: Connection, arrival: Arrival, principal: Principal) -> None:
+    def _admit(self, connection: Connection, arrival: Arrival, principal: Principal) -> None:
+        self._enter(connection, arrival, principal.user_id, sight_of(self.settings, principal))
+
+    def _enter(self, connection: Connection, arrival: Arrival, user_id: str, sight: Sight) -> None:
         """Let it in; or not, when it asks for what can't be."""
-        user_id, sight = principal.user_id, sight_of(self.settings, principal)
         try:
             hello = hello_from_query(arrival.query) if arrival.subprotocol else None
         except BadParameter as error:
             self._refuse(connection, arrival, Close.BAD_PARAMETER, str(error))
             return
-        if len(self._directory.connections(user_id)) >= (most := self.settings.user_connections):
+        if self._directory.connected(user_id) >= (most := self.settings.user_connections):
             self._refuse(connection, arrival, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open")
             return
         now = self.clock.now()

@@ -40,10 +40,8 @@ def with_allowed(principal: Principal, given: Any) -> Principal:
     return principal._replace(watch=watch, watch_everyone=allowed.watch == "*", rooms=rooms)
 
 
-def sight_of(settings: Settings, principal: Principal | None) -> Sight:
+def sight_of(settings: Settings, principal: Principal) -> Sight:
     """Whom the user may see, and where they may go, by the setting `visibility`."""
-    if principal is None:
-        return EVERYTHING
     own: Iterable[str] = (principal.user_id,)
     match settings.visibility:
         case "everyone":

@@ -224,10 +224,7 @@ class Directory(Generic[C]):
         return self._settle(user, Cause.KICK, now)
 
     def expire(self, now: Instant) -> list[Outcome[C]]:
-        """Let end what is over, and drop what is too old.
-
-        To be called when `next_deadline` has come.
-        """
+        """Let end what is over, and drop what is too old; to be called when `next_deadline` has come."""
         outcomes: list[Outcome[C]] = []
         while (user_id := self._deadlines.pop_due(now.monotonic)) is not None:
             user = self._users[user_id]
@@ -289,6 +286,10 @@ class Directory(Generic[C]):
         user = self._users.get(user_id)
         return tuple(user.connections()) if user else ()
 
+    def connected(self, user_id: str) -> int:
+        """How many open connections the user has."""
+        return user.connected if (user := self._users.get(user_id)) else 0
+
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """The rooms the user is to be seen in, with the data of the session that joined or gave it last."""
         user = self._users.get(user_id)
@@ -303,8 +304,7 @@ class Directory(Generic[C]):
 
     def status(self, user_id: str) -> Status:
         """What others see of the user now."""
-        user = self._users.get(user_id)
-        return user.shown.status if user else Status.OFFLINE
+        return user.shown.status if (user := self._users.get(user_id)) else Status.OFFLINE
 
     # How.
 

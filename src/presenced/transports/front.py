@@ -24,7 +24,7 @@ from presenced.auth.proxy_protocol import parse as parse_proxy_header
 from presenced.core.identity import parameter
 from presenced.errors import Problem
 from presenced.settings import WEBSOCKET_PATH
-from presenced.transports.handshake import Handshake, Refusal
+from presenced.transports.handshake import Handshake, Header, Refusal
 from presenced.wire.problem import MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ MAX_HEADERS = 100
 """Header fields of one request."""
 
 _PATH = WEBSOCKET_PATH.encode()
+_BODY_HEADERS = frozenset((b"transfer-encoding", b"content-length"))
 
 
 class FrontDoor(HttpToolsProtocol):
@@ -64,6 +65,7 @@ class FrontDoor(HttpToolsProtocol):
         self._handshake = handshake
         self._head_open = True
         self._head_size = 0
+        self._body_headers: list[Header] = []
         self._key = ""
         self._proxied = b""
         self._peer = ""
@@ -173,7 +175,9 @@ class FrontDoor(HttpToolsProtocol):
         self._service.timer.cancel(self._head_timed_out)
         if len(self.headers) > MAX_HEADERS:
             self._stop_parsing(Refusal(Problem.HEAD_TOO_LARGE, f"at most {MAX_HEADERS} header fields"))
-        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+        self._body_headers = [header for header in self.headers if header[0] in _BODY_HEADERS]
+        body = self._body_headers
+        if body and any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in body):
             # Where its body ends is not known then, nor where the next request begins (RFC 9112 section 6.3).
             self._stop_parsing(Refusal(Problem.BAD_REQUEST, "of the transfer codings only chunked is understood"))
         self._upgrading = (
@@ -215,7 +219,7 @@ class FrontDoor(HttpToolsProtocol):
 
     def _why_not_upgrade(self) -> str | None:
         """What makes this connection unfit to change its protocol now."""
-        if any(n == b"transfer-encoding" or (n == b"content-length" and v != b"0") for n, v in self.headers):
+        if self._body_headers and any(n == b"transfer-encoding" or v != b"0" for n, v in self._body_headers):
             return "a handshake has no body"
         if self._is_answering():  # its answer would land between the frames
             return "an earlier request on this connection is not answered yet"

@@ -43,6 +43,9 @@ _RELEVANT = frozenset(
 
 _PROTOCOL = b"sec-websocket-protocol"
 
+_BESIDE = frozenset((b"host", b"authorization"))
+"""Looked at, and not by the rules."""
+
 _KEY = b"sec-websocket-key"
 _PLAIN_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 """Sixteen bytes in base64, as every library sends them; the rules decide on what else there may be."""
@@ -85,6 +88,8 @@ class _Agreed(NamedTuple):
     """Of the response."""
     subprotocol: str
     deflates: bool
+    origins: tuple[bytes, ...]
+    """Those the headers had: whether one may connect hangs on the host, too."""
 
 
 class Handshake:
@@ -115,19 +120,19 @@ class Handshake:
             http_version: `1.0` or `1.1`.
             headers: Names in lower case.
         """
-        headers = list(headers)
-        if not self._may_connect(headers):
+        keys, others, beside = _sorted(headers)
+        token = _bearer(beside)
+        agreed = self._agreed.get(others)
+        if agreed is None:
+            others, offered = _without_token(others)
+            token = token or offered
+            agreed = self._agreed.get(others)
+        if not self._may_connect(agreed.origins if agreed else _origins(others), beside):
             detail = "this page's origin is not among those that may connect here; see the setting origins"
             return Refusal(Problem.FORBIDDEN_ORIGIN, detail)
-        relevant = [header for header in headers if header[0] in _RELEVANT]
-        token = _bearer(headers)
-        if any(name == _PROTOCOL and TOKEN in value for name, value in relevant):
-            relevant, offered = _without_token(relevant)
-            token = token or offered
-        keys = [value for name, value in relevant if name == _KEY]
-        others = tuple(header for header in relevant if header[0] != _KEY)
-        if http_version == "1.1" and others in self._agreed and len(keys) == 1 and _PLAIN_KEY.fullmatch(keys[0]):
-            return _accepted(accept_key(keys[0].decode()), self._agreed[others], token)
+        if http_version == "1.1" and agreed is not None and len(keys) == 1 and _PLAIN_KEY.fullmatch(keys[0]):
+            return _accepted(accept_key(keys[0].decode()), agreed, token)
+        relevant = [*others, *((_KEY, key) for key in keys)]
         try:
             accept, extensions, subprotocol = self._rules.process_request(_request(http_version, relevant))
         except InvalidProtocol:
@@ -138,19 +143,18 @@ class Handshake:
                 detail += "; send Sec-WebSocket-Version: 13"
                 return Refusal(Problem.WEBSOCKET_VERSION, detail, ((b"sec-websocket-version", b"13"),))
             return Refusal(Problem.BAD_HANDSHAKE, f"{detail}; use a WebSocket client")
-        agreed = self._agree(extensions, subprotocol)
+        agreed = self._agree(extensions, subprotocol, _origins(others))
         self._remember(others, agreed)
         return _accepted(accept, agreed, token)
 
-    def _may_connect(self, headers: list[Header]) -> bool:
+    def _may_connect(self, origins: tuple[bytes, ...], beside: Sequence[Header]) -> bool:
         """What sends no `Origin` is no browser, and not kept out by this."""
-        origins = [value for name, value in headers if name == b"origin"]
         if not origins:
             return True
-        hosts = [value for name, value in headers if name == b"host"]
+        hosts = [value for name, value in beside if name == b"host"]
         return len(origins) == 1 and len(hosts) == 1 and self._origins.allows(origins[0], hosts[0])
 
-    def _agree(self, extensions: str | None, subprotocol: str | None) -> _Agreed:
+    def _agree(self, extensions: str | None, subprotocol: str | None, origins: tuple[bytes, ...]) -> _Agreed:
         """Compression is for presenced.v1: classic messages are too small to gain, as each is compressed on its own.
 
         What is compressed once for all has to be within the window of each, so one smaller than the usual is declined.
@@ -160,7 +164,7 @@ class Handshake:
         deflates = subprotocol == V1 and windows == [MAX_WBITS]
         if deflates:
             fields += f"Sec-WebSocket-Extensions: {extensions}\r\n"
-        return _Agreed(fields, subprotocol or "", deflates)
+        return _Agreed(fields, subprotocol or "", deflates, origins)
 
     def _remember(self, others: tuple[Header, ...], agreed: _Agreed) -> None:
         if sum(len(value) for _, value in others) <= MAX_REMEMBERED_SIZE:
@@ -176,15 +180,35 @@ def _request(http_version: str, headers: Iterable[Header]) -> Request:
     return Request("/", found, protocol=f"HTTP/{http_version}")
 
 
-def _bearer(headers: list[Header]) -> str:
+def _sorted(headers: Iterable[Header]) -> tuple[list[bytes], tuple[Header, ...], list[Header]]:
+    """The keys, what else the rules look at, and what they don't."""
+    keys, others, beside = [], [], []
+    for header in headers:
+        name = header[0]
+        if name == _KEY:
+            keys.append(header[1])
+        elif name in _RELEVANT:
+            others.append(header)
+        elif name in _BESIDE:
+            beside.append(header)
+    return keys, tuple(others), beside
+
+
+def _origins(headers: Iterable[Header]) -> tuple[bytes, ...]:
+    return tuple(value for name, value in headers if name == b"origin")
+
+
+def _bearer(headers: Iterable[Header]) -> str:
     for name, value in headers:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             return value[7:].strip().decode("latin-1")
     return ""
 
 
-def _without_token(headers: list[Header]) -> tuple[list[Header], str]:
+def _without_token(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], str]:
     """The headers without what is offered as a token, and that."""
+    if not any(name == _PROTOCOL and TOKEN in value for name, value in headers):
+        return headers, ""
     token = ""
     kept = []
     for name, value in headers:
@@ -195,7 +219,7 @@ def _without_token(headers: list[Header]) -> tuple[list[Header], str]:
             value = b", ".join(entry for entry in entries if not entry.startswith(TOKEN))
         if value:
             kept.append((name, value))
-    return kept, token
+    return tuple(kept), token
 
 
 def _accepted(accept: str, agreed: _Agreed, token: str) -> Accepted:

@@ -194,11 +194,9 @@ class WebSocketConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came: at most `SLICE` are parsed now."""
         now = self._service.clock.monotonic()
-        settings = self._service.settings
-        self._spent = max(0.0, self._spent - (now - self.heard_at) * settings.input_rate) + max(len(data), FRAME_COST)
+        self._spent = max(0.0, self._spent - (now - self.heard_at) * self._service.settings.input_rate)
+        self._charge(max(len(data), FRAME_COST))
         self.heard_at = now
-        if self._spent > settings.input_burst:
-            self._came_too_fast()
         if self._unparsed:
             self._unparsed += data  # a transport may hand over what it had read before it was paused
         elif self._parser is None and self._message is None and (message := small_text(data)) is not None:
@@ -284,9 +282,7 @@ class WebSocketConnection(asyncio.Protocol):
         parser.receive_data(data)
         writes = parser.data_to_send()
         frames = parser.events_received()
-        self._spent += FRAME_COST * len(frames)
-        if self._spent > self._service.settings.input_burst:
-            self._came_too_fast()
+        self._charge(FRAME_COST * (len(frames) - 1))  # the first one is counted with its bytes
         for frame in frames:
             if self.closing:
                 break
@@ -304,8 +300,10 @@ class WebSocketConnection(asyncio.Protocol):
             self._parser = None
         self._watch_unfinished()
 
-    def _came_too_fast(self) -> None:
-        self.close(Close.TOO_MANY_REQUESTS, "too much came, too fast; come back and send less")
+    def _charge(self, cost: int) -> None:
+        self._spent += cost
+        if self._spent > self._service.settings.input_burst:
+            self.close(Close.TOO_MANY_REQUESTS, "too much came, too fast; come back and send less")
 
     def _receive(self, parser: FrameProtocol, frame: Frame) -> None:
         match frame.opcode:
