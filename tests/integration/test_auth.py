@@ -272,6 +272,23 @@ async def test_origins(origins: tuple[str, ...], origin: str, status: int) -> No
         assert metric(house, "presenced_connections_opened_total") == (status == 101)
 
 
+async def test_pages_that_may_connect_may_read_answers_too() -> None:
+    async with house_of_tokens(origins="https://app.example.com") as house:
+        there, evil = {"origin": "https://app.example.com"}, {"origin": "https://app.example.com.evil"}
+        answer = await ask(house, "GET", "/stats", READ.key, **there)
+        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+        assert "access-control-allow-credentials" not in answer.headers
+        asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+        allowed = await ask(house, "OPTIONS", "/api/tickets", "", **there, **asked)
+        assert (allowed.status_code, allowed.headers["access-control-allow-methods"]) == (204, "GET, POST")
+        for path in ("/stats", "/api/tickets", "/", "/nothing"):
+            answer = await ask(house, "GET", path, READ.key, **evil)
+            assert "access-control-allow-origin" not in answer.headers
+            assert "Origin" in answer.headers["vary"]
+        assert (await ask(house, "OPTIONS", "/api/tickets", "", **evil, **asked)).status_code == 403
+        assert "vary" not in (await ask(house, "GET", "/healthz", "")).headers
+
+
 async def test_a_server_without_a_key_it_can_use_does_not_start() -> None:
     for settings, says in (
         ({"auth": "jwt", "jwt_key": "short"}, "at least 32"),

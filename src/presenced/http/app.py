@@ -21,6 +21,7 @@ from presenced.errors import Problem
 from presenced.http.access import Access
 from presenced.http.answers import ProblemError, json_answer, problem_answer
 from presenced.http.api import api_routes
+from presenced.http.cors import Cors
 from presenced.http.health import not_ready, warnings
 from presenced.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from presenced.settings import WEBSOCKET_PATH
@@ -42,7 +43,8 @@ _PATHS = ("/", "/healthz", "/readyz", "/stats", "/metrics")
 
 def make_app(engine: Engine, keys: ApiKeys, tickets: Tickets) -> Starlette:
     """The application of one server."""
-    access = Access(keys, Origins(engine.settings.origins), engine.admission is None, engine.gate, engine.clock)
+    origins = Origins(engine.settings.origins)
+    access = Access(keys, origins, engine.admission is None, engine.gate, engine.clock)
 
     async def healthz(_: Request) -> Response:
         return json_answer({"status": "alive", "version": __version__, "authentication": engine.settings.auth})
@@ -80,7 +82,7 @@ def make_app(engine: Engine, keys: ApiKeys, tickets: Tickets) -> Starlette:
             Mount("/api", routes=api_routes(engine, access, tickets)),
             Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
         ],
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[Middleware(SecurityHeaders), Middleware(Cors, origins=origins)],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
     )
 
