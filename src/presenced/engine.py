@@ -208,6 +208,8 @@ class Engine:
         connection.send(response + established_frame(connection.user_id, outcome.connection_id, now))
         self._apply(outcome)
         self._outbox.add(connection)  # after its own change, which it is not told
+        if connection.paused:  # it did not read while it was waited for
+            self._outbox.pause(connection)
 
     def _open_v1(self, connection: Connection, hello: Hello, sight: Sight, response: bytes, now: Instant) -> None:
         outcome = self._directory.resume(hello.session_id, connection.user_id, connection, now)
@@ -257,13 +259,15 @@ class Engine:
 
     def paused(self, connection: Connection) -> None:
         """The connection's transport is full."""
-        self._outbox.pause(connection)
+        if connection.serial:  # else it is not in yet
+            self._outbox.pause(connection)
 
     def resumed(self, connection: Connection) -> None:
         """The connection's transport has drained, which takes a client that is there."""
         connection.heard_at = self.clock.monotonic()
-        self._requests.resumed(connection)
-        self._outbox.resume(connection)
+        if connection.serial:
+            self._requests.resumed(connection)
+            self._outbox.resume(connection)
 
     def closed(self, connection: Connection, ending: Ending, reason: str) -> None:
         """A connection ended, or is being closed; no-op for one that never was a user's, or ended before.

@@ -179,6 +179,21 @@ async def test_a7_floods(data: bytes, subprotocol: str) -> None:
         assert all(isinstance(code, int | ConnectionError | AssertionError) for code in codes), "all were cut off"
 
 
+async def test_a7_floods_before_showing_who_one_is() -> None:
+    environ = {"PRESENCED_JWT_KEY": "s" * 40}
+    good = jwt.encode({"sub": "good", "exp": int(time.time()) + 600}, "s" * 40)
+    async with fortress(environ, good, auth="jwt", auth_timeout=2) as house, house.attack():
+
+        async def attack(_: int) -> None:
+            async with raw(house.port, limit=1024) as client:
+                client.writer.transport.get_extra_info("socket").setsockopt(1, 8, 2048)  # SO_RCVBUF: it reads nothing
+                await client.send(upgrade("?userId=good"))
+                await flood(client, masked(Opcode.PING, b"x" * 125) * 100, 500)
+
+        await crowd(50, attack)
+    assert "Traceback" not in house.server.output
+
+
 async def test_a7_closes() -> None:
     async with fortress() as house, house.attack():
 

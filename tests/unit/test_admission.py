@@ -152,6 +152,32 @@ def test_a_bad_parameter_is_refused_as_ever(house: House) -> None:
     assert not house.engine.admission or not house.engine.admission._admitted
 
 
+def test_one_that_waits_may_be_slow(house: House) -> None:
+    connection = house.open()
+    del connection.feed, connection.session  # as of a connection that was never let in
+    connection.paused = True
+    house.engine.paused(connection)
+    connection.paused = False
+    house.engine.resumed(connection)
+    house.auth(connection, "ada")
+    assert types(connection)[0] == "CONNECTION_ESTABLISHED"
+
+
+@pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
+def test_one_that_is_slow_when_it_comes_in_is_written_nothing_more_until_it_reads(
+    house: House, subprotocol: str
+) -> None:
+    ada = house.open(subprotocol=subprotocol)
+    ada.paused = ada.write_when_paused = True
+    house.auth(ada, "ada")
+    ada.write_when_paused = False
+    house.open("bo")
+    ada.paused = False
+    house.engine.resumed(ada)
+    assert types(ada)[0] == "CONNECTION_ESTABLISHED"
+    assert any("bo" in str(message) for message in ada.messages[1:])
+
+
 def test_only_so_many_may_wait() -> None:
     house = House(max_unauthenticated=2)
     first, second, third = house.open(), house.open(), house.open()
