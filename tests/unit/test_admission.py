@@ -164,9 +164,7 @@ def test_one_that_waits_may_be_slow(house: House) -> None:
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
-def test_one_that_is_slow_when_it_comes_in_is_written_nothing_more_until_it_reads(
-    house: House, subprotocol: str
-) -> None:
+def test_one_that_is_slow_when_it_comes_in_has_to_read_first(house: House, subprotocol: str) -> None:
     ada = house.open(subprotocol=subprotocol)
     ada.paused = ada.write_when_paused = True
     house.auth(ada, "ada")
