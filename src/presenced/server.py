@@ -9,8 +9,7 @@ from typing import NamedTuple, Self
 
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.authenticator import Remote
-from presenced.auth.embedded import Authenticate, ByFunction
-from presenced.auth.remote import ByHook, ByKeySet
+from presenced.auth.embedded import Authenticate
 from presenced.auth.setup import make_authenticator
 from presenced.auth.tickets import Tickets
 from presenced.clock import SystemClock
@@ -90,7 +89,7 @@ class PresenceServer:
                 writers.stop()
             raise
         engine.start()
-        remote = authenticator if isinstance(authenticator, ByKeySet | ByHook | ByFunction) else None
+        remote = authenticator if isinstance(authenticator, Remote) else None
         if remote is not None:
             remote.start()
         metrics.gc_pauses.start()

@@ -143,10 +143,12 @@ class Settings(BaseModel):
     input_burst: int = Field(
         1_048_576, ge=1024, le=1_073_741_824, description="Bytes that a client may send at once, counted so."
     )
-    visibility: Literal["everyone", "rooms", "claims"] = Field(
+    visibility: Literal["everyone", "rooms", "claims", "callback"] = Field(
         "everyone",
-        description="Whom users may see: everyone, only those they share a room with, or those their token names, too.",
+        description="Whom users may see: everyone; only those they share a room with; these and those their token "
+        "names; these and those your backend names when it is asked.",
     )
+    visibility_url: str = Field("", max_length=2048, description="Where your backend says whom a user may see.")
     loop: Literal["auto", "uvloop", "asyncio"] = Field(
         "auto", description="Event loop of the command: auto takes uvloop where it is installed."
     )
@@ -258,12 +260,18 @@ class Settings(BaseModel):
         if self.tls_key and (self.writers or self.proxy_protocol):
             which = "writers" if self.writers else "proxy_protocol"
             raise ValueError(f"{which} can't be used with TLS of the server's own: let a proxy do TLS, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _trust(self) -> Self:
         if self.proxy_protocol and not self.trusted_proxies:
             raise ValueError("proxy_protocol needs trusted_proxies: whoever else connects could claim any address")
         if self.auth == "jwt" and not (self.jwt_key.get_secret_value() or self.jwt_key_file or self.jwt_jwks_url):
             raise ValueError(
                 "auth is jwt, which needs a key: set jwt_key_file or jwt_jwks_url, or jwt_key in the environment"
             )
+        if self.visibility == "callback" and not self.visibility_url:
+            raise ValueError("visibility is callback, which needs visibility_url")
         if self.auth == "callback" and not self.callback_url:
             raise ValueError("auth is callback, which needs callback_url")
         if self.auth == "none" and self.visibility != "everyone":

@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from presenced import PresenceServer
-from presenced.auth import remote
+from presenced.auth import key_set
 from presenced.auth.outgoing import signed
 
 pytestmark = pytest.mark.anyio
@@ -102,7 +102,7 @@ async def outcome(socket: ClientConnection) -> tuple[int, str]:
 
 
 async def test_keys_come_from_the_url_and_new_ones_when_a_token_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "MIN_PAUSE", 0.0)
+    monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
     async with backend() as issuer:
         issuer.new_key("a")
         async with house_of_keys(issuer) as house:
@@ -290,6 +290,46 @@ async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
             release.set()
             assert await asyncio.gather(*coming) == [(0, "ada")] * 10
             assert most == 3
+
+
+async def test_a_hook_says_whom_somebody_may_see() -> None:
+    async with backend() as application:
+        allowed: dict[str, Any] = {"ada": {"watch": ["bo"]}, "bo": {}, "eve": {}, "7": {"watch": "*"}}
+
+        async def whom(request: web.Request) -> web.StreamResponse:
+            asked = json.loads(application.bodies[-1])["userId"]
+            return web.json_response(allowed[str(asked)])
+
+        application.handler = whom
+        settings = {"visibility": "callback", "visibility_url": application.url, "outgoing_private": True}
+        secret = "s" * 40
+        tokens = {u: jwt.encode({"sub": u, "exp": int(time.time()) + 600}, secret) for u in ("ada", "bo", "eve", 7)}
+        async with server(auth="jwt", jwt_key=secret, callback_cache=60, **settings) as house:
+            url = f"ws://127.0.0.1:{house.port}/ws-online-status?token="
+            async with connect(url + tokens["ada"], proxy=None) as ada:
+                assert await outcome(ada) == (0, "ada")
+                for user_id in ("eve", "bo"):
+                    async with connect(url + tokens[user_id], proxy=None) as other:
+                        await outcome(other)
+                assert await outcome(ada) == (0, "bo"), "the first that it hears of"
+            asked = len(application.requests)
+            assert await come(house, tokens["ada"]) == (0, "ada")
+            assert len(application.requests) == asked, "it is remembered"
+            application.handler = nonsense
+            assert (await come(house, tokens[7]))[0] == 1013
+            assert (await come(house, "forged"))[0] == 4401
+
+
+async def test_a_secret_that_everybody_can_read_is_none() -> None:
+    async with backend() as issuer:
+
+        async def leaky(_: web.Request) -> web.StreamResponse:
+            return web.json_response({"keys": [{"kty": "oct", "k": "QUFB" * 16, "kid": "a"}]})
+
+        issuer.handler = leaky
+        forged = jwt.encode({"sub": "ada", "exp": int(time.time()) + 60}, b"AAA" * 16, "HS256", {"kid": "a"})
+        async with house_of_keys(issuer) as house:
+            assert (await come(house, forged))[0] == 1013
 
 
 async def test_a_server_that_stops_asks_no_more() -> None:

@@ -11,8 +11,8 @@ SRC = Path(__file__).parents[2] / "src" / "presenced"
 LAYERS = [
     ["version", "errors"],
     ["settings", "core"],
-    ["config", "auth"],
-    ["wire"],
+    ["config", "wire"],
+    ["auth"],
     ["clock", "garbage"],
     ["log", "metrics"],
     ["outbox"],

@@ -48,6 +48,6 @@ def sight_of(settings: Settings, principal: Principal) -> Sight:
             return EVERYTHING if principal.rooms is None else Sight(True, (), principal.rooms)
         case "rooms":
             return Sight(False, own, principal.rooms)
-        case "claims":
+        case "claims" | "callback":
             named = principal.watch or frozenset()
             return Sight(principal.watch_everyone, named.union(own), principal.rooms or frozenset())

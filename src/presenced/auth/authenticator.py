@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from presenced.auth.principal import Principal
 from presenced.auth.tickets import Tickets
@@ -26,6 +26,7 @@ class Authenticator(Protocol):
         """Whose `token` is, or why it is not accepted; None when that takes a while: `answered` is called then."""
 
 
+@runtime_checkable
 class Remote(Authenticator, Protocol):
     """One that asks another server."""
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from presenced.auth.authenticator import Authenticator, ByTicket, ByToken
 from presenced.auth.embedded import Authenticate, ByFunction
+from presenced.auth.hooks import ByHook, Hook, Moments, SeenByHook
+from presenced.auth.key_set import ByKeySet
 from presenced.auth.keys import checked, keys_from_file, keys_from_text, restricted
 from presenced.auth.outgoing import Outgoing
-from presenced.auth.remote import ByHook, ByKeySet, Moments
 from presenced.auth.tickets import Tickets
 from presenced.auth.tokens import Rules, Tokens
 from presenced.errors import ConfigError
@@ -26,6 +27,19 @@ def make_authenticator(
     Raises:
         ConfigError: A key can't be read or used.
     """
+    found = _who(settings, tickets, clock, function)
+    if found is None or settings.visibility != "callback":
+        return found
+    return SeenByHook(found, _hook("visibility_url", settings.visibility_url, settings, clock))
+
+
+def _hook(name: str, url: str, settings: Settings, clock: Moments) -> Hook:
+    outgoing = Outgoing(name, url, settings.callback_timeout, settings.outgoing_private)
+    secret = settings.callback_secret.get_secret_value()
+    return Hook(name, outgoing, secret, settings.callback_concurrency, settings.callback_cache, clock)
+
+
+def _who(settings: Settings, tickets: Tickets, clock: Moments, function: Authenticate | None) -> Authenticator | None:
     match settings.auth:
         case "jwt" if settings.jwt_jwks_url:
             outgoing = Outgoing("jwt_jwks_url", settings.jwt_jwks_url, JWKS_TIMEOUT, settings.outgoing_private)
@@ -38,10 +52,7 @@ def make_authenticator(
                 raise ConfigError("auth is callable, which needs PresenceServer(settings, authenticate=function)")
             return ByFunction(function, settings.auth_timeout)
         case "callback":
-            url, timeout = settings.callback_url, settings.callback_timeout
-            outgoing = Outgoing("callback_url", url, timeout, settings.outgoing_private)
-            secret = settings.callback_secret.get_secret_value()
-            return ByHook(outgoing, secret, settings.callback_concurrency, settings.callback_cache, clock)
+            return ByHook(_hook("callback_url", settings.callback_url, settings, clock))
         case "ticket":
             return ByTicket(tickets)
         case "none":
