@@ -1,0 +1,116 @@
+"""What is kept, as records. Most say how something is now, so that of two about the same the newer one is enough.
+
+They cross from the server to its keeper as MessagePack. Times are epoch milliseconds by the server's clock, 0 where
+there is none yet; texts are checked before they come here.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class ChoiceFact(Struct, frozen=True, array_like=True):
+    """What a person chose."""
+
+    status: str
+    """Empty: as detected."""
+    text: str = ""
+    emoji: str = ""
+    data: bytes = b""
+    """JSON; empty when there is none."""
+    until_ms: int = 0
+    """When it ends; 0 when it lasts."""
+
+
+class UserFact(Struct, frozen=True, array_like=True, tag="user"):
+    """How a user is now."""
+
+    user_id: str
+    status: str
+    """What others see."""
+    version: int
+    since_ms: int
+    seen_ms: int
+    """When they were last known to be there."""
+    active_ms: int
+    """When they last did something: came, chose, or became active."""
+    chosen: ChoiceFact | None = None
+    timed: ChoiceFact | None = None
+    """What was chosen to last until its end; the one above returns then."""
+    display: bytes = b""
+    """JSON that the user's token gives for others to see; empty when there is none."""
+
+
+class SessionFact(Struct, frozen=True, array_like=True, tag="session"):
+    """How a session is now. One that is resumed is open again."""
+
+    key: str
+    """The id of the session's first connection."""
+    user_id: str
+    connection_id: str
+    """Of its last connection."""
+    session: str
+    """A digest of the session's id, which is a secret; empty for a classic connection."""
+    protocol: str
+    device: str
+    address: str
+    """Empty unless addresses are to be kept."""
+    opened_ms: int
+    closed_ms: int = 0
+    reason: str = ""
+    """Why its last connection ended."""
+
+
+class ChangeFact(Struct, frozen=True, array_like=True, tag="change"):
+    """What others see of a user became another. Of these each one is kept, in order, as long as there is room."""
+
+    position: int
+    user_id: str
+    version: int
+    status: str
+    was: str
+    cause: str
+    at_ms: int
+    since_ms: int
+    seen_ms: int
+    text: str = ""
+    emoji: str = ""
+    data: bytes = b""
+    until_ms: int = 0
+    devices: tuple[str, ...] = ()
+
+
+class RoomFact(Struct, frozen=True, array_like=True, tag="room"):
+    """A room got its first member, or lost its last."""
+
+    position: int
+    room: str
+    occupied: bool
+    at_ms: int
+
+
+class ClaimFact(Struct, frozen=True, array_like=True, tag="claim"):
+    """What a backend claims of a user, or, without a status, claims no more."""
+
+    user_id: str
+    source: str
+    status: str = ""
+    text: str = ""
+    emoji: str = ""
+    data: bytes = b""
+    priority: int = 0
+    set_ms: int = 0
+    until_ms: int = 0
+
+
+class RevocationFact(Struct, frozen=True, array_like=True, tag="revocation"):
+    """Tokens that are accepted no longer. Times are epoch seconds."""
+
+    kind: str
+    """`user` or `token`."""
+    subject: str
+    at: float
+    until: float
+
+
+Fact = UserFact | SessionFact | ChangeFact | RoomFact | ClaimFact | RevocationFact
