@@ -29,7 +29,7 @@ SOON = 14
 WIDE = 8
 """Bits of a network of proxies; one with fewer is larger than any owner's."""
 
-_SECRETS = ("jwt_key", "callback_secret")
+_SECRETS = ("jwt_key", "callback_secret", "database_url")
 
 Level = Literal["unsafe", "broken", "note"]
 

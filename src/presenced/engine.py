@@ -35,12 +35,18 @@ from presenced.heartbeat import Heartbeat
 from presenced.log import EventLog
 from presenced.metrics import Metrics
 from presenced.outbox import Event, Feed, Outbox, Watcher, Writers
+from presenced.recorder import Keeper, Recorder
 from presenced.requests import Requests
 from presenced.settings import Settings
 from presenced.stats import Stats, statistics
 from presenced.wire import v1
 from presenced.wire.classic import established_frame
 from presenced.wire.frame import deflated
+
+
+def new_epoch() -> str:
+    """A name for one start of a server: positions are told with it."""
+    return secrets.token_hex(4)
 
 
 class Connection(Watcher, Protocol):
@@ -70,6 +76,8 @@ class Engine:
         max_connections: int,
         writers: Writers | None = None,
         authenticator: Authenticator | None = None,
+        keeper: Keeper | None = None,
+        epoch: str = "",
     ) -> None:
         self.settings = settings
         self.max_connections = max_connections
@@ -81,19 +89,14 @@ class Engine:
         """The server is stopping: ends of connections are told to nobody."""
         self._log = EventLog(clock, self.timer, settings.log_burst)
         grace = Grace(settings.grace_going_away, settings.grace_lost)
-        limits = Limits(
-            settings.log_size,
-            settings.log_age,
-            settings.max_announced,
-            settings.max_choices,
-            settings.resume_window,
-        )
+        kept = settings.log_size, settings.log_age, settings.max_announced, settings.max_choices
+        limits = Limits(*kept, settings.resume_window)
         self._directory: Directory[Connection] = Directory(grace, limits)
         self._heartbeat: Heartbeat[Connection] = Heartbeat(
             settings, clock, self.timer, metrics, self._log, self._end_graces
         )
         self._classic = ClassicFeed(self._directory)
-        epoch = secrets.token_hex(4)
+        epoch = epoch or new_epoch()
         thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
         self._rooms = Rooms(thresholds, settings.room_members, self._directory.take_position)
         encoding = Encoding(self._directory, self._rooms, epoch, settings.show_causes, settings.snapshot_page)
@@ -107,18 +110,16 @@ class Engine:
             self.admission = Admission(
                 settings, clock, self.timer, metrics, authenticator, self._admit, self._refuse, self._look_anew
             )
-        self._requests = Requests(
-            settings,
-            clock,
-            self.timer,
-            metrics,
-            self._directory,
-            self._outbox,
-            self._v1,
-            self._apply,
-            self._settle_rooms,
-            self.admission.renew if self.admission else lambda _connection, _token, renewed: renewed(None),
-        )
+        self.recorder: Recorder | None = None
+        """None where nothing is kept."""
+        if keeper is not None:
+            self.recorder = Recorder(settings, clock, self.timer, metrics, keeper, self._directory, self._apply)
+            if self.admission is not None:
+                self.admission.revoked = self.recorder.revoked
+                self.recorder.restore_revocations = self.admission.restore
+        renew = self.admission.renew if self.admission else lambda _connection, _token, renewed: renewed(None)
+        shared = settings, clock, self.timer, metrics, self._directory
+        self._requests = Requests(*shared, self._outbox, self._v1, self._apply, self._settle_rooms, renew)
         self._connections: dict[int, Connection] = {}
         self._serial = 0
         self._settled_at = 0.0
@@ -205,6 +206,8 @@ class Engine:
         connection.feed, connection.session = self._classic, outcome.session
         connection.session.sight = sight
         connection.connection_id = outcome.connection_id
+        if self.recorder is not None:
+            self.recorder.opened(connection)
         connection.send(response + established_frame(connection.user_id, outcome.connection_id, now))
         self._apply(outcome)
         self._outbox.add(connection)  # after its own change, which it is not told
@@ -228,20 +231,15 @@ class Engine:
             position = None  # it is told everything again
             self._requests.limit(connection, sight)
         connection.connection_id = outcome.connection_id
+        if self.recorder is not None:
+            self.recorder.opened(connection)
         if outcome.replaced is not None:
             outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
         self._requests.opened(connection)
+        epoch, resumed = self._v1.encoding.epoch, position is not None
         connection.send(
             response
-            + established(
-                connection,
-                outcome.connection_id,
-                self.settings,
-                self._v1.encoding.epoch,
-                position is not None,
-                self._settled_at,
-                now,
-            )
+            + established(connection, outcome.connection_id, self.settings, epoch, resumed, self._settled_at, now)
         )
         self._apply(outcome)
         missed = self._v1.missed(connection, position) if position is not None else None
@@ -284,7 +282,10 @@ class Engine:
         self._requests.closed(connection)
         self.metrics.closed.labels(reason).inc()
         self._log.disconnected(connection.user_id)
-        self._apply(self._directory.close(connection.user_id, connection, ending, self.clock.now()))
+        now = self.clock.now()
+        if self.recorder is not None:
+            self.recorder.closed(connection, reason, now)
+        self._apply(self._directory.close(connection.user_id, connection, ending, now))
 
     # What the application asks.
 
@@ -348,6 +349,8 @@ class Engine:
                 own = 1 if self._directory.connections(change.user_id) else 0
                 self._log.changed(change.user_id, change.status, self._directory.connected_users - own)
             self._publish(change)
+        if self.recorder is not None:
+            self.recorder.event(outcome, not self.draining)
         if outcome.own:
             self._tell_own(outcome.user_id)
         self._settle_rooms(outcome.user_id)
@@ -368,9 +371,12 @@ class Engine:
         """Have the rooms the user is seen in be those that the user's sessions are in."""
         wanted = self._directory.rooms_wanted(user_id)
         if wanted or self._rooms.of(user_id):
-            for change in self._rooms.settle(user_id, wanted, self.clock.now()):
+            now = self.clock.now()
+            for change in self._rooms.settle(user_id, wanted, now):
                 if not self.draining:
                     self._publish(change)
+                    if self.recorder is not None:
+                        self.recorder.room_changed(change, self._rooms.get(change.room), now)
 
     def _tell_own(self, user_id: str) -> None:
         """Tell a user's own devices the truth; one that is behind hears it when it catches up."""

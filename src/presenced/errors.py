@@ -7,7 +7,9 @@
     ├── BadUserId        a user id is missing, too long or holds unprintable characters
     ├── BadParameter     another parameter of a client's URL can't be used
     ├── BadToken         a token or ticket is not accepted
-    └── CapacityError    a written bound is reached and the caller asked for one more
+    ├── CapacityError    a written bound is reached and the caller asked for one more
+    ├── StorageError     the database can't be used as it is
+    └── StorageUnavailable   what was asked of it is not answered now
 
 `Close`, `Fault` and `Problem` are the only tables of codes: the server, `spec/codes.md`, `spec/codes.json` and the
 clients all come from them.
@@ -72,6 +74,14 @@ class BadToken(PresencedError, ValueError):
 
 class CapacityError(PresencedError):
     """A written bound is reached; nothing was changed. `str()` names the bound."""
+
+
+class StorageError(PresencedError):
+    """The database can't be used as it is: another schema, a broken file. `str()` says what to do, and no password."""
+
+
+class StorageUnavailable(PresencedError):
+    """The database does not answer now: it is gone, slow, or asked too much. `str()` says which, for whoever asked."""
 
 
 class Close(Enum):

@@ -16,6 +16,7 @@ from presenced.clock import SystemClock
 from presenced.engine import Engine
 from presenced.errors import ConfigError
 from presenced.http.app import make_app
+from presenced.keeper.link import KeeperLink, make_keeper
 from presenced.metrics import Metrics
 from presenced.settings import WEBSOCKET_PATH, Settings
 from presenced.stats import MAX_PAGE, Stats
@@ -35,6 +36,7 @@ class _Parts(NamedTuple):
     engine: Engine
     listener: Listener
     writers: Writers | None
+    keeper: KeeperLink | None
     remote: Remote | None
     loop: asyncio.AbstractEventLoop
 
@@ -69,6 +71,7 @@ class PresenceServer:
         Raises:
             ConfigError: A key, an origin or another setting can't be used.
             PortInUse: Another program has the port.
+            StorageError: The database can't be used as it is.
             ListenError: The address can't be listened on for another reason.
             RuntimeError: It is running already.
         """
@@ -77,14 +80,20 @@ class PresenceServer:
         loop = asyncio.get_running_loop()
         max_connections = self.settings.max_connections or _files_left()
         clock, metrics = SystemClock(loop), Metrics()
+        keeper = make_keeper(self.settings, clock, metrics)
         writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
             tickets = Tickets()
             authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
-            engine = Engine(self.settings, clock, metrics, max_connections, writers, authenticator)
+            epoch = keeper.epoch if keeper is not None else ""
+            engine = Engine(self.settings, clock, metrics, max_connections, writers, authenticator, keeper, epoch)
             listener = Listener(engine, make_app(engine, ApiKeys(self.settings.api_keys), tickets))
+            if keeper is not None and engine.recorder is not None:
+                await keeper.start(engine.recorder)
             await listener.start()
         except BaseException:
+            if keeper is not None:
+                keeper.abandon()
             if writers is not None:
                 writers.stop()
             raise
@@ -93,7 +102,7 @@ class PresenceServer:
         if remote is not None:
             remote.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(engine, listener, writers, remote, loop)
+        self._parts = _Parts(engine, listener, writers, keeper, remote, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -114,9 +123,13 @@ class PresenceServer:
             for pause in parts.engine.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()
+            if parts.keeper is not None:
+                await parts.keeper.stop()
         finally:
             parts.engine.stop()
             parts.engine.metrics.gc_pauses.stop()
+            if parts.keeper is not None:
+                parts.keeper.abandon()
             if parts.remote is not None:
                 await parts.remote.stop()
             if parts.writers is not None:

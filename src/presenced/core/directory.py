@@ -117,6 +117,7 @@ class Directory(Generic[C]):
             status: What the user had chosen as far as the client knows; it counts when nothing is known here.
         """
         user = self._get_or_make(user_id)
+        user.active_ms = now.epoch_ms
         if status and user.last_change is None and not user.sessions and user.chosen is AS_DETECTED:
             user.chosen = Choice(status, PLAIN)
         lost = [s for s in user.detached() if not s.session_id]
@@ -128,10 +129,8 @@ class Directory(Generic[C]):
         return self._attached(user, session, now)
 
     def resume(self, session_id: str, user_id: str, connection: C, now: Instant) -> Outcome[C] | None:
-        """A session came back by a new connection, which replaces the one it had, if that was not known to be dead.
-
-        None when there is no such session of this user (any more).
-        """
+        """A session came back by a new connection, which replaces the one it had, if that was not known to be dead;
+        None when there is no such session of this user (any more)."""
         session = self._sessions.get(session_id)
         if session is None or session.user_id != user_id:
             return None
@@ -172,17 +171,18 @@ class Directory(Generic[C]):
             return NOTHING
         session.active = active
         user.seen_ms = now.epoch_ms
+        if active:
+            user.active_ms = now.epoch_ms
         return self._settle(user, Cause.IDLE, now)
 
-    def choose(self, user_id: str, choice: Choice, now: Instant, lasts: float | None = None) -> Outcome[C]:
-        """A user who is there chose a status: for `lasts` seconds, after which the earlier one returns, or for good.
-
-        Choosing for good ends what was chosen for a time.
-        """
-        user = self._users.get(user_id)
-        if user is None:
-            return NOTHING
-        user.seen_ms = now.epoch_ms
+    def choose(
+        self, user_id: str, choice: Choice, now: Instant, lasts: float | None = None, by_user: bool = True
+    ) -> Outcome[C]:
+        """A user, or a backend for the user, chose a status: for `lasts` seconds, after which the earlier one
+        returns, or for good, which ends what was chosen for a time. Of who is not there it is remembered."""
+        user = self._get_or_make(user_id)
+        if by_user:
+            user.seen_ms = user.active_ms = now.epoch_ms
         if lasts is None:
             user.chosen, user.timed = choice, None
         else:
@@ -193,9 +193,8 @@ class Directory(Generic[C]):
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
         """A backend says that a user it knows of from elsewhere is online, or is not.
 
-        The announcement holds until the opposite is announced. It can add presence, never take it from an open
-        connection: announcing offline a user who has one only withdraws the announcement. With no connection
-        open it also ends any grace, for the backend knows better than a time-out.
+        It holds until the opposite is announced. It can add presence, never take it from an open connection. With none
+        open, to announce offline also ends any grace, for the backend knows better than a time-out.
 
         Raises:
             CapacityError: As many users are announced as may be.
@@ -203,9 +202,8 @@ class Directory(Generic[C]):
         user = self._users.get(user_id)
         if online:
             if (user is None or not user.announced) and self._announced >= self._limits.max_announced:
-                raise CapacityError(
-                    f"{self._limits.max_announced} users are announced online already; withdraw some first"
-                )
+                most = self._limits.max_announced
+                raise CapacityError(f"{most} users are announced online already; withdraw some first")
             user = self._get_or_make(user_id)
         elif user is None:
             return NOTHING
@@ -248,6 +246,10 @@ class Directory(Generic[C]):
 
     # Questions.
 
+    def user(self, user_id: str) -> Presence[C] | None:
+        """What is known of the user. To be read, not changed."""
+        return self._users.get(user_id)
+
     def next_deadline(self) -> float | None:
         """Monotonic seconds at which `expire` has something to do; None when never."""
         return self._deadlines.next()
@@ -257,10 +259,8 @@ class Directory(Generic[C]):
         return self._log.since(position, limit)
 
     def since_of(self, position: int, user_ids: Iterable[str]) -> tuple[list[Change], list[str]]:
-        """What a watcher of these users at `position` missed: their last changes, and those who may have gone for good.
-
-        A user who left the log after `position` was offline then, and nothing more is known of them.
-        """
+        """What a watcher of these users at `position` missed: their last changes, and those who may have gone for good:
+        one who left the log after `position` was offline then, and nothing more is known of them."""
         changes: list[Change] = []
         unknown: list[str] = []
         for user_id in user_ids:

@@ -58,6 +58,7 @@ class Session(Generic[C]):
         "device",
         "forget_at",
         "grace_ends",
+        "kept",
         "rooms",
         "session_id",
         "sight",
@@ -83,6 +84,8 @@ class Session(Generic[C]):
         """Monotonic end of the grace, while one runs."""
         self.whole_from = 0
         """The position that says that the client has the last snapshots it was sent, and all before."""
+        self.kept: object = None
+        """What is noted of it by whoever keeps what happened."""
         self.forget_at = 0.0
         """Monotonic end of the time in which it can be resumed; meaningless while it has a connection."""
 
@@ -99,6 +102,7 @@ class Presence(Generic[C]):
     """
 
     __slots__ = (
+        "active_ms",
         "announced",
         "chosen",
         "connected",
@@ -131,6 +135,8 @@ class Presence(Generic[C]):
         self.timed_until = 0.0
         self.seen_ms = 0
         """When the user was last known to be there, in epoch milliseconds."""
+        self.active_ms = 0
+        """When the user last did something: came, chose, or became active; in epoch milliseconds."""
         self.last_id_ms = 0
         self.last_change: Change | None = None
         self.own: Own | None = None
