@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from presenced.storage.rows import Details
+from presenced.storage.rows import NO_JSON, Details
 from presenced.storage.schema import changes, sessions, users
 from presenced.wire.classic import wire_user_id
 
@@ -36,7 +36,7 @@ class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
     at: int
     text: str = ""
     emoji: str = ""
-    data: Raw | None = None
+    data: Raw = NO_JSON
     until: int = 0
     devices: tuple[str, ...] = ()
 

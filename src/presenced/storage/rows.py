@@ -22,6 +22,9 @@ Row = dict[str, Any]
 
 MAX_ADDRESS = 64
 
+NO_JSON = Raw()
+"""It is left out."""
+
 
 class Choice(Struct, frozen=True, rename="camel", omit_defaults=True):
     """What a person chose, as it is kept."""
@@ -30,7 +33,7 @@ class Choice(Struct, frozen=True, rename="camel", omit_defaults=True):
     """Empty: as detected."""
     text: str = ""
     emoji: str = ""
-    data: Raw | None = None
+    data: Raw = NO_JSON
     until: int = 0
 
 
@@ -39,7 +42,7 @@ class Details(Struct, frozen=True, rename="camel", omit_defaults=True):
 
     text: str = ""
     emoji: str = ""
-    data: Raw | None = None
+    data: Raw = NO_JSON
     until: int = 0
     devices: tuple[str, ...] = ()
 
@@ -101,7 +104,7 @@ class Rows:
         }
 
     def _change(self, fact: ChangeFact) -> Row:
-        data = Raw(fact.data) if fact.data else None
+        data = Raw(fact.data) if fact.data else NO_JSON
         details = msgspec.json.encode(Details(fact.text, fact.emoji, data, fact.until_ms, fact.devices)).decode()
         return {
             "epoch": self._of["epoch"],
@@ -144,7 +147,7 @@ def choice_text(choice: ChoiceFact | None) -> str | None:
     """As it is kept."""
     if choice is None:
         return None
-    data = Raw(choice.data) if choice.data else None
+    data = Raw(choice.data) if choice.data else NO_JSON
     return msgspec.json.encode(Choice(choice.status, choice.text, choice.emoji, data, choice.until_ms)).decode()
 
 
@@ -156,4 +159,4 @@ def choice_from(text: str | None) -> ChoiceFact | None:
         kept = msgspec.json.decode(text, type=Choice)
     except msgspec.MsgspecError:
         return None
-    return ChoiceFact(kept.status, kept.text, kept.emoji, bytes(kept.data) if kept.data else b"", kept.until)
+    return ChoiceFact(kept.status, kept.text, kept.emoji, bytes(kept.data), kept.until)
