@@ -106,7 +106,7 @@ async def restored(database: AsyncEngine, keeper: Store, at: int = NOW, most: in
 async def test_the_tables_are_those_the_code_speaks_of(database: AsyncEngine) -> None:
     def differences(connection: Any) -> Sequence[Any]:
         options = {"version_table": migrate.VERSION_TABLE, "compare_type": True}
-        return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
 
     async with database.connect() as connection:
         assert await connection.run_sync(differences) == []
@@ -202,6 +202,29 @@ async def test_history_comes_newest_first_page_by_page(database: AsyncEngine) ->
                 break
             before = int(page["next"])
     assert seen == [7, 6, 5, 4, 3, 2, 1]
+
+
+async def test_history_has_what_goes_with_a_status(database: AsyncEngine) -> None:
+    custom = ChangeFact(
+        1, "ada", 1, "busy", "online", "choice", NOW, NOW, 0, "écrire", "🖋", b'{"a":[1]}', 9, ("phone", "web")
+    )
+    await write(database, store(database), custom)
+    async with database.connect() as connection:
+        page = json.loads(await reading.history(connection, "ada", 0, 10))
+    assert page["changes"] == [
+        {
+            "version": 1,
+            "status": "busy",
+            "was": "online",
+            "cause": "choice",
+            "at": NOW,
+            "text": "écrire",
+            "emoji": "🖋",
+            "data": {"a": [1]},
+            "until": 9,
+            "devices": ["phone", "web"],
+        }
+    ]
 
 
 async def test_sessions_come_newest_first_page_by_page_also_of_one_moment(database: AsyncEngine) -> None:

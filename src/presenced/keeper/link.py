@@ -66,6 +66,9 @@ LATE = 2.0
 
 _logger = logging.getLogger("presenced")
 
+_leaving: list[subprocess.Popen[bytes]] = []
+"""Keepers that are no longer needed and end by themselves, within `keeper.program.LAST_TRIES`."""
+
 
 def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> KeeperLink | None:
     """The one that the settings ask for; None when nothing is to be kept.
@@ -204,6 +207,8 @@ class KeeperLink(asyncio.Protocol):
                 while self._transport is not None:
                     self._changed.clear()
                     await self._changed.wait()
+                while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110  # it gives no event
+                    await asyncio.sleep(0.005)
         if left := self._facts_unstored() + (self._recorder.waiting if self._recorder else 0):
             _logger.error("%d facts could not be stored before the end: %s", left, self._failing or "it took too long")
         self.abandon()
@@ -215,8 +220,7 @@ class KeeperLink(asyncio.Protocol):
             self._launching.cancel()
         if self._transport is not None:
             self._transport.close()
-        if self._process is not None:
-            self._process.poll()
+        self._leave_process()
 
     # Questions. Each may raise StorageUnavailable.
 
@@ -313,9 +317,14 @@ class KeeperLink(asyncio.Protocol):
             _logger.error("the process that stores has ended; there will be another one")
             self._launch_later()
 
-    def _launch_later(self) -> None:
+    def _leave_process(self) -> None:
         if self._process is not None:
-            self._process.poll()
+            _leaving.append(self._process)
+            self._process = None
+        _leaving[:] = [process for process in _leaving if process.poll() is None]
+
+    def _launch_later(self) -> None:
+        self._leave_process()
         loop = asyncio.get_running_loop()
 
         def launch() -> None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from itertools import groupby
 
-from sqlalchemy.exc import DataError, IntegrityError, StatementError
+from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from presenced.errors import StorageError
@@ -37,7 +37,7 @@ from presenced.keeper.messages import (
     to_keeper,
 )
 from presenced.storage import migrate, reading
-from presenced.storage.database import is_corrupt, is_driver_error, open_database, reason
+from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason
 from presenced.storage.facts import Fact
 from presenced.storage.store import LOST, Store
 
@@ -162,7 +162,9 @@ class Keeper:
             try:
                 await work()
             except Exception as error:
-                if not isinstance(error, (OSError, StatementError, StorageError)) and not is_driver_error(error):
+                if not isinstance(error, (OSError, UnicodeError, StatementError, StorageError)) and not is_driver_error(
+                    error
+                ):
                     self._stream.close()
                     raise  # a fault of our own: a new process may do better
                 await self._failed(error)
@@ -227,7 +229,9 @@ class Keeper:
         unusable = 0
         try:
             answers = await self._store_together(items)
-        except (DataError, IntegrityError, UnicodeError):
+        except Exception as error:
+            if not is_about_rows(error):
+                raise
             answers, unusable = await self._store_one_by_one(items)
         del self._items[: len(items)]
         for answer in answers:
@@ -270,7 +274,9 @@ class Keeper:
                 try:
                     async with self._transaction() as connection:
                         await self._store.write(connection, [fact])
-                except (DataError, IntegrityError, UnicodeError):
+                except Exception as error:
+                    if not is_about_rows(error):
+                        raise
                     unusable += 1
         return answers, unusable
 

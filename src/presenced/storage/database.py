@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from sqlalchemy import URL, ColumnElement, Connection, Table, event, func, make_url
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.sql.dml import Insert
 
@@ -147,6 +147,20 @@ def put(dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", h
     values = {c: higher(excluded[c], table.c[c]) if c in highest else excluded[c] for c in columns}
     where: ColumnElement[bool] | None = upsert.excluded[newer] >= table.c[newer] if newer else None
     return upsert.on_conflict_do_update(index_elements=keys, set_=values, where=where)
+
+
+def is_about_rows(error: Exception) -> bool:
+    """Whether it is what was to be written that the database does not take, and never will."""
+    if isinstance(error, (DataError, IntegrityError, UnicodeError)):
+        return True
+    cause = error.orig if isinstance(error, StatementError) else None
+    state = getattr(cause, "sqlstate", None) or ""  # asyncpg's: classes 22 and 23 (docs of PostgreSQL, appendix A)
+    return state[:2] in ("22", "23") or "DataError" in {kind.__name__ for kind in type(_first(cause)).__mro__}
+
+
+def _first(error: BaseException | None) -> BaseException | None:
+    """What the driver raised."""
+    return error.__cause__ or error if error is not None else None
 
 
 def is_corrupt(error: BaseException) -> bool:
