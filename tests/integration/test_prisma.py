@@ -44,11 +44,16 @@ def run(project: Path, *command: str, **environ: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An application with `deploy/prisma` in it, its client generated, checked and compiled."""
+    """An application with `deploy/prisma` beside its own model, its client generated, checked and compiled."""
     folder = tmp_path_factory.mktemp("prisma")
-    for file in (*DEPLOY.iterdir(), PRISMA / "tsconfig.json", PRISMA / "package.json"):
-        if file.is_file():
-            shutil.copy(file, folder)
+    for file in (DEPLOY / "example.ts", DEPLOY / "prisma.config.ts", *PRISMA.glob("*.ts"), *PRISMA.glob("*.json")):
+        shutil.copy(file, folder)
+    own, relation = re.findall(r"^  (model .*?)^  }", (DEPLOY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    _, _, relation = relation.partition("{\n")
+    schema = (
+        (DEPLOY / "schema.prisma").read_text().replace("model PresenceUser {\n", f"model PresenceUser {{\n{relation}")
+    )
+    (folder / "schema.prisma").write_text(f"{schema}\n{own}}}\n")
     (folder / "node_modules").symlink_to(PRISMA / "node_modules")
     run(folder, "node_modules/.bin/prisma", "generate")
     run(folder, "node_modules/.bin/tsc", "-p", ".")
@@ -61,7 +66,10 @@ def postgresql() -> Iterator[PostgreSQL]:
         yield server
 
 
-async def fill(url: str) -> None:
+OWN_USERS = """INSERT INTO "User" VALUES ('ada', 'Ada'), ('zoe', 'Zoe')"""
+
+
+async def fill(url: str, *statements: str) -> None:
     """Two servers, of which one has died, and what they wrote."""
     engine = open_database(url)
     async with engine.begin() as connection:
@@ -70,6 +78,8 @@ async def fill(url: str) -> None:
             store = Store("postgresql", node, epoch, NOW - 3 * HOUR, history_ms=24 * HOUR)
             await store.sign(connection, sign_ms, 3)
             await store.write(connection, facts)
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
     await engine.dispose()
 
 
@@ -156,6 +166,13 @@ def test_the_history_of_a_user_comes_newest_first(answer: dict[str, Any]) -> Non
 def test_open_sessions_are_those_that_are_not_closed_on_servers_that_live(answer: dict[str, Any]) -> None:
     opened = [{"connectionId": "ada-2", "device": "mobile", "since": iso(NOW - HOUR + 10)}]
     assert answer["sessions"] == {"ada": opened, "bob": [], "eve": [], "nobody": []}
+
+
+def test_an_applications_users_are_related_to_theirs(project: Path, postgresql: PostgreSQL) -> None:
+    """As the README says it."""
+    url = postgresql.new_database()
+    asyncio.run(fill(url, """CREATE TABLE "User" (id text PRIMARY KEY, name text NOT NULL)""", OWN_USERS))
+    assert json.loads(run(project, "node", "out/beside.js", DATABASE_URL=url)) == [["Ada", "busy"], ["Zoe", None]]
 
 
 def test_what_a_server_writes_is_found(project: Path, postgresql: PostgreSQL) -> None:
