@@ -149,6 +149,16 @@ class Settings(BaseModel):
         "names; these and those your backend names when it is asked.",
     )
     visibility_url: str = Field("", max_length=2048, description="Where your backend says whom a user may see.")
+    webhook_urls: Texts = Field(
+        (), description="Where your backends are told of changes, by signed webhooks; needs a database."
+    )
+    webhook_secrets: SecretStr = Field(
+        SecretStr(""),
+        description="What webhooks are signed with, as `presenced webhook secret` prints it; two, with a space between "
+        "them, while you change it. Not a flag.",
+    )
+    webhook_events: Texts = Field((), description="Events that are told; empty: all.")
+    webhook_timeout: float = Field(10, gt=0, le=60, description="Seconds for one such request.")
     loop: Literal["auto", "uvloop", "asyncio"] = Field(
         "auto", description="Event loop of the command: auto takes uvloop where it is installed."
     )
@@ -260,6 +270,17 @@ class Settings(BaseModel):
         if self.tls_key and (self.writers or self.proxy_protocol):
             which = "writers" if self.writers else "proxy_protocol"
             raise ValueError(f"{which} can't be used with TLS of the server's own: let a proxy do TLS, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _telling(self) -> Self:
+        if self.webhook_urls and not self.webhook_secrets.get_secret_value():
+            raise ValueError(
+                "webhook_urls needs webhook_secrets: make one with `presenced webhook secret`, and set it in the "
+                "environment or the settings file"
+            )
+        if self.webhook_urls and not getattr(self, "database", True):
+            raise ValueError("webhook_urls needs a database, which keeps what is still to be told: set database")
         return self
 
     @model_validator(mode="after")

@@ -13,6 +13,8 @@ LAYERS = [
     ["settings", "core"],
     ["config", "wire"],
     ["auth"],
+    ["storage"],
+    ["webhooks"],
     ["clock", "garbage"],
     ["log", "metrics"],
     ["outbox"],
@@ -23,7 +25,7 @@ LAYERS = [
     ["server"],
     ["__init__"],
     ["doctor"],
-    ["cli_auth"],
+    ["cli_auth", "cli_webhooks"],
     ["cli"],
     ["__main__"],
 ]

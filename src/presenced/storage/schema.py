@@ -155,5 +155,7 @@ told = Table(
     Column("subject", _id(), nullable=False),
     Column("status", _string(16), nullable=False),
     Column("version", BigInteger, nullable=False),
+    # A digest of text, emoji, data and end; empty when there are none.
+    Column("details", _string(16), nullable=False),
     PrimaryKeyConstraint("kind", "subject"),
 )
