@@ -45,6 +45,7 @@ class Webhooks:
         self._config = config
         self._now_ms = now_ms
         self._figures = WebhookFigures()
+        self._delivering = False
         self._deliveries = [
             Delivery(Queue(database, endpoint_key(url)), Sender(url, config), config, self._figures, now_ms)
             for url in config.endpoints
@@ -72,15 +73,14 @@ class Webhooks:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        delivering = False
         async with asyncio.TaskGroup() as tasks:
             while True:
                 counted = await self._try_to_sweep()
-                if counted and not delivering:  # not before: what an earlier process left may be held
-                    delivering = True
+                if counted and not self._delivering:  # not before: what an earlier process left may be held
+                    self._delivering = True
                     for delivery in self._deliveries:
                         tasks.create_task(delivery.run(), name=f"presenced: webhooks to {delivery.shown}")
-                await asyncio.sleep(SWEEP if delivering else self._config.first_retry)
+                await asyncio.sleep(SWEEP if self._delivering else self._config.first_retry)
 
     def wake(self) -> None:
         """There may be something new to deliver."""
@@ -132,17 +132,23 @@ class Webhooks:
     async def sweep(self) -> None:
         """Count the rows, and hold them to their bounds."""
         key, state = webhooks.c.endpoint, webhooks.c.state
+        ours = {delivery.queue.key: delivery.queue for delivery in self._deliveries}
+        before = {name: (queue.waiting, queue.dead) for name, queue in (ours | self._strangers).items()}
         async with self._database.begin() as connection:
             query = select(key, state, func.count()).group_by(key, state)
             numbers = {(row[0], row[1]): int(row[2]) for row in await connection.execute(query)}
             await self._teller.forget_rooms(connection)
-        ours = {delivery.queue.key: delivery.queue for delivery in self._deliveries}
         for stranger in {name for name, _ in numbers} - ours.keys() - self._strangers.keys():
             self._strangers[stranger] = Queue(self._database, stranger)
         now_ms = self._now_ms()
-        for queue in (*ours.values(), *self._strangers.values()):
-            queue.waiting, queue.held, queue.dead = (numbers.get((queue.key, s), 0) for s in (WAITING, HELD, DEAD))
-            if queue.key in self._strangers:
+        for name, queue in (ours | self._strangers).items():
+            # What came and went meanwhile is on top of what was counted.
+            waiting, dead = before.get(name, (0, 0))
+            queue.waiting = max(0, numbers.get((name, WAITING), 0) + queue.waiting - waiting)
+            queue.dead = max(0, numbers.get((name, DEAD), 0) + queue.dead - dead)
+            if not self._delivering:  # later it is the delivery alone that holds and frees, and the order depends on it
+                queue.held = numbers.get((name, HELD), 0)
+            if name in self._strangers:
                 before_ms = now_ms - int(1000 * self._config.max_age)
                 await queue.give_up("the endpoint is not in the settings", before_ms)
             self._figures.dropped += await queue.drop_dead(self._config.max_dead, now_ms - int(1000 * DEAD_AGE))
