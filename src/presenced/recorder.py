@@ -104,7 +104,7 @@ class Recorder:
         self._metrics = metrics
         self._directory = directory
         self._apply = apply
-        self._with_changes = settings.history_age > 0
+        self._with_changes = settings.history_age > 0 or bool(settings.webhook_urls)
         self._with_addresses = settings.keep_addresses
         self.restore_revocations: Callable[[Sequence[RevocationFact]], None] = lambda _: None
         """Who is told what was revoked before the start."""

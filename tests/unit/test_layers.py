@@ -14,6 +14,7 @@ LAYERS = [
     ["config", "wire"],
     ["auth"],
     ["storage"],
+    ["webhooks"],
     ["clock", "garbage"],
     ["log", "metrics"],
     ["outbox", "recorder"],
@@ -25,7 +26,7 @@ LAYERS = [
     ["server"],
     ["__init__"],
     ["doctor"],
-    ["cli_auth", "cli_storage"],
+    ["cli_auth", "cli_storage", "cli_webhooks"],
     ["cli"],
     ["__main__"],
 ]
