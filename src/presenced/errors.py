@@ -7,6 +7,7 @@
     ├── BadUserId        a user id is missing, too long or holds unprintable characters
     ├── BadParameter     another parameter of a client's URL can't be used
     ├── BadToken         a token or ticket is not accepted
+    ├── BadClaim         what a backend claims of a user can't be used
     └── CapacityError    a written bound is reached and the caller asked for one more
 
 `Close`, `Fault` and `Problem` are the only tables of codes: the server, `spec/codes.md`, `spec/codes.json` and the
@@ -68,6 +69,10 @@ class BadToken(PresencedError, ValueError):
         self.kind = kind
         self.key_id = key_id if isinstance(key_id, str) else ""
         super().__init__(detail)
+
+
+class BadClaim(PresencedError, ValueError):
+    """What a backend claims of a user can't be used. `str()` says what was expected."""
 
 
 class CapacityError(PresencedError):

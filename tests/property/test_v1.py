@@ -17,6 +17,7 @@ from msgspec import json
 from tests.fakes import FakeConnection
 from tests.property.client_v1 import Client
 
+from presenced.application import Application
 from presenced.core.model import Ending
 from presenced.core.presence import MAX_DETACHED
 from presenced.engine import Engine
@@ -114,6 +115,7 @@ class Watching(RuleBasedStateMachine):
             pong_timeout=3600,
         )
         self.engine = Engine(options, self.clock, Metrics(), max_connections=1000)
+        self.application = Application(self.engine)
         self.engine.start()
         self.users = {user_id: User() for user_id in USERS}
         self.orders = 0
@@ -317,7 +319,7 @@ class Watching(RuleBasedStateMachine):
         user.announced = online
         if not online and not any(session.connected for session in user.sessions):
             user.sessions = []
-        self.engine.announce(user_id, online)
+        self.application.announce(user_id, online)
         self.turn(ends)
 
     @rule(seconds=st.sampled_from([0.1, 1.1, 3.0, 5.0, 15.0, 41.0]))
@@ -330,7 +332,7 @@ class Watching(RuleBasedStateMachine):
     @invariant()
     def others_are_told_the_truth_as_far_as_they_may_know_it(self) -> None:
         truth = self.truth()
-        assert {user_id: str(self.engine._directory.status(user_id)) for user_id in USERS} == truth
+        assert {user_id: str(self.engine.directory.status(user_id)) for user_id in USERS} == truth
         if self.clock.waiting:
             return
         for user_id, session in self.connected(paused=False):

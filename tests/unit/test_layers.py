@@ -19,6 +19,7 @@ LAYERS = [
     ["feeds"],
     ["requests", "admission", "greeting", "heartbeat", "drain", "stats"],
     ["engine"],
+    ["application"],
     ["transports", "http"],
     ["server"],
     ["__init__"],
