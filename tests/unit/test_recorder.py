@@ -8,12 +8,23 @@ import pytest
 from tests.fakes import FakeConnection
 
 from presenced import recorder as module
-from presenced.core.model import Ending
+from presenced.application import Application
+from presenced.core.claims import Claim
+from presenced.core.model import Ending, Status
 from presenced.engine import Engine
 from presenced.metrics import Metrics
 from presenced.recorder import PERIOD
 from presenced.settings import Settings
-from presenced.storage.facts import ChangeFact, ChoiceFact, ChosenFact, Fact, RevocationFact, SessionFact, UserFact
+from presenced.storage.facts import (
+    ChangeFact,
+    ChoiceFact,
+    ChosenFact,
+    ClaimFact,
+    Fact,
+    RevocationFact,
+    SessionFact,
+    UserFact,
+)
 from presenced.testing import FakeClock
 
 
@@ -207,6 +218,32 @@ def test_a_timed_choice_is_restored_for_the_rest_of_its_time() -> None:
     house.clock.advance(60)
     assert [fact.status for fact in house.keeper.of(ChangeFact) if fact.user_id == "ada"] == ["busy", "away"]
     assert [fact.status for fact in house.keeper.of(ChangeFact) if fact.user_id == "eve"] == ["online"]
+
+
+def test_claims_are_kept_and_restored_but_for_those_that_were_set_or_cleared_since() -> None:
+    house = House()
+    house.keeper.room = 0
+    application = Application(house.engine)
+    application.set_claim("ada", Claim("call", Status.BUSY))
+    application.set_claim("ada", Claim("agent", Status.AWAY))
+    application.clear_claim("ada", "agent")
+    ends = house.clock.now().epoch_ms + 60_000
+    house.recorder.restore(
+        [
+            ClaimFact("ada", "call", "away", set_ms=1),
+            ClaimFact("ada", "agent", "away", set_ms=1),
+            ClaimFact("ada", "calendar", "away", "lunch", priority=3, set_ms=1, until_ms=ends),
+            ClaimFact("ada", "broken", "invisible"),
+            ClaimFact("ada", "over", "busy", until_ms=1),
+        ]
+    )
+    found = {claim.source: claim.status for claim in application.claims_of("ada")}
+    assert found == {"call": Status.BUSY, "calendar": Status.AWAY}
+    house.keeper.room = 10
+    house.recorder.flush()
+    assert {(fact.source, fact.status) for fact in house.keeper.of(ClaimFact)} == {("call", "busy"), ("agent", "")}
+    house.clock.advance(61)
+    assert [claim.source for claim in application.claims_of("ada")] == ["call"]
 
 
 def test_positions_go_on_from_where_they_are_told_to() -> None:
