@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from presenced.core.directory import Directory, Limits
+from presenced.core.directory import Directory
 from presenced.core.model import Ending, Instant
 from presenced.core.presence import Grace
+from presenced.core.users import Limits
 from presenced.core.watch import Watch
 from presenced.errors import Close, Problem
 from presenced.settings import Settings

@@ -15,14 +15,16 @@ from presenced.auth.authenticator import Authenticator
 from presenced.auth.gate import Gate
 from presenced.auth.principal import Principal
 from presenced.clock import Clock, Timer
-from presenced.core.directory import Directory, Limits, Outcome
+from presenced.core.directory import Directory, Outcome
 from presenced.core.hello import Hello, hello_from_query
-from presenced.core.identity import parse_user_id, user_id_from_query
+from presenced.core.identity import user_id_from_query
+from presenced.core.journal import Journal
 from presenced.core.limits import Pace
 from presenced.core.model import Ending, Instant
 from presenced.core.presence import Grace, Session
 from presenced.core.rooms import Rooms, Thresholds
 from presenced.core.sight import EVERYTHING, Sight
+from presenced.core.users import Limits
 from presenced.core.watch import Watch
 from presenced.drain import close_in_waves
 from presenced.errors import BadParameter, BadUserId, Close
@@ -30,6 +32,7 @@ from presenced.feeds.classic import ClassicFeed
 from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import PERIOD
 from presenced.feeds.v1_encoding import Encoding
+from presenced.followers import Followers
 from presenced.greeting import established
 from presenced.heartbeat import Heartbeat
 from presenced.log import EventLog
@@ -90,17 +93,18 @@ class Engine:
         self._log = EventLog(clock, self.timer, settings.log_burst)
         grace = Grace(settings.grace_going_away, settings.grace_lost)
         kept = settings.log_size, settings.log_age, settings.max_announced, settings.max_choices
-        limits = Limits(*kept, settings.resume_window)
-        self._directory: Directory[Connection] = Directory(grace, limits)
+        self.directory: Directory[Connection] = Directory(grace, Limits(*kept, settings.resume_window))
+        self.journal = Journal(settings.journal_size, self.directory.snapshot)
+        self.followers = Followers(clock)
         self._heartbeat: Heartbeat[Connection] = Heartbeat(
             settings, clock, self.timer, metrics, self._log, self._end_graces
         )
-        self._classic = ClassicFeed(self._directory)
+        self._classic = ClassicFeed(self.directory)
         epoch = epoch or new_epoch()
         thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
-        self._rooms = Rooms(thresholds, settings.room_members, self._directory.take_position)
-        encoding = Encoding(self._directory, self._rooms, epoch, settings.show_causes, settings.snapshot_page)
-        self._v1 = V1Feed(encoding)
+        self.rooms = Rooms(thresholds, settings.room_members, self.directory.take_position)
+        self.encoding = Encoding(self.directory, self.rooms, epoch, settings.show_causes, settings.snapshot_page)
+        self._v1 = V1Feed(self.encoding)
         deflate = deflated if settings.compression else None
         feeds = self._classic, self._v1
         self._outbox = Outbox(clock, self.timer, metrics, feeds, settings.behind_timeout, writers, deflate)
@@ -113,22 +117,22 @@ class Engine:
         self.recorder: Recorder | None = None
         """None where nothing is kept."""
         if keeper is not None:
-            self.recorder = Recorder(settings, clock, self.timer, metrics, keeper, self._directory, self._apply)
+            self.recorder = Recorder(settings, clock, self.timer, metrics, keeper, self.directory, self.apply)
             if self.admission is not None:
                 self.admission.revoked = self.recorder.revoked
                 self.recorder.restore_revocations = self.admission.restore
         renew = self.admission.renew if self.admission else lambda _connection, _token, renewed: renewed(None)
-        shared = settings, clock, self.timer, metrics, self._directory
-        self._requests = Requests(*shared, self._outbox, self._v1, self._apply, self._settle_rooms, renew)
+        shared = settings, clock, self.timer, metrics, self.directory
+        self._requests = Requests(*shared, self._outbox, self._v1, self.apply, self._settle_rooms, renew)
         self._connections: dict[int, Connection] = {}
         self._serial = 0
         self._settled_at = 0.0
         self._pace = Pace()
         gauge = metrics.gauge
         gauge("presenced_connections", "Open connections.", lambda: len(self._connections))
-        gauge("presenced_users_connected", "Users connected.", lambda: self._directory.connected_users)
-        gauge("presenced_users_online", "Users shown online.", lambda: self._directory.online_users)
-        gauge("presenced_rooms", "Rooms with a member.", lambda: len(self._rooms))
+        gauge("presenced_users_connected", "Users connected.", lambda: self.directory.connected_users)
+        gauge("presenced_users_online", "Users shown online.", lambda: self.directory.online_users)
+        gauge("presenced_rooms", "Rooms with a member.", lambda: len(self.rooms))
         gauge("presenced_slow_watchers", "Watchers that are behind.", lambda: self._outbox.behind)
 
     def start(self) -> None:
@@ -167,7 +171,7 @@ class Engine:
         except BadParameter as error:
             self._refuse(connection, arrival, Close.BAD_PARAMETER, str(error))
             return
-        if self._directory.connected(user_id) >= (most := self.settings.user_connections):
+        if self.directory.connected(user_id) >= (most := self.settings.user_connections):
             self._refuse(connection, arrival, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open")
             return
         now = self.clock.now()
@@ -201,7 +205,7 @@ class Engine:
         connection.close(close, reason)
 
     def _open_classic(self, connection: Connection, sight: Sight, response: bytes, now: Instant) -> None:
-        outcome = self._directory.open(connection.user_id, connection, now)
+        outcome = self.directory.open(connection.user_id, connection, now)
         assert outcome.session is not None, "it opened"
         connection.feed, connection.session = self._classic, outcome.session
         connection.session.sight = sight
@@ -209,20 +213,20 @@ class Engine:
         if self.recorder is not None:
             self.recorder.opened(connection)
         connection.send(response + established_frame(connection.user_id, outcome.connection_id, now))
-        self._apply(outcome)
+        self.apply(outcome)
         self._outbox.add(connection)  # after its own change, which it is not told
         if connection.paused:  # it did not read while it was waited for
             self._outbox.pause(connection)
 
     def _open_v1(self, connection: Connection, hello: Hello, sight: Sight, response: bytes, now: Instant) -> None:
-        outcome = self._directory.resume(hello.session_id, connection.user_id, connection, now)
-        position = self._v1.encoding.position_number(hello.position) if outcome else None
+        outcome = self.directory.resume(hello.session_id, connection.user_id, connection, now)
+        position = self.encoding.position_number(hello.position) if outcome else None
         if outcome and outcome.session and position is not None and position < outcome.session.whole_from:
             position = None  # a snapshot was lost on the way, or half of it
         self.metrics.sessions.labels("new" if not outcome else "told_again" if position is None else "resumed").inc()
         if outcome is None:
             session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
-            outcome = self._directory.open(
+            outcome = self.directory.open(
                 connection.user_id, connection, now, session_id, hello.device, watch, hello.status
             )
         assert outcome.session is not None, "it opened"
@@ -236,12 +240,12 @@ class Engine:
         if outcome.replaced is not None:
             outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
         self._requests.opened(connection)
-        epoch, resumed = self._v1.encoding.epoch, position is not None
+        epoch, resumed = self.encoding.epoch, position is not None
         connection.send(
             response
             + established(connection, outcome.connection_id, self.settings, epoch, resumed, self._settled_at, now)
         )
-        self._apply(outcome)
+        self.apply(outcome)
         missed = self._v1.missed(connection, position) if position is not None else None
         self._outbox.catch_up(connection, missed or self._v1.all(connection))
 
@@ -285,37 +289,18 @@ class Engine:
         now = self.clock.now()
         if self.recorder is not None:
             self.recorder.closed(connection, reason, now)
-        self._apply(self._directory.close(connection.user_id, connection, ending, now))
+        self.apply(self.directory.close(connection.user_id, connection, ending, now))
 
-    # What the application asks.
-
-    def announce(self, user_id: str | int, online: bool) -> bool:
-        """Announce a user known from elsewhere: `Directory.announce`. True when others are told of a change.
-
-        Raises:
-            BadUserId: `user_id` is not a user id.
-            CapacityError: `max_announced` users are announced already.
-        """
-        outcome = self._directory.announce(parse_user_id(user_id), online, self.clock.now())
-        self._apply(outcome)
-        return outcome.change is not None
-
-    def disconnect(self, user_id: str | int) -> int:
-        """Close all connections of a user, who is offline at once unless announced. How many there were.
-
-        Raises:
-            BadUserId: `user_id` is not a user id.
-        """
-        user_id = parse_user_id(user_id)
-        connections = self._directory.connections(user_id)
-        for connection in connections:
-            connection.close(Close.DISCONNECTED, "the application closed this user's connections")
-        self._apply(self._directory.stop_waiting(user_id, self.clock.now()))
-        return len(connections)
+    # Questions, and the end.
 
     def stats(self, limit: int = 100, after: int = 0) -> Stats:
         """Statistics of this moment with the `limit` (0 to `MAX_PAGE`) sessions that follow `after`."""
-        return statistics(self._directory, self._connections, limit, after, self.clock.now())
+        return statistics(self.directory, self._connections, limit, after, self.clock.now())
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
 
     @property
     def is_full(self) -> bool:
@@ -340,21 +325,23 @@ class Engine:
         """Let no timer fire any more."""
         self.timer.stop()
 
-    def _apply(self, outcome: Outcome[Connection]) -> None:
+    def apply(self, outcome: Outcome[Connection]) -> None:
         """Tell whoever is concerned what an event came to, and be there when time alone goes on with it."""
         change = outcome.change
         if change and not self.draining:
             self.metrics.changes[change.status].inc()
             if change.is_turn:
-                own = 1 if self._directory.connections(change.user_id) else 0
-                self._log.changed(change.user_id, change.status, self._directory.connected_users - own)
+                own = 1 if self.directory.connections(change.user_id) else 0
+                self._log.changed(change.user_id, change.status, self.directory.connected_users - own)
+            self.journal.append(change)
+            self.followers.changed()
             self._publish(change)
         if self.recorder is not None:
             self.recorder.event(outcome, not self.draining)
         if outcome.own:
             self._tell_own(outcome.user_id)
         self._settle_rooms(outcome.user_id)
-        if (deadline := self._directory.next_deadline()) is not None:
+        if (deadline := self.directory.next_deadline()) is not None:
             self.timer.set(self._end_graces, deadline)
 
     def _publish(self, event: Event) -> None:
@@ -364,36 +351,36 @@ class Engine:
 
     def _digest(self) -> None:
         self._outbox.flush()
-        position = self._directory.take_position()
+        position = self.directory.take_position()
         self._outbox.send(tuple(self._v1.digests.due(position)), position)
 
     def _settle_rooms(self, user_id: str) -> None:
         """Have the rooms the user is seen in be those that the user's sessions are in."""
-        wanted = self._directory.rooms_wanted(user_id)
-        if wanted or self._rooms.of(user_id):
+        wanted = self.directory.rooms_wanted(user_id)
+        if wanted or self.rooms.of(user_id):
             now = self.clock.now()
-            for change in self._rooms.settle(user_id, wanted, now):
+            for change in self.rooms.settle(user_id, wanted, now):
                 if not self.draining:
                     self._publish(change)
                     if self.recorder is not None:
-                        self.recorder.room_changed(change, self._rooms.get(change.room), now)
+                        self.recorder.room_changed(change, self.rooms.get(change.room), now)
 
     def _tell_own(self, user_id: str) -> None:
         """Tell a user's own devices the truth; one that is behind hears it when it catches up."""
         frame = b""
-        for connection in self._directory.connections(user_id):
+        for connection in self.directory.connections(user_id):
             if self._v1.keeps_up(connection):
-                frame = frame or self._v1.encoding.own(user_id)
+                frame = frame or self.encoding.own(user_id)
                 connection.send(frame)
             elif connection.feed is self._v1:
                 self._outbox.remind(connection)
 
     def _end_graces(self) -> None:
-        for outcome in self._directory.expire(self.clock.now()):
-            self._apply(outcome)
-        if (deadline := self._directory.next_deadline()) is not None:
+        for outcome in self.directory.expire(self.clock.now()):
+            self.apply(outcome)
+        if (deadline := self.directory.next_deadline()) is not None:
             self.timer.set(self._end_graces, deadline)
 
     def _log_stats(self) -> None:
-        self._log.stats(self._directory.connected_users, len(self._connections))
+        self._log.stats(self.directory.connected_users, len(self._connections))
         self.timer.set(self._log_stats, self.clock.monotonic() + self.settings.stats_interval)

@@ -7,6 +7,7 @@
     ├── BadUserId        a user id is missing, too long or holds unprintable characters
     ├── BadParameter     another parameter of a client's URL can't be used
     ├── BadToken         a token or ticket is not accepted
+    ├── BadClaim         what a backend claims of a user can't be used
     ├── CapacityError    a written bound is reached and the caller asked for one more
     ├── StorageError     the database can't be used as it is
     └── StorageUnavailable   what was asked of it is not answered now
@@ -70,6 +71,10 @@ class BadToken(PresencedError, ValueError):
         self.kind = kind
         self.key_id = key_id if isinstance(key_id, str) else ""
         super().__init__(detail)
+
+
+class BadClaim(PresencedError, ValueError):
+    """What a backend claims of a user can't be used. `str()` says what was expected."""
 
 
 class CapacityError(PresencedError):

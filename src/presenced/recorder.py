@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import inf
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from presenced.clock import Clock, Timer
+from presenced.core.claims import CLAIMABLE, Claim
 from presenced.core.directory import Directory, Outcome
 from presenced.core.model import AS_DETECTED, Cause, Change, Choice, Custom, Instant, Status
 from presenced.core.presence import Presence, Session
 from presenced.core.rooms import Room, RoomChange
+from presenced.errors import CapacityError
 from presenced.metrics import Metrics
 from presenced.settings import Settings
 from presenced.storage.facts import (
@@ -104,7 +108,7 @@ class Recorder:
         self._metrics = metrics
         self._directory = directory
         self._apply = apply
-        self._with_changes = settings.history_age > 0
+        self._with_changes = settings.history_age > 0 or bool(settings.webhook_urls)
         self._with_addresses = settings.keep_addresses
         self.restore_revocations: Callable[[Sequence[RevocationFact]], None] = lambda _: None
         """Who is told what was revoked before the start."""
@@ -176,9 +180,25 @@ class Recorder:
             self._others[kind, subject] = RevocationFact(kind, subject, at, until)
             self._wait()
 
-    def claimed(self, fact: ClaimFact) -> None:
-        """A backend claims something of a user, or no longer does."""
-        self._others[fact.user_id, fact.source] = fact
+    def claimed(self, user_id: str, claim: Claim) -> None:
+        """A backend claims something of a user."""
+        custom = claim.custom
+        self._others[user_id, claim.source] = ClaimFact(
+            user_id,
+            claim.source,
+            claim.status,
+            custom.text,
+            custom.emoji,
+            custom.data,
+            claim.priority,
+            claim.set_ms,
+            custom.until_ms,
+        )
+        self._wait()
+
+    def unclaimed(self, user_id: str, source: str) -> None:
+        """A backend claims no longer what it claimed."""
+        self._others[user_id, source] = ClaimFact(user_id, source)
         self._wait()
 
     def forget(self, user_id: str) -> None:
@@ -257,6 +277,8 @@ class Recorder:
         for fact in facts:
             if isinstance(fact, ChosenFact):
                 self._restore_choice(fact, now)
+            elif isinstance(fact, ClaimFact):
+                self._restore_claim(fact, now)
         if revocations := [fact for fact in facts if isinstance(fact, RevocationFact)]:
             self.restore_revocations(revocations)
 
@@ -279,6 +301,19 @@ class Recorder:
             self._choose(fact.user_id, fact.chosen, now, None)
         if fact.timed is not None and (lasts := (fact.timed.until_ms - now.epoch_ms) / 1000) > 0:
             self._choose(fact.user_id, fact.timed, now, lasts)
+
+    def _restore_claim(self, fact: ClaimFact, now: Instant) -> None:
+        user = self._directory.user(fact.user_id)
+        is_newer = (fact.user_id, fact.source) in self._others
+        if is_newer or (user is not None and any(claim.source == fact.source for claim in user.claims)):
+            return
+        lasts = (fact.until_ms - now.epoch_ms) / 1000 if fact.until_ms else inf
+        if fact.status not in CLAIMABLE or lasts <= 0:
+            return
+        custom = Custom(fact.text, fact.emoji, fact.data, fact.until_ms)
+        claim = Claim(fact.source, Status(fact.status), custom, fact.priority, fact.set_ms, now.monotonic + lasts)
+        with suppress(CapacityError):  # others have claimed as much since
+            self._apply(self._directory.set_claim(fact.user_id, claim, now))
 
     def _choose(self, user_id: str, fact: ChoiceFact, now: Instant, lasts: float | None) -> None:
         if fact.status and fact.status not in [status.value for status in Status]:

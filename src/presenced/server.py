@@ -7,12 +7,14 @@ import resource
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from presenced.application import Application
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.authenticator import Remote
 from presenced.auth.embedded import Authenticate
 from presenced.auth.setup import make_authenticator
 from presenced.auth.tickets import Tickets
 from presenced.clock import SystemClock
+from presenced.core.identity import parse_user_id
 from presenced.engine import Engine
 from presenced.errors import ConfigError
 from presenced.http.app import make_app
@@ -34,6 +36,7 @@ class _Parts(NamedTuple):
     """What runs between `start` and `stop`."""
 
     engine: Engine
+    application: Application
     listener: Listener
     writers: Writers | None
     keeper: KeeperLink | None
@@ -102,7 +105,7 @@ class PresenceServer:
         if remote is not None:
             remote.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(engine, listener, writers, keeper, remote, loop)
+        self._parts = _Parts(engine, Application(engine), listener, writers, keeper, remote, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -186,7 +189,7 @@ class PresenceServer:
             BadUserId: `user_id` is not 1 to 128 printable characters.
             CapacityError: `max_announced` users are announced online already.
         """
-        return self._running().engine.announce(user_id, is_online)
+        return self._running().application.announce(parse_user_id(user_id), is_online)
 
     def handle_user_disconnect(self, user_id: str | int) -> int:
         """Close all connections of a user (close code 4410), who is offline at once, without a grace.
@@ -199,7 +202,7 @@ class PresenceServer:
         Raises:
             BadUserId: `user_id` is not 1 to 128 printable characters.
         """
-        return self._running().engine.disconnect(user_id)
+        return self._running().application.disconnect(parse_user_id(user_id))
 
     def _running(self) -> _Parts:
         if self._parts is None:

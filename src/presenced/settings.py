@@ -179,6 +179,16 @@ class Settings(BaseModel):
         le=315_360_000,
         description="Seconds for which changes and ended sessions are kept; 0: no changes, and sessions for a day.",
     )
+    webhook_urls: Texts = Field(
+        (), description="Where your backends are told of changes, by signed webhooks; needs a database."
+    )
+    webhook_secrets: SecretStr = Field(
+        SecretStr(""),
+        description="What webhooks are signed with, as `presenced webhook secret` prints it; two, with a space between "
+        "them, while you change it. Not a flag.",
+    )
+    webhook_events: Texts = Field((), description="Events that are told; empty: all.")
+    webhook_timeout: float = Field(10, gt=0, le=60, description="Seconds for one such request.")
     loop: Literal["auto", "uvloop", "asyncio"] = Field(
         "auto", description="Event loop of the command: auto takes uvloop where it is installed."
     )
@@ -235,6 +245,9 @@ class Settings(BaseModel):
     )
     log_size: int = Field(50_000, ge=2, le=10_000_000, description="Changes kept for watchers that are behind.")
     log_age: float = Field(120, gt=0, le=86400, description="Seconds for which changes are kept at most.")
+    journal_size: int = Field(
+        20_000, ge=1, le=10_000_000, description="Changes, each of them, kept for backends that follow them all."
+    )
     max_announced: int = Field(
         100_000, ge=0, le=10_000_000, description="Users at most that a backend may announce online at a time."
     )
@@ -299,6 +312,17 @@ class Settings(BaseModel):
             raise ValueError("database_url belongs to database = url: set both, or none")
         if url and not url.startswith(DATABASE_SCHEMES):
             raise ValueError(f"database_url has to begin with one of {', '.join(DATABASE_SCHEMES)}")
+        return self
+
+    @model_validator(mode="after")
+    def _telling(self) -> Self:
+        if self.webhook_urls and not self.webhook_secrets.get_secret_value():
+            raise ValueError(
+                "webhook_urls needs webhook_secrets: make one with `presenced webhook secret`, and set it in the "
+                "environment or the settings file"
+            )
+        if self.webhook_urls and not self.database:
+            raise ValueError("webhook_urls needs a database, which keeps what is still to be told: set database")
         return self
 
     @model_validator(mode="after")

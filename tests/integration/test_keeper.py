@@ -125,18 +125,18 @@ async def test_what_happens_is_stored_within_a_second(tmp_path: Path) -> None:
         async with connect(f"{house.url}?userId=ada&device=phone", subprotocols=["presenced.v1"]) as ada:  # type: ignore[list-item]
             await ada.send(json.dumps({"type": "SET_STATUS", "status": "busy", "text": "hm", "expiresIn": 100}))
             await soon(lambda: statuses(tmp_path).get("ada") == "busy", 1)
-            found = json.loads(await link(house).last_seen(["ada", "nobody"]))
+            found = json.loads(await link(house).questions.last_seen(["ada", "nobody"]))
             assert [one["userId"] for one in found] == ["ada"]
             assert found[0]["lastActive"] == found[0]["lastSeen"]
         visitor = await seen.sees_changes()
         await soon(lambda: statuses(tmp_path).get(visitor) == "offline", 1)
-        history = json.loads(await link(house).history("ada", "", 10))
+        history = json.loads(await link(house).questions.history("ada", "", 10))
         assert [(one["status"], one["cause"]) for one in history["changes"]] == [
             ("offline", "close"),
             ("busy", "choice"),
             ("online", "connect"),
         ]
-        sessions = json.loads(await link(house).sessions("ada", "", 10))["sessions"]
+        sessions = json.loads(await link(house).questions.sessions("ada", "", 10))["sessions"]
         assert [(one["device"], one["reason"], one["protocol"]) for one in sessions] == [
             ("phone", "closed", "presenced.v1")
         ]
@@ -156,7 +156,7 @@ async def test_a_choice_outlasts_the_server_and_nobody_is_online_who_is_not_back
     async with sqlite_house(tmp_path) as house, connect(f"{house.url}?userId=ada", subprotocols=v1) as ada:
         await ada.send('{"type":"SET_STATUS","status":"busy","text":"deep work"}')
         await soon(lambda: statuses(tmp_path).get("ada") == "busy", 2)
-        before = json.loads(await link(house).history("ada", "", 1))["changes"][0]["version"]
+        before = json.loads(await link(house).questions.history("ada", "", 1))["changes"][0]["version"]
         await house.stop()
     assert statuses(tmp_path) == {"ada": "offline"}
     assert rows(tmp_path, "SELECT reason FROM presenced_sessions WHERE closed_ms IS NULL") == []
@@ -164,7 +164,7 @@ async def test_a_choice_outlasts_the_server_and_nobody_is_online_who_is_not_back
         assert house.get_stats().online_users == 0
         async with connect(f"{house.url}?userId=ada"):
             await soon(lambda: statuses(tmp_path).get("ada") == "busy", 2)
-            change = json.loads(await link(house).history("ada", "", 1))["changes"][0]
+            change = json.loads(await link(house).questions.history("ada", "", 1))["changes"][0]
             assert (change["status"], change["text"]) == ("busy", "deep work")
             assert change["version"] > before
 
@@ -214,7 +214,7 @@ async def test_a_keeper_that_is_killed_is_replaced_and_nothing_is_lost(tmp_path:
         other = await seen.sees_changes()
         await says(house, "process has ended")
         with pytest.raises(StorageUnavailable):
-            await link(house).last_seen(["ada"])
+            await link(house).questions.last_seen(["ada"])
         await drained(house)
         assert keeper_pid(house) != first
         assert metric(house, "presenced_keepers_lost_total") == 1
@@ -264,7 +264,7 @@ async def test_a_database_that_is_killed_or_stands_still_or_is_not_there_at_firs
                 assert metric(house, "presenced_storage_behind_seconds") > 1
                 service.resume()
                 await drained(house)
-                found = json.loads(await link(house).last_seen([early, during, still]))
+                found = json.loads(await link(house).questions.last_seen([early, during, still]))
                 assert {one["userId"] for one in found} == {early, during, still}
         finally:
             await house.stop()
@@ -280,7 +280,9 @@ async def test_a_fact_that_the_database_does_not_take_holds_up_no_other() -> Non
             link(house).give([bad, good], 1)
             await soon(lambda: metric(house, "presenced_storage_facts_unusable_total") == 1)
             await drained(house)
-            assert [one["userId"] for one in json.loads(await link(house).last_seen(["good", "bad"]))] == ["good"]
+            assert [one["userId"] for one in json.loads(await link(house).questions.last_seen(["good", "bad"]))] == [
+                "good"
+            ]
 
 
 async def test_a_file_that_another_process_has_locked(tmp_path: Path) -> None:
@@ -383,7 +385,7 @@ async def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch
 async def test_erasing_a_user_leaves_nothing_of_them(tmp_path: Path) -> None:
     async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
         visitor = await seen.sees_changes()
-        assert json.loads(await link(house).erase(visitor))["stored"] >= 0
+        assert json.loads(await link(house).questions.erase(visitor))["stored"] >= 0
         await drained(house)
         assert visitor not in statuses(tmp_path)
         assert rows(tmp_path, "SELECT user_id FROM presenced_changes WHERE user_id LIKE 'visitor%'") == []

@@ -8,9 +8,10 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from presenced.core.directory import Directory, Limits
+from presenced.core.directory import Directory
 from presenced.core.model import Change, Ending, Instant, Status
 from presenced.core.presence import Grace
+from presenced.core.users import Limits
 
 AWAY, LOST = 3.0, 15.0
 GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.LOST: LOST}

@@ -10,9 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tests.fakes import FakeConnection
 
 from presenced.clock import Timer
-from presenced.core.directory import Directory, Limits
+from presenced.core.directory import Directory
 from presenced.core.model import Ending, Status
 from presenced.core.presence import Grace
+from presenced.core.users import Limits
 from presenced.errors import Close
 from presenced.feeds.classic import ClassicFeed
 from presenced.metrics import Metrics

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.fakes import FakeConnection
 
+from presenced.application import Application
 from presenced.core.model import Ending
 from presenced.core.presence import MAX_DETACHED
 from presenced.engine import Engine
@@ -46,6 +47,7 @@ class Presence(RuleBasedStateMachine):
         self.clock = FakeClock()
         options = Settings(stats_interval=0, log_size=log_size, log_age=3600, log_level="error")
         self.engine = Engine(options, self.clock, Metrics(), max_connections=1000)
+        self.application = Application(self.engine)
         self.engine.start()
         self.users: dict[str, User] = {user_id: User() for user_id in USERS}
         self.connections: list[FakeConnection] = []
@@ -146,12 +148,12 @@ class Presence(RuleBasedStateMachine):
         user = self.users[user_id]
         if what == "disconnect":
             user.graces = []
-            self.engine.disconnect(user_id)
+            self.application.disconnect(user_id)
         else:
             user.announced = what == "on"
             if what == "off" and not user.open:
                 user.graces = []
-            self.engine.announce(user_id, user.announced)
+            self.application.announce(user_id, user.announced)
         self.settle(turn_ends)
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 1.0, 2.9, 3.0, 5.0, 9.0, 14.9, 15.0]))
@@ -168,7 +170,7 @@ class Presence(RuleBasedStateMachine):
     def the_directory_is_what_the_model_says(self) -> None:
         """Promises 4, 5 and 11, and the counts."""
         truth, stats = self.truth(), self.engine.stats()
-        assert {user_id: self.engine._directory.status(user_id) == "online" for user_id in USERS} == truth
+        assert {user_id: self.engine.directory.status(user_id) == "online" for user_id in USERS} == truth
         assert stats.online_users == sum(truth.values())
         assert stats.connected_users == sum(bool(user.open) for user in self.users.values())
         assert stats.total_connections == sum(len(user.open) for user in self.users.values())

@@ -9,6 +9,7 @@ from typing import Any
 from tests.simulation.clients import AnyClient, ClassicClient, V1Client
 from tests.simulation.network import QUICK, Link
 
+from presenced.application import Application
 from presenced.engine import Engine
 from presenced.metrics import Metrics
 from presenced.settings import Settings
@@ -165,13 +166,13 @@ class World:
 
     def _kick(self, client: AnyClient) -> None:
         if self.random.random() < 0.1:
-            self.engine.disconnect(client.user_id)
+            Application(self.engine).disconnect(client.user_id)
 
     def _announce(self, client: AnyClient) -> None:
         user_id, online = self.random.choice(["bot", client.user_id]), self.random.random() < 0.5
         if user_id != "bot":
             online = False  # takes nothing from who is there, and ends the wait for who is not
-        self.engine.announce(user_id, online)
+        Application(self.engine).announce(user_id, online)
         (self.announced.add if online else self.announced.discard)(user_id)
 
     def _choose(self, client: AnyClient) -> None:
@@ -229,7 +230,7 @@ class World:
         truth = {user_id: self.truth(user_id) for user_id in users}
         assert truth[ROCK]["status"] == "online"
         online = sum(record["status"] != "offline" for record in truth.values())
-        told = {user_id: self.engine._directory.status(user_id).value for user_id in truth}
+        told = {user_id: self.engine.directory.status(user_id).value for user_id in truth}
         assert told == {user_id: record["status"] for user_id, record in truth.items()}, "the directory itself"
         assert self.engine.stats().online_users == online
         for client in [*self.clients, self.rock]:

@@ -7,7 +7,7 @@ from tests.fakes import FakeConnection
 
 from presenced.core.model import Ending
 from presenced.engine import Engine
-from presenced.errors import BadUserId, Close
+from presenced.errors import Close
 from presenced.http.health import not_ready, warnings
 from presenced.metrics import Metrics
 from presenced.settings import Settings
@@ -155,30 +155,6 @@ def test_a_grace_ends_to_the_moment_not_with_the_next_heartbeat() -> None:
     assert ("USER_OFFLINE", 2) not in alice.told()
     house.clock.advance(0.02)
     assert ("USER_OFFLINE", 2) in alice.told()
-
-
-def test_an_announcement_is_told_to_everyone_and_cannot_contradict_a_connection(house: House) -> None:
-    alice = house.connect("1")
-    assert house.engine.announce(2, True) is True
-    assert house.engine.announce("2", True) is False
-    assert house.engine.announce("1", False) is False
-    assert house.engine.announce("2", False) is True
-    house.clock.run_soon()
-    assert alice.told() == [("USER_ONLINE", 2), ("USER_OFFLINE", 2)]
-    with pytest.raises(BadUserId):
-        house.engine.announce("", True)
-
-
-def test_disconnecting_a_user_closes_all_connections_and_tells_at_once(house: House) -> None:
-    alice, phone, laptop = house.connect("1"), house.connect("2"), house.connect("2")
-    house.end(house.connect("2"), Ending.LOST)
-    assert house.engine.disconnect(2) == 2
-    house.clock.run_soon()
-    assert phone.closed_with
-    assert laptop.closed_with
-    assert phone.closed_with[0] is Close.DISCONNECTED
-    assert alice.told() == [("USER_ONLINE", 2), ("USER_OFFLINE", 2)], "the third one's grace does not hold it back"
-    assert house.engine.disconnect("nobody") == 0
 
 
 def test_while_draining_nobody_is_told_that_anybody_left(house: House) -> None:

@@ -7,9 +7,10 @@ import pytest
 from tests.fakes import FakeConnection
 
 from presenced.clock import Timer
-from presenced.core.directory import Directory, Limits
+from presenced.core.directory import Directory
 from presenced.core.model import Ending
 from presenced.core.presence import Grace
+from presenced.core.users import Limits
 from presenced.errors import Close
 from presenced.feeds.classic import CATCH_UP, ClassicFeed
 from presenced.metrics import Metrics

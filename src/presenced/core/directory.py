@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from presenced.core.changelog import ChangeLog
+from presenced.core.claims import MAX_SOURCES, Claim, without
 from presenced.core.deadlines import Deadlines
 from presenced.core.model import (
     AS_DETECTED,
     PLAIN,
-    SEEN_OFFLINE,
     Cause,
     Change,
     Choice,
@@ -21,6 +20,7 @@ from presenced.core.model import (
     View,
 )
 from presenced.core.presence import MAX_DETACHED, Grace, Presence, Session
+from presenced.core.users import Limits, Users
 from presenced.core.watch import Watch
 from presenced.errors import CapacityError
 
@@ -54,20 +54,7 @@ class Outcome(NamedTuple, Generic[C]):
 NOTHING: Outcome[Any] = Outcome()
 
 
-class Limits(NamedTuple):
-    """How much is kept."""
-
-    log_entries: int
-    log_age: float
-    """Seconds."""
-    max_announced: int
-    max_choices: int = 100_000
-    """Users who are not there and whose choice is remembered."""
-    resume_window: float = 0.0
-    """Seconds in which a session without a connection can be resumed."""
-
-
-class Directory(Generic[C]):
+class Directory(Users[C]):
     """Who is online. A connection is an opaque object.
 
     OFFLINE turns into another status exactly when a user's first source of presence appears, and back when the last is
@@ -80,20 +67,11 @@ class Directory(Generic[C]):
     """
 
     def __init__(self, grace: Grace, limits: Limits) -> None:
+        super().__init__(limits)
         self._grace = grace
-        self._limits = limits
-        self._users: dict[str, Presence[C]] = {}
         self._sessions: dict[str, Session[C]] = {}
         self._deadlines: Deadlines[str] = Deadlines()
-        self._absent_with_choice: dict[str, None] = {}  # in the order of their leaving
-        self._log = ChangeLog(limits.log_entries, limits.log_age, self._is_latest, self._left_the_log)
         self._announced = 0
-        self.position = 0
-        """The position of the newest change."""
-        self.online_users = 0
-        """Users shown as anything but offline."""
-        self.connected_users = 0
-        """Users with at least one open connection."""
 
     # Events.
 
@@ -129,8 +107,10 @@ class Directory(Generic[C]):
         return self._attached(user, session, now)
 
     def resume(self, session_id: str, user_id: str, connection: C, now: Instant) -> Outcome[C] | None:
-        """A session came back by a new connection, which replaces the one it had, if that was not known to be dead;
-        None when there is no such session of this user (any more)."""
+        """A session came back by a new connection, which replaces the one it had, if that was not known to be dead.
+
+        None when there is no such session of this user (any more).
+        """
         session = self._sessions.get(session_id)
         if session is None or session.user_id != user_id:
             return None
@@ -178,8 +158,13 @@ class Directory(Generic[C]):
     def choose(
         self, user_id: str, choice: Choice, now: Instant, lasts: float | None = None, by_user: bool = True
     ) -> Outcome[C]:
-        """A user, or a backend for the user, chose a status: for `lasts` seconds, after which the earlier one
-        returns, or for good, which ends what was chosen for a time. Of who is not there it is remembered."""
+        """A user chose a status: for `lasts` seconds, after which the earlier one returns, or for good.
+
+        Choosing for good ends what was chosen for a time. Of who is not there it is remembered.
+
+        Args:
+            by_user: The user did it, not a backend.
+        """
         user = self._get_or_make(user_id)
         if by_user:
             user.seen_ms = user.active_ms = now.epoch_ms
@@ -190,11 +175,36 @@ class Directory(Generic[C]):
         self._wait_for(user)
         return self._settle(user, Cause.CHOICE, now)
 
+    def set_claim(self, user_id: str, claim: Claim, now: Instant) -> Outcome[C]:
+        """A backend claims something of a user, in place of what the same source claimed before.
+
+        Raises:
+            CapacityError: As many other sources claim something of the user as may.
+        """
+        user = self._users.get(user_id)
+        others = without(user.claims, claim.source) if user else ()
+        if len(others) >= MAX_SOURCES:
+            raise CapacityError(f"{MAX_SOURCES} sources claim something of this user already; clear one first")
+        user = self._get_or_make(user_id)
+        user.claims = (*others, claim)
+        self._wait_for(user)
+        return self._settle(user, Cause.CLAIM, now)
+
+    def clear_claim(self, user_id: str, source: str, now: Instant) -> Outcome[C] | None:
+        """It is claimed no longer. None when it was not."""
+        user = self._users.get(user_id)
+        if user is None or len(others := without(user.claims, source)) == len(user.claims):
+            return None
+        user.claims = others
+        self._wait_for(user)
+        return self._settle(user, Cause.CLAIM, now)
+
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
         """A backend says that a user it knows of from elsewhere is online, or is not.
 
-        It holds until the opposite is announced. It can add presence, never take it from an open connection. With none
-        open, to announce offline also ends any grace, for the backend knows better than a time-out.
+        The announcement holds until the opposite is announced. It can add presence, never take it from an open
+        connection: announcing offline a user who has one only withdraws the announcement. With no connection
+        open it also ends any grace, for the backend knows better than a time-out.
 
         Raises:
             CapacityError: As many users are announced as may be.
@@ -202,8 +212,9 @@ class Directory(Generic[C]):
         user = self._users.get(user_id)
         if online:
             if (user is None or not user.announced) and self._announced >= self._limits.max_announced:
-                most = self._limits.max_announced
-                raise CapacityError(f"{most} users are announced online already; withdraw some first")
+                raise CapacityError(
+                    f"{self._limits.max_announced} users are announced online already; withdraw some first"
+                )
             user = self._get_or_make(user_id)
         elif user is None:
             return NOTHING
@@ -234,86 +245,24 @@ class Directory(Generic[C]):
                     self._forget_session(user, session)
             if user.timed and user.timed_until <= now.monotonic:
                 user.timed, cause = None, Cause.EXPIRY
+            if user.claims and any(c.ends <= now.monotonic for c in user.claims):
+                user.claims = tuple(c for c in user.claims if c.ends > now.monotonic)
+                cause = Cause.EXPIRY
             self._wait_for(user)
             outcomes.append(self._settle(user, cause, now))
         self._log.trim(now.monotonic)
         return outcomes
+
+    def next_deadline(self) -> float | None:
+        """Monotonic seconds at which `expire` has something to do; None when never."""
+        return self._deadlines.next()
 
     def take_position(self) -> int:
         """The next place in the order of all changes, for one that is not a user's (`core.rooms`)."""
         self.position += 1
         return self.position
 
-    # Questions.
-
-    def user(self, user_id: str) -> Presence[C] | None:
-        """What is known of the user. To be read, not changed."""
-        return self._users.get(user_id)
-
-    def next_deadline(self) -> float | None:
-        """Monotonic seconds at which `expire` has something to do; None when never."""
-        return self._deadlines.next()
-
-    def since(self, position: int, limit: int) -> list[Change] | None:
-        """What a watcher of everyone at `position` missed: `ChangeLog.since`."""
-        return self._log.since(position, limit)
-
-    def since_of(self, position: int, user_ids: Iterable[str]) -> tuple[list[Change], list[str]]:
-        """What a watcher of these users at `position` missed: their last changes, and those who may have gone for good:
-        one who left the log after `position` was offline then, and nothing more is known of them."""
-        changes: list[Change] = []
-        unknown: list[str] = []
-        for user_id in user_ids:
-            user = self._users.get(user_id)
-            if user is None or user.last_change is None:
-                if position < self._log.floor:
-                    unknown.append(user_id)
-            elif user.last_change.position > position:
-                changes.append(user.last_change)
-        return changes, unknown
-
-    def snapshot(self) -> list[Change]:
-        """What is seen of everyone who is not offline. O(users)."""
-        return [u.last_change for u in self._users.values() if u.last_change and u.last_change.view is not SEEN_OFFLINE]
-
-    def snapshot_of(self, user_ids: Iterable[str]) -> list[Change]:
-        """What is seen of these users, as far as anything is known of them."""
-        known = (self._users.get(user_id) for user_id in user_ids)
-        return [user.last_change for user in known if user and user.last_change]
-
-    def connections(self, user_id: str) -> tuple[C, ...]:
-        """The user's open connections, oldest first."""
-        user = self._users.get(user_id)
-        return tuple(user.connections()) if user else ()
-
-    def connected(self, user_id: str) -> int:
-        """How many open connections the user has."""
-        return user.connected if (user := self._users.get(user_id)) else 0
-
-    def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
-        """The rooms the user is to be seen in, with the data of the session that joined or gave it last."""
-        user = self._users.get(user_id)
-        if user is None or not user.named or user.shown.status is Status.OFFLINE:
-            return {}
-        return {room: data for s in user.sessions if s.is_present and s.rooms for room, data in s.rooms.items()}
-
-    def own(self, user_id: str) -> Own | None:
-        """What the user's own devices see; None when the user has no session that is told."""
-        user = self._users.get(user_id)
-        return user.own if user else None
-
-    def status(self, user_id: str) -> Status:
-        """What others see of the user now."""
-        return user.shown.status if (user := self._users.get(user_id)) else Status.OFFLINE
-
     # How.
-
-    def _get_or_make(self, user_id: str) -> Presence[C]:
-        user = self._users.get(user_id)
-        if user is None:
-            # Positions grow at least as fast as any version: who was forgotten goes on above their old ones.
-            user = self._users[user_id] = Presence(user_id, self.position)
-        return user
 
     def _attached(self, user: Presence[C], session: Session[C], now: Instant) -> Outcome[C]:
         if not user.connected:
@@ -332,24 +281,28 @@ class Directory(Generic[C]):
         user.own = own
         change = self._show(user, view, cause, now) if view != user.shown else None
         if not user.is_present:
-            self._remember_choice(user)
+            self._remember(user)
             self._drop_if_unneeded(user)
-        elif self._absent_with_choice:
-            self._absent_with_choice.pop(user.user_id, None)
+        else:
+            if self._with_choice:
+                self._with_choice.discard(user.user_id)
+            if self._claimed:
+                self._claimed.discard(user.user_id)
         return Outcome(user.user_id, change, news)
 
     def _show(self, user: Presence[C], view: View, cause: Cause, now: Instant) -> Change:
         last, was = user.last_change, user.shown.status
         since = last.since_ms if last and view.status is was else now.epoch_ms
         here = view.status in (Status.ONLINE, Status.BUSY)
+        before = last.version if last else 0
         # Above what was said of a user of whom nothing was known: the position then (`wire.v1.unknown_record`).
         user.version = (user.version if last else max(user.version, self.position)) + 1
         self.position += 1
         self.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
-        if view.status is Status.OFFLINE and user.connected:
-            user.seen_ms = now.epoch_ms  # invisible, which looks like a close
+        if not here and user.connected:
+            user.seen_ms = now.epoch_ms  # invisible, which looks like a close, or away by what was claimed
         seen = 0 if here else user.seen_ms
-        change = Change(self.position, user.user_id, view, was, user.version, now, since, seen, cause)
+        change = Change(self.position, user.user_id, view, was, user.version, now, since, seen, cause, before)
         user.last_change = change
         self._log.append(change)
         return change
@@ -370,31 +323,18 @@ class Directory(Generic[C]):
         else:
             self._deadlines.cancel(user.user_id)
 
-    def _remember_choice(self, user: Presence[C]) -> None:
-        """Keep what an absent user chose, as long as there is room; the one away longest makes it."""
-        if user.chosen is AS_DETECTED and user.timed is None:
-            return
-        self._absent_with_choice[user.user_id] = None
-        if len(self._absent_with_choice) > self._limits.max_choices:
-            forgotten = self._users[next(iter(self._absent_with_choice))]
-            del self._absent_with_choice[forgotten.user_id]
+    def _remember(self, user: Presence[C]) -> None:
+        """Keep what an absent user chose, and what is claimed of them, as long as there is room; those away longest
+        make it."""
+        if gone := self._with_choice.keep(user.user_id, user.has_chosen):
+            forgotten = self._users[gone]
             forgotten.chosen, forgotten.timed = AS_DETECTED, None
-            self._wait_for(forgotten)
-            self._drop_if_unneeded(forgotten)
+            self._let_go(forgotten)
+        if gone := self._claimed.keep(user.user_id, bool(user.claims)):
+            forgotten = self._users[gone]
+            forgotten.claims = ()
+            self._let_go(forgotten)
 
-    def _is_latest(self, change: Change) -> bool:
-        user = self._users.get(change.user_id)
-        return user is not None and user.last_change is change
-
-    def _left_the_log(self, change: Change) -> None:
-        """The last change of a user left the log: of who is offline nothing is known then, whyever they are kept."""
-        user = self._users[change.user_id]
-        if change.view.status is Status.OFFLINE:
-            user.last_change = None
+    def _let_go(self, user: Presence[C]) -> None:
+        self._wait_for(user)
         self._drop_if_unneeded(user)
-
-    def _drop_if_unneeded(self, user: Presence[C]) -> None:
-        """Forget a user of whom nothing is left to know."""
-        in_log = user.last_change is not None and user.last_change.position > self._log.floor
-        if not (in_log or user.sessions or user.announced or user.user_id in self._absent_with_choice):
-            self._users.pop(user.user_id, None)

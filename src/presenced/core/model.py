@@ -57,9 +57,11 @@ class Cause(StrEnum):
     IDLE = "idle"
     """All of the user's devices became idle, or one became active again."""
     CHOICE = "choice"
-    """The user chose a status."""
+    """A status was chosen: by the user, or for the user by a backend."""
+    CLAIM = "claim"
+    """A backend claims something of the user, or no longer does."""
     EXPIRY = "expiry"
-    """A chosen status came to its end."""
+    """A chosen status, or a claim, came to its end."""
     KICK = "kick"
     ANNOUNCEMENT = "announcement"
     """A backend said so (`broadcast_user_status`)."""
@@ -118,6 +120,8 @@ class Change(Struct, frozen=True, gc=False):
     seen_ms: int
     """When the user was last known to be there, in epoch milliseconds; 0 while they are online or busy."""
     cause: Cause
+    was_version: int = 0
+    """Of the change before; 0 when nothing was known of the user, who was offline then."""
 
     @property
     def status(self) -> Status:

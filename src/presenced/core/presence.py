@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
+from presenced.core.claims import Claim, decide
 from presenced.core.model import (
     AS_DETECTED,
     SEEN_OFFLINE,
@@ -105,12 +107,14 @@ class Presence(Generic[C]):
         "active_ms",
         "announced",
         "chosen",
+        "claims",
         "connected",
         "last_change",
         "last_id_ms",
         "named",
         "own",
         "seen_ms",
+        "serial",
         "sessions",
         "timed",
         "timed_until",
@@ -118,9 +122,11 @@ class Presence(Generic[C]):
         "version",
     )
 
-    def __init__(self, user_id: str, version: int) -> None:
+    def __init__(self, user_id: str, version: int, serial: int = 0) -> None:
         self.user_id = user_id
         self.version = version
+        self.serial = serial
+        """A number that grows from one user who becomes known to the next."""
         self.sessions: list[Session[C]] = []
         """Oldest first; those that were lost, in the order they were lost, behind those of their time."""
         self.connected = 0
@@ -137,6 +143,8 @@ class Presence(Generic[C]):
         """When the user was last known to be there, in epoch milliseconds."""
         self.active_ms = 0
         """When the user last did something: came, chose, or became active; in epoch milliseconds."""
+        self.claims: tuple[Claim, ...] = ()
+        """What backends claim, one of each source, in the order in which it was set."""
         self.last_id_ms = 0
         self.last_change: Change | None = None
         self.own: Own | None = None
@@ -190,6 +198,8 @@ class Presence(Generic[C]):
         times = [s.forget_at if s.grace_ends is None else s.grace_ends for s in self.detached()]
         if self.timed is not None:
             times.append(self.timed_until)
+        if self.claims:
+            times += [claim.ends for claim in self.claims if claim.ends < inf]
         return min(times) if times else None
 
     # What is seen.
@@ -200,15 +210,23 @@ class Presence(Generic[C]):
         return self.connected > 0 or self.announced or any(s.is_present for s in self.sessions)
 
     @property
+    def has_chosen(self) -> bool:
+        """Whether anything is not as detected by the user's own choice."""
+        return self.chosen is not AS_DETECTED or self.timed is not None
+
+    @property
     def shown(self) -> View:
         """What others were told last."""
         return self.last_change.view if self.last_change else SEEN_OFFLINE
 
-    def _true_view(self) -> View:
-        """What the user is: a choice beats what was detected; active anywhere is online, all idle is away."""
+    def true_view(self) -> View:
+        """What the user is: a choice beats what was detected, as a claim may; active anywhere is online, all idle is
+        away."""
         if not self.is_present:
             return SEEN_OFFLINE
         choice = self.timed or self.chosen
+        if self.claims:
+            choice = decide(choice, self.claims)
         status = choice.status
         if status is None:
             active = self.announced or any(s.active for s in self.sessions if s.is_present)
@@ -218,9 +236,9 @@ class Presence(Generic[C]):
 
     def look(self) -> tuple[View, Own | None]:
         """What others are to see now, and what the user's own devices are."""
-        if not self.named and self.chosen is AS_DETECTED and self.timed is None:
+        if not (self.named or self.claims or self.has_chosen):
             return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None  # as with every classic user
-        true = self._true_view()
+        true = self.true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true
         if not self.named:
             return public, None

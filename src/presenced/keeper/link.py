@@ -9,27 +9,21 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple, cast
 
 import msgspec
 
 from presenced.clock import Clock
-from presenced.errors import BadParameter, StorageError, StorageUnavailable
+from presenced.errors import StorageError
 from presenced.keeper.messages import (
     Answer,
-    Ask,
     Batch,
-    Erase,
     Farewell,
-    History,
-    LastSeen,
+    Figures,
     Page,
-    Question,
     Ready,
     Refused,
-    Sessions,
     Setup,
     Splitter,
     State,
@@ -37,20 +31,17 @@ from presenced.keeper.messages import (
     encode,
     to_server,
 )
+from presenced.keeper.questions import Questions
+from presenced.keeper.webhook_metrics import WebhookMetrics
 from presenced.metrics import Metrics
 from presenced.recorder import Recorder
 from presenced.settings import Settings
 from presenced.storage.address import database_url
 from presenced.storage.facts import Fact, start_position
+from presenced.webhooks.config import webhook_config
 
 MAX_UNSTORED = 4
 """Batches that the keeper may have and not have stored; while it has so many, facts wait in the recorder."""
-
-MAX_ASKED = 100
-"""Questions at a time; one more is not asked."""
-
-QUESTION_PATIENCE = 5.0
-"""Seconds for an answer."""
 
 START_PATIENCE = 3.0
 """Seconds for which the server waits, before it takes connections, for what is kept."""
@@ -74,7 +65,7 @@ def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> KeeperLin
     """The one that the settings ask for; None when nothing is to be kept.
 
     Raises:
-        ConfigError: The driver of the database is not installed.
+        ConfigError: The driver of the database is not installed, or a webhook's URL or secret can't be used.
     """
     if not (url := database_url(settings)):
         return None
@@ -88,6 +79,8 @@ def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> KeeperLin
         start_position(started_ms),
         int(settings.history_age * 1000),
         settings.max_choices,
+        webhook_config(settings),
+        settings.grace_lost,
         restore=True,
     )
     return KeeperLink(setup, clock, metrics)
@@ -102,7 +95,7 @@ class _Unstored(NamedTuple):
 class KeeperLink(asyncio.Protocol):
     """The connection to the keeper, through its ends and new beginnings. All methods are called on the loop's thread.
 
-    Bounds: `MAX_UNSTORED` batches and `MAX_ASKED` questions are under way.
+    Bounds: `MAX_UNSTORED` batches are under way, and questions by the bound of `Questions`.
     """
 
     def __init__(self, setup: Setup, clock: Clock, metrics: Metrics, start_patience: float = START_PATIENCE) -> None:
@@ -124,9 +117,10 @@ class KeeperLink(asyncio.Protocol):
         self._stopping = False
         self._number = 0
         self._unstored: dict[int, _Unstored] = {}
-        self._asked: dict[int, asyncio.Future[bytes]] = {}
+        self.questions = Questions(setup, self._ask, self._forget)
         self._changed = asyncio.Event()
         self._refused = ""
+        self._webhooks = WebhookMetrics(metrics, clock)
         gauge = metrics.gauge
         gauge("presenced_storage_up", "Whether what is to be kept is being stored.", lambda: not self._failing)
         gauge("presenced_storage_behind_seconds", "For how long the oldest fact has waited.", lambda: self.behind)
@@ -222,57 +216,6 @@ class KeeperLink(asyncio.Protocol):
             self._transport.close()
         self._leave_process()
 
-    # Questions. Each may raise StorageUnavailable.
-
-    async def last_seen(self, user_ids: Sequence[str]) -> bytes:
-        """When these users were last there: `storage.reading.LastSeen` of those of whom it is known."""
-        return await self._ask(LastSeen(list(user_ids)))
-
-    async def history(self, user_id: str, before: str, limit: int) -> bytes:
-        """Changes of a user, newest first, as `storage.reading.History`; `before` is its `next`, or empty.
-
-        Raises:
-            BadParameter: `before` is none.
-        """
-        if before and not (before.isascii() and before.isdigit() and len(before) < 19):
-            raise BadParameter("before is not the `next` of a page")
-        return await self._ask(History(user_id, int(before or 0), limit))
-
-    async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
-        """Sessions of a user, newest first, as `storage.reading.PastSessions`; `before` is its `next`, or empty.
-
-        Raises:
-            BadParameter: `before` is none.
-        """
-        opened, _, key = before.partition("-")
-        if before and not (opened.isascii() and opened.isdigit() and len(opened) < 19 and key):
-            raise BadParameter("before is not the `next` of a page")
-        return await self._ask(Sessions(user_id, (int(opened), key) if before else None, limit))
-
-    async def erase(self, user_id: str) -> bytes:
-        """Delete all that is kept of a user, and all that waits to be: `{"stored": rows}`."""
-        if self._recorder is not None:
-            self._recorder.forget(user_id)
-        return await self._ask(Erase(user_id))
-
-    async def _ask(self, question: Question) -> bytes:
-        if not self._ready:
-            raise StorageUnavailable(f"the database can't be asked now: {self._failing or 'it is being opened'}")
-        if len(self._asked) >= MAX_ASKED:
-            raise StorageUnavailable(f"{MAX_ASKED} questions are being answered already; ask again later")
-        self._number += 1
-        number = -self._number
-        self._asked[number] = future = asyncio.get_running_loop().create_future()
-        self._send(encode(Ask(number, question)))
-        try:
-            async with asyncio.timeout(QUESTION_PATIENCE):
-                answer: bytes = await future
-                return answer
-        except TimeoutError:
-            raise StorageUnavailable("the database does not answer in time") from None
-        finally:
-            self._asked.pop(number, None)
-
     # The process.
 
     async def _launch(self) -> None:
@@ -307,15 +250,24 @@ class KeeperLink(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The keeper has ended."""
         self._transport, self._ready = None, False
-        for future in self._asked.values():
-            if not future.done():
-                future.set_exception(StorageUnavailable("the database can't be asked now"))
+        self.questions.lost()
         self._changed.set()
         if not self._stopping:
             self._failing = self._failing or "its process has ended"
             self._metrics.keepers_lost.inc()
             _logger.error("the process that stores has ended; there will be another one")
             self._launch_later()
+
+    def _ask(self, message: bytes) -> str:
+        """Send it, or say why not."""
+        if not self._ready:
+            return self._failing or "it is being opened"
+        self._send(message)
+        return ""
+
+    def _forget(self, user_id: str) -> None:
+        if self._recorder is not None:
+            self._recorder.forget(user_id)
 
     def _leave_process(self) -> None:
         if self._process is not None:
@@ -359,7 +311,9 @@ class KeeperLink(asyncio.Protocol):
             case Refused(reason):
                 self._refused = reason
             case Answer() as answer:
-                self._answered(answer)
+                self.questions.answered(answer)
+            case Figures(webhooks):
+                self._webhooks.now(webhooks)
 
     def _now_in(self, state: State) -> None:
         self._metrics.storage_failures.inc(max(0, state.failures - self._failures))
@@ -370,18 +324,10 @@ class KeeperLink(asyncio.Protocol):
             _logger.warning("what waited is being stored again")
         self._failing = state.failing
 
-    def _answered(self, answer: Answer) -> None:
-        future = self._asked.get(answer.number)
-        if future is None or future.done():
-            return
-        if answer.error:
-            future.set_exception(StorageUnavailable(f"the database can't be asked now: {answer.error}"))
-        else:
-            future.set_result(answer.json)
-
     def _begin(self, position: int) -> None:
         assert self._recorder is not None, "it was started"
         self._ready, self._failing, self._retry, self._failures = True, "", RETRY, 0
+        self._webhooks.begin()
         for unstored in self._unstored.values():
             self._send(unstored.message)
         self._restored = True

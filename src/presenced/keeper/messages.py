@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from presenced.storage.facts import Fact, Restored
+from presenced.webhooks.config import WebhookConfig
+from presenced.webhooks.figures import WebhookFigures
 
 HEADER = struct.Struct("<I")
 
@@ -30,6 +32,9 @@ class Setup(Struct, frozen=True, array_like=True, tag="setup"):
     history_ms: int
     most_restored: int
     """Users of whom something is read again."""
+    webhooks: WebhookConfig | None
+    settling: float
+    """Seconds after the start in which those who were there before may come back without a word about it."""
     restore: bool
     """The server knows nothing yet of what is kept."""
 
@@ -72,7 +77,24 @@ class Erase(Struct, frozen=True, array_like=True, tag="erase"):
     user_id: str
 
 
-Question = LastSeen | History | Sessions | Erase
+class DeadLetters(Struct, frozen=True, array_like=True, tag="dead_letters"):
+    """Webhooks that could not be delivered."""
+
+    after: str
+    limit: int
+
+
+class RetryDead(Struct, frozen=True, array_like=True, tag="retry_dead"):
+    """Have them delivered after all; None: all."""
+
+    ids: list[str] | None
+
+
+class TryWebhooks(Struct, frozen=True, array_like=True, tag="try_webhooks"):
+    """Send a test event to each receiver."""
+
+
+Question = LastSeen | History | Sessions | Erase | DeadLetters | RetryDead | TryWebhooks
 
 
 class Ask(Struct, frozen=True, array_like=True, tag="ask"):
@@ -140,7 +162,13 @@ class Answer(Struct, frozen=True, array_like=True, tag="answer"):
     """Why there is no answer."""
 
 
-ToServer = Page | Ready | Refused | State | Stored | Answer
+class Figures(Struct, frozen=True, array_like=True, tag="figures"):
+    """How the webhooks are."""
+
+    webhooks: WebhookFigures
+
+
+ToServer = Page | Ready | Refused | State | Stored | Answer | Figures
 
 _encoder = msgspec.msgpack.Encoder()
 to_keeper: msgspec.msgpack.Decoder[ToKeeper] = msgspec.msgpack.Decoder(ToKeeper)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -19,27 +20,32 @@ from presenced.keeper.messages import (
     Answer,
     Ask,
     Batch,
+    DeadLetters,
     Erase,
     Farewell,
+    Figures,
     History,
     LastSeen,
     Page,
     Question,
     Ready,
     Refused,
+    RetryDead,
     Sessions,
     Setup,
     State,
     Stored,
     ToKeeper,
     ToServer,
+    TryWebhooks,
     encode,
     to_keeper,
 )
 from presenced.storage import migrate, reading
 from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason
-from presenced.storage.facts import Fact
+from presenced.storage.facts import ChangeFact, Fact, RoomFact, start_position
 from presenced.storage.store import LOST, Store
+from presenced.webhooks.deliveries import Webhooks
 
 SIGN = 1.0
 """Seconds between two signs of life."""
@@ -97,6 +103,9 @@ class Keeper:
         self._database: AsyncEngine = open_database(setup.url)
         dialect = self._database.dialect.name
         self._store = Store(dialect, setup.node, setup.epoch, setup.started_ms, setup.history_ms)
+        self._webhooks = Webhooks(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
+        self._delivering: asyncio.Task[None] | None = None
+        self._reconcile_at = float("inf")
         self._position = setup.position
         self._items: list[Item] = []
         self._news = asyncio.Event()
@@ -119,8 +128,9 @@ class Keeper:
         self._give_up_at = time.monotonic() + LAST_TRIES
         self._news.set()
         await writing
-        for question in self._questions:
-            question.cancel()
+        for task in (*self._questions, *([self._delivering] if self._delivering else [])):
+            task.cancel()
+        await asyncio.gather(*self._questions, return_exceptions=True)
         await self._let_go()
 
     def _take(self, message: ToKeeper) -> None:
@@ -219,6 +229,10 @@ class Keeper:
                     self._tell(Page(facts))
         self._position = max(self._position, start.position)
         self._started = True
+        if self._webhooks is not None and self._delivering is None:
+            self._delivering = asyncio.create_task(self._webhooks.run())
+            self._delivering.add_done_callback(self._delivered)
+            self._reconcile_at = time.monotonic() + self._setup.settling
         self._tell(Ready(start.position, start.closed))
 
     async def _store_items(self) -> None:
@@ -238,10 +252,28 @@ class Keeper:
             self._tell(answer)
         if batches:
             self._tell(Stored(batches[-1].number, facts, unusable, time.monotonic() - began))
-        elif began >= self._next_chores:
+        else:
+            await self._do_chores(began)
+
+    async def _do_chores(self, now: float) -> None:
+        """Nothing has come: some of what has to be done at times."""
+        if self._webhooks is not None:
+            self._tell(Figures(self._webhooks.figures()))
+            if now >= self._reconcile_at:
+                async with self._transaction(START_PATIENCE) as connection:
+                    await self._webhooks.reconcile(connection, now_ms(), start_position(self._setup.started_ms))
+                self._reconcile_at = float("inf")
+                self._webhooks.wake()
+        if now >= self._next_chores:
             async with self._transaction() as connection:
                 more = await self._store.prune(connection, now_ms())
-            self._next_chores = began if more else began + CHORES
+            self._next_chores = now if more else now + CHORES
+
+    def _delivered(self, task: asyncio.Task[None]) -> None:
+        """Delivery ended: at the end, or by a fault of its own, and a new process may do better."""
+        if not task.cancelled() and task.exception() is not None:
+            logging.getLogger("presenced").error("webhooks failed", exc_info=task.exception())
+            self._stream.close()
 
     async def _store_together(self, items: Sequence[Item]) -> list[Answer]:
         answers = []
@@ -252,9 +284,14 @@ class Keeper:
                 if is_batch:
                     facts: list[Fact] = [fact for item in some if isinstance(item, Batch) for fact in item.facts]
                     await self._store.write(connection, facts)
+                    if self._webhooks is not None:
+                        told = [fact for fact in facts if isinstance(fact, (ChangeFact, RoomFact))]
+                        await self._webhooks.enqueue(connection, told)
                 else:
                     answers += [await self._erase(connection, item) for item in some if isinstance(item, Ask)]
         self._position = position
+        if self._webhooks is not None and items:
+            self._webhooks.wake()
         return answers
 
     async def _erase(self, connection: AsyncConnection, ask: Ask) -> Answer:
@@ -288,8 +325,11 @@ class Keeper:
 
     async def _answer(self, number: int, question: Question) -> None:
         try:
-            async with self._transaction(QUESTION_PATIENCE) as connection:
-                found = await _look_up(connection, question)
+            if isinstance(question, (DeadLetters, RetryDead, TryWebhooks)):
+                found = await _ask_webhooks(self._webhooks, question)
+            else:
+                async with self._transaction(QUESTION_PATIENCE) as connection:
+                    found = await _look_up(connection, question)
         except Exception as error:
             self._tell(Answer(number, b"", reason(error, self._setup.url)))
         else:
@@ -304,5 +344,15 @@ async def _look_up(connection: AsyncConnection, question: Question) -> bytes:
             return await reading.history(connection, user_id, before, limit)
         case Sessions(user_id, before_session, limit):
             return await reading.past_sessions(connection, user_id, before_session, limit)
-        case Erase():
-            raise AssertionError("it is written, not looked up")
+    raise AssertionError("it is not looked up")
+
+
+async def _ask_webhooks(webhooks: Webhooks | None, question: Question) -> bytes:
+    if webhooks is None:
+        raise StorageError("there are no webhooks: the setting webhook_urls is empty")
+    match question:
+        case DeadLetters(after, limit):
+            return await webhooks.dead(after, limit)
+        case RetryDead(ids):
+            return b'{"retried":%d}' % await webhooks.retry(ids)
+    return await webhooks.test()

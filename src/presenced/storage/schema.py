@@ -138,5 +138,7 @@ told = Table(
     Column("subject", Exact(128), nullable=False),
     Column("status", Exact(16), nullable=False),
     Column("version", BigInteger, nullable=False),
+    # A digest of text, emoji, data and end; empty when there are none.
+    Column("details", Exact(16), nullable=False),
     PrimaryKeyConstraint("kind", "subject"),
 )

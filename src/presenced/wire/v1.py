@@ -53,7 +53,7 @@ def record(change: Change, with_cause: bool) -> Raw:
                 Raw(custom.data) if custom.data else None,
                 custom.until_ms,
                 change.view.devices,
-                _shown_cause(change) if with_cause else "",
+                shown_cause(change) if with_cause else "",
             )
         )
     )
@@ -139,7 +139,8 @@ class _OnlyId(msgspec.Struct):
     id: int | str | None = None
 
 
-def _shown_cause(change: Change) -> str:
+def shown_cause(change: Change) -> str:
+    """Why it changed, as anybody but the user may know it."""
     if change.is_turn and change.cause in _SHOWN_AS:
         return _SHOWN_AS[change.cause][change.was is Status.OFFLINE]
     return change.cause

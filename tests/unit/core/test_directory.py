@@ -2,9 +2,10 @@
 
 import pytest
 
-from presenced.core.directory import Directory, Limits
+from presenced.core.directory import Directory
 from presenced.core.model import Cause, Change, Ending, Instant, Status
 from presenced.core.presence import MAX_DETACHED, Grace
+from presenced.core.users import Limits
 from presenced.errors import CapacityError
 
 EPOCH = 1_704_110_400_000

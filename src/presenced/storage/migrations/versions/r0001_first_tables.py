@@ -115,5 +115,6 @@ def upgrade() -> None:
         Column("subject", Exact(128), nullable=False),
         Column("status", Exact(16), nullable=False),
         Column("version", BigInteger, nullable=False),
+        Column("details", Exact(16), nullable=False),
         PrimaryKeyConstraint("kind", "subject"),
     )

@@ -1,0 +1,189 @@
+"""What applications ask and tell: the HTTP API and the Python interface call it. Answers are records, never bytes.
+
+Ids are texts as `core.identity.parse_user_id` returns them. All methods are plain calls on the loop's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct, structs
+
+from presenced.core.claims import Claim, check
+from presenced.core.explain import MAX_CHANGES, Explanation, Viewer, explain
+from presenced.core.journal import Digest
+from presenced.core.model import AS_DETECTED, Change, Choice, Custom, Instant
+from presenced.core.presence import Session
+from presenced.core.rooms import Room
+from presenced.core.sight import EVERYTHING, Sight
+from presenced.engine import Connection, Engine
+from presenced.errors import Close
+
+
+class Counts(Struct, frozen=True):
+    """How many there are of what."""
+
+    online_users: int
+    """Users shown as anything but offline."""
+    connected_users: int
+    connections: int
+    rooms: int
+    """With a member."""
+
+
+class Application:
+    """The live state of one server, as an application sees it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._directory = engine.directory
+
+    # What it tells.
+
+    def announce(self, user_id: str, online: bool) -> bool:
+        """Announce a user known from elsewhere: `Directory.announce`. True when others are told of a change.
+
+        Raises:
+            CapacityError: `max_announced` users are announced already.
+        """
+        outcome = self._directory.announce(user_id, online, self._engine.clock.now())
+        self._engine.apply(outcome)
+        return outcome.change is not None
+
+    def disconnect(self, user_id: str) -> int:
+        """Close all connections of a user, who is offline at once unless announced. How many there were."""
+        connections = self._directory.connections(user_id)
+        for connection in connections:
+            connection.close(Close.DISCONNECTED, "the application closed this user's connections")
+        self._engine.apply(self._directory.stop_waiting(user_id, self._engine.clock.now()))
+        return len(connections)
+
+    def set_status(self, user_id: str, choice: Choice | None, lasts: float | None = None) -> None:
+        """Choose for a user, as their own devices can; of one who is not there it is remembered.
+
+        Args:
+            choice: None: as detected. When it ends is filled in here.
+            lasts: Seconds after which what was chosen before returns; None: for good.
+        """
+        now = self._engine.clock.now()
+        choice = choice or AS_DETECTED
+        if lasts is not None:
+            choice = choice._replace(custom=_ending(choice.custom, now, lasts))
+        self._engine.apply(self._directory.choose(user_id, choice, now, lasts, by_user=False))
+
+    def set_claim(self, user_id: str, claim: Claim, lasts: float | None = None) -> None:
+        """Claim something of a user, in place of what this source claimed before; of one who is not there, too.
+
+        Args:
+            claim: When it was set and when it ends are filled in here.
+            lasts: Seconds after which it ends; None: when it is cleared.
+
+        Raises:
+            BadClaim: Its source, status or priority can't be used.
+            CapacityError: As many sources claim something of the user already as may.
+        """
+        check(claim)
+        now = self._engine.clock.now()
+        claim = structs.replace(claim, set_ms=now.epoch_ms)
+        if lasts is not None:
+            claim = structs.replace(claim, ends=now.monotonic + lasts, custom=_ending(claim.custom, now, lasts))
+        self._engine.apply(self._directory.set_claim(user_id, claim, now))
+        if self._engine.recorder is not None:
+            self._engine.recorder.claimed(user_id, claim)
+
+    def clear_claim(self, user_id: str, source: str) -> bool:
+        """Claim it no longer. Whether there was such a claim."""
+        outcome = self._directory.clear_claim(user_id, source, self._engine.clock.now())
+        if outcome is not None:
+            self._engine.apply(outcome)
+            if self._engine.recorder is not None:
+                self._engine.recorder.unclaimed(user_id, source)
+        return outcome is not None
+
+    # What it asks.
+
+    def claims_of(self, user_id: str) -> tuple[Claim, ...]:
+        """What is claimed of the user, in the order in which it was set."""
+        return user.claims if (user := self._directory.user(user_id)) else ()
+
+    def seen(self, user_ids: Iterable[str], sight: Sight = EVERYTHING) -> list[Change | None]:
+        """What is seen of each of these users by who has this sight; None: nothing is known, or may not be seen.
+
+        That members of a room see each other is not looked at.
+        """
+        changes = self._directory.changes_of(user_ids)
+        if sight.everyone:
+            return changes
+        return [c if c and c.user_id in sight.users else None for c in changes]
+
+    def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
+        """Users shown as anything but offline, each with a number to give as `after` for those who follow.
+
+        Who is there all the while is listed once; who comes meanwhile may be. O(users), whatever the limit.
+        """
+        return self._directory.online_after(after, limit)
+
+    def counts(self) -> Counts:
+        """How many there are of what."""
+        engine = self._engine
+        return Counts(
+            self._directory.online_users, self._directory.connected_users, engine.connections, len(engine.rooms)
+        )
+
+    def room(self, name: str) -> Room | None:
+        """The room with its members; None while it has none. To be read, not changed."""
+        return self._engine.rooms.get(name)
+
+    def sessions_of(self, user_id: str) -> list[Session[Connection]]:
+        """The user's sessions that have a connection, or are waited for. To be read, not changed."""
+        user = self._directory.user(user_id)
+        return [session for session in user.sessions if session.is_present] if user else []
+
+    def explain(self, user_id: str, viewer: str | None = None) -> Explanation:
+        """Why the user looks as they do: to everyone who may see them, or to the user `viewer`."""
+        engine = self._engine
+        watching = None
+        if viewer is not None:
+            watching = Viewer(viewer, self.sessions_of(viewer), engine.settings.visibility == "everyone")
+        changes = engine.journal.last_of(user_id, MAX_CHANGES)
+        user, rooms = self._directory.user(user_id), engine.rooms.of(user_id)
+        return explain(user_id, user, frozenset(rooms), watching, changes, engine.clock.now())
+
+    # Following.
+
+    @property
+    def position(self) -> int:
+        """The newest change's, or above it."""
+        return self._directory.position
+
+    def position_text(self, position: int) -> str:
+        """A position as followers are told it: their cursor."""
+        return self._engine.encoding.position_text(position)
+
+    def parse_cursor(self, text: str) -> int | None:
+        """The position a follower says it is at; None when it is not one of this server's, since its start."""
+        return self._engine.encoding.position_number(text)
+
+    def changes_since(self, position: int, limit: int) -> list[Change] | None:
+        """The first `limit` changes after `position`, all of them; None when some have been forgotten."""
+        return self._engine.journal.since(position, limit)
+
+    def digest(self) -> Digest | None:
+        """The state as one number, at the position of the newest change. None: a part of the work has been done; ask
+        again in another turn of the loop (`Journal.digest`)."""
+        return self._engine.journal.digest()
+
+    def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Have `wake` called in the turn of the loop after one in which something changed.
+
+        Returns:
+            What ends it.
+
+        Raises:
+            CapacityError: As many follow as may.
+        """
+        return self._engine.followers.add(wake)
+
+
+def _ending(custom: Custom, now: Instant, lasts: float) -> Custom:
+    return structs.replace(custom, until_ms=now.epoch_ms + int(lasts * 1000))

@@ -1,0 +1,145 @@
+"""All users as they are: what is asked of them. `core.directory` has what changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from itertools import islice
+from typing import Generic, NamedTuple, TypeVar
+
+from presenced.core.absent import Absent
+from presenced.core.changelog import ChangeLog
+from presenced.core.claims import MAX_CLAIMED
+from presenced.core.model import SEEN_OFFLINE, Change, Own, Status
+from presenced.core.presence import Presence
+
+C = TypeVar("C", bound=Hashable)
+
+
+class Limits(NamedTuple):
+    """How much is kept."""
+
+    log_entries: int
+    log_age: float
+    """Seconds."""
+    max_announced: int
+    max_choices: int = 100_000
+    """Users who are not there and whose choice is remembered."""
+    resume_window: float = 0.0
+    """Seconds in which a session without a connection can be resumed."""
+    max_claimed: int = MAX_CLAIMED
+    """Users who are not there and of whom something is claimed."""
+
+
+class Users(Generic[C]):
+    """Every user of whom anything is known."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._users: dict[str, Presence[C]] = {}
+        self._made = 0
+        self._with_choice = Absent(limits.max_choices)
+        self._claimed = Absent(limits.max_claimed)
+        self._log = ChangeLog(limits.log_entries, limits.log_age, self._is_latest, self._left_the_log)
+        self.position = 0
+        """The position of the newest change."""
+        self.online_users = 0
+        """Users shown as anything but offline."""
+        self.connected_users = 0
+        """Users with at least one open connection."""
+
+    def user(self, user_id: str) -> Presence[C] | None:
+        """What is known of the user. To be read, not changed."""
+        return self._users.get(user_id)
+
+    def since(self, position: int, limit: int) -> list[Change] | None:
+        """What a watcher of everyone at `position` missed: `ChangeLog.since`."""
+        return self._log.since(position, limit)
+
+    def since_of(self, position: int, user_ids: Iterable[str]) -> tuple[list[Change], list[str]]:
+        """What a watcher of these users at `position` missed: their last changes, and those who may have gone for good.
+
+        A user who left the log after `position` was offline then, and nothing more is known of them.
+        """
+        changes: list[Change] = []
+        unknown: list[str] = []
+        for user_id in user_ids:
+            user = self._users.get(user_id)
+            if user is None or user.last_change is None:
+                if position < self._log.floor:
+                    unknown.append(user_id)
+            elif user.last_change.position > position:
+                changes.append(user.last_change)
+        return changes, unknown
+
+    def snapshot(self) -> list[Change]:
+        """What is seen of everyone who is not offline. O(users)."""
+        return [u.last_change for u in self._users.values() if u.last_change and u.last_change.view is not SEEN_OFFLINE]
+
+    def snapshot_of(self, user_ids: Iterable[str]) -> list[Change]:
+        """What is seen of these users, as far as anything is known of them."""
+        known = (self._users.get(user_id) for user_id in user_ids)
+        return [user.last_change for user in known if user and user.last_change]
+
+    def changes_of(self, user_ids: Iterable[str]) -> list[Change | None]:
+        """What is seen of each of these users; None of whom nothing is known."""
+        known = map(self._users.get, user_ids)
+        return [user.last_change if user else None for user in known]
+
+    def online_after(self, serial: int, limit: int) -> list[tuple[int, Change]]:
+        """Who is not offline, `limit` of them at most, in the order in which they became known, from the one after the
+        one who became known as the `serial`-th. O(users)."""
+        found = ((u.serial, u.last_change) for u in self._users.values() if u.serial > serial and u.last_change)
+        return list(islice(((n, change) for n, change in found if change.view is not SEEN_OFFLINE), limit))
+
+    def connections(self, user_id: str) -> tuple[C, ...]:
+        """The user's open connections, oldest first."""
+        user = self._users.get(user_id)
+        return tuple(user.connections()) if user else ()
+
+    def connected(self, user_id: str) -> int:
+        """How many open connections the user has."""
+        return user.connected if (user := self._users.get(user_id)) else 0
+
+    def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
+        """The rooms the user is to be seen in, with the data of the session that joined or gave it last."""
+        user = self._users.get(user_id)
+        if user is None or not user.named or user.shown.status is Status.OFFLINE:
+            return {}
+        return {room: data for s in user.sessions if s.is_present and s.rooms for room, data in s.rooms.items()}
+
+    def own(self, user_id: str) -> Own | None:
+        """What the user's own devices see; None when the user has no session that is told."""
+        user = self._users.get(user_id)
+        return user.own if user else None
+
+    def status(self, user_id: str) -> Status:
+        """What others see of the user now."""
+        return user.shown.status if (user := self._users.get(user_id)) else Status.OFFLINE
+
+    # What is kept.
+
+    def _get_or_make(self, user_id: str) -> Presence[C]:
+        user = self._users.get(user_id)
+        if user is None:
+            self._made += 1
+            # Positions grow at least as fast as any version: who was forgotten goes on above their old ones.
+            user = self._users[user_id] = Presence(user_id, self.position, self._made)
+        return user
+
+    def _is_latest(self, change: Change) -> bool:
+        user = self._users.get(change.user_id)
+        return user is not None and user.last_change is change
+
+    def _left_the_log(self, change: Change) -> None:
+        """The last change of a user left the log: of who is offline nothing is known then, whyever they are kept."""
+        user = self._users[change.user_id]
+        if change.view.status is Status.OFFLINE:
+            user.last_change = None
+        self._drop_if_unneeded(user)
+
+    def _drop_if_unneeded(self, user: Presence[C]) -> None:
+        """Forget a user of whom nothing is left to know."""
+        in_log = user.last_change is not None and user.last_change.position > self._log.floor
+        is_kept = user.user_id in self._with_choice or user.user_id in self._claimed
+        if not (in_log or is_kept or user.sessions or user.announced):
+            self._users.pop(user.user_id, None)
