@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from scripts.asyncapi import asyncapi
+from scripts.dashboard import dashboard
 from scripts.messages import message_tables
 from scripts.states import states
 from scripts.table import table
@@ -32,6 +33,7 @@ def documents() -> Iterator[tuple[str, str]]:
     yield "spec/asyncapi.yaml", asyncapi()
     yield "spec/messages.md", message_tables()
     yield "spec/states.md", states()
+    yield "deploy/grafana/dashboard.json", dashboard()
 
 
 def settings() -> str:
