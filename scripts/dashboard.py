@@ -154,7 +154,8 @@ ROWS = [
                 "short",
                 {
                     "behind": "sum(presenced_slow_watchers{})",
-                    "given up": rate("presenced_connections_closed_total", where='reason="fell_behind"'),
+                    "given up": rate("presenced_connections_closed_total", where='reason="fell_behind"')
+                    + " or vector(0)",
                 },
                 "They get what they missed when they read again; those that don't are closed.",
             ),

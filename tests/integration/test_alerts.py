@@ -1,0 +1,121 @@
+"""`deploy/prometheus/alerts.yml` fires when it should and is quiet else, as Prometheus' own `promtool` sees it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.services import find
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
+ALERTS: list[dict[str, Any]] = [
+    rule for group in msgspec.yaml.decode(RULES.read_bytes())["groups"] for rule in group["rules"]
+]
+NAMES = [str(alert["alert"]) for alert in ALERTS]
+
+WELL = {
+    "up": "1x60",
+    "process_start_time_seconds": "5x60",
+    "process_open_fds": "500x60",
+    "process_max_fds": "1000x60",
+    "presenced_connections": "400x60",
+    "presenced_slow_watchers": "4x60",
+    "presenced_heartbeats_failed_total": "0+4x60",
+    'presenced_loop_lag_seconds_bucket{le="0.05"}': "0+120x60",
+    'presenced_loop_lag_seconds_bucket{le="0.5"}': "0+120x60",
+    'presenced_loop_lag_seconds_bucket{le="+Inf"}': "0+120x60",
+    'presenced_authentications_total{result="accepted"}': "0+100x60",
+    'presenced_authentications_total{result="expired"}': "0+20x60",
+    "presenced_gc_paused_seconds": "0+0.1x60",
+    "presenced_writers_lost_total": "0x60",
+    "presenced_keepers_lost_total": "0x60",
+    'presenced_api_answers_total{status="200"}': "0+1000x60",
+    'presenced_api_answers_total{status="503"}': "0+1x60",
+    'presenced_api_duration_seconds_bucket{le="0.05"}': "0+1000x60",
+    'presenced_api_duration_seconds_bucket{le="1"}': "0+1001x60",
+    'presenced_api_duration_seconds_bucket{le="+Inf"}': "0+1001x60",
+    "presenced_storage_up": "1x60",
+    "presenced_storage_behind_seconds": "0.03x60",
+    "presenced_storage_facts_dropped_total": "0x60",
+    "presenced_storage_facts_unusable_total": "0x60",
+    "presenced_webhooks_oldest_seconds": "2x60",
+    "presenced_webhooks_dead": "0x60",
+}
+"""The metrics of a server without a trouble, minute by minute: VALUExMINUTES, or START+STEPxMINUTES."""
+
+TROUBLES = {
+    "PresencedDown": {"up": "1x57 0 0 0"},
+    "PresencedRestarts": {"process_start_time_seconds": "1x45 2x3 3x3 4x9"},
+    "PresencedOverloaded": {'presenced_loop_lag_seconds_bucket{le="0.05"}': "0+100x60"},
+    "PresencedFilesShort": {"process_open_fds": "850x60"},
+    "PresencedWatchersBehind": {"presenced_slow_watchers": "40x60"},
+    "PresencedClientsLost": {"presenced_heartbeats_failed_total": "0+20x60"},
+    "PresencedTokensRefused": {'presenced_authentications_total{result="expired"}': "0+150x60"},
+    "PresencedGarbagePauses": {"presenced_gc_paused_seconds": "0+2x60"},
+    "PresencedHelperLost": {"presenced_keepers_lost_total": "0x50 1x10"},
+    "PresencedApiFails": {'presenced_api_answers_total{status="503"}': "0+100x60"},
+    "PresencedApiSlow": {'presenced_api_duration_seconds_bucket{le="0.05"}': "0+900x60"},
+    "PresencedStorageDown": {"presenced_storage_up": "1x57 0 0 0"},
+    "PresencedStorageBehind": {"presenced_storage_behind_seconds": "20x60"},
+    "PresencedStorageLoses": {"presenced_storage_facts_dropped_total": "0x55 7x5"},
+    "PresencedWebhooksLate": {"presenced_webhooks_oldest_seconds": "0+60x60"},
+    "PresencedWebhooksDead": {"presenced_webhooks_dead": "0x50 3x10"},
+}
+
+
+def scenario(trouble: dict[str, str], fires: list[str]) -> dict[str, Any]:
+    return {
+        "interval": "1m",
+        "input_series": [
+            {"series": f"{name}{{{','.join(filter(None, [labels, OF]))}}}", "values": values}
+            for series, values in {**WELL, **trouble}.items()
+            for name, labels in [re.match(r"(\w+)(?:{(.*)})?$", series).groups()]  # type: ignore[union-attr] # it does
+        ],
+        "promql_expr_test": [
+            {
+                "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                "eval_time": "1h",
+                "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in fires],
+            }
+        ],
+    }
+
+
+OF = 'job="presenced",instance="one:3001"'
+
+
+def promtool(tmp_path: Path, *tests: dict[str, Any]) -> None:
+    file = tmp_path / "tests.yml"
+    file.write_bytes(
+        msgspec.yaml.encode({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": list(tests)})
+    )
+    tool = find("promtool")
+    done = subprocess.run([tool, "test", "rules", str(file)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_takes_the_rules() -> None:
+    subprocess.run([find("promtool"), "check", "rules", str(RULES)], check=True, capture_output=True, timeout=60)
+
+
+def test_all_is_quiet_when_all_is_well(tmp_path: Path) -> None:
+    promtool(tmp_path, scenario({}, []))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_alert_fires_at_its_trouble_and_no_other_does(name: str, tmp_path: Path) -> None:
+    promtool(tmp_path, scenario(TROUBLES[name], [name]))
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=NAMES)
+def test_an_alert_says_what_and_where_to_read_on(alert: dict[str, Any]) -> None:
+    assert alert["labels"]["severity"] in ("warning", "critical")
+    assert alert["annotations"]["summary"]
+    file, _, anchor = alert["annotations"]["runbook"].partition("#")
+    headings = re.findall(r"^#+ (.+)$", (ROOT / file).read_text(), re.MULTILINE)
+    assert anchor in [heading.lower().replace(" ", "-") for heading in headings]
