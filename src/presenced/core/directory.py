@@ -281,7 +281,8 @@ class Directory(Users[C]):
         user.own = own
         change = self._show(user, view, cause, now) if view != user.shown else None
         if not user.is_present:
-            self._remember(user)
+            if user.chosen is not AS_DETECTED or user.claims or user.timed or self._with_choice or self._claimed:
+                self._remember(user)
             self._drop_if_unneeded(user)
         else:
             if self._with_choice:

@@ -233,7 +233,7 @@ class Presence(Generic[C]):
 
     def look(self) -> tuple[View, Own | None]:
         """What others are to see now, and what the user's own devices are."""
-        if not (self.named or self.claims or self.has_chosen):
+        if not self.named and not self.claims and self.chosen is AS_DETECTED and self.timed is None:
             return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None  # as with every classic user
         true = self.true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true

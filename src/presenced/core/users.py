@@ -139,7 +139,7 @@ class Users(Generic[C]):
 
     def _drop_if_unneeded(self, user: Presence[C]) -> None:
         """Forget a user of whom nothing is left to know."""
-        in_log = user.last_change is not None and user.last_change.position > self._log.floor
-        is_kept = user.user_id in self._with_choice or user.user_id in self._claimed
-        if not (in_log or is_kept or user.sessions or user.announced):
+        if user.sessions or user.announced or (user.last_change and user.last_change.position > self._log.floor):
+            return
+        if user.user_id not in self._with_choice and user.user_id not in self._claimed:
             self._users.pop(user.user_id, None)
