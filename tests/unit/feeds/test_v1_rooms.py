@@ -261,3 +261,20 @@ def test_a_digest_comes_after_what_happened_before_it(talk: Talk) -> None:
     told = talk.heard(eve)
     assert [m["type"] for m in told] == ["PRESENCE_CHANGES", "ROOM_CHANGES"]
     assert statuses(told) == [("ada", "busy")]
+
+
+def test_of_a_users_sessions_the_data_given_last_is_seen(talk: Talk) -> None:
+    """Also when the session that gave it is the older one."""
+    eve, phone, desk = talk.enter("userId=eve"), talk.enter("userId=ada"), talk.enter("userId=ada")
+    for number, client in enumerate((eve, phone, desk)):
+        talk.say(client, "JOIN", room="lobby", data=number)
+    talk.heard(eve)
+
+    def data() -> list[int]:
+        return [member["data"] for m in talk.heard(eve) for member in m.get("members", [])]
+
+    talk.say(phone, "SET_MEMBER", room="lobby", data=3)
+    assert data() == [3]
+    talk.say(desk, "SET_STATUS", status="busy")
+    talk.end(phone, Ending.CLOSED)
+    assert data() == [2], "that of the one that is left"

@@ -1,0 +1,64 @@
+"""Statuses of presenced.v1 that end, come back with their user, and are explained."""
+
+import pytest
+from tests.unit.talk import Talk, statuses
+
+from presenced.core.model import Ending
+
+
+@pytest.fixture
+def talk() -> Talk:
+    return Talk()
+
+
+def test_a_status_with_an_end_that_is_named_to_another_server_ends_there_too(talk: Talk) -> None:
+    """The client names what SELF had: without the end it would be for ever."""
+    bob = talk.enter("userId=bob")
+    until = talk.clock.now().epoch_ms + 60_000
+    ada = talk.open(f"userId=ada&status=invisible&until={until}")
+    own = talk.heard(ada)[1]
+    assert (own["status"], own["chosen"], own["until"]) == ("invisible", "invisible", until)
+    talk.clock.advance(59)
+    assert talk.heard(bob) == [], "not for a moment"
+    talk.clock.advance(1.1)
+    assert statuses(talk.heard(bob)) == [("ada", "online")]
+    assert talk.heard(ada)[0]["chosen"] == "auto"
+
+
+def test_a_status_that_has_ended_meanwhile_does_not_count(talk: Talk) -> None:
+    late = talk.open(f"userId=ada&status=busy&until={talk.clock.now().epoch_ms - 1}")
+    assert talk.heard(late)[1]["chosen"] == "auto"
+
+
+def test_own_devices_are_told_why_also_where_others_are_not(talk: Talk) -> None:
+    bob, ada = talk.enter("userId=bob"), talk.enter("userId=ada")
+    talk.heard(bob)
+
+    def why() -> list[str]:
+        assert not any("cause" in user for m in talk.heard(bob) for user in m["users"])
+        return [m["cause"] for m in talk.heard(ada) if m["type"] == "SELF"]
+
+    talk.engine.received(ada, '{"type":"SET_STATUS","status":"busy","expiresIn":5}')
+    talk.clock.advance(0)
+    assert why() == ["choice"]
+    talk.clock.advance(6)
+    assert why() == ["expiry"]
+    talk.engine.received(ada, '{"type":"ACTIVITY","state":"idle"}')
+    assert why() == ["idle"]
+    phone = talk.enter("userId=ada&device=phone")
+    assert why() == ["connect"]
+    talk.end(phone, Ending.GOING_AWAY)
+    assert why() == []
+    talk.clock.advance(4)
+    assert why() == ["grace"]
+
+
+def test_a_client_that_says_nothing_for_hours_is_not_called_away(talk: Talk) -> None:
+    bob, ada = talk.enter("userId=bob"), talk.enter("userId=ada")
+    talk.heard(bob)
+    for _ in range(3 * 360):
+        talk.clock.advance(10)
+        for connection in (ada, bob):
+            connection.heard_at = talk.clock.monotonic()  # it answers pings
+    assert talk.heard(bob) == []
+    assert str(talk.engine._directory.status("ada")) == "online"
