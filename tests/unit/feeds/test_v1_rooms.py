@@ -278,3 +278,15 @@ def test_of_a_users_sessions_the_data_given_last_is_seen(talk: Talk) -> None:
     talk.say(desk, "SET_STATUS", status="busy")
     talk.end(phone, Ending.CLOSED)
     assert data() == [2], "that of the one that is left"
+
+
+def test_a_large_room_that_all_are_lost_from_leaves_nothing_behind() -> None:
+    talk = Talk(room_coalesced=2, log_age=60)
+    members = [talk.enter(f"userId={number}") for number in range(3)]
+    for member in members:
+        talk.say(member, "JOIN", room="lobby")
+    talk.clock.advance(2)
+    for member in members:
+        talk.end(member, Ending.LOST)
+    talk.clock.advance(20)
+    assert (len(talk.engine._rooms), len(talk.engine._v1.digests)) == (0, 0)

@@ -62,3 +62,34 @@ def test_a_client_that_says_nothing_for_hours_is_not_called_away(talk: Talk) -> 
             connection.heard_at = talk.clock.monotonic()  # it answers pings
     assert talk.heard(bob) == []
     assert str(talk.engine._directory.status("ada")) == "online"
+
+
+def test_every_change_has_its_cause_where_the_server_tells() -> None:
+    talk = Talk(show_causes=True, grace_lost=0)
+    bob = talk.enter("userId=bob")
+
+    def why() -> list[tuple[str, str]]:
+        talk.clock.advance(0)
+        return [(user["status"], user["cause"]) for m in talk.heard(bob) for user in m["users"]]
+
+    ada = talk.enter("userId=ada")
+    assert why() == [("online", "connect")]
+    talk.engine.received(ada, '{"type":"ACTIVITY","state":"idle"}')
+    assert why() == [("away", "idle")]
+    talk.clock.advance(1)
+    talk.engine.received(ada, '{"type":"SET_STATUS","status":"busy","expiresIn":1}')
+    assert why() == [("busy", "choice")]
+    talk.clock.advance(2)
+    assert why() == [("away", "expiry")]
+    talk.end(ada, Ending.GOING_AWAY)
+    talk.clock.advance(4)
+    assert why() == [("offline", "grace")]
+    for ending, cause in ((Ending.CLOSED, "close"), (Ending.TIMED_OUT, "timeout")):
+        talk.end(talk.enter("userId=ada"), ending)
+        assert why()[-1] == ("offline", cause)
+    talk.enter("userId=ada")
+    talk.engine.disconnect("ada")
+    assert why()[-1] == ("offline", "kick")
+    talk.engine.announce("ada", True)
+    talk.engine.announce("ada", False)
+    assert why()[-1] == ("offline", "announcement")
