@@ -286,7 +286,9 @@ class Engine:
         self._requests.closed(connection)
         self.metrics.closed.labels(reason).inc()
         self._log.disconnected(connection.user_id)
-        self._apply(self._directory.close(connection.user_id, connection, ending, self.clock.now()))
+        now = self.clock.now()
+        silent = now.monotonic - connection.heard_at if ending is Ending.TIMED_OUT else 0.0
+        self._apply(self._directory.close(connection.user_id, connection, ending, now, silent))
 
     # What the application asks.
 

@@ -127,8 +127,8 @@ class Directory(Generic[C]):
         session.connection, session.grace_ends = connection, None
         return self._attached(user, session, now)._replace(replaced=replaced)
 
-    def close(self, user_id: str, connection: C, ending: Ending, now: Instant) -> Outcome[C]:
-        """`connection` ended. No-op for one that is not open."""
+    def close(self, user_id: str, connection: C, ending: Ending, now: Instant, silent: float = 0.0) -> Outcome[C]:
+        """`connection`, which had been silent for so many seconds, ended. No-op for one that is not open."""
         user = self._users.get(user_id)
         session = user.session_of(connection) if user else None
         if user is None or session is None:
@@ -137,7 +137,7 @@ class Directory(Generic[C]):
         window = self._limits.resume_window if session.session_id and ending is not Ending.CLOSED else 0.0
         if ending is Ending.DISCONNECTED:
             window = 0.0
-        user.seen_ms = now.epoch_ms
+        user.seen_ms = max(user.seen_ms, now.epoch_ms - int(silent * 1000)) if silent else now.epoch_ms
         user.detach(session, now.monotonic + grace if grace > 0 else None, now.monotonic + max(grace, window))
         if max(grace, window) <= 0:
             self._forget_session(user, session)

@@ -218,3 +218,17 @@ def test_a_choice_that_ended_while_its_user_was_away_leaves_nothing_behind() -> 
     assert directory.status("8") is Status.BUSY, "the place is taken by nobody"
     directory.expire(at(100))
     assert list(directory._users) == ["8"]
+
+
+def test_who_no_longer_answered_was_seen_when_they_last_did(directory: Directory[str]) -> None:
+    """A laptop that sleeps is found out late; another device may have been seen since its last word."""
+    directory.open("7", "laptop", at(0))
+    directory.open("7", "phone", at(20))
+    directory.close("7", "phone", Ending.CLOSED, at(30))
+    directory.close("7", "laptop", Ending.TIMED_OUT, at(60), silent=40)
+    [change] = expired(directory, at(75))
+    assert change.seen_ms == at(30).epoch_ms
+    directory.open("7", "laptop", at(100))
+    directory.close("7", "laptop", Ending.TIMED_OUT, at(160), silent=40)
+    [change] = expired(directory, at(175))
+    assert change.seen_ms == at(120).epoch_ms
