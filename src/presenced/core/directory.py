@@ -101,7 +101,7 @@ class Directory(Generic[C]):
             until_ms: When that ends, in epoch milliseconds; 0 when it lasts.
         """
         user = self._get_or_make(user_id)
-        if status and user.last_change is None and not user.sessions and user.chosen is AS_DETECTED:
+        if status and user.last_change is None and not user.sessions and not user.has_chosen:
             user.bring(status, until_ms, now)
         lost = [s for s in user.detached() if not s.session_id]
         if lost and not session_id:
@@ -369,7 +369,7 @@ class Directory(Generic[C]):
 
     def _remember_choice(self, user: Presence[C]) -> None:
         """Keep what an absent user chose, as long as there is room; the one away longest makes it."""
-        if user.chosen is AS_DETECTED and user.timed is None:
+        if not user.has_chosen:
             self._absent_with_choice.pop(user.user_id, None)  # it came to its end meanwhile
             return
         self._absent_with_choice[user.user_id] = None

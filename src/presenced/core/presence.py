@@ -225,6 +225,11 @@ class Presence(Generic[C]):
         return self.connected > 0 or self.announced or any(s.is_present for s in self.sessions)
 
     @property
+    def has_chosen(self) -> bool:
+        """Whether there is anything that beats what is detected, or goes with it."""
+        return self.chosen is not AS_DETECTED or self.timed is not None
+
+    @property
     def shown(self) -> View:
         """What others were told last."""
         return self.last_change.view if self.last_change else SEEN_OFFLINE
@@ -243,7 +248,7 @@ class Presence(Generic[C]):
 
     def look(self, cause: Cause) -> tuple[View, Own | None]:
         """What others are to see now, and what the user's own devices are, after something happened by `cause`."""
-        if not self.named and self.chosen is AS_DETECTED and self.timed is None:
+        if not self.named and not self.has_chosen:
             return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None  # as with every classic user
         true = self._true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true

@@ -30,6 +30,19 @@ def test_a_status_that_has_ended_meanwhile_does_not_count(talk: Talk) -> None:
     assert talk.heard(late)[1]["chosen"] == "auto"
 
 
+def test_a_server_that_remembers_a_status_with_an_end_knows_better() -> None:
+    """Also when the user left the log long ago."""
+    talk = Talk(log_age=5)
+    ada = talk.enter("userId=ada")
+    talk.say(ada, "SET_STATUS", status="away", expiresIn=100)
+    talk.end(ada, Ending.CLOSED)
+    talk.clock.advance(60)
+    ada = talk.open("userId=ada&status=busy")
+    assert talk.heard(ada)[1]["chosen"] == "away"
+    talk.clock.advance(41)
+    assert talk.heard(ada)[0]["chosen"] == "auto"
+
+
 def test_own_devices_are_told_why_also_where_others_are_not(talk: Talk) -> None:
     bob, ada = talk.enter("userId=bob"), talk.enter("userId=ada")
     talk.heard(bob)
