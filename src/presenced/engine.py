@@ -15,11 +15,12 @@ from presenced.auth.authenticator import Authenticator
 from presenced.auth.gate import Gate
 from presenced.auth.principal import Principal
 from presenced.clock import Clock, Timer
-from presenced.core.directory import Directory, Limits, Outcome
+from presenced.core.directory import Directory, Limits
 from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import parse_user_id, user_id_from_query
 from presenced.core.limits import Pace
 from presenced.core.model import Ending, Instant
+from presenced.core.outcome import Outcome
 from presenced.core.presence import Grace, Session
 from presenced.core.rooms import Rooms, Thresholds
 from presenced.core.sight import EVERYTHING, Sight
@@ -166,7 +167,8 @@ class Engine:
         except BadParameter as error:
             self._refuse(connection, arrival, Close.BAD_PARAMETER, str(error))
             return
-        if self._directory.connected(user_id) >= (most := self.settings.user_connections):
+        replaces = hello is not None and self._directory.is_connected(hello.session_id, user_id)
+        if self._directory.connected(user_id) - replaces >= (most := self.settings.user_connections):
             self._refuse(connection, arrival, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open")
             return
         now = self.clock.now()
@@ -220,16 +222,16 @@ class Engine:
         if outcome is None:
             session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
             outcome = self._directory.open(
-                connection.user_id, connection, now, session_id, hello.device, watch, hello.status
+                connection.user_id, connection, now, session_id, hello.device, watch, hello.status, hello.until_ms
             )
         assert outcome.session is not None, "it opened"
         connection.feed, connection.session = self._v1, outcome.session
+        if outcome.replaced is not None:  # before anything of the session changes, by which its feed finds it
+            outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
         if sight != connection.session.sight:
             position = None  # it is told everything again
             self._requests.limit(connection, sight)
         connection.connection_id = outcome.connection_id
-        if outcome.replaced is not None:
-            outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
         self._requests.opened(connection)
         connection.send(
             response
@@ -284,7 +286,9 @@ class Engine:
         self._requests.closed(connection)
         self.metrics.closed.labels(reason).inc()
         self._log.disconnected(connection.user_id)
-        self._apply(self._directory.close(connection.user_id, connection, ending, self.clock.now()))
+        now = self.clock.now()
+        silent = now.monotonic - connection.heard_at if ending is Ending.TIMED_OUT else 0.0
+        self._apply(self._directory.close(connection.user_id, connection, ending, now, silent))
 
     # What the application asks.
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from presenced.core.changelog import ChangeLog
 from presenced.core.deadlines import Deadlines
 from presenced.core.model import (
     AS_DETECTED,
-    PLAIN,
     SEEN_OFFLINE,
     Cause,
     Change,
@@ -20,7 +19,8 @@ from presenced.core.model import (
     Status,
     View,
 )
-from presenced.core.presence import MAX_DETACHED, Grace, Presence, Session
+from presenced.core.outcome import NOTHING, Outcome
+from presenced.core.presence import MAX_DETACHED, Given, Grace, Presence, Session
 from presenced.core.watch import Watch
 from presenced.errors import CapacityError
 
@@ -33,25 +33,6 @@ _CAUSES = {
     Ending.TIMED_OUT: Cause.TIMEOUT,
     Ending.DISCONNECTED: Cause.KICK,
 }
-
-
-class Outcome(NamedTuple, Generic[C]):
-    """What an event came to."""
-
-    user_id: str = ""
-    """Whom it was about; empty when it was about nobody."""
-    change: Change | None = None
-    """What others see became another."""
-    own: Own | None = None
-    """What the user's own devices see became another."""
-    session: Session[C] | None = None
-    """Of the connection that opened."""
-    connection_id: str = ""
-    replaced: C | None = None
-    """The connection that the one that opened takes the place of; to be closed."""
-
-
-NOTHING: Outcome[Any] = Outcome()
 
 
 class Limits(NamedTuple):
@@ -88,6 +69,7 @@ class Directory(Generic[C]):
         self._absent_with_choice: dict[str, None] = {}  # in the order of their leaving
         self._log = ChangeLog(limits.log_entries, limits.log_age, self._is_latest, self._left_the_log)
         self._announced = 0
+        self._given = 0  # times that data was given with a room
         self.position = 0
         """The position of the newest change."""
         self.online_users = 0
@@ -106,6 +88,7 @@ class Directory(Generic[C]):
         device: str = "",
         watch: Watch | None = None,
         status: Status | None = None,
+        until_ms: int = 0,
     ) -> Outcome[C]:
         """`connection` of `user_id` (as `core.identity` returns it) opened.
 
@@ -115,10 +98,11 @@ class Directory(Generic[C]):
             device: Kind of device, empty when not known.
             watch: Whom a session that may be resumed watches.
             status: What the user had chosen as far as the client knows; it counts when nothing is known here.
+            until_ms: When that ends, in epoch milliseconds; 0 when it lasts.
         """
         user = self._get_or_make(user_id)
-        if status and user.last_change is None and not user.sessions and user.chosen is AS_DETECTED:
-            user.chosen = Choice(status, PLAIN)
+        if status and user.last_change is None and not user.sessions and not user.has_chosen:
+            user.bring(status, until_ms, now)
         lost = [s for s in user.detached() if not s.session_id]
         if lost and not session_id:
             user.remove(lost[-1])
@@ -143,8 +127,8 @@ class Directory(Generic[C]):
         session.connection, session.grace_ends = connection, None
         return self._attached(user, session, now)._replace(replaced=replaced)
 
-    def close(self, user_id: str, connection: C, ending: Ending, now: Instant) -> Outcome[C]:
-        """`connection` ended. No-op for one that is not open."""
+    def close(self, user_id: str, connection: C, ending: Ending, now: Instant, silent: float = 0.0) -> Outcome[C]:
+        """`connection`, which had been silent for so many seconds, ended. No-op for one that is not open."""
         user = self._users.get(user_id)
         session = user.session_of(connection) if user else None
         if user is None or session is None:
@@ -153,12 +137,14 @@ class Directory(Generic[C]):
         window = self._limits.resume_window if session.session_id and ending is not Ending.CLOSED else 0.0
         if ending is Ending.DISCONNECTED:
             window = 0.0
-        user.seen_ms = now.epoch_ms
+        user.seen_ms = max(user.seen_ms, now.epoch_ms - int(silent * 1000)) if silent else now.epoch_ms
         user.detach(session, now.monotonic + grace if grace > 0 else None, now.monotonic + max(grace, window))
         if max(grace, window) <= 0:
             self._forget_session(user, session)
         elif len(detached := user.detached()) > MAX_DETACHED:
-            self._forget_session(user, min(detached, key=lambda s: s.grace_ends or s.forget_at))
+            # Those that are not waited for first: of them nobody sees anything.
+            first = min(detached, key=lambda s: (s.grace_ends is not None, s.grace_ends or s.forget_at))
+            self._forget_session(user, first)
         if not user.connected:
             self.connected_users -= 1
         self._wait_for(user)
@@ -241,6 +227,11 @@ class Directory(Generic[C]):
         self._log.trim(now.monotonic)
         return outcomes
 
+    def give(self, session: Session[C], room: str, data: bytes) -> None:
+        """A session joins a room, or gives other data; which rooms the user is in is settled elsewhere."""
+        self._given += 1
+        session.rooms = (session.rooms or {}) | {room: Given(self._given, data)}
+
     def take_position(self) -> int:
         """The next place in the order of all changes, for one that is not a user's (`core.rooms`)."""
         self.position += 1
@@ -290,12 +281,17 @@ class Directory(Generic[C]):
         """How many open connections the user has."""
         return user.connected if (user := self._users.get(user_id)) else 0
 
+    def is_connected(self, session_id: str, user_id: str) -> bool:
+        """Whether there is such a session of this user, and it has a connection, which resuming it would replace."""
+        session = self._sessions.get(session_id)
+        return session is not None and session.user_id == user_id and session.connection is not None
+
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """The rooms the user is to be seen in, with the data of the session that joined or gave it last."""
         user = self._users.get(user_id)
         if user is None or not user.named or user.shown.status is Status.OFFLINE:
             return {}
-        return {room: data for s in user.sessions if s.is_present and s.rooms for room, data in s.rooms.items()}
+        return user.rooms()
 
     def own(self, user_id: str) -> Own | None:
         """What the user's own devices see; None when the user has no session that is told."""
@@ -327,9 +323,10 @@ class Directory(Generic[C]):
 
     def _settle(self, user: Presence[C], cause: Cause, now: Instant) -> Outcome[C]:
         """Bring what is seen of the user into line with what is: the only place where that changes."""
-        view, own = user.look()
-        news = own if own != user.own else None
-        user.own = own
+        view, own = user.look(cause)
+        news = None
+        if own is None or not own.looks_like(user.own):
+            user.own = news = own
         change = self._show(user, view, cause, now) if view != user.shown else None
         if not user.is_present:
             self._remember_choice(user)
@@ -372,7 +369,8 @@ class Directory(Generic[C]):
 
     def _remember_choice(self, user: Presence[C]) -> None:
         """Keep what an absent user chose, as long as there is room; the one away longest makes it."""
-        if user.chosen is AS_DETECTED and user.timed is None:
+        if not user.has_chosen:
+            self._absent_with_choice.pop(user.user_id, None)  # it came to its end meanwhile
             return
         self._absent_with_choice[user.user_id] = None
         if len(self._absent_with_choice) > self._limits.max_choices:
