@@ -10,7 +10,11 @@ from zlib import MAX_WBITS
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.protocol import OPEN, SERVER
 from websockets.protocol import Protocol as FrameProtocol
-from websockets.utils import apply_mask
+
+try:  # in C; `websockets.frames` looks for it so, too
+    from websockets.speedups import apply_mask
+except ImportError:
+    from websockets.utils import apply_mask
 
 _logger = logging.getLogger("presenced.websocket")
 _logger.setLevel(logging.WARNING)  # the library would tell of every connection
