@@ -12,7 +12,7 @@ from tests.integration.house import server, until
 from tests.integration.raw import masked, raw, raw_websocket, upgrade
 from websockets.frames import Opcode
 
-from presenced.transports.front import MAX_HEADERS, FrontDoor
+from presenced.transports.front import MAX_HEADERS, MAX_PIPELINED, FrontDoor
 
 pytestmark = pytest.mark.anyio
 
@@ -249,6 +249,19 @@ async def test_what_is_refused_behind_a_request_is_refused_after_its_answer() ->
                     statuses = [(await client.answer()).status for _ in range(requests + 1)]
                     assert statuses == [200] * requests + [status]
                     assert await client.closed() == b"", "and then it ends"
+
+
+async def test_only_so_many_requests_may_wait_for_an_answer() -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 5000)
+        answers = await client.closed()
+        assert answers.count(b"HTTP/1.1 200") <= MAX_PIPELINED + 1
+        assert answers.count(b"HTTP/1.1 429") == 1
+        assert b"retry-after: 1" in answers
+    async with server() as house, raw(house.port) as client:
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * MAX_PIPELINED)
+        for _ in range(MAX_PIPELINED):
+            assert (await client.answer()).status == 200
 
 
 async def test_a_client_that_goes_amid_pipelined_requests_leaves_no_fault(caplog: pytest.LogCaptureFixture) -> None:

@@ -99,9 +99,8 @@ class WebSocketConnection(asyncio.Protocol):
     """One open WebSocket.
 
     Bounds: input by `input_rate` and `input_burst`; a message by `max_message_size` bytes, `max_message_fragments` and
-    `message_timeout`; input not yet
-    parsed by what the loop reads at once (256 KiB); output by the transport's `write_buffer`, beyond which
-    pongs and changes are not written; the closing handshake by `close_timeout`.
+    `message_timeout`; input not yet parsed by what the loop reads at once (256 KiB); output by the transport's
+    `write_buffer`, beyond which pongs and changes are not written; the closing handshake by `close_timeout`.
     """
 
     __slots__ = (
@@ -197,7 +196,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._spent = max(0.0, self._spent - (now - self.heard_at) * self._service.settings.input_rate)
         self._charge(max(len(data), FRAME_COST))
         self.heard_at = now
-        if self._unparsed:
+        if self._is_flooded:
+            self._transport.pause_reading()
+        elif self._unparsed:
             self._unparsed += data  # a transport may hand over what it had read before it was paused
         elif self._parser is None and self._message is None and (message := small_text(data)) is not None:
             self._text = True
@@ -266,7 +267,8 @@ class WebSocketConnection(asyncio.Protocol):
     # Input.
 
     def _parse_slice(self) -> None:
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._is_flooded:
+            self._unparsed = b""
             return
         data, self._unparsed = self._unparsed[:SLICE], self._unparsed[SLICE:]
         self._parse(data)
@@ -299,6 +301,11 @@ class WebSocketConnection(asyncio.Protocol):
         if parser is self._parser and self._parsers.give_back(parser):
             self._parser = None
         self._watch_unfinished()
+
+    @property
+    def _is_flooded(self) -> bool:
+        """It is being closed, and more comes than may: no more is read, or the flood would go on costing as much."""
+        return self.closing and self._spent > self._service.settings.input_burst
 
     def _charge(self, cost: int) -> None:
         self._spent += cost

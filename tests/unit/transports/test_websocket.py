@@ -322,3 +322,22 @@ def test_the_end_of_the_server_is_told_by_1001(house: House, peer: Peer) -> None
     (frame,) = peer.received()
     assert CloseFrame.parse(frame.data).code == 1001
     assert house.endings == [(Ending.LOST, "stopping")]
+
+
+def test_a_flood_that_goes_on_after_the_close_is_not_read() -> None:
+    house = House(input_burst=65_536)
+    peer = house.peer()
+    flood = masked(Opcode.TEXT, b"") * 1000
+    peer.send(flood)
+    house.clock.run_soon()
+    assert peer.received()[-1].opcode is Opcode.CLOSE
+    assert peer.connection._unparsed == b""
+    heard = len(house.messages)
+    assert heard < 1000
+    for _ in range(10):
+        peer.send(flood)
+        house.clock.run_soon()
+    assert not peer.transport.reading
+    assert len(house.messages) == heard
+    house.clock.advance(house.settings.close_timeout + 0.1)
+    assert peer.transport.aborted
