@@ -119,7 +119,7 @@ class Admission(Generic[C]):
         if arrival is None:
             return False
         if arrival.token:  # the answer to what it came with is on its way
-            self._refuse(connection, arrival, Close.UNAUTHORIZED, "wait for CONNECTION_ESTABLISHED before you send")
+            connection.close(Close.UNAUTHORIZED, "wait for CONNECTION_ESTABLISHED before you send")
             return True
         token = v1.token_of(message)
         if not token:
