@@ -245,6 +245,19 @@ async def test_who_is_here_is_told_to_those_with_a_key_only() -> None:
         assert [session["userId"] for session in shown["userSessions"]] == ["ada"]
 
 
+async def test_how_many_are_here_is_told_to_this_machine_and_to_those_with_a_key() -> None:
+    async with house_of_tokens() as house:
+        elsewhere = {"x-forwarded-for": "203.0.113.7"}
+        for path in ("/stats", "/metrics"):
+            assert (await ask(house, "GET", path, "")).status_code == 200
+            refused = await ask(house, "GET", path, "", **elsewhere)
+            assert (refused.status_code, refused.json()["code"]) == (401, "UNAUTHORIZED")
+            assert (await ask(house, "GET", path, READ.key, **elsewhere)).status_code == 200
+        assert (await ask(house, "GET", "/healthz", "", **elsewhere)).status_code == 200
+    async with server() as open_house:
+        assert (await ask(open_house, "GET", "/metrics", "", **elsewhere)).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("origins", "origin", "status"),
     [
