@@ -8,7 +8,7 @@ import time
 import weakref
 
 import pytest
-from tests.integration.house import server, until
+from tests.integration.house import engine, server, until
 from tests.integration.raw import masked, raw, raw_websocket, upgrade
 from websockets.frames import Opcode
 
@@ -231,6 +231,19 @@ async def test_beyond_max_connections_there_is_503_until_one_leaves() -> None:
         await until(lambda: house.get_stats().total_connections == 1)
         async with raw_websocket(house.port, "?userId=3") as client:
             assert (await client.frame()).opcode is Opcode.TEXT
+
+
+async def test_while_the_loop_is_behind_handshakes_are_put_off_and_who_is_there_is_served() -> None:
+    async with server() as house, raw_websocket(house.port) as there:
+        await there.frame()
+        engine(house)._heartbeat._lag = 1.5
+        async with raw(house.port) as client:
+            await client.send(upgrade())
+            answer = await client.answer()
+            assert (answer.status, answer.problem["code"]) == (503, "UNAVAILABLE")
+            assert 1 <= int(answer.headers["retry-after"]) <= 10
+        await there.send(masked(Opcode.PING, b"?"))
+        assert (await there.frame()).data == b"?"
 
 
 async def test_what_is_refused_behind_a_request_is_refused_after_its_answer() -> None:

@@ -54,6 +54,16 @@ class FrameParsers:
         self._spare[bool(parser.extensions)] = parser
         return True
 
+    @staticmethod
+    def end(parser: FrameProtocol) -> None:
+        """Let go of a parser that is not given back.
+
+        It, its generator, and the traceback of what made it fail refer to each other, with what was inflated last in
+        between: 256 KiB, left to a collector that may have set them aside for good (`garbage.py`).
+        """
+        parser.parser.close()
+        parser.parser_exc = None
+
 
 def small_text(data: bytes) -> bytes | None:
     """What a client said, if `data` is exactly one masked text message of at most 125 bytes, as nearly all requests

@@ -187,6 +187,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._service.timer.cancel(self.cut)
         self._service.gate.left(self.address)
         self._service.closed(self, Ending.LOST, Ending.LOST)
+        if self._parser is not None:
+            self._parsers.end(self._parser)
         self._parser = self._message = None
         self._unparsed = b""
 
@@ -313,7 +315,7 @@ class WebSocketConnection(asyncio.Protocol):
             self.close(Close.TOO_MANY_REQUESTS, "too much came, too fast; come back and send less")
 
     def _receive(self, parser: FrameProtocol, frame: Frame) -> None:
-        match frame.opcode:
+        match frame.opcode:  # a pong is heard by its bytes
             case Opcode.TEXT | Opcode.BINARY:
                 self._text = frame.opcode is Opcode.TEXT
                 if frame.fin:
@@ -334,8 +336,6 @@ class WebSocketConnection(asyncio.Protocol):
                 assert parser.close_rcvd is not None, "the library parsed it"
                 ending = ending_of(parser.close_rcvd.code)
                 self._end(ending, ending)
-            case Opcode.PONG:
-                pass  # it is heard by its bytes
 
     def _deliver(self, data: bytes) -> None:
         self._service.timer.cancel(self._unfinished)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -341,3 +343,32 @@ def test_a_flood_that_goes_on_after_the_close_is_not_read() -> None:
     assert len(house.messages) == heard
     house.clock.advance(house.settings.close_timeout + 0.1)
     assert peer.transport.aborted
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x8b\x80k3y!",
+        b"\x81\x02hi",
+        b"\xc1\x84k3y!nope",
+        masked(Opcode.TEXT, b"half of it")[:-3],
+        masked(Opcode.CLOSE, b""),
+    ],
+    ids=["an unknown opcode", "not masked", "not deflated", "unfinished", "closed"],
+)
+def test_whatever_ends_a_connection_nothing_of_its_parser_stays(house: House, data: bytes) -> None:
+    """Without the collector: what it has set aside would stay for good."""
+    gc.collect()
+    gc.disable()
+    try:
+        peer = house.peer()
+        peer.connection.deflates = True
+        peer.send(data)
+        parser = peer.connection._parser
+        assert parser is not None
+        left = weakref.ref(parser)
+        del parser
+        peer.connection.connection_lost(None)
+        assert left() is None
+    finally:
+        gc.enable()
