@@ -54,6 +54,13 @@ class FrameParsers:
         self._spare[bool(parser.extensions)] = parser
         return True
 
+    def end_failed(self, parser: FrameProtocol) -> bool:
+        """Let go of `parser` if it has failed: whatever comes is discarded then (RFC 6455 section 7.1.7)."""
+        if parser.parser_exc is None:
+            return False
+        self.end(parser)
+        return True
+
     @staticmethod
     def end(parser: FrameProtocol) -> None:
         """Let go of a parser that is not given back.

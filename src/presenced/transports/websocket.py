@@ -189,8 +189,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._service.closed(self, Ending.LOST, Ending.LOST)
         if self._parser is not None:
             self._parsers.end(self._parser)
-        self._parser = self._message = None
-        self._unparsed = b""
+        self._parser, self._message, self._unparsed = None, None, b""
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: at most `SLICE` are parsed now."""
@@ -198,7 +197,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._spent = max(0.0, self._spent - (now - self.heard_at) * self._service.settings.input_rate)
         self._charge(max(len(data), FRAME_COST))
         self.heard_at = now
-        if self._is_flooded:
+        if self._is_deaf:
             self._transport.pause_reading()
         elif self._unparsed:
             self._unparsed += data  # a transport may hand over what it had read before it was paused
@@ -269,12 +268,13 @@ class WebSocketConnection(asyncio.Protocol):
     # Input.
 
     def _parse_slice(self) -> None:
-        if self._transport.is_closing() or self._is_flooded:
-            self._unparsed = b""
+        if self._transport.is_closing():
             return
         data, self._unparsed = self._unparsed[:SLICE], self._unparsed[SLICE:]
         self._parse(data)
-        if self._unparsed:
+        if self._is_deaf:
+            self._unparsed = b""
+        elif self._unparsed:
             self._service.clock.call_soon(self._parse_slice)
         else:
             self._transport.resume_reading()
@@ -300,14 +300,14 @@ class WebSocketConnection(asyncio.Protocol):
         if self.closing:
             writes = [data for data in writes if not data or data[0] != _PONG]  # answers to what is not read any more
         self._write(writes)
-        if parser is self._parser and self._parsers.give_back(parser):
+        if parser is self._parser and (self._parsers.give_back(parser) or self._parsers.end_failed(parser)):
             self._parser = None
         self._watch_unfinished()
 
     @property
-    def _is_flooded(self) -> bool:
-        """It is being closed, and more comes than may: no more is read, or the flood would go on costing as much."""
-        return self.closing and self._spent > self._service.settings.input_burst
+    def _is_deaf(self) -> bool:
+        """It is being closed for a fault, or while more comes than may: no more is read, or a flood would go on."""
+        return self.closing and (self._parser is None or self._spent > self._service.settings.input_burst)
 
     def _charge(self, cost: int) -> None:
         self._spent += cost

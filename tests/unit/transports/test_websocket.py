@@ -362,13 +362,12 @@ def test_whatever_ends_a_connection_nothing_of_its_parser_stays(house: House, da
     gc.disable()
     try:
         peer = house.peer()
+        before = [one for one in gc.get_objects() if isinstance(one, Protocol)]
         peer.connection.deflates = True
         peer.send(data)
-        parser = peer.connection._parser
-        assert parser is not None
-        left = weakref.ref(parser)
-        del parser
+        left = [weakref.ref(p) for p in (peer.connection._parser,) if p is not None]
         peer.connection.connection_lost(None)
-        assert left() is None
+        assert [parser() for parser in left] == [None] * len(left)
+        assert not [one for one in gc.get_objects() if isinstance(one, Protocol) and one not in before]
     finally:
         gc.enable()
