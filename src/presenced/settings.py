@@ -238,6 +238,7 @@ class Settings(BaseModel):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
+    log_anonymous: bool = Field(False, description="Log lines name no users: a dash stands in place of each id.")
     log_burst: int = Field(
         100,
         ge=0,

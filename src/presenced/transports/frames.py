@@ -58,6 +58,23 @@ class FrameParsers:
         self._spare[bool(parser.extensions)] = parser
         return True
 
+    def end_failed(self, parser: FrameProtocol) -> bool:
+        """Let go of `parser` if it has failed: whatever comes is discarded then (RFC 6455 section 7.1.7)."""
+        if parser.parser_exc is None:
+            return False
+        self.end(parser)
+        return True
+
+    @staticmethod
+    def end(parser: FrameProtocol) -> None:
+        """Let go of a parser that is not given back.
+
+        It, its generator, and the traceback of what made it fail refer to each other, with what was inflated last in
+        between: 256 KiB, left to a collector that may have set them aside for good (`garbage.py`).
+        """
+        parser.parser.close()
+        parser.parser_exc = None
+
 
 def small_text(data: bytes) -> bytes | None:
     """What a client said, if `data` is exactly one masked text message of at most 125 bytes, as nearly all requests
