@@ -80,7 +80,7 @@ class Engine:
         self.gate = Gate(settings)
         self.draining = False
         """The server is stopping: ends of connections are told to nobody."""
-        self._log = EventLog(clock, self.timer, settings.log_burst)
+        self._log = EventLog(clock, self.timer, settings.log_burst, settings.log_anonymous)
         grace = Grace(settings.grace_going_away, settings.grace_lost)
         limits = Limits(
             settings.log_size,
@@ -105,9 +105,8 @@ class Engine:
         self.admission: Admission[Connection] | None = None
         """None where anybody may claim any user id."""
         if authenticator is not None:
-            self.admission = Admission(
-                settings, clock, self.timer, metrics, authenticator, self._admit, self._refuse, self._look_anew
-            )
+            doors = self._admit, self._refuse, self._look_anew, self._directory.sessions
+            self.admission = Admission(settings, clock, self.timer, metrics, authenticator, *doors)
         self._requests = Requests(
             settings,
             clock,

@@ -42,10 +42,6 @@ from presenced.outbox import Outbox, Watcher
 from presenced.settings import Settings
 from presenced.wire import v1 as wire
 
-STATUS_PAUSE = 0.5
-"""Seconds after a client set a status, or became idle or active, before the next such request is carried out; of those
-in between, the last wins."""
-
 MAX_UNREAD = 100
 """Requests taken from a client that does not read, each with an answer and a snapshot at most; one more closes the
 connection."""
@@ -297,11 +293,11 @@ class Requests:
         active, asker.is_active = asker.is_active, None
         session = connection.session
         if active is not None and active is not session.active:
-            asker.next_status_at = now.monotonic + STATUS_PAUSE
+            asker.next_status_at = now.monotonic + self._settings.status_pause
             current = session.connection or connection  # another one when this one is being replaced
             self._apply(self._directory.set_active(session.user_id, current, active, now))
         for request in pending:
-            asker.next_status_at = now.monotonic + STATUS_PAUSE
+            asker.next_status_at = now.monotonic + self._settings.status_pause
             until_ms = now.epoch_ms + int(request.expires_in * 1000) if request.expires_in else 0
             custom = Custom(request.text, request.emoji, _data_of(request.data), until_ms)
             status = None if request.status == "auto" else Status(request.status)

@@ -64,7 +64,7 @@ class Directory(Generic[C]):
         self._grace = grace
         self._limits = limits
         self._users: dict[str, Presence[C]] = {}
-        self._sessions: dict[str, Session[C]] = {}
+        self.sessions: dict[str, Session[C]] = {}  # by their ids; those that can be resumed
         self._deadlines: Deadlines[str] = Deadlines()
         self._absent_with_choice: dict[str, None] = {}  # in the order of their leaving
         self._log = ChangeLog(limits.log_entries, limits.log_age, self._is_latest, self._left_the_log)
@@ -108,7 +108,7 @@ class Directory(Generic[C]):
             user.remove(lost[-1])
         session = Session(user_id, connection, session_id, device, watch)
         if session_id:
-            self._sessions[session_id] = session
+            self.sessions[session_id] = session
         return self._attached(user, session, now)
 
     def resume(self, session_id: str, user_id: str, connection: C, now: Instant) -> Outcome[C] | None:
@@ -116,7 +116,7 @@ class Directory(Generic[C]):
 
         None when there is no such session of this user (any more).
         """
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         if session is None or session.user_id != user_id:
             return None
         user = self._users[user_id]
@@ -283,7 +283,7 @@ class Directory(Generic[C]):
 
     def is_connected(self, session_id: str, user_id: str) -> bool:
         """Whether there is such a session of this user, and it has a connection, which resuming it would replace."""
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         return session is not None and session.user_id == user_id and session.connection is not None
 
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
@@ -353,7 +353,7 @@ class Directory(Generic[C]):
 
     def _forget_session(self, user: Presence[C], session: Session[C]) -> None:
         user.remove(session)
-        self._sessions.pop(session.session_id, None)
+        self.sessions.pop(session.session_id, None)
 
     def _end_graces(self, user: Presence[C]) -> None:
         for session in user.detached():

@@ -74,6 +74,7 @@ class Session(Generic[C]):
         "rooms",
         "session_id",
         "sight",
+        "token_id",
         "user_id",
         "watch",
         "whole_from",
@@ -89,6 +90,8 @@ class Session(Generic[C]):
         """Whom it watches; None for a classic connection, which hears of everyone."""
         self.sight = EVERYTHING
         """Whom it may see. To be changed only while no feed has its connection."""
+        self.token_id = ""
+        """What it came in with last; empty where nobody shows who they are."""
         self.rooms: dict[str, Given] | None = None
         """The rooms it has joined, with the data it gave."""
         self.active = True
