@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import (
+    attacks,
     compression,
     cores,
     endurance,
@@ -25,6 +26,7 @@ from benchmarks import (
     plot,
     slow_watchers,
     start_stop,
+    tls,
     watching,
 )
 from benchmarks.load import LoadError
@@ -42,6 +44,8 @@ QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "compression": compression.run,
     "start_stop": start_stop.run,
     "watching": watching.run,
+    "attacks": attacks.run,
+    "tls": tls.run,
 }
 
 RESULTS = Path(__file__).parent / "results"

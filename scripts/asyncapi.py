@@ -24,6 +24,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "device": {"type": "string", "maxLength": 32, "description": "Kind of device; others see it."},
     "watch": {"enum": ["everyone", "none"], "description": "What a new session watches at first."},
     "status": {"enum": list(CHOICES), "description": "What the user had chosen, for a server that knows nothing."},
+    "until": {"type": "integer", "description": "When that ends: epoch milliseconds, as in SELF."},
     "session": {"type": "string", "maxLength": 64, "description": "The session to resume."},
     "position": {"type": "string", "maxLength": 64, "description": "Where that session is."},
     "token": {"type": "string", "description": "A token or ticket; better shown in another way, for URLs are logged."},

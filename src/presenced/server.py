@@ -18,6 +18,8 @@ from presenced.core.identity import parse_user_id
 from presenced.engine import Engine
 from presenced.errors import ConfigError
 from presenced.http.app import make_app
+from presenced.http.health import warnings
+from presenced.log import logger
 from presenced.metrics import Metrics
 from presenced.settings import WEBSOCKET_PATH, Settings
 from presenced.stats import MAX_PAGE, Stats
@@ -92,6 +94,8 @@ class PresenceServer:
                 writers.stop()
             raise
         engine.start()
+        for warning in warnings(engine):
+            logger.warning("%s", warning, extra={"event": "insecure"})
         remote = authenticator if isinstance(authenticator, Remote) else None
         if remote is not None:
             remote.start()

@@ -55,6 +55,17 @@ class Access:
         if SCOPES.index(found) < SCOPES.index(scope):
             raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
 
+    def check_figures(self, request: Request) -> None:
+        """Refuse to tell how many are here: numbers, too, tell of users whom somebody may not see.
+
+        Told are this machine, who has a key of scope `read`, and everybody as long as anybody may claim any user id.
+
+        Raises:
+            ProblemError: It may not be told.
+        """
+        if not (self._is_development or _is_of_this_machine(request)):
+            self.check(request, "read")
+
     def _address(self, request: Request) -> str:
         """As whom it counts."""
         values = [value.encode("latin-1") for value in request.headers.getlist(self._gate.header.decode())]
@@ -62,8 +73,12 @@ class Access:
 
     def _scope_of(self, request: Request) -> Scope | None:
         if not self._keys:
-            peer = request.client.host if request.client else ""
-            is_ours = is_loopback(peer) and not any(name in request.headers for name in _FORWARDED)
-            return "admin" if self._is_development and is_ours else None
+            return "admin" if self._is_development and _is_of_this_machine(request) else None
         kind, _, key = request.headers.get("authorization", "").partition(" ")
         return self._keys.scope(key.strip()) if kind.lower() == "bearer" else None
+
+
+def _is_of_this_machine(request: Request) -> bool:
+    """What a proxy passed on is not."""
+    peer = request.client.host if request.client else ""
+    return is_loopback(peer) and not any(name in request.headers for name in _FORWARDED)

@@ -55,12 +55,14 @@ def make_app(engine: Engine, keys: ApiKeys, tickets: Tickets) -> Starlette:
         return json_answer(body, 503 if reasons else 200)
 
     async def stats(request: Request) -> Response:
+        access.check_figures(request)
         limit, after = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE), _number(request, "after", 0, MAX_SAFE_INTEGER)
         if engine.admission is not None and not access.allows(request, "read"):
             limit = 0  # who is here is for those who may know
         return json_answer(engine.stats(limit, after))
 
-    async def metrics(_: Request) -> Response:
+    async def metrics(request: Request) -> Response:
+        access.check_figures(request)
         return Response(engine.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
 
     async def websocket(request: Request) -> Response:

@@ -12,6 +12,7 @@ from presenced.core import messages
 from presenced.core.messages import (
     PresenceSnapshot,
     Request,
+    RequestId,
     Self,
     ServerMessageV1,
     UserRecord,
@@ -87,6 +88,7 @@ def self_frame(own: Own) -> bytes:
             Raw(custom.data) if custom.data else None,
             custom.until_ms,
             own.view.devices,
+            own.cause,
         )
     )
 
@@ -129,14 +131,13 @@ def _depth(value: object) -> int:
 def request_id(text: str) -> int | str | None:
     """The id of a message that could not be parsed, if it has one that can be sent back."""
     try:
-        found = msgspec.json.decode(text, type=_OnlyId).id
+        return msgspec.json.decode(text, type=_OnlyId).id
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return found if isinstance(found, int) or (isinstance(found, str) and len(found) <= 64) else None
 
 
 class _OnlyId(msgspec.Struct):
-    id: int | str | None = None
+    id: RequestId | None = None
 
 
 def shown_cause(change: Change) -> str:
