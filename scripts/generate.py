@@ -15,6 +15,7 @@ from scripts.table import table
 from presenced.config import ENV_PREFIX, expected
 from presenced.engine import Engine
 from presenced.errors import Close, Fault, Problem
+from presenced.keeper.link import make_keeper
 from presenced.metrics import Metrics
 from presenced.settings import Settings
 from presenced.testing.clock import FakeClock
@@ -61,13 +62,16 @@ In Python, they are the arguments of `presenced.Settings`.
 {table(["setting", "default", "takes", "meaning"], rows)}
 
 Settings are checked against each other: `pong_timeout` is at most `heartbeat_interval`, `auth = "jwt"` needs a key,
-and a `host` that is not a loopback address needs authentication, or `insecure`.
+`database = "url"` needs `database_url`, and a `host` that is not a loopback address needs authentication, or
+`insecure`.
 """
 
 
 def metrics() -> str:
     """The table of metrics, from a registry like the server's."""
-    registry = Engine(Settings(), FakeClock(), Metrics(), max_connections=1).metrics.registry
+    clock, metrics = FakeClock(), Metrics()
+    keeper = make_keeper(Settings(database="sqlite"), clock, metrics)
+    registry = Engine(Settings(), clock, metrics, max_connections=1, keeper=keeper).metrics.registry
     rows = [
         [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
         for family in registry.collect()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -20,6 +20,7 @@ from presenced.errors import BadToken, BadUserId, Close
 from presenced.metrics import Metrics
 from presenced.outbox import Watcher
 from presenced.settings import Settings
+from presenced.storage.facts import RevocationFact
 from presenced.wire import v1
 
 Renewed = Callable[[BadToken | None], None]
@@ -101,7 +102,11 @@ class Admission(Generic[C]):
         self._waiting: dict[C, Arrival] = {}
         self._admitted: dict[C, _Admitted] = {}
         self._deadlines: Deadlines[C] = Deadlines()
-        self._revocations = Revocations(settings.token_lifetime + settings.jwt_leeway)
+        self.revoked: Callable[[str, str, float, float], None] = lambda _kind, _subject, _at, _until: None
+        """Told of each revocation: `user` or `token`, of whom or which, from when and until when."""
+        self._revocations = Revocations(
+            settings.token_lifetime + settings.jwt_leeway, lambda *revocation: self.revoked(*revocation)
+        )
         metrics.gauge("presenced_unauthenticated", "Connections that have still to show who they are.", self._count)
 
     def opened(self, connection: C, arrival: Arrival) -> None:
@@ -183,6 +188,12 @@ class Admission(Generic[C]):
         if session is None or session.user_id != user_id or not session.token_id:
             return 0
         return self.revoke_token(session.token_id)
+
+    def restore(self, revocations: Iterable[RevocationFact]) -> None:
+        """Revocations of before the start; what came in meanwhile by what they are about is closed."""
+        for one in revocations:
+            self._revocations.restore(one.kind, one.subject, one.at, one.until)
+        self._close_revoked()
 
     def _close_revoked(self) -> int:
         now = self._clock.now().epoch_ms / 1000

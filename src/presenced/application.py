@@ -88,12 +88,16 @@ class Application:
         if lasts is not None:
             claim = structs.replace(claim, ends=now.monotonic + lasts, custom=_ending(claim.custom, now, lasts))
         self._engine.apply(self._directory.set_claim(user_id, claim, now))
+        if self._engine.recorder is not None:
+            self._engine.recorder.claimed(user_id, claim)
 
     def clear_claim(self, user_id: str, source: str) -> bool:
         """Claim it no longer. Whether there was such a claim."""
         outcome = self._directory.clear_claim(user_id, source, self._engine.clock.now())
         if outcome is not None:
             self._engine.apply(outcome)
+            if self._engine.recorder is not None:
+                self._engine.recorder.unclaimed(user_id, source)
         return outcome is not None
 
     # What it asks.

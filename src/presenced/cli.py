@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from prometheus_client import disable_created_metrics
 from pydantic import SecretStr
 
-from presenced import cli_auth, garbage, log
+from presenced import cli_auth, cli_storage, cli_webhooks, garbage, log
 from presenced.config import Effective, expected, load
 from presenced.errors import ConfigError, PresencedError
 from presenced.server import PresenceServer, authority
@@ -59,6 +59,8 @@ app = App(
 config = App("config", help="Look at the settings.")
 app.command(config)
 cli_auth.add_to(app)
+cli_storage.add_to(app)
+cli_webhooks.add_to(app)
 
 
 @app.command

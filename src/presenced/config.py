@@ -76,7 +76,7 @@ def expected(name: str) -> str:
     """What values the setting takes, in words: `a whole number from 0 to 65535`."""
     schema = Settings.model_json_schema()["properties"][name]
     if "enum" in schema:
-        return "one of " + ", ".join(schema["enum"])
+        return "one of " + ", ".join(value or "nothing" for value in schema["enum"])
     if schema.get("format") == "password":
         return "a text, not as a flag"
     if schema["type"] == "array":

@@ -21,6 +21,7 @@ from presenced.config import Effective
 from presenced.errors import ConfigError
 from presenced.settings import Settings, is_loopback
 from presenced.transports.tls import Certificate
+from presenced.webhooks.config import webhook_config
 
 FEW_FILES = 10_000
 """Open files; with a lower limit, connections are refused earlier than most would think."""
@@ -31,7 +32,7 @@ SOON = 14
 WIDE = 8
 """Bits of a network of proxies; one with fewer is larger than any owner's."""
 
-_SECRETS = ("jwt_key", "callback_secret")
+_SECRETS = ("jwt_key", "callback_secret", "database_url", "webhook_secrets")
 
 Level = Literal["unsafe", "broken", "note"]
 
@@ -76,7 +77,11 @@ def _authentication(settings: Settings) -> Iterator[Finding]:
             )
     if settings.auth == "ticket" and not settings.api_keys:
         yield Finding("broken", "no backend can ask for tickets", "`presenced api-key --scope write`, and set api_keys")
-    for check in (lambda: ApiKeys(settings.api_keys), lambda: Origins(settings.origins)):
+    for check in (
+        lambda: ApiKeys(settings.api_keys),
+        lambda: Origins(settings.origins),
+        lambda: webhook_config(settings),
+    ):
         yield from _broken(check)
 
 

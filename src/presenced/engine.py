@@ -39,12 +39,18 @@ from presenced.heartbeat import Heartbeat
 from presenced.log import EventLog
 from presenced.metrics import Metrics
 from presenced.outbox import Event, Feed, Outbox, Watcher, Writers
+from presenced.recorder import Keeper, Recorder
 from presenced.requests import Requests
 from presenced.settings import Settings
 from presenced.stats import Stats, statistics
 from presenced.wire import v1
 from presenced.wire.classic import established_frame
 from presenced.wire.frame import deflated
+
+
+def new_epoch() -> str:
+    """A name for one start of a server: positions are told with it."""
+    return secrets.token_hex(4)
 
 
 class Connection(Watcher, Protocol):
@@ -74,6 +80,8 @@ class Engine:
         max_connections: int,
         writers: Writers | None = None,
         authenticator: Authenticator | None = None,
+        keeper: Keeper | None = None,
+        epoch: str = "",
     ) -> None:
         self.settings = settings
         self.max_connections = max_connections
@@ -85,21 +93,15 @@ class Engine:
         """The server is stopping: ends of connections are told to nobody."""
         self._log = EventLog(clock, self.timer, settings.log_burst, settings.log_anonymous)
         grace = Grace(settings.grace_going_away, settings.grace_lost)
-        limits = Limits(
-            settings.log_size,
-            settings.log_age,
-            settings.max_announced,
-            settings.max_choices,
-            settings.resume_window,
-        )
-        self.directory: Directory[Connection] = Directory(grace, limits)
+        kept = settings.log_size, settings.log_age, settings.max_announced, settings.max_choices
+        self.directory: Directory[Connection] = Directory(grace, Limits(*kept, settings.resume_window))
         self.journal = Journal(settings.journal_size, self.directory.snapshot)
         self.followers = Followers(clock)
         self._heartbeat: Heartbeat[Connection] = Heartbeat(
             settings, clock, self.timer, metrics, self._log, self._end_graces
         )
         self._classic = ClassicFeed(self.directory)
-        epoch = secrets.token_hex(4)  # of this start: positions are told with it
+        epoch = epoch or new_epoch()
         thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
         self.rooms = Rooms(thresholds, settings.room_members, self.directory.take_position)
         self.encoding = Encoding(self.directory, self.rooms, epoch, settings.show_causes, settings.snapshot_page)
@@ -112,18 +114,16 @@ class Engine:
         if authenticator is not None:
             doors = self._admit, self._refuse, self._look_anew, self.directory.sessions
             self.admission = Admission(settings, clock, self.timer, metrics, authenticator, *doors)
-        self._requests = Requests(
-            settings,
-            clock,
-            self.timer,
-            metrics,
-            self.directory,
-            self._outbox,
-            self._v1,
-            self.apply,
-            self._settle_rooms,
-            self.admission.renew if self.admission else lambda _connection, _token, renewed: renewed(None),
-        )
+        self.recorder: Recorder | None = None
+        """None where nothing is kept."""
+        if keeper is not None:
+            self.recorder = Recorder(settings, clock, self.timer, metrics, keeper, self.directory, self.apply)
+            if self.admission is not None:
+                self.admission.revoked = self.recorder.revoked
+                self.recorder.restore_revocations = self.admission.restore
+        renew = self.admission.renew if self.admission else lambda _connection, _token, renewed: renewed(None)
+        shared = settings, clock, self.timer, metrics, self.directory
+        self._requests = Requests(*shared, self._outbox, self._v1, self.apply, self._settle_rooms, renew)
         self._connections: dict[int, Connection] = {}
         self._serial = 0
         self._settled_at = 0.0
@@ -211,6 +211,8 @@ class Engine:
         connection.feed, connection.session = self._classic, outcome.session
         connection.session.sight = sight
         connection.connection_id = outcome.connection_id
+        if self.recorder is not None:
+            self.recorder.opened(connection)
         connection.send(response + established_frame(connection.user_id, outcome.connection_id, now))
         self.apply(outcome)
         self._outbox.add(connection)  # after its own change, which it is not told
@@ -236,18 +238,13 @@ class Engine:
             position = None  # it is told everything again
             self._requests.limit(connection, sight)
         connection.connection_id = outcome.connection_id
+        if self.recorder is not None:
+            self.recorder.opened(connection)
         self._requests.opened(connection)
+        epoch, resumed = self.encoding.epoch, position is not None
         connection.send(
             response
-            + established(
-                connection,
-                outcome.connection_id,
-                self.settings,
-                self.encoding.epoch,
-                position is not None,
-                self._settled_at,
-                now,
-            )
+            + established(connection, outcome.connection_id, self.settings, epoch, resumed, self._settled_at, now)
         )
         self.apply(outcome)
         missed = self._v1.missed(connection, position) if position is not None else None
@@ -291,6 +288,8 @@ class Engine:
         self.metrics.closed.labels(reason).inc()
         self._log.disconnected(connection.user_id)
         now = self.clock.now()
+        if self.recorder is not None:
+            self.recorder.closed(connection, reason, now)
         silent = now.monotonic - connection.heard_at if ending is Ending.TIMED_OUT else 0.0
         self.apply(self.directory.close(connection.user_id, connection, ending, now, silent))
 
@@ -339,6 +338,8 @@ class Engine:
             self.journal.append(change)
             self.followers.changed()
             self._publish(change)
+        if self.recorder is not None:
+            self.recorder.event(outcome, not self.draining)
         if outcome.own:
             self._tell_own(outcome.user_id)
         self._settle_rooms(outcome.user_id)
@@ -359,9 +360,12 @@ class Engine:
         """Have the rooms the user is seen in be those that the user's sessions are in."""
         wanted = self.directory.rooms_wanted(user_id)
         if wanted or self.rooms.of(user_id):
-            for change in self.rooms.settle(user_id, wanted, self.clock.now()):
+            now = self.clock.now()
+            for change in self.rooms.settle(user_id, wanted, now):
                 if not self.draining:
                     self._publish(change)
+                    if self.recorder is not None:
+                        self.recorder.room_changed(change, self.rooms.get(change.room), now)
 
     def _tell_own(self, user_id: str) -> None:
         """Tell a user's own devices the truth; one that is behind hears it when it catches up."""

@@ -19,6 +19,7 @@ from presenced.engine import Engine
 from presenced.errors import ConfigError
 from presenced.http.app import make_app
 from presenced.http.health import warnings
+from presenced.keeper.link import KeeperLink, make_keeper
 from presenced.log import logger
 from presenced.metrics import Metrics
 from presenced.settings import WEBSOCKET_PATH, Settings
@@ -40,6 +41,7 @@ class _Parts(NamedTuple):
     application: Application
     listener: Listener
     writers: Writers | None
+    keeper: KeeperLink | None
     remote: Remote | None
     loop: asyncio.AbstractEventLoop
 
@@ -74,6 +76,7 @@ class PresenceServer:
         Raises:
             ConfigError: A key, an origin or another setting can't be used.
             PortInUse: Another program has the port.
+            StorageError: The database can't be used as it is.
             ListenError: The address can't be listened on for another reason.
             RuntimeError: It is running already.
         """
@@ -82,14 +85,20 @@ class PresenceServer:
         loop = asyncio.get_running_loop()
         max_connections = self.settings.max_connections or _files_left()
         clock, metrics = SystemClock(loop), Metrics()
+        keeper = make_keeper(self.settings, clock, metrics)
         writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
             tickets = Tickets()
             authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
-            engine = Engine(self.settings, clock, metrics, max_connections, writers, authenticator)
+            epoch = keeper.epoch if keeper is not None else ""
+            engine = Engine(self.settings, clock, metrics, max_connections, writers, authenticator, keeper, epoch)
             listener = Listener(engine, make_app(engine, ApiKeys(self.settings.api_keys), tickets))
+            if keeper is not None and engine.recorder is not None:
+                await keeper.start(engine.recorder)
             await listener.start()
         except BaseException:
+            if keeper is not None:
+                keeper.abandon()
             if writers is not None:
                 writers.stop()
             raise
@@ -100,7 +109,7 @@ class PresenceServer:
         if remote is not None:
             remote.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(engine, Application(engine), listener, writers, remote, loop)
+        self._parts = _Parts(engine, Application(engine), listener, writers, keeper, remote, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -121,9 +130,13 @@ class PresenceServer:
             for pause in parts.engine.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()
+            if parts.keeper is not None:
+                await parts.keeper.stop()
         finally:
             parts.engine.stop()
             parts.engine.metrics.gc_pauses.stop()
+            if parts.keeper is not None:
+                parts.keeper.abandon()
             if parts.remote is not None:
                 await parts.remote.stop()
             if parts.writers is not None:

@@ -12,6 +12,10 @@ WEBSOCKET_PATH = "/ws-online-status"
 """Not a setting: the first users' clients have it built in."""
 
 
+DATABASE_SCHEMES = ("postgresql://", "postgres://", "mysql://", "mariadb://", "sqlite:///")
+"""The first four are what an application's own URL of the same database begins with."""
+
+
 def _split(value: object) -> object:
     """A list may be given as one text, for flags and the environment know nothing else."""
     return tuple(filter(None, re.split(r"[\s,]+", value))) if isinstance(value, str) else value
@@ -149,6 +153,42 @@ class Settings(BaseModel):
         "names; these and those your backend names when it is asked.",
     )
     visibility_url: str = Field("", max_length=2048, description="Where your backend says whom a user may see.")
+    database: Literal["", "sqlite", "url"] = Field(
+        "",
+        description="Where is kept what is to outlast the server: empty for nowhere, sqlite for a file in data_dir, "
+        "url for the database that database_url names.",
+    )
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="postgresql://, mysql://, mariadb:// or sqlite:/// and the rest, as your application has it. "
+        "Not a flag, for it may hold a password.",
+    )
+    data_dir: str = Field(
+        "presenced-data", min_length=1, max_length=4096, description="Directory of the file presenced.db."
+    )
+    node: str = Field(
+        "",
+        max_length=64,
+        pattern=r"^[!-~]*$",
+        description="Name of this server among those that use one database; empty: the host's name and the port.",
+    )
+    keep_addresses: bool = Field(False, description="Keep the addresses that sessions came from.")
+    history_age: float = Field(
+        2_592_000,
+        ge=0,
+        le=315_360_000,
+        description="Seconds for which changes and ended sessions are kept; 0: no changes, and sessions for a day.",
+    )
+    webhook_urls: Texts = Field(
+        (), description="Where your backends are told of changes, by signed webhooks; needs a database."
+    )
+    webhook_secrets: SecretStr = Field(
+        SecretStr(""),
+        description="What webhooks are signed with, as `presenced webhook secret` prints it; two, with a space between "
+        "them, while you change it. Not a flag.",
+    )
+    webhook_events: Texts = Field((), description="Events that are told; empty: all.")
+    webhook_timeout: float = Field(10, gt=0, le=60, description="Seconds for one such request.")
     loop: Literal["auto", "uvloop", "asyncio"] = Field(
         "auto", description="Event loop of the command: auto takes uvloop where it is installed."
     )
@@ -271,6 +311,26 @@ class Settings(BaseModel):
         if self.tls_key and (self.writers or self.proxy_protocol):
             which = "writers" if self.writers else "proxy_protocol"
             raise ValueError(f"{which} can't be used with TLS of the server's own: let a proxy do TLS, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _storage(self) -> Self:
+        url = self.database_url.get_secret_value()
+        if bool(url) is not (self.database == "url"):
+            raise ValueError("database_url belongs to database = url: set both, or none")
+        if url and not url.startswith(DATABASE_SCHEMES):
+            raise ValueError(f"database_url has to begin with one of {', '.join(DATABASE_SCHEMES)}")
+        return self
+
+    @model_validator(mode="after")
+    def _telling(self) -> Self:
+        if self.webhook_urls and not self.webhook_secrets.get_secret_value():
+            raise ValueError(
+                "webhook_urls needs webhook_secrets: make one with `presenced webhook secret`, and set it in the "
+                "environment or the settings file"
+            )
+        if self.webhook_urls and not self.database:
+            raise ValueError("webhook_urls needs a database, which keeps what is still to be told: set database")
         return self
 
     @model_validator(mode="after")

@@ -38,6 +38,8 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+    retry_after: str = ""
+    """The header of that name."""
 
 
 class Outgoing:
@@ -108,7 +110,7 @@ class Outgoing:
                         found += part
                         if len(found) > MAX_ANSWER:
                             raise OutgoingError(f"{self._host} answered with more than {MAX_ANSWER:,} bytes")
-                    return Answer(response.status_code, found)
+                    return Answer(response.status_code, found, response.headers.get("retry-after", ""))
         except TimeoutError:
             raise OutgoingError(f"{self._host} did not answer within {self._timeout:g} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:

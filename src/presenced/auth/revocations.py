@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from presenced.auth.principal import Principal
@@ -20,10 +21,16 @@ class Revocations:
     """Users whose earlier tokens, and tokens that, are not accepted. Times are epoch seconds.
 
     Bounds: `MAX_REVOCATIONS`, each for `lifetime` seconds: after it no token from before can be valid any more.
+
+    Args:
+        keep: Told of each: `user` or `token`, of whom or which, from when and until when.
     """
 
-    def __init__(self, lifetime: float) -> None:
+    def __init__(
+        self, lifetime: float, keep: Callable[[str, str, float, float], None] = lambda _kind, _key, _at, _until: None
+    ) -> None:
         self._lifetime = lifetime
+        self._keep = keep
         self._users: dict[str, _Revocation] = {}  # in the order of their ends
         self._tokens: dict[str, _Revocation] = {}
 
@@ -36,7 +43,7 @@ class Revocations:
         Raises:
             CapacityError: There is no room.
         """
-        self._put(self._users, user_id, now)
+        self._put("user", user_id, now)
 
     def revoke_token(self, token_id: str, now: float) -> None:
         """Don't accept the token with this `jti`.
@@ -44,7 +51,7 @@ class Revocations:
         Raises:
             CapacityError: There is no room.
         """
-        self._put(self._tokens, token_id, now)
+        self._put("token", token_id, now)
 
     def concerns(self, principal: Principal, now: float) -> bool:
         """Whether what `principal` rests on was taken back."""
@@ -55,12 +62,24 @@ class Revocations:
         # Tokens say whole seconds: one of the same second may be from before, so it is taken for that.
         return revoked is not None and (principal.issued_at is None or principal.issued_at <= revoked.at)
 
-    def _put(self, table: dict[str, _Revocation], key: str, now: float) -> None:
+    def restore(self, kind: str, key: str, at: float, until: float) -> None:
+        """One of before the start; one made since then stays. As long as there is room."""
+        table = self._users if kind == "user" else self._tokens
+        if key in table or len(self) >= MAX_REVOCATIONS:
+            return
+        table[key] = _Revocation(at, until)
+        ends = [one.until for one in table.values()][-2:]
+        if ends != sorted(ends):
+            table.update(sorted(((key, table.pop(key)) for key in list(table)), key=lambda item: item[1].until))
+
+    def _put(self, kind: str, key: str, now: float) -> None:
+        table = self._users if kind == "user" else self._tokens
         self._forget(now)
         if key not in table and len(self) >= MAX_REVOCATIONS:
             raise CapacityError(f"{MAX_REVOCATIONS:,} revocations are remembered already; wait until some have ended")
         table.pop(key, None)
         table[key] = _Revocation(now, now + self._lifetime)
+        self._keep(kind, key, now, now + self._lifetime)
 
     def _forget(self, now: float) -> None:
         for table in (self._users, self._tokens):

@@ -73,6 +73,7 @@ class Session(Generic[C]):
         "device",
         "forget_at",
         "grace_ends",
+        "kept",
         "rooms",
         "session_id",
         "sight",
@@ -101,6 +102,8 @@ class Session(Generic[C]):
         """Monotonic end of the grace, while one runs."""
         self.whole_from = 0
         """The position that says that the client has the last snapshots it was sent, and all before."""
+        self.kept: object = None
+        """What is noted of it by whoever keeps what happened."""
         self.forget_at = 0.0
         """Monotonic end of the time in which it can be resumed; meaningless while it has a connection."""
 

@@ -18,6 +18,7 @@ def not_ready(engine: Engine) -> list[str]:
 
 def warnings(engine: Engine) -> list[str]:
     """What an operator should know although everything works."""
+    found = [engine.recorder.warning] if engine.recorder is not None else []
     if engine.admission is None and not is_loopback(engine.settings.host):
-        return ["authentication is off and other machines may connect: whoever does may claim any user id"]
-    return []
+        found.append("authentication is off and other machines may connect: whoever does may claim any user id")
+    return [warning for warning in found if warning]

@@ -8,51 +8,33 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
-    Float,
+    Double,
     Index,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
-    String,
     Table,
-    Text,
 )
-from sqlalchemy.dialects import mysql
+
+from presenced.storage.types import Exact, long_text
 
 metadata = MetaData()
-
-_COLLATION = "utf8mb4_bin"
-
-
-def _string(length: int) -> String:
-    """A text that compares byte by byte; MariaDB and MySQL would take `Ada` and `ada` for the same."""
-    return String(length).with_variant(
-        mysql.VARCHAR(length, charset="utf8mb4", collation=_COLLATION), "mysql", "mariadb"
-    )
-
-
-def _text() -> Text:
-    return Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4", collation=_COLLATION), "mysql", "mariadb")
-
-
-def _id() -> String:
-    return _string(128)
 
 
 users = Table(
     "presenced_users",
     metadata,
-    Column("user_id", _id(), primary_key=True),
-    Column("status", _string(16), nullable=False),
+    Column("user_id", Exact(128), primary_key=True),
+    Column("status", Exact(16), nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("since_ms", BigInteger, nullable=False),
     Column("seen_ms", BigInteger, nullable=False),
     Column("active_ms", BigInteger, nullable=False),
-    Column("chosen", _text()),
-    Column("timed", _text()),
-    Column("display", _text()),
-    Column("node", _string(64), nullable=False),
-    Column("epoch", _string(16), nullable=False),
+    Column("chosen", long_text()),
+    Column("timed", long_text()),
+    Column("display", long_text()),
+    Column("node", Exact(64), nullable=False),
+    Column("epoch", Exact(16), nullable=False),
     Index("presenced_users_status", "status", "user_id"),
     Index("presenced_users_node", "node", "epoch"),
 )
@@ -61,18 +43,18 @@ sessions = Table(
     "presenced_sessions",
     metadata,
     # A user id may have 128 characters; the connection's number comes on top.
-    Column("session_key", _string(160), primary_key=True),
-    Column("user_id", _id(), nullable=False),
-    Column("connection_id", _string(160), nullable=False),
-    Column("session", _string(32), nullable=False),
-    Column("protocol", _string(32), nullable=False),
-    Column("device", _string(64), nullable=False),
-    Column("address", _string(64)),
-    Column("node", _string(64), nullable=False),
-    Column("epoch", _string(16), nullable=False),
+    Column("session_key", Exact(160), primary_key=True),
+    Column("user_id", Exact(128), nullable=False),
+    Column("connection_id", Exact(160), nullable=False),
+    Column("session", Exact(32), nullable=False),
+    Column("protocol", Exact(32), nullable=False),
+    Column("device", Exact(64), nullable=False),
+    Column("address", Exact(64)),
+    Column("node", Exact(64), nullable=False),
+    Column("epoch", Exact(16), nullable=False),
     Column("opened_ms", BigInteger, nullable=False),
     Column("closed_ms", BigInteger),
-    Column("reason", _string(32), nullable=False),
+    Column("reason", Exact(32), nullable=False),
     Index("presenced_sessions_user", "user_id", "opened_ms"),
     Index("presenced_sessions_open", "node", "closed_ms"),
     Index("presenced_sessions_closed", "closed_ms"),
@@ -81,16 +63,16 @@ sessions = Table(
 changes = Table(
     "presenced_changes",
     metadata,
-    Column("epoch", _string(16), nullable=False),
+    Column("epoch", Exact(16), nullable=False),
     Column("position", BigInteger, nullable=False),
-    Column("user_id", _id(), nullable=False),
+    Column("user_id", Exact(128), nullable=False),
     Column("version", BigInteger, nullable=False),
-    Column("status", _string(16), nullable=False),
-    Column("was", _string(16), nullable=False),
-    Column("cause", _string(16), nullable=False),
+    Column("status", Exact(16), nullable=False),
+    Column("was", Exact(16), nullable=False),
+    Column("cause", Exact(16), nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("since_ms", BigInteger, nullable=False),
-    Column("details", _text()),
+    Column("details", long_text()),
     PrimaryKeyConstraint("epoch", "position"),
     Index("presenced_changes_user", "user_id", "version"),
     Index("presenced_changes_at", "at_ms"),
@@ -99,12 +81,12 @@ changes = Table(
 claims = Table(
     "presenced_claims",
     metadata,
-    Column("user_id", _id(), nullable=False),
-    Column("source", _string(64), nullable=False),
-    Column("status", _string(16), nullable=False),
-    Column("text", _text(), nullable=False),
-    Column("emoji", _string(64), nullable=False),
-    Column("data", _text()),
+    Column("user_id", Exact(128), nullable=False),
+    Column("source", Exact(64), nullable=False),
+    Column("status", Exact(16), nullable=False),
+    Column("text", long_text(), nullable=False),
+    Column("emoji", Exact(64), nullable=False),
+    Column("data", long_text()),
     Column("priority", Integer, nullable=False),
     Column("set_ms", BigInteger, nullable=False),
     Column("until_ms", BigInteger),
@@ -114,46 +96,49 @@ claims = Table(
 revocations = Table(
     "presenced_revocations",
     metadata,
-    Column("kind", _string(8), nullable=False),
-    Column("subject", _string(255), nullable=False),
-    Column("at", Float(53), nullable=False),
-    Column("until", Float(53), nullable=False),
+    Column("kind", Exact(8), nullable=False),
+    Column("subject", Exact(255), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("until", Double, nullable=False),
     PrimaryKeyConstraint("kind", "subject"),
 )
 
 nodes = Table(
     "presenced_nodes",
     metadata,
-    Column("node", _string(64), primary_key=True),
-    Column("epoch", _string(16), nullable=False),
+    Column("node", Exact(64), primary_key=True),
+    Column("epoch", Exact(16), nullable=False),
     Column("started_ms", BigInteger, nullable=False),
     Column("sign_ms", BigInteger, nullable=False),
     Column("stopped_ms", BigInteger),
+    Column("position", BigInteger, nullable=False),
 )
 
 webhooks = Table(
     "presenced_webhooks",
     metadata,
-    Column("id", _string(64), primary_key=True),
-    Column("endpoint", _string(64), nullable=False),
-    Column("subject", _id(), nullable=False),
-    Column("kind", _string(32), nullable=False),
+    Column("id", Exact(64), primary_key=True),
+    Column("endpoint", Exact(64), nullable=False),
+    Column("subject", Exact(128), nullable=False),
+    Column("kind", Exact(32), nullable=False),
     Column("version", BigInteger, nullable=False),
-    Column("payload", _text(), nullable=False),
+    Column("payload", long_text(), nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_ms", BigInteger, nullable=False),
-    Column("state", _string(8), nullable=False),
-    Column("last_error", _text()),
+    Column("state", Exact(8), nullable=False),
+    Column("last_error", long_text()),
     Index("presenced_webhooks_due", "endpoint", "state", "id"),
 )
 
 told = Table(
     "presenced_told",
     metadata,
-    Column("kind", _string(8), nullable=False),
-    Column("subject", _id(), nullable=False),
-    Column("status", _string(16), nullable=False),
+    Column("kind", Exact(8), nullable=False),
+    Column("subject", Exact(128), nullable=False),
+    Column("status", Exact(16), nullable=False),
     Column("version", BigInteger, nullable=False),
+    # A digest of text, emoji, data and end; empty when there are none.
+    Column("details", Exact(16), nullable=False),
     PrimaryKeyConstraint("kind", "subject"),
 )

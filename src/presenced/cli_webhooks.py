@@ -1,0 +1,53 @@
+"""Commands about webhooks: `webhook secret`, `webhook test`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from presenced.config import load
+from presenced.errors import ConfigError, PresencedError
+from presenced.webhooks.config import webhook_config
+from presenced.webhooks.sending import try_all
+from presenced.webhooks.signing import new_secret
+
+Config = Annotated[Path | None, Parameter(help="Settings file [default presenced.toml, if there is one]")]
+
+
+class UntakenError(PresencedError):
+    """A test event was not taken."""
+
+
+def add_to(app: App) -> None:
+    """Make them commands of `app`."""
+    webhook = App("webhook", help="Try webhooks, and make secrets for them.")
+    webhook.command(secret)
+    webhook.command(send_test, name="test")
+    app.command(webhook)
+
+
+def secret() -> None:
+    """Print a new secret to sign webhooks with: for the setting webhook_secrets, and for the receiver."""
+    sys.stdout.write(new_secret() + "\n")
+
+
+def send_test(*, config: Config = None) -> None:
+    """Send a signed test event to each endpoint of the settings, once, and print what came back.
+
+    Exit code 1 when one was not taken. The server need not run.
+    """
+    found = webhook_config(load({}, os.environ, config).settings)
+    if found is None:
+        raise ConfigError("there are no endpoints: set webhook_urls")
+    tried = asyncio.run(try_all(found, time.time_ns() // 1_000_000))
+    for one in tried:
+        answer = "taken" if one.ok else f"NOT TAKEN: {one.error}"
+        sys.stdout.write(f"{one.endpoint}\n  {answer} ({one.status or 'no answer'}, {one.seconds:g} s)\n")
+    if failed := sum(not one.ok for one in tried):
+        raise UntakenError(f"{failed} of {len(tried)} endpoints did not take the test event")

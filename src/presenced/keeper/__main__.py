@@ -1,0 +1,23 @@
+"""`python -m presenced.keeper FD`: FD is a stream to the server, whose end ends the process; signals don't, for a
+terminal sends them to all processes of a group, and the server says when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+
+from presenced.keeper.program import serve
+
+NICENESS = 10
+"""How much this process gives way to others: the live service goes first."""
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    asyncio.run(serve(socket.socket(fileno=int(sys.argv[1]))))

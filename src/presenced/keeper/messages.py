@@ -1,0 +1,201 @@
+"""What the server and its keeper tell each other: MessagePack, each message behind its length (`HEADER`)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import msgspec
+from msgspec import Struct
+
+from presenced.storage.facts import Fact, Restored
+from presenced.webhooks.config import WebhookConfig
+from presenced.webhooks.figures import WebhookFigures
+
+HEADER = struct.Struct("<I")
+
+MAX_MESSAGE = 1 << 28
+"""Bytes. Longer ones can't be: batches and pages are bounded by their number of facts, facts by what clients may
+send."""
+
+
+class Setup(Struct, frozen=True, array_like=True, tag="setup"):
+    """The first message to a keeper. The URL comes here, for everyone on the machine can read arguments."""
+
+    url: str
+    node: str
+    epoch: str
+    """Of the server's start."""
+    started_ms: int
+    position: int
+    """Of the newest change."""
+    history_ms: int
+    most_restored: int
+    """Users of whom something is read again."""
+    webhooks: WebhookConfig | None
+    settling: float
+    """Seconds after the start in which those who were there before may come back without a word about it."""
+    restore: bool
+    """The server knows nothing yet of what is kept."""
+
+
+class Batch(Struct, frozen=True, array_like=True, tag="batch"):
+    """What is to be written down."""
+
+    number: int
+    """One more than the one before; some may come again."""
+    position: int
+    """Of the newest change."""
+    facts: list[Fact]
+
+
+class LastSeen(Struct, frozen=True, array_like=True, tag="last_seen"):
+    """When these users were last there."""
+
+    user_ids: list[str]
+
+
+class History(Struct, frozen=True, array_like=True, tag="history"):
+    """Changes of a user."""
+
+    user_id: str
+    before: int
+    limit: int
+
+
+class Sessions(Struct, frozen=True, array_like=True, tag="sessions"):
+    """Sessions of a user, past ones included."""
+
+    user_id: str
+    before: tuple[int, str] | None
+    limit: int
+
+
+class Erase(Struct, frozen=True, array_like=True, tag="erase"):
+    """Delete all that is kept of a user; done after the batches that came before."""
+
+    user_id: str
+
+
+class DeadLetters(Struct, frozen=True, array_like=True, tag="dead_letters"):
+    """Webhooks that could not be delivered."""
+
+    after: str
+    limit: int
+
+
+class RetryDead(Struct, frozen=True, array_like=True, tag="retry_dead"):
+    """Have them delivered after all; None: all."""
+
+    ids: list[str] | None
+
+
+class TryWebhooks(Struct, frozen=True, array_like=True, tag="try_webhooks"):
+    """Send a test event to each receiver."""
+
+
+Question = LastSeen | History | Sessions | Erase | DeadLetters | RetryDead | TryWebhooks
+
+
+class Ask(Struct, frozen=True, array_like=True, tag="ask"):
+    """A question."""
+
+    number: int
+    question: Question
+
+
+class Farewell(Struct, frozen=True, array_like=True, tag="farewell"):
+    """The server stops, and this is the last message."""
+
+
+ToKeeper = Setup | Batch | Ask | Farewell
+
+
+class Page(Struct, frozen=True, array_like=True, tag="page"):
+    """A part of what is kept and still holds."""
+
+    facts: list[Restored]
+
+
+class Ready(Struct, frozen=True, array_like=True, tag="ready"):
+    """There is a database of the right version, and all pages were sent: batches may come."""
+
+    position: int
+    """Positions have to grow from here."""
+    closed: int
+    """Users whom a server that is no more had left online."""
+
+
+class Refused(Struct, frozen=True, array_like=True, tag="refused"):
+    """The database can't be used as it is; the keeper keeps trying."""
+
+    reason: str
+
+
+class State(Struct, frozen=True, array_like=True, tag="state"):
+    """How it goes."""
+
+    failing: str
+    """Why nothing can be stored now; empty when all is well."""
+    failures: int
+    """How often something failed, since the keeper's start."""
+
+
+class Stored(Struct, frozen=True, array_like=True, tag="stored"):
+    """All batches up to this number are stored."""
+
+    number: int
+    facts: int
+    """How many facts that were."""
+    unusable: int
+    """Facts that the database does not take, whatever is tried."""
+    seconds: float
+    """That it took."""
+
+
+class Answer(Struct, frozen=True, array_like=True, tag="answer"):
+    """To a question."""
+
+    number: int
+    json: bytes
+    error: str = ""
+    """Why there is no answer."""
+
+
+class Figures(Struct, frozen=True, array_like=True, tag="figures"):
+    """How the webhooks are."""
+
+    webhooks: WebhookFigures
+
+
+ToServer = Page | Ready | Refused | State | Stored | Answer | Figures
+
+_encoder = msgspec.msgpack.Encoder()
+to_keeper: msgspec.msgpack.Decoder[ToKeeper] = msgspec.msgpack.Decoder(ToKeeper)
+to_server: msgspec.msgpack.Decoder[ToServer] = msgspec.msgpack.Decoder(ToServer)
+
+
+def encode(message: ToKeeper | ToServer) -> bytes:
+    """The message behind its length."""
+    data = _encoder.encode(message)
+    return HEADER.pack(len(data)) + data
+
+
+class Splitter:
+    """Bytes to messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def split(self, data: bytes) -> Iterator[bytes]:
+        """The messages that are whole now."""
+        buffer = self._buffer
+        buffer += data
+        start = 0
+        while len(buffer) - start >= HEADER.size:
+            end = start + HEADER.size + HEADER.unpack_from(buffer, start)[0]
+            if end > len(buffer):
+                break
+            yield bytes(buffer[start + HEADER.size : end])
+            start = end
+        del buffer[:start]

@@ -1,0 +1,123 @@
+"""What the server asks its keeper: answers are JSON, ready to be sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from presenced.errors import BadParameter, StorageUnavailable
+from presenced.keeper.messages import (
+    Answer,
+    Ask,
+    DeadLetters,
+    Erase,
+    History,
+    LastSeen,
+    Question,
+    RetryDead,
+    Sessions,
+    Setup,
+    TryWebhooks,
+    encode,
+)
+
+MAX_ASKED = 100
+"""Questions at a time; one more is not asked."""
+
+QUESTION_PATIENCE = 5.0
+"""Seconds for an answer."""
+
+
+class Questions:
+    """Each may raise `StorageUnavailable`.
+
+    Bounds: `MAX_ASKED` at a time, `QUESTION_PATIENCE` for each.
+
+    Args:
+        send: Sends a message to the keeper, or says why not.
+        forget: Gives up what waits to be stored of a user.
+    """
+
+    def __init__(self, setup: Setup, send: Callable[[bytes], str], forget: Callable[[str], None]) -> None:
+        self._setup = setup
+        self._send = send
+        self._forget = forget
+        self._number = 0
+        self._asked: dict[int, asyncio.Future[bytes]] = {}
+
+    async def last_seen(self, user_ids: Sequence[str]) -> bytes:
+        """When these users were last there: `storage.reading.LastSeen` of those of whom it is known."""
+        return await self._ask(LastSeen(list(user_ids)))
+
+    async def history(self, user_id: str, before: str, limit: int) -> bytes:
+        """Changes of a user, newest first, as `storage.reading.History`; `before` is its `next`, or empty.
+
+        Raises:
+            BadParameter: `before` is none.
+        """
+        if before and not (before.isascii() and before.isdigit() and len(before) < 19):
+            raise BadParameter("before is not the `next` of a page")
+        return await self._ask(History(user_id, int(before or 0), limit))
+
+    async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
+        """Sessions of a user, newest first, as `storage.reading.PastSessions`; `before` is its `next`, or empty.
+
+        Raises:
+            BadParameter: `before` is none.
+        """
+        opened, _, key = before.partition("-")
+        if before and not (opened.isascii() and opened.isdigit() and len(opened) < 19 and key):
+            raise BadParameter("before is not the `next` of a page")
+        return await self._ask(Sessions(user_id, (int(opened), key) if before else None, limit))
+
+    async def erase(self, user_id: str) -> bytes:
+        """Delete all that is kept of a user, and all that waits to be: `{"stored": rows}`."""
+        self._forget(user_id)
+        return await self._ask(Erase(user_id))
+
+    async def dead_letters(self, after: str, limit: int) -> bytes:
+        """Webhooks that could not be delivered: `Webhooks.dead`."""
+        return await self._ask(DeadLetters(after, limit))
+
+    async def retry_dead(self, ids: Sequence[str] | None) -> bytes:
+        """Have them delivered after all, None: all of them: `{"retried": how many}`."""
+        return await self._ask(RetryDead(None if ids is None else list(ids)))
+
+    async def test_webhooks(self) -> bytes:
+        """Send a test event to each receiver: `Webhooks.test`."""
+        return await self._ask(TryWebhooks(), self._setup.webhooks.timeout + 1 if self._setup.webhooks else 1)
+
+    async def _ask(self, question: Question, patience: float = QUESTION_PATIENCE) -> bytes:
+        if len(self._asked) >= MAX_ASKED:
+            raise StorageUnavailable(f"{MAX_ASKED} questions are being answered already; ask again later")
+        self._number += 1
+        number = self._number
+        if why_not := self._send(encode(Ask(number, question))):
+            raise StorageUnavailable(f"the database can't be asked now: {why_not}")
+        self._asked[number] = future = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(patience):
+                answer: bytes = await future
+                return answer
+        except TimeoutError:
+            raise StorageUnavailable("the database does not answer in time") from None
+        finally:
+            self._asked.pop(number, None)
+
+    # What the link reports.
+
+    def answered(self, answer: Answer) -> None:
+        """No-op for one that was waited for too long."""
+        future = self._asked.get(answer.number)
+        if future is None or future.done():
+            return
+        if answer.error:
+            future.set_exception(StorageUnavailable(f"the database can't be asked now: {answer.error}"))
+        else:
+            future.set_result(answer.json)
+
+    def lost(self) -> None:
+        """No answer will come to what was asked."""
+        for future in self._asked.values():
+            if not future.done():
+                future.set_exception(StorageUnavailable("the database can't be asked now"))

@@ -1,0 +1,372 @@
+"""What of the engine's events is to be kept, and what of that comes back at the next start.
+
+Events cost next to nothing here: a user is noted, a change or a session put into a list. What that comes to is made
+when it is given to the keeper, some milliseconds later, and of most the newest state is enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import inf
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from presenced.clock import Clock, Timer
+from presenced.core.claims import CLAIMABLE, Claim
+from presenced.core.directory import Directory
+from presenced.core.model import AS_DETECTED, Cause, Change, Choice, Custom, Instant, Status
+from presenced.core.outcome import Outcome
+from presenced.core.presence import Presence, Session
+from presenced.core.rooms import Room, RoomChange
+from presenced.errors import CapacityError
+from presenced.metrics import Metrics
+from presenced.settings import Settings
+from presenced.storage.facts import (
+    ChangeFact,
+    ChoiceFact,
+    ChosenFact,
+    ClaimFact,
+    Fact,
+    Restored,
+    RevocationFact,
+    RoomFact,
+    SessionFact,
+    UserFact,
+)
+
+PERIOD = 0.02
+"""Seconds for which what happens is collected before it is given to the keeper."""
+
+BLOCKED_PERIOD = 1.0
+"""The same while the keeper takes nothing."""
+
+PORTION = 400
+"""Facts of one kind in one batch: to make and pack a batch takes some milliseconds at most."""
+
+MAX_WAITING = 100_000
+"""Of each kind that wait while the keeper takes nothing, and what a second brings. At the bound: changes that a newer
+one of the same user or room has made obsolete go, then the oldest; of users and sessions, those noted first."""
+
+MAX_SUBJECT = 255
+"""Characters of the id of a token that is revoked; ids are shorter, and those that can't be read are not kept."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_CLASSIC, _V1 = "classic", "presenced.v1"
+
+
+class Keeper(Protocol):
+    """Where facts are given to; `keeper.link` has it."""
+
+    @property
+    def takes(self) -> bool:
+        """Whether a batch may be given."""
+
+    @property
+    def warning(self) -> str:
+        """What an operator should know; empty when all is well."""
+
+    def give(self, facts: list[Fact], position: int) -> None:
+        """Store these; never fails, never waits. `position` is the newest change's."""
+
+
+class Connection(Protocol):
+    """What is read of a connection."""
+
+    session: Session[Any]
+    user_id: str
+    connection_id: str
+    address: str
+    opened_ms: int
+
+
+class Recorder:
+    """Collects what is to be kept.
+
+    Bounds: `MAX_WAITING` of each kind.
+
+    Args:
+        apply: Tell everyone what came of something.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        timer: Timer,
+        metrics: Metrics,
+        keeper: Keeper,
+        directory: Directory[Any],
+        apply: Callable[[Outcome[Any]], None],
+    ) -> None:
+        self._keeper = keeper
+        self._clock = clock
+        self._timer = timer
+        self._metrics = metrics
+        self._directory = directory
+        self._apply = apply
+        self._with_changes = settings.history_age > 0 or bool(settings.webhook_urls)
+        self._with_addresses = settings.keep_addresses
+        self.restore_revocations: Callable[[Sequence[RevocationFact]], None] = lambda _: None
+        """Who is told what was revoked before the start."""
+        self._users: dict[str, Presence[Any]] = {}
+        self._sessions: dict[str, SessionFact] = {}
+        self._changes: list[Change | RoomFact] = []
+        self._others: dict[tuple[str, str], Fact] = {}
+        self.blocked = False
+        """The keeper takes nothing, and something waits."""
+        self._since: float | None = None  # what waits longest, does so since then
+        self._chose: set[str] | None = set()  # who did before it was known what they had chosen earlier
+        metrics.gauge("presenced_storage_waiting_facts", "Facts that wait to be stored.", lambda: self.waiting)
+
+    # Events.
+
+    def event(self, outcome: Outcome[Any], is_told: bool) -> None:
+        """Something of a user may be another now.
+
+        Args:
+            is_told: Others are told of the change, if it is one.
+        """
+        if (user := self._directory.user(outcome.user_id)) is not None:
+            self._users[outcome.user_id] = user
+        if (change := outcome.change) is not None and is_told:
+            if self._with_changes:
+                self._changes.append(change)
+            if self._chose is not None and change.cause is Cause.CHOICE and len(self._chose) < MAX_WAITING:
+                self._chose.add(change.user_id)
+        if self._since is None:
+            self._wait()
+
+    def opened(self, connection: Connection) -> None:
+        """A session opened, or is open again."""
+        session = connection.session
+        known = session.kept
+        if isinstance(known, SessionFact):
+            fact = msgspec.structs.replace(known, connection_id=connection.connection_id, closed_ms=0, reason="")
+        else:
+            fact = SessionFact(
+                connection.connection_id,
+                connection.user_id,
+                connection.connection_id,
+                hashlib.blake2b(session.session_id.encode(), digest_size=16).hexdigest() if session.session_id else "",
+                _V1 if session.session_id else _CLASSIC,
+                session.device,
+                connection.address if self._with_addresses else "",
+                connection.opened_ms,
+            )
+        session.kept = self._sessions[fact.key] = fact
+
+    def closed(self, connection: Connection, reason: str, now: Instant) -> None:
+        """A connection ended; no-op for one whose session has another by now."""
+        session = connection.session
+        if session.connection is connection and isinstance(session.kept, SessionFact):
+            fact = msgspec.structs.replace(session.kept, closed_ms=now.epoch_ms, reason=reason)
+            session.kept = self._sessions[fact.key] = fact
+
+    def room_changed(self, change: RoomChange, room: Room | None, now: Instant) -> None:
+        """A membership of `room` changed, which is None when it has no member any more."""
+        if not self._with_changes:
+            return
+        if room is None or room.floor == change.position - 1:  # which is so for its first member only
+            self._changes.append(RoomFact(change.position, change.room, room is not None, now.epoch_ms))
+            self._wait()
+
+    def revoked(self, kind: str, subject: str, at: float, until: float) -> None:
+        """Tokens are accepted no longer: all of a `user`, or one `token`."""
+        if subject.isprintable() and len(subject) <= MAX_SUBJECT:
+            self._others[kind, subject] = RevocationFact(kind, subject, at, until)
+            self._wait()
+
+    def claimed(self, user_id: str, claim: Claim) -> None:
+        """A backend claims something of a user."""
+        custom = claim.custom
+        self._others[user_id, claim.source] = ClaimFact(
+            user_id,
+            claim.source,
+            claim.status,
+            custom.text,
+            custom.emoji,
+            custom.data,
+            claim.priority,
+            claim.set_ms,
+            custom.until_ms,
+        )
+        self._wait()
+
+    def unclaimed(self, user_id: str, source: str) -> None:
+        """A backend claims no longer what it claimed."""
+        self._others[user_id, source] = ClaimFact(user_id, source)
+        self._wait()
+
+    def forget(self, user_id: str) -> None:
+        """Give nothing of what waits about this user, who is to be erased."""
+        self._users.pop(user_id, None)
+        self._sessions = {key: fact for key, fact in self._sessions.items() if fact.user_id != user_id}
+        self._changes = [one for one in self._changes if isinstance(one, RoomFact) or one.user_id != user_id]
+        self._others = {
+            key: fact for key, fact in self._others.items() if not isinstance(fact, ClaimFact) or key[0] != user_id
+        }
+
+    # To the keeper.
+
+    @property
+    def waiting(self) -> int:
+        """How much waits to be given."""
+        return len(self._users) + len(self._sessions) + len(self._changes) + len(self._others)
+
+    @property
+    def warning(self) -> str:
+        """What an operator should know of the keeper; empty when all is well."""
+        return self._keeper.warning
+
+    @property
+    def position(self) -> int:
+        """Of the newest change."""
+        return self._directory.position
+
+    @property
+    def since(self) -> float | None:
+        """Monotonic: what waits longest, waits since then; None when nothing does."""
+        return self._since
+
+    def flush(self) -> None:
+        """Give a portion of what waits, if the keeper takes it; to be called when it takes more, too."""
+        if self._keeper.takes and self.waiting:
+            self._keeper.give(self._portion(), self._directory.position)
+        self.blocked = bool(self.waiting) and not self._keeper.takes
+        if not self.waiting:
+            self._since = None
+            self._timer.cancel(self.flush)
+        elif self.blocked:
+            self._bound()
+            self._timer.set(self.flush, self._clock.monotonic() + BLOCKED_PERIOD)
+        else:
+            self._timer.set(self.flush, self._clock.monotonic() + PERIOD)
+
+    def _wait(self) -> None:
+        if self._since is None:
+            self._since = self._clock.monotonic()
+            self._timer.set(self.flush, self._since + PERIOD)
+
+    def _portion(self) -> list[Fact]:
+        facts: list[Fact] = [self._others.pop(key) for key in list(self._others)[:PORTION]]
+        facts += [self._sessions.pop(key) for key in list(self._sessions)[:PORTION]]
+        facts += [_user_fact(self._users.pop(user_id)) for user_id in list(self._users)[:PORTION]]
+        facts += [one if isinstance(one, RoomFact) else _change_fact(one) for one in self._changes[:PORTION]]
+        del self._changes[:PORTION]
+        return facts
+
+    def _bound(self) -> None:
+        """Keep what waits below `MAX_WAITING` of each kind."""
+        dropped = _trim(self._users) + _trim(self._sessions) + _trim(self._others)
+        if len(self._changes) > MAX_WAITING:
+            before = len(self._changes)
+            latest = {one.user_id if isinstance(one, Change) else (one.room,): one for one in self._changes}
+            self._changes = sorted(latest.values(), key=lambda one: one.position)[-MAX_WAITING // 2 :]
+            dropped += before - len(self._changes)
+        self._metrics.facts_dropped.inc(dropped)
+
+    # From the keeper.
+
+    def restore(self, facts: Sequence[Restored]) -> None:
+        """What is kept of before the start. What a user chose since then goes before what they had chosen."""
+        now = self._clock.now()
+        for fact in facts:
+            if isinstance(fact, ChosenFact):
+                self._restore_choice(fact, now)
+            elif isinstance(fact, ClaimFact):
+                self._restore_claim(fact, now)
+        if revocations := [fact for fact in facts if isinstance(fact, RevocationFact)]:
+            self.restore_revocations(revocations)
+
+    def begin_at(self, position: int) -> None:
+        """Positions go on from `position` at least."""
+        self._directory.position = max(self._directory.position, position)
+
+    def begin(self, position: int) -> None:
+        """All is restored; positions go on from `position` at least."""
+        self.begin_at(position)
+        self._chose = None
+        self.flush()
+
+    def _restore_choice(self, fact: ChosenFact, now: Instant) -> None:
+        user = self._directory.user(fact.user_id)
+        has_chosen = user is not None and (user.chosen is not AS_DETECTED or user.timed is not None)
+        if has_chosen or (self._chose is not None and fact.user_id in self._chose):
+            return
+        if fact.chosen is not None:
+            self._choose(fact.user_id, fact.chosen, now, None)
+        if fact.timed is not None and (lasts := (fact.timed.until_ms - now.epoch_ms) / 1000) > 0:
+            self._choose(fact.user_id, fact.timed, now, lasts)
+
+    def _restore_claim(self, fact: ClaimFact, now: Instant) -> None:
+        user = self._directory.user(fact.user_id)
+        is_newer = (fact.user_id, fact.source) in self._others
+        if is_newer or (user is not None and any(claim.source == fact.source for claim in user.claims)):
+            return
+        lasts = (fact.until_ms - now.epoch_ms) / 1000 if fact.until_ms else inf
+        if fact.status not in CLAIMABLE or lasts <= 0:
+            return
+        custom = Custom(fact.text, fact.emoji, fact.data, fact.until_ms)
+        claim = Claim(fact.source, Status(fact.status), custom, fact.priority, fact.set_ms, now.monotonic + lasts)
+        with suppress(CapacityError):  # others have claimed as much since
+            self._apply(self._directory.set_claim(fact.user_id, claim, now))
+
+    def _choose(self, user_id: str, fact: ChoiceFact, now: Instant, lasts: float | None) -> None:
+        if fact.status and fact.status not in [status.value for status in Status]:
+            return  # somebody else has written it
+        choice = Choice(
+            Status(fact.status) if fact.status else None, Custom(fact.text, fact.emoji, fact.data, fact.until_ms)
+        )
+        self._apply(self._directory.choose(user_id, choice, now, lasts, by_user=False))
+
+
+def _trim(waiting: dict[K, V]) -> int:
+    """Drop what is too much, the oldest first."""
+    too_many = list(waiting)[: max(0, len(waiting) - MAX_WAITING)]
+    for key in too_many:
+        del waiting[key]
+    return len(too_many)
+
+
+def _user_fact(user: Presence[Any]) -> UserFact:
+    change = user.last_change
+    return UserFact(
+        user.user_id,
+        user.shown.status,
+        user.version,
+        change.since_ms if change else 0,
+        user.seen_ms,
+        user.active_ms,
+        None if user.chosen is AS_DETECTED else _choice_fact(user.chosen),
+        _choice_fact(user.timed) if user.timed else None,
+    )
+
+
+def _choice_fact(choice: Choice) -> ChoiceFact:
+    custom = choice.custom
+    return ChoiceFact(choice.status or "", custom.text, custom.emoji, custom.data, custom.until_ms)
+
+
+def _change_fact(change: Change) -> ChangeFact:
+    custom = change.view.custom
+    return ChangeFact(
+        change.position,
+        change.user_id,
+        change.version,
+        change.status,
+        change.was,
+        change.cause,
+        change.at.epoch_ms,
+        change.since_ms,
+        change.seen_ms,
+        custom.text,
+        custom.emoji,
+        custom.data,
+        custom.until_ms,
+        change.view.devices,
+    )

@@ -1,0 +1,193 @@
+"""One code for three kinds of database: how each is opened, how a row is put, and what is said when it fails."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from sqlalchemy import URL, ColumnElement, Connection, Table, event, func, make_url
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, StatementError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.sql.dml import Insert
+
+from presenced.errors import ConfigError
+
+LOCK_PATIENCE = 2.0
+"""Seconds for which SQLite waits when another process writes to the file."""
+
+CONNECT_PATIENCE = 5.0
+"""Seconds for a connection to a database server."""
+
+_PRISMA_ONLY = {
+    "connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "sslaccept", "sslcert", "sslidentity",
+    "sslpassword", "statement_cache_size", "single_use_connections", "max_idle_connection_lifetime", "application_name",
+}  # fmt: skip
+"""Parameters that the URL of an application's own may have and that mean nothing here."""
+
+
+def open_database(url: str) -> AsyncEngine:
+    """An engine for the database; nothing is connected yet.
+
+    Args:
+        url: As the setting has it: with Prisma's parameters, too.
+
+    Raises:
+        ConfigError: It can't be read. The text has nothing of it.
+    """
+    if url.startswith("sqlite:"):
+        return _open_file(Path(unquote(url.removeprefix("sqlite:///").partition("?")[0])))
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError("database_url is not a URL like postgresql://user:password@host:5432/database") from None
+    if parsed.drivername in ("mysql", "mariadb"):
+        return _open_mysql(parsed)
+    return _open_postgresql(parsed)
+
+
+def _open_file(path: Path) -> AsyncEngine:
+    url = URL.create("sqlite+aiosqlite", database=str(path))
+    engine = create_async_engine(url, connect_args={"timeout": LOCK_PATIENCE}, pool_size=2, max_overflow=2)
+
+    @event.listens_for(engine.sync_engine, "do_connect")
+    def make_file(*_: object) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)  # for its owner only, whatever the directory is
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # transactions begin where `begin` says, those that make tables, too
+        cursor = connection.cursor()
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:  # a file that can only be read can't change it
+            if "readonly" not in str(error):
+                raise
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA journal_size_limit=67108864")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _open_postgresql(url: URL) -> AsyncEngine:
+    query = _query(url, {"schema", "sslmode", "pgbouncer", "options"})
+    arguments: dict[str, Any] = {"timeout": CONNECT_PATIENCE}
+    if "sslmode" in query:
+        arguments["ssl"] = query["sslmode"]
+    if "schema" in query:
+        arguments["server_settings"] = {"search_path": query["schema"]}
+    if query.get("pgbouncer") == "true":  # which gives each transaction another connection
+        arguments["statement_cache_size"] = 0
+        arguments["prepared_statement_cache_size"] = 0
+    return create_async_engine(
+        url.set(drivername="postgresql+asyncpg", query={}),
+        connect_args=arguments,
+        pool_size=3,
+        max_overflow=2,
+        pool_timeout=CONNECT_PATIENCE,
+    )
+
+
+def _open_mysql(url: URL) -> AsyncEngine:
+    query = _query(url, {"charset"})
+    return create_async_engine(
+        url.set(drivername=f"{url.drivername}+aiomysql", query={"charset": query.get("charset", "utf8mb4")}),
+        connect_args={"connect_timeout": CONNECT_PATIENCE},
+        pool_size=3,
+        max_overflow=2,
+        pool_timeout=CONNECT_PATIENCE,
+        pool_recycle=1800,
+        isolation_level="READ COMMITTED",
+    )
+
+
+def _query(url: URL, known: set[str]) -> dict[str, str]:
+    query = {name: value if isinstance(value, str) else value[-1] for name, value in url.query.items()}
+    for name in query:
+        if name not in known and name not in _PRISMA_ONLY:
+            raise ConfigError(f"database_url has the parameter {name}, which is not known here: leave it out")
+    return query
+
+
+def put(dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", highest: Sequence[str] = ()) -> Insert:
+    """The statement that puts rows: inserts those that are new, and overwrites those of the same key.
+
+    Args:
+        keep: Columns that stay as they are where there is a row; all: what is there is left alone.
+        highest: Columns of which the higher value stays.
+        newer: A column; a row is overwritten only where the new one's value is not below the old one's.
+    """
+    keys = [column.name for column in table.primary_key]
+    # MySQL assigns one after the other and compares with what it has assigned: the one compared by comes last.
+    columns = sorted((c.name for c in table.columns if c.name not in (*keys, *keep)), key=lambda name: name == newer)
+    if dialect in ("mysql", "mariadb"):
+        insert = mysql.insert(table)
+        new = insert.inserted
+        if not columns:
+            return insert.on_duplicate_key_update([(keys[0], table.c[keys[0]])])
+        values = {c: func.greatest(new[c], table.c[c]) if c in highest else new[c] for c in columns}
+        if newer:
+            wins = new[newer] >= table.c[newer]
+            values = {c: getattr(func, "if")(wins, values[c], table.c[c]) for c in columns}
+        return insert.on_duplicate_key_update(list(values.items()))
+    kind = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    upsert = kind(table)
+    if not columns:
+        return upsert.on_conflict_do_nothing(index_elements=keys)
+    higher = func.greatest if dialect == "postgresql" else func.max
+    excluded = upsert.excluded
+    values = {c: higher(excluded[c], table.c[c]) if c in highest else excluded[c] for c in columns}
+    where: ColumnElement[bool] | None = upsert.excluded[newer] >= table.c[newer] if newer else None
+    return upsert.on_conflict_do_update(index_elements=keys, set_=values, where=where)
+
+
+def is_about_rows(error: Exception) -> bool:
+    """Whether it is what was to be written that the database does not take, and never will."""
+    if isinstance(error, (DataError, IntegrityError, UnicodeError)):
+        return True
+    cause = error.orig if isinstance(error, StatementError) else None
+    state = getattr(cause, "sqlstate", None) or ""  # asyncpg's: classes 22 and 23 (docs of PostgreSQL, appendix A)
+    return state[:2] in ("22", "23") or "DataError" in {kind.__name__ for kind in type(_first(cause)).__mro__}
+
+
+def _first(error: BaseException | None) -> BaseException | None:
+    """What the driver raised."""
+    return error.__cause__ or error if error is not None else None
+
+
+def is_corrupt(error: BaseException) -> bool:
+    """Whether the file is broken, or is no database at all."""
+    text = str(error)
+    return "malformed" in text or "file is not a database" in text
+
+
+def reason(error: BaseException, url: str) -> str:
+    """Why it failed, in one line that an operator may read: nothing of a password in it."""
+    if isinstance(error, TimeoutError):
+        return "it does not answer in time"
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(cause, OSError) and cause.strerror:
+        text = cause.strerror
+    else:
+        text = str(cause.args[-1] if isinstance(cause.args, tuple) and cause.args else cause)
+    text = " ".join(text.split())[:200] or type(cause).__name__
+    if not url.startswith("sqlite:"):
+        password = make_url(url).password
+        if password:
+            text = text.replace(password, "***")
+    return text
+
+
+def is_driver_error(error: Exception) -> bool:
+    """Some drivers' errors come through as they are: asyncpg's, when a connection can't be had."""
+    return type(error).__module__.partition(".")[0] in ("asyncpg", "aiomysql", "pymysql", "sqlalchemy", "sqlite3")

@@ -1,0 +1,120 @@
+"""The first tables."""
+
+from __future__ import annotations
+
+from alembic import op
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, PrimaryKeyConstraint
+
+from presenced.storage.types import Exact, long_text
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Make them."""
+    op.create_table(
+        "presenced_users",
+        Column("user_id", Exact(128), primary_key=True),
+        Column("status", Exact(16), nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("since_ms", BigInteger, nullable=False),
+        Column("seen_ms", BigInteger, nullable=False),
+        Column("active_ms", BigInteger, nullable=False),
+        Column("chosen", long_text()),
+        Column("timed", long_text()),
+        Column("display", long_text()),
+        Column("node", Exact(64), nullable=False),
+        Column("epoch", Exact(16), nullable=False),
+        Index("presenced_users_status", "status", "user_id"),
+        Index("presenced_users_node", "node", "epoch"),
+    )
+    op.create_table(
+        "presenced_sessions",
+        # A user id may have 128 characters; the connection's number comes on top.
+        Column("session_key", Exact(160), primary_key=True),
+        Column("user_id", Exact(128), nullable=False),
+        Column("connection_id", Exact(160), nullable=False),
+        Column("session", Exact(32), nullable=False),
+        Column("protocol", Exact(32), nullable=False),
+        Column("device", Exact(64), nullable=False),
+        Column("address", Exact(64)),
+        Column("node", Exact(64), nullable=False),
+        Column("epoch", Exact(16), nullable=False),
+        Column("opened_ms", BigInteger, nullable=False),
+        Column("closed_ms", BigInteger),
+        Column("reason", Exact(32), nullable=False),
+        Index("presenced_sessions_user", "user_id", "opened_ms"),
+        Index("presenced_sessions_open", "node", "closed_ms"),
+        Index("presenced_sessions_closed", "closed_ms"),
+    )
+    op.create_table(
+        "presenced_changes",
+        Column("epoch", Exact(16), nullable=False),
+        Column("position", BigInteger, nullable=False),
+        Column("user_id", Exact(128), nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("status", Exact(16), nullable=False),
+        Column("was", Exact(16), nullable=False),
+        Column("cause", Exact(16), nullable=False),
+        Column("at_ms", BigInteger, nullable=False),
+        Column("since_ms", BigInteger, nullable=False),
+        Column("details", long_text()),
+        PrimaryKeyConstraint("epoch", "position"),
+        Index("presenced_changes_user", "user_id", "version"),
+        Index("presenced_changes_at", "at_ms"),
+    )
+    op.create_table(
+        "presenced_claims",
+        Column("user_id", Exact(128), nullable=False),
+        Column("source", Exact(64), nullable=False),
+        Column("status", Exact(16), nullable=False),
+        Column("text", long_text(), nullable=False),
+        Column("emoji", Exact(64), nullable=False),
+        Column("data", long_text()),
+        Column("priority", Integer, nullable=False),
+        Column("set_ms", BigInteger, nullable=False),
+        Column("until_ms", BigInteger),
+        PrimaryKeyConstraint("user_id", "source"),
+    )
+    op.create_table(
+        "presenced_revocations",
+        Column("kind", Exact(8), nullable=False),
+        Column("subject", Exact(255), nullable=False),
+        Column("at", Double, nullable=False),
+        Column("until", Double, nullable=False),
+        PrimaryKeyConstraint("kind", "subject"),
+    )
+    op.create_table(
+        "presenced_nodes",
+        Column("node", Exact(64), primary_key=True),
+        Column("epoch", Exact(16), nullable=False),
+        Column("started_ms", BigInteger, nullable=False),
+        Column("sign_ms", BigInteger, nullable=False),
+        Column("stopped_ms", BigInteger),
+        Column("position", BigInteger, nullable=False),
+    )
+    op.create_table(
+        "presenced_webhooks",
+        Column("id", Exact(64), primary_key=True),
+        Column("endpoint", Exact(64), nullable=False),
+        Column("subject", Exact(128), nullable=False),
+        Column("kind", Exact(32), nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("payload", long_text(), nullable=False),
+        Column("created_ms", BigInteger, nullable=False),
+        Column("attempts", Integer, nullable=False),
+        Column("next_ms", BigInteger, nullable=False),
+        Column("state", Exact(8), nullable=False),
+        Column("last_error", long_text()),
+        Index("presenced_webhooks_due", "endpoint", "state", "id"),
+    )
+    op.create_table(
+        "presenced_told",
+        Column("kind", Exact(8), nullable=False),
+        Column("subject", Exact(128), nullable=False),
+        Column("status", Exact(16), nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("details", Exact(16), nullable=False),
+        PrimaryKeyConstraint("kind", "subject"),
+    )

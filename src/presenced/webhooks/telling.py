@@ -1,0 +1,230 @@
+"""Which facts the receivers are told: what differs from what they were told before."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import BindParameter, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from presenced.storage.facts import ChangeFact, RoomFact
+from presenced.storage.schema import told, users, webhooks
+from presenced.webhooks.events import (
+    OCCUPIED,
+    OFFLINE,
+    RESTART,
+    UNTOLD,
+    VACATED,
+    News,
+    RoomData,
+    Subject,
+    Told,
+    encode,
+    left,
+    news,
+    now_told,
+    subject_of,
+)
+from presenced.webhooks.queue import CHUNK, New, Queue, event_id, serial_text
+
+KEPT_POSITIONS = 1_000_000
+"""Rooms that were vacated longer ago than so many positions are forgotten. What a keeper is sent a second time, after
+it died, is never so old.
+"""
+
+
+class Teller:
+    """Puts into the queues what is to be told.
+
+    What was told is in the database, and changes with the queues in one transaction: a fact that comes a second time
+    tells nothing. A fact is told if it differs from that, so that facts that were lost do not matter.
+
+    Args:
+        events: Types of events that are told.
+        expelled: Called with the number of events that went dead because too many wait.
+    """
+
+    def __init__(
+        self,
+        queues: Sequence[Queue],
+        events: Sequence[str],
+        max_waiting: int,
+        now_ms: Callable[[], int],
+        expelled: Callable[[int], None],
+    ) -> None:
+        self._queues = queues
+        self._events = frozenset(events)
+        self._max_waiting = max_waiting
+        self._now_ms = now_ms
+        self._expelled = expelled
+        self._last_serial = 0
+        self._newest = 0
+        self._first: int | None = None
+
+    async def enqueue(self, connection: AsyncConnection, facts: Sequence[ChangeFact | RoomFact]) -> None:
+        """Within the transaction that stores these facts, which are in order."""
+        if not facts:
+            return
+        self._newest = max(self._newest, facts[-1].position)
+        if self._first is None:
+            self._first = facts[0].position
+        known = await _told(connection, {subject_of(fact) for fact in facts})
+        changed: dict[Subject, Told] = {}
+        found: list[tuple[Subject, News]] = []
+        for fact in facts:
+            subject = subject_of(fact)
+            before = changed.get(subject) or known.get(subject) or UNTOLD[subject[0]]
+            new = now_told(fact)
+            if new.version <= before.version:
+                continue
+            if (what := news(fact, before)) is not None:
+                found.append((subject, what))
+            changed[subject] = new
+        await self._tell(connection, found, changed, known.keys())
+
+    async def reconcile(self, connection: AsyncConnection, now_ms: int, first_position: int | None = None) -> None:
+        """Tell that those have left who were told to be there and have not come back since the server's start.
+
+        Args:
+            first_position: Where the positions of this run of the server begin. None: at the first fact that came.
+        """
+        if first_position is None:
+            first_position = self._first
+        after = ""
+        while rows := await _not_back(connection, after):
+            after = rows[-1][0]
+            found: list[tuple[Subject, News]] = []
+            changed: dict[Subject, Told] = {}
+            for user_id, before, stored, since_ms, seen_ms in rows:
+                version = max(stored, before.version + 1)
+                found.append((("user", user_id), left(user_id, version, before, since_ms, seen_ms, now_ms)))
+                changed["user", user_id] = Told(OFFLINE, version)
+            await self._tell(connection, found, changed, changed.keys())
+        after = ""
+        while names := await _not_occupied_again(connection, after, first_position):
+            after = names[-1][0]
+            emptied = {("room", name): Told(VACATED, version + 1) for name, version in names}
+            told_so = [
+                (subject, News("room.vacated", now_ms, RoomData(subject[1], now.version, RESTART)))
+                for subject, now in emptied.items()
+            ]
+            await self._tell(connection, told_so, emptied, emptied.keys())
+
+    async def forget_rooms(self, connection: AsyncConnection) -> None:
+        """Forget those that were vacated long ago, for there may be new ones for ever."""
+        mine = (told.c.kind == "room") & (told.c.status == VACATED) & (told.c.version < self._newest - KEPT_POSITIONS)
+        await connection.execute(delete(told).where(mine))
+
+    async def _tell(
+        self,
+        connection: AsyncConnection,
+        found: Sequence[tuple[Subject, News]],
+        changed: Mapping[Subject, Told],
+        known: Collection[Subject],
+    ) -> None:
+        """Add to the queues, and note what is told then."""
+        wanted = [(subject, what) for subject, what in found if what.type in self._events]
+        if wanted and self._queues:
+            new = [await self._new(connection, subject, what) for subject, what in wanted]
+            for queue in self._queues:
+                await queue.add(connection, new, self._now_ms())
+                if expelled := await queue.expel(connection, self._max_waiting):
+                    self._expelled(expelled)
+        rows = [
+            {
+                "a_kind": kind,
+                "a_subject": subject,
+                "a_status": now.status,
+                "a_version": now.version,
+                "a_text": now.details,
+            }
+            for (kind, subject), now in changed.items()
+        ]
+        if fresh := [row for row in rows if (row["a_kind"], row["a_subject"]) not in known]:
+            await connection.execute(_INSERT, fresh)
+        if others := [row for row in rows if (row["a_kind"], row["a_subject"]) in known]:
+            await connection.execute(_UPDATE, others)
+
+    async def _new(self, connection: AsyncConnection, subject: Subject, what: News) -> New:
+        serial = serial_text(await self._next_serial(connection))
+        payload = encode(event_id(serial), what)
+        return New(serial, subject[1], what.type, what.data.version, payload)
+
+    async def _next_serial(self, connection: AsyncConnection) -> int:
+        """Above all before, also those of an earlier process, and whatever the clock says."""
+        if not self._last_serial:
+            newest = (await connection.execute(select(func.max(webhooks.c.id)))).scalar()
+            self._last_serial = int(newest.partition(".")[0], 16) if newest else 0
+        self._last_serial = max(self._last_serial + 1, self._now_ms() << 80 | secrets.randbits(79))
+        return self._last_serial
+
+
+_VALUES: dict[str, BindParameter[Any]] = {
+    "status": bindparam("a_status"),
+    "version": bindparam("a_version"),
+    "details": bindparam("a_text"),
+}
+_INSERT = insert(told).values(kind=bindparam("a_kind"), subject=bindparam("a_subject"), **_VALUES)
+_UPDATE = (
+    update(told)
+    .where((told.c.kind == bindparam("a_kind")) & (told.c.subject == bindparam("a_subject")))
+    .values(**_VALUES)
+)
+
+
+async def _told(connection: AsyncConnection, subjects: Collection[Subject]) -> dict[Subject, Told]:
+    """What was told of these."""
+    found: dict[Subject, Told] = {}
+    for kind in UNTOLD:
+        names = [name for of_kind, name in subjects if of_kind == kind]
+        for start in range(0, len(names), CHUNK):
+            mine = (told.c.kind == kind) & told.c.subject.in_(names[start : start + CHUNK])
+            query = select(told.c.subject, told.c.status, told.c.version, told.c.details).where(mine)
+            for name, *known in await connection.execute(query):
+                found[kind, name] = Told(*known)
+    return found
+
+
+class _Missing(NamedTuple):
+    """A user who was told to be there, and is not."""
+
+    user_id: str
+    told: Told
+    version: int
+    since_ms: int
+    seen_ms: int
+
+
+async def _not_back(connection: AsyncConnection, after: str) -> list[_Missing]:
+    """Some of them, in the order of their ids."""
+    gone = or_(users.c.status.is_(None), users.c.status == OFFLINE)
+    query = (
+        select(
+            told.c.subject,
+            told.c.status,
+            told.c.version,
+            told.c.details,
+            func.coalesce(users.c.version, -1),
+            func.coalesce(users.c.since_ms, 0),
+            func.coalesce(users.c.seen_ms, 0),
+        )
+        .select_from(told.outerjoin(users, users.c.user_id == told.c.subject))
+        .where((told.c.kind == "user") & (told.c.status != OFFLINE) & (told.c.subject > after) & gone)
+        .order_by(told.c.subject)
+        .limit(CHUNK)
+    )
+    return [
+        _Missing(user_id, Told(status, told_version, details), version, since_ms, seen_ms)
+        for user_id, status, told_version, details, version, since_ms, seen_ms in await connection.execute(query)
+    ]
+
+
+async def _not_occupied_again(connection: AsyncConnection, after: str, first: int | None) -> list[tuple[str, int]]:
+    """Some of the rooms told to be occupied, by facts before the position `first`."""
+    mine = (told.c.kind == "room") & (told.c.status == OCCUPIED) & (told.c.subject > after)
+    if first is not None:
+        mine &= told.c.version < first
+    query = select(told.c.subject, told.c.version).where(mine).order_by(told.c.subject).limit(CHUNK)
+    return [(name, version) for name, version in await connection.execute(query)]

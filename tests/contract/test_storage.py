@@ -1,0 +1,370 @@
+"""What is kept, on each kind of database: real ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tests.services import MariaDB, PostgreSQL, Service
+
+from presenced.errors import StorageError
+from presenced.storage import migrate, reading
+from presenced.storage.database import open_database
+from presenced.storage.facts import (
+    ChangeFact,
+    ChoiceFact,
+    ChosenFact,
+    ClaimFact,
+    Fact,
+    Restored,
+    RevocationFact,
+    RoomFact,
+    SessionFact,
+    UserFact,
+    start_position,
+)
+from presenced.storage.schema import changes, metadata, nodes, sessions, users
+from presenced.storage.store import SHORT_HISTORY, SILENT, SLICE, Store
+
+pytestmark = pytest.mark.anyio
+
+NOW = 1_795_000_000_000
+DAY = 86_400_000
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The keeper's."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mariadb"])
+def service(request: pytest.FixtureRequest) -> Iterator[Service | None]:
+    if request.param == "sqlite":
+        yield None
+    else:
+        with (PostgreSQL if request.param == "postgresql" else MariaDB)() as running:
+            yield running
+
+
+@pytest.fixture
+async def empty(service: Service | None, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    engine = open_database(service.new_database() if service else f"sqlite:///{tmp_path}/kept/presenced.db")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def database(empty: AsyncEngine) -> AsyncEngine:
+    async with empty.begin() as connection:
+        await connection.run_sync(migrate.check)
+    return empty
+
+
+def store(
+    database: AsyncEngine, epoch: str = "one", node: str = "here", started: int = NOW, history: int = 30 * DAY
+) -> Store:
+    return Store(database.dialect.name, node, epoch, started, history)
+
+
+def user(user_id: str = "ada", status: str = "online", version: int = 5, seen: int = NOW, **more: Any) -> UserFact:
+    return UserFact(user_id, status, version, seen, seen, seen, **more)
+
+
+def session(key: str = "ada-1", user_id: str = "ada", opened: int = NOW, closed: int = 0) -> SessionFact:
+    reason = "closed" if closed else ""
+    return SessionFact(key, user_id, key, "", "classic", "phone", "", opened, closed, reason)
+
+
+def change(position: int, user_id: str = "ada", status: str = "online", at: int = NOW) -> ChangeFact:
+    return ChangeFact(position, user_id, position, status, "offline", "connect", at, at, 0)
+
+
+async def write(database: AsyncEngine, keeper: Store, *facts: Fact, at: int = NOW, position: int = 1) -> None:
+    async with database.begin() as connection:
+        await keeper.sign(connection, at, position)
+        await keeper.write(connection, facts)
+
+
+async def rows(database: AsyncEngine, table: Any) -> list[dict[str, Any]]:
+    async with database.connect() as connection:
+        return [dict(row) for row in (await connection.execute(select(table))).mappings()]
+
+
+async def restored(database: AsyncEngine, keeper: Store, at: int = NOW, most: int = 100) -> list[Restored]:
+    async with database.connect() as connection:
+        return [fact async for page in keeper.restored(connection, at, most) for fact in page]
+
+
+async def test_the_tables_are_those_the_code_speaks_of(database: AsyncEngine) -> None:
+    def differences(connection: Any) -> Sequence[Any]:
+        options = {"version_table": migrate.VERSION_TABLE, "compare_type": True}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+    async with database.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_tables_of_a_version_not_known_are_left_alone(database: AsyncEngine) -> None:
+    async with database.begin() as connection:
+        await connection.run_sync(migrate.check)  # again: nothing to do
+        await connection.execute(text("UPDATE presenced_version SET version_num = '9999'"))
+    async with database.connect() as connection:
+        for act in (migrate.check, migrate.upgrade):
+            with pytest.raises(StorageError, match="9999, which this presenced does not know"):
+                await connection.run_sync(act)
+
+
+async def test_tables_without_a_version_are_left_alone(database: AsyncEngine) -> None:
+    async with database.begin() as connection:
+        await connection.execute(text("DELETE FROM presenced_version"))
+    async with database.connect() as connection:
+        with pytest.raises(StorageError, match="without presenced_version"):
+            await connection.run_sync(migrate.check)
+
+
+async def test_what_comes_again_changes_nothing(database: AsyncEngine) -> None:
+    keeper = store(database)
+    facts: list[Fact] = [
+        user(chosen=ChoiceFact("busy", "écrire", "🖋", b'{"a":[1]}', 7), timed=ChoiceFact("away")),
+        session(),
+        change(1),
+        RoomFact(2, "lobby", True, NOW),
+        ClaimFact("ada", "calendar", "busy", "meeting", set_ms=NOW, until_ms=NOW + 1),
+        RevocationFact("token", "jti", 1.5, 2.5),
+    ]
+    await write(database, keeper, *facts)
+    before = [await rows(database, table) for table in metadata.sorted_tables]
+    await write(database, keeper, *facts)
+    assert [await rows(database, table) for table in metadata.sorted_tables] == before
+    assert sorted(map(len, before)) == [0, 0, 1, 1, 1, 1, 1, 1]
+
+
+async def test_an_older_state_overwrites_no_newer_one_and_last_seen_never_falls(database: AsyncEngine) -> None:
+    keeper = store(database)
+    await write(database, keeper, user(version=7, status="away", seen=NOW))
+    await write(database, keeper, user(version=6, status="online", seen=NOW + 5))
+    assert [(row["version"], row["status"]) for row in await rows(database, users)] == [(7, "away")]
+    await write(database, keeper, UserFact("ada", "offline", 8, 0, 0, 0))
+    assert [(row["status"], row["seen_ms"], row["active_ms"]) for row in await rows(database, users)] == [
+        ("offline", NOW, NOW)
+    ]
+
+
+async def test_ids_compare_byte_by_byte(database: AsyncEngine) -> None:
+    ids = [
+        "ada",
+        "Ada",
+        "ada ",
+        " ada",
+        "àda",
+        "a\u0300da",
+        "ﬁ",
+        "fi",
+        "😀",
+        "__proto__",
+        "x" * 128,
+        "1",
+        "01",
+        "%",
+        "_",
+    ]
+    await write(database, store(database), *(user(each) for each in ids))
+    async with database.connect() as connection:
+        for each in ids:
+            found = json.loads(await reading.last_seen(connection, [each]))
+            assert [str(one["userId"]) for one in found] == [each]
+
+
+async def test_a_session_that_is_resumed_is_open_again(database: AsyncEngine) -> None:
+    keeper = store(database)
+    await write(database, keeper, session(closed=NOW + 5))
+    assert [(row["closed_ms"], row["reason"]) for row in await rows(database, sessions)] == [(NOW + 5, "closed")]
+    await write(database, keeper, session())
+    assert [(row["closed_ms"], row["reason"]) for row in await rows(database, sessions)] == [(None, "")]
+
+
+async def test_history_comes_newest_first_page_by_page(database: AsyncEngine) -> None:
+    await write(database, store(database), *(change(n) for n in range(1, 8)), change(9, "bob"))
+    seen, before = [], 0
+    async with database.connect() as connection:
+        while True:
+            page = json.loads(await reading.history(connection, "ada", before, 3))
+            seen += [one["version"] for one in page["changes"]]
+            if page["next"] is None:
+                break
+            before = int(page["next"])
+    assert seen == [7, 6, 5, 4, 3, 2, 1]
+
+
+async def test_history_has_what_goes_with_a_status(database: AsyncEngine) -> None:
+    custom = ChangeFact(
+        1, "ada", 1, "busy", "online", "choice", NOW, NOW, 0, "écrire", "🖋", b'{"a":[1]}', 9, ("phone", "web")
+    )
+    await write(database, store(database), custom)
+    async with database.connect() as connection:
+        page = json.loads(await reading.history(connection, "ada", 0, 10))
+    assert page["changes"] == [
+        {
+            "version": 1,
+            "status": "busy",
+            "was": "online",
+            "cause": "choice",
+            "at": NOW,
+            "text": "écrire",
+            "emoji": "🖋",
+            "data": {"a": [1]},
+            "until": 9,
+            "devices": ["phone", "web"],
+        }
+    ]
+
+
+async def test_sessions_come_newest_first_page_by_page_also_of_one_moment(database: AsyncEngine) -> None:
+    made = [session(f"ada-{n}", opened=NOW + n // 3) for n in range(7)]
+    await write(database, store(database), *made)
+    seen: list[str] = []
+    before: tuple[int, str] | None = None
+    async with database.connect() as connection:
+        while True:
+            page = json.loads(await reading.past_sessions(connection, "ada", before, 2))
+            seen += [one["connectionId"] for one in page["sessions"]]
+            if page["next"] is None:
+                break
+            opened, _, key = page["next"].partition("-")
+            before = int(opened), key
+    assert seen == [f"ada-{n}" for n in reversed(range(7))]
+
+
+async def test_changes_are_not_kept_where_nothing_of_them_is_asked_for(database: AsyncEngine) -> None:
+    await write(database, store(database, history=0), user(), change(1))
+    assert await rows(database, changes) == []
+
+
+async def test_what_a_dead_process_left_open_is_closed_at_its_last_sign_of_life(database: AsyncEngine) -> None:
+    first, other = store(database), store(database, "other", "elsewhere")
+    facts = user("ada", seen=NOW - 50), user("bob", "away"), user("eve", "offline", seen=NOW - 9), session()
+    await write(database, first, *facts, session("bob-1", "bob", closed=NOW + 1), at=NOW + 700, position=40)
+    await write(database, other, user("zoe"), session("zoe-1", "zoe"), at=NOW + 5000)
+    second = store(database, "two", started=NOW + 5000)
+    async with database.begin() as connection:
+        start = await second.start(connection)
+    assert start.closed == 2
+    assert start.position >= start_position(NOW + 5000)
+    found = {row["user_id"]: row for row in await rows(database, users)}
+    assert {key: row["status"] for key, row in found.items()} == {
+        "ada": "offline", "bob": "offline", "eve": "offline", "zoe": "online",
+    }  # fmt: skip
+    assert [found[key]["seen_ms"] for key in ("ada", "bob", "eve")] == [NOW + 700, NOW + 700, NOW - 9]
+    ended = {row["session_key"]: (row["closed_ms"], row["reason"]) for row in await rows(database, sessions)}
+    assert ended == {"ada-1": (NOW + 700, "lost"), "bob-1": (NOW + 1, "closed"), "zoe-1": (None, "")}
+    told = await rows(database, changes)
+    assert [(row["user_id"], row["was"], row["status"], row["cause"], row["at_ms"]) for row in told] == [
+        ("ada", "online", "offline", "timeout", NOW + 700),
+        ("bob", "away", "offline", "timeout", NOW + 700),
+    ]
+    assert all(5 < row["version"] <= start.position for row in [*told, found["ada"], found["bob"]])
+    async with database.begin() as connection:
+        assert (await second.start(connection)).closed == 0  # again: nothing is left to do
+    assert await rows(database, changes) == told
+
+
+async def test_a_server_silent_for_long_is_taken_for_dead_by_others(database: AsyncEngine) -> None:
+    await write(database, store(database, "a", "gone"), user(), session())
+    for started, status in ((NOW + SILENT, "online"), (NOW + SILENT + 1, "offline")):
+        async with database.begin() as connection:
+            await store(database, "b", "new", started).start(connection)
+        assert [row["status"] for row in await rows(database, users)] == [status]
+
+
+async def test_a_server_that_stops_leaves_nobody_online(database: AsyncEngine) -> None:
+    keeper = store(database)
+    await write(database, keeper, user(), session(), position=70)
+    async with database.begin() as connection:
+        await keeper.stop(connection, NOW + 9, 70, "stopping")
+    assert [(row["status"], row["version"]) for row in await rows(database, users)] == [("offline", 71)]
+    assert [(row["closed_ms"], row["reason"]) for row in await rows(database, sessions)] == [(NOW + 9, "stopping")]
+    assert [(row["stopped_ms"], row["position"]) for row in await rows(database, nodes)] == [(NOW + 9, 71)]
+
+
+async def test_positions_grow_from_start_to_start_even_when_the_clock_was_set_back(database: AsyncEngine) -> None:
+    await write(database, store(database, "one"), change(9), position=start_position(NOW) + 123_456)
+    async with database.begin() as connection:
+        start = await store(database, "two", started=NOW - DAY).start(connection)
+    assert start.position > start_position(NOW) + 123_456
+
+
+async def test_what_still_holds_is_restored(database: AsyncEngine) -> None:
+    keeper = store(database)
+    busy, away = ChoiceFact("busy", "écrire", "🖋", b'{"a":[1]}'), ChoiceFact("away", until_ms=NOW + 10)
+    await write(
+        database,
+        keeper,
+        user("lasting", chosen=busy),
+        user("timed", timed=away, seen=NOW + 2),
+        user("both", chosen=busy, timed=away, seen=NOW + 1),
+        user("neither"),
+        ClaimFact("ada", "call", "busy", "on a call", "📞", b"{}", 3, NOW),
+        ClaimFact("ada", "calendar", "away", set_ms=NOW, until_ms=NOW + 10),
+        ClaimFact("ada", "agent", "away", set_ms=NOW),
+        RevocationFact("user", "ada", 1.25, NOW / 1000 + 1),
+    )
+    await write(database, keeper, ClaimFact("ada", "agent"))
+    found = await restored(database, keeper)
+    assert [fact for fact in found if isinstance(fact, ChosenFact)] == [
+        ChosenFact("lasting", busy, None),
+        ChosenFact("both", busy, away),
+        ChosenFact("timed", None, away),
+    ]
+    claimed = {fact.source: fact for fact in found if isinstance(fact, ClaimFact)}
+    assert claimed["call"] == ClaimFact("ada", "call", "busy", "on a call", "📞", b"{}", 3, NOW)
+    assert claimed.keys() == {"call", "calendar"}
+    assert found[-1] == RevocationFact("user", "ada", 1.25, NOW / 1000 + 1)
+    later = await restored(database, keeper, NOW + 1000)
+    assert [fact for fact in later if isinstance(fact, ChosenFact)] == [
+        ChosenFact("lasting", busy, None),
+        ChosenFact("both", busy, None),
+    ]
+    assert [fact.source for fact in later if isinstance(fact, ClaimFact)] == ["call"]
+    assert not [fact for fact in later if isinstance(fact, RevocationFact)]
+    assert [fact.user_id for fact in await restored(database, keeper, most=1) if isinstance(fact, ChosenFact)] == [
+        "timed"
+    ]
+
+
+async def test_a_user_who_is_erased_is_gone_from_every_table(database: AsyncEngine) -> None:
+    keeper = store(database)
+    of_ada: list[Fact] = [user(), session(), change(1), ClaimFact("ada", "call", "busy")]
+    await write(database, keeper, *of_ada, user("bob"), change(2, "bob"))
+    async with database.begin() as connection:
+        assert await keeper.erase(connection, "ada") == 4
+    for table in metadata.sorted_tables:
+        for row in await rows(database, table):
+            assert "ada" not in (row.get("user_id"), row.get("subject")), table.name
+    assert [row["user_id"] for row in await rows(database, users)] == ["bob"]
+
+
+async def test_what_is_too_old_goes_slice_by_slice(database: AsyncEngine) -> None:
+    keeper = store(database, history=DAY)
+    old = [change(n, at=NOW - DAY - 1 - n) for n in range(1, SLICE + 101)]
+    gone = session("a-1", opened=NOW - 3 * DAY, closed=NOW - 2 * DAY), session("a-2", opened=NOW - 3 * DAY)
+    await write(database, keeper, *old, change(9999, at=NOW - DAY), *gone, user())
+
+    async def left(connection: AsyncConnection) -> int:
+        return int((await connection.execute(select(func.count()).select_from(changes))).scalar_one())
+
+    async with database.begin() as connection:
+        assert await keeper.prune(connection, NOW)
+        assert await left(connection) == 101
+        assert not await keeper.prune(connection, NOW)
+        assert await left(connection) == 1
+    assert [row["session_key"] for row in await rows(database, sessions)] == ["a-2"]  # the other one is still open
+    assert len(await rows(database, users)) == 1
+    assert SHORT_HISTORY == DAY

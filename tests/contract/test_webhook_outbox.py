@@ -1,0 +1,270 @@
+"""The outbox of webhooks, over the same facts in each database: what gets in, what stays, what goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.contract.databases import KINDS, Servers, opened, servers  # noqa: F401  # a fixture
+from tests.webhooks import NOON, change, config_for, tell, turns
+
+from presenced.storage.facts import ChangeFact, RoomFact
+from presenced.storage.schema import told, users, webhooks
+from presenced.webhooks import telling
+from presenced.webhooks.deliveries import Webhooks
+from presenced.webhooks.queue import Queue
+from presenced.webhooks.sending import endpoint_key
+
+pytestmark = pytest.mark.anyio
+
+HERE, THERE = "https://here.example/?key=hidden", "https://there.example/"
+
+
+@pytest.fixture
+def anyio_backend() -> object:
+    """One loop is enough: the databases are what differs."""
+    return "asyncio"
+
+
+@pytest.fixture(params=KINDS)
+async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[AsyncEngine]:  # noqa: F811
+    async with opened(request.param, servers, tmp_path) as made:
+        yield made
+
+
+class Time:
+    def __init__(self) -> None:
+        self.ms = NOON
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+def hooks_of(database: AsyncEngine, time: Time | None = None, **changes: Any) -> Webhooks:
+    return Webhooks(database, config_for(HERE, THERE, **changes), time or Time())
+
+
+async def waiting(database: AsyncEngine, url: str = HERE, state: str = "waiting") -> list[dict[str, Any]]:
+    """Events in the outbox, in order."""
+    c = webhooks.c
+    query = select(c.payload).where((c.endpoint == endpoint_key(url)) & (c.state == state)).order_by(c.id)
+    async with database.connect() as connection:
+        return [json.loads(text) for (text,) in await connection.execute(query)]
+
+
+def shape(events: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
+    return [(e["type"], e["data"].get("userId", e["data"].get("room")), e["data"]["version"]) for e in events]
+
+
+async def test_each_endpoint_has_each_event_in_order_with_one_id(database: AsyncEngine) -> None:
+    await tell(hooks_of(database), database, *turns("ada", 1, 3), RoomFact(4, "lobby", True, NOON), change("Ada", 5))
+    here, there = await waiting(database), await waiting(database, THERE)
+    assert shape(here) == [
+        ("user.online", "ada", 1),
+        ("user.status_changed", "ada", 2),
+        ("user.status_changed", "ada", 3),
+        ("room.occupied", "lobby", 4),
+        ("user.online", "Ada", 5),
+    ]
+    assert [event["id"] for event in here] == [event["id"] for event in there]
+    assert len({event["id"] for event in here}) == 5
+
+
+async def test_facts_that_come_again_tell_nothing(database: AsyncEngine) -> None:
+    facts: list[ChangeFact | RoomFact] = [
+        *turns("ada", 1, 3),
+        RoomFact(4, "lobby", True, NOON),
+        change("ada", 5, "offline"),
+    ]
+    await tell(hooks_of(database), database, *facts)
+    await tell(hooks_of(database), database, *facts)  # another keeper, which does not know
+    assert len(await waiting(database)) == 5
+
+
+async def test_a_transaction_that_fails_tells_nothing_and_the_next_tells_all(database: AsyncEngine) -> None:
+    hooks = hooks_of(database)
+    with pytest.raises(ZeroDivisionError):
+        async with database.begin() as connection:
+            await hooks.enqueue(connection, turns("ada", 1, 2))
+            raise ZeroDivisionError
+    assert await waiting(database) == []
+    await tell(hooks, database, *turns("ada", 1, 2))
+    assert len(await waiting(database)) == 2
+
+
+async def test_only_events_that_are_wanted_and_nothing_is_told_late(database: AsyncEngine) -> None:
+    hooks = hooks_of(database, events=("user.offline",))
+    await tell(hooks, database, *turns("ada", 1, 3), change("ada", 4, "offline"), RoomFact(5, "lobby", True, NOON))
+    assert shape(await waiting(database)) == [("user.offline", "ada", 4)]
+
+
+async def test_who_comes_back_after_a_crash_is_no_news_unless_they_look_different(database: AsyncEngine) -> None:
+    await tell(hooks_of(database), database, change("ada", 1, text="tea"), change("bo", 2), change("cy", 3))
+    again = hooks_of(database)  # the new server says of all of them that they were offline
+    await tell(again, database, change("ada", 101), change("bo", 102), change("cy", 103, "away"))
+    assert shape(await waiting(database))[3:] == [
+        ("user.status_changed", "ada", 101),
+        ("user.status_changed", "cy", 103),
+    ]
+
+
+async def test_who_does_not_come_back_after_a_crash_is_told_once(database: AsyncEngine) -> None:
+    await tell(hooks_of(database), database, *(change(name, n) for n, name in enumerate(("ada", "bo", "cy", "di"), 1)))
+    async with database.begin() as connection:
+        for name, status, version in (("ada", "online", 101), ("bo", "offline", 2), ("cy", "offline", 50)):
+            row = {"user_id": name, "status": status, "version": version, "since_ms": 7, "seen_ms": 8, "active_ms": 9}
+            await connection.execute(insert(users).values(**row, node="n", epoch="e"))
+    hooks = hooks_of(database)
+    for _ in range(2):
+        async with database.begin() as connection:
+            await hooks.reconcile(connection, NOON + 1000)
+    found = (await waiting(database))[4:]
+    assert shape(found) == [("user.offline", "bo", 3), ("user.offline", "cy", 50), ("user.offline", "di", 5)]
+    told_of_bo = {"userId": "bo", "status": "offline", "since": 7, "version": 3, "lastSeen": 8}
+    assert found[0]["data"] == {**told_of_bo, "cause": "restart", "was": "online"}
+    await tell(hooks, database, change("bo", 103))
+    assert shape(await waiting(database))[7:] == [("user.online", "bo", 103)]
+
+
+async def test_more_users_than_one_page_are_reconciled(database: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling, "CHUNK", 10)
+    await tell(hooks_of(database), database, *(change(f"u{n}", n) for n in range(1, 36)))
+    await tell(hooks_of(database), database, *(RoomFact(100 + n, f"r{n}", True, NOON) for n in range(35)))
+    hooks = hooks_of(database)
+    async with database.begin() as connection:
+        await hooks.reconcile(connection, NOON)
+    kinds = [event["type"] for event in (await waiting(database))[70:]]
+    assert (kinds.count("user.offline"), kinds.count("room.vacated")) == (35, 35)
+
+
+async def test_rooms_that_are_not_occupied_again_after_a_crash_are_told_vacated(database: AsyncEngine) -> None:
+    await tell(hooks_of(database), database, *(RoomFact(n, name, True, NOON) for n, name in enumerate("abc", 1)))
+    hooks = hooks_of(database)
+    await tell(hooks, database, RoomFact(1001, "b", True, NOON))
+    async with database.begin() as connection:
+        await hooks.reconcile(connection, NOON, first_position=1000)
+    assert shape(await waiting(database))[3:] == [("room.vacated", "a", 2), ("room.vacated", "c", 4)]
+
+
+async def test_ids_grow_although_the_clock_is_set_back(database: AsyncEngine) -> None:
+    await tell(hooks_of(database), database, *turns("ada", 1, 2))
+    early = Time()
+    early.ms -= 3_600_000
+    await tell(hooks_of(database, early), database, *turns("ada", 3, 2))
+    assert [event["data"]["version"] for event in await waiting(database)] == [1, 2, 3, 4]
+
+
+async def test_when_too_many_wait_the_oldest_go_dead_and_are_counted(database: AsyncEngine) -> None:
+    hooks = hooks_of(database, max_waiting=10)
+    await tell(hooks, database, *turns("ada", 1, 25))
+    assert [event["data"]["version"] for event in await waiting(database)] == list(range(16, 26))
+    assert hooks.figures().expelled == 30
+    letters = json.loads(await hooks.dead("", 100))["deadLetters"]
+    assert len(letters) == 30
+    assert "more than 10 events waited" in letters[0]["error"]
+
+
+async def test_too_many_dead_letters_and_too_old_ones_are_deleted_and_counted(database: AsyncEngine) -> None:
+    time = Time()
+    hooks = hooks_of(database, time, max_waiting=0, max_dead=5)
+    await tell(hooks, database, *turns("ada", 1, 8))
+    await hooks.sweep()
+    assert (hooks.figures().dead, hooks.figures().dropped) == (10, 6)
+    versions = [event["data"]["version"] for event in await waiting(database, state="dead")]
+    assert versions == [4, 5, 6, 7, 8]
+    time.ms += 31 * 86_400_000
+    await hooks.sweep()
+    assert (hooks.figures().dead, hooks.figures().dropped) == (0, 16)
+
+
+async def test_dead_letters_are_read_in_pages_and_sent_again(database: AsyncEngine) -> None:
+    time = Time()
+    hooks = hooks_of(database, time, max_waiting=0)
+    await tell(hooks, database, *turns("ada", 1, 4))
+    found: list[Any] = []
+    page = {"next": ""}
+    while page["next"] is not None:
+        page = json.loads(await hooks.dead(page["next"], 3))
+        found += page["deadLetters"]
+    assert len(found) == len({letter["id"] for letter in found}) == 8
+    assert {letter["endpoint"] for letter in found} == {"https://here.example/", "https://there.example/"}
+    assert [letter["event"]["data"]["version"] for letter in found] == [1, 1, 2, 2, 3, 3, 4, 4]
+
+    again = Webhooks(database, config_for(HERE), time)  # `there` is not in the settings any more
+    await again.sweep()
+    time.ms += 7 * 86_400_000
+    chosen = [letter["id"] for letter in found if letter["event"]["data"]["version"] <= 2]
+    assert await again.retry([*chosen, "nonsense"]) == 2
+    assert await again.retry(chosen) == 0
+    assert [event["data"]["version"] for event in await waiting(database)] == [1, 2]
+    assert await again.retry(None) == 2
+    assert await waiting(database, THERE) == []
+    assert (again.figures().waiting, again.figures().dead) == (4, 4)
+    queue = Queue(database, endpoint_key(HERE))
+    assert await queue.give_up("too old", time.ms - 86_400_000) == 0, "they have another 24 h"
+
+
+async def test_an_event_that_is_held_holds_its_subject_and_no_other(database: AsyncEngine) -> None:
+    await tell(hooks_of(database), database, change("ada", 1), change("bo", 2), change("ada", 3, "away"))
+    queue = Queue(database, endpoint_key(HERE))
+    first = (await queue.first(1))[0]
+    await queue.failed([first], "no", NOON + 1000, held=True)
+    queue.held = 1
+    assert [json.loads(row.payload)["data"]["userId"] for row in await queue.first(10)] == ["bo"]
+    assert await queue.due(NOON, 300_000) == []
+    assert [row.id for row in await queue.due(NOON + 1000, 300_000)] == [first.id]
+    assert [row.id for row in await queue.due(NOON - 3_600_000, 300_000)] == [first.id], "the clock was set back"
+
+
+async def test_what_waits_of_earlier_endpoints_goes_dead_when_it_is_old(database: AsyncEngine) -> None:
+    time = Time()
+    await tell(hooks_of(database, time), database, change("ada", 1))
+    again = Webhooks(database, config_for(HERE), time)
+    await again.sweep()
+    assert len(await waiting(database, THERE)) == 1
+    time.ms += 86_400_001
+    await again.sweep()
+    assert len(await waiting(database, THERE, "dead")) == 1
+    assert len(await waiting(database)) == 1
+
+
+async def test_rooms_of_long_ago_are_forgotten(database: AsyncEngine) -> None:
+    hooks = hooks_of(database)
+    facts = [RoomFact(1, "old", True, NOON), RoomFact(2, "old", False, NOON), RoomFact(3, "kept", True, NOON)]
+    await tell(hooks, database, *facts, RoomFact(2_000_000, "new", True, NOON))
+    await hooks.sweep()
+    async with database.connect() as connection:
+        assert set((await connection.execute(select(told.c.subject))).scalars()) == {"kept", "new"}
+
+
+async def test_ids_and_texts_of_any_kind(database: AsyncEngine) -> None:
+    names = ["x" * 128, "é" * 128, "😀" * 64, "a'b\"c\\d", "%_", "7"]
+    await tell(hooks_of(database), database, *(change(name, n, text="😀'") for n, name in enumerate(names, 1)))
+    await tell(hooks_of(database), database, *(change(name, n, text="😀'") for n, name in enumerate(names, 1)))
+    assert [event["data"]["userId"] for event in await waiting(database)] == [*names[:-1], 7]
+
+
+async def test_the_queue_is_read_by_its_index(database: AsyncEngine) -> None:
+    if database.dialect.name != "sqlite":
+        pytest.skip("looked at for SQLite")
+    c = webhooks.c
+    async with database.connect() as connection:
+        query = select(c.id).where((c.endpoint == "e") & (c.state == "waiting")).order_by(c.id).limit(100)
+        text = str(query.compile(database.sync_engine, compile_kwargs={"literal_binds": True}))
+        plan = " ".join(str(row) for row in await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}"))
+    assert "presenced_webhooks_due" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+async def test_nothing_to_do_costs_nothing(database: AsyncEngine) -> None:
+    hooks = hooks_of(database)
+    await tell(hooks, database)
+    async with database.begin() as connection:
+        await connection.execute(update(webhooks).values(state="dead"))
+        await hooks.reconcile(connection, NOON)
+        assert (await connection.execute(select(func.count()).select_from(webhooks))).scalar() == 0

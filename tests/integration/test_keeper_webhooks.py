@@ -1,0 +1,103 @@
+"""Webhooks from end to end: a real server, its keeper, and a receiver that verifies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.integration.house import metric, server
+from tests.process import ServerProcess
+from tests.webhooks import SECRET, Receiver
+from websockets.asyncio.client import connect
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> object:
+    """The command's own, once: each test starts processes."""
+    return "asyncio", {"use_uvloop": True}
+
+
+def told(receiver: Receiver) -> list[tuple[str, Any]]:
+    """Each event once."""
+    events = {event["id"]: event for event in receiver.taken}
+    return [(event["type"], event["data"].get("userId", event["data"].get("room"))) for event in events.values()]
+
+
+async def soon(condition: Callable[[], object], seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def settings(folder: Path, receiver: Receiver, **more: object) -> dict[str, Any]:
+    return {
+        "database": "sqlite",
+        "data_dir": str(folder),
+        "node": "here",
+        "webhook_urls": receiver.url,
+        "outgoing_private": True,
+        **more,
+    }
+
+
+async def test_what_happens_is_told(tmp_path: Path) -> None:
+    v1: Any = ["presenced.v1"]
+    with Receiver() as receiver:
+        async with server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as house:
+            async with connect(f"{house.url}?userId=ada", subprotocols=v1) as ada:
+                await ada.send('{"type":"JOIN","room":"lobby"}')
+                await soon(lambda: len(told(receiver)) == 2)
+            await soon(lambda: len(told(receiver)) == 4)
+            assert sorted(told(receiver)) == [
+                ("room.occupied", "lobby"),
+                ("room.vacated", "lobby"),
+                ("user.offline", "ada"),
+                ("user.online", "ada"),
+            ]
+            await soon(lambda: metric(house, "presenced_webhooks_delivered_total") == 4)
+            assert metric(house, "presenced_webhooks_waiting") == 0
+
+
+async def test_who_does_not_come_back_after_a_kill_is_told_to_have_left_and_who_does_is_not(tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        given = settings(tmp_path, receiver)
+        with ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, **given) as process:
+            async with (
+                connect(f"{process.websocket_url}?userId=leaver"),
+                connect(f"{process.websocket_url}?userId=stayer"),
+            ):
+                await soon(lambda: len(told(receiver)) == 2)
+                (keeper,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                os.kill(int(keeper), signal.SIGKILL)
+                process.kill()
+            process.start()
+            async with connect(f"{process.websocket_url}?userId=stayer"):
+                await soon(lambda: ("user.offline", "leaver") in told(receiver))
+                async with httpx.AsyncClient() as client:
+                    assert (await client.get(f"{process.url}readyz")).json()["warnings"] == []
+            assert sorted(told(receiver)[:2]) == [("user.online", "leaver"), ("user.online", "stayer")]
+            assert told(receiver)[2:3] == [("user.offline", "leaver")]
+
+
+async def test_an_event_is_told_after_the_keeper_was_killed_before_it_could(tmp_path: Path) -> None:
+    with Receiver(lambda _: 503) as receiver:
+        async with (
+            server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as house,
+            connect(f"{house.url}?userId=ada"),
+        ):
+            await soon(lambda: receiver.requests)
+            assert house._parts
+            assert house._parts.keeper
+            process = house._parts.keeper._process
+            assert process
+            os.kill(process.pid, signal.SIGKILL)
+            receiver.answer = lambda _: 204
+            await soon(lambda: told(receiver) == [("user.online", "ada")])

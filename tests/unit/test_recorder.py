@@ -1,0 +1,273 @@
+"""What is noted of what happens, and what is given to the keeper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.fakes import FakeConnection
+
+from presenced import recorder as module
+from presenced.application import Application
+from presenced.core.claims import Claim
+from presenced.core.model import Ending, Status
+from presenced.engine import Engine
+from presenced.metrics import Metrics
+from presenced.recorder import PERIOD
+from presenced.settings import Settings
+from presenced.storage.facts import (
+    ChangeFact,
+    ChoiceFact,
+    ChosenFact,
+    ClaimFact,
+    Fact,
+    RevocationFact,
+    SessionFact,
+    UserFact,
+)
+from presenced.testing import FakeClock
+
+
+class FakeKeeper:
+    """Takes as many batches as it is told to."""
+
+    def __init__(self) -> None:
+        self.room = 1000
+        self.facts: list[Fact] = []
+        self.warning = ""
+
+    @property
+    def takes(self) -> bool:
+        return self.room > 0
+
+    def give(self, facts: list[Fact], position: int) -> None:
+        assert facts
+        self.room -= 1
+        self.facts += facts
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [fact for fact in self.facts if isinstance(fact, kind)]
+
+
+class House:
+    def __init__(self, **settings: object) -> None:
+        self.clock = FakeClock()
+        self.keeper = FakeKeeper()
+        self.engine = Engine(Settings.model_validate(settings), self.clock, Metrics(), 1000, keeper=self.keeper)
+        assert self.engine.recorder
+        self.recorder = self.engine.recorder
+        self.recorder.begin(0)
+
+    def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
+        connection = FakeConnection(self.engine.closed)
+        connection.address = "192.0.2.1"
+        self.engine.opened(connection, f"userId={user_id}".encode(), b"", subprotocol)
+        return connection
+
+    def close(self, connection: FakeConnection) -> None:
+        self.engine.closed(connection, Ending.CLOSED, "closed")
+
+    def pass_period(self) -> None:
+        self.clock.advance(PERIOD)
+
+
+def test_a_user_who_comes_and_goes_at_once_is_one_fact_of_how_they_are_now_and_two_changes() -> None:
+    house = House()
+    house.close(house.open())
+    house.pass_period()
+    assert [(fact.user_id, fact.status) for fact in house.keeper.of(UserFact)] == [("ada", "offline")]
+    assert [fact.status for fact in house.keeper.of(ChangeFact)] == ["online", "offline"]
+    (session,) = house.keeper.of(SessionFact)
+    assert (session.reason, session.closed_ms > 0, session.address) == ("closed", True, "")
+
+
+def test_nothing_is_given_and_no_timer_runs_while_nothing_happens() -> None:
+    house = House(stats_interval=0)
+    house.close(house.open())
+    house.pass_period()
+    given = len(house.keeper.facts)
+    house.clock.advance(5)
+    assert len(house.keeper.facts) == given
+    assert house.recorder.flush not in house.engine.timer
+
+
+def test_facts_wait_while_the_keeper_takes_nothing_and_go_when_it_does() -> None:
+    house = House()
+    house.keeper.room = 0
+    for _ in range(3):
+        house.close(house.open())
+    house.clock.advance(10)
+    assert house.keeper.facts == []
+    assert house.recorder.blocked
+    house.keeper.room = 10
+    house.recorder.flush()
+    assert len(house.keeper.of(UserFact)) == 1
+    assert len(house.keeper.of(ChangeFact)) == 6
+    assert house.recorder.since is None
+
+
+def test_what_waits_is_bounded_and_the_newest_of_each_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 10)
+    house = House(log_burst=0)
+    house.keeper.room = 0
+    for number in range(30):
+        house.close(house.open("ada"))
+        house.close(house.open(f"user{number}"))
+    house.clock.advance(5)
+    assert house.recorder.waiting <= 3 * 10
+    house.keeper.room = 100
+    house.clock.advance(5)
+    changes = house.keeper.of(ChangeFact)
+    assert len({change.user_id for change in changes}) == len(changes)
+    assert ("user29", "offline") in [(change.user_id, change.status) for change in changes]
+    assert house.engine.metrics.registry.get_sample_value("presenced_storage_facts_dropped_total")
+
+
+def test_last_seen_is_known_of_who_was_forgotten_before_it_could_be_stored() -> None:
+    house = House(log_age=1, heartbeat_interval=1, pong_timeout=1)
+    house.keeper.room = 0
+    house.close(house.open())
+    left_ms = house.clock.now().epoch_ms
+    house.clock.advance(100)
+    house.close(house.open("bob"))
+    house.clock.advance(100)
+    house.keeper.room = 10
+    house.recorder.flush()
+    seen = {fact.user_id: fact for fact in house.keeper.of(UserFact)}
+    assert (seen["ada"].status, seen["ada"].seen_ms) == ("offline", left_ms)
+
+
+def test_changes_are_not_given_where_nobody_wants_them() -> None:
+    house = House(history_age=0)
+    house.open()
+    house.pass_period()
+    assert house.keeper.of(ChangeFact) == []
+    assert len(house.keeper.of(UserFact)) == 1
+
+
+def test_addresses_are_kept_only_where_they_are_wanted() -> None:
+    house = House(keep_addresses=True)
+    house.open()
+    house.pass_period()
+    assert [fact.address for fact in house.keeper.of(SessionFact)] == ["192.0.2.1"]
+
+
+def test_the_id_of_a_session_which_is_a_secret_is_not_kept() -> None:
+    house = House()
+    connection = house.open(subprotocol="presenced.v1")
+    house.pass_period()
+    (session,) = house.keeper.of(SessionFact)
+    assert session.protocol == "presenced.v1"
+    assert len(session.session) == 32
+    assert connection.session.session_id not in str(session)
+
+
+def test_a_session_that_is_resumed_goes_on() -> None:
+    house = House()
+    first = house.open(subprotocol="presenced.v1")
+    house.engine.closed(first, Ending.LOST, "lost")
+    house.pass_period()
+    second = FakeConnection(house.engine.closed)
+    query = f"userId=ada&session={first.session.session_id}".encode()
+    house.engine.opened(second, query, b"", "presenced.v1")
+    house.pass_period()
+    lost, resumed = house.keeper.of(SessionFact)
+    assert (lost.key, lost.reason, bool(lost.closed_ms)) == (first.connection_id, "lost", True)
+    assert (resumed.key, resumed.connection_id, resumed.closed_ms) == (first.connection_id, second.connection_id, 0)
+
+
+def test_a_connection_that_another_one_replaces_does_not_end_the_session() -> None:
+    house = House()
+    first = house.open(subprotocol="presenced.v1")
+    second = FakeConnection(house.engine.closed)
+    query = f"userId=ada&session={first.session.session_id}".encode()
+    house.engine.opened(second, query, b"", "presenced.v1")
+    assert first.closed_with
+    house.pass_period()
+    assert house.keeper.of(SessionFact)[-1].closed_ms == 0
+
+
+def test_a_choice_that_is_restored_late_does_not_override_what_a_user_chose_since() -> None:
+    house = House()
+    house.recorder._chose = set()  # as before `begin`
+    ada, bob = house.open("ada", "presenced.v1"), house.open("bob", "presenced.v1")
+    house.engine.received(ada, '{"type":"SET_STATUS","status":"busy"}')
+    house.engine.received(ada, '{"type":"SET_STATUS","status":"auto"}')
+    house.clock.advance(1)
+    away = ChoiceFact("away", "gone fishing")
+    house.recorder.restore([ChosenFact("ada", away, None), ChosenFact("bob", away, None)])
+    house.recorder.begin(7)
+    house.pass_period()
+    now = {fact.user_id: fact.status for fact in house.keeper.of(UserFact)}
+    assert now == {"ada": "online", "bob": "away"}
+    assert [m["status"] for m in bob.messages if m["type"] == "SELF"][-1] == "away"
+
+
+def test_a_timed_choice_is_restored_for_the_rest_of_its_time() -> None:
+    house = House()
+    until = house.clock.now().epoch_ms + 60_000
+    house.recorder.restore(
+        [
+            ChosenFact("ada", ChoiceFact("away"), ChoiceFact("busy", until_ms=until)),
+            ChosenFact("eve", ChoiceFact("no"), None),
+        ]
+    )
+    house.open("ada")
+    house.open("eve")
+    house.pass_period()
+    house.clock.advance(60)
+    assert [fact.status for fact in house.keeper.of(ChangeFact) if fact.user_id == "ada"] == ["busy", "away"]
+    assert [fact.status for fact in house.keeper.of(ChangeFact) if fact.user_id == "eve"] == ["online"]
+
+
+def test_claims_are_kept_and_restored_but_for_those_that_were_set_or_cleared_since() -> None:
+    house = House()
+    house.keeper.room = 0
+    application = Application(house.engine)
+    application.set_claim("ada", Claim("call", Status.BUSY))
+    application.set_claim("ada", Claim("agent", Status.AWAY))
+    application.clear_claim("ada", "agent")
+    ends = house.clock.now().epoch_ms + 60_000
+    house.recorder.restore(
+        [
+            ClaimFact("ada", "call", "away", set_ms=1),
+            ClaimFact("ada", "agent", "away", set_ms=1),
+            ClaimFact("ada", "calendar", "away", "lunch", priority=3, set_ms=1, until_ms=ends),
+            ClaimFact("ada", "broken", "invisible"),
+            ClaimFact("ada", "over", "busy", until_ms=1),
+        ]
+    )
+    found = {claim.source: claim.status for claim in application.claims_of("ada")}
+    assert found == {"call": Status.BUSY, "calendar": Status.AWAY}
+    house.keeper.room = 10
+    house.recorder.flush()
+    assert {(fact.source, fact.status) for fact in house.keeper.of(ClaimFact)} == {("call", "busy"), ("agent", "")}
+    house.clock.advance(61)
+    assert [claim.source for claim in application.claims_of("ada")] == ["call"]
+
+
+def test_positions_go_on_from_where_they_are_told_to() -> None:
+    house = House()
+    house.recorder.begin(1_000_000)
+    house.open()
+    house.pass_period()
+    (change,) = house.keeper.of(ChangeFact)
+    assert (change.position, change.version) == (1_000_001, 1_000_001)
+
+
+def test_what_was_revoked_is_kept_unless_its_id_can_not_be_read() -> None:
+    house = House()
+    house.recorder.revoked("user", "ada", 1.0, 2.0)
+    house.recorder.revoked("token", "\ud800", 1.0, 2.0)
+    house.pass_period()
+    assert house.keeper.facts == [RevocationFact("user", "ada", 1.0, 2.0)]
+
+
+def test_nothing_that_waits_is_left_of_who_is_erased() -> None:
+    house = House()
+    house.close(house.open("ada"))
+    house.close(house.open("bob"))
+    house.recorder.forget("ada")
+    house.pass_period()
+    assert house.keeper.facts
+    assert not [fact for fact in house.keeper.facts if getattr(fact, "user_id", "") == "ada"]
