@@ -94,7 +94,7 @@ class Admission(Generic[C]):
         """A handshake is done but for sending its response."""
         if not arrival.token:
             self._wait(connection, arrival)
-        elif (answer := self._ask(connection, arrival.token, partial(self._answered, connection))) is not None:
+        elif (answer := self.ask(arrival.token, partial(self._answered, connection))) is not None:
             self._settle(connection, arrival, answer)
         else:
             self._wait(connection, arrival)
@@ -112,7 +112,7 @@ class Admission(Generic[C]):
             connection.close(Close.UNAUTHORIZED, 'the first message has to be {"type":"AUTH","token":"..."}')
             return True
         self._waiting[connection] = arrival._replace(token=token)
-        answer = self._ask(connection, token, partial(self._answered, connection))
+        answer = self.ask(token, partial(self._answered, connection))
         if answer is not None:
             self._answered(connection, answer)
         return True
@@ -120,7 +120,7 @@ class Admission(Generic[C]):
     def renew(self, connection: C, token: str, renewed: Renewed) -> None:
         """A connection that is in shows a newer token; `renewed` is told why it is not accepted, or None."""
         answered = partial(self._answered_renewal, connection, renewed)
-        if (answer := self._ask(connection, token, answered)) is not None:
+        if (answer := self.ask(token, answered)) is not None:
             answered(answer)
 
     def closed(self, connection: C) -> None:
@@ -160,17 +160,24 @@ class Admission(Generic[C]):
                 return self._close_revoked()
         return 0
 
+    def ask(self, token: str, answered: Callable[[Answer], None]) -> Answer | None:
+        """Whose `token` is, or why it is not accepted; None when that takes a while: `answered` is called then."""
+        now = self._clock.now()
+        answer = self._authenticator.ask(token, now, lambda late: answered(self._checked(late, self._clock.now())))
+        return None if answer is None else self._checked(answer, now)
+
+    def still_holds(self, principal: Principal) -> bool:
+        """Whether what was shown has neither expired nor been revoked."""
+        now = self._clock.now().epoch_ms / 1000
+        ends = principal.expires_at
+        return (ends is None or now < ends) and not self._revocations.concerns(principal, now)
+
     def _close_revoked(self) -> int:
         now = self._clock.now().epoch_ms / 1000
         concerned = [c for c, one in self._admitted.items() if self._revocations.concerns(one.principal, now)]
         for connection in concerned:
             connection.close(Close.UNAUTHORIZED, "the token was revoked")
         return len(concerned)
-
-    def _ask(self, connection: C, token: str, answered: Callable[[Answer], None]) -> Answer | None:
-        now = self._clock.now()
-        answer = self._authenticator.ask(token, now, lambda late: answered(self._checked(late, self._clock.now())))
-        return None if answer is None else self._checked(answer, now)
 
     def _checked(self, answer: Answer, now: Instant) -> Answer:
         if isinstance(answer, Principal) and self._revocations.concerns(answer, now.epoch_ms / 1000):

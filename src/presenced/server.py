@@ -18,6 +18,7 @@ from presenced.core.identity import parse_user_id
 from presenced.engine import Engine
 from presenced.errors import ConfigError
 from presenced.http.app import make_app
+from presenced.http.v1.followers import Followers
 from presenced.metrics import Metrics
 from presenced.settings import WEBSOCKET_PATH, Settings
 from presenced.stats import MAX_PAGE, Stats
@@ -36,6 +37,7 @@ class _Parts(NamedTuple):
 
     engine: Engine
     application: Application
+    followers: Followers
     listener: Listener
     writers: Writers | None
     remote: Remote | None
@@ -85,7 +87,10 @@ class PresenceServer:
             tickets = Tickets()
             authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
             engine = Engine(self.settings, clock, metrics, max_connections, writers, authenticator)
-            listener = Listener(engine, make_app(engine, ApiKeys(self.settings.api_keys), tickets))
+            application = Application(engine)
+            followers = Followers(application.on_change, metrics.api_followers.set)
+            keys = ApiKeys(self.settings.api_keys)
+            listener = Listener(engine, make_app(application, engine, keys, tickets, followers))
             await listener.start()
         except BaseException:
             if writers is not None:
@@ -96,7 +101,7 @@ class PresenceServer:
         if remote is not None:
             remote.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(engine, Application(engine), listener, writers, remote, loop)
+        self._parts = _Parts(engine, application, followers, listener, writers, remote, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -114,6 +119,7 @@ class PresenceServer:
             return
         try:
             parts.listener.stop_accepting()
+            parts.followers.end()
             for pause in parts.engine.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()

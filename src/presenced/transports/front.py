@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -215,6 +216,9 @@ class FrontDoor(HttpToolsProtocol):
         if self.scheme is None:
             self.server, self.client = get_local_addr(self.transport), get_remote_addr(self.transport)
             self.scheme = "https" if is_ssl(self.transport) else "http"
+        # For `http.v1.streams`; weakly, since the scope is this object's own.
+        extensions: dict[str, Any] = {"presenced.abort": weakref.WeakMethod(self._abort)}
+        self.scope["extensions"] = extensions
         self.scope["server"], self.scope["client"], self.scope["scheme"] = self.server, self.client, self.scheme
 
     def _why_not_upgrade(self) -> str | None:
