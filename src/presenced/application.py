@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from msgspec import Struct, structs
 
 from presenced.core.claims import Claim, check
-from presenced.core.explain import Explanation
+from presenced.core.explain import MAX_CHANGES, Explanation, Viewer, explain
 from presenced.core.journal import Digest
 from presenced.core.model import AS_DETECTED, Change, Choice, Custom, Instant
 from presenced.core.presence import Session
@@ -137,7 +137,13 @@ class Application:
 
     def explain(self, user_id: str, viewer: str | None = None) -> Explanation:
         """Why the user looks as they do: to everyone who may see them, or to the user `viewer`."""
-        raise NotImplementedError
+        engine = self._engine
+        watching = None
+        if viewer is not None:
+            watching = Viewer(viewer, self.sessions_of(viewer), engine.settings.visibility == "everyone")
+        changes = engine.journal.last_of(user_id, MAX_CHANGES)
+        user, rooms = self._directory.user(user_id), engine.rooms.of(user_id)
+        return explain(user_id, user, frozenset(rooms), watching, changes, engine.clock.now())
 
     # Following.
 
@@ -156,12 +162,12 @@ class Application:
 
     def changes_since(self, position: int, limit: int) -> list[Change] | None:
         """The first `limit` changes after `position`, all of them; None when some have been forgotten."""
-        raise NotImplementedError
+        return self._engine.journal.since(position, limit)
 
     def digest(self) -> Digest | None:
         """The state as one number, at the position of the newest change. None: a part of the work has been done; ask
-        again in another turn of the loop, so that it never holds up the others (the first time, with many users)."""
-        raise NotImplementedError
+        again in another turn of the loop (`Journal.digest`)."""
+        return self._engine.journal.digest()
 
     def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have `wake` called in the turn of the loop after one in which something changed.
@@ -172,7 +178,7 @@ class Application:
         Raises:
             CapacityError: As many follow as may.
         """
-        raise NotImplementedError
+        return self._engine.followers.add(wake)
 
 
 def _ending(custom: Custom, now: Instant, lasts: float) -> Custom:

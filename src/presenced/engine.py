@@ -18,6 +18,7 @@ from presenced.clock import Clock, Timer
 from presenced.core.directory import Directory, Outcome
 from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import user_id_from_query
+from presenced.core.journal import Journal
 from presenced.core.limits import Pace
 from presenced.core.model import Ending, Instant
 from presenced.core.presence import Grace, Session
@@ -31,6 +32,7 @@ from presenced.feeds.classic import ClassicFeed
 from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import PERIOD
 from presenced.feeds.v1_encoding import Encoding
+from presenced.followers import Followers
 from presenced.greeting import established
 from presenced.heartbeat import Heartbeat
 from presenced.log import EventLog
@@ -90,6 +92,8 @@ class Engine:
             settings.resume_window,
         )
         self.directory: Directory[Connection] = Directory(grace, limits)
+        self.journal = Journal(settings.journal_size, self.directory.snapshot)
+        self.followers = Followers(clock)
         self._heartbeat: Heartbeat[Connection] = Heartbeat(
             settings, clock, self.timer, metrics, self._log, self._end_graces
         )
@@ -329,6 +333,8 @@ class Engine:
             if change.is_turn:
                 own = 1 if self.directory.connections(change.user_id) else 0
                 self._log.changed(change.user_id, change.status, self.directory.connected_users - own)
+            self.journal.append(change)
+            self.followers.changed()
             self._publish(change)
         if outcome.own:
             self._tell_own(outcome.user_id)

@@ -205,6 +205,9 @@ class Settings(BaseModel):
     )
     log_size: int = Field(50_000, ge=2, le=10_000_000, description="Changes kept for watchers that are behind.")
     log_age: float = Field(120, gt=0, le=86400, description="Seconds for which changes are kept at most.")
+    journal_size: int = Field(
+        20_000, ge=1, le=10_000_000, description="Changes, each of them, kept for backends that follow them all."
+    )
     max_announced: int = Field(
         100_000, ge=0, le=10_000_000, description="Users at most that a backend may announce online at a time."
     )

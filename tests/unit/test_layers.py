@@ -17,7 +17,7 @@ LAYERS = [
     ["log", "metrics"],
     ["outbox"],
     ["feeds"],
-    ["requests", "admission", "greeting", "heartbeat", "drain", "stats"],
+    ["requests", "admission", "greeting", "heartbeat", "drain", "stats", "followers"],
     ["engine"],
     ["application"],
     ["transports", "http"],

@@ -69,18 +69,26 @@ def without(claims: tuple[Claim, ...], source: str) -> tuple[Claim, ...]:
     return tuple(claim for claim in claims if claim.source != source)
 
 
-def decide(choice: Choice, claims: tuple[Claim, ...]) -> Choice:
-    """What of a user who is there is to be seen, by what they chose and what is claimed; no status: as detected.
+def deciding(choice: Choice, claims: tuple[Claim, ...]) -> Claim | None:
+    """The claim that decides the status of a user who is there; None when what they chose or what was detected does.
 
-    Who chose to be invisible is. Else the winning claim counts; but only with a priority above 0 does it win over what
-    the user chose, be it a status or a text.
+    Who chose to be invisible is. Else it is the winning claim; but over a status that the user chose it wins with a
+    priority above 0 only.
     """
     claim = winner(claims)
     if claim is None or choice.status is Status.INVISIBLE:
+        return None
+    return claim if claim.priority > 0 or choice.status is None else None
+
+
+def decide(choice: Choice, claims: tuple[Claim, ...]) -> Choice:
+    """What is to be seen of a user who is there, by what they chose and what is claimed; no status: as detected.
+
+    A text, emoji or data that the user chose without a status stays, unless the claim's priority is above 0.
+    """
+    claim = deciding(choice, claims)
+    if claim is None:
         return choice
-    if claim.priority > 0:
-        return Choice(claim.status, claim.custom)
-    if choice.status is not None:
-        return choice
-    says = choice.custom
-    return Choice(claim.status, says if says.text or says.emoji or says.data else claim.custom)
+    own = choice.custom
+    stays = claim.priority <= 0 and (own.text or own.emoji or own.data)
+    return Choice(claim.status, own if stays else claim.custom)

@@ -216,7 +216,7 @@ class Presence(Generic[C]):
         """What others were told last."""
         return self.last_change.view if self.last_change else SEEN_OFFLINE
 
-    def _true_view(self) -> View:
+    def true_view(self) -> View:
         """What the user is: a choice beats what was detected, as a claim may; active anywhere is online, all idle is
         away."""
         if not self.is_present:
@@ -235,7 +235,7 @@ class Presence(Generic[C]):
         """What others are to see now, and what the user's own devices are."""
         if not (self.named or self.claims or self.has_chosen):
             return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None  # as with every classic user
-        true = self._true_view()
+        true = self.true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true
         if not self.named:
             return public, None
