@@ -51,7 +51,6 @@ def _session(session: core.SessionExplained) -> ExplainedSession:
         session.connection_id,
         session.protocol,
         session.device,
-        session.connected,
         session.active,
         _seconds(session.heard),
         _seconds(session.waited_for),

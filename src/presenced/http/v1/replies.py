@@ -272,7 +272,6 @@ class ExplainedSession(Struct, frozen=True, rename="camel"):
     """Of its connection; empty while it has none."""
     protocol: str
     device: str
-    connected: bool
     active: bool
     heard: float | None
     """Seconds since its client was last heard, a pong included; null while it has no connection."""
