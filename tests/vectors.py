@@ -15,9 +15,11 @@ from msgspec import json
 from tests.fakes import FakeConnection
 from tests.unit.talk import Talk
 
+from presenced.application import Application
 from presenced.auth.authenticator import Answer, Answered
 from presenced.auth.principal import Principal
-from presenced.core.model import Instant
+from presenced.core.claims import Claim
+from presenced.core.model import Choice, Custom, Instant, Status
 from presenced.errors import BadToken
 from presenced.transports.websocket import ending_of
 
@@ -51,6 +53,7 @@ class Replay:
     def __init__(self, head: Line) -> None:
         guard = Guard(head["tokens"], head["epochMs"]) if "tokens" in head else None
         self._talk = Talk(guard, **head.get("settings", {}))
+        self._application = Application(self._talk.engine)
         assert self._talk.clock.now().epoch_ms == head["epochMs"], "conversations start when the fake clock does"
         self._started = self._talk.clock.monotonic()
         self._clients: dict[str, FakeConnection] = {}
@@ -88,10 +91,25 @@ class Replay:
                 self._talk.end(self._clients.pop(name), ending_of(1006))
             case "go silent":
                 self._clients[name].answers = False
+            case "claim" | "claim no longer" | "choose for":
+                self._do_as_a_backend(line)
             case "wait":
                 pass
             case other:
                 raise AssertionError(f"nobody can do {other}")
+
+    def _do_as_a_backend(self, line: Line) -> None:
+        user_id = line["userId"]
+        match line["do"]:
+            case "claim":
+                claim = line["claim"]
+                made = Claim(claim["source"], Status(claim["status"]), Custom(claim.get("text", "")), claim["priority"])
+                self._application.set_claim(user_id, made, claim.get("expiresIn"))
+            case "claim no longer":
+                assert self._application.clear_claim(user_id, line["source"])
+            case "choose for":
+                choice = Choice(Status(line["status"]), Custom(line.get("text", "")))
+                self._application.set_status(user_id, choice, line.get("expiresIn"))
 
     def _told(self) -> Iterator[Line]:
         at = round(self._talk.clock.monotonic() - self._started, 3)

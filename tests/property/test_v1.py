@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from typing import Any
+from math import inf
+from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
 from hypothesis import settings
@@ -18,7 +19,8 @@ from tests.fakes import FakeConnection
 from tests.property.client_v1 import Client
 
 from presenced.application import Application
-from presenced.core.model import Ending
+from presenced.core.claims import Claim
+from presenced.core.model import PLAIN, Choice, Custom, Ending, Status
 from presenced.core.presence import MAX_DETACHED
 from presenced.engine import Engine
 from presenced.errors import Close
@@ -54,6 +56,15 @@ class Session:
         return self.connected or self.grace_ends > now
 
 
+class Claimed(NamedTuple):
+    """What one source claims; in the dictionary of them the one set last stands last."""
+
+    priority: int
+    status: str
+    text: str
+    ends: float
+
+
 @dataclasses.dataclass
 class User:
     sessions: list[Session] = dataclasses.field(default_factory=list)
@@ -61,22 +72,34 @@ class User:
     """Status and text."""
     timed: tuple[str, str] | None = None
     timed_until: float = 0.0
+    claims: dict[str, Claimed] = dataclasses.field(default_factory=dict)
     announced: bool = False
 
     def true_status(self, now: float) -> str:
         present = [session for session in self.sessions if session.present(now)]
         if not present and not self.announced:
             return "offline"
-        choice, _ = self.choice(now)
-        if choice != "auto":
-            return choice
+        status, _ = self.decided(now)
+        if status != "auto":
+            return status
         return "online" if self.announced or any(session.active for session in present) else "away"
 
     def choice(self, now: float) -> tuple[str, str]:
         return self.timed if self.timed and self.timed_until > now else self.chosen
 
+    def decided(self, now: float) -> tuple[str, str]:
+        """Status and text by the user's choice and what is claimed."""
+        status, text = self.choice(now)
+        ranked = [c for priority in range(-9, 10) for c in self.claims.values() if c.priority == priority]
+        live = [c for c in ranked if c.ends > now]
+        if not live or status == "invisible":
+            return status, text
+        if live[-1].priority > 0:
+            return live[-1].status, live[-1].text
+        return (status, text) if status != "auto" else (live[-1].status, text or live[-1].text)
+
     def seen_text(self, now: float) -> str:
-        return "" if self.seen(now) == "offline" else self.choice(now)[1]
+        return "" if self.seen(now) == "offline" else self.decided(now)[1]
 
     def seen(self, now: float) -> str:
         status = self.true_status(now)
@@ -118,6 +141,7 @@ class Watching(RuleBasedStateMachine):
         self.application = Application(self.engine)
         self.engine.start()
         self.users = {user_id: User() for user_id in USERS}
+        self.followed, self.heard = 0, dict[str, str]()
         self.orders = 0
         self.causes = causes
         self.classic = FakeConnection(self.closed, self.clock)
@@ -322,6 +346,47 @@ class Watching(RuleBasedStateMachine):
         self.application.announce(user_id, online)
         self.turn(ends)
 
+    @rule(
+        user_id=st.sampled_from(USERS),
+        source=st.sampled_from(["calendar", "call", "agent"]),
+        status=st.sampled_from(["online", "away", "busy"]),
+        text=st.sampled_from(["", "y"]),
+        priority=st.sampled_from([-5, 0, 7]),
+        lasts=st.sampled_from([None, 5.0, 20.0]),
+        ends=st.booleans(),
+    )
+    def claim(
+        self, user_id: str, source: str, status: str, text: str, priority: int, lasts: float | None, ends: bool
+    ) -> None:
+        claims = self.users[user_id].claims
+        claims.pop(source, None)
+        claims[source] = Claimed(priority, status, text, self.now() + lasts if lasts else inf)
+        claim = Claim(source, Status(status), Custom(text), priority)
+        self.application.set_claim(user_id, claim, lasts)
+        self.turn(ends)
+
+    @rule(user_id=st.sampled_from(USERS), source=st.sampled_from(["calendar", "call", "agent"]), ends=st.booleans())
+    def claim_no_longer(self, user_id: str, source: str, ends: bool) -> None:
+        claim = self.users[user_id].claims.pop(source, None)
+        assert self.application.clear_claim(user_id, source) is bool(claim and claim.ends > self.now())
+        self.turn(ends)
+
+    @rule(
+        user_id=st.sampled_from(USERS),
+        status=st.sampled_from([None, "away", "busy", "invisible"]),
+        lasts=st.sampled_from([None, 5.0]),
+        ends=st.booleans(),
+    )
+    def have_chosen(self, user_id: str, status: str | None, lasts: float | None, ends: bool) -> None:
+        """A backend chooses for a user, who may not be there."""
+        self.application.set_status(user_id, Choice(Status(status), PLAIN) if status else None, lasts)
+        user = self.users[user_id]
+        if lasts is None:
+            user.chosen, user.timed = (status or "auto", ""), None
+        else:
+            user.timed, user.timed_until = (status or "auto", ""), self.now() + lasts
+        self.turn(ends)
+
     @rule(seconds=st.sampled_from([0.1, 1.1, 3.0, 5.0, 15.0, 41.0]))
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -345,11 +410,26 @@ class Watching(RuleBasedStateMachine):
                 assert seen.get("text", "") == self.users[other].seen_text(self.now())
             own, user = client.own, self.users[user_id]
             assert own["status"] == user.true_status(self.now()), "the truth for oneself"
-            assert (own["chosen"], own.get("text", "")) == user.choice(self.now())
+            assert (own["chosen"], own.get("text", "")) == (user.choice(self.now())[0], user.decided(self.now())[1])
             assert not session.strangers & client.records.keys(), "only those who watch are told"
             if session.counting and self.engine._digest not in self.engine.timer:
                 online = 1 + sum(status != "offline" for status in truth.values())  # and the classic one
                 assert client.counts["everyone", ""] == online
+
+    @invariant()
+    def whoever_follows_the_changes_hears_each_of_them(self) -> None:
+        while changes := self.application.changes_since(self.followed, 3):
+            for change in changes:
+                assert change.position > self.followed
+                assert change.was == self.heard.get(change.user_id, "offline")
+                self.heard[change.user_id], self.followed = change.status.value, change.position
+        truth = self.truth()
+        assert {user_id: self.heard.get(user_id, "offline") for user_id in USERS} == truth
+        for user_id in USERS:
+            explained = self.application.explain(user_id, USERS[0])
+            assert (explained.shown.status if explained.shown else "offline") == truth[user_id]
+            assert explained.true.status == self.users[user_id].true_status(self.now())
+            assert f"{user_id} is " in explained.why
 
     @invariant()
     def classic_clients_are_told_who_comes_and_goes(self) -> None:

@@ -79,6 +79,8 @@ class Visibility(Struct, frozen=True):
     """None: not known, as the viewer has no session."""
     watches: bool
     """Whether a session of the viewer is told of the user."""
+    is_absent: bool
+    """The viewer has no session."""
     rule: str
     """Why, in words."""
 
@@ -167,10 +169,12 @@ def _pending(user: Presence[Any], now: Instant) -> list[Pending]:
 
 def _visibility(user_id: str, rooms: Collection[str], viewer: Viewer) -> Visibility:
     if viewer.user_id == user_id:
-        return Visibility(user_id, True, bool(viewer.sessions), "everybody sees the truth of themselves")
+        return Visibility(
+            user_id, True, bool(viewer.sessions), not viewer.sessions, "everybody sees the truth of themselves"
+        )
     if not viewer.sessions:
         rule = "has no session, and everybody may see everyone" if viewer.sees_everyone else "has no session"
-        return Visibility(viewer.user_id, viewer.sees_everyone or None, False, rule)
+        return Visibility(viewer.user_id, viewer.sees_everyone or None, False, True, rule)
     by_sight = any(s.sight.everyone or user_id in s.sight.users for s in viewer.sessions)
     shared = sorted({room for s in viewer.sessions if s.watch for room in s.watch.full.rooms.intersection(rooms)})
     if any(s.sight.everyone for s in viewer.sessions):
@@ -182,7 +186,7 @@ def _visibility(user_id: str, rooms: Collection[str], viewer: Viewer) -> Visibil
     else:
         rule = "may see neither this user nor a room where the user is"
     watches = bool(shared) or any(_asks_for(session, user_id) for session in viewer.sessions)
-    return Visibility(viewer.user_id, by_sight or bool(shared), watches, rule)
+    return Visibility(viewer.user_id, by_sight or bool(shared), watches, False, rule)
 
 
 def _asks_for(session: Session[Any], user_id: str) -> bool:
@@ -202,8 +206,8 @@ def _to_whom(user: Presence[Any], seen: Visibility | None) -> str:
     if not seen.may_see:
         return f"{shown}, but {seen.user_id} is not told, as {seen.user_id} {seen.rule}"
     if not seen.watches:
-        which = f", as {seen.user_id} {seen.rule}" if "no session" in seen.rule else " and no session of theirs asks"
-        return f"{shown}, but {seen.user_id} is not told{which}"
+        why = f"{seen.user_id} {seen.rule}" if seen.is_absent else "no session of theirs asks to be"
+        return f"{shown}, but {seen.user_id} is not told, as {why}"
     return f"{shown} to {seen.user_id}, who {seen.rule}"
 
 

@@ -6,7 +6,6 @@ from starlette.routing import Mount, Router
 
 from presenced.http.v1.dispatch import routes
 from presenced.http.v1.endpoint import Api
-from presenced.http.v1.segments import Segments
 from presenced.http.v1.table import ENDPOINTS, TOKENS
 
 
@@ -14,4 +13,4 @@ def api_mount(api: Api) -> Mount:
     """All of it."""
     v1 = Router(routes(api, ENDPOINTS), redirect_slashes=False)
     first = routes(api, TOKENS)
-    return Mount("/api", app=Segments(Router([Mount("/v1", app=v1), *first], redirect_slashes=False)))
+    return Mount("/api", app=Router([Mount("/v1", app=v1), *first], redirect_slashes=False))

@@ -27,6 +27,7 @@ from presenced.http.health import not_ready, warnings
 from presenced.http.v1.archive import Archive
 from presenced.http.v1.endpoint import Api
 from presenced.http.v1.followers import Followers
+from presenced.http.v1.segments import Segments
 from presenced.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from presenced.settings import WEBSOCKET_PATH
 from presenced.stats import MAX_PAGE
@@ -98,7 +99,7 @@ def make_app(
             api_mount(api),
             Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
         ],
-        middleware=[Middleware(SecurityHeaders), Middleware(Cors, origins=origins)],
+        middleware=[Middleware(SecurityHeaders), Middleware(Cors, origins=origins), Middleware(Segments)],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
     )
 

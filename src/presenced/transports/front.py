@@ -37,6 +37,9 @@ MAX_RETRY = 10
 MAX_HEADERS = 100
 """Header fields of one request."""
 
+BODY_PART = 1024
+"""Bytes of a body that are parsed at a time: so many at most are taken for a part of the next head."""
+
 _PATH = WEBSOCKET_PATH.encode()
 _BODY_HEADERS = frozenset((b"transfer-encoding", b"content-length"))
 
@@ -46,8 +49,8 @@ class FrontDoor(HttpToolsProtocol):
 
     Requests other than the upgrade of the WebSocket path go to the ASGI application.
 
-    Bounds: the head of a request by `max_head_size` bytes (what arrives in one read with the end of an earlier
-    request counts towards the next), `MAX_HEADERS` fields and `head_timeout`; connections by `max_connections`, and of
+    Bounds: the head of a request by `max_head_size` bytes (up to `BODY_PART` more when it arrives together with the end
+    of an earlier request), `MAX_HEADERS` fields and `head_timeout`; connections by `max_connections`, and of
     one address by its `gate`.
     """
 
@@ -66,6 +69,8 @@ class FrontDoor(HttpToolsProtocol):
         self._handshake = handshake
         self._head_open = True
         self._head_size = 0
+        self._begun = True
+        """Not between two requests."""
         self._body_headers: list[Header] = []
         self._key = ""
         self._proxied = b""
@@ -115,7 +120,7 @@ class FrontDoor(HttpToolsProtocol):
             if self._head_timed_out not in self._service.timer and not self._refused:
                 self._await_head()
         while data and not self._refused:
-            room = self._service.settings.max_head_size - self._head_size if self._head_open else len(data)
+            room = self._service.settings.max_head_size - self._head_size if self._head_open else BODY_PART
             if room <= 0:
                 self._refuse(Refusal(Problem.HEAD_TOO_LARGE, f"at most {self._service.settings.max_head_size} bytes"))
                 return
@@ -159,7 +164,8 @@ class FrontDoor(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._refusal or Refusal(Problem.BAD_REQUEST, "the request could not be parsed"))
         if self._head_open:
-            self._head_size += len(part)
+            # Bytes of a request that is whole are not the next one's, unless that has begun among them.
+            self._head_size = self._head_size + len(part) if self._begun else 0
         return rest
 
     # What the parser calls.
@@ -167,7 +173,7 @@ class FrontDoor(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._head_open = True
+        self._head_open = self._begun = True
 
     def on_headers_complete(self) -> None:
         """The whole head is here."""
@@ -194,6 +200,7 @@ class FrontDoor(HttpToolsProtocol):
         """The whole request is here; the next head may follow."""
         super().on_message_complete()
         self._head_open = True
+        self._begun = False
 
     def on_response_complete(self) -> None:
         """A request is answered: the next one that waits is the application's, or what comes behind is refused."""

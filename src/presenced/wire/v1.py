@@ -141,7 +141,7 @@ class _OnlyId(msgspec.Struct):
 
 
 def shown_cause(change: Change) -> str:
-    """Why it changed, as told to those who are not to know who is invisible."""
+    """Why it changed, as anybody but the user may know it."""
     if change.is_turn and change.cause in _SHOWN_AS:
         return _SHOWN_AS[change.cause][change.was is Status.OFFLINE]
     return change.cause

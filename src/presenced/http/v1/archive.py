@@ -17,12 +17,12 @@ class Archive(Protocol):
         """`[{"userId", "lastSeen", "lastActive"}, ...]` of those of whom something is known, in any order."""
         ...
 
-    async def history(self, user_id: str, before: str, limit: int) -> bytes:
-        """`replies.History`."""
+    async def history(self, user_id: str, before: int, limit: int) -> bytes:
+        """`replies.History`: of versions below `before`; 0: the newest."""
         ...
 
-    async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
-        """`replies.PastSessions`."""
+    async def sessions(self, user_id: str, before: tuple[int, str] | None, limit: int) -> bytes:
+        """`replies.PastSessions`: those that come after the one that opened then and has this key; None: the newest."""
         ...
 
     async def erase(self, user_id: str) -> bytes:

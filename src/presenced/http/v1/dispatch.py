@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from presenced.core.claims import MAX_SOURCE_LENGTH
 from presenced.core.identity import parse_user_id
 from presenced.core.messages import MAX_ROOM_NAME
 from presenced.errors import BadUserId, CapacityError, Problem
@@ -29,14 +30,17 @@ from presenced.metrics import Metrics
 
 S = TypeVar("S", bound=Struct)
 
+LONGEST = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
+"""Characters of the names in paths, beside those of users."""
+
 _encoder = Encoder()
 _NOTHING = Nothing()
 
 
 def routes(api: Api, endpoints: Iterable[AnyEndpoint]) -> list[Route]:
-    """One for each path."""
+    """One for each path, those without names first: they name their methods when they are asked by another."""
     by_path: dict[str, dict[str, AnyEndpoint]] = {}
-    for endpoint in endpoints:
+    for endpoint in sorted(endpoints, key=lambda e: e.path.count("{")):
         by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
     return [_route(api, path, methods) for path, methods in by_path.items()]
 
@@ -112,8 +116,8 @@ def _call(endpoint: AnyEndpoint, request: Request, data: bytes) -> Call[Any, Any
 
 
 def _name(text: str, what: str) -> str:
-    if not (0 < len(text) <= MAX_ROOM_NAME and text.isprintable()):
-        raise ProblemError(Problem.BAD_BODY, f"a {what} has 1 to {MAX_ROOM_NAME} printable characters")
+    if not (0 < len(text) <= (most := LONGEST[what]) and text.isprintable()):
+        raise ProblemError(Problem.BAD_BODY, f"a {what} has 1 to {most} printable characters")
     return text
 
 

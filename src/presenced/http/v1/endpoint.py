@@ -108,7 +108,7 @@ class Endpoint(Generic[Q, B]):
         found.append(Problem.BAD_PARAMETER)
         if self.takes_body or "{" in self.path:
             found.append(Problem.BAD_BODY)
-        found.append(Problem.BODY_TOO_LARGE)
+        found += [Problem.BODY_TOO_LARGE, Problem.HEAD_TOO_LARGE]
         return tuple(dict.fromkeys(found))
 
 

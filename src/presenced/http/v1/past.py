@@ -11,7 +11,7 @@ from presenced.http.answers import ProblemError
 from presenced.http.v1.archive import Archive
 from presenced.http.v1.endpoint import Api, Call
 from presenced.http.v1.presence import checked
-from presenced.http.v1.questions import DeadPage, Nothing, PastPage, Retry, Users
+from presenced.http.v1.questions import DeadPage, HistoryPage, Nothing, Retry, SessionsPage, Users
 from presenced.http.v1.replies import LastSeen, LastSeenOf
 from presenced.wire.classic import wire_user_id
 
@@ -61,14 +61,18 @@ async def _last_seen(api: Api, wanted: list[str]) -> list[LastSeen]:
     return found
 
 
-async def list_history(api: Api, call: Call[PastPage, Nothing]) -> Raw:
+async def list_history(api: Api, call: Call[HistoryPage, Nothing]) -> Raw:
     """As long as changes are kept."""
     return Raw(await kept(api).history(call.user_id, call.query.before, call.query.limit))
 
 
-async def list_past_sessions(api: Api, call: Call[PastPage, Nothing]) -> Raw:
+async def list_past_sessions(api: Api, call: Call[SessionsPage, Nothing]) -> Raw:
     """Open ones, too, as they were a second ago at most."""
-    return Raw(await kept(api).sessions(call.user_id, call.query.before, call.query.limit))
+    opened, _, key = call.query.before.partition("-")
+    if call.query.before and not (opened.isascii() and opened.isdigit() and len(opened) < 16 and key):
+        raise ProblemError(Problem.BAD_PARAMETER, "before is no cursor; give one as it was answered")
+    before = (int(opened), key) if key else None
+    return Raw(await kept(api).sessions(call.user_id, before, call.query.limit))
 
 
 async def list_dead_letters(api: Api, call: Call[DeadPage, Nothing]) -> Raw:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Raw, Struct, field
 
+from presenced.core.identity import MAX_SAFE_INTEGER
 from presenced.core.messages import MAX_EMOJI, MAX_TEXT, Chosen, UserId
 
 MAX_USERS = 1_000
@@ -58,19 +59,28 @@ class OnlinePage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
 
     viewer: Viewer = ""
     """Only those whom this user may see; a page may then have fewer users than `limit`, or none."""
-    cursor: Annotated[int, Meta(ge=0, le=2**53 - 1)] = 0
+    cursor: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the page before."""
     limit: Page = 100
     """Users at most."""
 
 
-class PastPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Which entries of the past, newest first."""
+class HistoryPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Which changes of a user, newest first."""
 
-    before: Cursor = ""
+    before: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
+    """`next` of the page before: those of lower versions."""
+    limit: Page = 100
+    """Changes at most."""
+
+
+class SessionsPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Which sessions of a user, newest first."""
+
+    before: Annotated[str, Meta(max_length=256)] = ""
     """`next` of the page before."""
     limit: Page = 100
-    """Entries at most."""
+    """Sessions at most."""
 
 
 class After(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
