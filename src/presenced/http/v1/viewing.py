@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from presenced.auth.allowed import sight_of
+from presenced.auth.principal import Principal
 from presenced.core.identity import parse_user_id
 from presenced.core.messages import UserRecord
 from presenced.core.model import Change, Status
-from presenced.core.sight import EVERYTHING, Sight
+from presenced.core.sight import EVERYTHING
 from presenced.errors import BadUserId, Problem
 from presenced.http.answers import ProblemError
 from presenced.http.v1.endpoint import Api
@@ -18,8 +20,8 @@ from presenced.wire.classic import wire_user_id
 class Eyes:
     """Those of a viewer, or of a backend, which sees everything.
 
-    A viewer without a session sees what the setting `visibility` gives to all: what their next token will say is not
-    known.
+    A viewer without a session sees what the setting `visibility` gives to whose token names nobody: what theirs will
+    say is not known.
     """
 
     def __init__(self, api: Api, viewer: str) -> None:
@@ -28,7 +30,8 @@ class Eyes:
         self._sights = [EVERYTHING]
         if viewer and api.engine.settings.visibility != "everyone":
             sessions = api.application.sessions_of(self._viewer)
-            self._sights = [session.sight for session in sessions] or [Sight(False, (self._viewer,))]
+            settings = api.engine.settings
+            self._sights = [s.sight for s in sessions] or [sight_of(settings, Principal(self._viewer))]
         self._with_causes = not viewer or api.engine.settings.show_causes
 
     def may_see(self, user_id: str) -> bool:
