@@ -6,11 +6,13 @@ import inspect
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import msgspec
 from msgspec.json import schema_components
 from scripts.descriptions import camel, descriptions, without_null
+from scripts.samples import sample
 
 from presenced.auth.api_keys import SCOPES
 from presenced.core import messages
@@ -80,6 +82,7 @@ def openapi() -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
+@cache
 def schemas() -> dict[str, Json]:
     """JSON Schema (2020-12) of every record, by the name of its type; fields are described where the code does."""
     types: list[Any] = [ProblemDocument]
@@ -132,7 +135,7 @@ def _operation(endpoint: AnyEndpoint) -> Json:
 def _responses(endpoint: AnyEndpoint) -> Iterable[tuple[str, Json]]:
     content: Json = {}
     if endpoint.checks_access:  # else it streams only
-        content[JSON] = {"schema": _reference(endpoint.reply)}
+        content[JSON] = {"schema": _reference(endpoint.reply), "example": sample(_reference(endpoint.reply), schemas())}
     if endpoint.streams:
         content[EVENTS] = {"schema": {"type": "string"}}
     headers: Json = {"ETag": {"schema": {"type": "string"}}} if endpoint.conditional else {}

@@ -72,6 +72,20 @@ def test_the_document_is_served_and_is_openapi(server: ServerProcess) -> None:
     assert all(operation["summary"].endswith(".") and operation["description"] for operation in operations)
 
 
+def test_every_example_is_one() -> None:
+    document = json.loads(SPEC.read_text("utf-8"))
+    checked = 0
+    for path in document["paths"].values():
+        for operation in path.values():
+            parts = [operation.get("requestBody", {}), *operation["responses"].values()]
+            for content in (part.get("content", {}).get("application/json", {}) for part in parts):
+                if "example" in content:
+                    schema = {**content["schema"], "components": document["components"]}
+                    Draft202012Validator(schema).validate(content["example"])
+                    checked += 1
+    assert checked > len(ENDPOINTS), "nearly all answers, and bodies"
+
+
 class Line(NamedTuple):
     """A line of a document, and what it says is answered."""
 
