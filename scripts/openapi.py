@@ -117,7 +117,10 @@ def _operation(endpoint: AnyEndpoint) -> Json:
         "description": f"{_said(endpoint)}\n\nScope: {endpoint.scope}.",
         "operationId": camel(endpoint.operation),
         "x-scope": endpoint.scope,
+        "x-order": ENDPOINTS.index(endpoint),
     }
+    if endpoint.example_query:
+        operation["x-example-query"] = endpoint.example_query
     if not endpoint.checks_access:
         operation["security"] = [{"key": []}, {"token": []}]
     if parameters := [*_in_path(endpoint), *_in_query(endpoint), *_in_headers(endpoint)]:
