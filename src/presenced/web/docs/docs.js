@@ -68,7 +68,7 @@ function endpoint(api, operation) {
   part.id = operation.id;
   const head = make("h3");
   head.append(method(operation), make("span", "", operation.path), make("span", "scope", `scope ${operation.scope}`));
-  part.append(head, make("p", "", operation.summary), make("p", "hint", operation.description));
+  part.append(head, make("p", "", operation.summary), said(make("p", "hint"), operation.description));
   part.append(copyable(curlOf(operation, location.origin)));
   if (operation.parameters.length) part.append(make("h4", "", "Parameters"), table(operation.parameters));
   if (operation.body) part.append(make("h4", "", "Body"), table(fieldsOf(api, operation.body)));
@@ -90,8 +90,21 @@ function table(fields) {
     row.className = `depth-${Math.min(field.depth, 3)}`;
     row.insertCell().append(make("span", field.needed ? "needed" : "", field.name));
     row.insertCell().textContent = field.type;
-    row.insertCell().textContent = field.description;
+    said(row.insertCell(), field.description);
   }
+  return element;
+}
+
+/**
+ * Words, of which those between backticks are code.
+ *
+ * @template {HTMLElement} T
+ * @param {T} element
+ * @param {string} text
+ * @returns {T}
+ */
+function said(element, text) {
+  element.append(...text.split("`").map((part, index) => (index % 2 ? make("code", "", part) : part)));
   return element;
 }
 
