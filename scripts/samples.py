@@ -32,7 +32,6 @@ TEXTS = {
     "what": "claim",
     "ticket": "ticket_x4nWq0",
     "id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W",
-    "kind": "user.online",
     "endpoint": "https://app.example.com/hooks",
     "error": "status 500",
 }
@@ -78,4 +77,4 @@ def sample(schema: Json, known: Mapping[str, Json], name: str = "") -> Any:
         case "string":
             return TEXTS[name]
         case _:  # anything, or one of several texts
-            return TEXTS.get(name, {"room": 12})
+            return TEXTS.get(name, {"type": "user.online"} if name == "event" else {"room": 12})

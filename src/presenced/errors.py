@@ -8,7 +8,8 @@
     ├── BadParameter     another parameter of a client's URL can't be used
     ├── BadToken         a token or ticket is not accepted
     ├── BadClaim         what a backend claims of a user can't be used
-    └── CapacityError    a written bound is reached and the caller asked for one more
+    ├── CapacityError    a written bound is reached and the caller asked for one more
+    └── StorageUnavailable   what was asked of the database is not answered now
 
 `Close`, `Fault` and `Problem` are the only tables of codes: the server, `spec/codes.md`, `spec/codes.json` and the
 clients all come from them.
@@ -77,6 +78,10 @@ class BadClaim(PresencedError, ValueError):
 
 class CapacityError(PresencedError):
     """A written bound is reached; nothing was changed. `str()` names the bound."""
+
+
+class StorageUnavailable(PresencedError):
+    """The database does not answer now: it is gone, slow, or asked too much. `str()` says which, for whoever asked."""
 
 
 class Close(Enum):

@@ -24,7 +24,7 @@ from presenced.http.answers import ProblemError, json_answer, problem_answer
 from presenced.http.api import api_mount
 from presenced.http.cors import Cors
 from presenced.http.health import not_ready, warnings
-from presenced.http.v1.archive import Archive
+from presenced.http.v1.archive import Archive, Letters
 from presenced.http.v1.endpoint import Api
 from presenced.http.v1.followers import Followers
 from presenced.http.v1.segments import Segments
@@ -53,15 +53,17 @@ def make_app(
     tickets: Tickets,
     followers: Followers,
     archive: Archive | None = None,
+    letters: Letters | None = None,
 ) -> Starlette:
     """The application of one server.
 
     Args:
         archive: Where to ask of the past; None: nothing is kept.
+        letters: Where to ask of dead letters; None: no webhooks are sent.
     """
     origins = Origins(engine.settings.origins)
     access = Access(keys, origins, engine.admission is None, engine.gate, engine.clock)
-    api = Api(application, engine, access, tickets, followers, archive)
+    api = Api(application, engine, access, tickets, followers, archive, letters)
 
     async def healthz(_: Request) -> Response:
         return json_answer({"status": "alive", "version": __version__, "authentication": engine.settings.auth})

@@ -16,10 +16,9 @@ from presenced.application import Application
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.tickets import Tickets
 from presenced.engine import Engine
-from presenced.errors import CapacityError, Problem
+from presenced.errors import BadParameter, CapacityError, Problem, StorageUnavailable
 from presenced.http.answers import ProblemError
 from presenced.http.app import make_app
-from presenced.http.v1.archive import Unavailable
 from presenced.http.v1.dispatch import parameters
 from presenced.http.v1.followers import Followers
 from presenced.http.v1.questions import OnlinePage, Watching
@@ -33,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Shelf:
-    """Implements `Archive`: says what it was asked."""
+    """Implements `Archive` and `Letters`: says what it was asked."""
 
     def __init__(self, is_down: bool = False) -> None:
         self.is_down = is_down
@@ -42,24 +41,26 @@ class Shelf:
     def _answer(self, *asked: object, answer: bytes) -> bytes:
         self.asked.append(asked)
         if self.is_down:
-            raise Unavailable("the database does not answer")
+            raise StorageUnavailable("the database does not answer")
         return answer
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:
         answer = b'[{"userId":7,"lastSeen":500,"lastActive":400},{"userId":"ada","lastSeen":100,"lastActive":90}]'
         return self._answer(*user_ids, answer=answer)
 
-    async def history(self, user_id: str, before: int, limit: int) -> bytes:
+    async def history(self, user_id: str, before: str, limit: int) -> bytes:
         return self._answer(user_id, before, limit, answer=b'{"changes":[],"next":null}')
 
-    async def sessions(self, user_id: str, before: tuple[int, str] | None, limit: int) -> bytes:
+    async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
+        if before == "nonsense":
+            raise BadParameter("before is not the `next` of a page")
         return self._answer(user_id, before, limit, answer=b'{"sessions":[],"next":null}')
 
     async def erase(self, user_id: str) -> bytes:
         return self._answer(user_id, answer=b'{"stored":12}')
 
     async def dead_letters(self, after: str, limit: int) -> bytes:
-        return self._answer(after, limit, answer=b'{"letters":[],"next":null}')
+        return self._answer(after, limit, answer=b'{"deadLetters":[],"next":null}')
 
     async def retry_dead(self, ids: Sequence[str] | None) -> bytes:
         return self._answer(ids, answer=b'{"retried":3}')
@@ -70,7 +71,7 @@ async def house(shelf: Shelf | None) -> AsyncIterator[tuple[Application, httpx.A
     engine = Engine(Settings(stats_interval=0), FakeClock(), Metrics(), max_connections=10)
     application = Application(engine)
     followers = Followers(application.on_change, engine.metrics.api_followers.set)
-    app = make_app(application, engine, ApiKeys(()), Tickets(), followers, shelf)
+    app = make_app(application, engine, ApiKeys(()), Tickets(), followers, shelf, shelf)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1") as client:
         yield application, client
@@ -82,13 +83,15 @@ async def test_what_was_kept_is_answered_as_it_came() -> None:
         assert (await client.get("/users/7/history?before=9&limit=5")).json() == {"changes": [], "next": None}
         assert (await client.get("/users/7/sessions/past")).json()["sessions"] == []
         await client.get("/users/7/sessions/past?before=1767-7-1767")
-        assert (await client.get("/webhooks/dead?after=x")).json()["letters"] == []
+        assert (await client.get("/webhooks/dead?after=x")).json()["deadLetters"] == []
         assert (await client.post("/webhooks/dead/retry", json={"ids": ["a"]})).json() == {"retried": 3}
         assert (await client.delete("/users/7")).json() == {"closed": 0, "stored": 12}
+        refused = await client.get("/users/7/sessions/past?before=nonsense")
+        assert (refused.status_code, refused.json()["code"]) == (400, "BAD_PARAMETER")
         assert shelf.asked == [
-            ("7", 9, 5),
-            ("7", None, 100),
-            ("7", (1767, "7-1767"), 100),
+            ("7", "9", 5),
+            ("7", "", 100),
+            ("7", "1767-7-1767", 100),
             ("x", 100),
             (["a"],),
             ("7",),
@@ -116,7 +119,8 @@ PAST = ("/users/7/history", "/users/7/last-seen", "/users/7/sessions/past", "/we
 async def test_without_a_database_nothing_is_kept(path: str) -> None:
     async with house(None) as (_, client):
         answer = await client.get(path)
-        assert (answer.status_code, answer.json()["detail"]) == (409, "nothing is kept: set database")
+        detail = "no webhooks are sent: set webhook_urls" if "webhooks" in path else "nothing is kept: set database"
+        assert (answer.status_code, answer.json()["detail"]) == (409, detail)
         assert (await client.delete("/users/7")).json() == {"closed": 0, "stored": 0}
 
 

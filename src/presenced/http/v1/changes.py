@@ -26,7 +26,7 @@ PAUSE = 0.02
 DIGEST_PERIOD = 10.0
 """Seconds between two digests of a stream, while there are changes; another one ends each silence."""
 
-_CURSOR = re.compile(r"[0-9a-f]{8}-[0-9]{1,19}")
+_CURSOR = re.compile(r"[0-9a-z]{1,40}-[0-9]{1,19}")
 
 _START_AGAIN = (
     "read GET /api/v1/online, all pages, and go on from the position of its first page; "

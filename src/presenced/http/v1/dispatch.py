@@ -20,9 +20,8 @@ from starlette.routing import Route
 from presenced.core.claims import MAX_SOURCE_LENGTH
 from presenced.core.identity import parse_user_id
 from presenced.core.messages import MAX_ROOM_NAME
-from presenced.errors import BadUserId, CapacityError, Problem
+from presenced.errors import BadParameter, BadUserId, CapacityError, Problem, StorageUnavailable
 from presenced.http.answers import ProblemError, problem_answer, without_example
-from presenced.http.v1.archive import Unavailable
 from presenced.http.v1.endpoint import AnyEndpoint, Api, Call, Reply
 from presenced.http.v1.questions import Nothing
 from presenced.http.v1.segments import name
@@ -82,7 +81,9 @@ async def _answer(api: Api, endpoint: AnyEndpoint, request: Request) -> Response
         return problem_answer(error.problem, error.detail, error.headers)
     except BadUserId as error:
         return problem_answer(Problem.BAD_BODY, without_example(error))
-    except (CapacityError, Unavailable) as error:
+    except BadParameter as error:
+        return problem_answer(Problem.BAD_PARAMETER, str(error))
+    except (CapacityError, StorageUnavailable) as error:
         return problem_answer(Problem.UNAVAILABLE, str(error), {"retry-after": "5"})
     return reply if isinstance(reply, Response) else _json(endpoint, request, reply)
 

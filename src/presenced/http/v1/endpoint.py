@@ -16,7 +16,7 @@ from presenced.auth.tickets import Tickets
 from presenced.engine import Engine
 from presenced.errors import Problem
 from presenced.http.access import Access
-from presenced.http.v1.archive import Archive
+from presenced.http.v1.archive import Archive, Letters
 from presenced.http.v1.followers import Followers
 from presenced.http.v1.questions import Nothing
 
@@ -38,6 +38,8 @@ class Api:
     followers: Followers
     archive: Archive | None
     """None: nothing is kept."""
+    letters: Letters | None
+    """None: no webhooks are sent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from msgspec import Raw, Struct
 from presenced.core.model import Status
 from presenced.errors import Problem
 from presenced.http.answers import ProblemError
-from presenced.http.v1.archive import Archive
+from presenced.http.v1.archive import Archive, Letters
 from presenced.http.v1.endpoint import Api, Call
 from presenced.http.v1.presence import checked
-from presenced.http.v1.questions import DeadPage, HistoryPage, Nothing, Retry, SessionsPage, Users
+from presenced.http.v1.questions import DeadPage, Nothing, PastPage, Retry, Users
 from presenced.http.v1.replies import LastSeen, LastSeenOf
 from presenced.wire.classic import wire_user_id
 
@@ -31,6 +31,17 @@ def kept(api: Api) -> Archive:
     if api.archive is None:
         raise ProblemError(Problem.CONFLICT, "nothing is kept: set database")
     return api.archive
+
+
+def letters(api: Api) -> Letters:
+    """Where to ask.
+
+    Raises:
+        ProblemError: No webhooks are sent.
+    """
+    if api.letters is None:
+        raise ProblemError(Problem.CONFLICT, "no webhooks are sent: set webhook_urls")
+    return api.letters
 
 
 async def get_last_seen(api: Api, call: Call[Nothing, Nothing]) -> LastSeen:
@@ -61,25 +72,21 @@ async def _last_seen(api: Api, wanted: list[str]) -> list[LastSeen]:
     return found
 
 
-async def list_history(api: Api, call: Call[HistoryPage, Nothing]) -> Raw:
+async def list_history(api: Api, call: Call[PastPage, Nothing]) -> Raw:
     """As long as changes are kept."""
     return Raw(await kept(api).history(call.user_id, call.query.before, call.query.limit))
 
 
-async def list_past_sessions(api: Api, call: Call[SessionsPage, Nothing]) -> Raw:
+async def list_past_sessions(api: Api, call: Call[PastPage, Nothing]) -> Raw:
     """Open ones, too, as they were a second ago at most."""
-    opened, _, key = call.query.before.partition("-")
-    if call.query.before and not (opened.isascii() and opened.isdigit() and len(opened) < 16 and key):
-        raise ProblemError(Problem.BAD_PARAMETER, "before is no cursor; give one as it was answered")
-    before = (int(opened), key) if key else None
-    return Raw(await kept(api).sessions(call.user_id, before, call.query.limit))
+    return Raw(await kept(api).sessions(call.user_id, call.query.before, call.query.limit))
 
 
 async def list_dead_letters(api: Api, call: Call[DeadPage, Nothing]) -> Raw:
     """Webhooks that no attempt delivered within a day, or that their receiver refused for good."""
-    return Raw(await kept(api).dead_letters(call.query.after, call.query.limit))
+    return Raw(await letters(api).dead_letters(call.query.after, call.query.limit))
 
 
 async def retry_dead_letters(api: Api, call: Call[Nothing, Retry]) -> Raw:
     """They keep their ids, by which a receiver knows those it has had."""
-    return Raw(await kept(api).retry_dead(call.body.ids))
+    return Raw(await letters(api).retry_dead(call.body.ids))

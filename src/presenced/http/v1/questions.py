@@ -65,22 +65,13 @@ class OnlinePage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
     """Users at most."""
 
 
-class HistoryPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Which changes of a user, newest first."""
-
-    before: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
-    """`next` of the page before: those of lower versions."""
-    limit: Page = 100
-    """Changes at most."""
-
-
-class SessionsPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Which sessions of a user, newest first."""
+class PastPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Which entries of the past, newest first."""
 
     before: Annotated[str, Meta(max_length=256)] = ""
     """`next` of the page before."""
     limit: Page = 100
-    """Sessions at most."""
+    """Entries at most."""
 
 
 class After(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

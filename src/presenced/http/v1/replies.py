@@ -376,19 +376,18 @@ class DeadLetter(Struct, frozen=True, rename="camel"):
     """A webhook that could not be delivered."""
 
     id: str
-    kind: str
-    created_at: int
+    """To send it again by."""
+    endpoint: str
     attempts: int
     error: str
     """Of the last attempt."""
-    payload: Raw
-    endpoint: str
+    event: Raw
 
 
 class DeadLetters(Struct, frozen=True, rename="camel"):
-    """Webhooks that could not be delivered, oldest first."""
+    """Webhooks that could not be delivered, in the order of their making."""
 
-    letters: list[DeadLetter]
+    dead_letters: list[DeadLetter]
     next: str | None
     """`after` of the next page; null when this is the last."""
 
