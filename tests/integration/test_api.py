@@ -205,6 +205,19 @@ async def test_a_viewer_is_answered_as_they_may_see() -> None:
         assert await api.get("/users/bo?viewer=ada") == {"userId": "bo", **UNKNOWN}, "it has no session any more"
 
 
+async def test_a_viewer_s_token_names_rooms_whatever_users_they_may_see() -> None:
+    keys = new_key("admin")
+    async with server(auth="ticket", api_keys=[keys.entry]) as house, backend(house, keys.key) as api:
+        body = {"userId": "ada", "presence": {"rooms": ["lobby"]}}
+        ticket = parsed(await api.ask("POST", "/tickets", body), 201)["ticket"]
+        other = parsed(await api.ask("POST", "/tickets", {"userId": "bo"}), 201)["ticket"]
+        async with come(house, f"token={ticket}") as ada, come(house, f"token={other}") as bo:
+            await say(bo, "JOIN", room="cellar")
+            await say(ada, "PING")
+            assert (await api.get("/rooms/cellar"))["count"] == 1
+            assert (await api.get("/rooms/cellar?viewer=ada"))["count"] == 0
+
+
 @pytest.mark.parametrize("scope", ["", "read", "write", "admin"])
 async def test_each_endpoint_asks_for_its_scope(scope: str) -> None:
     order = ("", *SCOPES)

@@ -28,9 +28,8 @@ class Eyes:
         self._api = api
         self._viewer = checked_viewer(viewer) if viewer else ""
         self._sights = [EVERYTHING]
-        if viewer and api.engine.settings.visibility != "everyone":
-            sessions = api.application.sessions_of(self._viewer)
-            settings = api.engine.settings
+        if viewer:
+            settings, sessions = api.engine.settings, api.application.sessions_of(self._viewer)
             self._sights = [s.sight for s in sessions] or [sight_of(settings, Principal(self._viewer))]
         self._with_causes = not viewer or api.engine.settings.show_causes
 
