@@ -28,6 +28,7 @@ from presenced.http.v1.archive import Archive, Letters
 from presenced.http.v1.endpoint import Api
 from presenced.http.v1.followers import Followers
 from presenced.http.v1.segments import Segments
+from presenced.http.v1.spans import Spans
 from presenced.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from presenced.settings import WEBSOCKET_PATH
 from presenced.stats import MAX_PAGE
@@ -63,7 +64,8 @@ def make_app(
     """
     origins = Origins(engine.settings.origins)
     access = Access(keys, origins, engine.admission is None, engine.gate, engine.clock)
-    api = Api(application, engine, access, tickets, followers, archive, letters)
+    spans = Spans(application, engine.settings.journal_size)
+    api = Api(application, engine, access, tickets, followers, spans, archive, letters)
 
     async def healthz(_: Request) -> Response:
         return json_answer({"status": "alive", "version": __version__, "authentication": engine.settings.auth})

@@ -23,6 +23,7 @@ from presenced.http.v1.dispatch import parameters
 from presenced.http.v1.followers import Followers
 from presenced.http.v1.questions import OnlinePage, Watching
 from presenced.http.v1.segments import name
+from presenced.http.v1.spans import MAX_SPANS, Spans
 from presenced.http.v1.table import ENDPOINTS
 from presenced.metrics import Metrics
 from presenced.settings import Settings
@@ -156,6 +157,22 @@ def test_a_parameter_that_can_t_be_used_is_named(query: str) -> None:
         parameters(request(query), OnlinePage)
     assert refused.value.problem is Problem.BAD_PARAMETER
     assert query.partition("=")[0] in refused.value.detail
+
+
+def test_what_changed_is_worked_out_once_for_all_who_ask_at_the_same_time() -> None:
+    engine = Engine(Settings(stats_interval=0), FakeClock(), Metrics(), max_connections=10)
+    application = Application(engine)
+    spans = Spans(application, 1000)
+    for online in (True, False, True):
+        application.announce("ada", online)
+    span = spans.since(0)
+    assert span is not None
+    assert (span.until, [change.version for change in span.latest.values()]) == (3, [3])
+    assert spans.since(0) is span
+    for position in range(MAX_SPANS + 5):
+        application.announce(str(position), online=True)
+        spans.since(position)
+    assert len(spans) == MAX_SPANS
 
 
 async def never() -> Message:

@@ -15,13 +15,16 @@ from presenced.http.answers import ProblemError
 from presenced.http.v1 import streams
 from presenced.http.v1.endpoint import Api, Call
 from presenced.http.v1.followers import Follower
-from presenced.http.v1.questions import MAX_PAGE, After, Nothing
+from presenced.http.v1.questions import After, Nothing
 from presenced.http.v1.records import change_record
 from presenced.http.v1.replies import Changes, DigestRecord
 from presenced.wire.problem import problem_document
 
 PAUSE = 0.02
 """Seconds between two writes to one follower at least: what happens meanwhile rides in the next."""
+
+PAGE = 500
+"""Changes in one write; some milliseconds."""
 
 DIGEST_PERIOD = 10.0
 """Seconds between two digests of a stream, while there are changes; another one ends each silence."""
@@ -88,7 +91,7 @@ async def _stream(api: Api, follower: Follower, position: int) -> AsyncGenerator
     digest_at = clock.monotonic()
     told: int | None = None
     while not follower.gone:
-        found = api.application.changes_since(position, MAX_PAGE)
+        found = api.application.changes_since(position, PAGE)
         if found is None:
             yield streams.event("restart", problem_document(Problem.CURSOR_TOO_OLD, _START_AGAIN))
             return

@@ -19,6 +19,7 @@ from presenced.http.access import Access
 from presenced.http.v1.archive import Archive, Letters
 from presenced.http.v1.followers import Followers
 from presenced.http.v1.questions import Nothing
+from presenced.http.v1.spans import Spans
 
 MAX_BODY = 65_536
 """Bytes of a request's body, where the endpoint does not say otherwise."""
@@ -36,6 +37,7 @@ class Api:
     access: Access
     tickets: Tickets
     followers: Followers
+    spans: Spans
     archive: Archive | None
     """None: nothing is kept."""
     letters: Letters | None

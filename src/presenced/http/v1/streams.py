@@ -64,6 +64,7 @@ class EventStream(Response):
                 async for part in self._parts:
                     async with asyncio.timeout(self._patience):
                         await send({"type": "http.response.body", "body": part, "more_body": True})
+                    await asyncio.sleep(0)  # a send that need not wait lets nobody else go on
         except TimeoutError:
             _cut(scope)
         else:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from itertools import islice
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any
 
+from msgspec import Raw, Struct
 from starlette.responses import Response
 
 from presenced.admission import Admission
@@ -14,27 +14,35 @@ from presenced.auth.allowed import sight_of
 from presenced.auth.authenticator import UNAVAILABLE, Answer
 from presenced.auth.principal import Principal
 from presenced.core.identity import parse_user_id
-from presenced.core.messages import UserRecord
 from presenced.core.model import Change, Status
-from presenced.core.sight import EVERYTHING, Sight
+from presenced.core.sight import EVERYTHING
 from presenced.errors import BadUserId, Problem
 from presenced.http.answers import ProblemError
 from presenced.http.v1 import streams
 from presenced.http.v1.endpoint import Api, Call
 from presenced.http.v1.followers import Follower
-from presenced.http.v1.questions import MAX_PAGE, Nothing, Watching
-from presenced.http.v1.replies import Watched
+from presenced.http.v1.questions import Nothing, Watching
 from presenced.wire import v1
-from presenced.wire.classic import wire_user_id
 
 PAUSE = 0.25
-"""Seconds between two events of one watcher at least: of what happens meanwhile each user's last state is told."""
+"""Seconds between two moments in which watchers are told, the same for all: of what happens meanwhile each user's last
+state is told."""
 
 CHECK = 5.0
 """Seconds after which it is looked at latest whether what was shown still holds."""
 
 PAGE = 500
 """Users in one event at most."""
+
+SCANNED = 5_000
+"""Users of a snapshot of everyone that are looked up at a time; each time all are gone through."""
+
+
+class Told(Struct, frozen=True):
+    """`replies.Watched` of encoded records."""
+
+    users: list[Raw]
+    more: bool = False
 
 
 class _Watcher:
@@ -43,47 +51,57 @@ class _Watcher:
     def __init__(self, api: Api, principal: Principal | None, query: Watching) -> None:
         self.principal = principal
         """None: a backend, or anybody where `auth` is none."""
-        sight = sight_of(api.engine.settings, principal) if principal else EVERYTHING
         try:
-            asked = frozenset(map(parse_user_id, query.users))
+            self._asked = frozenset(map(parse_user_id, query.users))
         except BadUserId as error:
             raise ProblemError(Problem.BAD_PARAMETER, str(error)) from None
-        if not asked and not query.everyone:
+        if not self._asked and not query.everyone:
             raise ProblemError(Problem.BAD_PARAMETER, "say whom to watch: users=ID, once for each, or everyone=true")
         self._api = api
-        self._sight: Sight = sight
-        self._asked = asked
         self._everyone = query.everyone
-        self._with_causes = principal is None or api.engine.settings.show_causes
+        sight = sight_of(api.engine.settings, principal) if principal else EVERYTHING
+        self._seen: frozenset[str] | None = None
+        """Whom it is told of; None: everyone."""
+        if not query.everyone:
+            self._seen = self._asked if sight.everyone else self._asked & sight.users
+        elif not sight.everyone:
+            self._seen = sight.users
 
-    def record(self, change: Change) -> UserRecord:
-        """As it is told to this one."""
-        return v1.user_record(change, self._with_causes)
+    def snapshot(self) -> Iterator[list[Raw]]:
+        """Of everyone: who is not offline, as far as they are seen. Of users: all of them."""
+        application, with_cause = self._api.application, self._api.engine.settings.show_causes
+        if self._everyone and self._seen is None:
+            yield from self._all(with_cause)
+            return
+        wanted = sorted((self._seen or frozenset()) if self._everyone else self._asked)
+        records: list[Raw] = []
+        for user_id, change in zip(wanted, application.seen(wanted), strict=True):
+            if change and (self._seen is None or user_id in self._seen):
+                if change.status is not Status.OFFLINE or not self._everyone:
+                    records.append(v1.record(change, with_cause))
+            elif not self._everyone:
+                records.append(v1.unknown_record(user_id, 0))
+        for start in range(0, max(len(records), 1), PAGE):
+            yield records[start : start + PAGE]
 
-    def wants(self, user_id: str) -> bool:
-        """Whether it is told of the user."""
-        return (self._everyone or user_id in self._asked) and (self._sight.everyone or user_id in self._sight.users)
+    def _all(self, with_cause: bool) -> Iterator[list[Raw]]:
+        """Looked up bit by bit, for there may be many: who changes meanwhile is told of again."""
+        after = 0
+        while found := self._api.application.online(after, SCANNED):
+            after = found[-1][0]
+            for start in range(0, len(found), PAGE):
+                yield [v1.record(change, with_cause) for _, change in found[start : start + PAGE]]
 
-    def snapshot(self) -> list[UserRecord]:
-        """Of everyone: who is not offline. Of users: all of them. O(users) for everyone."""
-        application = self._api.application
-        if self._everyone:
-            found = application.online(0, application.counts().online_users)
-            return [self.record(change) for _, change in found if self.wants(change.user_id)]
-        wanted = sorted(self._asked)
-        return [
-            self.record(change) if change and self.wants(user_id) else _unknown(user_id)
-            for user_id, change in zip(wanted, application.seen(wanted), strict=True)
-        ]
+    def told(self, latest: Mapping[str, Change]) -> list[Change]:
+        """What of this it is told."""
+        if self._seen is None:
+            return list(latest.values())
+        return [latest[user_id] for user_id in latest.keys() & self._seen]
 
     def holds(self) -> bool:
         """Whether what it came with still says who it is."""
         admission, principal = self._api.engine.admission, self.principal
         return principal is None or admission is None or admission.still_holds(principal)
-
-
-def _unknown(user_id: str) -> UserRecord:
-    return UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, 0)
 
 
 async def watch(api: Api, call: Call[Watching, Nothing]) -> Response:
@@ -133,37 +151,29 @@ async def _identify(admission: Admission[Any], token: str, patience: float) -> A
 
 async def _stream(api: Api, follower: Follower, watcher: _Watcher, position: int | None) -> AsyncGenerator[bytes, None]:
     yield streams.comes_back()
+    text, record = api.application.position_text, api.engine.encoding.record
     silent = 0.0
     while not follower.gone and watcher.holds():
-        found = None if position is None else api.application.changes_since(position, MAX_PAGE)
-        if found is None:
+        span = None if position is None else api.spans.since(position)
+        if span is None:
             position = api.application.position
-            for part in _pages(watcher.snapshot(), api.application.position_text(position)):
-                yield part
-        elif found:
-            position = found[-1].position
-            latest = {change.user_id: change for change in found if watcher.wants(change.user_id)}
-            if latest:
-                users = [watcher.record(change) for change in latest.values()]
-                yield streams.event("changes", Watched(users), api.application.position_text(position))
+            last: list[Raw] = []
+            for page in watcher.snapshot():
+                if last:
+                    yield streams.event("snapshot", Told(last, more=True))
+                last = page
+            yield streams.event("snapshot", Told(last), text(position))
+        elif span.latest:
+            position, changes = span.until, watcher.told(span.latest)
+            for start in range(0, len(changes), PAGE):
+                page = [record(change) for change in changes[start : start + PAGE]]
+                more = start + PAGE < len(changes)
+                # The id comes with the last one alone: who lost that is told all of them again.
+                yield streams.event("changes", Told(page, more), "" if more else text(position))
                 silent = 0.0
-            if len(found) == MAX_PAGE:  # it is behind
-                await asyncio.sleep(0)
-                continue
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(PAUSE - api.engine.clock.monotonic() % PAUSE)
         if not await follower.wait(CHECK):
             silent += CHECK
             if silent >= streams.HEARTBEAT:
                 silent = 0.0
                 yield streams.COMMENT
-
-
-def _pages(users: list[UserRecord], cursor: str) -> list[bytes]:
-    """The id comes with the last one alone: who lost the others starts anew."""
-    rest = iter(users)
-    pages = [list(islice(rest, PAGE)) for _ in range(max(1, -(-len(users) // PAGE)))]
-    last = len(pages) - 1
-    return [
-        streams.event("snapshot", Watched(page, number < last), cursor if number == last else "")
-        for number, page in enumerate(pages)
-    ]
