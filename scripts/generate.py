@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from scripts.asyncapi import asyncapi
+from scripts.http_api import endpoints
 from scripts.messages import message_tables
+from scripts.openapi import openapi
 from scripts.states import states
 from scripts.table import table
 
@@ -32,6 +34,9 @@ def documents() -> Iterator[tuple[str, str]]:
     yield "spec/asyncapi.yaml", asyncapi()
     yield "spec/messages.md", message_tables()
     yield "spec/states.md", states()
+    yield "spec/openapi.json", openapi()
+    yield "src/presenced/web/openapi.json", openapi()  # as served
+    yield "docs/http-api.md", endpoints((ROOT / "docs/http-api.md").read_text("utf-8"))
 
 
 def settings() -> str:

@@ -113,7 +113,7 @@ class Admission(Generic[C]):
         """A handshake is done but for sending its response."""
         if not arrival.token:
             self._wait(connection, arrival)
-        elif (answer := self._ask(connection, arrival.token, partial(self._answered, connection))) is not None:
+        elif (answer := self.ask(arrival.token, partial(self._answered, connection))) is not None:
             self._settle(connection, arrival, answer)
         else:
             self._wait(connection, arrival)
@@ -132,7 +132,7 @@ class Admission(Generic[C]):
             self._refuse(connection, arrival, Close.UNAUTHORIZED, reason)
             return True
         self._waiting[connection] = arrival._replace(token=token)
-        answer = self._ask(connection, token, partial(self._answered, connection))
+        answer = self.ask(token, partial(self._answered, connection))
         if answer is not None:
             self._answered(connection, answer)
         return True
@@ -149,7 +149,7 @@ class Admission(Generic[C]):
             return
         admitted.asking = True
         answered = partial(self._answered_renewal, connection, renewed)
-        if (answer := self._ask(connection, token, answered)) is not None:
+        if (answer := self.ask(token, answered)) is not None:
             answered(answer)
 
     def closed(self, connection: C) -> None:
@@ -195,17 +195,24 @@ class Admission(Generic[C]):
             self._revocations.restore(one.kind, one.subject, one.at, one.until)
         self._close_revoked()
 
+    def ask(self, token: str, answered: Callable[[Answer], None]) -> Answer | None:
+        """Whose `token` is, or why it is not accepted; None when that takes a while: `answered` is called then."""
+        now = self._clock.now()
+        answer = self._authenticator.ask(token, now, lambda late: answered(self._checked(late, self._clock.now())))
+        return None if answer is None else self._checked(answer, now)
+
+    def still_holds(self, principal: Principal) -> bool:
+        """Whether what was shown has neither expired nor been revoked."""
+        now = self._clock.now().epoch_ms / 1000
+        ends = principal.expires_at
+        return (ends is None or now < ends) and not self._revocations.concerns(principal, now)
+
     def _close_revoked(self) -> int:
         now = self._clock.now().epoch_ms / 1000
         concerned = [c for c, one in self._admitted.items() if self._revocations.concerns(one.principal, now)]
         for connection in concerned:
             connection.close(Close.UNAUTHORIZED, "the token was revoked")
         return len(concerned)
-
-    def _ask(self, connection: C, token: str, answered: Callable[[Answer], None]) -> Answer | None:
-        now = self._clock.now()
-        answer = self._authenticator.ask(token, now, lambda late: answered(self._checked(late, self._clock.now())))
-        return None if answer is None else self._checked(answer, now)
 
     def _checked(self, answer: Answer, now: Instant) -> Answer:
         if isinstance(answer, Principal) and self._revocations.concerns(answer, now.epoch_ms / 1000):

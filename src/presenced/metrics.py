@@ -62,6 +62,24 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        self.api_answers = Counter(
+            "presenced_api_answers",
+            "Answers of the HTTP API, by route and status.",
+            ["route", "status"],
+            registry=registry,
+        )
+        self.api_seconds = Histogram(
+            "presenced_api_duration_seconds",
+            "Time an answer of the HTTP API took, but for those that wait for changes, by route.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.api_followers = Gauge(
+            "presenced_api_followers",
+            "Requests that wait for changes, or are told of them as they happen.",
+            registry=registry,
+        )
         self.writers_lost = Counter("presenced_writers_lost", "Writers that died or hung.", registry=registry)
         self.batches_stored = Counter("presenced_storage_batches", "Batches stored.", registry=registry)
         self.batch_facts = Histogram(

@@ -201,7 +201,8 @@ class Requests:
                 asker.is_active = request.state == "active"
                 self._apply_soon(connection, asker)
             case SetStatus():
-                _check(request)
+                check_shown(request.text, request.emoji)
+                data_of(request.data)
                 self._ack(connection, request.id)
                 self._set_status(connection, asker, request)
             case Watch():
@@ -254,7 +255,7 @@ class Requests:
         if isinstance(request, SetMember) and name not in joined:
             raise BadRequest(Fault.NOT_A_MEMBER, f"this session is not in the room {name}; JOIN it first")
         _check_may_enter(connection, {name})
-        data = _data_of(request.data)
+        data = data_of(request.data)
         rooms = watch.full.rooms | watch.counted.rooms | {name}
         _check_room_for(len(rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
         if not self._rooms.has_place(name, session.user_id):
@@ -299,7 +300,7 @@ class Requests:
         for request in pending:
             asker.next_status_at = now.monotonic + self._settings.status_pause
             until_ms = now.epoch_ms + int(request.expires_in * 1000) if request.expires_in else 0
-            custom = Custom(request.text, request.emoji, _data_of(request.data), until_ms)
+            custom = Custom(request.text, request.emoji, data_of(request.data), until_ms)
             status = None if request.status == "auto" else Status(request.status)
             choice = AS_DETECTED if status is None and custom == PLAIN else Choice(status, custom)
             self._apply(self._directory.choose(session.user_id, choice, now, request.expires_in))
@@ -356,8 +357,12 @@ def _check_room_for(count: int, most: int, what: str, fault: Fault) -> None:
         raise BadRequest(fault, f"that would be {count} {what}, and at most {most} are allowed; UNWATCH or LEAVE some")
 
 
-def _data_of(given: msgspec.Raw) -> bytes:
-    """The JSON given; nothing for null."""
+def data_of(given: msgspec.Raw) -> bytes:
+    """The JSON given; nothing for null.
+
+    Raises:
+        BadRequest: It is too large, or not for everybody to read.
+    """
     data = bytes(given)
     if len(data) > MAX_DATA:
         raise BadRequest(Fault.BAD_REQUEST, f"data has {len(data)} bytes; at most {MAX_DATA} are allowed")
@@ -366,9 +371,12 @@ def _data_of(given: msgspec.Raw) -> bytes:
     return b"" if data == b"null" else data
 
 
-def _check(request: SetStatus) -> None:
-    """What the types can't say."""
-    for name, text in (("text", request.text), ("emoji", request.emoji)):
-        if not is_displayable(text):
+def check_shown(text: str, emoji: str) -> None:
+    """What the types can't say of what goes with a status.
+
+    Raises:
+        BadRequest: One of them can't be shown.
+    """
+    for name, given in (("text", text), ("emoji", emoji)):
+        if not is_displayable(given):
             raise BadRequest(Fault.BAD_REQUEST, f"{name} holds a line break or another control character")
-    _data_of(request.data)

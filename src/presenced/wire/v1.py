@@ -38,26 +38,27 @@ def frame(message: ServerMessageV1) -> bytes:
     return text_frame(_encoder.encode(message))
 
 
-def record(change: Change, with_cause: bool) -> Raw:
-    """What is seen of the user after `change`, as JSON."""
+def user_record(change: Change, with_cause: bool) -> UserRecord:
+    """What is seen of the user after `change`."""
     custom = change.view.custom
-    return Raw(
-        _encoder.encode(
-            UserRecord(
-                wire_user_id(change.user_id),
-                change.status,
-                change.since_ms,
-                change.version,
-                change.seen_ms,
-                custom.text,
-                custom.emoji,
-                Raw(custom.data) if custom.data else None,
-                custom.until_ms,
-                change.view.devices,
-                shown_cause(change) if with_cause else "",
-            )
-        )
+    return UserRecord(
+        wire_user_id(change.user_id),
+        change.status,
+        change.since_ms,
+        change.version,
+        change.seen_ms,
+        custom.text,
+        custom.emoji,
+        Raw(custom.data) if custom.data else None,
+        custom.until_ms,
+        change.view.devices,
+        shown_cause(change) if with_cause else "",
     )
+
+
+def record(change: Change, with_cause: bool) -> Raw:
+    """The same as JSON."""
+    return Raw(_encoder.encode(user_record(change, with_cause)))
 
 
 def member(member: Member, presence: Raw) -> Raw:
