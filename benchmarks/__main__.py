@@ -26,6 +26,7 @@ from benchmarks import (
     slow_watchers,
     start_stop,
     watching,
+    webhooks,
 )
 from benchmarks.load import LoadError
 from benchmarks.machine import description, prepare
@@ -42,6 +43,7 @@ QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "compression": compression.run,
     "start_stop": start_stop.run,
     "watching": watching.run,
+    "webhooks": webhooks.run,
 }
 
 RESULTS = Path(__file__).parent / "results"
