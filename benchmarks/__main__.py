@@ -28,6 +28,7 @@ from benchmarks import (
     start_stop,
     tls,
     watching,
+    webhooks,
 )
 from benchmarks.load import LoadError
 from benchmarks.machine import description, prepare
@@ -46,6 +47,7 @@ QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "watching": watching.run,
     "attacks": attacks.run,
     "tls": tls.run,
+    "webhooks": webhooks.run,
 }
 
 RESULTS = Path(__file__).parent / "results"
