@@ -10,6 +10,6 @@ simulate: setup ; $(PY) -m tests.simulation --seed $(or $(SEED),0) --minutes $(o
 docs: setup ; $(PY) -m scripts.generate
 build: setup ; $(PY) -m build
 bench: setup ; $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]' && $(PY) -m benchmarks
-clean: ; rm -rf .venv build dist tests/js/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
+clean: ; rm -rf .venv build dist tests/js/node_modules tests/prisma/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
 
 .PHONY: setup format lint types test simulate docs build bench clean

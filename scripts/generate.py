@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 from scripts.asyncapi import asyncapi
+from scripts.dashboard import dashboard
 from scripts.http_api import endpoints
 from scripts.messages import message_tables
 from scripts.openapi import openapi
@@ -37,6 +38,7 @@ def documents() -> Iterator[tuple[str, str]]:
     yield "spec/openapi.json", openapi()
     yield "src/presenced/web/openapi.json", openapi()  # as served
     yield "docs/http-api.md", endpoints((ROOT / "docs/http-api.md").read_text("utf-8"))
+    yield "deploy/grafana/dashboard.json", dashboard()
 
 
 def settings() -> str:

@@ -1,0 +1,22 @@
+// What Prisma is to leave alone: presenced makes and changes its tables itself.
+
+import { defineConfig } from "prisma/config";
+
+export default defineConfig({
+  schema: "schema.prisma",
+  datasource: { url: process.env["DATABASE_URL"] ?? "" },
+  experimental: { externalTables: true },
+  tables: {
+    external: [
+      "public.presenced_changes",
+      "public.presenced_claims",
+      "public.presenced_nodes",
+      "public.presenced_revocations",
+      "public.presenced_sessions",
+      "public.presenced_told",
+      "public.presenced_users",
+      "public.presenced_version",
+      "public.presenced_webhooks",
+    ],
+  },
+});

@@ -1,0 +1,251 @@
+"""`deploy/prisma` works: with a real Prisma client and a real PostgreSQL, beside an application's own tables."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Column
+from tests.process import ServerProcess
+from tests.services import PostgreSQL
+from websockets.sync.client import connect
+
+from presenced.storage import migrate
+from presenced.storage.database import open_database
+from presenced.storage.facts import ChangeFact, ChoiceFact, Fact, SessionFact, UserFact
+from presenced.storage.migrate import VERSION_TABLE
+from presenced.storage.schema import metadata
+from presenced.storage.store import Store
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy" / "prisma"
+PRISMA = ROOT / "tests" / "prisma"
+
+HOUR = 3_600_000
+NOW = int(time.time() * 1000)
+
+
+def run(project: Path, *command: str, **environ: str) -> str:
+    # The engine is for migrations; to name one keeps Prisma from fetching it.
+    environment = {**os.environ, "PRISMA_SCHEMA_ENGINE_BINARY": "/bin/true", "CHECKPOINT_DISABLE": "1", **environ}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An application with `deploy/prisma` beside its own model, its client generated, checked and compiled."""
+    folder = tmp_path_factory.mktemp("prisma")
+    for file in (DEPLOY / "example.ts", DEPLOY / "prisma.config.ts", *PRISMA.glob("*.ts"), *PRISMA.glob("*.json")):
+        shutil.copy(file, folder)
+    own, relation = re.findall(r"^  (model .*?)^  }", (DEPLOY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    _, _, relation = relation.partition("{\n")
+    schema = (
+        (DEPLOY / "schema.prisma").read_text().replace("model PresenceUser {\n", f"model PresenceUser {{\n{relation}")
+    )
+    (folder / "schema.prisma").write_text(f"{schema}\n{own}}}\n")
+    (folder / "node_modules").symlink_to(PRISMA / "node_modules")
+    run(folder, "node_modules/.bin/prisma", "generate")
+    run(folder, "node_modules/.bin/tsc", "-p", ".")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSQL]:
+    with PostgreSQL() as server:
+        yield server
+
+
+OWN_USERS = """INSERT INTO "User" VALUES ('ada', 'Ada'), ('zoe', 'Zoe')"""
+
+
+async def fill(url: str, *statements: str) -> None:
+    """Two servers, of which one has died, and what they wrote."""
+    engine = open_database(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(migrate.check)
+        for node, epoch, sign_ms, facts in WRITTEN:
+            store = Store("postgresql", node, epoch, NOW - 3 * HOUR, history_ms=24 * HOUR)
+            await store.sign(connection, sign_ms, 3)
+            await store.write(connection, facts)
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+    await engine.dispose()
+
+
+def user(user_id: str, status: str, seen: int, chosen: ChoiceFact | None = None) -> UserFact:
+    return UserFact(user_id, status, 7, seen, seen, seen, chosen)
+
+
+def session(key: str, user_id: str, device: str, opened: int, closed: int = 0) -> SessionFact:
+    return SessionFact(key, user_id, key, "", "classic", device, "", opened, closed, "closed" if closed else "")
+
+
+def change(position: int, user_id: str, was: str, status: str, text: str = "") -> ChangeFact:
+    at = NOW - HOUR + position
+    return ChangeFact(position, user_id, position, status, was, "choice", at, at, at, text)
+
+
+# The sign of life is in the future, so that nobody takes the server for dead on a slow machine.
+WRITTEN: list[tuple[str, str, int, list[Fact]]] = [
+    ("alive:3001", "e1", NOW - HOUR, [user("old", "online", NOW - HOUR)]),  # before it was started again
+    (
+        *("alive:3001", "e2", NOW + HOUR),
+        [
+            user("ada", "busy", NOW - HOUR, ChoiceFact("busy", "in a meeting")),
+            user("bob", "offline", NOW - 2 * HOUR),
+            user("7", "online", NOW - HOUR),
+            session("ada-1", "ada", "web", NOW - HOUR, NOW - HOUR + 5),
+            session("ada-2", "ada", "mobile", NOW - HOUR + 10),
+            change(1, "ada", "offline", "online"),
+            change(2, "bob", "online", "offline"),
+            change(3, "ada", "online", "busy", "in a meeting"),
+        ],
+    ),
+    (
+        *("dead:3001", "e1", NOW - HOUR),
+        [user("eve", "online", NOW - 3 * HOUR), session("eve-1", "eve", "web", NOW - 3 * HOUR)],
+    ),
+]
+
+
+def iso(milliseconds: int) -> str:
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(milliseconds // 1000))}.{milliseconds % 1000:03}Z"
+
+
+def ask(project: Path, url: str, *user_ids: str) -> dict[str, Any]:
+    """What the example says of these users."""
+    said: dict[str, Any] = json.loads(run(project, "node", "out/example.js", *user_ids, DATABASE_URL=url))
+    return said
+
+
+@pytest.fixture(scope="module")
+def answer(project: Path, postgresql: PostgreSQL) -> dict[str, Any]:
+    url = postgresql.new_database()
+    asyncio.run(fill(url))
+    return ask(project, url, "ada", "bob", "eve", "nobody")
+
+
+def test_who_is_online_are_those_that_servers_say_so_which_live(answer: dict[str, Any]) -> None:
+    assert answer["online"] == [{"userId": "7", "status": "online"}, {"userId": "ada", "status": "busy"}]
+
+
+def test_last_seen_is_now_for_who_is_here_and_the_past_for_who_is_not(answer: dict[str, Any]) -> None:
+    seen = answer["lastSeen"]
+    assert set(seen) == {"ada", "bob", "eve"}
+    assert seen["ada"]["lastSeen"] >= iso(NOW)
+    assert seen["ada"]["lastActive"] == iso(NOW - HOUR)
+    assert seen["bob"] == {"status": "offline", "lastSeen": iso(NOW - 2 * HOUR), "lastActive": iso(NOW - 2 * HOUR)}
+    assert seen["eve"] == {"status": "offline", "lastSeen": iso(NOW - 3 * HOUR), "lastActive": iso(NOW - 3 * HOUR)}
+
+
+def test_the_history_of_a_user_comes_newest_first(answer: dict[str, Any]) -> None:
+    newest, first = answer["history"]["ada"]
+    assert newest == {
+        "version": 3,
+        "status": "busy",
+        "was": "online",
+        "cause": "choice",
+        "text": "in a meeting",
+        "at": iso(NOW - HOUR + 3),
+    }
+    assert (first["version"], first["text"]) == (1, "")
+    assert answer["history"]["nobody"] == []
+
+
+def test_open_sessions_are_those_that_are_not_closed_on_servers_that_live(answer: dict[str, Any]) -> None:
+    opened = [{"connectionId": "ada-2", "device": "mobile", "since": iso(NOW - HOUR + 10)}]
+    assert answer["sessions"] == {"ada": opened, "bob": [], "eve": [], "nobody": []}
+
+
+def test_an_applications_users_are_related_to_theirs(project: Path, postgresql: PostgreSQL) -> None:
+    """As the README says it."""
+    url = postgresql.new_database()
+    asyncio.run(fill(url, """CREATE TABLE "User" (id text PRIMARY KEY, name text NOT NULL)""", OWN_USERS))
+    assert json.loads(run(project, "node", "out/beside.js", DATABASE_URL=url)) == [["Ada", "busy"], ["Zoe", None]]
+
+
+def test_what_a_server_writes_is_found(project: Path, postgresql: PostgreSQL) -> None:
+    url = postgresql.new_database()
+    with ServerProcess({"PRESENCED_DATABASE_URL": url}, database="url") as server:
+        with connect(f"{server.websocket_url}?userId=grace"):
+            until = time.monotonic() + 10
+            while not (said := ask(project, url, "grace"))["sessions"]["grace"] and time.monotonic() < until:
+                time.sleep(0.1)
+            assert said["online"] == [{"userId": "grace", "status": "online"}]
+            assert [change["cause"] for change in said["history"]["grace"]] == ["connect"]
+        while (said := ask(project, url, "grace"))["online"] and time.monotonic() < until:
+            time.sleep(0.1)
+    assert (said["lastSeen"]["grace"]["status"], said["sessions"]["grace"]) == ("offline", [])
+
+
+MODELS = {
+    "PresenceUser": "presenced_users",
+    "PresenceSession": "presenced_sessions",
+    "PresenceChange": "presenced_changes",
+    "PresenceClaim": "presenced_claims",
+    "PresenceNode": "presenced_nodes",
+    "PresenceWebhook": "presenced_webhooks",
+}
+TYPES = {"BIGINT": "BigInt", "INTEGER": "Int", "TEXT": "String"}
+
+
+class Model:
+    """A model of the schema, with the names of the database."""
+
+    def __init__(self, name: str) -> None:
+        found = re.search(
+            rf"^model {name} {{\n(.*?)^}}", (DEPLOY / "schema.prisma").read_text(), re.MULTILINE | re.DOTALL
+        )
+        assert found, name
+        self.table = ""
+        self.columns: dict[str, str] = {}
+        self.key: list[str] = []
+        self.indexes: dict[str, list[str]] = {}
+        names = {}
+        for line in (" ".join(line.split()) for line in found[1].splitlines()):
+            if field := re.match(r"(\w+) (\w+\??)( @id)?", line):
+                renamed = re.search(r'@map\("(\w+)"\)', line)
+                column = names[field[1]] = renamed[1] if renamed else field[1]
+                native = re.search(r" @db\.\S+", line)
+                self.columns[column] = field[2] + (native[0] if native else "")
+                self.key += [column] if field[3] else []
+            elif key := re.match(r"@@id\(\[(.*)\]\)", line):
+                self.key = [names[field] for field in key[1].split(", ")]
+            elif index := re.match(r'@@index\(\[(.*)\], map: "(\w+)"\)', line):
+                self.indexes[index[2]] = [names[field] for field in index[1].split(", ")]
+            elif table := re.match(r'@@map\("(\w+)"\)', line):
+                self.table = table[1]
+
+
+def prisma_type(column: Column[Any]) -> str:
+    kind = str(column.type)
+    length = re.fullmatch(r"VARCHAR\((\d+)\)", kind)
+    optional = "?" if column.nullable else ""
+    return f"String{optional} @db.VarChar({length[1]})" if length else f"{TYPES[kind]}{optional}"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_its_table(name: str) -> None:
+    """Every column, with its name, type and whether it may be null; the key and the indexes."""
+    model, table = Model(name), metadata.tables[MODELS[name]]
+    assert model.table == table.name
+    assert model.columns == {column.name: prisma_type(column) for column in table.columns}
+    assert model.key == [column.name for column in table.primary_key]
+    assert model.indexes == {str(index.name): [column.name for column in index.columns] for index in table.indexes}
+
+
+def test_prisma_is_told_of_all_tables_that_it_is_not_to_migrate() -> None:
+    config = (DEPLOY / "prisma.config.ts").read_text()
+    listed = set(re.findall(r'"public\.(\w+)"', config))
+    assert listed == {*metadata.tables, VERSION_TABLE}
