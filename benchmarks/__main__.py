@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import (
+    attacks,
     compression,
     cores,
     endurance,
@@ -25,7 +26,9 @@ from benchmarks import (
     plot,
     slow_watchers,
     start_stop,
+    tls,
     watching,
+    webhooks,
 )
 from benchmarks.load import LoadError
 from benchmarks.machine import description, prepare
@@ -42,6 +45,9 @@ QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "compression": compression.run,
     "start_stop": start_stop.run,
     "watching": watching.run,
+    "attacks": attacks.run,
+    "tls": tls.run,
+    "webhooks": webhooks.run,
 }
 
 RESULTS = Path(__file__).parent / "results"

@@ -21,17 +21,20 @@ _GREETED = b"CONNECTION_ESTABLISHED"
 class Probe:
     """One connection, read when told."""
 
-    def __init__(self, port: int, user: int, receive_buffer: int = 0) -> None:
+    def __init__(self, port: int, user: int, receive_buffer: int = 0, more: str = "") -> None:
         began = time.monotonic()
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(PATIENCE)
         self.socket.connect(("127.0.0.1", port))
-        self.socket.sendall(REQUEST.format(user=user, more="", fields="").encode())
+        self.socket.sendall(REQUEST.format(user=user, more=more, fields="").encode())
         head = b""
         while _GREETED not in head:
-            head += self._receive()
+            data = self._receive()
+            if not data:
+                raise LoadError(f"a connection was refused: {head[:200]!r}")
+            head += data
         self.greeted_after = time.monotonic() - began
         """Seconds from the beginning to CONNECTION_ESTABLISHED."""
         self._reader = Protocol(CLIENT)  # for pings; it reads on after the greeting
@@ -65,7 +68,10 @@ class Probe:
         began = time.monotonic()
         self.socket.sendall(Frame(Opcode.PING, b"?").serialize(mask=True))
         while True:
-            self._reader.receive_data(self._receive())
+            data = self._receive()
+            if not data:
+                raise LoadError("a good client was thrown out")
+            self._reader.receive_data(data)
             for event in self._reader.events_received():
                 if isinstance(event, Frame) and event.opcode is Opcode.PONG:
                     return time.monotonic() - began

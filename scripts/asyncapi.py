@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import itertools
 from collections.abc import Iterable
 from typing import Any, get_args
 
 import msgspec
 from msgspec.json import schema_components
+from scripts.descriptions import descriptions, without_null
 
 from presenced.core import messages
 from presenced.core.hello import CHOICES
@@ -24,6 +22,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "device": {"type": "string", "maxLength": 32, "description": "Kind of device; others see it."},
     "watch": {"enum": ["everyone", "none"], "description": "What a new session watches at first."},
     "status": {"enum": list(CHOICES), "description": "What the user had chosen, for a server that knows nothing."},
+    "until": {"type": "integer", "description": "When that ends: epoch milliseconds, as in SELF."},
     "session": {"type": "string", "maxLength": 64, "description": "The session to resume."},
     "position": {"type": "string", "maxLength": 64, "description": "Where that session is."},
     "token": {"type": "string", "description": "A token or ticket; better shown in another way, for URLs are logged."},
@@ -73,12 +72,12 @@ def schemas() -> dict[str, dict[str, Any]]:
     # Records that are encoded apart from the messages they are in.
     types += [messages.UserRecord, messages.Member]
     _, components = schema_components(types, ref_template="#/components/schemas/{name}")
-    described = _descriptions()
+    described = descriptions(messages)
     for name, schema in components.items():
         schema["description"] = " ".join(schema["description"].split())
         for key, field in schema["properties"].items():
             if getattr(messages, name).__struct_config__.omit_defaults:
-                schema["properties"][key] = field = _without_null(field)
+                schema["properties"][key] = field = without_null(field)
             if text := described.get((name, key)):
                 schema["properties"][key] = {**field, "description": text}
     return dict(sorted(components.items()))
@@ -111,30 +110,3 @@ def _operation(channel: str, action: str, types: Iterable[type]) -> dict[str, ob
 
 def _tag(type_: Any) -> str:
     return str(type_.__struct_config__.tag)
-
-
-def _without_null(field: dict[str, Any]) -> dict[str, Any]:
-    """Of a record that leaves out what is empty: null is not sent."""
-    kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
-    rest = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
-    return rest | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
-
-
-def _descriptions() -> dict[tuple[str, str], str]:
-    """The text below each field in the source, by the name of the type and the field's name on the wire."""
-    found = {}
-    for node in ast.parse(inspect.getsource(messages)).body:
-        if isinstance(node, ast.ClassDef):
-            for field, text in itertools.pairwise(node.body):
-                match field, text:
-                    case (
-                        ast.AnnAssign(target=ast.Name(id=name)),
-                        ast.Expr(value=ast.Constant(value=str(said))),
-                    ):
-                        found[node.name, _camel(name)] = " ".join(said.split())
-    return found
-
-
-def _camel(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(other.title() for other in others)

@@ -9,7 +9,9 @@ from pathlib import Path
 from pydantic import SecretStr
 from scripts.asyncapi import asyncapi
 from scripts.dashboard import dashboard
+from scripts.http_api import endpoints
 from scripts.messages import message_tables
+from scripts.openapi import openapi
 from scripts.states import states
 from scripts.table import table
 
@@ -33,6 +35,9 @@ def documents() -> Iterator[tuple[str, str]]:
     yield "spec/asyncapi.yaml", asyncapi()
     yield "spec/messages.md", message_tables()
     yield "spec/states.md", states()
+    yield "spec/openapi.json", openapi()
+    yield "src/presenced/web/openapi.json", openapi()  # as served
+    yield "docs/http-api.md", endpoints((ROOT / "docs/http-api.md").read_text("utf-8"))
     yield "deploy/grafana/dashboard.json", dashboard()
 
 

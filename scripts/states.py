@@ -105,7 +105,7 @@ class _House:
         return Instant(self._time, int(self._time * 1000))
 
     def state(self) -> str:
-        session = self.directory._sessions.get("session")
+        session = self.directory.sessions.get("session")
         if session is None:
             return "[*]"
         if session.connection:

@@ -1,6 +1,11 @@
 """What every kind of test shares."""
 
 import pytest
+from hypothesis import settings
+
+# A failure prints, beside the smallest schedule that leads to it, a line that does exactly this one again.
+settings.register_profile("repeatable", settings.default, print_blob=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(

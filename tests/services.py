@@ -182,6 +182,7 @@ class MariaDB(Service):
             find("mariadbd", "/usr/sbin"),
             *("--no-defaults", f"--datadir={self.folder / 'data'}", f"--port={self.port}"),
             *("--bind-address=127.0.0.1", f"--socket={self.folder / 'socket'}", f"--pid-file={self.folder / 'pid'}"),
+            f"--tmpdir={self.folder}",
             *("--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", "--innodb-buffer-pool-size=32M"),
         ]
 

@@ -55,6 +55,8 @@ class Receiver:
         self.headers: dict[str, str] = {}
         """Added to each answer."""
         self.requests: list[Received] = []
+        self.asked = 0
+        """Requests, also those that have still to be answered."""
         self.forged = 0
         self.connections: set[object] = set()
         self._secret = secret
@@ -121,6 +123,7 @@ class Receiver:
             self.forged += 1
             return 401
         events = found["data"].get("events", []) if isinstance(found["data"], dict) else []
+        self.asked += 1
         request = Received(headers["webhook-id"], found, events, 0, time.monotonic())
         status = self.answer(request)
         with self._news:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from presenced.auth.authenticator import Answer, Authenticator
+from presenced.auth.authenticator import UNAVAILABLE, Answer, Authenticator
 from presenced.auth.principal import Principal
 from presenced.auth.revocations import Revocations
 from presenced.clock import Clock, Timer
 from presenced.core.deadlines import Deadlines
 from presenced.core.identity import parameter, user_id_from_query
+from presenced.core.limits import Bucket
 from presenced.core.messages import AuthExpiring
 from presenced.core.model import Instant
+from presenced.core.presence import Session
 from presenced.errors import BadToken, BadUserId, Close
 from presenced.metrics import Metrics
 from presenced.outbox import Watcher
@@ -43,11 +45,19 @@ C = TypeVar("C", bound=Watcher)
 class _Admitted:
     """A connection that is in."""
 
-    __slots__ = ("ends", "is_v1", "principal", "warned")
+    __slots__ = ("asking", "bucket", "ends", "is_v1", "principal", "warned")
 
     def __init__(self, principal: Principal, is_v1: bool, now: Instant) -> None:
-        self.principal = principal
         self.is_v1 = is_v1
+        self.asking = False
+        """It is being found out whose the newer token is that it showed."""
+        self.bucket: Bucket | None = None
+        """Of the newer tokens shown; made with the first one."""
+        self.show(principal, now)
+
+    def show(self, principal: Principal, now: Instant) -> None:
+        """Who it is by the token shown last."""
+        self.principal = principal
         self.warned = False
         self.ends: float | None = None
         """Monotonic: a clock that steps afterwards changes nothing."""
@@ -58,12 +68,14 @@ class _Admitted:
 class Admission(Generic[C]):
     """Lets those in who show who they are, and out those who no longer can.
 
-    Bounds: connections that have not shown who they are by `max_unauthenticated` and `auth_timeout`.
+    Bounds: connections that have not shown who they are by `max_unauthenticated` and `auth_timeout`; newer tokens of
+    one that is in by `request_rate` and `request_burst`, and one at a time where another server is asked.
 
     Args:
         enter: Called for a connection that is let in, with who it is.
         refuse: Called for one that is not: it is to be closed with this code and reason.
         look_anew: Called when a connection that is in has shown something newer.
+        sessions: By their ids, also those without a connection.
     """
 
     def __init__(
@@ -76,6 +88,7 @@ class Admission(Generic[C]):
         enter: Callable[[C, Arrival, Principal], None],
         refuse: Callable[[C, Arrival, Close, str], None],
         look_anew: Callable[[C, Principal], None],
+        sessions: Mapping[str, Session[Any]],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -85,6 +98,7 @@ class Admission(Generic[C]):
         self._enter = enter
         self._refuse = refuse
         self._look_anew = look_anew
+        self._sessions = sessions
         self._waiting: dict[C, Arrival] = {}
         self._admitted: dict[C, _Admitted] = {}
         self._deadlines: Deadlines[C] = Deadlines()
@@ -99,7 +113,7 @@ class Admission(Generic[C]):
         """A handshake is done but for sending its response."""
         if not arrival.token:
             self._wait(connection, arrival)
-        elif (answer := self._ask(connection, arrival.token, partial(self._answered, connection))) is not None:
+        elif (answer := self.ask(arrival.token, partial(self._answered, connection))) is not None:
             self._settle(connection, arrival, answer)
         else:
             self._wait(connection, arrival)
@@ -114,18 +128,28 @@ class Admission(Generic[C]):
             return True
         token = v1.token_of(message)
         if not token:
-            connection.close(Close.UNAUTHORIZED, 'the first message has to be {"type":"AUTH","token":"..."}')
+            reason = 'the first message has to be {"type":"AUTH","token":"..."}'
+            self._refuse(connection, arrival, Close.UNAUTHORIZED, reason)
             return True
         self._waiting[connection] = arrival._replace(token=token)
-        answer = self._ask(connection, token, partial(self._answered, connection))
+        answer = self.ask(token, partial(self._answered, connection))
         if answer is not None:
             self._answered(connection, answer)
         return True
 
     def renew(self, connection: C, token: str, renewed: Renewed) -> None:
         """A connection that is in shows a newer token; `renewed` is told why it is not accepted, or None."""
+        admitted, settings, now = self._admitted[connection], self._settings, self._clock.monotonic()
+        admitted.bucket = admitted.bucket or Bucket(settings.request_burst, now)
+        if not admitted.bucket.take(settings.request_rate, settings.request_burst, now):
+            renewed(BadToken("pace", "too many tokens came, too fast"))
+            return
+        if admitted.asking:
+            renewed(BadToken("pace", "whose the token before is has still to be found out"))
+            return
+        admitted.asking = True
         answered = partial(self._answered_renewal, connection, renewed)
-        if (answer := self._ask(connection, token, answered)) is not None:
+        if (answer := self.ask(token, answered)) is not None:
             answered(answer)
 
     def closed(self, connection: C) -> None:
@@ -155,15 +179,15 @@ class Admission(Generic[C]):
     def revoke_session(self, user_id: str, session_id: str) -> int:
         """Don't accept the token that this session of the user came in with. How many connections are closed.
 
+        A session that has lost its connection counts as long as it can be resumed.
+
         Raises:
             CapacityError: There is no room to remember it.
         """
-        for connection, admitted in self._admitted.items():
-            session = connection.session
-            if session.user_id == user_id and session.session_id == session_id:
-                self._revocations.revoke_token(admitted.principal.token_id, self._clock.now().epoch_ms / 1000)
-                return self._close_revoked()
-        return 0
+        session = self._sessions.get(session_id)
+        if session is None or session.user_id != user_id or not session.token_id:
+            return 0
+        return self.revoke_token(session.token_id)
 
     def restore(self, revocations: Iterable[RevocationFact]) -> None:
         """Revocations of before the start; what came in meanwhile by what they are about is closed."""
@@ -171,17 +195,24 @@ class Admission(Generic[C]):
             self._revocations.restore(one.kind, one.subject, one.at, one.until)
         self._close_revoked()
 
+    def ask(self, token: str, answered: Callable[[Answer], None]) -> Answer | None:
+        """Whose `token` is, or why it is not accepted; None when that takes a while: `answered` is called then."""
+        now = self._clock.now()
+        answer = self._authenticator.ask(token, now, lambda late: answered(self._checked(late, self._clock.now())))
+        return None if answer is None else self._checked(answer, now)
+
+    def still_holds(self, principal: Principal) -> bool:
+        """Whether what was shown has neither expired nor been revoked."""
+        now = self._clock.now().epoch_ms / 1000
+        ends = principal.expires_at
+        return (ends is None or now < ends) and not self._revocations.concerns(principal, now)
+
     def _close_revoked(self) -> int:
         now = self._clock.now().epoch_ms / 1000
         concerned = [c for c, one in self._admitted.items() if self._revocations.concerns(one.principal, now)]
         for connection in concerned:
             connection.close(Close.UNAUTHORIZED, "the token was revoked")
         return len(concerned)
-
-    def _ask(self, connection: C, token: str, answered: Callable[[Answer], None]) -> Answer | None:
-        now = self._clock.now()
-        answer = self._authenticator.ask(token, now, lambda late: answered(self._checked(late, self._clock.now())))
-        return None if answer is None else self._checked(answer, now)
 
     def _checked(self, answer: Answer, now: Instant) -> Answer:
         if isinstance(answer, Principal) and self._revocations.concerns(answer, now.epoch_ms / 1000):
@@ -218,18 +249,22 @@ class Admission(Generic[C]):
             return
         self._admitted[connection] = _Admitted(answer, bool(arrival.subprotocol), self._clock.now())
         self._enter(connection, arrival, answer)
-        self._await_end(connection)
+        if connection in self._admitted:
+            connection.session.token_id = answer.token_id
+            self._await_end(connection)
 
     def _answered_renewal(self, connection: C, renewed: Renewed, answer: Answer) -> None:
         admitted = self._admitted.get(connection)
         if admitted is None:  # it has gone meanwhile
             return
+        admitted.asking = False
         if isinstance(answer, BadToken):
             renewed(answer)
         elif answer.user_id != admitted.principal.user_id:
             renewed(BadToken("claims", "the token is for another user; open another connection for them"))
         else:
-            self._admitted[connection] = _Admitted(answer, admitted.is_v1, self._clock.now())
+            admitted.show(answer, self._clock.now())
+            connection.session.token_id = answer.token_id
             renewed(None)
             self._look_anew(connection, answer)
             self._await_end(connection)
@@ -258,8 +293,7 @@ class Admission(Generic[C]):
         while (connection := self._deadlines.pop_due(self._clock.monotonic())) is not None:
             admitted = self._admitted.get(connection)
             if admitted is None:
-                seconds = f"{self._settings.auth_timeout:g} s"
-                connection.close(Close.UNAUTHORIZED, f"nothing showed within {seconds} who this is; send AUTH")
+                self._waited_in_vain(connection)
             elif admitted.is_v1 and not admitted.warned:
                 admitted.warned = True
                 self._warn(connection, admitted.principal)
@@ -267,6 +301,14 @@ class Admission(Generic[C]):
             else:
                 connection.close(Close.UNAUTHORIZED, "the token has expired")
         self._arm()
+
+    def _waited_in_vain(self, connection: C) -> None:
+        arrival = self._waiting[connection]
+        if arrival.token:  # and that is not the client's fault
+            self._refuse(connection, arrival, Close.TRY_AGAIN_LATER, str(UNAVAILABLE))
+            return
+        reason = f"nothing showed within {self._settings.auth_timeout:g} s who this is; send AUTH"
+        self._refuse(connection, arrival, Close.UNAUTHORIZED, reason)
 
     def _warn(self, connection: C, principal: Principal) -> None:
         if not connection.paused:  # one that does not read would not hear it in time

@@ -6,6 +6,7 @@ import datetime
 import ipaddress
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,6 +15,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from presenced.auth.addresses import Proxies
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.origin import ANY, Origins
+from presenced.auth.outgoing import Outgoing
 from presenced.auth.setup import make_tokens
 from presenced.config import Effective
 from presenced.errors import ConfigError
@@ -55,6 +57,7 @@ def examine(effective: Effective, file_limit: int, is_root: bool, today: datetim
     return [
         *_authentication(settings),
         *_tokens(settings),
+        *_asked(settings),
         *_surroundings(settings),
         *_tls(settings, today),
         *_files(effective, file_limit),
@@ -74,10 +77,6 @@ def _authentication(settings: Settings) -> Iterator[Finding]:
             )
     if settings.auth == "ticket" and not settings.api_keys:
         yield Finding("broken", "no backend can ask for tickets", "`presenced api-key --scope write`, and set api_keys")
-    if settings.auth == "callback" and not settings.callback_secret.get_secret_value():
-        yield Finding(
-            "note", "your backend can't know that it is this server that asks", "set PRESENCED_CALLBACK_SECRET"
-        )
     for check in (
         lambda: ApiKeys(settings.api_keys),
         lambda: Origins(settings.origins),
@@ -98,6 +97,22 @@ def _tokens(settings: Settings) -> Iterator[Finding]:
         yield Finding("note", "tokens may be of any issuer that has the key", "set jwt_issuer")
     if "exp" not in settings.jwt_required_claims:
         yield Finding("unsafe", "tokens that never expire are accepted", "add exp to jwt_required_claims")
+
+
+def _asked(settings: Settings) -> Iterator[Finding]:
+    """Of what the server asks others."""
+    hooks = [
+        ("callback_url", settings.callback_url, settings.auth == "callback"),
+        ("visibility_url", settings.visibility_url, settings.visibility == "callback"),
+    ]
+    keys = "jwt_jwks_url", settings.jwt_jwks_url, settings.auth == "jwt" and bool(settings.jwt_jwks_url)
+    for name, url, is_used in (*hooks, keys):
+        if is_used:
+            yield from _broken(partial(Outgoing, name, url, settings.callback_timeout, settings.outgoing_private))
+    if any(is_used for *_, is_used in hooks) and not settings.callback_secret.get_secret_value():
+        yield Finding(
+            "note", "your backend can't know that it is this server that asks", "set PRESENCED_CALLBACK_SECRET"
+        )
 
 
 def _surroundings(settings: Settings) -> Iterator[Finding]:

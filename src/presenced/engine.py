@@ -15,12 +15,13 @@ from presenced.auth.authenticator import Authenticator
 from presenced.auth.gate import Gate
 from presenced.auth.principal import Principal
 from presenced.clock import Clock, Timer
-from presenced.core.directory import Directory, Outcome
+from presenced.core.directory import Directory
 from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import user_id_from_query
 from presenced.core.journal import Journal
 from presenced.core.limits import Pace
 from presenced.core.model import Ending, Instant
+from presenced.core.outcome import Outcome
 from presenced.core.presence import Grace, Session
 from presenced.core.rooms import Rooms, Thresholds
 from presenced.core.sight import EVERYTHING, Sight
@@ -90,7 +91,7 @@ class Engine:
         self.gate = Gate(settings)
         self.draining = False
         """The server is stopping: ends of connections are told to nobody."""
-        self._log = EventLog(clock, self.timer, settings.log_burst)
+        self._log = EventLog(clock, self.timer, settings.log_burst, settings.log_anonymous)
         grace = Grace(settings.grace_going_away, settings.grace_lost)
         kept = settings.log_size, settings.log_age, settings.max_announced, settings.max_choices
         self.directory: Directory[Connection] = Directory(grace, Limits(*kept, settings.resume_window))
@@ -111,9 +112,8 @@ class Engine:
         self.admission: Admission[Connection] | None = None
         """None where anybody may claim any user id."""
         if authenticator is not None:
-            self.admission = Admission(
-                settings, clock, self.timer, metrics, authenticator, self._admit, self._refuse, self._look_anew
-            )
+            doors = self._admit, self._refuse, self._look_anew, self.directory.sessions
+            self.admission = Admission(settings, clock, self.timer, metrics, authenticator, *doors)
         self.recorder: Recorder | None = None
         """None where nothing is kept."""
         if keeper is not None:
@@ -171,7 +171,8 @@ class Engine:
         except BadParameter as error:
             self._refuse(connection, arrival, Close.BAD_PARAMETER, str(error))
             return
-        if self.directory.connected(user_id) >= (most := self.settings.user_connections):
+        replaces = hello is not None and self.directory.is_connected(hello.session_id, user_id)
+        if self.directory.connected(user_id) - replaces >= (most := self.settings.user_connections):
             self._refuse(connection, arrival, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open")
             return
         now = self.clock.now()
@@ -227,18 +228,18 @@ class Engine:
         if outcome is None:
             session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
             outcome = self.directory.open(
-                connection.user_id, connection, now, session_id, hello.device, watch, hello.status
+                connection.user_id, connection, now, session_id, hello.device, watch, hello.status, hello.until_ms
             )
         assert outcome.session is not None, "it opened"
         connection.feed, connection.session = self._v1, outcome.session
+        if outcome.replaced is not None:  # before anything of the session changes, by which its feed finds it
+            outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
         if sight != connection.session.sight:
             position = None  # it is told everything again
             self._requests.limit(connection, sight)
         connection.connection_id = outcome.connection_id
         if self.recorder is not None:
             self.recorder.opened(connection)
-        if outcome.replaced is not None:
-            outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
         self._requests.opened(connection)
         epoch, resumed = self.encoding.epoch, position is not None
         connection.send(
@@ -289,7 +290,8 @@ class Engine:
         now = self.clock.now()
         if self.recorder is not None:
             self.recorder.closed(connection, reason, now)
-        self.apply(self.directory.close(connection.user_id, connection, ending, now))
+        silent = now.monotonic - connection.heard_at if ending is Ending.TIMED_OUT else 0.0
+        self.apply(self.directory.close(connection.user_id, connection, ending, now, silent))
 
     # Questions, and the end.
 

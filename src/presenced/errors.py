@@ -156,13 +156,18 @@ class Problem(Enum):
     TOO_MANY_REQUESTS = 429, "Too much came from this address.", True
     METHOD_NOT_ALLOWED = 405, "This path does not take this method.", False
     CONFLICT = 409, "The server is not set up for this.", False
+    CURSOR_TOO_OLD = (
+        410,
+        "The changes after this cursor are no longer known here: start again from who is online.",
+        False,
+    )
     BODY_TOO_LARGE = 413, "The request's body is too large.", False
     REQUEST_TIMEOUT = 408, "The head of the request did not arrive in time.", True
     UPGRADE_REQUIRED = 426, "This path speaks WebSocket only.", False
     WEBSOCKET_VERSION = 426, "Only version 13 of the WebSocket protocol is spoken.", False
     HEAD_TOO_LARGE = 431, "The head of the request is too large or has too many fields.", False
     INTERNAL_ERROR = 500, "The server met a fault of its own.", True
-    UNAVAILABLE = 503, "The server is stopping or full.", True
+    UNAVAILABLE = 503, "The server is stopping or full, or does not reach what it depends on.", True
     HTTP_VERSION = 505, "The WebSocket handshake needs HTTP/1.1.", False
 
     def __init__(self, status: int, meaning: str, retry: bool) -> None:

@@ -43,12 +43,16 @@ class EventLog:
 
     Bound: `burst` lines a second; what is beyond it is counted by kind and told in one line when the second is
     over. Text from clients is only ever a checked user id, which has no control characters.
+
+    Args:
+        anonymous: A dash stands in place of each id.
     """
 
-    def __init__(self, clock: Clock, timer: Timer, burst: int) -> None:
+    def __init__(self, clock: Clock, timer: Timer, burst: int, anonymous: bool = False) -> None:
         self._clock = clock
         self._timer = timer
         self._burst = burst
+        self._anonymous = anonymous
         self._left = 0
         self._second_ends = float("-inf")
         self._unsaid: Counter[str] = Counter()
@@ -56,24 +60,23 @@ class EventLog:
     def connected(self, user_id: str) -> None:
         """A connection of the user opened."""
         if self._admit("user_connected"):
-            _say("user_connected", "🚀 WS: User %s connected", user_id, userId=wire_user_id(user_id))
+            self._say_of(user_id, "user_connected", "🚀 WS: User %s connected")
 
     def disconnected(self, user_id: str) -> None:
         """A connection of the user ended."""
         if self._admit("user_disconnected"):
-            _say("user_disconnected", "🔌 WS: User %s disconnected", user_id, userId=wire_user_id(user_id))
+            self._say_of(user_id, "user_disconnected", "🔌 WS: User %s disconnected")
 
     def heartbeat_failed(self, user_id: str) -> None:
         """A connection of the user did not answer."""
         if self._admit("heartbeat_failed"):
-            message = "💔 WS: User %s heartbeat failed - disconnecting"
-            _say("heartbeat_failed", message, user_id, userId=wire_user_id(user_id))
+            self._say_of(user_id, "heartbeat_failed", "💔 WS: User %s heartbeat failed - disconnecting")
 
     def changed(self, user_id: str, status: Status, users_told: int) -> None:
         """The user's status changed and so many other users are told."""
         event = f"user_{status}"
         if self._admit(event):
-            _say(event, "📡 WS: User %s is %s", user_id, status.name, userId=wire_user_id(user_id))
+            self._say_of(user_id, event, "📡 WS: User %s is %s", status.name)
         if self._admit("broadcast"):
             _say("broadcast", "📡 WS: Broadcast sent to %d users", users_told, users=users_told)
 
@@ -86,6 +89,10 @@ class EventLog:
         """The statistics line."""
         message = "📊 WS Stats: %d users, %d connections"
         _say("stats", message, users, connections, users=users, connections=connections)
+
+    def _say_of(self, user_id: str, event: str, message: str, *more: object) -> None:
+        name = "-" if self._anonymous else user_id
+        _say(event, message, name, *more, userId=wire_user_id(name))
 
     def _admit(self, event: str) -> bool:
         if not logger.isEnabledFor(logging.INFO):

@@ -16,8 +16,9 @@ import msgspec
 
 from presenced.clock import Clock, Timer
 from presenced.core.claims import CLAIMABLE, Claim
-from presenced.core.directory import Directory, Outcome
+from presenced.core.directory import Directory
 from presenced.core.model import AS_DETECTED, Cause, Change, Choice, Custom, Instant, Status
+from presenced.core.outcome import Outcome
 from presenced.core.presence import Presence, Session
 from presenced.core.rooms import Room, RoomChange
 from presenced.errors import CapacityError

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from presenced.clock import Clock, Timer
-from presenced.core.directory import Directory, Outcome
+from presenced.core.directory import Directory
 from presenced.core.identity import is_displayable, parse_user_id
 from presenced.core.limits import Bucket
 from presenced.core.messages import (
@@ -31,6 +31,7 @@ from presenced.core.messages import (
     Watch,
 )
 from presenced.core.model import AS_DETECTED, PLAIN, Choice, Custom, Status
+from presenced.core.outcome import Outcome
 from presenced.core.sight import Sight
 from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
 from presenced.errors import BadToken, BadUserId, Close, Fault
@@ -41,12 +42,12 @@ from presenced.outbox import Outbox, Watcher
 from presenced.settings import Settings
 from presenced.wire import v1 as wire
 
-STATUS_PAUSE = 0.5
-"""Seconds after a status was set before the next one of the same connection is; of those in between, the last wins."""
+MAX_UNREAD = 100
+"""Requests taken from a client that does not read, each with an answer and a snapshot at most; one more closes the
+connection."""
 
-MAX_UNREAD_ANSWERS = 100
-"""Answers written to a client that does not read, some 10 KB; one more closes the connection."""
-
+MAX_REASON = 300
+"""Characters of what an ERROR says, which may repeat what was sent."""
 
 Renew = Callable[[Any, str, Callable[[BadToken | None], None]], None]
 
@@ -54,19 +55,21 @@ Renew = Callable[[Any, str, Callable[[BadToken | None], None]], None]
 class _Asker:
     """What is kept of one connection."""
 
-    __slots__ = ("apply", "bucket", "next_status_at", "over", "pending", "unread")
+    __slots__ = ("apply", "bucket", "is_active", "next_status_at", "over", "pending", "unread")
 
     def __init__(self, bucket: Bucket, apply: Callable[[], None]) -> None:
         self.bucket = bucket
         self.over = 0
         """Requests refused in a row for coming too fast."""
         self.unread = 0
-        """Answers written since the client last had read everything."""
+        """Requests taken since the client last had read everything."""
         self.next_status_at = float("-inf")
         self.pending: list[SetStatus] = []
         """The status to be set when the pause is over; before one with an end, the one that returns after it."""
+        self.is_active: bool | None = None
+        """What the person is to be when the pause is over; None when nothing was said meanwhile."""
         self.apply = apply
-        """Sets it; the timer's key."""
+        """Sets both; the timer's key."""
 
 
 class BadRequest(Exception):
@@ -81,7 +84,7 @@ class Requests:
     """Carries out what connections of presenced.v1 ask for.
 
     Bounds: requests by `request_rate` and `request_burst` (as many again are refused, then 4429); users watched by
-    `MAX_WATCHED`; answers to a client that does not read by `MAX_UNREAD_ANSWERS`.
+    `MAX_WATCHED`; what is to be written to a client that does not read by `MAX_UNREAD`.
 
     Args:
         apply: Tell the others what an event came to.
@@ -138,7 +141,7 @@ class Requests:
             self._outbox.insert(connection, self._feed.all(connection))
 
     def closed(self, connection: Watcher) -> None:
-        """A connection ended; a status it was about to set is set. No-op for one that is not here."""
+        """A connection ended; what it was about to set is set. No-op for one that is not here."""
         if (asker := self._askers.get(connection)) is not None:
             self._apply_pending(connection)
             self._timer.cancel(asker.apply)
@@ -152,15 +155,8 @@ class Requests:
     def received(self, connection: Watcher, message: str | bytes) -> None:
         """Carry out one request, or say why not."""
         asker = self._askers[connection]
-        if not asker.bucket.take(self._settings.request_rate, self._settings.request_burst, self._clock.monotonic()):
-            asker.over += 1
-            if asker.over > self._settings.request_burst:
-                connection.close(Close.TOO_MANY_REQUESTS, "too many requests; come back and ask more slowly")
-            else:
-                request_id = wire.request_id(message) if isinstance(message, str) else None
-                self._refuse(connection, request_id, Fault.RATE_LIMITED, f"at most {self._rate()}; this was ignored")
+        if not self._may_ask(connection, asker, message):
             return
-        asker.over = 0
         request_id = None
         try:
             if not isinstance(message, str):
@@ -178,16 +174,35 @@ class Requests:
                 request_id = wire.request_id(message)
             self._refuse(connection, request_id, error.fault, str(error))
 
+    def _may_ask(self, connection: Watcher, asker: _Asker, message: str | bytes) -> bool:
+        """Whether it may ask for something now; if not, it is told so."""
+        if connection.paused:
+            asker.unread += 1
+            if asker.unread > MAX_UNREAD:
+                connection.fall_behind()
+                return False
+        if asker.bucket.take(self._settings.request_rate, self._settings.request_burst, self._clock.monotonic()):
+            asker.over = 0
+            return True
+        asker.over += 1
+        if asker.over > self._settings.request_burst:
+            connection.close(Close.TOO_MANY_REQUESTS, "too many requests; come back and ask more slowly")
+        else:
+            request_id = wire.request_id(message) if isinstance(message, str) else None
+            self._refuse(connection, request_id, Fault.RATE_LIMITED, f"at most {self._rate()}; this was ignored")
+        return False
+
     def _carry_out(self, connection: Watcher, asker: _Asker, request: Request) -> None:
         match request:
             case Ping():
                 self._answer(connection, Pong(self._clock.now().epoch_ms, request.id))
             case Activity():
-                active, now = request.state == "active", self._clock.now()
                 self._ack(connection, request.id)
-                self._apply(self._directory.set_active(connection.session.user_id, connection, active, now))
+                asker.is_active = request.state == "active"
+                self._apply_soon(connection, asker)
             case SetStatus():
-                _check(request)
+                check_shown(request.text, request.emoji)
+                data_of(request.data)
                 self._ack(connection, request.id)
                 self._set_status(connection, asker, request)
             case Watch():
@@ -240,13 +255,13 @@ class Requests:
         if isinstance(request, SetMember) and name not in joined:
             raise BadRequest(Fault.NOT_A_MEMBER, f"this session is not in the room {name}; JOIN it first")
         _check_may_enter(connection, {name})
-        data = _data_of(request.data)
+        data = data_of(request.data)
         rooms = watch.full.rooms | watch.counted.rooms | {name}
         _check_room_for(len(rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
         if not self._rooms.has_place(name, session.user_id):
             raise BadRequest(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
         self._ack(connection, request.id)
-        session.rooms = {room: data for room, data in joined.items() if room != name} | {name: data}
+        self._directory.give(session, name, data)
         self._settle_rooms(session.user_id)
         if name not in watch.full.rooms:
             with self._outbox.changing(connection, self._feed.part):  # after its own joining, which is in the snapshot
@@ -264,9 +279,11 @@ class Requests:
         self._settle_rooms(session.user_id)
 
     def _set_status(self, connection: Watcher, asker: _Asker, request: SetStatus) -> None:
-        now = self._clock.monotonic()
         asker.pending = [p for p in asker.pending if request.expires_in and not p.expires_in] + [request]
-        if now >= asker.next_status_at:
+        self._apply_soon(connection, asker)
+
+    def _apply_soon(self, connection: Watcher, asker: _Asker) -> None:
+        if self._clock.monotonic() >= asker.next_status_at:
             self._apply_pending(connection)
         else:
             self._timer.set(asker.apply, asker.next_status_at)
@@ -274,13 +291,19 @@ class Requests:
     def _apply_pending(self, connection: Watcher) -> None:
         asker, now = self._askers[connection], self._clock.now()
         pending, asker.pending = asker.pending, []
+        active, asker.is_active = asker.is_active, None
+        session = connection.session
+        if active is not None and active is not session.active:
+            asker.next_status_at = now.monotonic + self._settings.status_pause
+            current = session.connection or connection  # another one when this one is being replaced
+            self._apply(self._directory.set_active(session.user_id, current, active, now))
         for request in pending:
-            asker.next_status_at = now.monotonic + STATUS_PAUSE
+            asker.next_status_at = now.monotonic + self._settings.status_pause
             until_ms = now.epoch_ms + int(request.expires_in * 1000) if request.expires_in else 0
-            custom = Custom(request.text, request.emoji, _data_of(request.data), until_ms)
+            custom = Custom(request.text, request.emoji, data_of(request.data), until_ms)
             status = None if request.status == "auto" else Status(request.status)
             choice = AS_DETECTED if status is None and custom == PLAIN else Choice(status, custom)
-            self._apply(self._directory.choose(connection.session.user_id, choice, now, request.expires_in))
+            self._apply(self._directory.choose(session.user_id, choice, now, request.expires_in))
 
     def _renewed(self, connection: Watcher, request_id: RequestId | None, error: BadToken | None) -> None:
         if connection not in self._askers:
@@ -298,21 +321,11 @@ class Requests:
 
     def _refuse(self, connection: Watcher, request_id: RequestId | None, fault: Fault, message: str) -> None:
         self._metrics.requests_refused.labels(fault.name).inc()
-        self._answer(connection, Error(fault.code, fault.name, message, request_id))
+        reason = message if len(message) <= MAX_REASON else f"{message[: MAX_REASON - 1]}…"
+        self._answer(connection, Error(fault.code, fault.name, reason, request_id))
 
     def _answer(self, connection: Watcher, message: ServerMessageV1) -> None:
-        if self._has_room(connection):
-            connection.send(wire.frame(message))
-
-    def _has_room(self, connection: Watcher) -> bool:
-        """Whether one more answer may be written; a client that does not read them is closed."""
-        asker = self._askers[connection]
-        if not connection.paused:
-            return True
-        asker.unread += 1
-        if asker.unread > MAX_UNREAD_ANSWERS:
-            connection.fall_behind()
-        return asker.unread <= MAX_UNREAD_ANSWERS
+        connection.send(wire.frame(message))
 
     def _rate(self) -> str:
         return f"{self._settings.request_rate:g} requests a second, {self._settings.request_burst} at once"
@@ -344,8 +357,12 @@ def _check_room_for(count: int, most: int, what: str, fault: Fault) -> None:
         raise BadRequest(fault, f"that would be {count} {what}, and at most {most} are allowed; UNWATCH or LEAVE some")
 
 
-def _data_of(given: msgspec.Raw) -> bytes:
-    """The JSON given; nothing for null."""
+def data_of(given: msgspec.Raw) -> bytes:
+    """The JSON given; nothing for null.
+
+    Raises:
+        BadRequest: It is too large, or not for everybody to read.
+    """
     data = bytes(given)
     if len(data) > MAX_DATA:
         raise BadRequest(Fault.BAD_REQUEST, f"data has {len(data)} bytes; at most {MAX_DATA} are allowed")
@@ -354,9 +371,12 @@ def _data_of(given: msgspec.Raw) -> bytes:
     return b"" if data == b"null" else data
 
 
-def _check(request: SetStatus) -> None:
-    """What the types can't say."""
-    for name, text in (("text", request.text), ("emoji", request.emoji)):
-        if not is_displayable(text):
+def check_shown(text: str, emoji: str) -> None:
+    """What the types can't say of what goes with a status.
+
+    Raises:
+        BadRequest: One of them can't be shown.
+    """
+    for name, given in (("text", text), ("emoji", emoji)):
+        if not is_displayable(given):
             raise BadRequest(Fault.BAD_REQUEST, f"{name} holds a line break or another control character")
-    _data_of(request.data)

@@ -18,7 +18,10 @@ from presenced.core.identity import parse_user_id
 from presenced.engine import Engine
 from presenced.errors import ConfigError
 from presenced.http.app import make_app
+from presenced.http.health import warnings
+from presenced.http.v1.followers import Followers
 from presenced.keeper.link import KeeperLink, make_keeper
+from presenced.log import logger
 from presenced.metrics import Metrics
 from presenced.settings import WEBSOCKET_PATH, Settings
 from presenced.stats import MAX_PAGE, Stats
@@ -37,6 +40,7 @@ class _Parts(NamedTuple):
 
     engine: Engine
     application: Application
+    followers: Followers
     listener: Listener
     writers: Writers | None
     keeper: KeeperLink | None
@@ -90,7 +94,13 @@ class PresenceServer:
             authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
             epoch = keeper.epoch if keeper is not None else ""
             engine = Engine(self.settings, clock, metrics, max_connections, writers, authenticator, keeper, epoch)
-            listener = Listener(engine, make_app(engine, ApiKeys(self.settings.api_keys), tickets))
+            application = Application(engine)
+            followers = Followers(application.on_change, metrics.api_followers.set)
+            keys = ApiKeys(self.settings.api_keys)
+            archive = keeper.questions if keeper is not None else None
+            letters = archive if self.settings.webhook_urls else None
+            app = make_app(application, engine, keys, tickets, followers, archive, letters)
+            listener = Listener(engine, app)
             if keeper is not None and engine.recorder is not None:
                 await keeper.start(engine.recorder)
             await listener.start()
@@ -101,11 +111,13 @@ class PresenceServer:
                 writers.stop()
             raise
         engine.start()
+        for warning in warnings(engine):
+            logger.warning("%s", warning, extra={"event": "insecure"})
         remote = authenticator if isinstance(authenticator, Remote) else None
         if remote is not None:
             remote.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(engine, Application(engine), listener, writers, keeper, remote, loop)
+        self._parts = _Parts(engine, application, followers, listener, writers, keeper, remote, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -123,6 +135,7 @@ class PresenceServer:
             return
         try:
             parts.listener.stop_accepting()
+            parts.followers.end()
             for pause in parts.engine.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()

@@ -272,8 +272,16 @@ class Settings(BaseModel):
         10, gt=0, le=10_000, description="Requests of a client of presenced.v1 per second at most, in the long run."
     )
     request_burst: int = Field(50, ge=1, le=100_000, description="Requests of a client at once at most.")
+    status_pause: float = Field(
+        0.5,
+        ge=0,
+        le=60,
+        description="Seconds after a client of presenced.v1 changed its status, or became idle or active, before "
+        "it changes again; of what it says in between, the last wins.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
+    log_anonymous: bool = Field(False, description="Log lines name no users: a dash stands in place of each id.")
     log_burst: int = Field(
         100,
         ge=0,

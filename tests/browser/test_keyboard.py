@@ -214,7 +214,7 @@ def test_a_screen_reader_is_told_of_statuses(server: ServerProcess, open_page: O
     shown.connect("watcher", "ada")
     hear(shown.page)
     shown.set_status("ada", "Busy", "writing")
-    texts = ["ada is busy.", "ada #2: you: busy, chosen · writing."]
+    texts = ["ada is busy.", "ada #2: you: busy, chosen · writing (choice)."]
     until(lambda: bool(shown.page.evaluate("(texts) => texts.every((text) => said.join(' ').includes(text))", texts)))
 
 

@@ -290,6 +290,19 @@ def test_after_a_crash_those_who_come_back_were_never_away(server: ServerProcess
     assert page.seen("bruno", by="ada #1") == ["online", "online"], "of the one server, and of the other"
 
 
+def test_a_status_with_an_end_has_it_also_on_another_server(server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_v1(open_page, server)
+    page.connect("ada")
+    page.set_status("ada", "Away", "coffee", seconds=60)
+    expect(page.truth("ada")).to_have_text(re.compile("^away, chosen · coffee until"))
+    page.expect_server_to_go()
+    server.kill()
+    expect(page.page.get_by_role("alert")).to_contain_text("The server is gone")
+    server.start()
+    expect(page.connections("ada")).to_have_attribute("data-state", "open", timeout=10_000)
+    expect(page.truth("ada")).to_have_text(re.compile(r"^away, chosen · until \d\d:\d\d:\d\d$"))
+
+
 def test_a_refused_request_says_why(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, server)
     page.connect("ada")

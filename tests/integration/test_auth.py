@@ -245,6 +245,19 @@ async def test_who_is_here_is_told_to_those_with_a_key_only() -> None:
         assert [session["userId"] for session in shown["userSessions"]] == ["ada"]
 
 
+async def test_how_many_are_here_is_told_to_this_machine_and_to_those_with_a_key() -> None:
+    async with house_of_tokens() as house:
+        elsewhere = {"x-forwarded-for": "203.0.113.7"}
+        for path in ("/stats", "/metrics"):
+            assert (await ask(house, "GET", path, "")).status_code == 200
+            refused = await ask(house, "GET", path, "", **elsewhere)
+            assert (refused.status_code, refused.json()["code"]) == (401, "UNAUTHORIZED")
+            assert (await ask(house, "GET", path, READ.key, **elsewhere)).status_code == 200
+        assert (await ask(house, "GET", "/healthz", "", **elsewhere)).status_code == 200
+    async with server() as open_house:
+        assert (await ask(open_house, "GET", "/metrics", "", **elsewhere)).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("origins", "origin", "status"),
     [
@@ -280,7 +293,7 @@ async def test_pages_that_may_connect_may_read_answers_too() -> None:
         assert "access-control-allow-credentials" not in answer.headers
         asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
         allowed = await ask(house, "OPTIONS", "/api/tickets", "", **there, **asked)
-        assert (allowed.status_code, allowed.headers["access-control-allow-methods"]) == (204, "GET, POST")
+        assert (allowed.status_code, allowed.headers["access-control-allow-methods"]) == (204, "GET, POST, PUT, DELETE")
         for path in ("/stats", "/api/tickets", "/", "/nothing"):
             answer = await ask(house, "GET", path, READ.key, **evil)
             assert "access-control-allow-origin" not in answer.headers
@@ -340,7 +353,18 @@ async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.Lo
         await PresenceServer(Settings(port=0, auth="callable")).start()
     with pytest.raises(ConfigError, match="callable"):
         PresenceServer(Settings(), function)
-    assert "function that says whose" in caplog.text
+    assert "function that says whose a token is failed: RuntimeError" in caplog.text
+
+
+async def test_what_a_function_s_exception_says_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    sessions: dict[str, str] = {}
+    given = "a-token-that-is-in-the-text-of-the-exception"
+    async with PresenceServer(Settings(port=0, auth="callable"), lambda token: sessions[token]) as house:
+        for _ in range(20):
+            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
+                assert (await closed(socket))[0] == 1013
+    assert given not in caplog.text
+    assert 1 <= caplog.text.count("failed: KeyError") < 20, "nor do strangers fill the log"
 
 
 async def test_who_guesses_keys_or_tokens_is_barred_for_a_while() -> None:

@@ -175,6 +175,13 @@ async def test_json_logs_are_json_from_the_first_line_to_the_last(tmp_path: Path
         assert "user_connected" in events
 
 
+@pytest.mark.parametrize(("form", "says"), [("text", "WARNING: authentication is off"), ("json", '"event":"insecure"')])
+async def test_an_insecure_server_warns_at_every_start(tmp_path: Path, form: str, says: str) -> None:
+    # A way to write a loopback address that is not known for one.
+    async with serve("--host", "127.1", "--insecure", "--log-format", form, cwd=tmp_path) as command:
+        await command.say(says)
+
+
 async def test_what_clients_send_puts_no_control_characters_into_the_log(tmp_path: Path) -> None:
     async with serve("--log-level", "debug", cwd=tmp_path) as command:
         for query in ("?userId=%1b[31m", "?userId=a%0d%0ab", "?userId=%00", "?userId=%e2%80%ae", "?userId=fine"):

@@ -8,11 +8,11 @@ import time
 import weakref
 
 import pytest
-from tests.integration.house import server, until
+from tests.integration.house import engine, server, until
 from tests.integration.raw import masked, raw, raw_websocket, upgrade
 from websockets.frames import Opcode
 
-from presenced.transports.front import MAX_HEADERS, FrontDoor
+from presenced.transports.front import MAX_HEADERS, MAX_PIPELINED, FrontDoor
 
 pytestmark = pytest.mark.anyio
 
@@ -233,6 +233,19 @@ async def test_beyond_max_connections_there_is_503_until_one_leaves() -> None:
             assert (await client.frame()).opcode is Opcode.TEXT
 
 
+async def test_while_the_loop_is_behind_handshakes_are_put_off_and_who_is_there_is_served() -> None:
+    async with server() as house, raw_websocket(house.port) as there:
+        await there.frame()
+        engine(house)._heartbeat._lag = 1.5
+        async with raw(house.port) as client:
+            await client.send(upgrade())
+            answer = await client.answer()
+            assert (answer.status, answer.problem["code"]) == (503, "UNAVAILABLE")
+            assert 1 <= int(answer.headers["retry-after"]) <= 10
+        await there.send(masked(Opcode.PING, b"?"))
+        assert (await there.frame()).data == b"?"
+
+
 async def test_what_is_refused_behind_a_request_is_refused_after_its_answer() -> None:
     """And nothing is written after the end of the stream."""
     healthz = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -249,6 +262,19 @@ async def test_what_is_refused_behind_a_request_is_refused_after_its_answer() ->
                     statuses = [(await client.answer()).status for _ in range(requests + 1)]
                     assert statuses == [200] * requests + [status]
                     assert await client.closed() == b"", "and then it ends"
+
+
+async def test_only_so_many_requests_may_wait_for_an_answer() -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 5000)
+        answers = await client.closed()
+        assert answers.count(b"HTTP/1.1 200") <= MAX_PIPELINED + 1
+        assert answers.count(b"HTTP/1.1 429") == 1
+        assert b"retry-after: 1" in answers
+    async with server() as house, raw(house.port) as client:
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * MAX_PIPELINED)
+        for _ in range(MAX_PIPELINED):
+            assert (await client.answer()).status == 200
 
 
 async def test_a_client_that_goes_amid_pipelined_requests_leaves_no_fault(caplog: pytest.LogCaptureFixture) -> None:

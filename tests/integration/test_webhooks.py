@@ -112,14 +112,23 @@ async def test_events_that_come_within_a_moment_go_together(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("status", [500, 429, 302, 404, 0])
 async def test_a_failed_request_is_sent_again_as_it_was_with_the_same_id(tmp_path: Path, status: int) -> None:
-    with Receiver(Failing(status, status)) as receiver:
-        async with sending(tmp_path, receiver.url) as (hooks, database):
+    answer, there_is_more = Failing(status, status), threading.Event()
+
+    def failing(request: Received) -> int:
+        there_is_more.wait(PATIENCE)
+        return answer(request)
+
+    with Receiver(failing) as receiver:
+        async with sending(tmp_path, receiver.url, timeout=PATIENCE) as (hooks, database):
             await tell(hooks, database, *turns("ada", 1, 10))
-            await until(lambda: hooks.figures().delivered == 10)
-            assert len(receiver.requests) == 3
-            assert len({(request.id, json.dumps(request.body)) for request in receiver.requests}) == 1
+            await until(lambda: receiver.asked == 1)
+            await tell(hooks, database, *turns("ada", 11, 5))
+            there_is_more.set()
+            await until(lambda: hooks.figures().delivered == 15)
+            assert [len(request.events) for request in receiver.requests] == [10, 10, 10, 5]
+            assert len({(request.id, json.dumps(request.body)) for request in receiver.requests[:3]}) == 1
             figures = hooks.figures()
-            assert (figures.failed, figures.retried, figures.delivered) == (2, 20, 10)
+            assert (figures.failed, figures.retried) == (2, 20)
 
 
 async def test_a_receiver_that_is_not_there_yet_is_told_when_it_comes(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from presenced.core import journal as module
-from presenced.core.directory import Directory, Outcome
+from presenced.core.directory import Directory
 from presenced.core.journal import Digest, Journal
 from presenced.core.model import PLAIN, Change, Choice, Ending, Instant, Status
+from presenced.core.outcome import Outcome
 from presenced.core.presence import Grace
 from presenced.core.users import Limits
 

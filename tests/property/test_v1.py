@@ -49,7 +49,8 @@ class Session:
     strangers: set[str] = dataclasses.field(default_factory=lambda: set(USERS))
     """Users it never asked for, in any way."""
     watched_rooms: set[str] = dataclasses.field(default_factory=set)
-    rooms: dict[str, Any] = dataclasses.field(default_factory=dict)
+    rooms: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    """The data given, and when."""
     order: int = 0
 
     def present(self, now: float) -> bool:
@@ -106,10 +107,11 @@ class User:
         return "offline" if status == "invisible" else status
 
     def in_rooms(self, now: float) -> dict[str, Any]:
+        """Of its sessions' data, that which was given last."""
         if self.seen(now) == "offline":
             return {}
-        lost_first = sorted((s for s in self.sessions if s.present(now)), key=lambda s: s.order)
-        return {room: data for session in lost_first for room, data in session.rooms.items()}
+        given = [(s.rooms[room], room) for s in self.sessions if s.present(now) for room in s.rooms]
+        return {room: data for (_, data), room in sorted(given)}
 
 
 class Watching(RuleBasedStateMachine):
@@ -179,7 +181,9 @@ class Watching(RuleBasedStateMachine):
         self.forget()
         detached = sorted((s for s in user.sessions if not s.connected), key=lambda s: s.order)
         if len(detached) > MAX_DETACHED:
-            user.sessions.remove(min(detached, key=lambda s: s.grace_ends if s.grace_ends > now else s.forget_at))
+            unseen = [s for s in detached if s.grace_ends <= now]
+            ending = min(s.forget_at for s in unseen) if unseen else min(s.grace_ends for s in detached)
+            user.sessions.remove(next(s for s in unseen or detached if ending in (s.forget_at, s.grace_ends)))
 
     def closed(self, connection: FakeConnection, ending: Ending, reason: str) -> None:
         assert connection.closed_with
@@ -271,6 +275,9 @@ class Watching(RuleBasedStateMachine):
     @rule(data=st.data(), active=st.booleans(), ends=st.booleans())
     def be_active(self, data: st.DataObject, active: bool, ends: bool) -> None:
         _, session = data.draw(st.sampled_from(self.connected()))
+        self.clock.advance(0.6)  # else the last of several would win
+        if not session.connected:
+            return
         self.say(session, "ACTIVITY", state="active" if active else "idle")
         session.active = active
         self.turn(ends)
@@ -308,8 +315,7 @@ class Watching(RuleBasedStateMachine):
         elif what == "JOIN":
             number = data.draw(st.integers(0, 2))
             self.say(session, "JOIN", room=room, data=number)
-            session.rooms.pop(room, None)
-            session.rooms[room] = number
+            session.rooms[room] = (self.order(), number)
             session.watched_rooms.add(room)
         elif room in session.rooms:
             self.say(session, "LEAVE", room=room)

@@ -41,6 +41,7 @@ class Fortress:
         protocols = [Subprotocol("presenced.v1"), *([Subprotocol(f"presenced.token.{token}")] if token else [])]
         url = f"ws://127.0.0.1:{self.port}/ws-online-status?userId=good"
         async with connect(url, subprotocols=protocols, proxy=None, ping_interval=None) as socket:
+            await socket.recv()  # CONNECTION_ESTABLISHED; a hook may have to be asked before
             while True:
                 asked = time.monotonic()
                 await socket.send(f'{{"type":"PING","id":{len(self.delays)}}}')

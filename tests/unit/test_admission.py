@@ -8,6 +8,7 @@ import pytest
 from msgspec import json
 from tests.fakes import FakeConnection
 
+from presenced.auth.api_keys import new_key
 from presenced.auth.authenticator import Answer, Answered
 from presenced.auth.principal import Principal
 from presenced.core.model import Ending, Instant
@@ -202,7 +203,7 @@ def test_an_answer_may_take_a_while(house: House) -> None:
 def test_an_answer_that_never_comes_is_waited_for_in_vain(house: House) -> None:
     ada = house.open("slow:ada")
     house.clock.advance(10.1)
-    assert (why(ada) or [None])[0] is Close.UNAUTHORIZED
+    assert (why(ada) or [None])[0] is Close.TRY_AGAIN_LATER, "it showed something; that nobody answers is not its fault"
     house.guard.reply()
     assert ada.messages == []
     assert house.users == []
@@ -246,6 +247,9 @@ def test_a_newer_token_that_is_bad_or_of_somebody_else_changes_nothing(house: Ho
         assert (answer["type"], answer["name"], answer["id"]) == ("ERROR", "NOT_AUTHENTICATED", 1)
         assert says in answer["message"]
     house.auth(ada, "slow:ada:1000")
+    house.auth(ada, "slow:ada:1000", id=2)
+    assert "still to be found out" in ada.messages[-1]["message"]
+    assert len(house.guard.asked) == 1, "one connection can't keep a hook busy"
     house.clock.advance(101)
     assert why(ada) == (Close.UNAUTHORIZED, "the token has expired")
     house.guard.reply()
@@ -283,6 +287,46 @@ def test_a_revoked_token_or_session_takes_the_others_not_along(house: House) -> 
     assert admission.revoke_token("ada:200") == 1
     assert why(other)
     assert why(house.open("ada:300")) is None
+
+
+def test_a_session_is_revoked_also_while_it_has_no_connection(house: House) -> None:
+    ada = house.open("ada:100")
+    session = ada.messages[0]["sessionId"]
+    house.engine.closed(ada, Ending.LOST, "lost")
+    assert house.engine.admission
+    assert house.engine.admission.revoke_session("ada", session) == 0
+    assert why(house.open("ada:100", f"session={session}")) == (Close.UNAUTHORIZED, "the token was revoked")
+    assert why(house.open("ada:100")) == (Close.UNAUTHORIZED, "the token was revoked")
+    assert why(house.open("ada:200")) is None
+
+
+@pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
+def test_newer_tokens_are_looked_at_as_often_as_requests_may_come(subprotocol: str) -> None:
+    house = House(request_burst=3, request_rate=1)
+    ada = house.open("ada", subprotocol=subprotocol)
+    for number in range(6):
+        house.auth(ada, f"ada:{number + 100}")
+    looked_at = house.engine.metrics.registry.get_sample_value(
+        "presenced_authentications_total", {"result": "accepted"}
+    )
+    assert looked_at == 1 + 3
+
+
+def test_who_shows_nothing_counts_as_one_who_failed() -> None:
+    house = House(
+        host="192.0.2.99", api_keys=new_key("write").entry, address_failure_burst=3, address_failure_rate=0.001
+    )
+    gate, key = house.engine.gate, "203.0.113.7"
+    for message in (None, "hello", '{"type":"PING"}'):
+        assert gate.barred(key, house.clock.monotonic()) is None
+        silent = FakeConnection(house.engine.closed, house.clock)
+        silent.address = key
+        house.engine.opened(silent, b"", RESPONSE, "")
+        if message:
+            house.engine.received(silent, message)
+        house.clock.advance(11)
+        assert (why(silent) or [None])[0] is Close.UNAUTHORIZED
+    assert gate.barred(key, house.clock.monotonic()) is not None
 
 
 def test_where_nobody_has_to_show_who_they_are_auth_is_accepted() -> None:

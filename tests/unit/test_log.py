@@ -70,6 +70,20 @@ def test_as_json_a_line_has_the_fields_of_its_event(events: EventLog, caplog: py
     ]
 
 
+def test_where_the_operator_does_not_want_it_nobody_is_named(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="presenced")
+    events = EventLog(clock, Timer(clock), burst=10, anonymous=True)
+    events.connected("ada")
+    events.disconnected("ada")
+    events.heartbeat_failed("ada")
+    events.changed("ada", Status.ONLINE, 5)
+    assert caplog.messages[0] == "🚀 WS: User - connected"
+    assert len(caplog.messages) == 5
+    assert all("ada" not in JsonFormatter().format(record) for record in caplog.records)
+
+
 def test_a_reader_that_does_not_read_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Records go through a bounded queue to a thread; when it is full they are dropped."""
     reading = threading.Event()

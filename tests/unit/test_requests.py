@@ -5,6 +5,7 @@ from tests.unit.talk import Talk, position, statuses, types
 
 from presenced.core.model import Ending
 from presenced.errors import Close, Fault
+from presenced.requests import MAX_REASON
 
 
 @pytest.fixture
@@ -175,3 +176,49 @@ def test_refusals_sessions_and_rooms_are_counted(talk: Talk) -> None:
         ada = talk.open(f"userId=ada&session={session}&position={at}")
     found = [metric("sessions_total", how=how) for how in ("new", "resumed", "told_again")]
     assert found == [1, 1, 1]
+
+
+def test_of_idle_and_active_said_too_often_the_last_wins(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    talk.heard(ada)
+    for number, state in enumerate(("idle", "active", "idle", "active", "idle", "active")):
+        assert types(talk.say(ada, "ACTIVITY", state=state, id=number))[0] == "ACK"
+    assert statuses(talk.heard(bob)) == [("ada", "away")]
+    talk.clock.advance(0.6)
+    assert statuses(talk.heard(bob)) == [("ada", "online")]
+
+
+def test_what_was_said_just_before_a_session_is_resumed_holds(talk: Talk) -> None:
+    """Its old connection, which was not known to be dead, had still to become idle."""
+    ada, bob = talk.open("userId=ada"), talk.enter("userId=bob")
+    session = talk.heard(ada)[0]["sessionId"]
+    talk.say(ada, "SET_STATUS", status="auto")
+    talk.say(ada, "ACTIVITY", state="idle")
+    talk.heard(bob)
+    talk.open(f"userId=ada&session={session}&position={position(ada)}")
+    assert statuses(talk.heard(bob)) == [("ada", "away")]
+
+
+def test_a_refusal_does_not_repeat_all_that_was_sent(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    [error] = talk.say(ada, "x" * 60_000, id=1)
+    assert (error["name"], len(error["message"]), error["message"][-1]) == ("BAD_REQUEST", MAX_REASON, "…")
+    [error] = talk.say(ada, "PING", id=2**63)
+    assert (error["name"], "id" in error) == ("BAD_REQUEST", False)
+
+
+@pytest.mark.parametrize("fields", ['"type":"WATCH","users":["a"]', '"type":"SET_STATUS","status":"busy","id":1'])
+def test_requests_of_a_client_that_does_not_read_are_bounded(fields: str) -> None:
+    """Also those that are not answered: snapshots have to be kept for it."""
+    talk = Talk(request_burst=300)
+    ada = talk.enter("userId=ada&watch=none")
+    ada.write_when_paused = True
+    ada.paused = True
+    talk.engine.paused(ada)
+    for _ in range(100):
+        talk.engine.received(ada, f"{{{fields}}}")
+    assert ada.closed_with is None
+    talk.engine.received(ada, f"{{{fields}}}")
+    assert ada.closed_with
+    assert ada.closed_with[0] is Close.FELL_BEHIND
+    assert talk.engine._outbox.behind == 0, "nothing is kept for it"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import json
 from tests.fakes import FakeConnection
-from tests.unit.talk import Talk, statuses
+from tests.unit.talk import Talk, position, statuses
 
 from presenced.auth.allowed import Allowed, sight_of, with_allowed
 from presenced.auth.authenticator import Answer, Answered
@@ -265,3 +265,14 @@ def test_what_is_allowed_is_read() -> None:
     sight = sight_of(Settings(auth="ticket", visibility="claims"), with_allowed(Principal("ada"), {"watch": [7, "bo"]}))
     assert sight.users == {"ada", "bo", "7"}
     assert not sight.may_enter("lobby")
+
+
+def test_a_connection_that_is_replaced_by_one_that_sees_something_else_leaves_nothing_behind(house: House) -> None:
+    ada = house.come("ada", **ADA)
+    session = house.heard(ada)[0]["sessionId"]
+    house.say(ada, "WATCH", rooms=["lobby"])
+    back = house.come("ada", f"session={session}&position={position(ada)}", watch=["eve"], rooms=["bar"])
+    index = house.engine._v1._index
+    assert set(index.watchers_of("eve")) == {back}
+    assert not index.watchers_of("bo")
+    assert not index.watchers_of_room("lobby")

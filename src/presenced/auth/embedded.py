@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 
 from presenced.auth.authenticator import UNAVAILABLE, Answer, Answered
 from presenced.auth.principal import Principal
 from presenced.auth.tokens import MAX_TOKEN, digest
 from presenced.core.identity import parse_user_id
+from presenced.core.limits import COMPLAINTS, Bucket
 from presenced.core.model import Instant
 from presenced.errors import BadToken
 
@@ -25,7 +27,10 @@ _logger = logging.getLogger("presenced")
 
 
 class ByFunction:
-    """Implements `Authenticator` for `auth = "callable"`. An exception of the function is logged, without the token.
+    """Implements `Authenticator` for `auth = "callable"`.
+
+    When the function fails, the kind and the place of its exception are logged, and not its text, which may hold the
+    token (`SESSIONS[token]`).
 
     Bounds: `MAX_WAITING`; the time by the `auth_timeout` of the connection.
     """
@@ -34,6 +39,7 @@ class ByFunction:
         self._function = function
         self._timeout = timeout
         self._asking: set[asyncio.Task[None]] = set()
+        self._complaints = Bucket(COMPLAINTS, 0.0)
 
     def start(self) -> None:
         """Nothing to begin."""
@@ -54,8 +60,8 @@ class ByFunction:
             said = self._function(token)
             if not inspect.isawaitable(said):
                 return self._answer(said, token, now)
-        except Exception:
-            _logger.exception("the function that says whose a token is failed")
+        except Exception as error:
+            self._complain(error)
             return UNAVAILABLE
         task = asyncio.create_task(self._wait(said, token, now, answered), name="presenced: authenticate")
         self._asking.add(task)
@@ -66,10 +72,15 @@ class ByFunction:
         try:
             async with asyncio.timeout(self._timeout):
                 answer = self._answer(await said, token, now)
-        except Exception:
-            _logger.exception("the function that says whose a token is failed")
+        except Exception as error:
+            self._complain(error)
             answer = UNAVAILABLE
         answered(answer)
+
+    def _complain(self, error: Exception) -> None:
+        if self._complaints.take(COMPLAINTS, COMPLAINTS, asyncio.get_running_loop().time()):
+            place = "".join(traceback.format_tb(error.__traceback__))
+            _logger.error("the function that says whose a token is failed: %s\n%s", type(error).__name__, place)
 
     def _answer(self, said: Said, token: str, now: Instant) -> Answer:
         if said is None:

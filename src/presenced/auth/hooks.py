@@ -18,6 +18,7 @@ from presenced.auth.outgoing import Outgoing, OutgoingError, signed
 from presenced.auth.principal import Principal
 from presenced.auth.tokens import MAX_TOKEN, digest
 from presenced.core.identity import parse_user_id
+from presenced.core.limits import COMPLAINTS, Bucket
 from presenced.core.model import Instant
 from presenced.errors import BadToken
 from presenced.wire.classic import wire_user_id
@@ -59,6 +60,7 @@ class Hook:
         self._clock = clock
         self._free = asyncio.Semaphore(concurrency)
         self._asking: set[asyncio.Task[None]] = set()
+        self._complaints = Bucket(COMPLAINTS, clock.now().monotonic)
         self._answers: dict[str, tuple[float, Answer]] = {}  # until when; oldest first
 
     def now(self) -> Instant:
@@ -102,7 +104,8 @@ class Hook:
             try:
                 answer = await self._from_hook(question, read)
             except (OutgoingError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-                _logger.error("%s gave no answer that can be used: %s", self._name, error)
+                if self._complaints.take(COMPLAINTS, COMPLAINTS, self._clock.now().monotonic):
+                    _logger.error("%s gave no answer that can be used: %s", self._name, error)
                 answered(UNAVAILABLE)
                 return
         if self._cached:

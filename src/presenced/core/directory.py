@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TypeVar
 
 from presenced.core.claims import MAX_SOURCES, Claim, without
 from presenced.core.deadlines import Deadlines
 from presenced.core.model import (
     AS_DETECTED,
-    PLAIN,
     Cause,
     Change,
     Choice,
     Ending,
     Instant,
-    Own,
     Status,
     View,
 )
-from presenced.core.presence import MAX_DETACHED, Grace, Presence, Session
+from presenced.core.outcome import NOTHING, Outcome
+from presenced.core.presence import MAX_DETACHED, Given, Grace, Presence, Session
 from presenced.core.users import Limits, Users
 from presenced.core.watch import Watch
 from presenced.errors import CapacityError
@@ -33,25 +32,6 @@ _CAUSES = {
     Ending.TIMED_OUT: Cause.TIMEOUT,
     Ending.DISCONNECTED: Cause.KICK,
 }
-
-
-class Outcome(NamedTuple, Generic[C]):
-    """What an event came to."""
-
-    user_id: str = ""
-    """Whom it was about; empty when it was about nobody."""
-    change: Change | None = None
-    """What others see became another."""
-    own: Own | None = None
-    """What the user's own devices see became another."""
-    session: Session[C] | None = None
-    """Of the connection that opened."""
-    connection_id: str = ""
-    replaced: C | None = None
-    """The connection that the one that opened takes the place of; to be closed."""
-
-
-NOTHING: Outcome[Any] = Outcome()
 
 
 class Directory(Users[C]):
@@ -69,9 +49,9 @@ class Directory(Users[C]):
     def __init__(self, grace: Grace, limits: Limits) -> None:
         super().__init__(limits)
         self._grace = grace
-        self._sessions: dict[str, Session[C]] = {}
         self._deadlines: Deadlines[str] = Deadlines()
         self._announced = 0
+        self._given = 0  # times that data was given with a room
 
     # Events.
 
@@ -84,6 +64,7 @@ class Directory(Users[C]):
         device: str = "",
         watch: Watch | None = None,
         status: Status | None = None,
+        until_ms: int = 0,
     ) -> Outcome[C]:
         """`connection` of `user_id` (as `core.identity` returns it) opened.
 
@@ -93,17 +74,18 @@ class Directory(Users[C]):
             device: Kind of device, empty when not known.
             watch: Whom a session that may be resumed watches.
             status: What the user had chosen as far as the client knows; it counts when nothing is known here.
+            until_ms: When that ends, in epoch milliseconds; 0 when it lasts.
         """
         user = self._get_or_make(user_id)
         user.active_ms = now.epoch_ms
-        if status and user.last_change is None and not user.sessions and user.chosen is AS_DETECTED:
-            user.chosen = Choice(status, PLAIN)
+        if status and user.last_change is None and not user.sessions and not user.has_chosen:
+            user.bring(status, until_ms, now)
         lost = [s for s in user.detached() if not s.session_id]
         if lost and not session_id:
             user.remove(lost[-1])
         session = Session(user_id, connection, session_id, device, watch)
         if session_id:
-            self._sessions[session_id] = session
+            self.sessions[session_id] = session
         return self._attached(user, session, now)
 
     def resume(self, session_id: str, user_id: str, connection: C, now: Instant) -> Outcome[C] | None:
@@ -111,7 +93,7 @@ class Directory(Users[C]):
 
         None when there is no such session of this user (any more).
         """
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         if session is None or session.user_id != user_id:
             return None
         user = self._users[user_id]
@@ -122,8 +104,8 @@ class Directory(Users[C]):
         session.connection, session.grace_ends = connection, None
         return self._attached(user, session, now)._replace(replaced=replaced)
 
-    def close(self, user_id: str, connection: C, ending: Ending, now: Instant) -> Outcome[C]:
-        """`connection` ended. No-op for one that is not open."""
+    def close(self, user_id: str, connection: C, ending: Ending, now: Instant, silent: float = 0.0) -> Outcome[C]:
+        """`connection`, which had been silent for so many seconds, ended. No-op for one that is not open."""
         user = self._users.get(user_id)
         session = user.session_of(connection) if user else None
         if user is None or session is None:
@@ -132,12 +114,14 @@ class Directory(Users[C]):
         window = self._limits.resume_window if session.session_id and ending is not Ending.CLOSED else 0.0
         if ending is Ending.DISCONNECTED:
             window = 0.0
-        user.seen_ms = now.epoch_ms
+        user.seen_ms = max(user.seen_ms, now.epoch_ms - int(silent * 1000)) if silent else now.epoch_ms
         user.detach(session, now.monotonic + grace if grace > 0 else None, now.monotonic + max(grace, window))
         if max(grace, window) <= 0:
             self._forget_session(user, session)
         elif len(detached := user.detached()) > MAX_DETACHED:
-            self._forget_session(user, min(detached, key=lambda s: s.grace_ends or s.forget_at))
+            # Those that are not waited for first: of them nobody sees anything.
+            first = min(detached, key=lambda s: (s.grace_ends is not None, s.grace_ends or s.forget_at))
+            self._forget_session(user, first)
         if not user.connected:
             self.connected_users -= 1
         self._wait_for(user)
@@ -257,6 +241,11 @@ class Directory(Users[C]):
         """Monotonic seconds at which `expire` has something to do; None when never."""
         return self._deadlines.next()
 
+    def give(self, session: Session[C], room: str, data: bytes) -> None:
+        """A session joins a room, or gives other data; which rooms the user is in is settled elsewhere."""
+        self._given += 1
+        session.rooms = (session.rooms or {}) | {room: Given(self._given, data)}
+
     def take_position(self) -> int:
         """The next place in the order of all changes, for one that is not a user's (`core.rooms`)."""
         self.position += 1
@@ -276,12 +265,14 @@ class Directory(Users[C]):
 
     def _settle(self, user: Presence[C], cause: Cause, now: Instant) -> Outcome[C]:
         """Bring what is seen of the user into line with what is: the only place where that changes."""
-        view, own = user.look()
-        news = own if own != user.own else None
-        user.own = own
+        view, own = user.look(cause)
+        news = None
+        if own is None or not own.looks_like(user.own):
+            user.own = news = own
         change = self._show(user, view, cause, now) if view != user.shown else None
         if not user.is_present:
-            self._remember(user)
+            if user.chosen is not AS_DETECTED or user.claims or user.timed or self._with_choice or self._claimed:
+                self._remember(user)
             self._drop_if_unneeded(user)
         else:
             if self._with_choice:
@@ -309,7 +300,7 @@ class Directory(Users[C]):
 
     def _forget_session(self, user: Presence[C], session: Session[C]) -> None:
         user.remove(session)
-        self._sessions.pop(session.session_id, None)
+        self.sessions.pop(session.session_id, None)
 
     def _end_graces(self, user: Presence[C]) -> None:
         for session in user.detached():

@@ -10,6 +10,7 @@ from presenced.errors import BadParameter
 
 MAX_DEVICE_LENGTH = 32
 MAX_TOKEN_LENGTH = 64
+MAX_TIME_DIGITS = 15
 
 AUTO = "auto"
 CHOICES = (AUTO, *(status.value for status in Status if status is not Status.OFFLINE))
@@ -28,6 +29,8 @@ class Hello(NamedTuple):
     """Kind of device; empty when not said."""
     status: Status | None
     """What the user had chosen, for a server that knows nothing of the user; None when not said, or as detected."""
+    until_ms: int = 0
+    """When that ends, in epoch milliseconds; 0 when it lasts."""
 
 
 def hello_from_query(query: bytes) -> Hello:
@@ -42,12 +45,16 @@ def hello_from_query(query: bytes) -> Hello:
     status = _one(query, "status", MAX_TOKEN_LENGTH) or AUTO
     if status not in CHOICES:
         raise BadParameter(f"status must be one of {', '.join(CHOICES)}")
+    until = _one(query, "until", MAX_TOKEN_LENGTH) or "0"
+    if not (until.isascii() and until.isdigit() and len(until) <= MAX_TIME_DIGITS):
+        raise BadParameter(f"until must be epoch milliseconds, of at most {MAX_TIME_DIGITS} digits")
     return Hello(
         _one(query, "session", MAX_TOKEN_LENGTH),
         _one(query, "position", MAX_TOKEN_LENGTH),
         watch == "everyone",
         _one(query, "device", MAX_DEVICE_LENGTH),
         None if status == AUTO else Status(status),
+        int(until),
     )
 
 

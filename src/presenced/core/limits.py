@@ -25,6 +25,10 @@ class Bucket:
         return True
 
 
+COMPLAINTS = 5
+"""Lines a second about one thing that fails, and as many at once: what clients can cause must not fill a log."""
+
+
 class Buckets:
     """A bucket for each of many keys.
 

@@ -222,10 +222,13 @@ class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", om
     emoji: str = ""
     data: Raw | None = None
     until: int = 0
+    """When the chosen status ends: to be given with it in the URL of the next connection."""
     devices: tuple[str, ...] = ()
+    cause: SomeCause = ""
+    """Why it became this: own devices are told also where others are not."""
 
 
-RequestId = Annotated[str, Meta(max_length=64)] | int
+RequestId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Ack(Struct, frozen=True, tag_field="type", tag="ACK", rename="camel"):

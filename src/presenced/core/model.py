@@ -63,6 +63,10 @@ class Cause(StrEnum):
     EXPIRY = "expiry"
     """A chosen status, or a claim, came to its end."""
     KICK = "kick"
+    """The application ended the user's connections."""
+    DRAIN = "drain"
+    """The server that the user was connected to stopped, and they did not come back. Reserved for servers that share
+    their users: one alone tells nobody while it stops."""
     ANNOUNCEMENT = "announcement"
     """A backend said so (`broadcast_user_status`)."""
 
@@ -141,3 +145,9 @@ class Own(Struct, frozen=True, gc=False):
     """Its status may be `invisible`."""
     chosen: Status | None
     """None: as detected."""
+    cause: Cause
+    """Why it became this."""
+
+    def looks_like(self, other: Own | None) -> bool:
+        """Whether there is nothing to tell to whom the other was told."""
+        return other is not None and (self.view, self.chosen) == (other.view, other.chosen)

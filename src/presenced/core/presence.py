@@ -9,11 +9,15 @@ from typing import Generic, NamedTuple, TypeVar
 from presenced.core.claims import Claim, decide
 from presenced.core.model import (
     AS_DETECTED,
+    PLAIN,
     SEEN_OFFLINE,
     SEEN_ONLINE,
+    Cause,
     Change,
     Choice,
+    Custom,
     Ending,
+    Instant,
     Own,
     Status,
     View,
@@ -24,8 +28,8 @@ from presenced.core.watch import Watch
 C = TypeVar("C", bound=Hashable)
 
 MAX_DETACHED = 8
-"""Sessions without a connection kept at a time, per user; beyond it the one that would end first is forgotten.
-For others that changes nothing: the user is shown offline when the last one ends."""
+"""Sessions without a connection kept at a time, per user; beyond it one is forgotten: of those that are no longer
+waited for, else of all, the one that would end first. The user is shown offline when the last one ends all the same."""
 
 
 class Grace(NamedTuple):
@@ -47,6 +51,15 @@ class Grace(NamedTuple):
                 return 0.0
 
 
+class Given(NamedTuple):
+    """What a session gave with a room it is in."""
+
+    number: int
+    """Grows with each: of a user's sessions in one room, what was given last is seen."""
+    data: bytes
+    """JSON; empty when there is none."""
+
+
 class Session(Generic[C]):
     """One client instance as it lives on across reconnects.
 
@@ -64,6 +77,7 @@ class Session(Generic[C]):
         "rooms",
         "session_id",
         "sight",
+        "token_id",
         "user_id",
         "watch",
         "whole_from",
@@ -79,8 +93,10 @@ class Session(Generic[C]):
         """Whom it watches; None for a classic connection, which hears of everyone."""
         self.sight = EVERYTHING
         """Whom it may see. To be changed only while no feed has its connection."""
-        self.rooms: dict[str, bytes] | None = None
-        """The rooms it has joined, with the data it gave, as JSON."""
+        self.token_id = ""
+        """What it came in with last; empty where nobody shows who they are."""
+        self.rooms: dict[str, Given] | None = None
+        """The rooms it has joined, with the data it gave."""
         self.active = True
         self.grace_ends: float | None = None
         """Monotonic end of the grace, while one runs."""
@@ -202,7 +218,25 @@ class Presence(Generic[C]):
             times += [claim.ends for claim in self.claims if claim.ends < inf]
         return min(times) if times else None
 
+    def bring(self, status: Status, until_ms: int, now: Instant) -> None:
+        """The user's client knows what was chosen, and nobody here does; what has ended since counts no more."""
+        if not until_ms:
+            self.chosen = Choice(status, PLAIN)
+        elif until_ms > now.epoch_ms:
+            self.timed = Choice(status, Custom(until_ms=until_ms))
+            self.timed_until = now.monotonic + (until_ms - now.epoch_ms) / 1000
+
     # What is seen.
+
+    def rooms(self) -> dict[str, bytes]:
+        """The rooms of all sessions that are present, with the data given last."""
+        last: dict[str, Given] = {}
+        for session in self.sessions:
+            if session.is_present and session.rooms:
+                for room, given in session.rooms.items():
+                    if room not in last or given.number > last[room].number:
+                        last[room] = given
+        return {room: given.data for room, given in last.items()}
 
     @property
     def is_present(self) -> bool:
@@ -211,7 +245,7 @@ class Presence(Generic[C]):
 
     @property
     def has_chosen(self) -> bool:
-        """Whether anything is not as detected by the user's own choice."""
+        """Whether there is anything that beats what is detected, or goes with it."""
         return self.chosen is not AS_DETECTED or self.timed is not None
 
     @property
@@ -234,12 +268,12 @@ class Presence(Generic[C]):
         devices = tuple(sorted({s.device for s in self.sessions if s.is_present and s.device}))
         return View(status, choice.custom, devices)
 
-    def look(self) -> tuple[View, Own | None]:
-        """What others are to see now, and what the user's own devices are."""
-        if not (self.named or self.claims or self.has_chosen):
+    def look(self, cause: Cause) -> tuple[View, Own | None]:
+        """What others are to see now, and what the user's own devices are, after something happened by `cause`."""
+        if not self.named and not self.claims and self.chosen is AS_DETECTED and self.timed is None:
             return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None  # as with every classic user
         true = self.true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true
         if not self.named:
             return public, None
-        return public, Own(true, (self.timed or self.chosen).status)
+        return public, Own(true, (self.timed or self.chosen).status, cause)

@@ -10,7 +10,7 @@ from presenced.core.absent import Absent
 from presenced.core.changelog import ChangeLog
 from presenced.core.claims import MAX_CLAIMED
 from presenced.core.model import SEEN_OFFLINE, Change, Own, Status
-from presenced.core.presence import Presence
+from presenced.core.presence import Presence, Session
 
 C = TypeVar("C", bound=Hashable)
 
@@ -36,6 +36,8 @@ class Users(Generic[C]):
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._users: dict[str, Presence[C]] = {}
+        self.sessions: dict[str, Session[C]] = {}
+        """By their ids; those that can be resumed."""
         self._made = 0
         self._with_choice = Absent(limits.max_choices)
         self._claimed = Absent(limits.max_claimed)
@@ -100,12 +102,17 @@ class Users(Generic[C]):
         """How many open connections the user has."""
         return user.connected if (user := self._users.get(user_id)) else 0
 
+    def is_connected(self, session_id: str, user_id: str) -> bool:
+        """Whether there is such a session of this user, and it has a connection, which resuming it would replace."""
+        session = self.sessions.get(session_id)
+        return session is not None and session.user_id == user_id and session.connection is not None
+
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """The rooms the user is to be seen in, with the data of the session that joined or gave it last."""
         user = self._users.get(user_id)
         if user is None or not user.named or user.shown.status is Status.OFFLINE:
             return {}
-        return {room: data for s in user.sessions if s.is_present and s.rooms for room, data in s.rooms.items()}
+        return user.rooms()
 
     def own(self, user_id: str) -> Own | None:
         """What the user's own devices see; None when the user has no session that is told."""
@@ -139,7 +146,7 @@ class Users(Generic[C]):
 
     def _drop_if_unneeded(self, user: Presence[C]) -> None:
         """Forget a user of whom nothing is left to know."""
-        in_log = user.last_change is not None and user.last_change.position > self._log.floor
-        is_kept = user.user_id in self._with_choice or user.user_id in self._claimed
-        if not (in_log or is_kept or user.sessions or user.announced):
+        if user.sessions or user.announced or (user.last_change and user.last_change.position > self._log.floor):
+            return
+        if user.user_id not in self._with_choice and user.user_id not in self._claimed:
             self._users.pop(user.user_id, None)

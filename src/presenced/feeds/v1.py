@@ -108,7 +108,7 @@ class V1Feed:
 
     def publish(self, event: Event) -> bool:
         """Something happened. Whether `digests.due` has anything to tell in a while."""
-        return bool(self._live) and self.digests.note(event)
+        return bool(self._live or len(self.digests)) and self.digests.note(event)
 
     def keeps_up(self, watcher: Watcher) -> bool:
         """Whether it is sent what happens now; else it hears of it when it catches up."""

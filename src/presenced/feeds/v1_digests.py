@@ -47,6 +47,10 @@ class Digests:
         self._recount: set[Watcher] = set()
         """Who watches the number of some users, of whom one came or went."""
 
+    def __len__(self) -> int:
+        """How many rooms are told of once a second."""
+        return len(self._rooms)
+
     def join(self, watcher: Watcher) -> None:
         """`watcher` keeps up."""
         self._counting.add(watcher, watcher.session.sight.of(watch_of(watcher).counted))

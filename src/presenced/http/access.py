@@ -40,20 +40,42 @@ class Access:
         Raises:
             ProblemError: It may not.
         """
+        self.check_source(request)
+        found = self._scope_of(request)
+        if found is None:
+            detail = "send Authorization: Bearer and a key; `presenced api-key` makes one for the setting api_keys"
+            raise self.refused(request, detail)
+        if SCOPES.index(found) < SCOPES.index(scope):
+            raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
+
+    def check_source(self, request: Request) -> None:
+        """Refuse it if it comes from another's page, or from where too many could not show who they are.
+
+        Raises:
+            ProblemError: It does.
+        """
         origin = request.headers.getlist("origin")
         host = request.headers.get("host", "").encode("latin-1")
         if origin and not (len(origin) == 1 and self._origins.allows(origin[0].encode("latin-1"), host)):
             raise ProblemError(Problem.FORBIDDEN_ORIGIN, "this page's origin is not among those of the setting origins")
-        address, now = self._address(request), self._clock.monotonic()
-        if (barred := self._gate.barred(address, now)) is not None:
+        if (barred := self._gate.barred(self._address(request), self._clock.monotonic())) is not None:
             raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
-        found = self._scope_of(request)
-        if found is None:
-            self._gate.failed(address, now)
-            detail = "send Authorization: Bearer and a key; `presenced api-key` makes one for the setting api_keys"
-            raise ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
-        if SCOPES.index(found) < SCOPES.index(scope):
-            raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
+
+    def refused(self, request: Request, detail: str) -> ProblemError:
+        """It did not show who it is, which counts."""
+        self._gate.failed(self._address(request), self._clock.monotonic())
+        return ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
+
+    def check_figures(self, request: Request) -> None:
+        """Refuse to tell how many are here: numbers, too, tell of users whom somebody may not see.
+
+        Told are this machine, who has a key of scope `read`, and everybody as long as anybody may claim any user id.
+
+        Raises:
+            ProblemError: It may not be told.
+        """
+        if not (self._is_development or _is_of_this_machine(request)):
+            self.check(request, "read")
 
     def _address(self, request: Request) -> str:
         """As whom it counts."""
@@ -62,8 +84,12 @@ class Access:
 
     def _scope_of(self, request: Request) -> Scope | None:
         if not self._keys:
-            peer = request.client.host if request.client else ""
-            is_ours = is_loopback(peer) and not any(name in request.headers for name in _FORWARDED)
-            return "admin" if self._is_development and is_ours else None
+            return "admin" if self._is_development and _is_of_this_machine(request) else None
         kind, _, key = request.headers.get("authorization", "").partition(" ")
         return self._keys.scope(key.strip()) if kind.lower() == "bearer" else None
+
+
+def _is_of_this_machine(request: Request) -> bool:
+    """What a proxy passed on is not."""
+    peer = request.client.host if request.client else ""
+    return is_loopback(peer) and not any(name in request.headers for name in _FORWARDED)

@@ -8,7 +8,7 @@ from msgspec.json import Encoder
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from presenced.errors import Problem
+from presenced.errors import BadUserId, Problem
 from presenced.wire.problem import MEDIA_TYPE, problem_body
 
 _encoder = Encoder()
@@ -30,3 +30,8 @@ def json_answer(content: object, status: int = 200) -> Response:
 def problem_answer(problem: Problem, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """A refusal."""
     return Response(problem_body(problem, detail), problem.status, headers, MEDIA_TYPE)
+
+
+def without_example(error: BadUserId) -> str:
+    """What is wrong with a user id, without how to connect with a better one."""
+    return str(error).partition(": connect")[0]

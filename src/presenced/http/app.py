@@ -12,6 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from presenced.application import Application
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.origin import Origins
 from presenced.auth.tickets import Tickets
@@ -20,9 +21,14 @@ from presenced.engine import Engine
 from presenced.errors import Problem
 from presenced.http.access import Access
 from presenced.http.answers import ProblemError, json_answer, problem_answer
-from presenced.http.api import api_routes
+from presenced.http.api import api_mount
 from presenced.http.cors import Cors
 from presenced.http.health import not_ready, warnings
+from presenced.http.v1.archive import Archive, Letters
+from presenced.http.v1.endpoint import Api
+from presenced.http.v1.followers import Followers
+from presenced.http.v1.segments import Segments
+from presenced.http.v1.spans import Spans
 from presenced.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
 from presenced.settings import WEBSOCKET_PATH
 from presenced.stats import MAX_PAGE
@@ -38,13 +44,28 @@ _SECURITY_HEADERS = {
     "referrer-policy": "no-referrer",
 }
 
-_PATHS = ("/", "/healthz", "/readyz", "/stats", "/metrics")
+_PATHS = ("/", "/healthz", "/readyz", "/stats", "/metrics", "/docs", "/api/v1")
 
 
-def make_app(engine: Engine, keys: ApiKeys, tickets: Tickets) -> Starlette:
-    """The application of one server."""
+def make_app(
+    application: Application,
+    engine: Engine,
+    keys: ApiKeys,
+    tickets: Tickets,
+    followers: Followers,
+    archive: Archive | None = None,
+    letters: Letters | None = None,
+) -> Starlette:
+    """The application of one server.
+
+    Args:
+        archive: Where to ask of the past; None: nothing is kept.
+        letters: Where to ask of dead letters; None: no webhooks are sent.
+    """
     origins = Origins(engine.settings.origins)
     access = Access(keys, origins, engine.admission is None, engine.gate, engine.clock)
+    spans = Spans(application, engine.settings.journal_size)
+    api = Api(application, engine, access, tickets, followers, spans, archive, letters)
 
     async def healthz(_: Request) -> Response:
         return json_answer({"status": "alive", "version": __version__, "authentication": engine.settings.auth})
@@ -55,12 +76,14 @@ def make_app(engine: Engine, keys: ApiKeys, tickets: Tickets) -> Starlette:
         return json_answer(body, 503 if reasons else 200)
 
     async def stats(request: Request) -> Response:
+        access.check_figures(request)
         limit, after = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE), _number(request, "after", 0, MAX_SAFE_INTEGER)
         if engine.admission is not None and not access.allows(request, "read"):
             limit = 0  # who is here is for those who may know
         return json_answer(engine.stats(limit, after))
 
-    async def metrics(_: Request) -> Response:
+    async def metrics(request: Request) -> Response:
+        access.check_figures(request)
         return Response(engine.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
 
     async def websocket(request: Request) -> Response:
@@ -79,10 +102,10 @@ def make_app(engine: Engine, keys: ApiKeys, tickets: Tickets) -> Starlette:
             Route("/stats", stats),
             Route("/metrics", metrics),
             Route(WEBSOCKET_PATH, websocket),
-            Mount("/api", routes=api_routes(engine, access, tickets)),
+            api_mount(api),
             Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
         ],
-        middleware=[Middleware(SecurityHeaders), Middleware(Cors, origins=origins)],
+        middleware=[Middleware(SecurityHeaders), Middleware(Cors, origins=origins), Middleware(Segments)],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
     )
 
@@ -119,6 +142,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
         return problem_answer(error.problem, error.detail, headers)
     if error.status_code == Problem.METHOD_NOT_ALLOWED.status:
         return problem_answer(Problem.METHOD_NOT_ALLOWED, f"use {headers.get('Allow', 'GET')}", headers)
+    if request.url.path.startswith("/api/"):
+        return problem_answer(Problem.NOT_FOUND, "there is no such path in the API; /docs lists them all", headers)
     detail = f"there is {', '.join(_PATHS)} and, by WebSocket, {WEBSOCKET_PATH}?userId=ID"
     return problem_answer(Problem.NOT_FOUND, detail, headers)
 

@@ -40,6 +40,7 @@ class Cors:
                 answer.add_vary_header("Origin")
                 if allowed:
                     answer["access-control-allow-origin"] = given[0]
+                    answer["access-control-expose-headers"] = "etag, retry-after"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -52,8 +53,8 @@ class Cors:
             status_code=204,
             headers={
                 "access-control-allow-origin": origin,
-                "access-control-allow-methods": "GET, POST",
-                "access-control-allow-headers": "authorization, content-type",
+                "access-control-allow-methods": "GET, POST, PUT, DELETE",
+                "access-control-allow-headers": "authorization, content-type, if-none-match, last-event-id",
                 "access-control-max-age": str(MAX_AGE),
                 "vary": "Origin",
             },

@@ -54,8 +54,10 @@ def _open_file(path: Path) -> AsyncEngine:
     engine = create_async_engine(url, connect_args={"timeout": LOCK_PATIENCE}, pool_size=2, max_overflow=2)
 
     @event.listens_for(engine.sync_engine, "do_connect")
-    def make_directory(*_: object) -> None:
+    def make_file(*_: object) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)  # for its owner only, whatever the directory is
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _: object) -> None:

@@ -10,7 +10,11 @@ from zlib import MAX_WBITS
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.protocol import OPEN, SERVER
 from websockets.protocol import Protocol as FrameProtocol
-from websockets.utils import apply_mask
+
+try:  # in C; `websockets.frames` looks for it so, too
+    from websockets.speedups import apply_mask
+except ImportError:
+    from websockets.utils import apply_mask
 
 _logger = logging.getLogger("presenced.websocket")
 _logger.setLevel(logging.WARNING)  # the library would tell of every connection
@@ -53,6 +57,23 @@ class FrameParsers:
             return False
         self._spare[bool(parser.extensions)] = parser
         return True
+
+    def end_failed(self, parser: FrameProtocol) -> bool:
+        """Let go of `parser` if it has failed: whatever comes is discarded then (RFC 6455 section 7.1.7)."""
+        if parser.parser_exc is None:
+            return False
+        self.end(parser)
+        return True
+
+    @staticmethod
+    def end(parser: FrameProtocol) -> None:
+        """Let go of a parser that is not given back.
+
+        It, its generator, and the traceback of what made it fail refer to each other, with what was inflated last in
+        between: 256 KiB, left to a collector that may have set them aside for good (`garbage.py`).
+        """
+        parser.parser.close()
+        parser.parser_exc = None
 
 
 def small_text(data: bytes) -> bytes | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -36,6 +37,13 @@ MAX_RETRY = 10
 MAX_HEADERS = 100
 """Header fields of one request."""
 
+MAX_PIPELINED = 16
+"""Requests of one connection that wait for the answer to the one before. Without a bound, the 256 KiB that the loop
+reads at once became 5,000 of them, 5 MB, and twenty such connections held up all others for a fifth of a second."""
+
+BODY_PART = 1024
+"""Bytes of a body that are parsed at a time: so many at most are taken for a part of the next head."""
+
 _PATH = WEBSOCKET_PATH.encode()
 _BODY_HEADERS = frozenset((b"transfer-encoding", b"content-length"))
 
@@ -45,9 +53,9 @@ class FrontDoor(HttpToolsProtocol):
 
     Requests other than the upgrade of the WebSocket path go to the ASGI application.
 
-    Bounds: the head of a request by `max_head_size` bytes (what arrives in one read with the end of an earlier
-    request counts towards the next), `MAX_HEADERS` fields and `head_timeout`; connections by `max_connections`, and of
-    one address by its `gate`.
+    Bounds: the head of a request by `max_head_size` bytes (up to `BODY_PART` more when it arrives together with the end
+    of an earlier request), `MAX_HEADERS` fields and `head_timeout`; requests that wait by `MAX_PIPELINED`; connections
+    by `max_connections`, and of one address by its `gate`.
     """
 
     def __init__(
@@ -65,6 +73,8 @@ class FrontDoor(HttpToolsProtocol):
         self._handshake = handshake
         self._head_open = True
         self._head_size = 0
+        self._begun = True
+        """Not between two requests."""
         self._body_headers: list[Header] = []
         self._key = ""
         self._proxied = b""
@@ -114,7 +124,7 @@ class FrontDoor(HttpToolsProtocol):
             if self._head_timed_out not in self._service.timer and not self._refused:
                 self._await_head()
         while data and not self._refused:
-            room = self._service.settings.max_head_size - self._head_size if self._head_open else len(data)
+            room = self._service.settings.max_head_size - self._head_size if self._head_open else BODY_PART
             if room <= 0:
                 self._refuse(Refusal(Problem.HEAD_TOO_LARGE, f"at most {self._service.settings.max_head_size} bytes"))
                 return
@@ -158,7 +168,8 @@ class FrontDoor(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._refusal or Refusal(Problem.BAD_REQUEST, "the request could not be parsed"))
         if self._head_open:
-            self._head_size += len(part)
+            # Bytes of a request that is whole are not the next one's, unless that has begun among them.
+            self._head_size = self._head_size + len(part) if self._begun else 0
         return rest
 
     # What the parser calls.
@@ -166,7 +177,7 @@ class FrontDoor(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._head_open = True
+        self._head_open = self._begun = True
 
     def on_headers_complete(self) -> None:
         """The whole head is here."""
@@ -175,6 +186,9 @@ class FrontDoor(HttpToolsProtocol):
         self._service.timer.cancel(self._head_timed_out)
         if len(self.headers) > MAX_HEADERS:
             self._stop_parsing(Refusal(Problem.HEAD_TOO_LARGE, f"at most {MAX_HEADERS} header fields"))
+        if len(self.pipeline) >= MAX_PIPELINED:
+            detail = f"at most {MAX_PIPELINED} requests may wait for the answer to the one before"
+            self._stop_parsing(Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"1"),)))
         self._body_headers = [header for header in self.headers if header[0] in _BODY_HEADERS]
         body = self._body_headers
         if body and any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in body):
@@ -193,6 +207,7 @@ class FrontDoor(HttpToolsProtocol):
         """The whole request is here; the next head may follow."""
         super().on_message_complete()
         self._head_open = True
+        self._begun = False
 
     def on_response_complete(self) -> None:
         """A request is answered: the next one that waits is the application's, or what comes behind is refused."""
@@ -215,6 +230,9 @@ class FrontDoor(HttpToolsProtocol):
         if self.scheme is None:
             self.server, self.client = get_local_addr(self.transport), get_remote_addr(self.transport)
             self.scheme = "https" if is_ssl(self.transport) else "http"
+        # For `http.v1.streams`; weakly, since the scope is this object's own.
+        extensions: dict[str, Any] = {"presenced.abort": weakref.WeakMethod(self._abort)}
+        self.scope["extensions"] = extensions
         self.scope["server"], self.scope["client"], self.scope["scheme"] = self.server, self.client, self.scheme
 
     def _why_not_upgrade(self) -> str | None:

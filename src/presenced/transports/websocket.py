@@ -99,9 +99,8 @@ class WebSocketConnection(asyncio.Protocol):
     """One open WebSocket.
 
     Bounds: input by `input_rate` and `input_burst`; a message by `max_message_size` bytes, `max_message_fragments` and
-    `message_timeout`; input not yet
-    parsed by what the loop reads at once (256 KiB); output by the transport's `write_buffer`, beyond which
-    pongs and changes are not written; the closing handshake by `close_timeout`.
+    `message_timeout`; input not yet parsed by what the loop reads at once (256 KiB); output by the transport's
+    `write_buffer`, beyond which pongs and changes are not written; the closing handshake by `close_timeout`.
     """
 
     __slots__ = (
@@ -188,8 +187,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._service.timer.cancel(self.cut)
         self._service.gate.left(self.address)
         self._service.closed(self, Ending.LOST, Ending.LOST)
-        self._parser = self._message = None
-        self._unparsed = b""
+        if self._parser is not None:
+            self._parsers.end(self._parser)
+        self._parser, self._message, self._unparsed = None, None, b""
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: at most `SLICE` are parsed now."""
@@ -197,7 +197,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._spent = max(0.0, self._spent - (now - self.heard_at) * self._service.settings.input_rate)
         self._charge(max(len(data), FRAME_COST))
         self.heard_at = now
-        if self._unparsed:
+        if self._is_deaf:
+            self._transport.pause_reading()
+        elif self._unparsed:
             self._unparsed += data  # a transport may hand over what it had read before it was paused
         elif self._parser is None and self._message is None and (message := small_text(data)) is not None:
             self._text = True
@@ -270,7 +272,9 @@ class WebSocketConnection(asyncio.Protocol):
             return
         data, self._unparsed = self._unparsed[:SLICE], self._unparsed[SLICE:]
         self._parse(data)
-        if self._unparsed:
+        if self._is_deaf:
+            self._unparsed = b""
+        elif self._unparsed:
             self._service.clock.call_soon(self._parse_slice)
         else:
             self._transport.resume_reading()
@@ -296,9 +300,14 @@ class WebSocketConnection(asyncio.Protocol):
         if self.closing:
             writes = [data for data in writes if not data or data[0] != _PONG]  # answers to what is not read any more
         self._write(writes)
-        if parser is self._parser and self._parsers.give_back(parser):
+        if parser is self._parser and (self._parsers.give_back(parser) or self._parsers.end_failed(parser)):
             self._parser = None
         self._watch_unfinished()
+
+    @property
+    def _is_deaf(self) -> bool:
+        """It is being closed for a fault, or while more comes than may: no more is read, or a flood would go on."""
+        return self.closing and (self._parser is None or self._spent > self._service.settings.input_burst)
 
     def _charge(self, cost: int) -> None:
         self._spent += cost
@@ -306,7 +315,7 @@ class WebSocketConnection(asyncio.Protocol):
             self.close(Close.TOO_MANY_REQUESTS, "too much came, too fast; come back and send less")
 
     def _receive(self, parser: FrameProtocol, frame: Frame) -> None:
-        match frame.opcode:
+        match frame.opcode:  # a pong is heard by its bytes
             case Opcode.TEXT | Opcode.BINARY:
                 self._text = frame.opcode is Opcode.TEXT
                 if frame.fin:
@@ -327,8 +336,6 @@ class WebSocketConnection(asyncio.Protocol):
                 assert parser.close_rcvd is not None, "the library parsed it"
                 ending = ending_of(parser.close_rcvd.code)
                 self._end(ending, ending)
-            case Opcode.PONG:
-                pass  # it is heard by its bytes
 
     def _deliver(self, data: bytes) -> None:
         self._service.timer.cancel(self._unfinished)

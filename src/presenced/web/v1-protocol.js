@@ -27,6 +27,7 @@ export const SUBPROTOCOL = "presenced.v1";
  * @property {string} emoji
  * @property {number} until
  * @property {readonly string[]} devices
+ * @property {string} cause Why it became this.
  *
  * @typedef {object} Member
  * @property {string} userId
@@ -84,14 +85,16 @@ export function absent(userId) {
  * @param {string} how.device Kind of device; empty when not said.
  * @param {boolean} how.everyone Whether a new session watches everyone.
  * @param {string} [how.status] What the user had chosen, for a server that knows nothing of them.
+ * @param {number} [how.until] When that ends; 0 when it lasts.
  * @param {string} how.session The session to go on with; empty for a new one.
  * @param {string} how.position Where it is; empty to be told all again.
  */
-export function webSocketUrlV1(userId, { device, everyone, status, session, position }) {
+export function webSocketUrlV1(userId, { device, everyone, status, until, session, position }) {
   const query = new URLSearchParams({ userId });
   if (device) query.set("device", device);
   if (!everyone) query.set("watch", "none");
   if (status && status !== "auto") query.set("status", status);
+  if (status && status !== "auto" && until) query.set("until", String(until));
   if (session) query.set("session", session);
   if (session && position) query.set("position", position);
   return `${webSocketAddress()}?${query}`;
@@ -135,7 +138,7 @@ export function parseV1(json) {
     case "ROOM_CHANGES":
       return { type: m.type, ...room(m), left: list(m.left).map(id) };
     case "SELF":
-      return { type: m.type, self: { ...custom(m), status: text(m.status), chosen: text(m.chosen) } };
+      return { type: m.type, self: { ...custom(m), status: text(m.status), chosen: text(m.chosen), cause: text(m.cause) } };
     case "ACK":
       return { type: m.type, id: id(m.id) };
     case "ERROR":

@@ -77,6 +77,7 @@ export class V1Session {
       device: this.wishes.device,
       everyone: this.#startsWith === EVERYONE,
       status: this.view.self?.chosen,
+      until: this.view.self?.until,
       session: this.sessionId,
       position: this.view.position,
     });

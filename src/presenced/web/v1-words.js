@@ -43,7 +43,7 @@ export function told(before, message) {
     case "ROOM_CHANGES":
       return [[message.room], ": ", ...joined(roomTurns(before, message)), ` · ${count(message.count, "member")}`];
     case "SELF":
-      return ["you: ", ...ownWords(message.self)];
+      return ["you: ", ...ownWords(message.self), ...(message.self.cause ? [` (${message.self.cause})`] : [])];
     case "CONNECTION_ESTABLISHED":
       if (message.resumed) return ["resumed"];
       return [message.sessionId === before.sessionId ? "the same session" : "a new session"];

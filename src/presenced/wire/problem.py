@@ -25,6 +25,11 @@ class ProblemDocument(Struct, frozen=True):
     """Whether the same request, unchanged, may succeed later."""
 
 
+def problem_document(problem: Problem, detail: str) -> ProblemDocument:
+    """What a refusal says. `detail` holds nothing internal, and nothing the client did not send itself."""
+    return ProblemDocument(problem.meaning, problem.status, detail, problem.name, problem.retry)
+
+
 def problem_body(problem: Problem, detail: str) -> bytes:
-    """The JSON body of a refusal. `detail` holds nothing internal, and nothing the client did not send itself."""
-    return _encoder.encode(ProblemDocument(problem.meaning, problem.status, detail, problem.name, problem.retry))
+    """The JSON body of a refusal."""
+    return _encoder.encode(problem_document(problem, detail))

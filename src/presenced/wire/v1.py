@@ -12,6 +12,7 @@ from presenced.core import messages
 from presenced.core.messages import (
     PresenceSnapshot,
     Request,
+    RequestId,
     Self,
     ServerMessageV1,
     UserRecord,
@@ -37,26 +38,27 @@ def frame(message: ServerMessageV1) -> bytes:
     return text_frame(_encoder.encode(message))
 
 
-def record(change: Change, with_cause: bool) -> Raw:
-    """What is seen of the user after `change`, as JSON."""
+def user_record(change: Change, with_cause: bool) -> UserRecord:
+    """What is seen of the user after `change`."""
     custom = change.view.custom
-    return Raw(
-        _encoder.encode(
-            UserRecord(
-                wire_user_id(change.user_id),
-                change.status,
-                change.since_ms,
-                change.version,
-                change.seen_ms,
-                custom.text,
-                custom.emoji,
-                Raw(custom.data) if custom.data else None,
-                custom.until_ms,
-                change.view.devices,
-                shown_cause(change) if with_cause else "",
-            )
-        )
+    return UserRecord(
+        wire_user_id(change.user_id),
+        change.status,
+        change.since_ms,
+        change.version,
+        change.seen_ms,
+        custom.text,
+        custom.emoji,
+        Raw(custom.data) if custom.data else None,
+        custom.until_ms,
+        change.view.devices,
+        shown_cause(change) if with_cause else "",
     )
+
+
+def record(change: Change, with_cause: bool) -> Raw:
+    """The same as JSON."""
+    return Raw(_encoder.encode(user_record(change, with_cause)))
 
 
 def member(member: Member, presence: Raw) -> Raw:
@@ -87,6 +89,7 @@ def self_frame(own: Own) -> bytes:
             Raw(custom.data) if custom.data else None,
             custom.until_ms,
             own.view.devices,
+            own.cause,
         )
     )
 
@@ -129,14 +132,13 @@ def _depth(value: object) -> int:
 def request_id(text: str) -> int | str | None:
     """The id of a message that could not be parsed, if it has one that can be sent back."""
     try:
-        found = msgspec.json.decode(text, type=_OnlyId).id
+        return msgspec.json.decode(text, type=_OnlyId).id
     except (msgspec.MsgspecError, RecursionError):
         return None
-    return found if isinstance(found, int) or (isinstance(found, str) and len(found) <= 64) else None
 
 
 class _OnlyId(msgspec.Struct):
-    id: int | str | None = None
+    id: RequestId | None = None
 
 
 def shown_cause(change: Change) -> str:

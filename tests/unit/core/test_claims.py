@@ -125,6 +125,17 @@ def test_of_more_absent_users_than_may_be_who_is_away_longest_loses_their_claims
     assert directory.next_deadline() is None
 
 
+def test_who_has_come_back_keeps_their_claims_whoever_else_is_claimed_of(directory: Directory[str]) -> None:
+    directory.set_claim("back", claim(), at(0))
+    directory.open("back", "b", at(1))
+    for user_id in "123":
+        directory.set_claim(user_id, claim(), at(2))
+    assert directory.status("back") is Status.BUSY
+    user = directory.user("back")
+    assert user
+    assert [held.source for held in user.claims] == ["calendar"]
+
+
 def test_a_backend_chooses_for_who_is_not_there_and_that_is_not_being_there(directory: Directory[str]) -> None:
     assert directory.choose("7", BUSY, at(5), by_user=False).change is None
     user = directory.user("7")

@@ -3,7 +3,7 @@
 import pytest
 
 from presenced.core.directory import Directory
-from presenced.core.model import Cause, Change, Ending, Instant, Status
+from presenced.core.model import PLAIN, Cause, Change, Choice, Ending, Instant, Status
 from presenced.core.presence import MAX_DETACHED, Grace
 from presenced.core.users import Limits
 from presenced.errors import CapacityError
@@ -203,3 +203,33 @@ def test_an_hours_step_of_the_wall_clock_changes_nothing_but_timestamps(director
     assert directory.open("7", "b", at(13, step=-3600)).connection_id != first
     assert expired(directory, at(100, step=-3600)) == []
     assert directory.status("7") is Status.ONLINE
+
+
+def test_a_choice_that_ended_while_its_user_was_away_leaves_nothing_behind() -> None:
+    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 60, max_announced=2, max_choices=1))
+    busy = Choice(Status.BUSY, PLAIN)
+    directory.open("7", "a", at(0))
+    directory.choose("7", busy, at(0), lasts=10)
+    directory.close("7", "a", Ending.CLOSED, at(1))
+    directory.open("8", "b", at(11))
+    directory.expire(at(11))
+    directory.choose("8", busy, at(11))
+    directory.close("8", "b", Ending.CLOSED, at(12))
+    directory.open("8", "b", at(13))
+    assert directory.status("8") is Status.BUSY, "the place is taken by nobody"
+    directory.expire(at(100))
+    assert list(directory._users) == ["8"]
+
+
+def test_who_no_longer_answered_was_seen_when_they_last_did(directory: Directory[str]) -> None:
+    """A laptop that sleeps is found out late; another device may have been seen since its last word."""
+    directory.open("7", "laptop", at(0))
+    directory.open("7", "phone", at(20))
+    directory.close("7", "phone", Ending.CLOSED, at(30))
+    directory.close("7", "laptop", Ending.TIMED_OUT, at(60), silent=40)
+    [change] = expired(directory, at(75))
+    assert change.seen_ms == at(30).epoch_ms
+    directory.open("7", "laptop", at(100))
+    directory.close("7", "laptop", Ending.TIMED_OUT, at(160), silent=40)
+    [change] = expired(directory, at(175))
+    assert change.seen_ms == at(120).epoch_ms

@@ -12,8 +12,9 @@ def test_nothing_need_be_said() -> None:
 
 
 def test_everything_can_be_said() -> None:
-    query = b"userId=7&session=s-1&position=ab-12&watch=none&device=Pixel%208&status=invisible&unknown=1"
-    assert hello_from_query(query) == Hello("s-1", "ab-12", False, "Pixel 8", Status.INVISIBLE)
+    query = b"userId=7&session=s-1&position=ab-12&watch=none&device=Pixel%208&unknown=1"
+    query += b"&status=invisible&until=1704110400000"
+    assert hello_from_query(query) == Hello("s-1", "ab-12", False, "Pixel 8", Status.INVISIBLE, 1_704_110_400_000)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,9 @@ def test_everything_can_be_said() -> None:
         (b"device=" + b"x" * 33, "device must be at most 32 printable characters"),
         (b"device=%0A", "printable"),
         (b"device=%ff", "UTF-8"),
+        (b"until=soon", "until must be epoch milliseconds"),
+        (b"until=" + b"1" * 16, "at most 15 digits"),
+        (b"until=%C2%B2", "until must be epoch"),
         (b"session=" + b"x" * 65, "session must be at most 64"),
         (b"position=%00", "position"),
     ],

@@ -19,7 +19,7 @@ def test_first_come_the_greeting_the_truth_and_who_is_here(talk: Talk) -> None:
     greeting, own, snapshot = talk.heard(ada)
     assert greeting["type"] == "CONNECTION_ESTABLISHED"
     assert (greeting["resumed"], greeting["heartbeatInterval"], greeting["resumeWindow"]) == (False, 30, 120)
-    assert own == {"type": "SELF", "status": "online", "chosen": "auto", "devices": ["phone"]}
+    assert own == {"type": "SELF", "status": "online", "chosen": "auto", "devices": ["phone"], "cause": "connect"}
     assert (snapshot["watch"], snapshot["page"], snapshot["pages"]) == ("everyone", 1, 1)
     now = talk.clock.now().epoch_ms
     assert snapshot["users"] == [
@@ -68,20 +68,20 @@ def test_only_those_who_watch_are_told(talk: Talk) -> None:
 
 def test_what_is_watched_newly_is_told_from_that_moment_on(talk: Talk) -> None:
     """Within one turn: a change, then the WATCH, then another."""
-    ada, bob = talk.enter("userId=ada&watch=none"), talk.enter("userId=bob")
-    talk.engine.received(bob, '{"type":"ACTIVITY","state":"idle"}')
+    ada, bob, phone = talk.enter("userId=ada&watch=none"), talk.enter("userId=bob"), talk.enter("userId=bob")
+    talk.engine.received(bob, '{"type":"SET_STATUS","status":"away"}')
     talk.engine.received(ada, '{"type":"WATCH","users":["bob"]}')
-    talk.engine.received(bob, '{"type":"ACTIVITY","state":"active"}')
+    talk.engine.received(phone, '{"type":"SET_STATUS","status":"online"}')
     talk.clock.run_soon()
     assert statuses(talk.heard(ada)) == [("bob", "away"), ("bob", "online")], "neither lost nor doubled"
 
 
 def test_what_is_no_longer_watched_was_told_up_to_that_moment(talk: Talk) -> None:
-    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    ada, bob, phone = talk.enter("userId=ada"), talk.enter("userId=bob"), talk.enter("userId=bob")
     talk.heard(ada)
-    talk.engine.received(bob, '{"type":"ACTIVITY","state":"idle"}')
+    talk.engine.received(bob, '{"type":"SET_STATUS","status":"away"}')
     talk.engine.received(ada, '{"type":"UNWATCH","everyone":true}')
-    talk.engine.received(bob, '{"type":"ACTIVITY","state":"active"}')
+    talk.engine.received(phone, '{"type":"SET_STATUS","status":"online"}')
     talk.clock.run_soon()
     assert statuses(talk.heard(ada)) == [("bob", "away")]
 
@@ -94,9 +94,12 @@ def test_devices_merge_active_anywhere_is_online(talk: Talk) -> None:
     assert talk.heard(watcher) == []
     talk.say(laptop, "ACTIVITY", state="idle")
     assert statuses(talk.heard(watcher)) == [("ada", "away")]
+    talk.clock.advance(1)
     talk.say(phone, "ACTIVITY", state="active")
     assert statuses(talk.heard(watcher)) == [("ada", "online")]
+    talk.clock.advance(1)
     talk.say(phone, "SET_STATUS", status="busy")
+    talk.clock.advance(1)
     talk.say(phone, "ACTIVITY", state="idle")
     assert statuses(talk.heard(watcher)) == [("ada", "busy")], "what a person chose beats what was detected"
 

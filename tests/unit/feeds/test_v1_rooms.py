@@ -261,3 +261,32 @@ def test_a_digest_comes_after_what_happened_before_it(talk: Talk) -> None:
     told = talk.heard(eve)
     assert [m["type"] for m in told] == ["PRESENCE_CHANGES", "ROOM_CHANGES"]
     assert statuses(told) == [("ada", "busy")]
+
+
+def test_of_a_users_sessions_the_data_given_last_is_seen(talk: Talk) -> None:
+    """Also when the session that gave it is the older one."""
+    eve, phone, desk = talk.enter("userId=eve"), talk.enter("userId=ada"), talk.enter("userId=ada")
+    for number, client in enumerate((eve, phone, desk)):
+        talk.say(client, "JOIN", room="lobby", data=number)
+    talk.heard(eve)
+
+    def data() -> list[int]:
+        return [member["data"] for m in talk.heard(eve) for member in m.get("members", [])]
+
+    talk.say(phone, "SET_MEMBER", room="lobby", data=3)
+    assert data() == [3]
+    talk.say(desk, "SET_STATUS", status="busy")
+    talk.end(phone, Ending.CLOSED)
+    assert data() == [2], "that of the one that is left"
+
+
+def test_a_large_room_that_all_are_lost_from_leaves_nothing_behind() -> None:
+    talk = Talk(room_coalesced=2, log_age=60)
+    members = [talk.enter(f"userId={number}") for number in range(3)]
+    for member in members:
+        talk.say(member, "JOIN", room="lobby")
+    talk.clock.advance(2)
+    for member in members:
+        talk.end(member, Ending.LOST)
+    talk.clock.advance(20)
+    assert (len(talk.engine.rooms), len(talk.engine._v1.digests)) == (0, 0)

@@ -6,6 +6,7 @@ import pytest
 from tests.unit.talk import Talk, position, statuses, types
 
 from presenced.core.model import Ending
+from presenced.core.presence import MAX_DETACHED
 from presenced.errors import Close
 from presenced.feeds import v1
 
@@ -179,3 +180,29 @@ def test_much_that_was_missed_comes_in_pieces_and_the_position_with_the_last(
 
 def number_of(text: str) -> int:
     return int(text.partition("-")[2])
+
+
+def test_a_user_with_as_many_connections_as_allowed_can_come_back() -> None:
+    """The one that is broken is not known to be dead yet, and is the one to be replaced."""
+    talk = Talk(user_connections=1)
+    ada = talk.open("userId=ada")
+    session = talk.heard(ada)[0]["sessionId"]
+    back = talk.open(f"userId=ada&session={session}&position={position(ada)}")
+    assert talk.heard(back)[0]["resumed"]
+    assert ada.closed_with
+    assert ada.closed_with[0] is Close.REPLACED
+    for query in ("userId=ada", f"userId=ada&session={session}x"):
+        other = talk.open(query)
+        assert other.closed_with
+        assert other.closed_with[0] is Close.TOO_MANY_CONNECTIONS
+
+
+def test_a_page_that_begins_a_new_session_with_each_reload_never_flickers(talk: Talk) -> None:
+    """The sessions it leaves behind can be resumed for two minutes, and there are more of them than are kept."""
+    bob = talk.enter("userId=bob")
+    for _ in range(3 * MAX_DETACHED):
+        ada = talk.enter("userId=ada")
+        talk.clock.advance(5)
+        talk.end(ada, Ending.GOING_AWAY)
+        talk.clock.advance(1)
+    assert statuses(talk.heard(bob)) == [("ada", "online")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -322,3 +324,50 @@ def test_the_end_of_the_server_is_told_by_1001(house: House, peer: Peer) -> None
     (frame,) = peer.received()
     assert CloseFrame.parse(frame.data).code == 1001
     assert house.endings == [(Ending.LOST, "stopping")]
+
+
+def test_a_flood_that_goes_on_after_the_close_is_not_read() -> None:
+    house = House(input_burst=65_536)
+    peer = house.peer()
+    flood = masked(Opcode.TEXT, b"") * 1000
+    peer.send(flood)
+    house.clock.run_soon()
+    assert peer.received()[-1].opcode is Opcode.CLOSE
+    assert peer.connection._unparsed == b""
+    heard = len(house.messages)
+    assert heard < 1000
+    for _ in range(10):
+        peer.send(flood)
+        house.clock.run_soon()
+    assert not peer.transport.reading
+    assert len(house.messages) == heard
+    house.clock.advance(house.settings.close_timeout + 0.1)
+    assert peer.transport.aborted
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x8b\x80k3y!",
+        b"\x81\x02hi",
+        b"\xc1\x84k3y!nope",
+        masked(Opcode.TEXT, b"half of it")[:-3],
+        masked(Opcode.CLOSE, b""),
+    ],
+    ids=["an unknown opcode", "not masked", "not deflated", "unfinished", "closed"],
+)
+def test_whatever_ends_a_connection_nothing_of_its_parser_stays(house: House, data: bytes) -> None:
+    """Without the collector: what it has set aside would stay for good."""
+    gc.collect()
+    gc.disable()
+    try:
+        peer = house.peer()
+        before = [one for one in gc.get_objects() if isinstance(one, Protocol)]
+        peer.connection.deflates = True
+        peer.send(data)
+        left = [weakref.ref(p) for p in (peer.connection._parser,) if p is not None]
+        peer.connection.connection_lost(None)
+        assert [parser() for parser in left] == [None] * len(left)
+        assert not [one for one in gc.get_objects() if isinstance(one, Protocol) and one not in before]
+    finally:
+        gc.enable()

@@ -1,0 +1,111 @@
+"""How many events a second does an endpoint get, with one request at a time, and would several at a time pay?
+
+Events wait in an SQLite file; a receiver in a process of its own answers after a fixed time. Several requests at a time
+are measured as several endpoints that share the events: the same queries, requests and connections as lanes would have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+from benchmarks.report import Report, Table
+from tests.webhooks import change, config_for, make_tables, now_ms, sqlite
+
+from presenced.webhooks.deliveries import Webhooks
+
+DELAYS = (0.0, 0.01, 0.05, 0.2)
+"""Seconds that the receiver takes to answer."""
+
+WAYS = ((1, 100), (2, 100), (4, 100), (1, 400))
+"""Requests at a time, and events in each."""
+
+EVENTS, QUICK_EVENTS = 20_000, 1_200
+USERS = 500
+CHUNK = 1_000
+
+
+def run(quick: bool) -> Report:
+    """Measure presenced."""
+    events = QUICK_EVENTS if quick else EVENTS
+    figures: dict[str, float] = {}
+    rows = []
+    for delay in DELAYS:
+        with _receiver(delay) as port:
+            rates = [asyncio.run(_rate(events // (1 + round(5 * delay)), *way, port)) for way in WAYS]
+        rows.append([f"{delay * 1000:g} ms", *(f"{rate:,.0f}" for rate in rates)])
+        figures |= {
+            f"events_per_second_{delay * 1000:g}ms_{lanes}x{batch}": rate
+            for (lanes, batch), rate in zip(WAYS, rates, strict=True)
+        }
+    header = ["answer takes", *(f"{lanes} x {batch}" for lanes, batch in WAYS)]
+    answer = "Lanes bring what larger batches bring, too: the wait for answers is the bound."
+    return Report(__doc__.partition("\n")[0], answer, [Table(header, rows)], ["requests at a time x events"], figures)
+
+
+async def _rate(events: int, lanes: int, batch: int, port: int) -> float:
+    """Events a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = sqlite(Path(folder) / "presenced.db")
+        await make_tables(database)
+        urls = [f"http://127.0.0.1:{port}/{lane}" for lane in range(lanes)]
+        share = events // lanes
+        for lane, url in enumerate(urls):
+            hooks = Webhooks(database, config_for(url), now_ms)
+            for first in range(0, share, CHUNK):
+                facts = [
+                    change(f"l{lane}u{n % USERS}", n + 1, ("online", "away")[n // USERS % 2])
+                    for n in range(first, min(share, first + CHUNK))
+                ]
+                async with database.begin() as connection:
+                    await hooks.enqueue(connection, facts)
+        hooks = Webhooks(database, msgspec.structs.replace(config_for(*urls), batch_size=batch), now_ms)
+        began = time.monotonic()
+        task = asyncio.create_task(hooks.run())
+        while hooks.figures().delivered < share * lanes:  # noqa: ASYNC110  # a count has no event
+            await asyncio.sleep(0.005)
+        took = time.monotonic() - began
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await database.dispose()
+    return share * lanes / took
+
+
+@contextmanager
+def _receiver(delay: float) -> Iterator[int]:
+    """Its port."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=_receive, args=(delay, theirs), daemon=True)
+    process.start()
+    try:
+        yield ours.recv()
+    finally:
+        process.kill()
+        process.join()
+
+
+def _receive(delay: float, told: Connection[int, int]) -> None:
+    asyncio.run(_receive_on(delay, told))
+
+
+async def _receive_on(delay: float, told: Connection[int, int]) -> None:
+    async def hook(request: web.BaseRequest) -> web.Response:
+        await request.read()
+        if delay:
+            await asyncio.sleep(delay)
+        return web.Response(status=204)
+
+    runner = web.ServerRunner(web.Server(hook))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    told.send(runner.addresses[0][1])
+    await asyncio.Event().wait()

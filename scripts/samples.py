@@ -1,0 +1,80 @@
+"""Examples of answers, made from their schemas and from what their members are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Json = dict[str, Any]
+
+TEXTS = {
+    "status": "busy",
+    "was": "online",
+    "chosen": "busy",
+    "text": "in a meeting",
+    "emoji": "📅",
+    "device": "web",
+    "cause": "claim",
+    "position": "b3f2a1c0-17",
+    "next": "b3f2a1c0-17",
+    "digest": "c4a1f6f0b8a94b1d",
+    "room": "lobby",
+    "mode": "full",
+    "source": "calendar",
+    "connectionId": "ada-1767268800000",
+    "protocol": "presenced.v1",
+    "reason": "closed",
+    "address": "203.0.113.7",
+    "node": "a1",
+    "why": "ada is busy: the claim of calendar says so.",
+    "rule": "everybody may see everyone",
+    "winner": "calendar",
+    "what": "claim",
+    "ticket": "ticket_x4nWq0",
+    "id": "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W",
+    "endpoint": "https://app.example.com/hooks",
+    "error": "status 500",
+}
+NUMBERS = {"version": 3, "priority": 10, "seconds": 1800.5, "heard": 2.5, "expiresIn": 30.0}
+LISTS: dict[str, list[str]] = {"devices": ["web"], "rooms": ["lobby"], "errors": []}
+NULL = {"next", "timed", "graceEndsIn", "resumableFor"}
+"""Where there may be null."""
+
+LEFT_OUT = {"certainty", "graceEndsIn", "lastSeen"}
+"""Where they may be."""
+
+MOMENT = 1_767_268_800_000
+
+
+def sample(schema: Json, known: Mapping[str, Json], name: str = "") -> Any:
+    """An example of what the schema describes.
+
+    Args:
+        known: The schemas that references name.
+        name: Of the member that it is of.
+    """
+    if "$ref" in schema:
+        schema = known[schema["$ref"].rpartition("/")[2]]
+        required = schema["required"]
+        return {
+            key: sample(field, known, key)
+            for key, field in schema["properties"].items()
+            if key in required or key not in LEFT_OUT
+        }
+    if "anyOf" in schema:
+        if name in NULL and {"type": "null"} in schema["anyOf"]:
+            return None
+        kinds = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
+        return "ada" if name == "userId" else sample(kinds[0], known, name)
+    match schema.get("type"):
+        case "array":
+            return LISTS[name] if name in LISTS else [sample(schema["items"], known)]
+        case "integer" | "number":
+            is_time = name in ("since", "until", "at") or name.endswith(("At", "Seen", "Active"))
+            return MOMENT if is_time else NUMBERS.get(name, 1)
+        case "boolean":
+            return True
+        case "string":
+            return TEXTS[name]
+        case _:  # anything, or one of several texts
+            return TEXTS.get(name, {"type": "user.online"} if name == "event" else {"room": 12})

@@ -1,0 +1,1 @@
+"""The HTTP API for backends, version 1: `table.py` has it all on one page."""

@@ -1,0 +1,54 @@
+"""What is asked of what was kept. Answers are JSON, ready to be sent: `replies` has their types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Archive(Protocol):
+    """Where what happened is kept.
+
+    Every question may raise:
+        StorageUnavailable: It is not answered now.
+    """
+
+    async def last_seen(self, user_ids: Sequence[str]) -> bytes:
+        """`[{"userId", "lastSeen", "lastActive"}, ...]` of those of whom something is known, in any order."""
+        ...
+
+    async def history(self, user_id: str, before: str, limit: int) -> bytes:
+        """`replies.History`; `before` is its `next`, or empty.
+
+        Raises:
+            BadParameter: `before` is none.
+        """
+        ...
+
+    async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
+        """`replies.PastSessions`; `before` is its `next`, or empty.
+
+        Raises:
+            BadParameter: `before` is none.
+        """
+        ...
+
+    async def erase(self, user_id: str) -> bytes:
+        """All that is kept of the user is deleted: `{"stored": rows}`."""
+        ...
+
+
+class Letters(Protocol):
+    """Webhooks that could not be delivered.
+
+    Every question may raise:
+        StorageUnavailable: It is not answered now.
+    """
+
+    async def dead_letters(self, after: str, limit: int) -> bytes:
+        """`replies.DeadLetters`; `after` is its `next`, or empty."""
+        ...
+
+    async def retry_dead(self, ids: Sequence[str] | None) -> bytes:
+        """`replies.Retried`; None: all."""
+        ...

@@ -1,0 +1,72 @@
+"""Why a user looks as they do."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from presenced.core import explain as core
+from presenced.core.messages import Chosen, UserRecord
+from presenced.core.model import Choice, View
+from presenced.http.v1.endpoint import Api, Call
+from presenced.http.v1.questions import Nothing, Viewing
+from presenced.http.v1.records import change_record, claim_record, json_of
+from presenced.http.v1.replies import ChoiceRecord, Explained, ExplainedSession, Looks, Pending, Seeing
+from presenced.http.v1.viewing import checked_viewer
+from presenced.wire import v1
+from presenced.wire.classic import wire_user_id
+
+
+async def explain_user(api: Api, call: Call[Viewing, Nothing]) -> Explained:
+    """The whole truth, also of who is invisible; `why` says it in a sentence."""
+    viewer = checked_viewer(call.query.viewer) if call.query.viewer else None
+    found = api.application.explain(call.user_id, viewer)
+    return Explained(
+        wire_user_id(found.user_id),
+        found.why,
+        _shown(found),
+        _looks(found.true),
+        [_session(session) for session in found.sessions],
+        found.announced,
+        [Pending(one.what, round(one.seconds, 3), one.source) for one in found.pending],
+        _choice(found.chosen),
+        _choice(found.timed) if found.timed else None,
+        [claim_record(claim) for claim in found.claims],
+        found.winner,
+        _seeing(found.viewer) if found.viewer else None,
+        [change_record(change, change.cause) for change in found.changes],
+    )
+
+
+def _shown(found: core.Explanation) -> UserRecord | None:
+    return v1.user_record(found.shown, with_cause=True) if found.shown else None
+
+
+def _looks(view: View) -> Looks:
+    custom = view.custom
+    return Looks(view.status, custom.text, custom.emoji, json_of(custom), custom.until_ms, view.devices)
+
+
+def _session(session: core.SessionExplained) -> ExplainedSession:
+    return ExplainedSession(
+        session.connection_id,
+        session.protocol,
+        session.device,
+        session.active,
+        _seconds(session.heard),
+        _seconds(session.waited_for),
+        _seconds(session.resumable),
+        session.rooms,
+    )
+
+
+def _choice(choice: Choice) -> ChoiceRecord:
+    custom, status = choice.custom, cast(Chosen, choice.status.value if choice.status else "auto")
+    return ChoiceRecord(status, custom.text, custom.emoji, json_of(custom), custom.until_ms)
+
+
+def _seeing(viewer: core.Visibility) -> Seeing:
+    return Seeing(wire_user_id(viewer.user_id), viewer.may_see, viewer.watches, viewer.rule)
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

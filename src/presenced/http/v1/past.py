@@ -1,0 +1,92 @@
+"""What was kept: when users were last there, their sessions and changes, and webhooks that could not be delivered."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from presenced.core.model import Status
+from presenced.errors import Problem
+from presenced.http.answers import ProblemError
+from presenced.http.v1.archive import Archive, Letters
+from presenced.http.v1.endpoint import Api, Call
+from presenced.http.v1.presence import checked
+from presenced.http.v1.questions import DeadPage, Nothing, PastPage, Retry, Users
+from presenced.http.v1.replies import LastSeen, LastSeenOf
+from presenced.wire.classic import wire_user_id
+
+
+class _Seen(Struct, frozen=True, rename="camel"):
+    user_id: int | str
+    last_seen: int
+    last_active: int = 0
+
+
+def kept(api: Api) -> Archive:
+    """Where to ask.
+
+    Raises:
+        ProblemError: Nothing is kept.
+    """
+    if api.archive is None:
+        raise ProblemError(Problem.CONFLICT, "nothing is kept: set database")
+    return api.archive
+
+
+def letters(api: Api) -> Letters:
+    """Where to ask.
+
+    Raises:
+        ProblemError: No webhooks are sent.
+    """
+    if api.letters is None:
+        raise ProblemError(Problem.CONFLICT, "no webhooks are sent: set webhook_urls")
+    return api.letters
+
+
+async def get_last_seen(api: Api, call: Call[Nothing, Nothing]) -> LastSeen:
+    """Of one who is there it is about now."""
+    (found,) = await _last_seen(api, [call.user_id])
+    return found
+
+
+async def query_last_seen(api: Api, call: Call[Nothing, Users]) -> LastSeenOf:
+    """An id that can't be one is named in `errors`, and does not keep the others from being answered."""
+    wanted, errors = checked(call.body.users)
+    return LastSeenOf(await _last_seen(api, wanted), errors)
+
+
+async def _last_seen(api: Api, wanted: list[str]) -> list[LastSeen]:
+    """What is kept is a second behind at most; who is there now is known better here."""
+    rows = msgspec.json.decode(await kept(api).last_seen(wanted), type=list[_Seen])
+    stored = {str(row.user_id): row for row in rows}
+    now = api.engine.clock.now().epoch_ms
+    found = []
+    for user_id, change in zip(wanted, api.application.seen(wanted), strict=True):
+        row = stored.get(user_id)
+        seen = row.last_seen if row else 0
+        if change is not None:
+            seen = max(seen, change.seen_ms or (now if change.status is not Status.OFFLINE else 0))
+        status = change.status if change else Status.OFFLINE
+        found.append(LastSeen(wire_user_id(user_id), status.value, seen, row.last_active if row else 0))
+    return found
+
+
+async def list_history(api: Api, call: Call[PastPage, Nothing]) -> Raw:
+    """As long as changes are kept."""
+    return Raw(await kept(api).history(call.user_id, call.query.before, call.query.limit))
+
+
+async def list_past_sessions(api: Api, call: Call[PastPage, Nothing]) -> Raw:
+    """Open ones, too, as they were a second ago at most."""
+    return Raw(await kept(api).sessions(call.user_id, call.query.before, call.query.limit))
+
+
+async def list_dead_letters(api: Api, call: Call[DeadPage, Nothing]) -> Raw:
+    """Webhooks that no attempt delivered within a day, or that their receiver refused for good."""
+    return Raw(await letters(api).dead_letters(call.query.after, call.query.limit))
+
+
+async def retry_dead_letters(api: Api, call: Call[Nothing, Retry]) -> Raw:
+    """They keep their ids, by which a receiver knows those it has had."""
+    return Raw(await letters(api).retry_dead(call.body.ids))

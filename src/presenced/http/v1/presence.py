@@ -1,0 +1,77 @@
+"""Who is there: one, many, a room, all, and how many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import nsmallest
+
+from msgspec import Raw
+
+from presenced.core.identity import parse_user_id
+from presenced.core.messages import UserRecord
+from presenced.core.rooms import Mode
+from presenced.errors import BadUserId, Problem
+from presenced.http.answers import without_example
+from presenced.http.v1.endpoint import Api, Call
+from presenced.http.v1.questions import Many, Nothing, OnlinePage, RoomPage, Viewing
+from presenced.http.v1.replies import Counted, Fault, Found, Online, RoomMember, RoomReply
+from presenced.http.v1.viewing import Eyes
+from presenced.wire.classic import wire_user_id
+
+
+async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord:
+    """Of a user of whom nothing is known, or who may not be seen, it says offline, with `since` and `version` 0."""
+    (record,) = Eyes(api, call.query.viewer).records([call.user_id])
+    return record
+
+
+async def query_users(api: Api, call: Call[Nothing, Many]) -> Found:
+    """An id that can't be one is named in `errors`, and does not keep the others from being answered."""
+    wanted, errors = checked(call.body.users)
+    return Found(list(Eyes(api, call.body.viewer).records(wanted)), errors)
+
+
+def checked(given: Iterable[int | str]) -> tuple[list[str], list[Fault]]:
+    """The ids that can be used, and what is wrong with the others."""
+    wanted, errors = [], []
+    for index, value in enumerate(given):
+        try:
+            wanted.append(parse_user_id(value))
+        except BadUserId as error:
+            errors.append(Fault(index, Problem.BAD_BODY.name, without_example(error)))
+    return wanted, errors
+
+
+async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
+    """Of a room that does not exist, or that the viewer may not enter, it says that it has no members."""
+    eyes = Eyes(api, call.query.viewer)
+    room = api.application.room(call.name) if eyes.may_enter(call.name) else None
+    if room is None:
+        return RoomReply(call.name, Mode.FULL.value, 0, [], None)
+    limit, after = call.query.limit, call.query.after
+    # O(members): 10 ms for 100,000 of them.
+    found = nsmallest(limit + 1, (user_id for user_id in room.members if user_id > after))
+    page = found[:limit]
+    members = []
+    for user_id, change in zip(page, api.application.seen(page), strict=True):
+        assert change is not None, "a member is seen"
+        member = room.members[user_id]
+        data = Raw(member.data) if member.data else None
+        members.append(RoomMember(wire_user_id(user_id), member.joined_ms, eyes.record(change), data))
+    return RoomReply(room.name, room.mode.value, len(room.members), members, page[-1] if len(found) > limit else None)
+
+
+async def get_counts(api: Api, call: Call[Nothing, Nothing]) -> Counted:
+    """Of everybody, also of those who are invisible: these count as connected."""
+    counts = api.application.counts()
+    return Counted(counts.online_users, counts.connected_users, counts.connections, counts.rooms)
+
+
+async def list_online(api: Api, call: Call[OnlinePage, Nothing]) -> Online:
+    """Whoever is online all the while is listed once. With the changes after the `position` of the first page, the list
+    is made whole and kept so; of two records of one user the one with the higher version counts."""
+    eyes, limit = Eyes(api, call.query.viewer), call.query.limit
+    position = api.application.position_text(api.application.position)
+    found = api.application.online(call.query.cursor, limit + 1)
+    users = [eyes.record(change) for _, change in found[:limit] if eyes.may_see(change.user_id)]
+    return Online(position, users, found[limit - 1][0] if len(found) > limit else None)

@@ -1,0 +1,81 @@
+"""Server-Sent Events (https://html.spec.whatwg.org/#server-sent-events): their bytes, and a response made of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable
+
+from msgspec.json import Encoder
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from presenced.http.v1.followers import Follower
+
+MEDIA_TYPE = "text/event-stream"
+
+HEARTBEAT = 15.0
+"""Seconds of silence after which a comment is sent: proxies close what is silent for long."""
+
+COMMENT = b":\n\n"
+
+ABORT = "presenced.abort"
+"""The key in a scope's extensions under which the front door says how to cut the connection."""
+
+_HEADERS = {
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",  # nginx would keep it back
+    "content-type": MEDIA_TYPE,
+}
+
+_encoder = Encoder()
+
+
+def event(kind: str, data: object, cursor: str = "") -> bytes:
+    """One event; JSON has no line break that would end its line."""
+    head = f"event: {kind}\nid: {cursor}\n" if cursor else f"event: {kind}\n"
+    return head.encode() + b"data: " + _encoder.encode(data) + b"\n\n"
+
+
+def comes_back() -> bytes:
+    """When to connect again after a loss: another time for each, or all would come at once."""
+    return b"retry: %d\n\n" % random.randint(1000, 5000)  # noqa: S311  # no secret
+
+
+class EventStream(Response):
+    """Sends what `parts` yields.
+
+    A client that does not take a part within `patience` seconds is cut off: what is kept for it is that part and what
+    the transport holds.
+    """
+
+    def __init__(self, follower: Follower, parts: AsyncGenerator[bytes, None], patience: float) -> None:
+        super().__init__(headers=_HEADERS)
+        del self.headers["content-length"]
+        self._follower = follower
+        self._parts = parts
+        self._patience = patience
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        try:
+            if scope["method"] != "HEAD":
+                async for part in self._parts:
+                    async with asyncio.timeout(self._patience):
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
+                    await asyncio.sleep(0)  # a send that need not wait lets nobody else go on
+        except TimeoutError:
+            _cut(scope)
+        else:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            await self._parts.aclose()
+            self._follower.leave()
+
+
+def _cut(scope: Scope) -> None:
+    """Closing would wait for the client to read, and it does not."""
+    find: Callable[[], Callable[[], None] | None] = scope["extensions"][ABORT]
+    if (abort := find()) is not None:
+        abort()

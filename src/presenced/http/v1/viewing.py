@@ -1,0 +1,70 @@
+"""What one user may see of others: that of all their sessions together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from presenced.auth.allowed import sight_of
+from presenced.auth.principal import Principal
+from presenced.core.identity import parse_user_id
+from presenced.core.messages import UserRecord
+from presenced.core.model import Change, Status
+from presenced.core.sight import EVERYTHING
+from presenced.errors import BadUserId, Problem
+from presenced.http.answers import ProblemError
+from presenced.http.v1.endpoint import Api
+from presenced.wire import v1
+from presenced.wire.classic import wire_user_id
+
+
+class Eyes:
+    """Those of a viewer, or of a backend, which sees everything.
+
+    A viewer without a session sees what the setting `visibility` gives to whose token names nobody: what theirs will
+    say is not known.
+    """
+
+    def __init__(self, api: Api, viewer: str) -> None:
+        self._api = api
+        self._viewer = checked_viewer(viewer) if viewer else ""
+        self._sights = [EVERYTHING]
+        if viewer:
+            settings, sessions = api.engine.settings, api.application.sessions_of(self._viewer)
+            self._sights = [s.sight for s in sessions] or [sight_of(settings, Principal(self._viewer))]
+        self._with_causes = not viewer or api.engine.settings.show_causes
+
+    def may_see(self, user_id: str) -> bool:
+        """Whether the user is seen, if only in a room that both are in."""
+        if any(sight.everyone or user_id in sight.users for sight in self._sights) or user_id == self._viewer:
+            return True
+        of = self._api.engine.rooms.of
+        return not set(of(self._viewer)).isdisjoint(of(user_id))
+
+    def may_enter(self, room: str) -> bool:
+        """Whether the room may be entered by any of the viewer's sessions."""
+        return any(sight.may_enter(room) for sight in self._sights)
+
+    def records(self, user_ids: Iterable[str]) -> Iterator[UserRecord]:
+        """What is seen of these users, in their order."""
+        wanted = list(user_ids)
+        for user_id, change in zip(wanted, self._api.application.seen(wanted), strict=True):
+            if change is None or not self.may_see(user_id):
+                yield UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, 0)  # as one who never was
+            else:
+                yield self.record(change)
+
+    def record(self, change: Change) -> UserRecord:
+        """One of those seen."""
+        return v1.user_record(change, self._with_causes)
+
+
+def checked_viewer(text: str) -> str:
+    """The viewer's id.
+
+    Raises:
+        ProblemError: It can't be one.
+    """
+    try:
+        return parse_user_id(text)
+    except BadUserId as error:
+        raise ProblemError(Problem.BAD_PARAMETER, str(error).replace("userId", "viewer", 1)) from None

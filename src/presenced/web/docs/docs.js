@@ -1,0 +1,163 @@
+/**
+ * The page that describes the HTTP API, made from `openapi.json`. Text goes in as text nodes alone.
+ */
+
+import { button, byId, make } from "../dom.js";
+import { curlOf, fieldsOf, operationsOf } from "./openapi.js";
+
+/** @typedef {import("./openapi.js").Document} Document */
+/** @typedef {import("./openapi.js").Operation} Operation */
+/** @typedef {import("./openapi.js").Field} Field */
+
+const COPIED_FOR = 1500;
+
+/** @param {Document} api */
+function show(api) {
+  byId("about", HTMLElement).textContent = api.info.description;
+  byId("version", HTMLElement).textContent = `· version ${api.info.version}`;
+  const operations = operationsOf(api);
+  const groups = [...new Set(operations.map((operation) => operation.group))];
+  for (const group of groups) {
+    const own = operations.filter((operation) => operation.group === group);
+    byId("contents", HTMLElement).append(contents(group, own));
+    byId("endpoints", HTMLElement).append(section(api, group, own));
+  }
+  if (location.hash) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+}
+
+/**
+ * @param {string} group
+ * @param {Operation[]} operations
+ */
+function contents(group, operations) {
+  const part = make("div");
+  part.append(make("h2", "", group));
+  for (const operation of operations) {
+    const link = make("a");
+    link.href = `#${operation.id}`;
+    link.append(method(operation), make("span", "", operation.path));
+    part.append(link);
+  }
+  return part;
+}
+
+/** @param {Operation} operation */
+function method(operation) {
+  const element = make("span", "method", operation.method);
+  element.dataset.method = operation.method;
+  return element;
+}
+
+/**
+ * @param {Document} api
+ * @param {string} group
+ * @param {Operation[]} operations
+ */
+function section(api, group, operations) {
+  const part = make("section", "group");
+  part.append(make("h2", "", group), ...operations.map((operation) => endpoint(api, operation)));
+  return part;
+}
+
+/**
+ * @param {Document} api
+ * @param {Operation} operation
+ */
+function endpoint(api, operation) {
+  const part = make("article", "endpoint");
+  part.id = operation.id;
+  const head = make("h3");
+  head.append(method(operation), make("span", "", operation.path), make("span", "scope", `scope ${operation.scope}`));
+  part.append(head, make("p", "", operation.summary), said(make("p", "hint"), operation.description));
+  part.append(copyable(curlOf(operation, location.origin)));
+  if (operation.parameters.length) part.append(make("h4", "", "Parameters"), table(operation.parameters));
+  if (operation.body) part.append(make("h4", "", "Body"), table(fieldsOf(api, operation.body)));
+  for (const answer of operation.answers) {
+    part.append(make("h4", "", `${answer.status} · ${answer.description}`));
+    if (answer.schema) part.append(table(fieldsOf(api, answer.schema)));
+    if (answer.example) part.append(sample(JSON.stringify(answer.example, null, 2)));
+  }
+  part.append(make("h4", "", "Refusals"), table(operation.refusals));
+  return part;
+}
+
+/** @param {Field[]} fields */
+function table(fields) {
+  const element = make("table", "fields");
+  const body = element.createTBody();
+  for (const field of fields) {
+    const row = body.insertRow();
+    row.className = `depth-${Math.min(field.depth, 3)}`;
+    row.insertCell().append(make("span", field.needed ? "needed" : "", field.name));
+    row.insertCell().textContent = field.type;
+    said(row.insertCell(), field.description);
+  }
+  return element;
+}
+
+/**
+ * Words, of which those between backticks are code.
+ *
+ * @template {HTMLElement} T
+ * @param {T} element
+ * @param {string} text
+ * @returns {T}
+ */
+function said(element, text) {
+  element.append(...text.split("`").map((part, index) => (index % 2 ? make("code", "", part) : part)));
+  return element;
+}
+
+/** @param {string} text */
+function sample(text) {
+  const part = make("div", "sample");
+  const pre = make("pre", "", text);
+  pre.tabIndex = 0; // it may scroll
+  part.append(pre);
+  return part;
+}
+
+/** @param {string} text */
+function copyable(text) {
+  const part = sample(text);
+  part.classList.add("curl");
+  const copy = button("Copy", () => {
+    navigator.clipboard.writeText(text).then(
+      () => say("Copied"),
+      () => say("Not allowed"),
+    );
+  });
+  /** @param {string} words */
+  const say = (words) => {
+    copy.textContent = words;
+    setTimeout(() => (copy.textContent = "Copy"), COPIED_FOR);
+  };
+  part.append(copy);
+  return part;
+}
+
+/** @param {string} words */
+function find(words) {
+  const wanted = words.trim().toLowerCase();
+  for (const link of document.querySelectorAll("#contents a")) {
+    const element = document.getElementById(link.getAttribute("href")?.slice(1) ?? "");
+    const found = !wanted || (element?.textContent ?? "").toLowerCase().includes(wanted);
+    for (const one of [link, element]) if (one instanceof HTMLElement) one.hidden = !found;
+  }
+  for (const group of document.querySelectorAll("#contents > div, .group")) {
+    if (group instanceof HTMLElement) group.hidden = !group.querySelector("a:not([hidden]), article:not([hidden])");
+  }
+}
+
+byId("find", HTMLInputElement).addEventListener("input", (event) => {
+  if (event.target instanceof HTMLInputElement) find(event.target.value);
+});
+
+fetch(new URL("../openapi.json", import.meta.url))
+  .then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(`status ${answer.status}`))))
+  .then(show)
+  .catch((error) => {
+    const banner = byId("failed", HTMLElement);
+    banner.hidden = false;
+    banner.textContent = `openapi.json can't be read: ${error.message}`;
+  });

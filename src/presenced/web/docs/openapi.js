@@ -1,0 +1,169 @@
+/**
+ * What an OpenAPI document of this server says, as the page shows it.
+ */
+
+/**
+ * @typedef {{[key: string]: any}} Schema
+ * @typedef {{openapi: string, info: {version: string, description: string}, servers: {url: string}[],
+ *   paths: {[path: string]: {[method: string]: any}}, components: {schemas: {[name: string]: Schema}}}} Document
+ * @typedef {{name: string, type: string, description: string, needed: boolean, depth: number}} Field
+ * @typedef {{status: string, description: string, schema?: Schema, example?: unknown}} Answer
+ * @typedef {{id: string, group: string, method: string, path: string, base: string, scope: string, summary: string,
+ *   description: string, parameters: Field[], pathExamples: {[name: string]: string}, query: string, streams: boolean,
+ *   body?: Schema, bodyExample?: unknown, answers: Answer[], refusals: Field[]}} Operation
+ */
+
+const MAX_DEPTH = 3;
+
+/**
+ * @param {Document} api
+ * @returns {Operation[]}
+ */
+export function operationsOf(api) {
+  const base = api.servers[0]?.url ?? "";
+  return Object.entries(api.paths)
+    .flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, said]) => operationOf(base, path, method.toUpperCase(), said)),
+    )
+    .sort((a, b) => a.order - b.order)
+    .map(({ operation }) => operation);
+}
+
+/**
+ * @param {string} base
+ * @param {string} path
+ * @param {string} method
+ * @param {any} said
+ */
+function operationOf(base, path, method, said) {
+  /** @type {any[]} */
+  const parameters = said.parameters ?? [];
+  const content = said.requestBody?.content?.["application/json"];
+  /** @type {[string, any][]} */
+  const responses = Object.entries(said.responses);
+  const [description = ""] = said.description.split("\n\nScope:");
+  /** @type {Operation} */
+  const operation = {
+    id: said.operationId,
+    group: said.tags[0],
+    method,
+    path,
+    base,
+    scope: said["x-scope"],
+    summary: said.summary,
+    description,
+    parameters: parameters.map((one) => ({
+      name: one.name,
+      type: `${one.in}: ${typeOf(one.schema)}`,
+      description: one.description,
+      needed: Boolean(one.required),
+      depth: 0,
+    })),
+    pathExamples: Object.fromEntries(parameters.filter((one) => one.in === "path").map((one) => [one.name, one.example])),
+    query: said["x-example-query"] ?? "",
+    streams: responses.some(([status, { content }]) => status < "400" && content && !content["application/json"]),
+    body: content?.schema,
+    bodyExample: content?.example,
+    answers: responses.filter(([status]) => status < "400").map(([status, response]) => answerOf(status, response)),
+    refusals: responses
+      .filter(([status]) => status >= "400")
+      .map(([status, response]) => ({
+        name: status,
+        type: "problem",
+        description: response.description,
+        needed: false,
+        depth: 0,
+      })),
+  };
+  return { order: said["x-order"] ?? 0, operation };
+}
+
+/**
+ * @param {string} status
+ * @param {any} response
+ * @returns {Answer}
+ */
+function answerOf(status, response) {
+  const json = response.content?.["application/json"];
+  const streams = response.content?.["text/event-stream"] ? " Or Server-Sent Events." : "";
+  return { status, description: response.description + streams, schema: json?.schema, example: json?.example };
+}
+
+/**
+ * The fields of a record, those of records within it behind each.
+ *
+ * @param {Document} api
+ * @param {Schema} schema
+ * @param {number} [depth]
+ * @returns {Field[]}
+ */
+export function fieldsOf(api, schema, depth = 0) {
+  const record = recordIn(api, schema);
+  if (!record || depth > MAX_DEPTH) return [];
+  return Object.entries(record.properties).flatMap(([name, field]) => [
+    {
+      name,
+      type: typeOf(field),
+      description: field.description ?? "",
+      needed: record.required?.includes(name) && "additionalProperties" in record,
+      depth,
+    },
+    ...fieldsOf(api, field, depth + 1),
+  ]);
+}
+
+/**
+ * The record that a schema refers to, alone, in a list, or where it may also be null.
+ *
+ * @param {Document} api
+ * @param {Schema} schema
+ * @returns {Schema | undefined}
+ */
+function recordIn(api, schema) {
+  if (schema.$ref) return api.components.schemas[schema.$ref.split("/").at(-1)];
+  if (schema.items) return recordIn(api, schema.items);
+  for (const kind of schema.anyOf ?? []) if (kind.$ref) return recordIn(api, kind);
+  return undefined;
+}
+
+/**
+ * A schema in a few words: `integer, 1 to 1000`.
+ *
+ * @param {Schema} schema
+ * @returns {string}
+ */
+export function typeOf(schema) {
+  if (schema.$ref) return schema.$ref.split("/").at(-1);
+  if (schema.anyOf) return schema.anyOf.map(typeOf).join(" or ");
+  if (schema.enum) return schema.enum.join(", ");
+  if (schema.type === "array") return `list of ${schema.items ? typeOf(schema.items) : "anything"}`;
+  const low = schema.minimum ?? schema.exclusiveMinimum ?? schema.minLength;
+  const high = schema.maximum ?? schema.maxLength;
+  const unit = schema.maxLength === undefined ? "" : " characters";
+  if (high === undefined) return schema.type ?? "anything";
+  const above = schema.exclusiveMinimum !== undefined;
+  const from = low === undefined ? "up to" : above ? `above ${low}, up to` : `${low} to`;
+  return `${schema.type}, ${from} ${high}${unit}`;
+}
+
+/**
+ * A line for a shell.
+ *
+ * @param {Operation} operation
+ * @param {string} origin
+ */
+export function curlOf(operation, origin) {
+  const path = operation.path.replace(/{(\w+)}/g, (_, name) => encodeURIComponent(operation.pathExamples[name] ?? name));
+  const query = operation.query ? `?${operation.query}` : "";
+  const words = ["curl"];
+  if (operation.streams) words.push("-N");
+  if (operation.method !== (operation.bodyExample === undefined ? "GET" : "POST")) words.push("-X", operation.method);
+  words.push(`'${origin}${operation.base}${path}${query}'`, "-H", '"Authorization: Bearer $KEY"');
+  if (operation.bodyExample !== undefined) words.push("-d", quoted(JSON.stringify(operation.bodyExample)));
+  return words.join(" ");
+}
+
+/** @param {string} text */
+function quoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}

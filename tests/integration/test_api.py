@@ -1,0 +1,331 @@
+"""What a backend asks and tells over HTTP: presence, commands, errors, scopes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import httpx
+import pytest
+from tests.integration.api import backend, parsed, problem
+from tests.integration.house import server
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from presenced import PresenceServer
+from presenced.auth.api_keys import SCOPES, Scope, new_key
+from presenced.http.v1.table import ENDPOINTS
+
+pytestmark = pytest.mark.anyio
+
+V1 = Subprotocol("presenced.v1")
+UNKNOWN = {"status": "offline", "since": 0, "version": 0}
+
+
+def come(house: PresenceServer, query: str) -> Any:
+    return connect(f"ws://127.0.0.1:{house.port}/ws-online-status?{query}", subprotocols=[V1], proxy=None)
+
+
+async def say(socket: ClientConnection, kind: str, **fields: object) -> None:
+    """Ask, and wait for the answer."""
+    await socket.send(json.dumps({"type": kind, "id": kind, **fields}))
+    while json.loads(await socket.recv()).get("id") != kind:
+        pass
+
+
+async def test_one_user_looks_as_on_the_websocket() -> None:
+    async with server() as house, backend(house) as api:
+        assert await api.get("/users/7") == {"userId": 7, **UNKNOWN}
+        async with come(house, "userId=7&device=phone") as socket:
+            await say(socket, "SET_STATUS", status="busy", text="lunch", data={"a": 1})
+            found = await api.get("/users/7")
+            assert found.pop("since") > 0
+            assert found == {
+                "userId": 7,
+                "status": "busy",
+                "version": 2,
+                "text": "lunch",
+                "data": {"a": 1},
+                "devices": ["phone"],
+                "cause": "choice",
+            }
+
+
+async def test_what_is_known_already_is_not_sent_again() -> None:
+    async with server() as house, backend(house) as api:
+        first = await api.ask("GET", "/users/ada")
+        tag = first.headers["etag"]
+        again = await api.ask("GET", "/users/ada", if_none_match=f'"other", W/{tag}')
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        await api.announce("ada")
+        assert (await api.ask("GET", "/users/ada", if_none_match=tag)).json()["status"] == "online"
+        room = (await api.ask("GET", "/rooms/lobby")).headers["etag"]
+        assert (await api.ask("GET", "/rooms/lobby", if_none_match=room)).status_code == 304
+
+
+async def test_of_many_each_has_an_answer_or_an_error() -> None:
+    async with server() as house, backend(house) as api:
+        await api.announce("bo")
+        found = await api.post("/users/query", {"users": [7, "", "bo", "a\nb", "x" * 129]})
+        assert [(user["userId"], user["status"]) for user in found["users"]] == [(7, "offline"), ("bo", "online")]
+        assert [error["index"] for error in found["errors"]] == [1, 3, 4]
+        assert len((await api.post("/users/query", {"users": list(range(1000))}))["users"]) == 1000
+        assert problem(await api.ask("POST", "/users/query", {"users": list(range(1001))})) == (400, "BAD_BODY")
+
+
+async def test_a_room_in_pages() -> None:
+    async with server() as house, backend(house) as api:
+        async with come(house, "userId=ada") as ada, come(house, "userId=9") as nine, come(house, "userId=bo") as bo:
+            for socket in (bo, nine, ada):
+                await say(socket, "JOIN", room="a/b ö", data={"seat": 1})
+            first = await api.get("/rooms/a%2Fb%20%C3%B6?limit=2")
+            assert (first["room"], first["mode"], first["count"], first["next"]) == ("a/b ö", "full", 3, "ada")
+            assert [member["userId"] for member in first["members"]] == [9, "ada"]
+            assert first["members"][0]["data"] == {"seat": 1}
+            assert first["members"][0]["presence"]["status"] == "online"
+            rest = await api.get("/rooms/a%2Fb%20%C3%B6?limit=2&after=ada")
+            assert [member["userId"] for member in rest["members"]] == ["bo"]
+            assert rest["next"] is None
+        assert (await api.get("/rooms/nowhere"))["count"] == 0
+
+
+async def test_who_is_online_in_pages_and_how_many() -> None:
+    async with server() as house, backend(house) as api:
+        for number in range(7):
+            await api.announce(f"user{number}")
+        async with come(house, "userId=hidden") as socket:
+            await say(socket, "SET_STATUS", status="invisible")
+            seen: list[str] = []
+            cursor: int | None = 0
+            while cursor is not None:
+                page = await api.get(f"/online?limit=3&cursor={cursor}")
+                assert len(page["users"]) <= 3
+                seen += [user["userId"] for user in page["users"]]
+                cursor = page["next"]
+            assert sorted(seen) == [f"user{number}" for number in range(7)]
+            counts = {"onlineUsers": 7, "connectedUsers": 1, "connections": 1, "rooms": 0}
+            assert await api.get("/counts") == counts
+
+
+async def test_announce_and_disconnect() -> None:
+    async with server() as house, backend(house) as api:
+        assert await api.post("/users/bo/announce", {"online": True}) == {"changed": True}
+        assert await api.post("/users/bo/announce", {"online": True}) == {"changed": False}
+        async with come(house, "userId=ada") as socket:
+            await socket.recv()
+            assert await api.post("/users/ada/disconnect") == {"closed": 1}
+            await socket.wait_closed()
+            assert socket.close_code == 4410
+        assert (await api.get("/users/ada"))["status"] == "offline"
+
+
+async def test_a_status_set_for_somebody_who_is_not_there_is_remembered() -> None:
+    async with server() as house, backend(house) as api:
+        body = {"status": "busy", "text": "at the doctor", "emoji": "🩺", "expiresIn": 3600}
+        assert (await api.put("/users/ada/status", body))["status"] == "offline"
+        async with come(house, "userId=ada") as socket:
+            await socket.recv()
+            found = await api.get("/users/ada")
+            assert (found["status"], found["text"], found["emoji"]) == ("busy", "at the doctor", "🩺")
+            assert found["until"] > found["since"]
+            assert (await api.delete("/users/ada/status"))["status"] == "online"
+
+
+async def test_claims_are_set_listed_and_cleared() -> None:
+    async with server() as house, backend(house) as api:
+        await api.announce("ada")
+        await api.put("/users/ada/claims/calendar", {"status": "busy", "text": "meeting", "priority": -1})
+        seen = await api.put("/users/ada/claims/a%2Fb", {"status": "away", "priority": 5, "expiresIn": 60})
+        assert (seen["status"], seen["cause"]) == ("away", "claim")
+        found = (await api.get("/users/ada/claims"))["claims"]
+        assert [(one["source"], one["priority"], "until" in one) for one in found] == [
+            ("calendar", -1, False),
+            ("a/b", 5, True),
+        ]
+        assert await api.delete("/users/ada/claims/a%2Fb") == {"cleared": True}
+        assert await api.delete("/users/ada/claims/a%2Fb") == {"cleared": False}
+        assert (await api.get("/users/ada"))["text"] == "meeting"
+        for number in range(15):
+            await api.put(f"/users/ada/claims/{number}", {"status": "busy"})
+        refused = await api.ask("PUT", "/users/ada/claims/one-more", {"status": "busy"})
+        assert problem(refused) == (503, "UNAVAILABLE")
+
+
+async def test_sessions_and_an_explanation() -> None:
+    async with server() as house, backend(house) as api, come(house, "userId=ada&device=web") as socket:
+        await say(socket, "JOIN", room="lobby")
+        await say(socket, "SET_STATUS", status="invisible")
+        (session,) = (await api.get("/users/ada/sessions"))["sessions"]
+        assert (session["protocol"], session["connected"], session["device"]) == ("presenced.v1", True, "web")
+        assert session["rooms"] == ["lobby"]
+        assert session["connectionId"].startswith("ada-")
+        found = await api.get("/users/ada/explain?viewer=bo")
+        assert found["shown"]["status"] == "offline"
+        assert (found["own"]["status"], found["chosen"]["status"]) == ("invisible", "invisible")
+        assert found["sessions"][0]["heard"] >= 0
+        assert found["viewer"]["userId"] == "bo"
+        assert found["changes"][0]["cause"] == "choice"
+        assert "ada" in found["why"]
+
+
+async def test_who_is_erased_is_forgotten() -> None:
+    async with server() as house, backend(house) as api, come(house, "userId=ada") as socket:
+        await socket.recv()
+        await api.announce("ada")
+        await api.put("/users/ada/status", {"status": "busy"})
+        await api.put("/users/ada/claims/x", {"status": "busy"})
+        assert await api.delete("/users/ada") == {"closed": 1, "stored": 0}
+        assert (await api.get("/users/ada"))["status"] == "offline"
+        assert (await api.get("/users/ada/claims"))["claims"] == []
+        await api.announce("ada")
+        assert (await api.get("/users/ada"))["status"] == "online", "nothing is chosen any more"
+
+
+async def test_a_viewer_is_answered_as_they_may_see() -> None:
+    keys = new_key("admin")
+    async with (
+        server(auth="ticket", visibility="claims", api_keys=[keys.entry]) as house,
+        backend(house, keys.key) as api,
+    ):
+        await api.announce("bo")
+        await api.announce("eve")
+        allowed = {"watch": ["bo"], "rooms": ["lobby"]}
+        ticket = parsed(await api.ask("POST", "/tickets", {"userId": "ada", "presence": allowed}), 201)["ticket"]
+        async with come(house, f"token={ticket}") as ada:
+            await say(ada, "JOIN", room="lobby")
+            assert (await api.get("/users/bo?viewer=ada"))["status"] == "online"
+            assert await api.get("/users/eve?viewer=ada") == {"userId": "eve", **UNKNOWN}
+            both = await api.post("/users/query", {"users": ["eve", "bo"], "viewer": "ada"})
+            assert [user["status"] for user in both["users"]] == ["offline", "online"]
+            online = await api.get("/online?viewer=ada")
+            assert sorted(user["userId"] for user in online["users"]) == ["ada", "bo"]
+            assert (await api.get("/rooms/lobby?viewer=ada"))["count"] == 1
+            assert (await api.get("/rooms/lobby?viewer=bo"))["count"] == 0, "it has no session"
+            assert (await api.get("/users/eve/explain?viewer=ada"))["viewer"]["maySee"] is False
+        assert await api.get("/users/bo?viewer=ada") == {"userId": "bo", **UNKNOWN}, "it has no session any more"
+
+
+async def test_a_viewer_s_token_names_rooms_whatever_users_they_may_see() -> None:
+    keys = new_key("admin")
+    async with server(auth="ticket", api_keys=[keys.entry]) as house, backend(house, keys.key) as api:
+        body = {"userId": "ada", "presence": {"rooms": ["lobby"]}}
+        ticket = parsed(await api.ask("POST", "/tickets", body), 201)["ticket"]
+        other = parsed(await api.ask("POST", "/tickets", {"userId": "bo"}), 201)["ticket"]
+        async with come(house, f"token={ticket}") as ada, come(house, f"token={other}") as bo:
+            await say(bo, "JOIN", room="cellar")
+            await say(ada, "PING")
+            assert (await api.get("/rooms/cellar"))["count"] == 1
+            assert (await api.get("/rooms/cellar?viewer=ada"))["count"] == 0
+
+
+@pytest.mark.parametrize("scope", ["", "read", "write", "admin"])
+async def test_each_endpoint_asks_for_its_scope(scope: str) -> None:
+    order = ("", *SCOPES)
+    keys = {name: new_key(name) for name in get_args(Scope)}
+    entries = [key.entry for key in keys.values()]
+    async with server(api_keys=entries) as house, backend(house, keys[scope].key if scope else "") as api:
+        for endpoint in ENDPOINTS:
+            if not endpoint.checks_access:
+                continue
+            path = endpoint.path.format(user_id="u", room="r", source="s")
+            answer = await api.ask(endpoint.method, path, json.loads(endpoint.example or "{}"))
+            if order.index(scope) >= order.index(endpoint.scope):
+                assert answer.status_code in (200, 201, 409), endpoint.name
+            else:
+                assert answer.status_code == (403 if scope else 401), endpoint.name
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("GET", "/nothing", None, 404, "NOT_FOUND"),
+        ("GET", "/counts/", None, 404, "NOT_FOUND"),
+        ("GET", "/users/", None, 404, "NOT_FOUND"),
+        ("PATCH", "/users/ada", None, 405, "METHOD_NOT_ALLOWED"),
+        ("GET", "/users/query/announce", None, 405, "METHOD_NOT_ALLOWED"),
+        ("GET", "/users/a%0Ab", None, 400, "BAD_BODY"),
+        ("GET", "/users/%FF", None, 400, "BAD_BODY"),
+        ("GET", "/users/" + "a" * 129, None, 400, "BAD_BODY"),
+        ("GET", "/rooms/%00", None, 400, "BAD_BODY"),
+        ("GET", "/users/ada?viewer=%07", None, 400, "BAD_PARAMETER"),
+        ("GET", "/online?limit=0", None, 400, "BAD_PARAMETER"),
+        ("GET", "/online?limit=1001", None, 400, "BAD_PARAMETER"),
+        ("GET", "/online?limit=1&limit=2", None, 400, "BAD_PARAMETER"),
+        ("GET", "/online?limits=1", None, 400, "BAD_PARAMETER"),
+        ("GET", "/changes?wait=61", None, 400, "BAD_PARAMETER"),
+        ("GET", "/changes?after=here", None, 400, "BAD_PARAMETER"),
+        ("GET", "/changes?after=00000000-5", None, 410, "CURSOR_TOO_OLD"),
+        ("GET", "/watch", None, 400, "BAD_PARAMETER"),
+        ("PUT", "/users/ada/status", {"status": "offline"}, 400, "BAD_BODY"),
+        ("PUT", "/users/ada/status", {"status": "busy", "text": "a\nb"}, 400, "BAD_BODY"),
+        ("PUT", "/users/ada/status", {"status": "busy", "data": "x" * 2047}, 400, "BAD_BODY"),
+        ("PUT", "/users/ada/status", {"status": "busy", "expiresIn": 0}, 400, "BAD_BODY"),
+        ("PUT", "/users/ada/status", {"status": "busy", "more": 1}, 400, "BAD_BODY"),
+        ("PUT", "/users/ada/claims/x", {"status": "invisible"}, 400, "BAD_BODY"),
+        ("PUT", "/users/ada/claims/x", {"status": "busy", "priority": 101}, 400, "BAD_BODY"),
+        ("PUT", "/users/ada/claims/" + "x" * 65, {"status": "busy"}, 400, "BAD_BODY"),
+        ("POST", "/users/ada/announce", {}, 400, "BAD_BODY"),
+        ("POST", "/users/ada/announce", {"online": True, "x": "y" * 70_000}, 413, "BODY_TOO_LARGE"),
+        ("POST", "/users/ada/revoke", {}, 409, "CONFLICT"),
+        ("POST", "/tickets", {"userId": 1}, 409, "CONFLICT"),
+    ],
+)
+async def test_every_refusal_is_a_problem_document(
+    method: str, path: str, body: object, status: int, code: str
+) -> None:
+    async with server() as house, backend(house) as api:
+        assert problem(await api.ask(method, path, body)) == (status, code)
+
+
+async def test_a_path_names_its_methods() -> None:
+    async with server() as house, backend(house) as api:
+        allowed = (await api.ask("PATCH", "/users/ada/status")).headers["allow"]
+        assert sorted(allowed.split(", ")) == ["DELETE", "PUT"]
+        assert (await api.ask("PATCH", "/users/query")).headers["allow"] == "POST"
+        assert (await api.ask("GET", "/users/query")).json()["userId"] == "query"
+
+
+async def test_an_id_may_hold_anything_printable() -> None:
+    async with server() as house, backend(house) as api:
+        for user_id in ("a/b", "100%", "%2F", "?", "#", "ö 漢 😀", "__proto__", "..;"):
+            path = "/users/" + "".join(f"%{byte:02X}" for byte in user_id.encode())
+            assert (await api.get(path))["userId"] == user_id
+
+
+async def test_after_a_large_body_the_connection_goes_on() -> None:
+    """Its bytes once counted as the next request's head."""
+    async with server() as house, backend(house) as api:
+        many = {"users": ["u" * 100 + str(number) for number in range(500)]}
+        for _ in range(3):
+            assert len((await api.post("/users/query", many))["users"]) == 500
+            assert (await api.get("/counts"))["connections"] == 0
+
+
+async def test_pages_of_other_origins_may_put_and_delete_where_they_may_read() -> None:
+    async with server(origins=["https://app.example.com"]) as house, backend(house) as api:
+        headers = {"origin": "https://app.example.com", "access_control_request_method": "PUT"}
+        answer = await api.ask("OPTIONS", "/users/ada/status", **headers)
+        assert answer.status_code == 204
+        assert {"PUT", "DELETE"} <= set(answer.headers["access-control-allow-methods"].split(", "))
+        assert problem(await api.ask("GET", "/counts", origin="https://evil.example")) == (403, "FORBIDDEN_ORIGIN")
+
+
+async def test_answers_are_counted_by_route_and_nothing_of_users() -> None:
+    async with server() as house, backend(house) as api:
+        await api.get("/users/secret-name")
+        await api.ask("GET", "/users/secret-name/history")
+        await api.ask("GET", "/users/secret-name/nothing")
+        text = (await api.client.get("/metrics")).text
+        assert 'presenced_api_answers_total{route="GET /users/{user_id}",status="200"} 1.0' in text
+        assert 'presenced_api_answers_total{route="GET /users/{user_id}/history",status="409"} 1.0' in text
+        assert 'presenced_api_duration_seconds_count{route="GET /users/{user_id}"} 1.0' in text
+        assert "secret-name" not in text
+
+
+async def test_what_is_below_api_is_still_there() -> None:
+    key = new_key("write")
+    async with server(auth="ticket", api_keys=[key.entry]) as house:
+        headers = {"authorization": f"Bearer {key.key}"}
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.port}", headers=headers) as client:
+            for path in ("/api/tickets", "/api/v1/tickets"):
+                assert (await client.post(path, json={"userId": 7})).status_code == 201

@@ -1,0 +1,180 @@
+"""Following all changes: by asking, by long poll, as a stream; and that nothing is missed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from tests.follower import Believer
+from tests.integration.api import Backend, backend, problem
+from tests.integration.house import metric, server, until
+
+from presenced.http.v1 import changes, followers
+
+pytestmark = pytest.mark.anyio
+
+
+async def shake(api: Backend, seed: int, steps: int) -> None:
+    """Many changes of few users."""
+    rng = random.Random(seed)
+    for _ in range(steps):
+        user = f"/users/{rng.randrange(8)}"
+        match rng.randrange(4):
+            case 0:
+                await api.post(f"{user}/announce", {"online": rng.random() < 0.7})
+            case 1:
+                await api.put(f"{user}/status", {"status": rng.choice(["auto", "busy", "invisible", "away"])})
+            case 2:
+                await api.put(f"{user}/claims/x", {"status": "busy", "priority": 1, "text": str(rng.random())})
+            case 3:
+                await api.delete(f"{user}/claims/x")
+
+
+async def shake_and_tell(api: Backend, seed: int, steps: int) -> None:
+    await shake(api, seed, steps)
+    await api.announce(f"end of {seed}")
+
+
+async def poll(api: Backend, believer: Believer, cursor: str, wait: float = 0.0, limit: int = 3) -> tuple[str, Any]:
+    """All that there is after the cursor; the next one, and the last digest."""
+    while True:
+        answer = await api.get(f"/changes?after={cursor}&limit={limit}&wait={wait}")
+        for record in answer["changes"]:
+            believer.hear(record)
+        cursor = answer["next"]
+        if answer["digest"] is not None:
+            return cursor, answer["digest"]
+        assert answer["changes"], "none is given only while more wait"
+
+
+async def begin(api: Backend, believer: Believer) -> str:
+    """From who is online; where to go on."""
+    position, cursor = "", 0
+    while cursor is not None:
+        page = await api.get(f"/online?limit=2&cursor={cursor}")
+        position = position or page["position"]
+        for record in page["users"]:
+            believer.hear(record)
+        cursor = page["next"]
+    return position
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_who_asks_again_and_again_knows_everything_and_can_prove_it(seed: int) -> None:
+    async with server() as house, backend(house) as api:
+        await shake(api, seed, 60)
+        believer = Believer()
+        shaking = asyncio.create_task(shake(api, seed + 100, 60))  # while it begins, too
+        cursor = await begin(api, believer)
+        while not shaking.done():
+            cursor, digest = await poll(api, believer, cursor)
+            assert digest["digest"] == believer.digest()
+        await shaking
+        cursor, digest = await poll(api, believer, cursor)
+        assert digest["digest"] == believer.digest()
+        assert digest["users"] == (await api.get("/counts"))["onlineUsers"]
+
+
+async def test_changes_are_all_there_in_order_with_versions_and_causes() -> None:
+    async with server() as house, backend(house) as api:
+        start = (await api.get("/changes"))["next"]
+        await api.announce("ada")
+        await api.put("/users/ada/claims/call", {"status": "busy", "text": "on the phone"})
+        await api.put("/users/ada/status", {"status": "invisible"})
+        found = (await api.get(f"/changes?after={start}"))["changes"]
+        assert [(c["was"], c["status"], c["cause"]) for c in found] == [
+            ("offline", "online", "announcement"),
+            ("online", "busy", "claim"),
+            ("busy", "offline", "close"),  # to others it looks like one
+        ]
+        versions = [c["version"] for c in found]
+        assert versions == sorted(set(versions))
+        assert found[1]["text"] == "on the phone"
+
+
+async def test_a_long_poll_ends_with_the_first_change_or_when_its_time_is_over() -> None:
+    async with server() as house, backend(house) as api:
+        waiting = asyncio.create_task(api.get("/changes?wait=30"))
+        await until(lambda: metric(house, "presenced_api_followers") == 1)
+        await api.announce("ada")
+        assert [c["userId"] for c in (await waiting)["changes"]] == ["ada"]
+        assert metric(house, "presenced_api_followers") == 0
+        assert (await api.get("/changes?wait=0.05"))["changes"] == []
+
+
+async def test_a_client_that_goes_away_is_not_waited_for() -> None:
+    async with server() as house, backend(house) as api:
+        waiting = asyncio.create_task(api.get("/changes?wait=60"))
+        await until(lambda: metric(house, "presenced_api_followers") == 1)
+        waiting.cancel()
+        await until(lambda: metric(house, "presenced_api_followers") == 0)
+
+
+async def test_a_stream_proves_itself_and_goes_on_where_it_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "DIGEST_PERIOD", 0.05)
+    async with server() as house, backend(house) as api:
+        await shake(api, 1, 20)
+        believer = Believer()
+        last = await begin(api, believer)
+        for seed in range(3):  # it is lost twice
+            shaking = asyncio.create_task(shake_and_tell(api, seed, 40))
+            async with api.events("/changes", last_event_id=last) as events:
+                async for event in events:
+                    last = event.id
+                    if event.kind == "change":
+                        believer.hear(event.data)
+                        continue
+                    assert event.kind == "digest"
+                    assert event.data["digest"] == believer.digest()
+                    if f"end of {seed}" in believer.users:
+                        break
+            await shaking
+
+
+async def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.http.v1.streams.HEARTBEAT", 0.02)
+    async with server() as house, backend(house) as api:
+        async with api.client.stream("GET", "/api/v1/changes", headers={"accept": "text/event-stream"}) as response:
+            lines = []
+            async for line in response.aiter_lines():
+                lines.append(line)
+                if lines.count(":") == 2:
+                    break
+            await response.aclose()
+        assert lines[0].startswith("retry: ")
+
+
+async def test_who_is_too_far_behind_is_told_to_start_again() -> None:
+    async with server(journal_size=1000) as house, backend(house) as api:
+        start = (await api.get("/changes"))["next"]
+        for number in range(1001):
+            house.broadcast_user_status("ada", number % 2 == 0)
+        answer = await api.ask("GET", f"/changes?after={start}")
+        assert problem(answer) == (410, "CURSOR_TOO_OLD")
+        assert "/api/v1/online" in answer.json()["detail"]
+        streamed = await api.ask("GET", "/changes", accept="text/event-stream", last_event_id=start)
+        assert problem(streamed) == (410, "CURSOR_TOO_OLD")
+
+
+async def test_requests_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(followers, "MAX_BACKENDS", 1)
+    async with server() as house, backend(house) as api, api.events("/changes") as events:
+        await anext(events)
+        refused = await api.ask("GET", "/changes?wait=1")
+        assert problem(refused) == (503, "UNAVAILABLE")
+        assert refused.headers["retry-after"] == "5"
+        assert (await api.ask("GET", "/changes")).status_code == 200, "it does not wait"
+
+
+async def test_a_stop_ends_what_waits() -> None:
+    async with server() as house, backend(house) as api:
+        waiting = asyncio.create_task(api.get("/changes?wait=60"))
+        async with api.events("/changes") as events:
+            await anext(events)
+            await until(lambda: metric(house, "presenced_api_followers") == 2)
+            async with asyncio.timeout(3):
+                await house.stop()
+                assert [event async for event in events] == []
+                assert (await waiting)["changes"] == []

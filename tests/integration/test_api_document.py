@@ -1,0 +1,137 @@
+"""What is written of the HTTP API holds: the OpenAPI document by schemathesis, the lines of the documents by curl."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from tests.process import ServerProcess
+
+from presenced.auth.api_keys import new_key
+from presenced.http.v1.table import ENDPOINTS
+from presenced.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SPEC = ROOT / "spec" / "openapi.json"
+KEY = new_key("admin")
+
+STREAM_SECONDS = "2"
+"""For which a stream is listened to."""
+
+NEEDS_STORAGE = re.compile(r"last-seen|/history|/sessions/past")
+VARY = {"since", "version", "lastSeen", "until", "setAt", "position", "next", "digest"}
+"""Members whose values are others each time."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    stored: dict[str, str | float] = {"database": "sqlite", "data_dir": str(tmp_path)} if keeps() else {}
+    with ServerProcess({"PRESENCED_API_KEYS": KEY.entry}, **stored) as running:
+        yield running
+
+
+def keeps() -> bool:
+    return "database" in Settings.model_fields
+
+
+def test_the_running_server_is_as_its_openapi_document_says(server: ServerProcess) -> None:
+    """In some ten seconds; user ids are the one thing stricter than JSON Schema can say."""
+    command = [
+        str(Path(sys.executable).with_name("schemathesis")),
+        *("--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
+        *("run", str(SPEC), "--url", f"{server.url}api/v1", "--header", f"Authorization: Bearer {KEY.key}"),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--request-timeout", "10"),
+        *("--exclude-path", "/watch", "--exclude-checks", "positive_data_acceptance", "--no-color"),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert ran.returncode == 0, ran.stdout[-10_000:] + ran.stderr[-2_000:]
+    assert ran.stdout.count(f"{len(ENDPOINTS) - 1} passed") == 2, (
+        "each, but for the one that only streams, in both phases"
+    )
+
+
+def test_the_document_is_served_and_is_openapi(server: ServerProcess) -> None:
+    answer = httpx.get(f"{server.url}openapi.json")
+    document = answer.json()
+    assert document == json.loads(SPEC.read_text("utf-8"))
+    assert httpx.get(f"{server.url}openapi.json", headers={"if-none-match": answer.headers["etag"]}).status_code == 304
+    assert document["openapi"].startswith("3.1.")
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert len(operations) == len({operation["operationId"] for operation in operations}) == len(ENDPOINTS)
+    for schema in document["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+    assert all(operation["summary"].endswith(".") and operation["description"] for operation in operations)
+
+
+def test_every_example_is_one() -> None:
+    document = json.loads(SPEC.read_text("utf-8"))
+    checked = 0
+    for path in document["paths"].values():
+        for operation in path.values():
+            parts = [operation.get("requestBody", {}), *operation["responses"].values()]
+            for content in (part.get("content", {}).get("application/json", {}) for part in parts):
+                if "example" in content:
+                    schema = {**content["schema"], "components": document["components"]}
+                    Draft202012Validator(schema).validate(content["example"])
+                    checked += 1
+    assert checked > len(ENDPOINTS), "nearly all answers, and bodies"
+
+
+class Line(NamedTuple):
+    """A line of a document, and what it says is answered."""
+
+    command: str
+    answer: str
+
+
+def lines(document: str) -> list[Line]:
+    """The curl lines about the API, in their order."""
+    found = []
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / document).read_text("utf-8"), re.DOTALL):
+        for command, answer in re.findall(r"^(curl .*localhost:3001/api/v1.*)\n(?:# (.*)\n)?", block, re.MULTILINE):
+            if keeps() or not NEEDS_STORAGE.search(command):
+                found.append(Line(command, answer))
+    return found
+
+
+@pytest.mark.parametrize("document", ["docs/http-api.md", "README.md"])
+def test_the_documents_curl_lines_do_what_they_say(document: str, server: ServerProcess) -> None:
+    told = lines(document)
+    assert told
+    for command, answer in told:
+        said = run(command, server)
+        if "-N " in command:
+            assert said.startswith("retry: "), said
+            assert "event: " in said
+        else:
+            found = json.loads(said)
+            if answer:
+                assert comparable(found) == comparable(json.loads(answer)), command
+
+
+def run(command: str, server: ServerProcess) -> str:
+    """What it prints, with a key, and after a while ended."""
+    key = "" if "Authorization" in command else f"-H 'Authorization: Bearer {KEY.key}'"
+    command = command.replace("localhost:3001", f"localhost:{server.port}").replace("curl ", f"curl -sS {key} ", 1)
+    if "-N " in command:
+        command = f"timeout {STREAM_SECONDS} {command}"
+    environ = {**os.environ, "KEY": KEY.key, "no_proxy": "*"}
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environ, timeout=20, check=False)
+    assert ran.returncode == (124 if "-N " in command else 0), ran.stderr
+    return ran.stdout
+
+
+def comparable(value: Any) -> Any:
+    """Without what differs each time, but for its being there and its type."""
+    if isinstance(value, dict):
+        return {k: type(v) if k in VARY and v and not isinstance(v, dict) else comparable(v) for k, v in value.items()}
+    return [comparable(item) for item in value] if isinstance(value, list) else value

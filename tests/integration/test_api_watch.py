@@ -1,0 +1,153 @@
+"""Watching by Server-Sent Events: who may, what they see, and what becomes of those who read slowly."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+import jwt
+import pytest
+from tests.integration.api import Event, backend, problem
+from tests.integration.house import metric, server, until
+
+from presenced.auth.api_keys import new_key
+from presenced.http.v1 import followers
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "a secret of forty characters, or nearly so"
+KEY = new_key("admin")
+JWT = {"auth": "jwt", "jwt_key": SECRET, "api_keys": [KEY.entry]}
+
+
+def token(user_id: str, seconds: float = 600, **claims: Any) -> str:
+    now = int(time.time())
+    return jwt.encode({"sub": user_id, "iat": now, "exp": now + seconds, **claims}, SECRET, "HS256")
+
+
+def seen(event: Event) -> dict[int | str, str]:
+    return {user["userId"]: user["status"] for user in event.data["users"]}
+
+
+async def test_users_are_watched_from_a_snapshot_on() -> None:
+    async with server() as house, backend(house) as api:
+        await api.announce("bo")
+        async with api.events("/watch?users=bo&users=7") as events:
+            first = await anext(events)
+            assert (first.kind, seen(first), first.data["more"]) == ("snapshot", {7: "offline", "bo": "online"}, False)
+            await api.announce("eve")
+            await api.announce("7")
+            second = await anext(events)
+            assert (second.kind, seen(second)) == ("changes", {7: "online"})
+
+
+async def test_everyone_is_watched_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.http.v1.watch.PAGE", 2)
+    async with server() as house, backend(house) as api:
+        for number in range(5):
+            await api.announce(str(number))
+        async with api.events("/watch?everyone=true") as events:
+            pages = [await anext(events) for _ in range(3)]
+            assert [page.data["more"] for page in pages] == [True, True, False]
+            assert [bool(page.id) for page in pages] == [False, False, True]
+            assert len({user for page in pages for user in seen(page)}) == 5
+
+
+async def test_what_changes_quickly_is_told_once_with_its_last_state() -> None:
+    async with server() as house, backend(house) as api, api.events("/watch?users=ada") as events:
+        await anext(events)
+        await api.announce("ada")
+        for number in range(50):
+            await api.put("/users/ada/claims/x", {"status": "busy", "text": str(number)})
+        told = 0
+        async for event in events:
+            told += 1
+            (user,) = event.data["users"]
+            if user.get("text") == "49":
+                break
+        assert told < 25, "fewer than there were changes"
+
+
+async def test_a_lost_stream_goes_on() -> None:
+    async with server() as house, backend(house) as api:
+        async with api.events("/watch?everyone=true") as events:
+            last = (await anext(events)).id
+        await api.announce("ada")
+        async with api.events("/watch?everyone=true", last_event_id=last) as events:
+            event = await anext(events)
+            assert (event.kind, seen(event)) == ("changes", {"ada": "online"})
+        async with api.events("/watch?everyone=true", last_event_id="00000000-1") as events:
+            assert (await anext(events)).kind == "snapshot"
+
+
+async def test_a_user_s_token_shows_what_that_user_may_see() -> None:
+    async with server(visibility="claims", **JWT) as house, backend(house, KEY.key) as api:
+        await api.announce("bo")
+        await api.announce("eve")
+        mine = token("ada", presence={"watch": ["bo"]})
+        for query, headers in ((f"&token={mine}", {}), ("", {"authorization": f"Bearer {mine}"})):
+            async with api.events(f"/watch?users=bo&users=eve&users=nobody{query}", **headers) as events:
+                records = {user["userId"]: user for user in (await anext(events)).data["users"]}
+                assert records["bo"]["status"] == "online"
+                assert {**records["eve"], "userId": ""} == {**records["nobody"], "userId": ""}
+                await api.announce("eve", online=False)
+                await api.announce("bo", online=False)
+                assert seen(await anext(events)) == {"bo": "offline"}
+                await api.announce("bo")
+                await api.announce("eve")
+        async with api.events(f"/watch?everyone=true&token={mine}") as events:
+            assert seen(await anext(events)) == {"bo": "online"}
+        async with api.events("/watch?everyone=true") as events:
+            assert seen(await anext(events)) == {"bo": "online", "eve": "online"}, "with a key"
+
+
+@pytest.mark.parametrize("shown", ["", "&token=nonsense", "&token=" + token("ada", seconds=-60)])
+async def test_who_can_t_show_who_they_are_is_refused(shown: str) -> None:
+    async with server(**JWT) as house, backend(house) as api:
+        assert problem(await api.ask("GET", f"/watch?everyone=true{shown}")) == (401, "UNAUTHORIZED")
+
+
+async def test_a_token_s_end_and_its_revocation_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.http.v1.watch.CHECK", 0.05)
+    async with server(jwt_leeway=0, **JWT) as house, backend(house, KEY.key) as api:
+        async with api.events(f"/watch?users=bo&token={token('ada', seconds=2)}") as events:
+            assert len([event async for event in events]) == 1
+        async with api.events(f"/watch?users=bo&token={token('ada')}") as events:
+            await anext(events)
+            await api.post("/users/ada/revoke", {})
+            assert [event async for event in events] == []
+
+
+async def test_one_user_does_not_take_all_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(followers, "MAX_OF_USER", 1)
+    mine, other = (f"/watch?users=bo&token={token(user_id)}" for user_id in ("ada", "bo"))
+    async with server(**JWT) as house, backend(house) as api, api.events(mine) as events:
+        await anext(events)
+        assert problem(await api.ask("GET", mine)) == (503, "UNAVAILABLE")
+        async with api.events(other) as others:
+            await anext(others)
+
+
+async def test_one_that_does_not_read_is_cut_off_and_harms_nobody() -> None:
+    """It is sent more than the kernel takes."""
+    async with server(behind_timeout=0.5, max_announced=20_000) as house, backend(house) as api:
+        for number in range(15_000):
+            house.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", house.port))
+            slow.sendall(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            await until(lambda: metric(house, "presenced_api_followers") == 1)
+            async with asyncio.timeout(5):
+                while metric(house, "presenced_api_followers"):
+                    assert (await api.get("/counts"))["onlineUsers"] == 15_000
+                    await asyncio.sleep(0.01)
+
+
+async def test_without_authentication_whoever_may_connect_may_watch() -> None:
+    async with server(host="127.0.0.1") as house, backend(house) as api:
+        assert problem(await api.ask("GET", "/counts", x_forwarded_for="203.0.113.7")) == (401, "UNAUTHORIZED")
+        async with api.events("/watch?users=bo", x_forwarded_for="203.0.113.7") as events:
+            assert (await anext(events)).kind == "snapshot"

@@ -1,0 +1,69 @@
+"""`presenced migrate`, run as its users run it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.integration.command import run
+from tests.services import MariaDB, PostgreSQL, Service, free_port
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """It starts a process."""
+    return "asyncio"
+
+
+async def test_tables_are_made_once_and_checked(tmp_path: Path) -> None:
+    kept = {"PRESENCED_DATABASE": "sqlite"}
+    code, _, errors = await run("migrate", "--check", cwd=tmp_path, environ=kept)
+    assert (code, errors) == (
+        1,
+        "presenced: the tables are of version none, and 0001 is needed: run `presenced migrate`\n",
+    )
+    code, output, _ = await run("migrate", cwd=tmp_path, environ=kept)
+    assert (code, output) == (0, "the tables were of version none, and are now of 0001\n")
+    for arguments in (["migrate"], ["migrate", "--check"]):
+        code, output, _ = await run(*arguments, cwd=tmp_path, environ=kept)
+        assert (code, output) == (0, "the tables are of version 0001, as they should be\n")
+
+
+async def test_a_newer_schema_and_a_broken_file_are_refused(tmp_path: Path) -> None:
+    kept = {"PRESENCED_DATABASE": "sqlite"}
+    await run("migrate", cwd=tmp_path, environ=kept)
+    file = tmp_path / "presenced-data" / "presenced.db"
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE presenced_version SET version_num = '0999'")
+    code, _, errors = await run("migrate", cwd=tmp_path, environ=kept)
+    assert (code, "0999, which this presenced does not know" in errors) == (1, True)
+    file.write_bytes(b"no database" * 1000)
+    code, _, errors = await run("migrate", cwd=tmp_path, environ=kept)
+    assert (code, errors) == (1, "presenced: the database can't be used: file is not a database\n")
+
+
+async def test_there_is_nothing_to_migrate_without_a_database(tmp_path: Path) -> None:
+    assert (await run("migrate", cwd=tmp_path))[0] == 2
+
+
+@pytest.mark.parametrize("kind", [PostgreSQL, MariaDB])
+async def test_a_server_that_is_not_there_or_wants_another_password(kind: type[Service], tmp_path: Path) -> None:
+    with kind() as service:
+        url = service.new_database()
+        wrong = url.replace("not-asked-for", "hidden").replace("secret", "hidden")
+        if kind is PostgreSQL:
+            rules = service.folder / "data" / "pg_hba.conf"
+            rules.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+            service.run("psql", "-h", str(service.folder), "-p", str(service.port), "-U", "admin", "-d", "postgres",
+                        "-qc", "SELECT pg_reload_conf()")  # fmt: skip
+        for given, expected in ((wrong, "admin"), (wrong.replace(str(service.port), str(free_port())), "onnect")):
+            environ = {"PRESENCED_DATABASE": "url", "PRESENCED_DATABASE_URL": given}
+            code, output, errors = await run("migrate", cwd=tmp_path, environ=environ)
+            assert (code, output) == (1, "")
+            assert errors.startswith("presenced: the database can't be used: ")
+            assert expected in errors
+            assert "hidden" not in errors

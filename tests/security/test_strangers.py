@@ -1,0 +1,323 @@
+"""Who strangers are not, where they come from, and what they must not learn: against a running server, like
+`test_attacks.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from tests.integration.raw import raw, upgrade
+from tests.security.fortress import Fortress, fortress
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from presenced.auth.api_keys import new_key
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "s" * 40
+KEY = new_key("admin")
+AUTHORIZED = {"authorization": f"Bearer {KEY.key}"}
+ENVIRON = {"PRESENCED_JWT_KEY": SECRET}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def token(user_id: str, seconds: float = 600, secret: str = SECRET, **claims: Any) -> str:
+    return jwt.encode({"sub": user_id, "exp": time.time() + seconds, "aud": "presence", **claims}, secret)
+
+
+GOOD = token("good", presence={"watch": "*"})
+
+
+def forged(header: dict[str, Any], **claims: Any) -> str:
+    """Signed by nobody."""
+    parts = header, {"sub": "eve", "exp": time.time() + 600, "aud": "presence", **claims}
+    return ".".join([*(base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts), "AAAA"])
+
+
+BAD_TOKENS = {
+    "bad": "a.b.c",
+    "expired": token("eve", -60),
+    "alg none": forged({"alg": "none"}).rpartition(".")[0] + ".",
+    "alg None": forged({"alg": "NoNe"}),
+    "another algorithm": forged({"alg": "RS256"}),
+    "another secret": token("eve", secret="t" * 40),
+    "a key of its own": forged({"alg": "HS256", "jwk": {"kty": "oct", "k": "AAAA"}, "jku": "http://127.0.0.1:9/"}),
+    "unknown crit": jwt.encode({"sub": "eve", "exp": time.time() + 60}, SECRET, headers={"crit": ["x"], "x": 1}),
+    "of the future": token("eve", nbf=time.time() + 300),
+    "another audience": token("eve", aud="somebody else"),
+    "no end": jwt.encode({"sub": "eve", "aud": "presence"}, SECRET),
+    "an end far away": token("eve", 10**9),
+    "no user": jwt.encode({"exp": time.time() + 60, "aud": "presence"}, SECRET),
+}
+
+
+@contextlib.asynccontextmanager
+async def guarded(**settings: float | str) -> AsyncIterator[Fortress]:
+    given = {"auth": "jwt", "jwt_audience": "presence", "api_keys": KEY.entry, "stats_interval": 0, **settings}
+    async with fortress(ENVIRON, GOOD, **given) as house:
+        yield house
+
+
+async def ask(house: Fortress, method: str, path: str, **more: Any) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=house.server.url, trust_env=False) as client:
+        return await client.request(method, path, **more)
+
+
+async def close_code(socket: ClientConnection) -> int | None:
+    with contextlib.suppress(ConnectionClosed):
+        async with asyncio.timeout(8):
+            async for _ in socket:
+                pass
+    return socket.close_code
+
+
+async def test_a1_tokens_that_are_not_accepted() -> None:
+    async with guarded() as house, house.attack():
+        for given in BAD_TOKENS.values():
+            for headers, query in (({"Authorization": f"Bearer {given}"}, ""), ({}, f"?token={given}")):
+                url = f"{house.server.websocket_url}{query}"
+                async with connect(url, additional_headers=headers, proxy=None) as socket:
+                    assert await close_code(socket) == 4401
+            async with connect(house.server.websocket_url, proxy=None) as socket:
+                await socket.send(json.dumps({"type": "AUTH", "token": given}))
+                assert await close_code(socket) == 4401
+        async with connect(f"{house.server.websocket_url}?userId=ada&token={token('eve')}", proxy=None) as socket:
+            assert await close_code(socket) == 4403
+        metrics = (await ask(house, "GET", "metrics")).text
+        assert house.heard == [], "none of them was seen"
+        for given in BAD_TOKENS.values():
+            for part in given.split("."):
+                assert len(part) < 5 or (part not in house.server.output and part not in metrics)
+
+
+FOREIGN = [
+    "https://evil.example",
+    "null",
+    "https://app.example.com.evil",
+    "https://evilapp.example.com",
+    "http://app.example.com",
+    "https://app.example.com:8443",
+    "https://app.example.com@evil.example",
+    "https://APP.example.com.evil",
+    "file://",
+    "",
+]
+
+
+async def test_a2_foreign_origins() -> None:
+    async with guarded(origins="https://app.example.com") as house, house.attack():
+        for origin in FOREIGN:
+            async with raw(house.port) as client:
+                await client.send(upgrade(f"?token={token('eve')}", more=f"Origin: {origin}\r\nCookie: session=1\r\n"))
+                assert (await client.answer()).status == 403, origin
+        async with raw(house.port) as client:
+            await client.send(upgrade(f"?token={token('eve')}", more="Origin: https://app.example.com\r\n"))
+            assert (await client.answer()).status == 101
+
+
+async def test_a12_expiry_and_revocation_while_connected() -> None:
+    async with guarded(jwt_leeway=0) as house, house.attack():
+        url, started = house.server.websocket_url, time.monotonic()
+        async with connect(f"{url}?token={token('eve', 2)}", proxy=None) as socket:
+            assert await close_code(socket) == 4401
+            assert time.monotonic() - started < 2 + 5
+        named = token("eve", jti="t1")
+        async with (
+            connect(f"{url}?token={named}", proxy=None) as one,
+            connect(f"{url}?token={token('eve')}", proxy=None) as other,
+        ):
+            for body, concerned in (({"tokenId": "t1"}, one), ({}, other)):
+                answer = await ask(house, "POST", "api/users/eve/revoke", json=body, headers=AUTHORIZED)
+                assert answer.json() == {"closed": 1}
+                assert await close_code(concerned) == 4401
+        for given in (named, token("eve")):
+            async with connect(f"{url}?token={given}", proxy=None) as socket:
+                assert await close_code(socket) == 4401
+
+
+async def test_a13_probing_for_users_one_may_not_see() -> None:
+    """What is answered about somebody who is here is what is answered about an id that nobody ever had."""
+    async with guarded(visibility="claims") as house, house.attack():
+        hidden = f"{house.server.websocket_url}?token={token('hidden', presence={'rooms': ['den']})}"
+        v1 = [Subprotocol("presenced.v1")]
+        async with connect(hidden, subprotocols=v1, proxy=None) as socket:
+            await socket.send('{"type":"JOIN","room":"den"}')
+            told = {name: await probed(house, name, room) for name, room in (("hidden", "den"), ("nobody", "nowhere"))}
+        assert told["hidden"] == told["nobody"]
+
+
+async def probed(house: Fortress, name: str, room: str) -> list[str]:
+    """All that somebody hears who asks for this user and this room in every way there is."""
+    url = f"{house.server.websocket_url}?token={token('eve', presence={'watch': ['good']})}"
+    asked: list[dict[str, Any]] = [
+        {"type": "WATCH", "users": [name]},
+        {"type": "WATCH", "users": [name], "mode": "count"},
+        {"type": "WATCH", "rooms": [room]},
+        {"type": "WATCH", "rooms": [room], "mode": "count"},
+        {"type": "JOIN", "room": room},
+        {"type": "SET_MEMBER", "room": room, "data": {}},
+        {"type": "LEAVE", "room": room},
+        {"type": "UNWATCH", "users": [name], "rooms": [room]},
+        {"type": "AUTH", "token": token(name, secret="t" * 40)},
+    ]
+    heard = []
+    async with connect(url, subprotocols=[Subprotocol("presenced.v1")], proxy=None) as socket:
+        for number, message in enumerate(asked):
+            await socket.send(json.dumps({**message, "id": number}))
+        await socket.send('{"type":"PING","id":"last"}')
+        async for said in socket:
+            text = str(said)
+            message = json.loads(text)
+            if message["type"] in ("CONNECTION_ESTABLISHED", "SELF"):
+                continue
+            if message["type"] == "PONG":
+                break
+            for key in ("position", "version"):
+                text = re.sub(rf'"{key}":("[^"]*"|\d+)', "", text)
+            text = re.sub(r'"since":[1-9]\d+', '"since":"a time"', text)
+            heard.append(text.replace(name, "NAME").replace(room, "ROOM"))
+    query = f"?userId={name}&token={token('eve')}"
+    async with connect(f"{house.server.websocket_url}{query}", proxy=None) as socket:
+        heard.append(f"{await close_code(socket)} {socket.close_reason}")
+    for path in ("stats", f"api/users/{name}", f"users/{name}"):
+        answer = await ask(house, "GET", path)
+        assert name not in answer.text.replace(path, "")
+        heard.append(str(answer.status_code))
+    return heard
+
+
+HOSTILE = [
+    "\ud800",
+    "a\u202eb",
+    "\x1b[2J",
+    "x" * 20_000,
+    "__proto__",
+    "constructor",
+    "</script><script>alert(1)</script>",
+]
+
+
+async def test_a11_hostile_texts_to_other_clients() -> None:
+    async with guarded() as house, house.attack():
+        url = f"{house.server.websocket_url}?token={token('eve')}"
+        async with connect(url, subprotocols=[Subprotocol("presenced.v1")], proxy=None) as socket:
+            for text in HOSTILE:
+                for message in (
+                    {"type": "SET_STATUS", "status": "busy", "text": text},
+                    {"type": "SET_STATUS", "status": "busy", "data": {text: {text: [text]}}},
+                    {"type": "JOIN", "room": text, "data": {text: text}},
+                    {"type": "WATCH", "users": [text]},
+                    {"type": text},
+                ):
+                    await socket.send(json.dumps({**message, "id": 1}))
+                    assert json.loads(await asyncio.wait_for(socket.recv(), 5))["type"]
+                    await asyncio.sleep(0.15)
+        assert all(line.isprintable() for line in house.server.output.splitlines())
+
+
+GREETING = b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 17\r\n\r\n{"userId":"good"}'
+
+
+@contextlib.asynccontextmanager
+async def backend(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Somebody's backend, which knows who `good` is and has been taken over: its port, and what it was asked."""
+    asked: list[bytes] = []
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readuntil(b"}")
+            asked.append(head + body)
+            writer.write(GREETING if b'"good"' in body else answer)
+            for _ in range(20 if b"endless" in answer and b'"good"' not in body else 0):
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+            await asyncio.sleep(3)
+        writer.transport.abort()
+
+    def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.create_task(serve(reader, writer)))
+
+    async with await asyncio.start_server(taken, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], asked
+        await asyncio.gather(*serving)
+
+
+ANSWERS = {
+    "leads elsewhere": b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{port}/metadata\r\nContent-Length: 0\r\n\r\n",
+    "never ends": b"HTTP/1.1 200 OK\r\nX: endless\r\n\r\n",
+    "never comes": b"",
+    "is no HTTP": b"\0" * 1000,
+    "nests": b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+async def test_a14_a_hook_that_leads_astray(answer: bytes) -> None:
+    environ = {"PRESENCED_CALLBACK_SECRET": "x" * 32}
+    async with (
+        backend(b"") as (port_elsewhere, asked_elsewhere),
+        backend(answer.replace(b"{port}", str(port_elsewhere).encode())) as (port, asked),
+    ):
+        hook: dict[str, float | str] = {"callback_url": f"http://127.0.0.1:{port}/", "callback_timeout": 1}
+        async with fortress(environ, "good", auth="callback", outgoing_private=True, **hook) as house:
+            async with house.attack():
+                coming = [connect(f"{house.server.websocket_url}?token=eve{n}", proxy=None) for n in range(10)]
+                assert [await close_code(socket) for socket in await asyncio.gather(*coming)] == [1013] * 10
+            assert house.heard == []
+            assert "Traceback" not in house.server.output
+    assert len(asked) == 11
+    assert all(b"presenced-signature: v1=" in question.lower() for question in asked)
+    assert asked_elsewhere == [], "redirects are not followed"
+
+
+async def test_a14_private_addresses_are_not_asked() -> None:
+    async with (
+        backend(b"") as (port, asked),
+        guarded(jwt_jwks_url=f"https://127.0.0.1:{port}/") as house,
+        house.attack(),
+    ):
+        unknown = jwt.encode({"sub": "eve", "exp": time.time() + 60}, "t" * 40, headers={"kid": "another"})
+        async with connect(f"{house.server.websocket_url}?token={unknown}", proxy=None) as socket:
+            assert await close_code(socket) == 4401
+        assert "private address" in house.server.output
+    assert asked == []
+
+
+async def test_a15_the_page_has_a_strict_policy_and_no_script_of_its_own() -> None:
+    async with fortress() as house, house.attack():
+        for path in (
+            "",
+            "nothing",
+            "healthz",
+            "api/tickets",
+            "%3Cscript%3Ealert(1)%3C/script%3E",
+            "..%2f..%2fetc/passwd",
+        ):
+            answer = await ask(house, "GET", path)
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "alert(1)" not in answer.text
+            assert "root:" not in answer.text
+        page = (await ask(house, "GET", "")).text
+        assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page)), "no inline script"
+        assert not re.search(r"\son\w+=|javascript:|<style", page)

@@ -1,0 +1,221 @@
+"""The way of a request, without a server: names in paths, parameters, what was kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from presenced.application import Application
+from presenced.auth.api_keys import ApiKeys
+from presenced.auth.tickets import Tickets
+from presenced.engine import Engine
+from presenced.errors import BadParameter, CapacityError, Problem, StorageUnavailable
+from presenced.http.answers import ProblemError
+from presenced.http.app import make_app
+from presenced.http.v1.dispatch import parameters
+from presenced.http.v1.followers import Followers
+from presenced.http.v1.questions import OnlinePage, Watching
+from presenced.http.v1.segments import name
+from presenced.http.v1.spans import MAX_SPANS, Spans
+from presenced.http.v1.table import ENDPOINTS
+from presenced.metrics import Metrics
+from presenced.settings import Settings
+from presenced.testing import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+
+class Shelf:
+    """Implements `Archive` and `Letters`: says what it was asked."""
+
+    def __init__(self, is_down: bool = False) -> None:
+        self.is_down = is_down
+        self.asked: list[Any] = []
+
+    def _answer(self, *asked: object, answer: bytes) -> bytes:
+        self.asked.append(asked)
+        if self.is_down:
+            raise StorageUnavailable("the database does not answer")
+        return answer
+
+    async def last_seen(self, user_ids: Sequence[str]) -> bytes:
+        answer = b'[{"userId":7,"lastSeen":500,"lastActive":400},{"userId":"ada","lastSeen":100,"lastActive":90}]'
+        return self._answer(*user_ids, answer=answer)
+
+    async def history(self, user_id: str, before: str, limit: int) -> bytes:
+        return self._answer(user_id, before, limit, answer=b'{"changes":[],"next":null}')
+
+    async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
+        if before == "nonsense":
+            raise BadParameter("before is not the `next` of a page")
+        return self._answer(user_id, before, limit, answer=b'{"sessions":[],"next":null}')
+
+    async def erase(self, user_id: str) -> bytes:
+        return self._answer(user_id, answer=b'{"stored":12}')
+
+    async def dead_letters(self, after: str, limit: int) -> bytes:
+        return self._answer(after, limit, answer=b'{"deadLetters":[],"next":null}')
+
+    async def retry_dead(self, ids: Sequence[str] | None) -> bytes:
+        return self._answer(ids, answer=b'{"retried":3}')
+
+
+@asynccontextmanager
+async def house(shelf: Shelf | None) -> AsyncIterator[tuple[Application, httpx.AsyncClient]]:
+    engine = Engine(Settings(stats_interval=0), FakeClock(), Metrics(), max_connections=10)
+    application = Application(engine)
+    followers = Followers(application.on_change, engine.metrics.api_followers.set)
+    app = make_app(application, engine, ApiKeys(()), Tickets(), followers, shelf, shelf)
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1") as client:
+        yield application, client
+
+
+async def test_what_was_kept_is_answered_as_it_came() -> None:
+    shelf = Shelf()
+    async with house(shelf) as (_, client):
+        assert (await client.get("/users/7/history?before=9&limit=5")).json() == {"changes": [], "next": None}
+        assert (await client.get("/users/7/sessions/past")).json()["sessions"] == []
+        await client.get("/users/7/sessions/past?before=1767-7-1767")
+        assert (await client.get("/webhooks/dead?after=x")).json()["deadLetters"] == []
+        assert (await client.post("/webhooks/dead/retry", json={"ids": ["a"]})).json() == {"retried": 3}
+        assert (await client.delete("/users/7")).json() == {"closed": 0, "stored": 12}
+        refused = await client.get("/users/7/sessions/past?before=nonsense")
+        assert (refused.status_code, refused.json()["code"]) == (400, "BAD_PARAMETER")
+        assert shelf.asked == [
+            ("7", "9", 5),
+            ("7", "", 100),
+            ("7", "1767-7-1767", 100),
+            ("x", 100),
+            (["a"],),
+            ("7",),
+        ]
+
+
+async def test_last_seen_is_what_was_kept_or_now() -> None:
+    async with house(Shelf()) as (application, client):
+        application.announce("ada", online=True)
+        found = (await client.post("/users/last-seen", json={"users": [7, "ada", "eve", ""]})).json()
+        now = FakeClock().now().epoch_ms
+        assert found["users"] == [
+            {"userId": 7, "status": "offline", "lastSeen": 500, "lastActive": 400},
+            {"userId": "ada", "status": "online", "lastSeen": now, "lastActive": 90},
+            {"userId": "eve", "status": "offline"},
+        ]
+        assert [error["index"] for error in found["errors"]] == [3]
+        assert (await client.get("/users/7/last-seen")).json()["lastSeen"] == 500
+
+
+PAST = ("/users/7/history", "/users/7/last-seen", "/users/7/sessions/past", "/webhooks/dead")
+
+
+@pytest.mark.parametrize("path", PAST)
+async def test_without_a_database_nothing_is_kept(path: str) -> None:
+    async with house(None) as (_, client):
+        answer = await client.get(path)
+        detail = "no webhooks are sent: set webhook_urls" if "webhooks" in path else "nothing is kept: set database"
+        assert (answer.status_code, answer.json()["detail"]) == (409, detail)
+        assert (await client.delete("/users/7")).json() == {"closed": 0, "stored": 0}
+
+
+@pytest.mark.parametrize("path", PAST)
+async def test_a_database_that_does_not_answer_is_said_so(path: str) -> None:
+    async with house(Shelf(is_down=True)) as (_, client):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()["detail"]) == (503, "the database does not answer")
+        assert answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize(
+    ("segment", "said"), [("ada", "ada"), ("a%2Fb", "a/b"), ("%252F", "%2F"), ("%F0%9F%98%80", "😀"), ("%FF", "\udcff")]
+)
+def test_a_segment_is_decoded_once(segment: str, said: str) -> None:
+    assert name(segment) == said
+
+
+def request(query: str) -> Request:
+    return Request({"type": "http", "query_string": query.encode(), "headers": []})
+
+
+def test_parameters_are_read_by_their_types() -> None:
+    assert parameters(request("limit=7&cursor=3"), OnlinePage) == OnlinePage("", 3, 7)
+    assert parameters(request("users=7&users=a%2Cb&everyone=true"), Watching) == Watching(["7", "a,b"], everyone=True)
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=x", "limit=1.5", "limit=", "limit=1&limit=1", "bound=1", "cursor=-1"]
+)
+def test_a_parameter_that_can_t_be_used_is_named(query: str) -> None:
+    with pytest.raises(ProblemError) as refused:
+        parameters(request(query), OnlinePage)
+    assert refused.value.problem is Problem.BAD_PARAMETER
+    assert query.partition("=")[0] in refused.value.detail
+
+
+def test_what_changed_is_worked_out_once_for_all_who_ask_at_the_same_time() -> None:
+    engine = Engine(Settings(stats_interval=0), FakeClock(), Metrics(), max_connections=10)
+    application = Application(engine)
+    spans = Spans(application, 1000)
+    for online in (True, False, True):
+        application.announce("ada", online)
+    span = spans.since(0)
+    assert span is not None
+    assert (span.until, [change.version for change in span.latest.values()]) == (3, [3])
+    assert spans.since(0) is span
+    for position in range(MAX_SPANS + 5):
+        application.announce(str(position), online=True)
+        spans.since(position)
+    assert len(spans) == MAX_SPANS
+
+
+async def never() -> Message:
+    await asyncio.Event().wait()
+    raise AssertionError("it does not happen")
+
+
+async def test_changes_are_listened_to_while_somebody_waits() -> None:
+    listening: list[Any] = []
+
+    def on_change(wake: Any) -> Any:
+        listening.append(wake)
+        return lambda: listening.remove(wake)
+
+    counted: list[float] = []
+    followers = Followers(on_change, counted.append)
+    first, second = followers.enter(never, None), followers.enter(never, "ada")
+    assert len(listening) == 1
+    listening[0]()
+    assert await first.wait(1)
+    assert await second.wait(1)
+    first.leave()
+    first.leave()
+    assert len(listening) == 1
+    second.leave()
+    assert listening == []
+    assert counted == [1, 2, 1, 0]
+    followers.end()
+    with pytest.raises(ProblemError, match="stopping"):
+        followers.enter(never, None)
+
+
+async def test_when_as_many_follow_as_may_one_more_is_refused() -> None:
+    def full(_: Any) -> Any:
+        raise CapacityError("enough")
+
+    with pytest.raises(ProblemError, match="enough"):
+        Followers(full, lambda _: None).enter(never, None)
+
+
+def test_every_endpoint_is_there_once_and_says_what_it_does() -> None:
+    assert len({endpoint.name for endpoint in ENDPOINTS}) == len(ENDPOINTS)
+    assert len({endpoint.operation for endpoint in ENDPOINTS}) == len(ENDPOINTS)
+    for endpoint in ENDPOINTS:
+        assert endpoint.handler.__doc__
+        assert endpoint.takes_body is (endpoint.method in ("POST", "PUT")) or endpoint.path.endswith("/disconnect")

@@ -1,0 +1,102 @@
+"""Which database a URL means, what a row becomes in each, and what is said when something fails."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from sqlalchemy.exc import DataError, OperationalError
+
+from presenced.errors import ConfigError
+from presenced.settings import Settings
+from presenced.storage.address import database_url
+from presenced.storage.database import is_about_rows, open_database, put, reason
+from presenced.storage.schema import changes, users
+
+
+def test_a_file_in_the_data_directory_is_the_embedded_database() -> None:
+    assert database_url(Settings()) == ""
+    url = database_url(Settings(database="sqlite", data_dir="/srv/a b%?#"))
+    assert open_database(url).url.database == "/srv/a b%?#/presenced.db"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://ada:pw@db:5432/app?schema=public&sslmode=require&connection_limit=5&pgbouncer=true",
+        "postgres://ada:pw@db/app",
+        "mysql://ada:pw@db:3306/app?connection_limit=5&sslaccept=strict",
+        "mariadb://ada:pw@db/app",
+    ],
+)
+def test_an_applications_own_url_will_do(url: str) -> None:
+    engine = open_database(database_url(Settings.model_validate({"database": "url", "database_url": url})))
+    assert (engine.url.host, engine.url.username, engine.url.database) == ("db", "ada", "app")
+
+
+@pytest.mark.parametrize("url", ["postgresql://ada:hidden@db/app?shema=public", "mysql://ada:hidden@db:x/app"])
+def test_a_url_that_can_not_be_used_is_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        open_database(url)
+    assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"database": "url"},
+        {"database_url": "postgresql://db/app"},
+        {"database": "sqlite", "database_url": "postgresql://db/app"},
+        {"database": "url", "database_url": "oracle://db/app"},
+        {"database": "url", "database_url": "sqlite://relative"},
+        {"node": "two words"},
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(given: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate(given)
+
+
+def test_the_directory_and_the_file_are_for_their_owner_only(tmp_path: Path) -> None:
+    async def touch() -> None:
+        engine = open_database(f"sqlite:///{tmp_path}/new/presenced.db")
+        async with engine.connect():
+            pass
+        await engine.dispose()
+
+    asyncio.run(touch())
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "new" / "presenced.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_mysql_compares_versions_before_it_assigns_the_new_one() -> None:
+    statement = str(put("mysql", users, newer="version").compile(dialect=open_database("mysql://ada@db/app").dialect))
+    assert statement.rindex("version = if(") > statement.index("status = if(")
+    assert statement.index("version = if(") > statement.index("epoch = if(")
+
+
+def test_a_row_that_is_there_is_left_alone_where_nothing_of_it_may_change() -> None:
+    statement = put("postgresql", changes, keep=[column.name for column in changes.columns])
+    assert str(statement.compile(dialect=open_database("postgres://db/app").dialect)).endswith(
+        "ON CONFLICT (epoch, position) DO NOTHING"
+    )
+
+
+def test_why_something_failed_is_one_line_without_the_password() -> None:
+    url = "postgresql://ada:hidden@db/app"
+    error = OperationalError("SELECT 1", {}, Exception("no route\nto hidden@db"))
+    assert reason(error, url) == "no route to ***@db"
+    assert reason(TimeoutError(), url) == "it does not answer in time"
+    assert reason(ConnectionRefusedError(111, "Connection refused"), url) == "Connection refused"
+
+
+def test_what_the_database_does_not_take_is_told_from_a_database_that_takes_nothing() -> None:
+    class Driver(Exception):
+        sqlstate = "22001"
+
+    assert is_about_rows(OperationalError("INSERT", {}, Driver()))
+    assert is_about_rows(DataError("INSERT", {}, Exception("too long")))
+    assert not is_about_rows(OperationalError("INSERT", {}, Exception("gone")))
+    assert not is_about_rows(ConnectionResetError())
