@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import re
 import subprocess
@@ -133,8 +132,6 @@ def test_every_panel_shows_something_of_a_server_with_everything_on(
     server: ServerProcess, prometheus: httpx.Client
 ) -> None:
     wanted = dict(QUERIES)
-    if importlib.util.find_spec("presenced.http.v1") is None:
-        wanted = {name: query for name, query in wanted.items() if "presenced_api_" not in query}
     until = time.monotonic() + PATIENCE
     while wanted and time.monotonic() < until:
         live(server)

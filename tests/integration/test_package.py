@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -35,3 +36,17 @@ def test_the_wheel_holds_the_page_and_the_type_marker(tmp_path: Path) -> None:
     assert "aiohttp" not in {
         name.split(">")[0] for name in metadata.get_all("Requires-Dist", []) if "extra" not in name
     }
+
+
+def test_the_source_package_holds_what_is_deployed_beside_it(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
+    [package] = tmp_path.glob("*.tar.gz")
+    with tarfile.open(package) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    listed = subprocess.run(["git", "ls-files", "deploy"], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert {name for name in held if name.startswith("deploy/")} == set(listed.stdout.split())

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, insert
 from tests.process import ServerProcess
 from tests.services import PostgreSQL
 from websockets.sync.client import connect
@@ -23,7 +25,7 @@ from presenced.storage import migrate
 from presenced.storage.database import open_database
 from presenced.storage.facts import ChangeFact, ChoiceFact, Fact, SessionFact, UserFact
 from presenced.storage.migrate import VERSION_TABLE
-from presenced.storage.schema import metadata
+from presenced.storage.schema import metadata, told
 from presenced.storage.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +48,7 @@ def run(project: Path, *command: str, **environ: str) -> str:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An application with `deploy/prisma` beside its own model, its client generated, checked and compiled."""
     folder = tmp_path_factory.mktemp("prisma")
-    for file in (DEPLOY / "example.ts", DEPLOY / "prisma.config.ts", *PRISMA.glob("*.ts"), *PRISMA.glob("*.json")):
+    for file in (DEPLOY / "example.ts", DEPLOY / "prisma.config.ts", *PRISMA.glob("*.*s"), *PRISMA.glob("*.json")):
         shutil.copy(file, folder)
     own, relation = re.findall(r"^  (model .*?)^  }", (DEPLOY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     _, _, relation = relation.partition("{\n")
@@ -78,6 +80,7 @@ async def fill(url: str, *statements: str) -> None:
             store = Store("postgresql", node, epoch, NOW - 3 * HOUR, history_ms=24 * HOUR)
             await store.sign(connection, sign_ms, 3)
             await store.write(connection, facts)
+        await connection.execute(insert(told).values(kind="user", subject="ada", status="busy", version=3, details=""))
         for statement in statements:
             await connection.exec_driver_sql(statement)
     await engine.dispose()
@@ -245,7 +248,34 @@ def test_a_model_is_its_table(name: str) -> None:
     assert model.indexes == {str(index.name): [column.name for column in index.columns] for index in table.indexes}
 
 
-def test_prisma_is_told_of_all_tables_that_it_is_not_to_migrate() -> None:
-    config = (DEPLOY / "prisma.config.ts").read_text()
-    listed = set(re.findall(r'"public\.(\w+)"', config))
-    assert listed == {*metadata.tables, VERSION_TABLE}
+EXTERNAL = re.findall(r'"(public\.\w+)"', (DEPLOY / "prisma.config.ts").read_text())
+
+
+def test_prisma_is_told_of_all_tables_that_it_is_not_to_change() -> None:
+    assert {name.partition(".")[2] for name in EXTERNAL} == {*metadata.tables, VERSION_TABLE}
+
+
+def test_prisma_changes_no_table_that_it_is_told_of(project: Path, postgresql: PostgreSQL) -> None:
+    url = postgresql.new_database()
+    asyncio.run(fill(url))
+
+    def push(*external: str) -> dict[str, Any]:
+        done: dict[str, Any] = json.loads(
+            run(project, "node", "push.mjs", "schema.prisma", ",".join(external), DATABASE_URL=url)
+        )
+        return done
+
+    assert "drop the `presenced_told` table" in " ".join(push()["warnings"]), "it would, were it not told"
+    assert push(*EXTERNAL) == {"executedSteps": 1, "warnings": []}, "it makes the application's own"
+    asyncio.run(unchanged(url))
+    assert ask(project, url, "ada")["online"]
+
+
+async def unchanged(url: str) -> None:
+    engine = open_database(url)
+    async with engine.begin() as connection:
+        context = await connection.run_sync(lambda made: compare_metadata(MigrationContext.configure(made), metadata))
+    await engine.dispose()
+    # What is there more are the application's table and the version.
+    assert {change[0] for change in context} == {"remove_table"}
+    assert sorted(change[1].name for change in context) == ["User", VERSION_TABLE]
