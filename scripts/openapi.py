@@ -22,6 +22,7 @@ from presenced.http.v1.endpoint import AnyEndpoint
 from presenced.http.v1.questions import Nothing
 from presenced.http.v1.streams import MEDIA_TYPE as EVENTS
 from presenced.http.v1.table import ENDPOINTS
+from presenced.storage import answers
 from presenced.version import __version__
 from presenced.wire import problem
 from presenced.wire.problem import MEDIA_TYPE as PROBLEM
@@ -89,7 +90,7 @@ def schemas() -> dict[str, Json]:
     for endpoint in ENDPOINTS:
         types += [kind for kind in (endpoint.body, endpoint.reply) if kind is not Nothing]
     _, components = schema_components(list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}")
-    described = descriptions(messages, questions, replies, problem)
+    described = descriptions(messages, questions, replies, answers, problem)
     for name, schema in components.items():
         schema["description"] = " ".join(schema["description"].split())
         is_reply = "additionalProperties" not in schema
@@ -102,7 +103,7 @@ def schemas() -> dict[str, Json]:
 
 
 def _leaves_out(name: str) -> bool:
-    kind = getattr(replies, name, None) or getattr(messages, name, None)
+    kind = getattr(replies, name, None) or getattr(answers, name, None) or getattr(messages, name, None)
     return kind is not None and kind.__struct_config__.omit_defaults
 
 

@@ -46,11 +46,11 @@ class Questions:
         self._asked: dict[int, asyncio.Future[bytes]] = {}
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:
-        """When these users were last there: `storage.reading.LastSeen` of those of whom it is known."""
+        """When these users were last there: `storage.answers.Seen` of those of whom it is known."""
         return await self._ask(LastSeen(list(user_ids)))
 
     async def history(self, user_id: str, before: str, limit: int) -> bytes:
-        """Changes of a user, newest first, as `storage.reading.History`; `before` is its `next`, or empty.
+        """Changes of a user, newest first, as `storage.answers.History`; `before` is its `next`, or empty.
 
         Raises:
             BadParameter: `before` is none.
@@ -60,7 +60,7 @@ class Questions:
         return await self._ask(History(user_id, int(before or 0), limit))
 
     async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
-        """Sessions of a user, newest first, as `storage.reading.PastSessions`; `before` is its `next`, or empty.
+        """Sessions of a user, newest first, as `storage.answers.PastSessions`; `before` is its `next`, or empty.
 
         Raises:
             BadParameter: `before` is none.

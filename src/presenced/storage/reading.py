@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET
 from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from presenced.storage.rows import NO_JSON, Details
+from presenced.storage.answers import History, PastChange, PastSession, PastSessions, Seen
+from presenced.storage.rows import Details
 from presenced.storage.schema import changes, sessions, users
 from presenced.wire.classic import wire_user_id
 
@@ -18,67 +19,11 @@ MAX_PAGE = 1_000
 """Rows of one answer."""
 
 
-class LastSeen(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """When a user was last there, in epoch milliseconds."""
-
-    user_id: int | str
-    last_seen: int
-    last_active: int = 0
-
-
-class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A change as it was kept."""
-
-    version: int
-    status: str
-    was: str
-    cause: str
-    at: int
-    text: str = ""
-    emoji: str = ""
-    data: Raw = NO_JSON
-    until: int = 0
-    devices: tuple[str, ...] = ()
-
-
-class History(Struct, frozen=True, rename="camel"):
-    """Changes of a user, newest first."""
-
-    changes: list[PastChange]
-    next: str | None
-    """`before` of the next page; null when this is the last."""
-
-
-class PastSession(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A session as it was kept."""
-
-    connection_id: str
-    """Of its last connection."""
-    protocol: str
-    opened_at: int
-    closed_at: int = 0
-    """Not given while it is open."""
-    reason: str = ""
-    """Why its last connection ended."""
-    device: str = ""
-    address: str = ""
-    """Where addresses are kept."""
-    node: str = ""
-
-
-class PastSessions(Struct, frozen=True, rename="camel"):
-    """Sessions of a user, newest first."""
-
-    sessions: list[PastSession]
-    next: str | None
-    """`before` of the next page; null when this is the last."""
-
-
 async def last_seen(connection: AsyncConnection, user_ids: Sequence[str]) -> bytes:
     """Of those users of whom something is kept, in any order."""
     wanted = select(users.c.user_id, users.c.seen_ms, users.c.active_ms).where(users.c.user_id.in_(user_ids[:MAX_PAGE]))
     found = (await connection.execute(wanted)).all()
-    return msgspec.json.encode([LastSeen(wire_user_id(row[0]), row[1], row[2]) for row in found])
+    return msgspec.json.encode([Seen(wire_user_id(row[0]), row[1], row[2]) for row in found])
 
 
 async def history(connection: AsyncConnection, user_id: str, before: int, limit: int) -> bytes:
@@ -121,5 +66,5 @@ def _change(row: Any) -> PastChange:
     details = msgspec.json.decode(row["details"], type=Details) if row["details"] else Details()
     return PastChange(
         row["version"], row["status"], row["was"], row["cause"], row["at_ms"], details.text, details.emoji,
-        details.data, details.until, details.devices,
+        details.data or UNSET, details.until, details.devices,
     )  # fmt: skip

@@ -10,12 +10,13 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from presenced.storage.answers import DeadLetter
 from presenced.storage.facts import ChangeFact, RoomFact
 from presenced.storage.schema import webhooks
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.delivery import Delivery
 from presenced.webhooks.figures import WebhookFigures
-from presenced.webhooks.queue import DEAD, HELD, WAITING, DeadLetter, Queue, encode_dead
+from presenced.webhooks.queue import DEAD, HELD, WAITING, Queue, encode_dead
 from presenced.webhooks.sending import Sender, encode_tried, endpoint_key, try_all
 from presenced.webhooks.telling import Teller
 

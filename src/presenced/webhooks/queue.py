@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from presenced.storage.answers import DeadLetter, DeadLetters
 from presenced.storage.schema import webhooks
 
 WAITING, HELD, DEAD = "waiting", "held", "dead"
@@ -47,17 +48,6 @@ class New(NamedTuple):
     kind: str
     version: int
     payload: str
-
-
-class DeadLetter(Struct, frozen=True, rename="camel"):
-    """An event that was given up."""
-
-    id: str
-    """To send it again by."""
-    endpoint: str
-    attempts: int
-    error: str
-    event: Raw
 
 
 def event_id(row_id: str) -> str:
@@ -276,4 +266,4 @@ def encode_dead(letters: Iterable[DeadLetter], limit: int) -> bytes:
     """JSON of the first `limit` of them, and where to go on."""
     found = sorted(letters, key=lambda letter: letter.id)
     page = found[:limit]
-    return msgspec.json.encode({"deadLetters": page, "next": page[-1].id if len(found) > limit else None})
+    return msgspec.json.encode(DeadLetters(page, page[-1].id if len(found) > limit else None))

@@ -1,4 +1,4 @@
-"""What is asked of what was kept. Answers are JSON, ready to be sent: `replies` has their types."""
+"""What is asked of what was kept. Answers are JSON, ready to be sent: `storage.answers` has their types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Archive(Protocol):
         ...
 
     async def history(self, user_id: str, before: str, limit: int) -> bytes:
-        """`replies.History`; `before` is its `next`, or empty.
+        """`History`; `before` is its `next`, or empty.
 
         Raises:
             BadParameter: `before` is none.
@@ -26,7 +26,7 @@ class Archive(Protocol):
         ...
 
     async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
-        """`replies.PastSessions`; `before` is its `next`, or empty.
+        """`PastSessions`; `before` is its `next`, or empty.
 
         Raises:
             BadParameter: `before` is none.
@@ -46,7 +46,7 @@ class Letters(Protocol):
     """
 
     async def dead_letters(self, after: str, limit: int) -> bytes:
-        """`replies.DeadLetters`; `after` is its `next`, or empty."""
+        """`DeadLetters`; `after` is its `next`, or empty."""
         ...
 
     async def retry_dead(self, ids: Sequence[str] | None) -> bytes:

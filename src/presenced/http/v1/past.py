@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from presenced.core.model import Status
 from presenced.errors import Problem
@@ -13,13 +13,8 @@ from presenced.http.v1.endpoint import Api, Call
 from presenced.http.v1.presence import checked
 from presenced.http.v1.questions import DeadPage, Nothing, PastPage, Retry, Users
 from presenced.http.v1.replies import LastSeen, LastSeenOf
+from presenced.storage.answers import Seen
 from presenced.wire.classic import wire_user_id
-
-
-class _Seen(Struct, frozen=True, rename="camel"):
-    user_id: int | str
-    last_seen: int
-    last_active: int = 0
 
 
 def kept(api: Api) -> Archive:
@@ -58,7 +53,7 @@ async def query_last_seen(api: Api, call: Call[Nothing, Users]) -> LastSeenOf:
 
 async def _last_seen(api: Api, wanted: list[str]) -> list[LastSeen]:
     """What is kept is a second behind at most; who is there now is known better here."""
-    rows = msgspec.json.decode(await kept(api).last_seen(wanted), type=list[_Seen])
+    rows = msgspec.json.decode(await kept(api).last_seen(wanted), type=list[Seen])
     stored = {str(row.user_id): row for row in rows}
     now = api.engine.clock.now().epoch_ms
     found = []

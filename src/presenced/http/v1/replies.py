@@ -97,31 +97,6 @@ class LiveSessions(Struct, frozen=True, rename="camel"):
     sessions: list[LiveSession]
 
 
-class PastSession(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A session as it was kept."""
-
-    connection_id: str
-    """Of its last connection."""
-    protocol: str
-    opened_at: int
-    closed_at: int = 0
-    """Not given while it is open."""
-    reason: str = ""
-    """Why its last connection ended."""
-    device: str = ""
-    address: str = ""
-    """Where addresses are kept."""
-    node: str = ""
-
-
-class PastSessions(Struct, frozen=True, rename="camel"):
-    """Sessions of a user, newest first."""
-
-    sessions: list[PastSession]
-    next: str | None
-    """`before` of the next page; null when this is the last."""
-
-
 class LastSeen(Struct, frozen=True, rename="camel", omit_defaults=True):
     """When a user was last there."""
 
@@ -140,30 +115,6 @@ class LastSeenOf(Struct, frozen=True, rename="camel"):
     users: list[LastSeen]
     """In the order of the question, without those that are in `errors`."""
     errors: list[Fault]
-
-
-class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A change as it was kept."""
-
-    version: int
-    status: SeenStatus
-    was: SeenStatus
-    """The status before."""
-    cause: SomeCause
-    at: int
-    text: str = ""
-    emoji: str = ""
-    data: Raw | None = None
-    until: int = 0
-    devices: tuple[str, ...] = ()
-
-
-class History(Struct, frozen=True, rename="camel"):
-    """Changes of a user, newest first."""
-
-    changes: list[PastChange]
-    next: str | None
-    """`before` of the next page; null when this is the last."""
 
 
 class ChangeRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -370,26 +321,6 @@ class Revoked(Struct, frozen=True, rename="camel"):
 
     closed: int
     """Connections that are being closed."""
-
-
-class DeadLetter(Struct, frozen=True, rename="camel"):
-    """A webhook that could not be delivered."""
-
-    id: str
-    """To send it again by."""
-    endpoint: str
-    attempts: int
-    error: str
-    """Of the last attempt."""
-    event: Raw
-
-
-class DeadLetters(Struct, frozen=True, rename="camel"):
-    """Webhooks that could not be delivered, in the order of their making."""
-
-    dead_letters: list[DeadLetter]
-    next: str | None
-    """`after` of the next page; null when this is the last."""
 
 
 class Retried(Struct, frozen=True, rename="camel"):

@@ -30,23 +30,21 @@ from presenced.http.v1.replies import (
     Claims,
     Cleared,
     Counted,
-    DeadLetters,
     Disconnected,
     Erased,
     Explained,
     Found,
-    History,
     LastSeen,
     LastSeenOf,
     LiveSessions,
     Online,
-    PastSessions,
     Retried,
     Revoked,
     RoomReply,
     Ticket,
     Watched,
 )
+from presenced.storage.answers import DeadLetters, History, PastSessions
 
 LARGE_BODY = 1_048_576
 """Bytes of a body that names a thousand users."""
