@@ -66,6 +66,17 @@ async def test_what_happens_is_told(tmp_path: Path) -> None:
             assert metric(house, "presenced_webhooks_waiting") == 0
 
 
+async def test_figures_come_also_while_there_is_always_something_to_store(tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        async with server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as house:
+            async with asyncio.timeout(10):
+                number = 0
+                while not metric(house, "presenced_webhooks_delivered_total"):
+                    number += 1
+                    house.broadcast_user_status("ada", number % 2 == 1)
+                    await asyncio.sleep(0.005)
+
+
 async def test_who_does_not_come_back_after_a_kill_is_told_to_have_left_and_who_does_is_not(tmp_path: Path) -> None:
     with Receiver() as receiver:
         given = settings(tmp_path, receiver)

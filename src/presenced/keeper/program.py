@@ -116,7 +116,8 @@ class Keeper:
         self._failing = ""
         self._failures = 0
         self._pause = FIRST_PAUSE
-        self._next_chores = 0.0
+        self._next_look = self._next_chores = 0.0
+        self._first_position = start_position(setup.started_ms)
         self._questions: set[asyncio.Task[None]] = set()
 
     async def run(self, reader: asyncio.StreamReader) -> None:
@@ -228,6 +229,8 @@ class Keeper:
                 async for facts in self._store.restored(connection, now_ms(), self._setup.most_restored):
                     self._tell(Page(facts))
         self._position = max(self._position, start.position)
+        if self._setup.restore:  # the first start; above what was, should the clock have been set back
+            self._first_position = max(self._first_position, start.position)
         self._started = True
         if self._webhooks is not None and self._delivering is None:
             self._delivering = asyncio.create_task(self._webhooks.run())
@@ -252,16 +255,17 @@ class Keeper:
             self._tell(answer)
         if batches:
             self._tell(Stored(batches[-1].number, facts, unusable, time.monotonic() - began))
-        else:
+        if not batches or began >= self._next_look:
             await self._do_chores(began)
 
     async def _do_chores(self, now: float) -> None:
-        """Nothing has come: some of what has to be done at times."""
+        """Some of what has to be done at times, also while ever more comes."""
+        self._next_look = now + SIGN
         if self._webhooks is not None:
             self._tell(Figures(self._webhooks.figures()))
             if now >= self._reconcile_at:
                 async with self._transaction(START_PATIENCE) as connection:
-                    await self._webhooks.reconcile(connection, now_ms(), start_position(self._setup.started_ms))
+                    await self._webhooks.reconcile(connection, now_ms(), self._first_position)
                 self._reconcile_at = float("inf")
                 self._webhooks.wake()
         if now >= self._next_chores:
