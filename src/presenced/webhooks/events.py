@@ -11,6 +11,7 @@ from msgspec.json import Encoder
 from presenced.core.messages import UserRecord
 from presenced.storage.facts import ChangeFact, RoomFact
 from presenced.wire.classic import timestamp, wire_user_id
+from presenced.wire.v1 import cause_as_shown
 
 _encoder = Encoder()
 
@@ -150,7 +151,7 @@ def _user_data(fact: ChangeFact, was: str) -> UserData:
         Raw(fact.data) if fact.data else None,
         fact.until_ms,
         fact.devices,
-        fact.cause,
+        cause_as_shown(fact.cause, fact.status, was),
         was=was,
     )
 
