@@ -14,7 +14,7 @@ from itertools import groupby
 from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from presenced.errors import StorageError
+from presenced.errors import ConfigError, StorageError
 from presenced.keeper.messages import (
     HEADER,
     Answer,
@@ -74,7 +74,14 @@ async def serve(sock: socket.socket) -> None:
     setup = await _receive(reader)
     if not isinstance(setup, Setup):
         return
-    await Keeper(setup, writer).run(reader)
+    try:
+        keeper = Keeper(setup, writer)
+    except ConfigError as error:  # the URL can't be read
+        writer.write(encode(Refused(str(error))))
+        await writer.drain()
+        await reader.read()  # until the server has gone: it starts no other
+        return
+    await keeper.run(reader)
 
 
 async def _receive(reader: asyncio.StreamReader) -> ToKeeper | None:
