@@ -303,7 +303,11 @@ class Keeper:
 
     async def _erase(self, connection: AsyncConnection, ask: Ask) -> Answer:
         assert isinstance(ask.question, Erase), "other questions don't wait for batches"
-        deleted = await self._store.erase(connection, ask.question.user_id)
+        user_id, webhooks = ask.question.user_id, self._webhooks
+        known = await webhooks.known_of(connection, user_id) if webhooks is not None else None
+        deleted = await self._store.erase(connection, user_id)
+        if webhooks is not None and known is not None:
+            await webhooks.tell_left(connection, user_id, known)
         return Answer(ask.number, b'{"stored":%d}' % deleted)
 
     async def _store_one_by_one(self, items: Sequence[Item]) -> tuple[list[Answer], int]:

@@ -110,10 +110,12 @@ def news(fact: ChangeFact | RoomFact, told: Told) -> News | None:
     return News(kind, fact.at_ms, _user_data(fact, told.status))
 
 
-def left(user_id: str, version: int, told: Told, since_ms: int, seen_ms: int, now_ms: int) -> News:
-    """Somebody told to be there turned out not to have come back."""
+def left(
+    user_id: str, version: int, told: Told, since_ms: int, seen_ms: int, now_ms: int, cause: str = RESTART
+) -> News:
+    """Somebody told to be there turned out not to have come back, or has been erased."""
     record = UserData(
-        wire_user_id(user_id), OFFLINE, since_ms, version, last_seen=seen_ms, cause=RESTART, was=told.status
+        wire_user_id(user_id), OFFLINE, since_ms, version, last_seen=seen_ms, cause=cause, was=told.status
     )
     return News("user.offline", now_ms, record)
 
