@@ -100,6 +100,17 @@ class Application:
                 self._engine.recorder.unclaimed(user_id, source)
         return outcome is not None
 
+    def forget(self, user_id: str) -> int:
+        """Close a user's connections, and forget what was announced, chosen and claimed of them, and what their changes
+        said. How many connections there were. O(journal)."""
+        closed = self.disconnect(user_id)
+        self.announce(user_id, online=False)
+        self.set_status(user_id, None)
+        for claim in self.claims_of(user_id):
+            self.clear_claim(user_id, claim.source)
+        self._engine.journal.blank(user_id)
+        return closed
+
     # What it asks.
 
     def claims_of(self, user_id: str) -> tuple[Claim, ...]:

@@ -334,14 +334,18 @@ def _trim(waiting: dict[K, V]) -> int:
 
 
 def _user_fact(user: Presence[Any]) -> UserFact:
-    change = user.last_change
+    """As others see the user: who is invisible was last seen, and active, when they became so."""
+    change, seen_ms, active_ms = user.last_change, user.seen_ms, user.active_ms
+    if user.shown.status is Status.OFFLINE:
+        seen_ms = change.seen_ms if change else 0
+        active_ms = min(active_ms, seen_ms)
     return UserFact(
         user.user_id,
         user.shown.status,
         user.version,
         change.since_ms if change else 0,
-        user.seen_ms,
-        user.active_ms,
+        seen_ms,
+        active_ms,
         None if user.chosen is AS_DETECTED else _choice_fact(user.chosen),
         _choice_fact(user.timed) if user.timed else None,
     )

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.contract.databases import KINDS, Servers, opened, servers  # noqa: F401  # a fixture
 from tests.webhooks import NOON, change, config_for, tell, turns
 
 from presenced.storage.facts import ChangeFact, RoomFact
 from presenced.storage.schema import told, users, webhooks
+from presenced.storage.store import Store
 from presenced.webhooks import telling
 from presenced.webhooks.deliveries import Webhooks
 from presenced.webhooks.queue import Queue
@@ -240,6 +241,30 @@ async def test_rooms_of_long_ago_are_forgotten(database: AsyncEngine) -> None:
     await hooks.sweep()
     async with database.connect() as connection:
         assert set((await connection.execute(select(told.c.subject))).scalars()) == {"kept", "new"}
+
+
+@pytest.mark.parametrize(
+    ("last", "is_delivered", "version"),
+    [("online", True, 6), ("offline", False, 5), ("offline", True, None), (None, True, None)],
+)
+async def test_that_a_user_who_is_erased_has_left_is_told_once_and_nothing_else_stays(
+    database: AsyncEngine, last: str | None, is_delivered: bool, version: int | None
+) -> None:
+    hooks = hooks_of(database)
+    if last:
+        await tell(hooks, database, change("ada", 4, "busy", text="private"), change("ada", 5, last))
+    if is_delivered:
+        async with database.begin() as connection:
+            await connection.execute(delete(webhooks))
+    store = Store(database.dialect.name, "here", "e1", NOON, 0)
+    async with database.begin() as connection:
+        known = await hooks.known_of(connection, "ada")
+        await store.erase(connection, "ada")
+        if known is not None:
+            await hooks.tell_left(connection, "ada", known)
+    assert shape(await waiting(database)) == ([("user.offline", "ada", version)] if version else [])
+    await tell(hooks, database, change("ada", 7))
+    assert shape(await waiting(database))[-1:] == [("user.online", "ada", 7)], "who comes again begins anew"
 
 
 async def test_ids_and_texts_of_any_kind(database: AsyncEngine) -> None:

@@ -172,11 +172,12 @@ async def test_who_is_erased_is_forgotten() -> None:
     async with server() as house, backend(house) as api, come(house, "userId=ada") as socket:
         await socket.recv()
         await api.announce("ada")
-        await api.put("/users/ada/status", {"status": "busy"})
-        await api.put("/users/ada/claims/x", {"status": "busy"})
+        await api.put("/users/ada/status", {"status": "busy", "text": "private"})
+        await api.put("/users/ada/claims/x", {"status": "busy", "text": "private"})
         assert await api.delete("/users/ada") == {"closed": 1, "stored": 0}
         assert (await api.get("/users/ada"))["status"] == "offline"
         assert (await api.get("/users/ada/claims"))["claims"] == []
+        assert "private" not in str(await api.get("/users/ada/explain")), "nor in what changed earlier"
         await api.announce("ada")
         assert (await api.get("/users/ada"))["status"] == "online", "nothing is chosen any more"
 

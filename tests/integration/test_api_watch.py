@@ -146,6 +146,21 @@ async def test_one_that_does_not_read_is_cut_off_and_harms_nobody() -> None:
                     await asyncio.sleep(0.01)
 
 
+async def test_one_that_does_not_read_does_not_hold_up_a_stop(caplog: pytest.LogCaptureFixture) -> None:
+    async with server(max_announced=20_000, close_timeout=5, behind_timeout=60) as house:
+        for number in range(15_000):
+            house.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
+        with socket.socket() as slow:
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect(("127.0.0.1", house.port))
+            slow.sendall(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            await until(lambda: metric(house, "presenced_api_followers") == 1)
+            await asyncio.sleep(0.2)  # by now the kernel is full
+            async with asyncio.timeout(3):
+                await house.stop()
+    assert not [record for record in caplog.records if record.exc_info], "no exception in the log"
+
+
 async def test_without_authentication_whoever_may_connect_may_watch() -> None:
     async with server(host="127.0.0.1") as house, backend(house) as api:
         assert problem(await api.ask("GET", "/counts", x_forwarded_for="203.0.113.7")) == (401, "UNAUTHORIZED")

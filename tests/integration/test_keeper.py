@@ -332,6 +332,19 @@ async def test_a_broken_file_or_other_tables_are_refused_at_the_start(tmp_path: 
         await sqlite_house(tmp_path).start()
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://ada:hidden@localhost:port/db", "is not a URL like"),
+        ("postgresql://ada:hidden@localhost/db?sslmod=require", "the parameter sslmod"),
+    ],
+)
+async def test_a_url_that_can_t_be_read_is_refused_at_the_start(url: str, said: str) -> None:
+    with pytest.raises(StorageError, match=said) as refused:
+        await server(database="url", database_url=url).start()
+    assert "hidden" not in str(refused.value)
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""

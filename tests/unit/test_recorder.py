@@ -10,7 +10,7 @@ from tests.fakes import FakeConnection
 from presenced import recorder as module
 from presenced.application import Application
 from presenced.core.claims import Claim
-from presenced.core.model import Ending, Status
+from presenced.core.model import PLAIN, Choice, Ending, Status
 from presenced.engine import Engine
 from presenced.metrics import Metrics
 from presenced.recorder import PERIOD
@@ -135,6 +135,27 @@ def test_last_seen_is_known_of_who_was_forgotten_before_it_could_be_stored() -> 
     house.recorder.flush()
     seen = {fact.user_id: fact for fact in house.keeper.of(UserFact)}
     assert (seen["ada"].status, seen["ada"].seen_ms) == ("offline", left_ms)
+
+
+def test_who_is_invisible_was_last_seen_when_they_became_so() -> None:
+    house = House()
+    application = Application(house.engine)
+    application.set_status("ada", Choice(Status.INVISIBLE, PLAIN))
+    house.clock.advance(60)
+    connection = house.open()
+    house.pass_period()
+    (*_, hidden) = house.keeper.of(UserFact)
+    assert (hidden.seen_ms, hidden.active_ms) == (0, 0), "nobody has seen them"
+    application.set_status("ada", None)
+    house.clock.advance(60)
+    application.set_status("ada", Choice(Status.INVISIBLE, PLAIN))
+    since = house.clock.now().epoch_ms
+    house.clock.advance(60)
+    house.close(connection)
+    house.pass_period()
+    (*_, left) = house.keeper.of(UserFact)
+    assert left.seen_ms == since, "that they left tells nobody that they were there"
+    assert left.active_ms <= since
 
 
 def test_changes_are_not_given_where_nobody_wants_them() -> None:

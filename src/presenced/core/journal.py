@@ -8,8 +8,9 @@ from hashlib import sha256
 from itertools import chain, islice
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from presenced.core.model import Change, Status
+from presenced.core.model import Change, Status, View
 
 MAX_HASHED = 1_000
 """Changes that one call of `Journal.digest` looks at; about a millisecond."""
@@ -82,6 +83,12 @@ class Journal:
         """The user's last changes, newest first. O(size)."""
         newest_first = chain(reversed(self._entries[: self._first]), reversed(self._entries[self._first :]))
         return list(islice((change for change in newest_first if change.user_id == user_id), limit))
+
+    def blank(self, user_id: str) -> None:
+        """Of the user's changes keep what followers need: from which status to which, and the version. O(size)."""
+        for index, change in enumerate(self._entries):
+            if change.user_id == user_id:
+                self._entries[index] = replace(change, view=View(change.status), seen_ms=0)
 
     def digest(self) -> Digest | None:
         """The state after the newest change.

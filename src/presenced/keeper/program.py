@@ -14,7 +14,7 @@ from itertools import groupby
 from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from presenced.errors import StorageError
+from presenced.errors import ConfigError, StorageError
 from presenced.keeper.messages import (
     HEADER,
     Answer,
@@ -74,7 +74,14 @@ async def serve(sock: socket.socket) -> None:
     setup = await _receive(reader)
     if not isinstance(setup, Setup):
         return
-    await Keeper(setup, writer).run(reader)
+    try:
+        keeper = Keeper(setup, writer)
+    except ConfigError as error:  # the URL can't be read
+        writer.write(encode(Refused(str(error))))
+        await writer.drain()
+        await reader.read()  # until the server has gone: it starts no other
+        return
+    await keeper.run(reader)
 
 
 async def _receive(reader: asyncio.StreamReader) -> ToKeeper | None:
@@ -300,7 +307,11 @@ class Keeper:
 
     async def _erase(self, connection: AsyncConnection, ask: Ask) -> Answer:
         assert isinstance(ask.question, Erase), "other questions don't wait for batches"
-        deleted = await self._store.erase(connection, ask.question.user_id)
+        user_id, webhooks = ask.question.user_id, self._webhooks
+        known = await webhooks.known_of(connection, user_id) if webhooks is not None else None
+        deleted = await self._store.erase(connection, user_id)
+        if webhooks is not None and known is not None:
+            await webhooks.tell_left(connection, user_id, known)
         return Answer(ask.number, b'{"stored":%d}' % deleted)
 
     async def _store_one_by_one(self, items: Sequence[Item]) -> tuple[list[Answer], int]:

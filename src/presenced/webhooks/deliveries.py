@@ -15,6 +15,7 @@ from presenced.storage.facts import ChangeFact, RoomFact
 from presenced.storage.schema import webhooks
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.delivery import Delivery
+from presenced.webhooks.events import Told
 from presenced.webhooks.figures import WebhookFigures
 from presenced.webhooks.queue import DEAD, HELD, WAITING, Queue, encode_dead
 from presenced.webhooks.sending import Sender, encode_tried, endpoint_key, try_all
@@ -71,6 +72,14 @@ class Webhooks:
                 before it, and not since, are empty. None: at the first fact that `enqueue` got.
         """
         await self._teller.reconcile(connection, now_ms, first_position)
+
+    async def known_of(self, connection: AsyncConnection, user_id: str) -> Told | None:
+        """What the receivers know of a user who is to be erased: to be asked before, for `tell_left` after it."""
+        return await self._teller.known_of(connection, user_id)
+
+    async def tell_left(self, connection: AsyncConnection, user_id: str, known: Told) -> None:
+        """Have those who know this of a user told that the user has left, and note nothing of it."""
+        await self._teller.tell_left(connection, user_id, known)
 
     async def run(self) -> None:
         """Deliver until cancelled."""

@@ -11,6 +11,7 @@ from msgspec.json import Encoder
 from presenced.core.messages import UserRecord
 from presenced.storage.facts import ChangeFact, RoomFact
 from presenced.wire.classic import timestamp, wire_user_id
+from presenced.wire.v1 import cause_as_shown
 
 _encoder = Encoder()
 
@@ -109,10 +110,12 @@ def news(fact: ChangeFact | RoomFact, told: Told) -> News | None:
     return News(kind, fact.at_ms, _user_data(fact, told.status))
 
 
-def left(user_id: str, version: int, told: Told, since_ms: int, seen_ms: int, now_ms: int) -> News:
-    """Somebody told to be there turned out not to have come back."""
+def left(
+    user_id: str, version: int, told: Told, since_ms: int, seen_ms: int, now_ms: int, cause: str = RESTART
+) -> News:
+    """Somebody told to be there turned out not to have come back, or has been erased."""
     record = UserData(
-        wire_user_id(user_id), OFFLINE, since_ms, version, last_seen=seen_ms, cause=RESTART, was=told.status
+        wire_user_id(user_id), OFFLINE, since_ms, version, last_seen=seen_ms, cause=cause, was=told.status
     )
     return News("user.offline", now_ms, record)
 
@@ -150,7 +153,7 @@ def _user_data(fact: ChangeFact, was: str) -> UserData:
         Raw(fact.data) if fact.data else None,
         fact.until_ms,
         fact.devices,
-        fact.cause,
+        cause_as_shown(fact.cause, fact.status, was),
         was=was,
     )
 

@@ -6,9 +6,10 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from presenced.core.model import Cause
 from presenced.storage.facts import ChangeFact, RoomFact
 from presenced.storage.schema import told, users, webhooks
 from presenced.webhooks.events import (
@@ -112,6 +113,25 @@ class Teller:
             ]
             await self._tell(connection, told_so, emptied, emptied.keys())
 
+    async def known_of(self, connection: AsyncConnection, user_id: str) -> Told | None:
+        """What the receivers know of a user, or are about to be told; None when they need not be told that the user has
+        left: they know nothing, or know that."""
+        known = (await _told(connection, {("user", user_id)})).get(("user", user_id))
+        if known is None or known.status != OFFLINE:
+            return known
+        undelivered = select(webhooks.c.id).where(*_of_user(user_id)).limit(1)
+        return known if (await connection.execute(undelivered)).first() else None
+
+    async def tell_left(self, connection: AsyncConnection, user_id: str, known: Told) -> None:
+        """Have those who know this of a user told that the user has left, and note nothing of it."""
+        # Above what they know, and below what a new session of the user will be told with.
+        version = known.version + (known.status != OFFLINE)
+        what = left(user_id, version, known, 0, 0, self._now_ms(), Cause.KICK)
+        if what.type in self._events and self._queues:
+            new = [await self._new(connection, ("user", user_id), what)]
+            for queue in self._queues:
+                await queue.add(connection, new, self._now_ms())
+
     async def forget_rooms(self, connection: AsyncConnection) -> None:
         """Forget those that were vacated long ago, for there may be new ones for ever."""
         mine = (told.c.kind == "room") & (told.c.status == VACATED) & (told.c.version < self._newest - KEPT_POSITIONS)
@@ -185,6 +205,10 @@ async def _told(connection: AsyncConnection, subjects: Collection[Subject]) -> d
             for name, *known in await connection.execute(query):
                 found[kind, name] = Told(*known)
     return found
+
+
+def _of_user(user_id: str) -> tuple[ColumnElement[bool], ...]:
+    return webhooks.c.subject == user_id, webhooks.c.kind.like("user.%")
 
 
 class _Missing(NamedTuple):

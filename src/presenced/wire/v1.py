@@ -29,7 +29,10 @@ _auth = Decoder(messages.Auth)
 MAX_DEPTH = 32
 """Levels of nesting in what clients pass on to others; parsers stop at 64 and more."""
 
-_SHOWN_AS = {Cause.CHOICE: (Cause.CLOSE, Cause.CONNECT), Cause.EXPIRY: (Cause.CLOSE, Cause.CONNECT)}
+_SHOWN_AS: dict[str, tuple[Cause, Cause]] = {
+    Cause.CHOICE: (Cause.CLOSE, Cause.CONNECT),
+    Cause.EXPIRY: (Cause.CLOSE, Cause.CONNECT),
+}
 """Going invisible looks like a close to others, and coming back like a connect."""
 
 
@@ -143,6 +146,11 @@ class _OnlyId(msgspec.Struct):
 
 def shown_cause(change: Change) -> str:
     """Why it changed, as anybody but the user may know it."""
-    if change.is_turn and change.cause in _SHOWN_AS:
-        return _SHOWN_AS[change.cause][change.was is Status.OFFLINE]
-    return change.cause
+    return cause_as_shown(change.cause, change.status, change.was)
+
+
+def cause_as_shown(cause: str, status: str, was: str) -> str:
+    """The same of a change from one status to another."""
+    if cause in _SHOWN_AS and (status == Status.OFFLINE) != (was == Status.OFFLINE):
+        return _SHOWN_AS[cause][was == Status.OFFLINE]
+    return cause

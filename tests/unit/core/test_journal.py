@@ -1,10 +1,11 @@
 """The journal: all changes in order, as many as fit, and a number to compare."""
 
 import pytest
+from msgspec import structs
 
 from presenced.core import journal as module
 from presenced.core.journal import Journal
-from presenced.core.model import SEEN_OFFLINE, SEEN_ONLINE, Cause, Change, Instant, Status
+from presenced.core.model import SEEN_OFFLINE, SEEN_ONLINE, Cause, Change, Custom, Instant, Status, View
 
 
 def change(position: int, user_id: str = "7", online: bool = True, was_version: int = 0) -> Change:
@@ -78,3 +79,25 @@ def test_the_digest_of_many_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     digest = journal.digest()
     assert digest
     assert (digest.position, digest.users) == (6, 6)
+
+
+def test_of_who_is_blanked_only_what_followers_need_is_left() -> None:
+    journal = Journal(3, nobody)
+    view = View(Status.BUSY, Custom(text="private"), ("phone",))
+    for position in range(1, 5):
+        journal.append(structs.replace(change(position, "ada" if position % 2 else "bo"), view=view, seen_ms=7))
+    before = journal.digest()
+    journal.blank("ada")
+    assert journal.digest() == before
+    found = journal.since(1, 10)
+    assert found
+    assert [(c.position, c.user_id, c.status) for c in found] == [
+        (2, "bo", "busy"),
+        (3, "ada", "busy"),
+        (4, "bo", "busy"),
+    ]
+    assert [(c.view.custom.text, c.view.devices, c.seen_ms) for c in found] == [
+        ("private", ("phone",), 7),
+        ("", (), 0),
+        ("private", ("phone",), 7),
+    ]

@@ -48,6 +48,14 @@ def test_devices_alone_are_no_event() -> None:
     assert news(change("ada", 2, devices=("phone",)), now_told(change("ada", 1))) is None
 
 
+@pytest.mark.parametrize("cause", ["choice", "expiry"])
+def test_going_invisible_looks_like_leaving_and_the_end_of_it_like_coming(cause: str) -> None:
+    left = news(change("ada", 2, "offline", cause=cause), Told("online", 1))
+    back = news(change("ada", 3, "busy", cause=cause), Told("offline", 2))
+    other = news(change("ada", 4, "away", cause=cause), Told("busy", 3))
+    assert [found.data.cause for found in (left, back, other) if found] == ["close", "connect", cause]
+
+
 def test_an_event_of_a_user() -> None:
     fact = change("7", 12, "away", cause="idle", text="tea", data=b'{"a": [1]}', devices=("web",), until_ms=NOON + 1)
     found = news(fact, Told("online", 3))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from starlette.types import Receive
 
@@ -22,11 +23,14 @@ MAX_OF_USER = 10
 
 RETRY_AFTER = "5"
 
+LAST_WRITE = 1.0
+"""Seconds that a client has for what it is being sent when the server stops."""
+
 
 class Follower:
     """One request that waits. To be ended with `leave`."""
 
-    __slots__ = ("_leave", "_watch", "_woken", "gone", "user_id")
+    __slots__ = ("_leave", "_watch", "_woken", "_writing", "gone", "user_id")
 
     def __init__(self, user_id: str | None, receive: Receive, leave: Callable[[Follower], None]) -> None:
         self.user_id = user_id
@@ -34,6 +38,7 @@ class Follower:
         self.gone = False
         """The client has gone, or the server stops."""
         self._woken = asyncio.Event()
+        self._writing: asyncio.Timeout | None = None
         self._leave = leave
         self._watch = asyncio.create_task(self._until_gone(receive), name="presenced: follower")
 
@@ -45,6 +50,22 @@ class Follower:
         """It has nothing more to wait for."""
         self.gone = True
         self._woken.set()
+        if self._writing is not None:
+            ends = asyncio.get_running_loop().time() + LAST_WRITE
+            self._writing.reschedule(min(ends, self._writing.when() or ends))
+
+    @asynccontextmanager
+    async def writing(self, patience: float) -> AsyncIterator[None]:
+        """To send something within `patience` seconds, or `LAST_WRITE` from its end on.
+
+        Raises:
+            TimeoutError: The client has not taken it.
+        """
+        async with asyncio.timeout(min(patience, LAST_WRITE) if self.gone else patience) as self._writing:
+            try:
+                yield
+            finally:
+                self._writing = None
 
     async def wait(self, seconds: float) -> bool:
         """Wait for a change; False when there was none for so long."""

@@ -45,8 +45,8 @@ def comes_back() -> bytes:
 class EventStream(Response):
     """Sends what `parts` yields.
 
-    A client that does not take a part within `patience` seconds is cut off: what is kept for it is that part and what
-    the transport holds.
+    A client that does not take a part within `patience` seconds is cut off, and soon when the server stops: what is
+    kept for it is that part and what the transport holds.
     """
 
     def __init__(self, follower: Follower, parts: AsyncGenerator[bytes, None], patience: float) -> None:
@@ -62,13 +62,13 @@ class EventStream(Response):
         try:
             if scope["method"] != "HEAD":
                 async for part in self._parts:
-                    async with asyncio.timeout(self._patience):
+                    async with self._follower.writing(self._patience):
                         await send({"type": "http.response.body", "body": part, "more_body": True})
                     await asyncio.sleep(0)  # a send that need not wait lets nobody else go on
+            async with self._follower.writing(self._patience):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             _cut(scope)
-        else:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await self._parts.aclose()
             self._follower.leave()
