@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from math import inf
 from typing import Any, Protocol, TypeVar
 
@@ -253,9 +254,9 @@ class Recorder:
             self._timer.set(self.flush, self._since + PERIOD)
 
     def _portion(self) -> list[Fact]:
-        facts: list[Fact] = [self._others.pop(key) for key in list(self._others)[:PORTION]]
-        facts += [self._sessions.pop(key) for key in list(self._sessions)[:PORTION]]
-        facts += [_user_fact(self._users.pop(user_id)) for user_id in list(self._users)[:PORTION]]
+        facts: list[Fact] = [self._others.pop(key) for key in list(islice(self._others, PORTION))]
+        facts += [self._sessions.pop(key) for key in list(islice(self._sessions, PORTION))]
+        facts += [_user_fact(self._users.pop(user_id)) for user_id in list(islice(self._users, PORTION))]
         facts += [one if isinstance(one, RoomFact) else _change_fact(one) for one in self._changes[:PORTION]]
         del self._changes[:PORTION]
         return facts
@@ -327,7 +328,7 @@ class Recorder:
 
 def _trim(waiting: dict[K, V]) -> int:
     """Drop what is too much, the oldest first."""
-    too_many = list(waiting)[: max(0, len(waiting) - MAX_WAITING)]
+    too_many = list(islice(waiting, max(0, len(waiting) - MAX_WAITING)))
     for key in too_many:
         del waiting[key]
     return len(too_many)

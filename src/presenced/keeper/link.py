@@ -220,6 +220,7 @@ class KeeperLink(asyncio.Protocol):
 
     async def _launch(self) -> None:
         self._launching = None
+        self._leave_process()  # the one before has ended by now
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  # it forks; nothing in it is anybody's input

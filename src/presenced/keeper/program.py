@@ -47,8 +47,9 @@ from presenced.storage.facts import ChangeFact, Fact, RoomFact, start_position
 from presenced.storage.store import LOST, Store
 from presenced.webhooks.deliveries import Webhooks
 
-SIGN = 1.0
-"""Seconds between two signs of life."""
+SIGN = 0.5
+"""Seconds between two signs of life, and two reports of the webhooks. With the time that writing takes it is below the
+second of last seen that may be lost."""
 
 PATIENCE = 10.0
 """Seconds for one transaction; the one of the start may take `START_PATIENCE`."""
@@ -123,7 +124,8 @@ class Keeper:
         self._failing = ""
         self._failures = 0
         self._pause = FIRST_PAUSE
-        self._next_look = self._next_chores = 0.0
+        self._next_chores = 0.0
+        self._next_figures = 0.0
         self._first_position = start_position(setup.started_ms)
         self._questions: set[asyncio.Task[None]] = set()
 
@@ -262,14 +264,14 @@ class Keeper:
             self._tell(answer)
         if batches:
             self._tell(Stored(batches[-1].number, facts, unusable, time.monotonic() - began))
-        if not batches or began >= self._next_look:
-            await self._do_chores(began)
+        await self._do_chores(began)
 
     async def _do_chores(self, now: float) -> None:
-        """Some of what has to be done at times, also while ever more comes."""
-        self._next_look = now + SIGN
+        """Some of what has to be done at times, also while facts come without a pause."""
         if self._webhooks is not None:
-            self._tell(Figures(self._webhooks.figures()))
+            if now >= self._next_figures:
+                self._tell(Figures(self._webhooks.figures()))
+                self._next_figures = now + SIGN
             if now >= self._reconcile_at:
                 async with self._transaction(START_PATIENCE) as connection:
                     await self._webhooks.reconcile(connection, now_ms(), self._first_position)
