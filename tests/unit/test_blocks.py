@@ -280,8 +280,8 @@ def test_the_mode_of_a_room_is_not_held_by_a_member_who_is_not_seen() -> None:
     house = House("everyone", room_coalesced=5)
     for user_id in ("bo", "carl", "dora", "fred", "eve"):
         enter(house, user_id)
-    for presence, seen in ({"block": ["eve"]}, (4, "full")), ({}, (5, "coalesced")):
-        ada = house.come("ada", "watch=none", **presence)
+    for blocked, seen in (["eve"], (4, "full")), ([], (5, "coalesced")):
+        ada = house.come("ada", "watch=none", block=blocked)
         [(_, count, mode, _, _)] = rooms_told(house.say(ada, "WATCH", rooms=["lobby"]))
         assert (count, mode) == seen
 
