@@ -17,6 +17,7 @@ from benchmarks.machine import resident_bytes
 from benchmarks.report import Report, Table
 from msgspec import json
 
+from presenced.core.sight import Sight
 from presenced.engine import Engine
 from presenced.metrics import Metrics
 from presenced.settings import Settings
@@ -193,6 +194,39 @@ def cost_of_a_change(watched_by: int) -> float:
         bench.clock.advance(0.01)
         idle, changes = not idle, changes + 1
     return (time.perf_counter() - started) / changes
+
+
+def cost_of_a_flush(changes: int, touched: bool) -> float:
+    """Seconds per watcher of everyone for one flush; each blocks ten users, one of whom is in it, or none."""
+    bench = Bench()
+    movers = bench.many(changes)
+    strangers = [sink.user_id for sink in bench.many(10)]
+    for number, watcher in enumerate(bench.many(WATCHERS, "watch=everyone")):
+        blocked = [*strangers[1:], movers[number % changes].user_id if touched else strangers[0]]
+        bench.engine._requests.look_anew(watcher, Sight(True, blocked=frozenset(blocked)))
+    idle, flushes, started = True, 0, time.perf_counter()
+    while time.perf_counter() - started < SECONDS:
+        bench.toggle(movers, idle)
+        bench.clock.advance(0.01)
+        idle, flushes = not idle, flushes + 1
+    return (time.perf_counter() - started) / flushes / WATCHERS
+
+
+def snapshot_without_one() -> tuple[float, float]:
+    """Seconds until one who blocks somebody who is here has all pages of a snapshot, and the next one who does."""
+    bench = Bench()
+    bench.many(USERS, subprotocol="")
+    for _ in range(2):  # what is the same for all is made
+        bench.open("watch=everyone")
+    times = []
+    for user_id in ("1", "2", "3"):
+        watcher = bench.open()
+        started = time.perf_counter()
+        seen = bench.engine._v1._snapshots.everyone(True, frozenset([user_id]))
+        for page in seen.portions(watcher):
+            watcher.send(page.data)
+        times.append(time.perf_counter() - started)
+    return times[0], times[2]
 
 
 def _resident() -> int:

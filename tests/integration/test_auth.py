@@ -151,10 +151,11 @@ async def test_one_token_is_revoked_by_its_id_or_by_its_session() -> None:
             assert (await closed(second))[0] == 4401
 
 
-async def test_a_ticket_says_whom_its_user_may_see() -> None:
-    async with server(auth="ticket", api_keys=[WRITE.entry], visibility="claims") as house:
+@pytest.mark.parametrize(("visibility", "presence"), [("claims", {"watch": ["bo"]}), ("everyone", {"block": ["eve"]})])
+async def test_a_ticket_says_whom_its_user_may_see(visibility: str, presence: dict[str, Any]) -> None:
+    async with server(auth="ticket", api_keys=[WRITE.entry], visibility=visibility) as house:
         tickets = {}
-        for user_id, more in (("ada", {"presence": {"watch": ["bo"]}}), ("bo", {}), ("eve", {})):
+        for user_id, more in (("ada", {"presence": presence}), ("bo", {}), ("eve", {})):
             answer = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": user_id, **more})
             tickets[user_id] = answer.json()["ticket"]
         bad = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": 1, "presence": {"watch": 7}})

@@ -292,9 +292,10 @@ async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
             assert most == 3
 
 
-async def test_a_hook_says_whom_somebody_may_see() -> None:
+@pytest.mark.parametrize("presence", [{"watch": ["bo"]}, {"watch": "*", "block": ["eve"]}])
+async def test_a_hook_says_whom_somebody_may_see(presence: dict[str, Any]) -> None:
     async with backend() as application:
-        allowed: dict[str, Any] = {"ada": {"watch": ["bo"]}, "bo": {}, "eve": {}, "7": {"watch": "*"}}
+        allowed: dict[str, Any] = {"ada": presence, "bo": {}, "eve": {}, "7": {"watch": "*"}}
 
         async def whom(request: web.Request) -> web.StreamResponse:
             asked = json.loads(application.bodies[-1])["userId"]

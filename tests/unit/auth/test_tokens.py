@@ -196,7 +196,7 @@ def test_what_is_known_of_who_showed_a_token() -> None:
 
 def test_whom_a_token_s_user_may_see() -> None:
     tokens, now = Tokens(keys_from_text(SECRET), Rules()), time.time()
-    found = tokens.verify(token(presence={"watch": [7, "bo"], "rooms": ["lobby"], "more": 1}), now)
+    found = tokens.verify(token(presence={"watch": [7, "bo"], "rooms": ["lobby"], "block": [8, "eve"], "more": 1}), now)
     assert (found.watch, found.rooms) == (frozenset({"7", "bo"}), frozenset({"lobby"}))
     found = tokens.verify(token(presence={"watch": "*"}), now)
     assert (found.watch, found.watch_everyone, found.rooms) == (None, True, None)
