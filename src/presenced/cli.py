@@ -147,6 +147,7 @@ def _announce(server: PresenceServer) -> None:
         f"presenced {__version__}\n\n"
         f"  WebSocket  {server.url}?userId=ID\n"
         f"  Test page  {web}/\n"
+        f"  HTTP API   {web}/docs\n"
         f"  Health     {web}/healthz   {web}/readyz\n"
         f"  Figures    {web}/stats   {web}/metrics\n\n"
         f"  {safety}\n"

@@ -20,6 +20,7 @@ from presenced.auth.setup import make_tokens
 from presenced.config import Effective
 from presenced.errors import ConfigError
 from presenced.settings import Settings, is_loopback
+from presenced.storage.address import database_url
 from presenced.transports.tls import Certificate
 from presenced.webhooks.config import webhook_config
 
@@ -81,6 +82,7 @@ def _authentication(settings: Settings) -> Iterator[Finding]:
         lambda: ApiKeys(settings.api_keys),
         lambda: Origins(settings.origins),
         lambda: webhook_config(settings),
+        lambda: _open_database(settings),
     ):
         yield from _broken(check)
 
@@ -172,6 +174,14 @@ def _files(effective: Effective, file_limit: int) -> Iterator[Finding]:
             f"it may have {file_limit:,} open files, and each connection is one",
             "raise the limit: LimitNOFILE= of systemd, ulimit -Hn, or --ulimit nofile= of a container",
         )
+
+
+def _open_database(settings: Settings) -> None:
+    """Nothing is connected: `presenced migrate --check` does that."""
+    if url := database_url(settings):
+        from presenced.storage.database import open_database
+
+        open_database(url)
 
 
 def _broken(check: object) -> Iterator[Finding]:

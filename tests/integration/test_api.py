@@ -158,6 +158,7 @@ async def test_sessions_and_an_explanation() -> None:
         (session,) = (await api.get("/users/ada/sessions"))["sessions"]
         assert (session["protocol"], session["connected"], session["device"]) == ("presenced.v1", True, "web")
         assert session["rooms"] == ["lobby"]
+        assert "graceEndsIn" not in session
         assert session["connectionId"].startswith("ada-")
         found = await api.get("/users/ada/explain?viewer=bo")
         assert found["shown"]["status"] == "offline"

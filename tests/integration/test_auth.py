@@ -134,6 +134,16 @@ async def test_revocation_closes_and_holds() -> None:
             await first(socket)
 
 
+async def test_who_is_erased_is_closed_and_may_come_again_with_a_new_token() -> None:
+    async with house_of_tokens() as house:
+        async with connect(url(house, f"?token={token()}"), proxy=None) as socket:
+            await first(socket)
+            assert (await ask(house, "DELETE", "/api/v1/users/ada")).json() == {"closed": 1, "stored": 0}
+            assert await closed(socket) == (4401, "the token was revoked")
+        async with connect(url(house, f"?token={token(iat=int(time.time()) + 5)}"), proxy=None) as socket:
+            await first(socket)
+
+
 async def test_one_token_is_revoked_by_its_id_or_by_its_session() -> None:
     async with house_of_tokens() as house:
         v1 = [Subprotocol("presenced.v1")]
@@ -223,6 +233,18 @@ async def test_a_body_without_end_is_refused() -> None:
                 assert answer.status_code == 413
             except httpx.TransportError:
                 pass  # it was closed while we wrote
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.http.v1.dispatch.BODY_PATIENCE", 0.1)
+    async with house_of_tokens() as house:
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        writer.write(b"GET /api/v1/watch?users=7 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
+        async with asyncio.timeout(3):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"the body did not arrive within 0.1 s" in answer
+        writer.close()
 
 
 async def test_without_keys_the_api_is_this_machine_s_in_development_only() -> None:

@@ -264,6 +264,8 @@ def test_what_is_claimed_and_what_it_wins_over(house: House) -> None:
     explained = house.application.explain("7")
     assert "they chose to be away, for 90 seconds more, and what calendar claims (busy) does not win" in explained.why
     assert (explained.winner, [pending.what for pending in explained.pending]) == ("", ["choice", "claim"])
+    house.clock.advance(89)
+    assert "they chose to be away, for 1 second more" in house.why("7")
     house.application.set_claim("7", Claim("call", Status.BUSY, priority=1))
     assert "call claims it with priority 1, and wins over their choice to be away" in house.why("7")
     house.clock.advance(1)

@@ -72,6 +72,13 @@ def test_what_is_unsafe_broken_or_worth_knowing(changes: dict[str, Any], level: 
     assert all(finding.mend for finding in findings)
 
 
+def test_a_database_whose_url_can_t_be_read() -> None:
+    environ = {"PRESENCED_DATABASE": "url", "PRESENCED_DATABASE_URL": "postgresql://ada:hidden@localhost:port/db"}
+    (broken,) = [one for one in found(environ) if one.level == "broken"]
+    assert "database_url is not a URL" in broken.what
+    assert "hidden" not in broken.what
+
+
 def test_the_machine() -> None:
     findings = found({"PRESENCED_JWT_KEY": SECRET}, limit=1024, root=True, **SAFE)
     assert [finding.level for finding in findings] == ["note", "unsafe"]

@@ -266,7 +266,8 @@ def _span(seconds: float) -> str:
     for size, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {name}"
-    return f"{max(0.0, seconds):.0f} seconds"
+    whole = round(max(0.0, seconds))
+    return "1 second" if whole == 1 else f"{whole} seconds"
 
 
 def _round(seconds: float) -> float:

@@ -159,6 +159,12 @@ def test_a_parameter_that_can_t_be_used_is_named(query: str) -> None:
     assert query.partition("=")[0] in refused.value.detail
 
 
+def test_who_gives_a_parameter_that_there_is_not_is_told_those_that_there_are() -> None:
+    with pytest.raises(ProblemError) as refused:
+        parameters(request("after%0a=1"), OnlinePage)
+    assert refused.value.detail == r"after\n is no parameter here; known are viewer, cursor, limit"
+
+
 def test_what_changed_is_worked_out_once_for_all_who_ask_at_the_same_time() -> None:
     engine = Engine(Settings(stats_interval=0), FakeClock(), Metrics(), max_connections=10)
     application = Application(engine)

@@ -118,9 +118,8 @@ async def erase(api: Api, call: Call[Nothing, Nothing]) -> Erased:
     what is kept. Those who follow changes, and receivers of webhooks, are told that they are offline; of their earlier
     changes the statuses alone stay in memory for a while: docs/security.md. Done again, it does no harm."""
     user_id = call.user_id
-    if api.engine.admission is not None:
-        api.engine.admission.revoke_user(user_id)
-    closed = api.application.forget(user_id)
+    closed = 0 if api.engine.admission is None else api.engine.admission.revoke_user(user_id)
+    closed += api.application.forget(user_id)
     stored = 0
     if api.archive is not None:
         stored = msgspec.json.decode(await api.archive.erase(user_id), type=_Stored).stored

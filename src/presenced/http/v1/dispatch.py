@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -31,6 +32,9 @@ S = TypeVar("S", bound=Struct)
 
 LONGEST = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
 """Characters of the names in paths, beside those of users."""
+
+BODY_PATIENCE = 10.0
+"""Seconds for a body to arrive."""
 
 _encoder = Encoder()
 _NOTHING = Nothing()
@@ -128,9 +132,12 @@ def parameters(request: Request, kind: type[S]) -> S:
     Raises:
         ProblemError: One is unknown, given twice, or has a value that can't be used.
     """
-    several = _lists(kind)
+    several, known = _lists(kind), [f.encode_name for f in fields(kind)]
     given: dict[str, object] = {}
     for key in request.query_params:
+        if key not in known:
+            those = f"known are {', '.join(known)}" if known else "there are none"
+            raise ProblemError(Problem.BAD_PARAMETER, f"{_shown(key)} is no parameter here; {those}")
         values = request.query_params.getlist(key)
         if key in several:
             given[key] = values
@@ -158,6 +165,11 @@ def _decoded(data: bytes, kind: type[S]) -> S:
         raise ProblemError(Problem.BAD_BODY, _said(error)) from None
 
 
+def _shown(key: str) -> str:
+    """A name that a client made up, in print."""
+    return ascii(key[:40])[1:-1]
+
+
 def _said(error: Exception) -> str:
     return str(error).replace("$.", "").replace("`$`", "the body")
 
@@ -166,11 +178,17 @@ async def read_body(request: Request, most: int) -> bytes:
     """The whole body.
 
     Raises:
-        ProblemError: It has more than `most` bytes.
+        ProblemError: It has more than `most` bytes, or takes longer than `BODY_PATIENCE`.
     """
     data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > most:
-            raise ProblemError(Problem.BODY_TOO_LARGE, f"at most {most:,} bytes")
+    try:
+        async with asyncio.timeout(BODY_PATIENCE):
+            async for part in request.stream():
+                data += part
+                if len(data) > most:
+                    raise ProblemError(Problem.BODY_TOO_LARGE, f"at most {most:,} bytes")
+    except TimeoutError:
+        raise ProblemError(
+            Problem.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_PATIENCE:g} s", {"connection": "close"}
+        ) from None
     return bytes(data)

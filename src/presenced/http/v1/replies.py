@@ -85,8 +85,8 @@ class LiveSession(Struct, frozen=True, rename="camel", omit_defaults=True):
     """When its connection opened."""
     heard_at: int = 0
     """When its client last sent anything, a pong included."""
-    grace_ends_in: float = 0
-    """Seconds for which others still see the user because of it, while it has no connection."""
+    grace_ends_in: float | None = None
+    """Seconds for which others still see the user because of it; not given while it has a connection."""
     rooms: tuple[str, ...] = ()
 
 

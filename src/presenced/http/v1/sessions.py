@@ -29,6 +29,6 @@ def _session(session: Session[Connection], now: float, epoch_ms: int) -> LiveSes
         session.device,
         connection.opened_ms if connection else 0,
         epoch_ms - int((now - connection.heard_at) * 1000) if connection else 0,
-        round(session.grace_ends - now, 3) if session.grace_ends is not None else 0.0,
+        round(session.grace_ends - now, 3) if session.grace_ends is not None else None,
         tuple(session.rooms or ()),
     )
