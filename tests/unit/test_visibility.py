@@ -224,7 +224,7 @@ class Viewer:
     def read(self) -> None:
         """Something has happened that is no hidden user's: else there is nothing to be told of."""
         self.zed_is_online = not self.zed_is_online
-        self.house.engine.announce("zed", self.zed_is_online)
+        Application(self.house.engine).announce("zed", self.zed_is_online)
         for watcher in (self.ada, self.classic):
             watcher.paused = False
             self.house.engine.resumed(watcher)
