@@ -21,11 +21,14 @@ from benchmarks import (
     cores,
     endurance,
     fan_out,
+    faults,
     idle_memory,
+    large_tables,
     latency,
     plot,
     slow_watchers,
     start_stop,
+    storage,
     tls,
     watching,
     webhooks,
@@ -48,6 +51,9 @@ QUESTIONS: dict[str, Callable[[bool], Report]] = {
     "attacks": attacks.run,
     "tls": tls.run,
     "webhooks": webhooks.run,
+    "storage": storage.run,
+    "faults": faults.run,
+    "large_tables": large_tables.run,
 }
 
 RESULTS = Path(__file__).parent / "results"

@@ -87,9 +87,10 @@ class Orders(ctypes.Structure):
     v1: int
     deflate: int
     ids: int
+    pause_us: int
     _fields_ = [
         (name, ctypes.c_int64)
-        for name in ("watchers", "actors", "window", "heard_before", "stop", "v1", "deflate", "ids")
+        for name in ("watchers", "actors", "window", "heard_before", "stop", "v1", "deflate", "ids", "pause_us")
     ]
 
     @property
@@ -159,6 +160,7 @@ class Clients:
         self._into = memoryview(self._buffer)[len(_VERSION) - 1 :]
         self._began: dict[int, float] = {}  # by user id: when the change was made
         self._begun = self._in_flight = self._served = 0
+        self._next_change = 0.0
 
     def run(self) -> None:
         """Follow the orders until told to stop."""
@@ -185,12 +187,13 @@ class Clients:
         return self._index + self._begun * len(self._all)
 
     def _window_is_open(self, watchers: int) -> bool:
-        if not (window := self._orders.window):
+        if not (window := self._orders.window) or time.monotonic() < self._next_change:
             return False
         due = sum(counts.changes for counts in self._all) - window
         return sum(counts.heard for counts in self._all) - self._orders.heard_before > due * watchers
 
     def _change(self) -> None:
+        self._next_change = time.monotonic() + self._orders.pause_us / 1e6
         if self._actors:
             actor = self._actors[self._served % len(self._actors)]
             actor.idle = not actor.idle

@@ -49,6 +49,7 @@ class Churn(NamedTuple):
     """The same as some watchers saw it, of users who came."""
     p99: float
     """Of a hundred, the second slowest was no slower."""
+    longest: float
 
 
 class Load:
@@ -176,8 +177,11 @@ class Load:
                 raise LoadError(f"waited {PATIENCE:.0f} s in vain for {what}")
             time.sleep(0.001)
 
-    def churn(self, watchers: int, window: int, seconds: float) -> Churn:
+    def churn(self, watchers: int, window: int, seconds: float, pause: float = 0) -> Churn:
         """Let users come and go for `seconds`, with `window` changes at a time that not every watcher has heard of.
+
+        Args:
+            pause: Seconds between two of them at least, in each load process.
 
         Nothing may be outstanding before; nothing is, afterwards.
 
@@ -187,6 +191,7 @@ class Load:
         orders = self._orders[0]
         counting = orders.counting
         orders.heard_before = self.heard - counting * self._changes
+        orders.pause_us = round(1e6 * pause)
         orders.window = window
         time.sleep(min(SETTLE, seconds))
         sampled = [counts.sampled for counts in self._counts]
@@ -203,7 +208,7 @@ class Load:
             raise LoadError(f"nothing was delivered within {seconds} s")
         delays = self._delays_since(sampled)
         delay = sum(outstanding) / len(outstanding) * watchers / rate.per_second
-        return Churn(rate, delay, delays[len(delays) // 2], delays[len(delays) * 99 // 100])
+        return Churn(rate, delay, delays[len(delays) // 2], delays[len(delays) * 99 // 100], delays[-1])
 
     def flood(self, window: int, seconds: float) -> float:
         """As `churn`, without counting whether all is delivered, for others are watching or coming, too.

@@ -39,7 +39,7 @@ def run(quick: bool) -> Report:
     figures: dict[str, float] = {}
     rows = []
     for delay in DELAYS:
-        with _receiver(delay) as port:
+        with receiver(delay) as port:
             rates = [asyncio.run(_rate(events // (1 + round(5 * delay)), *way, port)) for way in WAYS]
         rows.append([f"{delay * 1000:g} ms", *(f"{rate:,.0f}" for rate in rates)])
         figures |= {
@@ -80,8 +80,8 @@ async def _rate(events: int, lanes: int, batch: int, port: int) -> float:
 
 
 @contextmanager
-def _receiver(delay: float) -> Iterator[int]:
-    """Its port."""
+def receiver(delay: float) -> Iterator[int]:
+    """One in a process of its own, on the cores of this one: its port."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_receive, args=(delay, theirs), daemon=True)
     process.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.contract.databases import KINDS, Servers, opened, servers  # noqa: F401  # a fixture
 from tests.webhooks import NOON, change, config_for, tell, turns
 
+from presenced.storage.database import writing
 from presenced.storage.facts import ChangeFact, RoomFact
 from presenced.storage.schema import told, users, webhooks
 from presenced.storage.store import Store
@@ -293,3 +295,23 @@ async def test_nothing_to_do_costs_nothing(database: AsyncEngine) -> None:
         await connection.execute(update(webhooks).values(state="dead"))
         await hooks.reconcile(connection, NOON)
         assert (await connection.execute(select(func.count()).select_from(webhooks))).scalar() == 0
+
+
+async def test_who_wants_to_write_has_a_turn_while_another_writes_on_and_on(database: AsyncEngine) -> None:
+    writes, ended = 0, False
+
+    async def write_on() -> None:
+        nonlocal writes
+        while not ended:
+            async with writing(database) as connection:
+                await connection.execute(update(told).values(version=1))
+            writes += 1
+
+    other = asyncio.create_task(write_on())
+    for _ in range(20):
+        before = writes
+        async with writing(database) as connection:
+            await connection.execute(update(told).values(version=2))
+        assert writes - before <= 2
+    ended = True
+    await other

@@ -13,6 +13,7 @@ from msgspec import json
 from tests.fakes import FakeConnection
 from tests.unit.talk import Talk, position, statuses
 
+from presenced.application import Application
 from presenced.auth.allowed import Allowed, sight_of, with_allowed
 from presenced.auth.authenticator import Answer, Answered
 from presenced.auth.principal import Principal

@@ -7,8 +7,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import groupby
 
 from sqlalchemy.exc import StatementError
@@ -42,7 +41,7 @@ from presenced.keeper.messages import (
     to_keeper,
 )
 from presenced.storage import migrate, reading
-from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason
+from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason, writing
 from presenced.storage.facts import ChangeFact, Fact, RoomFact, start_position
 from presenced.storage.store import LOST, Store
 from presenced.webhooks.deliveries import Webhooks
@@ -51,10 +50,9 @@ SIGN = 0.5
 """Seconds between two signs of life, and two reports of the webhooks. With the time that writing takes it is below the
 second of last seen that may be lost."""
 
-PATIENCE = 10.0
-"""Seconds for one transaction; the one of the start may take `START_PATIENCE`."""
-
 START_PATIENCE = 120.0
+"""Seconds for the transaction of the start, and of the end."""
+
 QUESTION_PATIENCE = 4.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds between two tries when something fails."""
@@ -223,18 +221,13 @@ class Keeper:
         except Exception:
             await self._database.dispose(close=False)
 
-    @asynccontextmanager
-    async def _transaction(self, patience: float = PATIENCE) -> AsyncIterator[AsyncConnection]:
-        async with asyncio.timeout(patience), self._database.begin() as connection:
-            yield connection
-
     async def _start(self) -> None:
-        async with self._transaction(START_PATIENCE) as connection:
+        async with writing(self._database, START_PATIENCE) as connection:
             await connection.run_sync(migrate.check)
-        async with self._transaction(START_PATIENCE) as connection:
+        async with writing(self._database, START_PATIENCE) as connection:
             start = await self._store.start(connection)
         if self._setup.restore:
-            async with self._transaction(START_PATIENCE) as connection:
+            async with writing(self._database, START_PATIENCE) as connection:
                 async for facts in self._store.restored(connection, now_ms(), self._setup.most_restored):
                     self._tell(Page(facts))
         self._position = max(self._position, start.position)
@@ -273,12 +266,12 @@ class Keeper:
                 self._tell(Figures(self._webhooks.figures()))
                 self._next_figures = now + SIGN
             if now >= self._reconcile_at:
-                async with self._transaction(START_PATIENCE) as connection:
+                async with writing(self._database, START_PATIENCE) as connection:
                     await self._webhooks.reconcile(connection, now_ms(), self._first_position)
                 self._reconcile_at = float("inf")
                 self._webhooks.wake()
         if now >= self._next_chores:
-            async with self._transaction() as connection:
+            async with writing(self._database) as connection:
                 more = await self._store.prune(connection, now_ms())
             self._next_chores = now if more else now + CHORES
 
@@ -291,7 +284,7 @@ class Keeper:
     async def _store_together(self, items: Sequence[Item]) -> list[Answer]:
         answers = []
         position = max([self._position, *(item.position for item in items if isinstance(item, Batch))])
-        async with self._transaction() as connection:
+        async with writing(self._database) as connection:
             await self._store.sign(connection, now_ms(), position)
             for is_batch, some in groupby(items, lambda item: isinstance(item, Batch)):
                 if is_batch:
@@ -321,12 +314,12 @@ class Keeper:
         answers, unusable = [], 0
         for item in items:
             if isinstance(item, Ask):
-                async with self._transaction() as connection:
+                async with writing(self._database) as connection:
                     answers.append(await self._erase(connection, item))
                 continue
             for fact in item.facts:
                 try:
-                    async with self._transaction() as connection:
+                    async with writing(self._database) as connection:
                         await self._store.write(connection, [fact])
                 except Exception as error:
                     if not is_about_rows(error):
@@ -335,7 +328,7 @@ class Keeper:
         return answers, unusable
 
     async def _stop(self) -> None:
-        async with self._transaction(START_PATIENCE) as connection:
+        async with writing(self._database, START_PATIENCE) as connection:
             await self._store.stop(connection, self._ended_ms, self._position, self._reason)
 
     # Questions.
@@ -345,7 +338,7 @@ class Keeper:
             if isinstance(question, (DeadLetters, RetryDead, TryWebhooks)):
                 found = await _ask_webhooks(self._webhooks, question)
             else:
-                async with self._transaction(QUESTION_PATIENCE) as connection:
+                async with asyncio.timeout(QUESTION_PATIENCE), self._database.connect() as connection:
                     found = await _look_up(connection, question)
         except Exception as error:
             self._tell(Answer(number, b"", reason(error, self._setup.url)))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, ColumnElement, Connection, Table, event, func, make_url
+from sqlalchemy import URL, ColumnElement, Connection, Engine, Table, event, func, make_url
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, StatementError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.sql.dml import Insert
 
 from presenced.errors import ConfigError
@@ -21,6 +24,9 @@ LOCK_PATIENCE = 2.0
 
 CONNECT_PATIENCE = 5.0
 """Seconds for a connection to a database server."""
+
+WRITE_PATIENCE = 10.0
+"""Seconds for a transaction that writes, if nothing else is said."""
 
 _PRISMA_ONLY = {
     "connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "sslaccept", "sslcert", "sslidentity",
@@ -51,7 +57,9 @@ def open_database(url: str) -> AsyncEngine:
 
 def _open_file(path: Path) -> AsyncEngine:
     url = URL.create("sqlite+aiosqlite", database=str(path))
-    engine = create_async_engine(url, connect_args={"timeout": LOCK_PATIENCE}, pool_size=2, max_overflow=2)
+    engine = create_async_engine(
+        url, connect_args={"timeout": LOCK_PATIENCE}, pool_size=2, max_overflow=2, hide_parameters=True
+    )
 
     @event.listens_for(engine.sync_engine, "do_connect")
     def make_file(*_: object) -> None:
@@ -95,6 +103,7 @@ def _open_postgresql(url: URL) -> AsyncEngine:
         pool_size=3,
         max_overflow=2,
         pool_timeout=CONNECT_PATIENCE,
+        hide_parameters=True,
     )
 
 
@@ -106,6 +115,7 @@ def _open_mysql(url: URL) -> AsyncEngine:
         pool_size=3,
         max_overflow=2,
         pool_timeout=CONNECT_PATIENCE,
+        hide_parameters=True,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",
     )
@@ -117,6 +127,25 @@ def _query(url: URL, known: set[str]) -> dict[str, str]:
         if name not in known and name not in _PRISMA_ONLY:
             raise ConfigError(f"database_url has the parameter {name}, which is not known here: leave it out")
     return query
+
+
+_turns: WeakKeyDictionary[Engine, asyncio.Lock] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def writing(database: AsyncEngine, patience: float = WRITE_PATIENCE) -> AsyncIterator[AsyncConnection]:
+    """A transaction that writes, one of this process at a time: an SQLite file has one writer, and who waits for a turn
+    within SQLite may wait in vain while another one goes on and on. Here they come in the order of their asking.
+
+    Args:
+        patience: Seconds for all of it.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
+    turn = _turns.setdefault(database.sync_engine, asyncio.Lock())
+    async with asyncio.timeout(patience), turn, database.begin() as connection:
+        yield connection
 
 
 def put(dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", highest: Sequence[str] = ()) -> Insert:
@@ -171,8 +200,8 @@ def is_corrupt(error: BaseException) -> bool:
     return "malformed" in text or "file is not a database" in text
 
 
-def reason(error: BaseException, url: str) -> str:
-    """Why it failed, in one line that an operator may read: nothing of a password in it."""
+def reason(error: BaseException, url: str = "") -> str:
+    """Why it failed, in one line that an operator may read: nothing of the URL's password in it, nor of a statement."""
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
@@ -181,7 +210,7 @@ def reason(error: BaseException, url: str) -> str:
     else:
         text = str(cause.args[-1] if isinstance(cause.args, tuple) and cause.args else cause)
     text = " ".join(text.split())[:200] or type(cause).__name__
-    if not url.startswith("sqlite:"):
+    if url and not url.startswith("sqlite:"):
         password = make_url(url).password
         if password:
             text = text.replace(password, "***")

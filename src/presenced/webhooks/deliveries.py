@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from presenced.storage.answers import DeadLetter
+from presenced.storage.database import reason, writing
 from presenced.storage.facts import ChangeFact, RoomFact
 from presenced.storage.schema import webhooks
 from presenced.webhooks.config import WebhookConfig
@@ -144,7 +145,7 @@ class Webhooks:
         key, state = webhooks.c.endpoint, webhooks.c.state
         ours = {delivery.queue.key: delivery.queue for delivery in self._deliveries}
         before = {name: (queue.waiting, queue.dead) for name, queue in (ours | self._strangers).items()}
-        async with self._database.begin() as connection:
+        async with writing(self._database) as connection:
             query = select(key, state, func.count()).group_by(key, state)
             numbers = {(row[0], row[1]): int(row[2]) for row in await connection.execute(query)}
             await self._teller.forget_rooms(connection)
@@ -167,7 +168,7 @@ class Webhooks:
         try:
             await self.sweep()
         except (SQLAlchemyError, OSError) as error:
-            _logger.error("webhooks can't be counted: %s: %s", type(error).__name__, error)
+            _logger.error("webhooks can't be counted: %s", reason(error))
             return False
         return True
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from presenced.storage.database import reason
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import batch_id, encode_batch
 from presenced.webhooks.figures import WebhookFigures
@@ -92,7 +93,7 @@ class Delivery:
                 try:
                     rest = await self.turn()
                 except Exception as error:  # whatever it is: other endpoints, and the storage beside us, go on
-                    _logger.error("webhooks to %s: %s: %s", self.shown, type(error).__name__, error)
+                    _logger.error("webhooks to %s: %s: %s", self.shown, type(error).__name__, reason(error))
                     rest = Rest(self._config.first_retry)
                 await self._rest(rest)
         finally:

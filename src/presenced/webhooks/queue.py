@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from presenced.storage.answers import DeadLetter, DeadLetters
+from presenced.storage.database import writing
 from presenced.storage.schema import webhooks
 
 WAITING, HELD, DEAD = "waiting", "held", "dead"
@@ -111,7 +112,7 @@ class Queue:
 
     async def delivered(self, rows: Sequence[Row]) -> None:
         """The endpoint took them."""
-        async with self._database.begin() as connection:
+        async with writing(self._database) as connection:
             await connection.execute(delete(webhooks).where(_c.id.in_([row.id for row in rows])))
 
     async def failed(self, rows: Sequence[Row], error: str, next_ms: int, held: bool) -> None:
@@ -127,7 +128,7 @@ class Queue:
             "state": HELD if held else WAITING,
         }
         mine = _c.id.in_([row.id for row in rows]) & (_c.state != DEAD)
-        async with self._database.begin() as connection:
+        async with writing(self._database) as connection:
             await connection.execute(update(webhooks).where(mine).values(values))
 
     async def give_up(self, error: str, before_ms: int) -> int:
@@ -238,7 +239,7 @@ class Queue:
         return total
 
     async def _change(self, mine: ColumnElement[bool], values: Mapping[str, object]) -> int:
-        async with self._database.begin() as connection:
+        async with writing(self._database) as connection:
             return await self._change_in(connection, mine, values, CHUNK)
 
     async def _change_in(
@@ -250,7 +251,7 @@ class Queue:
         return len(ids)
 
     async def _delete(self, mine: ColumnElement[bool], limit: int) -> int:
-        async with self._database.begin() as connection:
+        async with writing(self._database) as connection:
             ids = await _some(connection, mine, limit)
             if ids:
                 await connection.execute(delete(webhooks).where(_c.id.in_(ids)))

@@ -1,0 +1,69 @@
+"""Every read has an index that it can use. Whether a database uses it, it decides by the sizes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tests.contract.databases import KINDS, Servers, servers
+from tests.contract.plans import asked_of, plan
+
+from presenced.storage import migrate, reading
+from presenced.storage.database import open_database
+from presenced.storage.store import Store
+
+__all__ = ["servers"]
+
+pytestmark = pytest.mark.anyio
+
+Read = Callable[[AsyncConnection], Awaitable[object]]
+
+READS: dict[str, tuple[Read, str]] = {
+    "last_seen": (lambda c: reading.last_seen(c, ["ada", "bob"]), "pkey|autoindex_presenced_users|PRIMARY"),
+    "history": (lambda c: reading.history(c, "ada", 0, 100), "presenced_changes_user"),
+    "history, deep": (lambda c: reading.history(c, "ada", 5, 100), "presenced_changes_user"),
+    "sessions": (lambda c: reading.past_sessions(c, "ada", None, 100), "presenced_sessions_user"),
+    "sessions, deep": (lambda c: reading.past_sessions(c, "ada", (5, "x"), 100), "presenced_sessions_user"),
+}
+"""A read, and the index that it has to use."""
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The keeper's."""
+    return "asyncio"
+
+
+@pytest.fixture(params=KINDS)
+async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
+    url = f"sqlite:///{tmp_path}/presenced.db" if request.param == "sqlite" else servers.new_database(request.param)
+    engine = open_database(url)
+    async with engine.begin() as connection:
+        await connection.run_sync(migrate.check)
+    yield engine
+    await engine.dispose()
+
+
+async def test_every_read_can_use_an_index(database: AsyncEngine) -> None:
+    for name, (read, index) in READS.items():
+        steps = await plans_of(database, read)
+        assert re.search(index, " ".join(steps)), (name, steps)
+
+
+async def test_deleting_what_is_too_old_can_use_an_index(database: AsyncEngine) -> None:
+    store = Store(database.dialect.name, "here", "one", 1, 1000)
+    steps = " ".join(await plans_of(database, lambda c: store.prune(c, 10_000)))
+    assert "presenced_changes_at" in steps
+    assert "presenced_sessions_closed" in steps
+
+
+async def plans_of(database: AsyncEngine, read: Read) -> list[str]:
+    async with database.begin() as connection:
+        if connection.dialect.name == "postgresql":  # which rather reads tables that are as small as these
+            await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        with asked_of(database) as asked:
+            await read(connection)
+        return [step for one in asked for step in await plan(connection, one)]

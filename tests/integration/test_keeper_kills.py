@@ -1,0 +1,260 @@
+"""`kill -9` under load, again and again: of the server, of its keeper, of both. What is lost?
+
+`PRESENCED_KILLS=20 pytest -s tests/integration/test_keeper_kills.py` goes on for longer, and prints what it found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sqlite3
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.process import ServerProcess
+from tests.webhooks import SECRET, Receiver
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+pytestmark = pytest.mark.anyio
+
+KILLS = int(os.environ.get("PRESENCED_KILLS", "3"))
+
+KINDS = ("server", "keeper", "both")
+"""What is killed, in turn."""
+
+CROWD = 60
+"""Users who come and go, some 200 changes a second."""
+
+TOLERABLE_MS = 1000
+"""Of last seen, and of changes, may be lost."""
+
+V1: Any = ["presenced.v1"]
+
+
+@pytest.fixture
+def anyio_backend() -> object:
+    """The command's own, once: the test starts processes."""
+    return "asyncio", {"use_uvloop": True}
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Crowd:
+    """Users who come and go, and somebody who sees them do it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._random = random.Random(7)
+        self._watcher: ClientConnection
+        self._watching: asyncio.Task[None]
+        self._living: list[asyncio.Task[None]] = []
+        self._is_over = False
+        self.there: set[str] = set()
+        self.known_there: dict[str, int] = {}
+        """When each was last certainly there, in epoch milliseconds."""
+        self.seen: dict[tuple[str, int], tuple[str, int]] = {}
+        """Changes that the watcher was told of, by user and version: the status, and when that was."""
+
+    async def begin(self) -> None:
+        """The watcher is there when this returns."""
+        self._is_over = False
+        self._watcher = await connect(f"{self._url}?userId=watcher", subprotocols=V1, close_timeout=1)
+        self._watching = asyncio.create_task(self._watch(self._watcher))
+        self._living = [asyncio.create_task(self._live(f"user{number}")) for number in range(CROWD)]
+
+    async def end(self) -> None:
+        """All leave, if there is still a server to leave."""
+        self._is_over = True
+        await asyncio.gather(*self._living)
+        await self._watcher.close()
+        await self._watching
+
+    def killed(self, kind: str) -> None:
+        """Those who are there were so until now."""
+        self.known_there.update(dict.fromkeys(self.there, now_ms()))
+        self._is_over = kind != "keeper"
+
+    async def _watch(self, watcher: ClientConnection) -> None:
+        with suppress(WebSocketException):
+            async for text in watcher:
+                message = json.loads(text)
+                if message["type"] == "PRESENCE_CHANGES":
+                    for user in message["users"]:
+                        self.seen[user["userId"], user["version"]] = (user["status"], now_ms())
+
+    async def _live(self, user_id: str) -> None:
+        url = f"{self._url}?userId={user_id}"
+        while not self._is_over:
+            with suppress(OSError, WebSocketException):
+                async with connect(url, subprotocols=V1, close_timeout=1) as connection:
+                    await connection.recv()
+                    self.there.add(user_id)
+                    try:
+                        await self._stay(connection)
+                        if not self._is_over:
+                            self.known_there[user_id] = now_ms()
+                    finally:
+                        self.there.discard(user_id)
+            await asyncio.sleep(self._random.uniform(0.02, 0.3))
+
+    async def _stay(self, connection: ClientConnection) -> None:
+        await connection.send('{"type":"JOIN","room":"lobby"}')
+        await asyncio.sleep(self._random.uniform(0.02, 0.2))
+        status = self._random.choice(("busy", "away", "online"))
+        await connection.send(json.dumps({"type": "SET_STATUS", "status": status}))
+        await asyncio.sleep(self._random.uniform(0.02, 0.3))
+
+
+class House:
+    """The server, its file, and what its receiver got."""
+
+    def __init__(self, process: ServerProcess, receiver: Receiver, file: Path) -> None:
+        self._process = process
+        self._receiver = receiver
+        self._file = file
+
+    def kill(self, kind: str) -> None:
+        (keeper,) = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        if kind != "server":
+            os.kill(int(keeper), signal.SIGKILL)
+        if kind != "keeper":
+            self._process.kill()
+
+    def rows(self, query: str) -> list[Any]:
+        with closing(sqlite3.connect(self._file, timeout=10)) as database:
+            return database.execute(query).fetchall()
+
+    async def settled(self) -> None:
+        """All is stored and told, those who have not come back, too: nobody is there."""
+        await soon(lambda: self._is_quiet("presenced_storage_up 1.0", "presenced_storage_waiting_facts 0.0"))
+        await soon(lambda: not self.rows("SELECT user_id FROM presenced_users WHERE status <> 'offline'"))
+        await soon(
+            lambda: not self.rows("SELECT subject FROM presenced_told WHERE status NOT IN ('offline', 'vacated')")
+        )
+        await soon(lambda: not self.rows("SELECT id FROM presenced_webhooks"))
+        await soon(lambda: self._is_quiet("presenced_storage_unstored_facts 0.0"))
+
+    def _is_quiet(self, *samples: str) -> bool:
+        lines = httpx.get(f"{self._process.url}metrics").text.splitlines()
+        return all(sample in lines for sample in samples)
+
+    @property
+    def events(self) -> dict[str, dict[str, Any]]:
+        """What the receiver took, by id, in the order of its first arrival."""
+        found: dict[str, dict[str, Any]] = {}
+        for event in self._receiver.taken:
+            assert found.setdefault(event["id"], event) == event, "the same id is the same event"
+        return found
+
+    @property
+    def taken(self) -> int:
+        """How many events that were, those that came twice included."""
+        return len(self._receiver.taken)
+
+
+async def soon(condition: Callable[[], object], seconds: float = 20) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.timeout(60 + 15 * KILLS)
+async def test_what_is_lost_when_processes_are_killed_under_load(tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "database": "sqlite",
+        "data_dir": str(tmp_path / "kept"),
+        "node": "here",
+        "outgoing_private": True,
+        "grace_lost": 0.5,
+        "grace_going_away": 0.3,
+        "status_pause": 0.0,
+    }
+    with (
+        Receiver() as receiver,
+        ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, webhook_urls=receiver.url, **given) as process,
+    ):
+        house = House(process, receiver, tmp_path / "kept" / "presenced.db")
+        crowd = Crowd(process.websocket_url)
+        lost: list[tuple[str, int, int]] = []
+        for number in range(KILLS):
+            kind = KINDS[number % len(KINDS)]
+            await crowd.begin()
+            await asyncio.sleep(random.uniform(0.6, 1.4))
+            killed_ms = now_ms()
+            crowd.killed(kind)
+            house.kill(kind)
+            if kind == "keeper":
+                await asyncio.sleep(random.uniform(0, 1.5))  # the live service goes on, with nobody who stores
+            await crowd.end()
+            if kind != "keeper":
+                await asyncio.to_thread(process.start)
+            await house.settled()
+            lost.append((kind, last_seen_lost(house, crowd), changes_lost(house, crowd, killed_ms, kind)))
+            assert house.rows("SELECT session_key FROM presenced_sessions WHERE closed_ms IS NULL") == []
+        report(house, crowd, lost)
+
+
+def last_seen_lost(house: House, crowd: Crowd) -> int:
+    """How many milliseconds of it, of the user who lost most."""
+    stored: dict[str, int] = dict(house.rows("SELECT user_id, seen_ms FROM presenced_users"))
+    lost = max(there_ms - stored.get(user_id, 0) for user_id, there_ms in crowd.known_there.items())
+    assert lost <= TOLERABLE_MS
+    return max(0, lost)
+
+
+def changes_lost(house: House, crowd: Crowd, killed_ms: int, kind: str) -> int:
+    """How many changes that somebody saw were not told; all of them were made obsolete by what was told."""
+    told = {(event["data"].get("userId"), event["data"]["version"]) for event in house.events.values()}
+    newest = {user_id: (version, status) for user_id, version, status in in_order(house)}
+    missing = {key: seen for key, seen in crowd.seen.items() if key not in told and key[0] != "watcher"}
+    for (user_id, version), (status, seen_ms) in missing.items():
+        assert kind != "keeper", "the server has it still"
+        assert killed_ms - seen_ms <= TOLERABLE_MS
+        last_version, last_status = newest.get(user_id, (0, "offline"))
+        assert last_version > version or last_status == status, "the receiver knows better, or the same"
+    assert {status for _, status in newest.values()} <= {"offline"}, "nobody is there"
+    for key in missing:
+        del crowd.seen[key]  # it is counted
+    return len(missing)
+
+
+def in_order(house: House) -> list[tuple[str, int, str]]:
+    """User, version and status of all events, whose versions grow for each user."""
+    newest: Counter[str] = Counter()
+    found = []
+    for event in house.events.values():
+        data = event["data"]
+        subject = data.get("userId") or data["room"]
+        assert data["version"] > newest[subject], "in order, and each once"
+        newest[subject] = data["version"]
+        found.append((subject, data["version"], data.get("status", "offline" if "vacated" in event["type"] else "")))
+    return [one for one in found if one[0] != "lobby"]
+
+
+def report(house: House, crowd: Crowd, lost: list[tuple[str, int, int]]) -> None:
+    lines = [""]
+    for kind in KINDS:
+        seen = [milliseconds for of, milliseconds, _ in lost if of == kind] or [0]
+        changes = [number for of, _, number in lost if of == kind] or [0]
+        lines.append(
+            f"{kind} killed {len(changes)} times: at most {max(seen)} ms of last seen lost; {sum(changes)} changes "
+            f"(at most {max(changes)} at once) not told, all made obsolete by what was"
+        )
+    events, taken = house.events, house.taken
+    lines.append(
+        f"{len(crowd.seen)} changes seen and told; {len(events)} events, {taken - len(events)} of them twice\n"
+    )
+    sys.stdout.write("\n".join(lines))
