@@ -225,6 +225,13 @@ class Outbox:
             self._joined.pop(watcher, None)
             self.catch_up(watcher, missed)
 
+    def begin_again(self, watcher: Watcher, missed: Missed) -> None:
+        """Send `watcher`, which is here, all of `missed` in place of what it still was to be sent."""
+        if watcher in self._behind:
+            self._behind[watcher] = missed
+        else:
+            self.insert(watcher, missed)
+
     def remind(self, watcher: Watcher) -> None:
         """Have its feed asked what `watcher` missed, if it is behind, also when nothing is published until it has read.
 

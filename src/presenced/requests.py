@@ -138,7 +138,7 @@ class Requests:
             self.limit(connection, sight)
         self._settle_rooms(connection.session.user_id)
         if connection.feed is self._feed:
-            self._outbox.insert(connection, self._feed.all(connection))
+            self._outbox.begin_again(connection, self._feed.all(connection))
 
     def closed(self, connection: Watcher) -> None:
         """A connection ended; what it was about to set is set. No-op for one that is not here."""
@@ -258,7 +258,7 @@ class Requests:
         data = data_of(request.data)
         rooms = watch.full.rooms | watch.counted.rooms | {name}
         _check_room_for(len(rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
-        if not self._rooms.has_place(name, session.user_id):
+        if not self._rooms.has_place(name, session.user_id, session.sight.blocked):
             raise BadRequest(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
         self._ack(connection, request.id)
         self._directory.give(session, name, data)

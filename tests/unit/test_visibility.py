@@ -183,52 +183,125 @@ def test_a_slow_watcher_catches_up_with_what_it_may_see(house: House) -> None:
 
 
 HIDDEN = ["eve", "fred"]
-STEP = st.one_of(
+OTHERS = ["bo", *HIDDEN]
+SEEING: dict[str, dict[str, Any]] = {
+    "everyone": {"block": HIDDEN},
+    "rooms": {"block": HIDDEN},
+    "claims": {"block": HIDDEN, "watch": ["bo", "carl", "zed", *HIDDEN], "rooms": ["lobby", "den"]},
+}
+COMMON_STEPS = [
     st.tuples(st.just("come"), st.sampled_from(["bo", "carl"])),
     st.tuples(st.just("come hidden"), st.sampled_from(HIDDEN)),
     st.tuples(st.just("end"), st.sampled_from(["bo", "carl", *HIDDEN])),
-    st.tuples(st.just("status"), st.sampled_from(["bo", *HIDDEN])),
-    st.tuples(st.just("watch"), st.sampled_from(["bo", *HIDDEN])),
-    st.tuples(st.just("count"), st.sampled_from(["bo", *HIDDEN])),
-    st.tuples(st.just("unwatch"), st.sampled_from(["everyone", "bo", *HIDDEN])),
-    st.tuples(st.just("everyone"), st.just("")),
+    *(st.tuples(st.just(what), st.sampled_from(OTHERS)) for what in ("status", "watch", "count")),
+    st.tuples(st.just("unwatch"), st.sampled_from(["everyone", *OTHERS])),
+    st.tuples(st.sampled_from(["everyone", "count everyone", "wait"]), st.just("")),
     st.tuples(st.just("room"), st.sampled_from(["lobby", "den"])),
-    st.tuples(st.just("wait"), st.just("")),
+]
+STEP = st.one_of(COMMON_STEPS)
+STEP_WHERE_SOME_ARE_BLOCKED = st.one_of(
+    *COMMON_STEPS,
+    st.tuples(st.sampled_from(["join", "leave"]), st.sampled_from(["bo", "carl", *HIDDEN])),
+    st.tuples(st.sampled_from(["watch room", "count room", "leave room"]), st.sampled_from(["lobby", "den"])),
+    st.tuples(st.sampled_from(["read slowly", "read", "lose"]), st.just("")),
+    st.tuples(st.just("block"), st.sampled_from(["", "bo", "carl"])),
 )
 
 
-def transcript(steps: list[tuple[str, str]], with_hidden: bool) -> list[dict[str, Any]]:  # noqa: C901  # flat
-    """What ada is told, both ways, without numbers that count all that happens on the server."""
-    house = House(log_size=4)
-    ada, classic = house.come("ada", **ADA), house.come("ada", classic=True, **ADA)
-    others: dict[str, FakeConnection] = {}
-    for what, name in steps:
+class Viewer:
+    """Ada, by both protocols, in a world with hidden users or without."""
+
+    def __init__(self, house: House, **presence: Any) -> None:
+        self.house, self.presence = house, presence
+        self.ada, self.classic = house.come("ada", **presence), house.come("ada", classic=True, **presence)
+        self.others: dict[str, FakeConnection] = {}
+        self.before: list[dict[str, Any]] = []
+        self.zed_is_online = False
+
+    def ask(self, type_: str, **fields: Any) -> None:
+        self.house.engine.received(self.ada, json.encode({"type": type_, **fields}).decode())
+
+    def read(self) -> None:
+        """Something has happened that is no hidden user's: else there is nothing to be told of."""
+        self.zed_is_online = not self.zed_is_online
+        self.house.engine.announce("zed", self.zed_is_online)
+        for watcher in (self.ada, self.classic):
+            watcher.paused = False
+            self.house.engine.resumed(watcher)
+
+    def step(self, what: str, name: str) -> None:  # noqa: C901  # flat
+        house, others = self.house, self.others
         match what:
             case "come" if name not in others:
                 others[name] = house.come(name)
-            case "come hidden" if with_hidden and name not in others:
-                others[name] = house.come(name, rooms=["den"])
-                house.say(others[name], "JOIN", room="den")
             case "end" if name in others:
                 house.end(others.pop(name), Ending.CLOSED)
             case "status" if name in others:
                 house.say(others[name], "SET_STATUS", status="busy")
+            case "join" | "leave" if name in others:
+                house.say(others[name], what.upper(), room="lobby")
             case "watch":
-                house.engine.received(ada, json.encode({"type": "WATCH", "users": [name]}).decode())
+                self.ask("WATCH", users=[name])
             case "count":
-                message = {"type": "WATCH", "users": [name], "mode": "count"}
-                house.engine.received(ada, json.encode(message).decode())
+                self.ask("WATCH", users=[name], mode="count")
             case "unwatch":
-                given = {"everyone": True} if name == "everyone" else {"users": [name]}
-                house.engine.received(ada, json.encode({"type": "UNWATCH", **given}).decode())
+                self.ask("UNWATCH", **({"everyone": True} if name == "everyone" else {"users": [name]}))
             case "everyone":
-                house.engine.received(ada, '{"type":"WATCH","everyone":true}')
+                self.ask("WATCH", everyone=True)
+            case "count everyone":
+                self.ask("WATCH", everyone=True, mode="count")
             case "room":
-                house.engine.received(ada, json.encode({"type": "JOIN", "room": name, "id": 1}).decode())
+                self.ask("JOIN", room=name, id=1)
+            case "watch room" | "count room":
+                self.ask("WATCH", rooms=[name], mode="count" if what == "count room" else "full")
+            case "leave room":
+                self.ask("LEAVE", room=name)
+            case "read slowly":
+                for watcher in (self.ada, self.classic):
+                    watcher.paused = watcher.write_when_paused = True  # answers
+                    house.engine.paused(watcher)
+            case "read":
+                self.read()
+            case "lose":
+                self.read()
+                session, at = self.ada.messages[0]["sessionId"], position(self.ada)
+                house.end(self.ada, Ending.LOST)
+                self.read()
+                self.before += self.ada.messages
+                self.ada = house.come("ada", f"session={session}&position={at}", **self.presence)
+            case "block":
+                given = token("ada", **{**self.presence, "block": [*HIDDEN, name] if name else HIDDEN})
+                for watcher in (self.ada, self.classic):
+                    house.engine.received(watcher, json.encode({"type": "AUTH", "token": given}).decode())
             case "wait":
                 house.clock.advance(2)
         house.clock.run_soon()
-    return [plain(m) for watcher in (ada, classic) for m in watcher.messages if not is_only_a_position(m)]
+
+    def heard(self) -> list[dict[str, Any]]:
+        """All she was told, without numbers that count all that happens on the server, and what clients drop."""
+        told, known = self.before + self.ada.messages + self.classic.messages, dict[Any, int]()
+        for message in told:
+            if message["type"] == "PRESENCE_CHANGES":
+                message["users"] = [user for user in message["users"] if user["version"] > known.get(user["userId"], 0)]
+            known.update((user["userId"], user["version"]) for user in message.get("users", ()))
+        return [plain(message) for message in told if not is_only_a_position(message)]
+
+
+def transcript(viewer: Viewer, steps: list[tuple[str, str]], hidden_in: list[str] | None) -> list[dict[str, Any]]:
+    """What ada is told.
+
+    Args:
+        hidden_in: The rooms that hidden users join when they come; None: there are none in this world.
+    """
+    for what, name in steps:
+        if what == "come hidden" and hidden_in is not None and name not in viewer.others:
+            viewer.others[name] = viewer.house.come(name, rooms=["lobby", "den"])
+            for room in hidden_in:
+                viewer.house.say(viewer.others[name], "JOIN", room=room, data={"name": name})
+        viewer.step(what, name)
+    viewer.read()
+    viewer.step("wait", "")
+    return viewer.heard()
 
 
 def is_only_a_position(message: dict[str, Any]) -> bool:
@@ -248,7 +321,22 @@ def plain(part: Any) -> Any:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEP, max_size=25))
 def test_the_world_looks_as_if_hidden_users_had_never_been(steps: list[tuple[str, str]]) -> None:
-    assert transcript(steps, with_hidden=True) == transcript(steps, with_hidden=False)
+    with_hidden, without = (
+        transcript(Viewer(House(log_size=4), **ADA), steps, hidden_in) for hidden_in in (["den"], None)
+    )
+    assert with_hidden == without
+
+
+@pytest.mark.parametrize("visibility", ["everyone", "claims", "rooms"])
+@settings(max_examples=150, deadline=None)
+@given(st.lists(STEP_WHERE_SOME_ARE_BLOCKED, max_size=25))
+def test_the_world_looks_as_if_blocked_users_had_never_been(visibility: str, steps: list[tuple[str, str]]) -> None:
+    """In rooms, too, and whoever else is seen."""
+    with_blocked, without = (
+        transcript(Viewer(House(visibility, request_burst=100), **SEEING[visibility]), steps, hidden_in)
+        for hidden_in in (["lobby", "den"], None)
+    )
+    assert with_blocked == without
 
 
 @pytest.mark.parametrize(

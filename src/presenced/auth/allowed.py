@@ -10,19 +10,21 @@ from msgspec import Meta, Struct
 
 from presenced.auth.principal import Principal
 from presenced.core.identity import parse_user_id
-from presenced.core.sight import EVERYTHING, Sight
+from presenced.core.sight import EVERYTHING, MAX_BLOCKED, Sight
 from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
 from presenced.errors import BadUserId
 from presenced.settings import Settings
 
 
 class Allowed(Struct, frozen=True):
-    """`{"watch": [7, "bo"], "rooms": ["lobby"]}`."""
+    """`{"watch": [7, "bo"], "rooms": ["lobby"], "block": ["eve"]}`."""
 
     watch: Annotated[list[int | str], Meta(max_length=MAX_WATCHED)] | Literal["*"] | None = None
     """Ids of users, or `*` for everyone."""
     rooms: Annotated[list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(max_length=MAX_ROOMS)] | None = None
     """Rooms that may be joined and watched; any when it is not given."""
+    block: Annotated[list[int | str], Meta(max_length=MAX_BLOCKED)] = []
+    """Ids of users who are not seen, whatever else is said."""
 
 
 def with_allowed(principal: Principal, given: Any) -> Principal:
@@ -34,20 +36,24 @@ def with_allowed(principal: Principal, given: Any) -> Principal:
     try:
         allowed = msgspec.convert(given, Allowed)
         watch = None if allowed.watch in (None, "*") else frozenset(map(parse_user_id, allowed.watch or ()))
+        block = frozenset(map(parse_user_id, allowed.block))
     except (msgspec.ValidationError, BadUserId) as error:
         raise ValueError(str(error)) from None
     rooms = None if allowed.rooms is None else frozenset(allowed.rooms)
-    return principal._replace(watch=watch, watch_everyone=allowed.watch == "*", rooms=rooms)
+    return principal._replace(watch=watch, watch_everyone=allowed.watch == "*", rooms=rooms, block=block)
 
 
 def sight_of(settings: Settings, principal: Principal) -> Sight:
     """Whom the user may see, and where they may go, by the setting `visibility`."""
     own: Iterable[str] = (principal.user_id,)
+    blocked = principal.block.difference(own)
     match settings.visibility:
         case "everyone":
-            return EVERYTHING if principal.rooms is None else Sight(True, (), principal.rooms)
+            if principal.rooms is None and not blocked:
+                return EVERYTHING
+            return Sight(True, (), principal.rooms, blocked)
         case "rooms":
-            return Sight(False, own, principal.rooms)
+            return Sight(False, own, principal.rooms, blocked)
         case "claims" | "callback":
             named = principal.watch or frozenset()
-            return Sight(principal.watch_everyone, named.union(own), principal.rooms or frozenset())
+            return Sight(principal.watch_everyone, named.union(own), principal.rooms or frozenset(), blocked)

@@ -222,4 +222,9 @@ def _whom(user_id: str, response: Response, now: float) -> Answer:
 
 
 def _merged(principal: Principal, allowed: Principal) -> Principal:
-    return principal._replace(watch=allowed.watch, watch_everyone=allowed.watch_everyone, rooms=allowed.rooms)
+    return principal._replace(
+        watch=allowed.watch,
+        watch_everyone=allowed.watch_everyone,
+        rooms=allowed.rooms,
+        block=principal.block | allowed.block,
+    )

@@ -21,3 +21,5 @@ class Principal(NamedTuple):
     """It may see everyone all the same."""
     rooms: frozenset[str] | None = None
     """The rooms the user may enter; None: any."""
+    block: frozenset[str] = frozenset()
+    """Whom the user does not see, whatever else is said."""

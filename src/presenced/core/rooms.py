@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from enum import StrEnum
 
 from msgspec import Struct
 
 from presenced.core.model import Instant
+from presenced.core.sight import NOBODY
 
 MAX_LEFT = 1_000
 """Members of one room who left and are remembered, for watchers that are behind; those further behind get it all."""
@@ -82,6 +83,10 @@ class Room:
         self.digested_until = -1
         """The position up to which it was, at times, told of later than what is told at once."""
 
+    def size(self, but: Set[str]) -> int:
+        """How many members there are besides these."""
+        return len(self.members) - (len(self.members.keys() & but) if but else 0)
+
     def since(self, position: int) -> tuple[list[Member], list[str]] | None:
         """Members who joined or changed after `position`, and users who left; None when that is not known any more."""
         if position < self.floor:
@@ -97,7 +102,8 @@ class Room:
 class Rooms:
     """All rooms, kept in line with the sessions that say they are in them.
 
-    Bounds: members of a room by `max_members`; rooms by the sessions' own bound; who left by `MAX_LEFT` per room.
+    Bounds: members of a room by `max_members`, and as many more as one of them does not see (`MAX_BLOCKED`); rooms by
+    the sessions' own bound; who left by `MAX_LEFT` per room.
 
     Args:
         next_position: Take the next place in the order of all changes.
@@ -121,10 +127,21 @@ class Rooms:
         """The rooms the user is seen in."""
         return self._of_user.get(user_id, ())
 
-    def has_place(self, name: str, user_id: str) -> bool:
-        """Whether the user may join: is in it already, or it is not full."""
+    def has_place(self, name: str, user_id: str, unseen: Set[str] = NOBODY) -> bool:
+        """Whether the user may join: is in it already, or it is not full.
+
+        Args:
+            unseen: Of whose being there nothing may be learnt: their places do not count.
+        """
         room = self._rooms.get(name)
-        return room is None or user_id in room.members or len(room.members) < self._max_members
+        return room is None or user_id in room.members or room.size(unseen) < self._max_members
+
+    def mode(self, room: Room, unseen: Set[str]) -> Mode:
+        """The mode of the room for one who does not see these.
+
+        It follows from how many are seen now, without `STEP_BACK`: the mode before may have been due to others.
+        """
+        return self._thresholds.mode(room.size(unseen), Mode.FULL) if unseen else room.mode
 
     def settle(self, user_id: str, wanted: Mapping[str, bytes], now: Instant) -> list[RoomChange]:
         """Bring the rooms into line with what the user's sessions say: the only place where a membership changes.

@@ -2,41 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from presenced.core.watch import Set
 
+MAX_BLOCKED = 1_000
+"""Users that one session does not see although it may see others like them."""
+
+NOBODY: frozenset[str] = frozenset()
+
 
 class Sight:
-    """What one session may know of others. Of its own user it knows anyway."""
+    """What one session may know of others. Of its own user it knows anyway.
 
-    __slots__ = ("_rooms", "everyone", "users")
+    Who is blocked is seen nowhere, in rooms neither; who merely is not among `users` is seen in rooms.
+    """
 
-    def __init__(self, everyone: bool, users: Iterable[str] = (), rooms: Iterable[str] | None = None) -> None:
+    __slots__ = ("_rooms", "blocked", "everyone", "users")
+
+    def __init__(
+        self,
+        everyone: bool,
+        users: Iterable[str] = (),
+        rooms: Iterable[str] | None = None,
+        blocked: frozenset[str] = NOBODY,
+    ) -> None:
         self.everyone = everyone
-        self.users = frozenset(users)
+        """All but those who are blocked."""
+        self.users = frozenset(users) - blocked
         """Who may be seen, when it is not everyone."""
+        self.blocked = blocked
         self._rooms = None if rooms is None else frozenset(rooms)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sight) and (self.everyone, self.users, self._rooms) == (
+        return isinstance(other, Sight) and (self.everyone, self.users, self._rooms, self.blocked) == (
             other.everyone,
             other.users,
             other._rooms,
+            other.blocked,
         )
 
     __hash__ = None  # type: ignore[assignment]  # compared only
 
     def may_enter(self, room: str) -> bool:
-        """Whether the room may be joined and watched; who is in it is seen there by all who are."""
+        """Whether the room may be joined and watched; who is in it is seen there by all who do not block them."""
         return self._rooms is None or room in self._rooms
+
+    def sees(self, user_id: str) -> bool:
+        """Whether the user may be seen, rooms aside."""
+        return user_id not in self.blocked if self.everyone else user_id in self.users
+
+    def among(self, users: Collection[str]) -> Collection[str]:
+        """Those of `users` who may be seen, rooms aside."""
+        if self.everyone:
+            return set(users) - self.blocked if self.blocked else users
+        return self.users.intersection(users)
 
     def of(self, watched: Set) -> Set:
         """What of `watched` is seen: everyone means all that may be."""
-        if self.everyone:
+        if self.everyone and not self.blocked:
             return watched
-        seen = Set()
-        seen.users = set(self.users) if watched.everyone else watched.users & self.users
+        named = self.users if watched.everyone and not self.everyone else self.among(watched.users)
+        seen = Set(watched.everyone and self.everyone, named)
         seen.rooms = watched.rooms
         return seen
 

@@ -19,9 +19,9 @@ class Set:
 
     __slots__ = ("everyone", "rooms", "users")
 
-    def __init__(self, everyone: bool = False) -> None:
+    def __init__(self, everyone: bool = False, users: Iterable[str] = ()) -> None:
         self.everyone = everyone
-        self.users: set[str] = set()
+        self.users: set[str] = set(users)
         self.rooms: set[str] = set()
 
     @property

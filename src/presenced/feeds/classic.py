@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from presenced.core.directory import Directory
@@ -24,6 +25,8 @@ class ClassicFeed:
         self._limited: WatchIndex[Watcher] = WatchIndex()
         """Those of them that may not see everyone, by whom they may see."""
         self._limits: dict[Watcher, Set] = {}
+        self._blocking: WatchIndex[Watcher] = WatchIndex()
+        """Those that may see everyone but a few, by these few."""
 
     def __len__(self) -> int:
         return len(self._watchers) + len(self._limits)
@@ -33,6 +36,8 @@ class ClassicFeed:
         sight = watcher.session.sight
         if sight.everyone:
             self._watchers[watcher] = None
+            if sight.blocked:
+                self._blocking.add(watcher, Set(users=sight.blocked))
         else:
             self._limits[watcher] = sight.of(Set(everyone=True))
             self._limited.add(watcher, self._limits[watcher])
@@ -45,6 +50,8 @@ class ClassicFeed:
         if watcher not in self._watchers:
             return False
         del self._watchers[watcher]
+        if blocked := watcher.session.sight.blocked:
+            self._blocking.remove(watcher, Set(users=blocked))
         return True
 
     def portions(self, batch: Sequence[Event], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
@@ -56,17 +63,17 @@ class ClassicFeed:
             yield from self._portions_of_limited(turns, joined)
         if not self._watchers:
             return
-        owners = self._owners(turns, joined)
-        for watcher, own in owners.items():
-            frames = turns.frames_from(joined.get(watcher, 0), but=own)
+        apart = self._apart(turns, joined)
+        for watcher, untold in apart.items():
+            frames = turns.frames_from(joined.get(watcher, 0), but=untold)
             if frames:
                 yield Portion((watcher,), b"".join(frames), len(frames))
         for watcher, index in joined.items():
-            if watcher in self._watchers and watcher not in owners and (count := turns.count_from(index)):
+            if watcher in self._watchers and watcher not in apart and (count := turns.count_from(index)):
                 yield Portion((watcher,), turns.data_from(index), count)
         if turns.frames:
-            apart = joined.keys() | owners.keys()
-            common = tuple(w for w in self._watchers if w not in apart) if apart else tuple(self._watchers)
+            others = joined.keys() | apart.keys()
+            common = tuple(w for w in self._watchers if w not in others) if others else tuple(self._watchers)
             yield Portion(common, turns.data_from(0), len(turns.frames))
 
     def part(self, watcher: Watcher, events: Sequence[Event]) -> Portion:
@@ -75,7 +82,7 @@ class ClassicFeed:
         frames = [
             frame
             for frame, (_, user_id) in zip(turns.frames, turns.users, strict=True)
-            if (sight.everyone or user_id in sight.users) and watcher not in self._directory.connections(user_id)
+            if sight.sees(user_id) and watcher not in self._directory.connections(user_id)
         ]
         return Portion((watcher,), b"".join(frames), len(frames))
 
@@ -89,14 +96,14 @@ class ClassicFeed:
         for watcher, numbers in heard.items():
             yield Portion((watcher,), b"".join(turns.frames[number] for number in numbers), len(numbers))
 
-    def _owners(self, turns: _Turns, joined: Mapping[Watcher, int]) -> dict[Watcher, set[int]]:
-        """The watchers that would hear of themselves, and in which frames."""
-        owners: dict[Watcher, set[int]] = {}
+    def _apart(self, turns: _Turns, joined: Mapping[Watcher, int]) -> dict[Watcher, set[int]]:
+        """The watchers that would hear of themselves, or of whom they do not see, and in which frames."""
+        found: dict[Watcher, set[int]] = {}
         for number, (index, user_id) in enumerate(turns.users):
-            for connection in self._directory.connections(user_id):
-                if index >= joined.get(connection, 0) and connection in self._watchers:
-                    owners.setdefault(connection, set()).add(number)
-        return owners
+            for watcher in chain(self._directory.connections(user_id), self._blocking.watchers_of(user_id)):
+                if index >= joined.get(watcher, 0) and watcher in self._watchers:
+                    found.setdefault(watcher, set()).add(number)
+        return found
 
     def missed(self, watcher: Watcher, position: int) -> Missed | None:
         """The last change of each user who changed."""
@@ -110,8 +117,7 @@ class ClassicFeed:
         frames = [
             change_frame(change)
             for change in changes
-            if (sight.everyone or change.user_id in sight.users)
-            and watcher not in self._directory.connections(change.user_id)
+            if sight.sees(change.user_id) and watcher not in self._directory.connections(change.user_id)
         ]
         portion = Portion((watcher,), b"".join(frames), len(frames))
         return Missed(iter((portion,) if frames else ()), now)

@@ -7,6 +7,7 @@ from itertools import chain
 
 from presenced.core.model import Change
 from presenced.core.rooms import Member, Mode, RoomChange
+from presenced.core.sight import NOBODY
 from presenced.core.watch import Set as Watched
 from presenced.core.watch import WatchIndex
 from presenced.feeds.v1_digests import Digests, full_of, watch_of
@@ -28,6 +29,10 @@ class V1Feed:
         self._snapshots = Snapshots(encoding)
         self._index: WatchIndex[Watcher] = WatchIndex()
         self._live: set[Watcher] = set()
+        self._blockers: set[Watcher] = set()
+        """Those of them that do not see some users, in rooms neither."""
+        self._blocking: WatchIndex[Watcher] = WatchIndex()
+        """The same, by whom they do not see."""
         self.digests = Digests(encoding, self._index.watchers_of_room)
 
     # Implements Feed.
@@ -37,6 +42,9 @@ class V1Feed:
         self._live.add(watcher)
         self._index.add(watcher, full_of(watcher))
         self.digests.join(watcher)
+        if blocked := watcher.session.sight.blocked:
+            self._blockers.add(watcher)
+            self._blocking.add(watcher, Watched(users=blocked))
 
     def leave(self, watcher: Watcher) -> bool:
         """It does not, or is gone."""
@@ -45,13 +53,21 @@ class V1Feed:
         self._live.discard(watcher)
         self._index.remove(watcher, full_of(watcher))
         self.digests.leave(watcher)
+        if blocked := watcher.session.sight.blocked:
+            self._blockers.discard(watcher)
+            self._blocking.remove(watcher, Watched(users=blocked))
         return True
 
     def portions(self, batch: Sequence[Event], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
-        """One for each set of changes that some watchers are to have; most often that is everyone's."""
+        """One for each set of changes that some watchers are to have; most often that is everyone's.
+
+        Whoever does not see all of `batch` has a portion of their own.
+        """
         if not self._live:
             return
         batch_of = _Batch(batch, self.encoding)
+        if self._blockers:
+            joined = {**dict.fromkeys(self._apart(batch_of), 0), **joined}
         for (user_ids, rooms), watchers in self._alike(batch_of, joined).items():
             if watchers and (user_ids or rooms):
                 frames = b"".join(batch_of.room(name) for name in rooms) + batch_of.presence(user_ids)
@@ -67,7 +83,7 @@ class V1Feed:
         watched = full_of(watcher)
         if watched.is_empty:
             return Portion((watcher,), b"", 0)
-        batch = _Batch(events, self.encoding)
+        batch = _Batch(events, self.encoding, watcher.session.sight.blocked)
         user_ids = tuple(
             user_id for user_id in batch.users if watched.everyone or self._is_watched(user_id, watched, batch)
         )
@@ -79,13 +95,14 @@ class V1Feed:
 
     def missed(self, watcher: Watcher, position: int) -> Missed | None:
         """The truth about the user, and the last change of each watched user who changed; or it all."""
-        watched, now = full_of(watcher), self._directory.position
+        watched, blocked, now = full_of(watcher), watcher.session.sight.blocked, self._directory.position
         unknown: list[str] = []
         if watched.everyone:
             changes = self._directory.since(position, CATCH_UP)
             if changes is None:
                 return self.all(watcher)
             now = changes[-1].position if len(changes) == CATCH_UP else now
+            changes = [c for c in changes if c.user_id not in blocked] if blocked else changes
         else:
             changes, unknown = self._directory.since_of(position, watched.users)
             if self._directory.since(position, 1) is None:  # who may not be seen looks like who never was
@@ -93,7 +110,9 @@ class V1Feed:
         frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watcher)]
         parts: list[Iterator[Portion]] = [iter([Portion((watcher,), b"".join(frames), 0)])]
         for name in sorted(watched.rooms):
-            found = self._missed_of_room(name, self.digests.surely_had(name, position), watched)
+            # Who blocks somebody is told it whole: that it was never empty meanwhile may be due to them alone.
+            had = None if blocked else self.digests.surely_had(name, position)
+            found = self._missed_of_room(name, had, watched)
             if found is None:
                 parts.append(self._snapshots.room(name, watcher))
             else:
@@ -124,7 +143,7 @@ class V1Feed:
         if watch.full.everyone and not sight.everyone:
             parts.append(self._snapshots.those_seen(sight.users).portions(watcher))
         elif watch.full.everyone:
-            snapshot = self._snapshots.everyone(may_be_older=is_new and not watch.full.rooms)
+            snapshot = self._snapshots.everyone(is_new and not watch.full.rooms, sight.blocked)
             parts.append(snapshot.portions(watcher))
             position = snapshot.position
         elif watch.full.users:
@@ -142,7 +161,7 @@ class V1Feed:
         if everyone and not sight.everyone:
             parts.append(self._snapshots.those_seen(sight.users).portions(watcher))
         elif everyone:
-            parts.append(self._snapshots.everyone(may_be_older=False).portions(watcher))
+            parts.append(self._snapshots.everyone(False, sight.blocked).portions(watcher))
         elif users:
             parts.append(self._snapshots.users(users, sight).portions(watcher))
         if self.keeps_up(watcher):
@@ -181,6 +200,15 @@ class V1Feed:
                 continue
             users = all_of_them if watcher in everyone else tuple(listed.get(watcher, ()))
             found.setdefault((users, tuple(in_rooms.get(watcher, ()))), []).append(watcher)
+        return found
+
+    def _apart(self, batch: _Batch) -> set[Watcher]:
+        """Those that do not see somebody of whom the batch tells, or perhaps a member of a room of which it tells."""
+        found: set[Watcher] = set()
+        for user_id in batch.users:
+            found.update(self._blocking.watchers_of(user_id))
+        for name in batch.rooms:
+            found.update(self._blockers.intersection(self._index.watchers_of_room(name)))
         return found
 
     def _watchers_by_name(self, user_id: str, batch: _Batch) -> Set[Watcher]:
@@ -236,14 +264,19 @@ class V1Feed:
 
 
 class _Batch:
-    """Some events, each user's and each member's last one, and their frames, encoded when first asked for."""
+    """Some events, each user's and each member's last one, and their frames, encoded when first asked for.
 
-    def __init__(self, events: Sequence[Event], encoding: Encoding) -> None:
+    Args:
+        blocked: Of these users it tells nothing.
+    """
+
+    def __init__(self, events: Sequence[Event], encoding: Encoding, blocked: Set[str] = NOBODY) -> None:
         self._encoding = encoding
+        self._blocked = blocked
         self._position = events[-1].position
         self.users: dict[str, Change] = {}
         self.rooms: dict[str, dict[str, RoomChange]] = {}
-        for event in events:
+        for event in [e for e in events if e.user_id not in blocked] if blocked else events:
             if isinstance(event, Change):
                 self.users[event.user_id] = event
             else:
@@ -274,5 +307,6 @@ class _Batch:
                 name,
                 [event.member for event in events if event.member],
                 [event.user_id for event in events if event.member is None],
+                self._blocked,
             )
         return frame

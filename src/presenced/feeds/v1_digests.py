@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 
 from presenced.core.model import Change
-from presenced.core.rooms import Mode, RoomChange
-from presenced.core.watch import Set, Watch, WatchIndex
+from presenced.core.rooms import Member, Mode, RoomChange
+from presenced.core.sight import NOBODY
+from presenced.core.watch import Set as Watched
+from presenced.core.watch import Watch, WatchIndex
 from presenced.feeds.v1_encoding import Encoding
 from presenced.outbox import Event, Portion, Watcher
 
@@ -42,8 +45,10 @@ class Digests:
         self._changed: set[str] = set()
         """Rooms of which something is to be told."""
         self._counting: WatchIndex[Watcher] = WatchIndex()
-        self._recount_everyone = False
-        self._recount_rooms: set[str] = set()
+        self._turned: set[str] = set()
+        """Users who came or went, while somebody watches the number of all."""
+        self._recount_rooms: dict[str, set[str]] = {}
+        """Rooms whose number is watched, and of whom there is something to tell there."""
         self._recount: set[Watcher] = set()
         """Who watches the number of some users, of whom one came or went."""
 
@@ -73,14 +78,15 @@ class Digests:
             if event.room in self._rooms:
                 self._changed.add(event.room)
             if self._counting.watchers_of_room(event.room):
-                self._recount_rooms.add(event.room)
+                self._recount_rooms.setdefault(event.room, set()).add(event.user_id)
         else:
             self._note_change(event)
-        return bool(self._changed or self._recount_everyone or self._recount_rooms or self._recount)
+        return bool(self._changed or self._turned or self._recount_rooms or self._recount)
 
     def _note_change(self, change: Change) -> None:
         if change.is_turn:
-            self._recount_everyone = self._recount_everyone or bool(self._counting.everyone)
+            if self._counting.everyone:
+                self._turned.add(change.user_id)
             self._recount.update(self._counting.watchers_of(change.user_id))
         if self._rooms:
             for name in self._encoding.rooms.of(change.user_id):
@@ -94,32 +100,31 @@ class Digests:
             yield from self._of_room(name, now)
         self._changed.clear()
         encoding = self._encoding
-        if self._recount_everyone:
-            yield Portion(tuple(self._counting.everyone), encoding.count_everyone(), 1)
-        for name in self._recount_rooms:
-            if watchers := tuple(self._counting.watchers_of_room(name)):
-                yield Portion(watchers, encoding.count_room(name), 1)
+        if self._turned:
+            yield from _counted(self._counting.everyone, self._turned, encoding.count_everyone)
+        for name, users in self._recount_rooms.items():
+            yield from _counted(self._counting.watchers_of_room(name), users, partial(encoding.count_room, name))
         for watcher in tuple(self._recount):
             yield Portion((watcher,), b"".join(self._counts_of_users(watcher)), 1)
-        self._recount_everyone = False
+        self._turned.clear()
         self._recount_rooms.clear()
         self._recount.clear()
 
     def counts(self, watcher: Watcher) -> Iterator[bytes]:
         """The numbers that `watcher` watches, as they are now."""
-        counted = watch_of(watcher).counted
-        if counted.everyone and watcher.session.sight.everyone:
-            yield self._encoding.count_everyone()
+        counted, sight = watch_of(watcher).counted, watcher.session.sight
+        if counted.everyone and sight.everyone:
+            yield self._encoding.count_everyone(sight.blocked)
         yield from self._counts_of_users(watcher)
         for name in counted.rooms:
-            yield self._encoding.count_room(name)
+            yield self._encoding.count_room(name, sight.blocked)
 
     def _counts_of_users(self, watcher: Watcher) -> Iterator[bytes]:
         counted, sight = watch_of(watcher).counted, watcher.session.sight
         if counted.everyone and not sight.everyone:
-            yield self._encoding.count_everyone(sight.users)
+            yield self._encoding.count_seen(sight.users)
         if counted.users:
-            yield self._encoding.count_users(counted.users if sight.everyone else counted.users & sight.users)
+            yield self._encoding.count_users(sight.among(counted.users))
 
     def surely_had(self, room: str, position: int) -> int | None:
         """The position up to which a watcher that is at `position` has all of a room; None when that is not known.
@@ -137,23 +142,41 @@ class Digests:
         encoding, digest = self._encoding, self._rooms[name]
         room = encoding.rooms.get(name)
         found = room.since(digest.at) if room else None
-        came, left = found or ([], [])
-        users = digest.users - {member.user_id for member in came}
-        digest.users = set()
+        users, digest.users = digest.users, set()
         digest.before, digest.at = digest.at, now
         if room is None or room.mode is Mode.FULL:
             del self._rooms[name]
         if room is not None:
             room.digested_until = now
-        watchers = tuple(self._watchers_of_room(name))
-        if not watchers:
-            return
-        if room is not None and room.mode is Mode.COUNTS:
-            frames, users = encoding.room_changes(room, name, [], []), set()
+        watchers = self._watchers_of_room(name)
+        if shared := [watcher for watcher in watchers if not watcher.session.sight.blocked]:
+            yield from self._news_of_room(name, shared, found, users, now, NOBODY)
+        for watcher in watchers:
+            if blocked := watcher.session.sight.blocked:
+                seen = found and (
+                    [member for member in found[0] if member.user_id not in blocked],
+                    [user_id for user_id in found[1] if user_id not in blocked],
+                )
+                if seen is None or seen[0] or seen[1] or users - blocked:
+                    yield from self._news_of_room(name, (watcher,), seen, users - blocked, now, blocked)
+
+    def _news_of_room(
+        self,
+        name: str,
+        watchers: Collection[Watcher],
+        found: tuple[list[Member], list[str]] | None,
+        users: set[str],
+        now: int,
+        blocked: frozenset[str],
+    ) -> Iterator[Portion]:
+        encoding, room = self._encoding, self._encoding.rooms.get(name)
+        if encoding.room_mode(room, blocked) is Mode.COUNTS:
+            frames, users = encoding.room_changes(room, name, [], [], blocked), set()
         elif found is not None:
-            frames = encoding.room_changes(room, name, came, left)
+            frames = encoding.room_changes(room, name, *found, blocked)
+            users = users - {member.user_id for member in found[0]}
         else:  # it is empty, or was meanwhile, or more have left than are remembered
-            frames, users = b"".join(frame for frame, _ in encoding.room_pages(name)), set()
+            frames, users = b"".join(frame for frame, _ in encoding.room_pages(name, blocked)), set()
         nameless = [watcher for watcher in watchers if full_of(watcher).everyone]
         if nameless:
             yield Portion(nameless, frames + encoding.changes(now, []), 1)
@@ -163,6 +186,17 @@ class Digests:
             yield Portion(others, frames + encoding.changes_of(now, seen), 1 + len(seen))
 
 
+def _counted(
+    watchers: Collection[Watcher], users: set[str], count: Callable[[frozenset[str]], bytes]
+) -> Iterator[Portion]:
+    """A number for those that watch it; none for who sees nobody of `users`, by whom it may have become another."""
+    if shared := [watcher for watcher in watchers if not watcher.session.sight.blocked]:
+        yield Portion(shared, count(NOBODY), 1)
+    for watcher in watchers:
+        if (blocked := watcher.session.sight.blocked) and not users <= blocked:
+            yield Portion((watcher,), count(blocked), 1)
+
+
 def watch_of(watcher: Watcher) -> Watch:
     """What it watches. To be changed only while it is not in the feed."""
     watch = watcher.session.watch
@@ -170,6 +204,6 @@ def watch_of(watcher: Watcher) -> Watch:
     return watch
 
 
-def full_of(watcher: Watcher) -> Set:
+def full_of(watcher: Watcher) -> Watched:
     """What it is told of by name: of what it watches, what it may see."""
     return watcher.session.sight.of(watch_of(watcher).full)

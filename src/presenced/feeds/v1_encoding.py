@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
 from msgspec import Raw
@@ -11,6 +11,7 @@ from presenced.core.directory import Directory
 from presenced.core.messages import PresenceChanges, PresenceCount, RoomChanges, RoomSnapshot
 from presenced.core.model import Change, Status
 from presenced.core.rooms import Member, Mode, Room, Rooms
+from presenced.core.sight import NOBODY
 from presenced.wire import v1 as wire
 from presenced.wire.classic import wire_user_id
 
@@ -20,6 +21,8 @@ MAX_RECORDS = 4_096
 
 class Encoding:
     """Frames of this moment.
+
+    What is said of rooms and numbers may be for one who does not see some users (`blocked`).
 
     Bounds: `MAX_RECORDS`.
 
@@ -85,44 +88,50 @@ class Encoding:
             return encoded
         return wire.member(member, wire.unknown_record(member.user_id, self.directory.position))
 
-    def room_changes(self, room: Room | None, name: str, joined: Iterable[Member], left: Iterable[str]) -> bytes:
-        """ROOM_CHANGES."""
+    def room_mode(self, room: Room | None, blocked: Set[str] = NOBODY) -> Mode:
+        """How the room is told of."""
+        return self.rooms.mode(room, blocked) if room else Mode.FULL
+
+    def room_changes(
+        self,
+        room: Room | None,
+        name: str,
+        joined: Iterable[Member],
+        left: Iterable[str],
+        blocked: Set[str] = NOBODY,
+    ) -> bytes:
+        """ROOM_CHANGES; of those who joined and left, all are seen."""
         return wire.frame(
             RoomChanges(
                 name,
-                len(room.members) if room else 0,
-                (room.mode if room else Mode.FULL).value,
+                room.size(blocked) if room else 0,
+                self.room_mode(room, blocked).value,
                 [self.member(member) for member in joined],
                 [wire_user_id(user_id) for user_id in left],
             )
         )
 
-    def room_pages(self, name: str) -> Iterator[tuple[bytes, int]]:
+    def room_pages(self, name: str, blocked: Set[str] = NOBODY) -> Iterator[tuple[bytes, int]]:
         """ROOM_SNAPSHOT, page by page, and how many members it has; one without any when the room is empty or large."""
         room, size = self.rooms.get(name), self.page_size
-        members = list(room.members.values()) if room and room.mode is not Mode.COUNTS else []
+        mode = self.room_mode(room, blocked)
+        members = list(room.members.values()) if room and mode is not Mode.COUNTS else []
+        if blocked:
+            members = [member for member in members if member.user_id not in blocked]
+        count = room.size(blocked) if room else 0
         pages = max(1, -(-len(members) // size))
         for number in range(pages):
             part = members[number * size : (number + 1) * size]
-            yield self._room_page(room, name, number + 1, pages, part), len(part)
+            told = [self.member(member) for member in part]
+            yield wire.frame(RoomSnapshot(name, mode.value, count, number + 1, pages, told)), len(part)
 
-    def _room_page(self, room: Room | None, name: str, page: int, pages: int, part: Sequence[Member]) -> bytes:
-        return wire.frame(
-            RoomSnapshot(
-                name,
-                (room.mode if room else Mode.FULL).value,
-                len(room.members) if room else 0,
-                page,
-                pages,
-                [self.member(member) for member in part],
-            )
-        )
+    def count_everyone(self, blocked: Set[str] = NOBODY) -> bytes:
+        """PRESENCE_COUNT of everyone."""
+        return wire.frame(PresenceCount("everyone", self.directory.online_users - self._online(blocked)))
 
-    def count_everyone(self, seen: Collection[str] | None = None) -> bytes:
-        """PRESENCE_COUNT of everyone, or of those who may be seen."""
-        if seen is None:
-            return wire.frame(PresenceCount("everyone", self.directory.online_users))
-        return wire.frame(PresenceCount("everyone", self._online(seen)))
+    def count_seen(self, user_ids: Iterable[str]) -> bytes:
+        """PRESENCE_COUNT of everyone, for one who may see these only."""
+        return wire.frame(PresenceCount("everyone", self._online(user_ids)))
 
     def count_users(self, user_ids: Iterable[str]) -> bytes:
         """PRESENCE_COUNT of some users."""
@@ -131,7 +140,7 @@ class Encoding:
     def _online(self, user_ids: Iterable[str]) -> int:
         return sum(change.status is not Status.OFFLINE for change in self.directory.snapshot_of(user_ids))
 
-    def count_room(self, name: str) -> bytes:
+    def count_room(self, name: str, blocked: Set[str] = NOBODY) -> bytes:
         """PRESENCE_COUNT of a room, whose members are all online."""
         room = self.rooms.get(name)
-        return wire.frame(PresenceCount("room", len(room.members) if room else 0, name))
+        return wire.frame(PresenceCount("room", room.size(blocked) if room else 0, name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from math import isqrt
 from typing import Literal
 
@@ -37,22 +37,34 @@ class Snapshot:
         self._encoding = encoding
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
+        self._records: list[Raw] | None = None  # kept once somebody asked for it `without` some users
         self._pages: list[bytes] = []
         self._deflated: dict[int, bytes] = {}
 
     def __len__(self) -> int:
         return len(self._changes)
 
+    def without(self, blocked: Set[str]) -> Snapshot:
+        """The same moment without these users; for the next who asks, the records of all are encoded already."""
+        kept = [i for i, c in enumerate(self._changes) if isinstance(c, str) or c.user_id not in blocked]
+        if len(kept) == len(self._changes):
+            return self
+        if self._records is None:
+            self._records = [self._record(change) for change in self._changes]
+        seen = Snapshot(self._encoding, self._kind, [self._changes[index] for index in kept])
+        seen.position, seen._records = self.position, [self._records[index] for index in kept]
+        return seen
+
     def portions(self, watcher: Watcher) -> Iterator[Portion]:
         """All pages; there is one even when there is nobody."""
         size = self._encoding.page_size
         pages = max(1, -(-len(self._changes) // size))
         for number in range(pages):
-            part = self._changes[number * size : (number + 1) * size]
+            start, end = number * size, min((number + 1) * size, len(self._changes))
             if number == len(self._pages):
-                records = [self._record(change) for change in part]
-                self._pages.append(wire.snapshot_frame(self._kind, number + 1, pages, records))
-            yield Portion((watcher,), self._page(number, watcher.deflates), len(part))
+                records = self._records[start:end] if self._records else map(self._record, self._changes[start:end])
+                self._pages.append(wire.snapshot_frame(self._kind, number + 1, pages, list(records)))
+            yield Portion((watcher,), self._page(number, watcher.deflates), end - start)
 
     def _page(self, number: int, deflates: bool) -> bytes:
         if not deflates or len(self._pages[number]) < WORTH_DEFLATING:
@@ -70,15 +82,20 @@ class Snapshot:
 class Snapshots:
     """Makes them.
 
-    Bounds: the last one of everyone is kept, some 80 bytes for each user.
+    Bounds: the last one of everyone is kept, some 80 bytes for each user; 150 more once somebody asked who does not
+    see one of them.
     """
 
     def __init__(self, encoding: Encoding) -> None:
         self._encoding = encoding
         self._last: Snapshot | None = None
 
-    def everyone(self, may_be_older: bool) -> Snapshot:
-        """Of everyone who is not offline; one that is a little older and at hand may do."""
+    def everyone(self, may_be_older: bool, blocked: Set[str]) -> Snapshot:
+        """Of everyone who is not offline, but these; one that is a little older and at hand may do."""
+        found = self._everyone(may_be_older)
+        return found.without(blocked) if blocked else found
+
+    def _everyone(self, may_be_older: bool) -> Snapshot:
         directory = self._encoding.directory
         last = self._last
         if last is not None and may_be_older:
@@ -95,12 +112,11 @@ class Snapshots:
 
     def users(self, user_ids: Collection[str], sight: Sight) -> Snapshot:
         """Of all these users; those who may not be seen look like those who never were."""
-        seen = user_ids if sight.everyone else sight.users.intersection(user_ids)
-        changes = self._encoding.directory.snapshot_of(seen)
+        changes = self._encoding.directory.snapshot_of(sight.among(user_ids))
         unknown = set(user_ids).difference(change.user_id for change in changes)
         return Snapshot(self._encoding, "users", [*changes, *unknown])
 
     def room(self, name: str, watcher: Watcher) -> Iterator[Portion]:
         """The pages of a room."""
-        for frame, members in self._encoding.room_pages(name):
+        for frame, members in self._encoding.room_pages(name, watcher.session.sight.blocked):
             yield Portion((watcher,), frame, members)
