@@ -16,6 +16,7 @@ from tests.fakes import FakeConnection
 from tests.unit.talk import Talk
 
 from presenced.application import Application
+from presenced.auth.allowed import with_allowed
 from presenced.auth.authenticator import Answer, Answered
 from presenced.auth.principal import Principal
 from presenced.core.claims import Claim
@@ -44,7 +45,9 @@ class Guard:
         found = self._tokens.get(token)
         if found is None:
             return BadToken("signature", "the token's signature does not fit any key")
-        return Principal(str(found["userId"]), self._epoch + found["expires"], token, self._epoch)
+        issued = self._epoch + found.get("issued", 0)
+        principal = Principal(str(found["userId"]), self._epoch + found["expires"], token, issued)
+        return with_allowed(principal, found["presence"]) if "presence" in found else principal
 
 
 class Replay:

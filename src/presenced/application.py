@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct, structs
 
+from presenced.connection import Connection
 from presenced.core.claims import Claim, check
 from presenced.core.explain import MAX_CHANGES, Explanation, Viewer, explain
 from presenced.core.journal import Digest
@@ -16,7 +17,7 @@ from presenced.core.model import AS_DETECTED, Change, Choice, Custom, Instant
 from presenced.core.presence import Session
 from presenced.core.rooms import Room
 from presenced.core.sight import EVERYTHING, Sight
-from presenced.engine import Connection, Engine
+from presenced.engine import Engine
 from presenced.errors import Close
 
 
@@ -91,6 +92,10 @@ class Application:
         if self._engine.recorder is not None:
             self._engine.recorder.claimed(user_id, claim)
 
+    def forget_display(self, user_id: str) -> None:
+        """Forget what tokens of the user gave for others to see; the next one gives it again."""
+        self._engine.apply(self._directory.erase_display(user_id, self._engine.clock.now()))
+
     def clear_claim(self, user_id: str, source: str) -> bool:
         """Claim it no longer. Whether there was such a claim."""
         outcome = self._directory.clear_claim(user_id, source, self._engine.clock.now())
@@ -144,7 +149,9 @@ class Application:
         engine = self._engine
         watching = None
         if viewer is not None:
-            watching = Viewer(viewer, self.sessions_of(viewer), engine.settings.visibility == "everyone")
+            sessions = self.sessions_of(viewer)
+            roles = engine.admission.roles(self._directory.connections(viewer)) if engine.admission else ()
+            watching = Viewer(viewer, sessions, engine.settings.visibility == "everyone", roles)
         changes = engine.journal.last_of(user_id, MAX_CHANGES)
         user, rooms = self._directory.user(user_id), engine.rooms.of(user_id)
         return explain(user_id, user, frozenset(rooms), watching, changes, engine.clock.now())

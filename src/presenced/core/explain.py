@@ -39,6 +39,8 @@ class Viewer(NamedTuple):
     """Those that are there."""
     sees_everyone: bool
     """Everybody does, by the settings, unless a session's token says otherwise."""
+    roles: tuple[str, ...] = ()
+    """By what their connections came with."""
 
 
 class SessionExplained(Struct, frozen=True):
@@ -83,6 +85,8 @@ class Visibility(Struct, frozen=True):
     """The viewer has no session."""
     rule: str
     """Why, in words."""
+    roles: tuple[str, ...] = ()
+    """The viewer's."""
 
 
 class Explanation(Struct, frozen=True):
@@ -169,9 +173,8 @@ def _pending(user: Presence[Any], now: Instant) -> list[Pending]:
 
 def _visibility(user_id: str, rooms: Collection[str], viewer: Viewer) -> Visibility:
     if viewer.user_id == user_id:
-        return Visibility(
-            user_id, True, bool(viewer.sessions), not viewer.sessions, "everybody sees the truth of themselves"
-        )
+        rule = "everybody sees the truth of themselves"
+        return Visibility(user_id, True, bool(viewer.sessions), not viewer.sessions, rule, viewer.roles)
     if not viewer.sessions:
         rule = "has no session, and everybody may see everyone" if viewer.sees_everyone else "has no session"
         return Visibility(viewer.user_id, viewer.sees_everyone or None, False, True, rule)
@@ -186,7 +189,7 @@ def _visibility(user_id: str, rooms: Collection[str], viewer: Viewer) -> Visibil
     else:
         rule = "may see neither this user nor a room where the user is"
     watches = bool(shared) or any(_asks_for(session, user_id) for session in viewer.sessions)
-    return Visibility(viewer.user_id, by_sight or bool(shared), watches, False, rule)
+    return Visibility(viewer.user_id, by_sight or bool(shared), watches, False, rule, viewer.roles)
 
 
 def _asks_for(session: Session[Any], user_id: str) -> bool:

@@ -114,8 +114,9 @@ def _revoke(admission: Admission[Any], user_id: str, body: Revocation) -> int:
 
 
 async def erase(api: Api, call: Call[Nothing, Nothing]) -> Erased:
-    """All that is known of a user is forgotten: tokens made until now, connections, announcement, status, claims, and
-    what is kept. In memory their last changes stay for a while: docs/security.md. Done again, it does no harm."""
+    """All that is known of a user is forgotten: tokens made until now, connections, announcement, status, claims,
+    display data, and what is kept. In memory their last changes stay for a while: docs/security.md. Done again, it does
+    no harm."""
     application, user_id = api.application, call.user_id
     if api.engine.admission is not None:
         api.engine.admission.revoke_user(user_id)
@@ -124,6 +125,7 @@ async def erase(api: Api, call: Call[Nothing, Nothing]) -> Erased:
     application.set_status(user_id, None)
     for claim in application.claims_of(user_id):
         application.clear_claim(user_id, claim.source)
+    application.forget_display(user_id)
     stored = 0
     if api.archive is not None:
         stored = msgspec.json.decode(await api.archive.erase(user_id), type=_Stored).stored

@@ -31,7 +31,8 @@ class Eyes:
         if viewer:
             settings, sessions = api.engine.settings, api.application.sessions_of(self._viewer)
             self._sights = [s.sight for s in sessions] or [sight_of(settings, Principal(self._viewer))]
-        self._with_causes = not viewer or api.engine.settings.show_causes
+        entitled = any(sight.causes for sight in self._sights)
+        self._with_causes = not viewer or entitled or api.engine.settings.show_causes
 
     def may_see(self, user_id: str) -> bool:
         """Whether the user is seen, if only in a room that both are in."""
