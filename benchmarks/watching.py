@@ -222,7 +222,7 @@ def snapshot_without_one() -> tuple[float, float]:
     for user_id in ("1", "2", "3"):
         watcher = bench.open()
         started = time.perf_counter()
-        seen = bench.engine._v1._snapshots.everyone(True, frozenset([user_id]))
+        seen = bench.engine._v1._snapshots_for(watcher).everyone(True, frozenset([user_id]))
         for page in seen.portions(watcher):
             watcher.send(page.data)
         times.append(time.perf_counter() - started)

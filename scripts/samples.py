@@ -36,7 +36,8 @@ TEXTS = {
     "error": "status 500",
 }
 NUMBERS = {"version": 3, "priority": 10, "seconds": 1800.5, "heard": 2.5, "expiresIn": 30.0}
-LISTS: dict[str, list[str]] = {"devices": ["web"], "rooms": ["lobby"], "errors": []}
+LISTS: dict[str, list[str]] = {"devices": ["web"], "rooms": ["lobby"], "roles": ["causes"], "errors": []}
+ANYTHING: Json = {"event": {"type": "user.online"}, "display": {"name": "Ada Lovelace"}}
 NULL = {"next", "timed", "graceEndsIn", "resumableFor"}
 """Where there may be null."""
 
@@ -77,4 +78,4 @@ def sample(schema: Json, known: Mapping[str, Json], name: str = "") -> Any:
         case "string":
             return TEXTS[name]
         case _:  # anything, or one of several texts
-            return TEXTS.get(name, {"type": "user.online"} if name == "event" else {"room": 12})
+            return TEXTS.get(name) or ANYTHING.get(name, {"room": 12})

@@ -45,8 +45,9 @@ class Guard:
         found = self._tokens.get(token)
         if found is None:
             return BadToken("signature", "the token's signature does not fit any key")
-        principal = Principal(str(found["userId"]), self._epoch + found["expires"], token, self._epoch)
-        return with_allowed(principal, found.get("presence", {}))
+        issued = self._epoch + found.get("issued", 0)
+        principal = Principal(str(found["userId"]), self._epoch + found["expires"], token, issued)
+        return with_allowed(principal, found["presence"]) if "presence" in found else principal
 
 
 class Replay:

@@ -207,6 +207,10 @@ class Admission(Generic[C]):
         ends = principal.expires_at
         return (ends is None or now < ends) and not self._revocations.concerns(principal, now)
 
+    def roles(self, connections: Iterable[C]) -> tuple[str, ...]:
+        """What these, which are in, came with or showed since; each once, sorted."""
+        return tuple(sorted({role for one in connections for role in self._admitted[one].principal.roles}))
+
     def _close_revoked(self) -> int:
         now = self._clock.now().epoch_ms / 1000
         concerned = [c for c, one in self._admitted.items() if self._revocations.concerns(one.principal, now)]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct, structs
 
+from presenced.connection import Connection
 from presenced.core.claims import Claim, check
 from presenced.core.explain import MAX_CHANGES, Explanation, Viewer, explain
 from presenced.core.journal import Digest
@@ -16,7 +17,7 @@ from presenced.core.model import AS_DETECTED, Change, Choice, Custom, Instant
 from presenced.core.presence import Session
 from presenced.core.rooms import Room
 from presenced.core.sight import EVERYTHING, Sight
-from presenced.engine import Connection, Engine
+from presenced.engine import Engine
 from presenced.errors import Close
 
 
@@ -91,6 +92,10 @@ class Application:
         if self._engine.recorder is not None:
             self._engine.recorder.claimed(user_id, claim)
 
+    def forget_display(self, user_id: str) -> None:
+        """Forget what tokens of the user gave for others to see; the next one gives it again."""
+        self._engine.apply(self._directory.erase_display(user_id, self._engine.clock.now()))
+
     def clear_claim(self, user_id: str, source: str) -> bool:
         """Claim it no longer. Whether there was such a claim."""
         outcome = self._directory.clear_claim(user_id, source, self._engine.clock.now())
@@ -101,13 +106,14 @@ class Application:
         return outcome is not None
 
     def forget(self, user_id: str) -> int:
-        """Close a user's connections, and forget what was announced, chosen and claimed of them, and what their changes
-        said. How many connections there were. O(journal)."""
+        """Close a user's connections, and forget what was announced, chosen and claimed of them, their display data,
+        and what their changes said. How many connections there were. O(journal)."""
         closed = self.disconnect(user_id)
         self.announce(user_id, online=False)
         self.set_status(user_id, None)
         for claim in self.claims_of(user_id):
             self.clear_claim(user_id, claim.source)
+        self.forget_display(user_id)
         self._engine.journal.blank(user_id)
         return closed
 
@@ -123,9 +129,9 @@ class Application:
         That members of a room see each other is not looked at.
         """
         changes = self._directory.changes_of(user_ids)
-        if sight.everyone:
+        if sight.everyone and not sight.blocked:
             return changes
-        return [c if c and c.user_id in sight.users else None for c in changes]
+        return [c if c and sight.sees(c.user_id) else None for c in changes]
 
     def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
         """Users shown as anything but offline, each with a number to give as `after` for those who follow.
@@ -155,7 +161,9 @@ class Application:
         engine = self._engine
         watching = None
         if viewer is not None:
-            watching = Viewer(viewer, self.sessions_of(viewer), engine.settings.visibility == "everyone")
+            sessions = self.sessions_of(viewer)
+            roles = engine.admission.roles(self._directory.connections(viewer)) if engine.admission else ()
+            watching = Viewer(viewer, sessions, engine.settings.visibility == "everyone", roles)
         changes = engine.journal.last_of(user_id, MAX_CHANGES)
         user, rooms = self._directory.user(user_id), engine.rooms.of(user_id)
         return explain(user_id, user, frozenset(rooms), watching, changes, engine.clock.now())

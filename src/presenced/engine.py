@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import Any, Protocol
 
 from presenced.admission import Admission, Arrival
 from presenced.auth.allowed import sight_of
@@ -15,14 +14,15 @@ from presenced.auth.authenticator import Authenticator
 from presenced.auth.gate import Gate
 from presenced.auth.principal import Principal
 from presenced.clock import Clock, Timer
+from presenced.connection import Connection
 from presenced.core.directory import Directory
 from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import user_id_from_query
 from presenced.core.journal import Journal
 from presenced.core.limits import Pace
-from presenced.core.model import Ending, Instant
+from presenced.core.model import Display, Ending, Instant
 from presenced.core.outcome import Outcome
-from presenced.core.presence import Grace, Session
+from presenced.core.presence import Grace
 from presenced.core.rooms import Rooms, Thresholds
 from presenced.core.sight import EVERYTHING, Sight
 from presenced.core.users import Limits
@@ -38,7 +38,7 @@ from presenced.greeting import established
 from presenced.heartbeat import Heartbeat
 from presenced.log import EventLog
 from presenced.metrics import Metrics
-from presenced.outbox import Event, Feed, Outbox, Watcher, Writers
+from presenced.outbox import Event, Outbox, Writers
 from presenced.recorder import Keeper, Recorder
 from presenced.requests import Requests
 from presenced.settings import Settings
@@ -51,22 +51,6 @@ from presenced.wire.frame import deflated
 def new_epoch() -> str:
     """A name for one start of a server: positions are told with it."""
     return secrets.token_hex(4)
-
-
-class Connection(Watcher, Protocol):
-    """What the engine needs of one open WebSocket; `transports.websocket` has it."""
-
-    feed: Feed
-    """Set by the engine, as all that follow."""
-    session: Session[Any]
-    user_id: str
-    """Empty until the engine has accepted it."""
-    connection_id: str
-    address: str
-    """As whom it counts where addresses are limited; empty when it does not."""
-    opened_ms: int
-    heard_at: float
-    slice: int
 
 
 class Engine:
@@ -162,9 +146,11 @@ class Engine:
         self._enter(connection, arrival, user_id, EVERYTHING)
 
     def _admit(self, connection: Connection, arrival: Arrival, principal: Principal) -> None:
-        self._enter(connection, arrival, principal.user_id, sight_of(self.settings, principal))
+        self._enter(connection, arrival, principal.user_id, sight_of(self.settings, principal), principal.display)
 
-    def _enter(self, connection: Connection, arrival: Arrival, user_id: str, sight: Sight) -> None:
+    def _enter(
+        self, connection: Connection, arrival: Arrival, user_id: str, sight: Sight, display: Display | None = None
+    ) -> None:
         """Let it in; or not, when it asks for what can't be."""
         try:
             hello = hello_from_query(arrival.query) if arrival.subprotocol else None
@@ -187,12 +173,14 @@ class Engine:
         self.metrics.opened.inc()
         self._log.connected(user_id)
         if hello is None:
-            self._open_classic(connection, sight, arrival.response, now)
+            self._open_classic(connection, sight, display, arrival.response, now)
         else:
-            self._open_v1(connection, hello, sight, arrival.response, now)
+            self._open_v1(connection, hello, sight, display, arrival.response, now)
 
     def _look_anew(self, connection: Connection, principal: Principal) -> None:
-        """What it showed last may allow more than before, or less."""
+        """What it showed last may allow more than before, or less, or give other display data."""
+        if principal.display is not None:
+            self.apply(self.directory.give_display(connection.user_id, principal.display, self.clock.now()))
         if (sight := sight_of(self.settings, principal)) != connection.session.sight:
             self._requests.look_anew(connection, sight)
 
@@ -205,8 +193,10 @@ class Engine:
             self.gate.failed(connection.address, self.clock.monotonic())
         connection.close(close, reason)
 
-    def _open_classic(self, connection: Connection, sight: Sight, response: bytes, now: Instant) -> None:
-        outcome = self.directory.open(connection.user_id, connection, now)
+    def _open_classic(
+        self, connection: Connection, sight: Sight, display: Display | None, response: bytes, now: Instant
+    ) -> None:
+        outcome = self.directory.open(connection.user_id, connection, now, display=display)
         assert outcome.session is not None, "it opened"
         connection.feed, connection.session = self._classic, outcome.session
         connection.session.sight = sight
@@ -219,16 +209,25 @@ class Engine:
         if connection.paused:  # it did not read while it was waited for
             self._outbox.pause(connection)
 
-    def _open_v1(self, connection: Connection, hello: Hello, sight: Sight, response: bytes, now: Instant) -> None:
-        outcome = self.directory.resume(hello.session_id, connection.user_id, connection, now)
+    def _open_v1(
+        self,
+        connection: Connection,
+        hello: Hello,
+        sight: Sight,
+        display: Display | None,
+        response: bytes,
+        now: Instant,
+    ) -> None:
+        outcome = self.directory.resume(hello.session_id, connection.user_id, connection, now, display)
         position = self.encoding.position_number(hello.position) if outcome else None
         if outcome and outcome.session and position is not None and position < outcome.session.whole_from:
             position = None  # a snapshot was lost on the way, or half of it
         self.metrics.sessions.labels("new" if not outcome else "told_again" if position is None else "resumed").inc()
         if outcome is None:
             session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
+            chosen = hello.status, hello.until_ms
             outcome = self.directory.open(
-                connection.user_id, connection, now, session_id, hello.device, watch, hello.status, hello.until_ms
+                connection.user_id, connection, now, session_id, hello.device, watch, *chosen, display
             )
         assert outcome.session is not None, "it opened"
         connection.feed, connection.session = self._v1, outcome.session

@@ -30,6 +30,7 @@ from presenced.storage.facts import (
     ChoiceFact,
     ChosenFact,
     ClaimFact,
+    DisplayFact,
     Fact,
     Restored,
     RevocationFact,
@@ -37,6 +38,7 @@ from presenced.storage.facts import (
     SessionFact,
     UserFact,
 )
+from presenced.wire import v1
 
 PERIOD = 0.02
 """Seconds for which what happens is collected before it is given to the keeper."""
@@ -279,6 +281,9 @@ class Recorder:
         for fact in facts:
             if isinstance(fact, ChosenFact):
                 self._restore_choice(fact, now)
+            elif isinstance(fact, DisplayFact):
+                if v1.is_display(fact.display):  # else somebody else has written it
+                    self._apply(self._directory.restore_display(fact.user_id, fact.display, now))
             elif isinstance(fact, ClaimFact):
                 self._restore_claim(fact, now)
         if revocations := [fact for fact in facts if isinstance(fact, RevocationFact)]:
@@ -349,6 +354,7 @@ def _user_fact(user: Presence[Any]) -> UserFact:
         active_ms,
         None if user.chosen is AS_DETECTED else _choice_fact(user.chosen),
         _choice_fact(user.timed) if user.timed else None,
+        user.display.data,
     )
 
 
@@ -374,4 +380,5 @@ def _change_fact(change: Change) -> ChangeFact:
         custom.data,
         custom.until_ms,
         change.view.devices,
+        change.view.display,
     )

@@ -22,6 +22,7 @@ from presenced.storage.facts import (
     ChoiceFact,
     ChosenFact,
     ClaimFact,
+    DisplayFact,
     Fact,
     Restored,
     RevocationFact,
@@ -337,6 +338,18 @@ async def test_what_still_holds_is_restored(database: AsyncEngine) -> None:
     assert [fact.user_id for fact in await restored(database, keeper, most=1) if isinstance(fact, ChosenFact)] == [
         "timed"
     ]
+
+
+async def test_display_data_is_restored_of_those_seen_last_however_many_have_chosen(database: AsyncEngine) -> None:
+    keeper, busy = store(database), ChoiceFact("busy")
+    data = '{"name":"Zoë 🖋 \\u0000"}'.encode()
+    given = [user(name, seen=NOW + number, display=data) for number, name in enumerate(("ada", "bo", "carl"))]
+    await write(database, keeper, *given, user("chose", seen=NOW + 9, chosen=busy), user("neither"))
+    found = [fact for fact in await restored(database, keeper, most=2) if isinstance(fact, DisplayFact)]
+    assert found == [DisplayFact("bo", data), DisplayFact("carl", data)]
+    await write(database, keeper, user("carl", version=6, seen=NOW + 3))
+    found = [fact for fact in await restored(database, keeper) if isinstance(fact, DisplayFact)]
+    assert [fact.user_id for fact in found] == ["ada", "bo"], "it was taken away"
 
 
 async def test_a_user_who_is_erased_is_gone_from_every_table(database: AsyncEngine) -> None:

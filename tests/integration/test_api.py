@@ -207,6 +207,40 @@ async def test_a_viewer_is_answered_as_they_may_see() -> None:
         assert await api.get("/users/bo?viewer=ada") == {"userId": "bo", **UNKNOWN}, "it has no session any more"
 
 
+async def test_display_data_is_seen_by_those_who_see_the_user_until_they_are_erased() -> None:
+    keys, shown = new_key("admin"), {"name": "Eve"}
+    settings = {"auth": "ticket", "visibility": "claims", "api_keys": [keys.entry]}
+    async with server(**settings) as house, backend(house, keys.key) as api:
+
+        async def ticket(user_id: str, **presence: object) -> str:
+            body = {"userId": user_id, "presence": presence}
+            return str(parsed(await api.ask("POST", "/tickets", body), 201)["ticket"])
+
+        body = {"userId": "ada", "presence": {"display": {"name": "x" * 1024}}}
+        refused = await api.ask("POST", "/tickets", body)
+        assert (refused.status_code, "1024 bytes" in refused.text) == (400, True)
+        ada, desk = await ticket("ada"), await ticket("desk", watch=["eve"], roles=["causes", "desk"])
+        eve = await ticket("eve", display=shown)
+        async with (
+            come(house, f"token={eve}") as socket,
+            come(house, f"token={ada}"),
+            come(house, f"token={desk}"),
+        ):
+            await say(socket, "PING")
+            assert (await api.get("/users/eve"))["display"] == shown
+            assert (await api.get("/online"))["users"][0]["display"] == shown
+            assert await api.get("/users/eve?viewer=ada") == {"userId": "eve", **UNKNOWN}
+            seen = await api.get("/users/eve?viewer=desk")
+            assert (seen["display"], seen["cause"]) == (shown, "connect")
+            explained = await api.get("/users/eve/explain?viewer=desk")
+            assert (explained["viewer"]["roles"], explained["own"]["display"]) == (["causes", "desk"], shown)
+            assert explained["changes"][0]["display"] == shown
+            assert "cause" not in await api.get("/users/ada?viewer=ada"), "without the role"
+            await api.delete("/users/eve")
+        await api.announce("eve")
+        assert "display" not in await api.get("/users/eve")
+
+
 async def test_a_viewer_s_token_names_rooms_whatever_users_they_may_see() -> None:
     keys = new_key("admin")
     async with server(auth="ticket", api_keys=[keys.entry]) as house, backend(house, keys.key) as api:

@@ -55,6 +55,17 @@ async def test_everyone_is_watched_in_pages(monkeypatch: pytest.MonkeyPatch) -> 
             assert len({user for page in pages for user in seen(page)}) == 5
 
 
+async def test_a_token_with_the_role_is_told_causes_and_another_is_not() -> None:
+    async with server(**JWT) as house, backend(house, KEY.key) as api:
+        for presence, cause in ({"roles": ["causes"]}, "announcement"), ({"roles": ["desk"]}, None):
+            await api.announce("bo", True)
+            given = token("ada", presence=presence)
+            async with api.events(f"/watch?users=bo&token={given}") as events:
+                assert (await anext(events)).data["users"][0].get("cause") == cause
+                await api.announce("bo", False)
+                assert (await anext(events)).data["users"][0].get("cause") == cause
+
+
 async def test_what_changes_quickly_is_told_once_with_its_last_state() -> None:
     async with server() as house, backend(house) as api, api.events("/watch?users=ada") as events:
         await anext(events)

@@ -13,7 +13,6 @@ from tests.fakes import FakeConnection
 from tests.unit.talk import position, statuses, types
 from tests.unit.test_visibility import House, token
 
-from presenced.application import Application
 from presenced.auth.allowed import sight_of, with_allowed
 from presenced.auth.hooks import _merged
 from presenced.auth.principal import Principal
@@ -66,7 +65,7 @@ def test_a_batch_with_blocked_users_and_others_is_told_without_the_blocked(house
     classic = house.come("ada", classic=True, block=["eve"])
     house.heard(ada), house.heard(bo)
     for user_id in ("carl", "eve", "dora"):
-        Application(house.engine).announce(user_id, True)
+        house.application.announce(user_id, True)
     house.clock.run_soon()
     assert statuses(house.heard(ada)) == [("carl", "online"), ("dora", "online")]
     assert statuses(house.heard(bo)) == [("carl", "online"), ("eve", "online"), ("dora", "online")]
@@ -79,7 +78,7 @@ def test_a_batch_without_blocked_users_is_written_from_the_same_bytes(house: Hou
         ada, bo = house.come("ada", classic=protocol, block=["eve"]), house.come("bo", classic=protocol)
         house.come("carl")
         assert ada.writes[-1] is bo.writes[-1]
-        Application(house.engine).disconnect("carl")
+        house.application.disconnect("carl")
         house.clock.run_soon()
 
 
@@ -116,7 +115,7 @@ def test_numbers_leave_them_out_and_are_not_told_because_of_them(house: House) -
     house.heard(ada)
     told = house.say(ada, "WATCH", everyone=True, users=["bo", "eve"], rooms=["lobby"], mode="count")
     assert [(m["watch"], m["online"]) for m in told] == [("everyone", 2), ("users", 1), ("room", 1)]
-    Application(house.engine).disconnect("eve")
+    house.application.disconnect("eve")
     house.clock.advance(2)
     assert house.heard(ada) == []
     enter(house, "carl")
@@ -149,7 +148,7 @@ def test_a_large_room_is_told_of_by_the_size_that_is_seen() -> None:
     enter(house, "dora")
     house.clock.advance(2)
     assert rooms_told(house.heard(ada)) == [("ROOM_CHANGES", 3, "coalesced", ["dora"], [])]
-    Application(house.engine).disconnect("eve")
+    house.application.disconnect("eve")
     house.clock.advance(2)
     assert house.heard(ada) == []
     for user_id in ("gus", "hal"):
@@ -157,7 +156,7 @@ def test_a_large_room_is_told_of_by_the_size_that_is_seen() -> None:
     house.clock.advance(2)
     assert rooms_told(house.heard(ada)) == [("ROOM_CHANGES", 5, "counts", [], [])]
     assert rooms_told(house.say(ada, "WATCH", rooms=["lobby"])) == [("ROOM_SNAPSHOT", 5, "counts", [], [])]
-    Application(house.engine).disconnect("fred")
+    house.application.disconnect("fred")
     house.clock.advance(2)
     assert house.heard(ada) == []
 
@@ -182,8 +181,8 @@ def test_a_newer_token_blocks_others(house: House) -> None:
     assert told[0] == {"type": "ACK", "id": 1}
     assert {user_id for user_id, _ in statuses(told)} == {"ada", "eve"}
     assert rooms_told(told) == [("ROOM_SNAPSHOT", 1, "full", ["eve"], [])]
-    Application(house.engine).disconnect("bo")
-    Application(house.engine).disconnect("eve")
+    house.application.disconnect("bo")
+    house.application.disconnect("eve")
     house.clock.run_soon()
     assert {user_id for user_id, _ in statuses(house.heard(ada))} == {"eve"}
 
@@ -281,8 +280,8 @@ def test_the_mode_of_a_room_is_not_held_by_a_member_who_is_not_seen() -> None:
     house = House("everyone", room_coalesced=5)
     for user_id in ("bo", "carl", "dora", "fred", "eve"):
         enter(house, user_id)
-    for blocked, seen in (["eve"], (4, "full")), ([], (5, "coalesced")):
-        ada = house.come("ada", "watch=none", block=blocked)
+    for block, seen in (["eve"], (4, "full")), ([], (5, "coalesced")):
+        ada = house.come("ada", "watch=none", block=block)
         [(_, count, mode, _, _)] = rooms_told(house.say(ada, "WATCH", rooms=["lobby"]))
         assert (count, mode) == seen
 
@@ -291,7 +290,7 @@ def test_what_happened_before_a_newer_token_is_told_by_the_older_one(house: Hous
     ada, classic = house.come("ada", block=["eve"]), house.come("ada", classic=True, block=["eve"])
     house.heard(ada)
     for user_id in ("eve", "carl"):
-        Application(house.engine).announce(user_id, True)
+        house.application.announce(user_id, True)
     message = json.encode({"type": "AUTH", "token": token("ada", block=["carl"])}).decode()
     for watcher in (ada, classic):
         house.engine.received(watcher, message)

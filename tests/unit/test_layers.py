@@ -20,7 +20,7 @@ LAYERS = [
     ["outbox", "recorder"],
     ["keeper"],
     ["feeds"],
-    ["requests", "admission", "greeting", "heartbeat", "drain", "stats", "followers"],
+    ["requests", "admission", "connection", "greeting", "heartbeat", "drain", "stats", "followers"],
     ["engine"],
     ["application"],
     ["transports", "http"],

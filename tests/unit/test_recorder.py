@@ -20,6 +20,7 @@ from presenced.storage.facts import (
     ChoiceFact,
     ChosenFact,
     ClaimFact,
+    DisplayFact,
     Fact,
     RevocationFact,
     SessionFact,
@@ -222,6 +223,22 @@ def test_a_choice_that_is_restored_late_does_not_override_what_a_user_chose_sinc
     now = {fact.user_id: fact.status for fact in house.keeper.of(UserFact)}
     assert now == {"ada": "online", "bob": "away"}
     assert [m["status"] for m in bob.messages if m["type"] == "SELF"][-1] == "away"
+
+
+def test_display_data_is_restored_unless_somebody_else_has_written_it() -> None:
+    house = House()
+    here, data = house.open("here", "presenced.v1"), b'{"name":"Ada"}'
+    broken = [b"{", b"[1]", b'{"a":1e999}', b'{"name":"' + b"x" * 1024 + b'"}', b'{"a":1}{']
+    house.recorder.restore([DisplayFact(name, data) for name in ("here", "late")])
+    house.recorder.restore([DisplayFact(f"broken{number}", given) for number, given in enumerate(broken)])
+    for user_id in ("late", *(f"broken{number}" for number in range(len(broken)))):
+        house.open(user_id)
+    house.pass_period()
+    assert [m.get("display") for m in here.messages if m["type"] == "SELF"] == [None, {"name": "Ada"}]
+    given_of = {fact.user_id: fact.display for fact in house.keeper.of(UserFact) if fact.display}
+    assert given_of == {"here": data, "late": data}
+    told = {fact.user_id: fact.display for fact in house.keeper.of(ChangeFact) if fact.display}
+    assert told == given_of
 
 
 def test_a_timed_choice_is_restored_for_the_rest_of_its_time() -> None:

@@ -37,6 +37,7 @@ def token(user_id: str, **presence: Any) -> str:
 class House(Talk):
     def __init__(self, visibility: str = "claims", **more: object) -> None:
         super().__init__(Guard(), auth="ticket", visibility=visibility, **more)
+        self.application = Application(self.engine)
 
     def come(self, user_id: str, query: str = "", classic: bool = False, **presence: Any) -> FakeConnection:
         return self.open(query, "" if classic else "presenced.v1", token(user_id, **presence))
@@ -225,7 +226,7 @@ class Viewer:
     def read(self) -> None:
         """Something has happened that is no hidden user's: else there is nothing to be told of."""
         self.zed_is_online = not self.zed_is_online
-        Application(self.house.engine).announce("zed", self.zed_is_online)
+        self.house.application.announce("zed", self.zed_is_online)
         for watcher in (self.ada, self.classic):
             watcher.paused = False
             self.house.engine.resumed(watcher)

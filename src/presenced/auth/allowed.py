@@ -1,23 +1,32 @@
-"""What a token, a ticket or a hook says of whom its user may see, and where they may go."""
+"""What a token, a ticket or a hook says of its user: whom they may see, where they may go, what others see of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from presenced.auth.principal import Principal
-from presenced.core.identity import parse_user_id
+from presenced.auth.principal import CAUSES, Principal
+from presenced.core.identity import is_displayable, parse_user_id
+from presenced.core.messages import MAX_DISPLAY
+from presenced.core.model import Display
 from presenced.core.sight import EVERYTHING, MAX_BLOCKED, Sight
 from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
 from presenced.errors import BadUserId
 from presenced.settings import Settings
+from presenced.wire import v1
+
+MAX_ROLES = 10
+
+MAX_ROLE = 64
+"""Characters of a role."""
 
 
 class Allowed(Struct, frozen=True):
-    """`{"watch": [7, "bo"], "rooms": ["lobby"], "block": ["eve"]}`."""
+    """`{"watch": [7, "bo"], "rooms": ["lobby"], "block": ["eve"], "display": {"name": "Ada"}, "roles": ["causes"]}`."""
 
     watch: Annotated[list[int | str], Meta(max_length=MAX_WATCHED)] | Literal["*"] | None = None
     """Ids of users, or `*` for everyone."""
@@ -25,10 +34,13 @@ class Allowed(Struct, frozen=True):
     """Rooms that may be joined and watched; any when it is not given."""
     block: Annotated[list[int | str], Meta(max_length=MAX_BLOCKED)] = []
     """Ids of users who are not seen, whatever else is said."""
+    display: dict[str, Any] | None = None
+    """What others see of the user; `{}` takes away what was given earlier."""
+    roles: Annotated[list[Annotated[str, Meta(min_length=1, max_length=MAX_ROLE)]], Meta(max_length=MAX_ROLES)] = []
 
 
 def with_allowed(principal: Principal, given: Any) -> Principal:
-    """The principal with what `given`, the decoded JSON, allows.
+    """The principal with what `given`, the decoded JSON, says.
 
     Raises:
         ValueError: It can't be used; the text says why.
@@ -39,21 +51,46 @@ def with_allowed(principal: Principal, given: Any) -> Principal:
         block = frozenset(map(parse_user_id, allowed.block))
     except (msgspec.ValidationError, BadUserId) as error:
         raise ValueError(str(error)) from None
+    if not all(map(is_displayable, allowed.roles)):
+        raise ValueError("a role holds a line break or another control character")
     rooms = None if allowed.rooms is None else frozenset(allowed.rooms)
-    return principal._replace(watch=watch, watch_everyone=allowed.watch == "*", rooms=rooms, block=block)
+    display = None
+    if allowed.display is not None:
+        display = Display(_encoded(allowed.display), inf if principal.issued_at is None else principal.issued_at)
+    return principal._replace(
+        watch=watch,
+        watch_everyone=allowed.watch == "*",
+        rooms=rooms,
+        block=block,
+        display=display,
+        roles=tuple(dict.fromkeys(allowed.roles)),
+    )
+
+
+def _encoded(display: dict[str, Any]) -> bytes:
+    """As JSON; nothing for an empty one."""
+    try:
+        data = msgspec.json.encode(display) if display else b""
+    except (ValueError, TypeError, OverflowError, RecursionError):  # half a surrogate pair, or a number out of range
+        raise ValueError("display holds what can't be passed on") from None
+    if data and not v1.is_display(data):
+        raise ValueError(f"display has more than {MAX_DISPLAY} bytes of JSON, or {v1.MAX_DEPTH} levels of nesting")
+    return data
 
 
 def sight_of(settings: Settings, principal: Principal) -> Sight:
-    """Whom the user may see, and where they may go, by the setting `visibility`."""
+    """Whom the user may see, and where they may go, by the setting `visibility`; and whether they are told causes."""
     own: Iterable[str] = (principal.user_id,)
     blocked = principal.block.difference(own)
+    causes = CAUSES in principal.roles
     match settings.visibility:
         case "everyone":
-            if principal.rooms is None and not blocked:
+            if principal.rooms is None and not blocked and not causes:
                 return EVERYTHING
-            return Sight(True, (), principal.rooms, blocked)
+            return Sight(True, (), principal.rooms, blocked, causes)
         case "rooms":
-            return Sight(False, own, principal.rooms, blocked)
+            return Sight(False, own, principal.rooms, blocked, causes)
         case "claims" | "callback":
             named = principal.watch or frozenset()
-            return Sight(principal.watch_everyone, named.union(own), principal.rooms or frozenset(), blocked)
+            rooms = principal.rooms or frozenset()
+            return Sight(principal.watch_everyone, named.union(own), rooms, blocked, causes)

@@ -15,6 +15,7 @@ from presenced.core.identity import parse_user_id
 from presenced.core.limits import COMPLAINTS, Bucket
 from presenced.core.model import Instant
 from presenced.errors import BadToken
+from presenced.wire.v1 import is_display
 
 MAX_WAITING = 1_000
 """Answers waited for at a time; one more client is told to come back."""
@@ -86,5 +87,7 @@ class ByFunction:
         if said is None:
             return BadToken("refused", "the token is not accepted")
         if isinstance(said, Principal):
+            if said.display is not None and said.display.data and not is_display(said.display.data):
+                raise ValueError("display is no JSON object that can be passed on")
             return said._replace(user_id=parse_user_id(said.user_id), token_id=said.token_id or digest(token))
         return Principal(parse_user_id(said), None, digest(token), now.epoch_ms / 1000)

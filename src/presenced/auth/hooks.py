@@ -135,7 +135,7 @@ class Said(Struct, rename="camel"):
     """Seconds for which the connection may stay; for good when not given."""
     token_id: str = ""
     presence: Any = None
-    """Whom they may see, and where they may go: `Allowed`."""
+    """Whom they may see, where they may go, what others see of them: `Allowed`."""
 
 
 class ByHook:
@@ -218,7 +218,7 @@ class SeenByHook:
 
 
 def _whom(user_id: str, response: Response, now: float) -> Answer:
-    return with_allowed(Principal(user_id), msgspec.json.decode(response.body))
+    return with_allowed(Principal(user_id, issued_at=now), msgspec.json.decode(response.body))
 
 
 def _merged(principal: Principal, allowed: Principal) -> Principal:
@@ -227,4 +227,6 @@ def _merged(principal: Principal, allowed: Principal) -> Principal:
         watch_everyone=allowed.watch_everyone,
         rooms=allowed.rooms,
         block=principal.block | allowed.block,
+        display=principal.display if allowed.display is None else allowed.display,
+        roles=tuple(dict.fromkeys(principal.roles + allowed.roles)),
     )

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from presenced.core.model import Display
+
+CAUSES = "causes"
+"""The role of those who are told why others changed."""
+
 
 class Principal(NamedTuple):
     """A user, and on what it rests that it is them. Times are epoch seconds."""
@@ -23,3 +28,7 @@ class Principal(NamedTuple):
     """The rooms the user may enter; None: any."""
     block: frozenset[str] = frozenset()
     """Whom the user does not see, whatever else is said."""
+    display: Display | None = None
+    """What others see of the user beside how available they are; None: nothing is said of that."""
+    roles: tuple[str, ...] = ()
+    """Of these `CAUSES` means something here."""

@@ -14,7 +14,7 @@ LIFETIME = 30.0
 """Seconds from its making in which a ticket can be used."""
 
 MAX_TICKETS = 100_000
-"""Unused at a time; some 30 MB."""
+"""Unused at a time; some 30 MB, and what they say of their users (`Allowed`): a KB more each with display data."""
 
 PREFIX = "ticket_"
 
@@ -45,7 +45,7 @@ class Tickets:
         Args:
             epoch: The time now as epoch seconds.
             lasts: Seconds for which the connection it opens may stay; None: for good.
-            allowed: Whom they may see, and where they may go: decoded JSON as of `Allowed`.
+            allowed: Whom they may see, where they may go, what others see of them: decoded JSON as of `Allowed`.
 
         Raises:
             CapacityError: Too many are waiting to be used.

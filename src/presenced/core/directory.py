@@ -9,9 +9,11 @@ from presenced.core.claims import MAX_SOURCES, Claim, without
 from presenced.core.deadlines import Deadlines
 from presenced.core.model import (
     AS_DETECTED,
+    NO_DISPLAY,
     Cause,
     Change,
     Choice,
+    Display,
     Ending,
     Instant,
     Status,
@@ -65,6 +67,7 @@ class Directory(Users[C]):
         watch: Watch | None = None,
         status: Status | None = None,
         until_ms: int = 0,
+        display: Display | None = None,
     ) -> Outcome[C]:
         """`connection` of `user_id` (as `core.identity` returns it) opened.
 
@@ -75,11 +78,14 @@ class Directory(Users[C]):
             watch: Whom a session that may be resumed watches.
             status: What the user had chosen as far as the client knows; it counts when nothing is known here.
             until_ms: When that ends, in epoch milliseconds; 0 when it lasts.
+            display: What its token gives for others to see; None: nothing is said of that.
         """
         user = self._get_or_make(user_id)
         user.active_ms = now.epoch_ms
         if status and user.last_change is None and not user.sessions and not user.has_chosen:
             user.bring(status, until_ms, now)
+        if display is not None:
+            user.give_display(display, now)
         lost = [s for s in user.detached() if not s.session_id]
         if lost and not session_id:
             user.remove(lost[-1])
@@ -88,7 +94,9 @@ class Directory(Users[C]):
             self.sessions[session_id] = session
         return self._attached(user, session, now)
 
-    def resume(self, session_id: str, user_id: str, connection: C, now: Instant) -> Outcome[C] | None:
+    def resume(
+        self, session_id: str, user_id: str, connection: C, now: Instant, display: Display | None = None
+    ) -> Outcome[C] | None:
         """A session came back by a new connection, which replaces the one it had, if that was not known to be dead.
 
         None when there is no such session of this user (any more).
@@ -97,6 +105,8 @@ class Directory(Users[C]):
         if session is None or session.user_id != user_id:
             return None
         user = self._users[user_id]
+        if display is not None:
+            user.give_display(display, now)
         replaced = session.connection
         user.remove(session)
         if replaced is not None and not user.connected:
@@ -138,6 +148,35 @@ class Directory(Users[C]):
         if active:
             user.active_ms = now.epoch_ms
         return self._settle(user, Cause.IDLE, now)
+
+    def give_display(self, user_id: str, display: Display, now: Instant) -> Outcome[C]:
+        """A token that a connection of the user shows gives this for others to see.
+
+        No-op when a newer one gave some.
+        """
+        user = self._users.get(user_id)
+        if user is None or not user.give_display(display, now):
+            return NOTHING
+        return self._settle(user, Cause.DISPLAY, now)
+
+    def restore_display(self, user_id: str, data: bytes, now: Instant) -> Outcome[C]:
+        """This was seen of the user before the start. No-op when a token has given some since."""
+        display, user = Display(data, 0.0), self._users.get(user_id)
+        if user is not None and user.display is NO_DISPLAY:
+            user.display = display
+            return self._settle(user, Cause.DISPLAY, now)
+        if user is None and user_id not in self._displays:
+            self._keep_display(user_id, display)
+        return NOTHING
+
+    def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
+        """Forget what tokens of the user gave for others to see."""
+        self._displays.pop(user_id, None)
+        user = self._users.get(user_id)
+        if user is None:
+            return NOTHING
+        user.display = NO_DISPLAY
+        return self._settle(user, Cause.DISPLAY, now)
 
     def choose(
         self, user_id: str, choice: Choice, now: Instant, lasts: float | None = None, by_user: bool = True

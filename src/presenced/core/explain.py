@@ -39,6 +39,8 @@ class Viewer(NamedTuple):
     """Those that are there."""
     sees_everyone: bool
     """Everybody does, by the settings, unless a session's token says otherwise."""
+    roles: tuple[str, ...] = ()
+    """By what their connections came with."""
 
 
 class SessionExplained(Struct, frozen=True):
@@ -83,6 +85,8 @@ class Visibility(Struct, frozen=True):
     """The viewer has no session."""
     rule: str
     """Why, in words."""
+    roles: tuple[str, ...] = ()
+    """The viewer's."""
 
 
 class Explanation(Struct, frozen=True):
@@ -169,15 +173,17 @@ def _pending(user: Presence[Any], now: Instant) -> list[Pending]:
 
 def _visibility(user_id: str, rooms: Collection[str], viewer: Viewer) -> Visibility:
     if viewer.user_id == user_id:
-        return Visibility(
-            user_id, True, bool(viewer.sessions), not viewer.sessions, "everybody sees the truth of themselves"
-        )
+        rule = "everybody sees the truth of themselves"
+        return Visibility(user_id, True, bool(viewer.sessions), not viewer.sessions, rule, viewer.roles)
     if not viewer.sessions:
         rule = "has no session, and everybody may see everyone" if viewer.sees_everyone else "has no session"
         return Visibility(viewer.user_id, viewer.sees_everyone or None, False, True, rule)
-    by_sight = any(s.sight.everyone or user_id in s.sight.users for s in viewer.sessions)
-    shared = sorted({room for s in viewer.sessions if s.watch for room in s.watch.full.rooms.intersection(rooms)})
-    if any(s.sight.everyone for s in viewer.sessions):
+    sessions = [s for s in viewer.sessions if user_id not in s.sight.blocked]
+    by_sight = any(s.sight.sees(user_id) for s in sessions)
+    shared = sorted({room for s in sessions if s.watch for room in s.watch.full.rooms.intersection(rooms)})
+    if not sessions:
+        rule = "has blocked this user"
+    elif any(s.sight.everyone for s in sessions):
         rule = "may see everyone"
     elif by_sight:
         rule = "may see this user by name"
@@ -185,14 +191,13 @@ def _visibility(user_id: str, rooms: Collection[str], viewer: Viewer) -> Visibil
         rule = f"watches the room {shared[0]}, where the user is"
     else:
         rule = "may see neither this user nor a room where the user is"
-    watches = bool(shared) or any(_asks_for(session, user_id) for session in viewer.sessions)
-    return Visibility(viewer.user_id, by_sight or bool(shared), watches, False, rule)
+    watches = bool(shared) or any(_asks_for(session, user_id) for session in sessions)
+    return Visibility(viewer.user_id, by_sight or bool(shared), watches, False, rule, viewer.roles)
 
 
 def _asks_for(session: Session[Any], user_id: str) -> bool:
-    may = session.sight.everyone or user_id in session.sight.users
     watch = session.watch
-    return may and (watch is None or watch.full.everyone or user_id in watch.full.users)
+    return session.sight.sees(user_id) and (watch is None or watch.full.everyone or user_id in watch.full.users)
 
 
 def _to_whom(user: Presence[Any], seen: Visibility | None) -> str:

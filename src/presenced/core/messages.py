@@ -18,6 +18,9 @@ MAX_EMOJI = 32
 MAX_DATA = 2048
 """Bytes of its data, or of a member's, as JSON."""
 
+MAX_DISPLAY = 1024
+"""Bytes of a user's display data as JSON."""
+
 MAX_ROOM_NAME = 128
 """Characters of a room's name."""
 
@@ -110,6 +113,7 @@ SeenStatus = Annotated[str, _one_of(status.value for status in Status if status 
 Chosen = Literal["auto", "online", "away", "busy", "invisible"]
 TrueStatus = Annotated[str, _one_of(status.value for status in Status)]
 SomeCause = Annotated[str, _one_of(cause.value for cause in Cause)]
+DisplayData = Annotated[Raw, Meta(extra_json_schema={"type": "object"})]
 EncodedRecord = Annotated[Raw, _encoded("UserRecord")]
 EncodedMember = Annotated[Raw, _encoded("Member")]
 
@@ -132,6 +136,8 @@ class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     """When the chosen status ends."""
     devices: tuple[str, ...] = ()
     """Kinds of device that are connected."""
+    display: DisplayData | None = None
+    """What the user's token gives for others to see, such as a name; not given for users who are offline."""
     cause: SomeCause = ""
     """Why it changed, for those entitled to know."""
     certainty: Annotated[str, _one_of(["stale"])] = ""
@@ -224,6 +230,8 @@ class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", om
     until: int = 0
     """When the chosen status ends: to be given with it in the URL of the next connection."""
     devices: tuple[str, ...] = ()
+    display: DisplayData | None = None
+    """What others see of it unless the status is `invisible`."""
     cause: SomeCause = ""
     """Why it became this: own devices are told also where others are not."""
 

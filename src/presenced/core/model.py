@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -64,6 +65,8 @@ class Cause(StrEnum):
     """A chosen status, or a claim, came to its end."""
     KICK = "kick"
     """The application ended the user's connections."""
+    DISPLAY = "display"
+    """A newer token of a connection gives other display data."""
     DRAIN = "drain"
     """The server that the user was connected to stopped, and they did not come back. Reserved for servers that share
     their users: one alone tells nobody while it stops."""
@@ -94,6 +97,19 @@ PLAIN = Custom()
 AS_DETECTED = Choice(None, PLAIN)
 
 
+class Display(Struct, frozen=True, gc=False):
+    """What a token, a ticket or a hook gives of its user for others to see: a name, a picture."""
+
+    data: bytes = b""
+    """A JSON object; empty when there is nothing to see."""
+    issued: float = inf
+    """When what gives it was made, in epoch seconds; inf: it does not say, and counts as made when it is shown."""
+
+
+NO_DISPLAY = Display(issued=-inf)
+"""Nobody has given any."""
+
+
 class View(Struct, frozen=True, gc=False):
     """What is seen of a user at one time; two that are equal look the same."""
 
@@ -101,6 +117,8 @@ class View(Struct, frozen=True, gc=False):
     custom: Custom = PLAIN
     devices: tuple[str, ...] = ()
     """Kinds of device that are connected, each once, sorted."""
+    display: bytes = b""
+    """`Display.data`."""
 
 
 SEEN_ONLINE = View(Status.ONLINE)

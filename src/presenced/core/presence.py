@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 from presenced.core.claims import Claim, decide
 from presenced.core.model import (
     AS_DETECTED,
+    NO_DISPLAY,
     PLAIN,
     SEEN_OFFLINE,
     SEEN_ONLINE,
@@ -16,6 +17,7 @@ from presenced.core.model import (
     Change,
     Choice,
     Custom,
+    Display,
     Ending,
     Instant,
     Own,
@@ -125,6 +127,7 @@ class Presence(Generic[C]):
         "chosen",
         "claims",
         "connected",
+        "display",
         "last_change",
         "last_id_ms",
         "named",
@@ -161,6 +164,8 @@ class Presence(Generic[C]):
         """When the user last did something: came, chose, or became active; in epoch milliseconds."""
         self.claims: tuple[Claim, ...] = ()
         """What backends claim, one of each source, in the order in which it was set."""
+        self.display = NO_DISPLAY
+        """What the newest token that gave any gives for others to see."""
         self.last_id_ms = 0
         self.last_change: Change | None = None
         self.own: Own | None = None
@@ -226,6 +231,14 @@ class Presence(Generic[C]):
             self.timed = Choice(status, Custom(until_ms=until_ms))
             self.timed_until = now.monotonic + (until_ms - now.epoch_ms) / 1000
 
+    def give_display(self, display: Display, now: Instant) -> bool:
+        """A token gives this. Whether it is seen from now on: it is not when a newer one has given something."""
+        issued = min(display.issued, now.epoch_ms / 1000)
+        if issued < self.display.issued:
+            return False
+        self.display = Display(display.data, issued)
+        return True
+
     # What is seen.
 
     def rooms(self) -> dict[str, bytes]:
@@ -266,11 +279,12 @@ class Presence(Generic[C]):
             active = self.announced or any(s.active for s in self.sessions if s.is_present)
             status = Status.ONLINE if active else Status.AWAY
         devices = tuple(sorted({s.device for s in self.sessions if s.is_present and s.device}))
-        return View(status, choice.custom, devices)
+        return View(status, choice.custom, devices, self.display.data)
 
     def look(self, cause: Cause) -> tuple[View, Own | None]:
         """What others are to see now, and what the user's own devices are, after something happened by `cause`."""
-        if not self.named and not self.claims and self.chosen is AS_DETECTED and self.timed is None:
+        has_more = self.named or self.claims or self.timed is not None or self.display.data
+        if not has_more and self.chosen is AS_DETECTED:
             return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None  # as with every classic user
         true = self.true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true

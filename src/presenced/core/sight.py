@@ -18,7 +18,7 @@ class Sight:
     Who is blocked is seen nowhere, in rooms neither; who merely is not among `users` is seen in rooms.
     """
 
-    __slots__ = ("_rooms", "blocked", "everyone", "users")
+    __slots__ = ("_rooms", "blocked", "causes", "everyone", "users")
 
     def __init__(
         self,
@@ -26,23 +26,25 @@ class Sight:
         users: Iterable[str] = (),
         rooms: Iterable[str] | None = None,
         blocked: frozenset[str] = NOBODY,
+        causes: bool = False,
     ) -> None:
         self.everyone = everyone
         """All but those who are blocked."""
         self.users = frozenset(users) - blocked
         """Who may be seen, when it is not everyone."""
         self.blocked = blocked
+        self.causes = causes
+        """It is told why others changed, also where that is not told to everyone."""
         self._rooms = None if rooms is None else frozenset(rooms)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sight) and (self.everyone, self.users, self._rooms, self.blocked) == (
-            other.everyone,
-            other.users,
-            other._rooms,
-            other.blocked,
-        )
+        return isinstance(other, Sight) and self._all == other._all
 
     __hash__ = None  # type: ignore[assignment]  # compared only
+
+    @property
+    def _all(self) -> tuple[bool, frozenset[str], frozenset[str] | None, frozenset[str], bool]:
+        return self.everyone, self.users, self._rooms, self.blocked, self.causes
 
     def may_enter(self, room: str) -> bool:
         """Whether the room may be joined and watched; who is in it is seen there by all who do not block them."""

@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 from presenced.core.absent import Absent
 from presenced.core.changelog import ChangeLog
 from presenced.core.claims import MAX_CLAIMED
-from presenced.core.model import SEEN_OFFLINE, Change, Own, Status
+from presenced.core.model import NO_DISPLAY, SEEN_OFFLINE, Change, Display, Own, Status
 from presenced.core.presence import Presence, Session
 
 C = TypeVar("C", bound=Hashable)
@@ -23,7 +23,7 @@ class Limits(NamedTuple):
     """Seconds."""
     max_announced: int
     max_choices: int = 100_000
-    """Users who are not there and whose choice is remembered."""
+    """Users who are not there and whose choice is remembered; as many of whom nothing but the display data is."""
     resume_window: float = 0.0
     """Seconds in which a session without a connection can be resumed."""
     max_claimed: int = MAX_CLAIMED
@@ -41,6 +41,7 @@ class Users(Generic[C]):
         self._made = 0
         self._with_choice = Absent(limits.max_choices)
         self._claimed = Absent(limits.max_claimed)
+        self._displays: dict[str, Display] = {}  # of those of whom nothing else is known; those away longest first
         self._log = ChangeLog(limits.log_entries, limits.log_age, self._is_latest, self._left_the_log)
         self.position = 0
         """The position of the newest change."""
@@ -131,7 +132,15 @@ class Users(Generic[C]):
             self._made += 1
             # Positions grow at least as fast as any version: who was forgotten goes on above their old ones.
             user = self._users[user_id] = Presence(user_id, self.position, self._made)
+            if self._displays:
+                user.display = self._displays.pop(user_id, NO_DISPLAY)
         return user
+
+    def _keep_display(self, user_id: str, display: Display) -> None:
+        """Nothing else is known of the user."""
+        self._displays[user_id] = display
+        if len(self._displays) > self._limits.max_choices:
+            del self._displays[next(iter(self._displays))]
 
     def _is_latest(self, change: Change) -> bool:
         user = self._users.get(change.user_id)
@@ -148,5 +157,7 @@ class Users(Generic[C]):
         """Forget a user of whom nothing is left to know."""
         if user.sessions or user.announced or (user.last_change and user.last_change.position > self._log.floor):
             return
-        if user.user_id not in self._with_choice and user.user_id not in self._claimed:
-            self._users.pop(user.user_id, None)
+        if user.user_id in self._with_choice or user.user_id in self._claimed:
+            return
+        if self._users.pop(user.user_id, None) and user.display is not NO_DISPLAY:
+            self._keep_display(user.user_id, user.display)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
 
 from presenced.core.model import Change
@@ -19,6 +19,10 @@ CATCH_UP = 256
 """Users or members in one message to a watcher that catches up: some 30 KB."""
 
 
+What = tuple[tuple[str, ...], tuple[str, ...]]
+"""Users and rooms to be told of."""
+
+
 class V1Feed:
     """Implements `outbox.Feed`."""
 
@@ -26,13 +30,15 @@ class V1Feed:
         self.encoding = encoding
         self._directory = encoding.directory
         self._rooms = encoding.rooms
-        self._snapshots = Snapshots(encoding)
+        self._snapshots = {one: Snapshots(one) for one in (encoding, encoding.with_causes)}
         self._index: WatchIndex[Watcher] = WatchIndex()
         self._live: set[Watcher] = set()
         self._blockers: set[Watcher] = set()
         """Those of them that do not see some users, in rooms neither."""
         self._blocking: WatchIndex[Watcher] = WatchIndex()
         """The same, by whom they do not see."""
+        self._entitled: set[Watcher] = set()
+        """Those of them that are told causes, where not everyone is."""
         self.digests = Digests(encoding, self._index.watchers_of_room)
 
     # Implements Feed.
@@ -42,6 +48,8 @@ class V1Feed:
         self._live.add(watcher)
         self._index.add(watcher, full_of(watcher))
         self.digests.join(watcher)
+        if self.encoding.of(watcher.session.sight) is not self.encoding:
+            self._entitled.add(watcher)
         if blocked := watcher.session.sight.blocked:
             self._blockers.add(watcher)
             self._blocking.add(watcher, Watched(users=blocked))
@@ -53,6 +61,7 @@ class V1Feed:
         self._live.discard(watcher)
         self._index.remove(watcher, full_of(watcher))
         self.digests.leave(watcher)
+        self._entitled.discard(watcher)
         if blocked := watcher.session.sight.blocked:
             self._blockers.discard(watcher)
             self._blocking.remove(watcher, Watched(users=blocked))
@@ -68,10 +77,12 @@ class V1Feed:
         batch_of = _Batch(batch, self.encoding)
         if self._blockers:
             joined = {**dict.fromkeys(self._apart(batch_of), 0), **joined}
-        for (user_ids, rooms), watchers in self._alike(batch_of, joined).items():
-            if watchers and (user_ids or rooms):
-                frames = b"".join(batch_of.room(name) for name in rooms) + batch_of.presence(user_ids)
-                yield Portion(watchers, frames, len(user_ids) + len(rooms))
+        alike = self._alike(batch_of, joined)
+        if self._entitled:
+            entitled = {what: [w for w in watchers if w in self._entitled] for what, watchers in alike.items()}
+            yield from _Batch(batch, self.encoding.with_causes).portions(entitled)
+            alike = {what: [w for w in watchers if w not in self._entitled] for what, watchers in alike.items()}
+        yield from batch_of.portions(alike)
         for watcher, start in joined.items():
             if watcher in self._live and start < len(batch):
                 part = self.part(watcher, batch[start:])
@@ -83,15 +94,13 @@ class V1Feed:
         watched = full_of(watcher)
         if watched.is_empty:
             return Portion((watcher,), b"", 0)
-        batch = _Batch(events, self.encoding, watcher.session.sight.blocked)
+        sight = watcher.session.sight
+        batch = _Batch(events, self.encoding.of(sight), sight.blocked)
         user_ids = tuple(
             user_id for user_id in batch.users if watched.everyone or self._is_watched(user_id, watched, batch)
         )
-        rooms = [name for name in batch.rooms if name in watched.rooms and not self.digests.is_digested(name)]
-        if not user_ids and not rooms:
-            return Portion((watcher,), b"", 0)
-        frames = b"".join(batch.room(name) for name in rooms) + batch.presence(user_ids)
-        return Portion((watcher,), frames, len(user_ids) + len(rooms))
+        rooms = tuple(name for name in batch.rooms if name in watched.rooms and not self.digests.is_digested(name))
+        return batch.portion((watcher,), user_ids, rooms)
 
     def missed(self, watcher: Watcher, position: int) -> Missed | None:
         """The truth about the user, and the last change of each watched user who changed; or it all."""
@@ -114,7 +123,7 @@ class V1Feed:
             had = None if blocked else self.digests.surely_had(name, position)
             found = self._missed_of_room(name, had, watched)
             if found is None:
-                parts.append(self._snapshots.room(name, watcher))
+                parts.append(self._snapshots_for(watcher).room(name, watcher))
             else:
                 came, left, seen = found
                 parts.append(self._news_of_room(watcher, name, came, left))
@@ -135,20 +144,20 @@ class V1Feed:
 
     def all(self, watcher: Watcher) -> Missed:
         """The truth about the user, and snapshots of all that `watcher` watches."""
-        watch, sight = watch_of(watcher), watcher.session.sight
+        watch, sight, snapshots = watch_of(watcher), watcher.session.sight, self._snapshots_for(watcher)
         frames = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watcher)]
         parts = [iter([Portion((watcher,), b"".join(frames), 0)])]
         is_new = watcher.session.whole_from == 0
         position = self._directory.take_position()
         if watch.full.everyone and not sight.everyone:
-            parts.append(self._snapshots.those_seen(sight.users).portions(watcher))
+            parts.append(snapshots.those_seen(sight.users).portions(watcher))
         elif watch.full.everyone:
-            snapshot = self._snapshots.everyone(is_new and not watch.full.rooms, sight.blocked)
+            snapshot = snapshots.everyone(is_new and not watch.full.rooms, sight.blocked)
             parts.append(snapshot.portions(watcher))
             position = snapshot.position
         elif watch.full.users:
-            parts.append(self._snapshots.users(watch.full.users, sight).portions(watcher))
-        parts += [self._snapshots.room(name, watcher) for name in sorted(watch.full.rooms)]
+            parts.append(snapshots.users(watch.full.users, sight).portions(watcher))
+        parts += [snapshots.room(name, watcher) for name in sorted(watch.full.rooms)]
         return self._whole(watcher, parts, position)
 
     def news(self, watcher: Watcher, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
@@ -157,17 +166,21 @@ class V1Feed:
         One that is behind is not at their position afterwards: what it missed before is still to come.
         """
         position, sight = self._directory.take_position(), watcher.session.sight
-        parts = [self._snapshots.room(name, watcher) for name in sorted(rooms)]
+        snapshots = self._snapshots_for(watcher)
+        parts = [snapshots.room(name, watcher) for name in sorted(rooms)]
         if everyone and not sight.everyone:
-            parts.append(self._snapshots.those_seen(sight.users).portions(watcher))
+            parts.append(snapshots.those_seen(sight.users).portions(watcher))
         elif everyone:
-            parts.append(self._snapshots.everyone(False, sight.blocked).portions(watcher))
+            parts.append(snapshots.everyone(False, sight.blocked).portions(watcher))
         elif users:
-            parts.append(self._snapshots.users(users, sight).portions(watcher))
+            parts.append(snapshots.users(users, sight).portions(watcher))
         if self.keeps_up(watcher):
             return self._whole(watcher, parts, position)
         watcher.session.whole_from = position
         return Missed(chain(*parts), position)
+
+    def _snapshots_for(self, watcher: Watcher) -> Snapshots:
+        return self._snapshots[self.encoding.of(watcher.session.sight)]
 
     def _whole(self, watcher: Watcher, parts: Iterable[Iterable[Portion]], position: int) -> Missed:
         """Snapshots, and after them the position that says that all have come: one the session was not at before."""
@@ -179,9 +192,7 @@ class V1Feed:
         """The numbers `watcher` watches, as they are now."""
         return b"".join(self.digests.counts(watcher))
 
-    def _alike(
-        self, batch: _Batch, joined: Container[Watcher]
-    ) -> dict[tuple[tuple[str, ...], tuple[str, ...]], list[Watcher]]:
+    def _alike(self, batch: _Batch, joined: Container[Watcher]) -> dict[What, list[Watcher]]:
         """Those that have nothing of the batch yet, by the users and rooms they are to hear of."""
         everyone, all_of_them = self._index.everyone, tuple(batch.users)
         listed: dict[Watcher, list[str]] = {}
@@ -193,7 +204,7 @@ class V1Feed:
             if not self.digests.is_digested(name):
                 for watcher in self._index.watchers_of_room(name):
                     in_rooms.setdefault(watcher, []).append(name)
-        found: dict[tuple[tuple[str, ...], tuple[str, ...]], list[Watcher]] = {}
+        found: dict[What, list[Watcher]] = {}
         found[all_of_them, ()] = [w for w in everyone if w not in joined and w not in in_rooms]
         for watcher in listed.keys() | in_rooms.keys():
             if watcher in joined or (watcher in everyone and watcher not in in_rooms):
@@ -248,18 +259,20 @@ class V1Feed:
     ) -> Iterator[Portion]:
         for start in range(0, max(len(came), len(left)), CATCH_UP):
             some = came[start : start + CATCH_UP], left[start : start + CATCH_UP]
-            frame = self.encoding.room_changes(self._rooms.get(name), name, *some)
+            encoding = self.encoding.of(watcher.session.sight)
+            frame = encoding.room_changes(self._rooms.get(name), name, *some)
             yield Portion((watcher,), frame, len(some[0]) + len(some[1]))
 
     def _news_of_users(
         self, watcher: Watcher, before: int, now: int, changes: Sequence[Change], unknown: Sequence[str]
     ) -> Iterator[Portion]:
         """With the position it was at until the last, which has the new one."""
+        encoding = self.encoding.of(watcher.session.sight)
         last = max(0, len(changes) - 1) // CATCH_UP * CATCH_UP
         for start in range(0, last, CATCH_UP):
             some = changes[start : start + CATCH_UP]
-            yield Portion((watcher,), self.encoding.changes_of(max(0, before), some), len(some))
-        frame = self.encoding.changes_of(now, changes[last:], unknown)
+            yield Portion((watcher,), encoding.changes_of(max(0, before), some), len(some))
+        frame = encoding.changes_of(now, changes[last:], unknown)
         yield Portion((watcher,), frame, len(changes) - last + len(unknown))
 
 
@@ -288,6 +301,19 @@ class _Batch:
         """Whether the user came into the room: what is seen of them is told with the member."""
         event = self.rooms.get(room, {}).get(user_id)
         return event is not None and event.member is not None
+
+    def portions(self, alike: Mapping[What, Collection[Watcher]]) -> Iterator[Portion]:
+        """What is to be told to whom."""
+        for (user_ids, rooms), watchers in alike.items():
+            if watchers and (user_ids or rooms):
+                yield self.portion(watchers, user_ids, rooms)
+
+    def portion(self, watchers: Collection[Watcher], user_ids: tuple[str, ...], rooms: tuple[str, ...]) -> Portion:
+        """For those who are to be told of these; perhaps of nothing."""
+        if not user_ids and not rooms:
+            return Portion(watchers, b"", 0)
+        frames = b"".join(self.room(name) for name in rooms) + self.presence(user_ids)
+        return Portion(watchers, frames, len(user_ids) + len(rooms))
 
     def presence(self, user_ids: tuple[str, ...]) -> bytes:
         """PRESENCE_CHANGES of these, perhaps of nobody: it has the position."""

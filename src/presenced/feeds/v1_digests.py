@@ -149,8 +149,12 @@ class Digests:
         if room is not None:
             room.digested_until = now
         watchers = self._watchers_of_room(name)
-        if shared := [watcher for watcher in watchers if not watcher.session.sight.blocked]:
-            yield from self._news_of_room(name, shared, found, users, now, NOBODY)
+        shared: dict[Encoding, list[Watcher]] = {}
+        for watcher in watchers:
+            if not watcher.session.sight.blocked:
+                shared.setdefault(encoding.of(watcher.session.sight), []).append(watcher)
+        for one, alike in shared.items():
+            yield from self._news_of_room(one, name, alike, found, users, now, NOBODY)
         for watcher in watchers:
             if blocked := watcher.session.sight.blocked:
                 seen = found and (
@@ -158,10 +162,12 @@ class Digests:
                     [user_id for user_id in found[1] if user_id not in blocked],
                 )
                 if seen is None or seen[0] or seen[1] or users - blocked:
-                    yield from self._news_of_room(name, (watcher,), seen, users - blocked, now, blocked)
+                    one = encoding.of(watcher.session.sight)
+                    yield from self._news_of_room(one, name, (watcher,), seen, users - blocked, now, blocked)
 
     def _news_of_room(
         self,
+        encoding: Encoding,
         name: str,
         watchers: Collection[Watcher],
         found: tuple[list[Member], list[str]] | None,
@@ -169,7 +175,7 @@ class Digests:
         now: int,
         blocked: frozenset[str],
     ) -> Iterator[Portion]:
-        encoding, room = self._encoding, self._encoding.rooms.get(name)
+        room = encoding.rooms.get(name)
         if encoding.room_mode(room, blocked) is Mode.COUNTS:
             frames, users = encoding.room_changes(room, name, [], [], blocked), set()
         elif found is not None:

@@ -11,7 +11,7 @@ from presenced.core.directory import Directory
 from presenced.core.messages import PresenceChanges, PresenceCount, RoomChanges, RoomSnapshot
 from presenced.core.model import Change, Status
 from presenced.core.rooms import Member, Mode, Room, Rooms
-from presenced.core.sight import NOBODY
+from presenced.core.sight import NOBODY, Sight
 from presenced.wire import v1 as wire
 from presenced.wire.classic import wire_user_id
 
@@ -28,18 +28,24 @@ class Encoding:
 
     Args:
         epoch: What positions of this start of the server begin with; letters and digits.
-        with_causes: Tell everyone why a user changed.
+        tells_causes: Tell why a user changed.
         page_size: Users or members in one page of a snapshot.
     """
 
-    def __init__(self, directory: Directory[Any], rooms: Rooms, epoch: str, with_causes: bool, page_size: int) -> None:
+    def __init__(self, directory: Directory[Any], rooms: Rooms, epoch: str, tells_causes: bool, page_size: int) -> None:
         self.directory = directory
         self.rooms = rooms
         self.epoch = epoch
         self.page_size = page_size
-        self._with_causes = with_causes
+        self._tells_causes = tells_causes
+        self.with_causes = self if tells_causes else Encoding(directory, rooms, epoch, True, page_size)
+        """The same for those who are told why users changed."""
         self._records: dict[int, Raw] = {}  # by the position of the change; the newest MAX_RECORDS
         self._members: dict[tuple[int, int], Raw] = {}  # by the position of the membership and of the change; as many
+
+    def of(self, sight: Sight) -> Encoding:
+        """The one for who has this sight."""
+        return self.with_causes if sight.causes else self
 
     def position_text(self, position: int) -> str:
         """What a client is told as its position."""
@@ -56,7 +62,7 @@ class Encoding:
         """What is seen of the user after `change`; encoded once for all who are told of it about now."""
         record = self._records.get(change.position)
         if record is None:
-            record = self._records[change.position] = wire.record(change, self._with_causes)
+            record = self._records[change.position] = wire.record(change, self._tells_causes)
             if len(self._records) > MAX_RECORDS:
                 del self._records[next(iter(self._records))]
         return record

@@ -78,6 +78,8 @@ class ChangeFact(Struct, frozen=True, array_like=True, tag="change"):
     data: bytes = b""
     until_ms: int = 0
     devices: tuple[str, ...] = ()
+    display: bytes = b""
+    """Told, not kept: of a user only the last is."""
 
 
 class RoomFact(Struct, frozen=True, array_like=True, tag="room"):
@@ -121,7 +123,14 @@ class ChosenFact(Struct, frozen=True, array_like=True, tag="chosen"):
     timed: ChoiceFact | None
 
 
-Restored = ChosenFact | ClaimFact | RevocationFact
+class DisplayFact(Struct, frozen=True, array_like=True, tag="display"):
+    """What was seen of a user beside how available they were, as it is read again at the start."""
+
+    user_id: str
+    display: bytes
+
+
+Restored = ChosenFact | DisplayFact | ClaimFact | RevocationFact
 Fact = UserFact | SessionFact | ChangeFact | RoomFact | ClaimFact | RevocationFact
 
 

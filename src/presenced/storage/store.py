@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Delete, Insert
 
 from presenced.storage.database import put
-from presenced.storage.facts import ChosenFact, Fact, Restored, RevocationFact, start_position
+from presenced.storage.facts import ChosenFact, DisplayFact, Fact, Restored, RevocationFact, start_position
 from presenced.storage.rows import Row, Rows, choice_from, claim_from
 from presenced.storage.schema import changes, claims, nodes, revocations, sessions, told, users, webhooks
 
@@ -199,8 +199,8 @@ class Store:
         return epoch == self._epoch if own else epoch != self._epoch
 
     async def restored(self, connection: AsyncConnection, now_ms: int, most: int) -> AsyncIterator[list[Restored]]:
-        """What was chosen, claimed and revoked and holds at `now_ms`, in pages; of each kind at most `most`: of users
-        those seen last, and these in the order in which they were."""
+        """What was chosen, displayed, claimed and revoked and holds at `now_ms`, in pages; of each kind at most `most`:
+        of users those seen last, and these in the order in which they were."""
         chose = or_(users.c.chosen.is_not(None), users.c.timed.is_not(None))
         last = select(users.c.user_id, users.c.chosen, users.c.timed, users.c.seen_ms).where(chose)
         last_ones = last.order_by(users.c.seen_ms.desc(), users.c.user_id).limit(most).subquery()
@@ -208,6 +208,11 @@ class Store:
         while rows := result.fetchmany(PAGE):
             facts = [ChosenFact(row[0], choice_from(row[1]), choice_from(row[2])) for row in rows]
             yield [fact for fact in (_without_ended(fact, now_ms) for fact in facts) if fact is not None]
+        display = select(users.c.user_id, users.c.display, users.c.seen_ms).where(users.c.display.is_not(None))
+        displays = display.order_by(users.c.seen_ms.desc(), users.c.user_id).limit(most).subquery()
+        result = await connection.execute(select(displays).order_by(displays.c.seen_ms))
+        while rows := result.fetchmany(PAGE):
+            yield [DisplayFact(row[0], row[1].encode()) for row in rows]
         held = select(claims).where(or_(claims.c.until_ms.is_(None), claims.c.until_ms > now_ms))
         result = await connection.execute(held.order_by(claims.c.set_ms, claims.c.source).limit(most))
         while found := result.mappings().fetchmany(PAGE):

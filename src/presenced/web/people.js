@@ -27,14 +27,14 @@ export function showPeople(list, people, note = () => "") {
 }
 
 /**
- * What goes with a status: text and emoji, devices, when last seen.
+ * What goes with a status: the name that the user's token gives, text and emoji, devices, when last seen.
  *
  * @param {Known | import("./v1-protocol.js").Seen} user
  * @returns {import("./v1-words.js").Words}
  */
 export function detailWords(user) {
   /** @type {import("./v1-words.js").Words[]} */
-  const details = [customWords(user)];
+  const details = [user.name ? [[user.name]] : [], customWords(user)];
   if (user.devices.length) details.push([[user.devices.join(", ")]]);
   if (user.status === OFFLINE && user.lastSeen) details.push([`last seen ${clockTime(user.lastSeen)}`]);
   return details.filter((words) => words.length).flatMap((words, i) => (i ? [" · ", ...words] : words));

@@ -18,6 +18,7 @@ export const SUBPROTOCOL = "presenced.v1";
  * @property {string} data JSON.
  * @property {number} until When the chosen status ends.
  * @property {readonly string[]} devices
+ * @property {string} name Of what the user's token gives for others to see; empty when it is no text.
  * @property {string} cause Why it changed; empty unless the server tells.
  *
  * @typedef {object} Self The truth about the user.
@@ -173,6 +174,7 @@ function seen(value) {
     version: number(m.version),
     lastSeen: number(m.lastSeen),
     data: json(m.data),
+    name: text(fields(m.display).name),
     cause: text(m.cause),
   };
 }

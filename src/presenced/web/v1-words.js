@@ -152,6 +152,7 @@ function turned(before, seen) {
     if (custom.length) turns.push(custom);
     else if (seen.status !== OFFLINE) turns.push(["no text"]);
   }
+  if (was.name !== seen.name && seen.name) turns.push(["is called ", [seen.name]]);
   const isThere = was.status !== OFFLINE && seen.status !== OFFLINE;
   if (isThere && String(was.devices) !== String(seen.devices)) {
     turns.push(["on ", [seen.devices.join(", ") || "an unknown device"]]);

@@ -153,13 +153,15 @@ def _user_data(fact: ChangeFact, was: str) -> UserData:
         Raw(fact.data) if fact.data else None,
         fact.until_ms,
         fact.devices,
+        Raw(fact.display) if fact.display else None,
         cause_as_shown(fact.cause, fact.status, was),
         was=was,
     )
 
 
 def _digest(fact: ChangeFact) -> str:
-    if fact.status == OFFLINE or not (fact.text or fact.emoji or fact.data or fact.until_ms):
+    if fact.status == OFFLINE or not (fact.text or fact.emoji or fact.data or fact.until_ms or fact.display):
         return ""
-    parts = (fact.text.encode(), fact.emoji.encode(), fact.data, str(fact.until_ms).encode())
+    parts = [fact.text.encode(), fact.emoji.encode(), fact.data, str(fact.until_ms).encode()]
+    parts += [fact.display] if fact.display else []  # as it always was without
     return hashlib.blake2b(b"\0".join(parts), digest_size=8).hexdigest()

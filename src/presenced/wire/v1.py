@@ -55,6 +55,7 @@ def user_record(change: Change, with_cause: bool) -> UserRecord:
         Raw(custom.data) if custom.data else None,
         custom.until_ms,
         change.view.devices,
+        Raw(change.view.display) if change.view.display else None,
         shown_cause(change) if with_cause else "",
     )
 
@@ -92,6 +93,7 @@ def self_frame(own: Own) -> bytes:
             Raw(custom.data) if custom.data else None,
             custom.until_ms,
             own.view.devices,
+            Raw(own.view.display) if own.view.display else None,
             own.cause,
         )
     )
@@ -125,6 +127,11 @@ def can_be_read(data: bytes) -> bool:
         return not data or _depth(msgspec.json.decode(data)) <= MAX_DEPTH
     except (msgspec.MsgspecError, RecursionError):
         return False
+
+
+def is_display(data: bytes) -> bool:
+    """Whether it is an object that can be passed on as display data."""
+    return len(data) <= messages.MAX_DISPLAY and data[:1] == b"{" and can_be_read(data)
 
 
 def _depth(value: object) -> int:

@@ -56,6 +56,19 @@ def test_going_invisible_looks_like_leaving_and_the_end_of_it_like_coming(cause:
     assert [found.data.cause for found in (left, back, other) if found] == ["close", "connect", cause]
 
 
+def test_display_data_is_told_and_another_one_is_an_event() -> None:
+    first = change("ada", 1, display=b'{"name":"Ada"}')
+    found = news(change("ada", 2, display=b'{"name":"A"}'), now_told(first))
+    assert found
+    assert found.type == "user.status_changed"
+    assert json.loads(encode("msg_1", found))["data"]["display"] == {"name": "A"}
+    assert news(change("ada", 2, display=b'{"name":"Ada"}'), now_told(first)) is None
+    assert news(change("ada", 2), now_told(change("ada", 1))) is None, "as before where there is none"
+    gone = news(change("ada", 2), now_told(first))
+    assert gone
+    assert "display" not in json.loads(encode("msg_1", gone))["data"]
+
+
 def test_an_event_of_a_user() -> None:
     fact = change("7", 12, "away", cause="idle", text="tea", data=b'{"a": [1]}', devices=("web",), until_ms=NOON + 1)
     found = news(fact, Told("online", 3))

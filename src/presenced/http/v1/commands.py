@@ -114,9 +114,10 @@ def _revoke(admission: Admission[Any], user_id: str, body: Revocation) -> int:
 
 
 async def erase(api: Api, call: Call[Nothing, Nothing]) -> Erased:
-    """All that is known of a user is forgotten: tokens made until now, connections, announcement, status, claims, and
-    what is kept. Those who follow changes, and receivers of webhooks, are told that they are offline; of their earlier
-    changes the statuses alone stay in memory for a while: docs/security.md. Done again, it does no harm."""
+    """All that is known of a user is forgotten: tokens made until now, connections, announcement, status, claims,
+    display data, and what is kept. Those who follow changes, and receivers of webhooks, are told that they are offline;
+    of their earlier changes the statuses alone stay in memory for a while: docs/security.md. Done again, it does no
+    harm."""
     user_id = call.user_id
     closed = 0 if api.engine.admission is None else api.engine.admission.revoke_user(user_id)
     closed += api.application.forget(user_id)

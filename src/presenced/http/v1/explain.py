@@ -9,7 +9,7 @@ from presenced.core.messages import Chosen, UserRecord
 from presenced.core.model import Choice, View
 from presenced.http.v1.endpoint import Api, Call
 from presenced.http.v1.questions import Nothing, Viewing
-from presenced.http.v1.records import change_record, claim_record, json_of
+from presenced.http.v1.records import change_record, claim_record, display_of, json_of
 from presenced.http.v1.replies import ChoiceRecord, Explained, ExplainedSession, Looks, Pending, Seeing
 from presenced.http.v1.viewing import checked_viewer
 from presenced.wire import v1
@@ -43,7 +43,9 @@ def _shown(found: core.Explanation) -> UserRecord | None:
 
 def _looks(view: View) -> Looks:
     custom = view.custom
-    return Looks(view.status, custom.text, custom.emoji, json_of(custom), custom.until_ms, view.devices)
+    return Looks(
+        view.status, custom.text, custom.emoji, json_of(custom), custom.until_ms, view.devices, display_of(view)
+    )
 
 
 def _session(session: core.SessionExplained) -> ExplainedSession:
@@ -65,7 +67,7 @@ def _choice(choice: Choice) -> ChoiceRecord:
 
 
 def _seeing(viewer: core.Visibility) -> Seeing:
-    return Seeing(wire_user_id(viewer.user_id), viewer.may_see, viewer.watches, viewer.rule)
+    return Seeing(wire_user_id(viewer.user_id), viewer.may_see, viewer.watches, viewer.rule, viewer.roles)
 
 
 def _seconds(value: float | None) -> float | None:

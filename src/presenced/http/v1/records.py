@@ -7,7 +7,7 @@ from typing import Literal, cast
 from msgspec import Raw
 
 from presenced.core.claims import Claim
-from presenced.core.model import Change, Custom
+from presenced.core.model import Change, Custom, View
 from presenced.http.v1.replies import ChangeRecord, ClaimRecord
 from presenced.wire import v1
 from presenced.wire.classic import wire_user_id
@@ -16,6 +16,11 @@ from presenced.wire.classic import wire_user_id
 def json_of(custom: Custom) -> Raw | None:
     """What goes with a status beside its text."""
     return Raw(custom.data) if custom.data else None
+
+
+def display_of(view: View) -> Raw | None:
+    """What tokens of the user give for others to see."""
+    return Raw(view.display) if view.display else None
 
 
 def change_record(change: Change, cause: str = "") -> ChangeRecord:
@@ -39,6 +44,7 @@ def change_record(change: Change, cause: str = "") -> ChangeRecord:
         json_of(custom),
         custom.until_ms,
         change.view.devices,
+        display_of(change.view),
     )
 
 

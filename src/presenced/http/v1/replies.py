@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from presenced.core.messages import Chosen, RoomMode, SeenStatus, SomeCause, TrueStatus, UserId, UserRecord
+from presenced.core.messages import Chosen, DisplayData, RoomMode, SeenStatus, SomeCause, TrueStatus, UserId, UserRecord
 
 
 class Fault(Struct, frozen=True, rename="camel"):
@@ -137,6 +137,8 @@ class ChangeRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     until: int = 0
     """When the chosen or claimed status ends."""
     devices: tuple[str, ...] = ()
+    display: DisplayData | None = None
+    """What the user's token gives for others to see."""
 
 
 class DigestRecord(Struct, frozen=True, rename="camel"):
@@ -214,6 +216,7 @@ class Looks(Struct, frozen=True, rename="camel", omit_defaults=True):
     data: Raw | None = None
     until: int = 0
     devices: tuple[str, ...] = ()
+    display: DisplayData | None = None
 
 
 class ExplainedSession(Struct, frozen=True, rename="camel"):
@@ -254,6 +257,8 @@ class Seeing(Struct, frozen=True, rename="camel"):
     """Whether a session of the viewer asks to be told of the user."""
     rule: str
     """Why, in words."""
+    roles: tuple[str, ...]
+    """The viewer's, by what their connections came with."""
 
 
 class Explained(Struct, frozen=True, rename="camel"):

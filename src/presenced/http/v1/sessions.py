@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from presenced.connection import Connection
 from presenced.core.presence import Session
-from presenced.engine import Connection
 from presenced.http.v1.endpoint import Api, Call
 from presenced.http.v1.questions import Nothing
 from presenced.http.v1.replies import LiveSession, LiveSessions

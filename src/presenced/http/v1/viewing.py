@@ -31,12 +31,15 @@ class Eyes:
         if viewer:
             settings, sessions = api.engine.settings, api.application.sessions_of(self._viewer)
             self._sights = [s.sight for s in sessions] or [sight_of(settings, Principal(self._viewer))]
-        self._with_causes = not viewer or api.engine.settings.show_causes
+        entitled = any(sight.causes for sight in self._sights)
+        self._with_causes = not viewer or entitled or api.engine.settings.show_causes
 
     def may_see(self, user_id: str) -> bool:
         """Whether the user is seen, if only in a room that both are in."""
-        if any(sight.everyone or user_id in sight.users for sight in self._sights) or user_id == self._viewer:
+        if any(sight.sees(user_id) for sight in self._sights) or user_id == self._viewer:
             return True
+        if all(user_id in sight.blocked for sight in self._sights):
+            return False
         of = self._api.engine.rooms.of
         return not set(of(self._viewer)).isdisjoint(of(user_id))
 

@@ -60,42 +60,47 @@ class _Watcher:
         self._api = api
         self._everyone = query.everyone
         sight = sight_of(api.engine.settings, principal) if principal else EVERYTHING
+        self._with_causes = sight.causes or api.engine.settings.show_causes
+        self.record = api.engine.encoding.of(sight).record
+        """A change as it is told."""
         self._seen: frozenset[str] | None = None
-        """Whom it is told of; None: everyone."""
+        """Whom it is told of; None: everyone but those who are blocked."""
+        self._blocked = sight.blocked
         if not query.everyone:
-            self._seen = self._asked if sight.everyone else self._asked & sight.users
+            self._seen = frozenset(sight.among(self._asked))
         elif not sight.everyone:
             self._seen = sight.users
 
     def snapshot(self) -> Iterator[list[Raw]]:
         """Of everyone: who is not offline, as far as they are seen. Of users: all of them."""
-        application, with_cause = self._api.application, self._api.engine.settings.show_causes
+        application = self._api.application
         if self._everyone and self._seen is None:
-            yield from self._all(with_cause)
+            yield from self._all()
             return
         wanted = sorted((self._seen or frozenset()) if self._everyone else self._asked)
         records: list[Raw] = []
         for user_id, change in zip(wanted, application.seen(wanted), strict=True):
             if change and (self._seen is None or user_id in self._seen):
                 if change.status is not Status.OFFLINE or not self._everyone:
-                    records.append(v1.record(change, with_cause))
+                    records.append(v1.record(change, self._with_causes))
             elif not self._everyone:
                 records.append(v1.unknown_record(user_id, 0))
         for start in range(0, max(len(records), 1), PAGE):
             yield records[start : start + PAGE]
 
-    def _all(self, with_cause: bool) -> Iterator[list[Raw]]:
+    def _all(self) -> Iterator[list[Raw]]:
         """Looked up bit by bit, for there may be many: who changes meanwhile is told of again."""
         after = 0
         while found := self._api.application.online(after, SCANNED):
             after = found[-1][0]
-            for start in range(0, len(found), PAGE):
-                yield [v1.record(change, with_cause) for _, change in found[start : start + PAGE]]
+            seen = [change for _, change in found if change.user_id not in self._blocked]
+            for start in range(0, len(seen), PAGE):
+                yield [v1.record(change, self._with_causes) for change in seen[start : start + PAGE]]
 
     def told(self, latest: Mapping[str, Change]) -> list[Change]:
         """What of this it is told."""
         if self._seen is None:
-            return list(latest.values())
+            return [latest[user_id] for user_id in latest if user_id not in self._blocked]
         return [latest[user_id] for user_id in latest.keys() & self._seen]
 
     def holds(self) -> bool:
@@ -151,7 +156,7 @@ async def _identify(admission: Admission[Any], token: str, patience: float) -> A
 
 async def _stream(api: Api, follower: Follower, watcher: _Watcher, position: int | None) -> AsyncGenerator[bytes, None]:
     yield streams.comes_back()
-    text, record = api.application.position_text, api.engine.encoding.record
+    text, record = api.application.position_text, watcher.record
     silent = 0.0
     while not follower.gone and watcher.holds():
         span = None if position is None else api.spans.since(position)

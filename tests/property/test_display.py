@@ -1,0 +1,115 @@
+"""Display data and roles over random histories: everyone who sees a user sees what their newest token gives, and only
+who has the role is told causes, whatever else happens, also to those who read slowly or come back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fakes import FakeConnection
+from tests.unit.talk import Talk, position
+
+from presenced.auth.allowed import with_allowed
+from presenced.auth.authenticator import Answer, Answered
+from presenced.auth.principal import Principal
+from presenced.core.model import Ending, Instant
+
+NAMES = ["", "A", "B"]
+"""The empty one takes away what was given."""
+
+
+class Guard:
+    """A token is `user issued name` or `user issued -`, which gives nothing; `desk` has the role."""
+
+    def ask(self, token: str, now: Instant, answered: Answered) -> Answer:
+        user_id, issued, name = token.split(" ")
+        presence: dict[str, Any] = {} if name == "-" else {"display": {"name": name} if name else {}}
+        presence |= {"roles": ["causes"]} if user_id == "desk" else {}
+        return with_allowed(Principal(user_id, None, token, float(issued)), presence)
+
+
+class World:
+    def __init__(self) -> None:
+        self.talk = Talk(Guard(), auth="ticket", status_pause=0, grace_lost=5, log_size=4, room_coalesced=3)
+        self.sessions: list[FakeConnection] = []
+        self.newest = (-1, "")
+        self.status = "auto"
+        self.watchers = {name: self.talk.open("", token=f"{name} 0 -") for name in ("desk", "bo")}
+        self.views: dict[str, dict[str, Any]] = {name: {} for name in self.watchers}
+        for watcher in self.watchers.values():
+            self.talk.say(watcher, "WATCH", rooms=["lobby"])
+
+    def shown(self, issued: int, name: str) -> str:
+        if name != "-" and issued >= self.newest[0]:
+            self.newest = issued, name
+        return f"ada {issued} {name}"
+
+    def step(self, what: str, issued: int, name: str) -> None:  # noqa: C901  # flat
+        talk, sessions = self.talk, self.sessions
+        match what:
+            case "open":
+                sessions.append(talk.open("watch=none", token=self.shown(issued, name)))
+            case "auth" if sessions:
+                talk.say(sessions[-1], "AUTH", token=self.shown(issued, name))
+            case "close" | "lose" if sessions:
+                talk.end(sessions.pop(), Ending.CLOSED if what == "close" else Ending.LOST)
+            case "hide" | "show" if sessions:
+                self.status = "invisible" if what == "hide" else "auto"
+                talk.say(sessions[0], "SET_STATUS", status=self.status)
+            case "join" if sessions:
+                talk.say(sessions[-1], "JOIN", room="lobby")
+            case "wait":
+                talk.clock.advance(6)
+            case "come back":
+                for user_id, watcher in self.watchers.items():
+                    self.read(user_id)
+                    session, at = watcher.messages[0]["sessionId"], position(watcher)
+                    talk.end(watcher, Ending.LOST)
+                    self.watchers[user_id] = talk.open(f"session={session}&position={at}", token=f"{user_id} 0 -")
+            case "read slowly":
+                for watcher in self.watchers.values():
+                    watcher.paused = not watcher.paused
+                    (talk.engine.paused if watcher.paused else talk.engine.resumed)(watcher)
+
+    def read(self, user_id: str) -> None:
+        for message in self.talk.heard_all(self.watchers[user_id]):
+            records = [*message.get("users", []), *(member["presence"] for member in message.get("members", []))]
+            if message["type"] == "PRESENCE_SNAPSHOT":
+                self.views[user_id] = {}
+            for record in records:
+                known = self.views[user_id].get(record["userId"])
+                if known is None or record["version"] >= known["version"]:
+                    self.views[user_id][record["userId"]] = record
+                assert ("cause" in record) is (user_id == "desk" and record["since"] > 0)
+
+    def compare(self) -> None:
+        self.talk.clock.advance(1.5)  # what rooms are told of once a second
+        directory = self.talk.engine.directory
+        expected = {"name": self.newest[1]} if self.newest[1] and directory.status("ada") != "offline" else None
+        for user_id, watcher in self.watchers.items():
+            if watcher.paused:
+                watcher.paused = False
+                self.talk.engine.resumed(watcher)
+            self.read(user_id)
+            assert self.views[user_id].get("ada", {}).get("display") == expected
+        for session in self.sessions:
+            own = [message for message in session.messages if message["type"] == "SELF"][-1]
+            assert own.get("display") == ({"name": self.newest[1]} if self.newest[1] else None)
+
+
+WHAT = ["open", "auth", "close", "lose", "hide", "show", "join", "wait", "come back", "read slowly"]
+STEPS = st.lists(st.tuples(st.sampled_from(WHAT), st.integers(0, 3), st.sampled_from([*NAMES, "-"])), max_size=25)
+
+
+@given(steps=STEPS, each=st.booleans())
+def test_the_newest_token_s_is_seen_and_causes_by_those_entitled_only(
+    steps: list[tuple[str, int, str]], each: bool
+) -> None:
+    world = World()
+    for step in steps:
+        world.step(*step)
+        if each:
+            world.compare()
+    world.compare()
