@@ -207,6 +207,26 @@ async def test_a_viewer_is_answered_as_they_may_see() -> None:
         assert await api.get("/users/bo?viewer=ada") == {"userId": "bo", **UNKNOWN}, "it has no session any more"
 
 
+async def test_a_viewer_is_not_answered_of_whom_they_block() -> None:
+    keys = new_key("admin")
+    async with (
+        server(auth="ticket", api_keys=[keys.entry]) as house,
+        backend(house, keys.key) as api,
+    ):
+        await api.announce("bo")
+        await api.announce("eve")
+        body = {"userId": "ada", "presence": {"block": ["eve"]}}
+        ticket = parsed(await api.ask("POST", "/tickets", body), 201)["ticket"]
+        async with come(house, f"token={ticket}") as ada:
+            await say(ada, "PING")
+            assert (await api.get("/users/bo?viewer=ada"))["status"] == "online"
+            assert await api.get("/users/eve?viewer=ada") == {"userId": "eve", **UNKNOWN}
+            online = await api.get("/online?viewer=ada")
+            assert sorted(user["userId"] for user in online["users"]) == ["ada", "bo"]
+            seen = (await api.get("/users/eve/explain?viewer=ada"))["viewer"]
+            assert (seen["maySee"], seen["rule"]) == (False, "has blocked this user")
+
+
 async def test_display_data_is_seen_by_those_who_see_the_user_until_they_are_erased() -> None:
     keys, shown = new_key("admin"), {"name": "Eve"}
     settings = {"auth": "ticket", "visibility": "claims", "api_keys": [keys.entry]}

@@ -66,6 +66,21 @@ async def test_a_token_with_the_role_is_told_causes_and_another_is_not() -> None
                 assert (await anext(events)).data["users"][0].get("cause") == cause
 
 
+async def test_whom_a_token_blocks_its_user_does_not_watch() -> None:
+    async with server(**JWT) as house, backend(house, KEY.key) as api:
+        await api.announce("bo")
+        await api.announce("eve")
+        mine = token("ada", presence={"block": ["eve"]})
+        for query, nobody in ("everyone=true", {}), ("users=bo&users=eve", {"eve": "offline"}):
+            async with api.events(f"/watch?{query}&token={mine}") as events:
+                assert seen(await anext(events)) == {"bo": "online", **nobody}
+                await api.announce("eve", online=False)
+                await api.announce("bo", online=False)
+                assert seen(await anext(events)) == {"bo": "offline"}
+                await api.announce("bo")
+                await api.announce("eve")
+
+
 async def test_what_changes_quickly_is_told_once_with_its_last_state() -> None:
     async with server() as house, backend(house) as api, api.events("/watch?users=ada") as events:
         await anext(events)
