@@ -10,6 +10,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -201,6 +202,22 @@ async def nothing() -> None:
     pass
 
 
+async def until(socket: ClientConnection, is_last: Callable[[dict[str, Any]], bool]) -> list[str]:
+    """What comes until that has come."""
+    came: list[str] = []
+    async with asyncio.timeout(10):
+        while not came or not is_last(json.loads(came[-1])):
+            came.append(str(await socket.recv()))
+    return came
+
+
+def is_settled(number: int, answer: dict[str, Any]) -> bool:
+    """Whether it tells what came of an own request about a room: the refusal, or oneself as a member."""
+    if answer["type"] == "ERROR":
+        return bool(answer["id"] == number)
+    return answer["type"] == "ROOM_CHANGES" and any(member["userId"] == "eve" for member in answer["members"])
+
+
 async def probed(
     house: Fortress,
     name: str,
@@ -226,8 +243,11 @@ async def probed(
         connect(url, proxy=None) as classic,
         connect(url, subprotocols=[Subprotocol("presenced.v1")], proxy=None) as socket,
     ):
+        came: list[str] = []
         for number, message in enumerate(asked):
             await socket.send(json.dumps({**message, "id": number}))
+            if message["type"] in ("JOIN", "SET_MEMBER"):  # else what came of both may be told at once, or not
+                came += await until(socket, partial(is_settled, number))
         await meanwhile()
         for last in ({"type": "LEAVE", "room": room}, {"type": "UNWATCH", "users": [name], "rooms": [room]}):
             await socket.send(json.dumps(last))
@@ -235,13 +255,11 @@ async def probed(
         heard.append(json.loads(await classic.recv())["type"])
         with contextlib.suppress(TimeoutError):
             heard.append(f"classic: {await asyncio.wait_for(classic.recv(), 0.1)!r}")
-        async for said in socket:
-            text = str(said)
+        came += await until(socket, lambda answer: answer["type"] == "PONG")
+        for text in came:
             message = json.loads(text)
-            if message["type"] in ("CONNECTION_ESTABLISHED", "SELF"):
+            if message["type"] in ("CONNECTION_ESTABLISHED", "SELF", "PONG"):
                 continue
-            if message["type"] == "PONG":
-                break
             if message["type"] == "PRESENCE_CHANGES" and not message["users"]:
                 continue
             for key in ("position", "version"):
