@@ -45,7 +45,7 @@ class Sink:
         self.session: Any = None
         self.user_id = self.connection_id = self.address = ""
         self.serial = self.opened_ms = self.unsent = self.writes = self.size = 0
-        self.slice = -1
+        self.slice = self.file = -1
         self.heard_at = 0.0
         self.paused = False
         self.writer: Any = None
@@ -61,6 +61,10 @@ class Sink:
         self.size += len(data)
 
     def fileno(self) -> int:
+        """None."""
+        return -1
+
+    def look(self) -> int:
         """None."""
         return -1
 

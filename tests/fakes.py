@@ -34,6 +34,7 @@ class Reported:
         self.opened_ms = 0
         self.heard_at = 0.0
         self.slice = -1
+        self.file = -1
         self.paused = False
         self.unsent = 0
         self.writer: Any = None
@@ -41,6 +42,9 @@ class Reported:
 
     def fileno(self) -> int:
         raise NotImplementedError("it has no socket")
+
+    def look(self) -> int:
+        return self.file
 
     def cut(self) -> None:
         raise NotImplementedError("it has no socket")
@@ -108,7 +112,9 @@ class FakeConnection(Reported):
 class FakeTransport:
     """A socket's near end: keeps what is written and what was asked of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: int = -1) -> None:
+        self.file = file
+        self.unsent = 0
         self.written: list[bytes] = []
         self.ended = False
         self.closed = False
@@ -124,6 +130,15 @@ class FakeTransport:
     def take(self) -> bytes:
         data, self.written = b"".join(self.written), []
         return data
+
+    def get_extra_info(self, name: str) -> object:
+        return self if name == "socket" else None
+
+    def fileno(self) -> int:
+        return self.file
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def set_write_buffer_limits(self, high: int) -> None:
         self.limit = high

@@ -22,7 +22,7 @@ from presenced.auth.principal import Principal
 from presenced.core.claims import Claim
 from presenced.core.model import Choice, Custom, Instant, Status
 from presenced.errors import BadToken
-from presenced.transports.websocket import ending_of
+from presenced.transports.endings import of_client
 
 FOLDER = Path(__file__).parents[1] / "spec/vectors"
 FILES = sorted(FOLDER.glob("v1-*.jsonl"))
@@ -89,9 +89,9 @@ class Replay:
                 text = line["text"] if "text" in line else json.encode(line["message"]).decode()
                 self._talk.engine.received(self._clients[name], text)
             case "close":
-                self._talk.end(self._clients.pop(name), ending_of(line["code"]))
+                self._talk.end(self._clients.pop(name), of_client(line["code"]))
             case "lose":
-                self._talk.end(self._clients.pop(name), ending_of(1006))
+                self._talk.end(self._clients.pop(name), of_client(1006))
             case "go silent":
                 self._clients[name].answers = False
             case "claim" | "claim no longer" | "choose for":

@@ -25,6 +25,7 @@ from presenced.log import logger
 from presenced.metrics import Metrics
 from presenced.settings import WEBSOCKET_PATH, Settings
 from presenced.stats import MAX_PAGE, Stats
+from presenced.transports.direct import Direct
 from presenced.transports.listener import Listener
 from presenced.transports.writers import Writers
 
@@ -93,7 +94,9 @@ class PresenceServer:
             tickets = Tickets()
             authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
             epoch = keeper.epoch if keeper is not None else ""
-            engine = Engine(self.settings, clock, metrics, max_connections, writers, authenticator, keeper, epoch)
+            engine = Engine(
+                self.settings, clock, metrics, max_connections, writers or Direct(), authenticator, keeper, epoch
+            )
             application = Application(engine)
             followers = Followers(application.on_change, metrics.api_followers.set)
             keys = ApiKeys(self.settings.api_keys)

@@ -19,7 +19,7 @@ from presenced.core.model import Ending
 from presenced.engine import Engine
 from presenced.errors import Close
 from presenced.testing import FakeClock
-from presenced.transports.websocket import ending_of
+from presenced.transports.endings import of_client
 
 FULL = 4096
 """Unsent bytes above which a transport is full; it has drained at a quarter of them."""
@@ -116,7 +116,7 @@ class Link:
     def close(self, code: int) -> None:
         """The client closes: it hears nothing more."""
         self._client = None
-        self._later("up", partial(self._server.ends, ending_of(code), str(code)))
+        self._later("up", partial(self._server.ends, of_client(code), str(code)))
 
     def abandon(self) -> None:
         """The client no longer cares; the server is not told."""

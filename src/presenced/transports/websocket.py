@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from uvicorn.config import Config
+from uvicorn.protocols.utils import is_ssl
 from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF
@@ -19,6 +19,7 @@ from presenced.core.presence import Session
 from presenced.errors import Close
 from presenced.outbox import Feed
 from presenced.settings import Settings
+from presenced.transports import endings
 from presenced.transports.frames import FrameParsers, small_text
 
 SLICE = 4096
@@ -28,13 +29,6 @@ Frames of six bytes cost some 3 microseconds each, so a slice costs 2 ms at wors
 FRAME_COST = 128
 """Bytes that a frame counts as, at least, where input is limited: so many could be parsed in the same time."""
 
-_BY_CODE = {close.code: close for close in Close}
-_ENDINGS = {
-    Close.TIMED_OUT: Ending.TIMED_OUT,
-    Close.DISCONNECTED: Ending.DISCONNECTED,
-    Close.REPLACED: Ending.REPLACED,
-}
-_REASONS = {Close.GOING_AWAY: "stopping"}  # `going_away` is the client's
 _FAILURES = frozenset((Close.PROTOCOL_ERROR, Close.INVALID_DATA, Close.MESSAGE_TOO_BIG))
 """After these no answer is waited for (RFC 6455 section 7.1.7)."""
 
@@ -104,6 +98,7 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_file",
         "_fragments",
         "_message",
         "_parser",
@@ -120,10 +115,10 @@ class WebSocketConnection(asyncio.Protocol):
         "connection_id",
         "deflates",
         "feed",
+        "file",
         "heard_at",
         "opened_ms",
         "paused",
-        "send",
         "serial",
         "session",
         "slice",
@@ -131,7 +126,6 @@ class WebSocketConnection(asyncio.Protocol):
         "writer",
     )
 
-    send: Callable[[bytes], None]
     feed: Feed
     session: Session[Any]
 
@@ -153,6 +147,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._pong: bytes | None = None
         self._unparsed: bytes = b""
         self._spent = 0.0
+        self._file = self.file = -1
         self.address = ""
         self.writer: Any = None
         self.deflates = False
@@ -170,7 +165,8 @@ class WebSocketConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # sockets only
         """The front door hands over its transport."""
         self._transport = transport
-        self.send = transport.write
+        if not is_ssl(transport):
+            self._file = transport.get_extra_info("socket").fileno()
         transport.set_write_buffer_limits(self._service.settings.write_buffer)
         self._peers.add(self)  # or uvicorn's shutdown would neither tell nor await it
 
@@ -237,7 +233,17 @@ class WebSocketConnection(asyncio.Protocol):
 
     def fileno(self) -> int:
         """The number of its socket's file."""
-        return int(self._transport.get_extra_info("socket").fileno())
+        return self._file
+
+    def send(self, data: bytes) -> None:
+        """Hand finished frames to the transport."""
+        self.file = -1
+        self._transport.write(data)
+
+    def look(self) -> int:
+        """Set `file` by what the transport holds."""
+        self.file = -1 if self._transport.get_write_buffer_size() else self._file
+        return self.file
 
     def cut(self) -> None:
         """End it at once: what was sent may not be whole."""
@@ -258,7 +264,7 @@ class WebSocketConnection(asyncio.Protocol):
                 self._parser.fail(close.code, reason)
             else:
                 self._parser.send_close(close.code, reason)
-        self._end(_ENDINGS.get(close, Ending.LOST), _REASONS.get(close, close.name.lower()))
+        self._end(*endings.of_server(close))
         self._write(self._parser.data_to_send())
 
     def fall_behind(self) -> None:
@@ -296,7 +302,7 @@ class WebSocketConnection(asyncio.Protocol):
                 self._receive(parser, frame)  # type: ignore[arg-type]  # as above
         if parser.parser_exc is not None and not self.closing:
             assert parser.close_sent is not None, "the library fails a connection with a close frame"
-            self._end(Ending.LOST, _BY_CODE.get(parser.close_sent.code, Close.INTERNAL_ERROR).name.lower())
+            self._end(Ending.LOST, endings.reason_of(parser.close_sent.code))
         if self.closing:
             writes = [data for data in writes if not data or data[0] != _PONG]  # answers to what is not read any more
         self._write(writes)
@@ -334,7 +340,7 @@ class WebSocketConnection(asyncio.Protocol):
                     self.close(Close.MESSAGE_TOO_BIG, f"more than {allowed} fragments")
             case Opcode.CLOSE:
                 assert parser.close_rcvd is not None, "the library parsed it"
-                ending = ending_of(parser.close_rcvd.code)
+                ending = endings.of_client(parser.close_rcvd.code)
                 self._end(ending, ending)
 
     def _deliver(self, data: bytes) -> None:
@@ -391,10 +397,3 @@ class WebSocketConnection(asyncio.Protocol):
         timer, settings = self._service.timer, self._service.settings
         timer.cancel(self._unfinished)
         timer.set(self.cut, self._service.clock.monotonic() + settings.close_timeout)
-
-
-def ending_of(code: int) -> Ending:
-    """What a client's close code says of why it left (RFC 6455 section 7.4.1; 1005: it gave none)."""
-    if code in (1000, 1005) or 3000 <= code <= 4999:
-        return Ending.CLOSED
-    return Ending.GOING_AWAY if code == 1001 else Ending.LOST

@@ -27,6 +27,7 @@ from presenced.clock import Clock
 from presenced.metrics import Metrics
 from presenced.outbox import Watcher
 from presenced.transports import writer as program
+from presenced.transports.direct import write_each
 
 AT_LEAST = 100
 """Watchers; fewer are written to from here. To tell a helper and hear from it takes as long as 20 writes, 85 us."""
@@ -153,15 +154,13 @@ class Writers:
     def write(self, watchers: Collection[Watcher], data: bytes) -> None:
         """Write `data` to each of `watchers`."""
         if len(watchers) < AT_LEAST or not self._running:
-            for watcher in watchers:
-                watcher.send(data)
+            write_each(watchers, data)
             return
         if len(self._helpers) < self._count:
             self._start()
         mine, shares = self._divide(watchers)
         begun = [helper for helper, numbers in shares.items() if numbers and self._begin(helper, numbers, data, mine)]
-        for watcher in mine:
-            watcher.send(data)
+        write_each(mine, data)
         for helper in begun:
             self._end(helper, shares[helper], data)
         self._hand_over([watcher for watcher in mine if watcher.writer is None], len(watchers))

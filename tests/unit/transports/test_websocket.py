@@ -309,6 +309,28 @@ def test_a_client_that_does_not_read_gets_no_pongs_and_later_the_last_one(house:
     assert peer.received() == []
 
 
+def test_its_file_can_be_written_to_while_its_transport_holds_nothing() -> None:
+    transport = FakeTransport(file=7)
+    house = House()
+    connection = WebSocketConnection(house, house.parsers, uvicorn.Config("unused", log_config=None), house.state, {})
+    connection.connection_made(transport)  # type: ignore[arg-type]  # as much of a transport as is used
+    assert (connection.file, connection.look(), connection.file, connection.fileno()) == (-1, 7, 7, 7)
+    transport.unsent = 1
+    connection.send(b"x")
+    assert (connection.file, connection.look(), connection.file) == (-1, -1, -1)
+    transport.unsent = 0
+    assert connection.look() == 7
+
+
+def test_the_file_of_an_encrypted_connection_is_not_written_to() -> None:
+    transport = FakeTransport(file=7)
+    transport.get_extra_info = lambda name: object() if name == "sslcontext" else transport  # type: ignore[method-assign]  # TLS
+    house = House()
+    connection = WebSocketConnection(house, house.parsers, uvicorn.Config("unused", log_config=None), house.state, {})
+    connection.connection_made(transport)  # type: ignore[arg-type]  # as above
+    assert connection.look() == -1
+
+
 def test_the_transport_is_told_its_limit() -> None:
     assert House(write_buffer=2048).peer().transport.limit == 2048
 
