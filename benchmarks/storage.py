@@ -21,13 +21,16 @@ from typing import NamedTuple
 from benchmarks.clients import PATIENCE
 from benchmarks.load import Churn, Load, LoadError
 from benchmarks.machine import LOAD_CORES, cpu_seconds
+from benchmarks.noting import measure as measure_noting
 from benchmarks.probe import metric
 from benchmarks.report import Report, Table
 from benchmarks.servers import PRESENCED, V1, running
 from benchmarks.webhooks import receiver
 from tests.webhooks import SECRET
 
-WATCHERS = (1_000, 5_000)
+WATCHERS = (300, 1_000, 5_000)
+"""The fewer, the more of the server's time goes to what happens instead of to telling it."""
+
 QUICK_WATCHERS = (200,)
 
 WINDOW = 128
@@ -66,7 +69,8 @@ class Round(NamedTuple):
 def run(quick: bool) -> Report:
     """Measure presenced with and without."""
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
-    rows, costs, figures = [], [], []
+    rows, costs, shares, figures = [], [], [], []
+    noting = measure_noting()
     for watchers in QUICK_WATCHERS if quick else WATCHERS:
         for v1 in (False, True):
             without, with_all = alternate(watchers, v1, rounds, seconds)
@@ -86,6 +90,8 @@ def run(quick: bool) -> Report:
                     }
                     for one in trials
                 ]
+            alone, noted = noting.v1 if v1 else noting.classic
+            shares.append((noted - alone) / quarter(without, _cpu))
             costs.append(
                 f"{watchers:,} watchers, {'presenced.v1' if v1 else 'classic'}: "
                 f"{_more(without, with_all):+.1%} deliveries a second, "
@@ -94,8 +100,11 @@ def run(quick: bool) -> Report:
     changes, took_storing, took = stored_and_delivered(QUICK_CHANGES_FOR if quick else CHANGES_FOR)
     return Report(
         "What do storage and webhooks cost the live service, and how many changes a second are stored and delivered?",
-        f"With storage and webhooks, {'; '.join(costs)}. {changes / took_storing:,.0f} changes a second are stored, "
-        f"{changes / took:,.0f} stored and delivered.",
+        "Noting what is to be stored and told takes "
+        f"{noting.classic[1] - noting.classic[0]:.1f} µs of the server per change of the classic protocol, "
+        f"{noting.v1[1] - noting.v1[0]:.1f} of presenced.v1: {min(shares):.1%} to {max(shares):.1%} of all that a "
+        f"change takes. The whole, with storage and webhooks: {'; '.join(costs)}. "
+        f"{changes / took_storing:,.0f} changes a second are stored, {changes / took:,.0f} stored and delivered.",
         [
             Table(
                 [
@@ -114,6 +123,9 @@ def run(quick: bool) -> Report:
         [
             f"Medians of {rounds} rounds, without and with in turn; a closed loop of {WINDOW} changes outstanding. "
             "Of CPU per change: what a quarter of the rounds were better than.",
+            f"Noting: the engine without sockets, in one process, without and with in turn; per change of the classic "
+            f"protocol {noting.classic[0]:.1f} and {noting.classic[1]:.1f} µs, of presenced.v1 {noting.v1[0]:.1f} and "
+            f"{noting.v1[1]:.1f}.",
             f"The server has a core for itself; load, keeper (at lower priority) and receiver share {len(LOAD_CORES)}. "
             "Where that is one, the load is slower beside a keeper: fewer changes ride in a write.",
             "In the closed loop more changes may happen than the keeper can write down: the rest waits meanwhile.",
@@ -121,6 +133,8 @@ def run(quick: bool) -> Report:
             "last one is in the database and has been taken by the receiver.",
         ],
         {
+            "noting_us": {"classic": noting.classic, "v1": noting.v1},
+            "noting_shares": shares,
             "rounds": figures,
             "changes": changes,
             "stored_per_second": changes / took_storing,
