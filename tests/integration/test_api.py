@@ -217,8 +217,23 @@ async def test_a_viewer_is_not_answered_of_whom_they_block() -> None:
         await api.announce("eve")
         body = {"userId": "ada", "presence": {"block": ["eve"]}}
         ticket = parsed(await api.ask("POST", "/tickets", body), 201)["ticket"]
-        async with come(house, f"token={ticket}") as ada:
+        others = [parsed(await api.ask("POST", "/tickets", {"userId": user}), 201)["ticket"] for user in ("bo", "eve")]
+        async with (
+            come(house, f"token={ticket}") as ada,
+            come(house, f"token={others[0]}") as bo,
+            come(house, f"token={others[1]}") as eve,
+        ):
             await say(ada, "PING")
+            for socket in (ada, bo, eve):
+                await say(socket, "JOIN", room="lobby")
+            await say(eve, "JOIN", room="cellar")
+            page = await api.get("/rooms/lobby?viewer=ada")
+            assert ([member["userId"] for member in page["members"]], page["count"]) == (["ada", "bo"], 2)
+            first = await api.get("/rooms/lobby?viewer=ada&limit=2")
+            assert (len(first["members"]), first["next"]) == (2, None)
+            nothing = {"mode": "full", "count": 0, "members": [], "next": None}
+            assert await api.get("/rooms/cellar?viewer=ada") == {"room": "cellar", **nothing}
+            assert (await api.get("/rooms/lobby"))["count"] == 3
             assert (await api.get("/users/bo?viewer=ada"))["status"] == "online"
             assert await api.get("/users/eve?viewer=ada") == {"userId": "eve", **UNKNOWN}
             online = await api.get("/online?viewer=ada")

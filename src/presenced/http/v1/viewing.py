@@ -31,6 +31,8 @@ class Eyes:
         if viewer:
             settings, sessions = api.engine.settings, api.application.sessions_of(self._viewer)
             self._sights = [s.sight for s in sessions] or [sight_of(settings, Principal(self._viewer))]
+        self.unseen = frozenset.intersection(*(sight.blocked for sight in self._sights))
+        """Who is seen nowhere, in rooms neither."""
         entitled = any(sight.causes for sight in self._sights)
         self._with_causes = not viewer or entitled or api.engine.settings.show_causes
 
@@ -38,7 +40,7 @@ class Eyes:
         """Whether the user is seen, if only in a room that both are in."""
         if any(sight.sees(user_id) for sight in self._sights) or user_id == self._viewer:
             return True
-        if all(user_id in sight.blocked for sight in self._sights):
+        if user_id in self.unseen:
             return False
         of = self._api.engine.rooms.of
         return not set(of(self._viewer)).isdisjoint(of(user_id))
