@@ -103,8 +103,7 @@ async def test_who_is_online_in_pages_and_how_many() -> None:
                 seen += [user["userId"] for user in page["users"]]
                 cursor = page["next"]
             assert sorted(seen) == [f"user{number}" for number in range(7)]
-            counts = {"onlineUsers": 7, "connectedUsers": 1, "connections": 1, "rooms": 0}
-            assert await api.get("/counts") == counts
+            assert await api.get("/counts") == {"onlineUsers": 7, "rooms": 0}
 
 
 async def test_announce_and_disconnect() -> None:
@@ -201,6 +200,7 @@ async def test_a_viewer_is_answered_as_they_may_see() -> None:
             assert [user["status"] for user in both["users"]] == ["offline", "online"]
             online = await api.get("/online?viewer=ada")
             assert sorted(user["userId"] for user in online["users"]) == ["ada", "bo"]
+            assert await api.get("/counts?viewer=ada") == {"onlineUsers": 2, "rooms": None}
             assert (await api.get("/rooms/lobby?viewer=ada"))["count"] == 1
             assert (await api.get("/rooms/lobby?viewer=bo"))["count"] == 0, "it has no session"
             assert (await api.get("/users/eve/explain?viewer=ada"))["viewer"]["maySee"] is False
@@ -238,6 +238,7 @@ async def test_a_viewer_is_not_answered_of_whom_they_block() -> None:
             assert await api.get("/users/eve?viewer=ada") == {"userId": "eve", **UNKNOWN}
             online = await api.get("/online?viewer=ada")
             assert sorted(user["userId"] for user in online["users"]) == ["ada", "bo"]
+            assert await api.get("/counts?viewer=ada") == {"onlineUsers": 2, "rooms": None}
             seen = (await api.get("/users/eve/explain?viewer=ada"))["viewer"]
             assert (seen["maySee"], seen["rule"]) == (False, "has blocked this user")
 
@@ -369,7 +370,7 @@ async def test_after_a_large_body_the_connection_goes_on() -> None:
         many = {"users": ["u" * 100 + str(number) for number in range(500)]}
         for _ in range(3):
             assert len((await api.post("/users/query", many))["users"]) == 500
-            assert (await api.get("/counts"))["connections"] == 0
+            assert (await api.get("/counts"))["onlineUsers"] == 0
 
 
 async def test_pages_of_other_origins_may_put_and_delete_where_they_may_read() -> None:

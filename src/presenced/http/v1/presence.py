@@ -62,10 +62,10 @@ async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
     return RoomReply(room.name, mode.value, count, members, page[-1] if len(found) > limit else None)
 
 
-async def get_counts(api: Api, call: Call[Nothing, Nothing]) -> Counted:
-    """Of everybody, also of those who are invisible: these count as connected."""
-    counts = api.application.counts()
-    return Counted(counts.online_users, counts.connected_users, counts.connections, counts.rooms)
+async def get_counts(api: Api, call: Call[Viewing, Nothing]) -> Counted:
+    """Of what is shown: who is invisible is in no number, connections are counted in `/stats` and `/metrics`."""
+    rooms = None if call.query.viewer else api.application.counts().rooms
+    return Counted(await Eyes(api, call.query.viewer).count_online(), rooms)
 
 
 async def list_online(api: Api, call: Call[OnlinePage, Nothing]) -> Online:

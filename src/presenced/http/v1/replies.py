@@ -42,10 +42,8 @@ class Counted(Struct, frozen=True, rename="camel"):
 
     online_users: int
     """Shown as anything but offline."""
-    connected_users: int
-    connections: int
-    rooms: int
-    """With a member."""
+    rooms: int | None
+    """With a member; null with `viewer`, for users are told of the rooms alone that they ask for."""
 
 
 class RoomMember(Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 
 from presenced.auth.allowed import sight_of
@@ -48,6 +49,26 @@ class Eyes:
     def may_enter(self, room: str) -> bool:
         """Whether the room may be entered by any of the viewer's sessions."""
         return any(sight.may_enter(room) for sight in self._sights)
+
+    async def count_online(self) -> int:
+        """How many who are online are seen. O(users who are named, members of the rooms that the viewer is in)."""
+        rooms, widest = self._api.engine.rooms, [sight for sight in self._sights if sight.everyone]
+        if widest:
+            blocked = frozenset.intersection(*(sight.blocked for sight in widest))
+            hidden = [user_id for user_id in blocked if not self.may_see(user_id)]
+            return self._api.application.counts().online_users - self._online(hidden)
+        members: set[str] = set()
+        for name in tuple(rooms.of(self._viewer)):
+            if room := rooms.get(name):
+                members.update(room.members)
+            await asyncio.sleep(0)  # each may have 100,000
+        members -= self.unseen
+        named = {self._viewer}.union(*(sight.users for sight in self._sights))
+        return len(members) + self._online(named - members)
+
+    def _online(self, user_ids: Iterable[str]) -> int:
+        changes = self._api.application.seen(user_ids)
+        return sum(change is not None and change.status is not Status.OFFLINE for change in changes)
 
     def records(self, user_ids: Iterable[str]) -> Iterator[UserRecord]:
         """What is seen of these users, in their order."""
