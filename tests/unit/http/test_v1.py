@@ -102,14 +102,14 @@ async def test_what_was_kept_is_answered_as_it_came() -> None:
 async def test_last_seen_is_what_was_kept_or_now() -> None:
     async with house(Shelf()) as (application, client):
         application.announce("ada", online=True)
-        found = (await client.post("/users/last-seen", json={"users": [7, "ada", "eve", ""]})).json()
+        found = (await client.post("/users/last-seen", json={"users": [7, "ada", "eve", "", None]})).json()
         now = FakeClock().now().epoch_ms
         assert found["users"] == [
             {"userId": 7, "status": "offline", "lastSeen": 500, "lastActive": 400},
             {"userId": "ada", "status": "online", "lastSeen": now, "lastActive": 90},
             {"userId": "eve", "status": "offline"},
         ]
-        assert [error["index"] for error in found["errors"]] == [3]
+        assert [error["index"] for error in found["errors"]] == [3, 4]
         assert (await client.get("/users/7/last-seen")).json()["lastSeen"] == 500
 
 
@@ -163,6 +163,40 @@ def test_who_gives_a_parameter_that_there_is_not_is_told_those_that_there_are() 
     with pytest.raises(ProblemError) as refused:
         parameters(request("after%0a=1"), OnlinePage)
     assert refused.value.detail == r"after\n is no parameter here; known are viewer, cursor, limit"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/users/ada/status", "auto, away, busy, invisible, online"),
+        ("/users/ada/claims/calendar", "away, busy, online"),
+    ],
+)
+async def test_who_gives_none_of_a_few_values_is_told_which_there_are(path: str, allowed: str) -> None:
+    async with house(None) as (_, client):
+        answer = (await client.put(path, json={"status": "dancing"})).json()
+        assert answer["detail"] == f"Invalid enum value 'dancing' - at `status`; allowed are {allowed}"
+        assert (await client.put(path, json={"status": None})).json()["detail"].endswith(f"; allowed are {allowed}")
+        assert "allowed" not in (await client.put(path, json={"status": "busy", "text": 1})).json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"status": "busy", "text": "\xff"}', "not UTF-8, from byte 28 on"),
+        (b'{"status": "busy", "data": "\xc0\xaf"}', "not UTF-8, from byte 28 on"),
+        (b'{"status": "busy", "more-than-' + b"x" * 9000 + b'": 1}', "unknown field `more-than-xxx"),
+        (b'{"status": "' + b"x" * 9000 + b'"}', "x' - at `status`; allowed are auto"),
+        (b'{"status": "busy"', "Input data was truncated"),
+        (b"[" * 50_000, "Expected `object`, got `array`"),
+    ],
+)
+async def test_a_body_that_can_t_be_read_is_refused_in_few_words(body: bytes, said: str) -> None:
+    async with house(None) as (_, client):
+        answer = await client.put("/users/ada/status", content=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "BAD_BODY")
+        assert said in answer.json()["detail"]
+        assert len(answer.content) < 600, "not all that was given comes back"
 
 
 def test_what_changed_is_worked_out_once_for_all_who_ask_at_the_same_time() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from time import perf_counter
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.inspect import ListType, type_info
+from msgspec.inspect import ListType, LiteralType, type_info
 from msgspec.json import Encoder
 from msgspec.structs import fields
 from starlette.requests import Request
@@ -36,6 +37,10 @@ LONGEST = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
 BODY_PATIENCE = 10.0
 """Seconds for a body to arrive."""
 
+MAX_SAID = 300
+"""Characters of what is said to be wrong with a body or a parameter."""
+
+_FIELD = re.compile(r" - at `\$\.(\w+)`$")
 _encoder = Encoder()
 _NOTHING = Nothing()
 
@@ -148,7 +153,7 @@ def parameters(request: Request, kind: type[S]) -> S:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ProblemError(Problem.BAD_PARAMETER, _said(error)) from None
+        raise ProblemError(Problem.BAD_PARAMETER, _said(error, kind)) from None
 
 
 @cache
@@ -160,9 +165,12 @@ def _lists(kind: type[Struct]) -> frozenset[str]:
 def _decoded(data: bytes, kind: type[S]) -> S:
     """An empty body is an empty object."""
     try:
+        data.decode()  # msgspec looks at those parts only that it makes texts of
         return msgspec.json.decode(data or b"{}", type=kind)
+    except UnicodeDecodeError as error:
+        raise ProblemError(Problem.BAD_BODY, f"the body is not UTF-8, from byte {error.start} on") from None
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ProblemError(Problem.BAD_BODY, _said(error)) from None
+        raise ProblemError(Problem.BAD_BODY, _said(error, kind)) from None
 
 
 def _shown(key: str) -> str:
@@ -170,8 +178,20 @@ def _shown(key: str) -> str:
     return ascii(key[:40])[1:-1]
 
 
-def _said(error: Exception) -> str:
-    return str(error).replace("$.", "").replace("`$`", "the body")
+def _said(error: Exception, kind: type[Struct]) -> str:
+    found = _FIELD.search(str(error))
+    allowed = _choices(kind).get(found[1], ()) if found else ()
+    said = str(error).replace("$.", "").replace("`$`", "the body")
+    if len(said) > MAX_SAID:  # what a client gave is in it
+        said = f"{said[: MAX_SAID - 60]}...{said[-50:]}"
+    return f"{said}; allowed are {', '.join(allowed)}" if allowed else said
+
+
+@cache
+def _choices(kind: type[Struct]) -> Mapping[str, tuple[str, ...]]:
+    """The values that may be given, of each field that has a few."""
+    types = {f.encode_name: type_info(f.type) for f in fields(kind)}
+    return {name: tuple(map(str, t.values)) for name, t in types.items() if isinstance(t, LiteralType)}
 
 
 async def read_body(request: Request, most: int) -> bytes:
