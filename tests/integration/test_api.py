@@ -69,6 +69,10 @@ async def test_of_many_each_has_an_answer_or_an_error() -> None:
         found = await api.post("/users/query", {"users": [7, "", "bo", "a\nb", "x" * 129]})
         assert [(user["userId"], user["status"]) for user in found["users"]] == [(7, "offline"), ("bo", "online")]
         assert [error["index"] for error in found["errors"]] == [1, 3, 4]
+        odd = await api.post("/users/query", {"users": [None, 7, 1.5, True, "bo", [7], {"userId": 7}, 7.0]})
+        assert [user["userId"] for user in odd["users"]] == [7, "bo"]
+        assert [error["index"] for error in odd["errors"]] == [0, 2, 3, 5, 6, 7]
+        assert odd["errors"][0]["detail"] == "userId must be a text or a whole number"
         assert len((await api.post("/users/query", {"users": list(range(1000))}))["users"]) == 1000
         assert problem(await api.ask("POST", "/users/query", {"users": list(range(1001))})) == (400, "BAD_BODY")
 

@@ -31,11 +31,13 @@ async def query_users(api: Api, call: Call[Nothing, Many]) -> Found:
     return Found(list(Eyes(api, call.body.viewer).records(wanted)), errors)
 
 
-def checked(given: Iterable[int | str]) -> tuple[list[str], list[Fault]]:
+def checked(given: Iterable[object]) -> tuple[list[str], list[Fault]]:
     """The ids that can be used, and what is wrong with the others."""
     wanted, errors = [], []
     for index, value in enumerate(given):
         try:
+            if not isinstance(value, int | str) or isinstance(value, bool):
+                raise BadUserId("userId must be a text or a whole number")
             wanted.append(parse_user_id(value))
         except BadUserId as error:
             errors.append(Fault(index, Problem.BAD_BODY.name, without_example(error)))

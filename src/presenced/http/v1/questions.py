@@ -24,6 +24,8 @@ MAX_LASTS = 31_536_000
 Page = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[str, Meta(max_length=64)]
 Seconds = Annotated[float, Meta(gt=0, le=MAX_LASTS)]
+UserIds = Annotated[list[Any], Meta(max_length=MAX_USERS)]
+"""Of `UserId`; whatever else is among them gets an error of its own, and does not keep the others from an answer."""
 Viewer = Annotated[str, Meta(max_length=128)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Emoji = Annotated[str, Meta(max_length=MAX_EMOJI)]
@@ -113,7 +115,8 @@ class DeadPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 class Many(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Of whom to answer."""
 
-    users: Annotated[list[UserId], Meta(max_length=MAX_USERS)]
+    users: UserIds
+    """Ids, texts or whole numbers; an item that can't be one is named in `errors`."""
     viewer: Viewer = ""
     """Answer as this user may see it; without, all there is."""
 
@@ -121,7 +124,8 @@ class Many(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 class Users(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Of whom to answer."""
 
-    users: Annotated[list[UserId], Meta(max_length=MAX_USERS)]
+    users: UserIds
+    """Ids, texts or whole numbers; an item that can't be one is named in `errors`."""
 
 
 class Announcement(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
