@@ -198,15 +198,18 @@ async def read_body(request: Request, most: int) -> bytes:
     """The whole body.
 
     Raises:
-        ProblemError: It has more than `most` bytes, or takes longer than `BODY_PATIENCE`.
+        ProblemError: It has more than `most` bytes, or says so, or takes longer than `BODY_PATIENCE`.
     """
     data = bytearray()
+    too_large = ProblemError(Problem.BODY_TOO_LARGE, f"at most {most:,} bytes")
+    if int(request.headers.get("content-length", "0")) > most:  # a number: the parser has looked
+        raise too_large
     try:
         async with asyncio.timeout(BODY_PATIENCE):
             async for part in request.stream():
                 data += part
                 if len(data) > most:
-                    raise ProblemError(Problem.BODY_TOO_LARGE, f"at most {most:,} bytes")
+                    raise too_large
     except TimeoutError:
         raise ProblemError(
             Problem.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_PATIENCE:g} s", {"connection": "close"}
