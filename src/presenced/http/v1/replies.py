@@ -227,6 +227,11 @@ class ExplainedSession(Struct, frozen=True, rename="camel"):
     active: bool
     heard: float | None
     """Seconds since its client was last heard, a pong included; null while it has no connection."""
+    pinged_in: float | None
+    """Seconds until its client is pinged next; null while it has no connection."""
+    times_out_in: float | None
+    """Seconds until its connection is given up when its client, which was pinged, stays silent; null while it need say
+    nothing."""
     grace_ends_in: float | None
     """Seconds for which it keeps its user online without a connection; null when it does not."""
     resumable_for: float | None
