@@ -102,7 +102,7 @@ async def test_who_is_online_in_pages_and_how_many() -> None:
             seen: list[str] = []
             cursor: int | None = 0
             while cursor is not None:
-                page = await api.get(f"/online?limit=3&cursor={cursor}")
+                page = await api.get(f"/online?limit=3&after={cursor}")
                 assert len(page["users"]) <= 3
                 seen += [user["userId"] for user in page["users"]]
                 cursor = page["next"]

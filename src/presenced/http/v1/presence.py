@@ -75,6 +75,6 @@ async def list_online(api: Api, call: Call[OnlinePage, Nothing]) -> Online:
     is made whole and kept so; of two records of one user the one with the higher version counts."""
     eyes, limit = Eyes(api, call.query.viewer), call.query.limit
     position = api.application.position_text(api.application.position)
-    found = api.application.online(call.query.cursor, limit + 1)
+    found = api.application.online(call.query.after, limit + 1)
     users = [eyes.record(change) for _, change in found[:limit] if eyes.may_see(change.user_id)]
     return Online(position, users, found[limit - 1][0] if len(found) > limit else None)

@@ -61,7 +61,7 @@ class OnlinePage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
 
     viewer: Viewer = ""
     """Only those whom this user may see; a page may then have fewer users than `limit`, or none."""
-    cursor: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
+    after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the page before."""
     limit: Page = 100
     """Users at most."""
@@ -70,7 +70,7 @@ class OnlinePage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
 class PastPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Which entries of the past, newest first."""
 
-    before: Annotated[str, Meta(max_length=256)] = ""
+    after: Annotated[str, Meta(max_length=256)] = ""
     """`next` of the page before."""
     limit: Page = 100
     """Entries at most."""

@@ -34,7 +34,7 @@ class Online(Struct, frozen=True, rename="camel"):
     """Of the first page: where to follow the changes from (`after`); what changes meanwhile is told there."""
     users: list[UserRecord]
     next: int | None
-    """`cursor` of the next page; null when this is the last."""
+    """`after` of the next page; null when this is the last."""
 
 
 class Counted(Struct, frozen=True, rename="camel"):
