@@ -72,6 +72,7 @@ async def test_of_many_each_has_an_answer_or_an_error() -> None:
         odd = await api.post("/users/query", {"users": [None, 7, 1.5, True, "bo", [7], {"userId": 7}, 7.0]})
         assert [user["userId"] for user in odd["users"]] == [7, "bo"]
         assert [error["index"] for error in odd["errors"]] == [0, 2, 3, 5, 6, 7]
+        assert await api.post("/users/query", {"users": ["bo"], "viewer": 7}), "a number is an id"
         assert odd["errors"][0]["detail"] == "userId must be a text or a whole number"
         assert len((await api.post("/users/query", {"users": list(range(1000))}))["users"]) == 1000
         assert problem(await api.ask("POST", "/users/query", {"users": list(range(1001))})) == (400, "BAD_BODY")
@@ -324,6 +325,10 @@ async def test_each_endpoint_asks_for_its_scope(scope: str) -> None:
         ("GET", "/users/" + "a" * 129, None, 400, "BAD_BODY"),
         ("GET", "/rooms/%00", None, 400, "BAD_BODY"),
         ("GET", "/users/ada?viewer=%07", None, 400, "BAD_PARAMETER"),
+        ("GET", "/users/ada?viewer=%FF", None, 400, "BAD_PARAMETER"),
+        ("GET", "/watch?users=7&users=%C0%AF", None, 400, "BAD_PARAMETER"),
+        ("POST", "/users/query", {"users": [7], "viewer": "a\nb"}, 400, "BAD_BODY"),
+        ("POST", "/users/query", {"users": [7], "viewer": None}, 400, "BAD_BODY"),
         ("GET", "/online?limit=0", None, 400, "BAD_PARAMETER"),
         ("GET", "/online?limit=1001", None, 400, "BAD_PARAMETER"),
         ("GET", "/online?limit=1&limit=2", None, 400, "BAD_PARAMETER"),

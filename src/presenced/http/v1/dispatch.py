@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from time import perf_counter
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from msgspec import Raw, Struct
@@ -137,6 +138,10 @@ def parameters(request: Request, kind: type[S]) -> S:
     Raises:
         ProblemError: One is unknown, given twice, or has a value that can't be used.
     """
+    try:
+        unquote_to_bytes(request.scope["query_string"]).decode()
+    except UnicodeDecodeError:
+        raise ProblemError(Problem.BAD_PARAMETER, "the parameters are not percent-encoded UTF-8") from None
     several, known = _lists(kind), [f.encode_name for f in fields(kind)]
     given: dict[str, object] = {}
     for key in request.query_params:

@@ -28,7 +28,8 @@ async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord:
 async def query_users(api: Api, call: Call[Nothing, Many]) -> Found:
     """An id that can't be one is named in `errors`, and does not keep the others from being answered."""
     wanted, errors = checked(call.body.users)
-    return Found(list(Eyes(api, call.body.viewer).records(wanted)), errors)
+    eyes = Eyes(api, str(call.body.viewer), Problem.BAD_BODY)
+    return Found(list(eyes.records(wanted)), errors)
 
 
 def checked(given: Iterable[object]) -> tuple[list[str], list[Fault]]:

@@ -117,7 +117,7 @@ class Many(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 
     users: UserIds
     """Ids, texts or whole numbers; an item that can't be one is named in `errors`."""
-    viewer: Viewer = ""
+    viewer: UserId = ""
     """Answer as this user may see it; without, all there is."""
 
 

@@ -23,11 +23,15 @@ class Eyes:
 
     A viewer without a session sees what the setting `visibility` gives to whose token names nobody: what theirs will
     say is not known.
+
+    Args:
+        viewer: Empty: a backend.
+        problem: What it is when the viewer's id can't be one.
     """
 
-    def __init__(self, api: Api, viewer: str) -> None:
+    def __init__(self, api: Api, viewer: str, problem: Problem = Problem.BAD_PARAMETER) -> None:
         self._api = api
-        self._viewer = checked_viewer(viewer) if viewer else ""
+        self._viewer = checked_viewer(viewer, problem) if viewer else ""
         self._sights = [EVERYTHING]
         if viewer:
             settings, sessions = api.engine.settings, api.application.sessions_of(self._viewer)
@@ -84,7 +88,7 @@ class Eyes:
         return v1.user_record(change, self._with_causes)
 
 
-def checked_viewer(text: str) -> str:
+def checked_viewer(text: str, problem: Problem = Problem.BAD_PARAMETER) -> str:
     """The viewer's id.
 
     Raises:
@@ -93,4 +97,4 @@ def checked_viewer(text: str) -> str:
     try:
         return parse_user_id(text)
     except BadUserId as error:
-        raise ProblemError(Problem.BAD_PARAMETER, str(error).replace("userId", "viewer", 1)) from None
+        raise ProblemError(problem, str(error).replace("userId", "viewer", 1)) from None
