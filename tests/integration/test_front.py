@@ -154,6 +154,14 @@ async def test_who_reads_after_all_is_sent_sees_the_refusal(head: bytes, status:
         assert answer.count(b"HTTP/1.1") == 1
 
 
+async def test_a_broken_body_behind_a_refusal_is_not_refused_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(b"POST /api/v1/nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n")
+        assert (await client.answer()).status == 404
+        assert await client.closed() == b""
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_who_never_stops_sending_is_cut_off() -> None:
     async with server(close_timeout=0.2) as house, raw(house.port) as client:
         await client.send(ANNOUNCE + b"Content-Length: 1000000000\r\n\r\n")

@@ -319,6 +319,7 @@ class FrontDoor(HttpToolsProtocol):
         """An answer of the application ends the connection; of its request a part may be on its way."""
         if self._serving is not None and self._serving.more_body and not self.transport.is_closing():
             self._refused = True  # whatever still comes
+            self._refusal = None  # one that waited for this answer: it was the last
             self._linger()
         else:
             self.transport.close()
