@@ -166,7 +166,7 @@ class Application:
             watching = Viewer(viewer, sessions, engine.settings.visibility == "everyone", roles)
         changes = engine.journal.last_of(user_id, MAX_CHANGES)
         user, rooms = self._directory.user(user_id), engine.rooms.of(user_id)
-        return explain(user_id, user, frozenset(rooms), watching, changes, engine.clock.now())
+        return explain(user_id, user, frozenset(rooms), watching, changes, engine.clock.now(), engine.beat)
 
     # Following.
 

@@ -16,6 +16,7 @@ from presenced.auth.principal import Principal
 from presenced.clock import Clock, Timer
 from presenced.connection import Connection
 from presenced.core.directory import Directory
+from presenced.core.heartbeat import Beat
 from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import user_id_from_query
 from presenced.core.journal import Journal
@@ -297,6 +298,10 @@ class Engine:
     def stats(self, limit: int = 100, after: int = 0) -> Stats:
         """Statistics of this moment with the `limit` (0 to `MAX_PAGE`) sessions that follow `after`."""
         return statistics(self.directory, self._connections, limit, after, self.clock.now())
+
+    def beat(self, connection: Connection) -> Beat:
+        """What the heartbeat does next about a connection that is open."""
+        return self._heartbeat.of(connection)
 
     @property
     def connections(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from presenced.clock import Clock, Timer
-from presenced.core.heartbeat import Sweep
+from presenced.core.heartbeat import Beat, Sweep
 from presenced.errors import Close
 from presenced.log import EventLog
 from presenced.metrics import Metrics
@@ -74,6 +74,12 @@ class Heartbeat(Generic[C]):
         """Ask it no more."""
         self._sweep.discard(connection)
         self._unsent_when_asked.pop(connection, None)
+
+    def of(self, connection: C) -> Beat:
+        """In how many seconds `connection`, one of those added, is pinged next, and dropped when it stays silent."""
+        tick, first = self._sweep.tick_seconds, self._due - self._clock.monotonic()
+        ping, silent = self._sweep.ahead(connection)
+        return Beat(first + (ping - 1) * tick, None if silent is None else first + (silent - 1) * tick)
 
     def _tick(self) -> None:
         now = self._clock.monotonic()

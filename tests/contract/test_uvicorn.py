@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import signal
 import socket
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 from tests.integration.house import until
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 pytestmark = pytest.mark.anyio
@@ -126,6 +127,12 @@ async def test_the_upgrade_hook_is_called_in_this_order() -> None:
         assert isinstance(peer, Upgraded), "the HTTP side left the set, the other one put itself in"
         writer.close()
         await until(lambda: not house.server.server_state.connections)
+
+
+def test_an_answer_uses_these_three_of_its_transport() -> None:
+    """`transports.lingering` has them."""
+    used = set(re.findall(r"self\.transport\.(\w+)", inspect.getsource(RequestResponseCycle)))
+    assert used == {"write", "is_closing", "close"}
 
 
 async def test_the_parser_calls_these_hooks_and_pipelined_requests_follow_each_other() -> None:

@@ -8,10 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from presenced import PresenceServer
 
 PATIENCE = 10.0
+
+V1 = Subprotocol("presenced.v1")
+UNKNOWN = {"status": "offline", "since": 0, "version": 0}
 
 
 class Event(NamedTuple):
@@ -91,3 +96,14 @@ def problem(response: httpx.Response) -> tuple[int, str]:
     assert found["title"]
     assert found["detail"]
     return found["status"], found["code"]
+
+
+def come(house: PresenceServer, query: str) -> Any:
+    return connect(f"ws://127.0.0.1:{house.port}/ws-online-status?{query}", subprotocols=[V1], proxy=None)
+
+
+async def say(socket: ClientConnection, kind: str, **fields: object) -> None:
+    """Ask, and wait for the answer."""
+    await socket.send(json.dumps({"type": kind, "id": kind, **fields}))
+    while json.loads(await socket.recv()).get("id") != kind:
+        pass

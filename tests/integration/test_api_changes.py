@@ -53,7 +53,7 @@ async def begin(api: Backend, believer: Believer) -> str:
     """From who is online; where to go on."""
     position, cursor = "", 0
     while cursor is not None:
-        page = await api.get(f"/online?limit=2&cursor={cursor}")
+        page = await api.get(f"/online?limit=2&after={cursor}")
         position = position or page["position"]
         for record in page["users"]:
             believer.hear(record)

@@ -220,7 +220,7 @@ async def test_what_a_backend_may_not_do(who: str, path: str, body: Any, status:
 
 
 async def test_a_body_without_end_is_refused() -> None:
-    async with house_of_tokens() as house:
+    async with house_of_tokens(close_timeout=0.2) as house:
 
         async def endless() -> Any:
             while True:

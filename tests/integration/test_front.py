@@ -1,9 +1,10 @@
-"""The front door over real sockets: the five faults of the stock front are mended, and refusals tell why."""
+"""The front door over real sockets: the faults of the stock front are mended, and refusals tell why."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import time
 import weakref
 
@@ -17,7 +18,7 @@ from presenced.transports.front import MAX_HEADERS, MAX_PIPELINED, FrontDoor
 pytestmark = pytest.mark.anyio
 
 
-# The five faults.
+# The faults.
 
 
 async def test_half_a_request_does_not_stay_open_for_ever() -> None:
@@ -106,6 +107,69 @@ async def test_bytes_that_follow_the_head_of_an_upgrade_are_not_lost() -> None:
         assert (await client.frame()).opcode is Opcode.TEXT
         pong = await client.frame()
         assert (pong.opcode, pong.data) == (Opcode.PONG, b"early")
+
+
+ANNOUNCE = b"POST /api/v1/users/ada/announce HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        ANNOUNCE + b"Content-Length: 65537\r\n\r\n",
+        ANNOUNCE + b"Content-Length: 9999999999999999999\r\n\r\n",
+        ANNOUNCE + b"Expect: 100-continue\r\nContent-Length: 70000\r\n\r\n",
+        b"GET /api/v1/counts HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n",
+    ],
+    ids=["one more", "very many", "asks first", "GET"],
+)
+async def test_a_body_that_says_it_is_too_large_is_not_waited_for(head: bytes) -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(head)
+        answer = await client.answer()
+        assert (answer.status, answer.problem["code"], answer.headers["connection"]) == (413, "BODY_TOO_LARGE", "close")
+        await client.send(b"x" * 1000 + ANNOUNCE + b"\r\n")
+        assert await client.closed() == b"", "what comes behind is not read as a request"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (ANNOUNCE + b"Content-Length: 3000000\r\n\r\n", 413),
+        (ANNOUNCE + b"Transfer-Encoding: chunked\r\n\r\n2DC6C0\r\n", 413),
+        (b"POST /api/v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n", 404),
+    ],
+    ids=["says so", "chunked", "no such path"],
+)
+async def test_who_reads_after_all_is_sent_sees_the_refusal(head: bytes, status: int) -> None:
+    """The connection was reset: such clients, most of the simple ones, got a broken pipe."""
+
+    def ask(port: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            sock.sendall(head + b"x" * 3_000_000)
+            return b"".join(iter(lambda: sock.recv(65_536), b""))
+
+    async with server() as house:
+        answer = await asyncio.to_thread(ask, house.port)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_a_broken_body_behind_a_refusal_is_not_refused_again(caplog: pytest.LogCaptureFixture) -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(b"POST /api/v1/nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n")
+        assert (await client.answer()).status == 404
+        assert await client.closed() == b""
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_who_never_stops_sending_is_cut_off() -> None:
+    async with server(close_timeout=0.2) as house, raw(house.port) as client:
+        await client.send(ANNOUNCE + b"Content-Length: 1000000000\r\n\r\n")
+        assert (await client.answer()).status == 413
+        with pytest.raises(ConnectionError):
+            for _ in range(1000):
+                await client.send(b"x" * 10_000)
+                await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS"])

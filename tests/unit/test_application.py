@@ -236,6 +236,33 @@ def test_who_is_active_and_who_is_idle(house: House) -> None:
     assert "a backend announces them; no connection is open" in house.why("9")
 
 
+def test_when_the_heartbeat_asks_for_a_client_and_gives_it_up(house: House) -> None:
+    client = house.enter("userId=7")
+    client.answers = False
+    house.clock.advance(0.2)
+    [session] = house.application.explain("7").sessions
+    assert session.pinged_in
+    assert 0 < session.pinged_in <= 30
+    assert session.times_out_in is None
+    house.clock.advance(session.pinged_in)
+    house.clock.advance(3)
+    [session] = house.application.explain("7").sessions
+    assert (session.pinged_in, session.times_out_in) == (27, 7)
+    client.heard_at = house.clock.monotonic()
+    [session] = house.application.explain("7").sessions
+    assert (session.pinged_in, session.times_out_in) == (27, None)
+    house.clock.advance(27 + 4)
+    [session] = house.application.explain("7").sessions
+    assert session.times_out_in == 6
+    house.clock.advance(5.9)
+    assert not client.closed_with
+    house.clock.advance(0.2)
+    assert client.closed_with
+    assert client.closed_with[0] is Close.TIMED_OUT
+    [session] = house.application.explain("7").sessions
+    assert (session.pinged_in, session.times_out_in) == (None, None)
+
+
 def test_who_is_waited_for_and_who_did_not_come_back(house: House) -> None:
     house.end(house.enter("userId=7&device=web"), Ending.LOST)
     house.clock.advance(5)

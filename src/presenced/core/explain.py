@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from presenced.core.claims import Claim, deciding, winner
+from presenced.core.heartbeat import Beat
 from presenced.core.model import Cause, Change, Choice, Instant, Status, View
 from presenced.core.presence import Presence, Session
 
@@ -55,6 +56,11 @@ class SessionExplained(Struct, frozen=True):
     active: bool
     heard: float | None
     """Seconds since the client was last heard; None while it has no connection."""
+    pinged_in: float | None
+    """Seconds until the client is pinged next; None while it has no connection."""
+    times_out_in: float | None
+    """Seconds until the connection is given up when the client, which has been pinged, stays silent; None while nothing
+    is awaited."""
     waited_for: float | None
     """Seconds for which it still keeps its user online without a connection; None when it does not."""
     resumable: float | None
@@ -122,6 +128,7 @@ def explain(
     viewer: Viewer | None,
     changes: Sequence[Change],
     now: Instant,
+    beat: Callable[[Any], Beat],
 ) -> Explanation:
     """Why the user looks as they do.
 
@@ -129,6 +136,7 @@ def explain(
         user: None: nothing is known of them. Its connections are `Heard`.
         rooms: Those the user is seen in.
         changes: Their last ones, newest first.
+        beat: What the heartbeat does next about a connection.
     """
     user = user or Presence(user_id, 0)
     seen = _visibility(user_id, rooms, viewer) if viewer else None
@@ -138,7 +146,7 @@ def explain(
         f"{_to_whom(user, seen)}: {_reason(user, claim, now)}.",
         user.last_change,
         user.true_view(),
-        tuple(_session(session, now) for session in user.sessions),
+        tuple(_session(session, now, beat) for session in user.sessions),
         user.announced,
         tuple(sorted(_pending(user, now), key=lambda pending: pending.seconds)),
         user.chosen,
@@ -150,14 +158,17 @@ def explain(
     )
 
 
-def _session(session: Session[Any], now: Instant) -> SessionExplained:
+def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -> SessionExplained:
     connection: Heard | None = session.connection
+    ahead = beat(connection) if connection else None
     return SessionExplained(
         connection.connection_id if connection else "",
         "presenced.v1" if session.session_id else "classic",
         session.device,
         session.active,
         _round(now.monotonic - connection.heard_at) if connection else None,
+        _round(ahead.pinged_in) if ahead else None,
+        _round(ahead.times_out_in) if ahead and ahead.times_out_in is not None else None,
         None if connection or session.grace_ends is None else _round(session.grace_ends - now.monotonic),
         None if connection or not session.session_id else _round(session.forget_at - now.monotonic),
         tuple(session.rooms or ()),

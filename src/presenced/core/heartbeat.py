@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 SLICES = 60
 """An interval is cut into so many ticks; each tick pings one slice of the connections."""
@@ -23,6 +23,14 @@ class Pingable(Protocol):
 
 
 C = TypeVar("C", bound=Pingable)
+
+
+class Beat(NamedTuple):
+    """What comes next for one connection, in seconds, or in ticks."""
+
+    pinged_in: float
+    times_out_in: float | None
+    """It has been pinged, and was not heard since; None when nothing is awaited of it."""
 
 
 class Sweep(Generic[C]):
@@ -58,6 +66,13 @@ class Sweep(Generic[C]):
         if connection.slice >= 0:
             del self._slices[connection.slice][connection]
             connection.slice = -1
+
+    def ahead(self, connection: C) -> Beat:
+        """In how many ticks `connection`, which is swept, is pinged next, and named when it stays silent."""
+        since = (self._current - connection.slice) % SLICES
+        left = self._ticks_to_answer - since
+        is_awaited = left > 0 and connection.heard_at < self._pinged_at[connection.slice]
+        return Beat(SLICES - since, left if is_awaited else None)
 
     def tick(self, now: float) -> tuple[list[C], list[C]]:
         """Go one slice on; to be called every `tick_seconds`.

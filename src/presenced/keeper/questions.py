@@ -49,26 +49,26 @@ class Questions:
         """When these users were last there: `storage.answers.Seen` of those of whom it is known."""
         return await self._ask(LastSeen(list(user_ids)))
 
-    async def history(self, user_id: str, before: str, limit: int) -> bytes:
-        """Changes of a user, newest first, as `storage.answers.History`; `before` is its `next`, or empty.
+    async def history(self, user_id: str, after: str, limit: int) -> bytes:
+        """Changes of a user, newest first, as `storage.answers.History`; `after` is its `next`, or empty.
 
         Raises:
-            BadParameter: `before` is none.
+            BadParameter: `after` is none.
         """
-        if before and not (before.isascii() and before.isdigit() and len(before) < 19):
-            raise BadParameter("before is not the `next` of a page")
-        return await self._ask(History(user_id, int(before or 0), limit))
+        if after and not (after.isascii() and after.isdigit() and len(after) < 19):
+            raise BadParameter("after is not the `next` of a page")
+        return await self._ask(History(user_id, int(after or 0), limit))
 
-    async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
-        """Sessions of a user, newest first, as `storage.answers.PastSessions`; `before` is its `next`, or empty.
+    async def sessions(self, user_id: str, after: str, limit: int) -> bytes:
+        """Sessions of a user, newest first, as `storage.answers.PastSessions`; `after` is its `next`, or empty.
 
         Raises:
-            BadParameter: `before` is none.
+            BadParameter: `after` is none.
         """
-        opened, _, key = before.partition("-")
-        if before and not (opened.isascii() and opened.isdigit() and len(opened) < 19 and key):
-            raise BadParameter("before is not the `next` of a page")
-        return await self._ask(Sessions(user_id, (int(opened), key) if before else None, limit))
+        opened, _, key = after.partition("-")
+        if after and not (opened.isascii() and opened.isdigit() and len(opened) < 19 and key):
+            raise BadParameter("after is not the `next` of a page")
+        return await self._ask(Sessions(user_id, (int(opened), key) if after else None, limit))
 
     async def erase(self, user_id: str) -> bytes:
         """Delete all that is kept of a user, and all that waits to be: `{"stored": rows}`."""

@@ -39,7 +39,7 @@ class History(Struct, frozen=True, rename="camel"):
 
     changes: list[PastChange]
     next: str | None
-    """`before` of the next page; null when this is the last."""
+    """`after` of the next page; null when this is the last."""
 
 
 class PastSession(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -64,7 +64,7 @@ class PastSessions(Struct, frozen=True, rename="camel"):
 
     sessions: list[PastSession]
     next: str | None
-    """`before` of the next page; null when this is the last."""
+    """`after` of the next page; null when this is the last."""
 
 
 class DeadLetter(Struct, frozen=True, rename="camel"):

@@ -1,9 +1,9 @@
-"""The HTTP front door: uvicorn's httptools protocol, with six of its faults mended, and the upgrade.
+"""The HTTP front door: uvicorn's httptools protocol, with seven of its faults mended, and the upgrade.
 
 Mended: no limit on the size of a head; no time-out for a head; bytes after the upgrade's head were dropped; POST and
 HTTP/1.0 were upgraded; each upgrade left a reference cycle (the parser); of pipelined requests, the one being answered
-was not told that the client had gone, and wrote to a closed transport. `tests/contract/test_uvicorn.py` holds
-the facts about uvicorn that this relies on.
+was not told that the client had gone, and wrote to a closed transport; an answer to a request whose body was on its way
+was lost with the connection. `tests/contract/test_uvicorn.py` holds the facts about uvicorn that this relies on.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from presenced.core.identity import parameter
 from presenced.errors import Problem
 from presenced.settings import WEBSOCKET_PATH
 from presenced.transports.handshake import Handshake, Header, Refusal
+from presenced.transports.lingering import Lingering
 from presenced.wire.problem import MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
@@ -212,12 +213,12 @@ class FrontDoor(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """A request is answered: the next one that waits is the application's, or what comes behind is refused."""
         super().on_response_complete()
-        if self._refused and not self._is_answering():
-            assert self._refusal is not None, "it waited for this"
+        if self._refused and self._refusal is not None and not self._is_answering():
             self._refuse(self._refusal)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._serving = cycle
+        cycle.transport = Lingering(self.transport, self._end)  # type: ignore[assignment]  # all that it calls is there
         super()._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:
@@ -312,6 +313,19 @@ class FrontDoor(HttpToolsProtocol):
         ):
             head += [name, b": ", value, b"\r\n"]
         self.transport.write(b"".join((*head, b"\r\n", body)))
+        self._linger()
+
+    def _end(self) -> None:
+        """An answer of the application ends the connection; of its request a part may be on its way."""
+        if self._serving is not None and self._serving.more_body and not self.transport.is_closing():
+            self._refused = True  # whatever still comes
+            self._refusal = None  # one that waited for this answer: it was the last
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """End the connection, giving the client time to read what was written."""
         # Closing with bytes unread makes the kernel reset the connection, and the client would not see the answer.
         if self.transport.can_write_eof():
             self.transport.write_eof()

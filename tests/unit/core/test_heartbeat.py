@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import pytest
+
 from presenced.core.heartbeat import SLICES, Sweep
 
 
@@ -83,3 +85,39 @@ def test_even_a_tiny_timeout_leaves_two_ticks_to_answer() -> None:
         second += 1
     assert sweep.tick(second + 1)[1] == []
     assert sweep.tick(second + 2)[1] == [peer]
+
+
+@pytest.mark.parametrize("timeout", [20, 60, 0.001])
+def test_what_lies_ahead_of_a_connection_is_what_comes(timeout: float) -> None:
+    sweep: Sweep[Peer] = Sweep(60, timeout)  # a tick a second
+    peer = Peer()
+    sweep.add(peer)
+    pings, ends = set[float](), set[float]()
+    for second in range(1, 200):
+        to_ping, silent = sweep.tick(second)
+        if peer in silent:
+            break
+        if peer in to_ping:
+            assert pings <= {second}, "it was foretold, each second"
+            pings.clear()
+        ahead = sweep.ahead(peer)
+        pings.add(second + ahead.pinged_in)
+        if ahead.times_out_in is not None:
+            ends.add(second + ahead.times_out_in)
+            assert second >= peer.slice, "not before the first ping"
+    assert ends == {second}
+    assert second == peer.slice + max(2, int(timeout))
+
+
+def test_of_who_has_answered_nothing_is_awaited() -> None:
+    sweep: Sweep[Peer] = Sweep(60, 20)
+    peer = Peer()
+    sweep.add(peer)
+    assert [peer in sweep.tick(second)[0] for second in (1, 2)] == [True, False]
+    assert sweep.ahead(peer) == (59, 19)
+    peer.heard_at = 1.5
+    assert sweep.ahead(peer) == (59, None)
+    peer.heard_at = 0
+    for second in range(3, 22):
+        sweep.tick(second)
+    assert sweep.ahead(peer) == (40, None), "it has been judged for this ping"

@@ -49,13 +49,13 @@ class Shelf:
         answer = b'[{"userId":7,"lastSeen":500,"lastActive":400},{"userId":"ada","lastSeen":100,"lastActive":90}]'
         return self._answer(*user_ids, answer=answer)
 
-    async def history(self, user_id: str, before: str, limit: int) -> bytes:
-        return self._answer(user_id, before, limit, answer=b'{"changes":[],"next":null}')
+    async def history(self, user_id: str, after: str, limit: int) -> bytes:
+        return self._answer(user_id, after, limit, answer=b'{"changes":[],"next":null}')
 
-    async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
-        if before == "nonsense":
-            raise BadParameter("before is not the `next` of a page")
-        return self._answer(user_id, before, limit, answer=b'{"sessions":[],"next":null}')
+    async def sessions(self, user_id: str, after: str, limit: int) -> bytes:
+        if after == "nonsense":
+            raise BadParameter("after is not the `next` of a page")
+        return self._answer(user_id, after, limit, answer=b'{"sessions":[],"next":null}')
 
     async def erase(self, user_id: str) -> bytes:
         return self._answer(user_id, answer=b'{"stored":12}')
@@ -81,13 +81,13 @@ async def house(shelf: Shelf | None) -> AsyncIterator[tuple[Application, httpx.A
 async def test_what_was_kept_is_answered_as_it_came() -> None:
     shelf = Shelf()
     async with house(shelf) as (_, client):
-        assert (await client.get("/users/7/history?before=9&limit=5")).json() == {"changes": [], "next": None}
+        assert (await client.get("/users/7/history?after=9&limit=5")).json() == {"changes": [], "next": None}
         assert (await client.get("/users/7/sessions/past")).json()["sessions"] == []
-        await client.get("/users/7/sessions/past?before=1767-7-1767")
+        await client.get("/users/7/sessions/past?after=1767-7-1767")
         assert (await client.get("/webhooks/dead?after=x")).json()["deadLetters"] == []
         assert (await client.post("/webhooks/dead/retry", json={"ids": ["a"]})).json() == {"retried": 3}
         assert (await client.delete("/users/7")).json() == {"closed": 0, "stored": 12}
-        refused = await client.get("/users/7/sessions/past?before=nonsense")
+        refused = await client.get("/users/7/sessions/past?after=nonsense")
         assert (refused.status_code, refused.json()["code"]) == (400, "BAD_PARAMETER")
         assert shelf.asked == [
             ("7", "9", 5),
@@ -102,14 +102,14 @@ async def test_what_was_kept_is_answered_as_it_came() -> None:
 async def test_last_seen_is_what_was_kept_or_now() -> None:
     async with house(Shelf()) as (application, client):
         application.announce("ada", online=True)
-        found = (await client.post("/users/last-seen", json={"users": [7, "ada", "eve", ""]})).json()
+        found = (await client.post("/users/last-seen", json={"users": [7, "ada", "eve", "", None]})).json()
         now = FakeClock().now().epoch_ms
         assert found["users"] == [
             {"userId": 7, "status": "offline", "lastSeen": 500, "lastActive": 400},
             {"userId": "ada", "status": "online", "lastSeen": now, "lastActive": 90},
             {"userId": "eve", "status": "offline"},
         ]
-        assert [error["index"] for error in found["errors"]] == [3]
+        assert [error["index"] for error in found["errors"]] == [3, 4]
         assert (await client.get("/users/7/last-seen")).json()["lastSeen"] == 500
 
 
@@ -145,12 +145,12 @@ def request(query: str) -> Request:
 
 
 def test_parameters_are_read_by_their_types() -> None:
-    assert parameters(request("limit=7&cursor=3"), OnlinePage) == OnlinePage("", 3, 7)
+    assert parameters(request("limit=7&after=3"), OnlinePage) == OnlinePage("", 3, 7)
     assert parameters(request("users=7&users=a%2Cb&everyone=true"), Watching) == Watching(["7", "a,b"], everyone=True)
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=x", "limit=1.5", "limit=", "limit=1&limit=1", "bound=1", "cursor=-1"]
+    "query", ["limit=0", "limit=x", "limit=1.5", "limit=", "limit=1&limit=1", "bound=1", "after=-1"]
 )
 def test_a_parameter_that_can_t_be_used_is_named(query: str) -> None:
     with pytest.raises(ProblemError) as refused:
@@ -161,8 +161,42 @@ def test_a_parameter_that_can_t_be_used_is_named(query: str) -> None:
 
 def test_who_gives_a_parameter_that_there_is_not_is_told_those_that_there_are() -> None:
     with pytest.raises(ProblemError) as refused:
-        parameters(request("after%0a=1"), OnlinePage)
-    assert refused.value.detail == r"after\n is no parameter here; known are viewer, cursor, limit"
+        parameters(request("before%0a=1"), OnlinePage)
+    assert refused.value.detail == r"before\n is no parameter here; known are viewer, after, limit"
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/users/ada/status", "auto, away, busy, invisible, online"),
+        ("/users/ada/claims/calendar", "away, busy, online"),
+    ],
+)
+async def test_who_gives_none_of_a_few_values_is_told_which_there_are(path: str, allowed: str) -> None:
+    async with house(None) as (_, client):
+        answer = (await client.put(path, json={"status": "dancing"})).json()
+        assert answer["detail"] == f"Invalid enum value 'dancing' - at `status`; allowed are {allowed}"
+        assert (await client.put(path, json={"status": None})).json()["detail"].endswith(f"; allowed are {allowed}")
+        assert "allowed" not in (await client.put(path, json={"status": "busy", "text": 1})).json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"status": "busy", "text": "\xff"}', "not UTF-8, from byte 28 on"),
+        (b'{"status": "busy", "data": "\xc0\xaf"}', "not UTF-8, from byte 28 on"),
+        (b'{"status": "busy", "more-than-' + b"x" * 9000 + b'": 1}', "unknown field `more-than-xxx"),
+        (b'{"status": "' + b"x" * 9000 + b'"}', "x' - at `status`; allowed are auto"),
+        (b'{"status": "busy"', "Input data was truncated"),
+        (b"[" * 50_000, "Expected `object`, got `array`"),
+    ],
+)
+async def test_a_body_that_can_t_be_read_is_refused_in_few_words(body: bytes, said: str) -> None:
+    async with house(None) as (_, client):
+        answer = await client.put("/users/ada/status", content=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "BAD_BODY")
+        assert said in answer.json()["detail"]
+        assert len(answer.content) < 600, "not all that was given comes back"
 
 
 def test_what_changed_is_worked_out_once_for_all_who_ask_at_the_same_time() -> None:

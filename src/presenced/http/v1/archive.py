@@ -17,19 +17,19 @@ class Archive(Protocol):
         """`[{"userId", "lastSeen", "lastActive"}, ...]` of those of whom something is known, in any order."""
         ...
 
-    async def history(self, user_id: str, before: str, limit: int) -> bytes:
-        """`History`; `before` is its `next`, or empty.
+    async def history(self, user_id: str, after: str, limit: int) -> bytes:
+        """`History`; `after` is its `next`, or empty.
 
         Raises:
-            BadParameter: `before` is none.
+            BadParameter: `after` is none.
         """
         ...
 
-    async def sessions(self, user_id: str, before: str, limit: int) -> bytes:
-        """`PastSessions`; `before` is its `next`, or empty.
+    async def sessions(self, user_id: str, after: str, limit: int) -> bytes:
+        """`PastSessions`; `after` is its `next`, or empty.
 
         Raises:
-            BadParameter: `before` is none.
+            BadParameter: `after` is none.
         """
         ...
 

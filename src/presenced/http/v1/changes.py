@@ -139,7 +139,7 @@ def parse(api: Api, cursor: str) -> int:
         return position
     if _CURSOR.fullmatch(cursor):
         raise _too_old()
-    raise ProblemError(Problem.BAD_PARAMETER, "after is no cursor; give one as it was answered")
+    raise ProblemError(Problem.BAD_PARAMETER, "this is no cursor: give after, or Last-Event-ID, as it was answered")
 
 
 def _too_old() -> ProblemError:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from time import perf_counter
 from typing import Any, TypeVar
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.inspect import ListType, type_info
+from msgspec.inspect import ListType, LiteralType, type_info
 from msgspec.json import Encoder
 from msgspec.structs import fields
 from starlette.requests import Request
@@ -36,6 +38,10 @@ LONGEST = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
 BODY_PATIENCE = 10.0
 """Seconds for a body to arrive."""
 
+MAX_SAID = 300
+"""Characters of what is said to be wrong with a body or a parameter."""
+
+_FIELD = re.compile(r" - at `\$\.(\w+)`$")
 _encoder = Encoder()
 _NOTHING = Nothing()
 
@@ -132,6 +138,10 @@ def parameters(request: Request, kind: type[S]) -> S:
     Raises:
         ProblemError: One is unknown, given twice, or has a value that can't be used.
     """
+    try:
+        unquote_to_bytes(request.scope["query_string"]).decode()
+    except UnicodeDecodeError:
+        raise ProblemError(Problem.BAD_PARAMETER, "the parameters are not percent-encoded UTF-8") from None
     several, known = _lists(kind), [f.encode_name for f in fields(kind)]
     given: dict[str, object] = {}
     for key in request.query_params:
@@ -148,7 +158,7 @@ def parameters(request: Request, kind: type[S]) -> S:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ProblemError(Problem.BAD_PARAMETER, _said(error)) from None
+        raise ProblemError(Problem.BAD_PARAMETER, _said(error, kind)) from None
 
 
 @cache
@@ -160,9 +170,12 @@ def _lists(kind: type[Struct]) -> frozenset[str]:
 def _decoded(data: bytes, kind: type[S]) -> S:
     """An empty body is an empty object."""
     try:
+        data.decode()  # msgspec looks at those parts only that it makes texts of
         return msgspec.json.decode(data or b"{}", type=kind)
+    except UnicodeDecodeError as error:
+        raise ProblemError(Problem.BAD_BODY, f"the body is not UTF-8, from byte {error.start} on") from None
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise ProblemError(Problem.BAD_BODY, _said(error)) from None
+        raise ProblemError(Problem.BAD_BODY, _said(error, kind)) from None
 
 
 def _shown(key: str) -> str:
@@ -170,23 +183,38 @@ def _shown(key: str) -> str:
     return ascii(key[:40])[1:-1]
 
 
-def _said(error: Exception) -> str:
-    return str(error).replace("$.", "").replace("`$`", "the body")
+def _said(error: Exception, kind: type[Struct]) -> str:
+    found = _FIELD.search(str(error))
+    allowed = _choices(kind).get(found[1], ()) if found else ()
+    said = str(error).replace("$.", "").replace("`$`", "the body")
+    if len(said) > MAX_SAID:  # what a client gave is in it
+        said = f"{said[: MAX_SAID - 60]}...{said[-50:]}"
+    return f"{said}; allowed are {', '.join(allowed)}" if allowed else said
+
+
+@cache
+def _choices(kind: type[Struct]) -> Mapping[str, tuple[str, ...]]:
+    """The values that may be given, of each field that has a few."""
+    types = {f.encode_name: type_info(f.type) for f in fields(kind)}
+    return {name: tuple(map(str, t.values)) for name, t in types.items() if isinstance(t, LiteralType)}
 
 
 async def read_body(request: Request, most: int) -> bytes:
     """The whole body.
 
     Raises:
-        ProblemError: It has more than `most` bytes, or takes longer than `BODY_PATIENCE`.
+        ProblemError: It has more than `most` bytes, or says so, or takes longer than `BODY_PATIENCE`.
     """
     data = bytearray()
+    too_large = ProblemError(Problem.BODY_TOO_LARGE, f"at most {most:,} bytes")
+    if int(request.headers.get("content-length", "0")) > most:  # a number: the parser has looked
+        raise too_large
     try:
         async with asyncio.timeout(BODY_PATIENCE):
             async for part in request.stream():
                 data += part
                 if len(data) > most:
-                    raise ProblemError(Problem.BODY_TOO_LARGE, f"at most {most:,} bytes")
+                    raise too_large
     except TimeoutError:
         raise ProblemError(
             Problem.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_PATIENCE:g} s", {"connection": "close"}

@@ -27,7 +27,7 @@ async def explain_user(api: Api, call: Call[Viewing, Nothing]) -> Explained:
         _looks(found.true),
         [_session(session) for session in found.sessions],
         found.announced,
-        [Pending(one.what, round(one.seconds, 3), one.source) for one in found.pending],
+        [Pending(one.what, one.seconds, one.source) for one in found.pending],
         _choice(found.chosen),
         _choice(found.timed) if found.timed else None,
         [claim_record(claim) for claim in found.claims],
@@ -54,9 +54,11 @@ def _session(session: core.SessionExplained) -> ExplainedSession:
         session.protocol,
         session.device,
         session.active,
-        _seconds(session.heard),
-        _seconds(session.waited_for),
-        _seconds(session.resumable),
+        session.heard,
+        session.pinged_in,
+        session.times_out_in,
+        session.waited_for,
+        session.resumable,
         session.rooms,
     )
 
@@ -68,7 +70,3 @@ def _choice(choice: Choice) -> ChoiceRecord:
 
 def _seeing(viewer: core.Visibility) -> Seeing:
     return Seeing(wire_user_id(viewer.user_id), viewer.may_see, viewer.watches, viewer.rule, viewer.roles)
-
-
-def _seconds(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

@@ -69,12 +69,12 @@ async def _last_seen(api: Api, wanted: list[str]) -> list[LastSeen]:
 
 async def list_history(api: Api, call: Call[PastPage, Nothing]) -> Raw:
     """As long as changes are kept."""
-    return Raw(await kept(api).history(call.user_id, call.query.before, call.query.limit))
+    return Raw(await kept(api).history(call.user_id, call.query.after, call.query.limit))
 
 
 async def list_past_sessions(api: Api, call: Call[PastPage, Nothing]) -> Raw:
     """Open ones, too, as they were a second ago at most."""
-    return Raw(await kept(api).sessions(call.user_id, call.query.before, call.query.limit))
+    return Raw(await kept(api).sessions(call.user_id, call.query.after, call.query.limit))
 
 
 async def list_dead_letters(api: Api, call: Call[DeadPage, Nothing]) -> Raw:

@@ -28,14 +28,17 @@ async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord:
 async def query_users(api: Api, call: Call[Nothing, Many]) -> Found:
     """An id that can't be one is named in `errors`, and does not keep the others from being answered."""
     wanted, errors = checked(call.body.users)
-    return Found(list(Eyes(api, call.body.viewer).records(wanted)), errors)
+    eyes = Eyes(api, str(call.body.viewer), Problem.BAD_BODY)
+    return Found(list(eyes.records(wanted)), errors)
 
 
-def checked(given: Iterable[int | str]) -> tuple[list[str], list[Fault]]:
+def checked(given: Iterable[object]) -> tuple[list[str], list[Fault]]:
     """The ids that can be used, and what is wrong with the others."""
     wanted, errors = [], []
     for index, value in enumerate(given):
         try:
+            if not isinstance(value, int | str) or isinstance(value, bool):
+                raise BadUserId("userId must be a text or a whole number")
             wanted.append(parse_user_id(value))
         except BadUserId as error:
             errors.append(Fault(index, Problem.BAD_BODY.name, without_example(error)))
@@ -48,9 +51,9 @@ async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
     room = api.application.room(call.name) if eyes.may_enter(call.name) else None
     if room is None:
         return RoomReply(call.name, Mode.FULL.value, 0, [], None)
-    limit, after = call.query.limit, call.query.after
+    limit, after, unseen = call.query.limit, call.query.after, eyes.unseen
     # O(members): 10 ms for 100,000 of them.
-    found = nsmallest(limit + 1, (user_id for user_id in room.members if user_id > after))
+    found = nsmallest(limit + 1, (user_id for user_id in room.members if user_id > after and user_id not in unseen))
     page = found[:limit]
     members = []
     for user_id, change in zip(page, api.application.seen(page), strict=True):
@@ -58,13 +61,14 @@ async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
         member = room.members[user_id]
         data = Raw(member.data) if member.data else None
         members.append(RoomMember(wire_user_id(user_id), member.joined_ms, eyes.record(change), data))
-    return RoomReply(room.name, room.mode.value, len(room.members), members, page[-1] if len(found) > limit else None)
+    mode, count = api.engine.rooms.mode(room, unseen), room.size(unseen)
+    return RoomReply(room.name, mode.value, count, members, page[-1] if len(found) > limit else None)
 
 
-async def get_counts(api: Api, call: Call[Nothing, Nothing]) -> Counted:
-    """Of everybody, also of those who are invisible: these count as connected."""
-    counts = api.application.counts()
-    return Counted(counts.online_users, counts.connected_users, counts.connections, counts.rooms)
+async def get_counts(api: Api, call: Call[Viewing, Nothing]) -> Counted:
+    """Of what is shown: who is invisible is in no number, connections are counted in `/stats` and `/metrics`."""
+    rooms = None if call.query.viewer else api.application.counts().rooms
+    return Counted(await Eyes(api, call.query.viewer).count_online(), rooms)
 
 
 async def list_online(api: Api, call: Call[OnlinePage, Nothing]) -> Online:
@@ -72,6 +76,6 @@ async def list_online(api: Api, call: Call[OnlinePage, Nothing]) -> Online:
     is made whole and kept so; of two records of one user the one with the higher version counts."""
     eyes, limit = Eyes(api, call.query.viewer), call.query.limit
     position = api.application.position_text(api.application.position)
-    found = api.application.online(call.query.cursor, limit + 1)
+    found = api.application.online(call.query.after, limit + 1)
     users = [eyes.record(change) for _, change in found[:limit] if eyes.may_see(change.user_id)]
     return Online(position, users, found[limit - 1][0] if len(found) > limit else None)

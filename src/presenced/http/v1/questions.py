@@ -24,6 +24,8 @@ MAX_LASTS = 31_536_000
 Page = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[str, Meta(max_length=64)]
 Seconds = Annotated[float, Meta(gt=0, le=MAX_LASTS)]
+UserIds = Annotated[list[Any], Meta(max_length=MAX_USERS)]
+"""Of `UserId`; whatever else is among them gets an error of its own, and does not keep the others from an answer."""
 Viewer = Annotated[str, Meta(max_length=128)]
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Emoji = Annotated[str, Meta(max_length=MAX_EMOJI)]
@@ -59,7 +61,7 @@ class OnlinePage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
 
     viewer: Viewer = ""
     """Only those whom this user may see; a page may then have fewer users than `limit`, or none."""
-    cursor: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
+    after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the page before."""
     limit: Page = 100
     """Users at most."""
@@ -68,7 +70,7 @@ class OnlinePage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
 class PastPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Which entries of the past, newest first."""
 
-    before: Annotated[str, Meta(max_length=256)] = ""
+    after: Annotated[str, Meta(max_length=256)] = ""
     """`next` of the page before."""
     limit: Page = 100
     """Entries at most."""
@@ -113,15 +115,17 @@ class DeadPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 class Many(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Of whom to answer."""
 
-    users: Annotated[list[UserId], Meta(max_length=MAX_USERS)]
-    viewer: Viewer = ""
+    users: UserIds
+    """Ids, texts or whole numbers; an item that can't be one is named in `errors`."""
+    viewer: UserId = ""
     """Answer as this user may see it; without, all there is."""
 
 
 class Users(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Of whom to answer."""
 
-    users: Annotated[list[UserId], Meta(max_length=MAX_USERS)]
+    users: UserIds
+    """Ids, texts or whole numbers; an item that can't be one is named in `errors`."""
 
 
 class Announcement(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

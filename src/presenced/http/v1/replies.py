@@ -34,7 +34,7 @@ class Online(Struct, frozen=True, rename="camel"):
     """Of the first page: where to follow the changes from (`after`); what changes meanwhile is told there."""
     users: list[UserRecord]
     next: int | None
-    """`cursor` of the next page; null when this is the last."""
+    """`after` of the next page; null when this is the last."""
 
 
 class Counted(Struct, frozen=True, rename="camel"):
@@ -42,10 +42,8 @@ class Counted(Struct, frozen=True, rename="camel"):
 
     online_users: int
     """Shown as anything but offline."""
-    connected_users: int
-    connections: int
-    rooms: int
-    """With a member."""
+    rooms: int | None
+    """With a member; null with `viewer`, for users are told of the rooms alone that they ask for."""
 
 
 class RoomMember(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -229,6 +227,11 @@ class ExplainedSession(Struct, frozen=True, rename="camel"):
     active: bool
     heard: float | None
     """Seconds since its client was last heard, a pong included; null while it has no connection."""
+    pinged_in: float | None
+    """Seconds until its client is pinged next; null while it has no connection."""
+    times_out_in: float | None
+    """Seconds until its connection is given up when its client, which was pinged, stays silent; null while it need say
+    nothing."""
     grace_ends_in: float | None
     """Seconds for which it keeps its user online without a connection; null when it does not."""
     resumable_for: float | None

@@ -95,10 +95,10 @@ PRESENCE: tuple[AnyEndpoint, ...] = (
         "/counts",
         "read",
         presence.get_counts,
-        Nothing,
+        Viewing,
         Nothing,
         Counted,
-        "How many users, connections and rooms there are.",
+        "How many users are online, and how many rooms there are.",
         "Presence",
     ),
     Endpoint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 
 from presenced.auth.allowed import sight_of
@@ -22,15 +23,21 @@ class Eyes:
 
     A viewer without a session sees what the setting `visibility` gives to whose token names nobody: what theirs will
     say is not known.
+
+    Args:
+        viewer: Empty: a backend.
+        problem: What it is when the viewer's id can't be one.
     """
 
-    def __init__(self, api: Api, viewer: str) -> None:
+    def __init__(self, api: Api, viewer: str, problem: Problem = Problem.BAD_PARAMETER) -> None:
         self._api = api
-        self._viewer = checked_viewer(viewer) if viewer else ""
+        self._viewer = checked_viewer(viewer, problem) if viewer else ""
         self._sights = [EVERYTHING]
         if viewer:
             settings, sessions = api.engine.settings, api.application.sessions_of(self._viewer)
             self._sights = [s.sight for s in sessions] or [sight_of(settings, Principal(self._viewer))]
+        self.unseen = frozenset.intersection(*(sight.blocked for sight in self._sights))
+        """Who is seen nowhere, in rooms neither."""
         entitled = any(sight.causes for sight in self._sights)
         self._with_causes = not viewer or entitled or api.engine.settings.show_causes
 
@@ -38,7 +45,7 @@ class Eyes:
         """Whether the user is seen, if only in a room that both are in."""
         if any(sight.sees(user_id) for sight in self._sights) or user_id == self._viewer:
             return True
-        if all(user_id in sight.blocked for sight in self._sights):
+        if user_id in self.unseen:
             return False
         of = self._api.engine.rooms.of
         return not set(of(self._viewer)).isdisjoint(of(user_id))
@@ -46,6 +53,26 @@ class Eyes:
     def may_enter(self, room: str) -> bool:
         """Whether the room may be entered by any of the viewer's sessions."""
         return any(sight.may_enter(room) for sight in self._sights)
+
+    async def count_online(self) -> int:
+        """How many who are online are seen. O(users who are named, members of the rooms that the viewer is in)."""
+        rooms, widest = self._api.engine.rooms, [sight for sight in self._sights if sight.everyone]
+        if widest:
+            blocked = frozenset.intersection(*(sight.blocked for sight in widest))
+            hidden = [user_id for user_id in blocked if not self.may_see(user_id)]
+            return self._api.application.counts().online_users - self._online(hidden)
+        members: set[str] = set()
+        for name in tuple(rooms.of(self._viewer)):
+            if room := rooms.get(name):
+                members.update(room.members)
+            await asyncio.sleep(0)  # each may have 100,000
+        members -= self.unseen
+        named = {self._viewer}.union(*(sight.users for sight in self._sights))
+        return len(members) + self._online(named - members)
+
+    def _online(self, user_ids: Iterable[str]) -> int:
+        changes = self._api.application.seen(user_ids)
+        return sum(change is not None and change.status is not Status.OFFLINE for change in changes)
 
     def records(self, user_ids: Iterable[str]) -> Iterator[UserRecord]:
         """What is seen of these users, in their order."""
@@ -61,7 +88,7 @@ class Eyes:
         return v1.user_record(change, self._with_causes)
 
 
-def checked_viewer(text: str) -> str:
+def checked_viewer(text: str, problem: Problem = Problem.BAD_PARAMETER) -> str:
     """The viewer's id.
 
     Raises:
@@ -70,4 +97,4 @@ def checked_viewer(text: str) -> str:
     try:
         return parse_user_id(text)
     except BadUserId as error:
-        raise ProblemError(Problem.BAD_PARAMETER, str(error).replace("userId", "viewer", 1)) from None
+        raise ProblemError(problem, str(error).replace("userId", "viewer", 1)) from None
