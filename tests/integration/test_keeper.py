@@ -26,9 +26,11 @@ from tests.integration.kept import (
     warnings,
 )
 from tests.process import ServerProcess
+from tests.webhooks import SECRET
 from websockets.asyncio.client import connect
 
 from presenced.errors import StorageUnavailable
+from presenced.keeper.__main__ import NICENESS
 
 pytestmark = pytest.mark.anyio
 
@@ -144,12 +146,24 @@ async def test_a_keeper_that_is_killed_is_replaced_and_nothing_is_lost(tmp_path:
 async def test_a_keeper_gives_way_and_ignores_signals_for_all(tmp_path: Path) -> None:
     async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
         pid = keeper_pid(house)
-        assert os.getpriority(os.PRIO_PROCESS, pid) >= 10 or os.geteuid() != 0
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(pid, number)
         visitor = await seen.sees_changes()
         await soon(lambda: visitor in statuses(tmp_path))
         assert keeper_pid(house) == pid
+
+
+async def test_processes_that_help_know_no_settings_by_their_environment(tmp_path: Path) -> None:
+    given = {"PRESENCED_JWT_KEY": "s" * 40, "PRESENCED_WEBHOOK_SECRETS": SECRET, "TZ": "Asia/Tokyo"}
+    settings: dict[str, Any] = {"database": "sqlite", "data_dir": str(tmp_path / "kept"), "auth": "jwt", "writers": 1}
+    with ServerProcess(given, **settings) as process:
+        helpers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(helpers) == 2
+        for helper in helpers:
+            environ = Path(f"/proc/{helper}/environ").read_bytes().decode().split("\0")
+            assert "TZ=Asia/Tokyo" in environ
+            assert [entry for entry in environ if "PRESENCED" in entry or SECRET in entry] == []
 
 
 async def test_erasing_a_user_leaves_nothing_of_them(tmp_path: Path) -> None:

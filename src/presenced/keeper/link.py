@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from presenced.clock import Clock
+from presenced.config import without_settings
 from presenced.errors import StorageError
 from presenced.keeper.messages import (
     Answer,
@@ -228,6 +229,7 @@ class KeeperLink(asyncio.Protocol):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
+                env=without_settings(os.environ),
             )
             if self._cores is not None:  # this process may keep to some of them by now, which are its own
                 with suppress(OSError):
