@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -164,6 +165,29 @@ async def test_processes_that_help_know_no_settings_by_their_environment(tmp_pat
             environ = Path(f"/proc/{helper}/environ").read_bytes().decode().split("\0")
             assert "TZ=Asia/Tokyo" in environ
             assert [entry for entry in environ if "PRESENCED" in entry or SECRET in entry] == []
+
+
+async def test_who_is_erased_does_not_come_back_when_the_keeper_dies_before_it_says_so(tmp_path: Path) -> None:
+    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
+        await drained(house)
+        transport = link(house)._transport
+        assert transport
+        transport.pause_reading()  # whatever the keeper says from now on is lost with it
+        visitor = await seen.sees_changes()
+        await soon(lambda: statuses(tmp_path).get(visitor) == "offline")
+        erasing = asyncio.create_task(link(house).questions.erase(visitor))
+        await soon(lambda: visitor not in statuses(tmp_path))
+        assert link(house)._unstored, "these will be sent again"
+        other = await seen.sees_changes()
+        os.kill(keeper_pid(house), signal.SIGKILL)
+        transport.abort()
+        with pytest.raises(StorageUnavailable):
+            await erasing
+        await drained(house)
+        assert metric(house, "presenced_keepers_lost_total") == 1
+        assert statuses(tmp_path).keys() == {"watcher", other}
+        for query in ("SELECT user_id FROM presenced_sessions", "SELECT user_id FROM presenced_changes"):
+            assert {user_id for (user_id,) in rows(tmp_path, query)} == {"watcher", other}
 
 
 async def test_erasing_a_user_leaves_nothing_of_them(tmp_path: Path) -> None:
