@@ -1,7 +1,8 @@
 """How long does what is asked of the database take when much is kept: 100,000 users and 1,000,000 changes?
 
 By the keeper's own code, on all kinds of database; servers are started for this, on a disk, with little memory. What is
-read while somebody waits must not read a table from end to end: there is no answer if a database plans to.
+read while somebody waits must not read a large table from end to end, but for the users where many are asked for: there
+is no answer if a database plans to.
 """
 
 from __future__ import annotations
@@ -64,13 +65,14 @@ def reads(store: Store, users_: int) -> dict[str, Read]:
     """What is asked."""
     thousand = [f"user-{number * max(1, users_ // 1000)}" for number in range(1000)]
     return {
-        "last seen of 1,000 users": Read(lambda c: reading.last_seen(c, thousand), TIMES),
+        # PostgreSQL may read all users for one in a hundred of them: with more users it looks each of them up.
+        "last seen of 1,000 users": Read(lambda c: reading.last_seen(c, thousand), TIMES, frozenset({users.name})),
         "history, first page": Read(lambda c: reading.history(c, BUSY, 0, PAGE), TIMES),
         "history, page 90": Read(lambda c: reading.history(c, BUSY, OF_BUSY // 10, PAGE), TIMES),
         "sessions, first page": Read(lambda c: reading.past_sessions(c, BUSY, None, PAGE), TIMES),
         "sessions, page 50": Read(lambda c: reading.past_sessions(c, BUSY, (FIRST + OF_BUSY // 2, "x"), PAGE), TIMES),
         f"restore of {users_ // CHOSEN:,} choices": Read(
-            lambda c: _restored(store, c, users_), SOME_TIMES, frozenset({"presenced_users"})
+            lambda c: _restored(store, c, users_), SOME_TIMES, frozenset({users.name})
         ),
         f"prune, a slice of {SLICE:,} changes": Read(lambda c: store.prune(c, FIRST + 30 * DAY + 60 * DAY), SOME_TIMES),
     }

@@ -104,7 +104,11 @@ ROWS = [
             Panel(
                 "Handshakes refused",
                 "ops",
-                {"{{code}}": rate("presenced_handshakes_refused_total", "code")},
+                {
+                    "{{code}}": rate("presenced_handshakes_refused_total", "code"),
+                    "no room or time: {{reason}}": rate("presenced_connections_refused_total", "reason")
+                    + " or vector(0)",
+                },
                 "What the codes mean: spec/codes.md.",
             ),
             Panel(
@@ -132,6 +136,12 @@ ROWS = [
                     "messages": rate("presenced_messages_received_total"),
                     "refused: {{name}}": rate("presenced_requests_refused_total", "name"),
                 },
+            ),
+            Panel(
+                "Connections taken",
+                "percentunit",
+                {"{{instance}}": "presenced_connections{} / presenced_max_connections{}"},
+                "Of max_connections, or of what the limit of open files leaves. At 100 % others are refused.",
             ),
         ],
     ),

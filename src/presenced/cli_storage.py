@@ -11,16 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from presenced.config import load
-from presenced.errors import ConfigError, PresencedError, StorageError
+from presenced.errors import ConfigError, StorageError
 from presenced.storage.address import database_url
 
 if TYPE_CHECKING:
     from presenced.storage.migrate import Versions
 
 Config = Annotated[Path | None, Parameter(help="Settings file [default presenced.toml, if there is one]")]
-
-PATIENCE = 10.0
-"""Seconds to connect; the migration itself may take as long as it takes."""
 
 
 def add_to(app: App) -> None:
@@ -53,20 +50,11 @@ def migrate(
 
 async def _migrate(url: str, check: bool) -> Versions:
     """What the tables were, and what is needed."""
-    from sqlalchemy.exc import SQLAlchemyError
+    from presenced.storage import access, migrate
 
-    from presenced.storage import database, migrate
-
-    engine = database.open_database(url)
-    try:
-        async with asyncio.timeout(PATIENCE) as patience, engine.begin() as connection:
-            patience.reschedule(None)
-            return await connection.run_sync(migrate.versions if check else migrate.upgrade)
-    except PresencedError:
-        raise
-    except Exception as error:
-        if not isinstance(error, (SQLAlchemyError, OSError)) and not database.is_driver_error(error):
-            raise
-        raise StorageError(f"the database can't be used: {database.reason(error, url)}") from None
-    finally:
-        await engine.dispose()
+    if check:
+        return await access.look(url)
+    async with access.connected(url, endless=True) as connection:
+        found = await connection.run_sync(migrate.upgrade)
+        await connection.commit()
+        return found

@@ -27,6 +27,11 @@ _KUBERNETES = re.compile(r"PRESENCED_(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_(TCP|UD
 """Kubernetes puts these into every pod when a Service is called `presenced`; they are not meant for us."""
 
 
+def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that helps: it is told what it needs, and the settings have secrets among them."""
+    return {name: value for name, value in environ.items() if not name.startswith(ENV_PREFIX)}
+
+
 class Effective(NamedTuple):
     """Settings, and where each value came from (`default`, `--port`, `PRESENCED_PORT`, a file's name)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 import stat
@@ -18,7 +19,7 @@ from presenced.auth.origin import ANY, Origins
 from presenced.auth.outgoing import Outgoing
 from presenced.auth.setup import make_tokens
 from presenced.config import Effective
-from presenced.errors import ConfigError
+from presenced.errors import ConfigError, StorageError
 from presenced.settings import Settings, is_loopback
 from presenced.storage.address import database_url
 from presenced.transports.tls import Certificate
@@ -61,6 +62,7 @@ def examine(effective: Effective, file_limit: int, is_root: bool, today: datetim
         *_asked(settings),
         *_surroundings(settings),
         *_tls(settings, today),
+        *_database(settings),
         *_files(effective, file_limit),
         *([Finding("unsafe", "it would run as root", "run it as a user of its own")] if is_root else []),
     ]
@@ -82,7 +84,6 @@ def _authentication(settings: Settings) -> Iterator[Finding]:
         lambda: ApiKeys(settings.api_keys),
         lambda: Origins(settings.origins),
         lambda: webhook_config(settings),
-        lambda: _open_database(settings),
     ):
         yield from _broken(check)
 
@@ -176,12 +177,41 @@ def _files(effective: Effective, file_limit: int) -> Iterator[Finding]:
         )
 
 
-def _open_database(settings: Settings) -> None:
-    """Nothing is connected: `presenced migrate --check` does that."""
-    if url := database_url(settings):
-        from presenced.storage.database import open_database
+def _database(settings: Settings) -> Iterator[Finding]:
+    """It is opened and written to; nothing of that stays."""
+    try:
+        if url := database_url(settings):
+            yield from _database_at(url)
+    except ConfigError as error:
+        yield Finding("broken", str(error), "the server would not start")
 
-        open_database(url)
+
+def _database_at(url: str) -> Iterator[Finding]:
+    from presenced.storage import access
+
+    is_file = url.startswith("sqlite:")
+    try:
+        has, needs = asyncio.run(access.look(url))
+    except StorageError as error:
+        mend = "see that it runs, and that database_url has its host and port, a user, the password and a database"
+        yield Finding("broken", str(error), "see to the file and its directory, data_dir" if is_file else mend)
+        return
+    if has and has != needs:
+        mend = "stop the servers that use it, back it up, and run `presenced migrate`"
+        yield Finding("broken", f"the tables are of version {has}, and {needs} is needed", mend)
+        return
+    try:
+        asyncio.run(access.try_writing(url))
+    except StorageError as error:
+        mend = "let its user insert, update and delete in the tables presenced_…"
+        if not has:
+            mend = "let its user make tables, or run `presenced migrate` as a user who may"
+        if is_file:
+            mend = "give the file and its directory, data_dir, to the user who runs the server, and look at the disk"
+        yield Finding("broken", f"nothing can be stored: {error}", mend)
+    else:
+        if not has:
+            yield Finding("note", "the database has no tables yet", "the server makes them when it starts")
 
 
 def _broken(check: object) -> Iterator[Finding]:

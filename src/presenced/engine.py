@@ -115,6 +115,7 @@ class Engine:
         self._pace = Pace()
         gauge = metrics.gauge
         gauge("presenced_connections", "Open connections.", lambda: len(self._connections))
+        gauge("presenced_max_connections", "Open connections at most.", lambda: self.max_connections)
         gauge("presenced_users_connected", "Users connected.", lambda: self.directory.connected_users)
         gauge("presenced_users_online", "Users shown online.", lambda: self.directory.online_users)
         gauge("presenced_rooms", "Rooms with a member.", lambda: len(self.rooms))
@@ -249,6 +250,10 @@ class Engine:
         self.apply(outcome)
         missed = self._v1.missed(connection, position) if position is not None else None
         self._outbox.catch_up(connection, missed or self._v1.all(connection))
+
+    def turned_away(self, reason: str) -> None:
+        """Somebody was answered that there is no room, or no time, for them now."""
+        self.metrics.turned_away.labels(reason).inc()
 
     def received(self, connection: Connection, message: str | bytes) -> None:
         """A message came. Classic clients have nothing to say, and whatever they say ends nothing."""

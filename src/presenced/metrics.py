@@ -34,6 +34,13 @@ class Metrics:
         self.refused = Counter(
             "presenced_handshakes_refused", "WebSockets refused, by the name of the code.", ["code"], registry=registry
         )
+        self.turned_away = Counter(
+            "presenced_connections_refused",
+            "Connections and handshakes answered with 503 or 429, by reason: full, behind, stopping; or address, from "
+            "which too much came.",
+            ["reason"],
+            registry=registry,
+        )
         self.sessions = Counter(
             "presenced_sessions",
             "Connections of presenced.v1, by what became of their sessions: new, resumed, or told_again.",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.contract.databases import KINDS, Servers, opened, servers  # noqa: F401  # a fixture
+from tests.contract.databases import KINDS, Servers, opened, servers
 from tests.webhooks import NOON, change, config_for, tell, turns
 
 from presenced.storage.database import writing
@@ -22,6 +22,8 @@ from presenced.webhooks import telling
 from presenced.webhooks.deliveries import Webhooks
 from presenced.webhooks.queue import Queue
 from presenced.webhooks.sending import endpoint_key
+
+__all__ = ["servers"]
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +37,7 @@ def anyio_backend() -> object:
 
 
 @pytest.fixture(params=KINDS)
-async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[AsyncEngine]:  # noqa: F811
+async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
     async with opened(request.param, servers, tmp_path) as made:
         yield made
 

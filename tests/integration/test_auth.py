@@ -1,4 +1,4 @@
-"""Showing who one is, by each way, to a running server; and what a backend may do over HTTP."""
+"""Showing who one is, by each way, to a running server."""
 
 from __future__ import annotations
 
@@ -7,56 +7,18 @@ import json
 import time
 from typing import Any
 
-import httpx
 import jwt
 import pytest
 from tests.integration.house import metric, server, until
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from tests.integration.tokens import SECRET, WRITE, ask, closed, first, house_of_tokens, token, url
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from presenced import PresenceServer, Principal, Settings
-from presenced.auth.api_keys import new_key
 from presenced.errors import ConfigError
 
 pytestmark = pytest.mark.anyio
-
-SECRET = "a secret of forty characters, or nearly so"
-KEY = new_key("admin")
-READ, WRITE = new_key("read"), new_key("write")
-
-
-def house_of_tokens(**changes: object) -> PresenceServer:
-    return server(auth="jwt", jwt_key=SECRET, api_keys=[KEY.entry, READ.entry, WRITE.entry], **changes)
-
-
-def token(user_id: str | int = "ada", seconds: float = 600, **claims: Any) -> str:
-    now = int(time.time())
-    return jwt.encode({"sub": user_id, "iat": now, "exp": now + seconds, **claims}, SECRET, "HS256")
-
-
-def url(house: PresenceServer, query: str = "") -> str:
-    return f"ws://127.0.0.1:{house.port}/ws-online-status{query}"
-
-
-async def first(socket: ClientConnection) -> Any:
-    return json.loads(await socket.recv())
-
-
-async def closed(socket: ClientConnection) -> tuple[int, str]:
-    with pytest.raises(ConnectionClosed):
-        while True:
-            await socket.recv()
-    assert socket.close_code is not None
-    return socket.close_code, socket.close_reason or ""
-
-
-async def ask(
-    house: PresenceServer, method: str, path: str, key: str = KEY.key, body: Any = None, **headers: str
-) -> httpx.Response:
-    given = {"authorization": f"Bearer {key}"} if key else {}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.port}", trust_env=False) as client:
-        return await client.request(method, path, json=body, headers=given | headers)
 
 
 async def test_by_header() -> None:
@@ -191,96 +153,6 @@ async def test_tickets() -> None:
             assert (await closed(socket))[0] == 4401
 
 
-KEYS = {"none": "", "unknown": "pk_nonsense", "read": READ.key, "write": WRITE.key, "admin": KEY.key}
-
-
-@pytest.mark.parametrize(
-    ("who", "path", "body", "status", "code"),
-    [
-        ("none", "/api/users/ada/revoke", None, 401, "UNAUTHORIZED"),
-        ("unknown", "/api/users/ada/revoke", None, 401, "UNAUTHORIZED"),
-        ("write", "/api/users/ada/revoke", None, 403, "FORBIDDEN"),
-        ("read", "/api/tickets", {"userId": 1}, 403, "FORBIDDEN"),
-        ("write", "/api/tickets", {"userId": 1}, 409, "CONFLICT"),
-        ("admin", "/api/users/ada/revoke", {"sessionId": "a", "tokenId": "b"}, 400, "BAD_BODY"),
-        ("admin", "/api/users/ada/revoke", {"session": "a"}, 400, "BAD_BODY"),
-        ("admin", "/api/users/ada/revoke", [], 400, "BAD_BODY"),
-        ("admin", "/api/users/" + "a" * 129 + "/revoke", None, 400, "BAD_BODY"),
-        ("admin", "/api/users/ada/revoke", {"tokenId": "x" * 70_000}, 413, "BODY_TOO_LARGE"),
-    ],
-)
-async def test_what_a_backend_may_not_do(who: str, path: str, body: Any, status: int, code: str) -> None:
-    async with house_of_tokens() as house:
-        answer = await ask(house, "POST", path, KEYS[who], body)
-        assert answer.status_code == status
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert answer.json()["code"] == code
-        assert KEY.key not in answer.text
-        assert (await ask(house, "GET", path, KEYS[who])).status_code == 405
-
-
-async def test_a_body_without_end_is_refused() -> None:
-    async with house_of_tokens(close_timeout=0.2) as house:
-
-        async def endless() -> Any:
-            while True:
-                yield b"x" * 10_000
-
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.port}", trust_env=False) as client:
-            headers = {"authorization": f"Bearer {KEY.key}"}
-            try:
-                answer = await client.post("/api/users/ada/revoke", content=endless(), headers=headers)
-                assert answer.status_code == 413
-            except httpx.TransportError:
-                pass  # it was closed while we wrote
-
-
-async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.v1.dispatch.BODY_PATIENCE", 0.1)
-    async with house_of_tokens() as house:
-        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
-        writer.write(b"GET /api/v1/watch?users=7 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
-        async with asyncio.timeout(3):
-            answer = await reader.read()
-        assert answer.startswith(b"HTTP/1.1 408 ")
-        assert b"the body did not arrive within 0.1 s" in answer
-        writer.close()
-
-
-async def test_without_keys_the_api_is_this_machine_s_in_development_only() -> None:
-    async with server() as house:
-        assert (await ask(house, "POST", "/api/tickets", "", {"userId": 1})).status_code == 409, "it would be allowed"
-        for name in ("x-forwarded-for", "forwarded"):
-            answer = await ask(house, "POST", "/api/tickets", "", {"userId": 1}, **{name: "127.0.0.1"})
-            assert answer.status_code == 401, "a proxy passed it on"
-        answer = await ask(house, "POST", "/api/tickets", "", {"userId": 1}, origin="https://evil.example")
-        assert answer.json()["code"] == "FORBIDDEN_ORIGIN"
-    async with server(auth="ticket") as house:
-        assert (await ask(house, "POST", "/api/tickets", "", {"userId": 1})).status_code == 401
-
-
-async def test_who_is_here_is_told_to_those_with_a_key_only() -> None:
-    async with house_of_tokens() as house, connect(url(house, f"?token={token()}"), proxy=None) as socket:
-        await first(socket)
-        hidden = (await ask(house, "GET", "/stats", "")).json()
-        assert (hidden["totalConnections"], hidden["userSessions"]) == (1, [])
-        shown = (await ask(house, "GET", "/stats", READ.key)).json()
-        assert [session["userId"] for session in shown["userSessions"]] == ["ada"]
-
-
-async def test_how_many_are_here_is_told_to_this_machine_and_to_those_with_a_key() -> None:
-    async with house_of_tokens() as house:
-        elsewhere = {"x-forwarded-for": "203.0.113.7"}
-        for path in ("/stats", "/metrics"):
-            assert (await ask(house, "GET", path, "")).status_code == 200
-            refused = await ask(house, "GET", path, "", **elsewhere)
-            assert (refused.status_code, refused.json()["code"]) == (401, "UNAUTHORIZED")
-            assert (await ask(house, "GET", path, READ.key, **elsewhere)).status_code == 200
-        assert (await ask(house, "GET", "/healthz", "", **elsewhere)).status_code == 200
-    async with server() as open_house:
-        assert (await ask(open_house, "GET", "/metrics", "", **elsewhere)).status_code == 200
-
-
 @pytest.mark.parametrize(
     ("origins", "origin", "status"),
     [
@@ -306,23 +178,6 @@ async def test_origins(origins: tuple[str, ...], origin: str, status: int) -> No
             assert caught.value.response.status_code == status
             assert json.loads(caught.value.response.body)["code"] == "FORBIDDEN_ORIGIN"
         assert metric(house, "presenced_connections_opened_total") == (status == 101)
-
-
-async def test_pages_that_may_connect_may_read_answers_too() -> None:
-    async with house_of_tokens(origins="https://app.example.com") as house:
-        there, evil = {"origin": "https://app.example.com"}, {"origin": "https://app.example.com.evil"}
-        answer = await ask(house, "GET", "/stats", READ.key, **there)
-        assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
-        assert "access-control-allow-credentials" not in answer.headers
-        asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
-        allowed = await ask(house, "OPTIONS", "/api/tickets", "", **there, **asked)
-        assert (allowed.status_code, allowed.headers["access-control-allow-methods"]) == (204, "GET, POST, PUT, DELETE")
-        for path in ("/stats", "/api/tickets", "/", "/nothing"):
-            answer = await ask(house, "GET", path, READ.key, **evil)
-            assert "access-control-allow-origin" not in answer.headers
-            assert "Origin" in answer.headers["vary"]
-        assert (await ask(house, "OPTIONS", "/api/tickets", "", **evil, **asked)).status_code == 403
-        assert "vary" not in (await ask(house, "GET", "/healthz", "")).headers
 
 
 async def test_a_server_without_a_key_it_can_use_does_not_start() -> None:
@@ -388,21 +243,3 @@ async def test_what_a_function_s_exception_says_is_not_logged(caplog: pytest.Log
                 assert (await closed(socket))[0] == 1013
     assert given not in caplog.text
     assert 1 <= caplog.text.count("failed: KeyError") < 20, "nor do strangers fill the log"
-
-
-async def test_who_guesses_keys_or_tokens_is_barred_for_a_while() -> None:
-    limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 3, "address_failure_rate": 0.001}
-    async with house_of_tokens(**limits) as house:
-        there, elsewhere = {"x-forwarded-for": "203.0.113.7"}, {"x-forwarded-for": "203.0.113.8"}
-        for status in (401, 401):
-            assert (await ask(house, "POST", "/api/tickets", "pk_guess", **there)).status_code == status
-        async with connect(url(house, "?token=guess"), additional_headers=there, proxy=None) as socket:
-            assert (await closed(socket))[0] == 4401
-        barred = await ask(house, "POST", "/api/tickets", KEY.key, **there)
-        assert (barred.status_code, barred.json()["code"]) == (429, "TOO_MANY_REQUESTS")
-        assert int(barred.headers["retry-after"]) > 100
-        with pytest.raises(InvalidStatus) as caught:
-            await connect(url(house, f"?token={token()}"), additional_headers=there, proxy=None)
-        assert caught.value.response.status_code == 429
-        async with connect(url(house, f"?token={token()}"), additional_headers=elsewhere, proxy=None) as socket:
-            await first(socket)

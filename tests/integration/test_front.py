@@ -9,16 +9,22 @@ import time
 import weakref
 
 import pytest
-from tests.integration.house import engine, server, until
+from tests.integration.house import engine, metric, server, until
 from tests.integration.raw import masked, raw, raw_websocket, upgrade
 from websockets.frames import Opcode
 
+from presenced import PresenceServer
 from presenced.transports.front import MAX_HEADERS, MAX_PIPELINED, FrontDoor
 
 pytestmark = pytest.mark.anyio
 
 
 # The faults.
+
+
+def turned_away(house: PresenceServer, reason: str) -> float | None:
+    labels = {"reason": reason}
+    return engine(house).metrics.registry.get_sample_value("presenced_connections_refused_total", labels)
 
 
 async def test_half_a_request_does_not_stay_open_for_ever() -> None:
@@ -292,6 +298,8 @@ async def test_beyond_max_connections_there_is_503_until_one_leaves() -> None:
                 assert (answer.status, answer.problem["code"]) == (503, "UNAVAILABLE")
                 assert answer.headers["retry-after"]
             assert house.get_stats().total_connections == 2
+            assert metric(house, "presenced_max_connections") == 2
+            assert turned_away(house, "full") == 1
         await until(lambda: house.get_stats().total_connections == 1)
         async with raw_websocket(house.port, "?userId=3") as client:
             assert (await client.frame()).opcode is Opcode.TEXT
@@ -306,6 +314,7 @@ async def test_while_the_loop_is_behind_handshakes_are_put_off_and_who_is_there_
             answer = await client.answer()
             assert (answer.status, answer.problem["code"]) == (503, "UNAVAILABLE")
             assert 1 <= int(answer.headers["retry-after"]) <= 10
+        assert turned_away(house, "behind") == 1
         await there.send(masked(Opcode.PING, b"?"))
         assert (await there.frame()).data == b"?"
 

@@ -26,6 +26,7 @@ async def test_tables_are_made_once_and_checked(tmp_path: Path) -> None:
         1,
         "presenced: the tables are of version none, and 0001 is needed: run `presenced migrate`\n",
     )
+    assert list(tmp_path.iterdir()) == [], "to look makes nothing"
     code, output, _ = await run("migrate", cwd=tmp_path, environ=kept)
     assert (code, output) == (0, "the tables were of version none, and are now of 0001\n")
     for arguments in (["migrate"], ["migrate", "--check"]):

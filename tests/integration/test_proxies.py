@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.certificates import trusting, write_certificate
-from tests.integration.house import engine, server
+from tests.integration.house import engine, metric, server, until
 from tests.integration.raw import PATIENCE
+from tests.integration.tokens import KEY, SECRET, token
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -56,7 +57,7 @@ def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
         log.close()
 
 
-def nginx(folder: Path, port: int, behind: int) -> list[str]:
+def nginx(folder: Path, port: int, behind: int, backends: str) -> list[str]:
     found = shutil.which("nginx", path="/usr/sbin:/usr/bin")
     assert found, "apt-get install nginx-light"
     text = (DEPLOY / "nginx.conf").read_text("utf-8")
@@ -66,7 +67,7 @@ def nginx(folder: Path, port: int, behind: int) -> list[str]:
         ("/etc/ssl/presence.example.com/fullchain.pem", str(folder / "certificate.pem")),
         ("/etc/ssl/presence.example.com/privkey.pem", str(folder / "key.pem")),
         ("/var/log/nginx/presenced.log", str(folder / "access.log")),
-        ("allow 10.0.0.0/8", "allow 127.0.0.1"),
+        ("allow 10.0.0.0/8", f"allow {backends}"),
     ):
         assert old in text
         text = text.replace(old, new)
@@ -79,14 +80,14 @@ def nginx(folder: Path, port: int, behind: int) -> list[str]:
     return [found, "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 
-def caddy(folder: Path, port: int, behind: int) -> list[str]:
+def caddy(folder: Path, port: int, behind: int, backends: str) -> list[str]:
     found = shutil.which("caddy")
     assert found, "apt-get install caddy"
     text = (DEPLOY / "Caddyfile").read_text("utf-8")
     for old, new in (
         ("presence.example.com {", f"https://127.0.0.1:{port} {{\n tls {folder}/certificate.pem {folder}/key.pem"),
         ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
-        ("remote_ip 10.0.0.0/8", "remote_ip 127.0.0.1"),
+        ("remote_ip 10.0.0.0/8", f"remote_ip {backends}"),
         ("log {", f"log {{\n output file {folder}/access.log"),
     ):
         assert old in text
@@ -96,12 +97,14 @@ def caddy(folder: Path, port: int, behind: int) -> list[str]:
 
 
 @asynccontextmanager
-async def proxied(kind: str, folder: Path, **changes: object) -> AsyncIterator[tuple[PresenceServer, int]]:
+async def proxied(
+    kind: str, folder: Path, backends: str = "127.0.0.1", **changes: object
+) -> AsyncIterator[tuple[PresenceServer, int]]:
     """A server behind a proxy, and the proxy's port."""
     write_certificate(folder)
     port = free_port()
     async with server(trusted_proxies="127.0.0.1", **changes) as house:
-        command = {"nginx": nginx, "caddy": caddy}[kind](folder, port, house.port)
+        command = {"nginx": nginx, "caddy": caddy}[kind](folder, port, house.port, backends)
         with running(command, folder, port):
             yield house, port
 
@@ -146,3 +149,30 @@ async def test_origins_are_held_to_behind_the_proxy(kind: str, tmp_path: Path) -
         url = f"wss://127.0.0.1:{port}/ws-online-status?userId=ada"
         async with connect(url, ssl=context, proxy=None, additional_headers={"Origin": f"https://127.0.0.1:{port}"}):
             pass
+
+
+@KINDS
+async def test_users_watch_by_server_sent_events_behind_the_proxy(kind: str, tmp_path: Path) -> None:
+    tokens: dict[str, object] = {"auth": "jwt", "jwt_key": SECRET, "api_keys": [KEY.entry]}
+    async with proxied(kind, tmp_path, "192.0.2.1", **tokens) as (house, port):
+        context = trusting(tmp_path / "certificate.pem")
+        base = f"https://127.0.0.1:{port}/api/v1"
+        mine = token()
+        async with httpx.AsyncClient(verify=context, trust_env=False) as client:
+            async with client.stream("GET", f"{base}/watch?users=bo&token={mine}") as answer:
+                assert answer.status_code == 200
+                assert answer.headers["content-type"].startswith("text/event-stream")
+                lines = answer.aiter_lines()
+                for status in ("offline", "online", "offline"):
+                    async with asyncio.timeout(PATIENCE):
+                        while not (line := await anext(lines)).startswith("data: "):
+                            pass
+                    assert [user["status"] for user in json.loads(line[6:])["users"]] == [status], "each as it comes"
+                    house.broadcast_user_status("bo", is_online=status == "offline")
+                assert metric(house, "presenced_api_followers") == 1
+            await until(lambda: metric(house, "presenced_api_followers") == 0)
+            assert (await client.get(f"{base}/watch?users=bo")).status_code == 401
+            for path in ("/counts", "/watch/", "/users/bo"):
+                refused = await client.get(f"{base}{path}", headers={"authorization": f"Bearer {KEY.key}"})
+                assert refused.status_code in (403, 404), "all else is for backends, which are elsewhere"
+    assert mine not in (tmp_path / "access.log").read_text()

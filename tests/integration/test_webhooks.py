@@ -243,6 +243,8 @@ async def test_gone_makes_all_that_waits_dead_at_once_and_the_endpoint_is_not_pe
             await tell(hooks, database, *turns("ada", 1, 50))
             await until(lambda: hooks.figures().dead == 50)
             assert len(receiver.requests) == 1
+            tries = [letter["attempts"] for letter in json.loads(await hooks.dead("", 50))["deadLetters"]]
+            assert tries == [1] * 10 + [0] * 40, "so many were in the request"
 
 
 async def test_redirects_and_private_addresses_are_not_followed(tmp_path: Path) -> None:

@@ -5,11 +5,10 @@ The model keeps what happened to each session; what others are to see follows fr
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import settings
@@ -17,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec import json
 from tests.fakes import FakeConnection
 from tests.property.client_v1 import Client
+from tests.property.model_v1 import GRACES, USERS, WINDOW, Claimed, Session, User
 
 from presenced.application import Application
 from presenced.core.claims import Claim
@@ -28,90 +28,7 @@ from presenced.metrics import Metrics
 from presenced.settings import Settings
 from presenced.testing import FakeClock
 
-USERS = ("1", "two", "three")
 ROOMS = ("lobby", "bar")
-AWAY, LOST, WINDOW = 3.0, 15.0, 40.0
-GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.LOST: LOST}
-
-
-@dataclasses.dataclass(eq=False)
-class Session:
-    """What happened to one client instance."""
-
-    client: Client
-    everyone: bool
-    connected: bool = True
-    active: bool = True
-    grace_ends: float = 0.0
-    forget_at: float = 0.0
-    counting: bool = False
-    users: set[str] = dataclasses.field(default_factory=set)
-    strangers: set[str] = dataclasses.field(default_factory=lambda: set(USERS))
-    """Users it never asked for, in any way."""
-    watched_rooms: set[str] = dataclasses.field(default_factory=set)
-    rooms: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    """The data given, and when."""
-    order: int = 0
-
-    def present(self, now: float) -> bool:
-        return self.connected or self.grace_ends > now
-
-
-class Claimed(NamedTuple):
-    """What one source claims; in the dictionary of them the one set last stands last."""
-
-    priority: int
-    status: str
-    text: str
-    ends: float
-
-
-@dataclasses.dataclass
-class User:
-    sessions: list[Session] = dataclasses.field(default_factory=list)
-    chosen: tuple[str, str] = ("auto", "")
-    """Status and text."""
-    timed: tuple[str, str] | None = None
-    timed_until: float = 0.0
-    claims: dict[str, Claimed] = dataclasses.field(default_factory=dict)
-    announced: bool = False
-
-    def true_status(self, now: float) -> str:
-        present = [session for session in self.sessions if session.present(now)]
-        if not present and not self.announced:
-            return "offline"
-        status, _ = self.decided(now)
-        if status != "auto":
-            return status
-        return "online" if self.announced or any(session.active for session in present) else "away"
-
-    def choice(self, now: float) -> tuple[str, str]:
-        return self.timed if self.timed and self.timed_until > now else self.chosen
-
-    def decided(self, now: float) -> tuple[str, str]:
-        """Status and text by the user's choice and what is claimed."""
-        status, text = self.choice(now)
-        ranked = [c for priority in range(-9, 10) for c in self.claims.values() if c.priority == priority]
-        live = [c for c in ranked if c.ends > now]
-        if not live or status == "invisible":
-            return status, text
-        if live[-1].priority > 0:
-            return live[-1].status, live[-1].text
-        return (status, text) if status != "auto" else (live[-1].status, text or live[-1].text)
-
-    def seen_text(self, now: float) -> str:
-        return "" if self.seen(now) == "offline" else self.decided(now)[1]
-
-    def seen(self, now: float) -> str:
-        status = self.true_status(now)
-        return "offline" if status == "invisible" else status
-
-    def in_rooms(self, now: float) -> dict[str, Any]:
-        """Of its sessions' data, that which was given last."""
-        if self.seen(now) == "offline":
-            return {}
-        given = [(s.rooms[room], room) for s in self.sessions if s.present(now) for room in s.rooms]
-        return {room: data for (_, data), room in sorted(given)}
 
 
 class Watching(RuleBasedStateMachine):
@@ -475,6 +392,7 @@ class Watching(RuleBasedStateMachine):
 
 
 TestWatching: Any = Watching.TestCase
+
 TestWatching.settings = settings(
     max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "400")), stateful_step_count=50, deadline=None
 )

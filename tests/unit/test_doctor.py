@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from tests.certificates import write_certificate
 from presenced.auth.api_keys import new_key
 from presenced.config import Effective, load
 from presenced.doctor import Finding, examine
+from presenced.storage import access, migrate
 
 TODAY = datetime.datetime.now(datetime.UTC)
 SECRET = "s" * 40
@@ -77,6 +81,62 @@ def test_a_database_whose_url_can_t_be_read() -> None:
     (broken,) = [one for one in found(environ) if one.level == "broken"]
     assert "database_url is not a URL" in broken.what
     assert "hidden" not in broken.what
+
+
+def of_database(folder: Path) -> list[Finding]:
+    environ = {"PRESENCED_DATABASE": "sqlite", "PRESENCED_DATA_DIR": str(folder)}
+    return [one for one in found(environ) if "authentication" not in one.what]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_database_that_is_still_to_be_made_is_not_made_by_the_doctor(tmp_path: Path) -> None:
+    (only,) = of_database(tmp_path / "kept")
+    assert (only.level, only.what) == ("note", "the database has no tables yet")
+    (tmp_path / "presenced.db").touch()
+    assert of_database(tmp_path) == [only]
+    assert files(tmp_path) == {"presenced.db": b""}, "neither the directory nor tables"
+    (tmp_path / "file").touch()
+    (broken,) = of_database(tmp_path / "file" / "kept")
+    assert (broken.level, "nothing can be written at" in broken.what) == ("broken", True)
+    assert "data_dir" in broken.mend
+
+
+def test_a_database_is_tried_and_left_as_it_was(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "presenced.db")) as database:
+        database.execute("CREATE TABLE of_others (x)")
+        database.execute("PRAGMA journal_mode=WAL")
+    before = files(tmp_path)
+    assert [one.level for one in of_database(tmp_path)] == ["note"]
+    assert files(tmp_path) == before, "tables that were made have gone"
+    asyncio.run(make_tables_at(f"sqlite:///{tmp_path}/presenced.db"))
+    before = files(tmp_path)
+    assert of_database(tmp_path) == []
+    assert files(tmp_path) == before
+
+
+def test_a_database_that_can_t_be_used_or_written_or_is_of_another_version(tmp_path: Path) -> None:
+    file = tmp_path / "presenced.db"
+    asyncio.run(make_tables_at(f"sqlite:///{file}"))
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("CREATE TRIGGER no BEFORE INSERT ON presenced_nodes BEGIN SELECT RAISE(ABORT, 'no'); END")
+    (broken,) = of_database(tmp_path)
+    assert (broken.level, broken.what) == ("broken", "nothing can be stored: the database can't be used: no")
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("UPDATE presenced_version SET version_num = '9999'")
+    (broken,) = of_database(tmp_path)
+    assert (broken.level, "a newer one made them" in broken.what) == ("broken", True)
+    file.write_bytes(b"no database" * 1000)
+    (broken,) = of_database(tmp_path)
+    assert (broken.level, "file is not a database" in broken.what) == ("broken", True)
+
+
+async def make_tables_at(url: str) -> None:
+    async with access.connected(url) as connection:
+        await connection.run_sync(migrate.upgrade)
+        await connection.commit()
 
 
 def test_the_machine() -> None:

@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from presenced.clock import Clock
+from presenced.config import without_settings
 from presenced.errors import StorageError
 from presenced.keeper.messages import (
     Answer,
@@ -37,7 +38,7 @@ from presenced.metrics import Metrics
 from presenced.recorder import Recorder
 from presenced.settings import Settings
 from presenced.storage.address import database_url
-from presenced.storage.facts import Fact, start_position
+from presenced.storage.facts import Fact, is_of, start_position
 from presenced.webhooks.config import webhook_config
 
 MAX_UNSTORED = 4
@@ -87,8 +88,7 @@ def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> KeeperLin
 
 
 class _Unstored(NamedTuple):
-    message: bytes
-    facts: int
+    batch: Batch
     since: float
 
 
@@ -142,9 +142,9 @@ class KeeperLink(asyncio.Protocol):
         """Store these."""
         assert self.takes, "asked before"
         self._number += 1
-        message = encode(Batch(self._number, position, facts))
-        self._unstored[self._number] = _Unstored(message, len(facts), self._clock.monotonic())
-        self._send(message)
+        batch = Batch(self._number, position, facts)
+        self._unstored[self._number] = _Unstored(batch, self._clock.monotonic())
+        self._send(encode(batch))
 
     @property
     def behind(self) -> float:
@@ -228,6 +228,7 @@ class KeeperLink(asyncio.Protocol):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
+                env=without_settings(os.environ),
             )
             if self._cores is not None:  # this process may keep to some of them by now, which are its own
                 with suppress(OSError):
@@ -267,8 +268,13 @@ class KeeperLink(asyncio.Protocol):
         return ""
 
     def _forget(self, user_id: str) -> None:
+        """Of a user who is to be erased. Batches that the keeper has may have to be sent again, to one that finds the
+        user erased already: without what they say of the user."""
         if self._recorder is not None:
             self._recorder.forget(user_id)
+        for number, (batch, since) in self._unstored.items():
+            facts = [fact for fact in batch.facts if not is_of(fact, user_id)]
+            self._unstored[number] = _Unstored(msgspec.structs.replace(batch, facts=facts), since)
 
     def _leave_process(self) -> None:
         if self._process is not None:
@@ -330,7 +336,7 @@ class KeeperLink(asyncio.Protocol):
         self._ready, self._failing, self._retry, self._failures = True, "", RETRY, 0
         self._webhooks.begin()
         for unstored in self._unstored.values():
-            self._send(unstored.message)
+            self._send(encode(unstored.batch))
         self._restored = True
         self._recorder.begin(position)
 
@@ -346,4 +352,4 @@ class KeeperLink(asyncio.Protocol):
             self._recorder.flush()
 
     def _facts_unstored(self) -> int:
-        return sum(unstored.facts for unstored in self._unstored.values())
+        return sum(len(unstored.batch.facts) for unstored in self._unstored.values())

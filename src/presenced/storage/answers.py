@@ -74,6 +74,7 @@ class DeadLetter(Struct, frozen=True, rename="camel"):
     """To send it again by."""
     endpoint: str
     attempts: int
+    """Requests that it was in; 0 for one that went dead with others before it was sent."""
     error: str
     """Of the last attempt."""
     event: Raw

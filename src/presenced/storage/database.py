@@ -44,8 +44,8 @@ def open_database(url: str) -> AsyncEngine:
     Raises:
         ConfigError: It can't be read. The text has nothing of it.
     """
-    if url.startswith("sqlite:"):
-        return _open_file(Path(unquote(url.removeprefix("sqlite:///").partition("?")[0])))
+    if (file := file_of(url)) is not None:
+        return _open_file(file)
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -53,6 +53,11 @@ def open_database(url: str) -> AsyncEngine:
     if parsed.drivername in ("mysql", "mariadb"):
         return _open_mysql(parsed)
     return _open_postgresql(parsed)
+
+
+def file_of(url: str) -> Path | None:
+    """Where an SQLite database is; None for a database server."""
+    return Path(unquote(url.removeprefix("sqlite:///").partition("?")[0])) if url.startswith("sqlite:") else None
 
 
 def _open_file(path: Path) -> AsyncEngine:

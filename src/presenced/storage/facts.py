@@ -134,6 +134,11 @@ Restored = ChosenFact | DisplayFact | ClaimFact | RevocationFact
 Fact = UserFact | SessionFact | ChangeFact | RoomFact | ClaimFact | RevocationFact
 
 
+def is_of(fact: Fact | Restored, user_id: str) -> bool:
+    """Whether it goes when the user is erased; what is revoked stays."""
+    return isinstance(fact, (UserFact, SessionFact, ChangeFact, ClaimFact)) and fact.user_id == user_id
+
+
 def start_position(started_ms: int) -> int:
     """Where positions begin, at least: above all of a server that made less than 1,000 changes a millisecond."""
     return max(0, started_ms - 1_700_000_000_000) * 1000

@@ -24,6 +24,11 @@ class Versions(NamedTuple):
     needs: str
 
 
+def newest() -> str:
+    """The version that this program needs."""
+    return ScriptDirectory(str(_FOLDER)).get_current_head() or ""
+
+
 def versions(connection: Connection) -> Versions:
     """Of the database.
 
@@ -31,7 +36,6 @@ def versions(connection: Connection) -> Versions:
         StorageError: It is one that this program does not know, or there are tables without a version.
     """
     scripts = ScriptDirectory(str(_FOLDER))
-    needs = scripts.get_current_head() or ""
     has = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision() or ""
     if has and has not in {script.revision for script in scripts.walk_revisions()}:
         raise StorageError(
@@ -43,7 +47,7 @@ def versions(connection: Connection) -> Versions:
             f"there are tables of presenced without {VERSION_TABLE}, which says what version they are of: "
             "restore it from a backup, or rename the tables"
         )
-    return Versions(has, needs)
+    return Versions(has, newest())
 
 
 def check(connection: Connection) -> None:

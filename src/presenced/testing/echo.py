@@ -24,7 +24,7 @@ from presenced.transports.websocket import WebSocketConnection
 
 
 class EchoServer:
-    """A `transports.websocket.Service` that sends back what it gets."""
+    """A `transports.service.Service` that sends back what it gets."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -52,6 +52,9 @@ class EchoServer:
     def port(self) -> int:
         """The TCP port it listens on."""
         return self._listener.port
+
+    def turned_away(self, reason: str) -> None:
+        """It is not counted here."""
 
     def opened(
         self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str

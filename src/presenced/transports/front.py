@@ -30,7 +30,8 @@ from presenced.transports.lingering import Lingering
 from presenced.wire.problem import MEDIA_TYPE, problem_body
 
 if TYPE_CHECKING:
-    from presenced.transports.websocket import Service, WebSocketConnection
+    from presenced.transports.service import Service
+    from presenced.transports.websocket import WebSocketConnection
 
 MAX_RETRY = 10
 """Seconds after which a client is told to come back when the server is behind, at most."""
@@ -101,9 +102,9 @@ class FrontDoor(HttpToolsProtocol):
             self._peer = peer[0] if peer else ""
             if not gate.proxies.trusts(self._peer):
                 self._count(gate.key(self._peer, ()))
-        if len(self.connections) > self._service.max_connections:
+        if len(self.connections) > self._service.max_connections and not self._refused:
             detail = f"all {self._service.max_connections} connections are taken; come back later"
-            self._refuse(Refusal(Problem.UNAVAILABLE, detail, ((b"retry-after", b"5"),)))
+            self._refuse(Refusal(Problem.UNAVAILABLE, detail, ((b"retry-after", b"5"),), "full"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone, before or without an upgrade."""
@@ -155,7 +156,7 @@ class FrontDoor(HttpToolsProtocol):
             self._key = key
         else:
             detail = "this address has as many connections open as one may have"
-            self._refuse(Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"5"),)))
+            self._refuse(Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"5"),), "address"))
 
     def _feed(self, part: bytes, rest: bytes) -> bytes:
         """Parse `part`; what is left to parse."""
@@ -251,12 +252,14 @@ class FrontDoor(HttpToolsProtocol):
         """Hand the connection over to the WebSocket side, with the bytes that came early."""
         if self._service.draining:
             retry = ((b"retry-after", b"1"),)
-            self._refuse(Refusal(Problem.UNAVAILABLE, "the server is stopping; come back in a moment", retry))
+            self._refuse(
+                Refusal(Problem.UNAVAILABLE, "the server is stopping; come back in a moment", retry, "stopping")
+            )
             return
         if self._service.is_behind:
             # Each another time, or all would come back at once.
             retry = ((b"retry-after", b"%d" % random.randint(1, MAX_RETRY)),)  # noqa: S311  # no secret
-            self._refuse(Refusal(Problem.UNAVAILABLE, "the server is behind; come back in a moment", retry))
+            self._refuse(Refusal(Problem.UNAVAILABLE, "the server is behind; come back in a moment", retry, "behind"))
             return
         if not self._service.gate.is_open and not self._may_pass():
             return
@@ -288,7 +291,7 @@ class FrontDoor(HttpToolsProtocol):
         refused = gate.handshake(self._key, self._service.clock.monotonic())
         if refused and not self._refused:
             retry = ((b"retry-after", b"%d" % refused.retry_after),)
-            self._refuse(Refusal(Problem.TOO_MANY_REQUESTS, refused.detail, retry))
+            self._refuse(Refusal(Problem.TOO_MANY_REQUESTS, refused.detail, retry, "address"))
         return not self._refused
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -296,6 +299,8 @@ class FrontDoor(HttpToolsProtocol):
 
         When an earlier request is not answered yet, then after its answer.
         """
+        if refusal.counts_as and not self._refused:
+            self._service.turned_away(refusal.counts_as)
         self._refused = True
         self._service.timer.cancel(self._head_timed_out)
         self._refusal = refusal

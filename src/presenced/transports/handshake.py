@@ -66,6 +66,8 @@ class Refusal(NamedTuple):
     problem: Problem
     detail: str
     headers: tuple[Header, ...] = ()
+    counts_as: str = ""
+    """The reason that the metrics say; empty where it is the request that is wrong."""
 
 
 class Accepted(NamedTuple):

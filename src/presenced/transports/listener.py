@@ -18,8 +18,9 @@ from presenced.errors import ListenError, PortInUse
 from presenced.transports.frames import FrameParsers
 from presenced.transports.front import FrontDoor
 from presenced.transports.handshake import Handshake
+from presenced.transports.service import Service
 from presenced.transports.tls import Certificate
-from presenced.transports.websocket import Service, WebSocketConnection
+from presenced.transports.websocket import WebSocketConnection
 
 BACKLOG = 4096
 """Connections the kernel holds until they are accepted (`net.core.somaxconn` may cap it lower)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.utils import is_ssl
@@ -12,15 +12,13 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF
 from websockets.protocol import Protocol as FrameProtocol
 
-from presenced.auth.gate import Gate
-from presenced.clock import Clock, Timer
 from presenced.core.model import Ending
 from presenced.core.presence import Session
 from presenced.errors import Close
 from presenced.outbox import Feed
-from presenced.settings import Settings
 from presenced.transports import endings
 from presenced.transports.frames import FrameParsers, small_text
+from presenced.transports.service import Service
 
 SLICE = 4096
 """Bytes parsed in one turn of the loop; the rest waits its turn, so that a flood does not hold up the others.
@@ -33,60 +31,6 @@ _FAILURES = frozenset((Close.PROTOCOL_ERROR, Close.INVALID_DATA, Close.MESSAGE_T
 """After these no answer is waited for (RFC 6455 section 7.1.7)."""
 
 _PONG = 0x8A  # the first byte of a pong
-
-
-class Service(Protocol):
-    """What a connection reports to: the engine, or the echo of `presenced.testing`."""
-
-    @property
-    def settings(self) -> Settings:
-        """The limits."""
-
-    @property
-    def clock(self) -> Clock:
-        """The time."""
-
-    @property
-    def timer(self) -> Timer:
-        """The one timer."""
-
-    @property
-    def draining(self) -> bool:
-        """No new connection is taken."""
-
-    @property
-    def gate(self) -> Gate:
-        """What counts by address."""
-
-    @property
-    def is_behind(self) -> bool:
-        """There is more to do than can be done: no new connection is taken for now."""
-
-    @property
-    def max_connections(self) -> int:
-        """Open connections at most, HTTP ones included."""
-
-    def opened(
-        self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str
-    ) -> None:
-        """The handshake is done but for sending `response`, which is to go out with the first frame.
-
-        Args:
-            subprotocol: What was agreed on; empty for the classic protocol.
-            token: What the client showed of who it is; empty when it showed nothing yet.
-        """
-
-    def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
-        """A whole text or binary message came."""
-
-    def paused(self, connection: WebSocketConnection) -> None:
-        """The transport holds more than `write_buffer` bytes."""
-
-    def resumed(self, connection: WebSocketConnection) -> None:
-        """The transport has drained."""
-
-    def closed(self, connection: WebSocketConnection, ending: Ending, reason: str) -> None:
-        """The connection ended, or began to be closed. Called at least once, and whatever comes later is no-op."""
 
 
 class WebSocketConnection(asyncio.Protocol):

@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from presenced.clock import Clock
+from presenced.config import without_settings
 from presenced.metrics import Metrics
 from presenced.outbox import Watcher
 from presenced.transports import writer as program
@@ -63,6 +64,7 @@ class _Helper:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
+                env=without_settings(os.environ),
             )
         except OSError:
             self._socket.close()

@@ -176,6 +176,7 @@ class Delivery:
         wait = max(self._pause(self._failures), sent.retry_after)
         if sent.status == GONE:
             self._again = []
+            await self.queue.failed(rows, sent.error, now_ms, held)  # so that the try is counted
             await self.queue.give_up(sent.error, before_ms=now_ms + 86_400_000)
             return Rest(wait)
         hold = held or (len(rows) == 1 and refused and self._failures > SAME_AGAIN and self.queue.held < MAX_HELD)

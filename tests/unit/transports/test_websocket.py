@@ -47,6 +47,9 @@ class House:
     ) -> None:
         connection.send(response)
 
+    def turned_away(self, reason: str) -> None:
+        raise AssertionError("it is in")
+
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
         self.messages.append(message)
         self.on_message(connection)

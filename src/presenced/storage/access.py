@@ -1,0 +1,101 @@
+"""Whether a database can be used as a server would use it, found out with nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy import delete, false
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from presenced.errors import PresencedError, StorageError
+from presenced.storage import migrate
+from presenced.storage.database import file_of, is_driver_error, open_database, put, reason
+from presenced.storage.migrate import Versions
+from presenced.storage.schema import metadata, nodes
+
+PATIENCE = 10.0
+"""Seconds."""
+
+
+@asynccontextmanager
+async def connected(url: str, endless: bool = False) -> AsyncIterator[AsyncConnection]:
+    """A transaction, which is taken back at the end unless it is committed.
+
+    Args:
+        endless: Only connecting has to be done within `PATIENCE`.
+
+    Raises:
+        ConfigError: The URL can't be read.
+        StorageError: The database can't be used; the text has nothing of the password.
+    """
+    engine = open_database(url)
+    try:
+        async with asyncio.timeout(PATIENCE) as patience, engine.connect() as connection:
+            await connection.begin()
+            if endless:
+                patience.reschedule(None)
+            yield connection
+    except PresencedError:
+        raise
+    except Exception as error:
+        if not isinstance(error, (SQLAlchemyError, OSError)) and not is_driver_error(error):
+            raise
+        raise StorageError(f"the database can't be used: {reason(error, url)}") from None
+    finally:
+        await engine.dispose()
+
+
+async def look(url: str) -> Versions:
+    """What the tables are, and what is needed. A file that is not there yet is not made.
+
+    Raises:
+        ConfigError, StorageError: As `connected` and `migrate.versions`.
+    """
+    if (file := file_of(url)) is not None and _is_new(file):
+        return Versions("", migrate.newest())
+    async with connected(url) as connection:
+        return await connection.run_sync(migrate.versions)
+
+
+async def try_writing(url: str) -> None:
+    """Write as a server would, and take it back; where there are no tables, make them, and take that back, too.
+
+    Where they are missing in MariaDB or MySQL nothing is tried: there the making of tables can't be taken back.
+
+    Raises:
+        ConfigError, StorageError: As `connected` and `migrate.versions`.
+    """
+    if (file := file_of(url)) is not None and _is_new(file):
+        _try_folder(file)
+        return
+    async with connected(url) as connection:
+        dialect = connection.dialect.name
+        if not (await connection.run_sync(migrate.versions)).has:
+            if dialect in ("mysql", "mariadb"):
+                return
+            await connection.run_sync(migrate.upgrade)
+        times = {"started_ms": 0, "sign_ms": 0, "stopped_ms": None, "position": 0}
+        row = {"node": f"doctor-{secrets.token_hex(8)}", "epoch": "", **times}
+        await connection.execute(put(dialect, nodes), [row])
+        for table in metadata.tables.values():
+            await connection.execute(delete(table).where(false()))
+
+
+def _is_new(file: Path) -> bool:
+    """There is nothing in it: to open it would make it, or begin it."""
+    try:
+        return not file.exists() or not file.stat().st_size
+    except OSError as error:
+        raise StorageError(f"the database can't be used: {error.strerror}: {file}") from None
+
+
+def _try_folder(file: Path) -> None:
+    there = next(path for path in (file, *file.parents) if path.exists())
+    if not os.access(there, os.W_OK) or (there != file and not (there.is_dir() and os.access(there, os.X_OK))):
+        raise StorageError(f"the database can't be used: nothing can be written at {there}")

@@ -1,0 +1,109 @@
+"""Servers that keep something, and what is to be seen of that."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tests.integration.house import engine, server
+from tests.services import PostgreSQL
+from websockets.asyncio.client import ClientConnection, connect
+
+from presenced import PresenceServer
+from presenced.keeper.link import KeeperLink
+
+
+def link(house: PresenceServer) -> KeeperLink:
+    assert house._parts
+    assert house._parts.keeper
+    return house._parts.keeper
+
+
+def keeper_pid(house: PresenceServer) -> int:
+    process = link(house)._process
+    assert process
+    return process.pid
+
+
+def sqlite_house(folder: Path, **more: object) -> PresenceServer:
+    return server(database="sqlite", data_dir=str(folder / "kept"), node="here", **more)
+
+
+def rows(folder: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(folder / "kept" / "presenced.db", timeout=10)) as database:
+        return database.execute(query).fetchall()
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return dict(rows(folder, "SELECT user_id, status FROM presenced_users"))
+
+
+class Audience:
+    """Somebody who sees who comes and goes."""
+
+    def __init__(self, url: str, watcher: ClientConnection) -> None:
+        self.url = url
+        self._watcher = watcher
+        self._visitors = 0
+
+    async def sees_changes(self) -> str:
+        """The live service works: somebody comes and is seen, goes and is seen to. Who it was."""
+        self._visitors += 1
+        visitor = f"visitor{self._visitors}"
+        async with asyncio.timeout(1):
+            async with connect(f"{self.url}?userId={visitor}"):
+                await self._hears("USER_ONLINE", visitor)
+            await self._hears("USER_OFFLINE", visitor)
+        return visitor
+
+    async def _hears(self, kind: str, user_id: str) -> None:
+        while True:
+            message = json.loads(await self._watcher.recv())
+            if (message["type"], message.get("userId")) == (kind, user_id):
+                return
+
+
+@asynccontextmanager
+async def audience(url: str) -> AsyncIterator[Audience]:
+    async with connect(f"{url}?userId=watcher") as watcher:
+        yield Audience(url, watcher)
+
+
+async def warnings(house: PresenceServer) -> str:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://localhost:{house.port}/readyz")
+    assert answer.status_code == 200, "it serves, and says what is wrong"
+    return " ".join(answer.json()["warnings"])
+
+
+async def soon(condition: Callable[[], object], seconds: float = 8) -> None:
+    """Wait for something that storage comes to by itself."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def says(house: PresenceServer, text: str, seconds: float = 8) -> None:
+    async with asyncio.timeout(seconds):
+        while text not in await warnings(house):
+            await asyncio.sleep(0.05)
+
+
+async def drained(house: PresenceServer) -> None:
+    """All is stored, and nothing is wrong."""
+    recorder = engine(house).recorder
+    assert recorder
+    await soon(lambda: not recorder.waiting and not link(house)._unstored and not link(house).warning)
+    assert await warnings(house) == ""
+
+
+@contextmanager
+def postgres() -> Iterator[tuple[PostgreSQL, dict[str, str]]]:
+    with PostgreSQL() as service:
+        yield service, {"database": "url", "database_url": service.new_database(), "node": "here"}

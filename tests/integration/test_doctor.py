@@ -1,0 +1,75 @@
+"""`presenced doctor` at real database servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, select
+from tests.integration.command import run
+from tests.services import MariaDB, PostgreSQL, Service, free_port
+
+from presenced.storage import access, migrate
+from presenced.storage.schema import nodes
+
+pytestmark = pytest.mark.anyio
+
+NEW = ["note: the database has no tables yet"]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """It starts a process."""
+    return "asyncio"
+
+
+@pytest.fixture(params=[PostgreSQL, MariaDB])
+def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+    kind: type[Service] = request.param
+    with kind() as running:
+        yield running
+
+
+async def doctor(folder: Path, url: str) -> list[str]:
+    """What it says of the database."""
+    environ = {"PRESENCED_DATABASE": "url", "PRESENCED_DATABASE_URL": url}
+    _, output, errors = await run("doctor", cwd=folder, environ=environ)
+    assert "Traceback" not in errors
+    assert "hidden" not in output + errors, "the password"
+    findings = [line.strip() for line in output.splitlines() if ": " in line[:10]]
+    return [one for one in findings if "authentication is off" not in one and "as root" not in one]
+
+
+async def test_a_database_is_tried_and_left_as_it_was(service: Service, tmp_path: Path) -> None:
+    url = service.new_database()
+    assert await doctor(tmp_path, url) == NEW
+    async with access.connected(url) as connection:
+        assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == []
+        await connection.run_sync(migrate.upgrade)
+        await connection.commit()
+    assert await doctor(tmp_path, url) == []
+    async with access.connected(url) as connection:
+        assert (await connection.execute(select(nodes))).all() == []
+
+
+async def test_a_database_that_can_only_be_read(service: Service, tmp_path: Path) -> None:
+    url = service.new_database()
+    async with access.connected(url) as connection:
+        await connection.run_sync(migrate.upgrade)
+        await connection.commit()
+    if isinstance(service, PostgreSQL):
+        service.ask("ALTER DATABASE test_1 SET default_transaction_read_only = on")
+        url = url.replace("not-asked-for", "hidden")
+    else:
+        service.ask("CREATE USER reader@'%' IDENTIFIED BY 'hidden'; GRANT SELECT ON *.* TO reader@'%'")
+        url = url.replace("admin:secret", "reader:hidden")
+    (broken,) = await doctor(tmp_path, url)
+    assert broken.startswith("broken: nothing can be stored: the database can't be used: ")
+    assert "INSERT" in broken
+
+
+async def test_a_server_that_is_not_there(service: Service, tmp_path: Path) -> None:
+    url = service.new_database().replace("not-asked-for", "hidden").replace("secret", "hidden")
+    (broken,) = await doctor(tmp_path, url.replace(str(service.port), str(free_port())))
+    assert broken.startswith("broken: the database can't be used: ")
