@@ -248,9 +248,9 @@ def wait_drained(port: int, waiting: Sequence[str] = _WAITING) -> None:
         LoadError: Something does after `PATIENCE`.
     """
     deadline = time.monotonic() + PATIENCE
-    while any(metric(port, name) for name in waiting):
+    while left := {name: number for name in waiting if (number := metric(port, name))}:
         if time.monotonic() > deadline:
-            raise LoadError(f"waited {PATIENCE:.0f} s in vain until all was stored and delivered")
+            raise LoadError(f"waited {PATIENCE:.0f} s in vain until all was stored and delivered: {left}")
         time.sleep(0.05)
 
 

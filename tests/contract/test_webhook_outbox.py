@@ -187,6 +187,18 @@ async def test_too_many_dead_letters_and_too_old_ones_are_deleted_and_counted(da
     assert (hooks.figures().dead, hooks.figures().dropped) == (0, 16)
 
 
+async def test_what_is_added_while_the_counting_waits_for_its_turn_is_counted_once(database: AsyncEngine) -> None:
+    hooks = hooks_of(database)
+    await tell(hooks, database, change("ada", 1))
+    await hooks.sweep()
+    async with writing(database) as connection:
+        counting = asyncio.create_task(hooks.sweep())
+        await asyncio.sleep(0)  # it waits now
+        await hooks.enqueue(connection, [change("bo", 2), change("cy", 3)])
+    await counting
+    assert hooks.figures().waiting == 6, "each for two endpoints"
+
+
 async def test_dead_letters_are_read_in_pages_and_sent_again(database: AsyncEngine) -> None:
     time = Time()
     hooks = hooks_of(database, time, max_waiting=0)

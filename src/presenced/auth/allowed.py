@@ -25,7 +25,7 @@ MAX_ROLE = 64
 """Characters of a role."""
 
 
-class Allowed(Struct, frozen=True):
+class Allowed(Struct, frozen=True, forbid_unknown_fields=True):  # `blok` would block nobody
     """`{"watch": [7, "bo"], "rooms": ["lobby"], "block": ["eve"], "display": {"name": "Ada"}, "roles": ["causes"]}`."""
 
     watch: Annotated[list[int | str], Meta(max_length=MAX_WATCHED)] | Literal["*"] | None = None

@@ -144,8 +144,9 @@ class Webhooks:
         """Count the rows, and hold them to their bounds."""
         key, state = webhooks.c.endpoint, webhooks.c.state
         ours = {delivery.queue.key: delivery.queue for delivery in self._deliveries}
-        before = {name: (queue.waiting, queue.dead) for name, queue in (ours | self._strangers).items()}
         async with writing(self._database) as connection:
+            # Not before: what others wrote until it was our turn is counted.
+            before = {name: (queue.waiting, queue.dead) for name, queue in (ours | self._strangers).items()}
             query = select(key, state, func.count()).group_by(key, state)
             numbers = {(row[0], row[1]): int(row[2]) for row in await connection.execute(query)}
             await self._teller.forget_rooms(connection)

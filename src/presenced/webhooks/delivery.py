@@ -71,6 +71,7 @@ class Delivery:
         self._failures = 0
         self._again: list[str] = []  # the events of the request that failed last, to be sent again as they were
         self._taken: list[Row] = []  # delivered, and still to be deleted
+        self._taken_was_held = False
         self._waited = False
         self._news = False
         self._idle = False
@@ -147,18 +148,14 @@ class Delivery:
         self._failures = 0
         self._size = min(self._size * 2, self._config.batch_size)
         self._again = []
-        self._taken = list(rows)
-        if held:
-            self.queue.held -= 1
-        else:
-            self.queue.waiting = max(0, self.queue.waiting - len(rows))
-        self._figures.delivered += len(rows)
+        self._taken, self._taken_was_held = list(rows), held
         await self._forget_taken()
         return Rest(0)
 
     async def _forget_taken(self) -> None:
         """Until it succeeds nothing else is sent, or they would be sent again with the next."""
-        await self.queue.delivered(self._taken)
+        await self.queue.delivered(self._taken, self._taken_was_held)
+        self._figures.delivered += len(self._taken)
         self._taken = []
 
     async def _failed(self, rows: Sequence[Row], sent: Sent, held: bool) -> Rest:

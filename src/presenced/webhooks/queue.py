@@ -110,10 +110,14 @@ class Queue:
         when = or_(_c.next_ms <= now_ms, _c.next_ms > now_ms + longest_ms)
         return await self._rows(self._in(HELD) & when, 1)
 
-    async def delivered(self, rows: Sequence[Row]) -> None:
-        """The endpoint took them."""
+    async def delivered(self, rows: Sequence[Row], held: bool) -> None:
+        """The endpoint took them: those that waited, or the one that was held."""
         async with writing(self._database) as connection:
             await connection.execute(delete(webhooks).where(_c.id.in_([row.id for row in rows])))
+        if held:
+            self.held -= 1
+        else:
+            self.waiting = max(0, self.waiting - len(rows))
 
     async def failed(self, rows: Sequence[Row], error: str, next_ms: int, held: bool) -> None:
         """They are to be tried again.
@@ -140,12 +144,15 @@ class Queue:
         # Ids begin with the time: the scan ends there. One that was sent again has a newer time than its id says.
         old = (_c.created_ms < before_ms) & (_c.id < serial_text(max(0, before_ms) << 80))
         values = {"state": DEAD, "last_error": error[:MAX_ERROR]}
-        waiting = await self._change_all(self._in(WAITING) & old, values)
-        held = await self._change_all(self._in(HELD) & old, values)
-        self.held = max(0, self.held - held)
-        self.dead += held
-        self._gave_up(waiting)
-        return waiting + held
+        total = 0
+        while found := await self._change(self._in(WAITING) & old, values):
+            self._gave_up(found)
+            total += found
+        while found := await self._change(self._in(HELD) & old, values):
+            self.held = max(0, self.held - found)
+            self.dead += found
+            total += found
+        return total
 
     async def expel(self, connection: AsyncConnection, most: int) -> int:
         """When more than `most` wait, the oldest go dead, and 1 % more, so that it is not done for each new one.
@@ -190,19 +197,13 @@ class Queue:
         Returns:
             How many.
         """
-        values = {"state": WAITING, "attempts": 0, "next_ms": 0, "created_ms": now_ms}
         total = 0
         if ids is None:
-            while self.waiting + total < most:
-                found = await self._change(self._in(DEAD), values)
+            while self.waiting < most and (found := await self._revive(self._in(DEAD), now_ms)):
                 total += found
-                if not found:
-                    break
         else:
             for start in range(0, len(ids), CHUNK):
-                total += await self._change(self._in(DEAD) & _c.id.in_(ids[start : start + CHUNK]), values)
-        self.waiting += total
-        self.dead = max(0, self.dead - total)
+                total += await self._revive(self._in(DEAD) & _c.id.in_(ids[start : start + CHUNK]), now_ms)
         return total
 
     async def dead_letters(self, after: str, limit: int, shown: str) -> list[DeadLetter]:
@@ -220,6 +221,12 @@ class Queue:
                 for row_id, attempts, error, payload in await connection.execute(query)
             ]
 
+    async def _revive(self, mine: ColumnElement[bool], now_ms: int) -> int:
+        found = await self._change(mine, {"state": WAITING, "attempts": 0, "next_ms": 0, "created_ms": now_ms})
+        self.waiting += found
+        self.dead = max(0, self.dead - found)
+        return found
+
     def _in(self, state: str) -> ColumnElement[bool]:
         return (_c.endpoint == self.key) & (_c.state == state)
 
@@ -231,12 +238,6 @@ class Queue:
         query = select(_c.id, _c.payload, _c.created_ms, _c.attempts).where(mine).order_by(_c.id).limit(limit)
         async with self._database.connect() as connection:
             return [Row(*row) for row in await connection.execute(query)]
-
-    async def _change_all(self, mine: ColumnElement[bool], values: Mapping[str, object]) -> int:
-        total = 0
-        while found := await self._change(mine, values):
-            total += found
-        return total
 
     async def _change(self, mine: ColumnElement[bool], values: Mapping[str, object]) -> int:
         async with writing(self._database) as connection:

@@ -196,11 +196,12 @@ def test_what_is_known_of_who_showed_a_token() -> None:
 
 def test_whom_a_token_s_user_may_see() -> None:
     tokens, now = Tokens(keys_from_text(SECRET), Rules()), time.time()
-    found = tokens.verify(token(presence={"watch": [7, "bo"], "rooms": ["lobby"], "block": [8, "eve"], "more": 1}), now)
+    found = tokens.verify(token(presence={"watch": [7, "bo"], "rooms": ["lobby"], "block": [8, "eve"]}), now)
     assert (found.watch, found.rooms) == (frozenset({"7", "bo"}), frozenset({"lobby"}))
     found = tokens.verify(token(presence={"watch": "*"}), now)
     assert (found.watch, found.watch_everyone, found.rooms) == (None, True, None)
     assert why_not(token(presence={"watch": "secret"})) == ("claims", "the token's claim presence can't be used")
+    assert why_not(token(presence={"blok": ["eve"]})) == ("claims", "the token's claim presence can't be used")
 
 
 def test_keys_that_can_not_be_used_say_why() -> None:
