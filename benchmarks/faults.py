@@ -82,7 +82,15 @@ def disk_full(house: House) -> Iterator[None]:
 def disk_read_only(house: House) -> Iterator[None]:
     """As after an error of the disk. A keeper that has the file open would be in the way."""
     kill_keeper(house)
-    subprocess.run(["mount", "-o", "remount,ro", str(house.folder)], check=True)
+    remount = ["mount", "-o", "remount,ro", str(house.folder)]
+    for _ in range(
+        50
+    ):  # it may take a moment until the dead one's files are closed, and less than its successor's start
+        if not subprocess.run(remount, capture_output=True, check=False).returncode:
+            break
+        time.sleep(0.01)
+    else:
+        subprocess.run(remount, check=True)
     yield
     subprocess.run(["mount", "-o", "remount,rw", str(house.folder)], check=True)
 
