@@ -21,7 +21,7 @@ from presenced.core.hello import Hello, hello_from_query
 from presenced.core.identity import user_id_from_query
 from presenced.core.journal import Journal
 from presenced.core.limits import Pace
-from presenced.core.model import Display, Ending, Instant
+from presenced.core.model import Display, Ending, Instant, Own
 from presenced.core.outcome import Outcome
 from presenced.core.presence import Grace
 from presenced.core.rooms import Rooms, Thresholds
@@ -350,7 +350,7 @@ class Engine:
         if self.recorder is not None:
             self.recorder.event(outcome, not self.draining)
         if outcome.own:
-            self._tell_own(outcome.user_id)
+            self._tell_own(outcome.user_id, outcome.own)
         self._settle_rooms(outcome.user_id)
         if (deadline := self.directory.next_deadline()) is not None:
             self.timer.set(self._end_graces, deadline)
@@ -376,12 +376,12 @@ class Engine:
                     if self.recorder is not None:
                         self.recorder.room_changed(change, self.rooms.get(change.room), now)
 
-    def _tell_own(self, user_id: str) -> None:
+    def _tell_own(self, user_id: str, own: Own) -> None:
         """Tell a user's own devices the truth; one that is behind hears it when it catches up."""
         frame = b""
         for connection in self.directory.connections(user_id):
             if self._v1.keeps_up(connection):
-                frame = frame or self.encoding.own(user_id)
+                frame = frame or v1.self_frame(own)
                 connection.send(frame)
             elif connection.feed is self._v1:
                 self._outbox.remind(connection)

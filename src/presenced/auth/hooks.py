@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -61,7 +62,7 @@ class Hook:
         self._free = asyncio.Semaphore(concurrency)
         self._asking: set[asyncio.Task[None]] = set()
         self._complaints = Bucket(COMPLAINTS, clock.now().monotonic)
-        self._answers: dict[str, tuple[float, Answer]] = {}  # until when; oldest first
+        self._answers: OrderedDict[str, tuple[float, Answer]] = OrderedDict()  # until when; oldest first
 
     def now(self) -> Instant:
         """This moment."""
@@ -78,7 +79,7 @@ class Hook:
     def known(self, key: str, now: Instant) -> Answer | None:
         """What it answered lately."""
         while self._answers and next(iter(self._answers.values()))[0] <= now.monotonic:
-            del self._answers[next(iter(self._answers))]
+            self._answers.popitem(last=False)
         found = self._answers.get(key)
         return None if found is None else found[1]
 
@@ -112,7 +113,7 @@ class Hook:
             self._answers.pop(key, None)
             self._answers[key] = self._clock.now().monotonic + self._cached, answer
             if len(self._answers) > MAX_CACHED:
-                del self._answers[next(iter(self._answers))]
+                self._answers.popitem(last=False)
         answered(answer)
 
     async def _from_hook(self, question: object, read: Callable[[Response, float], Answer]) -> Answer:

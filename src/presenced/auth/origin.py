@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ class Origins:
         entries = tuple(entries)
         self._any = ANY in entries
         self._patterns = tuple(_pattern(entry) for entry in entries if entry != ANY)
-        self._verdicts: dict[tuple[bytes, bytes], bool] = {}
+        self._verdicts: OrderedDict[tuple[bytes, bytes], bool] = OrderedDict()
 
     def allows(self, origin: bytes, host: bytes) -> bool:
         """Whether a page of `origin` may connect; `null`, and what is not an origin at all, never may.
@@ -72,7 +73,7 @@ class Origins:
         if verdict is None:
             verdict = self._verdicts[origin, host] = self._judge(origin, host)
             if len(self._verdicts) > MAX_REMEMBERED:
-                del self._verdicts[next(iter(self._verdicts))]
+                self._verdicts.popitem(last=False)
         return verdict
 
     def _judge(self, origin: bytes, host: bytes) -> bool:

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from presenced.auth.principal import Principal
+from presenced.core.deadlines import Deadlines
 from presenced.errors import CapacityError
 
 MAX_REVOCATIONS = 100_000
-"""Users and tokens together; some 20 MB. One more is refused, for to forget one would let somebody in again."""
-
-
-class _Revocation(NamedTuple):
-    at: float
-    until: float
+"""Users and tokens together; some 40 MB. One more is refused, for to forget one would let somebody in again."""
 
 
 class Revocations:
@@ -31,8 +26,9 @@ class Revocations:
     ) -> None:
         self._lifetime = lifetime
         self._keep = keep
-        self._users: dict[str, _Revocation] = {}  # in the order of their ends
-        self._tokens: dict[str, _Revocation] = {}
+        self._users: dict[str, float] = {}  # since when they have been revoked
+        self._tokens: dict[str, float] = {}
+        self._ends: Deadlines[tuple[str, str]] = Deadlines()  # by kind and key
 
     def __len__(self) -> int:
         return len(self._users) + len(self._tokens)
@@ -60,28 +56,26 @@ class Revocations:
             return True
         revoked = self._users.get(principal.user_id)
         # Tokens say whole seconds: one of the same second may be from before, so it is taken for that.
-        return revoked is not None and (principal.issued_at is None or principal.issued_at <= revoked.at)
+        return revoked is not None and (principal.issued_at is None or principal.issued_at <= revoked)
 
     def restore(self, kind: str, key: str, at: float, until: float) -> None:
         """One of before the start; one made since then stays. As long as there is room."""
-        table = self._users if kind == "user" else self._tokens
-        if key in table or len(self) >= MAX_REVOCATIONS:
-            return
-        table[key] = _Revocation(at, until)
-        ends = [one.until for one in table.values()][-2:]
-        if ends != sorted(ends):
-            table.update(sorted(((key, table.pop(key)) for key in list(table)), key=lambda item: item[1].until))
+        if key not in self._of(kind) and len(self) < MAX_REVOCATIONS:
+            self._of(kind)[key] = at
+            self._ends.set((kind, key), until)
 
     def _put(self, kind: str, key: str, now: float) -> None:
-        table = self._users if kind == "user" else self._tokens
         self._forget(now)
-        if key not in table and len(self) >= MAX_REVOCATIONS:
+        if key not in self._of(kind) and len(self) >= MAX_REVOCATIONS:
             raise CapacityError(f"{MAX_REVOCATIONS:,} revocations are remembered already; wait until some have ended")
-        table.pop(key, None)
-        table[key] = _Revocation(now, now + self._lifetime)
+        self._of(kind)[key] = now
+        self._ends.set((kind, key), now + self._lifetime)
         self._keep(kind, key, now, now + self._lifetime)
 
+    def _of(self, kind: str) -> dict[str, float]:
+        return self._users if kind == "user" else self._tokens
+
     def _forget(self, now: float) -> None:
-        for table in (self._users, self._tokens):
-            while table and table[first := next(iter(table))].until <= now:
-                del table[first]
+        while (ended := self._ends.pop_due(now)) is not None:
+            kind, key = ended
+            del self._of(kind)[key]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from presenced.auth.allowed import with_allowed
@@ -34,7 +35,7 @@ class Tickets:
     """
 
     def __init__(self) -> None:
-        self._tickets: dict[bytes, _Ticket] = {}  # oldest first
+        self._tickets: OrderedDict[bytes, _Ticket] = OrderedDict()  # oldest first
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -76,8 +77,8 @@ class Tickets:
         return found.principal._replace(expires_at=ends, token_id=key.hex())
 
     def _forget(self, now: float) -> None:
-        while self._tickets and self._tickets[first := next(iter(self._tickets))].until <= now:
-            del self._tickets[first]
+        while self._tickets and self._tickets[next(iter(self._tickets))].until <= now:
+            self._tickets.popitem(last=False)
 
 
 def _digest(ticket: str) -> bytes:

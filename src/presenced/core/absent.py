@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 
 class Absent:
     """Their ids, in the order of their leaving; at most `most`, beyond which whoever is away longest is forgotten."""
@@ -10,7 +12,7 @@ class Absent:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._user_ids: dict[str, None] = {}
+        self._user_ids: OrderedDict[str, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._user_ids)
@@ -30,9 +32,7 @@ class Absent:
         self._user_ids[user_id] = None
         if len(self._user_ids) <= self._most:
             return ""
-        gone = next(iter(self._user_ids))
-        del self._user_ids[gone]
-        return gone
+        return self._user_ids.popitem(last=False)[0]
 
     def discard(self, user_id: str) -> None:
         """The user is there, or forgotten."""

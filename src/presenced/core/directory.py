@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from presenced.core.claims import MAX_SOURCES, Claim, without
 from presenced.core.deadlines import Deadlines
 from presenced.core.model import (
@@ -26,6 +28,8 @@ from presenced.core.watch import Watch
 from presenced.errors import CapacityError
 
 C = TypeVar("C", bound=Hashable)
+
+_HERE = Status.ONLINE, Status.BUSY
 
 _CAUSES = {
     Ending.CLOSED: Cause.CLOSE,
@@ -112,7 +116,7 @@ class Directory(Users[C]):
         if replaced is not None and not user.connected:
             self.connected_users -= 1  # for a moment
         session.connection, session.grace_ends = connection, None
-        return self._attached(user, session, now)._replace(replaced=replaced)
+        return replace(self._attached(user, session, now), replaced=replaced)
 
     def close(self, user_id: str, connection: C, ending: Ending, now: Instant, silent: float = 0.0) -> Outcome[C]:
         """`connection`, which had been silent for so many seconds, ended. No-op for one that is not open."""
@@ -323,7 +327,7 @@ class Directory(Users[C]):
     def _show(self, user: Presence[C], view: View, cause: Cause, now: Instant) -> Change:
         last, was = user.last_change, user.shown.status
         since = last.since_ms if last and view.status is was else now.epoch_ms
-        here = view.status in (Status.ONLINE, Status.BUSY)
+        here = view.status in _HERE
         before = last.version if last else 0
         # Above what was said of a user of whom nothing was known: the position then (`wire.v1.unknown_record`).
         user.version = (user.version if last else max(user.version, self.position)) + 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 
 class Bucket:
     """Lets through `rate` a second in the long run, and `burst` at once.
@@ -40,7 +42,8 @@ class Buckets:
         self._rate = rate
         self._burst = burst
         self._max_keys = max_keys
-        self._left: dict[str, tuple[float, float]] = {}  # what was left at which time; used longest ago first
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """What was left at which time; used longest ago first."""
 
     def __len__(self) -> int:
         return len(self._left)
@@ -53,7 +56,7 @@ class Buckets:
         self._left.pop(key, None)
         self._left[key] = left - 1, now
         if len(self._left) > self._max_keys:
-            del self._left[next(iter(self._left))]
+            self._left.popitem(last=False)
         return 0.0
 
     def wait(self, key: str, now: float) -> float:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 
-class Instant(NamedTuple):
+class Instant(Struct, frozen=True, gc=False):
     """One moment on two clocks: deadlines use the first, what people read uses the second."""
 
     monotonic: float
@@ -121,6 +121,8 @@ class View(Struct, frozen=True, gc=False):
     """`Display.data`."""
 
 
+_OFFLINE = Status.OFFLINE  # an enum's members are found slowly by its name
+
 SEEN_ONLINE = View(Status.ONLINE)
 SEEN_OFFLINE = View(Status.OFFLINE)
 
@@ -153,7 +155,7 @@ class Change(Struct, frozen=True, gc=False):
     @property
     def is_turn(self) -> bool:
         """Whether it is one of offline into another or back: all that the classic protocol tells."""
-        return (self.view.status is Status.OFFLINE) is not (self.was is Status.OFFLINE)
+        return (self.view.status is _OFFLINE) is not (self.was is _OFFLINE)
 
 
 class Own(Struct, frozen=True, gc=False):
@@ -168,4 +170,4 @@ class Own(Struct, frozen=True, gc=False):
 
     def looks_like(self, other: Own | None) -> bool:
         """Whether there is nothing to tell to whom the other was told."""
-        return other is not None and (self.view, self.chosen) == (other.view, other.chosen)
+        return other is not None and self.chosen is other.chosen and self.view == other.view

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from presenced.core.model import Change, Own
 from presenced.core.presence import Session
@@ -11,7 +13,7 @@ from presenced.core.presence import Session
 C = TypeVar("C", bound=Hashable)
 
 
-class Outcome(NamedTuple, Generic[C]):
+class Outcome(Struct, Generic[C], frozen=True, gc=False):
     """What an event came to."""
 
     user_id: str = ""

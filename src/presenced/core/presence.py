@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
@@ -173,9 +173,9 @@ class Presence(Generic[C]):
 
     # Sessions.
 
-    def connections(self) -> Iterator[C]:
+    def connections(self) -> list[C]:
         """The open ones, oldest session first."""
-        return (s.connection for s in self.sessions if s.connection is not None)
+        return [s.connection for s in self.sessions if s.connection is not None]
 
     def session_of(self, connection: C) -> Session[C] | None:
         """The session that has `connection`."""
@@ -244,11 +244,10 @@ class Presence(Generic[C]):
     def rooms(self) -> dict[str, bytes]:
         """The rooms of all sessions that are present, with the data given last."""
         last: dict[str, Given] = {}
-        for session in self.sessions:
-            if session.is_present and session.rooms:
-                for room, given in session.rooms.items():
-                    if room not in last or given.number > last[room].number:
-                        last[room] = given
+        for rooms in [session.rooms for session in self.sessions if session.rooms and session.is_present]:
+            for room, given in rooms.items():
+                if room not in last or given.number > last[room].number:
+                    last[room] = given
         return {room: given.data for room, given in last.items()}
 
     @property
@@ -274,12 +273,13 @@ class Presence(Generic[C]):
         choice = self.timed or self.chosen
         if self.claims:
             choice = decide(choice, self.claims)
+        present = [session for session in self.sessions if session.is_present]
         status = choice.status
         if status is None:
-            active = self.announced or any(s.active for s in self.sessions if s.is_present)
+            active = self.announced or True in [session.active for session in present]
             status = Status.ONLINE if active else Status.AWAY
-        devices = tuple(sorted({s.device for s in self.sessions if s.is_present and s.device}))
-        return View(status, choice.custom, devices, self.display.data)
+        devices = {session.device for session in present if session.device}
+        return View(status, choice.custom, tuple(sorted(devices)), self.display.data)
 
     def look(self, cause: Cause) -> tuple[View, Own | None]:
         """What others are to see now, and what the user's own devices are, after something happened by `cause`."""

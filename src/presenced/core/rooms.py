@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Set
 from enum import StrEnum
 
@@ -73,7 +74,7 @@ class Room:
     def __init__(self, name: str, position: int) -> None:
         self.name = name
         self.members: dict[str, Member] = {}
-        self.left: dict[str, int] = {}
+        self.left: OrderedDict[str, int] = OrderedDict()
         """Who left, and at which position; in that order."""
         self.mode = Mode.FULL
         self.position = position
@@ -178,8 +179,7 @@ class Rooms:
         del room.members[user_id]
         room.left[user_id] = room.position
         if len(room.left) > MAX_LEFT:
-            first = next(iter(room.left))
-            room.floor = room.left.pop(first)
+            room.floor = room.left.popitem(last=False)[1]
         rooms = self._of_user[user_id]
         rooms.discard(room.name)
         if not rooms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
@@ -41,7 +42,8 @@ class Users(Generic[C]):
         self._made = 0
         self._with_choice = Absent(limits.max_choices)
         self._claimed = Absent(limits.max_claimed)
-        self._displays: dict[str, Display] = {}  # of those of whom nothing else is known; those away longest first
+        self._displays: OrderedDict[str, Display] = OrderedDict()
+        """Of those of whom nothing else is known; those away longest first."""
         self._log = ChangeLog(limits.log_entries, limits.log_age, self._is_latest, self._left_the_log)
         self.position = 0
         """The position of the newest change."""
@@ -94,10 +96,10 @@ class Users(Generic[C]):
         found = ((u.serial, u.last_change) for u in self._users.values() if u.serial > serial and u.last_change)
         return list(islice(((n, change) for n, change in found if change.view is not SEEN_OFFLINE), limit))
 
-    def connections(self, user_id: str) -> tuple[C, ...]:
+    def connections(self, user_id: str) -> list[C]:
         """The user's open connections, oldest first."""
         user = self._users.get(user_id)
-        return tuple(user.connections()) if user else ()
+        return user.connections() if user else []
 
     def connected(self, user_id: str) -> int:
         """How many open connections the user has."""
@@ -140,7 +142,7 @@ class Users(Generic[C]):
         """Nothing else is known of the user."""
         self._displays[user_id] = display
         if len(self._displays) > self._limits.max_choices:
-            del self._displays[next(iter(self._displays))]
+            self._displays.popitem(last=False)
 
     def _is_latest(self, change: Change) -> bool:
         user = self._users.get(change.user_id)

@@ -222,12 +222,12 @@ class V1Feed:
             found.update(self._blockers.intersection(self._index.watchers_of_room(name)))
         return found
 
-    def _watchers_by_name(self, user_id: str, batch: _Batch) -> Set[Watcher]:
-        """Who watches the user by id, or a room that the user is in and did not just come into."""
-        found = set(self._index.watchers_of(user_id))
+    def _watchers_by_name(self, user_id: str, batch: _Batch) -> Collection[Watcher]:
+        """Who watches the user by id, or a room that the user is in and did not just come into; each once."""
+        found = self._index.watchers_of(user_id)
         for name in self._rooms.of(user_id):
             if not self.digests.is_digested(name) and not batch.came(user_id, name):
-                found.update(self._index.watchers_of_room(name))
+                found = {*found, *self._index.watchers_of_room(name)}
         return found
 
     def _is_watched(self, user_id: str, watched: Watched, batch: _Batch) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Set
 from typing import Any
 
@@ -40,8 +41,9 @@ class Encoding:
         self._tells_causes = tells_causes
         self.with_causes = self if tells_causes else Encoding(directory, rooms, epoch, True, page_size)
         """The same for those who are told why users changed."""
-        self._records: dict[int, Raw] = {}  # by the position of the change; the newest MAX_RECORDS
-        self._members: dict[tuple[int, int], Raw] = {}  # by the position of the membership and of the change; as many
+        self._records: OrderedDict[int, Raw] = OrderedDict()  # by the position of the change; the newest MAX_RECORDS
+        self._members: OrderedDict[tuple[int, int], Raw] = OrderedDict()
+        """By the position of the membership and of the change; as many."""
 
     def of(self, sight: Sight) -> Encoding:
         """The one for who has this sight."""
@@ -64,7 +66,7 @@ class Encoding:
         if record is None:
             record = self._records[change.position] = wire.record(change, self._tells_causes)
             if len(self._records) > MAX_RECORDS:
-                del self._records[next(iter(self._records))]
+                self._records.popitem(last=False)
         return record
 
     def own(self, user_id: str) -> bytes:
@@ -90,7 +92,7 @@ class Encoding:
             if encoded is None:
                 encoded = self._members[key] = wire.member(member, self.record(seen))
                 if len(self._members) > MAX_RECORDS:
-                    del self._members[next(iter(self._members))]
+                    self._members.popitem(last=False)
             return encoded
         return wire.member(member, wire.unknown_record(member.user_id, self.directory.position))
 

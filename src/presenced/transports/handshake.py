@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 from zlib import MAX_WBITS
@@ -113,7 +114,7 @@ class Handshake:
             select_subprotocol=_select,
             logger=logging.getLogger("presenced.handshake"),
         )
-        self._agreed: dict[tuple[Header, ...], _Agreed] = {}  # by the headers that were accepted
+        self._agreed: OrderedDict[tuple[Header, ...], _Agreed] = OrderedDict()  # by the headers that were accepted
 
     def answer(self, http_version: str, headers: Iterable[Header]) -> Accepted | Refusal:
         """The response to a GET request, or why there is none.
@@ -172,7 +173,7 @@ class Handshake:
         if sum(len(value) for _, value in others) <= MAX_REMEMBERED_SIZE:
             self._agreed[others] = agreed
             if len(self._agreed) > MAX_REMEMBERED:
-                del self._agreed[next(iter(self._agreed))]
+                self._agreed.popitem(last=False)
 
 
 def _request(http_version: str, headers: Iterable[Header]) -> Request:

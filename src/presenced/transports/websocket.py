@@ -265,6 +265,8 @@ class WebSocketConnection(asyncio.Protocol):
             self.close(Close.TOO_MANY_REQUESTS, "too much came, too fast; come back and send less")
 
     def _receive(self, parser: FrameProtocol, frame: Frame) -> None:
+        if frame.fin:
+            self._service.timer.cancel(self._unfinished)
         match frame.opcode:  # a pong is heard by its bytes
             case Opcode.TEXT | Opcode.BINARY:
                 self._text = frame.opcode is Opcode.TEXT
@@ -288,7 +290,6 @@ class WebSocketConnection(asyncio.Protocol):
                 self._end(ending, ending)
 
     def _deliver(self, data: bytes) -> None:
-        self._service.timer.cancel(self._unfinished)
         if not self._text:
             self._service.received(self, data)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class Spans:
     def __init__(self, application: Application, most: int) -> None:
         self._application = application
         self._most = most
-        self._spans: dict[tuple[int, int], Span] = {}
+        self._spans: OrderedDict[tuple[int, int], Span] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -44,5 +45,5 @@ class Spans:
             return None
         span = self._spans[key] = Span(key[1], {change.user_id: change for change in changes})
         if len(self._spans) > MAX_SPANS:
-            del self._spans[next(iter(self._spans))]
+            self._spans.popitem(last=False)
         return span
