@@ -1,7 +1,9 @@
 """One load process: watchers that count what they hear, and those who make changes.
 
 A loaded server must be the only thing that is measured, so the clients are as cheap as Python allows: a socket is
-read into one large buffer and its messages are counted, not parsed.
+read into one large buffer and its messages are counted, not parsed. Where even that would make the load the limit, only
+some watchers count, for all, and of the others the kernel throws away what came (MSG_TRUNC): that does the same to the
+server, and half as much to the load. In the end each must have received as many bytes as those that count.
 
 Classic: every message is one object without objects in it, so a `}` is one message; and as all text is ASCII, a byte
 above 0x7f is a frame's first one. That holds for user ids of 7 or 8 digits: then no frame's length is one of those
@@ -9,8 +11,6 @@ bytes. A change is a user who comes or goes.
 
 presenced.v1: every user told of has one `"version"`. A change is a person at one of many open connections who becomes
 idle, or active again. Nobody answers pings: the server is started so that it sends none.
-
-Compressed: inflating would make the load the limit, so only the sampled watchers count, for all.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ACTORS = 2048
 """Connections per process whose persons become idle and active again; each has one change outstanding at most."""
 
 SAMPLED = 100
-"""Of every so many watchers, one looks at what it hears and when."""
+"""Where all watchers count, one of so many looks at what it hears and when; else those that count do."""
 
 SAMPLES = 1 << 16
 """Delays kept per process, the newest."""
@@ -88,15 +88,20 @@ class Orders(ctypes.Structure):
     deflate: int
     ids: int
     pause_us: int
+    one_of: int
+    weigh: int
     _fields_ = [
         (name, ctypes.c_int64)
-        for name in ("watchers", "actors", "window", "heard_before", "stop", "v1", "deflate", "ids", "pause_us")
+        for name in (
+            *("watchers", "actors", "window", "heard_before", "stop", "v1", "deflate", "ids", "pause_us"),
+            *("one_of", "weigh"),
+        )
     ]
 
     @property
     def counting(self) -> int:
-        """Watchers that count what they hear."""
-        return -(-self.watchers // SAMPLED) if self.deflate else self.watchers
+        """Watchers that count what they hear: one of every `one_of`."""
+        return -(-self.watchers // self.one_of)
 
 
 class Counts(ctypes.Structure):
@@ -108,19 +113,31 @@ class Counts(ctypes.Structure):
     dismissed: int
     lost: int
     sampled: int
-    _fields_ = [(name, ctypes.c_int64) for name in ("opened", "heard", "changes", "dismissed", "lost", "sampled")]
+    least: int
+    most: int
+    weighed: int
+    _fields_ = [
+        (name, ctypes.c_int64)
+        for name in ("opened", "heard", "changes", "dismissed", "lost", "sampled", "least", "most", "weighed")
+    ]
 
 
 class _Client:
     """One connection of a load process."""
 
-    __slots__ = ("carry", "closing", "counts", "idle", "open", "sampled", "socket", "unread", "user")
+    __slots__ = (
+        *("carry", "closing", "counts", "flags", "idle", "open", "received", "sampled", "socket", "unread", "user"),
+        "watches",
+    )
 
-    def __init__(self, sock: socket.socket, user: int, counts: bool, sampled: bool) -> None:
+    def __init__(self, sock: socket.socket, user: int, watches: bool, counts: bool, sampled: bool) -> None:
         self.socket = sock
         self.user = user
-        self.counts = counts  # it is a watcher
+        self.watches = watches
+        self.counts = counts
         self.sampled = sampled
+        self.flags = 0  # of recv(2)
+        self.received = 0  # bytes since it was weighed last
         self.open = False  # greeted with CONNECTION_ESTABLISHED
         self.closing = False  # a close frame went out
         self.idle = False
@@ -168,9 +185,11 @@ class Clients:
         while not self._orders.stop and os.getppid() == parent:
             watchers = self._orders.watchers
             while self._in_flight < IN_FLIGHT and self._next_watcher < watchers:
-                number = self._next_watcher
+                number, one_of = self._next_watcher, self._orders.one_of
                 self._begun += 1
-                self._connect(FIRST_WATCHER + number % self._users, counts=True, sampled=number % SAMPLED == 0)
+                counts = number % one_of == 0
+                sampled = counts and (one_of > 1 or number % SAMPLED == 0)
+                self._connect(FIRST_WATCHER + number % self._users, True, counts, sampled)
             while self._in_flight < IN_FLIGHT and len(self._actors) < self._orders.actors:
                 actor = self._connect(FIRST_CHURNER + self._index * CHURN_IDS + len(self._actors), more="&watch=none")
                 self._actors.append(actor)
@@ -179,12 +198,23 @@ class Clients:
             events = self._poll.poll(0)
             for fd, _ in events:
                 self._read(fd, self._clients[fd])
+            if self._mine.weighed != self._orders.weigh:
+                self._weigh()
             if not events:
                 time.sleep(NAP)
 
     @property
     def _next_watcher(self) -> int:
         return self._index + self._begun * len(self._all)
+
+    def _weigh(self) -> None:
+        """Say how many bytes each watcher received since the last time, at least and at most."""
+        watchers = [client for client in self._clients.values() if client.watches]
+        self._mine.least = min((client.received for client in watchers), default=0)
+        self._mine.most = max((client.received for client in watchers), default=0)
+        for client in watchers:
+            client.received = 0
+        self._mine.weighed = self._orders.weigh
 
     def _window_is_open(self, watchers: int) -> bool:
         if not (window := self._orders.window) or time.monotonic() < self._next_change:
@@ -207,7 +237,9 @@ class Clients:
             self._connect(user)
         self._served += 1
 
-    def _connect(self, user: int, counts: bool = False, sampled: bool = False, more: str = "") -> _Client:
+    def _connect(
+        self, user: int, watches: bool = False, counts: bool = False, sampled: bool = False, more: str = ""
+    ) -> _Client:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
         # Thirty addresses, or the ports that recent connections leave in TIME_WAIT would run short.
@@ -217,18 +249,21 @@ class Clients:
         sock.setblocking(False)
         fields = (_V1_FIELD if self._orders.v1 else "") + (_DEFLATE_FIELD if self._orders.deflate else "")
         sock.send(REQUEST.format(user=user, more=more, fields=fields).encode())
-        client = self._clients[sock.fileno()] = _Client(sock, user, counts, sampled)
+        client = self._clients[sock.fileno()] = _Client(sock, user, watches, counts, sampled)
         self._poll.register(sock.fileno(), select.EPOLLIN)
         self._in_flight += 1
         return client
 
     def _read(self, fd: int, client: _Client) -> None:
         try:
-            size = client.socket.recv_into(self._into)
+            size = client.socket.recv_into(self._into, 0, client.flags)
         except ConnectionError:
             size = 0
+        client.received += size
         if not size:
             self._forget(fd, client)
+        elif client.flags:  # nothing is in the buffer
+            return
         elif self._orders.v1:
             self._read_v1(client, size)
         else:
@@ -240,7 +275,7 @@ class Clients:
         if not client.open and buffer.find(_ESTABLISHED, 0, end) >= 0:
             self._opened(client)
         if self._orders.deflate:
-            if client.counts and client.sampled:
+            if client.counts:
                 client.unread += buffer[len(client.carry) : end]
                 for message in _messages(client.unread):
                     self._mine.heard += message.count(_VERSION)
@@ -280,7 +315,9 @@ class Clients:
     def _opened(self, client: _Client) -> None:
         client.open = True
         self._in_flight -= 1
-        if client.counts or self._orders.v1:
+        if client.watches and not client.counts:
+            client.flags = socket.MSG_TRUNC
+        if client.watches or self._orders.v1:
             self._mine.opened += 1
         else:
             self._close(client)

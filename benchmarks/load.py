@@ -15,6 +15,12 @@ from benchmarks.machine import LOAD_CORES, cpu_seconds
 LOAD_LIMIT = 0.9
 """From this share of a core on that the busiest load process used, the server might have done more."""
 
+REST = 0.3
+"""Seconds in which watchers hear nothing more that are at rest."""
+
+PINGS = 4
+"""Bytes of two pings, which some watchers may have been sent already, and others not."""
+
 SETTLE = 0.5
 """Seconds of a churn that are not counted: the window fills."""
 
@@ -60,6 +66,7 @@ class Load:
         users: The watchers share so many user ids; only the first of each causes a broadcast.
         v1: The clients speak presenced.v1.
         deflate: They offer compression.
+        one_of: Of every so many watchers one counts what it hears, for all; the others are checked by `weigh`.
         ids: So many users per process come and go in turn.
         cores: One process on each.
     """
@@ -71,12 +78,14 @@ class Load:
         users: int,
         v1: bool = False,
         deflate: bool = False,
+        one_of: int = 1,
         ids: int = CHURN_IDS,
         cores: Sequence[int] = tuple(LOAD_CORES),
     ) -> None:
         context = multiprocessing.get_context("fork")
         self._orders = context.RawArray(Orders, 1)
-        self._orders[0].v1, self._orders[0].deflate, self._orders[0].ids = v1, deflate, ids
+        orders = self._orders[0]
+        orders.v1, orders.deflate, orders.one_of, orders.ids = v1, deflate, one_of, ids
         self._counts = context.RawArray(Counts, len(cores))
         self._delays = [context.RawArray(ctypes.c_float, SAMPLES) for _ in cores]
         self._server = server
@@ -101,7 +110,7 @@ class Load:
 
     @property
     def heard(self) -> int:
-        """Messages that the watchers have received, without the one that greets them."""
+        """Messages that the watchers that count have received, without the one that greets them."""
         return sum(counts.heard for counts in self._counts)
 
     @property
@@ -137,7 +146,7 @@ class Load:
             nonlocal heard, since
             if self.heard != heard:
                 heard, since = self.heard, time.monotonic()
-            return time.monotonic() > since + SETTLE
+            return time.monotonic() > since + REST
 
         self.wait(quiet, "the watchers to hear nothing more")
 
@@ -190,6 +199,8 @@ class Load:
         """
         orders = self._orders[0]
         counting = orders.counting
+        if orders.one_of > 1:
+            self.weigh()
         orders.heard_before = self.heard - counting * self._changes
         orders.pause_us = round(1e6 * pause)
         orders.window = window
@@ -204,11 +215,23 @@ class Load:
         orders.window = 0
         self.wait(lambda: self.heard >= orders.heard_before + counting * self._changes, "the last changes")
         self.wait_heard(orders.heard_before + counting * self._changes)
+        if orders.one_of > 1 and not self.weigh():
+            raise LoadError("watchers that do not count received more, or less, than those that do")
         if not rate.per_second:
             raise LoadError(f"nothing was delivered within {seconds} s")
         delays = self._delays_since(sampled)
         delay = sum(outstanding) / len(outstanding) * watchers / rate.per_second
         return Churn(rate, delay, delays[len(delays) // 2], delays[len(delays) * 99 // 100], delays[-1])
+
+    def weigh(self) -> bool:
+        """Whether all watchers have received the same since the last time; nothing may be outstanding.
+
+        As many bytes, but for `PINGS`: a change takes more, compressed, too.
+        """
+        self.rest()
+        self._orders[0].weigh += 1
+        self.wait(lambda: all(counts.weighed == self._orders[0].weigh for counts in self._counts), "weighing")
+        return max(c.most for c in self._counts) - min(c.least for c in self._counts) <= PINGS
 
     def flood(self, window: int, seconds: float) -> float:
         """As `churn`, without counting whether all is delivered, for others are watching or coming, too.

@@ -27,9 +27,10 @@ WS = HERE.parent / "tests/js/node_modules/ws"
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
-V1 = [
-    f"--{name}" for name in ("request-rate=10000", "request-burst=100000", "status-pause=0", "heartbeat-interval=3600")
-]
+NO_PINGS = ["--heartbeat-interval=3600"]
+"""Options for a load that answers none, because it does not look at all that comes."""
+
+V1 = ["--request-rate=10000", "--request-burst=100000", "--status-pause=0", *NO_PINGS]
 """Options for a load that speaks presenced.v1: it asks for more than a client may, and answers no pings."""
 
 QUIET = 0.3
