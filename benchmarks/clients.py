@@ -36,6 +36,10 @@ NAP = 0.0003
 """Seconds between two looks at quiet sockets. A process asleep in `epoll_wait` would have to be woken by the sending
 server (an interrupt of another core, and of its virtual machine), which clients on other machines don't cost it."""
 
+SWEEP = 0.25
+"""Seconds between two looks at those that do not count, where they are to be lazy: their sockets hold what came. That
+makes a send dearer, by a tenth to a half, for the memory of what was sent before is not free yet."""
+
 CHURN_IDS = 8192
 """User ids per process for those who come and go, unless told otherwise; used again in turn."""
 
@@ -89,12 +93,13 @@ class Orders(ctypes.Structure):
     ids: int
     pause_us: int
     one_of: int
+    lazy: int
     weigh: int
     _fields_ = [
         (name, ctypes.c_int64)
         for name in (
             *("watchers", "actors", "window", "heard_before", "stop", "v1", "deflate", "ids", "pause_us"),
-            *("one_of", "weigh"),
+            *("one_of", "lazy", "weigh"),
         )
     ]
 
@@ -126,8 +131,7 @@ class _Client:
     """One connection of a load process."""
 
     __slots__ = (
-        *("carry", "closing", "counts", "flags", "idle", "open", "received", "sampled", "socket", "unread", "user"),
-        "watches",
+        *("carry", "closing", "counts", "idle", "open", "received", "sampled", "socket", "unread", "user", "watches"),
     )
 
     def __init__(self, sock: socket.socket, user: int, watches: bool, counts: bool, sampled: bool) -> None:
@@ -136,7 +140,6 @@ class _Client:
         self.watches = watches
         self.counts = counts
         self.sampled = sampled
-        self.flags = 0  # of recv(2)
         self.received = 0  # bytes since it was weighed last
         self.open = False  # greeted with CONNECTION_ESTABLISHED
         self.closing = False  # a close frame went out
@@ -177,7 +180,8 @@ class Clients:
         self._into = memoryview(self._buffer)[len(_VERSION) - 1 :]
         self._began: dict[int, float] = {}  # by user id: when the change was made
         self._begun = self._in_flight = self._served = 0
-        self._next_change = 0.0
+        self._next_change = self._next_sweep = 0.0
+        self._unlooked: set[_Client] = set()  # those that do not count
 
     def run(self) -> None:
         """Follow the orders until told to stop."""
@@ -198,6 +202,8 @@ class Clients:
             events = self._poll.poll(0)
             for fd, _ in events:
                 self._read(fd, self._clients[fd])
+            if self._orders.lazy and time.monotonic() >= self._next_sweep:
+                self._sweep()
             if self._mine.weighed != self._orders.weigh:
                 self._weigh()
             if not events:
@@ -207,8 +213,15 @@ class Clients:
     def _next_watcher(self) -> int:
         return self._index + self._begun * len(self._all)
 
+    def _sweep(self) -> None:
+        self._next_sweep = time.monotonic() + SWEEP
+        for client in tuple(self._unlooked):
+            with suppress(BlockingIOError):  # nothing came
+                self._read(client.socket.fileno(), client)
+
     def _weigh(self) -> None:
         """Say how many bytes each watcher received since the last time, at least and at most."""
+        self._sweep()
         watchers = [client for client in self._clients.values() if client.watches]
         self._mine.least = min((client.received for client in watchers), default=0)
         self._mine.most = max((client.received for client in watchers), default=0)
@@ -256,13 +269,13 @@ class Clients:
 
     def _read(self, fd: int, client: _Client) -> None:
         try:
-            size = client.socket.recv_into(self._into, 0, client.flags)
+            size = client.socket.recv_into(self._into, 0, socket.MSG_TRUNC if client in self._unlooked else 0)
         except ConnectionError:
             size = 0
         client.received += size
         if not size:
             self._forget(fd, client)
-        elif client.flags:  # nothing is in the buffer
+        elif client in self._unlooked:  # nothing is in the buffer
             return
         elif self._orders.v1:
             self._read_v1(client, size)
@@ -316,7 +329,9 @@ class Clients:
         client.open = True
         self._in_flight -= 1
         if client.watches and not client.counts:
-            client.flags = socket.MSG_TRUNC
+            self._unlooked.add(client)
+            if self._orders.lazy:
+                self._poll.unregister(client.socket)
         if client.watches or self._orders.v1:
             self._mine.opened += 1
         else:
@@ -332,7 +347,9 @@ class Clients:
             client.socket.send(frame)
 
     def _forget(self, fd: int, client: _Client) -> None:
-        self._poll.unregister(fd)
+        if not (client in self._unlooked and self._orders.lazy):
+            self._poll.unregister(fd)
+        self._unlooked.discard(client)
         del self._clients[fd]
         client.socket.close()
         if not client.open:

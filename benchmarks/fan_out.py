@@ -28,7 +28,7 @@ MAX_DELAY = 1.0
 SECONDS = 2.5
 QUICK_SECONDS = 0.3
 
-COUNTING = 10
+COUNTING = 5
 """Watchers that count, for all. If all did, the load would be what limits this server."""
 
 USERS = 100

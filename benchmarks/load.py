@@ -67,6 +67,7 @@ class Load:
         v1: The clients speak presenced.v1.
         deflate: They offer compression.
         one_of: Of every so many watchers one counts what it hears, for all; the others are checked by `weigh`.
+        lazy: Those that do not count read now and then only: for a load that has to do with a tenth of a core.
         ids: So many users per process come and go in turn.
         cores: One process on each.
     """
@@ -79,13 +80,14 @@ class Load:
         v1: bool = False,
         deflate: bool = False,
         one_of: int = 1,
+        lazy: bool = False,
         ids: int = CHURN_IDS,
         cores: Sequence[int] = tuple(LOAD_CORES),
     ) -> None:
         context = multiprocessing.get_context("fork")
         self._orders = context.RawArray(Orders, 1)
         orders = self._orders[0]
-        orders.v1, orders.deflate, orders.one_of, orders.ids = v1, deflate, one_of, ids
+        orders.v1, orders.deflate, orders.one_of, orders.lazy, orders.ids = v1, deflate, one_of, lazy, ids
         self._counts = context.RawArray(Counts, len(cores))
         self._delays = [context.RawArray(ctypes.c_float, SAMPLES) for _ in cores]
         self._server = server
