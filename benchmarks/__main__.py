@@ -64,7 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure presenced beside other servers.")
     parser.add_argument("question", nargs="*", help=f"which to answer: {', '.join(QUESTIONS)} [default: all]")
     parser.add_argument(
-        "--quick", action="store_true", help="small loads, to see that it works, four minutes; no real figures, nothing written"
+        "--quick", action="store_true", help="small loads to see that it works, 4 min; no real figures, nothing written"
     )
     arguments = parser.parse_args()
     names = arguments.question or list(QUESTIONS)
