@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 
-class ChoiceFact(Struct, frozen=True, array_like=True, gc=False):
+class ChoiceFact(Struct, frozen=True, array_like=True):
     """What a person chose."""
 
     status: str
@@ -22,7 +22,7 @@ class ChoiceFact(Struct, frozen=True, array_like=True, gc=False):
     """When it ends; 0 when it lasts."""
 
 
-class UserFact(Struct, frozen=True, array_like=True, gc=False, tag="user"):
+class UserFact(Struct, frozen=True, array_like=True, tag="user"):
     """How a user is now."""
 
     user_id: str
@@ -41,7 +41,7 @@ class UserFact(Struct, frozen=True, array_like=True, gc=False, tag="user"):
     """JSON that the user's token gives for others to see; empty when there is none."""
 
 
-class SessionFact(Struct, frozen=True, array_like=True, gc=False, tag="session"):
+class SessionFact(Struct, frozen=True, array_like=True, tag="session"):
     """How a session is now. One that is resumed is open again."""
 
     key: str
@@ -61,7 +61,7 @@ class SessionFact(Struct, frozen=True, array_like=True, gc=False, tag="session")
     """Why its last connection ended."""
 
 
-class ChangeFact(Struct, frozen=True, array_like=True, gc=False, tag="change"):
+class ChangeFact(Struct, frozen=True, array_like=True, tag="change"):
     """What others see of a user became another. Of these each one is kept, in order, as long as there is room."""
 
     position: int
@@ -82,7 +82,7 @@ class ChangeFact(Struct, frozen=True, array_like=True, gc=False, tag="change"):
     """Told, not kept: of a user only the last is."""
 
 
-class RoomFact(Struct, frozen=True, array_like=True, gc=False, tag="room"):
+class RoomFact(Struct, frozen=True, array_like=True, tag="room"):
     """A room got its first member, or lost its last."""
 
     position: int
@@ -91,7 +91,7 @@ class RoomFact(Struct, frozen=True, array_like=True, gc=False, tag="room"):
     at_ms: int
 
 
-class ClaimFact(Struct, frozen=True, array_like=True, gc=False, tag="claim"):
+class ClaimFact(Struct, frozen=True, array_like=True, tag="claim"):
     """What a backend claims of a user, or, without a status, claims no more."""
 
     user_id: str
@@ -105,7 +105,7 @@ class ClaimFact(Struct, frozen=True, array_like=True, gc=False, tag="claim"):
     until_ms: int = 0
 
 
-class RevocationFact(Struct, frozen=True, array_like=True, gc=False, tag="revocation"):
+class RevocationFact(Struct, frozen=True, array_like=True, tag="revocation"):
     """Tokens that are accepted no longer. Times are epoch seconds."""
 
     kind: str
@@ -115,7 +115,7 @@ class RevocationFact(Struct, frozen=True, array_like=True, gc=False, tag="revoca
     until: float
 
 
-class ChosenFact(Struct, frozen=True, array_like=True, gc=False, tag="chosen"):
+class ChosenFact(Struct, frozen=True, array_like=True, tag="chosen"):
     """What a user had chosen, as it is read again at the start."""
 
     user_id: str
@@ -123,7 +123,7 @@ class ChosenFact(Struct, frozen=True, array_like=True, gc=False, tag="chosen"):
     timed: ChoiceFact | None
 
 
-class DisplayFact(Struct, frozen=True, array_like=True, gc=False, tag="display"):
+class DisplayFact(Struct, frozen=True, array_like=True, tag="display"):
     """What was seen of a user beside how available they were, as it is read again at the start."""
 
     user_id: str
