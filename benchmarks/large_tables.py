@@ -20,12 +20,13 @@ from benchmarks.load import LoadError
 from benchmarks.report import Report, Table
 from sqlalchemy import ColumnElement, insert, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tests.changes import change_of
 from tests.contract.plans import asked_of, plan, read_whole
 from tests.services import MariaDB, PostgreSQL
 
 from presenced.storage import migrate, reading
 from presenced.storage.database import open_database
-from presenced.storage.facts import ChangeFact, ChoiceFact, Fact, SessionFact, UserFact
+from presenced.storage.facts import ChoiceFact, Fact, SessionFact, UserFact
 from presenced.storage.schema import changes, sessions, users
 from presenced.storage.store import SLICE, Store
 
@@ -180,7 +181,7 @@ async def _fill(database: AsyncEngine, store: Store, users_: int) -> None:
             choice = ChoiceFact("busy", "deep work") if number % CHOSEN == 0 else None
             facts += [
                 UserFact(user, "online", number + 1, NOW, NOW, NOW, choice),
-                ChangeFact(number + 1, user, number + 1, "online", "offline", "connect", FIRST + number, NOW, 0),
+                change_of(user, number + 1, at_ms=FIRST + number, since_ms=NOW),
                 SessionFact(f"{user}-1", user, f"{user}-1", "", "classic", "", "", FIRST + number, NOW, "closed"),
             ]
         async with database.begin() as connection:
@@ -190,7 +191,7 @@ async def _fill(database: AsyncEngine, store: Store, users_: int) -> None:
     for number in range(OF_BUSY):
         at = FIRST + number
         facts += [
-            ChangeFact(10 * users_ + number, BUSY, 10 * users_ + number, "away", "online", "idle", at, at, 0),
+            change_of(BUSY, 10 * users_ + number, "away", "online", "idle", at_ms=at),
             SessionFact(f"busy-{number}", BUSY, f"busy-{number}", "", "classic", "", "", at, at, "closed"),
         ]
     async with database.begin() as connection:

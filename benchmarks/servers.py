@@ -27,7 +27,7 @@ WS = HERE.parent / "tests/js/node_modules/ws"
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
-NO_PINGS = ["--heartbeat-interval=3600"]
+NO_PINGS = ["--heartbeat-interval=3600", "--pong-timeout=3600"]
 """Options for a load that answers none, because it does not look at all that comes."""
 
 V1 = ["--request-rate=10000", "--request-burst=100000", "--status-pause=0", *NO_PINGS]

@@ -13,8 +13,10 @@ import msgspec
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from standardwebhooks.webhooks import Webhook
+from tests.changes import change_of
 
-from presenced.storage.facts import ChangeFact, RoomFact
+from presenced.core.model import Change
+from presenced.storage.facts import RoomFact
 from presenced.storage.schema import metadata
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.deliveries import Webhooks
@@ -170,18 +172,18 @@ async def make_tables(database: AsyncEngine) -> None:
         await connection.run_sync(metadata.create_all)
 
 
-async def tell(hooks: Webhooks, database: AsyncEngine, *facts: ChangeFact | RoomFact) -> None:
+async def tell(hooks: Webhooks, database: AsyncEngine, *facts: Change | RoomFact) -> None:
     """As the keeper does it."""
     async with database.begin() as connection:
         await hooks.enqueue(connection, facts)
     hooks.wake()
 
 
-def change(user: str, version: int, status: str = "online", **more: Any) -> ChangeFact:
+def change(user: str, version: int, status: str = "online", **more: Any) -> Change:
     """A change; `was` and `seen_ms` do not matter here."""
-    return ChangeFact(version, user, version, status, "offline", more.pop("cause", "connect"), NOON, NOON, 0, **more)
+    return change_of(user, version, status, at_ms=NOON, **more)
 
 
-def turns(user: str, first: int, number: int) -> list[ChangeFact]:
+def turns(user: str, first: int, number: int) -> list[Change]:
     """So many changes, each of which is to be told: online, away, online, ..."""
     return [change(user, first + n, ("online", "away")[n % 2]) for n in range(number)]

@@ -13,8 +13,6 @@ from itertools import islice
 from math import inf
 from typing import Any, Protocol, TypeVar
 
-import msgspec
-
 from presenced.clock import Clock, Timer
 from presenced.core.claims import CLAIMABLE, Claim
 from presenced.core.directory import Directory
@@ -26,7 +24,6 @@ from presenced.errors import CapacityError
 from presenced.metrics import Metrics
 from presenced.settings import Settings
 from presenced.storage.facts import (
-    ChangeFact,
     ChoiceFact,
     ChosenFact,
     ClaimFact,
@@ -42,6 +39,11 @@ from presenced.wire import v1
 
 PERIOD = 0.02
 """Seconds for which what happens is collected before it is given to the keeper."""
+
+STATE_PERIOD = 0.25
+"""The same of users and sessions, when some were given a moment ago: of these only the newest state counts, and who
+comes and goes, or chooses, several times meanwhile is written down once. With the time that writing takes it is below
+the second of last seen that may be lost."""
 
 BLOCKED_PERIOD = 1.0
 """The same while the keeper takes nothing."""
@@ -123,6 +125,8 @@ class Recorder:
         self.blocked = False
         """The keeper takes nothing, and something waits."""
         self._since: float | None = None  # what waits longest, does so since then
+        self._states_due = 0.0  # when users and sessions are given again
+        self._state_period = STATE_PERIOD
         self._chose: set[str] | None = set()  # who did before it was known what they had chosen earlier
         metrics.gauge("presenced_storage_waiting_facts", "Facts that wait to be stored.", lambda: self.waiting)
 
@@ -149,7 +153,8 @@ class Recorder:
         session = connection.session
         known = session.kept
         if isinstance(known, SessionFact):
-            fact = msgspec.structs.replace(known, connection_id=connection.connection_id, closed_ms=0, reason="")
+            fact = known
+            fact.connection_id, fact.closed_ms, fact.reason = connection.connection_id, 0, ""
         else:
             fact = SessionFact(
                 connection.connection_id,
@@ -165,10 +170,10 @@ class Recorder:
 
     def closed(self, connection: Connection, reason: str, now: Instant) -> None:
         """A connection ended; no-op for one whose session has another by now."""
-        session = connection.session
-        if session.connection is connection and isinstance(session.kept, SessionFact):
-            fact = msgspec.structs.replace(session.kept, closed_ms=now.epoch_ms, reason=reason)
-            session.kept = self._sessions[fact.key] = fact
+        fact = connection.session.kept
+        if connection.session.connection is connection and isinstance(fact, SessionFact):
+            fact.closed_ms, fact.reason = now.epoch_ms, reason
+            self._sessions[fact.key] = fact
 
     def room_changed(self, change: RoomChange, room: Room | None, now: Instant) -> None:
         """A membership of `room` changed, which is None when it has no member any more."""
@@ -237,29 +242,38 @@ class Recorder:
         return self._since
 
     def flush(self) -> None:
-        """Give a portion of what waits, if the keeper takes it; to be called when it takes more, too."""
-        if self._keeper.takes and self.waiting:
-            self._keeper.give(self._portion(), self._directory.position)
+        """Give a portion of what is due, if the keeper takes it; to be called when it takes more, too."""
+        now = self._clock.monotonic()
+        if self._keeper.takes and (facts := self._portion(now)):
+            self._keeper.give(facts, self._directory.position)
         self.blocked = bool(self.waiting) and not self._keeper.takes
         if not self.waiting:
             self._since = None
             self._timer.cancel(self.flush)
         elif self.blocked:
             self._bound()
-            self._timer.set(self.flush, self._clock.monotonic() + BLOCKED_PERIOD)
+            self._timer.set(self.flush, now + BLOCKED_PERIOD)
         else:
-            self._timer.set(self.flush, self._clock.monotonic() + PERIOD)
+            self._timer.set(self.flush, now + PERIOD)
+
+    def finish(self) -> None:
+        """Give all from now on, for the end is near."""
+        self._state_period = self._states_due = 0.0
+        self.flush()
 
     def _wait(self) -> None:
         if self._since is None:
             self._since = self._clock.monotonic()
             self._timer.set(self.flush, self._since + PERIOD)
 
-    def _portion(self) -> list[Fact]:
+    def _portion(self, now: float) -> list[Fact]:
         facts: list[Fact] = [self._others.pop(key) for key in list(islice(self._others, PORTION))]
-        facts += [self._sessions.pop(key) for key in list(islice(self._sessions, PORTION))]
-        facts += [_user_fact(self._users.pop(user_id)) for user_id in list(islice(self._users, PORTION))]
-        facts += [one if isinstance(one, RoomFact) else _change_fact(one) for one in self._changes[:PORTION]]
+        if (self._sessions or self._users) and now >= self._states_due:
+            facts += [self._sessions.pop(key) for key in list(islice(self._sessions, PORTION))]
+            facts += [_user_fact(self._users.pop(user_id)) for user_id in list(islice(self._users, PORTION))]
+            if not self._sessions and not self._users:
+                self._states_due = now + self._state_period
+        facts += self._changes[:PORTION]
         del self._changes[:PORTION]
         return facts
 
@@ -361,24 +375,3 @@ def _user_fact(user: Presence[Any]) -> UserFact:
 def _choice_fact(choice: Choice) -> ChoiceFact:
     custom = choice.custom
     return ChoiceFact(choice.status or "", custom.text, custom.emoji, custom.data, custom.until_ms)
-
-
-def _change_fact(change: Change) -> ChangeFact:
-    custom = change.view.custom
-    return ChangeFact(
-        change.position,
-        change.user_id,
-        change.version,
-        change.status,
-        change.was,
-        change.cause,
-        change.at.epoch_ms,
-        change.since_ms,
-        change.seen_ms,
-        custom.text,
-        custom.emoji,
-        custom.data,
-        custom.until_ms,
-        change.view.devices,
-        change.view.display,
-    )

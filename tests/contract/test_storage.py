@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tests.changes import change_of
 from tests.services import MariaDB, PostgreSQL, Service
 
+from presenced.core.model import Cause, Change, Custom, Status, View
 from presenced.errors import StorageError
 from presenced.storage import migrate, reading
 from presenced.storage.database import open_database
 from presenced.storage.facts import (
-    ChangeFact,
     ChoiceFact,
     ChosenFact,
     ClaimFact,
@@ -84,8 +86,8 @@ def session(key: str = "ada-1", user_id: str = "ada", opened: int = NOW, closed:
     return SessionFact(key, user_id, key, "", "classic", "phone", "", opened, closed, reason)
 
 
-def change(position: int, user_id: str = "ada", status: str = "online", at: int = NOW) -> ChangeFact:
-    return ChangeFact(position, user_id, position, status, "offline", "connect", at, at, 0)
+def change(position: int, user_id: str = "ada", status: str = "online", at: int = NOW) -> Change:
+    return change_of(user_id, position, status, at_ms=at)
 
 
 async def write(database: AsyncEngine, keeper: Store, *facts: Fact, at: int = NOW, position: int = 1) -> None:
@@ -206,8 +208,11 @@ async def test_history_comes_newest_first_page_by_page(database: AsyncEngine) ->
 
 
 async def test_history_has_what_goes_with_a_status(database: AsyncEngine) -> None:
-    custom = ChangeFact(
-        1, "ada", 1, "busy", "online", "choice", NOW, NOW, 0, "écrire", "🖋", b'{"a":[1]}', 9, ("phone", "web")
+    custom = msgspec.structs.replace(
+        change(1, status="busy"),
+        view=View(Status.BUSY, Custom("écrire", "🖋", b'{"a":[1]}', 9), ("phone", "web")),
+        was=Status.ONLINE,
+        cause=Cause.CHOICE,
     )
     await write(database, store(database), custom)
     async with database.connect() as connection:

@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.contract.databases import KINDS, Servers, opened, servers
 from tests.webhooks import NOON, change, config_for, tell, turns
 
+from presenced.core.model import Change
 from presenced.storage.database import writing
-from presenced.storage.facts import ChangeFact, RoomFact
+from presenced.storage.facts import RoomFact
 from presenced.storage.schema import told, users, webhooks
 from presenced.storage.store import Store
 from presenced.webhooks import telling
@@ -81,7 +82,7 @@ async def test_each_endpoint_has_each_event_in_order_with_one_id(database: Async
 
 
 async def test_facts_that_come_again_tell_nothing(database: AsyncEngine) -> None:
-    facts: list[ChangeFact | RoomFact] = [
+    facts: list[Change | RoomFact] = [
         *turns("ada", 1, 3),
         RoomFact(4, "lobby", True, NOON),
         change("ada", 5, "offline"),

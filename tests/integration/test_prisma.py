@@ -17,13 +17,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, insert
+from tests.changes import change_of
 from tests.process import ServerProcess
 from tests.services import PostgreSQL
 from websockets.sync.client import connect
 
+from presenced.core.model import Change
 from presenced.storage import migrate
 from presenced.storage.database import open_database
-from presenced.storage.facts import ChangeFact, ChoiceFact, Fact, SessionFact, UserFact
+from presenced.storage.facts import ChoiceFact, Fact, SessionFact, UserFact
 from presenced.storage.migrate import VERSION_TABLE
 from presenced.storage.schema import metadata, told
 from presenced.storage.store import Store
@@ -94,9 +96,9 @@ def session(key: str, user_id: str, device: str, opened: int, closed: int = 0) -
     return SessionFact(key, user_id, key, "", "classic", device, "", opened, closed, "closed" if closed else "")
 
 
-def change(position: int, user_id: str, was: str, status: str, text: str = "") -> ChangeFact:
+def change(position: int, user_id: str, was: str, status: str, text: str = "") -> Change:
     at = NOW - HOUR + position
-    return ChangeFact(position, user_id, position, status, was, "choice", at, at, at, text)
+    return change_of(user_id, position, status, was, "choice", at_ms=at, seen_ms=at, text=text)
 
 
 # The sign of life is in the future, so that nobody takes the server for dead on a slow machine.

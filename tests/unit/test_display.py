@@ -18,7 +18,7 @@ from presenced.core.messages import MAX_DISPLAY
 from presenced.core.model import NO_DISPLAY, SEEN_ONLINE, Cause, Display, Ending, Instant
 from presenced.core.presence import Grace
 from presenced.core.users import Limits
-from presenced.recorder import _change_fact, _user_fact
+from presenced.recorder import _user_fact
 from presenced.wire import v1
 
 ADA = {"name": "Ada"}
@@ -213,7 +213,7 @@ def test_what_is_kept_and_told_to_backends_has_it(house: House) -> None:
     user = house.engine.directory.user("ada")
     assert user
     assert user.last_change
-    assert json.decode(_user_fact(user).display) == json.decode(_change_fact(user.last_change).display) == ADA
+    assert json.decode(_user_fact(user).display) == json.decode(user.last_change.view.display) == ADA
 
 
 DEEP: dict[str, Any] = {}

@@ -10,13 +10,13 @@ from tests.fakes import FakeConnection
 from presenced import recorder as module
 from presenced.application import Application
 from presenced.core.claims import Claim
-from presenced.core.model import PLAIN, Choice, Ending, Status
+from presenced.core.model import PLAIN, Change, Choice, Ending, Status
 from presenced.engine import Engine
+from presenced.keeper.messages import HEADER, Batch, encode, to_keeper
 from presenced.metrics import Metrics
-from presenced.recorder import PERIOD
+from presenced.recorder import STATE_PERIOD
 from presenced.settings import Settings
 from presenced.storage.facts import (
-    ChangeFact,
     ChoiceFact,
     ChosenFact,
     ClaimFact,
@@ -44,7 +44,10 @@ class FakeKeeper:
     def give(self, facts: list[Fact], position: int) -> None:
         assert facts
         self.room -= 1
-        self.facts += facts
+        batch = to_keeper.decode(encode(Batch(1, position, facts))[HEADER.size :])
+        assert isinstance(batch, Batch)
+        assert batch.facts == facts
+        self.facts += batch.facts
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [fact for fact in self.facts if isinstance(fact, kind)]
@@ -69,7 +72,7 @@ class House:
         self.engine.closed(connection, Ending.CLOSED, "closed")
 
     def pass_period(self) -> None:
-        self.clock.advance(PERIOD)
+        self.clock.advance(STATE_PERIOD)
 
 
 def test_a_user_who_comes_and_goes_at_once_is_one_fact_of_how_they_are_now_and_two_changes() -> None:
@@ -77,7 +80,7 @@ def test_a_user_who_comes_and_goes_at_once_is_one_fact_of_how_they_are_now_and_t
     house.close(house.open())
     house.pass_period()
     assert [(fact.user_id, fact.status) for fact in house.keeper.of(UserFact)] == [("ada", "offline")]
-    assert [fact.status for fact in house.keeper.of(ChangeFact)] == ["online", "offline"]
+    assert [fact.status for fact in house.keeper.of(Change)] == ["online", "offline"]
     (session,) = house.keeper.of(SessionFact)
     assert (session.reason, session.closed_ms > 0, session.address) == ("closed", True, "")
 
@@ -103,7 +106,7 @@ def test_facts_wait_while_the_keeper_takes_nothing_and_go_when_it_does() -> None
     house.keeper.room = 10
     house.recorder.flush()
     assert len(house.keeper.of(UserFact)) == 1
-    assert len(house.keeper.of(ChangeFact)) == 6
+    assert len(house.keeper.of(Change)) == 6
     assert house.recorder.since is None
 
 
@@ -118,7 +121,7 @@ def test_what_waits_is_bounded_and_the_newest_of_each_user_stays(monkeypatch: py
     assert house.recorder.waiting <= 3 * 10
     house.keeper.room = 100
     house.clock.advance(5)
-    changes = house.keeper.of(ChangeFact)
+    changes = house.keeper.of(Change)
     assert len({change.user_id for change in changes}) == len(changes)
     assert ("user29", "offline") in [(change.user_id, change.status) for change in changes]
     assert house.engine.metrics.registry.get_sample_value("presenced_storage_facts_dropped_total")
@@ -163,7 +166,7 @@ def test_changes_are_not_given_where_nobody_wants_them() -> None:
     house = House(history_age=0)
     house.open()
     house.pass_period()
-    assert house.keeper.of(ChangeFact) == []
+    assert house.keeper.of(Change) == []
     assert len(house.keeper.of(UserFact)) == 1
 
 
@@ -237,7 +240,7 @@ def test_display_data_is_restored_unless_somebody_else_has_written_it() -> None:
     assert [m.get("display") for m in here.messages if m["type"] == "SELF"] == [None, {"name": "Ada"}]
     given_of = {fact.user_id: fact.display for fact in house.keeper.of(UserFact) if fact.display}
     assert given_of == {"here": data, "late": data}
-    told = {fact.user_id: fact.display for fact in house.keeper.of(ChangeFact) if fact.display}
+    told = {change.user_id: change.view.display for change in house.keeper.of(Change) if change.view.display}
     assert told == given_of
 
 
@@ -254,8 +257,8 @@ def test_a_timed_choice_is_restored_for_the_rest_of_its_time() -> None:
     house.open("eve")
     house.pass_period()
     house.clock.advance(60)
-    assert [fact.status for fact in house.keeper.of(ChangeFact) if fact.user_id == "ada"] == ["busy", "away"]
-    assert [fact.status for fact in house.keeper.of(ChangeFact) if fact.user_id == "eve"] == ["online"]
+    assert [fact.status for fact in house.keeper.of(Change) if fact.user_id == "ada"] == ["busy", "away"]
+    assert [fact.status for fact in house.keeper.of(Change) if fact.user_id == "eve"] == ["online"]
 
 
 def test_claims_are_kept_and_restored_but_for_those_that_were_set_or_cleared_since() -> None:
@@ -289,7 +292,7 @@ def test_positions_go_on_from_where_they_are_told_to() -> None:
     house.recorder.begin(1_000_000)
     house.open()
     house.pass_period()
-    (change,) = house.keeper.of(ChangeFact)
+    (change,) = house.keeper.of(Change)
     assert (change.position, change.version) == (1_000_001, 1_000_001)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 
-class Instant(Struct, frozen=True, gc=False):
+class Instant(Struct, frozen=True, gc=False, array_like=True):
     """One moment on two clocks: deadlines use the first, what people read uses the second.
 
     A struct is made in a sixth of the time of a named tuple, and the garbage collector never looks at it; with
@@ -78,7 +78,7 @@ class Cause(StrEnum):
     """A backend said so (`broadcast_user_status`)."""
 
 
-class Custom(Struct, frozen=True, gc=False):
+class Custom(Struct, frozen=True, gc=False, array_like=True):
     """What a person adds to their status. Everything is optional."""
 
     text: str = ""
@@ -114,7 +114,7 @@ NO_DISPLAY = Display(issued=-inf)
 """Nobody has given any."""
 
 
-class View(Struct, frozen=True, gc=False):
+class View(Struct, frozen=True, gc=False, array_like=True):
     """What is seen of a user at one time; two that are equal look the same."""
 
     status: Status
@@ -131,8 +131,11 @@ SEEN_ONLINE = View(Status.ONLINE)
 SEEN_OFFLINE = View(Status.OFFLINE)
 
 
-class Change(Struct, frozen=True, gc=False):
-    """What others see of one user became another; the last one of a user is what they see now."""
+class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
+    """What others see of one user became another; the last one of a user is what they see now.
+
+    It is stored as it is: what it consists of can be packed, as arrays.
+    """
 
     position: int
     """Place in the log of changes: 1, 2, 3, ... without a gap, across all users."""

@@ -191,7 +191,7 @@ class KeeperLink(asyncio.Protocol):
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_PATIENCE):
                 assert self._recorder is not None, "it was started"
-                self._recorder.flush()
+                self._recorder.finish()
                 while self._ready and (self._unstored or self._recorder.waiting):
                     self._changed.clear()
                     await self._changed.wait()

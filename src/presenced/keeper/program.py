@@ -13,6 +13,7 @@ from itertools import groupby
 from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from presenced.core.model import Change
 from presenced.errors import ConfigError, StorageError
 from presenced.keeper.messages import (
     HEADER,
@@ -42,7 +43,7 @@ from presenced.keeper.messages import (
 )
 from presenced.storage import migrate, reading
 from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason, writing
-from presenced.storage.facts import ChangeFact, Fact, RoomFact, start_position
+from presenced.storage.facts import Fact, RoomFact, start_position
 from presenced.storage.store import LOST, Store
 from presenced.webhooks.deliveries import Webhooks
 
@@ -291,7 +292,7 @@ class Keeper:
                     facts: list[Fact] = [fact for item in some if isinstance(item, Batch) for fact in item.facts]
                     await self._store.write(connection, facts)
                     if self._webhooks is not None:
-                        told = [fact for fact in facts if isinstance(fact, (ChangeFact, RoomFact))]
+                        told = [fact for fact in facts if isinstance(fact, (Change, RoomFact))]
                         await self._webhooks.enqueue(connection, told)
                 else:
                     answers += [await self._erase(connection, item) for item in some if isinstance(item, Ask)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from presenced.core.model import Change
+
 
 class ChoiceFact(Struct, frozen=True, array_like=True):
     """What a person chose."""
@@ -20,6 +22,10 @@ class ChoiceFact(Struct, frozen=True, array_like=True):
     """JSON; empty when there is none."""
     until_ms: int = 0
     """When it ends; 0 when it lasts."""
+
+
+YEAR_2026_MS = 1_767_225_600_000
+"""Its begin, in epoch milliseconds."""
 
 
 class UserFact(Struct, frozen=True, array_like=True, tag="user"):
@@ -41,8 +47,8 @@ class UserFact(Struct, frozen=True, array_like=True, tag="user"):
     """JSON that the user's token gives for others to see; empty when there is none."""
 
 
-class SessionFact(Struct, frozen=True, array_like=True, tag="session"):
-    """How a session is now. One that is resumed is open again."""
+class SessionFact(Struct, array_like=True, tag="session"):
+    """How a session is now; it is made once for each, and changed. One that is resumed is open again."""
 
     key: str
     """The id of the session's first connection."""
@@ -59,27 +65,6 @@ class SessionFact(Struct, frozen=True, array_like=True, tag="session"):
     closed_ms: int = 0
     reason: str = ""
     """Why its last connection ended."""
-
-
-class ChangeFact(Struct, frozen=True, array_like=True, tag="change"):
-    """What others see of a user became another. Of these each one is kept, in order, as long as there is room."""
-
-    position: int
-    user_id: str
-    version: int
-    status: str
-    was: str
-    cause: str
-    at_ms: int
-    since_ms: int
-    seen_ms: int
-    text: str = ""
-    emoji: str = ""
-    data: bytes = b""
-    until_ms: int = 0
-    devices: tuple[str, ...] = ()
-    display: bytes = b""
-    """Told, not kept: of a user only the last is."""
 
 
 class RoomFact(Struct, frozen=True, array_like=True, tag="room"):
@@ -131,14 +116,16 @@ class DisplayFact(Struct, frozen=True, array_like=True, tag="display"):
 
 
 Restored = ChosenFact | DisplayFact | ClaimFact | RevocationFact
-Fact = UserFact | SessionFact | ChangeFact | RoomFact | ClaimFact | RevocationFact
+Fact = UserFact | SessionFact | Change | RoomFact | ClaimFact | RevocationFact
 
 
 def is_of(fact: Fact | Restored, user_id: str) -> bool:
     """Whether it goes when the user is erased; what is revoked stays."""
-    return isinstance(fact, (UserFact, SessionFact, ChangeFact, ClaimFact)) and fact.user_id == user_id
+    return isinstance(fact, (UserFact, SessionFact, Change, ClaimFact)) and fact.user_id == user_id
 
 
 def start_position(started_ms: int) -> int:
-    """Where positions begin, at least: above all of a server that made less than 1,000 changes a millisecond."""
-    return max(0, started_ms - 1_700_000_000_000) * 1000
+    """Where positions begin, at least: also when nothing is known of the server before above its last one, if that made
+    less than 1,000 changes a second on average. No higher, for each change that is told carries one, digit by digit.
+    """
+    return max(0, started_ms - YEAR_2026_MS)

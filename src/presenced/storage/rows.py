@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from presenced.core.model import Change
 from presenced.storage.facts import (
-    ChangeFact,
     ChoiceFact,
     ClaimFact,
     Fact,
@@ -64,7 +64,7 @@ class Rows:
                     self.users[fact.user_id] = self._user(fact)
                 case SessionFact():
                     self.sessions[fact.key] = self._session(fact)
-                case ChangeFact():
+                case Change():
                     if with_changes:
                         self.changes[fact.position] = self._change(fact)
                 case ClaimFact():
@@ -103,20 +103,21 @@ class Rows:
             "reason": fact.reason,
         }
 
-    def _change(self, fact: ChangeFact) -> Row:
-        data = Raw(fact.data) if fact.data else NO_JSON
-        details = msgspec.json.encode(Details(fact.text, fact.emoji, data, fact.until_ms, fact.devices)).decode()
+    def _change(self, fact: Change) -> Row:
+        custom = fact.view.custom
+        details = Details(custom.text, custom.emoji, _json(custom.data), custom.until_ms, fact.view.devices)
+        text = msgspec.json.encode(details).decode()
         return {
             "epoch": self._of["epoch"],
             "position": fact.position,
             "user_id": fact.user_id,
             "version": fact.version,
-            "status": fact.status,
-            "was": fact.was,
-            "cause": fact.cause,
-            "at_ms": fact.at_ms,
+            "status": fact.status.value,
+            "was": fact.was.value,
+            "cause": fact.cause.value,
+            "at_ms": fact.at.epoch_ms,
             "since_ms": fact.since_ms,
-            "details": None if details == "{}" else details,
+            "details": None if text == "{}" else text,
         }
 
 
@@ -147,8 +148,12 @@ def choice_text(choice: ChoiceFact | None) -> str | None:
     """As it is kept."""
     if choice is None:
         return None
-    data = Raw(choice.data) if choice.data else NO_JSON
-    return msgspec.json.encode(Choice(choice.status, choice.text, choice.emoji, data, choice.until_ms)).decode()
+    kept = Choice(choice.status, choice.text, choice.emoji, _json(choice.data), choice.until_ms)
+    return msgspec.json.encode(kept).decode()
+
+
+def _json(data: bytes) -> Raw:
+    return Raw(data) if data else NO_JSON
 
 
 def choice_from(text: str | None) -> ChoiceFact | None:

@@ -43,6 +43,9 @@ SILENT = 300_000
 SHORT_HISTORY = 86_400_000
 """Milliseconds for which ended sessions are kept where no changes are."""
 
+MOST_LOST = 100_000
+"""Positions that a server may have used and not signed for when it died: more than it makes in a second."""
+
 LOST = "lost"
 """Why a session ended whose server died."""
 
@@ -140,7 +143,7 @@ class Store:
         for node, _ in dead:
             shown = select(func.count()).select_from(users).where(self._shown(node, own=False))
             count += (await connection.execute(shown)).scalar_one()
-        position = max(newest + 1, start_position(self._started_ms) - count)
+        position = max(newest + MOST_LOST, start_position(self._started_ms) - count)
         await self.sign(connection, self._started_ms, position + count)
         closed = 0
         for node, sign_ms in dead:

@@ -10,9 +10,10 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from presenced.core.model import Change
 from presenced.storage.answers import DeadLetter
 from presenced.storage.database import reason, writing
-from presenced.storage.facts import ChangeFact, RoomFact
+from presenced.storage.facts import RoomFact
 from presenced.storage.schema import webhooks
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.delivery import Delivery
@@ -57,7 +58,7 @@ class Webhooks:
         queues = [delivery.queue for delivery in self._deliveries]
         self._teller = Teller(queues, config.events, config.max_waiting, now_ms, self._expelled)
 
-    async def enqueue(self, connection: AsyncConnection, facts: Sequence[ChangeFact | RoomFact]) -> None:
+    async def enqueue(self, connection: AsyncConnection, facts: Sequence[Change | RoomFact]) -> None:
         """Have the receivers told of these facts, which are in order; within the transaction that stores them.
 
         Facts that came before tell nothing. Call `wake` when the transaction is done.

@@ -9,7 +9,8 @@ from msgspec import Raw, Struct
 from msgspec.json import Encoder
 
 from presenced.core.messages import UserRecord
-from presenced.storage.facts import ChangeFact, RoomFact
+from presenced.core.model import Change
+from presenced.storage.facts import RoomFact
 from presenced.wire.classic import timestamp, wire_user_id
 from presenced.wire.v1 import cause_as_shown
 
@@ -84,19 +85,19 @@ Subject = tuple[str, str]
 """`user` or `room`, and which one."""
 
 
-def subject_of(fact: ChangeFact | RoomFact) -> Subject:
+def subject_of(fact: Change | RoomFact) -> Subject:
     """Whom it is about."""
-    return ("user", fact.user_id) if isinstance(fact, ChangeFact) else ("room", fact.room)
+    return ("user", fact.user_id) if isinstance(fact, Change) else ("room", fact.room)
 
 
-def now_told(fact: ChangeFact | RoomFact) -> Told:
+def now_told(fact: Change | RoomFact) -> Told:
     """What the receivers know once they were told of it."""
     if isinstance(fact, RoomFact):
         return Told(OCCUPIED if fact.occupied else VACATED, fact.position)
-    return Told(fact.status, fact.version, _digest(fact))
+    return Told(fact.status.value, fact.version, _digest(fact))
 
 
-def news(fact: ChangeFact | RoomFact, told: Told) -> News | None:
+def news(fact: Change | RoomFact, told: Told) -> News | None:
     """What there is to tell to receivers that know `told`: none when they know it, or better."""
     new = now_told(fact)
     if new.version <= told.version or (new.status, new.details) == (told.status, told.details):
@@ -107,7 +108,7 @@ def news(fact: ChangeFact | RoomFact, told: Told) -> News | None:
         kind = "user.offline" if new.status == OFFLINE else "user.online"
     else:
         kind = "user.status_changed"
-    return News(kind, fact.at_ms, _user_data(fact, told.status))
+    return News(kind, fact.at.epoch_ms, _user_data(fact, told.status))
 
 
 def left(
@@ -141,27 +142,29 @@ def batch_id(event_ids: list[str]) -> str:
     return f"msg_{hashlib.blake2b('.'.join(event_ids).encode(), digest_size=16).hexdigest()}"
 
 
-def _user_data(fact: ChangeFact, was: str) -> UserData:
+def _user_data(change: Change, was: str) -> UserData:
+    view, custom = change.view, change.view.custom
     return UserData(
-        wire_user_id(fact.user_id),
-        fact.status,
-        fact.since_ms,
-        fact.version,
-        fact.seen_ms,
-        fact.text,
-        fact.emoji,
-        Raw(fact.data) if fact.data else None,
-        fact.until_ms,
-        fact.devices,
-        Raw(fact.display) if fact.display else None,
-        cause_as_shown(fact.cause, fact.status, was),
+        wire_user_id(change.user_id),
+        view.status,
+        change.since_ms,
+        change.version,
+        change.seen_ms,
+        custom.text,
+        custom.emoji,
+        Raw(custom.data) if custom.data else None,
+        custom.until_ms,
+        view.devices,
+        Raw(view.display) if view.display else None,
+        cause_as_shown(change.cause, view.status, was),
         was=was,
     )
 
 
-def _digest(fact: ChangeFact) -> str:
-    if fact.status == OFFLINE or not (fact.text or fact.emoji or fact.data or fact.until_ms or fact.display):
+def _digest(change: Change) -> str:
+    custom, display = change.view.custom, change.view.display
+    if change.status == OFFLINE or not (custom.text or custom.emoji or custom.data or custom.until_ms or display):
         return ""
-    parts = [fact.text.encode(), fact.emoji.encode(), fact.data, str(fact.until_ms).encode()]
-    parts += [fact.display] if fact.display else []  # as it always was without
+    parts = [custom.text.encode(), custom.emoji.encode(), custom.data, str(custom.until_ms).encode()]
+    parts += [display] if display else []  # as it always was without
     return hashlib.blake2b(b"\0".join(parts), digest_size=8).hexdigest()

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from presenced.core.model import Cause
-from presenced.storage.facts import ChangeFact, RoomFact
+from presenced.core.model import Cause, Change
+from presenced.storage.facts import RoomFact
 from presenced.storage.schema import told, users, webhooks
 from presenced.webhooks.events import (
     OCCUPIED,
@@ -64,7 +64,7 @@ class Teller:
         self._newest = 0
         self._first: int | None = None
 
-    async def enqueue(self, connection: AsyncConnection, facts: Sequence[ChangeFact | RoomFact]) -> None:
+    async def enqueue(self, connection: AsyncConnection, facts: Sequence[Change | RoomFact]) -> None:
         """Within the transaction that stores these facts, which are in order."""
         if not facts:
             return
