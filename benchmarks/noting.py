@@ -19,6 +19,7 @@ from presenced.core.model import Ending
 from presenced.engine import Engine
 from presenced.keeper.messages import Batch, encode
 from presenced.metrics import Metrics
+from presenced.recorder import PERIOD
 from presenced.settings import Settings
 from presenced.storage.facts import Fact
 from presenced.testing import FakeClock
@@ -32,10 +33,8 @@ MOVERS = 100
 
 CLASSIC_WATCHERS = 10
 
-AT_ONCE = 20
-"""Changes between two moments at which what was noted is given away."""
-
-PERIOD = 0.05
+AT_ONCE = 200
+"""Changes between two moments at which what was noted is given away: `PERIOD` seconds of 10,000 a second."""
 
 
 class Noting(NamedTuple):

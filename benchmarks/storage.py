@@ -5,8 +5,9 @@ which stores and delivers, is a process of its own; it is put on the load's core
 than one. Both servers run, and one at a time has something to do, in turn for a second or two: the machine drifts more
 than what is looked for, but not from one second to the next.
 
-A third leg tells the server's own part from what it costs to have a busy process beside it, which shares the memory and
-the caches, and here the load's core: the keeper is stopped, and what is noted waits.
+Two more legs tell the server's own part from what it costs to have a busy process beside it, which shares the memory
+and the caches, and here the load's core. In one the keeper is stopped, and what is noted waits. Then it goes on, and
+meanwhile the server without is measured, to which that keeper is a stranger: what this loses, any neighbour costs.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ FEW = 10
 _STORING = ("presenced_storage_waiting_facts", "presenced_storage_unstored_facts")
 _WAITING = (*_STORING, "presenced_webhooks_waiting")
 
-WITHOUT, WITH, STOPPED = LEGS = "without", "with", "with, keeper stopped"
+WITHOUT, WITH, STOPPED, BESIDE = LEGS = "without", "with", "with, keeper stopped", "without, beside a busy keeper"
+
+ORDERS = (STOPPED, BESIDE, WITH, WITHOUT), (WITHOUT, WITH, STOPPED, BESIDE)
+"""In turn; what is noted while the keeper is stopped keeps it busy in the leg that follows."""
 
 
 class Round(NamedTuple):
@@ -104,8 +108,11 @@ def run(quick: bool) -> Report:
                 }
                 for leg in LEGS
             ]
-            more, stopped = (_more(found[WITHOUT], found[leg]) for leg in (WITH, STOPPED))
-            costs.append(f"{watchers:,} watchers, {protocol}: {more:+.1%}, while the keeper is stopped {stopped:+.1%}")
+            more, stopped, beside = (_more(found[WITHOUT], found[leg]) for leg in (WITH, STOPPED, BESIDE))
+            costs.append(
+                f"{watchers:,} watchers, {protocol}: {more:+.1%}, while the keeper is stopped {stopped:+.1%}, "
+                f"a server without, beside another's busy keeper, {beside:+.1%}"
+            )
     changes, took_storing, took = stored_and_delivered(QUICK_CHANGES_FOR if quick else CHANGES_FOR)
     return Report(
         "What do storage and webhooks cost the live service, and how many changes a second are stored and delivered?",
@@ -156,15 +163,16 @@ def alternate(watchers: int, v1: bool, rounds: int, seconds: float) -> dict[str,
     with ExitStack() as stack:
         without, kept = (stack.enter_context(prepared(watchers, v1, kept)) for kept in (False, True))
         for number in range(rounds):
-            for leg in LEGS if number % 2 else reversed(LEGS):
-                house = without if leg is WITHOUT else kept
-                if leg is not STOPPED and number < LIGHT_ROUNDS:
+            for leg in ORDERS[number % 2]:
+                house = kept if leg in (WITH, STOPPED) else without
+                if leg in (WITHOUT, WITH) and number < LIGHT_ROUNDS:
                     # A user who comes and goes makes two changes.
                     pause = len(LOAD_CORES) * (1 if v1 else 2) / LIGHT
                     found[leg].light.append(house.load.churn(watchers, 4, seconds, pause))
                 with stopped(keepers(house.server) if leg is STOPPED else []):
-                    found[leg].rounds.append(one_round(house, watchers, seconds))
-                wait_drained(kept.port)
+                    found[leg].rounds.append(one_round(house, watchers, seconds, keepers(kept.server)))
+                if leg is not STOPPED:
+                    wait_drained(kept.port)
     return found
 
 
@@ -202,9 +210,8 @@ def prepared(watchers: int, v1: bool, kept: bool) -> Iterator[House]:
         yield House(port, server, load)
 
 
-def one_round(house: House, watchers: int, seconds: float) -> Round:
-    """One server."""
-    pids = keepers(house.server)
+def one_round(house: House, watchers: int, seconds: float, pids: Sequence[int]) -> Round:
+    """One server, and the keeper that may be busy."""
     before, began = sum(map(cpu_seconds, pids)), time.monotonic()
     full = house.load.churn(watchers, WINDOW, seconds)
     keeper_share = (sum(map(cpu_seconds, pids)) - before) / (time.monotonic() - began)

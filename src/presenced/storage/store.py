@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Delete, Insert
 
-from presenced.storage.database import put
+from presenced.storage.database import execute_many, put
 from presenced.storage.facts import ChosenFact, DisplayFact, Fact, Restored, RevocationFact, start_position
 from presenced.storage.rows import Row, Rows, choice_from, claim_from
 from presenced.storage.schema import changes, claims, nodes, revocations, sessions, told, users, webhooks
@@ -96,7 +96,7 @@ class Store:
             (revocations, list(rows.revocations.values())),
         ):
             if found:
-                await connection.execute(self._puts[table], found)
+                await execute_many(connection, self._puts[table], found)
         if cleared := [{"a": key[0], "b": key[1]} for key, row in rows.claims.items() if row is None]:
             await connection.execute(_CLEAR, cleared)
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from presenced.storage.answers import DeadLetter, DeadLetters
-from presenced.storage.database import writing
+from presenced.storage.database import execute_many, writing
 from presenced.storage.schema import webhooks
 
 WAITING, HELD, DEAD = "waiting", "held", "dead"
@@ -24,6 +24,7 @@ MAX_ERROR = 500
 """Characters of a `last_error`."""
 
 _c = webhooks.c
+_INSERT = insert(webhooks)
 
 
 class Row(NamedTuple):
@@ -91,7 +92,7 @@ class Queue:
             }
             for one in new
         ]
-        await connection.execute(insert(webhooks), rows)
+        await execute_many(connection, _INSERT, rows)
         self.waiting += len(rows)
 
     async def first(self, limit: int) -> list[Row]:

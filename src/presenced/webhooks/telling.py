@@ -10,6 +10,7 @@ from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, in
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.core.model import Cause, Change
+from presenced.storage.database import execute_many
 from presenced.storage.facts import RoomFact
 from presenced.storage.schema import told, users, webhooks
 from presenced.webhooks.events import (
@@ -163,9 +164,9 @@ class Teller:
             for (kind, subject), now in changed.items()
         ]
         if fresh := [row for row in rows if (row["a_kind"], row["a_subject"]) not in known]:
-            await connection.execute(_INSERT, fresh)
+            await execute_many(connection, _INSERT, fresh)
         if others := [row for row in rows if (row["a_kind"], row["a_subject"]) in known]:
-            await connection.execute(_UPDATE, others)
+            await execute_many(connection, _UPDATE, others)
 
     async def _new(self, connection: AsyncConnection, subject: Subject, what: News) -> New:
         serial = serial_text(await self._next_serial(connection))
