@@ -21,6 +21,7 @@ from presenced.errors import StorageError
 from presenced.storage import migrate, reading
 from presenced.storage.database import open_database
 from presenced.storage.facts import (
+    YEAR_2026_MS,
     ChoiceFact,
     ChosenFact,
     ClaimFact,
@@ -34,7 +35,7 @@ from presenced.storage.facts import (
     start_position,
 )
 from presenced.storage.schema import changes, metadata, nodes, sessions, users
-from presenced.storage.store import SHORT_HISTORY, SILENT, SLICE, Store
+from presenced.storage.store import MOST_LOST, SHORT_HISTORY, SILENT, SLICE, Store
 
 pytestmark = pytest.mark.anyio
 
@@ -301,10 +302,11 @@ async def test_a_server_that_stops_leaves_nobody_online(database: AsyncEngine) -
 
 
 async def test_positions_grow_from_start_to_start_even_when_the_clock_was_set_back(database: AsyncEngine) -> None:
+    assert start_position(NOW) == NOW - YEAR_2026_MS
     await write(database, store(database, "one"), change(9), position=start_position(NOW) + 123_456)
     async with database.begin() as connection:
         start = await store(database, "two", started=NOW - DAY).start(connection)
-    assert start.position > start_position(NOW) + 123_456
+    assert start.position == start_position(NOW) + 123_456 + MOST_LOST
 
 
 async def test_what_still_holds_is_restored(database: AsyncEngine) -> None:

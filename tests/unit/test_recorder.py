@@ -14,7 +14,7 @@ from presenced.core.model import PLAIN, Change, Choice, Ending, Status
 from presenced.engine import Engine
 from presenced.keeper.messages import HEADER, Batch, encode, to_keeper
 from presenced.metrics import Metrics
-from presenced.recorder import STATE_PERIOD
+from presenced.recorder import PERIOD, STATE_PERIOD
 from presenced.settings import Settings
 from presenced.storage.facts import (
     ChoiceFact,
@@ -83,6 +83,36 @@ def test_a_user_who_comes_and_goes_at_once_is_one_fact_of_how_they_are_now_and_t
     assert [fact.status for fact in house.keeper.of(Change)] == ["online", "offline"]
     (session,) = house.keeper.of(SessionFact)
     assert (session.reason, session.closed_ms > 0, session.address) == ("closed", True, "")
+
+
+def test_users_and_sessions_are_given_at_once_and_again_a_while_later_changes_always_at_once() -> None:
+    house = House()
+    first = house.open()
+    house.clock.advance(PERIOD)
+    assert (len(house.keeper.of(UserFact)), len(house.keeper.of(SessionFact))) == (1, 1)
+    house.close(first)
+    for _ in range(3):
+        house.close(house.open())
+        house.clock.advance(PERIOD)
+    assert (len(house.keeper.of(UserFact)), len(house.keeper.of(SessionFact))) == (1, 1)
+    assert len(house.keeper.of(Change)) == 8
+    house.clock.advance(STATE_PERIOD)
+    assert [fact.status for fact in house.keeper.of(UserFact)] == ["online", "offline"]
+    assert [fact.reason for fact in house.keeper.of(SessionFact)] == ["", *["closed"] * 4]
+    assert house.recorder.since is None
+
+
+def test_at_the_end_all_is_given_at_once() -> None:
+    house = House()
+    connection = house.open()
+    house.clock.advance(PERIOD)
+    house.close(connection)
+    house.recorder.finish()
+    assert [fact.status for fact in house.keeper.of(UserFact)] == ["online", "offline"]
+    house.close(house.open("eve"))
+    house.clock.advance(PERIOD)
+    assert [fact.user_id for fact in house.keeper.of(UserFact)] == ["ada", "ada", "eve"]
+    assert house.recorder.waiting == 0
 
 
 def test_nothing_is_given_and_no_timer_runs_while_nothing_happens() -> None:
