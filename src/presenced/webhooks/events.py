@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from msgspec import Raw, Struct
 from msgspec.json import Encoder
+from msgspec.structs import asdict
 
 from presenced.core.messages import UserRecord
 from presenced.core.model import Change
 from presenced.storage.facts import RoomFact
 from presenced.wire.classic import timestamp, wire_user_id
-from presenced.wire.v1 import cause_as_shown
+from presenced.wire.v1 import cause_as_shown, user_record
 
 _encoder = Encoder()
 
@@ -143,22 +144,8 @@ def batch_id(event_ids: list[str]) -> str:
 
 
 def _user_data(change: Change, was: str) -> UserData:
-    view, custom = change.view, change.view.custom
-    return UserData(
-        wire_user_id(change.user_id),
-        view.status,
-        change.since_ms,
-        change.version,
-        change.seen_ms,
-        custom.text,
-        custom.emoji,
-        Raw(custom.data) if custom.data else None,
-        custom.until_ms,
-        view.devices,
-        Raw(view.display) if view.display else None,
-        cause_as_shown(change.cause, view.status, was),
-        was=was,
-    )
+    seen = asdict(user_record(change, with_cause=False))
+    return UserData(**{**seen, "cause": cause_as_shown(change.cause, change.status, was), "was": was})
 
 
 def _digest(change: Change) -> str:
