@@ -304,12 +304,13 @@ class Recorder:
             self.restore_revocations(revocations)
 
     def begin_at(self, position: int) -> None:
-        """Positions go on from `position` at least."""
-        self._directory.position = max(self._directory.position, position)
+        """Positions begin at `position`; before anything else."""
+        assert self._directory.position == 0, "nobody was told one yet"
+        self._directory.position = self._directory.origin = position
 
     def begin(self, position: int) -> None:
         """All is restored; positions go on from `position` at least."""
-        self.begin_at(position)
+        self._directory.position = max(self._directory.position, position)
         self._chose = None
         self.flush()
 

@@ -14,6 +14,9 @@ from presenced.metrics import Metrics
 from presenced.settings import Settings
 from presenced.testing import FakeClock
 
+ORIGIN = 28_000_000_000
+"""Where positions begin, as on a server that stores; clients are told of them as if they began at 0."""
+
 
 class Talk:
     """The engine; each client has read everything up to its last `heard`."""
@@ -22,6 +25,7 @@ class Talk:
         self.clock = FakeClock()
         options = Settings.model_validate({"stats_interval": 0, **settings})
         self.engine = Engine(options, self.clock, Metrics(), max_connections=1000, authenticator=authenticator)
+        self.engine.directory.position = self.engine.directory.origin = ORIGIN
         self.engine.start()
         self._read: dict[FakeConnection, int] = {}
 

@@ -47,6 +47,8 @@ class Users(Generic[C]):
         self._log = ChangeLog(limits.log_entries, limits.log_age, self._is_latest, self._left_the_log)
         self.position = 0
         """The position of the newest change."""
+        self.origin = 0
+        """Where positions and versions of this start of the server begin."""
         self.online_users = 0
         """Users shown as anything but offline."""
         self.connected_users = 0

@@ -23,7 +23,8 @@ MAX_RECORDS = 4_096
 class Encoding:
     """Frames of this moment.
 
-    What is said of rooms and numbers may be for one who does not see some users (`blocked`).
+    What is said of rooms and numbers may be for one who does not see some users (`blocked`). Versions and positions are
+    told as they count from the server's start: those of a server that stores have 11 digits, and are in every change.
 
     Bounds: `MAX_RECORDS`.
 
@@ -52,23 +53,28 @@ class Encoding:
 
     def position_text(self, position: int) -> str:
         """What a client is told as its position."""
-        return f"{self.epoch}-{position}"
+        return f"{self.epoch}-{max(0, position - self.directory.origin)}"
 
     def position_number(self, text: str) -> int | None:
         """The position a client says it is at; None when it is not one of this server's."""
         epoch, _, number = text.partition("-")
         if epoch != self.epoch or not (number.isascii() and number.isdigit() and len(number) < 20):
             return None
-        return int(number) if int(number) <= self.directory.position else None
+        position = int(number) + self.directory.origin
+        return position if position <= self.directory.position else None
 
     def record(self, change: Change) -> Raw:
         """What is seen of the user after `change`; encoded once for all who are told of it about now."""
         record = self._records.get(change.position)
         if record is None:
-            record = self._records[change.position] = wire.record(change, self._tells_causes)
+            record = self._records[change.position] = wire.record(change, self._tells_causes, self.directory.origin)
             if len(self._records) > MAX_RECORDS:
                 self._records.popitem(last=False)
         return record
+
+    def unknown(self, user_id: str, position: int) -> Raw:
+        """A user of whom nothing is known (any more) at this position."""
+        return wire.unknown_record(user_id, position - self.directory.origin)
 
     def own(self, user_id: str) -> bytes:
         """SELF, as it is now; nothing for a user who has no session that is told."""
@@ -82,7 +88,7 @@ class Encoding:
     def changes_of(self, position: int, changes: Iterable[Change], unknown: Iterable[str] = ()) -> bytes:
         """PRESENCE_CHANGES of these users, and with the position even when there are none."""
         records = [self.record(change) for change in changes]
-        records += [wire.unknown_record(user_id, position) for user_id in unknown]
+        records += [self.unknown(user_id, position) for user_id in unknown]
         return self.changes(position, records)
 
     def member(self, member: Member) -> Raw:
@@ -95,7 +101,7 @@ class Encoding:
                 if len(self._members) > MAX_RECORDS:
                     self._members.popitem(last=False)
             return encoded
-        return wire.member(member, wire.unknown_record(member.user_id, self.directory.position))
+        return wire.member(member, self.unknown(member.user_id, self.directory.position))
 
     def room_mode(self, room: Room | None, blocked: Set[str] = NOBODY) -> Mode:
         """How the room is told of."""

@@ -75,7 +75,7 @@ class Snapshot:
 
     def _record(self, change: Change | str) -> Raw:
         if isinstance(change, str):
-            return wire.unknown_record(change, self.position)
+            return self._encoding.unknown(change, self.position)
         return self._encoding.record(change)
 
 

@@ -126,6 +126,6 @@ def is_of(fact: Fact | Restored, user_id: str) -> bool:
 
 def start_position(started_ms: int) -> int:
     """Where positions begin, at least: also when nothing is known of the server before above its last one, if that made
-    less than 1,000 changes a second on average. No higher, for each change that is told carries one, digit by digit.
+    less than 1,000 changes a second on average.
     """
     return max(0, started_ms - YEAR_2026_MS)

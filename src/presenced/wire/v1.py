@@ -41,14 +41,18 @@ def frame(message: ServerMessageV1) -> bytes:
     return text_frame(_encoder.encode(message))
 
 
-def user_record(change: Change, with_cause: bool) -> UserRecord:
-    """What is seen of the user after `change`."""
+def user_record(change: Change, with_cause: bool, origin: int = 0) -> UserRecord:
+    """What is seen of the user after `change`.
+
+    Args:
+        origin: What the version counts from.
+    """
     custom = change.view.custom
     return UserRecord(
         wire_user_id(change.user_id),
         change.status,
         change.since_ms,
-        change.version,
+        change.version - origin,
         change.seen_ms,
         custom.text,
         custom.emoji,
@@ -60,9 +64,9 @@ def user_record(change: Change, with_cause: bool) -> UserRecord:
     )
 
 
-def record(change: Change, with_cause: bool) -> Raw:
+def record(change: Change, with_cause: bool, origin: int) -> Raw:
     """The same as JSON."""
-    return Raw(_encoder.encode(user_record(change, with_cause)))
+    return Raw(_encoder.encode(user_record(change, with_cause, origin)))
 
 
 def member(member: Member, presence: Raw) -> Raw:

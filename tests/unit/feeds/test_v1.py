@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec import Raw
-from tests.unit.talk import Talk, statuses
+from tests.unit.talk import ORIGIN, Talk, position, statuses
 
 from presenced.core.model import Change, Ending
 from presenced.wire import v1 as wire
@@ -196,9 +196,9 @@ def test_a_crowd_that_comes_at_once_shares_a_snapshot(monkeypatch: pytest.Monkey
     encoded: list[str] = []
     record = wire.record
 
-    def counted(change: Change, with_cause: bool) -> Raw:
+    def counted(change: Change, with_cause: bool, origin: int) -> Raw:
         encoded.append(change.user_id)
-        return record(change, with_cause)
+        return record(change, with_cause, origin)
 
     monkeypatch.setattr(wire, "record", counted)
     talk = Talk()
@@ -241,3 +241,20 @@ def test_also_after_a_while_the_invisible_look_like_the_offline() -> None:
     talk.say(ada, "SET_STATUS", status="online")
     [back] = talk.heard(eve)[0]["users"]
     assert back["version"] > seen["ada"]["version"]
+
+
+def test_versions_and_positions_are_told_as_they_count_from_the_start_of_the_server() -> None:
+    talk = Talk()
+    assert talk.engine.directory.origin == ORIGIN
+    ada = talk.open("userId=ada")
+    talk.say(talk.open("userId=bob"), "JOIN", room="lobby")
+    [joined] = [m for m in talk.say(ada, "JOIN", room="lobby") if m["type"] == "ROOM_SNAPSHOT"]
+    [asked] = talk.say(ada, "WATCH", users=["bob", "nobody"])
+    told = [user for m in (*ada.messages, asked) for user in m.get("users", ())]
+    told += [member["presence"] for member in joined["members"]]
+    assert {user["userId"] for user in told} == {"ada", "bob", "nobody"}
+    assert all(0 < user["version"] < 100 for user in told)
+    number = int(position(ada).partition("-")[2])
+    assert 0 < number < 100
+    assert talk.engine.encoding.position_number(position(ada)) == ORIGIN + number
+    assert talk.engine.encoding.position_number(f"{talk.engine.encoding.epoch}-{ORIGIN + number}") is None

@@ -82,7 +82,7 @@ class _Watcher:
         for user_id, change in zip(wanted, application.seen(wanted), strict=True):
             if change and (self._seen is None or user_id in self._seen):
                 if change.status is not Status.OFFLINE or not self._everyone:
-                    records.append(v1.record(change, self._with_causes))
+                    records.append(self._fresh(change))
             elif not self._everyone:
                 records.append(v1.unknown_record(user_id, 0))
         for start in range(0, max(len(records), 1), PAGE):
@@ -95,7 +95,11 @@ class _Watcher:
             after = found[-1][0]
             seen = [change for _, change in found if change.user_id not in self._blocked]
             for start in range(0, len(seen), PAGE):
-                yield [v1.record(change, self._with_causes) for change in seen[start : start + PAGE]]
+                yield [self._fresh(change) for change in seen[start : start + PAGE]]
+
+    def _fresh(self, change: Change) -> Raw:
+        """As `record`, of which only what is told now is kept encoded."""
+        return v1.record(change, self._with_causes, self._api.engine.directory.origin)
 
     def told(self, latest: Mapping[str, Change]) -> list[Change]:
         """What of this it is told."""
