@@ -252,6 +252,7 @@ ROWS = [
                 {
                     "tries that failed": "sum(increase(presenced_storage_failures_total{}[$__rate_interval]))",
                     "facts given up": "sum(increase(presenced_storage_facts_dropped_total{}[$__rate_interval]))",
+                    "facts merged": "sum(increase(presenced_storage_facts_merged_total{}[$__rate_interval]))",
                     "facts unusable": "sum(increase(presenced_storage_facts_unusable_total{}[$__rate_interval]))",
                 },
             ),

@@ -103,6 +103,11 @@ class Metrics:
             "Facts given up because too many waited: most of them made obsolete by newer ones.",
             registry=registry,
         )
+        self.facts_merged = Counter(
+            "presenced_storage_facts_merged",
+            "Changes left out, while many came, because a newer one of the same user or room followed at once.",
+            registry=registry,
+        )
         self.facts_unusable = Counter(
             "presenced_storage_facts_unusable", "Facts that the database would never take.", registry=registry
         )

@@ -9,19 +9,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import islice
 from math import inf
 from typing import Any, Protocol, TypeVar
 
 from presenced.clock import Clock, Timer
 from presenced.core.claims import CLAIMABLE, Claim
 from presenced.core.directory import Directory
-from presenced.core.model import AS_DETECTED, Cause, Change, Choice, Custom, Instant, Status
+from presenced.core.model import AS_DETECTED, Cause, Choice, Custom, Instant, Status
 from presenced.core.outcome import Outcome
-from presenced.core.presence import Presence, Session
+from presenced.core.presence import Session
 from presenced.core.rooms import Room, RoomChange
 from presenced.errors import CapacityError
 from presenced.metrics import Metrics
+from presenced.noted import MAX_WAITING, Noted
 from presenced.settings import Settings
 from presenced.storage.facts import (
     ChoiceFact,
@@ -33,27 +33,14 @@ from presenced.storage.facts import (
     RevocationFact,
     RoomFact,
     SessionFact,
-    UserFact,
 )
 from presenced.wire import v1
 
 PERIOD = 0.02
 """Seconds for which what happens is collected before it is given to the keeper."""
 
-STATE_PERIOD = 0.25
-"""The same of users and sessions, when some were given a moment ago: of these only the newest state counts, and who
-comes and goes, or chooses, several times meanwhile is written down once. With the time that writing takes it is below
-the second of last seen that may be lost."""
-
 BLOCKED_PERIOD = 1.0
 """The same while the keeper takes nothing."""
-
-PORTION = 400
-"""Facts of one kind in one batch: to make and pack a batch takes some milliseconds at most."""
-
-MAX_WAITING = 100_000
-"""Of each kind that wait while the keeper takes nothing, and what a second brings. At the bound: changes that a newer
-one of the same user or room has made obsolete go, then the oldest; of users and sessions, those noted first."""
 
 MAX_SUBJECT = 255
 """Characters of the id of a token that is revoked; ids are shorter, and those that can't be read are not kept."""
@@ -118,15 +105,9 @@ class Recorder:
         self._with_addresses = settings.keep_addresses
         self.restore_revocations: Callable[[Sequence[RevocationFact]], None] = lambda _: None
         """Who is told what was revoked before the start."""
-        self._users: dict[str, Presence[Any]] = {}
-        self._sessions: dict[str, SessionFact] = {}
-        self._changes: list[Change | RoomFact] = []
-        self._others: dict[tuple[str, str], Fact] = {}
+        self._noted = Noted(metrics.facts_merged.inc)
         self.blocked = False
         """The keeper takes nothing, and something waits."""
-        self._since: float | None = None  # what waits longest, does so since then
-        self._states_due = 0.0  # when users and sessions are given again
-        self._state_period = STATE_PERIOD
         self._chose: set[str] | None = set()  # who did before it was known what they had chosen earlier
         metrics.gauge("presenced_storage_waiting_facts", "Facts that wait to be stored.", lambda: self.waiting)
 
@@ -138,14 +119,15 @@ class Recorder:
         Args:
             is_told: Others are told of the change, if it is one.
         """
+        noted = self._noted
         if (user := self._directory.user(outcome.user_id)) is not None:
-            self._users[outcome.user_id] = user
+            noted.users[outcome.user_id] = user
         if (change := outcome.change) is not None and is_told:
             if self._with_changes:
-                self._changes.append(change)
+                noted.changes.append(change)
             if self._chose is not None and change.cause is Cause.CHOICE and len(self._chose) < MAX_WAITING:
                 self._chose.add(change.user_id)
-        if self._since is None:
+        if noted.since is None:
             self._wait()
 
     def opened(self, connection: Connection) -> None:
@@ -166,33 +148,33 @@ class Recorder:
                 connection.address if self._with_addresses else "",
                 connection.opened_ms,
             )
-        session.kept = self._sessions[fact.key] = fact
+        session.kept = self._noted.sessions[fact.key] = fact
 
     def closed(self, connection: Connection, reason: str, now: Instant) -> None:
         """A connection ended; no-op for one whose session has another by now."""
         fact = connection.session.kept
         if connection.session.connection is connection and isinstance(fact, SessionFact):
             fact.closed_ms, fact.reason = now.epoch_ms, reason
-            self._sessions[fact.key] = fact
+            self._noted.sessions[fact.key] = fact
 
     def room_changed(self, change: RoomChange, room: Room | None, now: Instant) -> None:
         """A membership of `room` changed, which is None when it has no member any more."""
         if not self._with_changes:
             return
         if room is None or room.floor == change.position - 1:  # which is so for its first member only
-            self._changes.append(RoomFact(change.position, change.room, room is not None, now.epoch_ms))
+            self._noted.changes.append(RoomFact(change.position, change.room, room is not None, now.epoch_ms))
             self._wait()
 
     def revoked(self, kind: str, subject: str, at: float, until: float) -> None:
         """Tokens are accepted no longer: all of a `user`, or one `token`."""
         if subject.isprintable() and len(subject) <= MAX_SUBJECT:
-            self._others[kind, subject] = RevocationFact(kind, subject, at, until)
+            self._noted.others[kind, subject] = RevocationFact(kind, subject, at, until)
             self._wait()
 
     def claimed(self, user_id: str, claim: Claim) -> None:
         """A backend claims something of a user."""
         custom = claim.custom
-        self._others[user_id, claim.source] = ClaimFact(
+        self._noted.others[user_id, claim.source] = ClaimFact(
             user_id,
             claim.source,
             claim.status,
@@ -207,24 +189,19 @@ class Recorder:
 
     def unclaimed(self, user_id: str, source: str) -> None:
         """A backend claims no longer what it claimed."""
-        self._others[user_id, source] = ClaimFact(user_id, source)
+        self._noted.others[user_id, source] = ClaimFact(user_id, source)
         self._wait()
 
     def forget(self, user_id: str) -> None:
         """Give nothing of what waits about this user, who is to be erased."""
-        self._users.pop(user_id, None)
-        self._sessions = {key: fact for key, fact in self._sessions.items() if fact.user_id != user_id}
-        self._changes = [one for one in self._changes if isinstance(one, RoomFact) or one.user_id != user_id]
-        self._others = {
-            key: fact for key, fact in self._others.items() if not isinstance(fact, ClaimFact) or key[0] != user_id
-        }
+        self._noted.forget(user_id)
 
     # To the keeper.
 
     @property
     def waiting(self) -> int:
         """How much waits to be given."""
-        return len(self._users) + len(self._sessions) + len(self._changes) + len(self._others)
+        return len(self._noted)
 
     @property
     def warning(self) -> str:
@@ -239,53 +216,31 @@ class Recorder:
     @property
     def since(self) -> float | None:
         """Monotonic: what waits longest, waits since then; None when nothing does."""
-        return self._since
+        return self._noted.waiting_since
 
     def flush(self) -> None:
         """Give a portion of what is due, if the keeper takes it; to be called when it takes more, too."""
         now = self._clock.monotonic()
-        if self._keeper.takes and (facts := self._portion(now)):
+        if self._keeper.takes and (facts := self._noted.portion(now)):
             self._keeper.give(facts, self._directory.position)
         self.blocked = bool(self.waiting) and not self._keeper.takes
         if not self.waiting:
-            self._since = None
             self._timer.cancel(self.flush)
         elif self.blocked:
-            self._bound()
+            self._metrics.facts_dropped.inc(self._noted.bound())
             self._timer.set(self.flush, now + BLOCKED_PERIOD)
         else:
             self._timer.set(self.flush, now + PERIOD)
 
     def finish(self) -> None:
         """Give all from now on, for the end is near."""
-        self._state_period = self._states_due = 0.0
+        self._noted.end()
         self.flush()
 
     def _wait(self) -> None:
-        if self._since is None:
-            self._since = self._clock.monotonic()
-            self._timer.set(self.flush, self._since + PERIOD)
-
-    def _portion(self, now: float) -> list[Fact]:
-        facts: list[Fact] = [self._others.pop(key) for key in list(islice(self._others, PORTION))]
-        if (self._sessions or self._users) and now >= self._states_due:
-            facts += [self._sessions.pop(key) for key in list(islice(self._sessions, PORTION))]
-            facts += [_user_fact(self._users.pop(user_id)) for user_id in list(islice(self._users, PORTION))]
-            if not self._sessions and not self._users:
-                self._states_due = now + self._state_period
-        facts += self._changes[:PORTION]
-        del self._changes[:PORTION]
-        return facts
-
-    def _bound(self) -> None:
-        """Keep what waits below `MAX_WAITING` of each kind."""
-        dropped = _trim(self._users) + _trim(self._sessions) + _trim(self._others)
-        if len(self._changes) > MAX_WAITING:
-            before = len(self._changes)
-            latest = {one.user_id if isinstance(one, Change) else (one.room,): one for one in self._changes}
-            self._changes = sorted(latest.values(), key=lambda one: one.position)[-MAX_WAITING // 2 :]
-            dropped += before - len(self._changes)
-        self._metrics.facts_dropped.inc(dropped)
+        if self._noted.since is None:
+            self._noted.since = now = self._clock.monotonic()
+            self._timer.set(self.flush, now + PERIOD)
 
     # From the keeper.
 
@@ -326,7 +281,7 @@ class Recorder:
 
     def _restore_claim(self, fact: ClaimFact, now: Instant) -> None:
         user = self._directory.user(fact.user_id)
-        is_newer = (fact.user_id, fact.source) in self._others
+        is_newer = (fact.user_id, fact.source) in self._noted.others
         if is_newer or (user is not None and any(claim.source == fact.source for claim in user.claims)):
             return
         lasts = (fact.until_ms - now.epoch_ms) / 1000 if fact.until_ms else inf
@@ -344,35 +299,3 @@ class Recorder:
             Status(fact.status) if fact.status else None, Custom(fact.text, fact.emoji, fact.data, fact.until_ms)
         )
         self._apply(self._directory.choose(user_id, choice, now, lasts, by_user=False))
-
-
-def _trim(waiting: dict[K, V]) -> int:
-    """Drop what is too much, the oldest first."""
-    too_many = list(islice(waiting, max(0, len(waiting) - MAX_WAITING)))
-    for key in too_many:
-        del waiting[key]
-    return len(too_many)
-
-
-def _user_fact(user: Presence[Any]) -> UserFact:
-    """As others see the user: who is invisible was last seen, and active, when they became so."""
-    change, seen_ms, active_ms = user.last_change, user.seen_ms, user.active_ms
-    if user.shown.status is Status.OFFLINE:
-        seen_ms = change.seen_ms if change else 0
-        active_ms = min(active_ms, seen_ms)
-    return UserFact(
-        user.user_id,
-        user.shown.status,
-        user.version,
-        change.since_ms if change else 0,
-        seen_ms,
-        active_ms,
-        None if user.chosen is AS_DETECTED else _choice_fact(user.chosen),
-        _choice_fact(user.timed) if user.timed else None,
-        user.display.data,
-    )
-
-
-def _choice_fact(choice: Choice) -> ChoiceFact:
-    custom = choice.custom
-    return ChoiceFact(choice.status or "", custom.text, custom.emoji, custom.data, custom.until_ms)

@@ -18,7 +18,7 @@ from presenced.core.messages import MAX_DISPLAY
 from presenced.core.model import NO_DISPLAY, SEEN_ONLINE, Cause, Display, Ending, Instant
 from presenced.core.presence import Grace
 from presenced.core.users import Limits
-from presenced.recorder import _user_fact
+from presenced.noted import _user_fact
 from presenced.wire import v1
 
 ADA = {"name": "Ada"}

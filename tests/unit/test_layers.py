@@ -16,7 +16,7 @@ LAYERS = [
     ["storage"],
     ["webhooks"],
     ["clock", "garbage"],
-    ["log", "metrics"],
+    ["log", "metrics", "noted"],
     ["outbox", "recorder"],
     ["keeper"],
     ["feeds"],

@@ -2,77 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from tests.fakes import FakeConnection
+from tests.unit.recording import House, come_and_go
 
-from presenced import recorder as module
+from presenced import noted as module
 from presenced.application import Application
 from presenced.core.claims import Claim
 from presenced.core.model import PLAIN, Change, Choice, Ending, Status
-from presenced.engine import Engine
-from presenced.keeper.messages import HEADER, Batch, encode, to_keeper
-from presenced.metrics import Metrics
-from presenced.recorder import PERIOD, STATE_PERIOD
-from presenced.settings import Settings
+from presenced.noted import CROWDED, STATE_PERIOD
+from presenced.recorder import PERIOD
 from presenced.storage.facts import (
     ChoiceFact,
     ChosenFact,
     ClaimFact,
     DisplayFact,
-    Fact,
     RevocationFact,
     SessionFact,
     UserFact,
 )
-from presenced.testing import FakeClock
-
-
-class FakeKeeper:
-    """Takes as many batches as it is told to."""
-
-    def __init__(self) -> None:
-        self.room = 1000
-        self.facts: list[Fact] = []
-        self.warning = ""
-
-    @property
-    def takes(self) -> bool:
-        return self.room > 0
-
-    def give(self, facts: list[Fact], position: int) -> None:
-        assert facts
-        self.room -= 1
-        batch = to_keeper.decode(encode(Batch(1, position, facts))[HEADER.size :])
-        assert isinstance(batch, Batch)
-        assert batch.facts == facts
-        self.facts += batch.facts
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [fact for fact in self.facts if isinstance(fact, kind)]
-
-
-class House:
-    def __init__(self, **settings: object) -> None:
-        self.clock = FakeClock()
-        self.keeper = FakeKeeper()
-        self.engine = Engine(Settings.model_validate(settings), self.clock, Metrics(), 1000, keeper=self.keeper)
-        assert self.engine.recorder
-        self.recorder = self.engine.recorder
-        self.recorder.begin(0)
-
-    def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
-        connection = FakeConnection(self.engine.closed)
-        connection.address = "192.0.2.1"
-        self.engine.opened(connection, f"userId={user_id}".encode(), b"", subprotocol)
-        return connection
-
-    def close(self, connection: FakeConnection) -> None:
-        self.engine.closed(connection, Ending.CLOSED, "closed")
-
-    def pass_period(self) -> None:
-        self.clock.advance(STATE_PERIOD)
 
 
 def test_a_user_who_comes_and_goes_at_once_is_one_fact_of_how_they_are_now_and_two_changes() -> None:
@@ -334,11 +282,17 @@ def test_what_was_revoked_is_kept_unless_its_id_can_not_be_read() -> None:
     assert house.keeper.facts == [RevocationFact("user", "ada", 1.0, 2.0)]
 
 
-def test_nothing_that_waits_is_left_of_who_is_erased() -> None:
-    house = House()
+@pytest.mark.parametrize("crowd", [False, True])
+def test_nothing_that_waits_is_left_of_who_is_erased(crowd: bool) -> None:
+    house = House(log_burst=0)
+    if crowd:
+        come_and_go(house, 0.6, 2 * CROWDED, users=1000)
+        house.keeper.facts.clear()
+        assert house.recorder.waiting > 1000
+        house.recorder.forget("user7")
     house.close(house.open("ada"))
     house.close(house.open("bob"))
     house.recorder.forget("ada")
     house.pass_period()
     assert house.keeper.facts
-    assert not [fact for fact in house.keeper.facts if getattr(fact, "user_id", "") == "ada"]
+    assert not [fact for fact in house.keeper.facts if getattr(fact, "user_id", "") in ("ada", "user7")]

@@ -1,0 +1,74 @@
+"""An engine that keeps, on a fake clock, with a keeper that shows what it was given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.fakes import FakeConnection
+
+from presenced.core.model import Ending
+from presenced.engine import Engine
+from presenced.keeper.messages import HEADER, Batch, encode, to_keeper
+from presenced.metrics import Metrics
+from presenced.noted import STATE_PERIOD
+from presenced.recorder import PERIOD
+from presenced.settings import Settings
+from presenced.storage.facts import Fact
+from presenced.testing import FakeClock
+
+
+class FakeKeeper:
+    """Takes as many batches as it is told to."""
+
+    def __init__(self) -> None:
+        self.room = 1000
+        self.facts: list[Fact] = []
+        self.warning = ""
+
+    @property
+    def takes(self) -> bool:
+        return self.room > 0
+
+    def give(self, facts: list[Fact], position: int) -> None:
+        assert facts
+        self.room -= 1
+        batch = to_keeper.decode(encode(Batch(1, position, facts))[HEADER.size :])
+        assert isinstance(batch, Batch)
+        assert batch.facts == facts
+        self.facts += batch.facts
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [fact for fact in self.facts if isinstance(fact, kind)]
+
+
+class House:
+    def __init__(self, **settings: object) -> None:
+        self.clock = FakeClock()
+        self.keeper = FakeKeeper()
+        self.engine = Engine(Settings.model_validate(settings), self.clock, Metrics(), 1000, keeper=self.keeper)
+        assert self.engine.recorder
+        self.recorder = self.engine.recorder
+        self.recorder.begin(0)
+
+    def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
+        connection = FakeConnection(self.engine.closed)
+        connection.address = "192.0.2.1"
+        self.engine.opened(connection, f"userId={user_id}".encode(), b"", subprotocol)
+        return connection
+
+    def close(self, connection: FakeConnection) -> None:
+        self.engine.closed(connection, Ending.CLOSED, "closed")
+
+    def pass_period(self) -> None:
+        self.clock.advance(STATE_PERIOD)
+
+
+def come_and_go(house: House, seconds: float, per_second: float, users: int) -> int:
+    """So many changes a second, of these users in turn. How many that were."""
+    changes = 0
+    for _ in range(round(seconds / PERIOD)):
+        for _ in range(round(per_second * PERIOD / 2)):
+            house.close(house.open(f"user{changes // 2 % users}"))
+            changes += 2
+        house.clock.advance(PERIOD)
+    return changes
