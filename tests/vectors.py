@@ -55,7 +55,7 @@ class Replay:
 
     def __init__(self, head: Line) -> None:
         guard = Guard(head["tokens"], head["epochMs"]) if "tokens" in head else None
-        self._talk = Talk(guard, **head.get("settings", {}))
+        self._talk = Talk(guard, origin=0, **head.get("settings", {}))
         self._application = Application(self._talk.engine)
         assert self._talk.clock.now().epoch_ms == head["epochMs"], "conversations start when the fake clock does"
         self._started = self._talk.clock.monotonic()

@@ -242,10 +242,10 @@ class Engine:
         if self.recorder is not None:
             self.recorder.opened(connection)
         self._requests.opened(connection)
-        epoch, resumed = self.encoding.epoch, position is not None
+        encoding, resumed = self.encoding, position is not None
         connection.send(
             response
-            + established(connection, outcome.connection_id, self.settings, epoch, resumed, self._settled_at, now)
+            + established(connection, outcome.connection_id, self.settings, encoding, resumed, self._settled_at, now)
         )
         self.apply(outcome)
         missed = self._v1.missed(connection, position) if position is not None else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from presenced.core.messages import MAX_DATA, MAX_TEXT, EstablishedV1, LimitsV1
 from presenced.core.model import Instant
 from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
+from presenced.feeds.v1_encoding import Encoding
 from presenced.outbox import Watcher
 from presenced.settings import Settings
 from presenced.wire import v1
@@ -15,7 +16,7 @@ def established(
     connection: Watcher,
     connection_id: str,
     settings: Settings,
-    epoch: str,
+    encoding: Encoding,
     resumed: bool,
     settled_at: float,
     now: Instant,
@@ -42,11 +43,12 @@ def established(
             connection_id,
             session.session_id,
             resumed,
-            epoch,
+            encoding.epoch,
             now.epoch_ms,
             settings.heartbeat_interval,
             settings.resume_window,
             max(0.0, round(settled_at - now.monotonic, 3)),
             limits,
+            encoding.directory.origin,
         )
     )

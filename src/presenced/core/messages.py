@@ -78,7 +78,9 @@ class LimitsV1(Struct, frozen=True, rename="camel"):
     request_burst: int
 
 
-class EstablishedV1(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTABLISHED", rename="camel"):
+class EstablishedV1(
+    Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTABLISHED", rename="camel", omit_defaults=True
+):
     """The first message on every connection."""
 
     user_id: UserId
@@ -98,6 +100,9 @@ class EstablishedV1(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTAB
     """Seconds for which the server, which has just started, does not know yet who is coming back: until they are
     over, a client that came back itself keeps showing those it knew to be here."""
     limits: LimitsV1
+    origin: int = 0
+    """What versions count from: with it added they are those of the HTTP API and of webhooks. Not given where it is 0,
+    as where nothing is stored."""
 
 
 def _encoded(name: str) -> Meta:

@@ -247,6 +247,7 @@ def test_versions_and_positions_are_told_as_they_count_from_the_start_of_the_ser
     talk = Talk()
     assert talk.engine.directory.origin == ORIGIN
     ada = talk.open("userId=ada")
+    assert ada.messages[0]["origin"] == ORIGIN
     talk.say(talk.open("userId=bob"), "JOIN", room="lobby")
     [joined] = [m for m in talk.say(ada, "JOIN", room="lobby") if m["type"] == "ROOM_SNAPSHOT"]
     [asked] = talk.say(ada, "WATCH", users=["bob", "nobody"])
