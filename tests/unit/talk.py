@@ -21,11 +21,13 @@ ORIGIN = 28_000_000_000
 class Talk:
     """The engine; each client has read everything up to its last `heard`."""
 
-    def __init__(self, authenticator: Authenticator | None = None, origin: int = ORIGIN, **settings: object) -> None:
+    origin = ORIGIN
+
+    def __init__(self, authenticator: Authenticator | None = None, **settings: object) -> None:
         self.clock = FakeClock()
         options = Settings.model_validate({"stats_interval": 0, **settings})
         self.engine = Engine(options, self.clock, Metrics(), max_connections=1000, authenticator=authenticator)
-        self.engine.directory.position = self.engine.directory.origin = origin
+        self.engine.directory.position = self.engine.directory.origin = self.origin
         self.engine.start()
         self._read: dict[FakeConnection, int] = {}
 
