@@ -46,12 +46,15 @@ WINDOW = 2_000
 LIGHT = 40
 """Changes a second at light load; each is heard by all before the next."""
 
-ROUNDS = {False: 17, True: 9}
-"""Of the classic protocol, and of presenced.v1, after each of which more has to be stored. From one to the next a ratio
-varies by 3 %."""
+PAIRS, QUICK_PAIRS = 3, 1
+"""Pairs of servers, one after the other: two of the same differ by some percent for as long as they run."""
+
+ROUNDS = {False: 6, True: 3}
+"""Of each pair, of the classic protocol, and of presenced.v1, after each of which more has to be stored. A ratio varies
+by 3 % from one to the next."""
 
 QUICK_ROUNDS = 2
-LIGHT_ROUNDS = 3
+LIGHT_ROUNDS = 1
 SECONDS, QUICK_SECONDS = 0.9, 0.3
 USERS = 100
 
@@ -96,13 +99,12 @@ class Trials(NamedTuple):
 
 def run(quick: bool) -> Report:
     """Measure presenced with and without."""
-    seconds = QUICK_SECONDS if quick else SECONDS
     rows, costs, figures, merged = [], [], [], []
     noting = measure_noting()
     for watchers in QUICK_WATCHERS if quick else WATCHERS:
         for v1 in (False, True):
             protocol = "presenced.v1" if v1 else "classic"
-            found = alternate(watchers, v1, QUICK_ROUNDS if quick else ROUNDS[v1], seconds)
+            found = alternate(watchers, v1, quick)
             rows += [row(f"{watchers:,} watchers, {protocol}, {leg}", found[leg], found[WITHOUT]) for leg in LEGS]
             figures += [
                 {
@@ -149,8 +151,9 @@ def run(quick: bool) -> Report:
             )
         ],
         [
-            f"Medians of {ROUNDS[False]} rounds, of presenced.v1 {ROUNDS[True]}, the legs in turn; a closed loop of "
-            f"{WINDOW:,} changes outstanding. Beside without: the median of the rounds' ratios.",
+            f"Medians of {ROUNDS[False]} rounds, of presenced.v1 {ROUNDS[True]}, of each of {PAIRS} pairs of servers, "
+            f"the legs in turn; a closed loop of {WINDOW:,} changes outstanding. Beside without: the "
+            "median of the rounds' ratios.",
             f"Noting: the engine without sockets, in one process, without and with in turn; per change of the classic "
             f"protocol {noting.classic[0]:.1f} and {noting.classic[1]:.1f} µs, of presenced.v1 {noting.v1[0]:.1f} and "
             f"{noting.v1[1]:.1f}.",
@@ -171,25 +174,33 @@ def run(quick: bool) -> Report:
     )
 
 
-def alternate(watchers: int, v1: bool, rounds: int, seconds: float) -> dict[str, Trials]:
-    """All legs: two servers on one core, of which one at a time has something to do."""
+def alternate(watchers: int, v1: bool, quick: bool) -> dict[str, Trials]:
+    """All legs: two servers on one core, of which one at a time has something to do; pair after pair."""
     found = {leg: Trials([], []) for leg in LEGS}
-    with ExitStack() as stack:
-        without, kept = (stack.enter_context(prepared(watchers, v1, kept)) for kept in (False, True))
-        for number in range(rounds):
-            for leg in ORDERS[number % 2]:
-                house = kept if leg in (WITH, STOPPED) else without
-                if leg in (WITHOUT, WITH) and number < LIGHT_ROUNDS:
-                    # A user who comes and goes makes two changes.
-                    pause = len(LOAD_CORES) * (1 if v1 else 2) / LIGHT
-                    found[leg].light.append(house.load.churn(watchers, 4, seconds, pause))
-                with stopped(keepers(house.server) if leg is STOPPED else []):
-                    found[leg].rounds.append(one_round(house, watchers, seconds, keepers(kept.server)))
-                if leg is not STOPPED:
-                    wait_drained(kept.port)
-        merged = metric(kept.port, _MERGED) / sum(metric(kept.port, name) for name in _CHANGES)
-        found[WITH] = found[WITH]._replace(merged=merged)
+    merged = changes = 0.0
+    for _ in range(QUICK_PAIRS if quick else PAIRS):
+        with ExitStack() as stack:
+            without, kept = (stack.enter_context(prepared(watchers, v1, kept)) for kept in (False, True))
+            for number in range(QUICK_ROUNDS if quick else ROUNDS[v1]):
+                for leg in ORDERS[number % 2]:
+                    house = kept if leg in (WITH, STOPPED) else without
+                    measure_leg(found[leg], leg, house, kept, light=number < LIGHT_ROUNDS, quick=quick)
+            merged += metric(kept.port, _MERGED)
+            changes += sum(metric(kept.port, name) for name in _CHANGES)
+    found[WITH] = found[WITH]._replace(merged=merged / changes)
     return found
+
+
+def measure_leg(found: Trials, leg: str, house: House, kept: House, light: bool, quick: bool) -> None:
+    """One round of one leg, at light load, too, if wanted."""
+    seconds = QUICK_SECONDS if quick else SECONDS
+    if light and leg in (WITHOUT, WITH):
+        pause = len(LOAD_CORES) * (1 if house.v1 else 2) / LIGHT  # a user who comes and goes makes two changes
+        found.light.append(house.load.churn(house.watchers, 4, seconds, pause))
+    with stopped(keepers(house.server) if leg is STOPPED else []):
+        found.rounds.append(one_round(house, house.watchers, seconds, keepers(kept.server)))
+    if leg is not STOPPED:
+        wait_drained(kept.port)
 
 
 @contextmanager
@@ -210,6 +221,8 @@ class House(NamedTuple):
     port: int
     server: int
     load: Load
+    watchers: int
+    v1: bool
 
 
 @contextmanager
@@ -223,7 +236,7 @@ def prepared(watchers: int, v1: bool, kept: bool) -> Iterator[House]:
         load.rest()  # each user was announced to those who were there
         if v1:
             load.open_actors()
-        yield House(port, server, load)
+        yield House(port, server, load, watchers, v1)
 
 
 def one_round(house: House, watchers: int, seconds: float, pids: Sequence[int]) -> Round:
