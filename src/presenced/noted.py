@@ -109,10 +109,10 @@ class Noted:
         dropped = _trim(self.users, len(self._due_users)) + _trim(self.sessions, len(self._due_sessions))
         dropped += _trim(self.others, 0)
         if len(self.changes) + len(self._due_changes) > MAX_WAITING:
-            before = len(self.changes) + len(self._due_changes)
+            noted, due = len(self.changes), len(self._due_changes)
             self._due_changes, self.changes = [], _latest(self._due_changes + self.changes)[-MAX_WAITING // 2 :]
-            self._taken += before - len(self.changes)
-            dropped += before - len(self.changes)
+            self._taken += noted - len(self.changes)  # those due are in it already
+            dropped += noted + due - len(self.changes)
         return dropped
 
     def forget(self, user_id: str) -> None:
