@@ -56,7 +56,7 @@ class Noted:
         self.changes: list[Change | RoomFact] = []
         self.others: dict[tuple[str, str], Fact] = {}
         self.since: float | None = None
-        """Monotonic: when the first was put into them; set from outside, and None again once they were emptied."""
+        """Monotonic: when the first of what they hold was put into them; set by who does that. None: they are empty."""
         self._merged = merged
         # What is due, and goes portion by portion:
         self._due_users: dict[str, Presence[Any]] = {}
@@ -93,12 +93,12 @@ class Noted:
         facts: list[Fact] = [self.others.pop(key) for key in list(islice(self.others, PORTION))]
         if not self._to_merge and not self._due_changes:
             facts += self._take(self.changes)
-        if now >= self._next_due and not (self._due_users or self._due_sessions or self._due_changes):
+        if now >= self._next_due and not self._has_due:
             self._make_due(now)
         facts += [self._due_sessions.pop(key) for key in list(islice(self._due_sessions, PORTION))]
         facts += [_user_fact(self._due_users.pop(user_id)) for user_id in list(islice(self._due_users, PORTION))]
         facts += self._take(self._due_changes)
-        if not (self._due_users or self._due_sessions or self._due_changes):
+        if not self._has_due:
             self._due_since = None
         if not len(self):
             self.since = None
@@ -131,6 +131,10 @@ class Noted:
             key: fact for key, fact in self.others.items() if not isinstance(fact, ClaimFact) or key[0] != user_id
         }
 
+    @property
+    def _has_due(self) -> bool:
+        return bool(self._due_users or self._due_sessions or self._due_changes)
+
     def _count(self, now: float) -> None:
         if (span := now - self._counted_at) >= COUNT_PERIOD:
             noted = self._taken + len(self.changes)
@@ -150,7 +154,7 @@ class Noted:
         self._due_since = self.since
         if not self.changes and not self.others:
             self.since = None
-        if self._due_users or self._due_sessions or self._due_changes:
+        if self._has_due:
             period = CROWDED_PERIOD if self._crowded else STATE_PERIOD
             self._next_due = now if self._ending else now + period
 

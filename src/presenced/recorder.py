@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from presenced.clock import Clock, Timer
 from presenced.core.claims import CLAIMABLE, Claim
@@ -44,9 +44,6 @@ BLOCKED_PERIOD = 1.0
 
 MAX_SUBJECT = 255
 """Characters of the id of a token that is revoked; ids are shorter, and those that can't be read are not kept."""
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 _CLASSIC, _V1 = "classic", "presenced.v1"
 
