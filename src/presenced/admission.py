@@ -11,7 +11,7 @@ from presenced.auth.principal import Principal
 from presenced.auth.revocations import Revocations
 from presenced.clock import Clock, Timer
 from presenced.core.deadlines import Deadlines
-from presenced.core.identity import parameter, user_id_from_query
+from presenced.core.identity import PLACEHOLDERS, parameter, user_id_from_query
 from presenced.core.limits import Bucket
 from presenced.core.messages import AuthExpiring
 from presenced.core.model import Instant
@@ -219,8 +219,12 @@ class Admission(Generic[C]):
         return len(concerned)
 
     def _checked(self, answer: Answer, now: Instant) -> Answer:
-        if isinstance(answer, Principal) and self._revocations.concerns(answer, now.epoch_ms / 1000):
-            answer = BadToken("revoked", "the token was revoked")
+        if isinstance(answer, Principal):
+            if self._revocations.concerns(answer, now.epoch_ms / 1000):
+                answer = BadToken("revoked", "the token was revoked")
+            elif answer.user_id in PLACEHOLDERS and not self._settings.placeholder_ids:
+                said = f"the token is for the user {answer.user_id}: is a variable not set where it is made?"
+                answer = BadToken("claims", f"{said} (placeholder_ids)")
         self._metrics.authentications.labels(answer.kind if isinstance(answer, BadToken) else "accepted").inc()
         return answer
 

@@ -82,7 +82,7 @@ def token(
     """
     settings = load({}, os.environ, config).settings
     try:
-        claims: dict[str, Any] = {"sub": parse_user_id(user)}
+        claims: dict[str, Any] = {"sub": parse_user_id(user, settings.placeholder_ids)}
     except BadUserId as error:
         raise ConfigError(str(error)) from None
     now = int(time.time())

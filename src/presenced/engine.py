@@ -141,7 +141,7 @@ class Engine:
             self.admission.opened(connection, arrival)
             return
         try:
-            user_id = user_id_from_query(query)
+            user_id = user_id_from_query(query, self.settings.placeholder_ids)
         except BadUserId as error:
             self._refuse(connection, arrival, Close.BAD_USER_ID, str(error))
             return

@@ -4,7 +4,7 @@
     ├── ConfigError      a setting is unknown, out of bounds or contradicts another
     ├── PortInUse        another program listens on the wanted address
     ├── ListenError      the wanted address can't be listened on for another reason
-    ├── BadUserId        a user id is missing, too long or holds unprintable characters
+    ├── BadUserId        a user id is missing, too long, or holds what no id may hold
     ├── BadParameter     another parameter of a client's URL can't be used
     ├── BadToken         a token or ticket is not accepted
     ├── BadClaim         what a backend claims of a user can't be used

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import queue
+import re
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from logging.handlers import QueueHandler, QueueListener
-from typing import TextIO
+from typing import Any, TextIO
 
 from msgspec.json import Encoder
 
 from presenced.clock import Clock, Timer
+from presenced.core.identity import escaped
 from presenced.core.model import Status
 from presenced.wire.classic import timestamp, wire_user_id
 
@@ -42,7 +45,7 @@ class EventLog:
     """One line per event, in the words of the contract.
 
     Bound: `burst` lines a second; what is beyond it is counted by kind and told in one line when the second is
-    over. Text from clients is only ever a checked user id, which has no control characters.
+    over. The formatters escape what would end a line or act on a terminal.
 
     Args:
         anonymous: A dash stands in place of each id.
@@ -120,13 +123,34 @@ def _say(event: str, message: str, *arguments: object, **fields: object) -> None
     logger.info(message, *arguments, extra={"event": event, "fields": fields})
 
 
+class TextFormatter(logging.Formatter):
+    """One line for each message, whatever a client or another server put into it.
+
+    A line break, an escape sequence or a character that turns the direction of text is written as Python writes it.
+    The lines of a traceback are indented, so that none of them can pass for a message.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as logging names it
+        """Return the message in one line."""
+        record.message = escaped(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # as logging names it
+        """Return the traceback, indented."""
+        return "\n".join("  " + escaped(line) for line in super().formatException(ei).split("\n"))
+
+
+_NO_LINE_OF_ITS_OWN = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that JSON allows in a text, but that end a line or turn it for some who read logs."""
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, event, message, and the event's own fields."""
 
     _encoder = Encoder()
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as JSON."""
+        """Return the record as JSON."""
         line = {
             "time": timestamp(int(record.created * 1000)),
             "level": record.levelname.lower(),
@@ -134,7 +158,11 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        return self._encoder.encode(line).decode()
+        try:
+            text = self._encoder.encode(line).decode()
+        except UnicodeEncodeError:  # half a surrogate pair, which a file's name may hold
+            text = json.dumps(line)
+        return _NO_LINE_OF_ITS_OWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class _BoundedQueueHandler(QueueHandler):
@@ -182,7 +210,7 @@ def configure(level: str, form: str) -> Callable[[], None]:
         What to call at the end: it writes out what waits, for `LAST_WORDS` seconds at most.
     """
     writer = _Writer(sys.stdout)
-    writer.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
+    writer.setFormatter(JsonFormatter() if form == "json" else TextFormatter("%(message)s"))
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING)
     listener = QueueListener(waiting, writer)
     root = logging.getLogger()

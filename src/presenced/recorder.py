@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from presenced.clock import Clock, Timer
 from presenced.core.claims import CLAIMABLE, Claim
 from presenced.core.directory import Directory
+from presenced.core.identity import refused_character
 from presenced.core.model import AS_DETECTED, Cause, Choice, Custom, Instant, Status
 from presenced.core.outcome import Outcome
 from presenced.core.presence import Session
@@ -164,7 +165,7 @@ class Recorder:
 
     def revoked(self, kind: str, subject: str, at: float, until: float) -> None:
         """Tokens are accepted no longer: all of a `user`, or one `token`."""
-        if subject.isprintable() and len(subject) <= MAX_SUBJECT:
+        if len(subject) <= MAX_SUBJECT and not refused_character(subject):
             self._noted.others[kind, subject] = RevocationFact(kind, subject, at, until)
             self._wait()
 
@@ -249,7 +250,7 @@ class Recorder:
                 self._restore_choice(fact, now)
             elif isinstance(fact, DisplayFact):
                 if v1.is_display(fact.display):  # else somebody else has written it
-                    self._apply(self._directory.restore_display(fact.user_id, fact.display, now))
+                    self._apply(self._directory.restore_display(fact.user_id, v1.compact(fact.display), now))
             elif isinstance(fact, ClaimFact):
                 self._restore_claim(fact, now)
         if revocations := [fact for fact in facts if isinstance(fact, RevocationFact)]:
@@ -284,7 +285,7 @@ class Recorder:
         lasts = (fact.until_ms - now.epoch_ms) / 1000 if fact.until_ms else inf
         if fact.status not in CLAIMABLE or lasts <= 0:
             return
-        custom = Custom(fact.text, fact.emoji, fact.data, fact.until_ms)
+        custom = Custom(fact.text, fact.emoji, _data(fact.data), fact.until_ms)
         claim = Claim(fact.source, Status(fact.status), custom, fact.priority, fact.set_ms, now.monotonic + lasts)
         with suppress(CapacityError):  # others have claimed as much since
             self._apply(self._directory.set_claim(fact.user_id, claim, now))
@@ -293,6 +294,12 @@ class Recorder:
         if fact.status and fact.status not in [status.value for status in Status]:
             return  # somebody else has written it
         choice = Choice(
-            Status(fact.status) if fact.status else None, Custom(fact.text, fact.emoji, fact.data, fact.until_ms)
+            Status(fact.status) if fact.status else None, Custom(fact.text, fact.emoji, _data(fact.data), fact.until_ms)
         )
         self._apply(self._directory.choose(user_id, choice, now, lasts, by_user=False))
+
+
+def _data(stored: bytes) -> bytes:
+    """Return stored JSON as it is passed on: in one line, and none when clients could not read it. Somebody else, or an
+    earlier version, may have written it."""
+    return v1.compact(stored) if v1.can_be_read(stored) else b""

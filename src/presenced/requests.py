@@ -10,7 +10,7 @@ import msgspec
 
 from presenced.clock import Clock, Timer
 from presenced.core.directory import Directory
-from presenced.core.identity import is_displayable, parse_user_id
+from presenced.core.identity import parse_user_id, refused_character
 from presenced.core.limits import Bucket
 from presenced.core.messages import (
     MAX_DATA,
@@ -340,8 +340,8 @@ def _user_ids(given: list[int | str]) -> set[str]:
 
 def _room_names(given: list[str]) -> set[str]:
     for name in given:
-        if not name.isprintable():
-            raise BadRequest(Fault.BAD_REQUEST, "a room's name must have printable characters only")
+        if character := refused_character(name):
+            raise BadRequest(Fault.BAD_REQUEST, f"a room's name may not hold {character}")
     return set(given)
 
 
@@ -358,16 +358,19 @@ def _check_room_for(count: int, most: int, what: str, fault: Fault) -> None:
 
 
 def data_of(given: msgspec.Raw) -> bytes:
-    """The JSON given; nothing for null.
+    """Return the JSON given, without white space between its tokens; nothing for null.
 
     Raises:
         BadRequest: It is too large, or not for everybody to read.
     """
-    data = bytes(given)
+    data = wire.compact(bytes(given))
     if len(data) > MAX_DATA:
         raise BadRequest(Fault.BAD_REQUEST, f"data has {len(data)} bytes; at most {MAX_DATA} are allowed")
     if not wire.can_be_read(data):
-        raise BadRequest(Fault.BAD_REQUEST, f"data has a number out of range, or more than {wire.MAX_DEPTH} levels")
+        raise BadRequest(
+            Fault.BAD_REQUEST,
+            f"data has half a surrogate pair, a number out of range, or more than {wire.MAX_DEPTH} levels",
+        )
     return b"" if data == b"null" else data
 
 
@@ -378,5 +381,5 @@ def check_shown(text: str, emoji: str) -> None:
         BadRequest: One of them can't be shown.
     """
     for name, given in (("text", text), ("emoji", emoji)):
-        if not is_displayable(given):
-            raise BadRequest(Fault.BAD_REQUEST, f"{name} holds a line break or another control character")
+        if character := refused_character(given):
+            raise BadRequest(Fault.BAD_REQUEST, f"{name} may not hold {character}")

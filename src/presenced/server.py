@@ -202,10 +202,11 @@ class PresenceServer:
             Whether what others see changed.
 
         Raises:
-            BadUserId: `user_id` is not 1 to 128 printable characters.
+            BadUserId: `user_id` is refused by `core.identity.parse_user_id`.
             CapacityError: `max_announced` users are announced online already.
         """
-        return self._running().application.announce(parse_user_id(user_id), is_online)
+        checked = parse_user_id(user_id, self.settings.placeholder_ids)
+        return self._running().application.announce(checked, is_online)
 
     def handle_user_disconnect(self, user_id: str | int) -> int:
         """Close all connections of a user (close code 4410), who is offline at once, without a grace.
@@ -216,7 +217,7 @@ class PresenceServer:
             How many connections were closed.
 
         Raises:
-            BadUserId: `user_id` is not 1 to 128 printable characters.
+            BadUserId: `user_id` is refused by `core.identity.parse_user_id`.
         """
         return self._running().application.disconnect(parse_user_id(user_id))
 

@@ -137,6 +137,11 @@ class Settings(BaseModel):
     address_failure_burst: int = Field(
         50, ge=1, le=1_000_000, description="Such failures from one address at once at most."
     )
+    placeholder_ids: bool = Field(
+        False,
+        description="Accept the user ids undefined, null, NaN, None and [object Object], which are nearly always a "
+        "variable that has no value.",
+    )
     user_connections: int = Field(200, ge=1, le=10_000_000, description="Open connections of one user at most.")
     input_rate: int = Field(
         65_536,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import json
+from msgspec import UNSET, json
 from tests.fakes import FakeConnection
 from tests.unit.talk import Talk, position, statuses
 
@@ -343,7 +343,17 @@ def test_the_world_looks_as_if_blocked_users_had_never_been(visibility: str, ste
 
 @pytest.mark.parametrize(
     "given_",
-    [[], {"watch": "all"}, {"watch": ["a\nb"]}, {"watch": ["x"] * 1001}, {"rooms": [""]}, {"rooms": "lobby"}, 7],
+    [
+        [],
+        {"watch": "all"},
+        {"watch": ["a\nb"]},
+        {"watch": ["x"] * 1001},
+        {"rooms": [""]},
+        {"rooms": "lobby"},
+        7,
+        {"rooms": None},
+        {"watch": None},
+    ],
 )
 def test_what_can_not_be_used_is_refused(given_: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -351,7 +361,7 @@ def test_what_can_not_be_used_is_refused(given_: Any) -> None:
 
 
 def test_what_is_allowed_is_read() -> None:
-    assert Allowed() == Allowed(watch=None, rooms=None)
+    assert Allowed() == Allowed(watch=UNSET, rooms=UNSET)
     sight = sight_of(Settings(auth="ticket", visibility="claims"), with_allowed(Principal("ada"), {"watch": [7, "bo"]}))
     assert sight.users == {"ada", "bo", "7"}
     assert not sight.may_enter("lobby")

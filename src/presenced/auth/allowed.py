@@ -7,10 +7,10 @@ from math import inf
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from presenced.auth.principal import CAUSES, Principal
-from presenced.core.identity import is_displayable, parse_user_id
+from presenced.core.identity import parse_user_id, refused_character
 from presenced.core.messages import MAX_DISPLAY
 from presenced.core.model import Display
 from presenced.core.sight import EVERYTHING, MAX_BLOCKED, Sight
@@ -18,6 +18,7 @@ from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
 from presenced.errors import BadUserId
 from presenced.settings import Settings
 from presenced.wire import v1
+from presenced.wire.strict_json import explained, without_extensions
 
 MAX_ROLES = 10
 
@@ -28,10 +29,12 @@ MAX_ROLE = 64
 class Allowed(Struct, frozen=True, forbid_unknown_fields=True):  # `blok` would block nobody
     """`{"watch": [7, "bo"], "rooms": ["lobby"], "block": ["eve"], "display": {"name": "Ada"}, "roles": ["causes"]}`."""
 
-    watch: Annotated[list[int | str], Meta(max_length=MAX_WATCHED)] | Literal["*"] | None = None
+    watch: Annotated[list[int | str], Meta(max_length=MAX_WATCHED)] | Literal["*"] | UnsetType = UNSET
     """Ids of users, or `*` for everyone."""
-    rooms: Annotated[list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(max_length=MAX_ROOMS)] | None = None
-    """Rooms that may be joined and watched; any when it is not given."""
+    rooms: (
+        Annotated[list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(max_length=MAX_ROOMS)] | UnsetType
+    ) = UNSET
+    """Rooms that may be joined and watched; any when it is left out, which null does not mean."""
     block: Annotated[list[int | str], Meta(max_length=MAX_BLOCKED)] = []
     """Ids of users who are not seen, whatever else is said."""
     display: dict[str, Any] | None = None
@@ -40,20 +43,22 @@ class Allowed(Struct, frozen=True, forbid_unknown_fields=True):  # `blok` would 
 
 
 def with_allowed(principal: Principal, given: Any) -> Principal:
-    """The principal with what `given`, the decoded JSON, says.
+    """Return the principal with what `given`, the decoded JSON, says.
 
     Raises:
         ValueError: It can't be used; the text says why.
     """
     try:
-        allowed = msgspec.convert(given, Allowed)
-        watch = None if allowed.watch in (None, "*") else frozenset(map(parse_user_id, allowed.watch or ()))
+        allowed = msgspec.convert(without_extensions(given), Allowed)
+        watch = None if allowed.watch in (UNSET, "*") else frozenset(map(parse_user_id, allowed.watch or ()))
         block = frozenset(map(parse_user_id, allowed.block))
-    except (msgspec.ValidationError, BadUserId) as error:
+    except msgspec.ValidationError as error:
+        raise ValueError(explained(error, Allowed)) from None
+    except BadUserId as error:
         raise ValueError(str(error)) from None
-    if not all(map(is_displayable, allowed.roles)):
+    if any(map(refused_character, allowed.roles)):
         raise ValueError("a role holds a line break or another control character")
-    rooms = None if allowed.rooms is None else frozenset(allowed.rooms)
+    rooms = None if allowed.rooms is UNSET else frozenset(allowed.rooms)
     display = None
     if allowed.display is not None:
         display = Display(_encoded(allowed.display), inf if principal.issued_at is None else principal.issued_at)

@@ -13,9 +13,9 @@ from presenced.auth.principal import Principal
 from presenced.auth.tokens import MAX_TOKEN, digest
 from presenced.core.identity import parse_user_id
 from presenced.core.limits import COMPLAINTS, Bucket
-from presenced.core.model import Instant
+from presenced.core.model import Display, Instant
 from presenced.errors import BadToken
-from presenced.wire.v1 import is_display
+from presenced.wire.v1 import compact, is_display
 
 MAX_WAITING = 1_000
 """Answers waited for at a time; one more client is told to come back."""
@@ -80,14 +80,17 @@ class ByFunction:
 
     def _complain(self, error: Exception) -> None:
         if self._complaints.take(COMPLAINTS, COMPLAINTS, asyncio.get_running_loop().time()):
-            place = "".join(traceback.format_tb(error.__traceback__))
-            _logger.error("the function that says whose a token is failed: %s\n%s", type(error).__name__, place)
+            frames = traceback.extract_tb(error.__traceback__)
+            place = ", from ".join(f"{one.filename}:{one.lineno} in {one.name}" for one in reversed(frames))
+            _logger.error("the function that says whose a token is failed: %s at %s", type(error).__name__, place)
 
     def _answer(self, said: Said, token: str, now: Instant) -> Answer:
         if said is None:
             return BadToken("refused", "the token is not accepted")
         if isinstance(said, Principal):
-            if said.display is not None and said.display.data and not is_display(said.display.data):
-                raise ValueError("display is no JSON object that can be passed on")
+            if said.display is not None and said.display.data:
+                if not is_display(said.display.data):
+                    raise ValueError("display is no JSON object that can be passed on")
+                said = said._replace(display=Display(compact(said.display.data), said.display.issued))
             return said._replace(user_id=parse_user_id(said.user_id), token_id=said.token_id or digest(token))
         return Principal(parse_user_id(said), None, digest(token), now.epoch_ms / 1000)

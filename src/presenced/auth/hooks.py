@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.json import Decoder
 
 from presenced.auth.allowed import with_allowed
 from presenced.auth.authenticator import UNAVAILABLE, Answer, Answered, Authenticator, Remote
@@ -23,6 +24,7 @@ from presenced.core.limits import COMPLAINTS, Bucket
 from presenced.core.model import Instant
 from presenced.errors import BadToken
 from presenced.wire.classic import wire_user_id
+from presenced.wire.strict_json import read
 
 MAX_WAITING = 1_000
 """Questions asked or waiting to be; for one more the client is told to come back."""
@@ -128,15 +130,18 @@ class Hook:
         return read(response, now)
 
 
-class Said(Struct, rename="camel"):
+class Said(Struct, rename="camel", forbid_unknown_fields=True):  # `presense` would restrict nothing
     """What the hook answers with status 200; other statuses below 500 mean that the token is not accepted."""
 
     user_id: int | str
     expires_in: float | None = None
     """Seconds for which the connection may stay; for good when not given."""
     token_id: str = ""
-    presence: Any = None
+    presence: dict[str, Any] | UnsetType = UNSET
     """Whom they may see, where they may go, what others see of them: `Allowed`."""
+
+
+_said = Decoder(Said)
 
 
 class ByHook:
@@ -164,10 +169,10 @@ class ByHook:
 
 
 def _whose(key: str, response: Response, now: float) -> Answer:
-    said = msgspec.json.decode(response.body, type=Said)
+    said = read(response.body, _said, Said)
     ends = None if said.expires_in is None else now + said.expires_in
     principal = Principal(parse_user_id(said.user_id), ends, said.token_id or key, now)
-    return principal if said.presence is None else with_allowed(principal, said.presence)
+    return principal if said.presence is UNSET else with_allowed(principal, said.presence)
 
 
 class SeenByHook:

@@ -6,6 +6,7 @@ from math import inf
 
 from msgspec import Struct
 
+from presenced.core.identity import refused_character
 from presenced.core.model import PLAIN, Choice, Custom, Status
 from presenced.errors import BadClaim
 
@@ -47,8 +48,10 @@ def check(claim: Claim) -> None:
     Raises:
         BadClaim: Its source, status or priority can't be used.
     """
-    if not (0 < len(claim.source) <= MAX_SOURCE_LENGTH and claim.source.isprintable()):
-        raise BadClaim(f"a source has 1 to {MAX_SOURCE_LENGTH} printable characters")
+    if not 0 < len(claim.source) <= MAX_SOURCE_LENGTH:
+        raise BadClaim(f"a source has 1 to {MAX_SOURCE_LENGTH} characters")
+    if character := refused_character(claim.source):
+        raise BadClaim(f"a source may not hold {character}")
     if claim.status not in CLAIMABLE:
         raise BadClaim(f"{claim.status} can't be claimed; online, away and busy can")
     if not -MAX_PRIORITY <= claim.priority <= MAX_PRIORITY:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from presenced.core.identity import parameter
+from presenced.core.identity import parameter, refused_character
 from presenced.core.model import Status
 from presenced.errors import BadParameter
 
 MAX_DEVICE_LENGTH = 32
 MAX_TOKEN_LENGTH = 64
 MAX_TIME_DIGITS = 15
+
+RESTRICTING = frozenset(("watch", "status"))
+"""Parameters that may not be empty: without them a client sees, or shows, more than it meant to."""
 
 AUTO = "auto"
 CHOICES = (AUTO, *(status.value for status in Status if status is not Status.OFFLINE))
@@ -37,7 +40,7 @@ def hello_from_query(query: bytes) -> Hello:
     """Of `...?userId=7&device=phone&watch=none&session=...&position=...`; what is not known is ignored.
 
     Raises:
-        BadParameter: One is given twice, is too long, not printable or not one of the values it may have.
+        BadParameter: One is given twice, is too long, has a value that it may not have, or restricts and is empty.
     """
     watch = _one(query, "watch", MAX_TOKEN_LENGTH) or "everyone"
     if watch not in ("everyone", "none"):
@@ -66,6 +69,10 @@ def _one(query: bytes, name: str, longest: int) -> str:
         text = values[0].decode() if values else ""
     except UnicodeDecodeError:
         raise BadParameter(f"{name} is not percent-encoded UTF-8") from None
-    if len(text) > longest or not text.isprintable():
-        raise BadParameter(f"{name} must be at most {longest} printable characters")
+    if values and not text and name in RESTRICTING:
+        raise BadParameter(f"{name} is empty; give a value, or leave it out")
+    if len(text) > longest:
+        raise BadParameter(f"{name} must be at most {longest} characters")
+    if character := refused_character(text):
+        raise BadParameter(f"{name} may not hold {character}")
     return text

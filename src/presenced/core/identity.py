@@ -1,8 +1,8 @@
-"""User ids: which texts are one, and where the classic URL carries it."""
+"""User ids and other names: which texts they may be, and where the classic URL carries a user id."""
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from urllib.parse import unquote_to_bytes
 
 from presenced.errors import BadUserId
@@ -13,43 +13,74 @@ MAX_USER_ID_LENGTH = 128
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader holds exactly (RFC 8259 section 6)."""
 
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Embeddings, overrides and isolates of the bidirectional algorithm (UAX 9)."""
+PLACEHOLDERS = frozenset(("undefined", "null", "NaN", "None", "[object Object]"))
+"""Texts that templates of JavaScript and Python make of a variable that has no value, or the wrong one."""
+
+_REFUSED = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # controls, category Cc
+    "\u2028\u2029"  # the line and the paragraph separator, Zl and Zp
+    "\u202a-\u202e\u2066-\u2069"  # bidirectional embeddings, overrides and isolates (UAX 9 section 2)
+    "\ud800-\udfff"  # surrogates, Cs
+    "\ufdd0-\ufdef" + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17)) + "]"
+)
+"""Characters that no name holds.
+
+Unicode never changes these sets (its stability policy fixes Cc, Zl, Zp, Cs and the noncharacters), so which ids are
+allowed does not depend on the Unicode version of Python. `spec/protocol.md` lists the same characters.
+"""
 
 _EXAMPLE = "connect to /ws-online-status?userId=ID"
 
 
-def parse_user_id(value: str | int) -> str:
-    """The user id in its one form, a text; an integer means its decimal digits.
+def refused_character(text: str) -> str:
+    """Return the first character that no name may hold, as `U+202E`; empty when the text can be shown in a line.
+
+    Refused are controls, line and paragraph separators, surrogates, noncharacters, and the characters that turn the
+    direction of what follows. Joiners, spaces of all kinds and unassigned characters are allowed: scripts and emoji
+    need them.
+    """
+    # Each refused character is unprintable in every version of Unicode: for most texts the first, cheaper test decides.
+    if text.isprintable() or (found := _REFUSED.search(text)) is None:
+        return ""
+    return f"U+{ord(found[0]):04X}"
+
+
+def escaped(text: str) -> str:
+    """Return a text that stays in its line of a log: characters that no name may hold become escapes of Python."""
+    return text if text.isprintable() else _REFUSED.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def parse_user_id(value: str | int, placeholders: bool = True) -> str:
+    """Return the user id in its one form, a text; an integer means its decimal digits.
+
+    Args:
+        placeholders: Whether texts such as `undefined` are user ids.
 
     Raises:
-        BadUserId: It is not 1 to 128 printable characters (`str.isprintable`: no control characters, no line
-            breaks, no bidirectional overrides, no lone surrogates).
+        BadUserId: It does not have 1 to 128 characters, holds a refused one, or is a placeholder.
     """
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise BadUserId("userId must be a text or a whole number")
     text = str(value)
     if not text:
         raise BadUserId(f"userId is empty: {_EXAMPLE}")
     if len(text) > MAX_USER_ID_LENGTH:
         raise BadUserId(f"userId has {len(text)} characters; at most {MAX_USER_ID_LENGTH} are allowed")
-    if not text.isprintable():
-        raise BadUserId("userId holds control or unprintable characters; use printable ones only")
+    if character := refused_character(text):
+        raise BadUserId(f"userId holds {character}, a character that no id may hold")
+    if not placeholders and text in PLACEHOLDERS:
+        raise BadUserId(f"userId is the text {text}: is a variable not set? (the setting placeholder_ids allows it)")
     return text
 
 
-def is_displayable(text: str) -> bool:
-    """Whether a text can be shown in a line among others: no control characters, line breaks, lone surrogates, or
-    characters that turn the direction of what follows. Joiners are allowed: emoji and some scripts need them."""
-    return not any(
-        unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs") or char in _TURNS
-        for char in text
-        if not char.isprintable()
-    )
+def user_id_from_query(query: bytes, placeholders: bool = True) -> str:
+    """Return the user id in the query of `/ws-online-status?userId=ID`; other parameters are ignored.
 
+    It is decoded as HTML forms are: `+` is a space, `%XX` a byte of UTF-8.
 
-def user_id_from_query(query: bytes) -> str:
-    """The user id in the query of `/ws-online-status?userId=ID`; other parameters are ignored.
-
-    Decoded as HTML forms are: `+` is a space, `%XX` a byte of UTF-8.
+    Args:
+        placeholders: Whether texts such as `undefined` are user ids.
 
     Raises:
         BadUserId: It is missing, given more than once, not UTF-8, or refused by `parse_user_id`.
@@ -60,7 +91,7 @@ def user_id_from_query(query: bytes) -> str:
     if len(found) > 1:
         raise BadUserId(f"userId is given {len(found)} times; give it once")
     try:
-        return parse_user_id(found[0].decode())
+        return parse_user_id(found[0].decode(), placeholders)
     except UnicodeDecodeError:
         raise BadUserId("userId is not percent-encoded UTF-8; use encodeURIComponent(id)") from None
 

@@ -25,7 +25,7 @@ MAX_ROOM_NAME = 128
 """Characters of a room's name."""
 
 UserId = int | str
-"""1 to 128 printable characters; a number when it is a canonical decimal up to 2^53 - 1 (`wire.classic`)."""
+"""1 to 128 characters; a number when it is a canonical decimal up to 2^53 - 1 (`wire.classic`)."""
 
 RoomName = Annotated[str, Meta(min_length=1, max_length=MAX_ROOM_NAME)]
 
@@ -103,6 +103,9 @@ class EstablishedV1(
     origin: int = 0
     """What versions count from: with it added they are those of the HTTP API and of webhooks. Not given where it is 0,
     as where nothing is stored."""
+    features: tuple[str, ...] = ()
+    """Names of what this server understands beyond this version of the protocol; left out while there is none. A
+    client sends a field or a request of a later version only if the server names its feature here."""
 
 
 def _encoded(name: str) -> Meta:
@@ -280,10 +283,11 @@ class Pong(Struct, frozen=True, tag_field="type", tag="PONG", rename="camel", om
     id: RequestId | None = None
 
 
-# presenced.v1, client to server.
+# presenced.v1, client to server. Fields that are not known are refused, but for those whose names begin with `x-`
+# (`wire.strict_json`).
 
 
-class Watch(Struct, frozen=True, tag_field="type", tag="WATCH", rename="camel"):
+class Watch(Struct, frozen=True, tag_field="type", tag="WATCH", rename="camel", forbid_unknown_fields=True):
     """Be told of everyone, or of these users or rooms, too."""
 
     id: RequestId | None = None
@@ -294,7 +298,7 @@ class Watch(Struct, frozen=True, tag_field="type", tag="WATCH", rename="camel"):
     """`count`: how many are online, without names."""
 
 
-class Unwatch(Struct, frozen=True, tag_field="type", tag="UNWATCH", rename="camel"):
+class Unwatch(Struct, frozen=True, tag_field="type", tag="UNWATCH", rename="camel", forbid_unknown_fields=True):
     """Be told no longer of everyone, or of these users or rooms, neither in full nor by count."""
 
     id: RequestId | None = None
@@ -303,7 +307,7 @@ class Unwatch(Struct, frozen=True, tag_field="type", tag="UNWATCH", rename="came
     rooms: list[RoomName] = []
 
 
-class SetStatus(Struct, frozen=True, tag_field="type", tag="SET_STATUS", rename="camel"):
+class SetStatus(Struct, frozen=True, tag_field="type", tag="SET_STATUS", rename="camel", forbid_unknown_fields=True):
     """Choose a status, and what goes with it; what is not given is empty."""
 
     status: Chosen
@@ -316,14 +320,14 @@ class SetStatus(Struct, frozen=True, tag_field="type", tag="SET_STATUS", rename=
     """Seconds after which the earlier choice returns."""
 
 
-class Activity(Struct, frozen=True, tag_field="type", tag="ACTIVITY", rename="camel"):
+class Activity(Struct, frozen=True, tag_field="type", tag="ACTIVITY", rename="camel", forbid_unknown_fields=True):
     """The person at this device is active, or idle."""
 
     state: Literal["active", "idle"]
     id: RequestId | None = None
 
 
-class Join(Struct, frozen=True, tag_field="type", tag="JOIN", rename="camel"):
+class Join(Struct, frozen=True, tag_field="type", tag="JOIN", rename="camel", forbid_unknown_fields=True):
     """Become a member of a room with this session, and watch it."""
 
     room: RoomName
@@ -332,7 +336,7 @@ class Join(Struct, frozen=True, tag_field="type", tag="JOIN", rename="camel"):
     """What others see of the member; at most 2,048 bytes of JSON."""
 
 
-class SetMember(Struct, frozen=True, tag_field="type", tag="SET_MEMBER", rename="camel"):
+class SetMember(Struct, frozen=True, tag_field="type", tag="SET_MEMBER", rename="camel", forbid_unknown_fields=True):
     """Give other data as a member of a room."""
 
     room: RoomName
@@ -341,20 +345,20 @@ class SetMember(Struct, frozen=True, tag_field="type", tag="SET_MEMBER", rename=
     id: RequestId | None = None
 
 
-class Leave(Struct, frozen=True, tag_field="type", tag="LEAVE", rename="camel"):
+class Leave(Struct, frozen=True, tag_field="type", tag="LEAVE", rename="camel", forbid_unknown_fields=True):
     """Leave a room with this session, and no longer watch it."""
 
     room: RoomName
     id: RequestId | None = None
 
 
-class Ping(Struct, frozen=True, tag_field="type", tag="PING", rename="camel"):
+class Ping(Struct, frozen=True, tag_field="type", tag="PING", rename="camel", forbid_unknown_fields=True):
     """Measure the round trip."""
 
     id: RequestId | None = None
 
 
-class Auth(Struct, frozen=True, tag_field="type", tag="AUTH", rename="camel"):
+class Auth(Struct, frozen=True, tag_field="type", tag="AUTH", rename="camel", forbid_unknown_fields=True):
     """Show who this is, or, once connected, that it still is. Classic clients may send it, too."""
 
     token: str

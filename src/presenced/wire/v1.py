@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 import msgspec
@@ -19,12 +20,12 @@ from presenced.core.messages import (
 )
 from presenced.core.model import Cause, Change, Own, Status
 from presenced.core.rooms import Member
+from presenced.wire import strict_json
 from presenced.wire.classic import wire_user_id
 from presenced.wire.frame import text_frame
 
 _encoder = Encoder()
 _decoder: Decoder[Request] = Decoder(Request)
-_auth = Decoder(messages.Auth)
 
 MAX_DEPTH = 32
 """Levels of nesting in what clients pass on to others; parsers stop at 64 and more."""
@@ -104,24 +105,42 @@ def self_frame(own: Own) -> bytes:
 
 
 def parse_request(text: str) -> Request:
-    """A client's message.
+    """Return what a client asks for.
 
     Raises:
-        msgspec.ValidationError: It is JSON, but not a request; the text says why.
+        msgspec.ValidationError: It is JSON, but not a request; the text says why, and names what is allowed.
         msgspec.DecodeError: It is not JSON.
     """
-    try:
-        return _decoder.decode(text)
-    except RecursionError:
-        raise msgspec.DecodeError("nested too deeply") from None
+    return strict_json.read(text, _decoder, Request)
+
+
+class _Token(msgspec.Struct, tag_field="type", tag="AUTH"):
+    """AUTH as the first message. Other fields are ignored, as the classic protocol promises: nothing but the token
+    counts here, and an ERROR can't be sent to a client that is not let in."""
+
+    token: str
+
+
+_auth = Decoder(_Token)
 
 
 def token_of(message: str | bytes) -> str:
-    """Of the message AUTH; empty for any other."""
+    """Return the token of the message AUTH; nothing for any other message."""
     try:
         return _auth.decode(message).token if isinstance(message, str) else ""
     except (msgspec.MsgspecError, RecursionError):
         return ""
+
+
+def compact(data: bytes) -> bytes:
+    """Return JSON without the white space between its tokens.
+
+    A line break there is valid JSON, but would end the line of an event stream that the JSON is embedded in.
+
+    Raises:
+        msgspec.DecodeError: It is not JSON.
+    """
+    return msgspec.json.format(data, indent=-1) if data else b""
 
 
 def can_be_read(data: bytes) -> bool:
@@ -144,11 +163,21 @@ def _depth(value: object) -> int:
 
 
 def request_id(text: str) -> int | str | None:
-    """The id of a message that could not be parsed, if it has one that can be sent back."""
+    """Return the id of a message that could not be parsed, if it has one that can be sent back.
+
+    A message that holds half a surrogate pair is read by the json module, which takes it.
+    """
     try:
         return msgspec.json.decode(text, type=_OnlyId).id
     except (msgspec.MsgspecError, RecursionError):
+        pass
+    try:
+        found = json.loads(text)
+        kept = msgspec.convert({"id": found.get("id")} if isinstance(found, dict) else {}, _OnlyId)
+        _encoder.encode(kept)
+    except (ValueError, RecursionError):  # msgspec's errors and UnicodeEncodeError are ValueErrors
         return None
+    return kept.id
 
 
 class _OnlyId(msgspec.Struct):

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.types import Message
 
@@ -145,12 +146,12 @@ def request(query: str) -> Request:
 
 
 def test_parameters_are_read_by_their_types() -> None:
-    assert parameters(request("limit=7&after=3"), OnlinePage) == OnlinePage("", 3, 7)
+    assert parameters(request("limit=7&after=3"), OnlinePage) == OnlinePage(UNSET, 3, 7)
     assert parameters(request("users=7&users=a%2Cb&everyone=true"), Watching) == Watching(["7", "a,b"], everyone=True)
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=x", "limit=1.5", "limit=", "limit=1&limit=1", "bound=1", "after=-1"]
+    "query", ["limit=0", "limit=x", "limit=1.5", "limit=", "limit=1&limit=1", "bound=1", "after=-1", "viewer="]
 )
 def test_a_parameter_that_can_t_be_used_is_named(query: str) -> None:
     with pytest.raises(ProblemError) as refused:
@@ -162,7 +163,7 @@ def test_a_parameter_that_can_t_be_used_is_named(query: str) -> None:
 def test_who_gives_a_parameter_that_there_is_not_is_told_those_that_there_are() -> None:
     with pytest.raises(ProblemError) as refused:
         parameters(request("before%0a=1"), OnlinePage)
-    assert refused.value.detail == r"before\n is no parameter here; known are viewer, after, limit"
+    assert refused.value.detail == r"unknown parameter before\n; known are viewer, after, limit"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,10 @@ async def test_who_gives_none_of_a_few_values_is_told_which_there_are(path: str,
     [
         (b'{"status": "busy", "text": "\xff"}', "not UTF-8, from byte 28 on"),
         (b'{"status": "busy", "data": "\xc0\xaf"}', "not UTF-8, from byte 28 on"),
-        (b'{"status": "busy", "more-than-' + b"x" * 9000 + b'": 1}', "unknown field `more-than-xxx"),
+        (
+            b'{"status": "busy", "more-than-' + b"x" * 9000 + b'": 1}',
+            "unknown field more-than-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; known are status",
+        ),
         (b'{"status": "' + b"x" * 9000 + b'"}', "x' - at `status`; allowed are auto"),
         (b'{"status": "busy"', "Input data was truncated"),
         (b"[" * 50_000, "Expected `object`, got `array`"),

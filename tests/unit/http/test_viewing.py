@@ -25,7 +25,7 @@ def eyes(house: House, viewer: str) -> Eyes:
     nothing = cast(Any, None)
     spans = Spans(house.application, 10)
     api = Api(house.application, house.engine, nothing, Tickets(), nothing, spans, None, None)
-    return Eyes(api, viewer)
+    return Eyes(api, viewer or None)
 
 
 async def told_and_seen(house: House, viewer: str) -> tuple[int, list[int | str]]:

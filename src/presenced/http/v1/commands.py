@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from presenced.admission import Admission
 from presenced.auth.tickets import LIFETIME
@@ -88,9 +89,11 @@ async def new_ticket(api: Api, call: Call[Nothing, NewTicket]) -> Ticket:
         )
     if body.lasts is not None and body.lasts > settings.token_lifetime:
         raise ProblemError(Problem.BAD_BODY, f"lasts must be above 0 and at most {settings.token_lifetime:g}")
-    user_id, now = parse_user_id(body.user_id), api.engine.clock.now()
+    user_id, now = parse_user_id(body.user_id, settings.placeholder_ids), api.engine.clock.now()
     try:
-        ticket = api.tickets.issue(user_id, now.monotonic, now.epoch_ms / 1000, body.lasts, body.presence)
+        ticket = api.tickets.issue(
+            user_id, now.monotonic, now.epoch_ms / 1000, body.lasts, None if body.presence is UNSET else body.presence
+        )
     except ValueError as error:
         raise ProblemError(Problem.BAD_BODY, f"presence: {error}") from None
     return Ticket(ticket, wire_user_id(user_id), LIFETIME)
@@ -132,7 +135,7 @@ class _Stored(msgspec.Struct):
 
 
 def _shown(api: Api, user_id: str) -> UserRecord:
-    (record,) = Eyes(api, "").records([user_id])
+    (record,) = Eyes(api, None).records([user_id])
     return record
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from time import perf_counter
@@ -13,15 +12,15 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 from msgspec import Raw, Struct
-from msgspec.inspect import ListType, LiteralType, type_info
-from msgspec.json import Encoder
+from msgspec.inspect import ListType, type_info
+from msgspec.json import Decoder, Encoder
 from msgspec.structs import fields
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from presenced.core.claims import MAX_SOURCE_LENGTH
-from presenced.core.identity import parse_user_id
+from presenced.core.identity import parse_user_id, refused_character
 from presenced.core.messages import MAX_ROOM_NAME
 from presenced.errors import BadParameter, BadUserId, CapacityError, Problem, StorageUnavailable
 from presenced.http.answers import ProblemError, problem_answer, without_example
@@ -29,6 +28,7 @@ from presenced.http.v1.endpoint import AnyEndpoint, Api, Call, Reply
 from presenced.http.v1.questions import Nothing
 from presenced.http.v1.segments import name
 from presenced.metrics import Metrics
+from presenced.wire.strict_json import EXTENSION, explained, no_field, read
 
 S = TypeVar("S", bound=Struct)
 
@@ -38,10 +38,6 @@ LONGEST = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
 BODY_PATIENCE = 10.0
 """Seconds for a body to arrive."""
 
-MAX_SAID = 300
-"""Characters of what is said to be wrong with a body or a parameter."""
-
-_FIELD = re.compile(r" - at `\$\.(\w+)`$")
 _encoder = Encoder()
 _NOTHING = Nothing()
 
@@ -85,7 +81,7 @@ async def _answer(api: Api, endpoint: AnyEndpoint, request: Request) -> Response
         api.access.check(request, endpoint.scope)
     data = await read_body(request, endpoint.max_body)
     try:
-        call = _call(endpoint, request, data)
+        call = _call(api, endpoint, request, data)
         reply = await endpoint.handler(api, call)
     except ProblemError as error:
         return problem_answer(error.problem, error.detail, error.headers)
@@ -118,25 +114,34 @@ def _has(request: Request, tag: str) -> bool:
 # What was asked.
 
 
-def _call(endpoint: AnyEndpoint, request: Request, data: bytes) -> Call[Any, Any]:
+def _call(api: Api, endpoint: AnyEndpoint, request: Request, data: bytes) -> Call[Any, Any]:
     path: Mapping[str, str] = request.path_params
-    user_id = parse_user_id(name(path["user_id"])) if "user_id" in path else ""
+    user_id = ""
+    if "user_id" in path:
+        # What a DELETE takes away may have been let in by an earlier version, or under another setting.
+        placeholders = api.engine.settings.placeholder_ids or endpoint.method == "DELETE"
+        user_id = parse_user_id(name(path["user_id"]), placeholders)
     other = next((_name(name(value), key) for key, value in path.items() if key != "user_id"), "")
     body = _decoded(data, endpoint.body) if endpoint.takes_body else _NOTHING
     return Call(request, user_id, other, parameters(request, endpoint.query), body)
 
 
 def _name(text: str, what: str) -> str:
-    if not (0 < len(text) <= (most := LONGEST[what]) and text.isprintable()):
-        raise ProblemError(Problem.BAD_BODY, f"a {what} has 1 to {most} printable characters")
+    if not 0 < len(text) <= (most := LONGEST[what]):
+        raise ProblemError(Problem.BAD_BODY, f"the name of a {what} has 1 to {most} characters")
+    if character := refused_character(text):
+        raise ProblemError(Problem.BAD_BODY, f"the name of a {what} may not hold {character}")
     return text
 
 
 def parameters(request: Request, kind: type[S]) -> S:
-    """The query of the URL.
+    """Return the query of the URL.
+
+    An empty parameter is refused, never taken for one that was left out: `?viewer=` would answer as if the question
+    was not restricted to what somebody may see.
 
     Raises:
-        ProblemError: One is unknown, given twice, or has a value that can't be used.
+        ProblemError: One is unknown, empty, given twice, or has a value that can't be used.
     """
     try:
         unquote_to_bytes(request.scope["query_string"]).decode()
@@ -145,10 +150,13 @@ def parameters(request: Request, kind: type[S]) -> S:
     several, known = _lists(kind), [f.encode_name for f in fields(kind)]
     given: dict[str, object] = {}
     for key in request.query_params:
+        if key.startswith(EXTENSION):
+            continue
         if key not in known:
-            those = f"known are {', '.join(known)}" if known else "there are none"
-            raise ProblemError(Problem.BAD_PARAMETER, f"{_shown(key)} is no parameter here; {those}")
+            raise ProblemError(Problem.BAD_PARAMETER, no_field(key, known, "parameter"))
         values = request.query_params.getlist(key)
+        if "" in values:
+            raise ProblemError(Problem.BAD_PARAMETER, f"{key} is empty; give a value, or leave it out")
         if key in several:
             given[key] = values
         elif len(values) > 1:
@@ -158,7 +166,7 @@ def parameters(request: Request, kind: type[S]) -> S:
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ProblemError(Problem.BAD_PARAMETER, _said(error, kind)) from None
+        raise ProblemError(Problem.BAD_PARAMETER, explained(error, kind)) from None
 
 
 @cache
@@ -168,35 +176,20 @@ def _lists(kind: type[Struct]) -> frozenset[str]:
 
 
 def _decoded(data: bytes, kind: type[S]) -> S:
-    """An empty body is an empty object."""
+    """Return the body; an empty one is an empty object."""
     try:
         data.decode()  # msgspec looks at those parts only that it makes texts of
-        return msgspec.json.decode(data or b"{}", type=kind)
+        body: S = read(data or b"{}", _decoder(kind), kind)
+        return body
     except UnicodeDecodeError as error:
         raise ProblemError(Problem.BAD_BODY, f"the body is not UTF-8, from byte {error.start} on") from None
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise ProblemError(Problem.BAD_BODY, _said(error, kind)) from None
-
-
-def _shown(key: str) -> str:
-    """A name that a client made up, in print."""
-    return ascii(key[:40])[1:-1]
-
-
-def _said(error: Exception, kind: type[Struct]) -> str:
-    found = _FIELD.search(str(error))
-    allowed = _choices(kind).get(found[1], ()) if found else ()
-    said = str(error).replace("$.", "").replace("`$`", "the body")
-    if len(said) > MAX_SAID:  # what a client gave is in it
-        said = f"{said[: MAX_SAID - 60]}...{said[-50:]}"
-    return f"{said}; allowed are {', '.join(allowed)}" if allowed else said
+    except msgspec.MsgspecError as error:
+        raise ProblemError(Problem.BAD_BODY, str(error)) from None
 
 
 @cache
-def _choices(kind: type[Struct]) -> Mapping[str, tuple[str, ...]]:
-    """The values that may be given, of each field that has a few."""
-    types = {f.encode_name: type_info(f.type) for f in fields(kind)}
-    return {name: tuple(map(str, t.values)) for name, t in types.items() if isinstance(t, LiteralType)}
+def _decoder(kind: type[S]) -> Decoder[S]:
+    return Decoder(kind)
 
 
 async def read_body(request: Request, most: int) -> bytes:

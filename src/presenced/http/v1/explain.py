@@ -18,7 +18,7 @@ from presenced.wire.classic import wire_user_id
 
 async def explain_user(api: Api, call: Call[Viewing, Nothing]) -> Explained:
     """The whole truth, also of who is invisible; `why` says it in a sentence."""
-    viewer = checked_viewer(call.query.viewer) if call.query.viewer else None
+    viewer = checked_viewer(api, call.query.viewer)
     found = api.application.explain(call.user_id, viewer)
     return Explained(
         wire_user_id(found.user_id),

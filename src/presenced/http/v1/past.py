@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from presenced.core.model import Status
 from presenced.errors import Problem
@@ -84,4 +84,4 @@ async def list_dead_letters(api: Api, call: Call[DeadPage, Nothing]) -> Raw:
 
 async def retry_dead_letters(api: Api, call: Call[Nothing, Retry]) -> Raw:
     """They keep their ids, by which a receiver knows those it has had."""
-    return Raw(await letters(api).retry_dead(call.body.ids))
+    return Raw(await letters(api).retry_dead(None if call.body.ids is UNSET else call.body.ids))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from heapq import nsmallest
+from typing import Any
 
 from msgspec import Raw
 
@@ -15,31 +16,29 @@ from presenced.http.answers import without_example
 from presenced.http.v1.endpoint import Api, Call
 from presenced.http.v1.questions import Many, Nothing, OnlinePage, RoomPage, Viewing
 from presenced.http.v1.replies import Counted, Fault, Found, Online, RoomMember, RoomReply
-from presenced.http.v1.viewing import Eyes
+from presenced.http.v1.viewing import Eyes, checked_viewer
 from presenced.wire.classic import wire_user_id
 
 
 async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord:
     """Of a user of whom nothing is known, or who may not be seen, it says offline, with `since` and `version` 0."""
-    (record,) = Eyes(api, call.query.viewer).records([call.user_id])
+    (record,) = Eyes(api, checked_viewer(api, call.query.viewer)).records([call.user_id])
     return record
 
 
 async def query_users(api: Api, call: Call[Nothing, Many]) -> Found:
     """An id that can't be one is named in `errors`, and does not keep the others from being answered."""
     wanted, errors = checked(call.body.users)
-    eyes = Eyes(api, str(call.body.viewer), Problem.BAD_BODY)
+    eyes = Eyes(api, checked_viewer(api, call.body.viewer, Problem.BAD_BODY))
     return Found(list(eyes.records(wanted)), errors)
 
 
-def checked(given: Iterable[object]) -> tuple[list[str], list[Fault]]:
+def checked(given: Iterable[Any]) -> tuple[list[str], list[Fault]]:
     """The ids that can be used, and what is wrong with the others."""
     wanted, errors = [], []
     for index, value in enumerate(given):
         try:
-            if not isinstance(value, int | str) or isinstance(value, bool):
-                raise BadUserId("userId must be a text or a whole number")
-            wanted.append(parse_user_id(value))
+            wanted.append(parse_user_id(value))  # which refuses what is neither a text nor a whole number
         except BadUserId as error:
             errors.append(Fault(index, Problem.BAD_BODY.name, without_example(error)))
     return wanted, errors
@@ -47,7 +46,7 @@ def checked(given: Iterable[object]) -> tuple[list[str], list[Fault]]:
 
 async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
     """Of a room that does not exist, or that the viewer may not enter, it says that it has no members."""
-    eyes = Eyes(api, call.query.viewer)
+    eyes = Eyes(api, checked_viewer(api, call.query.viewer))
     room = api.application.room(call.name) if eyes.may_enter(call.name) else None
     if room is None:
         return RoomReply(call.name, Mode.FULL.value, 0, [], None)
@@ -67,14 +66,15 @@ async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
 
 async def get_counts(api: Api, call: Call[Viewing, Nothing]) -> Counted:
     """Of what is shown: who is invisible is in no number, connections are counted in `/stats` and `/metrics`."""
-    rooms = None if call.query.viewer else api.application.counts().rooms
-    return Counted(await Eyes(api, call.query.viewer).count_online(), rooms)
+    viewer = checked_viewer(api, call.query.viewer)
+    rooms = api.application.counts().rooms if viewer is None else None
+    return Counted(await Eyes(api, viewer).count_online(), rooms)
 
 
 async def list_online(api: Api, call: Call[OnlinePage, Nothing]) -> Online:
     """Whoever is online all the while is listed once. With the changes after the `position` of the first page, the list
     is made whole and kept so; of two records of one user the one with the higher version counts."""
-    eyes, limit = Eyes(api, call.query.viewer), call.query.limit
+    eyes, limit = Eyes(api, checked_viewer(api, call.query.viewer)), call.query.limit
     position = api.application.position_text(api.application.position)
     found = api.application.online(call.query.after, limit + 1)
     users = [eyes.record(change) for _, change in found[:limit] if eyes.may_see(change.user_id)]

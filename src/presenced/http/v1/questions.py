@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Raw, Struct, field
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from presenced.core.identity import MAX_SAFE_INTEGER
 from presenced.core.messages import MAX_EMOJI, MAX_TEXT, Chosen, UserId
@@ -26,7 +26,8 @@ Cursor = Annotated[str, Meta(max_length=64)]
 Seconds = Annotated[float, Meta(gt=0, le=MAX_LASTS)]
 UserIds = Annotated[list[Any], Meta(max_length=MAX_USERS)]
 """Of `UserId`; whatever else is among them gets an error of its own, and does not keep the others from an answer."""
-Viewer = Annotated[str, Meta(max_length=128)]
+Viewer = Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType
+"""Unset, not empty, where nobody is named: an empty id is a fault of the backend, and must not show everything."""
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Emoji = Annotated[str, Meta(max_length=MAX_EMOJI)]
 
@@ -41,14 +42,14 @@ class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
 class Viewing(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """As whom it is looked at."""
 
-    viewer: Viewer = ""
+    viewer: Viewer = UNSET
     """Answer as this user may see it; without, all there is."""
 
 
 class RoomPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Which members of a room."""
 
-    viewer: Viewer = ""
+    viewer: Viewer = UNSET
     """Answer as this user may see it; without, all there is."""
     after: Annotated[str, Meta(max_length=128)] = ""
     """`next` of the page before."""
@@ -59,7 +60,7 @@ class RoomPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 class OnlinePage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Which of the users who are online."""
 
-    viewer: Viewer = ""
+    viewer: Viewer = UNSET
     """Only those whom this user may see; a page may then have fewer users than `limit`, or none."""
     after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the page before."""
@@ -117,7 +118,7 @@ class Many(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 
     users: UserIds
     """Ids, texts or whole numbers; an item that can't be one is named in `errors`."""
-    viewer: UserId = ""
+    viewer: UserId | UnsetType = UNSET
     """Answer as this user may see it; without, all there is."""
 
 
@@ -167,21 +168,21 @@ class NewTicket(Struct, frozen=True, rename="camel", forbid_unknown_fields=True)
     user_id: UserId
     lasts: Annotated[float, Meta(gt=0)] | None = None
     """Seconds for which the connection may stay; for good when not given."""
-    presence: Any = None
+    presence: dict[str, Any] | UnsetType = UNSET
     """Whom the user may see, and where they may go: `{"watch": [7, "bo"], "rooms": ["lobby"]}`."""
 
 
 class Revocation(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """What is to be accepted no longer; with neither, all of the user's tokens are meant."""
 
-    session_id: Annotated[str, Meta(max_length=256)] = ""
+    session_id: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
     """The token that this session came in with."""
-    token_id: Annotated[str, Meta(max_length=256)] = ""
+    token_id: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
     """The token with this `jti`."""
 
 
 class Retry(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Which dead letters to send again."""
 
-    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=MAX_PAGE)] | None = None
+    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=MAX_PAGE)] | UnsetType = UNSET
     """These; all when not given."""

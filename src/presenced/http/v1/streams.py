@@ -30,11 +30,17 @@ _HEADERS = {
 
 _encoder = Encoder()
 
+_IN_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
+
 
 def event(kind: str, data: object, cursor: str = "") -> bytes:
-    """One event; JSON has no line break that would end its line."""
+    """Return one event, its data as JSON in one line.
+
+    The encoder writes no line break of its own. One between tokens of JSON that was encoded elsewhere would end the
+    line, and the event with it, so it becomes a space.
+    """
     head = f"event: {kind}\nid: {cursor}\n" if cursor else f"event: {kind}\n"
-    return head.encode() + b"data: " + _encoder.encode(data) + b"\n\n"
+    return head.encode() + b"data: " + _encoder.encode(data).translate(_IN_ONE_LINE) + b"\n\n"
 
 
 def comes_back() -> bytes:

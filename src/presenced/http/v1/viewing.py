@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 
+from msgspec import UNSET, UnsetType
+
 from presenced.auth.allowed import sight_of
 from presenced.auth.principal import Principal
 from presenced.core.identity import parse_user_id
@@ -12,7 +14,7 @@ from presenced.core.messages import UserRecord
 from presenced.core.model import Change, Status
 from presenced.core.sight import EVERYTHING
 from presenced.errors import BadUserId, Problem
-from presenced.http.answers import ProblemError
+from presenced.http.answers import ProblemError, without_example
 from presenced.http.v1.endpoint import Api
 from presenced.wire import v1
 from presenced.wire.classic import wire_user_id
@@ -25,21 +27,20 @@ class Eyes:
     say is not known.
 
     Args:
-        viewer: Empty: a backend.
-        problem: What it is when the viewer's id can't be one.
+        viewer: As `checked_viewer` returns it; None for a backend.
     """
 
-    def __init__(self, api: Api, viewer: str, problem: Problem = Problem.BAD_PARAMETER) -> None:
+    def __init__(self, api: Api, viewer: str | None) -> None:
         self._api = api
-        self._viewer = checked_viewer(viewer, problem) if viewer else ""
+        self._viewer = viewer or ""
         self._sights = [EVERYTHING]
-        if viewer:
-            settings, sessions = api.engine.settings, api.application.sessions_of(self._viewer)
-            self._sights = [s.sight for s in sessions] or [sight_of(settings, Principal(self._viewer))]
+        if viewer is not None:
+            settings, sessions = api.engine.settings, api.application.sessions_of(viewer)
+            self._sights = [s.sight for s in sessions] or [sight_of(settings, Principal(viewer))]
         self.unseen = frozenset.intersection(*(sight.blocked for sight in self._sights))
         """Who is seen nowhere, in rooms neither."""
         entitled = any(sight.causes for sight in self._sights)
-        self._with_causes = not viewer or entitled or api.engine.settings.show_causes
+        self._with_causes = viewer is None or entitled or api.engine.settings.show_causes
 
     def may_see(self, user_id: str) -> bool:
         """Whether the user is seen, if only in a room that both are in."""
@@ -88,13 +89,15 @@ class Eyes:
         return v1.user_record(change, self._with_causes)
 
 
-def checked_viewer(text: str, problem: Problem = Problem.BAD_PARAMETER) -> str:
-    """The viewer's id.
+def checked_viewer(api: Api, given: int | str | UnsetType, problem: Problem = Problem.BAD_PARAMETER) -> str | None:
+    """Return the viewer's id; None when no viewer is named, and all there is may be shown.
 
     Raises:
-        ProblemError: It can't be one.
+        ProblemError: It can't be an id. It is `problem`.
     """
+    if given is UNSET:
+        return None
     try:
-        return parse_user_id(text)
+        return parse_user_id(given, api.engine.settings.placeholder_ids)
     except BadUserId as error:
-        raise ProblemError(problem, str(error).replace("userId", "viewer", 1)) from None
+        raise ProblemError(problem, without_example(error).replace("userId", "viewer", 1)) from None

@@ -17,7 +17,7 @@ from presenced.core.identity import parse_user_id
 from presenced.core.model import Change, Status
 from presenced.core.sight import EVERYTHING
 from presenced.errors import BadUserId, Problem
-from presenced.http.answers import ProblemError
+from presenced.http.answers import ProblemError, without_example
 from presenced.http.v1 import streams
 from presenced.http.v1.endpoint import Api, Call
 from presenced.http.v1.followers import Follower
@@ -52,9 +52,10 @@ class _Watcher:
         self.principal = principal
         """None: a backend, or anybody where `auth` is none."""
         try:
-            self._asked = frozenset(map(parse_user_id, query.users))
+            placeholders = api.engine.settings.placeholder_ids
+            self._asked = frozenset(parse_user_id(user_id, placeholders) for user_id in query.users)
         except BadUserId as error:
-            raise ProblemError(Problem.BAD_PARAMETER, str(error)) from None
+            raise ProblemError(Problem.BAD_PARAMETER, without_example(error)) from None
         if not self._asked and not query.everyone:
             raise ProblemError(Problem.BAD_PARAMETER, "say whom to watch: users=ID, once for each, or everyone=true")
         self._api = api

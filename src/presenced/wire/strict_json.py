@@ -1,0 +1,163 @@
+"""Reads JSON that clients and backends send: no field that is not known, and errors that say what would be right.
+
+A misspelt field (`expires_in`) must not be taken for one that was left out: a status would then last for ever. Names
+that begin with `x-` are the sender's own and are ignored. `spec/protocol-v1.md` has the rule and its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, TypeVar, get_args
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.inspect import LiteralType, type_info
+from msgspec.json import Decoder
+from msgspec.structs import fields
+
+T = TypeVar("T")
+
+EXTENSION = "x-"
+"""What the names of ignored fields begin with."""
+
+MAX_QUOTED = 150
+"""Characters of an error that may repeat what was sent; the middle of a longer one is left out."""
+
+MAX_NAME = 40
+"""Characters of a field's name that an error repeats."""
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`( - at `\$.*`)?", re.DOTALL)
+_AT_FIELD = re.compile(r" - at `\$\.(\w+)`$")
+
+
+def read(data: str | bytes, decoder: Decoder[T], kind: Any) -> T:
+    """Decode one object.
+
+    Args:
+        kind: What `decoder` makes: a type of record, or a union of several that the field `type` tells apart.
+
+    Raises:
+        msgspec.ValidationError: It is JSON, but not such an object. The text says why, and names what is allowed.
+        msgspec.DecodeError: It is not JSON.
+    """
+    try:
+        return decoder.decode(data)
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
+    except msgspec.ValidationError as error:
+        if (rest := _without_extensions(data)) is not None:
+            return read(rest, decoder, kind)
+        raise msgspec.ValidationError(explained(error, _kind(data, kind))) from None
+    except msgspec.DecodeError:
+        if (half := half_pair(data)) is None:
+            raise
+        raise msgspec.ValidationError(f"a text holds {half}, which is half of a surrogate pair") from None
+
+
+def without_extensions(given: Any) -> Any:
+    """Return a decoded object without the fields that are the sender's own; anything else as it is."""
+    if isinstance(given, dict):
+        return {name: value for name, value in given.items() if not str(name).startswith(EXTENSION)}
+    return given
+
+
+def explained(error: Exception, kind: Any) -> str:
+    """Return what is wrong, in words for the sender.
+
+    Args:
+        error: Of msgspec.
+        kind: The record that was to be made, or the union of all when `type` does not say which.
+    """
+    text = str(error)
+    if (unknown := _UNKNOWN.fullmatch(text)) is not None and isinstance(kind, type) and not unknown[2]:
+        return no_field(unknown[1], [*_tag(kind), *(f.encode_name for f in fields(kind))], "field")
+    found = _AT_FIELD.search(text)
+    allowed = _choices(kind).get(found[1], ()) if found else ()
+    said = text.replace("$.", "").replace("`$`", "the body")
+    if len(said) > MAX_QUOTED:
+        said = f"{said[: MAX_QUOTED - 55]}...{said[-50:]}"
+    return f"{said}; allowed are {', '.join(allowed)}" if allowed else said
+
+
+def no_field(name: str, known: Sequence[str], what: str) -> str:
+    """Return that there is no such field or parameter, which one may be meant, and which there are."""
+    shown = ascii(name[:MAX_NAME])[1:-1]
+    if not known:
+        return f"unknown {what} {shown}; there are none"
+    meant = f" (did you mean {near}?)" if (near := nearest(name, known)) else ""
+    return f"unknown {what} {shown}{meant}; known are {', '.join(known)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like this one; empty when none is."""
+    plain = {_plain(one): one for one in known}
+    found = get_close_matches(_plain(name[:MAX_NAME]), plain, 1)
+    return plain[found[0]] if found else ""
+
+
+def half_pair(data: str | bytes) -> str | None:
+    """Return the first lone surrogate that JSON text writes as an escape, as `\\ud83d`; None when there is none.
+
+    RFC 8259 section 8.2: the grammar allows it, but it is no Unicode text, and msgspec calls it malformed.
+    """
+    try:
+        texts = json.dumps(json.loads(data), ensure_ascii=False)
+        texts.encode()
+    except UnicodeEncodeError as error:
+        return ascii(error.object[error.start])[1:-1]
+    except (ValueError, RecursionError):
+        return None
+    return None
+
+
+def _plain(name: str) -> str:
+    """Without what people spell in different ways: `expires_in`, `expires-in`, `ExpiresIn`."""
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def _without_extensions(data: str | bytes) -> bytes | None:
+    """Return the JSON without fields that are the sender's own; None when it has none of these."""
+    try:
+        given = msgspec.json.decode(data, type=dict[str, Raw])
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    rest = without_extensions(given)
+    return None if len(rest) == len(given) else msgspec.json.encode(rest)
+
+
+def _kind(data: str | bytes, kind: Any) -> Any:
+    """Return the record that `data` was to be."""
+    if isinstance(kind, type):
+        return kind
+    try:
+        return _by_tag(kind).get(msgspec.json.decode(data, type=_Typed).type, kind)
+    except (msgspec.MsgspecError, RecursionError):
+        return kind
+
+
+class _Typed(Struct):
+    type: str = ""
+
+
+@cache
+def _by_tag(union: Any) -> Mapping[str, type[Struct]]:
+    return {str(kind.__struct_config__.tag): kind for kind in get_args(union)}
+
+
+def _tag(kind: type[Struct]) -> tuple[str, ...]:
+    """The field that says which record it is, if there is one."""
+    name = kind.__struct_config__.tag_field
+    return (name,) if name else ()
+
+
+@cache
+def _choices(kind: Any) -> Mapping[str, tuple[str, ...]]:
+    """Return the values that may be given, of each field that has a few."""
+    if not isinstance(kind, type):
+        return {"type": tuple(_by_tag(kind))}
+    types = {f.encode_name: type_info(f.type) for f in fields(kind)}
+    return {name: tuple(map(str, t.values)) for name, t in types.items() if isinstance(t, LiteralType)}
