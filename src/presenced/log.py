@@ -12,6 +12,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from copy import copy
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any, TextIO
 
@@ -130,6 +131,12 @@ class TextFormatter(logging.Formatter):
     The lines of a traceback are indented, so that none of them can pass for a message.
     """
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record."""
+        record = copy(record)
+        record.exc_text = None  # as another handler may have left it
+        return super().format(record)
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as logging names it
         """Return the message in one line."""
         record.message = escaped(record.message)
@@ -210,11 +217,13 @@ def configure(level: str, form: str) -> Callable[[], None]:
         What to call at the end: it writes out what waits, for `LAST_WORDS` seconds at most.
     """
     writer = _Writer(sys.stdout)
-    writer.setFormatter(JsonFormatter() if form == "json" else TextFormatter("%(message)s"))
+    writer.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING)
     listener = QueueListener(waiting, writer)
     root = logging.getLogger()
     waiting_handler = _BoundedQueueHandler(waiting)
+    if form != "json":  # a queue's handler makes one text of message and traceback: they are escaped before that
+        waiting_handler.setFormatter(TextFormatter("%(message)s"))
     root.addHandler(waiting_handler)
     root.setLevel(logging.WARNING)
     logger.setLevel(level.upper())

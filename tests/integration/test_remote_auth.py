@@ -24,6 +24,7 @@ from websockets.exceptions import ConnectionClosed
 from presenced import PresenceServer
 from presenced.auth import key_set
 from presenced.auth.outgoing import signed
+from presenced.errors import Close
 
 pytestmark = pytest.mark.anyio
 
@@ -209,7 +210,7 @@ async def test_the_hook_says_whose_a_token_is_and_knows_who_asks() -> None:
     async with backend() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
-            return web.json_response({"userId": 7, "expiresIn": 60, "more": True})
+            return web.json_response({"userId": 7, "expiresIn": 60, "x-more": True})
 
         application.handler = who
         async with house_of_hook(application, callback_secret="s3cret") as house:
@@ -221,6 +222,22 @@ async def test_the_hook_says_whose_a_token_is_and_knows_who_asks() -> None:
         for name, value in signed("s3cret", timestamp, application.bodies[0]).items():
             assert request.headers[name] == value
         assert request.headers["host"].startswith("localhost:")
+
+
+@pytest.mark.parametrize("wrong", [{"expires_in": 60}, {"presense": {"watch": []}}, {"presence": None}])
+async def test_a_hook_s_answer_with_a_misspelt_restriction_lets_nobody_in(
+    wrong: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with backend() as application:
+
+        async def who(request: web.Request) -> web.StreamResponse:
+            return web.json_response({"userId": 7, **wrong})
+
+        application.handler = who
+        async with house_of_hook(application) as house:
+            assert (await come(house, "session-of-7"))[0] == Close.TRY_AGAIN_LATER.code
+    (name,) = wrong
+    assert name in caplog.text, "the log names the field"
 
 
 async def test_the_hook_s_answer_may_end_and_may_be_remembered() -> None:

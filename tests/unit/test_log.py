@@ -4,6 +4,7 @@ import io
 import logging
 import sys
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 from msgspec import json
@@ -82,6 +83,66 @@ def test_where_the_operator_does_not_want_it_nobody_is_named(
     assert caplog.messages[0] == "🚀 WS: User - connected"
     assert len(caplog.messages) == 5
     assert all("ada" not in JsonFormatter().format(record) for record in caplog.records)
+
+
+LINE_BREAKS = "\r\n\x1b[2J\x85\u2028\u2029\u202e\x00"
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callable[[], None]], str]]:
+    """Log by a function, and return what is written to standard output."""
+    root, before = logging.getLogger(), list(logging.getLogger().handlers)
+
+    def write(form: str, say: Callable[[], None]) -> str:
+        out = io.StringIO()
+        monkeypatch.setattr(sys, "stdout", out)
+        finish = log.configure("info", form)
+        say()
+        finish()
+        return out.getvalue()
+
+    yield write
+    root.handlers[:] = before
+    root.setLevel(logging.WARNING)
+    log.logger.setLevel(logging.NOTSET)
+
+
+def test_no_text_of_a_peer_ends_a_line_of_the_log(written: Callable[[str, Callable[[], None]], str]) -> None:
+    text = written("text", lambda: log.logger.error("a hook said: %s", LINE_BREAKS))
+    assert text == r"a hook said: \r\n\x1b[2J\x85\u2028\u2029\u202e\x00" + "\n"
+
+
+def test_no_text_of_a_peer_ends_a_line_of_the_log_as_json(written: Callable[[str, Callable[[], None]], str]) -> None:
+    text = written("json", lambda: log.logger.error("a hook said: %s", LINE_BREAKS))
+    assert text.isascii()
+    assert text.splitlines() == [text.removesuffix("\n")]
+    assert json.decode(text)["message"] == f"a hook said: {LINE_BREAKS}"
+
+
+def test_no_line_of_a_traceback_can_pass_for_a_message(written: Callable[[str, Callable[[], None]], str]) -> None:
+    def fail() -> None:
+        try:
+            raise ValueError("bad\n🚀 WS: User 7 connected\x1b[2J")
+        except ValueError:
+            log.logger.exception("it failed")
+
+    first, *rest, last = written("text", fail).rstrip("\n").split("\n")
+    assert first == "it failed"
+    assert all(line.startswith("  ") for line in rest)
+    assert last == r"  🚀 WS: User 7 connected\x1b[2J"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_half_a_surrogate_pair_does_not_end_the_log(
+    written: Callable[[str, Callable[[], None]], str], form: str
+) -> None:
+    def say() -> None:
+        for name in ("\ud800", "b"):
+            log.logger.error("no file %s", name)
+
+    text = written(form, say)
+    assert (text.count("\n"), r"\ud800" in text) == (2, True)
+    assert text.encode()
 
 
 def test_a_reader_that_does_not_read_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
