@@ -179,12 +179,46 @@ async def test_ids_compare_byte_by_byte(database: AsyncEngine) -> None:
         "01",
         "%",
         "_",
+        "ada\u3000",
+        "ada\u00a0",
+        "ada\u2003",
+        "ada\u200d",
+        "ada\u200c",
+        "\u200cada",
+        "ada\u00ad",
+        "\ufeffada",
+        "\u5c71\u7530\u3000\u592a\u90ce",
+        "\u5c71\u7530 \u592a\u90ce",
+        "\U0001f468\u200d\U0001f469",
+        "\U0001f468\U0001f469",
+        "\U0001fae8",
+        "\U0001fae7",
+        "\U00031350",
+        "\U0002fffd",
+        "\ue000",
+        "\U0010fffd",
+        " ",
+        "  ",
+        "\u3000",
+        "\U0001fae8" * 128,
     ]
     await write(database, store(database), *(user(each) for each in ids))
     async with database.connect() as connection:
         for each in ids:
             found = json.loads(await reading.last_seen(connection, [each]))
             assert [str(one["userId"]) for one in found] == [each]
+        assert len(await rows(database, users)) == len(ids)
+
+
+async def test_sources_and_revocations_compare_byte_by_byte_too(database: AsyncEngine) -> None:
+    names = ["call", "call ", "call\u3000", "Call", "ca\u200dll", "\U0001fae8" * 64]
+    claimed = [ClaimFact("ada", name, "busy", set_ms=NOW) for name in names]
+    revoked = [RevocationFact("user", name, NOW / 1000, NOW / 1000 + 60) for name in names]
+    keeper = store(database)
+    await write(database, keeper, *claimed, *revoked)
+    found = await restored(database, keeper)
+    assert sorted(fact.source for fact in found if isinstance(fact, ClaimFact)) == sorted(names)
+    assert sorted(fact.subject for fact in found if isinstance(fact, RevocationFact)) == sorted(names)
 
 
 async def test_a_session_that_is_resumed_is_open_again(database: AsyncEngine) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from tests.integration.api import Event, backend, problem
+from tests.integration.api import Event, backend, come, problem
 from tests.integration.house import metric, server, until
 
 from presenced.auth.api_keys import new_key
@@ -41,6 +41,37 @@ async def test_users_are_watched_from_a_snapshot_on() -> None:
             await api.announce("7")
             second = await anext(events)
             assert (second.kind, seen(second)) == ("changes", {7: "online"})
+
+
+@pytest.mark.parametrize("path", ["/watch?users=eve&users=bo", "/watch?everyone=true", "/changes"])
+async def test_no_client_breaks_the_streams_of_others(path: str) -> None:
+    """Line breaks between tokens of JSON are valid, and end a line of an event stream."""
+    broken = '{"type":"SET_STATUS","status":"busy","data":{"a":\n\n1,\r"\u2028":"\\n"}}'
+    async with server(status_pause=0) as house, backend(house) as api, come(house, "userId=eve") as eve:
+        async with api.events(path) as events:
+            if path != "/changes":
+                await anext(events)
+            await eve.send(broken)
+            await api.announce("bo")
+            told: dict[object, Any] = {}
+            while len(told) < 2:
+                event = await anext(events)
+                for user in event.data.get("users", [event.data]) if event.kind.startswith("change") else ():
+                    told[user["userId"]] = user
+            assert told["eve"]["data"] == {"a": 1, "\u2028": "\n"}
+        async with api.events("/watch?users=eve") as events:
+            assert (await anext(events)).data["users"][0]["data"] == {"a": 1, "\u2028": "\n"}, "in a snapshot, too"
+
+
+async def test_no_backend_breaks_them_either() -> None:
+    async with server() as house, backend(house) as api, api.events("/watch?users=ada") as events:
+        await anext(events)
+        await api.announce("ada")
+        body = '{"status":"busy","priority":1,"data":[\n\n1\r\n]}'
+        await api.client.put("/api/v1/users/ada/claims/x", content=body)
+        while "data" not in (user := (await anext(events)).data["users"][0]):
+            pass
+        assert user["data"] == [1]
 
 
 async def test_everyone_is_watched_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,19 @@ def test_or_the_first_message(house: House, subprotocol: str) -> None:
     assert why(ada) is None
 
 
+def test_a_token_for_a_variable_that_was_not_set_is_not_accepted(house: House) -> None:
+    """Whatever says whose it is: a backend that signs `String(user?.id)` would have all of them share one presence."""
+    late = house.open()
+    house.auth(late, "undefined")
+    for connection in (house.open("undefined"), late):
+        closed = why(connection)
+        assert closed is not None
+        assert closed[0] is Close.UNAUTHORIZED
+        assert "is a variable not set" in closed[1]
+        assert len(closed[1].encode()) <= 123, "fits into a close frame"
+    assert House(placeholder_ids=True).open("undefined").messages[0]["userId"] == "undefined"
+
+
 def test_a_bad_token_closes_and_says_why(house: House) -> None:
     late = house.open()
     house.auth(late, "bad")

@@ -92,6 +92,20 @@ def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(hou
     assert house.engine.stats().total_connections == 0
 
 
+@pytest.mark.parametrize("query", [b"userId=undefined", b"userId=null", b"userId=NaN", b"userId=%5Bobject+Object%5D"])
+def test_a_variable_that_was_not_set_is_no_user_id_unless_a_setting_allows_it(house: House, query: bytes) -> None:
+    """All visitors of such a page would be one user."""
+    connection = house.connection()
+    house.engine.opened(connection, query, b"", "")
+    assert connection.closed_with is not None
+    code, reason = connection.closed_with
+    assert (code, "is a variable not set" in reason) == (Close.BAD_USER_ID, True)
+    lenient = House(placeholder_ids=True)
+    welcome = lenient.connection()
+    lenient.engine.opened(welcome, query, b"", "")
+    assert welcome.closed_with is None
+
+
 def test_a_silent_client_is_dropped_and_its_user_is_offline_after_the_grace(house: House) -> None:
     """No ghosts (promise 2): within interval + time-out + grace."""
     watcher, ghost = house.connect("1"), house.connect("2")

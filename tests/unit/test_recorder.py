@@ -282,6 +282,38 @@ def test_what_was_revoked_is_kept_unless_its_id_can_not_be_read() -> None:
     assert house.keeper.facts == [RevocationFact("user", "ada", 1.0, 2.0)]
 
 
+def test_what_was_revoked_is_kept_of_users_in_all_scripts() -> None:
+    house = House()
+    house.recorder.revoked("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)
+    house.pass_period()
+    assert house.keeper.facts == [RevocationFact("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)]
+
+
+def test_stored_data_is_passed_on_in_one_line_and_only_if_clients_can_read_it() -> None:
+    """An earlier version stored it as it came, and somebody else may have written it."""
+    house = House()
+    broken = b'{"a":\n\r 1,"b":'
+    house.recorder.restore(
+        [
+            ChosenFact("ada", ChoiceFact("away", data=broken + b"2}"), None),
+            ChosenFact("bob", ChoiceFact("away", data=broken), None),
+            ClaimFact("eve", "call", "busy", data=broken + b"[3]\n}", set_ms=1),
+            DisplayFact("dee", broken + b"2}"),
+        ]
+    )
+    for user_id in ("ada", "bob", "eve", "dee"):
+        house.open(user_id)
+    house.pass_period()
+    shown = {change.user_id: change.view for change in house.keeper.of(Change)}
+    assert {user_id: view.custom.data for user_id, view in shown.items()} == {
+        "ada": b'{"a":1,"b":2}',
+        "bob": b"",
+        "eve": b'{"a":1,"b":[3]}',
+        "dee": b"",
+    }
+    assert shown["dee"].display == b'{"a":1,"b":2}'
+
+
 @pytest.mark.parametrize("crowd", [False, True])
 def test_nothing_that_waits_is_left_of_who_is_erased(crowd: bool) -> None:
     house = House(log_burst=0)

@@ -360,6 +360,13 @@ def test_what_can_not_be_used_is_refused(given_: Any) -> None:
         with_allowed(Principal("ada"), given_)
 
 
+def test_a_restriction_that_is_misspelt_is_named_with_the_one_that_is_meant() -> None:
+    """`blok` would block nobody."""
+    with pytest.raises(ValueError, match=r"unknown field blok \(did you mean block\?\); known are watch, rooms, block"):
+        with_allowed(Principal("ada"), {"blok": ["eve"]})
+    assert with_allowed(Principal("ada"), {"x-blok": ["eve"]}) == with_allowed(Principal("ada"), {})
+
+
 def test_what_is_allowed_is_read() -> None:
     assert Allowed() == Allowed(watch=UNSET, rooms=UNSET)
     sight = sight_of(Settings(auth="ticket", visibility="claims"), with_allowed(Principal("ada"), {"watch": [7, "bo"]}))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -69,8 +70,9 @@ class Shelf:
 
 
 @asynccontextmanager
-async def house(shelf: Shelf | None) -> AsyncIterator[tuple[Application, httpx.AsyncClient]]:
-    engine = Engine(Settings(stats_interval=0), FakeClock(), Metrics(), max_connections=10)
+async def house(shelf: Shelf | None, **settings: object) -> AsyncIterator[tuple[Application, httpx.AsyncClient]]:
+    options = Settings.model_validate({"stats_interval": 0, **settings})
+    engine = Engine(options, FakeClock(), Metrics(), max_connections=10)
     application = Application(engine)
     followers = Followers(application.on_change, engine.metrics.api_followers.set)
     app = make_app(application, engine, ApiKeys(()), Tickets(), followers, shelf, shelf)
@@ -164,6 +166,118 @@ def test_who_gives_a_parameter_that_there_is_not_is_told_those_that_there_are() 
     with pytest.raises(ProblemError) as refused:
         parameters(request("before%0a=1"), OnlinePage)
     assert refused.value.detail == r"unknown parameter before\n; known are viewer, after, limit"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/users/ada?viewer=",
+        "/users/ada/explain?viewer=",
+        "/rooms/lobby?viewer=",
+        "/counts?viewer=",
+        "/online?viewer=",
+        "/online?viewer=bo&viewer=",
+        "/watch?users=ada&token=",
+        "/watch?users=",
+        "/watch?users=ada&users=",
+        "/watch?everyone=",
+        "/changes?after=",
+        "/users/7/history?after=",
+        "/webhooks/dead?after=",
+    ],
+)
+async def test_an_empty_parameter_is_refused_not_taken_for_one_that_was_left_out(path: str) -> None:
+    """`?viewer=` would show all there is."""
+    async with house(Shelf()) as (_, client):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (400, "BAD_PARAMETER")
+        assert "empty" in answer.json()["detail"] or "2 times" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/users/query", {"users": ["ada"], "viewer": ""}),
+        ("/users/query", {"users": ["ada"], "viewer": None}),
+        ("/users/ada/revoke", {"sessionId": ""}),
+        ("/users/ada/revoke", {"sessionId": None}),
+        ("/users/ada/revoke", {"tokenId": ""}),
+        ("/users/ada/revoke", {"tokenId": None}),
+        ("/webhooks/dead/retry", {"ids": None}),
+        ("/tickets", {"userId": 7, "presence": None}),
+    ],
+)
+async def test_an_empty_field_that_restricts_is_refused_not_taken_for_one_that_was_left_out(
+    path: str, body: object
+) -> None:
+    """An empty `sessionId` would revoke all of the user's tokens, a `presence` of null would restrict nothing."""
+    async with house(Shelf()) as (_, client):
+        answer = await client.post(path, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "BAD_BODY"), answer.json()
+
+
+async def test_no_dead_letter_is_sent_again_where_none_is_named() -> None:
+    shelf = Shelf()
+    async with house(shelf) as (_, client):
+        await client.post("/webhooks/dead/retry", json={"ids": []})
+        await client.post("/webhooks/dead/retry", json={})
+    assert shelf.asked == [([],), (None,)]
+
+
+async def test_who_misspells_a_field_or_a_parameter_is_told_the_one_that_is_meant() -> None:
+    async with house(None) as (_, client):
+        answer = await client.put("/users/ada/status", json={"status": "busy", "expires_in": 60})
+        assert answer.json()["detail"].startswith(
+            "unknown field expires_in (did you mean expiresIn?); known are status,"
+        )
+        answer = await client.get("/online?viewr=bo")
+        assert (
+            answer.json()["detail"] == "unknown parameter viewr (did you mean viewer?); known are viewer, after, limit"
+        )
+        answer = await client.get("/users/ada/claims?viewer=bo")
+        assert answer.json()["detail"] == "unknown parameter viewer; there are none"
+
+
+async def test_fields_and_parameters_of_the_backend_s_own_are_ignored() -> None:
+    async with house(None) as (_, client):
+        answer = await client.put("/users/ada/status?x-trace=", json={"x-trace": {"a": 1}, "status": "busy"})
+        assert answer.status_code == 200
+
+
+async def test_a_variable_that_was_not_set_is_no_user_unless_a_setting_allows_it() -> None:
+    asked = [
+        ("GET", "/users/undefined", None),
+        ("PUT", "/users/%5Bobject%20Object%5D/status", {"status": "busy"}),
+        ("POST", "/users/None/announce", {"online": True}),
+        ("GET", "/online?viewer=null", None),
+        ("GET", "/watch?users=NaN", None),
+        ("POST", "/users/query", {"users": [], "viewer": "undefined"}),
+    ]
+    async with house(None) as (_, client):
+        for method, path, body in asked:
+            answer = await client.request(method, path, json=body)
+            assert (answer.status_code, "is a variable not set" in answer.json()["detail"]) == (400, True), path
+        assert (await client.delete("/users/undefined")).status_code == 200, "what an earlier version let in can go"
+    async with house(None, placeholder_ids=True) as (_, client):
+        for method, path, body in asked:
+            if "watch" not in path:  # which would go on
+                assert (await client.request(method, path, json=body)).status_code == 200, path
+
+
+@pytest.mark.parametrize("name_", ["山田\u3000太郎", "\U0001f468\u200d\U0001f469", "\U00031350", " "])
+async def test_names_in_all_scripts_stand_in_paths(name_: str) -> None:
+    async with house(None) as (application, client):
+        written = quote(name_, safe="")
+        await client.put(f"/users/{written}/claims/{written}", json={"status": "busy"})
+        assert [claim.source for claim in application.claims_of(name_)] == [name_]
+        assert (await client.get(f"/rooms/{written}")).json()["room"] == name_
+
+
+@pytest.mark.parametrize("path", ["/rooms/a%0Ab", "/rooms/a%E2%80%AEb", "/users/a%00b", "/rooms/%FF"])
+async def test_a_name_that_can_t_be_used_is_refused_with_the_character(path: str) -> None:
+    async with house(None) as (_, client):
+        answer = await client.get(path)
+        assert (answer.status_code, "U+" in answer.json()["detail"]) == (400, True)
 
 
 @pytest.mark.parametrize(

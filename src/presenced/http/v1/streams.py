@@ -30,17 +30,28 @@ _HEADERS = {
 
 _encoder = Encoder()
 
-_IN_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
+_SPACES = bytes.maketrans(b"\r\n", b"  ")
+
+_LINE_BREAKS = tuple((character.encode(), f"\\u{ord(character):04x}".encode()) for character in "\x85\u2028\u2029")
+"""Those that JSON leaves as they are, in UTF-8, and their escapes."""
 
 
 def event(kind: str, data: object, cursor: str = "") -> bytes:
     """Return one event, its data as JSON in one line.
 
-    The encoder writes no line break of its own. One between tokens of JSON that was encoded elsewhere would end the
-    line, and the event with it, so it becomes a space.
+    The encoder writes no CR or LF. One between tokens of JSON that was encoded elsewhere would end the line, and the
+    event with it, so it becomes a space. Other line breaks end no line of an event stream, but they do for readers that
+    are made with `str.splitlines` (httpx's are), so they are written as escapes.
     """
     head = f"event: {kind}\nid: {cursor}\n" if cursor else f"event: {kind}\n"
-    return head.encode() + b"data: " + _encoder.encode(data).translate(_IN_ONE_LINE) + b"\n\n"
+    return head.encode() + b"data: " + _in_one_line(_encoder.encode(data)) + b"\n\n"
+
+
+def _in_one_line(encoded: bytes) -> bytes:
+    encoded = encoded.translate(_SPACES)
+    for line_break, escape in _LINE_BREAKS:
+        encoded = encoded.replace(line_break, escape)
+    return encoded
 
 
 def comes_back() -> bytes:
