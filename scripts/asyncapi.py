@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 from msgspec.json import schema_components
-from scripts.descriptions import descriptions, without_null
+from scripts.descriptions import descriptions, with_extensions, without_null
 
 from presenced.core import messages
 from presenced.core.hello import CHOICES
@@ -75,6 +75,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     described = descriptions(messages)
     for name, schema in components.items():
         schema["description"] = " ".join(schema["description"].split())
+        with_extensions(schema)
         for key, field in schema["properties"].items():
             if getattr(messages, name).__struct_config__.omit_defaults:
                 schema["properties"][key] = field = without_null(field)

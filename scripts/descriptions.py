@@ -8,6 +8,8 @@ import itertools
 from types import ModuleType
 from typing import Any
 
+from presenced.wire.strict_json import EXTENSION
+
 
 def descriptions(*modules: ModuleType) -> dict[tuple[str, str], str]:
     """The text below each field in the source, by the name of the type and the field's name on the wire."""
@@ -27,6 +29,12 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str]]:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
                 found.append((name, " ".join(said.split())))
     return found
+
+
+def with_extensions(schema: dict[str, Any]) -> None:
+    """Say of a record that takes no unknown fields that it takes those of the sender's own (`wire.strict_json`)."""
+    if schema.get("additionalProperties") is False:
+        schema["patternProperties"] = {f"^{EXTENSION}": {}}
 
 
 def without_null(field: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 from msgspec.json import schema_components
-from scripts.descriptions import camel, descriptions, without_null
+from scripts.descriptions import camel, descriptions, with_extensions, without_null
 from scripts.samples import sample
 
 from presenced.auth.api_keys import SCOPES
@@ -37,7 +37,7 @@ PATH: dict[str, Json] = {
     "room": {"schema": {"type": "string", "minLength": 1, "maxLength": 128}, "example": "lobby"},
     "source": {"schema": {"type": "string", "minLength": 1, "maxLength": 64}, "example": "calendar"},
 }
-"""What may stand in a path: printable characters, percent-encoded, `/` as `%2F`."""
+"""What may stand in a path: the characters that protocol.md allows in ids, percent-encoded, `/` as `%2F`."""
 
 PATH_SAYS = {
     "user_id": "Whom it is about.",
@@ -94,6 +94,7 @@ def schemas() -> dict[str, Json]:
     for name, schema in components.items():
         schema["description"] = " ".join(schema["description"].split())
         is_reply = "additionalProperties" not in schema
+        with_extensions(schema)
         for key, field in schema["properties"].items():
             if is_reply and _leaves_out(name):
                 schema["properties"][key] = field = without_null(field)
@@ -169,6 +170,8 @@ def _in_query(endpoint: AnyEndpoint) -> Iterable[Json]:
     described = descriptions(questions)
     for name, field in schema["properties"].items():
         said = described.get((endpoint.query.__name__, name), "")
+        if field.get("default") == "":  # left out; an empty one is refused
+            del field["default"]
         yield {"name": name, "in": "query", "description": said, "schema": field}
 
 

@@ -110,6 +110,14 @@ def test_or_the_first_message(house: House, subprotocol: str) -> None:
     assert why(ada) is None
 
 
+@pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
+def test_the_first_message_may_hold_fields_that_are_not_known(house: House, subprotocol: str) -> None:
+    """The classic protocol ignores them, and no ERROR could be sent yet."""
+    ada = house.open(subprotocol=subprotocol)
+    house.auth(ada, "ada", agent="x")
+    assert types(ada)[0] == "CONNECTION_ESTABLISHED"
+
+
 def test_a_token_for_a_variable_that_was_not_set_is_not_accepted(house: House) -> None:
     """Whatever says whose it is: a backend that signs `String(user?.id)` would have all of them share one presence."""
     late = house.open()

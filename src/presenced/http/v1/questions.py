@@ -22,7 +22,7 @@ MAX_LASTS = 31_536_000
 """Seconds for which a status or a claim may last: a year."""
 
 Page = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
-Cursor = Annotated[str, Meta(max_length=64)]
+Cursor = Annotated[str, Meta(min_length=1, max_length=64)]
 Seconds = Annotated[float, Meta(gt=0, le=MAX_LASTS)]
 UserIds = Annotated[list[Any], Meta(max_length=MAX_USERS)]
 """Of `UserId`; whatever else is among them gets an error of its own, and does not keep the others from an answer."""
@@ -51,7 +51,7 @@ class RoomPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
 
     viewer: Viewer = UNSET
     """Answer as this user may see it; without, all there is."""
-    after: Annotated[str, Meta(max_length=128)] = ""
+    after: Annotated[str, Meta(min_length=1, max_length=128)] = ""
     """`next` of the page before."""
     limit: Page = 100
     """Members at most."""
@@ -71,7 +71,7 @@ class OnlinePage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
 class PastPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Which entries of the past, newest first."""
 
-    after: Annotated[str, Meta(max_length=256)] = ""
+    after: Annotated[str, Meta(min_length=1, max_length=256)] = ""
     """`next` of the page before."""
     limit: Page = 100
     """Entries at most."""
@@ -97,7 +97,7 @@ class Watching(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """These; to be given once for each: `users=7&users=ada`."""
     everyone: bool = False
     """All who may be seen."""
-    token: Annotated[str, Meta(max_length=8192)] = ""
+    token: Annotated[str, Meta(min_length=1, max_length=8192)] = ""
     """A user's token or ticket, for browsers, whose EventSource can't set a header; URLs are logged by proxies."""
 
 
