@@ -349,8 +349,8 @@ class Settings(BaseModel):
             raise ValueError(f"visibility is {self.visibility}, which needs auth: whoever may claim any id may see all")
         if self.auth == "ticket" and not self.api_keys and not is_loopback(self.host):
             raise ValueError(
-                "auth is ticket, and a backend asks for tickets with a key: make one with `presenced api-key`, "
-                "and set api_keys"
+                "auth is ticket, and a backend asks for tickets with a key: make one with "
+                "`presenced api-key --scope write`, and set api_keys"
             )
         if self.auth == "none" and not self.insecure and not is_loopback(self.host):
             raise ValueError(
