@@ -97,23 +97,24 @@ class Tokens:
         except faults.InvalidSignatureError:
             raise
         except faults.PyJWTError as error:
-            raise BadToken(*_why(error)) from None
+            # PyJWT checks claims after the signature, so a fault of a claim means that the issuer signed the token.
+            raise BadToken(*_why(error), is_genuine=isinstance(error, _CLAIM_FAULTS)) from None
         except (ValueError, TypeError, OverflowError, RecursionError):
             raise BadToken("malformed", "the token holds values that can't be used") from None
 
     def _principal(self, claims: Mapping[str, Any], token_digest: str, now: float) -> Principal:
         subject, expires = claims["sub"], claims.get("exp")
         if isinstance(subject, bool) or not isinstance(subject, str | int):
-            raise BadToken("claims", "the token's sub is neither a text nor a number")
+            raise _unusable("the token's sub is neither a text nor a number")
         try:
             user_id = parse_user_id(subject)
         except BadUserId as error:
-            raise BadToken("claims", f"the token's sub is no user id: {error}") from None
+            raise _unusable(f"the token's sub is no user id: {error}") from None
         if expires is not None and float(expires) > now + self._rules.lifetime + self._rules.leeway:
-            raise BadToken("claims", f"the token is valid for longer than {self._rules.lifetime:g} s from now")
+            raise _unusable(f"the token is valid for longer than {self._rules.lifetime:g} s from now")
         token_id = claims.get("jti", "")
         if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID:
-            raise BadToken("claims", f"the token's jti is no text of at most {MAX_TOKEN_ID} characters")
+            raise _unusable(f"the token's jti is no text of at most {MAX_TOKEN_ID} characters")
         issued = claims.get("iat")
         principal = Principal(
             user_id,
@@ -126,12 +127,28 @@ class Tokens:
         try:
             return with_allowed(principal, claims["presence"])
         except ValueError:  # whose text may hold something of the token
-            raise BadToken("claims", "the token's claim presence can't be used") from None
+            raise _unusable("the token's claim presence can't be used") from None
+
+
+def _unusable(detail: str) -> BadToken:
+    """The fault of a claim in a token whose signature fits."""
+    return BadToken("claims", detail, is_genuine=True)
 
 
 def digest(token: str) -> str:
     """What stands for a token that has no id."""
     return "sha256:" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_CLAIM_FAULTS = (
+    faults.ExpiredSignatureError,
+    faults.ImmatureSignatureError,
+    faults.InvalidAudienceError,
+    faults.InvalidIssuedAtError,
+    faults.InvalidIssuerError,
+    faults.InvalidJTIError,
+    faults.MissingRequiredClaimError,
+)
 
 
 def _why(error: faults.PyJWTError) -> tuple[str, str]:
