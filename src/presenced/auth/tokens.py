@@ -42,6 +42,8 @@ class Tokens:
 
     def __init__(self, keys: Sequence[Key], rules: Rules) -> None:
         self.keys = keys
+        self.retired: Sequence[Key] = ()
+        """Keys of before. Tokens that they signed are refused, but are no attempts to guess."""
         self._rules = rules
 
     def verify(self, token: str, now: float) -> Principal:
@@ -71,16 +73,17 @@ class Tokens:
             raise BadToken("algorithm", "the token is not signed by an algorithm that is accepted")
         if "crit" in header:  # RFC 7515 section 4.1.11: what is critical and not understood must not be accepted
             raise BadToken("algorithm", "the token has critical headers, of which none is understood")
-        fitting = [key for key in self.keys if algorithm in key.algorithms and key_id in (key.key_id, "")]
-        fitting += [key for key in self.keys if algorithm in key.algorithms and key_id and not key.key_id]
-        if not fitting:
-            raise BadToken("unknown_key", "the token is signed with a key or algorithm that is not accepted", key_id)
+        fitting = _fitting(self.keys, algorithm, key_id)
         for key in fitting:
             try:
                 return self._with_key(token, key, str(algorithm))
             except faults.InvalidSignatureError:
                 continue
-        raise BadToken("signature", "the token's signature does not fit any key")
+        is_genuine = any(_signed_by(key, token, str(algorithm)) for key in _fitting(self.retired, algorithm, key_id))
+        if not fitting:
+            detail = "the token is signed with a key or algorithm that is not accepted"
+            raise BadToken("unknown_key", detail, key_id, is_genuine)
+        raise BadToken("signature", "the token's signature does not fit any key", is_genuine=is_genuine)
 
     def _with_key(self, token: str, key: Key, algorithm: str) -> dict[str, Any]:
         rules = self._rules
@@ -128,6 +131,20 @@ class Tokens:
             return with_allowed(principal, claims["presence"])
         except ValueError:  # whose text may hold something of the token
             raise _unusable("the token's claim presence can't be used") from None
+
+
+def _fitting(keys: Sequence[Key], algorithm: object, key_id: object) -> list[Key]:
+    """Return the keys that may have signed a token with this header, those of its `kid` first."""
+    found = [key for key in keys if algorithm in key.algorithms and key_id in (key.key_id, "")]
+    return found + [key for key in keys if algorithm in key.algorithms and key_id and not key.key_id]
+
+
+def _signed_by(key: Key, token: str, algorithm: str) -> bool:
+    try:
+        jwt.PyJWS().decode(token, key.material, algorithms=[algorithm])
+    except (faults.PyJWTError, ValueError, TypeError):
+        return False
+    return True
 
 
 def _unusable(detail: str) -> BadToken:
