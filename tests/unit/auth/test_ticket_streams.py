@@ -159,6 +159,7 @@ def test_no_stream_of_a_user_who_was_disconnected_comes_back(world: World) -> No
     assert not world.streams.opened(pending.key, lambda: None), "nor one that is being authenticated"
     assert world.begin(waiting, pending.secret) is None
     assert world.begin(tickets[2], opened[2][0]), "others stay"
+    assert len(world.streams) == 1
 
 
 def test_lost_streams_are_bounded_and_the_one_lost_first_is_forgotten(
@@ -179,8 +180,26 @@ def test_lost_streams_are_bounded_and_the_one_lost_first_is_forgotten(
     ]
 
 
+def test_one_user_s_lost_streams_push_out_no_other_user_s(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ticket_streams, "MAX_LOST_OF_USER", 3)
+    other = world.issue("bo")
+    secret, lose = world.open(other)
+    lose()
+    mine = [world.issue("ada") for _ in range(10)]
+    secrets = []
+    for ticket in mine:
+        world.at += 1
+        its_secret, lose = world.open(ticket)
+        secrets.append(its_secret)
+        lose()
+    back = [world.begin(ticket, its_secret) is not None for ticket, its_secret in zip(mine, secrets, strict=True)]
+    assert back == [False] * 7 + [True] * 3, "the ones lost last"
+    assert world.begin(other, secret)
+    assert len(world.streams) == 4
+
+
 def test_secrets_are_kept_as_digests(world: World) -> None:
     ticket = world.issue()
     secret, _ = world.open(ticket)
-    (stream,) = world.streams._open.values()
+    (stream,) = world.streams._streams.values()
     assert secret not in repr([getattr(stream, name) for name in stream.__slots__])
