@@ -73,7 +73,8 @@ class Admission(Generic[C]):
 
     Args:
         enter: Called for a connection that is let in, with who it is.
-        refuse: Called for one that is not: it is to be closed with this code and reason.
+        refuse: Called for a connection that is refused, with the close code and the reason. The last argument is
+            True if the attempt counts as a failure of the client's address.
         look_anew: Called when a connection that is in has shown something newer.
         sessions: By their ids, also those without a connection.
     """
@@ -86,7 +87,7 @@ class Admission(Generic[C]):
         metrics: Metrics,
         authenticator: Authenticator,
         enter: Callable[[C, Arrival, Principal], None],
-        refuse: Callable[[C, Arrival, Close, str], None],
+        refuse: Callable[[C, Arrival, Close, str, bool], None],
         look_anew: Callable[[C, Principal], None],
         sessions: Mapping[str, Session[Any]],
     ) -> None:
@@ -129,7 +130,7 @@ class Admission(Generic[C]):
         token = v1.token_of(message)
         if not token:
             reason = 'the first message has to be {"type":"AUTH","token":"..."}'
-            self._refuse(connection, arrival, Close.UNAUTHORIZED, reason)
+            self._refuse(connection, arrival, Close.UNAUTHORIZED, reason, True)
             return True
         self._waiting[connection] = arrival._replace(token=token)
         answer = self.ask(token, partial(self._answered, connection))
@@ -201,6 +202,10 @@ class Admission(Generic[C]):
         answer = self._authenticator.ask(token, now, lambda late: answered(self._checked(late, self._clock.now())))
         return None if answer is None else self._checked(answer, now)
 
+    def refused(self, error: BadToken) -> Answer:
+        """Count an answer that was found before the authenticator was asked, and return it."""
+        return self._checked(error, self._clock.now())
+
     def still_holds(self, principal: Principal) -> bool:
         """Whether what was shown has neither expired nor been revoked."""
         now = self._clock.now().epoch_ms / 1000
@@ -220,18 +225,23 @@ class Admission(Generic[C]):
 
     def _checked(self, answer: Answer, now: Instant) -> Answer:
         if isinstance(answer, Principal):
-            if self._revocations.concerns(answer, now.epoch_ms / 1000):
-                answer = BadToken("revoked", "the token was revoked")
+            epoch = now.epoch_ms / 1000
+            if answer.expires_at is not None and answer.expires_at <= epoch:  # as a hook or a function may say
+                answer = BadToken("expired", "the token has expired", is_genuine=True)
+            elif self._revocations.concerns(answer, epoch):
+                answer = BadToken("revoked", "the token was revoked", is_genuine=True)
             elif answer.user_id in PLACEHOLDERS and not self._settings.placeholder_ids:
                 said = f"the token is for the user {answer.user_id}: is a variable not set where it is made?"
-                answer = BadToken("claims", f"{said} (placeholder_ids)")
+                answer = BadToken("claims", f"{said} (placeholder_ids)", is_genuine=True)
         self._metrics.authentications.labels(answer.kind if isinstance(answer, BadToken) else "accepted").inc()
         return answer
 
     def _wait(self, connection: C, arrival: Arrival) -> None:
         """For AUTH, or for the answer to the token it came with."""
         if len(self._waiting) >= self._settings.max_unauthenticated:
-            self._refuse(connection, arrival, Close.TRY_AGAIN_LATER, "too many wait to be let in; come back later")
+            self._refuse(
+                connection, arrival, Close.TRY_AGAIN_LATER, "too many wait to be let in; come back later", False
+            )
             return
         connection.send(arrival.response)
         self._waiting[connection] = arrival._replace(response=b"")
@@ -244,16 +254,19 @@ class Admission(Generic[C]):
 
     def _settle(self, connection: C, arrival: Arrival, answer: Answer) -> None:
         if isinstance(answer, BadToken):
-            close = Close.TRY_AGAIN_LATER if answer.kind == "unavailable" else Close.UNAUTHORIZED
-            self._refuse(connection, arrival, close, str(answer))
+            if answer.kind == "unavailable":
+                self._refuse(connection, arrival, Close.TRY_AGAIN_LATER, str(answer), False)
+            else:
+                self._refuse(connection, arrival, Close.UNAUTHORIZED, str(answer), not answer.is_genuine)
             return
         try:
             claimed = user_id_from_query(arrival.query) if parameter(arrival.query, b"userId") else answer.user_id
         except BadUserId as error:
-            self._refuse(connection, arrival, Close.BAD_USER_ID, str(error))
+            self._refuse(connection, arrival, Close.BAD_USER_ID, str(error), False)
             return
         if claimed != answer.user_id:
-            self._refuse(connection, arrival, Close.FORBIDDEN, "userId is not the user of the token")
+            # The token is genuine: its owner has proved who they are, and guesses nothing.
+            self._refuse(connection, arrival, Close.FORBIDDEN, "userId is not the user of the token", False)
             return
         self._admitted[connection] = _Admitted(answer, bool(arrival.subprotocol), self._clock.now())
         self._enter(connection, arrival, answer)
@@ -313,10 +326,10 @@ class Admission(Generic[C]):
     def _waited_in_vain(self, connection: C) -> None:
         arrival = self._waiting[connection]
         if arrival.token:  # and that is not the client's fault
-            self._refuse(connection, arrival, Close.TRY_AGAIN_LATER, str(UNAVAILABLE))
+            self._refuse(connection, arrival, Close.TRY_AGAIN_LATER, str(UNAVAILABLE), False)
             return
         reason = f"nothing showed within {self._settings.auth_timeout:g} s who this is; send AUTH"
-        self._refuse(connection, arrival, Close.UNAUTHORIZED, reason)
+        self._refuse(connection, arrival, Close.UNAUTHORIZED, reason, True)
 
     def _warn(self, connection: C, principal: Principal) -> None:
         if not connection.paused:  # one that does not read would not hear it in time

@@ -38,6 +38,7 @@ class Application:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._directory = engine.directory
+        self._on_disconnect: list[Callable[[str], int]] = []
 
     # What it tells.
 
@@ -52,12 +53,23 @@ class Application:
         return outcome.change is not None
 
     def disconnect(self, user_id: str) -> int:
-        """Close all connections of a user, who is offline at once unless announced. How many there were."""
+        """Close all connections of a user, who goes offline immediately unless announced. Return how many there were.
+
+        Event streams that the user watches by count, too.
+        """
         connections = self._directory.connections(user_id)
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")
         self._engine.apply(self._directory.stop_waiting(user_id, self._engine.clock.now()))
-        return len(connections)
+        return len(connections) + sum(end(user_id) for end in self._on_disconnect)
+
+    def on_disconnect(self, end: Callable[[str], int]) -> None:
+        """Have `end` called with the id of each user whose connections are closed.
+
+        Args:
+            end: Ends what the user has open elsewhere, and returns how much that was.
+        """
+        self._on_disconnect.append(end)
 
     def set_status(self, user_id: str, choice: Choice | None, lasts: float | None = None) -> None:
         """Choose for a user, as their own devices can; of one who is not there it is remembered.

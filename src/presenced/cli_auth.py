@@ -16,7 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cyclopts import App, Parameter
 
-from presenced.auth.api_keys import Scope, new_key
+from presenced.auth.api_keys import DEFAULT_SCOPE, Scope, new_key
 from presenced.auth.keys import Key, keys_from_text
 from presenced.auth.setup import make_tokens
 from presenced.auth.tokens import MAX_TOKEN
@@ -58,12 +58,21 @@ def doctor(*, config: Config = None) -> None:
         raise UnsafeError("something is unsafe or broken")
 
 
-def api_key(*, scope: Annotated[Scope, Parameter(help="What for; each includes those before.")] = "admin") -> None:
-    """Make a key for a backend: the key, and what the setting api_keys needs to know of it."""
+def api_key(
+    *,
+    scope: Annotated[
+        Scope, Parameter(help="What the key allows; each scope includes those before it.")
+    ] = DEFAULT_SCOPE,
+) -> None:
+    """Make a key for a backend, and print it with its entry for the setting api_keys.
+
+    The default is the least scope: read. Making tickets, announcing and setting statuses need write. Erasing, revoking
+    and seeing sessions, history and invisible users need admin.
+    """
     made = new_key(scope)
     sys.stdout.write(
         f"{made.key}\n\n"
-        "That is the key: keep it with the backend, it is shown only now. Add to the settings:\n\n"
+        f"That is the key, of scope {scope}: keep it with the backend, it is shown only now. Add to the settings:\n\n"
         f'api_keys = ["{made.entry}"]\n'
     )
 

@@ -186,12 +186,12 @@ class Engine:
         if (sight := sight_of(self.settings, principal)) != connection.session.sight:
             self._requests.look_anew(connection, sight)
 
-    def _refuse(self, connection: Connection, arrival: Arrival, close: Close, reason: str) -> None:
+    def _refuse(self, connection: Connection, arrival: Arrival, close: Close, reason: str, guess: bool = False) -> None:
         if arrival.response:
             connection.send(arrival.response)
         self.metrics.refused.labels(close.name).inc()
         self._log.refused(close.name, reason)
-        if close in (Close.UNAUTHORIZED, Close.FORBIDDEN):
+        if guess:
             self.gate.failed(connection.address, self.clock.monotonic())
         connection.close(close, reason)
 

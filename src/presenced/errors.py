@@ -63,13 +63,16 @@ class BadToken(PresencedError, ValueError):
     the token.
 
     Args:
-        kind: What was wrong, one of a small fixed set.
-        key_id: Of the key that is not known here, when that is it.
+        kind: The fault, one of a small fixed set.
+        key_id: Id of the unknown key, if that is the fault.
+        is_genuine: The issuer made this token or ticket, and it is expired, revoked, used or meant for something else.
+            Showing it is no attempt to guess, so it does not count against the address it came from.
     """
 
-    def __init__(self, kind: str, detail: str, key_id: object = "") -> None:
+    def __init__(self, kind: str, detail: str, key_id: object = "", is_genuine: bool = False) -> None:
         self.kind = kind
         self.key_id = key_id if isinstance(key_id, str) else ""
+        self.is_genuine = is_genuine
         super().__init__(detail)
 
 

@@ -91,7 +91,7 @@ class PresenceServer:
         keeper = make_keeper(self.settings, clock, metrics)
         writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
-            tickets = Tickets()
+            tickets = Tickets(self.settings.api_keys)
             authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
             epoch = keeper.epoch if keeper is not None else ""
             engine = Engine(

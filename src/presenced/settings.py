@@ -53,7 +53,9 @@ class Settings(BaseModel):
     )
     jwt_key_file: str = Field("", max_length=4096, description="A file with the same; both together may be used.")
     jwt_jwks_url: str = Field(
-        "", max_length=2048, description="Where a JWK Set is to be had, which is asked again for keys not known."
+        "",
+        max_length=2048,
+        description="URL of a JWK Set. It is requested again when a token's signature fits no known key.",
     )
     jwt_jwks_refresh: float = Field(
         600, ge=1, le=86_400, description="Seconds after which the JWK Set is asked for again."
@@ -132,10 +134,11 @@ class Settings(BaseModel):
         0.5,
         gt=0,
         le=1_000_000,
-        description="Failures per second, in the long run, to show who one is, from one address; then it gets 429.",
+        description="Failed authentications per second from one address in the long run; beyond it the address gets "
+        "429. Genuine tokens that have expired do not count.",
     )
     address_failure_burst: int = Field(
-        50, ge=1, le=1_000_000, description="Such failures from one address at once at most."
+        50, ge=1, le=1_000_000, description="Failed authentications from one address at once at most."
     )
     placeholder_ids: bool = Field(
         False,
@@ -354,8 +357,8 @@ class Settings(BaseModel):
             raise ValueError(f"visibility is {self.visibility}, which needs auth: whoever may claim any id may see all")
         if self.auth == "ticket" and not self.api_keys and not is_loopback(self.host):
             raise ValueError(
-                "auth is ticket, and a backend asks for tickets with a key: make one with `presenced api-key`, "
-                "and set api_keys"
+                "auth is ticket, and a backend asks for tickets with a key: make one with "
+                "`presenced api-key --scope write`, and set api_keys"
             )
         if self.auth == "none" and not self.insecure and not is_loopback(self.host):
             raise ValueError(

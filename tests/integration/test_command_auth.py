@@ -33,6 +33,15 @@ def test_an_api_key_and_what_the_settings_need_to_know_of_it(tmp_path: Path) -> 
     assert run(tmp_path, "api-key", "--scope", "all").returncode == 2
 
 
+def test_a_new_api_key_has_the_least_scope_unless_more_is_asked_for(tmp_path: Path) -> None:
+    made = run(tmp_path, "api-key")
+    assert made.returncode == 0
+    key, entry = made.stdout.split()[0], made.stdout.split('"')[1]
+    assert ApiKeys([entry]).scope(key) == "read"
+    assert "of scope read" in made.stdout
+    assert "of scope admin" in run(tmp_path, "api-key", "--scope", "admin").stdout
+
+
 def test_a_token_is_made_and_verified(tmp_path: Path) -> None:
     environ = {"PRESENCED_AUTH": "jwt", "PRESENCED_JWT_KEY": SECRET, "PRESENCED_JWT_ISSUER": "me"}
     made = run(tmp_path, "token", "ada", "--claim", "role=x", "--claim", "seats=[1,2]", **environ)

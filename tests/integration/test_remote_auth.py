@@ -6,97 +6,39 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jwt
 import pytest
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec
 from tests.certificates import write_certificate
+from tests.integration.api import backend as api_of
+from tests.integration.backends import (
+    Backend,
+    Handler,
+    backend,
+    come,
+    elsewhere,
+    house_of_hook,
+    house_of_keys,
+    large,
+    nonsense,
+    outcome,
+    refusing,
+    slow,
+)
 from tests.integration.house import metric, server, until
+from tests.integration.tokens import KEY
 from tests.process import ServerProcess
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
-from presenced import PresenceServer
 from presenced.auth import key_set
 from presenced.auth.outgoing import signed
 from presenced.errors import Close
 
 pytestmark = pytest.mark.anyio
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class Backend:
-    """An HTTP server; `self.handler` answers."""
-
-    def __init__(self) -> None:
-        self.handler: Handler = self.keys_handler
-        self.keys: list[tuple[str, ec.EllipticCurvePrivateKey]] = []
-        self.requests: list[web.Request] = []
-        self.bodies: list[bytes] = []
-        self.url = ""
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(request)
-        self.bodies.append(await request.read())
-        return await self.handler(request)
-
-    async def keys_handler(self, _: web.Request) -> web.StreamResponse:
-        entries = [
-            json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())) | {"kid": key_id}
-            for key_id, key in self.keys
-        ]
-        return web.json_response({"keys": entries})
-
-    def new_key(self, key_id: str) -> None:
-        self.keys.append((key_id, ec.generate_private_key(ec.SECP256R1())))
-
-    def token(self, user_id: str = "ada") -> str:
-        """Signed with the newest key."""
-        key_id, key = self.keys[-1]
-        return jwt.encode({"sub": user_id, "exp": int(time.time()) + 600}, key, "ES256", {"kid": key_id})
-
-
-@asynccontextmanager
-async def backend(context: ssl.SSLContext | None = None) -> AsyncIterator[Backend]:
-    made = Backend()
-    runner = web.ServerRunner(web.Server(cast(Any, made.answer)), shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-    await site.start()
-    sockets = site._server.sockets  # type: ignore[union-attr]  # it has started
-    made.url = f"{'https' if context else 'http'}://localhost:{sockets[0].getsockname()[1]}/keys"
-    try:
-        yield made
-    finally:
-        await runner.cleanup()
-
-
-def house_of_keys(issuer: Backend, **changes: object) -> PresenceServer:
-    return server(auth="jwt", jwt_jwks_url=issuer.url, outgoing_private=True, **changes)
-
-
-def house_of_hook(application: Backend, **changes: object) -> PresenceServer:
-    return server(auth="callback", callback_url=application.url, outgoing_private=True, **changes)
-
-
-async def come(house: PresenceServer, token: str) -> tuple[int, str]:
-    """Who one is then, with code 0; or the code and reason it is closed with."""
-    async with connect(f"ws://127.0.0.1:{house.port}/ws-online-status?token={token}", proxy=None) as socket:
-        return await outcome(socket)
-
-
-async def outcome(socket: ClientConnection) -> tuple[int, str]:
-    try:
-        return 0, json.loads(await socket.recv())["userId"]
-    except ConnectionClosed:
-        assert socket.close_code is not None
-        return socket.close_code, socket.close_reason or ""
 
 
 # Keys.
@@ -143,31 +85,6 @@ async def test_while_the_issuer_is_down_its_keys_stay(monkeypatch: pytest.Monkey
             issuer.handler = down
             await until(lambda: len(issuer.requests) >= 2)
             assert await come(house, issuer.token()) == (0, "ada")
-
-
-async def large(request: web.Request) -> web.StreamResponse:
-    response = web.StreamResponse()
-    await response.prepare(request)
-    for _ in range(1000):
-        await response.write(b" " * 65_536)
-    return response
-
-
-async def slow(_: web.Request) -> web.StreamResponse:
-    await asyncio.sleep(30)
-    return web.Response()
-
-
-async def elsewhere(_: web.Request) -> web.StreamResponse:
-    raise web.HTTPFound("/keys?again")
-
-
-async def nonsense(_: web.Request) -> web.StreamResponse:
-    return web.Response(text="<html>")
-
-
-async def refusing(_: web.Request) -> web.StreamResponse:
-    return web.Response(status=503)
 
 
 @pytest.mark.parametrize("handler", [large, slow, elsewhere, nonsense, refusing])
@@ -336,6 +253,54 @@ async def test_a_hook_says_whom_somebody_may_see(presence: dict[str, Any]) -> No
             application.handler = nonsense
             assert (await come(house, tokens[7]))[0] == 1013
             assert (await come(house, "forged"))[0] == 4401
+
+
+async def test_a_stream_that_comes_back_sees_whom_the_hook_names_then() -> None:
+    """Not whom it named when the ticket was used first."""
+    async with backend() as application:
+        allowed: dict[str, Any] = {"watch": ["bo", "eve"], "roles": ["causes"]}
+
+        async def whom(_: web.Request) -> web.StreamResponse:
+            return web.json_response(allowed)
+
+        application.handler = whom
+        settings = {"visibility": "callback", "visibility_url": application.url, "outgoing_private": True}
+        async with server(auth="ticket", api_keys=[KEY.entry], **settings) as house, api_of(house, KEY.key) as api:
+            await api.announce("bo")
+            await api.announce("eve")
+            made = (await api.ask("POST", "/tickets", {"userId": "ada"})).json()["ticket"]
+            path = f"/watch?everyone=true&token={made}"
+            async with api_of(house) as page, page.events(path) as events:
+                event = await anext(events)
+                assert [user["userId"] for user in event.data["users"]] == ["bo", "eve"]
+                assert "cause" in event.data["users"][0]
+            allowed = {"watch": ["bo"]}
+            secret = event.id.partition(".")[2]
+            async with api_of(house) as page, page.events(path, last_event_id=f".{secret}") as events:
+                (seen,) = (await anext(events)).data["users"]
+                assert seen["userId"] == "bo"
+                assert "cause" not in seen
+
+
+async def test_a_hook_can_say_that_a_token_is_genuine_and_over() -> None:
+    limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
+    office = {"x-forwarded-for": "203.0.113.7"}
+    async with backend() as application:
+
+        async def who(_: web.Request) -> web.StreamResponse:
+            asked = json.loads(application.bodies[-1])["token"]
+            if asked == "forged":
+                return web.Response(status=401)
+            return web.json_response({"userId": "ada", "expiresIn": 0 if asked == "old" else 60})
+
+        application.handler = who
+        async with house_of_hook(application, **limits) as house:
+            for _ in range(3):
+                assert await come(house, "old", **office) == (4401, "the token has expired")
+            assert await come(house, "good", **office) == (0, "ada")
+            assert (await come(house, "forged", **office))[0] == 4401
+            with pytest.raises(InvalidStatus):
+                await come(house, "good", **office)
 
 
 async def test_a_secret_that_everybody_can_read_is_none() -> None:

@@ -37,6 +37,8 @@ class Guard:
     def answer(self, token: str) -> Answer:
         if token.startswith("bad"):
             return BadToken("signature", "the token's signature does not fit any key")
+        if token.startswith("old"):
+            return BadToken("expired", "the token has expired", is_genuine=True)
         user_id, _, seconds = token.partition(":")
         return Principal(user_id, self.epoch + float(seconds) if seconds else None, token, self.epoch)
 
@@ -348,6 +350,54 @@ def test_who_shows_nothing_counts_as_one_who_failed() -> None:
         house.clock.advance(11)
         assert (why(silent) or [None])[0] is Close.UNAUTHORIZED
     assert gate.barred(key, house.clock.monotonic()) is not None
+
+
+def far_away(**settings: object) -> House:
+    """A house whose addresses may fail once."""
+    key = new_key("write").entry
+    return House(host="192.0.2.99", api_keys=key, address_failure_burst=1, address_failure_rate=0.001, **settings)
+
+
+def come_from(house: House, address: str, token: str, query: str = "") -> FakeConnection:
+    connection = FakeConnection(house.engine.closed, house.clock)
+    connection.address = address
+    house.engine.opened(connection, query.encode(), RESPONSE, "presenced.v1", token)
+    house.clock.run_soon()
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("token", "query", "code"),
+    [
+        ("old", "", Close.UNAUTHORIZED),
+        ("revoked:600", "", Close.UNAUTHORIZED),
+        ("over:-1", "", Close.UNAUTHORIZED),
+        ("slow:old", "", Close.UNAUTHORIZED),
+        ("ada", "userId=bo", Close.FORBIDDEN),
+        ("ada", "userId=", Close.BAD_USER_ID),
+    ],
+)
+def test_a_genuine_token_that_is_refused_does_not_count_against_its_address(
+    token: str, query: str, code: Close
+) -> None:
+    """Others come from the same office, and nobody guesses what the issuer signed."""
+    house, office = far_away(), "203.0.113.7"
+    assert house.engine.admission
+    house.engine.admission.revoke_user("revoked")
+    for _ in range(5):
+        refused = come_from(house, office, token, query)
+        if token.startswith("slow:"):
+            house.guard.reply()
+        assert (why(refused) or [None])[0] is code
+    assert house.engine.gate.barred(office, house.clock.monotonic()) is None
+    assert why(come_from(house, office, "bad"))
+    assert house.engine.gate.barred(office, house.clock.monotonic()) is not None, "a forged one does"
+
+
+def test_an_answer_that_is_over_already_lets_nobody_in(house: House) -> None:
+    """Not even for a moment, in which others would be notified."""
+    assert why(house.open("ada:0")) == (Close.UNAUTHORIZED, "the token has expired")
+    assert house.users == []
 
 
 def test_where_nobody_has_to_show_who_they_are_auth_is_accepted() -> None:

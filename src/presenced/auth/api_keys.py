@@ -16,6 +16,9 @@ Scope = Literal["read", "write", "admin"]
 
 SCOPES: tuple[str, ...] = get_args(Scope)
 
+DEFAULT_SCOPE: Scope = "read"
+"""Scope of a new key for which none is named: the least, because more has to be asked for."""
+
 PREFIX = "pk_"
 
 MAX_KEYS = 100
@@ -32,8 +35,8 @@ class NewKey(NamedTuple):
     """For the setting `api_keys`."""
 
 
-def new_key(scope: Scope) -> NewKey:
-    """Make one."""
+def new_key(scope: Scope = DEFAULT_SCOPE) -> NewKey:
+    """Make a key."""
     key = PREFIX + secrets.token_urlsafe(32)
     return NewKey(key, f"{scope}:sha256:{_digest(key)}")
 
@@ -52,7 +55,7 @@ class ApiKeys:
             if match is None:
                 # Not quoted: it may be the key itself.
                 raise ConfigError(
-                    f"entry {number} of api_keys is not like admin:sha256:...; `presenced api-key` makes one"
+                    f"entry {number} of api_keys is not like read:sha256:...; `presenced api-key` makes one"
                 )
             self._digests.append((match[2], cast(Scope, match[1])))
         if len(self._digests) > MAX_KEYS:

@@ -15,10 +15,18 @@ from presenced.core.model import Instant
 from presenced.errors import BadToken, ConfigError
 
 MIN_PAUSE = 10.0
-"""Seconds between two requests for keys because of a token whose key is not known: anybody can make up tokens."""
+"""Least seconds between two requests for keys that tokens cause: anybody can make up tokens."""
 
 MAX_WAITING = 1_000
-"""Tokens that wait for new keys; one more is told to come back."""
+"""Tokens that wait for new keys; the client of one more is told to come back."""
+
+MAX_RETIRED = 4
+"""Keys remembered after they left the set; one more makes the server forget the one that left first. Tokens that they
+signed are refused, but are known to be genuine."""
+
+_MAY_BE_NEW = ("unknown_key", "signature")
+"""Faults of a token whose key may have been added since the keys were requested. A `kid` is optional, and chosen by the
+issuer (RFC 7517 section 4.5), so a signature that fits no key says as much as an unknown `kid`."""
 
 _logger = logging.getLogger("presenced")
 
@@ -26,10 +34,10 @@ _logger = logging.getLogger("presenced")
 class ByKeySet:
     """Implements `Authenticator` for `auth = "jwt"` with keys from a URL.
 
-    The keys are asked for at the start, every `refresh` seconds, and when a token names one that is not known,
-    `MIN_PAUSE` apart at least. While the URL does not answer the keys known stay.
+    The keys are requested at the start, every `refresh` seconds, and when a token's signature fits no key, at most once
+    in `MIN_PAUSE`. While the URL does not answer, the known keys stay.
 
-    Bounds: `MAX_WAITING`; the keys by `keys.MAX_KEYS`.
+    Bounds: `MAX_WAITING`; the keys by `keys.MAX_KEYS` and `MAX_RETIRED`.
     """
 
     def __init__(
@@ -47,7 +55,7 @@ class ByKeySet:
         self._main: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to ask for keys."""
+        """Begin to request keys."""
         self._main = asyncio.create_task(self._keep_fresh(), name="presenced: keys")
 
     async def stop(self) -> None:
@@ -56,9 +64,9 @@ class ByKeySet:
         await self._outgoing.close()
 
     def ask(self, token: str, now: Instant, answered: Answered) -> Answer | None:
-        """At once, unless the token's key is not known and may be among new ones."""
+        """Answer at once, unless the token's key is unknown and may be among new ones."""
         answer = self._verify(token, now)
-        if not (isinstance(answer, BadToken) and answer.kind == "unknown_key"):
+        if not _may_be_new(answer):
             return answer
         pause_over = now.monotonic - self._asked_at >= MIN_PAUSE
         if self._tokens.keys and not self._waiting and not pause_over:
@@ -77,9 +85,9 @@ class ByKeySet:
 
     async def _keep_fresh(self) -> None:
         while True:
-            await self._fetch()
+            is_fresh = await self._fetch()
             self._wanted.clear()
-            self._answer_all()
+            self._answer_all(is_fresh)
             try:
                 async with asyncio.timeout(self._refresh):
                     await self._wanted.wait()
@@ -88,7 +96,8 @@ class ByKeySet:
             except TimeoutError:
                 pass
 
-    async def _fetch(self) -> None:
+    async def _fetch(self) -> bool:
+        """Replace the keys; False when there is no answer that can be used."""
         self._asked_at = self._clock.now().monotonic
         try:
             answer = await self._outgoing.get()
@@ -96,15 +105,25 @@ class ByKeySet:
                 raise OutgoingError(f"it answered with status {answer.status}")
             # What everybody can read is no secret, whatever it says it is.
             public = [key for key in keys_from_jwks(answer.body) if key.algorithms[0] not in SHARED]
-            self._tokens.keys = restricted(checked([*self._given, *public]), self._algorithms)
+            keys = restricted(checked([*self._given, *public]), self._algorithms)
         except (OutgoingError, ConfigError) as error:
             _logger.error("jwt_jwks_url gave no keys, those known stay: %s", error)
+            return False
+        retired = [key for key in (*self._tokens.keys, *self._tokens.retired) if key not in keys]
+        self._tokens.keys, self._tokens.retired = keys, retired[:MAX_RETIRED]
+        return True
 
-    def _answer_all(self) -> None:
+    def _answer_all(self, is_fresh: bool) -> None:
         waiting, self._waiting = self._waiting, []
         now = self._clock.now()
         for token, answered in waiting:
-            answered(self._verify(token, now) if self._tokens.keys else UNAVAILABLE)
+            answer = self._verify(token, now)
+            # With old keys nobody can tell a token of a new key from a forged one, so its client may come back.
+            answered(UNAVAILABLE if not is_fresh and _may_be_new(answer) else answer)
+
+
+def _may_be_new(answer: Answer) -> bool:
+    return isinstance(answer, BadToken) and answer.kind in _MAY_BE_NEW
 
 
 async def _end(task: asyncio.Task[None] | None) -> None:

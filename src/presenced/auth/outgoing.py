@@ -1,8 +1,9 @@
-"""Requests of the server's own, to a few addresses from its settings: guarded, for what answers may be anything.
+"""Requests that the server sends: to a few URLs from its settings, and guarded, because anything may answer.
 
 Private and link-local addresses are refused unless they are allowed, redirects are not followed, an answer has a time
-and a size. The name is looked up here and the address that was checked is the one connected to, so that a name that
-means something else the next time gains nothing.
+and a size. The name is resolved here and the addresses that were checked are the ones connected to, so a name that
+resolves to something else the next time gains nothing. A name may have several addresses, like `localhost` with ::1 and
+127.0.0.1, of which only one answers: they are tried in the order the resolver gives.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hashlib
 import hmac
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -25,6 +26,16 @@ if TYPE_CHECKING:
 MAX_ANSWER = 262_144
 """Bytes."""
 
+MAX_ADDRESSES = 16
+"""Addresses of a name that are tried; further ones are left out."""
+
+UNREACHABLE_S = 60.0
+"""Seconds for which an address that refused a connection is tried after the others of its name. A dead first address
+would cost each request a share of its timeout."""
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""Returns the addresses of a name, for a port. May raise OSError."""
+
 
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "presenced"}
 
@@ -34,7 +45,7 @@ class OutgoingError(Exception):
 
 
 class Answer(NamedTuple):
-    """Of another server."""
+    """The answer of another server."""
 
     status: int
     body: bytes
@@ -42,19 +53,27 @@ class Answer(NamedTuple):
     """The header of that name."""
 
 
+async def resolve_by_system(host: str, port: int) -> Sequence[str]:
+    """Return the addresses that the system's resolver gives, in its order (RFC 6724)."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
 class Outgoing:
     """Requests to one URL.
 
-    Bounds: `MAX_ANSWER`, `timeout` seconds for all of a request.
+    Bounds: `MAX_ANSWER`, `MAX_ADDRESSES`, `timeout` seconds for all of a request, whatever the number of addresses.
 
     Args:
-        name: Of the setting the URL comes from.
+        name: The setting the URL comes from.
 
     Raises:
         ConfigError: The URL can't be used.
     """
 
-    def __init__(self, name: str, url: str, timeout: float, allow_private: bool) -> None:
+    def __init__(
+        self, name: str, url: str, timeout: float, allow_private: bool, resolve: Resolve = resolve_by_system
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
             raise ConfigError(f"{name} can't be {url!r}: expected a URL like https://example.com/path, without a user")
@@ -68,6 +87,9 @@ class Outgoing:
         self._netloc = parts.netloc
         self._timeout = timeout
         self._allow_private = allow_private
+        self._resolve = resolve
+        self._unreachable: dict[str, float] = {}
+        """Until when an address is tried last; of the name's current addresses only."""
         self._client: httpx2.AsyncClient | None = None
 
     async def get(self) -> Answer:
@@ -95,26 +117,49 @@ class Outgoing:
     async def _request(self, method: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         import httpx2
 
+        loop = asyncio.get_running_loop()
+        request = method, body, {"host": self._netloc, **_HEADERS, **headers}
+        faults: list[str] = []
         try:
             async with asyncio.timeout(self._timeout):
-                address = await self._address()
-                # Connected to by address; the certificate and the header are held to the name.
-                url = httpx2.URL(self._url).copy_with(host=address)
-                given = {"host": self._netloc, **_HEADERS, **headers}
-                extensions = {"sni_hostname": self._host}
-                async with self._connected().stream(
-                    method, url, content=body, headers=given, extensions=extensions
-                ) as response:
-                    found = b""
-                    async for part in response.aiter_raw():
-                        found += part
-                        if len(found) > MAX_ANSWER:
-                            raise OutgoingError(f"{self._host} answered with more than {MAX_ANSWER:,} bytes")
-                    return Answer(response.status_code, found, response.headers.get("retry-after", ""))
+                ends = loop.time() + self._timeout
+                addresses = await self._addresses()
+                for tried, address in enumerate(addresses):
+                    # The last address may take all that is left of the time, the ones before it a share of that.
+                    share = max((ends - loop.time()) / (len(addresses) - tried), 0.001)
+                    try:
+                        answer = await self._ask(address, share, *request)
+                    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL) as error:
+                        # Nothing was sent, so another address may be asked without asking twice.
+                        self._unreachable[address] = loop.time() + UNREACHABLE_S
+                        faults.append(f"{address}: {type(error).__name__}: {error}")
+                    else:
+                        self._unreachable.pop(address, None)
+                        return answer
         except TimeoutError:
             raise OutgoingError(f"{self._host} did not answer within {self._timeout:g} s") from None
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        except (httpx2.HTTPError, OSError, ValueError) as error:
             raise OutgoingError(f"{self._host} can't be asked: {type(error).__name__}: {error}") from None
+        raise OutgoingError(f"{self._host} can't be reached: {'; '.join(faults)}")
+
+    async def _ask(
+        self, address: str, connect_timeout: float, method: str, body: bytes, headers: Mapping[str, str]
+    ) -> Answer:
+        """Ask one address of the name. The certificate and the header `Host` are held to the name."""
+        import httpx2
+
+        url = httpx2.URL(self._url).copy_with(host=address)
+        timeout = httpx2.Timeout(self._timeout, connect=connect_timeout)
+        extensions = {"sni_hostname": self._host}
+        async with self._connected().stream(
+            method, url, content=body, headers=headers, extensions=extensions, timeout=timeout
+        ) as response:
+            found = b""
+            async for part in response.aiter_raw():
+                found += part
+                if len(found) > MAX_ANSWER:
+                    raise OutgoingError(f"{self._host} answered with more than {MAX_ANSWER:,} bytes")
+            return Answer(response.status_code, found, response.headers.get("retry-after", ""))
 
     def _connected(self) -> httpx2.AsyncClient:
         import httpx2  # 70 ms, which most servers need not spend
@@ -127,17 +172,23 @@ class Outgoing:
             )
         return self._client
 
-    async def _address(self) -> str:
-        """One of the name's; all of them have to be allowed."""
-        loop = asyncio.get_running_loop()
+    async def _addresses(self) -> Sequence[str]:
+        """Return the name's addresses, in the order in which they are to be tried.
+
+        Raises:
+            OutgoingError: It has none, or one that is not allowed. A name with a private address is refused whole:
+                whoever gives a public name such an address means no good.
+        """
         try:
-            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            found = await self._resolve(self._host, self._port)
         except OSError as error:
             raise OutgoingError(f"{self._host} is not known: {error.strerror}") from None
-        addresses = [str(entry[4][0]) for entry in found]
-        if not self._allow_private and not all(map(is_public, addresses)):
+        if not self._allow_private and not all(map(is_public, found)):
             raise OutgoingError(f"{self._host} has a private address, which outgoing_private would allow")
-        return addresses[0]
+        addresses = list(dict.fromkeys(found))[:MAX_ADDRESSES]
+        now, unreachable = asyncio.get_running_loop().time(), self._unreachable
+        self._unreachable = {a: unreachable[a] for a in addresses if unreachable.get(a, 0.0) > now}
+        return sorted(addresses, key=self._unreachable.__contains__)  # stable: else in the resolver's order
 
 
 def is_public(text: str) -> bool:

@@ -42,6 +42,8 @@ class Tokens:
 
     def __init__(self, keys: Sequence[Key], rules: Rules) -> None:
         self.keys = keys
+        self.retired: Sequence[Key] = ()
+        """Keys of before. Tokens that they signed are refused, but are no attempts to guess."""
         self._rules = rules
 
     def verify(self, token: str, now: float) -> Principal:
@@ -71,16 +73,17 @@ class Tokens:
             raise BadToken("algorithm", "the token is not signed by an algorithm that is accepted")
         if "crit" in header:  # RFC 7515 section 4.1.11: what is critical and not understood must not be accepted
             raise BadToken("algorithm", "the token has critical headers, of which none is understood")
-        fitting = [key for key in self.keys if algorithm in key.algorithms and key_id in (key.key_id, "")]
-        fitting += [key for key in self.keys if algorithm in key.algorithms and key_id and not key.key_id]
-        if not fitting:
-            raise BadToken("unknown_key", "the token is signed with a key or algorithm that is not accepted", key_id)
+        fitting = _fitting(self.keys, algorithm, key_id)
         for key in fitting:
             try:
                 return self._with_key(token, key, str(algorithm))
             except faults.InvalidSignatureError:
                 continue
-        raise BadToken("signature", "the token's signature does not fit any key")
+        is_genuine = any(_signed_by(key, token, str(algorithm)) for key in _fitting(self.retired, algorithm, key_id))
+        if not fitting:
+            detail = "the token is signed with a key or algorithm that is not accepted"
+            raise BadToken("unknown_key", detail, key_id, is_genuine)
+        raise BadToken("signature", "the token's signature does not fit any key", is_genuine=is_genuine)
 
     def _with_key(self, token: str, key: Key, algorithm: str) -> dict[str, Any]:
         rules = self._rules
@@ -97,23 +100,24 @@ class Tokens:
         except faults.InvalidSignatureError:
             raise
         except faults.PyJWTError as error:
-            raise BadToken(*_why(error)) from None
+            # PyJWT checks claims after the signature, so a fault of a claim means that the issuer signed the token.
+            raise BadToken(*_why(error), is_genuine=isinstance(error, _CLAIM_FAULTS)) from None
         except (ValueError, TypeError, OverflowError, RecursionError):
             raise BadToken("malformed", "the token holds values that can't be used") from None
 
     def _principal(self, claims: Mapping[str, Any], token_digest: str, now: float) -> Principal:
         subject, expires = claims["sub"], claims.get("exp")
         if isinstance(subject, bool) or not isinstance(subject, str | int):
-            raise BadToken("claims", "the token's sub is neither a text nor a number")
+            raise _unusable("the token's sub is neither a text nor a number")
         try:
             user_id = parse_user_id(subject)
         except BadUserId as error:
-            raise BadToken("claims", f"the token's sub is no user id: {error}") from None
+            raise _unusable(f"the token's sub is no user id: {error}") from None
         if expires is not None and float(expires) > now + self._rules.lifetime + self._rules.leeway:
-            raise BadToken("claims", f"the token is valid for longer than {self._rules.lifetime:g} s from now")
+            raise _unusable(f"the token is valid for longer than {self._rules.lifetime:g} s from now")
         token_id = claims.get("jti", "")
         if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID:
-            raise BadToken("claims", f"the token's jti is no text of at most {MAX_TOKEN_ID} characters")
+            raise _unusable(f"the token's jti is no text of at most {MAX_TOKEN_ID} characters")
         issued = claims.get("iat")
         principal = Principal(
             user_id,
@@ -126,12 +130,42 @@ class Tokens:
         try:
             return with_allowed(principal, claims["presence"])
         except ValueError:  # whose text may hold something of the token
-            raise BadToken("claims", "the token's claim presence can't be used") from None
+            raise _unusable("the token's claim presence can't be used") from None
+
+
+def _fitting(keys: Sequence[Key], algorithm: object, key_id: object) -> list[Key]:
+    """Return the keys that may have signed a token with this header, those of its `kid` first."""
+    found = [key for key in keys if algorithm in key.algorithms and key_id in (key.key_id, "")]
+    return found + [key for key in keys if algorithm in key.algorithms and key_id and not key.key_id]
+
+
+def _signed_by(key: Key, token: str, algorithm: str) -> bool:
+    try:
+        jwt.PyJWS().decode(token, key.material, algorithms=[algorithm])
+    except (faults.PyJWTError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _unusable(detail: str) -> BadToken:
+    """The fault of a claim in a token whose signature fits."""
+    return BadToken("claims", detail, is_genuine=True)
 
 
 def digest(token: str) -> str:
     """What stands for a token that has no id."""
     return "sha256:" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+_CLAIM_FAULTS = (
+    faults.ExpiredSignatureError,
+    faults.ImmatureSignatureError,
+    faults.InvalidAudienceError,
+    faults.InvalidIssuedAtError,
+    faults.InvalidIssuerError,
+    faults.InvalidJTIError,
+    faults.MissingRequiredClaimError,
+)
 
 
 def _why(error: faults.PyJWTError) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from presenced.auth.api_keys import SCOPES, ApiKeys, Scope
+from presenced.auth.api_keys import DEFAULT_SCOPE, SCOPES, ApiKeys, Scope
 from presenced.auth.gate import Gate
 from presenced.auth.origin import Origins
 from presenced.clock import Clock
@@ -43,8 +43,9 @@ class Access:
         self.check_source(request)
         found = self._scope_of(request)
         if found is None:
-            detail = "send Authorization: Bearer and a key; `presenced api-key` makes one for the setting api_keys"
-            raise self.refused(request, detail)
+            made = "presenced api-key" if scope == DEFAULT_SCOPE else f"presenced api-key --scope {scope}"
+            detail = f"send Authorization: Bearer and a key; `{made}` makes one for the setting api_keys"
+            raise self.refused(request, detail, is_guess=bool(bearer_of(request)))
         if SCOPES.index(found) < SCOPES.index(scope):
             raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
 
@@ -61,9 +62,15 @@ class Access:
         if (barred := self._gate.barred(self._address(request), self._clock.monotonic())) is not None:
             raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
 
-    def refused(self, request: Request, detail: str) -> ProblemError:
-        """It did not show who it is, which counts."""
-        self._gate.failed(self._address(request), self._clock.monotonic())
+    def refused(self, request: Request, detail: str, is_guess: bool) -> ProblemError:
+        """Return the 401 for a request without an accepted key, token or ticket.
+
+        Args:
+            is_guess: Count it as a failure of its address. A request that shows nothing, or a token that is merely
+                expired, guesses nothing, and must not shut out others behind the same address.
+        """
+        if is_guess:
+            self._gate.failed(self._address(request), self._clock.monotonic())
         return ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
 
     def check_figures(self, request: Request) -> None:
@@ -85,8 +92,14 @@ class Access:
     def _scope_of(self, request: Request) -> Scope | None:
         if not self._keys:
             return "admin" if self._is_development and _is_of_this_machine(request) else None
-        kind, _, key = request.headers.get("authorization", "").partition(" ")
-        return self._keys.scope(key.strip()) if kind.lower() == "bearer" else None
+        key = bearer_of(request)
+        return self._keys.scope(key) if key else None
+
+
+def bearer_of(request: Request) -> str:
+    """Return the key, token or ticket in the header `Authorization: Bearer`, or an empty text."""
+    kind, _, shown = request.headers.get("authorization", "").partition(" ")
+    return shown.strip() if kind.lower() == "bearer" else ""
 
 
 def _is_of_this_machine(request: Request) -> bool:

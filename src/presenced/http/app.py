@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from presenced.application import Application
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.origin import Origins
+from presenced.auth.ticket_streams import TicketStreams
 from presenced.auth.tickets import Tickets
 from presenced.core.identity import MAX_SAFE_INTEGER
 from presenced.engine import Engine
@@ -65,7 +66,14 @@ def make_app(
     origins = Origins(engine.settings.origins)
     access = Access(keys, origins, engine.admission is None, engine.gate, engine.clock)
     spans = Spans(application, engine.settings.journal_size)
-    api = Api(application, engine, access, tickets, followers, spans, archive, letters)
+    ticket_streams = TicketStreams(tickets, engine.settings.token_lifetime)
+    api = Api(application, engine, access, tickets, ticket_streams, followers, spans, archive, letters)
+
+    def end_streams(user_id: str) -> int:
+        ticket_streams.forget_user(user_id)
+        return followers.end_of(user_id)
+
+    application.on_disconnect(end_streams)
 
     async def healthz(_: Request) -> Response:
         return json_answer({"status": "alive", "version": __version__, "authentication": engine.settings.auth})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from presenced.auth import revocations, tickets
-from presenced.auth.api_keys import ApiKeys, new_key
+from presenced.auth.api_keys import SCOPES, ApiKeys, new_key
 from presenced.auth.principal import Principal
 from presenced.auth.revocations import Revocations
 from presenced.auth.tickets import LIFETIME, Tickets
@@ -31,6 +31,27 @@ def test_a_ticket_is_good_for_thirty_seconds() -> None:
         waiting.redeem(early, 5 + LIFETIME, NOW)
     assert waiting.redeem(late, 5 + LIFETIME, NOW).expires_at is None
     assert len(waiting) == 0
+
+
+def test_a_ticket_that_can_t_be_used_is_known_from_one_that_somebody_made_up() -> None:
+    """Also after a restart: the new process has the same keys, and none of the tickets."""
+    keys = [new_key("write").entry, new_key("admin").entry]
+    used, expired = (before := Tickets(keys)).issue("ada", 5, NOW), before.issue("bo", 5, NOW)
+    before.redeem(used, 6, NOW)
+    for process in (before, Tickets(reversed(keys))):
+        for ticket in (used, expired):
+            assert is_genuine(process, ticket)
+        for made_up in (used[:-1] + ("A" if used[-1] != "A" else "B"), "ticket_" + "x" * 59, "", "\ud800" * 20):
+            assert not is_genuine(process, made_up)
+    for stranger in (Tickets([new_key("write").entry]), Tickets()):
+        assert not is_genuine(stranger, used)
+    assert not is_genuine(Tickets(), Tickets().issue("ada", 5, NOW))
+
+
+def is_genuine(tickets: Tickets, ticket: str) -> bool:
+    with pytest.raises(BadToken) as caught:
+        tickets.redeem(ticket, 5 + LIFETIME, NOW)
+    return caught.value.is_genuine
 
 
 def test_tickets_are_kept_as_digests_and_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +113,11 @@ def test_api_keys_are_known_by_their_digests_and_have_a_scope() -> None:
         assert keys.scope(other) is None
     assert read.key not in read.entry
     assert not ApiKeys([])
+
+
+def test_a_new_key_has_the_least_scope() -> None:
+    made = new_key()
+    assert ApiKeys([made.entry]).scope(made.key) == SCOPES[0] == "read"
 
 
 def test_an_entry_that_is_no_digest_is_not_shown_for_it_may_be_the_key() -> None:

@@ -54,6 +54,12 @@ def verify(given: str, keys: str = SECRET, **rules: Any) -> str:
     return Tokens(keys_from_text(keys), Rules(**rules)).verify(given, time.time()).user_id
 
 
+def is_genuine(given: str, keys: str = SECRET, **rules: Any) -> bool:
+    with pytest.raises(BadToken) as caught:
+        verify(given, keys, **rules)
+    return caught.value.is_genuine
+
+
 def why_not(given: str, keys: str = SECRET, **rules: Any) -> tuple[str, str]:
     with pytest.raises(BadToken) as caught:
         verify(given, keys, **rules)
@@ -163,6 +169,44 @@ def test_times() -> None:
     assert why_not(token(exp="soon"))[0] == "malformed"
     assert why_not(token(exp=None)) == ("claims", "the token has no exp")
     assert verify(token(exp=None), required=()) == "ada"
+
+
+def test_what_the_issuer_signed_is_genuine_whatever_else_is_wrong() -> None:
+    now = int(time.time())
+    for made in (
+        token(exp=now - 3600),
+        token(nbf=now + 60),
+        token(iat=now + 60),
+        token(iat="soon"),
+        token(exp=now + 90_000),
+        token(exp=None),
+        token(aud="chat"),
+        token(sub=None),
+        token(sub="a\nb"),
+        token(sub=1.5),
+        token(jti="x" * 129),
+        token(jti=7),
+        token(presence={"blok": ["eve"]}),
+    ):
+        assert is_genuine(made)
+    rules: dict[str, Any] = {"issuer": "https://login.example", "audience": ("chat",)}
+    for made in (token(iss="https://other.example", aud="chat"), token(iss="https://login.example", aud="calls")):
+        assert is_genuine(made, **rules)
+
+
+def test_what_anybody_could_have_made_is_not_genuine() -> None:
+    now = int(time.time())
+    for made in (
+        token("t" * 40),
+        token("t" * 40, exp=now - 3600),
+        token(RSA_KEY, "RS256", exp=now - 3600),
+        by_hand({"alg": "none"}, claims(exp=now - 3600)),
+        token(headers={"crit": ["exp"], "exp": 1}, exp=now - 3600),
+        token(exp=now - 3600)[:-3],
+        "a.b.c",
+        "",
+    ):
+        assert not is_genuine(made)
 
 
 def test_issuer_audience_and_required_claims() -> None:

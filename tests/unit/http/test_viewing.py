@@ -24,7 +24,7 @@ ROOMS = ("lobby", "cellar")
 def eyes(house: House, viewer: str) -> Eyes:
     nothing = cast(Any, None)
     spans = Spans(house.application, 10)
-    api = Api(house.application, house.engine, nothing, Tickets(), nothing, spans, None, None)
+    api = Api(house.application, house.engine, nothing, Tickets(), nothing, nothing, spans, None, None)
     return Eyes(api, viewer or None)
 
 

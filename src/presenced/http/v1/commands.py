@@ -38,7 +38,8 @@ async def announce(api: Api, call: Call[Nothing, Announcement]) -> Announced:
 
 
 async def disconnect(api: Api, call: Call[Nothing, Nothing]) -> Disconnected:
-    """Their clients are told not to come back by themselves (close code 4410); an announcement stays in force."""
+    """Close code 4410 tells their clients not to reconnect by themselves. Event streams that their tokens opened end,
+    too, and a ticket's stream does not come back. An announcement stays in force."""
     return Disconnected(api.application.disconnect(call.user_id))
 
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from presenced.application import Application
 from presenced.auth.api_keys import Scope
+from presenced.auth.ticket_streams import TicketStreams
 from presenced.auth.tickets import Tickets
 from presenced.engine import Engine
 from presenced.errors import Problem
@@ -36,6 +37,7 @@ class Api:
     engine: Engine
     access: Access
     tickets: Tickets
+    ticket_streams: TicketStreams
     followers: Followers
     spans: Spans
     archive: Archive | None

@@ -30,11 +30,13 @@ LAST_WRITE = 1.0
 class Follower:
     """One request that waits. To be ended with `leave`."""
 
-    __slots__ = ("_leave", "_watch", "_woken", "_writing", "gone", "user_id")
+    __slots__ = ("_leave", "_watch", "_woken", "_writing", "gone", "on_leave", "user_id")
 
     def __init__(self, user_id: str | None, receive: Receive, leave: Callable[[Follower], None]) -> None:
         self.user_id = user_id
         """Whose token it came with; None: a backend's."""
+        self.on_leave: Callable[[], None] | None = None
+        """Called once, when it leaves."""
         self.gone = False
         """The client has gone, or the server stops."""
         self._woken = asyncio.Event()
@@ -133,6 +135,13 @@ class Followers:
         self._count(len(self._followers))
         return follower
 
+    def end_of(self, user_id: str) -> int:
+        """End the requests of one user's tokens, and return how many there are."""
+        found = [follower for follower in self._followers if follower.user_id == user_id]
+        for follower in found:
+            follower.end()
+        return len(found)
+
     def end(self) -> None:
         """The server stops: all end."""
         self._is_over = True
@@ -163,6 +172,8 @@ class Followers:
         if not self._of_user[follower.user_id]:
             del self._of_user[follower.user_id]
         self._count(len(self._followers))
+        if follower.on_leave is not None:
+            follower.on_leave()
         if not self._followers and self._stop is not None:
             self._stop()  # nobody follows: changes wake nothing
             self._stop = None

@@ -99,6 +99,8 @@ class Watching(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """All who may be seen."""
     token: Annotated[str, Meta(min_length=1, max_length=8192)] = ""
     """A user's token or ticket, for browsers, whose EventSource can't set a header; URLs are logged by proxies."""
+    last_event_id: Annotated[str, Meta(max_length=256)] = ""
+    """The id of the last event, from clients that can't send the header `Last-Event-ID`. The header goes first."""
 
 
 class DeadPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

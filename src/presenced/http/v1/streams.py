@@ -54,9 +54,14 @@ def _in_one_line(encoded: bytes) -> bytes:
     return encoded
 
 
-def comes_back() -> bytes:
-    """When to connect again after a loss: another time for each, or all would come at once."""
-    return b"retry: %d\n\n" % random.randint(1000, 5000)  # noqa: S311  # no secret
+def comes_back(cursor: str = "") -> bytes:
+    """Say when to reconnect after a loss: another time for each client, or all would come at once.
+
+    Args:
+        cursor: What the client is to show if it loses the stream before the first event.
+    """
+    head = f"id: {cursor}\n" if cursor else ""
+    return f"{head}retry: {random.randint(1000, 5000)}\n\n".encode()  # noqa: S311  # no secret
 
 
 class EventStream(Response):
@@ -75,8 +80,8 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] != "HEAD":
                 async for part in self._parts:
                     async with self._follower.writing(self._patience):

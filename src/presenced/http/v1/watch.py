@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from msgspec import Raw, Struct
 from starlette.responses import Response
@@ -13,10 +14,12 @@ from presenced.admission import Admission
 from presenced.auth.allowed import sight_of
 from presenced.auth.authenticator import UNAVAILABLE, Answer
 from presenced.auth.principal import Principal
+from presenced.auth.ticket_streams import SEPARATOR, Opening
 from presenced.core.identity import parse_user_id
 from presenced.core.model import Change, Status
 from presenced.core.sight import EVERYTHING
-from presenced.errors import BadUserId, Problem
+from presenced.errors import BadToken, BadUserId, Problem
+from presenced.http.access import bearer_of
 from presenced.http.answers import ProblemError, without_example
 from presenced.http.v1 import streams
 from presenced.http.v1.endpoint import Api, Call
@@ -45,12 +48,26 @@ class Told(Struct, frozen=True):
     more: bool = False
 
 
+class _Visitor(NamedTuple):
+    """Whoever asks to watch."""
+
+    principal: Principal | None
+    """None: a backend, or anybody where `auth` is none."""
+    opening: Opening | None = None
+    """Of the stream that a ticket opens."""
+
+    @property
+    def suffix(self) -> str:
+        """What follows the cursor in the id of each event."""
+        return "" if self.opening is None else SEPARATOR + self.opening.secret
+
+
 class _Watcher:
     """Who watches whom."""
 
-    def __init__(self, api: Api, principal: Principal | None, query: Watching) -> None:
-        self.principal = principal
-        """None: a backend, or anybody where `auth` is none."""
+    def __init__(self, api: Api, visitor: _Visitor, query: Watching) -> None:
+        self.principal = principal = visitor.principal
+        self.suffix = visitor.suffix
         try:
             placeholders = api.engine.settings.placeholder_ids
             self._asked = frozenset(parse_user_id(user_id, placeholders) for user_id in query.users)
@@ -102,6 +119,10 @@ class _Watcher:
         """As `record`, of which only what is told now is kept encoded."""
         return v1.record(change, self._with_causes, self._api.engine.directory.origin)
 
+    def event_id(self, position: int) -> str:
+        """The id of an event that leaves the client at `position`."""
+        return self._api.application.position_text(position) + self.suffix
+
     def told(self, latest: Mapping[str, Change]) -> list[Change]:
         """What of this it is told."""
         if self._seen is None:
@@ -115,36 +136,72 @@ class _Watcher:
 
 
 async def watch(api: Api, call: Call[Watching, Nothing]) -> Response:
-    """With a key of scope read, or with a user's token or ticket as the WebSocket takes it: then only those are seen
-    whom that user may see. Events: `snapshot`, one or several, of which the last says `"more": false`, then `changes`,
-    each user once with their last state. `Last-Event-ID` goes on where a lost stream ended."""
-    watcher = _Watcher(api, await _who(api, call), call.query)
-    cursor = call.request.headers.get("last-event-id", "")
-    follower = api.followers.enter(call.request.receive, watcher.principal.user_id if watcher.principal else None)
-    parts = _stream(api, follower, watcher, api.application.parse_cursor(cursor) if cursor else None)
+    """With a key of scope read, or with a user's token or ticket as the WebSocket takes it: then the answer shows only
+    the users whom that user may see. Events are `snapshot`, one or several, of which the last has `"more": false`, then
+    `changes`, each user once with their last state. `Last-Event-ID` continues a lost stream. With it, a ticket opens
+    again the stream that it opened first, for an hour after each loss: docs/security.md."""
+    given = call.request.headers.get("last-event-id", "") or call.query.last_event_id
+    cursor, _, secret = given.partition(SEPARATOR)
+    visitor = await _who(api, call, secret)
+    watcher = _Watcher(api, visitor, call.query)
+    if visitor.opening is not None:
+        api.ticket_streams.take_over(visitor.opening.key)  # before the new connection takes one of the user's places
+    follower = api.followers.enter(call.request.receive, visitor.principal.user_id if visitor.principal else None)
+    if visitor.opening is not None:
+        _register(api, call, follower, visitor.opening)
+    position = api.application.parse_cursor(cursor) if cursor else None
+    parts = _stream(api, follower, watcher, position)
     return streams.EventStream(follower, parts, api.engine.settings.behind_timeout)
 
 
-async def _who(api: Api, call: Call[Watching, Nothing]) -> Principal | None:
-    """Whose token it is; None for a backend's key.
+async def _who(api: Api, call: Call[Watching, Nothing], secret: str) -> _Visitor:
+    """Authenticate a request.
+
+    Args:
+        secret: From the id of the last event, by which a ticket's stream comes back.
 
     Raises:
-        ProblemError: It is neither.
+        ProblemError: It shows neither an API key nor an accepted token or ticket.
     """
     api.access.check_source(call.request)
     admission = api.engine.admission
     if admission is None or (not call.query.token and api.access.allows(call.request, "read")):
-        return None
-    kind, _, bearer = call.request.headers.get("authorization", "").partition(" ")
-    token = call.query.token or (bearer.strip() if kind.lower() == "bearer" else "")
+        return _Visitor(None)
+    token = call.query.token or bearer_of(call.request)
     if not token:
-        raise api.access.refused(call.request, "send Authorization: Bearer and a user's token, a ticket or an API key")
-    answer = await _identify(admission, token, api.engine.settings.auth_timeout)
+        detail = "send Authorization: Bearer and a user's token, a ticket or an API key"
+        raise api.access.refused(call.request, detail, is_guess=False)
+    opening: Opening | None = None
+    try:
+        opening = api.ticket_streams.begin(token, secret, api.engine.clock.now())
+    except BadToken as error:
+        answer: Answer = admission.refused(error)
+    else:
+        answer = await _identify(admission, opening.ticket if opening else token, api.engine.settings.auth_timeout)
     if isinstance(answer, Principal):
-        return answer
+        return _Visitor(answer, opening)
     if answer.kind == "unavailable":
         raise ProblemError(Problem.UNAVAILABLE, str(answer), {"retry-after": "5"})
-    raise api.access.refused(call.request, str(answer))
+    raise api.access.refused(call.request, str(answer), is_guess=not answer.is_genuine)
+
+
+def _register(api: Api, call: Call[Watching, Nothing], follower: Follower, opening: Opening) -> None:
+    """Make this connection the only one of the ticket's stream.
+
+    Raises:
+        ProblemError: The user was disconnected while the ticket was being checked.
+    """
+    end = partial(_replace, follower)
+    if not api.ticket_streams.opened(opening.key, end):
+        follower.leave()
+        raise api.access.refused(call.request, "the application closed this user's connections", is_guess=False)
+    follower.on_leave = lambda: api.ticket_streams.closed(opening.key, end, api.engine.clock.monotonic())
+
+
+def _replace(follower: Follower) -> None:
+    """End a connection, and free its place at once, for the one that replaces it."""
+    follower.end()
+    follower.leave()
 
 
 async def _identify(admission: Admission[Any], token: str, patience: float) -> Answer:
@@ -160,8 +217,8 @@ async def _identify(admission: Admission[Any], token: str, patience: float) -> A
 
 
 async def _stream(api: Api, follower: Follower, watcher: _Watcher, position: int | None) -> AsyncGenerator[bytes, None]:
-    yield streams.comes_back()
-    text, record = api.application.position_text, watcher.record
+    yield streams.comes_back(watcher.suffix)
+    text, record = watcher.event_id, watcher.record
     silent = 0.0
     while not follower.gone and watcher.holds():
         span = None if position is None else api.spans.since(position)

@@ -1,0 +1,94 @@
+"""What counts as a failure of an address: guesses do, tokens that are genuine and of no use any more do not."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from tests.integration.api import backend, problem
+from tests.integration.house import server
+from tests.integration.tokens import KEY, ask, closed, first, house_of_tokens, token, url
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from presenced import PresenceServer, Principal, Settings
+
+pytestmark = pytest.mark.anyio
+
+OFFICE = {"x-forwarded-for": "203.0.113.7"}
+
+LIMITS = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
+"""An address may fail once."""
+
+
+async def refused(house: PresenceServer, given: str, query: str = "") -> int:
+    """Return the close code that a token gets."""
+    shown = url(house, f"?token={given}{query}")
+    async with connect(shown, additional_headers=OFFICE, proxy=None) as socket:
+        return (await closed(socket))[0]
+
+
+async def may_come(house: PresenceServer, given: str) -> bool:
+    try:
+        async with connect(url(house, f"?token={given}"), additional_headers=OFFICE, proxy=None) as socket:
+            await first(socket)
+            return True
+    except InvalidStatus as refusal:
+        if refusal.response.status_code == 429:
+            return False
+        raise
+
+
+@pytest.mark.parametrize(
+    ("bad", "query", "code"),
+    [
+        (token("ada", seconds=-3600), "", 4401),
+        (token("ada", nbf=int(time.time()) + 3600), "", 4401),
+        (token("ada", seconds=80_000, aud="another-service"), "", 4401),
+        (token("revoked", seconds=80_000), "", 4401),
+        (token("ada", seconds=80_000), "&userId=bo", 4403),
+    ],
+    ids=["expired", "not yet valid", "for another service", "revoked", "of another user"],
+)
+async def test_a_genuine_token_shuts_nobody_out(bad: str, query: str, code: int) -> None:
+    async with house_of_tokens(**LIMITS) as house:
+        await ask(house, "POST", "/api/users/revoked/revoke")
+        for _ in range(3):
+            assert await refused(house, bad, query) == code
+        async with backend(house) as page:
+            for _ in range(3 if not query else 0):
+                answer = await page.ask("GET", f"/watch?users=bo&token={bad}", **OFFICE)
+                assert problem(answer) == (401, "UNAUTHORIZED")
+        assert await may_come(house, token("colleague"))
+        assert await refused(house, bad[:-4] + "AAAA") == 4401
+        assert not await may_come(house, token("colleague")), "a forged token is a guess"
+
+
+async def test_a_used_ticket_shuts_nobody_out() -> None:
+    async with server(auth="ticket", api_keys=[KEY.entry], **LIMITS) as house:
+
+        async def ticket() -> str:
+            made = (await ask(house, "POST", "/api/tickets", body={"userId": "ada"})).json()
+            return str(made["ticket"])
+
+        used = await ticket()
+        assert await may_come(house, used)
+        for _ in range(3):
+            assert await refused(house, used) == 4401
+        assert await may_come(house, await ticket())
+        assert await refused(house, "ticket_" + "x" * 59) == 4401
+        assert not await may_come(house, await ticket())
+
+
+async def test_a_function_can_say_that_a_token_is_genuine_and_over() -> None:
+    def whose(given: str) -> Any:
+        return {"old": Principal("ada", time.time() - 60), "good": "bo"}.get(given)
+
+    settings = Settings.model_validate({"port": 0, "auth": "callable", "stats_interval": 0, **LIMITS})
+    async with PresenceServer(settings, whose) as house:
+        for _ in range(3):
+            assert await refused(house, "old") == 4401
+        assert await may_come(house, "good")
+        assert await refused(house, "guess") == 4401
+        assert not await may_come(house, "good")

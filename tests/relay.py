@@ -1,0 +1,71 @@
+"""A bad network: passes TCP on to a server, and breaks all connections when a test says so."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from typing import Self
+
+_RESET = struct.pack("ii", 1, 0)
+"""For SO_LINGER: closing resets the connection."""
+
+
+class Relay:
+    """Listens on a free port of 127.0.0.1 and passes on what comes, both ways.
+
+    Args:
+        port: Of the server, on 127.0.0.1.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._lock = threading.Lock()
+        self._open: list[socket.socket] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self.cut()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def cut(self) -> None:
+        """Break all connections that are open now."""
+        with self._lock:
+            broken, self._open = self._open, []
+        for one in broken:
+            with contextlib.suppress(OSError):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:  # the server is down
+                    client.close()
+                    continue
+                with self._lock:
+                    self._open += [client, server]
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
