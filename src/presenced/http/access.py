@@ -9,7 +9,8 @@ from presenced.auth.gate import Gate
 from presenced.auth.origin import Origins
 from presenced.clock import Clock
 from presenced.errors import Problem
-from presenced.http.answers import ProblemError
+from presenced.http.answers import ProblemError, TurnedAway
+from presenced.refusals import foreign_page
 from presenced.settings import is_loopback
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
@@ -22,7 +23,16 @@ class Access:
     One that a proxy passed on is not of this machine.
     """
 
-    def __init__(self, keys: ApiKeys, origins: Origins, is_development: bool, gate: Gate, clock: Clock) -> None:
+    def __init__(
+        self,
+        keys: ApiKeys,
+        origins: Origins,
+        is_development: bool,
+        gate: Gate,
+        clock: Clock,
+        turned_away: TurnedAway,
+    ) -> None:
+        self._turned_away = turned_away
         self._gate = gate
         self._clock = clock
         self._keys = keys
@@ -49,15 +59,20 @@ class Access:
             raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
 
     def check_source(self, request: Request) -> None:
-        """Refuse it if it comes from another's page, or from where too many could not show who they are.
+        """Refuse a request of a foreign page, or of an address from which too many could not authenticate.
 
         Raises:
-            ProblemError: It does.
+            ProblemError: It is one.
         """
-        origin = request.headers.getlist("origin")
+        origins = [origin.encode("latin-1") for origin in request.headers.getlist("origin")]
         host = request.headers.get("host", "").encode("latin-1")
-        if origin and not (len(origin) == 1 and self._origins.allows(origin[0].encode("latin-1"), host)):
-            raise ProblemError(Problem.FORBIDDEN_ORIGIN, "this page's origin is not among those of the setting origins")
+        is_foreign = _is_blind(request)
+        if origins:
+            is_foreign = not (len(origins) == 1 and self._origins.allows(origins[0], host))
+        if is_foreign:
+            refusal = foreign_page(origins)
+            self._turned_away(refusal, origins[0] if origins else b"")
+            raise ProblemError(refusal.problem, refusal.detail)
         if (barred := self._gate.barred(self._address(request), self._clock.monotonic())) is not None:
             raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
 
@@ -87,6 +102,16 @@ class Access:
             return "admin" if self._is_development and _is_of_this_machine(request) else None
         kind, _, key = request.headers.get("authorization", "").partition(" ")
         return self._keys.scope(key.strip()) if kind.lower() == "bearer" else None
+
+
+def _is_blind(request: Request) -> bool:
+    """Return whether a page of another origin sent it without being able to read the answer, as by `<img>`.
+
+    Browsers send no `Origin` with such a GET, but say so (Fetch Metadata, W3C). It would take a place among the
+    requests that wait for changes, and the time of its answer would tell something.
+    """
+    headers = request.headers
+    return headers.get("sec-fetch-mode") == "no-cors" and headers.get("sec-fetch-site") in ("cross-site", "same-site")
 
 
 def _is_of_this_machine(request: Request) -> bool:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from presenced.application import Application
 from presenced.auth.api_keys import ApiKeys
+from presenced.auth.hosts import AllowedHosts
 from presenced.auth.origin import Origins
 from presenced.auth.tickets import Tickets
 from presenced.core.identity import MAX_SAFE_INTEGER
@@ -24,6 +25,7 @@ from presenced.http.answers import ProblemError, json_answer, problem_answer
 from presenced.http.api import api_mount
 from presenced.http.cors import Cors
 from presenced.http.health import not_ready, warnings
+from presenced.http.host_guard import HostGuard
 from presenced.http.v1.archive import Archive, Letters
 from presenced.http.v1.endpoint import Api
 from presenced.http.v1.followers import Followers
@@ -41,6 +43,7 @@ _SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
 }
 
@@ -62,8 +65,9 @@ def make_app(
         archive: Where to ask of the past; None: nothing is kept.
         letters: Where to ask of dead letters; None: no webhooks are sent.
     """
-    origins = Origins(engine.settings.origins)
-    access = Access(keys, origins, engine.admission is None, engine.gate, engine.clock)
+    hosts = AllowedHosts.of(engine.settings)
+    origins = Origins(engine.settings.origins, hosts.allow)
+    access = Access(keys, origins, engine.admission is None, engine.gate, engine.clock, engine.turned_away)
     spans = Spans(application, engine.settings.journal_size)
     api = Api(application, engine, access, tickets, followers, spans, archive, letters)
 
@@ -105,13 +109,18 @@ def make_app(
             api_mount(api),
             Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
         ],
-        middleware=[Middleware(SecurityHeaders), Middleware(Cors, origins=origins), Middleware(Segments)],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(HostGuard, hosts=hosts, turned_away=engine.turned_away),
+            Middleware(Cors, origins=origins, turned_away=engine.turned_away),
+            Middleware(Segments),
+        ],
         exception_handlers={HTTPException: _http_error, Exception: _internal_error},
     )
 
 
 class SecurityHeaders:
-    """Adds the headers that keep a browser from doing with a page what it is not meant for."""
+    """Adds the headers that keep browsers from using an answer in other ways than it is meant for."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -3,7 +3,8 @@
 import pytest
 
 from presenced.errors import Problem
-from presenced.transports.handshake import MAX_REMEMBERED, MAX_REMEMBERED_SIZE, Accepted, Handshake, Refusal
+from presenced.refusals import Refusal
+from presenced.transports.handshake import MAX_REMEMBERED, MAX_REMEMBERED_SIZE, Accepted, Handshake
 
 GOOD = {
     b"host": b"localhost:3001",
