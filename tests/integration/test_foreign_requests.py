@@ -119,6 +119,25 @@ async def test_the_page_the_api_and_figures_are_answered_by_the_names_in_the_set
             assert (await client.answer()).status == {200: 101, 421: 421}[status]
 
 
+@pytest.mark.parametrize("path", ["/stats", "/metrics"])
+async def test_with_authentication_figures_for_this_machine_are_for_none_that_comes_by_a_foreign_name(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """This machine needs no key for them, and a page that rebinds its name comes from this machine."""
+    caplog.set_level(logging.INFO, logger="presenced")
+    async with server(**TOKEN_SETTINGS) as house:
+        for host in ("localhost", "127.0.0.1:3001"):
+            assert (await ask(house, "GET", path, host=host)).status == 200
+        answer = await ask(house, "GET", path, host=EVIL)
+        assert (answer.status, answer.problem["code"]) == (421, "MISDIRECTED")
+        assert "allowed_hosts" in answer.problem["detail"]
+        assert "add evil.example to the setting allowed_hosts" in caplog.text
+        assert (await ask(house, "GET", path, host=EVIL, authorization=f"Bearer {KEY.key}")).status == 200
+        assert (await ask(house, "GET", path, host=EVIL, x_forwarded_for="203.0.113.7")).status == 401
+    async with server(**TOKEN_SETTINGS, allowed_hosts="evil.example") as house:
+        assert (await ask(house, "GET", path, host=EVIL)).status == 200
+
+
 async def test_a_client_of_http_1_0_needs_no_host() -> None:
     """Probes of load balancers send none. A browser always does."""
     async with server() as house, raw(house.port) as client:

@@ -47,18 +47,24 @@ class AllowedHosts:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return the list of a server with these settings.
+        """Return the names that requests may have. With authentication, any unless `allowed_hosts` is set.
 
-        It holds the name of the setting `host`, the names of web pages in `origins`, and `allowed_hosts`. With
-        authentication, a page that rebinds a name has no token to show; every `Host` passes unless `allowed_hosts` is
-        set.
+        A page that rebinds a name has no token to show.
 
         Raises:
             ConfigError: An entry of `allowed_hosts` is no name, or one of `origins` no origin.
         """
+        own = cls.own(settings)
+        return own if settings.auth == "none" or settings.allowed_hosts else cls(None)
+
+    @classmethod
+    def own(cls, settings: Settings) -> Self:
+        """Return the names that the settings give: `host`, `allowed_hosts`, and those of web pages in `origins`.
+
+        Raises:
+            ConfigError: As `of`.
+        """
         allowed = [_checked(entry) for entry in settings.allowed_hosts]
-        if settings.auth != "none" and not allowed:
-            return cls(None)
         return cls([settings.host.lower(), *host_names(settings.origins), *allowed])
 
     def allow(self, host: bytes) -> bool:

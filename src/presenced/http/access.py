@@ -6,11 +6,12 @@ from starlette.requests import Request
 
 from presenced.auth.api_keys import SCOPES, ApiKeys, Scope
 from presenced.auth.gate import Gate
+from presenced.auth.hosts import AllowedHosts
 from presenced.auth.origin import Origins
 from presenced.clock import Clock
 from presenced.errors import Problem
 from presenced.http.answers import ProblemError, TurnedAway
-from presenced.refusals import foreign_page
+from presenced.refusals import foreign_host, foreign_page
 from presenced.settings import is_loopback
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
@@ -21,17 +22,22 @@ class Access:
 
     Without any key, a request of this machine may do everything as long as authentication is off: that is development.
     One that a proxy passed on is not of this machine.
+
+    Args:
+        hosts: Names that the settings give this server, whatever the setting `auth`.
     """
 
     def __init__(
         self,
         keys: ApiKeys,
         origins: Origins,
+        hosts: AllowedHosts,
         is_development: bool,
         gate: Gate,
         clock: Clock,
         turned_away: TurnedAway,
     ) -> None:
+        self._hosts = hosts
         self._turned_away = turned_away
         self._gate = gate
         self._clock = clock
@@ -82,15 +88,24 @@ class Access:
         return ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
 
     def check_figures(self, request: Request) -> None:
-        """Refuse to tell how many are here: numbers, too, tell of users whom somebody may not see.
+        """Refuse to say how many users are here: numbers, too, tell of users whom somebody may not see.
 
-        Told are this machine, who has a key of scope `read`, and everybody as long as anybody may claim any user id.
+        This machine may ask, as may holders of a key of scope `read`, and everybody while anybody may claim any user
+        id. A request by a foreign name is no proof of this machine: it may be of a page that rebinds its name.
 
         Raises:
-            ProblemError: It may not be told.
+            ProblemError: It may not ask.
         """
-        if not (self._is_development or _is_of_this_machine(request)):
+        if self._is_development:
+            return
+        if not _is_of_this_machine(request):
             self.check(request, "read")
+            return
+        hosts = [host.encode("latin-1") for host in request.headers.getlist("host")]
+        if not (self._hosts.allow_all(hosts) or self.allows(request, "read")):
+            refusal = foreign_host(hosts)
+            self._turned_away(refusal, request.headers.get("origin", "").encode("latin-1"))
+            raise ProblemError(refusal.problem, f"{refusal.detail}, or send a key of scope read")
 
     def _address(self, request: Request) -> str:
         """As whom it counts."""

@@ -67,7 +67,8 @@ def make_app(
     """
     hosts = AllowedHosts.of(engine.settings)
     origins = Origins(engine.settings.origins, hosts.allow)
-    access = Access(keys, origins, engine.admission is None, engine.gate, engine.clock, engine.turned_away)
+    own = AllowedHosts.own(engine.settings)
+    access = Access(keys, origins, own, engine.admission is None, engine.gate, engine.clock, engine.turned_away)
     spans = Spans(application, engine.settings.journal_size)
     api = Api(application, engine, access, tickets, followers, spans, archive, letters)
 

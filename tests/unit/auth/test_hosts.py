@@ -106,6 +106,7 @@ def test_the_name_listened_on_is_answered_since_the_banner_says_it() -> None:
 def test_with_authentication_every_name_is_answered_until_some_are_named() -> None:
     token: dict[str, Any] = {"auth": "jwt", "jwt_key": "s" * 40}
     assert allows("evil.example", **token)
+    assert not AllowedHosts.own(Settings.model_validate(token)).allow(b"evil.example")
     assert not allows("evil.example", **token, allowed_hosts="presence.example.com")
     assert allows("presence.example.com", **token, allowed_hosts="presence.example.com")
     assert allows("127.0.0.1:3001", **token, allowed_hosts="presence.example.com")
