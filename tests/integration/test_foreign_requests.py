@@ -187,6 +187,8 @@ REFUSALS: list[tuple[bytes, str, dict[str, Any]]] = [
     (upgrade(more="Content-Length: 5\r\n"), "bad_handshake", {}),
     (upgrade(more="X: " + "x" * 20_000 + "\r\n"), "head_too_large", {}),
     (b"nonsense\r\n\r\n", "bad_request", {}),
+    (upgrade().replace(b"Upgrade: websocket", b"X: y"), "upgrade_required", {}),
+    (upgrade(path="/ws"), "not_found", {}),
     (b"", "full", {"max_connections": 1}),
 ]
 

@@ -31,7 +31,9 @@ from presenced.http.v1.endpoint import Api
 from presenced.http.v1.followers import Followers
 from presenced.http.v1.segments import Segments
 from presenced.http.v1.spans import Spans
+from presenced.log import quoted
 from presenced.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
+from presenced.refusals import Refusal
 from presenced.settings import WEBSOCKET_PATH
 from presenced.stats import MAX_PAGE
 from presenced.version import __version__
@@ -96,9 +98,15 @@ def make_app(
             f"connect with a WebSocket client: new WebSocket('ws://{request.url.netloc}{WEBSOCKET_PATH}?userId=ID'); "
             "behind a proxy, have it pass on the headers Upgrade and Connection"
         )
+        engine.turned_away(_not_upgraded(request), _origin(request))
         return problem_answer(
             Problem.UPGRADE_REQUIRED, detail, {"upgrade": "websocket", "connection": "close, upgrade"}
         )
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        if "websocket" in request.headers.get("upgrade", "").lower() and not isinstance(error, ProblemError):
+            engine.turned_away(_no_websocket_at(request), _origin(request))
+        return _http_error(request, error)
 
     return Starlette(
         routes=[
@@ -116,7 +124,7 @@ def make_app(
             Middleware(Cors, origins=origins, turned_away=engine.turned_away),
             Middleware(Segments),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _internal_error},
+        exception_handlers={HTTPException: http_error, Exception: _internal_error},
     )
 
 
@@ -144,8 +152,25 @@ def _number(request: Request, name: str, default: int, most: int) -> int:
     return int(text)
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette refused: no such path, or not with this method. Closes, since a body may be on its way."""
+def _origin(request: Request) -> bytes:
+    return request.headers.get("origin", "").encode("latin-1")
+
+
+def _not_upgraded(request: Request) -> Refusal:
+    """Return what the log says of a request that came to the WebSocket's path without an upgrade."""
+    given = quoted(", ".join(request.headers.getlist("upgrade"))) or "nothing"
+    logged = f"Upgrade is {given} instead of websocket; behind a proxy, have it pass on Upgrade and Connection"
+    return Refusal(Problem.UPGRADE_REQUIRED, "", logged=logged)
+
+
+def _no_websocket_at(request: Request) -> Refusal:
+    """Return what the log says of a handshake at another path than the WebSocket's."""
+    logged = f"there is no WebSocket at {quoted(request.url.path)}; it is at {WEBSOCKET_PATH}?userId=ID"
+    return Refusal(Problem.NOT_FOUND, "", logged=logged)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    """Answer what Starlette refused: no such path, or not with this method. Closes, since a body may be on its way."""
     assert isinstance(error, HTTPException), "registered for it"
     headers = {**(error.headers or {}), "connection": "close"}
     if isinstance(error, ProblemError):
