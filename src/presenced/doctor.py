@@ -16,7 +16,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from presenced.auth.addresses import Proxies
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.hosts import AllowedHosts
-from presenced.auth.origin import ANY, FILES, Origins
+from presenced.auth.origin import ANY, FILES
 from presenced.auth.outgoing import Outgoing
 from presenced.auth.setup import make_tokens
 from presenced.config import Effective
@@ -84,8 +84,7 @@ def _authentication(settings: Settings) -> Iterator[Finding]:
         yield Finding("broken", "no backend can ask for tickets", "`presenced api-key --scope write`, and set api_keys")
     for check in (
         lambda: ApiKeys(settings.api_keys),
-        lambda: Origins(settings.origins),
-        lambda: AllowedHosts.of(settings),
+        lambda: AllowedHosts.own(settings),  # which reads origins, too
         lambda: webhook_config(settings),
     ):
         yield from _broken(check)
