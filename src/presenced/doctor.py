@@ -121,7 +121,7 @@ def _asked(settings: Settings) -> Iterator[Finding]:
 
 
 def _pages(settings: Settings) -> Iterator[Finding]:
-    """From which pages, and by which names, browsers may come."""
+    """Yield what is found about the pages and names by which browsers may come."""
     if ANY in settings.origins:
         yield Finding("unsafe", "pages of every origin may connect", "name the origins of your pages in origins")
     elif not settings.origins and not is_loopback(settings.host):

@@ -254,7 +254,7 @@ class Engine:
         self._outbox.catch_up(connection, missed or self._v1.all(connection))
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
-        """A request was refused before it became a WebSocket, or by the HTTP side for its page or host."""
+        """Log and count the refusal of a request before it became a WebSocket, or for its page or host."""
         self._refusals.add(refusal, origin)
 
     def received(self, connection: Connection, message: str | bytes) -> None:

@@ -90,7 +90,7 @@ class EventLog:
             _say("refused", "⛔ WS: Refused, %s: %s", code, reason, code=code, reason=reason)
 
     def turned_away(self, status: int, code: str, reason: str, origin: str, setting: str) -> None:
-        """A request was refused before it became a WebSocket, or by the HTTP side for its page or host.
+        """Log the refusal of a request, before it became a WebSocket or by the HTTP side for its page or host.
 
         Args:
             reason: What was wrong, and what to do about it; texts of the client in it are quoted.

@@ -22,7 +22,7 @@ _SETTINGS = {
     "address": "address_connections, address_rate and trusted_proxies",
     "head_too_large": "max_head_size",
 }
-"""What decides about refusals that name no setting of their own, by the reason they count as."""
+"""Settings behind refusals that name none of their own, by the reason they count as."""
 
 
 class Refusal(NamedTuple):
@@ -50,7 +50,7 @@ class Refusals:
         self._metrics = metrics
 
     def add(self, refusal: Refusal, origin: bytes) -> None:
-        """A request was refused.
+        """Log and count the refusal of a request.
 
         Args:
             origin: Its header `Origin`; empty when it has none.
@@ -72,7 +72,7 @@ def foreign_page(origins: Sequence[bytes]) -> Refusal:
     """Return the refusal of a page whose origin is not allowed.
 
     Args:
-        origins: All values of the header `Origin`; none when the browser keeps it back.
+        origins: All values of the header `Origin`; none when the browser sends none.
     """
     entry = quoted(entry_for(origins[0])) if len(origins) == 1 else ""
     page = quoted(b", ".join(origins).decode("latin-1")) or "of another origin"

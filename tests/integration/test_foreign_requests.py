@@ -188,7 +188,9 @@ REFUSALS: list[tuple[bytes, str, dict[str, Any]]] = [
     (upgrade(more="X: " + "x" * 20_000 + "\r\n"), "head_too_large", {}),
     (b"nonsense\r\n\r\n", "bad_request", {}),
     (upgrade().replace(b"Upgrade: websocket", b"X: y"), "upgrade_required", {}),
+    (upgrade().replace(b"Connection: Upgrade", b"Connection: close"), "upgrade_required", {}),
     (upgrade(path="/ws"), "not_found", {}),
+    (upgrade(method="POST"), "method_not_allowed", {}),
     (b"", "full", {"max_connections": 1}),
 ]
 

@@ -105,7 +105,7 @@ def make_app(
 
     async def http_error(request: Request, error: Exception) -> Response:
         if "websocket" in request.headers.get("upgrade", "").lower() and not isinstance(error, ProblemError):
-            engine.turned_away(_no_websocket_at(request), _origin(request))
+            engine.turned_away(_no_websocket(request, error), _origin(request))
         return _http_error(request, error)
 
     return Starlette(
@@ -158,13 +158,16 @@ def _origin(request: Request) -> bytes:
 
 def _not_upgraded(request: Request) -> Refusal:
     """Return what the log says of a request that came to the WebSocket's path without an upgrade."""
-    given = quoted(", ".join(request.headers.getlist("upgrade"))) or "nothing"
-    logged = f"Upgrade is {given} instead of websocket; behind a proxy, have it pass on Upgrade and Connection"
+    connection, upgrade = (quoted(", ".join(request.headers.getlist(name))) for name in ("connection", "upgrade"))
+    found = f"Connection is {connection or 'missing'} and Upgrade is {upgrade or 'missing'}"
+    logged = f"{found}, where a handshake has Upgrade and websocket; behind a proxy, have it pass on both"
     return Refusal(Problem.UPGRADE_REQUIRED, "", logged=logged)
 
 
-def _no_websocket_at(request: Request) -> Refusal:
-    """Return what the log says of a handshake at another path than the WebSocket's."""
+def _no_websocket(request: Request, error: Exception) -> Refusal:
+    """Return what the log says of a handshake at another path than the WebSocket's, or by another method."""
+    if isinstance(error, HTTPException) and error.status_code == Problem.METHOD_NOT_ALLOWED.status:
+        return Refusal(Problem.METHOD_NOT_ALLOWED, "a handshake is a GET request")
     logged = f"there is no WebSocket at {quoted(request.url.path)}; it is at {WEBSOCKET_PATH}?userId=ID"
     return Refusal(Problem.NOT_FOUND, "", logged=logged)
 

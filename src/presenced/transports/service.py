@@ -56,7 +56,7 @@ class Service(Protocol):
         """
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
-        """A request was refused before it became a WebSocket.
+        """Log and count the refusal of a request before it became a WebSocket.
 
         Args:
             origin: Its header `Origin`; empty when it has none.
