@@ -106,7 +106,7 @@ ROWS = [
                 "ops",
                 {
                     "{{code}}": rate("presenced_handshakes_refused_total", "code"),
-                    "no room or time: {{reason}}": rate("presenced_connections_refused_total", "reason")
+                    "before the upgrade: {{reason}}": rate("presenced_connections_refused_total", "reason")
                     + " or vector(0)",
                 },
                 "What the codes mean: spec/codes.md.",

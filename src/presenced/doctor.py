@@ -15,7 +15,8 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from presenced.auth.addresses import Proxies
 from presenced.auth.api_keys import ApiKeys
-from presenced.auth.origin import ANY, Origins
+from presenced.auth.hosts import AllowedHosts
+from presenced.auth.origin import ANY, FILES
 from presenced.auth.outgoing import Outgoing
 from presenced.auth.setup import make_tokens
 from presenced.config import Effective
@@ -60,6 +61,7 @@ def examine(effective: Effective, file_limit: int, is_root: bool, today: datetim
         *_authentication(settings),
         *_tokens(settings),
         *_asked(settings),
+        *_pages(settings),
         *_surroundings(settings),
         *_tls(settings, today),
         *_database(settings),
@@ -82,7 +84,7 @@ def _authentication(settings: Settings) -> Iterator[Finding]:
         yield Finding("broken", "no backend can ask for tickets", "`presenced api-key --scope write`, and set api_keys")
     for check in (
         lambda: ApiKeys(settings.api_keys),
-        lambda: Origins(settings.origins),
+        lambda: AllowedHosts.own(settings),  # which reads origins, too
         lambda: webhook_config(settings),
     ):
         yield from _broken(check)
@@ -118,13 +120,30 @@ def _asked(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _surroundings(settings: Settings) -> Iterator[Finding]:
+def _pages(settings: Settings) -> Iterator[Finding]:
+    """Yield what is found about the pages and names by which browsers may come."""
     if ANY in settings.origins:
         yield Finding("unsafe", "pages of every origin may connect", "name the origins of your pages in origins")
     elif not settings.origins and not is_loopback(settings.host):
         yield Finding(
             "note", "only pages of this server's own host may connect", "set origins when yours are elsewhere"
         )
+    if FILES in settings.origins:
+        yield Finding(
+            "unsafe" if settings.auth == "none" else "note",
+            "origins holds file://, for which browsers send null: a sandboxed frame of any page has the same",
+            "serve the page over HTTP and name its origin, or give the application a scheme of its own",
+        )
+    is_named = settings.auth != "none" or settings.allowed_hosts or settings.origins
+    if not is_named and (settings.trusted_proxies or not is_loopback(settings.host)):
+        yield Finding(
+            "note",
+            "requests for this server by a name, other than localhost, are refused",
+            "set allowed_hosts to the names that clients and proxies call it by",
+        )
+
+
+def _surroundings(settings: Settings) -> Iterator[Finding]:
     yield from _broken(lambda: Proxies(settings.trusted_proxies))
     for entry in settings.trusted_proxies:
         try:

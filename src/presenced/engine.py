@@ -41,6 +41,7 @@ from presenced.log import EventLog
 from presenced.metrics import Metrics
 from presenced.outbox import Event, Outbox, Writers
 from presenced.recorder import Keeper, Recorder
+from presenced.refusals import Refusal, Refusals
 from presenced.requests import Requests
 from presenced.settings import Settings
 from presenced.stats import Stats, statistics
@@ -77,6 +78,7 @@ class Engine:
         self.draining = False
         """The server is stopping: ends of connections are told to nobody."""
         self._log = EventLog(clock, self.timer, settings.log_burst, settings.log_anonymous)
+        self._refusals = Refusals(self._log, metrics)
         grace = Grace(settings.grace_going_away, settings.grace_lost)
         kept = settings.log_size, settings.log_age, settings.max_announced, settings.max_choices
         self.directory: Directory[Connection] = Directory(grace, Limits(*kept, settings.resume_window))
@@ -251,9 +253,9 @@ class Engine:
         missed = self._v1.missed(connection, position) if position is not None else None
         self._outbox.catch_up(connection, missed or self._v1.all(connection))
 
-    def turned_away(self, reason: str) -> None:
-        """Somebody was answered that there is no room, or no time, for them now."""
-        self.metrics.turned_away.labels(reason).inc()
+    def turned_away(self, refusal: Refusal, origin: bytes) -> None:
+        """Log and count the refusal of a request before it became a WebSocket, or for its page or host."""
+        self._refusals.add(refusal, origin)
 
     def received(self, connection: Connection, message: str | bytes) -> None:
         """A message came. Classic clients have nothing to say, and whatever they say ends nothing."""

@@ -165,6 +165,7 @@ class Problem(Enum):
         False,
     )
     BODY_TOO_LARGE = 413, "The request's body is too large.", False
+    MISDIRECTED = 421, "This server does not go by the name in the header Host.", False
     REQUEST_TIMEOUT = 408, "The request did not arrive in time.", True
     UPGRADE_REQUIRED = 426, "This path speaks WebSocket only.", False
     WEBSOCKET_VERSION = 426, "Only version 13 of the WebSocket protocol is spoken.", False

@@ -31,6 +31,9 @@ MAX_WAITING = 10_000
 LAST_WORDS = 2.0
 """Seconds that the end of the process waits for the last lines to be taken."""
 
+MAX_QUOTED = 200
+"""Characters of a text from a client in one line; the rest is left out."""
+
 _WORDS = {
     "user_connected": "connected",
     "user_disconnected": "disconnected",
@@ -39,6 +42,7 @@ _WORDS = {
     "broadcast": "broadcasts",
     "heartbeat_failed": "heartbeats failed",
     "refused": "refused",
+    "turned_away": "refused before the upgrade",
 }
 
 
@@ -89,6 +93,18 @@ class EventLog:
         if self._admit("refused"):
             _say("refused", "⛔ WS: Refused, %s: %s", code, reason, code=code, reason=reason)
 
+    def turned_away(self, status: int, code: str, reason: str, origin: str, setting: str) -> None:
+        """Log the refusal of a request, before it became a WebSocket or by the HTTP side for its page or host.
+
+        Args:
+            reason: What was wrong, and what to do about it; texts of the client in it are quoted.
+            origin: Of the page that sent the request; empty when none did. Quoted.
+            setting: Name of the setting that decides; empty when none does.
+        """
+        if self._admit("turned_away"):
+            fields = {"status": status, "code": code, "reason": reason, "origin": origin, "setting": setting}
+            _say("turned_away", "⛔ HTTP: Refused, %d %s: %s", status, code, reason, **fields)
+
     def stats(self, users: int, connections: int) -> None:
         """The statistics line."""
         message = "📊 WS Stats: %d users, %d connections"
@@ -117,6 +133,12 @@ class EventLog:
         counts, self._unsaid = self._unsaid, Counter()
         told = ", ".join(f"{count:,} {_WORDS[event]}" for event, count in counts.items())
         _say("summary", "📊 WS: Within a second also: %s", told, **counts)
+
+
+def quoted(text: str) -> str:
+    """Return a text from a client as it may stand in a line: printable ASCII, with escapes, `MAX_QUOTED` at most."""
+    shown = ascii(text[:MAX_QUOTED])[1:-1][:MAX_QUOTED]
+    return shown if len(text) <= MAX_QUOTED else f"{shown}..."
 
 
 def _say(event: str, message: str, *arguments: object, **fields: object) -> None:

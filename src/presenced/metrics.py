@@ -36,8 +36,9 @@ class Metrics:
         )
         self.turned_away = Counter(
             "presenced_connections_refused",
-            "Connections and handshakes answered with 503 or 429, by reason: full, behind, stopping; or address, from "
-            "which too much came.",
+            "Connections and requests refused before a WebSocket was opened, by reason: full, behind, stopping; "
+            "address, from which too much came; forbidden_origin and misdirected, requests of the HTTP side included; "
+            "else the code of the problem in lower case.",
             ["reason"],
             registry=registry,
         )

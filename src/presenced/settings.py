@@ -105,8 +105,14 @@ class Settings(BaseModel):
     )
     origins: Texts = Field(
         (),
-        description="Origins whose pages may connect, like https://app.example.com or https://*.example.com, "
-        "or * for all; empty: the host connected to, on any port, and pages of this machine.",
+        description="Origins whose pages may connect, like https://app.example.com, https://*.example.com or "
+        "capacitor://localhost; file:// for pages from files; * for all, with auth only. "
+        "Empty: the host connected to, on any port, and pages of this machine.",
+    )
+    allowed_hosts: Texts = Field(
+        (),
+        description="Names by which clients call this server (Host), like presence.example.com or *.example.com. "
+        "Without auth, only these, names in origins, localhost and IP addresses are answered; with auth, all if empty.",
     )
     tls_certificate: str = Field(
         "", max_length=4096, description="File with the certificate, and those that lead to a known one, as PEM."
@@ -353,6 +359,8 @@ class Settings(BaseModel):
             raise ValueError("visibility is callback, which needs visibility_url")
         if self.auth == "callback" and not self.callback_url:
             raise ValueError("auth is callback, which needs callback_url")
+        if self.auth == "none" and "*" in self.origins:
+            raise ValueError("origins is *, which needs auth: without it, every page could use the API and be any user")
         if self.auth == "none" and self.visibility != "everyone":
             raise ValueError(f"visibility is {self.visibility}, which needs auth: whoever may claim any id may see all")
         if self.auth == "ticket" and not self.api_keys and not is_loopback(self.host):

@@ -188,7 +188,7 @@ async def test_what_clients_send_puts_no_control_characters_into_the_log(tmp_pat
             async with raw_websocket(command.port, query) as client:
                 await client.frame()
         async with raw(command.port) as client:
-            await client.send(b"GET /\x1b[31m%0d%0aX HTTP/1.1\r\nHost: x\r\n\r\n")
+            await client.send(b"GET /\x1b[31m%0d%0aX HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await client.answer()
         said = await command.say("User fine is OFFLINE")
         assert all(character.isprintable() or character == "\n" for character in said)

@@ -115,7 +115,7 @@ async def test_bytes_that_follow_the_head_of_an_upgrade_are_not_lost() -> None:
         assert (pong.opcode, pong.data) == (Opcode.PONG, b"early")
 
 
-ANNOUNCE = b"POST /api/v1/users/ada/announce HTTP/1.1\r\nHost: x\r\n"
+ANNOUNCE = b"POST /api/v1/users/ada/announce HTTP/1.1\r\nHost: localhost\r\n"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ ANNOUNCE = b"POST /api/v1/users/ada/announce HTTP/1.1\r\nHost: x\r\n"
         ANNOUNCE + b"Content-Length: 65537\r\n\r\n",
         ANNOUNCE + b"Content-Length: 9999999999999999999\r\n\r\n",
         ANNOUNCE + b"Expect: 100-continue\r\nContent-Length: 70000\r\n\r\n",
-        b"GET /api/v1/counts HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n",
+        b"GET /api/v1/counts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 65537\r\n\r\n",
     ],
     ids=["one more", "very many", "asks first", "GET"],
 )
@@ -142,7 +142,7 @@ async def test_a_body_that_says_it_is_too_large_is_not_waited_for(head: bytes) -
     [
         (ANNOUNCE + b"Content-Length: 3000000\r\n\r\n", 413),
         (ANNOUNCE + b"Transfer-Encoding: chunked\r\n\r\n2DC6C0\r\n", 413),
-        (b"POST /api/v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n", 404),
+        (b"POST /api/v1/nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3000000\r\n\r\n", 404),
     ],
     ids=["says so", "chunked", "no such path"],
 )
@@ -162,7 +162,9 @@ async def test_who_reads_after_all_is_sent_sees_the_refusal(head: bytes, status:
 
 async def test_a_broken_body_behind_a_refusal_is_not_refused_again(caplog: pytest.LogCaptureFixture) -> None:
     async with server() as house, raw(house.port) as client:
-        await client.send(b"POST /api/v1/nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n")
+        await client.send(
+            b"POST /api/v1/nothing HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n"
+        )
         assert (await client.answer()).status == 404
         assert await client.closed() == b""
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
@@ -354,7 +356,7 @@ async def test_a_client_that_goes_amid_pipelined_requests_leaves_no_fault(caplog
     async with server() as house:
         for _ in range(100):
             async with raw(house.port) as client:
-                await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+                await client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5)
                 await client.reader.read(1)
         listener = house._parts and house._parts.listener
         assert listener

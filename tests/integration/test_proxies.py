@@ -202,3 +202,18 @@ async def test_a_ticket_s_stream_comes_back_through_the_proxy_and_its_secret_is_
     assert "/api/v1/watch" in logged
     assert made not in logged
     assert last.partition(".")[2] not in logged
+
+
+@pytest.mark.parametrize(("allowed", "status"), [("", 421), ("presence.example.com", 200)])
+async def test_without_authentication_the_public_name_is_one_of_the_settings(
+    allowed: str, status: int, tmp_path: Path
+) -> None:
+    """The proxy passes on the name that clients use. Its own health check needs no setting."""
+    async with proxied("nginx", tmp_path, allowed_hosts=allowed) as (_, port):
+        context = trusting(tmp_path / "certificate.pem")
+        headers = {"host": "presence.example.com"}
+        async with httpx.AsyncClient(verify=context, trust_env=False, headers=headers) as client:
+            base = f"https://127.0.0.1:{port}"
+            assert (await client.get(f"{base}/healthz")).status_code == 200
+            async with client.stream("GET", f"{base}/api/v1/watch?users=bo") as answer:
+                assert answer.status_code == status

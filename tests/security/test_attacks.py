@@ -248,15 +248,15 @@ async def test_a9_one_user_has_so_many_connections() -> None:
             assert (await client.close_frame()).code == 4421
 
 
-GET = "GET /healthz HTTP/1.1\r\nHost: x\r\n"
-SMUGGLED = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+GET = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+SMUGGLED = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
 SMUGGLING = {
     "both lengths": f"{GET}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}",
     "two lengths": f"{GET}Content-Length: 0\r\nContent-Length: {len(SMUGGLED)}\r\n\r\n{SMUGGLED}",
     "a list of lengths": f"{GET}Content-Length: 0, {len(SMUGGLED)}\r\n\r\n{SMUGGLED}",
     "a signed length": f"{GET}Content-Length: +0\r\n\r\n{SMUGGLED}",
     "chunked, hidden": f"{GET}Transfer-Encoding: xchunked\r\n\r\n{SMUGGLED}",
-    "a bare LF": f"GET /healthz HTTP/1.1\nHost: x\n\n{SMUGGLED}",
+    "a bare LF": f"GET /healthz HTTP/1.1\nHost: localhost\n\n{SMUGGLED}",
     "a space before the colon": f"{GET}Content-Length : 5\r\n\r\n{SMUGGLED}",
     "a folded header": f"{GET}A: b\r\n c\r\n\r\n{SMUGGLED}",
     "NUL in a header": f"{GET}A: b\0c\r\n\r\n{SMUGGLED}",

@@ -107,6 +107,14 @@ def test_without_authentication_only_loopback_is_listened_on_unless_asked_to(hos
     assert load({"host": host, "insecure": True}, {}).settings.host == host
 
 
+def test_every_origin_is_allowed_with_authentication_only() -> None:
+    """Without it, every page that a visitor opens could use the API of the visitor's own machine."""
+    (told,) = faults({"origins": "https://app.example.com,*"}, {})
+    assert told.startswith("origins is *, which needs auth")
+    assert faults({"origins": "*", "insecure": True}, {})
+    assert load({"origins": "*", "auth": "jwt", "jwt_key_file": "keys.pem"}, {}).settings.origins == ("*",)
+
+
 def test_loopback_addresses_are_known_in_all_their_forms() -> None:
     assert all(map(is_loopback, ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "[::1]"]))
     assert not any(map(is_loopback, ["localhost.example.com", "10.0.0.1", "::", "0.0.0.0"]))  # noqa: S104  # as above

@@ -56,6 +56,11 @@ def test_the_default_is_for_development() -> None:
         ({"origins": "*"}, "unsafe", "every origin"),
         ({"origins": ""}, "note", "own host"),
         ({"origins": "example.com"}, "broken", "origins"),
+        ({"origins": "file://"}, "note", "sandboxed frame"),
+        ({"origins": "file://", "auth": "none", "insecure": True}, "unsafe", "sandboxed frame"),
+        ({"allowed_hosts": "https://x.example"}, "broken", "allowed_hosts"),
+        ({"auth": "none", "insecure": True, "origins": ""}, "note", "by a name"),
+        ({"auth": "none", "host": "localhost", "origins": ""}, "note", "by a name"),
         ({"jwt_required_claims": "sub"}, "unsafe", "never expire"),
         ({"jwt_audience": ""}, "note", "meant for this server"),
         ({"jwt_issuer": ""}, "note", "any issuer"),
@@ -74,6 +79,12 @@ def test_what_is_unsafe_broken_or_worth_knowing(changes: dict[str, Any], level: 
     findings = found({"PRESENCED_JWT_KEY": SECRET}, **{**SAFE, **changes})
     assert [finding.level for finding in findings if says in finding.what] == [level]
     assert all(finding.mend for finding in findings)
+
+
+@pytest.mark.parametrize("changes", [{"allowed_hosts": "presenced"}, {"auth": "jwt"}, {"trusted_proxies": ""}])
+def test_where_every_name_in_use_is_allowed_nothing_is_said_about_names(changes: dict[str, Any]) -> None:
+    settings = {**SAFE, "auth": "none", "host": "localhost", "origins": "", **changes}
+    assert not [one for one in found({"PRESENCED_JWT_KEY": SECRET}, **settings) if "by a name" in one.what]
 
 
 def test_a_database_whose_url_can_t_be_read() -> None:

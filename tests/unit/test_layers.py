@@ -17,7 +17,7 @@ LAYERS = [
     ["webhooks"],
     ["clock", "garbage"],
     ["log", "metrics", "noted"],
-    ["outbox", "recorder"],
+    ["outbox", "recorder", "refusals"],
     ["keeper"],
     ["feeds"],
     ["requests", "admission", "connection", "greeting", "heartbeat", "drain", "stats", "followers"],

@@ -1,7 +1,7 @@
 """Which web pages may connect: the `Origin` a browser sends, against an allow-list (RFC 6454, RFC 6455 section 10.2).
 
-It keeps other people's pages from using a visitor's browser. It does not tell who somebody is: a program can send
-what it likes.
+The list keeps other people's pages from using a visitor's browser. It authenticates nobody: a program can send any
+`Origin`.
 """
 
 from __future__ import annotations
@@ -9,31 +9,41 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from presenced.errors import ConfigError
 
 ANY = "*"
 
+FILES = "file://"
+"""The entry that allows pages from files. Browsers send `null` for them, and for sandboxed frames of every page."""
+
+_OPAQUE = ("null", FILES)  # some programs that embed a browser send the latter
+
 MAX_REMEMBERED = 256
-"""Verdicts."""
+"""Verdicts; one more makes the oldest forgotten."""
+
+MAX_REMEMBERED_BYTES = 1024
+"""Bytes of an origin and a host whose verdict is remembered; that of longer ones is found anew each time."""
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9_*.-]+)(?::([0-9]{1,5}))?")
+_APP = re.compile(r"([a-z][a-z0-9+.-]*)://")
 _PORTS = {"http": 80, "https": 443}
 
 
 class Origin(NamedTuple):
-    """A scheme, a host and a port; a host that starts with `*.` means every name below it."""
+    """A scheme, a host and a port."""
 
     scheme: str
     host: str
+    """In a pattern, `*.` at the start means every name below; an empty one, for apps' own schemes, every host."""
     port: int | None
     """None for a scheme without a usual one, when none is given."""
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is a page of this machine."""
+        """Return whether it is a page of this machine."""
         if self.scheme not in _PORTS:
             return False
         try:
@@ -42,51 +52,92 @@ class Origin(NamedTuple):
             return self.host == "localhost" or self.host.endswith(".localhost")
 
     def covers(self, other: Origin) -> bool:
-        """Whether this, a pattern, is meant to include `other`."""
+        """Return whether this pattern includes `other`."""
+        if not self.host:
+            return self.scheme == other.scheme
         if (self.scheme, self.port) != (other.scheme, other.port):
             return False
         return other.host.endswith(self.host[1:]) if self.host.startswith("*.") else other.host == self.host
 
 
 class Origins:
-    """The allow-list. With no entries: the host that was connected to, on any port, and this machine's own pages.
+    """The allow-list of origins.
 
-    Bounds: `MAX_REMEMBERED` verdicts.
+    Without entries, it allows pages of the host that the request was sent to, on any port, and pages of this machine.
+
+    Args:
+        is_own_host: Returns whether a `Host` is one that this server goes by. A page of any other host is not of the
+            same host, whatever name it has for this server.
+
+    Bounds: `MAX_REMEMBERED` verdicts of `MAX_REMEMBERED_BYTES`.
 
     Raises:
         ConfigError: An entry is not an origin.
     """
 
-    def __init__(self, entries: Iterable[str]) -> None:
+    def __init__(self, entries: Iterable[str], is_own_host: Callable[[bytes], bool] = lambda _: True) -> None:
         entries = tuple(entries)
+        self._is_own_host = is_own_host
         self._any = ANY in entries
-        self._patterns = tuple(_pattern(entry) for entry in entries if entry != ANY)
+        self._files = FILES in entries
+        self._patterns = tuple(_patterns(entries))
+        self._is_default = not entries
         self._verdicts: OrderedDict[tuple[bytes, bytes], bool] = OrderedDict()
 
     def allows(self, origin: bytes, host: bytes) -> bool:
-        """Whether a page of `origin` may connect; `null`, and what is not an origin at all, never may.
+        """Return whether a page of `origin` may connect.
 
         Args:
             host: The header `Host` of the request.
         """
         verdict = self._verdicts.get((origin, host))
         if verdict is None:
-            verdict = self._verdicts[origin, host] = self._judge(origin, host)
-            if len(self._verdicts) > MAX_REMEMBERED:
-                self._verdicts.popitem(last=False)
+            verdict = self._judge(origin, host)
+            if len(origin) + len(host) <= MAX_REMEMBERED_BYTES:
+                self._verdicts[origin, host] = verdict
+                if len(self._verdicts) > MAX_REMEMBERED:
+                    self._verdicts.popitem(last=False)
         return verdict
 
     def _judge(self, origin: bytes, host: bytes) -> bool:
-        found = _parse(origin.decode("latin-1"))
+        text = origin.decode("latin-1")
+        if text in _OPAQUE:
+            return self._files
+        found = _parse(text)
         if found is None or "*" in found.host:
             return False
-        if self._any:
+        if not self._is_default:
+            return self._any or any(pattern.covers(found) for pattern in self._patterns)
+        if found.is_loopback:
             return True
-        if self._patterns:
-            return any(pattern.covers(found) for pattern in self._patterns)
         # Whatever the ports: a page's own server is often beside this one, on another port of the same host.
         same = _parse(f"{found.scheme}://{host.decode('latin-1').lower()}")
-        return found.is_loopback or (found.scheme in _PORTS and same is not None and found.host == same.host)
+        is_same = found.scheme in _PORTS and same is not None and found.host == same.host
+        return is_same and self._is_own_host(host)
+
+
+def entry_for(origin: bytes) -> str:
+    """Return what allows pages of `origin` as an entry of the setting `origins`; empty when nothing does."""
+    text = origin.decode("latin-1")
+    if text in _OPAQUE:
+        return FILES
+    found = _parse(text)
+    return "" if found is None or "*" in found.host else text
+
+
+def host_names(entries: Iterable[str]) -> list[str]:
+    """Return the hosts of web pages among these entries of the setting `origins`, patterns as they are.
+
+    Hosts of apps' own schemes are no names of DNS.
+
+    Raises:
+        ConfigError: An entry is not an origin.
+    """
+    return [pattern.host for pattern in _patterns(entries) if pattern.scheme in _PORTS]
+
+
+def _patterns(entries: Iterable[str]) -> Iterator[Origin]:
+    return (_pattern(entry) for entry in entries if entry not in (ANY, FILES))
 
 
 def _parse(text: str) -> Origin | None:
@@ -99,10 +150,14 @@ def _parse(text: str) -> Origin | None:
 
 
 def _pattern(entry: str) -> Origin:
-    found = _parse(entry.lower())
+    text = entry.lower()
+    app = _APP.fullmatch(text)
+    if app is not None and app[1] not in (*_PORTS, "ws", "wss", "file"):
+        return Origin(app[1], "", None)
+    found = _parse(text)
     if found is None or "*" in found.host.removeprefix("*.") or found.host.count(".") < (2 if "*" in found.host else 0):
         raise ConfigError(
             f"origins can't hold {entry!r}: expected scheme://host, like https://app.example.com, "
-            "https://app.example.com:8443 or https://*.example.com"
+            "https://app.example.com:8443, https://*.example.com, capacitor://localhost or file://"
         )
     return found

@@ -6,10 +6,12 @@ from starlette.requests import Request
 
 from presenced.auth.api_keys import DEFAULT_SCOPE, SCOPES, ApiKeys, Scope
 from presenced.auth.gate import Gate
+from presenced.auth.hosts import AllowedHosts
 from presenced.auth.origin import Origins
 from presenced.clock import Clock
 from presenced.errors import Problem
-from presenced.http.answers import ProblemError
+from presenced.http.answers import ProblemError, TurnedAway
+from presenced.refusals import foreign_host, foreign_page
 from presenced.settings import is_loopback
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
@@ -20,9 +22,23 @@ class Access:
 
     Without any key, a request of this machine may do everything as long as authentication is off: that is development.
     One that a proxy passed on is not of this machine.
+
+    Args:
+        hosts: Names that the settings give this server, whatever the setting `auth`.
     """
 
-    def __init__(self, keys: ApiKeys, origins: Origins, is_development: bool, gate: Gate, clock: Clock) -> None:
+    def __init__(
+        self,
+        keys: ApiKeys,
+        origins: Origins,
+        hosts: AllowedHosts,
+        is_development: bool,
+        gate: Gate,
+        clock: Clock,
+        turned_away: TurnedAway,
+    ) -> None:
+        self._hosts = hosts
+        self._turned_away = turned_away
         self._gate = gate
         self._clock = clock
         self._keys = keys
@@ -50,15 +66,20 @@ class Access:
             raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
 
     def check_source(self, request: Request) -> None:
-        """Refuse it if it comes from another's page, or from where too many could not show who they are.
+        """Refuse a request of a foreign page, or of an address from which too many could not authenticate.
 
         Raises:
-            ProblemError: It does.
+            ProblemError: It is one.
         """
-        origin = request.headers.getlist("origin")
+        origins = [origin.encode("latin-1") for origin in request.headers.getlist("origin")]
         host = request.headers.get("host", "").encode("latin-1")
-        if origin and not (len(origin) == 1 and self._origins.allows(origin[0].encode("latin-1"), host)):
-            raise ProblemError(Problem.FORBIDDEN_ORIGIN, "this page's origin is not among those of the setting origins")
+        is_foreign = _is_blind(request)
+        if origins:
+            is_foreign = not (len(origins) == 1 and self._origins.allows(origins[0], host))
+        if is_foreign:
+            refusal = foreign_page(origins)
+            self._turned_away(refusal, origins[0] if origins else b"")
+            raise ProblemError(refusal.problem, refusal.detail)
         if (barred := self._gate.barred(self._address(request), self._clock.monotonic())) is not None:
             raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
 
@@ -74,15 +95,24 @@ class Access:
         return ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
 
     def check_figures(self, request: Request) -> None:
-        """Refuse to tell how many are here: numbers, too, tell of users whom somebody may not see.
+        """Refuse to say how many users are here: numbers, too, tell of users whom somebody may not see.
 
-        Told are this machine, who has a key of scope `read`, and everybody as long as anybody may claim any user id.
+        This machine may ask, as may holders of a key of scope `read`, and everybody while anybody may claim any user
+        id. A request by a foreign name is no proof of this machine: it may be of a page that rebinds its name.
 
         Raises:
-            ProblemError: It may not be told.
+            ProblemError: It may not ask.
         """
-        if not (self._is_development or _is_of_this_machine(request)):
+        if self._is_development:
+            return
+        if not _is_of_this_machine(request):
             self.check(request, "read")
+            return
+        hosts = [host.encode("latin-1") for host in request.headers.getlist("host")]
+        if not (self._hosts.allow_all(hosts) or self.allows(request, "read")):
+            refusal = foreign_host(hosts)
+            self._turned_away(refusal, request.headers.get("origin", "").encode("latin-1"))
+            raise ProblemError(refusal.problem, f"{refusal.detail}, or send a key of scope read")
 
     def _address(self, request: Request) -> str:
         """As whom it counts."""
@@ -100,6 +130,16 @@ def bearer_of(request: Request) -> str:
     """Return the key, token or ticket in the header `Authorization: Bearer`, or an empty text."""
     kind, _, shown = request.headers.get("authorization", "").partition(" ")
     return shown.strip() if kind.lower() == "bearer" else ""
+
+
+def _is_blind(request: Request) -> bool:
+    """Return whether a page of another origin sent it without being able to read the answer, as by `<img>`.
+
+    Browsers send no `Origin` with such a GET, but say so (Fetch Metadata, W3C). It would take a place among the
+    requests that wait for changes, and the time of its answer would tell something.
+    """
+    headers = request.headers
+    return headers.get("sec-fetch-mode") == "no-cors" and headers.get("sec-fetch-site") in ("cross-site", "same-site")
 
 
 def _is_of_this_machine(request: Request) -> bool:

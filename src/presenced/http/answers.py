@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec.json import Encoder
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from presenced.errors import BadUserId, Problem
+from presenced.refusals import Refusal
 from presenced.wire.problem import MEDIA_TYPE, problem_body
+
+TurnedAway = Callable[[Refusal, bytes], None]
+"""Logs and counts a refusal of a request with this `Origin`: `Engine.turned_away`."""
 
 _encoder = Encoder()
 

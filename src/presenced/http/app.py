@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from presenced.application import Application
 from presenced.auth.api_keys import ApiKeys
+from presenced.auth.hosts import AllowedHosts
 from presenced.auth.origin import Origins
 from presenced.auth.ticket_streams import TicketStreams
 from presenced.auth.tickets import Tickets
@@ -25,12 +26,15 @@ from presenced.http.answers import ProblemError, json_answer, problem_answer
 from presenced.http.api import api_mount
 from presenced.http.cors import Cors
 from presenced.http.health import not_ready, warnings
+from presenced.http.host_guard import HostGuard
 from presenced.http.v1.archive import Archive, Letters
 from presenced.http.v1.endpoint import Api
 from presenced.http.v1.followers import Followers
 from presenced.http.v1.segments import Segments
 from presenced.http.v1.spans import Spans
+from presenced.log import quoted
 from presenced.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
+from presenced.refusals import Refusal
 from presenced.settings import WEBSOCKET_PATH
 from presenced.stats import MAX_PAGE
 from presenced.version import __version__
@@ -42,6 +46,7 @@ _SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
     "referrer-policy": "no-referrer",
 }
 
@@ -63,8 +68,10 @@ def make_app(
         archive: Where to ask of the past; None: nothing is kept.
         letters: Where to ask of dead letters; None: no webhooks are sent.
     """
-    origins = Origins(engine.settings.origins)
-    access = Access(keys, origins, engine.admission is None, engine.gate, engine.clock)
+    hosts = AllowedHosts.of(engine.settings)
+    origins = Origins(engine.settings.origins, hosts.allow)
+    own = AllowedHosts.own(engine.settings)
+    access = Access(keys, origins, own, engine.admission is None, engine.gate, engine.clock, engine.turned_away)
     spans = Spans(application, engine.settings.journal_size)
     ticket_streams = TicketStreams(tickets, engine.settings.token_lifetime)
     api = Api(application, engine, access, tickets, ticket_streams, followers, spans, archive, letters)
@@ -99,9 +106,15 @@ def make_app(
             f"connect with a WebSocket client: new WebSocket('ws://{request.url.netloc}{WEBSOCKET_PATH}?userId=ID'); "
             "behind a proxy, have it pass on the headers Upgrade and Connection"
         )
+        engine.turned_away(_not_upgraded(request), _origin(request))
         return problem_answer(
             Problem.UPGRADE_REQUIRED, detail, {"upgrade": "websocket", "connection": "close, upgrade"}
         )
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        if "websocket" in request.headers.get("upgrade", "").lower() and not isinstance(error, ProblemError):
+            engine.turned_away(_no_websocket(request, error), _origin(request))
+        return _http_error(request, error)
 
     return Starlette(
         routes=[
@@ -113,13 +126,18 @@ def make_app(
             api_mount(api),
             Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
         ],
-        middleware=[Middleware(SecurityHeaders), Middleware(Cors, origins=origins), Middleware(Segments)],
-        exception_handlers={HTTPException: _http_error, Exception: _internal_error},
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(HostGuard, hosts=hosts, turned_away=engine.turned_away),
+            Middleware(Cors, origins=origins, turned_away=engine.turned_away),
+            Middleware(Segments),
+        ],
+        exception_handlers={HTTPException: http_error, Exception: _internal_error},
     )
 
 
 class SecurityHeaders:
-    """Adds the headers that keep a browser from doing with a page what it is not meant for."""
+    """Adds the headers that keep browsers from using an answer in other ways than it is meant for."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -142,8 +160,28 @@ def _number(request: Request, name: str, default: int, most: int) -> int:
     return int(text)
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette refused: no such path, or not with this method. Closes, since a body may be on its way."""
+def _origin(request: Request) -> bytes:
+    return request.headers.get("origin", "").encode("latin-1")
+
+
+def _not_upgraded(request: Request) -> Refusal:
+    """Return what the log says of a request that came to the WebSocket's path without an upgrade."""
+    connection, upgrade = (quoted(", ".join(request.headers.getlist(name))) for name in ("connection", "upgrade"))
+    found = f"Connection is {connection or 'missing'} and Upgrade is {upgrade or 'missing'}"
+    logged = f"{found}, where a handshake has Upgrade and websocket; behind a proxy, have it pass on both"
+    return Refusal(Problem.UPGRADE_REQUIRED, "", logged=logged)
+
+
+def _no_websocket(request: Request, error: Exception) -> Refusal:
+    """Return what the log says of a handshake at another path than the WebSocket's, or by another method."""
+    if isinstance(error, HTTPException) and error.status_code == Problem.METHOD_NOT_ALLOWED.status:
+        return Refusal(Problem.METHOD_NOT_ALLOWED, "a handshake is a GET request")
+    logged = f"there is no WebSocket at {quoted(request.url.path)}; it is at {WEBSOCKET_PATH}?userId=ID"
+    return Refusal(Problem.NOT_FOUND, "", logged=logged)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    """Answer what Starlette refused: no such path, or not with this method. Closes, since a body may be on its way."""
     assert isinstance(error, HTTPException), "registered for it"
     headers = {**(error.headers or {}), "connection": "close"}
     if isinstance(error, ProblemError):

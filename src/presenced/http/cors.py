@@ -7,19 +7,24 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from presenced.auth.origin import Origins
-from presenced.errors import Problem
-from presenced.http.answers import problem_answer
+from presenced.http.answers import TurnedAway, problem_answer
+from presenced.refusals import foreign_page
 
 MAX_AGE = 600
-"""Seconds for which a browser may remember what it was allowed."""
+"""Seconds for which a browser may remember a preflight's answer."""
+
+ALLOWED_HEADERS = "authorization, cache-control, content-type, if-none-match, last-event-id"
+"""Headers that pages may send. Polyfills of `EventSource` that can authenticate add two: `Cache-Control: no-cache` to
+every request, and `Last-Event-ID` when they reconnect."""
 
 
 class Cors:
-    """Lets those pages read that may connect, too. Cookies are not asked for, so none are let through."""
+    """Lets the pages that may connect read answers, too. Cookies are never read, so credentials are not allowed."""
 
-    def __init__(self, app: ASGIApp, origins: Origins) -> None:
+    def __init__(self, app: ASGIApp, origins: Origins, turned_away: TurnedAway) -> None:
         self._app = app
         self._origins = origins
+        self._turned_away = turned_away
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -31,30 +36,34 @@ class Cors:
         host = headers.get("host", "").encode("latin-1")
         allowed = len(given) == 1 and self._origins.allows(given[0].encode("latin-1"), host)
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            await self._preflight(given[0] if allowed else "")(scope, receive, send)
+            answer = self._preflight(given[0]) if allowed else self._refuse(given)
+            await answer(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                answer = MutableHeaders(scope=message)
-                answer.add_vary_header("Origin")
+                fields = MutableHeaders(scope=message)
+                fields.add_vary_header("Origin")
                 if allowed:
-                    answer["access-control-allow-origin"] = given[0]
-                    answer["access-control-expose-headers"] = "etag, retry-after"
+                    fields["access-control-allow-origin"] = given[0]
+                    fields["access-control-expose-headers"] = "etag, retry-after"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
+    def _refuse(self, origins: list[str]) -> Response:
+        given = [origin.encode("latin-1") for origin in origins]
+        refusal = foreign_page(given)
+        self._turned_away(refusal, given[0])
+        return problem_answer(refusal.problem, refusal.detail)
+
     def _preflight(self, origin: str) -> Response:
-        if not origin:
-            detail = "this page's origin is not among those of the setting origins"
-            return problem_answer(Problem.FORBIDDEN_ORIGIN, detail)
         return Response(
             status_code=204,
             headers={
                 "access-control-allow-origin": origin,
                 "access-control-allow-methods": "GET, POST, PUT, DELETE",
-                "access-control-allow-headers": "authorization, content-type, if-none-match, last-event-id",
+                "access-control-allow-headers": ALLOWED_HEADERS,
                 "access-control-max-age": str(MAX_AGE),
                 "vary": "Origin",
             },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from presenced.auth.origin import ANY, FILES
 from presenced.engine import Engine
 from presenced.settings import is_loopback
 
@@ -21,4 +22,10 @@ def warnings(engine: Engine) -> list[str]:
     found = [engine.recorder.warning] if engine.recorder is not None else []
     if engine.admission is None and not is_loopback(engine.settings.host):
         found.append("authentication is off and other machines may connect: whoever does may claim any user id")
+    if ANY in engine.settings.origins:
+        found.append("pages of every origin may connect, since the setting origins holds *: name the origins of yours")
+    if FILES in engine.settings.origins:
+        found.append(
+            "pages of every origin may connect from a sandboxed frame, since the setting origins holds file://"
+        )
     return [warning for warning in found if warning]

@@ -18,6 +18,7 @@ from websockets.frames import Frame, Opcode
 from presenced.auth.gate import Gate
 from presenced.clock import SystemClock, Timer
 from presenced.core.model import Ending
+from presenced.refusals import Refusal
 from presenced.settings import WEBSOCKET_PATH, Settings
 from presenced.transports.listener import Listener
 from presenced.transports.websocket import WebSocketConnection
@@ -53,8 +54,8 @@ class EchoServer:
         """The TCP port it listens on."""
         return self._listener.port
 
-    def turned_away(self, reason: str) -> None:
-        """It is not counted here."""
+    def turned_away(self, refusal: Refusal, origin: bytes) -> None:
+        """Ignore the refusal: its client sees why."""
 
     def opened(
         self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str

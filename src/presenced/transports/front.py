@@ -24,8 +24,9 @@ from uvicorn.server import ServerState
 from presenced.auth.proxy_protocol import parse as parse_proxy_header
 from presenced.core.identity import parameter
 from presenced.errors import Problem
+from presenced.refusals import Header, Refusal
 from presenced.settings import WEBSOCKET_PATH
-from presenced.transports.handshake import Handshake, Header, Refusal
+from presenced.transports.handshake import Handshake
 from presenced.transports.lingering import Lingering
 from presenced.wire.problem import MEDIA_TYPE, problem_body
 
@@ -299,8 +300,10 @@ class FrontDoor(HttpToolsProtocol):
 
         When an earlier request is not answered yet, then after its answer.
         """
-        if refusal.counts_as and not self._refused:
-            self._service.turned_away(refusal.counts_as)
+        if not self._refused:
+            # Between two requests, the headers are those of the one before.
+            pages = (value for name, value in self.headers or () if name == b"origin") if self._begun else ()
+            self._service.turned_away(refusal, next(iter(pages), b""))
         self._refused = True
         self._service.timer.cancel(self._head_timed_out)
         self._refusal = refusal

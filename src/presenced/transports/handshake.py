@@ -17,10 +17,10 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 from websockets.utils import accept_key
 
+from presenced.auth.hosts import AllowedHosts
 from presenced.auth.origin import Origins
 from presenced.errors import Problem
-
-Header = tuple[bytes, bytes]
+from presenced.refusals import Header, Refusal, foreign_host, foreign_page
 
 V1 = Subprotocol("presenced.v1")
 
@@ -44,8 +44,10 @@ _RELEVANT = frozenset(
 
 _PROTOCOL = b"sec-websocket-protocol"
 
+_LISTS = frozenset((b"connection", b"upgrade", b"sec-websocket-extensions", _PROTOCOL))
+
 _BESIDE = frozenset((b"host", b"authorization"))
-"""Looked at, and not by the rules."""
+"""Read here, and not by the rules."""
 
 _KEY = b"sec-websocket-key"
 _PLAIN_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
@@ -59,16 +61,6 @@ MAX_REMEMBERED_SIZE = 1024
 
 _MAX_DETAIL = 200
 """Characters of the library's explanation passed on; it may quote a header the client sent."""
-
-
-class Refusal(NamedTuple):
-    """An HTTP refusal: what is wrong, in words, and the headers the status asks for."""
-
-    problem: Problem
-    detail: str
-    headers: tuple[Header, ...] = ()
-    counts_as: str = ""
-    """The reason that the metrics say; empty where it is the request that is wrong."""
 
 
 class Accepted(NamedTuple):
@@ -105,8 +97,11 @@ class Handshake:
     Bounds: `MAX_REMEMBERED` verdicts, each of headers that are together at most `MAX_REMEMBERED_SIZE` bytes.
     """
 
-    def __init__(self, compression: bool = False, origins: Origins | None = None) -> None:
+    def __init__(
+        self, compression: bool = False, origins: Origins | None = None, hosts: AllowedHosts | None = None
+    ) -> None:
         self._origins = origins or Origins(())
+        self._hosts = hosts or AllowedHosts(None)
         squeeze = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
         self._rules = ServerProtocol(
             extensions=[squeeze] if compression else None,
@@ -117,22 +112,25 @@ class Handshake:
         self._agreed: OrderedDict[tuple[Header, ...], _Agreed] = OrderedDict()  # by the headers that were accepted
 
     def answer(self, http_version: str, headers: Iterable[Header]) -> Accepted | Refusal:
-        """The response to a GET request, or why there is none.
+        """Return the response to a GET request, or why there is none.
 
         Args:
             http_version: `1.0` or `1.1`.
             headers: Names in lower case.
         """
         keys, others, beside = _sorted(headers)
+        hosts = [value for name, value in beside if name == b"host"]
+        if not self._hosts.allow_all(hosts):
+            return foreign_host(hosts)
         token = _bearer(beside)
         agreed = self._agreed.get(others)
         if agreed is None:
             others, offered = _without_token(others)
             token = token or offered
             agreed = self._agreed.get(others)
-        if not self._may_connect(agreed.origins if agreed else _origins(others), beside):
-            detail = "this page's origin is not among those that may connect here; see the setting origins"
-            return Refusal(Problem.FORBIDDEN_ORIGIN, detail)
+        origins = agreed.origins if agreed else _origins(others)
+        if not self._may_connect(origins, hosts):
+            return foreign_page(origins)
         if http_version == "1.1" and agreed is not None and len(keys) == 1 and _PLAIN_KEY.fullmatch(keys[0]):
             return _accepted(accept_key(keys[0].decode()), agreed, token)
         relevant = [*others, *((_KEY, key) for key in keys)]
@@ -142,19 +140,21 @@ class Handshake:
             return Refusal(Problem.HTTP_VERSION, f"the handshake came by HTTP/{http_version}; use HTTP/1.1")
         except InvalidHandshake as error:
             detail = str(error)[:_MAX_DETAIL]
-            if isinstance(error, InvalidHeader) and error.name == "Sec-WebSocket-Version":
+            # A token that is offered in the wrong place is part of the detail, and must not reach the log.
+            name = error.name if isinstance(error, InvalidHeader) else ""
+            logged = f"the header {name} is missing or can't be used" if name else ""
+            if name == "Sec-WebSocket-Version":
                 detail += "; send Sec-WebSocket-Version: 13"
-                return Refusal(Problem.WEBSOCKET_VERSION, detail, ((b"sec-websocket-version", b"13"),))
-            return Refusal(Problem.BAD_HANDSHAKE, f"{detail}; use a WebSocket client")
+                return Refusal(Problem.WEBSOCKET_VERSION, detail, ((b"sec-websocket-version", b"13"),), logged=logged)
+            return Refusal(Problem.BAD_HANDSHAKE, f"{detail}; use a WebSocket client", logged=logged)
         agreed = self._agree(extensions, subprotocol, _origins(others))
         self._remember(others, agreed)
         return _accepted(accept, agreed, token)
 
-    def _may_connect(self, origins: tuple[bytes, ...], beside: Sequence[Header]) -> bool:
-        """What sends no `Origin` is no browser, and not kept out by this."""
+    def _may_connect(self, origins: tuple[bytes, ...], hosts: Sequence[bytes]) -> bool:
+        """Return whether the page may connect. A client that sends no `Origin` is no browser, and is let through."""
         if not origins:
             return True
-        hosts = [value for name, value in beside if name == b"host"]
         return len(origins) == 1 and len(hosts) == 1 and self._origins.allows(origins[0], hosts[0])
 
     def _agree(self, extensions: str | None, subprotocol: str | None, origins: tuple[bytes, ...]) -> _Agreed:
@@ -184,7 +184,7 @@ def _request(http_version: str, headers: Iterable[Header]) -> Request:
 
 
 def _sorted(headers: Iterable[Header]) -> tuple[list[bytes], tuple[Header, ...], list[Header]]:
-    """The keys, what else the rules look at, and what they don't."""
+    """Return the keys, the other headers that the rules read, and those that only this module reads."""
     keys, others, beside = [], [], []
     for header in headers:
         name = header[0]
@@ -209,18 +209,19 @@ def _bearer(headers: Iterable[Header]) -> str:
 
 
 def _without_token(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], str]:
-    """The headers without what is offered as a token, and that."""
-    if not any(name == _PROTOCOL and TOKEN in value for name, value in headers):
-        return headers, ""
+    """Return the headers without the token among the subprotocols and without empty lists, and the token.
+
+    An empty list offers nothing, as if the header were not there (RFC 9110 section 5.6.1); the rules refuse it.
+    """
     token = ""
     kept = []
     for name, value in headers:
-        if name == _PROTOCOL:
+        if name == _PROTOCOL and TOKEN in value:
             entries = [entry.strip() for entry in value.split(b",")]
             tokens = [entry for entry in entries if entry.startswith(TOKEN)]
             token = token or (tokens[0].removeprefix(TOKEN).decode("latin-1") if tokens else "")
             value = b", ".join(entry for entry in entries if not entry.startswith(TOKEN))
-        if value:
+        if name not in _LISTS or value.strip(b", \t"):
             kept.append((name, value))
     return tuple(kept), token
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from presenced.auth.hosts import AllowedHosts
 from presenced.auth.origin import Origins
 from presenced.errors import ListenError, PortInUse
 from presenced.transports.frames import FrameParsers
@@ -58,7 +59,8 @@ class Listener:
         if settings.tls_certificate:
             self._certificate = Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
         parsers = FrameParsers(service.settings.max_message_size)
-        handshake = Handshake(service.settings.compression, Origins(service.settings.origins))
+        hosts = AllowedHosts.of(settings)
+        handshake = Handshake(settings.compression, Origins(settings.origins, hosts.allow), hosts)
         config = uvicorn.Config(
             cast(Any, app),
             http=cast(Any, functools.partial(FrontDoor, service, handshake)),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from presenced.auth.gate import Gate
 from presenced.clock import Clock, Timer
 from presenced.core.model import Ending
+from presenced.refusals import Refusal
 from presenced.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,8 +55,12 @@ class Service(Protocol):
             token: What the client showed of who it is; empty when it showed nothing yet.
         """
 
-    def turned_away(self, reason: str) -> None:
-        """Somebody was answered that there is no room, or no time, for them now."""
+    def turned_away(self, refusal: Refusal, origin: bytes) -> None:
+        """Log and count the refusal of a request before it became a WebSocket.
+
+        Args:
+            origin: Its header `Origin`; empty when it has none.
+        """
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
         """A whole text or binary message came."""

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.auth.origin import MAX_REMEMBERED, Origins
+from presenced.auth.hosts import AllowedHosts
+from presenced.auth.origin import MAX_REMEMBERED, MAX_REMEMBERED_BYTES, Origins, entry_for
 from presenced.errors import ConfigError
 
 HERE = b"chat.example.com"
@@ -97,16 +98,72 @@ def test_a_pattern_means_every_name_below_and_not_the_name_itself() -> None:
         assert not may(origin, pattern)
 
 
-def test_other_schemes_and_any() -> None:
-    assert may("capacitor://localhost", "capacitor://localhost")
-    assert not may("ionic://localhost", "capacitor://localhost")
+@pytest.mark.parametrize("origin", ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://."])
+def test_apps_can_be_named_by_their_origin_or_their_scheme(origin: str) -> None:
+    assert not may(origin)
+    assert may(origin, origin)
+    assert may(origin, f"{origin.partition('://')[0]}://")
+    for other in ("other://localhost", f"{origin}.evil", f"{origin}/", "https://localhost", "null"):
+        assert not may(other, origin)
+    assert not may("https://localhost", f"{origin.partition('://')[0]}://")
+
+
+@pytest.mark.parametrize("origin", ["null", "file://"])
+def test_pages_from_files_may_connect_where_the_list_says_so(origin: str) -> None:
+    assert may(origin, "https://app.example.com", "file://")
+    assert not may(origin, "https://app.example.com")
+    assert not may("https://evil.example", "file://")
+    assert not may("file:///etc/passwd", "file://")
+
+
+def test_any_means_every_origin_and_those_without_one_are_named_apart() -> None:
     assert may("https://anything.example", "*")
+    assert may("capacitor://localhost", "*")
     assert not may("null", "*")
+    assert not may("https://*.example.com", "*")
+    assert may("null", "*", "file://")
+
+
+def test_a_page_of_the_same_host_is_of_no_host_that_the_server_does_not_go_by() -> None:
+    """A page that rebinds its name has that name in `Origin` and in `Host`."""
+    origins = Origins((), AllowedHosts([]).allow)
+    assert not origins.allows(b"http://evil.example:3001", b"evil.example:3001")
+    assert origins.allows(b"http://192.168.1.5:3000", b"192.168.1.5:3001")
+    assert origins.allows(b"http://localhost:3000", b"evil.example:3001")
+
+
+@pytest.mark.parametrize(
+    ("origin", "entry"),
+    [
+        (b"https://app.example.com", "https://app.example.com"),
+        (b"https://app.example.com:8443", "https://app.example.com:8443"),
+        (b"capacitor://localhost", "capacitor://localhost"),
+        (b"null", "file://"),
+        (b"file://", "file://"),
+        (b"nonsense", ""),
+        (b"https://*.example.com", ""),
+        (b"https://app.example.com\r\nX: y", ""),
+    ],
+)
+def test_the_entry_that_the_log_advises_allows_the_page(origin: bytes, entry: str) -> None:
+    assert entry_for(origin) == entry
+    assert not entry or Origins([entry]).allows(origin, HERE)
 
 
 @pytest.mark.parametrize(
     "entry",
-    ["example.com", "https://", "https://*", "https://*.com", "https://a.*.com", "https://x/", "null", "https://x:0"],
+    [
+        "example.com",
+        "https://",
+        "ws://",
+        "file:///x",
+        "https://*",
+        "https://*.com",
+        "https://a.*.com",
+        "https://x/",
+        "null",
+        "https://x:0",
+    ],
 )
 def test_an_entry_that_is_no_origin_is_an_error_that_shows_one(entry: str) -> None:
     with pytest.raises(ConfigError, match=r"https://app\.example\.com"):
@@ -119,6 +176,8 @@ def test_verdicts_are_remembered_up_to_a_bound() -> None:
         assert origins.allows(b"https://a%d.example.com" % number, HERE)
         assert not origins.allows(b"https://a%d.example.org" % number, HERE)
     assert len(origins._verdicts) == MAX_REMEMBERED
+    origins.allows(b"https://" + b"a" * MAX_REMEMBERED_BYTES, HERE)
+    assert max(len(origin) + len(host) for origin, host in origins._verdicts) <= MAX_REMEMBERED_BYTES
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))

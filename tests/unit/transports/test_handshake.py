@@ -2,8 +2,10 @@
 
 import pytest
 
+from presenced.auth.hosts import AllowedHosts
 from presenced.errors import Problem
-from presenced.transports.handshake import MAX_REMEMBERED, MAX_REMEMBERED_SIZE, Accepted, Handshake, Refusal
+from presenced.refusals import Refusal
+from presenced.transports.handshake import MAX_REMEMBERED, MAX_REMEMBERED_SIZE, Accepted, Handshake
 
 GOOD = {
     b"host": b"localhost:3001",
@@ -117,6 +119,57 @@ def test_no_more_verdicts_are_remembered_than_the_bounds_allow() -> None:
     handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"p" * (MAX_REMEMBERED_SIZE + 1))])
     assert len(handshake._agreed) == MAX_REMEMBERED
     assert all(sum(len(value) for _, value in headers) <= MAX_REMEMBERED_SIZE for headers in handshake._agreed)
+
+
+@pytest.mark.parametrize("value", [b"", b",", b" , ,\t", b"  "])
+@pytest.mark.parametrize("name", [b"sec-websocket-protocol", b"sec-websocket-extensions", b"connection"])
+def test_an_empty_list_is_no_offer(name: bytes, value: bytes) -> None:
+    """RFC 9110 section 5.6.1: a recipient ignores empty elements."""
+    handshake = Handshake(compression=True)
+    for _ in range(2):
+        accepted = handshake.answer("1.1", [*GOOD.items(), (name, value)])
+        assert isinstance(accepted, Accepted)
+        assert (accepted.subprotocol, accepted.deflates) == ("", False)
+        assert b"Sec-WebSocket-Protocol" not in accepted.response
+    both = handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", value), V1])
+    assert isinstance(both, Accepted)
+    assert both.subprotocol == "presenced.v1"
+
+
+def test_a_token_alone_among_the_subprotocols_is_no_offer() -> None:
+    accepted = answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b", presenced.token.t ,")])
+    assert isinstance(accepted, Accepted)
+    assert (accepted.subprotocol, accepted.token) == ("", "t")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "fine"),
+    [
+        ([b"localhost:3001"], True),
+        ([b"192.168.1.5:3001"], True),
+        ([b"presenced:3001"], True),
+        ([], True),
+        ([b"evil.example:3001"], False),
+        ([b"localhost:3001", b"evil.example:3001"], False),
+    ],
+)
+def test_a_name_that_the_server_does_not_go_by_is_refused_whatever_the_origin(hosts: list[bytes], fine: bool) -> None:
+    """DNS rebinding: the page's own name, in `Origin` as in `Host`."""
+    handshake = Handshake(hosts=AllowedHosts(["presenced"]))
+    others = [(name, value) for name, value in GOOD.items() if name != b"host"]
+    for page in ([], [(b"origin", b"http://evil.example:3001")], [(b"origin", b"http://localhost:3001")]):
+        found = handshake.answer("1.1", [*others, *((b"host", host) for host in hosts), *page])
+        if not fine:
+            assert isinstance(found, Refusal)
+            assert (found.problem, found.setting) == (Problem.MISDIRECTED, "allowed_hosts")
+            assert "allowed_hosts" in found.detail
+        elif not page:
+            assert isinstance(found, Accepted)
+
+
+def test_the_log_is_given_no_token_that_was_offered_in_a_wrong_place() -> None:
+    refused = refusal({b"sec-websocket-protocol": b"presenced.v1 presenced.token.hidden"})
+    assert refused.logged == "the header Sec-WebSocket-Protocol is missing or can't be used"
 
 
 @pytest.mark.parametrize(

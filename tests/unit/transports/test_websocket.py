@@ -19,6 +19,7 @@ from presenced.auth.gate import Gate
 from presenced.clock import Timer
 from presenced.core.model import Ending
 from presenced.errors import Close
+from presenced.refusals import Refusal
 from presenced.settings import Settings
 from presenced.testing import FakeClock
 from presenced.transports.frames import FrameParsers
@@ -47,7 +48,7 @@ class House:
     ) -> None:
         connection.send(response)
 
-    def turned_away(self, reason: str) -> None:
+    def turned_away(self, refusal: Refusal, origin: bytes) -> None:
         raise AssertionError("it is in")
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:

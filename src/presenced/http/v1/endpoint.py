@@ -108,7 +108,7 @@ class Endpoint(Generic[Q, B]):
 
     def every_problem(self) -> tuple[Problem, ...]:
         """All that it may answer with."""
-        found = [*self.problems, Problem.TOO_MANY_REQUESTS, Problem.FORBIDDEN_ORIGIN]
+        found = [*self.problems, Problem.TOO_MANY_REQUESTS, Problem.FORBIDDEN_ORIGIN, Problem.MISDIRECTED]
         if self.checks_access:
             found += [Problem.UNAUTHORIZED, Problem.FORBIDDEN]
         found.append(Problem.BAD_PARAMETER)
