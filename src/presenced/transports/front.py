@@ -9,8 +9,8 @@ callbacks of httptools took (5 microseconds of a handshake), and each connection
 
 The rules of the house:
 
-- A handshake is a GET of the WebSocket path that offers `websocket`, alone or among others. Any other offer of an
-  upgrade is ignored (RFC 9110 section 7.8): the request is answered, its body is its body, one request gets one answer.
+- A handshake is a GET of the WebSocket path that offers `websocket` and nothing else. Any other offer of an upgrade is
+  ignored (RFC 9110 section 7.8): the request is answered, its body is its body, and one request gets one answer.
 - A handshake has no body. It may come on a connection that was used before, and frames may come right behind it.
 - Whether there is room is asked in this order: connections of the whole server and of one address when a client
   connects, then, at the handshake, whether the server stops or is behind, and the pace of its address.
@@ -35,7 +35,7 @@ from presenced.settings import WEBSOCKET_PATH
 from presenced.transports.handshake import Handshake, Refusal
 from presenced.transports.http1.connection import HttpConnection
 from presenced.transports.http1.faults import Faults
-from presenced.transports.http1.head import Head, with_one_upgrade
+from presenced.transports.http1.head import Head
 from presenced.transports.http1.scope import address
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class FrontDoor:
             return False
         refusal = self._why_not(head) or self._barred(connection, head)
         if refusal is None:
-            answer = self._handshake.answer(head.version, with_one_upgrade(head.headers))
+            answer = self._handshake.answer(head.version, head.headers)
             if not isinstance(answer, Refusal):
                 token = answer.token or _token(head.query)
                 websocket = self._hand_over(connection)

@@ -84,7 +84,10 @@ class Head(NamedTuple):
     keeps_alive: bool
     """Whether the client would send another request on this connection."""
     asks_for_websocket: bool
-    """Whether it offers to switch to the WebSocket protocol (RFC 9110 section 7.8)."""
+    """Whether it offers to switch to the WebSocket protocol (RFC 9110 section 7.8), and to no other.
+
+    A list of several is as good as none: Go's proxies take an answer that picks one of them for a fault of the server.
+    """
     awaits_continue: bool
     """Whether the client waits for `100 Continue` before it sends the body."""
 
@@ -141,17 +144,9 @@ def parse(data: bytes) -> Head:
         headers,
         length,
         version == "1.1" and b"close" not in options,
-        b"upgrade" in options and b"websocket" in _tokens(deciding.get(b"upgrade", ())),
+        b"upgrade" in options and _tokens(deciding.get(b"upgrade", ())) == [b"websocket"],
         length != 0 and version == "1.1" and b"100-continue" in _tokens(deciding.get(b"expect", ())),
     )
-
-
-def with_one_upgrade(headers: list[Header]) -> list[Header]:
-    """Return the fields of a handshake with `websocket` as the only protocol offered.
-
-    A client may offer several, in one field or more, and the server picks one (RFC 9110 section 7.8).
-    """
-    return [*(header for header in headers if header[0] != b"upgrade"), (b"upgrade", b"websocket")]
 
 
 def _check_bytes(data: bytes) -> None:
