@@ -33,14 +33,14 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
 
 _HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[A-Za-z0-9\-._~!$&'()*+,;=:]+\]"
-    rb"|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+    rb"|[A-Za-z0-9\-._~!$&'()*+,;=]*(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=]*)*)(?::[0-9]*)?"
 )
 """`uri-host [ ":" port ]` (RFC 3986 section 3.2)."""
 
-_HOST_NAME = b"host"
+_HOST_NAME, _LENGTH, _CODING = b"host", b"content-length", b"transfer-encoding"
 
 _DECIDING = frozenset(
-    (_HOST_NAME, b"content-length", b"transfer-encoding", b"connection", b"upgrade", b"expect"),
+    (_HOST_NAME, _LENGTH, _CODING, b"connection", b"upgrade", b"expect"),
 )
 """The fields that decide about the connection and the length of the body."""
 
@@ -123,6 +123,7 @@ def parse(data: bytes) -> Head:
     if len(lines) > MAX_HEADERS + 1:
         raise BadRequest(f"at most {MAX_HEADERS} header fields", Problem.HEAD_TOO_LARGE)
     method, target, version = _request_line(lines[0])
+    del lines[0]
     headers, deciding = _fields(lines)
     hosts = deciding.get(_HOST_NAME, ())
     if len(hosts) != 1 and (hosts or version == "1.1"):
@@ -134,8 +135,8 @@ def parse(data: bytes) -> Head:
         if authority:  # in place of Host (RFC 9112 section 3.2.2)
             headers = [(_HOST_NAME, authority), *(header for header in headers if header[0] != _HOST_NAME)]
     path, _, query = target.partition(b"?")
-    length = _length(version, deciding)
-    options = _tokens(deciding.get(b"connection", ()))
+    length = _length(version, deciding) if _LENGTH in deciding or _CODING in deciding else 0
+    options = _members(deciding, b"connection")
     return Head(
         method,
         path,
@@ -144,8 +145,8 @@ def parse(data: bytes) -> Head:
         headers,
         length,
         version == "1.1" and b"close" not in options,
-        b"upgrade" in options and _tokens(deciding.get(b"upgrade", ())) == [b"websocket"],
-        length != 0 and version == "1.1" and b"100-continue" in _tokens(deciding.get(b"expect", ())),
+        b"upgrade" in options and _members(deciding, b"upgrade") == [b"websocket"],
+        length != 0 and version == "1.1" and b"100-continue" in _members(deciding, b"expect"),
     )
 
 
@@ -163,14 +164,12 @@ def _request_line(line: bytes) -> tuple[bytes, bytes, str]:
 
 
 def _fields(lines: list[bytes]) -> tuple[list[Header], dict[bytes, list[bytes]]]:
-    """Return the header fields in `lines[1:]`, and by name the values of those in `_DECIDING`."""
+    """Return the header fields, and by name the values of those in `_DECIDING`."""
     headers: list[Header] = []
     deciding: dict[bytes, list[bytes]] = {}
-    for index in range(1, len(lines)):
-        name, colon, value = lines[index].partition(b":")
-        lower = _KNOWN_NAMES.get(name)
-        if lower is None:
-            lower = field_name(name)
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        lower = _KNOWN_NAMES.get(name) or field_name(name)
         if not colon:
             raise BadRequest("a header field has no colon")
         value = value.strip(b" \t")  # RFC 9112 section 5.1
@@ -205,7 +204,7 @@ def _other_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
 
 def _length(version: str, deciding: dict[bytes, list[bytes]]) -> int | None:
     """Return the length of the body (RFC 9112 section 6.3); None: it comes in chunks."""
-    lengths, codings = deciding.get(b"content-length"), deciding.get(b"transfer-encoding")
+    lengths, codings = deciding.get(_LENGTH), deciding.get(_CODING)
     if codings is not None:
         if lengths is not None:
             raise BadRequest("a request has Content-Length or Transfer-Encoding, not both")
@@ -221,6 +220,23 @@ def _length(version: str, deciding: dict[bytes, list[bytes]]) -> int | None:
     return int(lengths[0])
 
 
-def _tokens(values: list[bytes] | tuple[()]) -> list[bytes]:
+def _members(deciding: dict[bytes, list[bytes]], name: bytes) -> list[bytes]:
     """Return the members of a list in one field or several (RFC 9110 section 5.6.1), in lower case."""
-    return [token.strip(b" \t") for value in values for token in value.lower().split(b",")] if values else []
+    values = deciding.get(name)
+    if values is None:
+        return _NONE
+    joined = values[0] if len(values) == 1 else b",".join(values)
+    known = _KNOWN_LISTS.get(joined)
+    return known if known is not None else _divided(joined)
+
+
+def _divided(value: bytes) -> list[bytes]:
+    return [member.strip(b" \t") for member in value.lower().split(b",")]
+
+
+_NONE: list[bytes] = []
+_KNOWN_LISTS = {
+    value: _divided(value)
+    for value in (b"Upgrade", b"upgrade", b"keep-alive", b"keep-alive, Upgrade", b"close", b"websocket", b"WebSocket")
+}
+"""What nearly every client sends: to find it here takes a fifth of the time of dividing it."""
