@@ -236,6 +236,12 @@ class Settings(BaseModel):
     )
     stats_interval: float = Field(30, ge=0, le=86400, description="Seconds between two statistics lines; 0 for none.")
     head_timeout: float = Field(10, gt=0, le=600, description="Seconds for the head of an HTTP request to arrive.")
+    keep_alive: float = Field(
+        130,
+        gt=0,
+        le=86_400,
+        description="Seconds an HTTP connection may be idle between two requests; more than a proxy in front waits.",
+    )
     max_head_size: int = Field(
         16_384, ge=1024, le=1_048_576, description="Bytes of the head of an HTTP request at most."
     )

@@ -6,10 +6,8 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-import uvicorn
 from tests.fakes import FakeTransport
 from tests.fuzz.bytes import frames, seeds
-from uvicorn.server import ServerState
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
@@ -29,7 +27,6 @@ SETTINGS = Settings(
     max_message_fragments=20,
 )
 OURS = {close.code for close in Close}
-CONFIG = uvicorn.Config("unused", log_config=None)
 
 
 class Peer:
@@ -45,7 +42,7 @@ class Peer:
 
     def connect(self, query: bytes, deflates: bool = False) -> tuple[WebSocketConnection, FakeTransport]:
         transport = FakeTransport()
-        connection = WebSocketConnection(self.engine, self.parsers, CONFIG, ServerState(), {})
+        connection = WebSocketConnection(self.engine, self.parsers, set())
         connection.connection_made(transport)  # type: ignore[arg-type]  # as much of a transport as is used
         connection.accept(b"", query, "", deflates)
         self.clock.run_soon()

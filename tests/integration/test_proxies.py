@@ -1,99 +1,26 @@
-"""The proxies of `deploy/`, for real: as they are there, but for ports, names and files."""
+"""The proxies of `deploy/`, for real."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import socket
-import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.certificates import trusting, write_certificate
+from tests.certificates import trusting
 from tests.integration.house import engine, metric, server, until
 from tests.integration.raw import PATIENCE
 from tests.integration.tokens import KEY, SECRET, ask, token
+from tests.proxies import proxy
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from presenced import PresenceServer
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-
 pytestmark = pytest.mark.anyio
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-@contextmanager
-def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
-    """A proxy that listens."""
-    log = (folder / "proxy.log").open("w+")
-    environ = {"HOME": str(folder), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
-    process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
-    try:
-        for _ in range(int(PATIENCE * 20)):
-            assert process.poll() is None, (folder / "proxy.log").read_text()
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                pass
-            try:
-                process.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
-        yield
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-        log.close()
-
-
-def nginx(folder: Path, port: int, behind: int, backends: str) -> list[str]:
-    found = shutil.which("nginx", path="/usr/sbin:/usr/bin")
-    assert found, "apt-get install nginx-light"
-    text = (DEPLOY / "nginx.conf").read_text("utf-8")
-    for old, new in (
-        ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
-        ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
-        ("/etc/ssl/presence.example.com/fullchain.pem", str(folder / "certificate.pem")),
-        ("/etc/ssl/presence.example.com/privkey.pem", str(folder / "key.pem")),
-        ("/var/log/nginx/presenced.log", str(folder / "access.log")),
-        ("allow 10.0.0.0/8", f"allow {backends}"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    paths = "".join(
-        f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off; pid {folder}/pid; error_log stderr; events {{}} http {{ {paths}\n{text}\n}}"
-    )
-    return [found, "-p", str(folder), "-c", str(folder / "nginx.conf")]
-
-
-def caddy(folder: Path, port: int, behind: int, backends: str) -> list[str]:
-    found = shutil.which("caddy")
-    assert found, "apt-get install caddy"
-    text = (DEPLOY / "Caddyfile").read_text("utf-8")
-    for old, new in (
-        ("presence.example.com {", f"https://127.0.0.1:{port} {{\n tls {folder}/certificate.pem {folder}/key.pem"),
-        ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
-        ("remote_ip 10.0.0.0/8", f"remote_ip {backends}"),
-        ("log {", f"log {{\n output file {folder}/access.log"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    (folder / "Caddyfile").write_text(f"{{\n admin off\n auto_https disable_redirects\n}}\n{text}")
-    return [found, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
 @asynccontextmanager
@@ -101,11 +28,8 @@ async def proxied(
     kind: str, folder: Path, backends: str = "127.0.0.1", **changes: object
 ) -> AsyncIterator[tuple[PresenceServer, int]]:
     """A server behind a proxy, and the proxy's port."""
-    write_certificate(folder)
-    port = free_port()
     async with server(trusted_proxies="127.0.0.1", **changes) as house:
-        command = {"nginx": nginx, "caddy": caddy}[kind](folder, port, house.port, backends)
-        with running(command, folder, port):
+        with proxy(kind, folder, house.port, backends) as port:
             yield house, port
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -82,6 +84,31 @@ def make_app(
 
     application.on_disconnect(end_streams)
 
+    async def http_error(request: Request, error: Exception) -> Response:
+        if "websocket" in request.headers.get("upgrade", "").lower() and not isinstance(error, ProblemError):
+            engine.turned_away(_no_websocket(request, error), _origin(request))
+        return _http_error(request, error)
+
+    return Starlette(
+        routes=[
+            *_operator_routes(engine, access),
+            Route(WEBSOCKET_PATH, _websocket_refusal(engine)),
+            api_mount(api),
+            Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
+        ],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(HostGuard, hosts=hosts, turned_away=engine.turned_away),
+            Middleware(Cors, origins=origins, turned_away=engine.turned_away),
+            Middleware(Segments),
+        ],
+        exception_handlers={HTTPException: http_error, Exception: _internal_error},
+    )
+
+
+def _operator_routes(engine: Engine, access: Access) -> list[Route]:
+    """Return the routes for health checks and figures."""
+
     async def healthz(_: Request) -> Response:
         return json_answer({"status": "alive", "version": __version__, "authentication": engine.settings.auth})
 
@@ -101,6 +128,17 @@ def make_app(
         access.check_figures(request)
         return Response(engine.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
 
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/stats", stats),
+        Route("/metrics", metrics),
+    ]
+
+
+def _websocket_refusal(engine: Engine) -> Callable[[Request], Awaitable[Response]]:
+    """Return the endpoint for requests of the WebSocket path that are no handshake."""
+
     async def websocket(request: Request) -> Response:
         detail = (
             f"connect with a WebSocket client: new WebSocket('ws://{request.url.netloc}{WEBSOCKET_PATH}?userId=ID'); "
@@ -111,29 +149,7 @@ def make_app(
             Problem.UPGRADE_REQUIRED, detail, {"upgrade": "websocket", "connection": "close, upgrade"}
         )
 
-    async def http_error(request: Request, error: Exception) -> Response:
-        if "websocket" in request.headers.get("upgrade", "").lower() and not isinstance(error, ProblemError):
-            engine.turned_away(_no_websocket(request, error), _origin(request))
-        return _http_error(request, error)
-
-    return Starlette(
-        routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/stats", stats),
-            Route("/metrics", metrics),
-            Route(WEBSOCKET_PATH, websocket),
-            api_mount(api),
-            Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
-        ],
-        middleware=[
-            Middleware(SecurityHeaders),
-            Middleware(HostGuard, hosts=hosts, turned_away=engine.turned_away),
-            Middleware(Cors, origins=origins, turned_away=engine.turned_away),
-            Middleware(Segments),
-        ],
-        exception_handlers={HTTPException: http_error, Exception: _internal_error},
-    )
+    return websocket
 
 
 class SecurityHeaders:

@@ -1,23 +1,22 @@
-"""uvicorn, with our two protocol classes, on sockets of our own."""
+"""Listens on sockets of its own, and ends what was accepted there."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import functools
 import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from presenced.auth.hosts import AllowedHosts
 from presenced.auth.origin import Origins
 from presenced.errors import ListenError, PortInUse
 from presenced.transports.frames import FrameParsers
-from presenced.transports.front import FrontDoor
+from presenced.transports.front import FrontDoor, Peer
 from presenced.transports.handshake import Handshake
 from presenced.transports.service import Service
 from presenced.transports.tls import Certificate
@@ -27,7 +26,7 @@ BACKLOG = 4096
 """Connections the kernel holds until they are accepted (`net.core.somaxconn` may cap it lower)."""
 
 ACCEPTS_PER_TURN = 128
-"""What uvicorn and the loop are told is the backlog. asyncio (3.11) tries to accept so many at a time, and goes on
+"""What the loop is told is the backlog. asyncio (3.11) tries to accept so many at a time, and goes on
 trying, logging each failure, when the process has run out of files."""
 
 MAX_UNSENT = 131_072
@@ -35,8 +34,8 @@ MAX_UNSENT = 131_072
 client that reads nothing for a minute would then not even be known to be slow, cost so much memory, and later have to
 read all of it before it is right again."""
 
-KEEP_ALIVE = 5
-"""Seconds an HTTP connection may idle between two requests."""
+STOP_CHECK_S = 0.02
+"""Seconds between two checks whether all connections have ended."""
 
 Addresses = tuple[tuple[socket.AddressFamily, str], ...]
 
@@ -58,75 +57,76 @@ class Listener:
         """None where the server does no TLS."""
         if settings.tls_certificate:
             self._certificate = Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
-        parsers = FrameParsers(service.settings.max_message_size)
+        self._peers: set[Peer] = set()
+        parsers = FrameParsers(settings.max_message_size)
         hosts = AllowedHosts.of(settings)
-        handshake = Handshake(settings.compression, Origins(settings.origins, hosts.allow), hosts)
-        config = uvicorn.Config(
-            cast(Any, app),
-            http=cast(Any, functools.partial(FrontDoor, service, handshake)),
-            ws=cast(Any, functools.partial(WebSocketConnection, service, parsers)),
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            proxy_headers=False,
-            server_header=False,
-            backlog=ACCEPTS_PER_TURN,
-            timeout_keep_alive=KEEP_ALIVE,
+        self._door = FrontDoor(
+            service,
+            app,
+            Handshake(settings.compression, Origins(settings.origins, hosts.allow), hosts),
+            functools.partial(WebSocketConnection, service, parsers, self._peers),
+            self._peers,
         )
-        # Connections cut themselves off after close_timeout; this is for a request that will not end.
-        config.timeout_graceful_shutdown = cast(Any, service.settings.close_timeout + 1)
-        config.load()
-        self._server = uvicorn.Server(config)
-        self._server.lifespan = config.lifespan_class(config)
-        self._main: asyncio.Task[None] | None = None
+        self._servers: list[asyncio.Server] = []
         self.port = 0
 
     async def start(self) -> None:
-        """Listen. Signals stay as they are (`uvicorn.Server.serve` would take them).
+        """Listen.
 
         Raises:
             PortInUse, ListenError: The address can't be had; nothing is listened on.
         """
         sockets = await bind(self._service.settings.host, self._service.settings.port)
         self.port = sockets[0].getsockname()[1]
-        # As `uvicorn.Server.startup`, but for the time that a TLS handshake may take (there, 60 s).
         tls: dict[str, Any] = {}
         if self._certificate is not None:
             settings = self._service.settings
             tls["ssl"] = self._certificate.context
-            tls["ssl_handshake_timeout"] = settings.head_timeout
+            tls["ssl_handshake_timeout"] = settings.head_timeout  # of the loop's own: 60 s
             tls["ssl_shutdown_timeout"] = settings.close_timeout
             self._certificate.watch(self._service.clock, self._service.timer)
         loop = asyncio.get_running_loop()
-        self._server.servers = []
         for sock in sockets:
-            server = await loop.create_server(self._make_protocol, sock=sock, backlog=ACCEPTS_PER_TURN, **tls)
-            self._server.servers.append(server)
+            server = await loop.create_server(self._door.connection, sock=sock, backlog=ACCEPTS_PER_TURN, **tls)
+            self._servers.append(server)
             sock.listen(BACKLOG)  # the loop has set it to what it was told
-        self._server.started = True
-        self._main = asyncio.create_task(self._server.main_loop(), name="presenced: uvicorn")
 
     def reload_certificate(self) -> None:
         """Take the certificate's files if they have changed; no-op without TLS."""
         if self._certificate is not None:
             self._certificate.reload()
 
-    def _make_protocol(self) -> asyncio.Protocol:
-        config, state = self._server.config, self._server.server_state
-        make: Callable[..., asyncio.Protocol] = cast(Any, config.http_protocol_class)
-        return make(config=config, server_state=state, app_state={}, _loop=asyncio.get_running_loop())
+    @property
+    def open_connections(self) -> int:
+        """Number of open connections of either kind."""
+        return len(self._peers)
 
     def stop_accepting(self) -> None:
         """Accept no more; what is open stays so."""
-        for server in self._server.servers:
+        for server in self._servers:
             server.close()
 
     async def stop(self) -> None:
-        """Accept no more, have every connection closed, and wait for that: `close_timeout` and a little at most."""
-        assert self._main is not None, "started"
-        self._server.should_exit = True
-        await self._main
-        await self._server.shutdown()
+        """Accept no more, end every connection, and wait for that: `close_timeout` and a second at most."""
+        self.stop_accepting()
+        for peer in list(self._peers):
+            peer.shutdown()
+        # Connections cut themselves off after close_timeout; the second is for a request that does not end.
+        await self._end_of_all(self._service.settings.close_timeout + 1)
+        for task in self._door.tasks:
+            task.cancel()
+        for peer in list(self._peers):
+            peer.cut()
+        await self._end_of_all(1)
+        for server in self._servers:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.wait_closed(), 1)
+
+    async def _end_of_all(self, seconds: float) -> None:
+        """Wait until no connection is open and no request is being answered, or for so long."""
+        ends = self._service.clock.monotonic() + seconds
+        while (self._peers or self._door.tasks) and self._service.clock.monotonic() < ends:  # noqa: ASYNC110  # two sets
+            await asyncio.sleep(STOP_CHECK_S)
 
 
 async def bind(host: str, port: int) -> list[socket.socket]:

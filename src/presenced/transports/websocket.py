@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.config import Config
-from uvicorn.protocols.utils import is_ssl
-from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF
 from websockets.protocol import Protocol as FrameProtocol
@@ -73,17 +70,10 @@ class WebSocketConnection(asyncio.Protocol):
     feed: Feed
     session: Session[Any]
 
-    def __init__(
-        self,
-        service: Service,
-        parsers: FrameParsers,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-    ) -> None:
+    def __init__(self, service: Service, parsers: FrameParsers, peers: set[Any]) -> None:
         self._service = service
         self._parsers = parsers
-        self._peers: set[Any] = server_state.connections
+        self._peers = peers
         self._parser: FrameProtocol | None = None
         self._message: bytearray | None = None
         self._text = False
@@ -109,10 +99,10 @@ class WebSocketConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # sockets only
         """The front door hands over its transport."""
         self._transport = transport
-        if not is_ssl(transport):
+        if transport.get_extra_info("sslcontext") is None:
             self._file = transport.get_extra_info("socket").fileno()
         transport.set_write_buffer_limits(self._service.settings.write_buffer)
-        self._peers.add(self)  # or uvicorn's shutdown would neither tell nor await it
+        self._peers.add(self)  # or the listener would neither end it nor wait for its end
 
     def accept(self, response: bytes, query: bytes, subprotocol: str, deflates: bool = False, token: str = "") -> None:
         """The handshake succeeded."""
@@ -165,7 +155,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._service.resumed(self)
 
     def shutdown(self) -> None:
-        """The server stops (called by uvicorn)."""
+        """The server stops."""
         self.close(Close.GOING_AWAY, "the server is stopping")
 
     # What the service calls.

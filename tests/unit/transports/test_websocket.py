@@ -8,9 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import uvicorn
 from tests.fakes import FakeTransport
-from uvicorn.server import ServerState
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
@@ -36,7 +34,7 @@ class House:
         self.draining = self.is_behind = False
         self.max_connections = 100
         self.gate = Gate(self.settings)
-        self.state = ServerState()
+        self.peers: set[Any] = set()
         self.parsers = FrameParsers(self.settings.max_message_size)
         self.messages: list[str | bytes] = []
         self.endings: list[tuple[Ending, str]] = []
@@ -73,8 +71,7 @@ class Peer:
 
     def __init__(self, house: House) -> None:
         self.transport = FakeTransport()
-        config = uvicorn.Config("unused", log_config=None)
-        self.connection = WebSocketConnection(house, house.parsers, config, house.state, {})
+        self.connection = WebSocketConnection(house, house.parsers, house.peers)
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]  # as much of a transport as is used
         self.connection.accept(b"", b"", "")
         self.client = Protocol(CLIENT)
@@ -173,7 +170,7 @@ def test_a_close_frame_is_echoed_and_says_why_the_client_left(
 def test_a_connection_that_breaks_is_lost(house: House, peer: Peer) -> None:
     peer.connection.connection_lost(ConnectionResetError())
     assert house.endings == [(Ending.LOST, "lost")]
-    assert peer.connection not in house.state.connections  # type: ignore[comparison-overlap]  # uvicorn's set is of its own
+    assert peer.connection not in house.peers
 
 
 def test_a_close_of_the_servers_waits_for_the_answer_then_ends_the_stream(house: House, peer: Peer) -> None:
@@ -316,7 +313,7 @@ def test_a_client_that_does_not_read_gets_no_pongs_and_later_the_last_one(house:
 def test_its_file_can_be_written_to_while_its_transport_holds_nothing() -> None:
     transport = FakeTransport(file=7)
     house = House()
-    connection = WebSocketConnection(house, house.parsers, uvicorn.Config("unused", log_config=None), house.state, {})
+    connection = WebSocketConnection(house, house.parsers, house.peers)
     connection.connection_made(transport)  # type: ignore[arg-type]  # as much of a transport as is used
     assert (connection.file, connection.look(), connection.file, connection.fileno()) == (-1, 7, 7, 7)
     transport.unsent = 1
@@ -330,7 +327,7 @@ def test_the_file_of_an_encrypted_connection_is_not_written_to() -> None:
     transport = FakeTransport(file=7)
     transport.get_extra_info = lambda name: object() if name == "sslcontext" else transport  # type: ignore[method-assign]  # TLS
     house = House()
-    connection = WebSocketConnection(house, house.parsers, uvicorn.Config("unused", log_config=None), house.state, {})
+    connection = WebSocketConnection(house, house.parsers, house.peers)
     connection.connection_made(transport)  # type: ignore[arg-type]  # as above
     assert connection.look() == -1
 

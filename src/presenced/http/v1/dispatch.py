@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 from msgspec.inspect import ListType, type_info
 from msgspec.json import Decoder, Encoder
 from msgspec.structs import fields
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -34,6 +34,9 @@ S = TypeVar("S", bound=Struct)
 
 LONGEST = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
 """Characters of the names in paths, beside those of users."""
+
+CLIENT_GONE = 499
+"""Status that the metrics show for a request whose client hung up before its body was complete, as nginx logs it."""
 
 BODY_PATIENCE = 10.0
 """Seconds for a body to arrive."""
@@ -60,6 +63,9 @@ def _route(api: Api, path: str, methods: Mapping[str, AnyEndpoint]) -> Route:
         except ProblemError as error:
             _count(metrics, endpoint, error.status_code, started)
             raise
+        except ClientDisconnect:  # no fault of the server: no traceback, and no alert
+            _count(metrics, endpoint, CLIENT_GONE, started)
+            return Response(status_code=CLIENT_GONE)  # it reaches nobody
         except Exception:
             _count(metrics, endpoint, Problem.INTERNAL_ERROR.status, started)
             raise

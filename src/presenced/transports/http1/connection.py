@@ -1,0 +1,379 @@
+"""One TCP connection that speaks HTTP/1.1, until it is upgraded or ends.
+
+Bytes go one way. `data_received` appends them to what is unread, and `_proceed` takes from there whatever the state of
+the connection allows: a head (`head`), then its body (`body`), then, once the request is answered (`exchange`), the
+next head. A pipelined request waits unparsed until the one before is answered, so answers come in order.
+
+- A head, body or chunk that breaks a rule is answered with 400 at once, and the connection ends: nobody knows where the
+  next request would begin.
+- Every refusal passes `refuse`. It writes a problem document, half-closes and reads on for `close_timeout` seconds.
+  Closing with bytes unread would make the kernel reset the connection, and the client would not see the answer.
+- A client that half-closes gets its answer; `Exchange.half_closed` says what that means for a stream.
+- A body that nobody asked for is read and thrown away, up to `MAX_DISCARDED` bytes, and the connection goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import weakref
+
+from presenced.errors import Problem
+from presenced.refusals import Refusal
+from presenced.transports.http1.body import Body, Chunked, Sized
+from presenced.transports.http1.door import Door
+from presenced.transports.http1.exchange import MAX_UNREAD_BODY, Exchange, answer_head
+from presenced.transports.http1.head import CRLF, BadRequest, Head, Header, check_part, parse
+from presenced.transports.http1.scope import scope_of
+from presenced.wire.problem import MEDIA_TYPE, problem_body
+
+MAX_PIPELINED = 16
+"""Maximum number of requests of one connection that may wait for the answer to the one before; one more gets 429."""
+
+MAX_UNREAD = 65_536
+"""Bytes that wait behind an unanswered request, beyond which no more is read from the client."""
+
+MAX_DISCARDED = 65_536
+"""Bytes of a body that nobody asked for, beyond which the connection ends."""
+
+PROBE_S = 2.5
+"""Seconds between two probes whether a client that half-closed still reads. The second one finds that it does not."""
+
+_END_OF_HEAD = b"\r\n\r\n"
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
+
+
+class HttpConnection(asyncio.Protocol):
+    """One connection of HTTP/1.1.
+
+    Bounds: the head of a request by `max_head_size` bytes, `MAX_HEADERS` fields and `head_timeout`; what waits behind a
+    request by `MAX_PIPELINED` and `MAX_UNREAD`; the time between two requests by `keep_alive`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_body",
+        "_discarded",
+        "_door",
+        "_exchange",
+        "_has_begun",
+        "_is_deaf",
+        "_is_half_closed",
+        "_is_stopping",
+        "_pipelined",
+        "_room",
+        "_scanned",
+        "_unread",
+        "_waiting",
+        "headers",
+        "is_at_end",
+        "is_identified",
+        "key",
+        "peer",
+        "transport",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, door: Door, is_identified: bool) -> None:
+        self._door = door
+        self.is_identified = is_identified
+        """Whether no PROXY header is expected, or it was read."""
+        self.peer = ""
+        """The address it came from, where that matters."""
+        self.key = ""
+        """The address as which it is counted; empty: it is not."""
+        self.headers: list[Header] = []
+        """Header fields of the request being read or answered."""
+        self.is_at_end = False
+        """Whatever still comes is thrown away."""
+        self._unread = b""
+        self._scanned = 0
+        """Bytes of `_unread` that begin a head and were checked."""
+        self._body: Body | None = None
+        """The rest of the body of the last request."""
+        self._exchange: Exchange | None = None
+        """The request being answered."""
+        self._waiting = self._pipelined = 0
+        """Bytes that waited when an answer was complete and are still unread, and how many requests came of them."""
+        self._discarded = 0
+        self._has_begun = True
+        """Not idle between two requests."""
+        self._is_half_closed = self._is_stopping = False
+        self._is_deaf = False
+        """Reading is paused."""
+        self._room: asyncio.Event | None = None
+        """Set when the client has taken enough of what was written; None while it has."""
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # sockets only
+        """A client connected."""
+        self.transport = transport
+        self._end_in(self._door.settings.head_timeout)
+        self._door.came(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self.is_at_end:
+            return
+        if self._unread:
+            data = self._unread + data
+        self._unread = data
+        if not self.is_identified:
+            rest = self._door.identify(self, data)
+            if rest is None or self.is_at_end:
+                return
+            self.is_identified, self._unread = True, rest
+        self._proceed()
+
+    def eof_received(self) -> bool:
+        """The client sends no more; True if it is still to be answered."""
+        self._is_half_closed = True
+        if self.is_at_end or self._exchange is None or self._door.settings.tls_key:  # TLS does not half-close
+            return False
+        self._exchange.half_closed()
+        if self._body is not None and not self._is_deaf:
+            self.refuse(Refusal(Problem.BAD_REQUEST, "the body ended before it was complete"))
+        else:
+            self._end_in(PROBE_S)
+        return True
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly."""
+        self._room = asyncio.Event()
+
+    def resume_writing(self) -> None:
+        """The client has caught up with what was written."""
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone, before or without an upgrade."""
+        self.is_at_end, self._unread = True, b""
+        self._door.timer.cancel(self._ends)
+        self._door.left(self)
+        if self._exchange is not None:
+            self._exchange.gone()
+            self._exchange = None
+        self.resume_writing()
+
+    # What the listener calls.
+
+    def shutdown(self) -> None:
+        """The server stops: the connection ends, after the answer if a request waits for one."""
+        self._is_stopping = True
+        if self._exchange is None:
+            self.transport.close()
+
+    # Input.
+
+    def _proceed(self) -> None:
+        """Read as far as the bytes and unanswered requests allow."""
+        while self._unread and not self.is_at_end:
+            before = len(self._unread)
+            if self._body is not None:
+                goes_on = self._read_body(self._body)
+            elif self._exchange is not None:
+                if before > MAX_UNREAD:
+                    self._pause_reading()
+                return
+            else:
+                goes_on = self._read_head()
+            self._waiting -= before - len(self._unread)
+            if not goes_on:
+                return
+
+    def _read_head(self) -> bool:
+        """Read the next head if it is complete; whether to go on."""
+        if not self._has_begun:
+            self._has_begun = True
+            self.headers = []
+            self._end_in(self._door.settings.head_timeout)
+        data = self._unread
+        if data[:2] == CRLF:  # empty lines before a request (RFC 9112 section 2.2)
+            data = self._unread = _EMPTY_LINES.sub(b"", data, 1)
+            self._scanned = 0
+        most = self._door.settings.max_head_size
+        end = data.find(_END_OF_HEAD, max(0, self._scanned - 3), most)
+        try:
+            if end >= 0:
+                head = parse(data[:end])
+            elif len(data) < most:
+                check_part(data, self._scanned)
+                self._scanned = len(data)
+                return False
+            else:
+                raise BadRequest(f"at most {most} bytes", Problem.HEAD_TOO_LARGE)
+        except BadRequest as error:
+            self.refuse(Refusal(error.problem, str(error)))
+            return False
+        self._unread = data[end + 4 :]
+        self._scanned = 0
+        self._begin(head)
+        return True
+
+    def _begin(self, head: Head) -> None:
+        self._door.timer.cancel(self._ends)
+        self.headers = head.headers
+        if self._waiting > 0:
+            self._pipelined += 1
+            if self._pipelined > MAX_PIPELINED:
+                detail = f"at most {MAX_PIPELINED} requests may wait for the answer to the one before"
+                self.refuse(Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"1"),)))
+                return
+        if head.asks_for_websocket and self._door.upgrades(self, head):
+            return
+        if head.length != 0:
+            self._body = Chunked() if head.length is None else Sized(head.length)
+        peer = self.peer if self._door.settings.proxy_protocol else ""
+        # For `http.v1.streams`; weakly, since this object has the exchange, and that has the scope.
+        extensions = {"presenced.abort": weakref.WeakMethod(self.cut)}
+        exchange = self._exchange = Exchange(self, scope_of(head, self.transport, peer, extensions), head)
+        if self._is_half_closed:
+            exchange.half_closed()
+        tasks = self._door.tasks
+        task = asyncio.create_task(exchange.run(self._door.app, self._door.faults))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def _read_body(self, body: Body) -> bool:
+        """Read what is here of it; whether to go on."""
+        exchange = self._exchange
+        if exchange is not None and exchange.unread > MAX_UNREAD_BODY:
+            self._pause_reading()
+            return False
+        try:
+            content, self._unread = body.feed(self._unread)
+        except BadRequest as error:
+            self.refuse(Refusal(error.problem, str(error)))
+            return False
+        if body.is_complete:
+            self._body = None
+        if exchange is not None:
+            exchange.body_came(content, body.is_complete)
+        elif body.is_complete:
+            self._await_next()
+        else:
+            self._discarded += len(content)
+            if self._discarded > MAX_DISCARDED:
+                self._linger()
+        if self._unread and not body.is_complete:  # chunks so small that reading on now would hold up the others
+            self._pause_reading()
+            self._door.clock.call_soon(self.read_on)
+            return False
+        return True
+
+    def _pause_reading(self) -> None:
+        if not self._is_deaf:
+            self._is_deaf = True
+            self.transport.pause_reading()
+
+    # What the exchange calls.
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of an answer."""
+        self.transport.write(data)
+
+    async def writable(self) -> None:
+        """Wait until the client has taken enough of what was written, or is gone."""
+        if self._room is not None:
+            await self._room.wait()
+
+    def read_on(self) -> None:
+        """Read again, if that was paused."""
+        if self._is_deaf and not self.transport.is_closing():
+            self._is_deaf = False
+            self.transport.resume_reading()
+            self._proceed()
+
+    def may_go_on(self) -> bool:
+        """Whether another request may follow on this connection."""
+        # A client that was to be asked for its body may send it, or not (RFC 9110 section 10.1.1).
+        return not (self._is_stopping or (self._exchange is not None and self._exchange.awaits_continue))
+
+    def answered(self, goes_on: bool) -> None:
+        """The answer is complete; `goes_on` if it did not say that the connection ends."""
+        self._exchange = None
+        if not goes_on:
+            self._linger()
+            return
+        if self._waiting <= 0:
+            self._waiting, self._pipelined = len(self._unread), 0
+        self._discarded = 0
+        self._await_next()
+        if self._is_deaf:
+            self.read_on()
+        else:
+            self._proceed()
+        if self._exchange is None and not self.is_at_end and (self._is_half_closed or self._is_stopping):
+            self.transport.close()
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        self.is_at_end = True
+        if self._exchange is not None:
+            self._exchange.gone()
+        self.transport.abort()
+
+    # The end.
+
+    def hand_over(self) -> bytes:
+        """Let go of the transport, for another protocol; return the bytes not read."""
+        early, self._unread = self._unread, b""
+        self.is_at_end = True
+        return early
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with a problem document and close, giving the client time to read it.
+
+        Every refusal of the front door passes here, one for a connection. If the application has begun to answer, its
+        answer ends where it is.
+        """
+        if self.is_at_end:
+            return
+        self._door.refused(self, refusal)
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.gone()
+        if not exchange.is_started if exchange is not None else self._body is None:
+            body = problem_body(refusal.problem, refusal.detail)
+            headers = (*refusal.headers, (b"content-type", MEDIA_TYPE.encode()))
+            self.transport.write(answer_head(refusal.problem.status, headers, len(body), is_last=True) + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """End the connection, giving the client time to read what was written."""
+        self.is_at_end, self._unread = True, b""
+        if self.transport.is_closing():
+            return
+        if self._is_half_closed or not self.transport.can_write_eof():
+            self.transport.close()
+        else:
+            if self._is_deaf:
+                self._is_deaf = False
+                self.transport.resume_reading()
+            self.transport.write_eof()
+        self._end_in(self._door.settings.close_timeout)
+
+    def _await_next(self) -> None:
+        """The connection is idle, but for what may still come of a body that nobody asked for."""
+        self._has_begun = False
+        self._end_in(self._door.settings.keep_alive)
+
+    def _end_in(self, seconds: float) -> None:
+        self._door.timer.set(self._ends, self._door.clock.monotonic() + seconds)
+
+    def _ends(self) -> None:
+        """What was waited for did not come."""
+        if self.is_at_end:
+            self.transport.abort()
+        elif self._exchange is not None:
+            if self._exchange.probe():
+                self._end_in(PROBE_S)
+        elif self._has_begun:
+            detail = f"the head did not arrive within {self._door.settings.head_timeout:g} s"
+            self.refuse(Refusal(Problem.REQUEST_TIMEOUT, detail))
+        else:
+            self.transport.close()

@@ -1,0 +1,309 @@
+"""One request and its answer, as ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html) has them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Protocol
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Scope
+
+from presenced.errors import Problem
+from presenced.transports.http1.faults import Faults
+from presenced.transports.http1.head import Head, Header
+from presenced.wire.problem import MEDIA_TYPE, problem_body
+
+MAX_UNREAD_BODY = 65_536
+"""Bytes of a body the application has not asked for yet, beyond which no more is read from the client."""
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_NO_BODY = frozenset((204, 304))
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class Line(Protocol):
+    """The connection that a request came on."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of an answer."""
+
+    def read_on(self) -> None:
+        """The application wants more of the body."""
+
+    async def writable(self) -> None:
+        """Wait until the client has taken enough of what was written, or is gone."""
+
+    def may_go_on(self) -> bool:
+        """Whether another request may follow on this connection."""
+
+    def answered(self, goes_on: bool) -> None:
+        """The answer is complete.
+
+        Args:
+            goes_on: The answer did not say that the connection ends.
+        """
+
+    def cut(self) -> None:
+        """End the connection at once: its answer can't be completed."""
+
+
+class Exchange:
+    """One request, from its head to the end of its answer. `run` is its task.
+
+    Bound: the body by `MAX_UNREAD_BODY` and what the connection reads at once.
+    """
+
+    __slots__ = (
+        "_answer_goes_on",
+        "_awaits_continue",
+        "_body",
+        "_chunks",
+        "_event",
+        "_head",
+        "_is_head",
+        "_left",
+        "_line",
+        "_said_all",
+        "is_body_complete",
+        "is_complete",
+        "is_gone",
+        "is_half_closed",
+        "scope",
+    )
+
+    def __init__(self, line: Line, scope: Scope, head: Head) -> None:
+        self.scope = scope
+        self.is_body_complete = head.length == 0
+        self.is_complete = False
+        """The answer is written."""
+        self.is_gone = False
+        """The client can't be answered any more."""
+        self.is_half_closed = False
+        """The client has sent all it will ever send."""
+        self._line = line
+        self._event = asyncio.Event()
+        self._body = bytearray()
+        self._said_all = False
+        self._awaits_continue = head.awaits_continue
+        self._is_head = scope["method"] == "HEAD"
+        self._head: bytes | None = None
+        """The head of the answer, until it is written together with the first part of the body."""
+        self._answer_goes_on = head.keeps_alive
+        self._chunks: bool | None = None
+        """Whether the answer comes in chunks; None: it has not started."""
+        self._left: int | None = None
+        """Bytes of the answer still to come; None: as many as there will be."""
+
+    # What the connection calls.
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the application has begun to answer."""
+        return self._chunks is not None
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the body that the application has not asked for."""
+        return len(self._body)
+
+    @property
+    def awaits_continue(self) -> bool:
+        """Whether the client holds the body back until it is asked for."""
+        return self._awaits_continue
+
+    def body_came(self, data: bytes, is_complete: bool) -> None:
+        """More of the body is here."""
+        self._awaits_continue = False
+        self.is_body_complete = is_complete
+        if not self.is_complete:
+            self._body += data
+            self._event.set()
+
+    def half_closed(self) -> None:
+        """The client sends no more, and may still read.
+
+        It gets its answer. A stream without an end counts as left, because most clients that end one close both ways.
+        """
+        self.is_half_closed = True
+        self._event.set()
+
+    def probe(self) -> bool:
+        """Write what a client ignores that still reads, and makes one that has gone reset the connection.
+
+        A client that waits for an answer and closes both ways looks like one that half-closes, until it is written to.
+
+        Returns:
+            Whether it makes sense to probe again.
+        """
+        if self.is_started or self.scope["http_version"] != "1.1":
+            return False
+        self._line.write(CONTINUE)  # "the client can simply discard" it (RFC 9110 section 15.2.1)
+        return True
+
+    def gone(self) -> None:
+        """The client can't be answered any more."""
+        self.is_gone = True
+        self._event.set()
+
+    async def run(self, app: ASGIApp, faults: Faults) -> None:
+        """Have the application answer."""
+        try:
+            await app(self.scope, self.receive, self.send)
+            if not (self.is_complete or self.is_gone):
+                raise RuntimeError("the application returned before it had answered")
+        except ClientDisconnect:
+            pass  # a client that hangs up is no fault of the server
+        except Exception as error:  # whatever the application raises, others are served
+            faults.report(error)
+        finally:
+            if not (self.is_complete or self.is_gone):
+                self._fail()
+
+    def _fail(self) -> None:
+        """Answer that the server is at fault; if an answer has begun, cut it off, or it would pass for whole."""
+        if self.is_started and self._head is None:
+            self._line.cut()
+            return
+        body = problem_body(Problem.INTERNAL_ERROR, "the fault is in the server's log")
+        self._answer_goes_on = False
+        self._line.write(answer_head(500, [(b"content-type", MEDIA_TYPE.encode())], len(body), True) + body)
+        self._complete()
+
+    # What the application calls.
+
+    async def receive(self) -> Message:
+        """The next part of the body; after it, that the client has gone or the answer is complete."""
+        if not (self._said_all or self.is_gone or self.is_complete):
+            if self._awaits_continue:
+                self._awaits_continue = False
+                self._line.write(CONTINUE)
+            while not (self._body or self.is_body_complete or self.is_gone):
+                await self._wait()
+            if not self.is_gone:
+                self._said_all = self.is_body_complete
+                body, self._body = bytes(self._body), bytearray()
+                return {"type": "http.request", "body": body, "more_body": not self._said_all}
+        while not (self.is_gone or self.is_complete or self._is_left):
+            await self._wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """A part of the answer; nothing once the client has gone."""
+        if not self.is_gone:
+            await self._line.writable()
+        if self.is_gone:
+            return
+        kind = message["type"]
+        if self._chunks is None:
+            if kind != "http.response.start":
+                raise RuntimeError(f"an answer begins with http.response.start, not {kind}")
+            self._start(message["status"], message.get("headers", ()))
+        elif kind != "http.response.body" or self.is_complete:
+            raise RuntimeError(f"{kind} does not follow here")
+        else:
+            self._add(message.get("body", b""), message.get("more_body", False))
+
+    @property
+    def _is_left(self) -> bool:
+        return self.is_half_closed and self.is_started and self._left is None and not self.is_complete
+
+    async def _wait(self) -> None:
+        self._event.clear()
+        self._line.read_on()
+        await self._event.wait()
+
+    def _start(self, status: int, headers: Iterable[Header]) -> None:
+        fields: list[Header] = []
+        length: int | None = None
+        for name, value in headers:
+            if not _NAME.fullmatch(name) or _NO_VALUE.search(value):
+                raise RuntimeError(f"an answer can't have the header field {name!r}: {value!r}")
+            name = name.lower()
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection" and b"close" in value.lower():
+                self._answer_goes_on = False
+                fields.append((name, value))
+            elif name != b"transfer-encoding":  # it is ours to say
+                fields.append((name, value))
+        self._answer_goes_on = self._answer_goes_on and self._line.may_go_on()
+        is_empty = self._is_head or status in _NO_BODY
+        length = None if status == 204 else length  # RFC 9110 section 8.6
+        self._left = 0 if is_empty else length
+        self._chunks = not is_empty and length is None and self.scope["http_version"] == "1.1"
+        if not (is_empty or self._chunks) and length is None:
+            self._answer_goes_on = False  # HTTP/1.0: the end of the connection is the end of the answer
+        self._head = answer_head(status, fields, length, not self._answer_goes_on, self._chunks)
+
+    def _add(self, body: bytes, more: bool) -> None:
+        head, self._head = self._head or b"", None
+        if self._is_head or not body:
+            body = b""
+        elif self._left is not None:
+            self._left -= len(body)
+            if self._left < 0:
+                raise RuntimeError("the answer is longer than its Content-Length")
+        elif self._chunks:
+            body = b"%x\r\n%b\r\n" % (len(body), body)
+        if self._chunks and not more:
+            body += b"0\r\n\r\n"
+        if head or body:
+            self._line.write(head + body)
+        if more:
+            return
+        if self._left:
+            raise RuntimeError("the answer is shorter than its Content-Length")
+        self._complete()
+
+    def _complete(self) -> None:
+        self.is_complete = True
+        self._body = bytearray()
+        self._event.set()
+        self._line.answered(self._answer_goes_on)
+
+
+def answer_head(
+    status: int, headers: Iterable[Header], length: int | None, is_last: bool, chunks: bool = False
+) -> bytes:
+    """The head of an answer, with its date.
+
+    Args:
+        length: Of the body; None: the answer does not say it.
+        is_last: The connection ends with this answer.
+        chunks: The body comes in chunks.
+    """
+    parts = [_status_line(status), _date_field()]
+    closes = False
+    for name, value in headers:
+        parts += name, b": ", value, b"\r\n"
+        closes = closes or (name == b"connection" and b"close" in value.lower())
+    if length is not None:
+        parts.append(b"content-length: %d\r\n" % length)
+    if chunks:
+        parts.append(b"transfer-encoding: chunked\r\n")
+    if is_last and not closes:
+        parts.append(b"connection: close\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def _date_field() -> bytes:
+    return _date_field_of(int(time.time()))
+
+
+@lru_cache(1)
+def _date_field_of(second: int) -> bytes:
+    return b"date: %b\r\n" % formatdate(second, usegmt=True).encode()
+
+
+@lru_cache
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
