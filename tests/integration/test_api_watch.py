@@ -54,10 +54,11 @@ async def test_no_client_breaks_the_streams_of_others(path: str) -> None:
             await eve.send(broken)
             await api.announce("bo")
             told: dict[object, Any] = {}
-            while len(told) < 2:
-                event = await anext(events)
-                for user in event.data.get("users", [event.data]) if event.kind.startswith("change") else ():
-                    told[user["userId"]] = user
+            async with asyncio.timeout(10):
+                while len(told) < 2:
+                    event = await anext(events)
+                    for user in event.data.get("users", [event.data]) if event.kind.startswith("change") else ():
+                        told[user["userId"]] = user
             assert told["eve"]["data"] == {"a": 1, "\u2028": "\n"}
         async with api.events("/watch?users=eve") as events:
             assert (await anext(events)).data["users"][0]["data"] == {"a": 1, "\u2028": "\n"}, "in a snapshot, too"
@@ -69,8 +70,9 @@ async def test_no_backend_breaks_them_either() -> None:
         await api.announce("ada")
         body = '{"status":"busy","priority":1,"data":[\n\n1\r\n]}'
         await api.client.put("/api/v1/users/ada/claims/x", content=body)
-        while "data" not in (user := (await anext(events)).data["users"][0]):
-            pass
+        async with asyncio.timeout(10):
+            while "data" not in (user := (await anext(events)).data["users"][0]):
+                pass
         assert user["data"] == [1]
 
 

@@ -188,7 +188,7 @@ def test_who_gives_a_parameter_that_there_is_not_is_told_those_that_there_are() 
 )
 async def test_an_empty_parameter_is_refused_not_taken_for_one_that_was_left_out(path: str) -> None:
     """`?viewer=` would show all there is."""
-    async with house(Shelf()) as (_, client):
+    async with asyncio.timeout(10), house(Shelf()) as (_, client):  # a stream would go on
         answer = await client.get(path)
         assert (answer.status_code, answer.json()["code"]) == (400, "BAD_PARAMETER")
         assert "empty" in answer.json()["detail"] or "2 times" in answer.json()["detail"]
@@ -253,7 +253,7 @@ async def test_a_variable_that_was_not_set_is_no_user_unless_a_setting_allows_it
         ("GET", "/watch?users=NaN", None),
         ("POST", "/users/query", {"users": [], "viewer": "undefined"}),
     ]
-    async with house(None) as (_, client):
+    async with asyncio.timeout(10), house(None) as (_, client):
         for method, path, body in asked:
             answer = await client.request(method, path, json=body)
             assert (answer.status_code, "is a variable not set" in answer.json()["detail"]) == (400, True), path
