@@ -48,7 +48,7 @@ class _Stream:
 
     def __init__(self, principal: Principal, secret: str, until: float) -> None:
         self.principal = principal
-        """As the ticket named it. What a visibility hook says is asked anew with each opening."""
+        """As the ticket named it. A visibility hook is asked again at each opening."""
         self.secret_digest = digest(secret)
         self.until = until
         self.end: Callable[[], None] | None = None

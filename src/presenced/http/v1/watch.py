@@ -49,7 +49,7 @@ class Told(Struct, frozen=True):
 
 
 class _Visitor(NamedTuple):
-    """Whoever asks to watch."""
+    """The client that asks to watch."""
 
     principal: Principal | None
     """None: a backend, or anybody where `auth` is none."""
@@ -58,7 +58,7 @@ class _Visitor(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """What follows the cursor in the id of each event."""
+        """The end of the id of each event, after the cursor."""
         return "" if self.opening is None else SEPARATOR + self.opening.secret
 
 
