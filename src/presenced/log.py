@@ -6,10 +6,11 @@ import contextlib
 import logging
 import os
 import queue
+import stat
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging.handlers import QueueHandler, QueueListener
 from typing import TextIO
 
@@ -173,16 +174,56 @@ def give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def configure(level: str, form: str) -> Callable[[], None]:
+class TimedFormatter(logging.Formatter):
+    """A text line with the time before it, in UTC: `2024-01-01T12:00:00.000Z 🚀 WS: User 123 connected`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        return f"{timestamp(int(record.created * 1000))} {super().format(record)}"
+
+
+def wants_time(when: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether text lines to `stream` begin with the time.
+
+    Args:
+        when: The setting `log_time`. With `auto` they do, except on a terminal and in the journal.
+    """
+    return when == "always" or (when == "auto" and not (stream.isatty() or _goes_to_journal(stream, environ)))
+
+
+def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether systemd connected the stream to the journal, which stamps every line.
+
+    `JOURNAL_STREAM` has the device and inode of the connection (systemd.exec(5)). When standard output and standard
+    error have a connection each, it describes the one of standard error; standard output is then another socket.
+    """
+    try:
+        ours, error = os.fstat(stream.fileno()), os.fstat(2)
+    except OSError:
+        return False
+    journal = environ.get("JOURNAL_STREAM", "")
+    is_error = journal == f"{error.st_dev}:{error.st_ino}"
+    return journal == f"{ours.st_dev}:{ours.st_ino}" or (is_error and stat.S_ISSOCK(ours.st_mode))
+
+
+def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
     """Send log lines to standard output, from a thread, so that a full pipe or a paused terminal holds nothing up.
 
     For the command; a program that embeds the server configures logging itself.
+
+    Args:
+        level: The setting `log_level`.
+        form: The setting `log_format`.
+        when: The setting `log_time`.
 
     Returns:
         What to call at the end: it writes out what waits, for `LAST_WORDS` seconds at most.
     """
     writer = _Writer(sys.stdout)
-    writer.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
+    if form == "json":
+        writer.setFormatter(JsonFormatter())
+    else:
+        writer.setFormatter(TimedFormatter() if wants_time(when, sys.stdout, os.environ) else logging.Formatter())
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING)
     listener = QueueListener(waiting, writer)
     root = logging.getLogger()
