@@ -169,10 +169,17 @@ def _tls(settings: Settings, today: datetime.datetime) -> Iterator[Finding]:
 
 
 def _secrets(effective: Effective) -> Iterator[Finding]:
+    settings = effective.settings
+    used = {
+        "jwt_key": settings.auth == "jwt",
+        "callback_secret": "callback" in (settings.auth, settings.visibility),
+        "webhook_secrets": bool(settings.webhook_urls),
+    }
     for name in filter(is_secret, Settings.model_fields):
         origin = effective.origins[name]
-        if origin != "default" and not getattr(effective.settings, name):
-            yield Finding("unsafe", f"{name} is empty, although {origin} sets it", f"give {name} a value, or remove it")
+        if origin != "default" and not getattr(settings, name):
+            danger: Level = "unsafe" if used.get(name) else "note"
+            yield Finding(danger, f"{name} is empty, although {origin} sets it", f"give {name} a value, or remove it")
         file, mend = Path(origin), f"chmod 600 {origin}"
         if name in effective.secret_files:
             file = effective.secret_files[name]
@@ -181,7 +188,7 @@ def _secrets(effective: Effective) -> Iterator[Finding]:
             # Docker and Kubernetes give secrets to everyone in a container, where there are no others.
             level: Level = "note" if name in effective.secret_files else "unsafe"
             yield Finding(level, f"other users of this machine may read {name} in {file}", mend)
-    if file_name := effective.settings.jwt_key_file:
+    if file_name := settings.jwt_key_file:
         with contextlib.suppress(ConfigError, OSError):  # said elsewhere
             if any(key.algorithms[0] in SHARED for key in keys_from_file(Path(file_name))) and _others_may_read(
                 Path(file_name)

@@ -378,7 +378,7 @@ def test_port_of_a_hosting_platform_counts_where_ours_is_not_set(elsewhere: Path
 
 def test_an_error_shows_no_secret(elsewhere: Path) -> None:
     with pytest.raises(ValidationError) as refused:
-        Settings(auth="callback", jwt_key=SecretStr(SECRET), callback_secret=SECRET)  # type: ignore[arg-type]
+        Settings(auth="callback", jwt_key=SecretStr(SECRET), callback_secret=SECRET)
     assert SECRET not in str(refused.value)
     with pytest.raises(ValidationError) as refused:
         Settings.model_validate({"jwt_key": [SECRET]})
