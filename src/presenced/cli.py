@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 from prometheus_client import disable_created_metrics
 
 from presenced import cli_auth, cli_storage, cli_webhooks, garbage, log
-from presenced.config import SECRET_FILES, Effective, load
+from presenced.config import HELPER_SETTINGS, SECRET_FILES, Effective, load
 from presenced.errors import ConfigError, PresencedError
 from presenced.server import PresenceServer, authority
 from presenced.setting_help import groups, help_text, is_secret, value_name
@@ -85,6 +85,7 @@ def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
     settings = load(flags or {}, os.environ, config).settings
     _raise_file_limit()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # else a second series for each, which nobody asks for
+    os.environ.update(zip(HELPER_SETTINGS, (settings.log_format, settings.log_time), strict=True))
     finish_log = log.configure(settings.log_level, settings.log_format, settings.log_time)
     try:
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
@@ -128,7 +129,7 @@ def _fail(error: Exception, code: int) -> NoReturn:
 
 
 async def _serve(settings: Settings) -> None:
-    server, manager = PresenceServer(settings), ServiceManager(os.environ)
+    server = PresenceServer(settings)
     garbage.keep_pauses_short()
     await server.start()
     stopping = asyncio.Event()
@@ -140,23 +141,23 @@ async def _serve(settings: Settings) -> None:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-
     def on_hangup() -> None:
         manager.reloading()
         server.reload()
         manager.ready()
 
-    if settings.tls_key or manager.is_there:  # else it ends the server, as when a terminal is closed
-        loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    _announce(server)
-    manager.ready()
-    if manager.watchdog_s:
-        server.call_every(manager.watchdog_s, manager.alive)
-    await stopping.wait()
-    manager.stopping()
-    await server.stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    with contextlib.closing(ServiceManager(os.environ)) as manager:
+        if settings.tls_key or manager.is_there:  # else it ends the server, as when a terminal is closed
+            loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        _announce(server)
+        manager.ready()
+        if manager.watchdog_s:
+            server.call_every(manager.watchdog_s, manager.alive)
+        await stopping.wait()
+        manager.stopping()
+        await server.stop()
 
 
 def _announce(server: PresenceServer) -> None:

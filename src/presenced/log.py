@@ -17,6 +17,7 @@ from typing import TextIO
 from msgspec.json import Encoder
 
 from presenced.clock import Clock, Timer
+from presenced.config import HELPER_SETTINGS
 from presenced.core.model import Status
 from presenced.wire.classic import timestamp, wire_user_id
 
@@ -206,6 +207,20 @@ def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return journal == f"{ours.st_dev}:{ours.st_ino}" or (is_error and stat.S_ISSOCK(ours.st_mode))
 
 
+def _formatter(form: str, when: str, stream: TextIO) -> logging.Formatter:
+    if form == "json":
+        return JsonFormatter()
+    return TimedFormatter() if wants_time(when, stream, os.environ) else logging.Formatter()
+
+
+def configure_helper() -> None:
+    """Send the warnings of a helper process to standard error, in the form of the server's log lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    form, when = (os.environ.get(name, "") for name in HELPER_SETTINGS)
+    handler.setFormatter(_formatter(form, when or "auto", sys.stderr))
+    logging.getLogger().addHandler(handler)
+
+
 def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
     """Send log lines to standard output, from a thread, so that a full pipe or a paused terminal holds nothing up.
 
@@ -220,10 +235,7 @@ def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
         What to call at the end: it writes out what waits, for `LAST_WORDS` seconds at most.
     """
     writer = _Writer(sys.stdout)
-    if form == "json":
-        writer.setFormatter(JsonFormatter())
-    else:
-        writer.setFormatter(TimedFormatter() if wants_time(when, sys.stdout, os.environ) else logging.Formatter())
+    writer.setFormatter(_formatter(form, when, sys.stdout))
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING)
     listener = QueueListener(waiting, writer)
     root = logging.getLogger()

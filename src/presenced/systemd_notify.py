@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -16,16 +17,14 @@ class ServiceManager:
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        address = environ.get("NOTIFY_SOCKET", "")
-        self.is_there = address.startswith(("/", "@"))
-        self._address = address.replace("@", "\0", 1) if address.startswith("@") else address  # abstract, unix(7)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        micros = environ.get("WATCHDOG_USEC", "")
-        is_meant = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        self.watchdog_s = (
-            int(micros) / 2e6 if self.is_there and is_meant and micros.isascii() and micros.isdigit() else 0.0
-        )
+        name = environ.get("NOTIFY_SOCKET", "")
+        self.is_there = name.startswith(("/", "@"))
+        self._address = name.replace("@", "\0", 1) if name.startswith("@") else name  # an abstract one, unix(7)
+        # Opened once: while the process is out of files, the watchdog must still hear of it.
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if self.is_there else None
+        own = str(os.getpid())
+        micros = environ.get("WATCHDOG_USEC", "") if environ.get("WATCHDOG_PID", own) == own else ""
+        self.watchdog_s = int(micros) / 2e6 if self.is_there and re.fullmatch("[0-9]+", micros) else 0.0
         """Seconds between two reports of `alive`: half of what the manager waits for one. 0 if it expects none."""
 
     def ready(self) -> None:
@@ -44,7 +43,13 @@ class ServiceManager:
         """Report that the event loop works."""
         self._report("WATCHDOG=1")
 
+    def close(self) -> None:
+        """Report nothing any more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket, self.is_there = None, False
+
     def _report(self, state: str) -> None:
-        if self.is_there:
+        if self._socket is not None:
             with contextlib.suppress(OSError):
-                self._socket.sendto(state.encode(), self._address)
+                self._socket.sendto(state.encode(), socket.MSG_DONTWAIT, self._address)

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 
+from presenced import log
 from presenced.keeper.program import serve
 
 NICENESS = 5
@@ -24,6 +25,7 @@ garbage yet, and looking at these, and at all that was imported, was an eighth o
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log.configure_helper()
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     gc.freeze()
