@@ -195,7 +195,7 @@ def wants_time(when: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
 def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Whether systemd connected the stream to the journal, which stamps every line.
 
-    `JOURNAL_STREAM` has the device and inode of the connection (systemd.exec(5)). When standard output and standard
+    `JOURNAL_STREAM` has the device and inode of the connection (man page systemd.exec). When standard output and standard
     error have a connection each, it describes the one of standard error; standard output is then another socket.
     """
     try:

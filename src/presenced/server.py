@@ -132,7 +132,12 @@ class PresenceServer:
         """Call `action` now and every `seconds`, by the timer that heartbeats use, until the server has stopped.
 
         A watchdog can rely on it: if the event loop hangs or the timer fails, the calls cease.
+
+        Raises:
+            ValueError: `seconds` is not above 0.
         """
+        if not seconds > 0:
+            raise ValueError(f"seconds is {seconds}, expected more than 0")
         engine = self._running().engine
 
         def repeat() -> None:

@@ -1,6 +1,7 @@
 """Settings: where values come from, and what is said of those that can't be used."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,17 @@ def test_a_pem_is_read_whatever_its_line_breaks_became_in_the_environment(line_b
     assert [key.material for key in keys_from_text(settings.jwt_key.get_secret_value())] == [
         key.material for pem in pems for key in keys_from_text(pem)
     ]
+
+
+@pytest.mark.parametrize(
+    "change", [lambda pem: f"\ufeff{pem}", lambda pem: pem.replace("\n", "\\n"), lambda pem: f"{pem}\r\n"]
+)
+def test_a_key_file_is_read_as_a_key_in_the_environment_is(elsewhere: Path, change: Callable[[str], str]) -> None:
+    (elsewhere / "key.pem").write_text(change(public_key()), newline="")
+    make_tokens(Settings(auth="jwt", jwt_key_file="key.pem"))
+    (elsewhere / "key.pem").write_text(public_key(), "utf-16")
+    with pytest.raises(ConfigError, match=r"the key file key.pem is not UTF-8 text but UTF-16"):
+        make_tokens(Settings(auth="jwt", jwt_key_file="key.pem"))
 
 
 def test_a_settings_file_may_have_a_byte_order_mark_and_windows_line_ends(elsewhere: Path) -> None:
