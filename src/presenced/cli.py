@@ -17,7 +17,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 from prometheus_client import disable_created_metrics
 
 from presenced import cli_auth, cli_storage, cli_webhooks, garbage, log
-from presenced.config import HELPER_SETTINGS, SECRET_FILES, Effective, load
+from presenced.config import SECRET_FILES, Effective, load
 from presenced.errors import ConfigError, PresencedError
 from presenced.server import PresenceServer, authority
 from presenced.setting_help import groups, help_text, is_secret, value_name
@@ -85,7 +85,6 @@ def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
     settings = load(flags or {}, os.environ, config).settings
     _raise_file_limit()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # else a second series for each, which nobody asks for
-    os.environ.update(zip(HELPER_SETTINGS, (settings.log_format, settings.log_time), strict=True))
     finish_log = log.configure(settings.log_level, settings.log_format, settings.log_time)
     try:
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:

@@ -44,23 +44,17 @@ MAX_SHOWN = 100
 
 _ENVIRONMENT_OF_SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
-HELPER_SETTINGS = ("PRESENCED_LOG_FORMAT", "PRESENCED_LOG_TIME")
-"""Variables of ours that helper processes get: how their own log lines look."""
-
 _KUBERNETES = re.compile(r"PRESENCED_(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_(TCP|UDP)(_.*)?)")
 """Kubernetes puts these into every pod when a Service is called `presenced`; they are not meant for us."""
 
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a helper process: without our settings, some of which are secrets, except
-    `HELPER_SETTINGS`.
+    """Return the environment for a helper process: without our settings, some of which are secrets.
 
     The variables of systemd are left out as well, because only the server itself reports its state.
     """
     return {
-        name: value
-        for name, value in environ.items()
-        if name in HELPER_SETTINGS or not name.startswith((ENV_PREFIX, *_ENVIRONMENT_OF_SYSTEMD))
+        name: value for name, value in environ.items() if not name.startswith((ENV_PREFIX, *_ENVIRONMENT_OF_SYSTEMD))
     }
 
 

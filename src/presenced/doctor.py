@@ -68,7 +68,7 @@ def examine(effective: Effective, file_limit: int, is_root: bool, today: datetim
         *_database(settings),
         *_secrets(effective),
         *_files(file_limit),
-        *([Finding("note", "this is root: the server needs no rights of root", _NOT_ROOT)] if is_root else []),
+        *([Finding("note", "it runs as root, and needs no rights of root", _NOT_ROOT)] if is_root else []),
     ]
 
 

@@ -17,7 +17,6 @@ from typing import TextIO
 from msgspec.json import Encoder
 
 from presenced.clock import Clock, Timer
-from presenced.config import HELPER_SETTINGS
 from presenced.core.model import Status
 from presenced.wire.classic import timestamp, wire_user_id
 
@@ -195,8 +194,8 @@ def wants_time(when: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
 def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Whether systemd connected the stream to the journal, which stamps every line.
 
-    `JOURNAL_STREAM` has the device and inode of the connection (man page systemd.exec). When standard output and standard
-    error have a connection each, it describes the one of standard error; standard output is then another socket.
+    `JOURNAL_STREAM` has the device and inode of the connection (man page systemd.exec). If standard output and
+    standard error have a connection each, it describes that of standard error. Standard output is then another socket.
     """
     try:
         ours, error = os.fstat(stream.fileno()), os.fstat(2)
@@ -213,11 +212,15 @@ def _formatter(form: str, when: str, stream: TextIO) -> logging.Formatter:
     return TimedFormatter() if wants_time(when, stream, os.environ) else logging.Formatter()
 
 
-def configure_helper() -> None:
-    """Send the warnings of a helper process to standard error, in the form of the server's log lines."""
+def configure_helper(form: str = "text", when: str = "auto") -> None:
+    """Send the warnings of a helper process to standard error, in the form of the server's log lines.
+
+    Args:
+        form: The setting `log_format`.
+        when: The setting `log_time`.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    form, when = (os.environ.get(name, "") for name in HELPER_SETTINGS)
-    handler.setFormatter(_formatter(form, when or "auto", sys.stderr))
+    handler.setFormatter(_formatter(form, when, sys.stderr))
     logging.getLogger().addHandler(handler)
 
 
