@@ -1,4 +1,4 @@
-"""The command: arguments, the banner, signals, exit codes (0 done, 1 could not start, 2 wrong arguments)."""
+"""The command: arguments, the banner, signals, exit codes (0 done, 1 no start, 2 wrong arguments or settings)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ app = App(
     version_flags=["--version"],
     result_action="return_value",
 )
-config = App("config", help="Look at the settings.")
+config = App("config", help="Print the settings.")
 app.command(config)
 cli_auth.add_to(app)
 cli_storage.add_to(app)
@@ -160,7 +160,7 @@ async def _serve(settings: Settings) -> None:
 
 
 def _announce(server: PresenceServer) -> None:
-    """Tell where to look."""
+    """Print the URLs of the server and a warning if it is open, or log them as JSON."""
     host, port = server.settings.host, server.port
     scheme = "https" if server.settings.tls_key else "http"
     web = f"{scheme}://{authority(host, port)}"
@@ -184,7 +184,7 @@ def _announce(server: PresenceServer) -> None:
         f"  {safety}\n"
         f"  Stop with Ctrl+C.\n\n"
     )
-    with contextlib.suppress(OSError):  # nobody reads it; the server serves all the same
+    with contextlib.suppress(OSError):  # without a reader, the server works all the same
         sys.stdout.write(banner)
         sys.stdout.flush()
 

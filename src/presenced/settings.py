@@ -293,14 +293,14 @@ class Settings(Declared):
             raise ValueError("tls_certificate and tls_key belong together: set both, or none")
         if self.tls_key and (self.writers or self.proxy_protocol):
             which = "writers" if self.writers else "proxy_protocol"
-            raise ValueError(f"{which} can't be used with TLS of the server's own: let a proxy do TLS, or leave it out")
+            raise ValueError(f"{which} can't be used with tls_key: let a proxy do TLS, or remove {which}")
         return self
 
     @model_validator(mode="after")
     def _storage(self) -> Self:
         url = self.database_url.get_secret_value()
         if bool(url) is not (self.database == "url"):
-            raise ValueError("database_url belongs to database = url: set both, or none")
+            raise ValueError("database_url belongs to database = url: set both, or none of them")
         if url and not url.startswith(DATABASE_SCHEMES):
             raise ValueError(f"database_url has to begin with one of {', '.join(DATABASE_SCHEMES)}")
         return self
@@ -313,33 +313,35 @@ class Settings(Declared):
                 "environment or the settings file"
             )
         if self.webhook_urls and not self.database:
-            raise ValueError("webhook_urls needs a database, which keeps what is still to be told: set database")
+            raise ValueError(
+                "webhook_urls needs a database, which stores events until they are delivered: set database"
+            )
         return self
 
     @model_validator(mode="after")
     def _trust(self) -> Self:
         if self.proxy_protocol and not self.trusted_proxies:
-            raise ValueError("proxy_protocol needs trusted_proxies: whoever else connects could claim any address")
+            raise ValueError("proxy_protocol needs trusted_proxies: without it, anyone could claim any address")
         if self.auth == "jwt" and not (self.jwt_key.get_secret_value() or self.jwt_key_file or self.jwt_jwks_url):
-            raise ValueError(
-                "auth is jwt, which needs a key: set jwt_key_file or jwt_jwks_url, or jwt_key in the environment"
-            )
+            raise ValueError("auth is jwt, which needs a key: set PRESENCED_JWT_KEY, jwt_key_file or jwt_jwks_url")
         if self.visibility == "callback" and not self.visibility_url:
-            raise ValueError("visibility is callback, which needs visibility_url")
+            raise ValueError("visibility is callback, which needs visibility_url: set the URL of your backend")
         if self.auth == "callback" and not self.callback_url:
-            raise ValueError("auth is callback, which needs callback_url")
+            raise ValueError("auth is callback, which needs callback_url: set the URL of your backend")
         if self.auth == "none" and self.visibility != "everyone":
-            raise ValueError(f"visibility is {self.visibility}, which needs auth: whoever may claim any id may see all")
+            raise ValueError(
+                f"visibility is {self.visibility}, which needs auth: without it, a client may claim any id"
+            )
         if self.auth == "ticket" and not self.api_keys and not is_loopback(self.host):
             raise ValueError(
-                "auth is ticket, and a backend asks for tickets with a key: make one with `presenced api-key`, "
-                "and set api_keys"
+                "auth is ticket, and a backend needs a key to request tickets: make one with "
+                "`presenced api-key --scope write`, and set api_keys"
             )
         if self.auth == "none" and not self.insecure and not is_loopback(self.host):
             raise ValueError(
-                f"host {self.host!r} is not a loopback address, and authentication is off: whoever reaches it may "
-                "claim any user id. Set auth (docs/security.md), or listen on localhost, or add --insecure where "
-                "everyone who can connect is trusted"
+                f"host {self.host!r} is not a loopback address, and authentication is off: anyone who reaches it "
+                "may claim any user id. Set auth (docs/security.md), listen on localhost, or add --insecure if you "
+                "trust everyone who can connect"
             )
         return self
 
