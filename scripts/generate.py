@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import SecretStr
 from scripts.asyncapi import asyncapi
 from scripts.dashboard import dashboard
 from scripts.http_api import endpoints
@@ -15,11 +14,12 @@ from scripts.openapi import openapi
 from scripts.states import states
 from scripts.table import table
 
-from presenced.config import ENV_PREFIX, expected
+from presenced.config import ENV_PREFIX, SECRET_FILES
 from presenced.engine import Engine
 from presenced.errors import Close, Fault, Problem
 from presenced.keeper.link import make_keeper
 from presenced.metrics import Metrics
+from presenced.setting_help import default_text, expected, groups
 from presenced.settings import Settings
 from presenced.testing.clock import FakeClock
 
@@ -42,17 +42,15 @@ def documents() -> Iterator[tuple[str, str]]:
 
 
 def settings() -> str:
-    """The table of settings."""
-    rows = []
-    for name, field in Settings.model_fields.items():
-        value = "" if isinstance(field.default, SecretStr) else field.default
-        default = value if isinstance(value, str) else json.dumps(value)
-        rows.append([f"`{name}`", f"`{default}`", expected(name), field.description or ""])
+    """The tables of settings, one for each group."""
+    tables = "\n\n".join(f"## {title}\n\n{_settings_of(names)}" for title, names in groups().items())
+    files = ", ".join(f"`{name}`" for name in SECRET_FILES)
     return f"""# Settings
 
 *Made from `src/presenced/settings.py` by `make docs`; don't edit it here.*
 
-Every setting has a flag, an environment variable and a place in a TOML file:
+Every setting has a flag, an environment variable and a place in a TOML file. Secrets have no flag,
+because every user of a machine sees those.
 
 | way | example |
 |---|---|
@@ -60,18 +58,46 @@ Every setting has a flag, an environment variable and a place in a TOML file:
 | environment | `{ENV_PREFIX}HEARTBEAT_INTERVAL=10` |
 | file | `heartbeat_interval = 10` in the file `--config` or `{ENV_PREFIX}CONFIG` names, else `./presenced.toml` |
 
-A flag goes before the environment, the environment before the file, the file before the default. An unknown name or a
-value out of bounds is an error that says what was expected; nothing is started then. `presenced config show` prints
-what is in force and where each value came from; its output is a settings file.
+A flag goes before the environment, the environment before the file, the file before the default.
+If `{ENV_PREFIX}PORT` is not set, `PORT` stands for it, because hosting platforms set that. An unknown
+name or a value out of bounds is an error that says what was expected, and the server does not
+start. In Python, settings are the arguments of `presenced.Settings`.
 
-In Python, they are the arguments of `presenced.Settings`.
+`presenced config show` prints the settings in force and where each comes from, as a settings file.
+It does not print secrets: comments stand in their place. A value such as `***`, which programs
+print in place of a secret, is an error.
 
-{table(["setting", "default", "takes", "meaning"], rows)}
+## Secrets in files
+
+{files} and `jwt_key_file` name
+a file that contains the secret, as Docker and Kubernetes provide them. They may stand where other
+settings may:
+
+```sh
+{ENV_PREFIX}CALLBACK_SECRET_FILE=/run/secrets/callback presenced serve
+```
+
+White space and line breaks around a secret are not part of it, wherever it comes from. If a secret
+and its file are both set in the same place, that is an error; only `jwt_key` and `jwt_key_file` may
+be used together. A PEM may have `\\n` in place of its line breaks.
+
+{tables}
+
+## Relations
 
 Settings are checked against each other: `pong_timeout` is at most `heartbeat_interval`, `auth = "jwt"` needs a key,
 `database = "url"` needs `database_url`, and a `host` that is not a loopback address needs authentication, or
 `insecure`.
 """
+
+
+def _settings_of(names: list[str]) -> str:
+    rows = [
+        [f"`{name}`", f"`{default}`" if (default := default_text(name)) else "", expected(name), description]
+        for name in names
+        if (description := Settings.model_fields[name].description)
+    ]
+    return table(["setting", "default", "takes", "meaning"], rows)
 
 
 def metrics() -> str:

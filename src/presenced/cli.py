@@ -1,4 +1,4 @@
-"""The command: arguments, the banner, signals, exit codes (0 done, 1 could not start, 2 wrong arguments)."""
+"""The command: arguments, the banner, signals, exit codes (0 done, 1 no start, 2 wrong arguments or settings)."""
 
 from __future__ import annotations
 
@@ -9,44 +9,55 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 from prometheus_client import disable_created_metrics
-from pydantic import SecretStr
 
 from presenced import cli_auth, cli_storage, cli_webhooks, garbage, log
-from presenced.config import Effective, expected, load
+from presenced.config import SECRET_FILES, Effective, load
 from presenced.errors import ConfigError, PresencedError
 from presenced.server import PresenceServer, authority
+from presenced.setting_help import groups, help_text, is_secret, value_name
 from presenced.settings import Settings, is_loopback
+from presenced.systemd_notify import ServiceManager
 from presenced.version import __version__
+
+
+def _flag(name: str, group: Group, help_text: str, metavar: str, is_switch: bool = False) -> tuple[str, Any]:
+    """The name of a flag, and what cyclopts needs to know of it."""
+    parameter = Parameter(negative=(), group=group, metavar=metavar, help=help_text)
+    return name, Annotated[bool if is_switch else str, parameter]
+
+
+def _flags() -> Iterator[tuple[str, Any]]:
+    """A flag for each setting. A secret has none, because every user of a machine sees flags, but one for its file."""
+    for number, (title, names) in enumerate(groups().items(), start=1):
+        group = Group(title, sort_key=number)
+        for name in names:
+            if not is_secret(name):
+                is_switch = Settings.model_fields[name].annotation is bool
+                yield _flag(name, group, help_text(name), value_name(name), is_switch)
+            elif f"{name}_file" in SECRET_FILES:
+                yield _flag(f"{name}_file", group, f"File that contains the setting {name}.", "FILE")
+
 
 if TYPE_CHECKING:
     Flags = dict[str, Any]
 else:
-    # Texts, but for switches: `config.load` reads and checks the values of all sources in the same way.
-    Flags = TypedDict(
-        "Flags",
-        {
-            name: Annotated[
-                bool if field.annotation is bool else str,
-                Parameter(
-                    negative=(),
-                    help=field.description
-                    if field.annotation is bool
-                    else f"{field.description} [{expected(name)}; default {field.default}]",
-                ),
-            ]
-            for name, field in Settings.model_fields.items()
-            if field.annotation is not SecretStr
-        },
-        total=False,
-    )
+    # Texts, except for switches: `config.load` reads and checks the values of all sources in the same way.
+    Flags = TypedDict("Flags", dict(_flags()), total=False)  # noqa: UP013  # the fields are computed
 
-Config = Annotated[Path | None, Parameter(help="Settings file [default presenced.toml, if there is one]")]
+Config = Annotated[
+    Path | None,
+    Parameter(
+        group=Group("Settings file", sort_key=0),
+        metavar="FILE",
+        help="Settings file [default presenced.toml, if it exists]",
+    ),
+]
 GivenFlags = Annotated[Flags | None, Parameter(name="*")]
 
 app = App(
@@ -56,7 +67,7 @@ app = App(
     version_flags=["--version"],
     result_action="return_value",
 )
-config = App("config", help="Look at the settings.")
+config = App("config", help="Print the settings.")
 app.command(config)
 cli_auth.add_to(app)
 cli_storage.add_to(app)
@@ -65,11 +76,16 @@ cli_webhooks.add_to(app)
 
 @app.command
 def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
-    """Run the server until SIGINT or SIGTERM; a second one ends it at once."""
+    """Run the server until SIGINT or SIGTERM. A second signal ends it at once.
+
+    Each setting is a flag, an environment variable (PRESENCED_PORT=4000 for --port 4000), or a line of the settings
+    file (port = 4000). Secrets are not flags: set them in the environment (PRESENCED_JWT_KEY), or name a file that
+    contains one (--jwt-key-file). `presenced config show` prints all settings and where each comes from.
+    """
     settings = load(flags or {}, os.environ, config).settings
     _raise_file_limit()
     disable_created_metrics()  # type: ignore[no-untyped-call]  # else a second series for each, which nobody asks for
-    finish_log = log.configure(settings.log_level, settings.log_format)
+    finish_log = log.configure(settings.log_level, settings.log_format, settings.log_time)
     try:
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
             runner.run(_serve(settings))
@@ -79,9 +95,12 @@ def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
 
 @config.command
 def show(*, config: Config = None, flags: GivenFlags = None) -> None:
-    """Print every setting in force, as a settings file, and where each value came from."""
+    """Print every setting in force, as a settings file, and where each value comes from.
+
+    Secrets are not printed. Comments stand in their place.
+    """
     effective = load(flags or {}, os.environ, config)
-    sys.stdout.write("\n".join(_toml(effective)) + "\n")
+    sys.stdout.write("\n".join(_toml(effective)).lstrip() + "\n")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -89,6 +108,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _fill_standard_files()
     try:
         app(arguments, exit_on_error=False, print_error=False)
+    except UnusedCliTokensError:  # cyclopts prints a Python list, with what may be a secret
+        _fail(ConfigError("unexpected argument: a value stands behind its flag, as in --port 4000"), 2)
     except (CycloptsError, ConfigError) as error:
         _fail(error, 2)
     except PresencedError as error:
@@ -119,17 +140,27 @@ async def _serve(settings: Settings) -> None:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
 
+    def on_hangup() -> None:
+        manager.reloading()
+        server.reload()
+        manager.ready()
+
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
-    if settings.tls_key:  # else it ends the server, as when a terminal is closed
-        loop.add_signal_handler(signal.SIGHUP, server.reload)
-    _announce(server)
-    await stopping.wait()
-    await server.stop()
+    with contextlib.closing(ServiceManager(os.environ)) as manager:
+        if settings.tls_key or manager.is_there:  # else it ends the server, as when a terminal is closed
+            loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        _announce(server)
+        manager.ready()
+        if manager.watchdog_s:
+            server.call_every(manager.watchdog_s, manager.alive)
+        await stopping.wait()
+        manager.stopping()
+        await server.stop()
 
 
 def _announce(server: PresenceServer) -> None:
-    """Tell where to look."""
+    """Print the URLs of the server and a warning if it is open, or log them as JSON."""
     host, port = server.settings.host, server.port
     scheme = "https" if server.settings.tls_key else "http"
     web = f"{scheme}://{authority(host, port)}"
@@ -153,7 +184,7 @@ def _announce(server: PresenceServer) -> None:
         f"  {safety}\n"
         f"  Stop with Ctrl+C.\n\n"
     )
-    with contextlib.suppress(OSError):  # nobody reads it; the server serves all the same
+    with contextlib.suppress(OSError):  # without a reader, the server works all the same
         sys.stdout.write(banner)
         sys.stdout.flush()
 
@@ -188,11 +219,25 @@ def _raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _toml(effective: Effective) -> list[str]:
-    """Lines of a settings file. A secret setting, once there is one, is a `SecretStr`, which hides itself."""
-    assigned = {name: f"{name} = {_toml_value(value)}" for name, value in effective.settings}
+def _toml(effective: Effective) -> Iterator[str]:
+    """Lines of a settings file, by group. A line about a secret is a comment, or names the file that contains it."""
+    assigned = {name: _assignment(name, value, effective) for name, value in effective.settings}
     width = max(map(len, assigned.values()))
-    return [f"{line:{width}}  # {effective.origins[name]}" for name, line in assigned.items()]
+    for title, names in groups().items():
+        yield f"\n# {title}"
+        for name in names:
+            origin = "".join(part if part.isprintable() else "?" for part in effective.origins[name])
+            yield f"{assigned[name]:{width}}  # {origin}"
+
+
+def _assignment(name: str, value: object, effective: Effective) -> str:
+    if not is_secret(name):
+        return f"{name} = {_toml_value(value)}"
+    if name in effective.secret_files:
+        return f"{name}_file = {_toml_value(str(effective.secret_files[name]))}"
+    if effective.origins[name] == "default":
+        return f"# {name} is not set"
+    return f"# {name} is {'a secret and not printed' if value else 'empty'}"
 
 
 def _toml_value(value: object) -> str:
@@ -200,4 +245,5 @@ def _toml_value(value: object) -> str:
         return f"{value:.12g}"
     if isinstance(value, tuple):
         return json.dumps(value, ensure_ascii=False)
-    return json.dumps(value if isinstance(value, int) else str(value), ensure_ascii=False)
+    text = json.dumps(value if isinstance(value, int) else str(value), ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")  # the one character that JSON allows as it is, and TOML does not

@@ -1,4 +1,4 @@
-"""The command about the database: `migrate`."""
+"""The command for the database: `migrate`."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ Config = Annotated[Path | None, Parameter(help="Settings file [default presenced
 
 
 def add_to(app: App) -> None:
-    """Make it a command of `app`."""
+    """Add the command to `app`."""
     app.command(migrate)
 
 
 def migrate(
     *,
     check: Annotated[
-        bool, Parameter(negative=(), help="Only say whether there is something to do; exit code 1.")
+        bool, Parameter(negative=(), help="Only check: exit code 1 if the tables need a migration.")
     ] = False,
     config: Config = None,
 ) -> None:
-    """Bring the tables in the database to the version that this presenced needs.
+    """Migrate the tables in the database to the version that this presenced needs.
 
-    Back up the database before, and stop the servers that use it.
+    Before, back up the database and stop the servers that use it.
     """
     url = database_url(load({}, os.environ, config).settings)
     if not url:
-        raise ConfigError("nothing is kept: the setting database is empty")
+        raise ConfigError("there is no database to migrate: set database to sqlite or url")
     has, needs = asyncio.run(_migrate(url, check))
     if has == needs:
-        sys.stdout.write(f"the tables are of version {needs}, as they should be\n")
+        sys.stdout.write(f"the tables have version {needs}, which is up to date\n")
     elif check:
-        raise StorageError(f"the tables are of version {has or 'none'}, and {needs} is needed: run `presenced migrate`")
+        raise StorageError(f"the tables have version {has or 'none'}, and {needs} is needed: run `presenced migrate`")
     else:
-        sys.stdout.write(f"the tables were of version {has or 'none'}, and are now of {needs}\n")
+        sys.stdout.write(f"migrated the tables from version {has or 'none'} to {needs}\n")
 
 
 async def _migrate(url: str, check: bool) -> Versions:
-    """What the tables were, and what is needed."""
+    """Return the version that the tables had, and the one that is needed."""
     from presenced.storage import access, migrate
 
     if check:

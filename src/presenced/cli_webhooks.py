@@ -1,4 +1,4 @@
-"""Commands about webhooks: `webhook secret`, `webhook test`."""
+"""Commands for webhooks: `webhook secret`, `webhook test`."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ Config = Annotated[Path | None, Parameter(help="Settings file [default presenced
 
 
 class UntakenError(PresencedError):
-    """A test event was not taken."""
+    """An endpoint did not accept the test event."""
 
 
 def add_to(app: App) -> None:
-    """Make them commands of `app`."""
-    webhook = App("webhook", help="Try webhooks, and make secrets for them.")
+    """Add the commands to `app`."""
+    webhook = App("webhook", help="Test webhooks, and make secrets for them.")
     webhook.command(secret)
     webhook.command(send_test, name="test")
     app.command(webhook)
 
 
 def secret() -> None:
-    """Print a new secret to sign webhooks with: for the setting webhook_secrets, and for the receiver."""
+    """Print a new secret that signs webhooks, for the setting webhook_secrets and for the receiver."""
     sys.stdout.write(new_secret() + "\n")
 
 
 def send_test(*, config: Config = None) -> None:
-    """Send a signed test event to each endpoint of the settings, once, and print what came back.
+    """Send a signed test event to each endpoint of the settings, once, and print the answers.
 
-    Exit code 1 when one was not taken. The server need not run.
+    Exit code 1 if an endpoint did not accept it. The server need not run.
     """
     found = webhook_config(load({}, os.environ, config).settings)
     if found is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import ipaddress
 import stat
@@ -16,11 +17,13 @@ from cryptography.x509 import load_pem_x509_certificate
 from presenced.auth.addresses import Proxies
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.hosts import AllowedHosts
+from presenced.auth.keys import SHARED, keys_from_file
 from presenced.auth.origin import ANY, FILES
 from presenced.auth.outgoing import Outgoing
 from presenced.auth.setup import make_tokens
 from presenced.config import Effective
 from presenced.errors import ConfigError, StorageError
+from presenced.setting_help import is_secret
 from presenced.settings import Settings, is_loopback
 from presenced.storage.address import database_url
 from presenced.transports.tls import Certificate
@@ -35,7 +38,7 @@ SOON = 14
 WIDE = 8
 """Bits of a network of proxies; one with fewer is larger than any owner's."""
 
-_SECRETS = ("jwt_key", "callback_secret", "database_url", "webhook_secrets")
+_NOT_ROOT = "run it as a user of its own; deploy/systemd/presenced.service does"
 
 Level = Literal["unsafe", "broken", "note"]
 
@@ -65,8 +68,9 @@ def examine(effective: Effective, file_limit: int, is_root: bool, today: datetim
         *_surroundings(settings),
         *_tls(settings, today),
         *_database(settings),
-        *_files(effective, file_limit),
-        *([Finding("unsafe", "it would run as root", "run it as a user of its own")] if is_root else []),
+        *_secrets(effective),
+        *_files(file_limit),
+        *([Finding("note", "it runs as root, and needs no rights of root", _NOT_ROOT)] if is_root else []),
     ]
 
 
@@ -183,11 +187,36 @@ def _tls(settings: Settings, today: datetime.datetime) -> Iterator[Finding]:
         yield Finding("unsafe", f"other users of this machine may read the key {key}", f"chmod 600 {key}")
 
 
-def _files(effective: Effective, file_limit: int) -> Iterator[Finding]:
-    for name in _SECRETS:
-        origin = Path(effective.origins[name])
-        if origin.is_file() and _others_may_read(origin):
-            yield Finding("unsafe", f"other users of this machine may read {name} in {origin}", f"chmod 600 {origin}")
+def _secrets(effective: Effective) -> Iterator[Finding]:
+    settings = effective.settings
+    used = {
+        "jwt_key": settings.auth == "jwt",
+        "callback_secret": "callback" in (settings.auth, settings.visibility),
+        "webhook_secrets": bool(settings.webhook_urls),
+    }
+    for name in filter(is_secret, Settings.model_fields):
+        origin = effective.origins[name]
+        if origin != "default" and not getattr(settings, name):
+            danger: Level = "unsafe" if used.get(name) else "note"
+            yield Finding(danger, f"{name} is empty, although {origin} sets it", f"give {name} a value, or remove it")
+        file, mend = Path(origin), f"chmod 600 {origin}"
+        if name in effective.secret_files:
+            file = effective.secret_files[name]
+            mend = f"chmod 400 {file}; in Kubernetes set defaultMode: 0400 for the volume"
+        if file.is_file() and _others_may_read(file):
+            # Docker and Kubernetes give secrets to everyone in a container, where there are no others.
+            level: Level = "note" if name in effective.secret_files else "unsafe"
+            yield Finding(level, f"other users of this machine may read {name} in {file}", mend)
+    if file_name := settings.jwt_key_file:
+        with contextlib.suppress(ConfigError, OSError):  # said elsewhere
+            if any(key.algorithms[0] in SHARED for key in keys_from_file(Path(file_name))) and _others_may_read(
+                Path(file_name)
+            ):
+                what = f"other users of this machine may read the shared secret in {file_name}"
+                yield Finding("note", what, f"chmod 400 {file_name}")
+
+
+def _files(file_limit: int) -> Iterator[Finding]:
     if file_limit < FEW_FILES:
         yield Finding(
             "note",

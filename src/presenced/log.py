@@ -8,10 +8,11 @@ import logging
 import os
 import queue
 import re
+import stat
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import copy
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any, TextIO
@@ -151,13 +152,21 @@ class TextFormatter(logging.Formatter):
 
     A line break, an escape sequence or a character that turns the direction of text is written as Python writes it.
     The lines of a traceback are indented, so that none of them can pass for a message.
+
+    Args:
+        with_time: Begin with the time in UTC: `2024-01-01T12:00:00.000Z 🚀 WS: User 123 connected`.
     """
+
+    def __init__(self, with_time: bool) -> None:
+        super().__init__()
+        self._with_time = with_time
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines of a record."""
         record = copy(record)
         record.exc_text = None  # as another handler may have left it
-        return super().format(record)
+        text = super().format(record)
+        return f"{timestamp(int(record.created * 1000))} {text}" if self._with_time else text
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as logging names it
         """Return the message in one line."""
@@ -230,22 +239,71 @@ def give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def configure(level: str, form: str) -> Callable[[], None]:
+def wants_time(when: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether text lines to `stream` begin with the time.
+
+    Args:
+        when: The setting `log_time`. With `auto` they do, except on a terminal and in the journal.
+    """
+    return when == "always" or (when == "auto" and not (stream.isatty() or _goes_to_journal(stream, environ)))
+
+
+def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether systemd connected the stream to the journal, which stamps every line.
+
+    `JOURNAL_STREAM` has the device and inode of the connection (man page systemd.exec). If standard output and
+    standard error have a connection each, it describes that of standard error. Standard output is then another socket.
+    """
+    try:
+        ours, error = os.fstat(stream.fileno()), os.fstat(2)
+    except OSError:
+        return False
+    journal = environ.get("JOURNAL_STREAM", "")
+    is_error = journal == f"{error.st_dev}:{error.st_ino}"
+    return journal == f"{ours.st_dev}:{ours.st_ino}" or (is_error and stat.S_ISSOCK(ours.st_mode))
+
+
+def _formatter(form: str, when: str, stream: TextIO) -> logging.Formatter:
+    if form == "json":
+        return JsonFormatter()
+    return TextFormatter(wants_time(when, stream, os.environ))
+
+
+def configure_helper(form: str = "text", when: str = "auto") -> None:
+    """Send the warnings of a helper process to standard error, in the form of the server's log lines.
+
+    Args:
+        form: The setting `log_format`.
+        when: The setting `log_time`.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(form, when, sys.stderr))
+    logging.getLogger().addHandler(handler)
+
+
+def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
     """Send log lines to standard output, from a thread, so that a full pipe or a paused terminal holds nothing up.
 
     For the command; a program that embeds the server configures logging itself.
+
+    Args:
+        level: The setting `log_level`.
+        form: The setting `log_format`.
+        when: The setting `log_time`.
 
     Returns:
         What to call at the end: it writes out what waits, for `LAST_WORDS` seconds at most.
     """
     writer = _Writer(sys.stdout)
-    writer.setFormatter(JsonFormatter() if form == "json" else logging.Formatter("%(message)s"))
+    formatter = _formatter(form, when, sys.stdout)
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING)
     listener = QueueListener(waiting, writer)
     root = logging.getLogger()
     waiting_handler = _BoundedQueueHandler(waiting)
-    if form != "json":  # a queue's handler makes one text of message and traceback: they are escaped before that
-        waiting_handler.setFormatter(TextFormatter("%(message)s"))
+    if form == "json":
+        writer.setFormatter(formatter)
+    else:  # a queue's handler makes one text of message and traceback, which can't be escaped after that
+        waiting_handler.setFormatter(formatter)
     root.addHandler(waiting_handler)
     root.setLevel(logging.WARNING)
     logger.setLevel(level.upper())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -126,6 +127,24 @@ class PresenceServer:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
         if self._parts is not None:
             self._parts.listener.reload_certificate()
+
+    def call_every(self, seconds: float, action: Callable[[], None]) -> None:
+        """Call `action` now and every `seconds`, by the timer that heartbeats use, until the server has stopped.
+
+        A watchdog can rely on it: if the event loop hangs or the timer fails, the calls cease.
+
+        Raises:
+            ValueError: `seconds` is not above 0.
+        """
+        if not seconds > 0:
+            raise ValueError(f"seconds is {seconds}, expected more than 0")
+        engine = self._running().engine
+
+        def repeat() -> None:
+            engine.timer.set(repeat, engine.clock.monotonic() + seconds)
+            action()
+
+        repeat()
 
     async def stop(self) -> None:
         """Stop: no new connections, a close frame 1001 to every open one, `close_timeout` for the answers.

@@ -1,313 +1,298 @@
-"""Every setting, declared once: flags, environment, TOML file, `config show` and docs/settings.md derive from it."""
+"""Every setting, declared once: flags, environment, TOML file, `config show` and docs/settings.md derive from it.
+
+To add a setting, declare a field in the section it belongs to. `Group` starts a section; a field without one belongs to
+the section of the field above it. `ValueName` names the value in `--help`; types such as `Seconds` bring one along.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
+
+from presenced.setting_types import Bytes, Declared, FileName, Group, Rate, Seconds, Secret, Texts, Url, Urls, ValueName
 
 WEBSOCKET_PATH = "/ws-online-status"
-"""Not a setting: the first users' clients have it built in."""
-
+"""Not a setting: existing clients of the classic protocol have it built in."""
 
 DATABASE_SCHEMES = ("postgresql://", "postgres://", "mysql://", "mariadb://", "sqlite:///")
-"""The first four are what an application's own URL of the same database begins with."""
+"""An application's own URL of the same database begins with one of the first four."""
 
 
-def _split(value: object) -> object:
-    """A list may be given as one text, for flags and the environment know nothing else."""
-    return tuple(filter(None, re.split(r"[\s,]+", value))) if isinstance(value, str) else value
-
-
-Texts = Annotated[tuple[str, ...], BeforeValidator(_split), Field(max_length=1000)]
-
-
-class Settings(BaseModel):
-    """The settings of one server. Immutable; checked when made, also against each other.
+class Settings(Declared):
+    """The settings of one server. Immutable, and checked when made, also against each other.
 
     Raises:
         pydantic.ValidationError: A value is out of bounds, or two contradict each other.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str = Field("localhost", min_length=1, max_length=253, description="Name or address to listen on.")
-    port: int = Field(3001, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    host: Annotated[str, Group("Listening"), ValueName("HOST")] = Field(
+        "localhost", min_length=1, max_length=253, description="Host name or address to listen on."
+    )
+    port: Annotated[int, ValueName("PORT")] = Field(
+        3001, ge=0, le=65535, description="TCP port to listen on. 0: a free one."
+    )
     insecure: bool = Field(
         False,
-        description="Listen on other than loopback addresses although authentication is off: "
-        "whoever can connect may claim any user id.",
+        description="Allow other machines to connect although authentication is off. "
+        "Anyone who can connect may then claim any user id.",
     )
-    auth: Literal["none", "jwt", "ticket", "callback", "callable"] = Field(
+
+    auth: Annotated[
+        Literal["none", "jwt", "ticket", "callback", "callable"], Group("Authentication"), ValueName("METHOD")
+    ] = Field(
         "none",
-        description="How clients show who they are: none (whoever connects may claim any user id), "
-        "jwt (a JSON Web Token of your application), ticket (one your backend asked for), "
-        "callback (anything your backend knows, which is asked), callable (a function of your Python program says).",
+        description="How clients authenticate. none: a client may claim any user id. jwt: by a JSON Web Token of your "
+        "application. ticket: by a ticket that your backend requested. callback: by a token that your backend "
+        "verifies. callable: by a function of your Python program.",
     )
-    jwt_key: SecretStr = Field(
+    jwt_key: Secret = Field(
         SecretStr(""),
-        description="What tokens are verified with: a shared secret of at least 32 bytes, public keys as PEM, "
-        "or a JWK Set. Not a flag, for everyone on the machine sees those.",
+        description="Key that verifies tokens: a shared secret of at least 32 bytes, public keys as PEM, or a JWK Set.",
     )
-    jwt_key_file: str = Field("", max_length=4096, description="A file with the same; both together may be used.")
-    jwt_jwks_url: str = Field(
-        "",
-        max_length=2048,
-        description="URL of a JWK Set. It is requested again when a token's signature fits no known key.",
+    jwt_key_file: FileName = Field(
+        "", description="File with the same as jwt_key. If both are set, tokens may use the keys of either."
     )
-    jwt_jwks_refresh: float = Field(
-        600, ge=1, le=86_400, description="Seconds after which the JWK Set is asked for again."
+    jwt_jwks_url: Url = Field(
+        "", description="URL of a JWK Set. It is fetched again when a signature fits no known key."
     )
-    callback_url: str = Field("", max_length=2048, description="Where your backend says whose a token is.")
-    callback_secret: SecretStr = Field(
-        SecretStr(""), description="What requests to it are signed with, for it to know them by. Not a flag."
+    jwt_jwks_refresh: Seconds = Field(600, ge=1, le=86_400, description="Seconds between two fetches of the JWK Set.")
+    jwt_algorithms: Texts = Field((), description="Algorithms that tokens may use. Empty: those of the keys.")
+    jwt_issuer: Annotated[str, ValueName("ISSUER")] = Field(
+        "", max_length=1024, description="Required value of the claim iss. Empty: any issuer."
     )
-    callback_timeout: float = Field(5, gt=0, le=60, description="Seconds for one such request.")
-    callback_concurrency: int = Field(50, ge=1, le=1000, description="Such requests at a time.")
-    callback_cache: float = Field(
-        0, ge=0, le=3600, description="Seconds for which its answer for a token is remembered."
-    )
-    outgoing_private: bool = Field(
-        False, description="Requests of the server's own may go to private addresses, and without TLS."
-    )
-    jwt_algorithms: Texts = Field(
-        (), description="Algorithms that tokens may be signed with; empty: those that the keys are for."
-    )
-    jwt_issuer: str = Field("", max_length=1024, description="What a token's iss has to be; empty: anything.")
-    jwt_audience: Texts = Field(
-        (), description="One of these has to be in a token's aud; empty: a token may not have any."
-    )
-    jwt_required_claims: Texts = Field(("exp",), description="Claims a token has to have, besides sub.")
-    jwt_leeway: float = Field(
-        10, ge=0, le=300, description="Seconds by which the clock of who makes tokens may be off."
-    )
-    token_lifetime: float = Field(
+    jwt_audience: Texts = Field((), description="Accepted values of the claim aud. Empty: a token must not have it.")
+    jwt_required_claims: Texts = Field(("exp",), description="Claims that a token must have, besides sub.")
+    jwt_leeway: Seconds = Field(10, ge=0, le=300, description="Seconds by which the issuer's clock may be wrong.")
+    token_lifetime: Seconds = Field(
         86_400,
         gt=0,
         le=31_536_000,
-        description="Seconds from now in which a token has to expire at most; a revocation is remembered for so long.",
+        description="Seconds from now within which a token must expire. The server remembers a revocation for as long.",
     )
-    auth_timeout: float = Field(
-        10, gt=0, le=600, description="Seconds a client may take, once connected, to show who it is."
-    )
-    auth_warning: float = Field(
-        60, ge=0, le=3600, description="Seconds before a token expires at which clients of presenced.v1 are told."
+    callback_url: Url = Field("", description="URL of your backend that verifies the token of a client.")
+    callback_secret: Secret = Field(SecretStr(""), description="Secret that signs the requests to your backend.")
+    callback_timeout: Seconds = Field(5, gt=0, le=60, description="Timeout of one such request in seconds.")
+    callback_concurrency: int = Field(50, ge=1, le=1000, description="Maximum number of such requests at a time.")
+    callback_cache: Seconds = Field(0, ge=0, le=3600, description="Seconds for which the server reuses an answer.")
+    outgoing_private: bool = Field(False, description="Allow outgoing requests to private addresses, and without TLS.")
+    auth_timeout: Seconds = Field(10, gt=0, le=600, description="Seconds that a client has to authenticate.")
+    auth_warning: Seconds = Field(
+        60, ge=0, le=3600, description="Seconds before the end of a token at which clients of presenced.v1 are warned."
     )
     max_unauthenticated: int = Field(
-        1000, ge=1, le=1_000_000, description="Connections at a time that have still to show who they are."
+        1000, ge=1, le=1_000_000, description="Maximum number of unauthenticated connections."
     )
     api_keys: Texts = Field(
         (),
         description="Keys of your backends for the HTTP API, as `presenced api-key` prints them: scope and digest. "
-        "Without any the API is open, but to this machine only.",
+        "Without any the API is open, but only to this machine.",
     )
-    origins: Texts = Field(
+
+    origins: Annotated[Texts, Group("Origins, TLS and proxies")] = Field(
         (),
         description="Origins whose pages may connect, like https://app.example.com, https://*.example.com or "
-        "capacitor://localhost; file:// for pages from files; * for all, with auth only. "
-        "Empty: the host connected to, on any port, and pages of this machine.",
+        "capacitor://localhost. file:// is for pages from files. * is for all, with authentication only. Empty: the "
+        "host of the request, on any port, and pages of this machine.",
     )
     allowed_hosts: Texts = Field(
         (),
         description="Names by which clients call this server (Host), like presence.example.com or *.example.com. "
-        "Without auth, only these, names in origins, localhost and IP addresses are answered; with auth, all if empty.",
+        "Without authentication the server answers only these, names in origins, localhost and IP addresses. With "
+        "authentication, empty allows every name.",
     )
-    tls_certificate: str = Field(
-        "", max_length=4096, description="File with the certificate, and those that lead to a known one, as PEM."
-    )
-    tls_key: str = Field("", max_length=4096, description="File with its private key, as PEM, without a password.")
-    trusted_proxies: Texts = Field(
-        (),
-        description="Addresses or networks of proxies whose word on the address of a client is taken.",
-    )
-    proxy_header: Literal["x-forwarded-for", "forwarded"] = Field(
+    tls_certificate: FileName = Field("", description="File with the certificate and its chain, as PEM.")
+    tls_key: FileName = Field("", description="File with its private key, as PEM, without a password.")
+    trusted_proxies: Texts = Field((), description="Addresses or networks of proxies that name the client's address.")
+    proxy_header: Annotated[Literal["x-forwarded-for", "forwarded"], ValueName("HEADER")] = Field(
         "x-forwarded-for",
-        description="The header in which they name the client. The other is not looked at: proxies pass it on.",
+        description="Header in which these proxies name the client. The server ignores the other one, because proxies "
+        "pass it on unchanged.",
     )
-    proxy_protocol: bool = Field(
-        False, description="Connections begin with a PROXY protocol header, version 2, by a trusted proxy."
-    )
-    address_rate: float = Field(
-        20, gt=0, le=1_000_000, description="Handshakes per second from one address in the long run."
+    proxy_protocol: bool = Field(False, description="Expect a PROXY protocol header (version 2) on every connection.")
+
+    address_rate: Annotated[Rate, Group("Limits for each address and user")] = Field(
+        20, gt=0, le=1_000_000, description="Handshakes per second from one address, in the long run."
     )
     address_burst: int = Field(1_000, ge=1, le=10_000_000, description="Handshakes from one address at once at most.")
     address_connections: int = Field(
         2_000, ge=1, le=10_000_000, description="Open connections from one address at most."
     )
-    address_failure_rate: float = Field(
+    address_failure_rate: Rate = Field(
         0.5,
         gt=0,
         le=1_000_000,
-        description="Failed authentications per second from one address in the long run; beyond it the address gets "
-        "429. Genuine tokens that have expired do not count.",
+        description="Failed authentications per second from one address, in the long run. More get 429. Genuine tokens "
+        "that have expired do not count.",
     )
     address_failure_burst: int = Field(
-        50, ge=1, le=1_000_000, description="Failed authentications from one address at once at most."
+        50, ge=1, le=1_000_000, description="Maximum number of failed authentications from one address at once."
     )
     placeholder_ids: bool = Field(
         False,
-        description="Accept the user ids undefined, null, NaN, None and [object Object], which are nearly always a "
-        "variable that has no value.",
+        description="Accept the user ids undefined, null, NaN, None and [object Object], which nearly always come from "
+        "a variable that has no value.",
     )
     user_connections: int = Field(200, ge=1, le=10_000_000, description="Open connections of one user at most.")
-    input_rate: int = Field(
+    input_rate: Annotated[int, ValueName("BYTES_PER_SECOND")] = Field(
         65_536,
         ge=1024,
         le=1_073_741_824,
-        description="Bytes per second that a client may send in the long run; each frame counts as 128 at least.",
+        description="Bytes per second that a client may send, in the long run. Each frame counts as at least 128.",
     )
-    input_burst: int = Field(
-        1_048_576, ge=1024, le=1_073_741_824, description="Bytes that a client may send at once, counted so."
+    input_burst: Bytes = Field(
+        1_048_576, ge=1024, le=1_073_741_824, description="Maximum number of bytes that a client may send at once."
     )
-    visibility: Literal["everyone", "rooms", "claims", "callback"] = Field(
+
+    visibility: Annotated[
+        Literal["everyone", "rooms", "claims", "callback"], Group("Visibility"), ValueName("RULE")
+    ] = Field(
         "everyone",
-        description="Whom users may see: everyone; only those they share a room with; these and those their token "
-        "names; these and those your backend names when it is asked.",
+        description="Users that a user may see. everyone: all. rooms: those in a common room. claims: these, and those "
+        "that the token names. callback: these, and those that your backend names.",
     )
-    visibility_url: str = Field("", max_length=2048, description="Where your backend says whom a user may see.")
-    database: Literal["", "sqlite", "url"] = Field(
+    visibility_url: Url = Field("", description="URL of your backend that answers which users a user may see.")
+
+    database: Annotated[Literal["", "sqlite", "url"], Group("Storage"), ValueName("KIND")] = Field(
         "",
-        description="Where is kept what is to outlast the server: empty for nowhere, sqlite for a file in data_dir, "
-        "url for the database that database_url names.",
+        description="Where the server stores what must survive a restart. Empty: nowhere. sqlite: in a file in "
+        "data_dir. url: in the database at database_url.",
     )
-    database_url: SecretStr = Field(
+    database_url: Secret = Field(
         SecretStr(""),
-        description="postgresql://, mysql://, mariadb:// or sqlite:/// and the rest, as your application has it. "
-        "Not a flag, for it may hold a password.",
+        description="URL of the database, as your application has it: postgresql://, mysql://, mariadb:// or "
+        "sqlite:///. It is a secret, because it may hold a password.",
     )
-    data_dir: str = Field(
+    data_dir: Annotated[str, ValueName("DIRECTORY")] = Field(
         "presenced-data", min_length=1, max_length=4096, description="Directory of the file presenced.db."
     )
-    node: str = Field(
+    node: Annotated[str, ValueName("NAME")] = Field(
         "",
         max_length=64,
         pattern=r"^[!-~]*$",
-        description="Name of this server among those that use one database; empty: the host's name and the port.",
+        description="Name of this server among those that share a database. Empty: the host name and the port.",
     )
-    keep_addresses: bool = Field(False, description="Keep the addresses that sessions came from.")
-    history_age: float = Field(
+    keep_addresses: bool = Field(False, description="Store the client addresses of sessions.")
+    history_age: Seconds = Field(
         2_592_000,
         ge=0,
         le=315_360_000,
-        description="Seconds for which changes and ended sessions are kept; 0: no changes, and sessions for a day.",
+        description="Seconds for which the server stores changes and ended sessions. 0: no changes, and sessions for a "
+        "day.",
     )
-    webhook_urls: Texts = Field(
-        (), description="Where your backends are told of changes, by signed webhooks; needs a database."
+
+    webhook_urls: Annotated[Urls, Group("Webhooks")] = Field(
+        (), description="URLs of your backends that receive changes as signed webhooks. Needs a database."
     )
-    webhook_secrets: SecretStr = Field(
+    webhook_secrets: Secret = Field(
         SecretStr(""),
-        description="What webhooks are signed with, as `presenced webhook secret` prints it; two, with a space between "
-        "them, while you change it. Not a flag.",
+        description="Secret that signs webhooks, as `presenced webhook secret` prints it. Two, separated by a space, "
+        "while you replace one.",
     )
-    webhook_events: Texts = Field((), description="Events that are told; empty: all.")
-    webhook_timeout: float = Field(10, gt=0, le=60, description="Seconds for one such request.")
-    loop: Literal["auto", "uvloop", "asyncio"] = Field(
-        "auto", description="Event loop of the command: auto takes uvloop where it is installed."
+    webhook_events: Texts = Field((), description="Events to send. Empty: all.")
+    webhook_timeout: Seconds = Field(10, gt=0, le=60, description="Timeout of one webhook request in seconds.")
+
+    loop: Annotated[Literal["auto", "uvloop", "asyncio"], Group("Process and connections"), ValueName("LOOP")] = Field(
+        "auto", description="Event loop of the command. auto: uvloop if it is installed."
     )
-    writers: int = Field(
-        0,
-        ge=0,
-        le=64,
-        description="Further processes that help to write to watchers, for a core each; 0 for none.",
-    )
+    writers: int = Field(0, ge=0, le=64, description="Additional processes that write to watchers, for a core each.")
     compression: bool = Field(
         False,
-        description="Compress larger messages for clients of presenced.v1 that offer it (permessage-deflate): "
-        "less traffic, more work for both sides.",
+        description="Compress larger messages for clients of presenced.v1 that offer it (permessage-deflate). "
+        "It costs less traffic and more work on both sides.",
     )
     max_connections: int = Field(
         0,
         ge=0,
         le=10_000_000,
-        description="Open connections at most, of any kind; further ones get 503. "
-        "0 means as many as the limit of open files leaves room for.",
+        description="Maximum number of open connections of any kind. More get 503. "
+        "0: as many as the limit of open files allows.",
     )
-    heartbeat_interval: float = Field(30, gt=0, le=3600, description="Seconds between two pings of a connection.")
-    pong_timeout: float = Field(
-        10, gt=0, le=3600, description="Seconds a client may stay silent after a ping before it is dropped."
+
+    heartbeat_interval: Annotated[Seconds, Group("Heartbeats and grace periods")] = Field(
+        30, gt=0, le=3600, description="Seconds between two pings of a connection."
     )
-    grace_going_away: float = Field(
-        3, ge=0, le=3600, description="Seconds a user may take to return after their page went away; 0 for none."
+    pong_timeout: Seconds = Field(10, gt=0, le=3600, description="Seconds in which a client must react to a ping.")
+    grace_going_away: Seconds = Field(3, ge=0, le=3600, description="Grace period after a page went away. 0: none.")
+    grace_lost: Seconds = Field(15, ge=0, le=3600, description="Grace period after an abrupt loss. 0: none.")
+
+    head_timeout: Annotated[Seconds, Group("Requests and messages")] = Field(
+        10, gt=0, le=600, description="Seconds within which the head of an HTTP request must arrive."
     )
-    grace_lost: float = Field(
-        15, ge=0, le=3600, description="Seconds a user may take to return after an abrupt loss; 0 for none."
-    )
-    stats_interval: float = Field(30, ge=0, le=86400, description="Seconds between two statistics lines; 0 for none.")
-    head_timeout: float = Field(10, gt=0, le=600, description="Seconds for the head of an HTTP request to arrive.")
-    keep_alive: float = Field(
+    keep_alive: Seconds = Field(
         130,
         gt=0,
         le=86_400,
-        description="Seconds an HTTP connection may be idle between two requests; more than a proxy in front waits.",
+        description="Seconds for which an HTTP connection may be idle between two requests. Use more than a proxy in "
+        "front of the server waits.",
     )
-    max_head_size: int = Field(
-        16_384, ge=1024, le=1_048_576, description="Bytes of the head of an HTTP request at most."
+    max_head_size: Bytes = Field(16_384, ge=1024, le=1_048_576, description="Maximum size of the head of a request.")
+    message_timeout: Seconds = Field(
+        10, gt=0, le=600, description="Seconds within which a message must arrive, from its first byte to its last."
     )
-    message_timeout: float = Field(
-        10, gt=0, le=600, description="Seconds for a message to arrive, from its first byte to its last."
+    max_message_size: Bytes = Field(
+        65_536, ge=125, le=16_777_216, description="Maximum size of a message from a client."
     )
-    max_message_size: int = Field(
-        65_536, ge=125, le=16_777_216, description="Bytes of a message from a client at most."
+    max_message_fragments: int = Field(1024, ge=1, le=65_536, description="Maximum number of fragments of a message.")
+    close_timeout: Seconds = Field(
+        5, gt=0, le=60, description="Seconds within which a client must answer a close frame. Then it is cut off."
     )
-    max_message_fragments: int = Field(
-        1024, ge=1, le=65_536, description="Fragments of a message from a client at most."
+    behind_timeout: Seconds = Field(
+        30, gt=0, le=3600, description="Seconds after which the server closes a client that reads too slowly."
     )
-    close_timeout: float = Field(
-        5, gt=0, le=60, description="Seconds a client may take to answer a close frame before it is cut off."
+    write_buffer: Bytes = Field(
+        65_536, ge=1024, le=16_777_216, description="Unread bytes that make a client count as slow."
     )
-    behind_timeout: float = Field(
-        30, gt=0, le=3600, description="Seconds a client may read too slowly before it is closed."
+
+    log_size: Annotated[int, Group("State in memory")] = Field(
+        50_000, ge=2, le=10_000_000, description="Number of changes kept for watchers that are behind."
     )
-    write_buffer: int = Field(
-        65_536, ge=1024, le=16_777_216, description="Bytes not yet taken by a client from which on it counts as slow."
-    )
-    log_size: int = Field(50_000, ge=2, le=10_000_000, description="Changes kept for watchers that are behind.")
-    log_age: float = Field(120, gt=0, le=86400, description="Seconds for which changes are kept at most.")
-    journal_size: int = Field(
-        20_000, ge=1, le=10_000_000, description="Changes, each of them, kept for backends that follow them all."
-    )
-    max_announced: int = Field(
-        100_000, ge=0, le=10_000_000, description="Users at most that a backend may announce online at a time."
-    )
+    log_age: Seconds = Field(120, gt=0, le=86400, description="Maximum age of these changes in seconds.")
+    journal_size: int = Field(20_000, ge=1, le=10_000_000, description="Number of changes kept for following backends.")
+    max_announced: int = Field(100_000, ge=0, le=10_000_000, description="Maximum number of users announced online.")
     max_choices: int = Field(
-        100_000, ge=0, le=10_000_000, description="Users who are not there at most whose chosen status is remembered."
+        100_000, ge=0, le=10_000_000, description="Absent users whose chosen status is kept at most."
     )
-    resume_window: float = Field(
-        120, ge=0, le=86_400, description="Seconds in which a session of presenced.v1 can be resumed after a loss."
+
+    resume_window: Annotated[Seconds, Group("Sessions and rooms of presenced.v1")] = Field(
+        120, ge=0, le=86_400, description="Seconds within which a client can resume a session after a loss."
     )
-    show_causes: bool = Field(
-        False, description="Tell everyone, not only a user's own devices, why a user's status changed."
-    )
-    snapshot_page: int = Field(500, ge=1, le=10_000, description="Users in one page of a snapshot at most.")
-    room_members: int = Field(100_000, ge=1, le=10_000_000, description="Members of a room at most.")
+    show_causes: bool = Field(False, description="Show everyone, not only the user, why a status changed.")
+    snapshot_page: int = Field(500, ge=1, le=10_000, description="Maximum number of users in one page of a snapshot.")
+    room_members: int = Field(100_000, ge=1, le=10_000_000, description="Maximum number of members of a room.")
     room_coalesced: int = Field(
-        500, ge=2, le=10_000_000, description="Members from which on a room's changes are told once a second."
+        500, ge=2, le=10_000_000, description="Members from which on changes are sent once a second."
     )
-    room_counts: int = Field(
-        5_000, ge=2, le=10_000_000, description="Members from which on only the number of a room's members is told."
-    )
-    request_rate: float = Field(
-        10, gt=0, le=10_000, description="Requests of a client of presenced.v1 per second at most, in the long run."
-    )
-    request_burst: int = Field(50, ge=1, le=100_000, description="Requests of a client at once at most.")
-    status_pause: float = Field(
+    room_counts: int = Field(5_000, ge=2, le=10_000_000, description="Members from which on only their number is sent.")
+    request_rate: Rate = Field(10, gt=0, le=10_000, description="Requests per second of one client, in the long run.")
+    request_burst: int = Field(50, ge=1, le=100_000, description="Maximum number of requests of a client at once.")
+    status_pause: Seconds = Field(
         0.5,
         ge=0,
         le=60,
-        description="Seconds after a client of presenced.v1 changed its status, or became idle or active, before "
-        "it changes again; of what it says in between, the last wins.",
+        description="Seconds between two changes of status or activity by a client. The last request in them wins.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
-    log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
-    log_anonymous: bool = Field(False, description="Log lines name no users: a dash stands in place of each id.")
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Group("Logging"), ValueName("LEVEL")] = Field(
+        "info", description="Lowest level to log."
+    )
+    log_format: Annotated[Literal["text", "json"], ValueName("FORMAT")] = Field(
+        "text", description="Format of the log lines."
+    )
+    log_time: Annotated[Literal["auto", "always", "never"], ValueName("WHEN")] = Field(
+        "auto",
+        description="When text lines begin with the time (UTC). auto: unless they go to a terminal or the journal of "
+        "systemd, which adds the time itself. JSON lines always have it.",
+    )
+    log_anonymous: bool = Field(False, description="Log a dash in place of each user id.")
     log_burst: int = Field(
         100,
         ge=0,
         le=100_000,
-        description="Lines about single connections logged per second at most; the rest is summed up in one line.",
+        description="Maximum number of lines about single connections per second. One line sums up the rest.",
     )
+    stats_interval: Seconds = Field(30, ge=0, le=86400, description="Seconds between two statistics lines. 0: none.")
 
     @model_validator(mode="after")
     def _relations(self) -> Self:
@@ -330,14 +315,14 @@ class Settings(BaseModel):
             raise ValueError("tls_certificate and tls_key belong together: set both, or none")
         if self.tls_key and (self.writers or self.proxy_protocol):
             which = "writers" if self.writers else "proxy_protocol"
-            raise ValueError(f"{which} can't be used with TLS of the server's own: let a proxy do TLS, or leave it out")
+            raise ValueError(f"{which} can't be used with tls_key: let a proxy do TLS, or remove {which}")
         return self
 
     @model_validator(mode="after")
     def _storage(self) -> Self:
         url = self.database_url.get_secret_value()
         if bool(url) is not (self.database == "url"):
-            raise ValueError("database_url belongs to database = url: set both, or none")
+            raise ValueError("database_url belongs to database = url: set both, or none of them")
         if url and not url.startswith(DATABASE_SCHEMES):
             raise ValueError(f"database_url has to begin with one of {', '.join(DATABASE_SCHEMES)}")
         return self
@@ -350,35 +335,37 @@ class Settings(BaseModel):
                 "environment or the settings file"
             )
         if self.webhook_urls and not self.database:
-            raise ValueError("webhook_urls needs a database, which keeps what is still to be told: set database")
+            raise ValueError(
+                "webhook_urls needs a database, which stores events until they are delivered: set database"
+            )
         return self
 
     @model_validator(mode="after")
     def _trust(self) -> Self:
         if self.proxy_protocol and not self.trusted_proxies:
-            raise ValueError("proxy_protocol needs trusted_proxies: whoever else connects could claim any address")
+            raise ValueError("proxy_protocol needs trusted_proxies: without it, anyone could claim any address")
         if self.auth == "jwt" and not (self.jwt_key.get_secret_value() or self.jwt_key_file or self.jwt_jwks_url):
-            raise ValueError(
-                "auth is jwt, which needs a key: set jwt_key_file or jwt_jwks_url, or jwt_key in the environment"
-            )
+            raise ValueError("auth is jwt, which needs a key: set PRESENCED_JWT_KEY, jwt_key_file or jwt_jwks_url")
         if self.visibility == "callback" and not self.visibility_url:
-            raise ValueError("visibility is callback, which needs visibility_url")
+            raise ValueError("visibility is callback, which needs visibility_url: set the URL of your backend")
         if self.auth == "callback" and not self.callback_url:
-            raise ValueError("auth is callback, which needs callback_url")
+            raise ValueError("auth is callback, which needs callback_url: set the URL of your backend")
         if self.auth == "none" and "*" in self.origins:
             raise ValueError("origins is *, which needs auth: without it, every page could use the API and be any user")
         if self.auth == "none" and self.visibility != "everyone":
-            raise ValueError(f"visibility is {self.visibility}, which needs auth: whoever may claim any id may see all")
+            raise ValueError(
+                f"visibility is {self.visibility}, which needs auth: without it, a client may claim any id"
+            )
         if self.auth == "ticket" and not self.api_keys and not is_loopback(self.host):
             raise ValueError(
-                "auth is ticket, and a backend asks for tickets with a key: make one with "
+                "auth is ticket, and a backend needs a key to request tickets: make one with "
                 "`presenced api-key --scope write`, and set api_keys"
             )
         if self.auth == "none" and not self.insecure and not is_loopback(self.host):
             raise ValueError(
-                f"host {self.host!r} is not a loopback address, and authentication is off: whoever reaches it may "
-                "claim any user id. Set auth (docs/security.md), or listen on localhost, or add --insecure where "
-                "everyone who can connect is trusted"
+                f"host {self.host!r} is not a loopback address, and authentication is off: anyone who reaches it "
+                "may claim any user id. Set auth (docs/security.md), listen on localhost, or add --insecure if you "
+                "trust everyone who can connect"
             )
         return self
 

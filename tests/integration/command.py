@@ -80,7 +80,8 @@ async def start_module(
     stderr: int = asyncio.subprocess.STDOUT,
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> asyncio.subprocess.Process:
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("PRESENCED_")}
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PRESENCED_", "NOTIFY_SOCKET"))}
+    clean.pop("PORT", None)  # of the machine that tests, which may be hosted or run by systemd
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

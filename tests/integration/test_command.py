@@ -126,6 +126,13 @@ async def test_after_kill_9_it_starts_again_on_the_same_port_and_everyone_is_rig
         (["serve", "--pong-timeout", "99"], {}, "must not exceed heartbeat_interval"),
         (["serve", "--host", "0.0.0.0"], {}, "--insecure"),  # noqa: S104  # refused
         (["serve", "--config", "none.toml"], {}, "can't read the settings file none.toml"),
+        (["serve", "hush"], {}, "unexpected argument"),
+        (["serve", "--jwt-key", "hush"], {}, "Unknown option: --jwt-key"),
+        (["serve"], {"PRESENCED_JWT_KEY": "**********"}, "jwt_key (from PRESENCED_JWT_KEY) holds a mask"),
+        (["serve"], {"PRESENCED_CALLBACK_SECRET_FILE": "none"}, "(from PRESENCED_CALLBACK_SECRET_FILE) none: No such"),
+        (["serve"], {"PRESENCED_AUTH": '"jwt"'}, "has quotation marks around its value"),
+        (["serve"], {"PORT": "http"}, "port can't be 'http' (from PORT)"),
+        (["serve", "--database", "nothing"], {}, "expected one of sqlite, url, or an empty text"),
     ],
 )
 async def test_a_mistake_is_named_and_ends_it_with_2(
@@ -134,7 +141,39 @@ async def test_a_mistake_is_named_and_ends_it_with_2(
     code, _, errors = await run(*arguments, cwd=tmp_path, environ=environ)
     assert code == 2
     assert says in errors
-    assert "Traceback" not in errors
+    assert len(errors.splitlines()) == 1
+    assert "hush" not in errors
+
+
+async def test_a_secret_is_a_comment_in_what_config_show_prints_and_a_server_starts_from_it(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hush" * 10)
+    environ = {
+        "PRESENCED_JWT_KEY": "hush" * 10,
+        "PRESENCED_CALLBACK_SECRET_FILE": str(tmp_path / "secret"),
+        "PRESENCED_WEBHOOK_SECRETS": "",
+        "PORT": "4321",
+    }
+    code, shown, _ = await run("config", "show", cwd=tmp_path, environ=environ)
+    assert code == 0
+    assert "hush" not in shown
+    assert "**" not in shown
+    for line in (
+        r"# jwt_key is a secret and not printed +# PRESENCED_JWT_KEY",
+        rf'callback_secret_file = "{re.escape(str(tmp_path))}/secret" +# PRESENCED_CALLBACK_SECRET_FILE',
+        r"# webhook_secrets is empty +# PRESENCED_WEBHOOK_SECRETS",
+        r"# database_url is not set +# default",
+        r"port = 4321 +# PORT",
+        r"# Authentication",
+    ):
+        assert re.search(f"^{line}$", shown, re.MULTILINE), line
+    (tmp_path / "presenced.toml").write_text(shown)
+    _, again, _ = await run("config", "show", cwd=tmp_path)
+    assert tomllib.loads(again) == tomllib.loads(shown)
+    async with serve(cwd=tmp_path):
+        pass  # it starts
+    (tmp_path / "presenced.toml").write_text(shown.replace('auth = "none"', 'auth = "jwt"'))
+    code, _, errors = await run("serve", cwd=tmp_path)
+    assert (code, "which needs a key" in errors) == (2, True), "there is no secret that nobody knows"
 
 
 async def test_config_show_prints_a_settings_file_that_says_where_each_value_came_from(tmp_path: Path) -> None:
@@ -147,7 +186,8 @@ async def test_config_show_prints_a_settings_file_that_says_where_each_value_cam
     assert re.search(r"^grace_lost = 20 +# presenced.toml$", shown, re.MULTILINE)
     assert re.search(r'^log_format = "json" +# PRESENCED_LOG_FORMAT$', shown, re.MULTILINE)
     assert re.search(r"^heartbeat_interval = 30 +# default$", shown, re.MULTILINE)
-    assert set(tomllib.loads(shown)) == set(Settings.model_fields)
+    secrets = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
+    assert set(tomllib.loads(shown)) == set(Settings.model_fields) - secrets
     assert Settings.model_validate(tomllib.loads(shown)).grace_lost == 20
 
 
@@ -157,10 +197,28 @@ async def test_help_and_version(tmp_path: Path) -> None:
     code, shown, _ = await run("serve", "--help", cwd=tmp_path, environ={"COLUMNS": "200"})
     assert code == 0
     for name, field in Settings.model_fields.items():
-        assert field.annotation is SecretStr or f"--{name.replace('_', '-')}" in shown
+        if field.annotation is not SecretStr:
+            assert f"--{name.replace('_', '-')}" in shown
+        else:
+            assert f"--{name.replace('_', '-')} " not in shown
+            assert f"--{name.replace('_', '-')}-file FILE" in shown
     code, shown, _ = await run(cwd=tmp_path)
     assert code == 0
     assert "serve" in shown
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+async def test_help_is_in_groups_and_names_what_each_flag_takes(tmp_path: Path, columns: str) -> None:
+    code, shown, _ = await run("serve", "--help", cwd=tmp_path, environ={"COLUMNS": columns})
+    assert code == 0
+    assert max(map(len, shown.splitlines())) <= int(columns)
+    for title in ("Listening", "Authentication", "Storage", "Webhooks", "Logging"):
+        assert f"╭─ {title} ─" in shown
+    for flag in ("--port PORT", "--grace-lost SECONDS", "--tls-key FILE", "--origins LIST", "--max-message-size BYTES"):
+        assert flag in shown
+    text = re.sub(r"[│\s]+", " ", shown)
+    assert "[0 to 65535; default 3001]" in text
+    assert not re.search(r" STR |\(\)|\('|\[\]|default \]|None|True|False|nothing", text), "no values of Python"
 
 
 async def test_json_logs_are_json_from_the_first_line_to_the_last(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shlex
 import signal
 import socket
@@ -11,9 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.command import run, start
+from tests.integration.command import run, serve, start
 from tests.integration.raw import PATIENCE
 from websockets.asyncio.client import connect
+
+from presenced.webhooks.signing import new_secret
 
 pytestmark = pytest.mark.anyio
 
@@ -78,3 +81,24 @@ async def test_what_cannot_be_printed_is_an_error_in_one_line(tmp_path: Path) ->
     code, _, errors = await run("config", "show", cwd=tmp_path, stdout=full)
     os.close(full)
     assert (code, errors) == (1, "presenced: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("form", "pattern"), [("text", r"\d{4}-\d\d-\d\dT\S+Z webhooks to "), ("json", r'\{"time":".*"level":')]
+)
+async def test_the_process_that_stores_logs_in_the_form_of_the_server(tmp_path: Path, form: str, pattern: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        nobody = sock.getsockname()[1]
+    environ = {
+        "PRESENCED_DATABASE": "sqlite",
+        "PRESENCED_OUTGOING_PRIVATE": "true",
+        "PRESENCED_WEBHOOK_URLS": f"http://127.0.0.1:{nobody}/",
+        "PRESENCED_WEBHOOK_SECRETS": new_secret(),
+    }
+    async with serve("--log-format", form, cwd=tmp_path, port=0, **environ) as command:
+        await told(command.port, "ada")
+        said = await command.say("are not taken")
+        command.process.send_signal(signal.SIGTERM)
+        assert await command.exit() == 0
+    (line,) = [line for line in said.splitlines() if "are not taken" in line]
+    assert re.match(pattern, line)

@@ -185,3 +185,15 @@ async def test_clients_that_vanish_during_the_handshake_leave_nothing_behind() -
                 await client.abort()
         await until(lambda: house.get_stats().total_connections == 0)
         await until(lambda: house.get_stats().online_users == 0)
+
+
+async def test_call_every_goes_on_by_the_timer_of_the_server_until_it_stops() -> None:
+    calls: list[float] = []
+    async with server() as house:
+        house.call_every(0.01, lambda: calls.append(time.monotonic()))
+        assert len(calls) == 1, "at once"
+        await until(lambda: len(calls) >= 3)
+        with pytest.raises(ValueError, match="more than 0"):
+            house.call_every(0, calls.clear)
+    with pytest.raises(RuntimeError, match="not running"):
+        house.call_every(1, calls.clear)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from websockets.sync.client import connect as connect_here
 
 from presenced import PresenceServer
 from presenced.errors import ConfigError
+from presenced.transports.tls import Certificate
 
 pytestmark = pytest.mark.anyio
 
@@ -134,6 +137,27 @@ async def test_files_that_can_not_be_used_are_an_error_that_names_them(tmp_path:
     ):
         with pytest.raises(ConfigError, match=str(key_path)):
             await server(tls_certificate=str(cert_path), tls_key=str(key_path)).start()
+
+
+@pytest.mark.parametrize("name", ["certificate.pem", "key.pem"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda pem: pem.encode("utf-16"), "UTF-16"),
+        (lambda pem: pem.replace("\n", "\\n").encode(), r"has \n in place of line breaks"),
+        (lambda pem: b"nonsense", "is not PEM"),
+        (lambda pem: b"", "is not PEM"),
+    ],
+)
+def test_a_pem_file_that_openssl_can_not_read_is_an_error_that_says_why(
+    tmp_path: Path, name: str, change: Callable[[str], bytes], says: str
+) -> None:
+    certificate, key = write_certificate(tmp_path)
+    file = tmp_path / name
+    file.write_bytes(change(file.read_text()))
+    with pytest.raises(ConfigError, match=re.escape(says)) as refused:
+        Certificate(certificate, key)
+    assert str(file) in str(refused.value)
 
 
 def test_sighup_takes_the_new_certificate(tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ SRC = Path(__file__).parents[2] / "src" / "presenced"
 
 LAYERS = [
     ["version", "errors"],
+    ["setting_types", "text_files"],
     ["settings", "core"],
+    ["setting_help"],
     ["config", "wire"],
     ["auth"],
     ["storage"],
@@ -27,7 +29,7 @@ LAYERS = [
     ["server"],
     ["__init__"],
     ["doctor"],
-    ["cli_auth", "cli_storage", "cli_webhooks"],
+    ["cli_auth", "cli_storage", "cli_webhooks", "systemd_notify"],
     ["cli"],
     ["__main__"],
 ]

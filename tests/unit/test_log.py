@@ -2,9 +2,15 @@
 
 import io
 import logging
+import os
+import pty
+import re
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 import pytest
 from msgspec import json
@@ -12,7 +18,7 @@ from msgspec import json
 from presenced import log
 from presenced.clock import Timer
 from presenced.core.model import Status
-from presenced.log import EventLog, JsonFormatter
+from presenced.log import EventLog, JsonFormatter, TextFormatter, wants_time
 from presenced.testing import FakeClock
 
 
@@ -96,7 +102,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callable
     def write(form: str, say: Callable[[], None]) -> str:
         out = io.StringIO()
         monkeypatch.setattr(sys, "stdout", out)
-        finish = log.configure("info", form)
+        finish = log.configure("info", form, "never")
         say()
         finish()
         return out.getvalue()
@@ -170,3 +176,61 @@ def test_a_reader_that_does_not_read_holds_nothing_up(monkeypatch: pytest.Monkey
         root.handlers[:] = before
         root.setLevel(logging.WARNING)
         log.logger.setLevel(logging.NOTSET)
+
+
+def test_the_time_stands_before_the_words_of_the_contract(events: EventLog, caplog: pytest.LogCaptureFixture) -> None:
+    events.stats(5, 8)
+    (record,) = caplog.records
+    line = TextFormatter(with_time=True).format(record)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z 📊 WS Stats: 5 users, 8 connections", line)
+    assert line.startswith(json.decode(JsonFormatter().format(record))["time"]), "the time of the event, as in JSON"
+
+
+@contextmanager
+def stream_to(file: int) -> Iterator[TextIO]:
+    with os.fdopen(file, "w") as stream:
+        yield stream
+
+
+def named(file: int) -> dict[str, str]:
+    """The environment in which systemd describes this file as its connection to the journal."""
+    status = os.fstat(file)
+    return {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+
+
+def test_lines_have_the_time_unless_a_terminal_or_the_journal_takes_them() -> None:
+    reads, writes = os.pipe()
+    with stream_to(writes) as pipe:
+        assert wants_time("auto", pipe, {})
+        assert wants_time("auto", pipe, {"JOURNAL_STREAM": "8:12345"}), "the journal of a process before us"
+        assert wants_time("auto", pipe, {"JOURNAL_STREAM": "nonsense"})
+        assert not wants_time("auto", pipe, named(writes))
+        assert not wants_time("never", pipe, {})
+        assert wants_time("always", pipe, named(writes))
+    os.close(reads)
+    reads, writes = pty.openpty()
+    with stream_to(writes) as terminal:
+        assert not wants_time("auto", terminal, {})
+        assert wants_time("always", terminal, {})
+    os.close(reads)
+    assert wants_time("auto", io.StringIO(), {})
+
+
+def test_the_journal_is_recognised_when_it_describes_standard_error() -> None:
+    """With a connection for each, systemd.exec(5) says, `JOURNAL_STREAM` has that of standard error."""
+    ours, journal = socket.socketpair()
+    error, more = socket.socketpair()
+    before = os.dup(2)
+    os.dup2(error.fileno(), 2)
+    try:
+        with stream_to(os.dup(ours.fileno())) as output:
+            assert not wants_time("auto", output, named(2))
+        reads, writes = os.pipe()
+        with stream_to(writes) as pipe:
+            assert wants_time("auto", pipe, named(2)), "standard output goes elsewhere"
+        os.close(reads)
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        for one in (ours, journal, error, more):
+            one.close()

@@ -19,6 +19,8 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from presenced.errors import ConfigError
+from presenced.setting_types import is_masked, secret_text
+from presenced.text_files import read_text
 
 SHARED = ("HS256", "HS384", "HS512")
 RSA = ("RS256", "RS384", "RS512")
@@ -33,9 +35,6 @@ MIN_RSA = 2048
 
 MAX_KEYS = 32
 """Keys at once."""
-
-MAX_SIZE = 262_144
-"""Bytes of a file or document of keys."""
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
@@ -83,13 +82,9 @@ def keys_from_file(path: Path) -> list[Key]:
     Raises:
         ConfigError: It can't be read or used.
     """
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_SIZE + 1).decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"can't read the key file {path}: {error}") from None
-    if len(text) > MAX_SIZE:
-        raise ConfigError(f"the key file {path} is larger than {MAX_SIZE:,} bytes")
+    text = secret_text(read_text(path, "the key file"))
+    if is_masked(text, secret=True):
+        raise ConfigError(f"the key file {path} holds a mask such as ***, not a key: write the real key into it")
     try:
         return keys_from_text(text)
     except ConfigError as error:

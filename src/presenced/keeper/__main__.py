@@ -1,5 +1,8 @@
-"""`python -m presenced.keeper FD`: FD is a stream to the server, whose end ends the process; signals don't, for a
-terminal sends them to all processes of a group, and the server says when it is over."""
+"""Run `python -m presenced.keeper FD [LOG_FORMAT LOG_TIME]`, where FD is a stream to the server.
+
+The end of the stream ends the process. Signals do not, because a terminal and systemd send them to all processes of a
+group, and the server says when it is over.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import signal
 import socket
 import sys
 
+from presenced import log
 from presenced.keeper.program import serve
 
 NICENESS = 5
@@ -24,6 +28,7 @@ garbage yet, and looking at these, and at all that was imported, was an eighth o
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    log.configure_helper(*sys.argv[2:])
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     gc.freeze()

@@ -84,7 +84,7 @@ def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> KeeperLin
         settings.grace_lost,
         restore=True,
     )
-    return KeeperLink(setup, clock, metrics)
+    return KeeperLink(setup, clock, metrics, log_form=(settings.log_format, settings.log_time))
 
 
 class _Unstored(NamedTuple):
@@ -98,8 +98,16 @@ class KeeperLink(asyncio.Protocol):
     Bounds: `MAX_UNSTORED` batches are under way, and questions by the bound of `Questions`.
     """
 
-    def __init__(self, setup: Setup, clock: Clock, metrics: Metrics, start_patience: float = START_PATIENCE) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        clock: Clock,
+        metrics: Metrics,
+        start_patience: float = START_PATIENCE,
+        log_form: tuple[str, str] = ("text", "auto"),
+    ) -> None:
         self._setup = setup
+        self._log_form = log_form
         self._clock = clock
         self._metrics = metrics
         self._start_patience = start_patience
@@ -224,7 +232,7 @@ class KeeperLink(asyncio.Protocol):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603  # it forks; nothing in it is anybody's input
-                [sys.executable, "-P", "-m", "presenced.keeper", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "presenced.keeper", str(theirs.fileno()), *self._log_form],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from presenced.clock import Clock, Timer
 from presenced.errors import ConfigError
+from presenced.text_files import read_text
 
 LOOK_AGAIN = 10.0
 """Seconds between two looks at whether the files have changed."""
@@ -58,7 +59,9 @@ class Certificate:
         try:
             context.load_cert_chain(self._certificate, self._key, password=_no_password)
         except (OSError, ValueError) as error:  # `ssl.SSLError` is an OSError
-            why = error.strerror if not isinstance(error, ssl.SSLError) and isinstance(error, OSError) else error
+            why: object = error.strerror if isinstance(error, OSError) else error
+            if isinstance(error, ssl.SSLError):
+                why = _pem_fault(self._certificate) or _pem_fault(self._key) or error
             raise ConfigError(
                 f"can't use the certificate {self._certificate} with the key {self._key}: {why}"
             ) from None
@@ -75,6 +78,17 @@ class Certificate:
             else:
                 found.append((status.st_mtime_ns, status.st_ino))
         return tuple(found)
+
+
+def _pem_fault(path: Path) -> str:
+    """What is wrong with the text of a PEM file, which OpenSSL calls `PEM lib`; empty if it looks right."""
+    try:
+        text = read_text(path, "the file")
+    except ConfigError as error:
+        return str(error)
+    if "-----BEGIN" not in text:
+        return f"{path} is not PEM, which has a line -----BEGIN ...-----"
+    return f"{path} has \\n in place of line breaks: write real ones" if "\\n" in text else ""
 
 
 def _no_password() -> str:

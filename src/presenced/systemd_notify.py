@@ -1,0 +1,55 @@
+"""Reports to a service manager by the protocol of sd_notify(3), as `Type=notify` of systemd expects them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping
+
+
+class ServiceManager:
+    """The service manager that started this process, if `NOTIFY_SOCKET` names one; otherwise all reports are no-ops.
+
+    A report never blocks and never fails: the manager may be gone, and the server goes on without it.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        name = environ.get("NOTIFY_SOCKET", "")
+        self.is_there = name.startswith(("/", "@"))
+        self._address = name.replace("@", "\0", 1) if name.startswith("@") else name  # an abstract one, unix(7)
+        # Opened once: while the process is out of files, the watchdog must still hear of it.
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if self.is_there else None
+        own = str(os.getpid())
+        micros = environ.get("WATCHDOG_USEC", "") if environ.get("WATCHDOG_PID", own) == own else ""
+        self.watchdog_s = int(micros) / 2e6 if self.is_there and re.fullmatch("[0-9]+", micros) else 0.0
+        """Seconds between two reports of `alive`: half of what the manager waits for one. 0 if it expects none."""
+
+    def ready(self) -> None:
+        """Report that the server takes connections, after its start or a reload."""
+        self._report("READY=1")
+
+    def reloading(self) -> None:
+        """Report that a reload begins; `ready` reports its end."""
+        self._report(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """Report that the server stops."""
+        self._report("STOPPING=1")
+
+    def alive(self) -> None:
+        """Report that the event loop works."""
+        self._report("WATCHDOG=1")
+
+    def close(self) -> None:
+        """Report nothing any more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket, self.is_there = None, False
+
+    def _report(self, state: str) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.sendto(state.encode(), socket.MSG_DONTWAIT, self._address)

@@ -1,0 +1,52 @@
+"""Reading the text files that an operator writes: settings, keys and secrets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from presenced.errors import ConfigError
+
+MAX_BYTES = 262_144
+"""Size of such a file in bytes; a larger one is an error."""
+
+
+def read_text(path: Path, what: str) -> str:
+    """Return the text of a file, without a byte order mark.
+
+    Args:
+        what: What the file is, for errors: `the settings file`.
+
+    Raises:
+        ConfigError: The file can't be read, is too large, or is not UTF-8. The message names it, and not its content.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: the name has a NUL character
+        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"can't read {what} {path}: {why}{_advice(error, path)}") from None
+    if len(content) > MAX_BYTES:
+        raise ConfigError(f"{what} {path} is larger than {MAX_BYTES:,} bytes: check that the path is right")
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content:
+        raise ConfigError(
+            f"{what} {path} is not UTF-8 text but UTF-16, or not text at all: save it as UTF-8 "
+            "(in PowerShell: Out-File -Encoding utf8)"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{what} {path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _advice(error: Exception, path: Path) -> str:
+    match error:
+        case FileNotFoundError():
+            where = "" if path.is_absolute() else f" (relative to {Path.cwd()})"
+            return f"{where}: create it, or correct the path"
+        case PermissionError():
+            return f": let the user that runs presenced (uid {os.geteuid()}) read it"
+        case IsADirectoryError():
+            return ": name a file (Docker creates a directory where a file to mount does not exist)"
+    return ""
