@@ -32,6 +32,7 @@ from websockets.asyncio.client import connect
 
 from presenced.errors import StorageUnavailable
 from presenced.keeper.__main__ import NICENESS
+from presenced.keeper.messages import HEADER, MAX_MESSAGE
 
 pytestmark = pytest.mark.anyio
 
@@ -144,8 +145,22 @@ async def test_a_keeper_that_is_killed_is_replaced_and_nothing_is_lost(tmp_path:
         assert {one, other} <= statuses(tmp_path).keys()
 
 
+async def test_a_keeper_that_is_announced_too_long_a_message_ends_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
+        await drained(house)
+        first, transport = keeper_pid(house), link(house)._transport
+        assert transport
+        transport.write(HEADER.pack(MAX_MESSAGE + 1))
+        visitor = await seen.sees_changes()
+        await soon(lambda: metric(house, "presenced_keepers_lost_total") == 1)
+        await drained(house)
+        assert keeper_pid(house) != first
+        assert statuses(tmp_path) == {"watcher": "online", visitor: "offline"}, "it closed nobody's session"
+
+
 async def test_a_keeper_gives_way_and_ignores_signals_for_all(tmp_path: Path) -> None:
     async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
+        await drained(house)  # so its program runs
         pid = keeper_pid(house)
         assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
         for number in (signal.SIGINT, signal.SIGTERM):
