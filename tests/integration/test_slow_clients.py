@@ -106,7 +106,7 @@ async def test_a_client_that_reads_again_is_told_each_user_once_with_their_last_
 
 async def test_one_that_stays_behind_is_closed_and_told_why() -> None:
     quiet = {"heartbeat_interval": 60, "pong_timeout": 60, "write_buffer": 2048}
-    async with server(**quiet, behind_timeout=0.2) as house, slow_client(house) as slow:
+    async with server(**quiet, behind_timeout=1) as house, slow_client(house) as slow:
         await until(lambda: house.get_stats().total_connections == 0)
         await slow.read_until("nobody")
         assert slow.close_code in (4420, None), "told, if it read what was before it in time"
