@@ -15,16 +15,22 @@ SCALE = 0.01
 
 _SCALED = ("grace_going_away", "grace_lost", "behind_timeout")
 
+CALM = 3600.0
+"""Seconds between two pings, and for an answer. Pings would come between the frames that are waited for, and a client
+that reads nothing would be dropped before a busy machine comes to it. Sixty times in this, the server looks how late its
+loop is, and refuses handshakes if that is a second."""
+
 QUICK_HEARTBEAT = {name: getattr(Settings(), name) * SCALE for name in ("heartbeat_interval", "pong_timeout")}
-"""For tests about the heartbeat. In others its pings would come between the frames that are waited for, and a client
-that reads nothing would be dropped before a busy machine comes to it."""
+"""For tests about the heartbeat."""
 
 
 def server(**changes: object) -> PresenceServer:
     """Return a server with default settings on a free port, whose graces and patience with slow watchers are a
     hundredth; `changes` are taken as they are."""
     quick = {name: getattr(Settings(), name) * SCALE for name in _SCALED}
-    return PresenceServer(Settings.model_validate({"port": 0, "stats_interval": 0, **quick, **changes}))
+    interval = changes.get("heartbeat_interval", CALM)
+    calm = {"heartbeat_interval": interval, "pong_timeout": interval}
+    return PresenceServer(Settings.model_validate({"port": 0, "stats_interval": 0, **quick, **calm, **changes}))
 
 
 async def heard_from_all(house: PresenceServer) -> None:

@@ -26,6 +26,7 @@ from tests.integration.kept import (
     statuses,
     warnings,
 )
+from tests.integration.raw import PATIENCE
 from tests.webhooks import SECRET, Receiver, change
 
 from presenced.errors import ConfigError, StorageError
@@ -182,7 +183,7 @@ async def test_a_disk_that_is_full(disk: Path, tmp_path: Path) -> None:
             while True:
                 filler.write(bytes(4096))
         visitors = [await seen.sees_changes()]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while "full" not in await warnings(house):
                 visitors.append(await seen.sees_changes())
         (disk / "filler").unlink()

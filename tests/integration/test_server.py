@@ -69,7 +69,7 @@ async def test_get_stats_counts_and_pages() -> None:
 
 async def test_stop_tells_every_client_to_come_back_and_nobody_that_others_left() -> None:
     # These clients read nothing until the stop, so they answer no ping either.
-    quiet = {"heartbeat_interval": 60, "pong_timeout": 60}
+    quiet = {"heartbeat_interval": 3600, "pong_timeout": 3600}
     async with server(close_timeout=0.3, **quiet) as house, AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(connect(f"{house.url}?userId={number}", proxy=None)) for number in range(50)

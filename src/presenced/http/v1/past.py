@@ -76,7 +76,7 @@ async def list_history(api: Api, call: Call[PastPage, Nothing]) -> Raw:
 
 
 async def list_past_sessions(api: Api, call: Call[PastPage, Nothing]) -> Raw:
-    """Open ones, too, as they were a second ago at most."""
+    """Open ones, too, as they were stored last: normally less than a second ago."""
     return Raw(await kept(api).sessions(call.user_id, call.query.after, call.query.limit))
 
 
