@@ -17,8 +17,8 @@ _SCALED = ("grace_going_away", "grace_lost", "behind_timeout")
 
 CALM = 3600.0
 """Seconds between two pings, and for an answer. Pings would come between the frames that are waited for, and a client
-that reads nothing would be dropped before a busy machine comes to it. Sixty times in this, the server looks how late its
-loop is, and refuses handshakes if that is a second."""
+that reads nothing would be dropped before a busy machine comes to it. The server also looks, sixty times in this, how
+late its loop is: it refuses handshakes if that is a second."""
 
 QUICK_HEARTBEAT = {name: getattr(Settings(), name) * SCALE for name in ("heartbeat_interval", "pong_timeout")}
 """For tests about the heartbeat."""
