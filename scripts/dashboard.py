@@ -282,7 +282,7 @@ ROWS = [
             Panel(
                 "Time of a request",
                 "s",
-                {"mean": f"{rate('presenced_webhooks_seconds_total')} / {rate('presenced_webhooks_requests_total')}"},
+                quantiles("presenced_webhooks_request_duration_seconds"),
             ),
         ],
     ),

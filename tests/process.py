@@ -12,7 +12,7 @@ from typing import Self
 
 import httpx
 
-START_TIMEOUT = 20
+START_TIMEOUT = 60
 """Seconds for the banner to appear."""
 
 SETTINGS = {

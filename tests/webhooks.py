@@ -140,7 +140,7 @@ def config_for(*urls: str, **changes: Any) -> WebhookConfig:
         urls,
         (SECRET,),
         allow_private=True,
-        timeout=100 * SCALE,
+        timeout=3000 * SCALE,
         batch_wait=2 * SCALE,
         first_retry=2 * SCALE,
         last_retry=10 * SCALE,

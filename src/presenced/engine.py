@@ -104,7 +104,9 @@ class Engine:
         self.recorder: Recorder | None = None
         """None where nothing is kept."""
         if keeper is not None:
-            self.recorder = Recorder(settings, clock, self.timer, metrics, keeper, self.directory, self.apply)
+            self.recorder = Recorder(
+                settings, clock, self.timer, metrics, keeper, self.directory, self.rooms, self.apply
+            )
             if self.admission is not None:
                 self.admission.revoked = self.recorder.revoked
                 self.recorder.restore_revocations = self.admission.restore

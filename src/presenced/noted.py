@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -104,6 +104,12 @@ class Noted:
             self.since = None
         return facts
 
+    def waiting_of(self, user_ids: Iterable[str]) -> dict[str, UserFact]:
+        """Return how those of these users are of whom something waits."""
+        users, due = self.users, self._due_users
+        found = ((user_id, users.get(user_id) or due.get(user_id)) for user_id in user_ids)
+        return {user_id: _user_fact(user) for user_id, user in found if user is not None}
+
     def bound(self) -> int:
         """Leave out what is too much. How many that was."""
         dropped = _trim(self.users, len(self._due_users)) + _trim(self.sessions, len(self._due_sessions))
@@ -183,14 +189,16 @@ def _trim(waiting: dict[K, V], due: int) -> int:
 def _user_fact(user: Presence[Any]) -> UserFact:
     """As others see the user: who is invisible was last seen, and active, when they became so."""
     change, seen_ms, active_ms = user.last_change, user.seen_ms, user.active_ms
+    # The fact may have waited for so long that the change has left the log.
+    since_ms, left_ms = (change.since_ms, change.seen_ms) if change else user.left
     if user.shown.status is Status.OFFLINE:
-        seen_ms = change.seen_ms if change else 0
+        seen_ms = left_ms
         active_ms = min(active_ms, seen_ms)
     return UserFact(
         user.user_id,
         user.shown.status,
         user.version,
-        change.since_ms if change else 0,
+        since_ms,
         seen_ms,
         active_ms,
         None if user.chosen is AS_DETECTED else _choice_fact(user.chosen),

@@ -7,7 +7,7 @@ when it is given to the keeper, some milliseconds later, and of most the newest 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from math import inf
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from presenced.core.identity import refused_character
 from presenced.core.model import AS_DETECTED, Cause, Choice, Custom, Instant, Status
 from presenced.core.outcome import Outcome
 from presenced.core.presence import Session
-from presenced.core.rooms import Room, RoomChange
+from presenced.core.rooms import Room, RoomChange, Rooms
 from presenced.errors import CapacityError
 from presenced.metrics import Metrics
 from presenced.noted import MAX_WAITING, Noted
@@ -34,6 +34,7 @@ from presenced.storage.facts import (
     RevocationFact,
     RoomFact,
     SessionFact,
+    UserFact,
 )
 from presenced.wire import v1
 
@@ -91,6 +92,7 @@ class Recorder:
         metrics: Metrics,
         keeper: Keeper,
         directory: Directory[Any],
+        rooms: Rooms,
         apply: Callable[[Outcome[Any]], None],
     ) -> None:
         self._keeper = keeper
@@ -98,7 +100,9 @@ class Recorder:
         self._timer = timer
         self._metrics = metrics
         self._directory = directory
+        self._rooms = rooms
         self._apply = apply
+        self._is_told = True
         self._with_changes = settings.history_age > 0 or bool(settings.webhook_urls)
         self._with_addresses = settings.keep_addresses
         self.restore_revocations: Callable[[Sequence[RevocationFact]], None] = lambda _: None
@@ -118,6 +122,7 @@ class Recorder:
             is_told: Others are told of the change, if it is one.
         """
         noted = self._noted
+        self._is_told = is_told
         if (user := self._directory.user(outcome.user_id)) is not None:
             noted.users[outcome.user_id] = user
         if (change := outcome.change) is not None and is_told:
@@ -195,6 +200,20 @@ class Recorder:
         self._noted.forget(user_id)
 
     # To the keeper.
+
+    def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Return those of these users who are shown offline now, and those of these rooms that nobody is in.
+
+        None while the server stops: connections end then, and nobody is told that their users have left.
+        """
+        if not self._is_told:
+            return [], []
+        offline = [user_id for user_id in users if self._directory.status(user_id) is Status.OFFLINE]
+        return offline, [name for name in rooms if self._rooms.get(name) is None]
+
+    def waiting_of(self, user_ids: Collection[str]) -> dict[str, UserFact]:
+        """Return how those of these users are whose facts wait to be given."""
+        return self._noted.waiting_of(user_ids)
 
     @property
     def waiting(self) -> int:

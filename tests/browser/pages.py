@@ -22,6 +22,12 @@ NETWORK_GONE = re.compile(r"net::ERR_INTERNET_DISCONNECTED")
 """The same, for one without a network."""
 
 
+PATIENCE = 30.0
+"""Seconds after which a test that waits for something gives up, however busy the machine is."""
+
+expect.set_options(timeout=1000 * PATIENCE)
+
+
 class Entry(NamedTuple):
     """One received message in the log of the page."""
 
@@ -237,7 +243,7 @@ class PresencePage:
             self.faults.append(f"a request to elsewhere: {url}")
 
 
-def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for something that is not on a page."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, StartServer
 from tests.browser.pages import PresencePage, until
 from tests.process import ServerProcess
 from websockets.sync.client import connect
@@ -74,7 +74,8 @@ def test_several_users_in_one_page_hear_of_each_other(server: ServerProcess, ope
     expect(page.figure("users online")).to_have_text("3")
     expect(page.figure("users connected")).to_have_text("3")
     expect(page.figure("connections")).to_have_text("3")
-    assert page.changes("42", by="ada #1") == page.changes("42", by="bruno #2") == ["USER_ONLINE"]
+    # Either connection may hear of it later than the other.
+    until(lambda: page.changes("42", by="ada #1") == page.changes("42", by="bruno #2") == ["USER_ONLINE"])
     assert page.changes("ada") == []
     card = page.card("bruno")
     expect(card.get_by_role("list", name="Received by bruno #2, newest first")).to_contain_text("USER_ONLINE 42")
@@ -123,7 +124,7 @@ def test_a_reload_makes_nobody_flicker(patient_server: ServerProcess, open_page:
             expect(page.connections(user_id).nth(i)).to_have_attribute("data-state", "open")
     page.expect_online("ada", "bruno")
     barrier(watcher, page)
-    assert patient_server.closed("going_away") == 3, "the reload ended the connections"
+    until(lambda: patient_server.closed("going_away") == 3)  # the reload ended the connections
     assert watcher.changes("ada") == watcher.changes("bruno") == ["USER_ONLINE"]
     watcher.expect_online("ada", "bruno")
     expect(page.page.locator("#steps .done").filter(has_text="Reload this tab")).to_be_visible()
@@ -136,10 +137,12 @@ def test_a_disconnect_is_announced_at_once(patient_server: ServerProcess, open_p
     expect(page.connections("ada")).to_contain_text("Offline at once, no grace.")
     expect(page.connections("ada")).to_contain_text("By this page, code 1000")
     page.expect_offline("ada")  # a grace would outlast the test
-    assert patient_server.closed("closed") == 1
+    until(lambda: patient_server.closed("closed") == 1)
 
 
-def test_a_drop_is_announced_when_the_grace_is_over(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_drop_is_announced_when_the_grace_is_over(start_server: StartServer, open_page: OpenPage) -> None:
+    grace = 6.0  # long enough to see on a busy machine what is shown while it lasts
+    server = start_server(grace_going_away=grace)
     page = open_page(server)
     page.connect("watcher", "ada")
     page.press("Drop", "ada")
@@ -155,11 +158,11 @@ def test_a_drop_is_announced_when_the_grace_is_over(server: ServerProcess, open_
     [_, went] = page.heard("ada", by="watcher #1")
     assert dropped is not None
     waited = went.sent_at - page.page.evaluate("(text) => Date.parse(text)", dropped) / 1000
-    assert 1.0 <= waited + 0.05 < 1.0 + SOON, "the grace is one second"
+    assert grace <= waited + 0.05 < grace + SOON
 
 
-def test_a_drop_is_told_by_the_statistics_when_nobody_listens(server: ServerProcess, open_page: OpenPage) -> None:
-    page = open_page(server)
+def test_a_drop_is_told_by_the_statistics_when_nobody_listens(start_server: StartServer, open_page: OpenPage) -> None:
+    page = open_page(start_server(grace_going_away=6))
     page.connect("ada")
     page.press("Drop", "ada")
     expect(page.connections("ada")).to_contain_text("Still shown online")

@@ -9,8 +9,8 @@ from tests.browser.conftest import OpenPage, StartServer
 from tests.browser.pages import PresencePage, until
 from tests.process import ServerProcess
 
-END = 1
-"""Seconds after which a status of these tests ends: the least the form takes."""
+END = 5
+"""Seconds after which a status of these tests ends: long enough to be seen on a busy machine."""
 
 
 def open_v1(open_page: OpenPage, server: ServerProcess, device: str = "desktop") -> PresencePage:
@@ -114,7 +114,7 @@ def test_a_reload_of_a_v1_user_makes_nobody_flicker(patient_server: ServerProces
         expect(page.connections("ada").get_by_role("switch")).to_have_attribute("aria-checked", "true")
         expect(page.seen_by("ada")).to_have_count(3)
     barrier(watcher, page)
-    assert patient_server.closed("going_away") == 2, "the reloads ended the connections"
+    until(lambda: patient_server.closed("going_away") == 2)  # the reloads ended the connections
     assert watcher.changes("ada", by="classic #1") == ["USER_ONLINE"]
     assert watcher.seen("ada", by="modern #2") == before
 
@@ -154,8 +154,10 @@ def test_two_tabs_are_one_user(server: ServerProcess, open_page: OpenPage) -> No
     watcher.expect_status("ada", "busy", "phone")
     phone.press("Disconnect", "ada")
     watcher.expect_status("ada", "offline")
-    assert watcher.changes("ada", by="classic #1") == ["USER_ONLINE", "USER_OFFLINE"]
-    assert watcher.seen("ada", by="modern #2") == ["online", "online", "away", "online", "busy", "busy", "offline"]
+    # Two connections of one page: the other one may hear of it later.
+    until(lambda: watcher.changes("ada", by="classic #1") == ["USER_ONLINE", "USER_OFFLINE"])
+    seen = ["online", "online", "away", "online", "busy", "busy", "offline"]
+    until(lambda: watcher.seen("ada", by="modern #2") == seen)
 
 
 def test_what_was_missed_after_a_drop_is_told_without_a_snapshot(
@@ -197,9 +199,9 @@ def test_a_cut_network_is_noticed_and_the_session_resumes(patient_server: Server
     page.expect_status("modern", "online")
     page.cut_network()
     watcher.set_status("modern", "Busy", "in a tunnel?")
-    expect(page.connections("ada")).to_have_attribute("data-state", "waiting", timeout=10_000)
+    expect(page.connections("ada")).to_have_attribute("data-state", "waiting")
     page.restore_network()
-    expect(page.connections("ada")).to_have_attribute("data-state", "open", timeout=10_000)
+    expect(page.connections("ada")).to_have_attribute("data-state", "open")
     expect(page.connections("ada").locator(".back-line")).to_have_text("Resumed. Missed: 1 change.")
     page.expect_status("modern", "busy", "in a tunnel?")
     assert [m["type"] for m in page.log_entries("ada #1")].count("PRESENCE_SNAPSHOT") == 1
@@ -237,6 +239,7 @@ def test_a_status_with_an_end_returns_by_itself(server: ServerProcess, open_page
     expect(page.truth("ada")).to_have_text(re.compile(r"^away, chosen · ☕ coffee until \d\d:\d\d:\d\d$"))
     watcher.expect_status("ada", "busy", "🎧 deep work")
     expect(page.truth("ada")).to_have_text("busy, chosen · 🎧 deep work")
+    barrier(watcher, watcher)
     assert watcher.seen("ada", by="modern #2") == ["online", "busy", "away", "busy"]
     assert watcher.changes("ada", by="classic #1") == ["USER_ONLINE"]
     expect(page.page.locator("#steps .done").filter(has_text="set a status")).to_be_visible()
@@ -283,7 +286,7 @@ def test_after_a_crash_those_who_come_back_were_never_away(server: ServerProcess
     server.kill()
     expect(page.page.get_by_role("alert")).to_contain_text("The server is gone")
     server.start()
-    expect(page.connections("ada")).to_have_attribute("data-state", "open", timeout=10_000)
+    expect(page.connections("ada")).to_have_attribute("data-state", "open")
     expect(page.seen_by("ada").filter(has_text="bruno")).to_contain_text("online?")
     other.press("Come back", "bruno")
     expect(page.seen_by("ada").filter(has_text="bruno")).to_contain_text(re.compile("online(?!\\?)"))
@@ -299,7 +302,7 @@ def test_a_status_with_an_end_has_it_also_on_another_server(server: ServerProces
     server.kill()
     expect(page.page.get_by_role("alert")).to_contain_text("The server is gone")
     server.start()
-    expect(page.connections("ada")).to_have_attribute("data-state", "open", timeout=10_000)
+    expect(page.connections("ada")).to_have_attribute("data-state", "open")
     expect(page.truth("ada")).to_have_text(re.compile(r"^away, chosen · until \d\d:\d\d:\d\d$"))
 
 

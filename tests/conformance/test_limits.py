@@ -84,7 +84,7 @@ async def test_spaces_in_a_header_are_read_in_linear_time() -> None:
         started = time.process_time()
         await peer.send(upgrade(more=f"Sec-WebSocket-Protocol: a{' ' * 32_000}b\r\n"))
         assert (await peer.answer()).status == 400
-        assert time.process_time() - started < PATIENCE / 10
+        assert time.process_time() - started < 1
 
 
 async def test_the_endpoint_runs_as_a_program_for_other_peoples_clients() -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.changes import change_of
 from tests.services import MariaDB, PostgreSQL, Service
@@ -315,6 +315,48 @@ async def test_what_a_dead_process_left_open_is_closed_at_its_last_sign_of_life(
     async with database.begin() as connection:
         assert (await second.start(connection)).closed == 0  # again: nothing is left to do
     assert await rows(database, changes) == told
+
+
+async def test_a_start_that_comes_late_does_not_outdo_what_its_server_has_seen_meanwhile(database: AsyncEngine) -> None:
+    """The database may answer when users are back: the facts about them wait and have the versions of their time."""
+    await write(database, store(database), user("ada", version=7), user("bob", version=9), position=90)
+    soon = NOW + 5000  # by positions, closer to the last sign of life than a start would leave them
+    second = store(database, "two", started=soon)
+    live = start_position(soon) + 1
+    await write(database, store(database), at=NOW + 4000, position=start_position(NOW) + 20)
+    async with database.begin() as connection:
+        start = await second.start(connection)
+    assert start.position > live
+    await write(database, second, user("ada", version=live), change_of("ada", live, "online", at_ms=soon))
+    found = {row["user_id"]: (row["status"], row["version"]) for row in await rows(database, users)}
+    assert found == {"ada": ("online", live), "bob": ("offline", live - 1)}
+    async with database.connect() as connection:
+        page = json.loads(await reading.history(connection, "ada", 0, 10))
+    assert [(one["status"], one["version"]) for one in page["changes"]] == [("online", live), ("offline", live - 1)]
+
+
+async def test_what_is_closed_is_above_what_was_stored_although_the_clock_was_set_back(database: AsyncEngine) -> None:
+    before = start_position(NOW) + 7
+    await write(database, store(database), user("ada", version=before), position=before)
+    async with database.begin() as connection:
+        start = await store(database, "two", started=NOW - DAY).start(connection)
+    assert [(row["status"], row["version"]) for row in await rows(database, users)] == [("offline", before + 1)]
+    assert start.position > before + 1
+
+
+async def test_a_start_that_closes_more_later_keeps_what_the_first_one_noted(database: AsyncEngine) -> None:
+    """A storage worker that is started again has the same epoch, so its places have to be others."""
+    await write(database, store(database), user("ada"))
+    await write(database, store(database, "other", "elsewhere"), user("bob"), user("eve"))
+    second = store(database, "two", started=NOW + SILENT)
+    async with database.begin() as connection:
+        assert (await second.start(connection)).closed == 1
+    await write(database, second, change(start_position(NOW + SILENT) + 1, "zoe"))
+    async with database.begin() as connection:
+        await connection.execute(update(nodes).where(nodes.c.node == "elsewhere").values(sign_ms=NOW - 1))
+        assert (await second.start(connection)).closed == 2
+    found = [(row["user_id"], row["status"]) for row in await rows(database, changes)]
+    assert sorted(found) == [("ada", "offline"), ("bob", "offline"), ("eve", "offline"), ("zoe", "online")]
 
 
 async def test_a_server_silent_for_long_is_taken_for_dead_by_others(database: AsyncEngine) -> None:

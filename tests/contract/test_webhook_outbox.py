@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from tests.contract.databases import KINDS, Servers, opened, servers
 from tests.webhooks import NOON, change, config_for, tell, turns
 
 from presenced.core.model import Change
+from presenced.keeper.messages import Absent, WhoIsAbsent
+from presenced.keeper.settling import Settling
 from presenced.storage.database import writing
 from presenced.storage.facts import RoomFact
 from presenced.storage.schema import told, users, webhooks
@@ -65,6 +67,26 @@ async def waiting(database: AsyncEngine, url: str = HERE, state: str = "waiting"
 
 def shape(events: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
     return [(e["type"], e["data"].get("userId", e["data"].get("room")), e["data"]["version"]) for e in events]
+
+
+async def settle(database: AsyncEngine, hooks: Webhooks, present: Sequence[str]) -> list[WhoIsAbsent]:
+    """Check what the receivers believe against a server that sees these users and rooms. What it was asked."""
+    settling, asked = Settling(database, hooks), []
+    settling.begin(0)
+    while (question := await settling.question()) is not None:
+        asked.append(question)
+        users, rooms = ([name for name in names if name not in present] for names in (question.users, question.rooms))
+        async with database.begin() as connection:
+            await settling.tell(connection, Absent(users, rooms))
+        settling.answered()
+    return asked
+
+
+async def known(database: AsyncEngine) -> dict[str, tuple[str, int]]:
+    """What the receivers know of users."""
+    async with database.connect() as connection:
+        found = await connection.execute(select(told.c.subject, told.c.status, told.c.version))
+        return {name: (status, version) for name, status, version in found}
 
 
 async def test_each_endpoint_has_each_event_in_order_with_one_id(database: AsyncEngine) -> None:
@@ -125,15 +147,15 @@ async def test_who_does_not_come_back_after_a_crash_is_told_once(database: Async
         for name, status, version in (("ada", "online", 101), ("bo", "offline", 2), ("cy", "offline", 50)):
             row = {"user_id": name, "status": status, "version": version, "since_ms": 7, "seen_ms": 8, "active_ms": 9}
             await connection.execute(insert(users).values(**row, node="n", epoch="e"))
-    hooks = hooks_of(database)
+    time = Time()
+    time.ms = NOON + 1000
     for _ in range(2):
-        async with database.begin() as connection:
-            await hooks.reconcile(connection, NOON + 1000)
+        await settle(database, hooks_of(database, time), present=("ada",))
     found = (await waiting(database))[4:]
     assert shape(found) == [("user.offline", "bo", 3), ("user.offline", "cy", 50), ("user.offline", "di", 5)]
     told_of_bo = {"userId": "bo", "status": "offline", "since": 7, "version": 3, "lastSeen": 8}
     assert found[0]["data"] == {**told_of_bo, "cause": "restart", "was": "online"}
-    await tell(hooks, database, change("bo", 103))
+    await tell(hooks_of(database), database, change("bo", 103))
     assert shape(await waiting(database))[7:] == [("user.online", "bo", 103)]
 
 
@@ -141,19 +163,78 @@ async def test_more_users_than_one_page_are_reconciled(database: AsyncEngine, mo
     monkeypatch.setattr(telling, "CHUNK", 10)
     await tell(hooks_of(database), database, *(change(f"u{n}", n) for n in range(1, 36)))
     await tell(hooks_of(database), database, *(RoomFact(100 + n, f"r{n}", True, NOON) for n in range(35)))
-    hooks = hooks_of(database)
-    async with database.begin() as connection:
-        await hooks.reconcile(connection, NOON)
+    questions = await settle(database, hooks_of(database), present=("u7", "r7"))
     kinds = [event["type"] for event in (await waiting(database))[70:]]
-    assert (kinds.count("user.offline"), kinds.count("room.vacated")) == (35, 35)
+    assert (kinds.count("user.offline"), kinds.count("room.vacated")) == (34, 34)
+    assert max(len(question.users) + len(question.rooms) for question in questions) == 20
+    named = [name for question in questions for name in (*question.users, *question.rooms)]
+    assert len(named) == len(set(named)) == 70
+
+
+async def test_who_is_back_is_not_told_offline_although_the_database_does_not_know_of_it_yet(
+    database: AsyncEngine,
+) -> None:
+    """Facts about users are held for up to 250 ms, so rows are older than what the server sees."""
+    await tell(hooks_of(database), database, change("ada", 1), change("bo", 2))
+    async with database.begin() as connection:
+        for name in ("ada", "bo"):
+            row = {"user_id": name, "status": "offline", "version": 50, "since_ms": 7, "seen_ms": 8, "active_ms": 9}
+            await connection.execute(insert(users).values(**row, node="n", epoch="e"))
+    hooks = hooks_of(database)
+    await tell(hooks, database, change("ada", 101))  # her row says offline still
+    await settle(database, hooks, present=("ada",))
+    assert shape(await waiting(database))[2:] == [("user.offline", "bo", 50)]
+    assert await known(database) == {"ada": ("online", 101), "bo": ("offline", 50)}
+
+
+async def test_who_returns_right_after_the_server_said_that_they_are_absent_is_told_online(
+    database: AsyncEngine,
+) -> None:
+    hooks = hooks_of(database)
+    await tell(hooks, database, change("ada", 1))
+    settling = Settling(database, hooks)
+    settling.begin(0)
+    assert await settling.question() == WhoIsAbsent(["ada"], [])
+    async with database.begin() as connection:  # the server's answer, and behind it what it saw next
+        await settling.tell(connection, Absent(["ada"], []))
+        await hooks.enqueue(connection, [change("ada", 101)])
+    settling.answered()
+    assert shape(await waiting(database)) == [
+        ("user.online", "ada", 1),
+        ("user.offline", "ada", 2),
+        ("user.online", "ada", 101),
+    ]
+
+
+async def test_a_user_whose_row_says_online_has_been_offline_since_the_answer(database: AsyncEngine) -> None:
+    hooks = hooks_of(database)
+    await tell(hooks, database, change("ada", 1))
+    row = {"user_id": "ada", "status": "online", "version": 1, "since_ms": 7, "seen_ms": 8, "active_ms": 9}
+    async with database.begin() as connection:
+        await connection.execute(insert(users).values(**row, node="n", epoch="e"))
+        await hooks.tell_absent(connection, ["ada"], [])
+    assert (await waiting(database))[-1]["data"]["since"] == NOON
+
+
+async def test_only_one_question_is_outstanding_and_none_before_its_time(database: AsyncEngine) -> None:
+    hooks = hooks_of(database)
+    await tell(hooks, database, change("ada", 1))
+    settling = Settling(database, hooks)
+    assert await settling.question() is None
+    settling.begin(3600)
+    assert await settling.question() is None
+    settling.begin(0)
+    assert await settling.question() == WhoIsAbsent(["ada"], [])
+    assert await settling.question() is None, "it waits for the answer"
+    settling.answered()
+    assert await settling.question() is None, "all was asked"
 
 
 async def test_rooms_that_are_not_occupied_again_after_a_crash_are_told_vacated(database: AsyncEngine) -> None:
     await tell(hooks_of(database), database, *(RoomFact(n, name, True, NOON) for n, name in enumerate("abc", 1)))
     hooks = hooks_of(database)
     await tell(hooks, database, RoomFact(1001, "b", True, NOON))
-    async with database.begin() as connection:
-        await hooks.reconcile(connection, NOON, first_position=1000)
+    await settle(database, hooks, present=("b",))
     assert shape(await waiting(database))[3:] == [("room.vacated", "a", 2), ("room.vacated", "c", 4)]
 
 
@@ -308,7 +389,7 @@ async def test_nothing_to_do_costs_nothing(database: AsyncEngine) -> None:
     await tell(hooks, database)
     async with database.begin() as connection:
         await connection.execute(update(webhooks).values(state="dead"))
-        await hooks.reconcile(connection, NOON)
+        await hooks.tell_absent(connection, ["ada"], ["lobby"])
         assert (await connection.execute(select(func.count()).select_from(webhooks))).scalar() == 0
 
 

@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import httpx
+from tests.integration.raw import PATIENCE
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from presenced import PresenceServer
-
-PATIENCE = 10.0
 
 V1 = Subprotocol("presenced.v1")
 UNKNOWN = {"status": "offline", "since": 0, "version": 0}

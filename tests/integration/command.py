@@ -14,8 +14,8 @@ from types import MappingProxyType
 from tests.integration.raw import PATIENCE
 
 QUICK = {
-    "PRESENCED_HEARTBEAT_INTERVAL": "0.3",
-    "PRESENCED_PONG_TIMEOUT": "0.1",
+    "PRESENCED_HEARTBEAT_INTERVAL": "3600",
+    "PRESENCED_PONG_TIMEOUT": "3600",
     "PRESENCED_GRACE_GOING_AWAY": "0.03",
     "PRESENCED_GRACE_LOST": "0.15",
     "PRESENCED_CLOSE_TIMEOUT": "0.5",

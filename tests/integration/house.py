@@ -11,15 +11,35 @@ from presenced import PresenceServer, Settings
 from presenced.engine import Engine
 
 SCALE = 0.01
-"""Test seconds per second of a default: a heartbeat of 30 s is one of 0.3 s."""
+"""Test seconds per second of a default: a grace of 15 s is one of 0.15 s."""
 
-_SCALED = ("heartbeat_interval", "pong_timeout", "grace_going_away", "grace_lost", "behind_timeout")
+_SCALED = ("grace_going_away", "grace_lost", "behind_timeout")
+
+CALM = 3600.0
+"""Seconds between two pings, and for an answer. Pings would come between the frames that are waited for, and a client
+that reads nothing would be dropped before a busy machine comes to it. The server also looks, sixty times in this, how
+late its loop is: it refuses handshakes if that is a second."""
+
+QUICK_HEARTBEAT = {name: getattr(Settings(), name) * SCALE for name in ("heartbeat_interval", "pong_timeout")}
+"""For tests about the heartbeat."""
 
 
 def server(**changes: object) -> PresenceServer:
-    """A server with default settings on a free port, a hundred times quicker; `changes` are taken as they are."""
+    """Return a server with default settings on a free port, whose graces and patience with slow watchers are a
+    hundredth; `changes` are taken as they are."""
     quick = {name: getattr(Settings(), name) * SCALE for name in _SCALED}
-    return PresenceServer(Settings.model_validate({"port": 0, "stats_interval": 0, **quick, **changes}))
+    interval = changes.get("heartbeat_interval", CALM)
+    calm = {"heartbeat_interval": interval, "pong_timeout": interval}
+    return PresenceServer(Settings.model_validate({"port": 0, "stats_interval": 0, **quick, **calm, **changes}))
+
+
+async def heard_from_all(house: PresenceServer) -> None:
+    """Wait until every client has answered a ping that comes now, or has said something else."""
+    connections = engine(house)._connections
+    before = {serial: connection.heard_at for serial, connection in connections.items()}
+    assert before
+    await until(lambda: all(connection.heard_at > before[serial] for serial, connection in connections.items()))
+    assert connections.keys() == before.keys(), "nobody was dropped"
 
 
 async def until(condition: Callable[[], object]) -> None:

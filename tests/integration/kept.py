@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import httpx
 from tests.integration.house import engine, server
+from tests.integration.raw import PATIENCE
+from tests.process import ServerProcess
 from tests.services import PostgreSQL
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -53,10 +56,13 @@ class Audience:
         self._visitors = 0
 
     async def sees_changes(self) -> str:
-        """The live service works: somebody comes and is seen, goes and is seen to. Who it was."""
+        """The live service works, while storage does not: somebody comes and is seen, and goes. Who it was.
+
+        A service that waited for storage would wait for longer than this does: until the test mends it.
+        """
         self._visitors += 1
         visitor = f"visitor{self._visitors}"
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             async with connect(f"{self.url}?userId={visitor}"):
                 await self._hears("USER_ONLINE", visitor)
             await self._hears("USER_OFFLINE", visitor)
@@ -82,15 +88,34 @@ async def warnings(house: PresenceServer) -> str:
     return " ".join(answer.json()["warnings"])
 
 
-async def soon(condition: Callable[[], object], seconds: float = 8) -> None:
+async def stored_in_time(house: PresenceServer, condition: Callable[[], object]) -> None:
+    """Wait for something to be stored: for a second, and longer only while the server says that storage is behind."""
+    began = time.monotonic()
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            is_late = time.monotonic() - began > 1 and not link(house).behind  # asked before: it may be stored now
+            if condition():
+                return
+            assert not is_late, "it waits no longer, and is not stored"
+            await asyncio.sleep(0.02)
+
+
+async def well(process: ServerProcess) -> None:
+    """Wait until a server that has started says that nothing is wrong. On a busy machine its keeper is late."""
+    async with httpx.AsyncClient() as client, asyncio.timeout(PATIENCE):
+        while (await client.get(f"{process.url}readyz")).json()["warnings"]:
+            await asyncio.sleep(0.05)
+
+
+async def soon(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait for something that storage comes to by itself."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
 
 
-async def says(house: PresenceServer, text: str, seconds: float = 8) -> None:
-    async with asyncio.timeout(seconds):
+async def says(house: PresenceServer, text: str) -> None:
+    async with asyncio.timeout(PATIENCE):
         while text not in await warnings(house):
             await asyncio.sleep(0.05)
 

@@ -11,8 +11,9 @@ from typing import Any
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
-PATIENCE = 10.0
-"""Seconds after which a test that waits for something gives up; only ever reached by a failure."""
+PATIENCE = 30.0
+"""Seconds after which a test that waits for something gives up; only ever reached by a failure, however busy the
+machine is."""
 
 
 def upgrade(

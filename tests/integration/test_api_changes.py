@@ -10,6 +10,7 @@ import pytest
 from tests.follower import Believer
 from tests.integration.api import Backend, backend, problem
 from tests.integration.house import metric, server, until
+from tests.integration.raw import PATIENCE
 
 from presenced.http.v1 import changes, followers
 
@@ -174,7 +175,7 @@ async def test_a_stop_ends_what_waits() -> None:
         async with api.events("/changes") as events:
             await anext(events)
             await until(lambda: metric(house, "presenced_api_followers") == 2)
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(PATIENCE):
                 await house.stop()
                 assert [event async for event in events] == []
                 assert (await waiting)["changes"] == []

@@ -10,9 +10,14 @@ from typing import Any
 import jwt
 import pytest
 from tests.integration.api import Event, backend, come, problem
-from tests.integration.house import metric, server, until
+from tests.integration.house import engine, metric, server, until
+from tests.integration.raw import PATIENCE
 
+from presenced import PresenceServer
+from presenced.application import Application
 from presenced.auth.api_keys import new_key
+from presenced.core.claims import Claim
+from presenced.core.model import Custom, Status
 from presenced.http.v1 import followers
 
 pytestmark = pytest.mark.anyio
@@ -118,15 +123,16 @@ async def test_what_changes_quickly_is_told_once_with_its_last_state() -> None:
     async with server() as house, backend(house) as api, api.events("/watch?users=ada") as events:
         await anext(events)
         await api.announce("ada")
-        for number in range(50):
-            await api.put("/users/ada/claims/x", {"status": "busy", "text": str(number)})
+        application = Application(engine(house))
+        for number in range(50):  # at once, so that it does not depend on how long requests take
+            application.set_claim("ada", Claim("x", Status.BUSY, Custom(str(number))))
         told = 0
         async for event in events:
             told += 1
             (user,) = event.data["users"]
             if user.get("text") == "49":
                 break
-        assert told < 25, "fewer than there were changes"
+        assert told <= 2, "fewer than there were changes"
 
 
 async def test_a_lost_stream_goes_on() -> None:
@@ -199,14 +205,21 @@ async def test_one_that_does_not_read_is_cut_off_and_harms_nobody() -> None:
             slow.connect(("127.0.0.1", house.port))
             slow.sendall(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nhost: localhost\r\n\r\n")
             await until(lambda: metric(house, "presenced_api_followers") == 1)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while metric(house, "presenced_api_followers"):
                     assert (await api.get("/counts"))["onlineUsers"] == 15_000
                     await asyncio.sleep(0.01)
 
 
+def holds_something(house: PresenceServer) -> bool:
+    """Whether a transport could not write all that it was given."""
+    assert house._parts
+    doors = house._parts.listener._server.server_state.connections
+    return any(door.transport.get_write_buffer_size() for door in doors)
+
+
 async def test_one_that_does_not_read_does_not_hold_up_a_stop(caplog: pytest.LogCaptureFixture) -> None:
-    async with server(max_announced=20_000, close_timeout=5, behind_timeout=60) as house:
+    async with server(max_announced=20_000, close_timeout=90, behind_timeout=90) as house:
         for number in range(15_000):
             house.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
         with socket.socket() as slow:
@@ -214,8 +227,8 @@ async def test_one_that_does_not_read_does_not_hold_up_a_stop(caplog: pytest.Log
             slow.connect(("127.0.0.1", house.port))
             slow.sendall(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nhost: localhost\r\n\r\n")
             await until(lambda: metric(house, "presenced_api_followers") == 1)
-            await asyncio.sleep(0.2)  # by now the kernel is full
-            async with asyncio.timeout(3):
+            await until(lambda: holds_something(house))  # so the kernel is full
+            async with asyncio.timeout(PATIENCE):
                 await house.stop()
     assert not [record for record in caplog.records if record.exc_info], "no exception in the log"
 

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.integration.house import server
+from tests.integration.raw import PATIENCE
 from tests.integration.tokens import KEY, READ, WRITE, ask, closed, first, house_of_tokens, token, url
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -63,7 +64,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
     async with house_of_tokens() as house:
         reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
         writer.write(b"GET /api/v1/watch?users=7 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE):
             answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"the body did not arrive within 0.1 s" in answer

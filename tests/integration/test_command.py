@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 from tests.integration.command import run, serve
-from tests.integration.raw import raw, raw_websocket
+from tests.integration.raw import PATIENCE, raw, raw_websocket
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -53,7 +53,8 @@ async def test_it_starts_without_configuration_and_tells_where_to_look(tmp_path:
 
 
 async def test_the_log_lines_of_the_contract_come_in_its_words(tmp_path: Path) -> None:
-    async with serve("--stats-interval", "0.5", cwd=tmp_path) as command:
+    heartbeat = ("--heartbeat-interval", "1", "--pong-timeout", "1")
+    async with serve("--stats-interval", "0.5", *heartbeat, cwd=tmp_path) as command:
         async with connect(f"{command.url}?userId=123", proxy=None), raw_websocket(command.port, "?userId=ghost"):
             await command.say("💔 WS: User ghost heartbeat failed - disconnecting")
             await command.say("📊 WS Stats: 1 users, 1 connections")
@@ -254,7 +255,7 @@ async def test_what_clients_send_puts_no_control_characters_into_the_log(tmp_pat
 
 async def test_a_reader_of_the_log_that_stops_reading_does_not_stop_the_server(tmp_path: Path) -> None:
     """Standard output is a pipe that nobody empties; more is logged than it holds."""
-    async with serve("--log-burst", "100000", cwd=tmp_path, PRESENCED_HEARTBEAT_INTERVAL="60") as command:
+    async with serve("--log-burst", "100000", cwd=tmp_path) as command:
         async with raw_websocket(command.port, "?userId=watcher") as watcher:
             await watcher.frame()
             for number in range(400):
@@ -278,7 +279,7 @@ async def test_files_run_out_and_the_server_neither_spins_nor_dies(tmp_path: Pat
             before = cpu_seconds(command.process.pid)
             await asyncio.sleep(1)
             assert cpu_seconds(command.process.pid) - before < 0.2, "it does not spin"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 async with raw(command.port) as client:
                     await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -26,6 +26,8 @@ from tests.integration.kept import (
     statuses,
     warnings,
 )
+from tests.integration.raw import PATIENCE
+from tests.webhooks import SECRET, Receiver, change
 
 from presenced.errors import ConfigError, StorageError
 from presenced.storage import address
@@ -85,6 +87,19 @@ async def test_a_fact_that_the_database_does_not_take_holds_up_no_other() -> Non
             assert [one["userId"] for one in json.loads(await link(house).questions.last_seen(["good", "bad"]))] == [
                 "good"
             ]
+
+
+async def test_receivers_are_told_of_what_came_with_a_fact_that_the_database_does_not_take() -> None:
+    with Receiver() as receiver, postgres() as (_, settings):
+        hooks = {"webhook_urls": receiver.url, "webhook_secrets": SECRET, "outgoing_private": True}
+        async with server(**settings, **hooks) as house:
+            bad = UserFact("bad", "much too long for a status", 1, 1, 1, 1)
+            link(house).give([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)
+            await soon(lambda: metric(house, "presenced_storage_facts_unusable_total") == 1)
+            await soon(lambda: len(receiver.taken) == 3)
+            assert [(event["data"]["userId"], event["data"]["status"]) for event in receiver.taken] == [
+                ("ada", "online"), ("bo", "online"), ("ada", "offline"),
+            ]  # fmt: skip
 
 
 async def test_a_file_that_another_process_has_locked(tmp_path: Path) -> None:
@@ -168,7 +183,7 @@ async def test_a_disk_that_is_full(disk: Path, tmp_path: Path) -> None:
             while True:
                 filler.write(bytes(4096))
         visitors = [await seen.sees_changes()]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while "full" not in await warnings(house):
                 visitors.append(await seen.sees_changes())
         (disk / "filler").unlink()

@@ -201,7 +201,7 @@ class House:
         return len(self._receiver.taken)
 
 
-async def soon(condition: Callable[[], object], seconds: float = 20) -> None:
+async def soon(condition: Callable[[], object], seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.05)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.house import server
+from tests.integration.house import heard_from_all, server
 from tests.integration.raw import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -66,12 +66,16 @@ async def test_two_node_clients_see_each_other_come_and_go() -> None:
 
 
 async def test_node_answers_the_heartbeat_and_a_killed_process_is_gone_after_the_grace() -> None:
-    async with server(grace_lost=0.2) as house, node(f"{house.url}?userId=1") as alice:
+    async with (
+        server(grace_lost=0.2, heartbeat_interval=1, pong_timeout=1) as house,
+        node(f"{house.url}?userId=1") as alice,
+    ):
         await alice.hear()
         async with node(f"{house.url}?userId=2") as bob:
             await bob.hear()
             assert (await alice.hear())["type"] == "USER_ONLINE"
-            await asyncio.sleep(2 * (house.settings.heartbeat_interval + house.settings.pong_timeout))
+            for _ in range(2):
+                await heard_from_all(house)
             assert house.get_stats().total_connections == 2
         offline = await alice.hear()
         assert (offline["type"], offline["userId"]) == ("USER_OFFLINE", 2)

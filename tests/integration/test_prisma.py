@@ -18,6 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, insert
 from tests.changes import change_of
+from tests.integration.raw import PATIENCE
 from tests.process import ServerProcess
 from tests.services import PostgreSQL
 from websockets.sync.client import connect
@@ -184,7 +185,7 @@ def test_what_a_server_writes_is_found(project: Path, postgresql: PostgreSQL) ->
     url = postgresql.new_database()
     with ServerProcess({"PRESENCED_DATABASE_URL": url}, database="url") as server:
         with connect(f"{server.websocket_url}?userId=grace"):
-            until = time.monotonic() + 10
+            until = time.monotonic() + PATIENCE
             while not (said := ask(project, url, "grace"))["sessions"]["grace"] and time.monotonic() < until:
                 time.sleep(0.1)
             assert said["online"] == [{"userId": "grace", "status": "online"}]

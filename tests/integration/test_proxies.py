@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.certificates import trusting
-from tests.integration.house import engine, metric, server, until
+from tests.integration.house import engine, heard_from_all, metric, server, until
 from tests.integration.raw import PATIENCE
 from tests.integration.tokens import KEY, SECRET, ask, token
 from tests.proxies import proxy
@@ -38,7 +38,7 @@ KINDS = pytest.mark.parametrize("kind", ["nginx", "caddy"])
 
 @KINDS
 async def test_a_client_behind_the_proxy_is_served_and_counts_by_its_address(kind: str, tmp_path: Path) -> None:
-    async with proxied(kind, tmp_path) as (house, port):
+    async with proxied(kind, tmp_path, heartbeat_interval=1, pong_timeout=1) as (house, port):
         context = trusting(tmp_path / "certificate.pem")
         url = f"wss://127.0.0.1:{port}/ws-online-status?userId=ada&token=hidden-in-logs"
         forged = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.8"}
@@ -46,7 +46,7 @@ async def test_a_client_behind_the_proxy_is_served_and_counts_by_its_address(kin
             assert json.loads(await ada.recv())["userId"] == "ada"
             addresses = {connection.address for connection in engine(house)._connections.values()}
             assert addresses == {""}, "this machine's own, whatever the client says"
-            await asyncio.sleep(0.3)
+            await heard_from_all(house)
             assert ada.state.name == "OPEN", "heartbeats pass"
         async with httpx.AsyncClient(verify=context, trust_env=False) as client:
             base = f"https://127.0.0.1:{port}"

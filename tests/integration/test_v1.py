@@ -22,7 +22,7 @@ from presenced import PresenceServer
 
 pytestmark = pytest.mark.anyio
 
-QUIET = {"heartbeat_interval": 60, "pong_timeout": 60}
+QUIET = {"heartbeat_interval": 3600, "pong_timeout": 3600}
 """For clients that read only what the test waits for: they answer no pings either."""
 
 
@@ -161,7 +161,7 @@ async def test_rooms_and_counts() -> None:
 
 
 async def test_what_cannot_be_is_refused_in_words() -> None:
-    async with server(**QUIET, request_rate=1, request_burst=3) as house:
+    async with server(**QUIET, request_rate=0.001, request_burst=3) as house:  # none comes back however long it takes
         async with connect(
             f"{house.url}?userId=1&watch=all", proxy=None, subprotocols=[Subprotocol("presenced.v1")]
         ) as bad:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import jwt
 import pytest
-from tests.integration.raw import RawClient, masked, raw, raw_websocket, upgrade
+from tests.integration.raw import PATIENCE, RawClient, masked, raw, raw_websocket, upgrade
 from tests.security.fortress import Fortress, fortress
 from websockets.frames import Close, Opcode
 
@@ -309,7 +309,7 @@ async def test_a11_hostile_ids() -> None:
             for user_id in STRANGE_IDS:
                 quoted = user_id.replace(" ", "%20").replace("<", "%3C").replace(">", "%3E").replace("{", "%7B")
                 await stack.enter_async_context(raw_websocket(house.port, f"?userId={quoted.replace('}', '%7D')}"))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 while len(house.heard) < len(STRANGE_IDS):
                     await asyncio.sleep(0.01)
         assert set(house.heard) == {user_id.replace("%25", "%") for user_id in STRANGE_IDS}

@@ -206,7 +206,6 @@ def test_a_masked_value_is_refused_in_python_and_in_a_key_file_too(elsewhere: Pa
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("origins", "*"),
         ("origins", "https://*.example.com"),
         ("node", "xxxx"),
         ("callback_secret", "a*b**c"),
@@ -216,6 +215,10 @@ def test_a_masked_value_is_refused_in_python_and_in_a_key_file_too(elsewhere: Pa
 def test_what_only_resembles_a_mask_is_accepted(name: str, value: str) -> None:
     environ = {f"PRESENCED_{name.upper()}": value} | ({"PRESENCED_DATABASE": "url"} if name == "database_url" else {})
     assert load({}, environ).origins[name] == f"PRESENCED_{name.upper()}"
+
+
+def test_an_asterisk_for_every_origin_is_no_mask() -> None:
+    assert load({"auth": "callable"}, {"PRESENCED_ORIGINS": "*"}).settings.origins == ("*",)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", " \n", ""])

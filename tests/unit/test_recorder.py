@@ -110,13 +110,33 @@ def test_last_seen_is_known_of_who_was_forgotten_before_it_could_be_stored() -> 
     house.keeper.room = 0
     house.close(house.open())
     left_ms = house.clock.now().epoch_ms
+    for _ in range(3):
+        house.clock.advance(100)
+        house.engine.closed(house.open("bob"), Ending.LOST, "lost")  # when the grace ends, the log is trimmed
     house.clock.advance(100)
-    house.close(house.open("bob"))
-    house.clock.advance(100)
+    assert house.engine.directory.user("ada") is None, "forgotten"
     house.keeper.room = 10
     house.recorder.flush()
     seen = {fact.user_id: fact for fact in house.keeper.of(UserFact)}
-    assert (seen["ada"].status, seen["ada"].seen_ms) == ("offline", left_ms)
+    assert (seen["ada"].status, seen["ada"].since_ms, seen["ada"].seen_ms) == ("offline", left_ms, left_ms)
+
+
+def test_who_was_invisible_was_last_seen_when_they_became_so_also_if_that_waits_for_long() -> None:
+    house = House(log_age=1, heartbeat_interval=1, pong_timeout=1)
+    house.keeper.room = 0
+    application = Application(house.engine)
+    connection = house.open()
+    house.clock.advance(10)
+    application.set_status("ada", Choice(Status.INVISIBLE, PLAIN))
+    hidden_ms = house.clock.now().epoch_ms
+    for _ in range(3):
+        house.clock.advance(100)
+        house.engine.closed(house.open("bob"), Ending.LOST, "lost")
+    house.close(connection)
+    house.keeper.room = 10
+    house.recorder.flush()
+    seen = {fact.user_id: fact for fact in house.keeper.of(UserFact)}
+    assert (seen["ada"].status, seen["ada"].seen_ms) == ("offline", hidden_ms)
 
 
 def test_who_is_invisible_was_last_seen_when_they_became_so() -> None:
@@ -153,6 +173,54 @@ def test_addresses_are_kept_only_where_they_are_wanted() -> None:
     house.open()
     house.pass_period()
     assert [fact.address for fact in house.keeper.of(SessionFact)] == ["192.0.2.1"]
+
+
+def test_who_is_absent_is_answered_from_what_the_server_sees_whatever_waits_to_be_stored() -> None:
+    house = House()
+    house.keeper.room = 0  # nothing is stored
+    application = Application(house.engine)
+    house.open("here")
+    house.engine.closed(house.open("awaited"), Ending.LOST, "lost")
+    house.close(house.open("left"))
+    application.set_status("hidden", Choice(Status.INVISIBLE, PLAIN))
+    house.open("hidden")
+    application.announce("announced", online=True)
+    users = ["here", "awaited", "left", "hidden", "announced", "never"]
+    assert house.recorder.absent(users, []) == (["left", "hidden", "never"], [])
+    house.clock.advance(house.engine.settings.grace_lost)
+    assert house.recorder.absent(users, []) == (["awaited", "left", "hidden", "never"], [])
+
+
+def test_rooms_that_nobody_is_in_are_absent() -> None:
+    house = House()
+    ada = house.open("ada", "presenced.v1")
+    for name in ("lobby", "hall"):
+        house.engine.received(ada, f'{{"type":"JOIN","room":"{name}"}}')
+    house.engine.received(ada, '{"type":"LEAVE","room":"hall"}')
+    assert house.recorder.absent([], ["lobby", "hall", "cellar"]) == ([], ["hall", "cellar"])
+
+
+def test_nobody_is_absent_while_the_server_stops() -> None:
+    """Its connections end then, and its users come back after the restart: nobody is told that they have left."""
+    house = House()
+    ada = house.open("ada", "presenced.v1")
+    house.engine.received(ada, '{"type":"JOIN","room":"lobby"}')
+    list(house.engine.drain())
+    assert ada.closed_with
+    assert house.recorder.absent(["ada", "never"], ["lobby"]) == ([], [])
+
+
+def test_how_users_are_is_known_while_it_waits_to_be_stored() -> None:
+    house = House()
+    house.keeper.room = 0
+    house.close(house.open())
+    house.clock.advance(PERIOD)
+    left_ms = house.clock.now().epoch_ms - int(PERIOD * 1000)
+    found = house.recorder.waiting_of(["ada", "never"])
+    assert {user_id: (fact.status, fact.seen_ms) for user_id, fact in found.items()} == {"ada": ("offline", left_ms)}
+    house.keeper.room = 9
+    house.recorder.flush()
+    assert house.recorder.waiting_of(["ada"]) == {}
 
 
 def test_the_id_of_a_session_which_is_a_secret_is_not_kept() -> None:

@@ -130,6 +130,7 @@ class Presence(Generic[C]):
         "display",
         "last_change",
         "last_id_ms",
+        "left",
         "named",
         "own",
         "seen_ms",
@@ -168,6 +169,8 @@ class Presence(Generic[C]):
         """What the newest token that gave any gives for others to see."""
         self.last_id_ms = 0
         self.last_change: Change | None = None
+        self.left = (0, 0)
+        """`since_ms` and `seen_ms` of the last change, once the user is offline and it has left the log."""
         self.own: Own | None = None
         """What their own sessions were told last; None while they have none that is told."""
 

@@ -154,7 +154,7 @@ class Users(Generic[C]):
         """The last change of a user left the log: of who is offline nothing is known then, whyever they are kept."""
         user = self._users[change.user_id]
         if change.view.status is Status.OFFLINE:
-            user.last_change = None
+            user.last_change, user.left = None, (change.since_ms, change.seen_ms)
         self._drop_if_unneeded(user)
 
     def _drop_if_unneeded(self, user: Presence[C]) -> None:

@@ -9,6 +9,7 @@ import secrets
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple, cast
 
@@ -18,8 +19,10 @@ from presenced.clock import Clock
 from presenced.config import without_settings
 from presenced.errors import StorageError
 from presenced.keeper.messages import (
+    Absent,
     Answer,
     Batch,
+    BrokenStream,
     Farewell,
     Figures,
     Page,
@@ -29,7 +32,9 @@ from presenced.keeper.messages import (
     Splitter,
     State,
     Stored,
+    WhoIsAbsent,
     encode,
+    in_parts,
     to_server,
 )
 from presenced.keeper.questions import Questions
@@ -38,7 +43,7 @@ from presenced.metrics import Metrics
 from presenced.recorder import Recorder
 from presenced.settings import Settings
 from presenced.storage.address import database_url
-from presenced.storage.facts import Fact, is_of, start_position
+from presenced.storage.facts import Fact, UserFact, is_of, start_position
 from presenced.webhooks.config import webhook_config
 
 MAX_UNSTORED = 4
@@ -55,6 +60,9 @@ RETRY, LONGEST_RETRY = 1.0, 30.0
 
 LATE = 2.0
 """Seconds by which storage may be behind without a word about it."""
+
+NOT_YET = "it has not answered yet"
+"""Why nothing is stored until a new process says how it is."""
 
 _logger = logging.getLogger("presenced")
 
@@ -118,14 +126,15 @@ class KeeperLink(asyncio.Protocol):
         self._splitter = Splitter()
         self._ready = False
         self._restored = False
-        self._failing = "it has not answered yet"
+        self._failing = NOT_YET
         self._failures = 0
         self._retry = RETRY
         self._launching: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._stopping = False
+        self._said_farewell = False
         self._number = 0
         self._unstored: dict[int, _Unstored] = {}
-        self.questions = Questions(setup, self._ask, self._forget)
+        self.questions = Questions(self._ask, self._forget, self._unstored_of)
         self._changed = asyncio.Event()
         self._refused = ""
         self._webhooks = WebhookMetrics(metrics, clock)
@@ -144,15 +153,22 @@ class KeeperLink(asyncio.Protocol):
     @property
     def takes(self) -> bool:
         """Whether a batch may be given."""
-        return self._ready and len(self._unstored) < MAX_UNSTORED
+        return self._ready and not self._said_farewell and len(self._unstored) < MAX_UNSTORED
 
     def give(self, facts: list[Fact], position: int) -> None:
-        """Store these."""
+        """Store these facts. A fact that is too long for a message is left out, and counted as unusable."""
         assert self.takes, "asked before"
-        self._number += 1
-        batch = Batch(self._number, position, facts)
-        self._unstored[self._number] = _Unstored(batch, self._clock.monotonic())
-        self._send(encode(batch))
+
+        def send(some: list[Fact]) -> None:
+            batch = Batch(self._number + 1, position, some)
+            message = encode(batch)
+            self._number += 1
+            self._unstored[self._number] = _Unstored(batch, self._clock.monotonic())
+            self._send(message)
+
+        if left_out := in_parts(facts, send):
+            self._metrics.facts_unusable.inc(left_out)
+            _logger.error("%d facts were left out: each is too long for a message", left_out)
 
     @property
     def behind(self) -> float:
@@ -200,10 +216,11 @@ class KeeperLink(asyncio.Protocol):
             async with asyncio.timeout(STOP_PATIENCE):
                 assert self._recorder is not None, "it was started"
                 self._recorder.finish()
-                while self._ready and (self._unstored or self._recorder.waiting):
+                while self._may_store and (self._unstored or self._recorder.waiting):
                     self._changed.clear()
                     await self._changed.wait()
                 self._send(encode(Farewell()))
+                self._said_farewell = True
                 if self._transport is not None and self._transport.can_write_eof():
                     self._transport.write_eof()
                 while self._transport is not None:
@@ -214,6 +231,11 @@ class KeeperLink(asyncio.Protocol):
         if left := self._facts_unstored() + (self._recorder.waiting if self._recorder else 0):
             _logger.error("%d facts could not be stored before the end: %s", left, self._failing or "it took too long")
         self.abandon()
+
+    @property
+    def _may_store(self) -> bool:
+        """Whether it is worth the wait: the keeper stores, or has yet to say whether it can."""
+        return self._ready or (self._transport is not None and self._failing == NOT_YET)
 
     def abandon(self) -> None:
         """Have no more to do with the keeper, which ends by itself."""
@@ -284,6 +306,17 @@ class KeeperLink(asyncio.Protocol):
             facts = [fact for fact in batch.facts if not is_of(fact, user_id)]
             self._unstored[number] = _Unstored(msgspec.structs.replace(batch, facts=facts), since)
 
+    def _unstored_of(self, user_ids: Sequence[str]) -> dict[str, UserFact]:
+        wanted = set(user_ids)
+        found: dict[str, UserFact] = {}
+        for batch, _ in self._unstored.values():
+            for fact in batch.facts:
+                if isinstance(fact, UserFact) and fact.user_id in wanted:
+                    found[fact.user_id] = fact
+        if self._recorder is not None:
+            found |= self._recorder.waiting_of(wanted)
+        return found
+
     def _leave_process(self) -> None:
         if self._process is not None:
             _leaving.append(self._process)
@@ -301,15 +334,20 @@ class KeeperLink(asyncio.Protocol):
         self._retry = min(2 * self._retry, LONGEST_RETRY)
 
     def _send(self, message: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self._said_farewell and not self._transport.is_closing():
             self._transport.write(message)
 
     # What it says.
 
     def data_received(self, data: bytes) -> None:
         """Something of a message, or several."""
-        for message in self._splitter.split(data):
-            self._received(message)
+        try:
+            for message in self._splitter.split(data):
+                self._received(message)
+        except BrokenStream as error:  # another process may do better; what is not stored is sent to it again
+            self._failing = f"its process sent {error}"
+            if self._transport is not None:
+                self._transport.abort()
         self._changed.set()
 
     def _received(self, data: bytes) -> None:
@@ -325,6 +363,10 @@ class KeeperLink(asyncio.Protocol):
                 self._now_in(state)
             case Refused(reason):
                 self._refused = reason
+            case WhoIsAbsent(users, rooms):
+                # Facts about these users may still wait in the recorder. The answer is true all the same, for it is
+                # what the server sees now, and whatever the server sees later is sent after it.
+                self._send(encode(Absent(*self._recorder.absent(users, rooms))))
             case Answer() as answer:
                 self.questions.answered(answer)
             case Figures(webhooks):

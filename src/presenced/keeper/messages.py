@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -14,9 +15,21 @@ from presenced.webhooks.figures import WebhookFigures
 
 HEADER = struct.Struct("<I")
 
-MAX_MESSAGE = 1 << 28
-"""Bytes. Longer ones can't be: batches and pages are bounded by their number of facts, facts by what clients may
-send."""
+MAX_MESSAGE = 1 << 26
+"""Maximum size of one message in bytes. The largest one that clients can cause is a page of 2,000 choices with their
+data, some 10 MB. Facts that need more are sent in several messages (`in_parts`). Nothing else that is longer is sent
+(`MessageTooLong`). A reader that is announced a longer message ends the connection (`BrokenStream`), because nothing
+behind a wrong length can be read."""
+
+F = TypeVar("F")
+
+
+class MessageTooLong(Exception):
+    """A message would have more than `MAX_MESSAGE` bytes. Nothing of it was sent."""
+
+
+class BrokenStream(Exception):
+    """The other side announced a message of more than `MAX_MESSAGE` bytes."""
 
 
 class Setup(Struct, frozen=True, array_like=True, tag="setup"):
@@ -90,11 +103,7 @@ class RetryDead(Struct, frozen=True, array_like=True, tag="retry_dead"):
     ids: list[str] | None
 
 
-class TryWebhooks(Struct, frozen=True, array_like=True, tag="try_webhooks"):
-    """Send a test event to each receiver."""
-
-
-Question = LastSeen | History | Sessions | Erase | DeadLetters | RetryDead | TryWebhooks
+Question = LastSeen | History | Sessions | Erase | DeadLetters | RetryDead
 
 
 class Ask(Struct, frozen=True, array_like=True, tag="ask"):
@@ -104,11 +113,18 @@ class Ask(Struct, frozen=True, array_like=True, tag="ask"):
     question: Question
 
 
+class Absent(Struct, frozen=True, array_like=True, tag="absent"):
+    """The answer to `WhoIsAbsent`. It is true for its place in the stream: what the server sees later comes later."""
+
+    users: list[str]
+    rooms: list[str]
+
+
 class Farewell(Struct, frozen=True, array_like=True, tag="farewell"):
     """The server stops, and this is the last message."""
 
 
-ToKeeper = Setup | Batch | Ask | Farewell
+ToKeeper = Setup | Batch | Ask | Absent | Farewell
 
 
 class Page(Struct, frozen=True, array_like=True, tag="page"):
@@ -153,6 +169,13 @@ class Stored(Struct, frozen=True, array_like=True, tag="stored"):
     """That it took."""
 
 
+class WhoIsAbsent(Struct, frozen=True, array_like=True, tag="who_is_absent"):
+    """Receivers of webhooks believe that these users are online and these rooms occupied. Which of them are not?"""
+
+    users: list[str]
+    rooms: list[str]
+
+
 class Answer(Struct, frozen=True, array_like=True, tag="answer"):
     """To a question."""
 
@@ -168,7 +191,7 @@ class Figures(Struct, frozen=True, array_like=True, tag="figures"):
     webhooks: WebhookFigures
 
 
-ToServer = Page | Ready | Refused | State | Stored | Answer | Figures
+ToServer = Page | Ready | Refused | State | Stored | WhoIsAbsent | Answer | Figures
 
 _encoder = msgspec.msgpack.Encoder()
 to_keeper: msgspec.msgpack.Decoder[ToKeeper] = msgspec.msgpack.Decoder(ToKeeper)
@@ -176,24 +199,68 @@ to_server: msgspec.msgpack.Decoder[ToServer] = msgspec.msgpack.Decoder(ToServer)
 
 
 def encode(message: ToKeeper | ToServer) -> bytes:
-    """The message behind its length."""
+    """Return the message behind its length.
+
+    Raises:
+        MessageTooLong: It has more than `MAX_MESSAGE` bytes.
+    """
     data = _encoder.encode(message)
+    if len(data) > MAX_MESSAGE:
+        raise MessageTooLong(f"a message of {len(data):,} bytes; at most {MAX_MESSAGE:,} are allowed")
     return HEADER.pack(len(data)) + data
 
 
+def in_parts(facts: list[F], send: Callable[[list[F]], None]) -> int:
+    """Send facts in one message, or in as many as `MAX_MESSAGE` makes necessary.
+
+    Args:
+        send: Sends some of the facts, or raises `MessageTooLong`.
+
+    Returns:
+        Number of facts that were left out because one of them alone is too long.
+    """
+    try:
+        send(facts)
+    except MessageTooLong:
+        if len(facts) == 1:
+            return 1
+        middle = len(facts) // 2
+        return in_parts(facts[:middle], send) + in_parts(facts[middle:], send)
+    return 0
+
+
+def size_in(header: bytes | bytearray | memoryview) -> int:
+    """Return the size of the message behind this header.
+
+    Raises:
+        BrokenStream: It is above `MAX_MESSAGE`.
+    """
+    size: int = HEADER.unpack(header)[0]
+    if size > MAX_MESSAGE:
+        raise BrokenStream(f"a message of {size:,} bytes was announced; at most {MAX_MESSAGE:,} are allowed")
+    return size
+
+
 class Splitter:
-    """Bytes to messages."""
+    """Bytes to messages.
+
+    Bounds: one message that is not whole yet, of `MAX_MESSAGE` bytes, and what one read brought.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def split(self, data: bytes) -> Iterator[bytes]:
-        """The messages that are whole now."""
+        """Return the messages that are whole now.
+
+        Raises:
+            BrokenStream: A message is too long. The connection is of no use any more.
+        """
         buffer = self._buffer
         buffer += data
         start = 0
         while len(buffer) - start >= HEADER.size:
-            end = start + HEADER.size + HEADER.unpack_from(buffer, start)[0]
+            end = start + HEADER.size + size_in(buffer[start : start + HEADER.size])
             if end > len(buffer):
                 break
             yield bytes(buffer[start + HEADER.size : end])

@@ -17,15 +17,18 @@ from presenced.core.model import Change
 from presenced.errors import ConfigError, StorageError
 from presenced.keeper.messages import (
     HEADER,
+    Absent,
     Answer,
     Ask,
     Batch,
+    BrokenStream,
     DeadLetters,
     Erase,
     Farewell,
     Figures,
     History,
     LastSeen,
+    MessageTooLong,
     Page,
     Question,
     Ready,
@@ -37,13 +40,15 @@ from presenced.keeper.messages import (
     Stored,
     ToKeeper,
     ToServer,
-    TryWebhooks,
     encode,
+    in_parts,
+    size_in,
     to_keeper,
 )
+from presenced.keeper.settling import Settling
 from presenced.storage import migrate, reading
 from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason, writing
-from presenced.storage.facts import Fact, RoomFact, start_position
+from presenced.storage.facts import Fact, Restored, RoomFact
 from presenced.storage.store import LOST, Store
 from presenced.webhooks.deliveries import Webhooks
 
@@ -64,8 +69,10 @@ LAST_TRIES = 30.0
 CHORES = 60.0
 """Seconds between two looks for what is too old."""
 
-Item = Batch | Ask
+Item = Batch | Ask | Absent
 Work = Callable[[], Coroutine[None, None, None]]
+
+_logger = logging.getLogger("presenced")
 
 
 async def serve(sock: socket.socket) -> None:
@@ -85,9 +92,13 @@ async def serve(sock: socket.socket) -> None:
 
 
 async def _receive(reader: asyncio.StreamReader) -> ToKeeper | None:
-    """None: the stream has ended."""
+    """Return the next message; None when the stream has ended.
+
+    Raises:
+        BrokenStream: The message is too long.
+    """
     try:
-        (size,) = HEADER.unpack(await reader.readexactly(HEADER.size))
+        size = size_in(await reader.readexactly(HEADER.size))
         return to_keeper.decode(await reader.readexactly(size))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
@@ -111,8 +122,8 @@ class Keeper:
         dialect = self._database.dialect.name
         self._store = Store(dialect, setup.node, setup.epoch, setup.started_ms, setup.history_ms)
         self._webhooks = Webhooks(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
+        self._settling = Settling(self._database, self._webhooks) if self._webhooks is not None else None
         self._delivering: asyncio.Task[None] | None = None
-        self._reconcile_at = float("inf")
         self._position = setup.position
         self._items: list[Item] = []
         self._news = asyncio.Event()
@@ -125,26 +136,34 @@ class Keeper:
         self._pause = FIRST_PAUSE
         self._next_chores = 0.0
         self._next_figures = 0.0
-        self._first_position = start_position(setup.started_ms)
         self._questions: set[asyncio.Task[None]] = set()
 
     async def run(self, reader: asyncio.StreamReader) -> None:
         """Until the stream has ended and all is stored."""
         writing = asyncio.create_task(self._write())
-        while (message := await _receive(reader)) is not None:
-            self._take(message)
+        try:
+            while (message := await _receive(reader)) is not None:
+                self._take(message)
+        except BrokenStream as error:  # the server is there still: it starts another process and sends all again
+            _logger.error("the process that stores ends: %s", error)
+            await self._end(writing)
+            return
         self._ended_ms = now_ms()
         self._give_up_at = time.monotonic() + LAST_TRIES
         self._news.set()
         await writing
-        for task in (*self._questions, *([self._delivering] if self._delivering else [])):
+        await self._end()
+
+    async def _end(self, *tasks: asyncio.Task[None]) -> None:
+        """End these tasks, and whatever else goes on."""
+        for task in (ending := (*tasks, *self._questions, *([self._delivering] if self._delivering else []))):
             task.cancel()
-        await asyncio.gather(*self._questions, return_exceptions=True)
+        await asyncio.gather(*ending, return_exceptions=True)
         await self._let_go()
 
     def _take(self, message: ToKeeper) -> None:
         match message:
-            case Ask(_, Erase()) | Batch():
+            case Ask(_, Erase()) | Batch() | Absent():
                 self._items.append(message)
                 self._news.set()
             case Ask():
@@ -153,6 +172,10 @@ class Keeper:
                 task.add_done_callback(self._questions.discard)
             case Farewell():
                 self._reason = "stopping"
+
+    def _tell_page(self, facts: list[Restored]) -> None:
+        if left_out := in_parts(facts, lambda some: self._tell(Page(some))):
+            _logger.error("%d facts are not restored: each is too long for a message", left_out)
 
     def _tell(self, message: ToServer) -> None:
         if not self._stream.is_closing():
@@ -230,15 +253,14 @@ class Keeper:
         if self._setup.restore:
             async with writing(self._database, START_PATIENCE) as connection:
                 async for facts in self._store.restored(connection, now_ms(), self._setup.most_restored):
-                    self._tell(Page(facts))
+                    self._tell_page(facts)
         self._position = max(self._position, start.position)
-        if self._setup.restore:  # the first start; above what was, should the clock have been set back
-            self._first_position = max(self._first_position, start.position)
         self._started = True
         if self._webhooks is not None and self._delivering is None:
             self._delivering = asyncio.create_task(self._webhooks.run())
             self._delivering.add_done_callback(self._delivered)
-            self._reconcile_at = time.monotonic() + self._setup.settling
+            if self._settling is not None:
+                self._settling.begin(self._setup.settling)
         self._tell(Ready(start.position, start.closed))
 
     async def _store_items(self) -> None:
@@ -256,21 +278,19 @@ class Keeper:
         del self._items[: len(items)]
         for answer in answers:
             self._tell(answer)
+        if self._settling is not None and any(isinstance(item, Absent) for item in items):
+            self._settling.answered()
         if batches:
             self._tell(Stored(batches[-1].number, facts, unusable, time.monotonic() - began))
         await self._do_chores(began)
 
     async def _do_chores(self, now: float) -> None:
         """Some of what has to be done at times, also while facts come without a pause."""
-        if self._webhooks is not None:
-            if now >= self._next_figures:
-                self._tell(Figures(self._webhooks.figures()))
-                self._next_figures = now + SIGN
-            if now >= self._reconcile_at:
-                async with writing(self._database, START_PATIENCE) as connection:
-                    await self._webhooks.reconcile(connection, now_ms(), self._first_position)
-                self._reconcile_at = float("inf")
-                self._webhooks.wake()
+        if self._webhooks is not None and now >= self._next_figures:
+            self._tell(Figures(self._webhooks.figures()))
+            self._next_figures = now + SIGN
+        if self._settling is not None and (question := await self._settling.question()) is not None:
+            self._tell(question)
         if now >= self._next_chores:
             async with writing(self._database) as connection:
                 more = await self._store.prune(connection, now_ms())
@@ -279,7 +299,7 @@ class Keeper:
     def _delivered(self, task: asyncio.Task[None]) -> None:
         """Delivery ended: at the end, or by a fault of its own, and a new process may do better."""
         if not task.cancelled() and task.exception() is not None:
-            logging.getLogger("presenced").error("webhooks failed", exc_info=task.exception())
+            _logger.error("webhooks failed", exc_info=task.exception())
             self._stream.close()
 
     async def _store_together(self, items: Sequence[Item]) -> list[Answer]:
@@ -289,17 +309,24 @@ class Keeper:
             await self._store.sign(connection, now_ms(), position)
             for is_batch, some in groupby(items, lambda item: isinstance(item, Batch)):
                 if is_batch:
-                    facts: list[Fact] = [fact for item in some if isinstance(item, Batch) for fact in item.facts]
-                    await self._store.write(connection, facts)
-                    if self._webhooks is not None:
-                        told = [fact for fact in facts if isinstance(fact, (Change, RoomFact))]
-                        await self._webhooks.enqueue(connection, told)
-                else:
-                    answers += [await self._erase(connection, item) for item in some if isinstance(item, Ask)]
+                    await self._write_facts(
+                        connection, [fact for item in some if isinstance(item, Batch) for fact in item.facts]
+                    )
+                    continue
+                for item in some:
+                    if isinstance(item, Ask):
+                        answers.append(await self._erase(connection, item))
+                    elif isinstance(item, Absent) and self._settling is not None:
+                        await self._settling.tell(connection, item)
         self._position = position
         if self._webhooks is not None and items:
             self._webhooks.wake()
         return answers
+
+    async def _write_facts(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
+        await self._store.write(connection, facts)
+        if self._webhooks is not None:
+            await self._webhooks.enqueue(connection, [fact for fact in facts if isinstance(fact, (Change, RoomFact))])
 
     async def _erase(self, connection: AsyncConnection, ask: Ask) -> Answer:
         assert isinstance(ask.question, Erase), "other questions don't wait for batches"
@@ -314,18 +341,19 @@ class Keeper:
         """There is something that the database does not take: leave that out, so that the rest is stored."""
         answers, unusable = [], 0
         for item in items:
-            if isinstance(item, Ask):
-                async with writing(self._database) as connection:
-                    answers.append(await self._erase(connection, item))
+            if not isinstance(item, Batch):
+                answers += await self._store_together([item])
                 continue
             for fact in item.facts:
                 try:
                     async with writing(self._database) as connection:
-                        await self._store.write(connection, [fact])
+                        await self._write_facts(connection, [fact])
                 except Exception as error:
                     if not is_about_rows(error):
                         raise
                     unusable += 1
+        if self._webhooks is not None:
+            self._webhooks.wake()
         return answers, unusable
 
     async def _stop(self) -> None:
@@ -336,7 +364,7 @@ class Keeper:
 
     async def _answer(self, number: int, question: Question) -> None:
         try:
-            if isinstance(question, (DeadLetters, RetryDead, TryWebhooks)):
+            if isinstance(question, (DeadLetters, RetryDead)):
                 found = await _ask_webhooks(self._webhooks, question)
             else:
                 async with asyncio.timeout(QUESTION_PATIENCE), self._database.connect() as connection:
@@ -344,7 +372,10 @@ class Keeper:
         except Exception as error:
             self._tell(Answer(number, b"", reason(error, self._setup.url)))
         else:
-            self._tell(Answer(number, found))
+            try:
+                self._tell(Answer(number, found))
+            except MessageTooLong as error:
+                self._tell(Answer(number, b"", f"it would be {error}: ask for less"))
 
 
 async def _look_up(connection: AsyncConnection, question: Question) -> bytes:
@@ -366,4 +397,4 @@ async def _ask_webhooks(webhooks: Webhooks | None, question: Question) -> bytes:
             return await webhooks.dead(after, limit)
         case RetryDead(ids):
             return b'{"retried":%d}' % await webhooks.retry(ids)
-    return await webhooks.test()
+    raise AssertionError("it is not about webhooks")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from presenced.errors import BadParameter, StorageUnavailable
 from presenced.keeper.messages import (
@@ -16,10 +16,9 @@ from presenced.keeper.messages import (
     Question,
     RetryDead,
     Sessions,
-    Setup,
-    TryWebhooks,
     encode,
 )
+from presenced.storage.facts import UserFact
 
 MAX_ASKED = 100
 """Questions at a time; one more is not asked."""
@@ -36,18 +35,29 @@ class Questions:
     Args:
         send: Sends a message to the keeper, or says why not.
         forget: Gives up what waits to be stored of a user.
+        unstored: Finds how users are whose newest facts are not known to be stored.
     """
 
-    def __init__(self, setup: Setup, send: Callable[[bytes], str], forget: Callable[[str], None]) -> None:
-        self._setup = setup
+    def __init__(
+        self,
+        send: Callable[[bytes], str],
+        forget: Callable[[str], None],
+        unstored: Callable[[Sequence[str]], dict[str, UserFact]],
+    ) -> None:
         self._send = send
         self._forget = forget
+        self._unstored = unstored
         self._number = 0
         self._asked: dict[int, asyncio.Future[bytes]] = {}
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:
         """When these users were last there: `storage.answers.Seen` of those of whom it is known."""
         return await self._ask(LastSeen(list(user_ids)))
+
+    def unstored(self, user_ids: Sequence[str]) -> Mapping[str, UserFact]:
+        """Return how those of these users are whose newest facts may be missing in the database. Ask before
+        `last_seen`: what is stored in between would be missing in both answers."""
+        return self._unstored(user_ids)
 
     async def history(self, user_id: str, after: str, limit: int) -> bytes:
         """Changes of a user, newest first, as `storage.answers.History`; `after` is its `next`, or empty.
@@ -72,8 +82,11 @@ class Questions:
 
     async def erase(self, user_id: str) -> bytes:
         """Delete all that is kept of a user, and all that waits to be: `{"stored": rows}`."""
+        number = self._put(Erase(user_id))
+        # Not before: if the database can't be asked, nothing is erased, and the facts that wait are still needed to
+        # tell the database and the receivers of webhooks that the user has left.
         self._forget(user_id)
-        return await self._ask(Erase(user_id))
+        return await self._answer_to(number)
 
     async def dead_letters(self, after: str, limit: int) -> bytes:
         """Webhooks that could not be delivered: `Webhooks.dead`."""
@@ -83,21 +96,24 @@ class Questions:
         """Have them delivered after all, None: all of them: `{"retried": how many}`."""
         return await self._ask(RetryDead(None if ids is None else list(ids)))
 
-    async def test_webhooks(self) -> bytes:
-        """Send a test event to each receiver: `Webhooks.test`."""
-        return await self._ask(TryWebhooks(), self._setup.webhooks.timeout + 1 if self._setup.webhooks else 1)
+    async def _ask(self, question: Question) -> bytes:
+        return await self._answer_to(self._put(question))
 
-    async def _ask(self, question: Question, patience: float = QUESTION_PATIENCE) -> bytes:
+    def _put(self, question: Question) -> int:
+        """Send a question. Its number."""
         if len(self._asked) >= MAX_ASKED:
             raise StorageUnavailable(f"{MAX_ASKED} questions are being answered already; ask again later")
         self._number += 1
         number = self._number
         if why_not := self._send(encode(Ask(number, question))):
             raise StorageUnavailable(f"the database can't be asked now: {why_not}")
-        self._asked[number] = future = asyncio.get_running_loop().create_future()
+        self._asked[number] = asyncio.get_running_loop().create_future()
+        return number
+
+    async def _answer_to(self, number: int) -> bytes:
         try:
-            async with asyncio.timeout(patience):
-                answer: bytes = await future
+            async with asyncio.timeout(QUESTION_PATIENCE):
+                answer: bytes = await self._asked[number]
                 return answer
         except TimeoutError:
             raise StorageUnavailable("the database does not answer in time") from None

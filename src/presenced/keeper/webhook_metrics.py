@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import accumulate
+
 from prometheus_client import Counter
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from presenced.clock import Clock
 from presenced.metrics import Metrics
-from presenced.webhooks.figures import WebhookFigures
+from presenced.webhooks.figures import SECONDS, WebhookFigures
+
+
+class RequestTimes(Collector):
+    """Histogram of the time that requests to receivers took.
+
+    The keeper puts each request into its bucket, and numbers of requests per bucket arrive here. `Histogram` of the
+    client library takes single observations only.
+    """
+
+    def __init__(self) -> None:
+        self._requests = [0] * (len(SECONDS) + 1)
+        self._seconds = 0.0
+
+    def add(self, now: WebhookFigures, before: WebhookFigures) -> None:
+        """Add the requests that were made between two reports."""
+        # Strict: a keeper that counts in other buckets is a fault.
+        for index, (many, few) in enumerate(zip(now.buckets, before.buckets, strict=True)):
+            self._requests[index] += max(0, many - few)
+        self._seconds += max(0.0, now.seconds - before.seconds)
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Yield the histogram; its buckets are cumulative."""
+        bounds = [*map(str, SECONDS), "+Inf"]
+        yield HistogramMetricFamily(
+            "presenced_webhooks_request_duration_seconds",
+            "Time that a request to a receiver took until it was answered or given up.",
+            buckets=list(zip(bounds, accumulate(self._requests), strict=True)),
+            sum_value=self._seconds,
+        )
 
 
 class WebhookMetrics:
@@ -15,6 +49,8 @@ class WebhookMetrics:
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._last = WebhookFigures()
         registry = metrics.registry
+        self._times = RequestTimes()
+        registry.register(self._times)
         self._counters = {
             name: Counter(f"presenced_webhooks_{name}", documentation, registry=registry)
             for name, documentation in (
@@ -43,4 +79,5 @@ class WebhookMetrics:
         """How it is."""
         for name, counter in self._counters.items():
             counter.inc(max(0, getattr(figures, name) - getattr(self._last, name)))
+        self._times.add(figures, self._last)
         self._last = figures

@@ -143,12 +143,17 @@ class Store:
         for node, _ in dead:
             shown = select(func.count()).select_from(users).where(self._shown(node, own=False))
             count += (await connection.execute(shown)).scalar_one()
-        position = max(newest + MOST_LOST, start_position(self._started_ms) - count)
-        await self.sign(connection, self._started_ms, position + count)
+        # The database may answer late, when users are back and facts about them wait: their versions and positions are
+        # above `first`, so what is closed stays at or below it, or those facts would be refused as older.
+        first = start_position(self._started_ms)
+        position = max(newest + MOST_LOST, first)
+        await self.sign(connection, self._started_ms, position)
+        lowest = select(func.min(changes.c.position)).where(changes.c.epoch == self._epoch)  # of an earlier call
+        below = min(first + 1, (await connection.execute(lowest)).scalar_one() or first + 1)
         closed = 0
         for node, sign_ms in dead:
-            closed += await self._close(connection, node, False, sign_ms, position + closed, LOST)
-        return Start(position + count, closed)
+            closed += await self._close(connection, node, False, sign_ms, below - count + closed, first, LOST)
+        return Start(position, closed)
 
     async def stop(self, connection: AsyncConnection, at_ms: int, position: int, reason: str) -> int:
         """Close all that this process left open. How many users were shown online.
@@ -156,17 +161,21 @@ class Store:
         Args:
             position: Of the newest change.
         """
-        closed = await self._close(connection, self._node, True, at_ms, position + 1, reason)
+        closed = await self._close(connection, self._node, True, at_ms, position + 1, position + 1, reason)
         await self.sign(connection, at_ms, position + closed, at_ms)
         return closed
 
     async def _close(
-        self, connection: AsyncConnection, node: str, own: bool, at_ms: int, position: int, reason: str
+        self, connection: AsyncConnection, node: str, own: bool, at_ms: int, position: int, version: int, reason: str
     ) -> int:
-        """Its open sessions end, and its users are offline, with a change each from `position` on. How many users.
+        """End the node's open sessions and show its users offline, with a change each from `position` on.
 
         Args:
             own: What this process left open; else what all others did.
+            version: Of the changes, or one more than the user's version where that is not below it.
+
+        Returns:
+            Number of users.
         """
         at = literal(at_ms, BigInteger)
         left = and_(sessions.c.node == node, self._by(sessions, own), sessions.c.closed_ms.is_(None))
@@ -174,13 +183,15 @@ class Store:
         await connection.execute(update(sessions).where(left).values(closed_ms=ended, reason=reason))
         shown = self._shown(node, own)
         count: int = (await connection.execute(select(func.count()).select_from(users).where(shown))).scalar_one()
+        floor = literal(version, BigInteger)
+        higher = case((users.c.version >= floor, users.c.version + 1), else_=floor)
         if count and self._history_ms:
             number = func.row_number().over(order_by=users.c.user_id) + literal(position - 1, BigInteger)
             row = {
                 "epoch": literal(self._epoch),
                 "position": number,
                 "user_id": users.c.user_id,
-                "version": number,
+                "version": higher,
                 "status": literal("offline"),
                 "was": users.c.status,
                 "cause": literal("timeout"),
@@ -190,7 +201,7 @@ class Store:
             await connection.execute(insert(changes).from_select(list(row), select(*row.values()).where(shown)))
         if count:
             seen = case((users.c.seen_ms > at, users.c.seen_ms), else_=at)
-            values = {"status": "offline", "version": position + count - 1, "since_ms": at_ms, "seen_ms": seen}
+            values = {"status": "offline", "version": higher, "since_ms": at_ms, "seen_ms": seen}
             await connection.execute(update(users).where(shown).values(values))
         return count
 

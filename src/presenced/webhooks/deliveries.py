@@ -20,7 +20,7 @@ from presenced.webhooks.delivery import Delivery
 from presenced.webhooks.events import Told
 from presenced.webhooks.figures import WebhookFigures
 from presenced.webhooks.queue import DEAD, HELD, WAITING, Queue, encode_dead
-from presenced.webhooks.sending import Sender, encode_tried, endpoint_key, try_all
+from presenced.webhooks.sending import Sender, endpoint_key
 from presenced.webhooks.telling import Teller
 
 SWEEP = 60.0
@@ -65,15 +65,17 @@ class Webhooks:
         """
         await self._teller.enqueue(connection, facts)
 
-    async def reconcile(self, connection: AsyncConnection, now_ms: int, first_position: int | None = None) -> None:
-        """Have the receivers told who has not come back since the server's start (not the keeper's). To be called
-        once, when those who come back have had the time to.
+    async def believed_present(self, connection: AsyncConnection, kind: str, after: str) -> list[str]:
+        """Return some of the users (`kind` is `user`) or rooms (`room`) that the receivers believe to be there, those
+        that follow `after`, in the order of their names."""
+        return await self._teller.believed_present(connection, kind, after)
 
-        Args:
-            first_position: Where the positions of this run of the server begin: rooms that were told to be occupied
-                before it, and not since, are empty. None: at the first fact that `enqueue` got.
+    async def tell_absent(self, connection: AsyncConnection, users: Sequence[str], rooms: Sequence[str]) -> None:
+        """Have the receivers notified that these users are offline and these rooms empty, where they believe otherwise.
+
+        The caller must know it from the live state (`keeper.settling`). Call `wake` when the transaction is done.
         """
-        await self._teller.reconcile(connection, now_ms, first_position)
+        await self._teller.tell_absent(connection, users, rooms)
 
     async def known_of(self, connection: AsyncConnection, user_id: str) -> Told | None:
         """What the receivers know of a user who is to be erased: to be asked before, for `tell_left` after it."""
@@ -136,10 +138,6 @@ class Webhooks:
             delivery.wake()
             delivery.hurry()
         return total
-
-    async def test(self) -> bytes:
-        """Send a test event to each endpoint, once: JSON of what came back."""
-        return encode_tried(await try_all(self._config, self._now_ms()))
 
     async def sweep(self) -> None:
         """Count the rows, and hold them to their bounds."""

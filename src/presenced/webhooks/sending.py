@@ -8,7 +8,6 @@ import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Struct
 
 from presenced.auth.outgoing import Outgoing, OutgoingError
@@ -89,11 +88,6 @@ async def try_all(config: WebhookConfig, now_ms: int) -> list[Tried]:
         return Tried(sender.shown, not sent.error, sent.status, sent.error, round(sent.seconds, 3))
 
     return list(await asyncio.gather(*map(one, config.endpoints)))
-
-
-def encode_tried(tried: list[Tried]) -> bytes:
-    """JSON of it."""
-    return msgspec.json.encode({"endpoints": tried})
 
 
 def endpoint_key(url: str) -> str:

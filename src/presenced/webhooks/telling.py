@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.core.model import Cause, Change
@@ -14,7 +14,6 @@ from presenced.storage.database import execute_many
 from presenced.storage.facts import RoomFact
 from presenced.storage.schema import told, users, webhooks
 from presenced.webhooks.events import (
-    OCCUPIED,
     OFFLINE,
     RESTART,
     UNTOLD,
@@ -63,15 +62,12 @@ class Teller:
         self._expelled = expelled
         self._last_serial = 0
         self._newest = 0
-        self._first: int | None = None
 
     async def enqueue(self, connection: AsyncConnection, facts: Sequence[Change | RoomFact]) -> None:
         """Within the transaction that stores these facts, which are in order."""
         if not facts:
             return
         self._newest = max(self._newest, facts[-1].position)
-        if self._first is None:
-            self._first = facts[0].position
         known = await _told(connection, {subject_of(fact) for fact in facts})
         changed: dict[Subject, Told] = {}
         found: list[tuple[Subject, News]] = []
@@ -86,33 +82,40 @@ class Teller:
             changed[subject] = new
         await self._tell(connection, found, changed, known.keys())
 
-    async def reconcile(self, connection: AsyncConnection, now_ms: int, first_position: int | None = None) -> None:
-        """Tell that those have left who were told to be there and have not come back since the server's start.
+    async def believed_present(self, connection: AsyncConnection, kind: str, after: str) -> list[str]:
+        """Return some of the users or rooms that the receivers believe to be there, in the order of their names.
 
         Args:
-            first_position: Where the positions of this run of the server begin. None: at the first fact that came.
+            kind: `user` or `room`.
+            after: The last one of the page before; empty for the first page.
         """
-        if first_position is None:
-            first_position = self._first
-        after = ""
-        while rows := await _not_back(connection, after):
-            after = rows[-1][0]
-            found: list[tuple[Subject, News]] = []
-            changed: dict[Subject, Told] = {}
-            for user_id, before, stored, since_ms, seen_ms in rows:
-                version = max(stored, before.version + 1)
-                found.append((("user", user_id), left(user_id, version, before, since_ms, seen_ms, now_ms)))
-                changed["user", user_id] = Told(OFFLINE, version)
-            await self._tell(connection, found, changed, changed.keys())
-        after = ""
-        while names := await _not_occupied_again(connection, after, first_position):
-            after = names[-1][0]
-            emptied = {("room", name): Told(VACATED, version + 1) for name, version in names}
-            told_so = [
-                (subject, News("room.vacated", now_ms, RoomData(subject[1], now.version, RESTART)))
-                for subject, now in emptied.items()
-            ]
-            await self._tell(connection, told_so, emptied, emptied.keys())
+        mine = (told.c.kind == kind) & (told.c.status != UNTOLD[kind].status) & (told.c.subject > after)
+        query = select(told.c.subject).where(mine).order_by(told.c.subject).limit(CHUNK)
+        return list((await connection.execute(query)).scalars())
+
+    async def tell_absent(self, connection: AsyncConnection, users: Sequence[str], rooms: Sequence[str]) -> None:
+        """Tell that these users, who are offline, and these rooms, which are empty, are so since the restart. No-op for
+        those of whom the receivers know it."""
+        now_ms = self._now_ms()
+        known = await _told(connection, {("user", user_id) for user_id in users} | {("room", name) for name in rooms})
+        known = {subject: before for subject, before in known.items() if before.status != UNTOLD[subject[0]].status}
+        stored = await _stored(connection, [name for kind, name in known if kind == "user"])
+        changed: dict[Subject, Told] = {}
+        found: list[tuple[Subject, News]] = []
+        for subject, before in sorted(known.items()):
+            kind, name = subject
+            if kind == "user":
+                row = stored.get(name, _UNKNOWN)
+                version = max(row.version, before.version + 1)
+                # The row may be older than the answer: then it says since when the user was online.
+                since_ms = row.since_ms if row.status == OFFLINE else now_ms
+                what = left(name, version, before, since_ms, row.seen_ms, now_ms)
+            else:
+                version = before.version + 1
+                what = News("room.vacated", now_ms, RoomData(name, version, RESTART))
+            found.append((subject, what))
+            changed[subject] = Told(UNTOLD[kind].status, version)
+        await self._tell(connection, found, changed, changed.keys())
 
     async def known_of(self, connection: AsyncConnection, user_id: str) -> Told | None:
         """What the receivers know of a user, or are about to be told; None when they need not be told that the user has
@@ -212,44 +215,25 @@ def _of_user(user_id: str) -> tuple[ColumnElement[bool], ...]:
     return webhooks.c.subject == user_id, webhooks.c.kind.like("user.%")
 
 
-class _Missing(NamedTuple):
-    """A user who was told to be there, and is not."""
+class _Stored(NamedTuple):
+    """What is kept of a user's last change."""
 
-    user_id: str
-    told: Told
+    status: str
     version: int
     since_ms: int
     seen_ms: int
 
 
-async def _not_back(connection: AsyncConnection, after: str) -> list[_Missing]:
-    """Some of them, in the order of their ids."""
-    gone = or_(users.c.status.is_(None), users.c.status == OFFLINE)
-    query = (
-        select(
-            told.c.subject,
-            told.c.status,
-            told.c.version,
-            told.c.details,
-            func.coalesce(users.c.version, -1),
-            func.coalesce(users.c.since_ms, 0),
-            func.coalesce(users.c.seen_ms, 0),
-        )
-        .select_from(told.outerjoin(users, users.c.user_id == told.c.subject))
-        .where((told.c.kind == "user") & (told.c.status != OFFLINE) & (told.c.subject > after) & gone)
-        .order_by(told.c.subject)
-        .limit(CHUNK)
-    )
-    return [
-        _Missing(user_id, Told(status, told_version, details), version, since_ms, seen_ms)
-        for user_id, status, told_version, details, version, since_ms, seen_ms in await connection.execute(query)
-    ]
+_UNKNOWN = _Stored(OFFLINE, -1, 0, 0)
 
 
-async def _not_occupied_again(connection: AsyncConnection, after: str, first: int | None) -> list[tuple[str, int]]:
-    """Some of the rooms told to be occupied, by facts before the position `first`."""
-    mine = (told.c.kind == "room") & (told.c.status == OCCUPIED) & (told.c.subject > after)
-    if first is not None:
-        mine &= told.c.version < first
-    query = select(told.c.subject, told.c.version).where(mine).order_by(told.c.subject).limit(CHUNK)
-    return [(name, version) for name, version in await connection.execute(query)]
+async def _stored(connection: AsyncConnection, user_ids: Sequence[str]) -> dict[str, _Stored]:
+    """What is kept of these users."""
+    found: dict[str, _Stored] = {}
+    for start in range(0, len(user_ids), CHUNK):
+        mine = users.c.user_id.in_(user_ids[start : start + CHUNK])
+        c = users.c
+        query = select(c.user_id, c.status, c.version, c.since_ms, c.seen_ms).where(mine)
+        for user_id, *row in await connection.execute(query):
+            found[user_id] = _Stored(*row)
+    return found

@@ -29,6 +29,7 @@ from presenced.http.v1.spans import MAX_SPANS, Spans
 from presenced.http.v1.table import ENDPOINTS
 from presenced.metrics import Metrics
 from presenced.settings import Settings
+from presenced.storage.facts import UserFact
 from presenced.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -40,12 +41,16 @@ class Shelf:
     def __init__(self, is_down: bool = False) -> None:
         self.is_down = is_down
         self.asked: list[Any] = []
+        self.waiting: dict[str, UserFact] = {}
 
     def _answer(self, *asked: object, answer: bytes) -> bytes:
         self.asked.append(asked)
         if self.is_down:
             raise StorageUnavailable("the database does not answer")
         return answer
+
+    def unstored(self, user_ids: Sequence[str]) -> dict[str, UserFact]:
+        return {user_id: fact for user_id, fact in self.waiting.items() if user_id in user_ids}
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:
         answer = b'[{"userId":7,"lastSeen":500,"lastActive":400},{"userId":"ada","lastSeen":100,"lastActive":90}]'
@@ -99,6 +104,18 @@ async def test_what_was_kept_is_answered_as_it_came() -> None:
             ("x", 100),
             (["a"],),
             ("7",),
+        ]
+
+
+async def test_last_seen_is_newer_than_what_was_kept_while_facts_wait_to_be_stored() -> None:
+    shelf = Shelf()
+    shelf.waiting = {"7": UserFact("7", "offline", 9, 800, 900, 800), "eve": UserFact("eve", "offline", 9, 1, 2, 3)}
+    async with house(shelf) as (_, client):
+        found = (await client.post("/users/last-seen", json={"users": [7, "ada", "eve"]})).json()
+        assert found["users"] == [
+            {"userId": 7, "status": "offline", "lastSeen": 900, "lastActive": 800},
+            {"userId": "ada", "status": "offline", "lastSeen": 100, "lastActive": 90},
+            {"userId": "eve", "status": "offline", "lastSeen": 2, "lastActive": 3},
         ]
 
 

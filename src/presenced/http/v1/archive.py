@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
+
+from presenced.storage.facts import UserFact
 
 
 class Archive(Protocol):
@@ -12,6 +14,11 @@ class Archive(Protocol):
     Every question may raise:
         StorageUnavailable: It is not answered now.
     """
+
+    def unstored(self, user_ids: Sequence[str]) -> Mapping[str, UserFact]:
+        """How those of these users are whose newest facts may be missing in `last_seen`; to be asked before it. Raises
+        nothing."""
+        ...
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:
         """`[{"userId", "lastSeen", "lastActive"}, ...]` of those of whom something is known, in any order."""

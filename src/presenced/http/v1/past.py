@@ -52,18 +52,21 @@ async def query_last_seen(api: Api, call: Call[Nothing, Users]) -> LastSeenOf:
 
 
 async def _last_seen(api: Api, wanted: list[str]) -> list[LastSeen]:
-    """What is kept is a second behind at most; who is there now is known better here."""
+    """Of the stored row, the facts that wait to be stored and the live state, the newest counts."""
+    waiting = kept(api).unstored(wanted)
     rows = msgspec.json.decode(await kept(api).last_seen(wanted), type=list[Seen])
     stored = {str(row.user_id): row for row in rows}
     now = api.engine.clock.now().epoch_ms
     found = []
     for user_id, change in zip(wanted, api.application.seen(wanted), strict=True):
-        row = stored.get(user_id)
-        seen = row.last_seen if row else 0
+        row, fact = stored.get(user_id), waiting.get(user_id)
+        seen, active = (row.last_seen, row.last_active) if row else (0, 0)
+        if fact is not None:
+            seen, active = max(seen, fact.seen_ms), max(active, fact.active_ms)
         if change is not None:
             seen = max(seen, change.seen_ms or (now if change.status is not Status.OFFLINE else 0))
         status = change.status if change else Status.OFFLINE
-        found.append(LastSeen(wire_user_id(user_id), status.value, seen, row.last_active if row else 0))
+        found.append(LastSeen(wire_user_id(user_id), status.value, seen, active))
     return found
 
 
@@ -73,7 +76,7 @@ async def list_history(api: Api, call: Call[PastPage, Nothing]) -> Raw:
 
 
 async def list_past_sessions(api: Api, call: Call[PastPage, Nothing]) -> Raw:
-    """Open ones, too, as they were a second ago at most."""
+    """Open ones, too, as they were stored last: normally less than a second ago."""
     return Raw(await kept(api).sessions(call.user_id, call.query.after, call.query.limit))
 
 
