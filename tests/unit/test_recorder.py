@@ -191,8 +191,7 @@ def test_a_connection_that_another_one_replaces_does_not_end_the_session() -> No
 
 
 def test_a_choice_that_is_restored_late_does_not_override_what_a_user_chose_since() -> None:
-    house = House()
-    house.recorder._chose = set()  # as before `begin`
+    house = House(restored=False)
     ada, bob = house.open("ada", "presenced.v1"), house.open("bob", "presenced.v1")
     house.engine.received(ada, '{"type":"SET_STATUS","status":"busy"}')
     house.engine.received(ada, '{"type":"SET_STATUS","status":"auto"}')
@@ -240,7 +239,7 @@ def test_a_timed_choice_is_restored_for_the_rest_of_its_time() -> None:
 
 
 def test_claims_are_kept_and_restored_but_for_those_that_were_set_or_cleared_since() -> None:
-    house = House()
+    house = House(restored=False)
     house.keeper.room = 0
     application = Application(house.engine)
     application.set_claim("ada", Claim("call", Status.BUSY))

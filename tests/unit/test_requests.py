@@ -196,6 +196,7 @@ def test_what_was_said_just_before_a_session_is_resumed_holds(talk: Talk) -> Non
     talk.say(ada, "ACTIVITY", state="idle")
     talk.heard(bob)
     talk.open(f"userId=ada&session={session}&position={position(ada)}")
+    talk.clock.advance(0.5)
     assert statuses(talk.heard(bob)) == [("ada", "away")]
 
 

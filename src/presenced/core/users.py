@@ -1,4 +1,4 @@
-"""All users as they are: what is asked of them. `core.directory` has what changes them."""
+"""All users as they are: what is asked of them. `core.statuses` and `core.directory` have what changes them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class Limits(NamedTuple):
     """Seconds in which a session without a connection can be resumed."""
     max_claimed: int = MAX_CLAIMED
     """Users who are not there and of whom something is claimed."""
+    status_pause: float = 0.0
+    """Seconds after a change that a user's client asked for in which the next ones are held."""
 
 
 class Users(Generic[C]):
@@ -163,5 +165,7 @@ class Users(Generic[C]):
             return
         if user.user_id in self._with_choice or user.user_id in self._claimed:
             return
-        if self._users.pop(user.user_id, None) and user.display is not NO_DISPLAY:
+        if user.held is not None and user.held.deadline is not None:
+            return
+        if self._users.pop(user.user_id, None) and user.display != NO_DISPLAY:
             self._keep_display(user.user_id, user.display)

@@ -4,7 +4,8 @@ import pytest
 from msgspec import Raw
 from tests.unit.talk import ORIGIN, Talk, position, statuses
 
-from presenced.core.model import Change, Ending
+from presenced.application import Application
+from presenced.core.model import Change, Choice, Ending, Status
 from presenced.wire import v1 as wire
 
 
@@ -68,20 +69,20 @@ def test_only_those_who_watch_are_told(talk: Talk) -> None:
 
 def test_what_is_watched_newly_is_told_from_that_moment_on(talk: Talk) -> None:
     """Within one turn: a change, then the WATCH, then another."""
-    ada, bob, phone = talk.enter("userId=ada&watch=none"), talk.enter("userId=bob"), talk.enter("userId=bob")
+    ada, bob, application = talk.enter("userId=ada&watch=none"), talk.enter("userId=bob"), Application(talk.engine)
     talk.engine.received(bob, '{"type":"SET_STATUS","status":"away"}')
     talk.engine.received(ada, '{"type":"WATCH","users":["bob"]}')
-    talk.engine.received(phone, '{"type":"SET_STATUS","status":"online"}')
+    application.set_status("bob", Choice(Status.ONLINE))
     talk.clock.run_soon()
     assert statuses(talk.heard(ada)) == [("bob", "away"), ("bob", "online")], "neither lost nor doubled"
 
 
 def test_what_is_no_longer_watched_was_told_up_to_that_moment(talk: Talk) -> None:
-    ada, bob, phone = talk.enter("userId=ada"), talk.enter("userId=bob"), talk.enter("userId=bob")
+    ada, bob, application = talk.enter("userId=ada"), talk.enter("userId=bob"), Application(talk.engine)
     talk.heard(ada)
     talk.engine.received(bob, '{"type":"SET_STATUS","status":"away"}')
     talk.engine.received(ada, '{"type":"UNWATCH","everyone":true}')
-    talk.engine.received(phone, '{"type":"SET_STATUS","status":"online"}')
+    application.set_status("bob", Choice(Status.ONLINE))
     talk.clock.run_soon()
     assert statuses(talk.heard(ada)) == [("bob", "away")]
 
@@ -92,6 +93,7 @@ def test_devices_merge_active_anywhere_is_online(talk: Talk) -> None:
     assert talk.heard(watcher)[-1]["users"][0]["devices"] == ["laptop", "phone"]
     talk.say(phone, "ACTIVITY", state="idle")
     assert talk.heard(watcher) == []
+    talk.clock.advance(1)
     talk.say(laptop, "ACTIVITY", state="idle")
     assert statuses(talk.heard(watcher)) == [("ada", "away")]
     talk.clock.advance(1)
