@@ -228,12 +228,18 @@ class Presence(Generic[C]):
             times.append(held)
         return min(times) if times else None
 
-    def choose(self, made: Made, now: Instant) -> None:
-        """A choice takes effect: for good, or until its end, when the last one for good returns."""
+    def choose(self, made: Made, now: Instant, may_return: bool = False) -> None:
+        """A choice takes effect: for good, or until its end, when the last one for good returns.
+
+        Args:
+            may_return: A choice for good from before the start may still come back.
+        """
         if made.is_for_good:
             self.chosen, self.timed = made.choice, None
-        elif made.ends <= now.monotonic or (made.is_empty and self.chosen == AS_DETECTED):
-            self.timed = None  # it ended while it waited; or it is nothing for a time, after which there is nothing
+        elif made.ends <= now.monotonic:
+            self.timed = None  # it ended while it waited
+        elif made.is_empty and self.chosen == AS_DETECTED and not may_return:
+            self.timed = None  # nothing for a time, and nothing after it
         else:
             self.timed, self.timed_until = made
 

@@ -166,10 +166,11 @@ class Statuses(Users[C]):
 
     def _choose(self, user: Presence[C], choices: tuple[Made, ...], now: Instant) -> Outcome[C]:
         """These choices take effect, in order; others see what they come to together."""
+        since = self.since_start
         for one in choices:
-            user.choose(one, now)
-            if self.since_start is not None:
-                self.since_start.chose(user.user_id, one.is_for_good)
+            user.choose(one, now, may_return=since is not None)
+            if since is not None:
+                since.chose(user.user_id, one.is_for_good)
         self._wait_for(user)
         return self._settle(user, Cause.CHOICE, now)
 
