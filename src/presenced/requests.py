@@ -34,6 +34,7 @@ from presenced.core.messages import (
 from presenced.core.outcome import Outcome
 from presenced.core.sight import Sight
 from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
+from presenced.core.watch import Set as Watched
 from presenced.errors import BadToken, BadUserId, Close, Fault
 from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import watch_of
@@ -198,13 +199,7 @@ class Requests:
             case Watch():
                 self._watch(connection, request)
             case Unwatch():
-                users, rooms = _user_ids(request.users), _room_names(request.rooms)
-                watch, joined = watch_of(connection), connection.session.rooms or {}
-                with self._outbox.changing(connection, self._feed.part):
-                    watch.full.discard(request.everyone, users, rooms - joined.keys())
-                    watch.counted.discard(request.everyone, users, rooms)
-                self._ack(connection, request.id)
-                self._tell_counts(connection)
+                self._unwatch(connection, request)
             case Join() | SetMember():
                 self._join(connection, request)
             case Leave():
@@ -223,7 +218,9 @@ class Requests:
         if request.mode == "count":
             with self._outbox.changing(connection, self._feed.part):
                 watch.counted.add(request.everyone, users, rooms)
-            self._tell_counts(connection)
+            named = Watched(request.everyone, watch.counted.users if users else ())
+            named.rooms = rooms
+            self._tell_counts(connection, named)
             return
         everyone = request.everyone and not watch.full.everyone
         new_users = users - watch.full.users
@@ -232,11 +229,22 @@ class Requests:
         if everyone or new_users or rooms:  # a room is told again: one that was told of by number has names to give
             self._outbox.insert(connection, self._feed.news(connection, everyone, tuple(new_users), rooms))
 
-    def _tell_counts(self, connection: Watcher) -> None:
-        """The numbers it watches; one that is behind gets them when it catches up."""
+    def _unwatch(self, connection: Watcher, request: Unwatch) -> None:
+        users, rooms = _user_ids(request.users), _room_names(request.rooms)
+        watch, joined = watch_of(connection), connection.session.rooms or {}
+        counts_fewer = not watch.counted.users.isdisjoint(users)
+        with self._outbox.changing(connection, self._feed.part):
+            watch.full.discard(request.everyone, users, rooms - joined.keys())
+            watch.counted.discard(request.everyone, users, rooms)
+        self._ack(connection, request.id)
+        if counts_fewer and watch.counted.users:
+            self._tell_counts(connection, Watched(users=watch.counted.users))
+
+    def _tell_counts(self, connection: Watcher, named: Watched) -> None:
+        """The numbers that the request is about; one that is behind gets all it watches when it catches up."""
         if not self._feed.keeps_up(connection):
             self._outbox.remind(connection)
-        elif counts := self._feed.counts(connection):
+        elif counts := self._feed.counts(connection, named):
             connection.send(counts)
 
     def _join(self, connection: Watcher, request: Join | SetMember) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec import Raw
-from tests.unit.talk import ORIGIN, Talk, position, statuses
+from tests.unit.talk import ORIGIN, Talk, position, statuses, types
 
 from presenced.application import Application
 from presenced.core.model import Change, Choice, Ending, Status
@@ -167,6 +167,27 @@ def test_counts_come_once_a_second_and_without_names(talk: Talk) -> None:
     talk.enter("userId=y")
     talk.clock.advance(1.1)
     assert talk.heard(ada) == []
+
+
+def test_a_number_comes_once_a_second_besides_the_answers_to_requests_which_have_what_they_name(talk: Talk) -> None:
+    ada = talk.enter("userId=ada&watch=none")
+    talk.say(ada, "WATCH", everyone=True, users=["bob"], rooms=["hall", "bar"], mode="count")
+    for fields, told in (
+        ({"everyone": True}, [("everyone", "")]),
+        ({"users": ["carl"]}, [("users", "")]),
+        ({"rooms": ["bar"]}, [("room", "bar")]),
+        ({}, []),
+    ):
+        answer = talk.say(ada, "WATCH", mode="count", **fields)
+        assert [(m["watch"], m.get("room", "")) for m in answer] == told
+    assert talk.say(ada, "UNWATCH", rooms=["bar"]) == [], "the other numbers are the same"
+    assert types(talk.say(ada, "UNWATCH", users=["carl"])) == ["PRESENCE_COUNT"], "one user fewer is counted"
+    for number in range(20):
+        talk.enter(f"userId={number}")
+        talk.clock.advance(0.2)
+    counts = [m for m in talk.heard(ada) if m["type"] == "PRESENCE_COUNT"]
+    assert len(counts) <= 4
+    assert {m["watch"] for m in counts} == {"everyone"}
 
 
 def test_who_chose_a_status_names_it_to_a_server_that_knows_nothing(talk: Talk) -> None:
