@@ -171,7 +171,7 @@ class Application:
 
     @property
     def position(self) -> int:
-        """The newest change's, or above it."""
+        """The newest change's, or above it. No version is above it: it is that of a user of whom nothing is known."""
         return self._directory.position
 
     def position_text(self, position: int) -> str:
