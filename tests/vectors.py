@@ -19,8 +19,9 @@ from presenced.application import Application
 from presenced.auth.allowed import with_allowed
 from presenced.auth.authenticator import Answer, Answered
 from presenced.auth.principal import Principal
+from presenced.core.choices import choice_of
 from presenced.core.claims import Claim
-from presenced.core.model import Choice, Custom, Instant, Status
+from presenced.core.model import Custom, Instant, Status
 from presenced.errors import BadToken
 from presenced.transports.endings import of_client
 
@@ -100,7 +101,7 @@ class Replay:
                 self._talk.end(self._clients.pop(name), of_client(1006))
             case "go silent":
                 self._clients[name].answers = False
-            case "claim" | "claim no longer" | "choose for":
+            case "claim" | "claim no longer" | "choose for" | "announce" | "disconnect":
                 self._do_as_a_backend(line)
             case "wait":
                 pass
@@ -117,8 +118,12 @@ class Replay:
             case "claim no longer":
                 assert self._application.clear_claim(user_id, line["source"])
             case "choose for":
-                choice = Choice(Status(line["status"]), Custom(line.get("text", "")))
+                choice = choice_of(line["status"], line.get("text", ""))
                 self._application.set_status(user_id, choice, line.get("expiresIn"))
+            case "announce":
+                self._application.announce(user_id, line["online"])
+            case "disconnect":
+                self._application.disconnect(user_id)
 
     def _told(self) -> Iterator[Line]:
         at = round(self._talk.clock.monotonic() - self._started, 3)

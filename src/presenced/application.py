@@ -75,14 +75,11 @@ class Application:
         """Choose for a user, as their own devices can; of one who is not there it is remembered.
 
         Args:
-            choice: None: as detected. When it ends is filled in here.
-            lasts: Seconds after which what was chosen before returns; None: for good.
+            choice: None: as detected, the same as `AS_DETECTED`. When it ends is filled in.
+            lasts: Seconds after which the last choice for good returns; None: for good.
         """
         now = self._engine.clock.now()
-        choice = choice or AS_DETECTED
-        if lasts is not None:
-            choice = choice._replace(custom=_ending(choice.custom, now, lasts))
-        self._engine.apply(self._directory.choose(user_id, choice, now, lasts, by_user=False))
+        self._engine.apply(self._directory.choose(user_id, choice or AS_DETECTED, now, lasts, by_user=False))
 
     def set_claim(self, user_id: str, claim: Claim, lasts: float | None = None) -> None:
         """Claim something of a user, in place of what this source claimed before; of one who is not there, too.
@@ -111,15 +108,17 @@ class Application:
     def clear_claim(self, user_id: str, source: str) -> bool:
         """Claim it no longer. Whether there was such a claim."""
         outcome = self._directory.clear_claim(user_id, source, self._engine.clock.now())
+        recorder = self._engine.recorder
         if outcome is not None:
             self._engine.apply(outcome)
-            if self._engine.recorder is not None:
-                self._engine.recorder.unclaimed(user_id, source)
+        if recorder is not None and (outcome is not None or recorder.is_restoring):
+            recorder.unclaimed(user_id, source)  # it may be stored and still to come back
         return outcome is not None
 
     def forget(self, user_id: str) -> int:
         """Close a user's connections, and forget what was announced, chosen and claimed of them, their display data,
         and what their changes said. How many connections there were. O(journal)."""
+        self._directory.forget_stored(user_id)
         closed = self.disconnect(user_id)
         self.announce(user_id, online=False)
         self.set_status(user_id, None)
@@ -184,7 +183,7 @@ class Application:
 
     @property
     def position(self) -> int:
-        """The newest change's, or above it."""
+        """The newest change's, or above it. No version is above it: it is that of a user of whom nothing is known."""
         return self._directory.position
 
     def position_text(self, position: int) -> str:

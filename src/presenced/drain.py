@@ -18,14 +18,21 @@ WAVE = 0.05
 """Seconds between two waves."""
 
 FIRST_RETURN = 0.1
-"""Seconds after which the first clients are asked to come back."""
+"""Seconds after which the first client is asked to come back."""
+
+SLOWEST_RETURN = 0.01
+"""Seconds from one client to the next, where only a few are to come back. The best pace that a server has seen is one
+of plain connections; a TLS handshake or a question to a backend takes some milliseconds."""
+
+LEAST_SPREAD = 1.0
+"""Seconds over which the return of clients is spread without regard to the pace: 100 of them and more."""
 
 
 def close_in_waves(connections: Sequence[Watcher], feed: V1Feed, pace: float) -> Iterator[float]:
     """Close them all (1001), some with each item.
 
-    Clients of presenced.v1 are told when to come back, each at another time, over as long as a server takes to accept
-    them all; others have their own ideas of it.
+    Each client of presenced.v1 is told another time after which to come back (`return_times`). Classic clients have
+    their own ideas of it.
 
     Args:
         pace: Connections a second that a server like this one is known to accept.
@@ -33,13 +40,23 @@ def close_in_waves(connections: Sequence[Watcher], feed: V1Feed, pace: float) ->
     Yields:
         Seconds to wait before the next item is asked for.
     """
-    spread = len(connections) / pace
-    waves = max(1, int(min(spread, LONGEST_DRAIN) / WAVE))
+    waves = max(1, int(min(len(connections) / pace, LONGEST_DRAIN) / WAVE))
+    times = return_times(len(connections), pace)
     for wave in range(waves):
-        for connection in connections[wave::waves]:
+        for connection, wait in zip(connections[wave::waves], times[wave::waves], strict=True):
             if feed.keeps_up(connection):
-                wait = FIRST_RETURN + random.uniform(0, spread)  # noqa: S311  # no secret
-                connection.send(v1.frame(GoingAway(round(wait, 3))))
+                connection.send(v1.frame(GoingAway(wait)))
             connection.close(Close.GOING_AWAY, "the server is stopping")
         if wave < waves - 1:
             yield WAVE
+
+
+def return_times(count: int, pace: float) -> list[float]:
+    """Return one time for each of so many clients, in seconds from their close: in random order, no two the same.
+
+    Together they take as long as accepting the clients does. Each has a slot of its own, and a random place in its
+    first half, so that times differ by half a slot at least; a client's clock may be coarser.
+    """
+    spread = max(count / pace, min(count * SLOWEST_RETURN, LEAST_SPREAD))
+    slots = random.sample(range(count), count)
+    return [round(FIRST_RETURN + (slot + random.uniform(0, 0.5)) * spread / count, 6) for slot in slots]  # noqa: S311  # no secret

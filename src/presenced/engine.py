@@ -81,7 +81,8 @@ class Engine:
         self._refusals = Refusals(self._log, metrics)
         grace = Grace(settings.grace_going_away, settings.grace_lost)
         kept = settings.log_size, settings.log_age, settings.max_announced, settings.max_choices
-        self.directory: Directory[Connection] = Directory(grace, Limits(*kept, settings.resume_window))
+        limits = Limits(*kept, settings.resume_window, status_pause=settings.status_pause)
+        self.directory: Directory[Connection] = Directory(grace, limits)
         self.journal = Journal(settings.journal_size, self.directory.snapshot)
         self.followers = Followers(clock)
         self._heartbeat: Heartbeat[Connection] = Heartbeat(
@@ -111,7 +112,7 @@ class Engine:
                 self.admission.revoked = self.recorder.revoked
                 self.recorder.restore_revocations = self.admission.restore
         renew = self.admission.renew if self.admission else lambda _connection, _token, renewed: renewed(None)
-        shared = settings, clock, self.timer, metrics, self.directory
+        shared = settings, clock, metrics, self.directory
         self._requests = Requests(*shared, self._outbox, self._v1, self.apply, self._settle_rooms, renew)
         self._connections: dict[int, Connection] = {}
         self._serial = 0

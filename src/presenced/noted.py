@@ -201,7 +201,7 @@ def _user_fact(user: Presence[Any]) -> UserFact:
         since_ms,
         seen_ms,
         active_ms,
-        None if user.chosen is AS_DETECTED else _choice_fact(user.chosen),
+        None if user.chosen == AS_DETECTED else _choice_fact(user.chosen),
         _choice_fact(user.timed) if user.timed else None,
         user.display.data,
     )

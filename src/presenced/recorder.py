@@ -13,16 +13,18 @@ from math import inf
 from typing import Any, Protocol
 
 from presenced.clock import Clock, Timer
+from presenced.core.choices import Made, choice_of
 from presenced.core.claims import CLAIMABLE, Claim
 from presenced.core.directory import Directory
 from presenced.core.identity import refused_character
-from presenced.core.model import AS_DETECTED, Cause, Choice, Custom, Instant, Status
+from presenced.core.model import Choice, Custom, Instant, Status
 from presenced.core.outcome import Outcome
 from presenced.core.presence import Session
 from presenced.core.rooms import Room, RoomChange, Rooms
+from presenced.core.since import Since
 from presenced.errors import CapacityError
 from presenced.metrics import Metrics
-from presenced.noted import MAX_WAITING, Noted
+from presenced.noted import Noted
 from presenced.settings import Settings
 from presenced.storage.facts import (
     ChoiceFact,
@@ -110,7 +112,7 @@ class Recorder:
         self._noted = Noted(metrics.facts_merged.inc)
         self.blocked = False
         """The keeper takes nothing, and something waits."""
-        self._chose: set[str] | None = set()  # who did before it was known what they had chosen earlier
+        directory.since_start = Since()
         metrics.gauge("presenced_storage_waiting_facts", "Facts that wait to be stored.", lambda: self.waiting)
 
     # Events.
@@ -125,11 +127,8 @@ class Recorder:
         self._is_told = is_told
         if (user := self._directory.user(outcome.user_id)) is not None:
             noted.users[outcome.user_id] = user
-        if (change := outcome.change) is not None and is_told:
-            if self._with_changes:
-                noted.changes.append(change)
-            if self._chose is not None and change.cause is Cause.CHOICE and len(self._chose) < MAX_WAITING:
-                self._chose.add(change.user_id)
+        if (change := outcome.change) is not None and is_told and self._with_changes:
+            noted.changes.append(change)
         if noted.since is None:
             self._wait()
 
@@ -173,6 +172,11 @@ class Recorder:
         if len(subject) <= MAX_SUBJECT and not refused_character(subject):
             self._noted.others[kind, subject] = RevocationFact(kind, subject, at, until)
             self._wait()
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether more of what is kept is still to come back."""
+        return self._directory.since_start is not None
 
     def claimed(self, user_id: str, claim: Claim) -> None:
         """A backend claims something of a user."""
@@ -262,7 +266,7 @@ class Recorder:
     # From the keeper.
 
     def restore(self, facts: Sequence[Restored]) -> None:
-        """What is kept of before the start. What a user chose since then goes before what they had chosen."""
+        """What is kept of before the start. What was decided since then goes before it (`core.since`)."""
         now = self._clock.now()
         for fact in facts:
             if isinstance(fact, ChosenFact):
@@ -283,23 +287,20 @@ class Recorder:
     def begin(self, position: int) -> None:
         """All is restored; positions go on from `position` at least."""
         self._directory.position = max(self._directory.position, position)
-        self._chose = None
+        self._directory.since_start = None
         self.flush()
 
     def _restore_choice(self, fact: ChosenFact, now: Instant) -> None:
-        user = self._directory.user(fact.user_id)
-        has_chosen = user is not None and (user.chosen is not AS_DETECTED or user.timed is not None)
-        if has_chosen or (self._chose is not None and fact.user_id in self._chose):
-            return
-        if fact.chosen is not None:
-            self._choose(fact.user_id, fact.chosen, now, None)
-        if fact.timed is not None and (lasts := (fact.timed.until_ms - now.epoch_ms) / 1000) > 0:
-            self._choose(fact.user_id, fact.timed, now, lasts)
+        stored = [Made(choice) for choice in _choices(fact.chosen)]
+        for choice in _choices(fact.timed):
+            lasts = (choice.custom.until_ms - now.epoch_ms) / 1000
+            stored += [Made(choice, now.monotonic + lasts)] if lasts > 0 else []
+        self._apply(self._directory.restore_choices(fact.user_id, tuple(stored), now))
 
     def _restore_claim(self, fact: ClaimFact, now: Instant) -> None:
-        user = self._directory.user(fact.user_id)
-        is_newer = (fact.user_id, fact.source) in self._noted.others
-        if is_newer or (user is not None and any(claim.source == fact.source for claim in user.claims)):
+        user, since = self._directory.user(fact.user_id), self._directory.since_start
+        is_decided = since is not None and since.has_claim(fact.user_id, fact.source)
+        if is_decided or (user is not None and any(claim.source == fact.source for claim in user.claims)):
             return
         lasts = (fact.until_ms - now.epoch_ms) / 1000 if fact.until_ms else inf
         if fact.status not in CLAIMABLE or lasts <= 0:
@@ -309,13 +310,14 @@ class Recorder:
         with suppress(CapacityError):  # others have claimed as much since
             self._apply(self._directory.set_claim(fact.user_id, claim, now))
 
-    def _choose(self, user_id: str, fact: ChoiceFact, now: Instant, lasts: float | None) -> None:
-        if fact.status and fact.status not in [status.value for status in Status]:
-            return  # somebody else has written it
-        choice = Choice(
-            Status(fact.status) if fact.status else None, Custom(fact.text, fact.emoji, _data(fact.data), fact.until_ms)
-        )
-        self._apply(self._directory.choose(user_id, choice, now, lasts, by_user=False))
+
+def _choices(fact: ChoiceFact | None) -> list[Choice]:
+    """Return the choice that was stored, if there is one that can be made: somebody else may have written the row."""
+    if fact is None:
+        return []
+    with suppress(ValueError):
+        return [choice_of(fact.status, fact.text, fact.emoji, _data(fact.data), fact.until_ms)]
+    return []
 
 
 def _data(stored: bytes) -> bytes:

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from presenced.clock import Clock, Timer
+from presenced.clock import Clock
+from presenced.core.choices import choice_of
 from presenced.core.directory import Directory
 from presenced.core.identity import parse_user_id, refused_character
 from presenced.core.limits import Bucket
@@ -30,10 +31,10 @@ from presenced.core.messages import (
     Unwatch,
     Watch,
 )
-from presenced.core.model import AS_DETECTED, PLAIN, Choice, Custom, Status
 from presenced.core.outcome import Outcome
 from presenced.core.sight import Sight
 from presenced.core.watch import MAX_ROOMS, MAX_WATCHED
+from presenced.core.watch import Set as Watched
 from presenced.errors import BadToken, BadUserId, Close, Fault
 from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import watch_of
@@ -55,21 +56,14 @@ Renew = Callable[[Any, str, Callable[[BadToken | None], None]], None]
 class _Asker:
     """What is kept of one connection."""
 
-    __slots__ = ("apply", "bucket", "is_active", "next_status_at", "over", "pending", "unread")
+    __slots__ = ("bucket", "over", "unread")
 
-    def __init__(self, bucket: Bucket, apply: Callable[[], None]) -> None:
+    def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.over = 0
         """Requests refused in a row for coming too fast."""
         self.unread = 0
         """Requests taken since the client last had read everything."""
-        self.next_status_at = float("-inf")
-        self.pending: list[SetStatus] = []
-        """The status to be set when the pause is over; before one with an end, the one that returns after it."""
-        self.is_active: bool | None = None
-        """What the person is to be when the pause is over; None when nothing was said meanwhile."""
-        self.apply = apply
-        """Sets both; the timer's key."""
 
 
 class BadRequest(Exception):
@@ -96,7 +90,6 @@ class Requests:
         self,
         settings: Settings,
         clock: Clock,
-        timer: Timer,
         metrics: Metrics,
         directory: Directory[Any],
         outbox: Outbox,
@@ -107,7 +100,6 @@ class Requests:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._timer = timer
         self._metrics = metrics
         self._directory = directory
         self._outbox = outbox
@@ -120,8 +112,7 @@ class Requests:
 
     def opened(self, connection: Watcher) -> None:
         """A connection of presenced.v1 opened."""
-        bucket = Bucket(self._settings.request_burst, self._clock.monotonic())
-        self._askers[connection] = _Asker(bucket, partial(self._apply_pending, connection))
+        self._askers[connection] = _Asker(Bucket(self._settings.request_burst, self._clock.monotonic()))
 
     def limit(self, connection: Watcher, sight: Sight) -> None:
         """From now on a connection that no feed has may see that, and be in the rooms it may enter."""
@@ -141,11 +132,10 @@ class Requests:
             self._outbox.begin_again(connection, self._feed.all(connection))
 
     def closed(self, connection: Watcher) -> None:
-        """A connection ended; what it was about to set is set. No-op for one that is not here."""
-        if (asker := self._askers.get(connection)) is not None:
-            self._apply_pending(connection)
-            self._timer.cancel(asker.apply)
-            del self._askers[connection]
+        """A connection is about to end. If it is its user's last one, what is held for the user takes effect."""
+        self._askers.pop(connection, None)
+        for outcome in self._directory.release(connection.session.user_id, connection, self._clock.now()):
+            self._apply(outcome)
 
     def resumed(self, connection: Watcher) -> None:
         """The client has read everything."""
@@ -168,7 +158,7 @@ class Requests:
             except msgspec.DecodeError as error:
                 raise BadRequest(Fault.BAD_JSON, f"not JSON: {error}") from None
             request_id = request.id
-            self._carry_out(connection, asker, request)
+            self._carry_out(connection, request)
         except BadRequest as error:
             if request_id is None and isinstance(message, str):
                 request_id = wire.request_id(message)
@@ -192,29 +182,24 @@ class Requests:
             self._refuse(connection, request_id, Fault.RATE_LIMITED, f"at most {self._rate()}; this was ignored")
         return False
 
-    def _carry_out(self, connection: Watcher, asker: _Asker, request: Request) -> None:
+    def _carry_out(self, connection: Watcher, request: Request) -> None:
         match request:
             case Ping():
                 self._answer(connection, Pong(self._clock.now().epoch_ms, request.id))
             case Activity():
                 self._ack(connection, request.id)
-                asker.is_active = request.state == "active"
-                self._apply_soon(connection, asker)
+                user_id, active = connection.session.user_id, request.state == "active"
+                self._apply(self._directory.set_active(user_id, connection, active, self._clock.now()))
             case SetStatus():
                 check_shown(request.text, request.emoji)
-                data_of(request.data)
+                choice = choice_of(request.status, request.text, request.emoji, data_of(request.data))
                 self._ack(connection, request.id)
-                self._set_status(connection, asker, request)
+                user_id, lasts = connection.session.user_id, request.expires_in
+                self._apply(self._directory.choose(user_id, choice, self._clock.now(), lasts))
             case Watch():
                 self._watch(connection, request)
             case Unwatch():
-                users, rooms = _user_ids(request.users), _room_names(request.rooms)
-                watch, joined = watch_of(connection), connection.session.rooms or {}
-                with self._outbox.changing(connection, self._feed.part):
-                    watch.full.discard(request.everyone, users, rooms - joined.keys())
-                    watch.counted.discard(request.everyone, users, rooms)
-                self._ack(connection, request.id)
-                self._tell_counts(connection)
+                self._unwatch(connection, request)
             case Join() | SetMember():
                 self._join(connection, request)
             case Leave():
@@ -233,7 +218,9 @@ class Requests:
         if request.mode == "count":
             with self._outbox.changing(connection, self._feed.part):
                 watch.counted.add(request.everyone, users, rooms)
-            self._tell_counts(connection)
+            named = Watched(request.everyone, watch.counted.users if users else ())
+            named.rooms = rooms
+            self._tell_counts(connection, named)
             return
         everyone = request.everyone and not watch.full.everyone
         new_users = users - watch.full.users
@@ -242,11 +229,22 @@ class Requests:
         if everyone or new_users or rooms:  # a room is told again: one that was told of by number has names to give
             self._outbox.insert(connection, self._feed.news(connection, everyone, tuple(new_users), rooms))
 
-    def _tell_counts(self, connection: Watcher) -> None:
-        """The numbers it watches; one that is behind gets them when it catches up."""
+    def _unwatch(self, connection: Watcher, request: Unwatch) -> None:
+        users, rooms = _user_ids(request.users), _room_names(request.rooms)
+        watch, joined = watch_of(connection), connection.session.rooms or {}
+        counts_fewer = not watch.counted.users.isdisjoint(users)
+        with self._outbox.changing(connection, self._feed.part):
+            watch.full.discard(request.everyone, users, rooms - joined.keys())
+            watch.counted.discard(request.everyone, users, rooms)
+        self._ack(connection, request.id)
+        if counts_fewer and watch.counted.users:
+            self._tell_counts(connection, Watched(users=watch.counted.users))
+
+    def _tell_counts(self, connection: Watcher, named: Watched) -> None:
+        """The numbers that the request is about; one that is behind gets all it watches when it catches up."""
         if not self._feed.keeps_up(connection):
             self._outbox.remind(connection)
-        elif counts := self._feed.counts(connection):
+        elif counts := self._feed.counts(connection, named):
             connection.send(counts)
 
     def _join(self, connection: Watcher, request: Join | SetMember) -> None:
@@ -277,33 +275,6 @@ class Requests:
         session.rooms = {room: data for room, data in (session.rooms or {}).items() if room != name}
         self._ack(connection, request.id)
         self._settle_rooms(session.user_id)
-
-    def _set_status(self, connection: Watcher, asker: _Asker, request: SetStatus) -> None:
-        asker.pending = [p for p in asker.pending if request.expires_in and not p.expires_in] + [request]
-        self._apply_soon(connection, asker)
-
-    def _apply_soon(self, connection: Watcher, asker: _Asker) -> None:
-        if self._clock.monotonic() >= asker.next_status_at:
-            self._apply_pending(connection)
-        else:
-            self._timer.set(asker.apply, asker.next_status_at)
-
-    def _apply_pending(self, connection: Watcher) -> None:
-        asker, now = self._askers[connection], self._clock.now()
-        pending, asker.pending = asker.pending, []
-        active, asker.is_active = asker.is_active, None
-        session = connection.session
-        if active is not None and active is not session.active:
-            asker.next_status_at = now.monotonic + self._settings.status_pause
-            current = session.connection or connection  # another one when this one is being replaced
-            self._apply(self._directory.set_active(session.user_id, current, active, now))
-        for request in pending:
-            asker.next_status_at = now.monotonic + self._settings.status_pause
-            until_ms = now.epoch_ms + int(request.expires_in * 1000) if request.expires_in else 0
-            custom = Custom(request.text, request.emoji, data_of(request.data), until_ms)
-            status = None if request.status == "auto" else Status(request.status)
-            choice = AS_DETECTED if status is None and custom == PLAIN else Choice(status, custom)
-            self._apply(self._directory.choose(session.user_id, choice, now, request.expires_in))
 
     def _renewed(self, connection: Watcher, request_id: RequestId | None, error: BadToken | None) -> None:
         if connection not in self._askers:

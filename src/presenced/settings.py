@@ -271,7 +271,8 @@ class Settings(Declared):
         0.5,
         ge=0,
         le=60,
-        description="Seconds between two changes of status or activity by a client. The last request in them wins.",
+        description="Seconds between two changes of a user's status or activity by clients. Of the requests that come "
+        "meanwhile, the last wins.",
     )
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Group("Logging"), ValueName("LEVEL")] = Field(

@@ -15,7 +15,6 @@ from websockets.typing import Subprotocol
 from presenced import PresenceServer
 
 V1 = Subprotocol("presenced.v1")
-UNKNOWN = {"status": "offline", "since": 0, "version": 0}
 
 
 class Event(NamedTuple):
@@ -95,6 +94,11 @@ def problem(response: httpx.Response) -> tuple[int, str]:
     assert found["title"]
     assert found["detail"]
     return found["status"], found["code"]
+
+
+def is_unknown(record: dict[str, Any]) -> bool:
+    """Whether the record says that nothing is known of its user; the version is that of the moment."""
+    return record.keys() == {"userId", "status", "since", "version"} and record["since"] == 0
 
 
 def come(house: PresenceServer, query: str) -> Any:

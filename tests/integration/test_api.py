@@ -7,7 +7,7 @@ from typing import get_args
 
 import httpx
 import pytest
-from tests.integration.api import UNKNOWN, backend, come, problem, say
+from tests.integration.api import backend, come, is_unknown, problem, say
 from tests.integration.house import server
 
 from presenced.auth.api_keys import SCOPES, Scope, new_key
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_one_user_looks_as_on_the_websocket() -> None:
     async with server() as house, backend(house) as api:
-        assert await api.get("/users/7") == {"userId": 7, **UNKNOWN}
+        assert is_unknown(await api.get("/users/7"))
         async with come(house, "userId=7&device=phone") as socket:
             await say(socket, "SET_STATUS", status="busy", text="lunch", data={"a": 1})
             found = await api.get("/users/7")
@@ -32,6 +32,40 @@ async def test_one_user_looks_as_on_the_websocket() -> None:
                 "devices": ["phone"],
                 "cause": "choice",
             }
+
+
+async def test_an_unknown_user_has_the_newest_version_of_all_in_every_interface() -> None:
+    """So it is above what a client still knows of the user, and below what is said when the user comes."""
+    async with server() as house, backend(house) as api, come(house, "userId=ada&watch=none") as ada:
+        await api.announce("bo")
+        await say(ada, "SET_STATUS", status="busy")
+        await ada.send('{"type":"WATCH","users":["dora"]}')
+        while (heard := json.loads(await ada.recv()))["type"] != "PRESENCE_SNAPSHOT":
+            pass
+        told = {"push": heard["users"], "query": (await api.post("/users/query", {"users": ["dora"]}))["users"]}
+        told["http"] = [await api.get("/users/dora")]
+        told["explain"] = [(await api.get("/users/dora/explain"))["shown"]]
+        async with api.events("/watch?users=dora") as events:
+            told["watch"] = (await anext(events)).data["users"]
+        newest = max([(await api.get(f"/users/{user_id}"))["version"] for user_id in ("ada", "bo")])
+        versions = {name: user["version"] for name, (user,) in told.items()}
+        assert len(set(versions.values())) == 1, versions
+        assert versions["http"] >= newest > 0
+        assert all(is_unknown(user) for (user,) in told.values())
+        await api.announce("dora")
+        assert (await api.get("/users/dora"))["version"] > versions["http"]
+
+
+async def test_auto_by_put_is_the_same_as_no_status_by_delete() -> None:
+    async with server() as house, backend(house) as api:
+        for user_id, ask in (
+            ("put", api.put("/users/put/status", {"status": "auto"})),
+            ("del", api.delete("/users/del/status")),
+        ):
+            assert is_unknown(await ask)
+            async with come(house, f"userId={user_id}&status=invisible") as socket:
+                await say(socket, "PING")
+                assert is_unknown(await api.get(f"/users/{user_id}")), "who comes back invisible is"
 
 
 async def test_what_is_known_already_is_not_sent_again() -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from math import inf
 from typing import Any, NamedTuple
 
 from tests.property.client_v1 import Client
 
 from presenced.core.model import Ending
+from presenced.core.presence import MAX_DETACHED
 
 USERS = ("1", "two", "three")
 
 AWAY, LOST, WINDOW = 3.0, 15.0, 40.0
+
+PAUSE = 0.5
+"""`status_pause`."""
 
 GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.LOST: LOST}
 
@@ -57,6 +62,60 @@ class User:
     timed_until: float = 0.0
     claims: dict[str, Claimed] = dataclasses.field(default_factory=dict)
     announced: bool = False
+    waiting: list[tuple[tuple[str, str], float | None]] = dataclasses.field(default_factory=list)
+    """Choices that were accepted within the pause, all of them, with their ends."""
+    turning: dict[Session, bool] = dataclasses.field(default_factory=dict)
+    """Sessions of whose person it was said within the pause that they are active, or idle."""
+    pause_ends: float = -inf
+
+    def forget(self, now: float) -> None:
+        """Sessions that nobody waits for any more."""
+        self.sessions = [s for s in self.sessions if s.connected or max(s.grace_ends, s.forget_at) > now]
+        self.turning = {session: active for session, active in self.turning.items() if session in self.sessions}
+
+    def end(self, session: Session, grace: float, window: float, now: float) -> None:
+        """The session's connection ends."""
+        self.pass_time(now)
+        if [other for other in self.sessions if other.connected] == [session]:
+            self.take_all(now)  # nobody asks for more
+        session.connected = False
+        session.grace_ends, session.forget_at = now + grace, now + max(grace, window)
+        self.forget(now)
+        detached = sorted((s for s in self.sessions if not s.connected), key=lambda s: s.order)
+        if len(detached) > MAX_DETACHED:
+            unseen = [s for s in detached if s.grace_ends <= now]
+            ending = min(s.forget_at for s in unseen) if unseen else min(s.grace_ends for s in detached)
+            self.sessions.remove(next(s for s in unseen or detached if ending in (s.forget_at, s.grace_ends)))
+
+    def must_wait(self, now: float) -> bool:
+        self.pass_time(now)
+        return now < self.pause_ends
+
+    def pass_time(self, now: float) -> None:
+        """What waits takes effect at the end of the pause, and the next one begins."""
+        if (self.waiting or self.turning) and self.pause_ends <= now:
+            self.take_all(self.pause_ends)
+
+    def take_all(self, now: float) -> None:
+        """All that was accepted takes effect, in the order in which it came."""
+        if self.waiting or self.turning:
+            self.pause_ends = now + PAUSE
+        for session, active in self.turning.items():
+            session.active = active
+        self.turning = {}
+        self.take_choices()
+
+    def take_choices(self) -> None:
+        for choice, ends in self.waiting:
+            self.take(choice, ends)
+        self.waiting = []
+
+    def take(self, choice: tuple[str, str], ends: float | None) -> None:
+        """A choice takes effect."""
+        if ends is None:
+            self.chosen, self.timed = choice, None
+        else:
+            self.timed, self.timed_until = choice, ends
 
     def true_status(self, now: float) -> str:
         present = [session for session in self.sessions if session.present(now)]

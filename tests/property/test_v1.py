@@ -16,12 +16,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec import json
 from tests.fakes import FakeConnection
 from tests.property.client_v1 import Client
-from tests.property.model_v1 import GRACES, USERS, WINDOW, Claimed, Session, User
+from tests.property.model_v1 import GRACES, PAUSE, USERS, WINDOW, Claimed, Session, User
 
 from presenced.application import Application
 from presenced.core.claims import Claim
-from presenced.core.model import PLAIN, Choice, Custom, Ending, Status
-from presenced.core.presence import MAX_DETACHED
+from presenced.core.model import Choice, Custom, Ending, Status
 from presenced.engine import Engine
 from presenced.errors import Close
 from presenced.metrics import Metrics
@@ -48,6 +47,7 @@ class Watching(RuleBasedStateMachine):
             snapshot_page=page,
             show_causes=causes,
             resume_window=WINDOW,
+            status_pause=PAUSE,
             request_rate=10_000,
             request_burst=100_000,
             room_coalesced=2 if small else 500,
@@ -86,21 +86,20 @@ class Watching(RuleBasedStateMachine):
 
     def forget(self) -> None:
         for user in self.users.values():
-            user.sessions = [s for s in user.sessions if s.connected or max(s.grace_ends, s.forget_at) > self.now()]
+            user.forget(self.now())
+
+    def pass_time(self) -> None:
+        """What the model's users had asked for and what waited takes effect."""
+        for user in self.users.values():
+            user.pass_time(self.now())
 
     def truth(self) -> dict[str, str]:
+        self.pass_time()
         return {user_id: user.seen(self.now()) for user_id, user in self.users.items()}
 
     def model_end(self, user_id: str, session: Session, grace: float, window: float) -> None:
-        user, now = self.users[user_id], self.now()
-        session.connected, session.order = False, self.order()
-        session.grace_ends, session.forget_at = now + grace, now + max(grace, window)
-        self.forget()
-        detached = sorted((s for s in user.sessions if not s.connected), key=lambda s: s.order)
-        if len(detached) > MAX_DETACHED:
-            unseen = [s for s in detached if s.grace_ends <= now]
-            ending = min(s.forget_at for s in unseen) if unseen else min(s.grace_ends for s in detached)
-            user.sessions.remove(next(s for s in unseen or detached if ending in (s.forget_at, s.grace_ends)))
+        session.order = self.order()
+        self.users[user_id].end(session, grace, window, self.now())
 
     def closed(self, connection: FakeConnection, ending: Ending, reason: str) -> None:
         assert connection.closed_with
@@ -172,31 +171,35 @@ class Watching(RuleBasedStateMachine):
         data=st.data(),
         status=st.sampled_from(["auto", "online", "away", "busy", "invisible"]),
         text=st.sampled_from(["", "x"]),
-        lasts=st.sampled_from([None, 5.0, 20.0]),
+        lasts=st.sampled_from([None, 0.3, 5.0, 20.0]),
         ends=st.booleans(),
     )
     def choose(self, data: st.DataObject, status: str, text: str, lasts: float | None, ends: bool) -> None:
+        """Within the pause it waits; of several, from whichever device, the last wins."""
         user_id, session = data.draw(st.sampled_from(self.connected()))
-        self.clock.advance(0.6)  # else the last of several would win
-        if not session.connected:
-            return
-        self.say(session, "SET_STATUS", status=status, text=text, **({"expiresIn": lasts} if lasts else {}))
-        user = self.users[user_id]
-        if lasts is None:
-            user.chosen, user.timed = (status, text), None
+        user, now = self.users[user_id], self.now()
+        choice, until = (status, text), now + lasts if lasts else None
+        if user.must_wait(now):
+            user.waiting.append((choice, until))
         else:
-            user.timed, user.timed_until = (status, text), self.now() + lasts
+            user.pause_ends = now + PAUSE
+            user.take(choice, until)
+        self.say(session, "SET_STATUS", status=status, text=text, **({"expiresIn": lasts} if lasts else {}))
         self.turn(ends)
 
     @precondition(lambda self: self.connected())
     @rule(data=st.data(), active=st.booleans(), ends=st.booleans())
     def be_active(self, data: st.DataObject, active: bool, ends: bool) -> None:
-        _, session = data.draw(st.sampled_from(self.connected()))
-        self.clock.advance(0.6)  # else the last of several would win
-        if not session.connected:
-            return
+        user_id, session = data.draw(st.sampled_from(self.connected()))
+        user, now = self.users[user_id], self.now()
+        must_wait = user.must_wait(now)
+        if session.active is active:
+            user.turning.pop(session, None)
+        elif must_wait:
+            user.turning[session] = active
+        else:
+            user.pause_ends, session.active = now + PAUSE, active
         self.say(session, "ACTIVITY", state="active" if active else "idle")
-        session.active = active
         self.turn(ends)
 
     @precondition(lambda self: self.connected())
@@ -265,7 +268,7 @@ class Watching(RuleBasedStateMachine):
         user = self.users[user_id]
         user.announced = online
         if not online and not any(session.connected for session in user.sessions):
-            user.sessions = []
+            user.sessions, user.turning = [], {}
         self.application.announce(user_id, online)
         self.turn(ends)
 
@@ -302,17 +305,16 @@ class Watching(RuleBasedStateMachine):
     )
     def have_chosen(self, user_id: str, status: str | None, lasts: float | None, ends: bool) -> None:
         """A backend chooses for a user, who may not be there."""
-        self.application.set_status(user_id, Choice(Status(status), PLAIN) if status else None, lasts)
-        user = self.users[user_id]
-        if lasts is None:
-            user.chosen, user.timed = (status or "auto", ""), None
-        else:
-            user.timed, user.timed_until = (status or "auto", ""), self.now() + lasts
+        (user := self.users[user_id]).pass_time(self.now())
+        user.take_choices()  # what was accepted before counts, too: under one for a time it returns
+        user.take((status or "auto", ""), self.now() + lasts if lasts else None)
+        self.application.set_status(user_id, Choice(Status(status)) if status else None, lasts)
         self.turn(ends)
 
-    @rule(seconds=st.sampled_from([0.1, 1.1, 3.0, 5.0, 15.0, 41.0]))
+    @rule(seconds=st.sampled_from([0.1, 0.5, 1.1, 3.0, 5.0, 15.0, 41.0]))
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
+        self.pass_time()
         self.forget()
 
     # What must hold.

@@ -42,13 +42,18 @@ class FakeKeeper:
 
 
 class House:
-    def __init__(self, **settings: object) -> None:
+    """Args:
+    restored: Nothing is still to be restored.
+    """
+
+    def __init__(self, restored: bool = True, **settings: object) -> None:
         self.clock = FakeClock()
         self.keeper = FakeKeeper()
         self.engine = Engine(Settings.model_validate(settings), self.clock, Metrics(), 1000, keeper=self.keeper)
         assert self.engine.recorder
         self.recorder = self.engine.recorder
-        self.recorder.begin(0)
+        if restored:
+            self.recorder.begin(0)
 
     def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
         connection = FakeConnection(self.engine.closed)

@@ -1,10 +1,12 @@
 """The end of a server: who is told what, and over how long."""
 
+import itertools
+
 import pytest
 from tests.unit.talk import Talk
 
 from presenced.core.limits import Pace
-from presenced.drain import FIRST_RETURN, LONGEST_DRAIN, WAVE
+from presenced.drain import FIRST_RETURN, LEAST_SPREAD, LONGEST_DRAIN, SLOWEST_RETURN, WAVE, return_times
 from presenced.errors import Close
 
 
@@ -26,12 +28,35 @@ def test_each_is_told_when_to_come_back_before_the_close(talk: Talk) -> None:
         [message] = talk.heard(client)[-1:]
         assert message["type"] == "GOING_AWAY"
         hints.append(message["retryAfter"])
-    spread = 501 / Pace.LEAST
     assert min(hints) >= FIRST_RETURN
-    assert max(hints) <= FIRST_RETURN + spread
-    assert len(set(hints)) > 100, "not all at once"
+    assert max(hints) <= FIRST_RETURN + LEAST_SPREAD
+    assert len(set(hints)) == 500, "each another one"
     halves = sorted(hints)[: len(hints) // 2]
-    assert max(halves) < FIRST_RETURN + spread * 0.7, "evenly"
+    assert max(halves) < FIRST_RETURN + LEAST_SPREAD * 0.6, "evenly"
+
+
+@pytest.mark.parametrize(
+    ("count", "pace", "spread"),
+    [
+        (1, Pace.LEAST, SLOWEST_RETURN),
+        (40, Pace.LEAST, 40 * SLOWEST_RETURN),
+        (40, 5 * Pace.LEAST, 40 * SLOWEST_RETURN),
+        (900, Pace.LEAST, LEAST_SPREAD),
+        (20_000, Pace.LEAST, 20.0),
+        (100_000, 20 * Pace.LEAST, 5.0),
+    ],
+)
+def test_every_client_has_a_time_of_its_own_to_come_back_spread_over_what_is_needed(
+    count: int, pace: float, spread: float
+) -> None:
+    times = return_times(count, pace)
+    assert len(set(times)) == count
+    ordered = sorted(times)
+    assert FIRST_RETURN <= ordered[0] <= ordered[-1] <= FIRST_RETURN + spread
+    slot = spread / count
+    gaps = [after - before for before, after in itertools.pairwise(ordered)]
+    assert all(slot / 2 - 2e-6 <= gap <= slot * 1.5 + 2e-6 for gap in gaps), "evenly"
+    assert count < 40 or times != ordered, "not in the order of their coming"
 
 
 def test_many_are_closed_in_waves_and_a_few_at_once(talk: Talk) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 from tests.fakes import FakeConnection
 from tests.unit.recording import House, come_and_go
 
 from presenced import noted as module
 from presenced.application import Application
+from presenced.core.choices import choice_of
 from presenced.core.claims import Claim
-from presenced.core.model import PLAIN, Change, Choice, Ending, Status
+from presenced.core.model import PLAIN, Change, Choice, Ending, Status, View
 from presenced.noted import CROWDED, STATE_PERIOD
 from presenced.recorder import PERIOD
 from presenced.storage.facts import (
@@ -259,8 +261,7 @@ def test_a_connection_that_another_one_replaces_does_not_end_the_session() -> No
 
 
 def test_a_choice_that_is_restored_late_does_not_override_what_a_user_chose_since() -> None:
-    house = House()
-    house.recorder._chose = set()  # as before `begin`
+    house = House(restored=False)
     ada, bob = house.open("ada", "presenced.v1"), house.open("bob", "presenced.v1")
     house.engine.received(ada, '{"type":"SET_STATUS","status":"busy"}')
     house.engine.received(ada, '{"type":"SET_STATUS","status":"auto"}')
@@ -272,6 +273,67 @@ def test_a_choice_that_is_restored_late_does_not_override_what_a_user_chose_sinc
     now = {fact.user_id: fact.status for fact in house.keeper.of(UserFact)}
     assert now == {"ada": "online", "bob": "away"}
     assert [m["status"] for m in bob.messages if m["type"] == "SELF"][-1] == "away"
+
+
+def test_auto_that_was_chosen_since_the_start_goes_before_a_choice_that_is_restored_late() -> None:
+    """It changes nothing that others see, and is a choice all the same; of a backend, of one who is not there, too."""
+    house = House(restored=False)
+    ada, _ = house.open("ada", "presenced.v1"), house.open("eve", "presenced.v1")
+    house.engine.received(ada, '{"type":"SET_STATUS","status":"auto"}')
+    application = Application(house.engine)
+    application.set_status("eve", None)
+    application.set_status("fay", choice_of("auto"))
+    stored = ChosenFact("ada", ChoiceFact("busy"), ChoiceFact("away", until_ms=house.clock.now().epoch_ms + 60_000))
+    house.recorder.restore([stored, structs.replace(stored, user_id="eve"), structs.replace(stored, user_id="fay")])
+    house.open("fay")
+    assert [house.engine.directory.status(user_id) for user_id in ("ada", "eve", "fay")] == ["online"] * 3
+
+
+def test_a_choice_for_good_that_is_restored_late_returns_when_one_for_a_time_ends() -> None:
+    house = House(restored=False)
+    ada = house.open("ada", "presenced.v1")
+    house.engine.received(ada, '{"type":"SET_STATUS","status":"away","expiresIn":10}')
+    ends = house.clock.now().epoch_ms + 60_000
+    house.recorder.restore([ChosenFact("ada", ChoiceFact("busy", "writing"), ChoiceFact("online", until_ms=ends))])
+    house.recorder.begin(0)
+    assert house.engine.directory.status("ada") == "away"
+    house.clock.advance(10)
+    assert [(m["status"], m.get("text")) for m in ada.messages if m["type"] == "SELF"][-1] == ("busy", "writing")
+
+
+def test_nothing_of_a_user_who_was_erased_since_the_start_is_restored() -> None:
+    house = House(restored=False)
+    application = Application(house.engine)
+    application.forget("ada")
+    house.recorder.restore(
+        [
+            ChosenFact("ada", ChoiceFact("busy", "secret"), None),
+            ClaimFact("ada", "calendar", "busy", "secret"),
+            DisplayFact("ada", b'{"name":"secret"}'),
+        ]
+    )
+    house.open("ada", "presenced.v1")
+    house.pass_period()
+    assert house.keeper.of(Change)[-1].view == View(Status.ONLINE)
+
+
+def test_a_claim_that_is_cleared_before_it_is_restored_is_cleared_for_good() -> None:
+    """The backend is answered that there was none, and what is stored is deleted."""
+    house = House(restored=False)
+    application = Application(house.engine)
+    assert not application.clear_claim("ada", "calendar")
+    house.pass_period()
+    assert house.keeper.of(ClaimFact) == [ClaimFact("ada", "calendar")], "without a status: deleted"
+    house.recorder.restore([ClaimFact("ada", "calendar", "busy")])
+    assert application.claims_of("ada") == ()
+
+
+def test_a_row_with_a_status_that_nobody_can_choose_is_not_restored() -> None:
+    house = House(restored=False)
+    house.recorder.restore([ChosenFact(status, ChoiceFact(status), None) for status in ("offline", "gone")])
+    for user_id in ("offline", "gone"):
+        house.open(user_id)
+        assert house.engine.directory.status(user_id) == "online"
 
 
 def test_display_data_is_restored_unless_somebody_else_has_written_it() -> None:
@@ -308,7 +370,7 @@ def test_a_timed_choice_is_restored_for_the_rest_of_its_time() -> None:
 
 
 def test_claims_are_kept_and_restored_but_for_those_that_were_set_or_cleared_since() -> None:
-    house = House()
+    house = House(restored=False)
     house.keeper.room = 0
     application = Application(house.engine)
     application.set_claim("ada", Claim("call", Status.BUSY))

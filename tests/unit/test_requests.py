@@ -1,6 +1,10 @@
 """What clients of presenced.v1 ask for: done and answered, or refused and nothing changed."""
 
+from typing import Any
+
 import pytest
+from msgspec import json
+from tests.fakes import FakeConnection
 from tests.unit.talk import Talk, position, statuses, types
 
 from presenced.core.model import Ending, Status
@@ -23,6 +27,81 @@ def test_only_a_request_with_an_id_is_acknowledged(talk: Talk) -> None:
     ada = talk.enter("userId=ada")
     assert talk.say(ada, "ACTIVITY", state="active", id=7) == [{"type": "ACK", "id": 7}]
     assert talk.say(ada, "ACTIVITY", state="active") == []
+
+
+ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    ("ACTIVITY", {"state": "idle"}),
+    ("SET_STATUS", {"status": "busy", "text": "x"}),
+    ("SET_STATUS", {"status": "auto", "expiresIn": 1}),
+    ("WATCH", {"everyone": True, "users": ["bob"], "rooms": ["r"]}),
+    ("WATCH", {"everyone": True, "users": ["bob"], "rooms": ["r"], "mode": "count"}),
+    ("UNWATCH", {"everyone": True, "users": ["bob"], "rooms": ["r"]}),
+    ("JOIN", {"room": "new", "data": 1}),
+    ("JOIN", {"room": "r", "data": 2}),
+    ("SET_MEMBER", {"room": "r", "data": None}),
+    ("LEAVE", {"room": "r"}),
+    ("AUTH", {"token": "any"}),
+]
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("ACTIVITY", {"state": "asleep"}),
+    ("SET_STATUS", {"status": "busy", "text": "a\nb"}),
+    ("SET_STATUS", {"status": "busy", "data": "x" * 3000}),
+    ("SET_STATUS", {"status": "busy", "expiresIn": 0}),
+    ("WATCH", {"users": ["carl", ""]}),
+    ("WATCH", {"users": ["carl"], "rooms": ["a\nb"]}),
+    ("WATCH", {"rooms": [str(number) for number in range(101)], "mode": "count"}),
+    ("UNWATCH", {"everyone": True, "users": [""]}),
+    ("UNWATCH", {"everyone": True, "rooms": ["a\nb"]}),
+    ("JOIN", {"room": "full"}),
+    ("JOIN", {"room": "r", "data": "x" * 3000}),
+    ("SET_MEMBER", {"room": "other", "data": 1}),
+    ("LEAVE", {"room": "other"}),
+]
+
+
+@pytest.fixture
+def busy_house() -> tuple[Talk, FakeConnection, FakeConnection]:
+    """Ada, who watches everyone and is in the room r, and somebody who watches that and fills another room."""
+    talk = Talk(room_members=1)
+    ada, watcher = talk.enter("userId=ada"), talk.enter("userId=watcher")
+    talk.say(ada, "JOIN", room="r", data=1)
+    talk.say(watcher, "WATCH", rooms=["r"])
+    talk.say(watcher, "JOIN", room="full")
+    talk.heard(ada)
+    return talk, ada, watcher
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(("type_", "fields"), ACCEPTED)
+def test_an_accepted_request_is_acknowledged_once_before_anything_it_brings_about(
+    busy_house: tuple[Talk, FakeConnection, FakeConnection], type_: str, fields: dict[str, Any], held: bool
+) -> None:
+    talk, ada, _ = busy_house
+    if held:
+        talk.say(ada, "SET_STATUS", status="away")
+    talk.engine.received(ada, json.encode({"type": type_, "id": "x", **fields}).decode())
+    assert talk.heard_all(ada)[:1] == [{"type": "ACK", "id": "x"}]
+    talk.clock.advance(10)
+    assert not [m for m in talk.heard_all(ada) if m["type"] in ("ACK", "ERROR")], "nothing refuses it any more"
+
+
+def watched_and_joined(client: FakeConnection) -> tuple[object, ...]:
+    watch = client.session.watch
+    assert watch is not None
+    kinds = [(kind.everyone, set(kind.users), set(kind.rooms)) for kind in (watch.full, watch.counted)]
+    return kinds, dict(client.session.rooms or {})
+
+
+@pytest.mark.parametrize(("type_", "fields"), REFUSED)
+def test_a_refused_request_is_not_acknowledged_and_changes_nothing(
+    busy_house: tuple[Talk, FakeConnection, FakeConnection], type_: str, fields: dict[str, Any]
+) -> None:
+    talk, ada, watcher = busy_house
+    before = watched_and_joined(ada)
+    assert [(m["type"], m["id"]) for m in talk.say(ada, type_, id="x", **fields)] == [("ERROR", "x")]
+    talk.clock.advance(10)
+    assert (talk.heard(ada), talk.heard(watcher)) == ([], [])
+    assert watched_and_joined(ada) == before
 
 
 @pytest.mark.parametrize(
@@ -269,6 +348,7 @@ def test_what_was_said_just_before_a_session_is_resumed_holds(talk: Talk) -> Non
     talk.say(ada, "ACTIVITY", state="idle")
     talk.heard(bob)
     talk.open(f"userId=ada&session={session}&position={position(ada)}")
+    talk.clock.advance(0.5)
     assert statuses(talk.heard(bob)) == [("ada", "away")]
 
 

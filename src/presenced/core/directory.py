@@ -7,29 +7,21 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from presenced.core.claims import MAX_SOURCES, Claim, without
-from presenced.core.deadlines import Deadlines
 from presenced.core.model import (
-    AS_DETECTED,
-    NO_DISPLAY,
     Cause,
-    Change,
-    Choice,
     Display,
     Ending,
     Instant,
     Status,
-    View,
 )
 from presenced.core.outcome import NOTHING, Outcome
 from presenced.core.presence import MAX_DETACHED, Given, Grace, Presence, Session
-from presenced.core.users import Limits, Users
+from presenced.core.statuses import Statuses
+from presenced.core.users import Limits
 from presenced.core.watch import Watch
 from presenced.errors import CapacityError
 
 C = TypeVar("C", bound=Hashable)
-
-_HERE = Status.ONLINE, Status.BUSY
 
 _CAUSES = {
     Ending.CLOSED: Cause.CLOSE,
@@ -40,7 +32,7 @@ _CAUSES = {
 }
 
 
-class Directory(Users[C]):
+class Directory(Statuses[C]):
     """Who is online. A connection is an opaque object.
 
     OFFLINE turns into another status exactly when a user's first source of presence appears, and back when the last is
@@ -55,7 +47,6 @@ class Directory(Users[C]):
     def __init__(self, grace: Grace, limits: Limits) -> None:
         super().__init__(limits)
         self._grace = grace
-        self._deadlines: Deadlines[str] = Deadlines()
         self._announced = 0
         self._given = 0  # times that data was given with a room
 
@@ -142,89 +133,26 @@ class Directory(Users[C]):
         return self._settle(user, _CAUSES[ending], now)
 
     def set_active(self, user_id: str, connection: C, active: bool, now: Instant) -> Outcome[C]:
-        """The client says that its person is active, or idle."""
+        """The client says that its person is active, or idle. During the user's pause it is held (`Held`)."""
         user = self._users.get(user_id)
         session = user.session_of(connection) if user else None
-        if user is None or session is None or session.active is active:
+        if user is None or session is None:
             return NOTHING
-        session.active = active
+        held = user.held
+        if session.active is active:
+            if held is not None and held.activities.pop(session, None) is not None:
+                self._wait_for(user)
+            return NOTHING
         user.seen_ms = now.epoch_ms
         if active:
             user.active_ms = now.epoch_ms
+        if held is not None and held.must_wait(now.monotonic):
+            held.activities[session] = active
+            self._wait_for(user)
+            return Outcome(user_id)
+        session.active = active
+        self._pause(user, now)
         return self._settle(user, Cause.IDLE, now)
-
-    def give_display(self, user_id: str, display: Display, now: Instant) -> Outcome[C]:
-        """A token that a connection of the user shows gives this for others to see.
-
-        No-op when a newer one gave some.
-        """
-        user = self._users.get(user_id)
-        if user is None or not user.give_display(display, now):
-            return NOTHING
-        return self._settle(user, Cause.DISPLAY, now)
-
-    def restore_display(self, user_id: str, data: bytes, now: Instant) -> Outcome[C]:
-        """This was seen of the user before the start. No-op when a token has given some since."""
-        display, user = Display(data, 0.0), self._users.get(user_id)
-        if user is not None and user.display is NO_DISPLAY:
-            user.display = display
-            return self._settle(user, Cause.DISPLAY, now)
-        if user is None and user_id not in self._displays:
-            self._keep_display(user_id, display)
-        return NOTHING
-
-    def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
-        """Forget what tokens of the user gave for others to see."""
-        self._displays.pop(user_id, None)
-        user = self._users.get(user_id)
-        if user is None:
-            return NOTHING
-        user.display = NO_DISPLAY
-        return self._settle(user, Cause.DISPLAY, now)
-
-    def choose(
-        self, user_id: str, choice: Choice, now: Instant, lasts: float | None = None, by_user: bool = True
-    ) -> Outcome[C]:
-        """A user chose a status: for `lasts` seconds, after which the earlier one returns, or for good.
-
-        Choosing for good ends what was chosen for a time. Of who is not there it is remembered.
-
-        Args:
-            by_user: The user did it, not a backend.
-        """
-        user = self._get_or_make(user_id)
-        if by_user:
-            user.seen_ms = user.active_ms = now.epoch_ms
-        if lasts is None:
-            user.chosen, user.timed = choice, None
-        else:
-            user.timed, user.timed_until = choice, now.monotonic + lasts
-        self._wait_for(user)
-        return self._settle(user, Cause.CHOICE, now)
-
-    def set_claim(self, user_id: str, claim: Claim, now: Instant) -> Outcome[C]:
-        """A backend claims something of a user, in place of what the same source claimed before.
-
-        Raises:
-            CapacityError: As many other sources claim something of the user as may.
-        """
-        user = self._users.get(user_id)
-        others = without(user.claims, claim.source) if user else ()
-        if len(others) >= MAX_SOURCES:
-            raise CapacityError(f"{MAX_SOURCES} sources claim something of this user already; clear one first")
-        user = self._get_or_make(user_id)
-        user.claims = (*others, claim)
-        self._wait_for(user)
-        return self._settle(user, Cause.CLAIM, now)
-
-    def clear_claim(self, user_id: str, source: str, now: Instant) -> Outcome[C] | None:
-        """It is claimed no longer. None when it was not."""
-        user = self._users.get(user_id)
-        if user is None or len(others := without(user.claims, source)) == len(user.claims):
-            return None
-        user.claims = others
-        self._wait_for(user)
-        return self._settle(user, Cause.CLAIM, now)
 
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
         """A backend says that a user it knows of from elsewhere is online, or is not.
@@ -277,6 +205,8 @@ class Directory(Users[C]):
                 cause = Cause.EXPIRY
             self._wait_for(user)
             outcomes.append(self._settle(user, cause, now))
+            if (held := user.held) is not None and held.deadline is not None and held.until <= now.monotonic:
+                outcomes += self._release(user, held, now)
         self._log.trim(now.monotonic)
         return outcomes
 
@@ -306,69 +236,13 @@ class Directory(Users[C]):
         connection_id = f"{user.user_id}-{user.next_id_ms(now.epoch_ms)}"
         return Outcome(user.user_id, outcome.change, outcome.own, session, connection_id)
 
-    def _settle(self, user: Presence[C], cause: Cause, now: Instant) -> Outcome[C]:
-        """Bring what is seen of the user into line with what is: the only place where that changes."""
-        view, own = user.look(cause)
-        news = None
-        if own is None or not own.looks_like(user.own):
-            user.own = news = own
-        change = self._show(user, view, cause, now) if view != user.shown else None
-        if not user.is_present:
-            if user.chosen is not AS_DETECTED or user.claims or user.timed or self._with_choice or self._claimed:
-                self._remember(user)
-            self._drop_if_unneeded(user)
-        else:
-            if self._with_choice:
-                self._with_choice.discard(user.user_id)
-            if self._claimed:
-                self._claimed.discard(user.user_id)
-        return Outcome(user.user_id, change, news)
-
-    def _show(self, user: Presence[C], view: View, cause: Cause, now: Instant) -> Change:
-        last, was = user.last_change, user.shown.status
-        since = last.since_ms if last and view.status is was else now.epoch_ms
-        here = view.status in _HERE
-        before = last.version if last else 0
-        # Above what was said of a user of whom nothing was known: the position then (`wire.v1.unknown_record`).
-        user.version = (user.version if last else max(user.version, self.position)) + 1
-        self.position += 1
-        self.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
-        if not here and user.connected:
-            user.seen_ms = now.epoch_ms  # invisible, which looks like a close, or away by what was claimed
-        seen = 0 if here else user.seen_ms
-        change = Change(self.position, user.user_id, view, was, user.version, now, since, seen, cause, before)
-        user.last_change = change
-        self._log.append(change)
-        return change
-
     def _forget_session(self, user: Presence[C], session: Session[C]) -> None:
         user.remove(session)
         self.sessions.pop(session.session_id, None)
+        if user.held is not None:
+            user.held.activities.pop(session, None)
 
     def _end_graces(self, user: Presence[C]) -> None:
         for session in user.detached():
             self._forget_session(user, session)
         self._wait_for(user)
-
-    def _wait_for(self, user: Presence[C]) -> None:
-        """Have the user looked at again when time alone changes something."""
-        if (deadline := user.next_deadline()) is not None:
-            self._deadlines.set(user.user_id, deadline)
-        else:
-            self._deadlines.cancel(user.user_id)
-
-    def _remember(self, user: Presence[C]) -> None:
-        """Keep what an absent user chose, and what is claimed of them, as long as there is room; those away longest
-        make it."""
-        if gone := self._with_choice.keep(user.user_id, user.has_chosen):
-            forgotten = self._users[gone]
-            forgotten.chosen, forgotten.timed = AS_DETECTED, None
-            self._let_go(forgotten)
-        if gone := self._claimed.keep(user.user_id, bool(user.claims)):
-            forgotten = self._users[gone]
-            forgotten.claims = ()
-            self._let_go(forgotten)
-
-    def _let_go(self, user: Presence[C]) -> None:
-        self._wait_for(user)
-        self._drop_if_unneeded(user)

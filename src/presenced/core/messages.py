@@ -134,7 +134,8 @@ class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     since: int
     """When the status began; 0 when nothing is known of the user, who is offline."""
     version: int
-    """Strictly increasing for one user: a record whose version is not above the known one is old news."""
+    """Strictly increasing for one user: a record whose version is not above the known one is old news. A user of whom
+    nothing is known has the newest number of all."""
     last_seen: int = 0
     """When they were last known to be there; not given for users who are online or busy."""
     text: str = ""
@@ -176,7 +177,7 @@ Watched = Literal["everyone", "users", "room"]
 
 
 class PresenceCount(Struct, frozen=True, tag_field="type", tag="PRESENCE_COUNT", rename="camel", omit_defaults=True):
-    """How many of those watched with `"mode":"count"` are online; at most once a second."""
+    """How many of those watched with `"mode":"count"` are online, once a second at most; and as an answer."""
 
     watch: Watched
     online: int
@@ -222,7 +223,7 @@ class RoomChanges(Struct, frozen=True, tag_field="type", tag="ROOM_CHANGES", ren
     members: list[EncodedMember] = []
     """Those who joined, or whose data changed."""
     left: list[UserId] = []
-    """Ids of those who left."""
+    """Ids of those who left; some may have joined since the client last heard of the room."""
 
 
 class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", omit_defaults=True):
@@ -248,13 +249,13 @@ RequestId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**63
 
 
 class Ack(Struct, frozen=True, tag_field="type", tag="ACK", rename="camel"):
-    """The request with this id was carried out."""
+    """The request with this id is accepted: only a later one replaces what it asks for."""
 
     id: RequestId
 
 
 class Error(Struct, frozen=True, tag_field="type", tag="ERROR", rename="camel", omit_defaults=True):
-    """A request was not carried out; nothing was changed by it."""
+    """A request was refused. It changes nothing."""
 
     code: int
     name: str
@@ -273,7 +274,7 @@ class GoingAway(Struct, frozen=True, tag_field="type", tag="GOING_AWAY", rename=
     """The server stops; a close frame (1001) follows."""
 
     retry_after: float
-    """Seconds this client should wait before it connects again: another number for each, or all would come at once."""
+    """Seconds this client should wait before it connects again: another number for each client."""
 
 
 class Pong(Struct, frozen=True, tag_field="type", tag="PONG", rename="camel", omit_defaults=True):
@@ -317,7 +318,7 @@ class SetStatus(Struct, frozen=True, tag_field="type", tag="SET_STATUS", rename=
     data: Raw = field(default_factory=Raw)
     """Anything; at most 2,048 bytes of JSON."""
     expires_in: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
-    """Seconds after which the earlier choice returns."""
+    """Seconds from now after which the last choice for good returns."""
 
 
 class Activity(Struct, frozen=True, tag_field="type", tag="ACTIVITY", rename="camel", forbid_unknown_fields=True):

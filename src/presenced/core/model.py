@@ -89,16 +89,19 @@ class Custom(Struct, frozen=True, gc=False, array_like=True):
     """When the choice ends, in epoch milliseconds; 0 when it lasts."""
 
 
+PLAIN = Custom()
+
+
 class Choice(NamedTuple):
-    """What a person chose."""
+    """What a person chose. `core.choices.choice_of` makes it of what came from outside."""
 
     status: Status | None
     """None: as detected. Never `offline`."""
-    custom: Custom
+    custom: Custom = PLAIN
 
 
-PLAIN = Custom()
-AS_DETECTED = Choice(None, PLAIN)
+AS_DETECTED = Choice(None)
+"""Nothing is chosen. It is compared by value: there may be others like it."""
 
 
 class Display(Struct, frozen=True, gc=False):

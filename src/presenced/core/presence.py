@@ -6,11 +6,11 @@ from collections.abc import Hashable
 from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
+from presenced.core.choices import Held, Made
 from presenced.core.claims import Claim, decide
 from presenced.core.model import (
     AS_DETECTED,
     NO_DISPLAY,
-    PLAIN,
     SEEN_OFFLINE,
     SEEN_ONLINE,
     Cause,
@@ -128,6 +128,7 @@ class Presence(Generic[C]):
         "claims",
         "connected",
         "display",
+        "held",
         "last_change",
         "last_id_ms",
         "left",
@@ -159,6 +160,8 @@ class Presence(Generic[C]):
         self.timed: Choice | None = None
         """What the user chose to last until `timed_until`, when the other returns."""
         self.timed_until = 0.0
+        self.held: Held | None = None
+        """What the user's clients asked for and what waits; None before the first of them changed anything."""
         self.seen_ms = 0
         """When the user was last known to be there, in epoch milliseconds."""
         self.active_ms = 0
@@ -224,15 +227,29 @@ class Presence(Generic[C]):
             times.append(self.timed_until)
         if self.claims:
             times += [claim.ends for claim in self.claims if claim.ends < inf]
+        if self.held is not None and (held := self.held.deadline) is not None:
+            times.append(held)
         return min(times) if times else None
+
+    def choose(self, made: Made, now: Instant, may_return: bool = False) -> None:
+        """A choice takes effect: for good, or until its end, when the last one for good returns.
+
+        Args:
+            may_return: A choice for good from before the start may still come back.
+        """
+        if made.is_for_good:
+            self.chosen, self.timed = made.choice, None
+        elif made.ends <= now.monotonic:
+            self.timed = None  # it ended while it waited
+        elif made.is_empty and self.chosen == AS_DETECTED and not may_return:
+            self.timed = None  # nothing for a time, and nothing after it
+        else:
+            self.timed, self.timed_until = made
 
     def bring(self, status: Status, until_ms: int, now: Instant) -> None:
         """The user's client knows what was chosen, and nobody here does; what has ended since counts no more."""
-        if not until_ms:
-            self.chosen = Choice(status, PLAIN)
-        elif until_ms > now.epoch_ms:
-            self.timed = Choice(status, Custom(until_ms=until_ms))
-            self.timed_until = now.monotonic + (until_ms - now.epoch_ms) / 1000
+        ends = now.monotonic + (until_ms - now.epoch_ms) / 1000 if until_ms else inf
+        self.choose(Made(Choice(status, Custom(until_ms=until_ms)), ends), now)
 
     def give_display(self, display: Display, now: Instant) -> bool:
         """A token gives this. Whether it is seen from now on: it is not when a newer one has given something."""
@@ -261,7 +278,7 @@ class Presence(Generic[C]):
     @property
     def has_chosen(self) -> bool:
         """Whether there is anything that beats what is detected, or goes with it."""
-        return self.chosen is not AS_DETECTED or self.timed is not None
+        return self.timed is not None or self.chosen != AS_DETECTED
 
     @property
     def shown(self) -> View:
@@ -287,7 +304,7 @@ class Presence(Generic[C]):
     def look(self, cause: Cause) -> tuple[View, Own | None]:
         """What others are to see now, and what the user's own devices are, after something happened by `cause`."""
         has_more = self.named or self.claims or self.timed is not None or self.display.data
-        if not has_more and self.chosen is AS_DETECTED:
+        if not has_more and self.chosen == AS_DETECTED:
             return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None  # as with every classic user
         true = self.true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true

@@ -1,4 +1,4 @@
-"""All users as they are: what is asked of them. `core.directory` has what changes them."""
+"""All users as they are: what is asked of them. `core.statuses` and `core.directory` have what changes them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Generic, NamedTuple, TypeVar
 from presenced.core.absent import Absent
 from presenced.core.changelog import ChangeLog
 from presenced.core.claims import MAX_CLAIMED
-from presenced.core.model import NO_DISPLAY, SEEN_OFFLINE, Change, Display, Own, Status
+from presenced.core.model import NO_DISPLAY, Change, Display, Own, Status
 from presenced.core.presence import Presence, Session
 
 C = TypeVar("C", bound=Hashable)
+
+_OFFLINE = Status.OFFLINE  # an enum's members are found slowly by its name
 
 
 class Limits(NamedTuple):
@@ -29,6 +31,8 @@ class Limits(NamedTuple):
     """Seconds in which a session without a connection can be resumed."""
     max_claimed: int = MAX_CLAIMED
     """Users who are not there and of whom something is claimed."""
+    status_pause: float = 0.0
+    """Seconds after a change that a user's client asked for in which the next ones are held."""
 
 
 class Users(Generic[C]):
@@ -80,7 +84,8 @@ class Users(Generic[C]):
 
     def snapshot(self) -> list[Change]:
         """What is seen of everyone who is not offline. O(users)."""
-        return [u.last_change for u in self._users.values() if u.last_change and u.last_change.view is not SEEN_OFFLINE]
+        found = (user.last_change for user in self._users.values())
+        return [change for change in found if change and change.view.status is not _OFFLINE]
 
     def snapshot_of(self, user_ids: Iterable[str]) -> list[Change]:
         """What is seen of these users, as far as anything is known of them."""
@@ -96,7 +101,7 @@ class Users(Generic[C]):
         """Who is not offline, `limit` of them at most, in the order in which they became known, from the one after the
         one who became known as the `serial`-th. O(users)."""
         found = ((u.serial, u.last_change) for u in self._users.values() if u.serial > serial and u.last_change)
-        return list(islice(((n, change) for n, change in found if change.view is not SEEN_OFFLINE), limit))
+        return list(islice(((n, change) for n, change in found if change.view.status is not _OFFLINE), limit))
 
     def connections(self, user_id: str) -> list[C]:
         """The user's open connections, oldest first."""
@@ -163,5 +168,7 @@ class Users(Generic[C]):
             return
         if user.user_id in self._with_choice or user.user_id in self._claimed:
             return
-        if self._users.pop(user.user_id, None) and user.display is not NO_DISPLAY:
+        if user.held is not None and user.held.deadline is not None:
+            return
+        if self._users.pop(user.user_id, None) and user.display != NO_DISPLAY:
             self._keep_display(user.user_id, user.display)

@@ -188,9 +188,9 @@ class V1Feed:
         last = Portion((watcher,), self.encoding.changes(position, []), 0)
         return Missed(chain(*parts, [last]), position)
 
-    def counts(self, watcher: Watcher) -> bytes:
-        """The numbers `watcher` watches, as they are now."""
-        return b"".join(self.digests.counts(watcher))
+    def counts(self, watcher: Watcher, counted: Watched) -> bytes:
+        """The numbers of what is `counted` for `watcher`, as they are now."""
+        return b"".join(self.digests.counts_of(watcher, counted))
 
     def _alike(self, batch: _Batch, joined: Container[Watcher]) -> dict[What, list[Watcher]]:
         """Those that have nothing of the batch yet, by the users and rooms they are to hear of."""

@@ -105,22 +105,26 @@ class Digests:
         for name, users in self._recount_rooms.items():
             yield from _counted(self._counting.watchers_of_room(name), users, partial(encoding.count_room, name))
         for watcher in tuple(self._recount):
-            yield Portion((watcher,), b"".join(self._counts_of_users(watcher)), 1)
+            yield Portion((watcher,), b"".join(self._counts_of_users(watcher, watch_of(watcher).counted)), 1)
         self._turned.clear()
         self._recount_rooms.clear()
         self._recount.clear()
 
     def counts(self, watcher: Watcher) -> Iterator[bytes]:
         """The numbers that `watcher` watches, as they are now."""
-        counted, sight = watch_of(watcher).counted, watcher.session.sight
+        return self.counts_of(watcher, watch_of(watcher).counted)
+
+    def counts_of(self, watcher: Watcher, counted: Watched) -> Iterator[bytes]:
+        """The numbers of what is `counted`, for `watcher`."""
+        sight = watcher.session.sight
         if counted.everyone and sight.everyone:
             yield self._encoding.count_everyone(sight.blocked)
-        yield from self._counts_of_users(watcher)
+        yield from self._counts_of_users(watcher, counted)
         for name in counted.rooms:
             yield self._encoding.count_room(name, sight.blocked)
 
-    def _counts_of_users(self, watcher: Watcher) -> Iterator[bytes]:
-        counted, sight = watch_of(watcher).counted, watcher.session.sight
+    def _counts_of_users(self, watcher: Watcher, counted: Watched) -> Iterator[bytes]:
+        sight = watcher.session.sight
         if counted.everyone and not sight.everyone:
             yield self._encoding.count_seen(sight.users)
         if counted.users:

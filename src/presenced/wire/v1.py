@@ -76,9 +76,19 @@ def member(member: Member, presence: Raw) -> Raw:
     return Raw(_encoder.encode(messages.Member(wire_user_id(member.user_id), member.joined_ms, presence, data)))
 
 
+def unknown_user(user_id: str, version: int) -> UserRecord:
+    """A user of whom nothing is known (any more), or who may not be seen: offline.
+
+    Args:
+        version: The newest number of the version clock. What a client still knows of the user is not above it, and what
+            will be said of the user is.
+    """
+    return UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, version)
+
+
 def unknown_record(user_id: str, version: int) -> Raw:
-    """A user of whom nothing is known (any more): offline."""
-    return Raw(_encoder.encode(UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, version)))
+    """The same as JSON."""
+    return Raw(_encoder.encode(unknown_user(user_id, version)))
 
 
 def snapshot_frame(kind: Literal["everyone", "users"], page: int, pages: int, records: list[Raw]) -> bytes:

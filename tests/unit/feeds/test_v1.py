@@ -2,9 +2,10 @@
 
 import pytest
 from msgspec import Raw
-from tests.unit.talk import ORIGIN, Talk, position, statuses
+from tests.unit.talk import ORIGIN, Talk, position, statuses, types
 
-from presenced.core.model import Change, Ending
+from presenced.application import Application
+from presenced.core.model import Change, Choice, Ending, Status
 from presenced.wire import v1 as wire
 
 
@@ -68,20 +69,20 @@ def test_only_those_who_watch_are_told(talk: Talk) -> None:
 
 def test_what_is_watched_newly_is_told_from_that_moment_on(talk: Talk) -> None:
     """Within one turn: a change, then the WATCH, then another."""
-    ada, bob, phone = talk.enter("userId=ada&watch=none"), talk.enter("userId=bob"), talk.enter("userId=bob")
+    ada, bob, application = talk.enter("userId=ada&watch=none"), talk.enter("userId=bob"), Application(talk.engine)
     talk.engine.received(bob, '{"type":"SET_STATUS","status":"away"}')
     talk.engine.received(ada, '{"type":"WATCH","users":["bob"]}')
-    talk.engine.received(phone, '{"type":"SET_STATUS","status":"online"}')
+    application.set_status("bob", Choice(Status.ONLINE))
     talk.clock.run_soon()
     assert statuses(talk.heard(ada)) == [("bob", "away"), ("bob", "online")], "neither lost nor doubled"
 
 
 def test_what_is_no_longer_watched_was_told_up_to_that_moment(talk: Talk) -> None:
-    ada, bob, phone = talk.enter("userId=ada"), talk.enter("userId=bob"), talk.enter("userId=bob")
+    ada, bob, application = talk.enter("userId=ada"), talk.enter("userId=bob"), Application(talk.engine)
     talk.heard(ada)
     talk.engine.received(bob, '{"type":"SET_STATUS","status":"away"}')
     talk.engine.received(ada, '{"type":"UNWATCH","everyone":true}')
-    talk.engine.received(phone, '{"type":"SET_STATUS","status":"online"}')
+    application.set_status("bob", Choice(Status.ONLINE))
     talk.clock.run_soon()
     assert statuses(talk.heard(ada)) == [("bob", "away")]
 
@@ -92,6 +93,7 @@ def test_devices_merge_active_anywhere_is_online(talk: Talk) -> None:
     assert talk.heard(watcher)[-1]["users"][0]["devices"] == ["laptop", "phone"]
     talk.say(phone, "ACTIVITY", state="idle")
     assert talk.heard(watcher) == []
+    talk.clock.advance(1)
     talk.say(laptop, "ACTIVITY", state="idle")
     assert statuses(talk.heard(watcher)) == [("ada", "away")]
     talk.clock.advance(1)
@@ -165,6 +167,27 @@ def test_counts_come_once_a_second_and_without_names(talk: Talk) -> None:
     talk.enter("userId=y")
     talk.clock.advance(1.1)
     assert talk.heard(ada) == []
+
+
+def test_a_number_comes_once_a_second_besides_the_answers_to_requests_which_have_what_they_name(talk: Talk) -> None:
+    ada = talk.enter("userId=ada&watch=none")
+    talk.say(ada, "WATCH", everyone=True, users=["bob"], rooms=["hall", "bar"], mode="count")
+    for fields, told in (
+        ({"everyone": True}, [("everyone", "")]),
+        ({"users": ["carl"]}, [("users", "")]),
+        ({"rooms": ["bar"]}, [("room", "bar")]),
+        ({}, []),
+    ):
+        answer = talk.say(ada, "WATCH", mode="count", **fields)
+        assert [(m["watch"], m.get("room", "")) for m in answer] == told
+    assert talk.say(ada, "UNWATCH", rooms=["bar"]) == [], "the other numbers are the same"
+    assert types(talk.say(ada, "UNWATCH", users=["carl"])) == ["PRESENCE_COUNT"], "one user fewer is counted"
+    for number in range(20):
+        talk.enter(f"userId={number}")
+        talk.clock.advance(0.2)
+    counts = [m for m in talk.heard(ada) if m["type"] == "PRESENCE_COUNT"]
+    assert len(counts) <= 4
+    assert {m["watch"] for m in counts} == {"everyone"}
 
 
 def test_who_chose_a_status_names_it_to_a_server_that_knows_nothing(talk: Talk) -> None:

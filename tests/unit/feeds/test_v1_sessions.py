@@ -120,6 +120,7 @@ def test_who_is_behind_hears_the_truth_and_the_numbers_when_it_has_read(talk: Ta
     """Also when nothing else happens."""
     phone, web = talk.enter("userId=ada"), talk.enter("userId=ada")
     talk.say(phone, "SET_STATUS", status="invisible")
+    talk.clock.advance(1)
     phone.write_when_paused = phone.paused = True
     talk.engine.paused(phone)
     talk.heard(phone)

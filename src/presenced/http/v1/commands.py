@@ -9,10 +9,11 @@ from msgspec import UNSET
 
 from presenced.admission import Admission
 from presenced.auth.tickets import LIFETIME
+from presenced.core.choices import choice_of
 from presenced.core.claims import Claim
 from presenced.core.identity import parse_user_id
 from presenced.core.messages import UserRecord
-from presenced.core.model import Choice, Custom, Status
+from presenced.core.model import Custom, Status
 from presenced.errors import BadClaim, Problem
 from presenced.http.answers import ProblemError
 from presenced.http.v1.endpoint import Api, Call
@@ -45,15 +46,14 @@ async def disconnect(api: Api, call: Call[Nothing, Nothing]) -> Disconnected:
 
 async def set_status(api: Api, call: Call[Nothing, NewStatus]) -> UserRecord:
     """As the user's own devices can; of one who is not there it is remembered. The answer is what others see now."""
-    body = call.body
-    status = None if body.status == "auto" else Status(body.status)
-    choice = Choice(status, _custom(body))
+    body, custom = call.body, _custom(call.body)
+    choice = choice_of(body.status, custom.text, custom.emoji, custom.data)
     api.application.set_status(call.user_id, choice, body.expires_in)
     return _shown(api, call.user_id)
 
 
 async def clear_status(api: Api, call: Call[Nothing, Nothing]) -> UserRecord:
-    """As detected, from now on. The answer is what others see now."""
+    """As detected, from now on: the same as to choose `auto`. The answer is what others see now."""
     api.application.set_status(call.user_id, None)
     return _shown(api, call.user_id)
 

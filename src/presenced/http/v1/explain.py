@@ -23,7 +23,7 @@ async def explain_user(api: Api, call: Call[Viewing, Nothing]) -> Explained:
     return Explained(
         wire_user_id(found.user_id),
         found.why,
-        _shown(found),
+        _shown(found, api.application.position),
         _looks(found.true),
         [_session(session) for session in found.sessions],
         found.announced,
@@ -37,8 +37,8 @@ async def explain_user(api: Api, call: Call[Viewing, Nothing]) -> Explained:
     )
 
 
-def _shown(found: core.Explanation) -> UserRecord | None:
-    return v1.user_record(found.shown, with_cause=True) if found.shown else None
+def _shown(found: core.Explanation, newest: int) -> UserRecord:
+    return v1.user_record(found.shown, with_cause=True) if found.shown else v1.unknown_user(found.user_id, newest)
 
 
 def _looks(view: View) -> Looks:

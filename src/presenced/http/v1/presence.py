@@ -21,7 +21,8 @@ from presenced.wire.classic import wire_user_id
 
 
 async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord:
-    """Of a user of whom nothing is known, or who may not be seen, it says offline, with `since` and `version` 0."""
+    """A user of whom nothing is known, or who may not be seen, is offline, with `since` 0 and the newest version of
+    all."""
     (record,) = Eyes(api, checked_viewer(api, call.query.viewer)).records([call.user_id])
     return record
 

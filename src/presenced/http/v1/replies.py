@@ -270,8 +270,8 @@ class Explained(Struct, frozen=True, rename="camel"):
     user_id: UserId
     why: str
     """One sentence."""
-    shown: UserRecord | None
-    """What all who may see the user are shown; null when nothing is known of the user."""
+    shown: UserRecord
+    """What all who may see the user are shown."""
     own: Looks
     """What the user's own devices see."""
     sessions: list[ExplainedSession]

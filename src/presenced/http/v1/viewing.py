@@ -17,7 +17,6 @@ from presenced.errors import BadUserId, Problem
 from presenced.http.answers import ProblemError, without_example
 from presenced.http.v1.endpoint import Api
 from presenced.wire import v1
-from presenced.wire.classic import wire_user_id
 
 
 class Eyes:
@@ -80,7 +79,7 @@ class Eyes:
         wanted = list(user_ids)
         for user_id, change in zip(wanted, self._api.application.seen(wanted), strict=True):
             if change is None or not self.may_see(user_id):
-                yield UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, 0)  # as one who never was
+                yield v1.unknown_user(user_id, self._api.application.position)  # as one who never was
             else:
                 yield self.record(change)
 

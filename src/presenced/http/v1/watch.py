@@ -102,7 +102,7 @@ class _Watcher:
                 if change.status is not Status.OFFLINE or not self._everyone:
                     records.append(self._fresh(change))
             elif not self._everyone:
-                records.append(v1.unknown_record(user_id, 0))
+                records.append(self._api.engine.encoding.unknown(user_id, application.position))
         for start in range(0, max(len(records), 1), PAGE):
             yield records[start : start + PAGE]
 

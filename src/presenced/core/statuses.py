@@ -1,0 +1,255 @@
+"""What is seen of users: what they choose, what is claimed of them, and the one place where a status changes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TypeVar
+
+from presenced.core.choices import Held, Made, in_force, made
+from presenced.core.claims import MAX_SOURCES, Claim, without
+from presenced.core.deadlines import Deadlines
+from presenced.core.model import (
+    AS_DETECTED,
+    NO_DISPLAY,
+    Cause,
+    Change,
+    Choice,
+    Display,
+    Instant,
+    Status,
+    View,
+)
+from presenced.core.outcome import NOTHING, Outcome
+from presenced.core.presence import Presence
+from presenced.core.since import Since
+from presenced.core.users import Limits, Users
+from presenced.errors import CapacityError
+
+C = TypeVar("C", bound=Hashable)
+
+_HERE = Status.ONLINE, Status.BUSY
+
+
+class Statuses(Users[C]):
+    """What users and backends decide about how a user looks. Sessions come and go in `core.directory`."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._deadlines: Deadlines[str] = Deadlines()
+        self.since_start: Since | None = None
+        """What was decided since the start; None when nothing is to be restored any more."""
+
+    # Choices.
+
+    def choose(
+        self, user_id: str, choice: Choice, now: Instant, lasts: float | None = None, by_user: bool = True
+    ) -> Outcome[C]:
+        """A user chose a status: for `lasts` seconds from now, or for good (`choices.in_force`).
+
+        During the user's pause it is held, unless a later choice takes its place before the pause is over. What a
+        backend chooses is not held, and comes after all that is. Of a user who is not there the choice is remembered.
+
+        Args:
+            by_user: A client of the user did it, not a backend.
+        """
+        user, latest = self._get_or_make(user_id), made(choice, lasts, now)
+        held = user.held
+        if not by_user:
+            return self._choose(user, (*(held.take_choices() if held else ()), latest), now)
+        user.seen_ms = user.active_ms = now.epoch_ms
+        if held is not None and held.must_wait(now.monotonic):
+            held.choices = in_force(held.choices, latest)
+            self._wait_for(user)
+            return Outcome(user_id)
+        self._pause(user, now)
+        return self._choose(user, (latest,), now)
+
+    def release(self, user_id: str, connection: C, now: Instant) -> list[Outcome[C]]:
+        """Have all that is held take effect if `connection`, which is about to end, is the user's last one.
+
+        A user without a connection asks for nothing more, so there is nothing to wait for.
+        """
+        user = self._users.get(user_id)
+        if user is None or user.held is None or user.connected > 1 or user.session_of(connection) is None:
+            return []
+        return self._release(user, user.held, now)
+
+    def restore_choices(self, user_id: str, stored: tuple[Made, ...], now: Instant) -> Outcome[C]:
+        """The user had chosen this before the start: a choice for good, one for a time, or both in this order.
+
+        The result is as if it had come before everything since. No-op when the user's client named a choice, too.
+        """
+        user, since = self._users.get(user_id), self.since_start
+        if since is not None and since.has_chosen(user_id):
+            stored = () if since.has_chosen_for_good(user_id) else tuple(one for one in stored if one.is_for_good)
+            if user is not None and user.timed is not None:
+                stored = *stored, Made(user.timed, user.timed_until)
+        elif user is not None and user.has_chosen:
+            return NOTHING
+        if not stored:
+            return NOTHING
+        user = self._get_or_make(user_id)
+        for one in stored:
+            user.choose(one, now)
+        self._wait_for(user)
+        return self._settle(user, Cause.CHOICE, now)
+
+    def forget_stored(self, user_id: str) -> None:
+        """Let nothing come back of what is stored about the user and is still to be restored."""
+        if self.since_start is not None:
+            self.since_start.forgot(user_id)
+
+    # Claims.
+
+    def set_claim(self, user_id: str, claim: Claim, now: Instant) -> Outcome[C]:
+        """A backend claims something of a user, in place of what the same source claimed before.
+
+        Raises:
+            CapacityError: As many other sources claim something of the user as may.
+        """
+        user = self._users.get(user_id)
+        others = without(user.claims, claim.source) if user else ()
+        if len(others) >= MAX_SOURCES:
+            raise CapacityError(f"{MAX_SOURCES} sources claim something of this user already; clear one first")
+        user = self._get_or_make(user_id)
+        user.claims = (*others, claim)
+        if self.since_start is not None:
+            self.since_start.claimed(user_id, claim.source)
+        self._wait_for(user)
+        return self._settle(user, Cause.CLAIM, now)
+
+    def clear_claim(self, user_id: str, source: str, now: Instant) -> Outcome[C] | None:
+        """It is claimed no longer. None when it was not."""
+        if self.since_start is not None:
+            self.since_start.claimed(user_id, source)
+        user = self._users.get(user_id)
+        if user is None or len(others := without(user.claims, source)) == len(user.claims):
+            return None
+        user.claims = others
+        self._wait_for(user)
+        return self._settle(user, Cause.CLAIM, now)
+
+    # Display data.
+
+    def give_display(self, user_id: str, display: Display, now: Instant) -> Outcome[C]:
+        """A token that a connection of the user shows gives this for others to see.
+
+        No-op when a newer one gave some.
+        """
+        user = self._users.get(user_id)
+        if user is None or not user.give_display(display, now):
+            return NOTHING
+        return self._settle(user, Cause.DISPLAY, now)
+
+    def restore_display(self, user_id: str, data: bytes, now: Instant) -> Outcome[C]:
+        """This was seen of the user before the start. No-op when a token has given some since, or it was erased."""
+        display, user = Display(data, 0.0), self._users.get(user_id)
+        if self.since_start is not None and self.since_start.is_forgotten(user_id):
+            return NOTHING
+        if user is not None and user.display == NO_DISPLAY:
+            user.display = display
+            return self._settle(user, Cause.DISPLAY, now)
+        if user is None and user_id not in self._displays:
+            self._keep_display(user_id, display)
+        return NOTHING
+
+    def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
+        """Forget what tokens of the user gave for others to see."""
+        self._displays.pop(user_id, None)
+        user = self._users.get(user_id)
+        if user is None:
+            return NOTHING
+        user.display = NO_DISPLAY
+        return self._settle(user, Cause.DISPLAY, now)
+
+    # How.
+
+    def _choose(self, user: Presence[C], choices: tuple[Made, ...], now: Instant) -> Outcome[C]:
+        """These choices take effect, in order; others see what they come to together."""
+        since = self.since_start
+        for one in choices:
+            user.choose(one, now, may_return=since is not None)
+            if since is not None:
+                since.chose(user.user_id, one.is_for_good)
+        self._wait_for(user)
+        return self._settle(user, Cause.CHOICE, now)
+
+    def _pause(self, user: Presence[C], now: Instant) -> None:
+        """A client changed something: what the user's clients ask for next is held for a while."""
+        if self._limits.status_pause > 0:
+            user.held = user.held or Held()
+            user.held.until = now.monotonic + self._limits.status_pause
+
+    def _release(self, user: Presence[C], held: Held, now: Instant) -> list[Outcome[C]]:
+        """All that is held takes effect, and the next pause begins."""
+        activities, choices = held.take_activities(), held.take_choices()
+        if not activities and not choices:
+            return []
+        self._pause(user, now)
+        outcomes = []
+        for session, active in activities.items():
+            session.active = active
+        if activities:
+            outcomes.append(self._settle(user, Cause.IDLE, now))
+        if choices:
+            outcomes.append(self._choose(user, choices, now))
+        self._wait_for(user)
+        return outcomes
+
+    def _settle(self, user: Presence[C], cause: Cause, now: Instant) -> Outcome[C]:
+        """Bring what is seen of the user into line with what is: the only place where that changes."""
+        view, own = user.look(cause)
+        news = None
+        if own is None or not own.looks_like(user.own):
+            user.own = news = own
+        change = self._show(user, view, cause, now) if view != user.shown else None
+        if not user.is_present:
+            if user.has_chosen or user.claims or self._with_choice or self._claimed:
+                self._remember(user)
+            self._drop_if_unneeded(user)
+        else:
+            if self._with_choice:
+                self._with_choice.discard(user.user_id)
+            if self._claimed:
+                self._claimed.discard(user.user_id)
+        return Outcome(user.user_id, change, news)
+
+    def _show(self, user: Presence[C], view: View, cause: Cause, now: Instant) -> Change:
+        last, was = user.last_change, user.shown.status
+        since = last.since_ms if last and view.status is was else now.epoch_ms
+        here = view.status in _HERE
+        before = last.version if last else 0
+        # Above what was said of a user of whom nothing was known: the position then (`wire.v1.unknown_record`).
+        user.version = (user.version if last else max(user.version, self.position)) + 1
+        self.position += 1
+        self.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
+        if not here and user.connected:
+            user.seen_ms = now.epoch_ms  # invisible, which looks like a close, or away by what was claimed
+        seen = 0 if here else user.seen_ms
+        change = Change(self.position, user.user_id, view, was, user.version, now, since, seen, cause, before)
+        user.last_change = change
+        self._log.append(change)
+        return change
+
+    def _wait_for(self, user: Presence[C]) -> None:
+        """Have the user looked at again when time alone changes something."""
+        if (deadline := user.next_deadline()) is not None:
+            self._deadlines.set(user.user_id, deadline)
+        else:
+            self._deadlines.cancel(user.user_id)
+
+    def _remember(self, user: Presence[C]) -> None:
+        """Keep what an absent user chose, and what is claimed of them, as long as there is room; those away longest
+        make it."""
+        if gone := self._with_choice.keep(user.user_id, user.has_chosen):
+            forgotten = self._users[gone]
+            forgotten.chosen, forgotten.timed = AS_DETECTED, None
+            self._let_go(forgotten)
+        if gone := self._claimed.keep(user.user_id, bool(user.claims)):
+            forgotten = self._users[gone]
+            forgotten.claims = ()
+            self._let_go(forgotten)
+
+    def _let_go(self, user: Presence[C]) -> None:
+        self._wait_for(user)
+        self._drop_if_unneeded(user)
