@@ -276,8 +276,8 @@ class Settings(BaseModel):
         0.5,
         ge=0,
         le=60,
-        description="Seconds after a client of presenced.v1 changed its user's status, or became idle or active, "
-        "before the next such request of any of the user's clients takes effect. Of several meanwhile, the last wins.",
+        description="Seconds between two changes of status or activity by a user's clients. The last request in "
+        "them wins.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
