@@ -303,7 +303,7 @@ class Choosing(RuleBasedStateMachine):
         for user_id, user in self.users.items():
             assert self.subject.status(user_id) == user.looks == user.looks
             known = self.subject.user(user_id)
-            chosen = (known.timed or known.chosen) if known else AS_DETECTED
+            chosen = known.choice if known else AS_DETECTED
             assert (chosen.status or "auto", chosen.custom.text) == user.now_chosen(self.now), user_id
             assert (known.true_view().status if known else "offline") == user.status(self.now)
 
@@ -322,10 +322,10 @@ class Choosing(RuleBasedStateMachine):
                 assert self.subject.status(user_id) == self.early.status(user_id)
                 if late and early:
                     assert late.true_view() == early.true_view()
-                    assert (late.chosen, late.timed) == (early.chosen, early.timed)
+                    assert (late.chosen, late.choice) == (early.chosen, early.choice)
 
 
 TestChoosing: Any = Choosing.TestCase
 TestChoosing.settings = settings(
-    max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "500")), stateful_step_count=40, deadline=None
+    max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "300")), stateful_step_count=40, deadline=None
 )

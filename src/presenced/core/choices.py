@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from presenced.core.model import AS_DETECTED, Choice, Custom, Instant, Status
+from presenced.core.model import Choice, Custom, Instant, Status
 
 AUTO = "auto"
 """Chooses no status: it is as detected."""
@@ -27,6 +27,12 @@ def choice_of(status: str, text: str = "", emoji: str = "", data: bytes = b"", u
     return Choice(chosen, Custom(text, emoji, data, until_ms))
 
 
+def is_nothing(choice: Choice) -> bool:
+    """Return whether nothing is chosen, whenever that ends."""
+    custom = choice.custom
+    return choice.status is None and not (custom.text or custom.emoji or custom.data)
+
+
 class Made(NamedTuple):
     """A choice with its end."""
 
@@ -38,11 +44,6 @@ class Made(NamedTuple):
     def is_for_good(self) -> bool:
         """Whether only another choice ends it."""
         return self.ends == inf
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether it chooses nothing, but for its end."""
-        return self.choice._replace(custom=replace(self.choice.custom, until_ms=0)) == AS_DETECTED
 
 
 def made(choice: Choice, lasts: float | None, now: Instant) -> Made:

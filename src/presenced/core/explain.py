@@ -140,7 +140,7 @@ def explain(
     """
     user = user or Presence(user_id, 0)
     seen = _visibility(user_id, rooms, viewer) if viewer else None
-    claim = deciding(user.timed or user.chosen, user.claims) if user.is_present else None
+    claim = deciding(user.choice, user.claims) if user.is_present else None
     return Explanation(
         user_id,
         f"{_to_whom(user, seen)}: {_reason(user, claim, now)}.",
@@ -237,7 +237,7 @@ def _reason(user: Presence[Any], claim: Claim | None, now: Instant) -> str:
 
 
 def _decision(user: Presence[Any], claim: Claim | None, now: Instant) -> str:
-    choice = user.timed or user.chosen
+    choice = user.choice
     status = choice.status
     if claim is not None:
         over = "what was detected" if status is None else f"their choice to be {status}"

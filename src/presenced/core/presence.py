@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
-from presenced.core.choices import Held, Made
+from presenced.core.choices import Held, Made, is_nothing
 from presenced.core.claims import Claim, decide
 from presenced.core.model import (
     AS_DETECTED,
@@ -231,18 +231,12 @@ class Presence(Generic[C]):
             times.append(held)
         return min(times) if times else None
 
-    def choose(self, made: Made, now: Instant, may_return: bool = False) -> None:
-        """A choice takes effect: for good, or until its end, when the last one for good returns.
-
-        Args:
-            may_return: A choice for good from before the start may still come back.
-        """
+    def choose(self, made: Made, now: Instant) -> None:
+        """A choice takes effect: for good, or until its end, when the last one for good returns."""
         if made.is_for_good:
             self.chosen, self.timed = made.choice, None
         elif made.ends <= now.monotonic:
             self.timed = None  # it ended while it waited
-        elif made.is_empty and self.chosen == AS_DETECTED and not may_return:
-            self.timed = None  # nothing for a time, and nothing after it
         else:
             self.timed, self.timed_until = made
 
@@ -277,8 +271,13 @@ class Presence(Generic[C]):
 
     @property
     def has_chosen(self) -> bool:
-        """Whether there is anything that beats what is detected, or goes with it."""
-        return self.timed is not None or self.chosen != AS_DETECTED
+        """Whether there is anything that beats what is detected, or goes with it, now or after what is for a time."""
+        return self.chosen != AS_DETECTED or (self.timed is not None and not is_nothing(self.timed))
+
+    @property
+    def choice(self) -> Choice:
+        """The choice that holds now. Nothing for a time and nothing after it is nothing, without an end."""
+        return self.timed if self.timed is not None and self.has_chosen else self.chosen
 
     @property
     def shown(self) -> View:
@@ -290,7 +289,7 @@ class Presence(Generic[C]):
         away."""
         if not self.is_present:
             return SEEN_OFFLINE
-        choice = self.timed or self.chosen
+        choice = self.choice
         if self.claims:
             choice = decide(choice, self.claims)
         present = [session for session in self.sessions if session.is_present]
@@ -310,4 +309,4 @@ class Presence(Generic[C]):
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true
         if not self.named:
             return public, None
-        return public, Own(true, (self.timed or self.chosen).status, cause)
+        return public, Own(true, self.choice.status, cause)

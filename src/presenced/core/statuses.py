@@ -166,11 +166,10 @@ class Statuses(Users[C]):
 
     def _choose(self, user: Presence[C], choices: tuple[Made, ...], now: Instant) -> Outcome[C]:
         """These choices take effect, in order; others see what they come to together."""
-        since = self.since_start
         for one in choices:
-            user.choose(one, now, may_return=since is not None)
-            if since is not None:
-                since.chose(user.user_id, one.is_for_good)
+            user.choose(one, now)
+            if self.since_start is not None:
+                self.since_start.chose(user.user_id, one.is_for_good)
         self._wait_for(user)
         return self._settle(user, Cause.CHOICE, now)
 
@@ -204,7 +203,7 @@ class Statuses(Users[C]):
             user.own = news = own
         change = self._show(user, view, cause, now) if view != user.shown else None
         if not user.is_present:
-            if user.has_chosen or user.claims or self._with_choice or self._claimed:
+            if user.timed or user.has_chosen or user.claims or self._with_choice or self._claimed:
                 self._remember(user)
             self._drop_if_unneeded(user)
         else:
@@ -241,7 +240,14 @@ class Statuses(Users[C]):
     def _remember(self, user: Presence[C]) -> None:
         """Keep what an absent user chose, and what is claimed of them, as long as there is room; those away longest
         make it."""
-        if gone := self._with_choice.keep(user.user_id, user.has_chosen):
+        has_chosen = user.has_chosen
+        if user.timed is not None and not has_chosen:  # auto for a time, and nothing after it
+            if self.since_start is not None:
+                has_chosen = True  # it counts over a choice for good that is still to be restored
+            else:
+                user.timed = None
+                self._wait_for(user)
+        if gone := self._with_choice.keep(user.user_id, has_chosen):
             forgotten = self._users[gone]
             forgotten.chosen, forgotten.timed = AS_DETECTED, None
             self._let_go(forgotten)

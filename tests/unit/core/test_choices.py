@@ -66,6 +66,14 @@ def test_a_client_still_names_what_a_user_had_chosen_after_a_backend_chose_auto(
     assert users.open("ada", "a", at(1), status=Status.INVISIBLE).change is None
 
 
+def test_nothing_is_due_of_a_user_who_is_forgotten() -> None:
+    users = new()
+    users.choose("ada", choice_of("auto"), at(0), lasts=10, by_user=False)
+    assert users.user("ada") is None
+    assert users.next_deadline() is None
+    assert users.expire(at(10)) == []
+
+
 def test_auto_for_a_time_is_a_choice_where_another_one_returns() -> None:
     users = new()
     users.open("ada", "a", at(0), "s")
