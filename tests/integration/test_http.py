@@ -61,12 +61,22 @@ async def test_stats_are_those_of_get_stats_in_pages() -> None:
         assert len(parsed(await ask(house, "/stats"))["userSessions"]) == 2
 
 
-@pytest.mark.parametrize("query", ["limit=-1", "limit=1001", "limit=x", "after=-5", "after=%D9%A3", "limit="])
+@pytest.mark.parametrize(
+    "query", ["limit=-1", "limit=1001", "limit=x", "after=-5", "after=%D9%A3", "limit=", "limit=1&limit=2"]
+)
 async def test_a_bad_parameter_is_named(query: str) -> None:
     async with server() as house:
         answer = parsed(await ask(house, f"/stats?{query}"), 400)
         assert answer["code"] == "BAD_PARAMETER"
         assert answer["detail"].startswith(query.partition("=")[0])
+
+
+async def test_statistics_have_no_parameter_that_is_not_known() -> None:
+    """`viewer` would not restrict what is answered."""
+    async with server() as house:
+        answer = parsed(await ask(house, "/stats?viewer=bo"), 400)
+        assert answer["detail"] == "unknown parameter viewer; known are limit, after"
+        assert parsed(await ask(house, "/stats?x-trace=1"))["totalConnections"] == 0
 
 
 async def test_metrics_can_be_scraped_and_name_no_user() -> None:

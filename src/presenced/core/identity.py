@@ -60,7 +60,7 @@ def parse_user_id(value: str | int, placeholders: bool = True) -> str:
     Raises:
         BadUserId: It does not have 1 to 128 characters, holds a refused one, or is a placeholder.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if not isinstance(value, str) and (isinstance(value, bool) or not isinstance(value, int)):
         raise BadUserId("userId must be a text or a whole number")
     text = str(value)
     if not text:

@@ -40,6 +40,7 @@ from presenced.refusals import Refusal
 from presenced.settings import WEBSOCKET_PATH
 from presenced.stats import MAX_PAGE
 from presenced.version import __version__
+from presenced.wire.strict_json import EXTENSION, no_field
 
 DEFAULT_PAGE = 100
 """Sessions in one page of `/stats` when the request does not say."""
@@ -119,6 +120,7 @@ def _operator_routes(engine: Engine, access: Access) -> list[Route]:
 
     async def stats(request: Request) -> Response:
         access.check_figures(request)
+        _check_known(request, "limit", "after")
         limit, after = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE), _number(request, "after", 0, MAX_SAFE_INTEGER)
         if engine.admission is not None and not access.allows(request, "read"):
             limit = 0  # who is here is for those who may know
@@ -167,6 +169,15 @@ class SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def _check_known(request: Request, *known: str) -> None:
+    """Refuse parameters that are not known, such as `viewer`, which would restrict nothing, or that are given twice."""
+    for key in request.query_params:
+        if key not in known and not key.startswith(EXTENSION):
+            raise ProblemError(Problem.BAD_PARAMETER, no_field(key, known, "parameter"))
+        if (times := len(request.query_params.getlist(key))) > 1:
+            raise ProblemError(Problem.BAD_PARAMETER, f"{key} is given {times} times; give it once")
 
 
 def _number(request: Request, name: str, default: int, most: int) -> int:

@@ -30,7 +30,7 @@ MAX_QUOTED = 150
 MAX_NAME = 40
 """Characters of a field's name that an error repeats."""
 
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`( - at `\$.*`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`( - at `\$[^`]*`)?", re.DOTALL)
 _AT_FIELD = re.compile(r" - at `\$\.(\w+)`$")
 
 

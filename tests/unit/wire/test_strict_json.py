@@ -60,6 +60,15 @@ def test_what_a_client_made_up_is_in_print_and_short() -> None:
     assert len(str(refused.value)) < 200
 
 
+@pytest.mark.parametrize("end", ["", "x", "`"])
+def test_a_name_made_to_look_like_the_end_of_an_error_is_refused_in_few_words(end: str) -> None:
+    """And in linear time: a name may have 64 KB."""
+    name = "` - at `$" * 7000 + end
+    with pytest.raises(msgspec.ValidationError, match="unknown field") as refused:
+        read(msgspec.json.encode({"status": "busy", name: 1}), STATUS, NewStatus)
+    assert len(str(refused.value)) < 200
+
+
 @pytest.mark.parametrize(
     ("text", "half"),
     [
