@@ -348,7 +348,8 @@ class HttpConnection(asyncio.Protocol):
         self.is_at_end, self._unread = True, b""
         if self.transport.is_closing():
             return
-        if self._is_half_closed or not self.transport.can_write_eof():
+        is_hurried = self._is_stopping and self._body is None  # hardly anything is on its way
+        if self._is_half_closed or is_hurried or not self.transport.can_write_eof():
             self.transport.close()
         else:
             if self._is_deaf:

@@ -244,24 +244,21 @@ class Exchange:
         self._head = answer_head(status, fields, length, not self._answer_goes_on, self._chunks)
 
     def _add(self, body: bytes, more: bool) -> None:
-        head, self._head = self._head or b"", None
-        if self._is_head or not body:
+        if self._is_head:
             body = b""
         elif self._left is not None:
             self._left -= len(body)
-            if self._left < 0:
-                raise RuntimeError("the answer is longer than its Content-Length")
-        elif self._chunks:
+            if self._left < 0 or (self._left and not more):
+                raise RuntimeError("the answer is not as long as its Content-Length says")
+        elif self._chunks and body:
             body = b"%x\r\n%b\r\n" % (len(body), body)
         if self._chunks and not more:
             body += b"0\r\n\r\n"
+        head, self._head = self._head or b"", None
         if head or body:
             self._line.write(head + body)
-        if more:
-            return
-        if self._left:
-            raise RuntimeError("the answer is shorter than its Content-Length")
-        self._complete()
+        if not more:
+            self._complete()
 
     def _complete(self) -> None:
         self.is_complete = True

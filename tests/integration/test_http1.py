@@ -1,0 +1,439 @@
+"""HTTP/1.1 over real sockets: clients that half-close, hang up or stop reading, and faults of an application."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from tests.integration.house import engine, metric, server, until
+from tests.integration.raw import PATIENCE, RawClient, raw, raw_websocket, upgrade
+from tests.proxies import DEPLOY
+from websockets.frames import Opcode
+
+from presenced import PresenceServer, Settings
+from presenced.auth.proxy_protocol import SIGNATURE
+from presenced.testing.echo import EchoServer
+from presenced.transports.http1.connection import MAX_DISCARDED, MAX_UNREAD
+from presenced.transports.http1.exchange import MAX_UNREAD_BODY
+from presenced.transports.http1.faults import MAX_TRACEBACKS
+from presenced.transports.listener import Listener
+
+pytestmark = pytest.mark.anyio
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+QUERY = b"POST /api/v1/users/query HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = QUERY + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def end(client: RawClient) -> None:
+    """Half-close: nothing more is sent, and everything read."""
+    client.writer.write_eof()
+
+
+# Clients that send no more.
+
+
+async def test_a_client_that_half_closes_gets_its_answers() -> None:
+    async with server() as house, raw(house.port) as client:
+        client.writer.write(GET * 3)
+        end(client)
+        assert [(await client.answer()).status for _ in range(3)] == [200, 200, 200]
+        assert await client.closed() == b""
+
+
+async def test_a_client_that_half_closes_gets_the_answer_of_a_long_poll() -> None:
+    async with server() as house, raw(house.port) as client:
+        client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n")
+        end(client)
+        await until(lambda: metric(house, "presenced_api_followers") == 1)
+        await asyncio.sleep(0.1)
+        house.broadcast_user_status("ada", is_online=True)
+        answer = await client.answer()
+        assert (answer.status, json.loads(answer.body)["changes"][0]["userId"]) == (200, "ada")
+        assert await client.closed() == b""
+
+
+async def test_a_client_that_waits_on_after_it_half_closed_hears_that_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`100 Continue`, which clients ignore, and which tells one that has gone: RFC 9110 section 15.2.1."""
+    monkeypatch.setattr("presenced.transports.http1.connection.PROBE_S", 0.05)
+    async with server() as house, raw(house.port) as client:
+        client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n")
+        end(client)
+        for _ in range(3):
+            assert (await client.answer()).status == 100
+        house.broadcast_user_status("ada", is_online=True)
+        while (status := (await client.answer()).status) == 100:
+            pass
+        assert status == 200
+
+
+async def test_a_stream_ends_with_its_client_and_is_whole() -> None:
+    async with server() as house, raw(house.port) as client:
+        client.writer.write(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: metric(house, "presenced_api_followers") == 1)
+        await client.reader.readuntil(b"retry:")
+        end(client)
+        assert (await client.closed()).endswith(b"0\r\n\r\n")
+        assert metric(house, "presenced_api_followers") == 0
+
+
+async def test_half_a_body_and_the_end_is_a_bad_request() -> None:
+    async with server() as house:
+        for half in (QUERY + b"Content-Length: 10\r\n\r\n{", CHUNKED + b"5\r\n{", CHUNKED + b"1\r\n{\r\n0\r\n"):
+            async with raw(house.port) as client:
+                client.writer.write(half)
+                end(client)
+                answer = await client.answer()
+                assert (answer.status, answer.problem["code"]) == (400, "BAD_REQUEST")
+                assert await client.closed() == b""
+
+
+@pytest.mark.parametrize("how", ["reset", "closed"])
+async def test_a_client_that_hangs_up_amid_a_body_is_no_fault_of_the_server(
+    how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each was a traceback of 4 KB in the log, and a 500 in the metrics, which makes an alert."""
+    async with server() as house:
+        for _ in range(20):
+            async with raw(house.port) as client:
+                await client.send(QUERY + b"Content-Length: 100\r\n\r\n{")
+                if how == "reset":
+                    linger = b"\x01\0\0\0\0\0\0\0"
+                    client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        listener = house._parts and house._parts.listener
+        assert listener
+        await until(lambda: not listener.open_connections)
+        if how == "closed":  # a reset may reach the server before it has read the request
+            await until(lambda: answered(house, "499") == 20)
+        assert answered(house, "500") is None
+    assert [record.getMessage() for record in caplog.records if record.levelno >= 30] == []
+
+
+def answered(house: PresenceServer, status: str) -> float | None:
+    labels = {"route": "POST /users/query", "status": status}
+    return engine(house).metrics.registry.get_sample_value("presenced_api_answers_total", labels)
+
+
+@pytest.mark.parametrize("wrong", [b"no", b"\n", b"5\r\nhello!", b"0\r\nX\r\n"])
+async def test_a_malformed_chunk_is_answered_at_once(wrong: bytes) -> None:
+    """Not when the time for a body is over."""
+    async with server() as house, raw(house.port) as client:
+        await client.send(CHUNKED)
+        await asyncio.sleep(0.05)  # the application waits for the body
+        started = time.monotonic()
+        await client.send(wrong)
+        answer = await client.answer()
+        assert (answer.status, answer.problem["code"]) == (400, "BAD_REQUEST")
+        assert time.monotonic() - started < 5
+        assert await client.closed() == b""
+
+
+async def test_white_space_behind_the_values_of_a_handshake_is_dropped() -> None:
+    """RFC 9112 section 5.1."""
+    async with server() as house, raw(house.port) as client:
+        head, empty = upgrade()[:-2].replace(b"\r\n", b" \t\r\n").replace(b"HTTP/1.1 \t", b"HTTP/1.1"), b"\r\n"
+        await client.send(head + empty)
+        assert (await client.answer()).status == 101
+
+
+# What connections cost.
+
+
+async def test_an_idle_connection_is_kept_for_keep_alive() -> None:
+    async with server(keep_alive=0.4) as house, raw(house.port) as client:
+        for _ in range(2):
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+            await asyncio.sleep(0.2)
+        started = time.monotonic()
+        assert await client.closed() == b""
+        assert time.monotonic() - started < 5
+
+
+def test_the_proxies_of_deploy_let_go_of_a_connection_before_the_server_does() -> None:
+    """Else a POST now and then meets the end of its connection, and is answered with 502."""
+    nginx = re.search(r"upstream presenced \{[^}]*keepalive_timeout (\d+)s;", (DEPLOY / "nginx.conf").read_text())
+    caddy = re.search(r"\n\t\tkeepalive (\d+)s\n", (DEPLOY / "Caddyfile").read_text())
+    assert nginx
+    assert caddy
+    assert max(int(nginx[1]), int(caddy[1])) < Settings().keep_alive
+
+
+async def test_a_body_that_nobody_asked_for_is_thrown_away_and_the_connection_goes_on() -> None:
+    async with server() as house, raw(house.port) as client:
+        size = MAX_DISCARDED // 2
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
+        assert (await client.answer()).status == 200
+        await client.send(b"x" * size + GET)
+        assert (await client.answer()).status == 200
+
+
+async def test_it_is_thrown_away_up_to_a_bound() -> None:
+    async with server() as house, raw(house.port) as client:
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % 10_000_000)
+        assert (await client.answer()).status == 200
+        await client.send(b"x" * (MAX_DISCARDED + 1))
+        assert await client.closed() == b""
+
+
+async def test_a_body_in_tiny_chunks_is_read() -> None:
+    body = b'{"users":["ada"]' + b" " * 20_000 + b"}"
+    async with server() as house, raw(house.port) as client:
+        await client.send(CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n" + GET)
+        assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+
+
+async def test_a_client_is_asked_for_a_body_only_where_that_is_wanted() -> None:
+    asks = b"Expect: 100-continue\r\n"
+    async with server() as house:
+        async with raw(house.port) as client:
+            await client.send(QUERY + asks + b"Content-Length: 17\r\n\r\n")
+            assert (await client.answer()).status == 100
+            await client.send(b'{"users":["ada"]}')
+            assert (await client.answer()).status == 200
+        async with raw(house.port) as client:
+            await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + asks + b"Content-Length: 17\r\n\r\n")
+            answer = await client.answer()
+            assert (answer.status, answer.headers["connection"]) == (200, "close"), "whether it comes is not known"
+            assert await client.closed() == b""
+
+
+async def test_a_head_gets_no_body_and_http_1_0_no_chunks() -> None:
+    async with server() as house:
+        async with raw(house.port) as client:
+            await client.send(GET.replace(b"GET", b"HEAD"))
+            head = await client.reader.readuntil(b"\r\n\r\n")
+            assert re.search(rb"\r\ncontent-length: [1-9]", head)
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+        async with raw(house.port) as client:
+            await client.send(b"GET /api/v1/watch?everyone=true HTTP/1.0\r\n\r\n")
+            assert b"chunked" not in await client.reader.readuntil(b"\r\n\r\n")
+            assert await client.reader.readexactly(7) == b"retry: "
+
+
+async def test_the_api_knows_clients_by_the_proxy_protocol() -> None:
+    """Without this the API took those for this machine's own whose proxy is on it, and they need no key."""
+    async with server(proxy_protocol=True, trusted_proxies="127.0.0.1") as house:
+        for address, status in (("203.0.113.9", 401), ("127.0.0.1", 200)):
+            async with raw(house.port) as client:
+                addresses = socket.inet_aton(address) + socket.inet_aton("127.0.0.1") + b"\0\x50\0\x50"
+                header = SIGNATURE + b"\x21\x11\0\x0c" + addresses
+                await client.send(header + b"GET /api/v1/counts HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await client.answer()).status == status
+
+
+# The end.
+
+
+async def test_at_a_stop_idle_connections_end_and_requests_are_answered_first() -> None:
+    async with server() as house, raw(house.port) as idle, raw(house.port) as waiting:
+        await idle.send(GET)
+        assert (await idle.answer()).status == 200
+        await waiting.send(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+        await until(lambda: metric(house, "presenced_api_followers") == 1)
+        started = time.monotonic()
+        await house.stop()
+        assert time.monotonic() - started < house.settings.close_timeout
+        assert await idle.closed() == b""
+        answer = await waiting.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert await waiting.closed() == b"", "what waits behind is another server's"
+
+
+# Applications of all kinds.
+
+
+@asynccontextmanager
+async def house_of(app: ASGIApp, **changes: object) -> AsyncIterator[int]:
+    """A listener with that application; its port."""
+    async with EchoServer(Settings.model_validate({"port": 0, **changes})) as service:
+        listener = Listener(service, app)
+        await listener.start()
+        yield listener.port
+        await listener.stop()
+
+
+def answering(*messages: Message) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+
+    return app
+
+
+def start(*headers: tuple[bytes, bytes]) -> Message:
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+def part(body: bytes, more: bool = False) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+    raise ValueError("a fault\nof ours")
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        failing,
+        answering(),
+        answering(part(b"x")),
+        answering(start((b"x", b"a\r\nset-cookie: b")), part(b"")),
+        answering(start((b"x: y\r\nz", b"a")), part(b"")),
+        answering(start((b"content-length", b"1")), part(b"two")),
+    ],
+    ids=["raises", "no answer", "no head", "CRLF in a value", "CRLF in a name", "longer than it says"],
+)
+async def test_a_fault_of_the_application_is_a_500_and_one_bounded_line(
+    app: ASGIApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with house_of(app) as port:
+        for _ in range(MAX_TRACEBACKS + 5):
+            async with raw(port) as client:
+                await client.send(GET)
+                answer = await client.answer()
+                assert (answer.status, answer.problem["code"]) == (500, "INTERNAL_ERROR")
+                assert "fault" not in answer.problem["title"].replace("fault of its own", "")
+                assert await client.closed() == b""
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == MAX_TRACEBACKS
+    assert not any("\nof ours" in line for line in said), "what an exception says is escaped"
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        answering(start((b"content-length", b"5")), part(b"two")),
+        answering(start(), part(b"two", more=True)),
+    ],
+    ids=["shorter than it says", "no end"],
+)
+async def test_an_answer_that_breaks_off_does_not_pass_for_whole(app: ASGIApp) -> None:
+    async with house_of(app) as port, raw(port) as client:
+        await client.send(GET + GET)
+        received = await client.closed()
+        assert received.count(b"HTTP/1.1") <= 1
+        assert not received.endswith(b"0\r\n\r\n")
+
+
+async def test_a_client_that_does_not_read_holds_the_application_up() -> None:
+    sent = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal sent
+        await send(start())
+        for _ in range(10_000):
+            await send(part(b"x" * 10_000, more=True))
+            sent += 10_000
+        await send(part(b""))
+
+    async with house_of(app, close_timeout=0.2) as port, raw(port, limit=10_000) as client:
+        await client.send(GET)
+        before = -1
+        async with asyncio.timeout(PATIENCE):
+            while sent != before:
+                before = sent
+                await asyncio.sleep(0.1)
+        assert 0 < sent < 20_000_000
+
+
+async def test_an_application_that_does_not_read_holds_the_client_up() -> None:
+    go = asyncio.Event()
+    sizes: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await go.wait()
+        while (message := await receive())["type"] == "http.request":
+            sizes.append(len(message["body"]))
+            if not message["more_body"]:
+                break
+        await send(start((b"content-length", b"0")))
+        await send(part(b""))
+
+    size = 20_000_000
+    async with house_of(app) as port, raw(port) as client:
+        sending = asyncio.create_task(
+            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+        )
+        await asyncio.sleep(0.2)
+        assert not sending.done()
+        go.set()
+        assert (await client.answer()).status == 200
+        await sending
+    assert sum(sizes) == size
+    assert max(sizes) <= MAX_UNREAD_BODY + 2 * 262_144, "and what the loop reads at once"
+
+
+async def test_what_waits_behind_a_request_holds_the_client_up() -> None:
+    go = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await go.wait()
+        await send(start((b"content-length", b"0")))
+        await send(part(b""))
+
+    async with house_of(app) as port, raw(port) as client:
+        await client.send(GET)
+        sending = asyncio.create_task(
+            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n" + b"x" * 20_000_000)
+        )
+        await asyncio.sleep(0.2)
+        assert not sending.done(), f"{MAX_UNREAD} bytes, and what the loop reads at once"
+        go.set()
+        assert (await client.answer()).status == 200
+        sending.cancel()
+
+
+async def test_a_request_that_does_not_end_is_cancelled_at_the_stop() -> None:
+    ended: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    async with house_of(app, close_timeout=0.1) as port, raw(port) as client:
+        await client.send(GET)
+        await asyncio.sleep(0.05)
+    assert ended == ["cancelled"]
+
+
+async def test_the_application_hears_that_its_client_has_gone() -> None:
+    heard: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        heard.append((await receive())["type"])
+        heard.append((await receive())["type"])
+
+    async with house_of(app) as port:
+        async with raw(port) as client:
+            await client.send(GET)
+            await until(lambda: heard)
+            client.writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0"
+            )
+        await until(lambda: heard == ["http.request", "http.disconnect"])
+
+
+async def test_a_websocket_may_follow_requests_on_one_connection() -> None:
+    async with server(heartbeat_interval=60, pong_timeout=60) as house, raw(house.port) as client:
+        for _ in range(3):
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+        await client.send(upgrade())
+        assert (await client.answer()).status == 101
+        assert (await client.frame()).opcode is Opcode.TEXT
+        async with raw_websocket(house.port, "?userId=2"):
+            assert b"USER_ONLINE" in (await client.frame()).data
