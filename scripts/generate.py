@@ -17,7 +17,7 @@ from scripts.table import table
 from presenced.config import ENV_PREFIX, SECRET_FILES
 from presenced.engine import Engine
 from presenced.errors import Close, Fault, Problem
-from presenced.keeper.link import make_keeper
+from presenced.keeper.factory import make_keeper
 from presenced.metrics import Metrics
 from presenced.setting_help import default_text, expected, groups
 from presenced.settings import Settings

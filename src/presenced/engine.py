@@ -33,7 +33,7 @@ from presenced.errors import BadParameter, BadUserId, Close
 from presenced.feeds.classic import ClassicFeed
 from presenced.feeds.v1 import V1Feed
 from presenced.feeds.v1_digests import PERIOD
-from presenced.feeds.v1_encoding import Encoding
+from presenced.feeds.v1_encoding import Encoding, new_epoch
 from presenced.followers import Followers
 from presenced.greeting import established
 from presenced.heartbeat import Heartbeat
@@ -48,11 +48,6 @@ from presenced.stats import Stats, statistics
 from presenced.wire import v1
 from presenced.wire.classic import established_frame
 from presenced.wire.frame import deflated
-
-
-def new_epoch() -> str:
-    """A name for one start of a server: positions are told with it."""
-    return secrets.token_hex(4)
 
 
 class Engine:

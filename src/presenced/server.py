@@ -21,7 +21,8 @@ from presenced.errors import ConfigError
 from presenced.http.app import make_app
 from presenced.http.health import warnings
 from presenced.http.v1.followers import Followers
-from presenced.keeper.link import KeeperLink, make_keeper
+from presenced.keeper.factory import make_keeper
+from presenced.keeper.link import KeeperLink
 from presenced.log import logger
 from presenced.metrics import Metrics
 from presenced.settings import WEBSOCKET_PATH, Settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Set
 from typing import Any
@@ -18,6 +19,11 @@ from presenced.wire.classic import wire_user_id
 
 MAX_RECORDS = 4_096
 """Encoded changes, and members, kept for those who are to be told of them, too; some 1.5 MB each."""
+
+
+def new_epoch() -> str:
+    """Return a name for one start of a server, which its positions carry."""
+    return secrets.token_hex(4)
 
 
 class Encoding:

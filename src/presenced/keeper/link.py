@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import socket
 import subprocess
 import sys
@@ -41,10 +40,7 @@ from presenced.keeper.questions import Questions
 from presenced.keeper.webhook_metrics import WebhookMetrics
 from presenced.metrics import Metrics
 from presenced.recorder import Recorder
-from presenced.settings import Settings
-from presenced.storage.address import database_url
-from presenced.storage.facts import Fact, UserFact, is_of, start_position
-from presenced.webhooks.config import webhook_config
+from presenced.storage.facts import Fact, UserFact, is_of
 
 MAX_UNSTORED = 4
 """Batches that the keeper may have and not have stored; while it has so many, facts wait in the recorder."""
@@ -68,31 +64,6 @@ _logger = logging.getLogger("presenced")
 
 _leaving: list[subprocess.Popen[bytes]] = []
 """Keepers that are no longer needed and end by themselves, within `keeper.program.LAST_TRIES`."""
-
-
-def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> KeeperLink | None:
-    """The one that the settings ask for; None when nothing is to be kept.
-
-    Raises:
-        ConfigError: The driver of the database is not installed, or a webhook's URL or secret can't be used.
-    """
-    if not (url := database_url(settings)):
-        return None
-    started_ms = clock.now().epoch_ms
-    node = settings.node or f"{socket.gethostname()[:58]}:{settings.port}"
-    setup = Setup(
-        url,
-        node,
-        secrets.token_hex(4),
-        started_ms,
-        start_position(started_ms),
-        int(settings.history_age * 1000),
-        settings.max_choices,
-        webhook_config(settings),
-        settings.grace_lost,
-        restore=True,
-    )
-    return KeeperLink(setup, clock, metrics, log_form=(settings.log_format, settings.log_time))
 
 
 class _Unstored(NamedTuple):
