@@ -215,10 +215,14 @@ class Settings(BaseModel):
         10, gt=0, le=3600, description="Seconds a client may stay silent after a ping before it is dropped."
     )
     grace_going_away: float = Field(
-        3, ge=0, le=3600, description="Seconds a user may take to return after their page went away; 0 for none."
+        3,
+        ge=0,
+        le=3600,
+        description="Seconds a user has to return after their page went away (codes 1001 and 4001), or closed the "
+        "connection while it was opening; 0 for none.",
     )
     grace_lost: float = Field(
-        15, ge=0, le=3600, description="Seconds a user may take to return after an abrupt loss; 0 for none."
+        15, ge=0, le=3600, description="Seconds a user has to return after an abrupt loss; 0 for none."
     )
     stats_interval: float = Field(30, ge=0, le=86400, description="Seconds between two statistics lines; 0 for none.")
     head_timeout: float = Field(10, gt=0, le=600, description="Seconds for the head of an HTTP request to arrive.")

@@ -10,6 +10,7 @@ from msgspec.json import Decoder, Encoder
 
 from presenced.core import messages
 from presenced.core.messages import (
+    Overruled,
     PresenceSnapshot,
     Request,
     RequestId,
@@ -17,7 +18,7 @@ from presenced.core.messages import (
     ServerMessageV1,
     UserRecord,
 )
-from presenced.core.model import Cause, Change, Own, Status
+from presenced.core.model import PLAIN, Cause, Change, Own, Status
 from presenced.core.rooms import Member
 from presenced.wire.classic import wire_user_id
 from presenced.wire.frame import text_frame
@@ -87,7 +88,7 @@ def snapshot_frame(kind: Literal["everyone", "users"], page: int, pages: int, re
 
 def self_frame(own: Own) -> bytes:
     """SELF."""
-    custom = own.view.custom
+    custom, overruled = own.view.custom, own.overruled
     return frame(
         Self(
             own.view.status,
@@ -99,6 +100,8 @@ def self_frame(own: Own) -> bytes:
             own.view.devices,
             Raw(own.view.display) if own.view.display else None,
             own.cause,
+            overruled is not None,
+            Overruled(overruled.text, overruled.emoji, overruled.until_ms) if overruled not in (None, PLAIN) else None,
         )
     )
 
