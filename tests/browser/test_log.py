@@ -59,8 +59,8 @@ def test_the_log_keeps_the_newest_500(server: ServerProcess, open_page: OpenPage
         """async () => {
           const { MessageLog } = await import('/log.js');
           const log = new MessageLog();
-          for (let i = 0; i < 700; i++) { log.add('x', 'in', `early ${i}`); if (i % 70 === 0) log.show(); }
-          for (let i = 0; i < 1200; i++) log.add('x', 'in', `late ${i}`);
+          for (let i = 0; i < 700; i++) { log.add(['x'], 'in', `early ${i}`); if (i % 70 === 0) log.show(); }
+          for (let i = 0; i < 1200; i++) log.add(['x'], 'in', `late ${i}`);
           log.show();
         }"""
     )
