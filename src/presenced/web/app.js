@@ -85,8 +85,9 @@ class App {
 
   start() {
     addEventListener("pagehide", ({ persisted }) => {
-      rememberConnections(this.#connections, this.#toReturn, true);
       if (persisted) this.#sleep();
+      // Last, with the sessions: a page that the browser keeps may be discarded, and is loaded anew then.
+      rememberConnections(this.#connections, this.#toReturn, true);
     });
     addEventListener("pageshow", ({ persisted }) => {
       if (persisted) this.#wake();
