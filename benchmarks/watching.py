@@ -45,6 +45,7 @@ class Sink:
         self.session: Any = None
         self.user_id = self.connection_id = self.address = ""
         self.serial = self.opened_ms = self.unsent = self.writes = self.size = 0
+        self.opened_at = 0.0
         self.slice = self.file = -1
         self.heard_at = 0.0
         self.paused = False

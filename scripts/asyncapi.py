@@ -10,7 +10,7 @@ from msgspec.json import schema_components
 from scripts.descriptions import descriptions, with_extensions, without_null
 
 from presenced.core import messages
-from presenced.core.hello import CHOICES
+from presenced.core.hello import ACTIVITIES, CHOICES
 from presenced.settings import WEBSOCKET_PATH, Settings
 from presenced.transports.handshake import V1
 from presenced.version import __version__
@@ -21,8 +21,18 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "userId": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Who connects."},
     "device": {"type": "string", "maxLength": 32, "description": "Kind of device; others see it."},
     "watch": {"enum": ["everyone", "none"], "description": "What a new session watches at first."},
-    "status": {"enum": list(CHOICES), "description": "What the user had chosen, for a server that knows nothing."},
-    "until": {"type": "integer", "description": "When that ends: epoch milliseconds, as in SELF."},
+    "activity": {
+        "enum": [name for name in ACTIVITIES if name],
+        "description": "Whether the person is at this device; a new session without it is active.",
+    },
+    "status": {"enum": list(CHOICES), "description": "The user's choice, for a server that does not know it."},
+    "text": {
+        "type": "string",
+        "maxLength": messages.MAX_TEXT,
+        "description": "Text of the choice, as in SELF; URLs are logged.",
+    },
+    "emoji": {"type": "string", "maxLength": messages.MAX_EMOJI, "description": "Emoji of the choice, as in SELF."},
+    "until": {"type": "integer", "description": "When the choice ends: epoch milliseconds, as in SELF."},
     "session": {"type": "string", "maxLength": 64, "description": "The session to resume."},
     "position": {"type": "string", "maxLength": 64, "description": "Where that session is."},
     "token": {"type": "string", "description": "A token or ticket; better shown in another way, for URLs are logged."},

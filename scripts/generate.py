@@ -16,7 +16,7 @@ from scripts.table import table
 
 from presenced.config import ENV_PREFIX, SECRET_FILES
 from presenced.engine import Engine
-from presenced.errors import Close, Fault, Problem
+from presenced.errors import ClientClose, Close, Fault, Problem
 from presenced.keeper.factory import make_keeper
 from presenced.metrics import Metrics
 from presenced.setting_help import default_text, expected, groups
@@ -124,6 +124,7 @@ def metrics() -> str:
 def codes() -> str:
     """The tables of close codes and problems."""
     closes = [[str(c.code), c.name, c.meaning, "yes" if c.reconnect else "no"] for c in Close]
+    clients = [[str(c.code), c.name, c.meaning, "yes" if c.resumable else "no"] for c in ClientClose]
     faults = [[str(f.code), f.name, f.meaning] for f in Fault]
     problems = [[str(p.status), p.name, p.meaning, "yes" if p.retry else "no"] for p in Problem]
     return f"""# Codes
@@ -137,6 +138,14 @@ should connect again, with back-off and jitter. A client takes a code it does no
 for a "yes".
 
 {table(["code", "name", "meaning", "come back"], closes)}
+
+## Close codes that a client sends
+
+A client chooses the code by which it closes, and the server acts on it. "Can resume" says whether a session of
+presenced.v1 can be resumed afterwards. Every other code from 3000 to 4999, and 1005 (no code), is a deliberate close
+as 1000 is. All other codes, and 1006 (no close frame came), count as a loss, after which the session can be resumed.
+
+{table(["code", "name", "meaning", "can resume"], clients)}
 
 ## Errors of presenced.v1
 
@@ -157,6 +166,9 @@ def codes_json() -> str:
     """The same for programs."""
     tables = {
         "close": [{"code": c.code, "name": c.name, "meaning": c.meaning, "reconnect": c.reconnect} for c in Close],
+        "clientClose": [
+            {"code": c.code, "name": c.name, "meaning": c.meaning, "resumable": c.resumable} for c in ClientClose
+        ],
         "error": [{"code": f.code, "name": f.name, "meaning": f.meaning} for f in Fault],
         "problem": [{"status": p.status, "code": p.name, "meaning": p.meaning, "retry": p.retry} for p in Problem],
     }

@@ -7,12 +7,13 @@ from presenced.core.model import Ending, Instant
 from presenced.core.presence import Grace
 from presenced.core.users import Limits
 from presenced.core.watch import Watch
-from presenced.errors import Close, Problem
+from presenced.errors import ClientClose, Close, Problem
 from presenced.settings import Settings
 
 _ENDINGS = {
-    Ending.CLOSED: "closed on purpose (1000, 1005, 3000 to 4999)",
+    Ending.CLOSED: f"closed deliberately (1000, 1005, 3000 to 4999 except {ClientClose.KEEP_SESSION.code})",
     Ending.GOING_AWAY: "page goes away (1001)",
+    Ending.KEEP_SESSION: f"page is kept by the browser ({ClientClose.KEEP_SESSION.code})",
     Ending.LOST: "breaks (1006), or breaks a rule",
     Ending.TIMED_OUT: f"no answer to a ping ({Close.TIMED_OUT.code})",
     Ending.DISCONNECTED: f"application disconnects the user ({Close.DISCONNECTED.code})",
@@ -30,7 +31,8 @@ Edge = tuple[str, str, str]
 def states() -> str:
     """The document."""
     settings = Settings()
-    grace = f"{settings.grace_going_away:g} s after 1001, {settings.grace_lost:g} s after a loss"
+    codes = f"1001 and {ClientClose.KEEP_SESSION.code}"
+    grace = f"{settings.grace_going_away:g} s after {codes}, {settings.grace_lost:g} s after a loss"
     return f"""# States
 
 *Made from the tables and rules in `src/presenced` by `make docs`; don't edit it here.*

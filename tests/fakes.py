@@ -32,6 +32,7 @@ class Reported:
         self.connection_id = ""
         self.serial = 0
         self.opened_ms = 0
+        self.opened_at = 0.0
         self.heard_at = 0.0
         self.slice = -1
         self.file = -1
@@ -67,7 +68,7 @@ class FakeConnection(Reported):
         self.writes: list[bytes] = []
         self.closed_with: tuple[Close, str] | None = None
         self.messages: list[dict[str, Any]] = []
-        self.pings = 0
+        self.pings = self.pongs = 0
         self.answers = clock is not None
         """Whether it answers pings; else it is there in name only, as behind a cut cable."""
         self._clock = clock
@@ -88,6 +89,7 @@ class FakeConnection(Reported):
                 self.pings += 1
                 if self.answers and self._clock:
                     self.heard_at = self._clock.monotonic()
+                    self.pongs += 1
             else:
                 self.messages.append(json.decode(frame.data))  # type: ignore[union-attr]  # as above
         self.full_after -= 1

@@ -94,6 +94,7 @@ class Replay:
                 self._closed.discard(name)
             case "send":
                 text = line["text"] if "text" in line else json.encode(line["message"]).decode()
+                self._clients[name].heard_at = self._talk.clock.monotonic()  # as the transport sets it
                 self._talk.engine.received(self._clients[name], text)
             case "close":
                 self._talk.end(self._clients.pop(name), of_client(line["code"]))

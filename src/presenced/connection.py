@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from math import inf, nextafter
 from typing import Any, Protocol
 
+from presenced.core.model import Instant
 from presenced.core.presence import Session
 from presenced.outbox import Feed, Watcher
 
@@ -20,5 +22,22 @@ class Connection(Watcher, Protocol):
     address: str
     """As whom it counts where addresses are limited; empty when it does not."""
     opened_ms: int
+    opened_at: float
+    """Monotonic time of its opening, which `heard_at` equals until something comes; minus infinity if its client was
+    heard before that."""
     heard_at: float
     slice: int
+
+
+def mark_opened(connection: Connection, now: Instant) -> None:
+    """Set the times of a connection that is let in. A client that sent AUTH was heard before."""
+    connection.opened_ms = now.epoch_ms
+    # Next to any time that the clock shows: what comes in the same instant, by a coarse clock, differs from it.
+    opened_at = nextafter(now.monotonic, inf)
+    connection.opened_at = -inf if connection.heard_at else opened_at
+    connection.heard_at = opened_at
+
+
+def unheard_age(connection: Connection, now: Instant) -> float:
+    """Return the seconds since a connection opened if nothing has come from its client since, else infinity."""
+    return now.monotonic - connection.opened_at if connection.heard_at == connection.opened_at else inf

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from math import inf
 
 from presenced.admission import Admission, Arrival
 from presenced.auth.allowed import sight_of
@@ -14,7 +15,7 @@ from presenced.auth.authenticator import Authenticator
 from presenced.auth.gate import Gate
 from presenced.auth.principal import Principal
 from presenced.clock import Clock, Timer
-from presenced.connection import Connection
+from presenced.connection import Connection, mark_opened, unheard_age
 from presenced.core.directory import Directory
 from presenced.core.heartbeat import Beat
 from presenced.core.hello import Hello, hello_from_query
@@ -168,8 +169,7 @@ class Engine:
         self._serial += 1
         connection.user_id = user_id
         connection.serial = self._serial
-        connection.opened_ms = now.epoch_ms
-        connection.heard_at = now.monotonic
+        mark_opened(connection, now)
         self._connections[self._serial] = connection
         self._heartbeat.add(connection)
         self.metrics.opened.inc()
@@ -220,17 +220,16 @@ class Engine:
         response: bytes,
         now: Instant,
     ) -> None:
-        outcome = self.directory.resume(hello.session_id, connection.user_id, connection, now, display)
+        outcome = self.directory.resume(hello.session_id, connection.user_id, connection, now, display, hello.active)
         position = self.encoding.position_number(hello.position) if outcome else None
         if outcome and outcome.session and position is not None and position < outcome.session.whole_from:
             position = None  # a snapshot was lost on the way, or half of it
         self.metrics.sessions.labels("new" if not outcome else "told_again" if position is None else "resumed").inc()
         if outcome is None:
-            session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
-            chosen = hello.status, hello.until_ms
-            outcome = self.directory.open(
-                connection.user_id, connection, now, session_id, hello.device, watch, *chosen, display
-            )
+            new = secrets.token_urlsafe(16), hello.device, Watch(hello.everyone), hello.active is not False
+            outcome = self.directory.open(connection.user_id, connection, now, *new, hello.choice, display)
+        else:
+            connection.opened_at = -inf  # a client that names its session has read CONNECTION_ESTABLISHED earlier
         assert outcome.session is not None, "it opened"
         connection.feed, connection.session = self._v1, outcome.session
         if outcome.replaced is not None:  # before anything of the session changes, by which its feed finds it
@@ -296,7 +295,8 @@ class Engine:
         if self.recorder is not None:
             self.recorder.closed(connection, reason, now)
         silent = now.monotonic - connection.heard_at if ending is Ending.TIMED_OUT else 0.0
-        self.apply(self.directory.close(connection.user_id, connection, ending, now, silent))
+        unheard = unheard_age(connection, now)
+        self.apply(self.directory.close(connection.user_id, connection, ending, now, silent, unheard))
 
     # Questions, and the end.
 

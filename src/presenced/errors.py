@@ -12,8 +12,8 @@
     ├── StorageError     the database can't be used as it is
     └── StorageUnavailable   what was asked of it is not answered now
 
-`Close`, `Fault` and `Problem` are the only tables of codes: the server, `spec/codes.md`, `spec/codes.json` and the
-clients all come from them.
+`Close`, `ClientClose`, `Fault` and `Problem` are the only tables of codes: the server, `spec/codes.md`,
+`spec/codes.json` and the clients all come from them.
 """
 
 from __future__ import annotations
@@ -122,6 +122,27 @@ class Close(Enum):
         self.code = code
         self.meaning = meaning
         self.reconnect = reconnect
+
+
+class ClientClose(Enum):
+    """The WebSocket close codes by which a client says why it leaves.
+
+    Every other code from 3000 to 4999 is a deliberate close, as 1000 is; the rest counts as a loss. `resumable` says
+    whether a session of presenced.v1 can be resumed afterwards.
+    """
+
+    NORMAL = 1000, "The user leaves deliberately: others are notified immediately, and the session ends.", False
+    GOING_AWAY = 1001, "The page is unloaded: a grace period follows. Browsers send it; a script cannot.", True
+    KEEP_SESSION = (
+        4001,
+        "The page enters the back/forward cache, or is frozen, and may return: the grace period of 1001 follows.",
+        True,
+    )
+
+    def __init__(self, code: int, meaning: str, resumable: bool) -> None:
+        self.code = code
+        self.meaning = meaning
+        self.resumable = resumable
 
 
 class Fault(Enum):

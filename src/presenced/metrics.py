@@ -26,8 +26,8 @@ class Metrics:
         self.opened = Counter("presenced_connections_opened", "Connections opened.", registry=registry)
         self.closed = Counter(
             "presenced_connections_closed",
-            "Connections ended, by reason: closed, going_away and lost are the client's; stopping and the names of "
-            "close codes in lower case are the server's.",
+            "Connections ended, by reason: closed, going_away, keep_session and lost are the client's; stopping and "
+            "the names of close codes in lower case are the server's.",
             ["reason"],
             registry=registry,
         )

@@ -214,7 +214,13 @@ class Settings(Declared):
         30, gt=0, le=3600, description="Seconds between two pings of a connection."
     )
     pong_timeout: Seconds = Field(10, gt=0, le=3600, description="Seconds in which a client must react to a ping.")
-    grace_going_away: Seconds = Field(3, ge=0, le=3600, description="Grace period after a page went away. 0: none.")
+    grace_going_away: Seconds = Field(
+        3,
+        ge=0,
+        le=3600,
+        description="Grace period after a page went away (codes 1001 and 4001), or closed the connection while it was "
+        "opening. 0: none.",
+    )
     grace_lost: Seconds = Field(15, ge=0, le=3600, description="Grace period after an abrupt loss. 0: none.")
 
     head_timeout: Annotated[Seconds, Group("Requests and messages")] = Field(

@@ -52,6 +52,14 @@ def test_an_endpoint_is_found_by_a_word(server: ServerProcess, open_page: OpenPa
     expect(page.locator("#getCounts")).to_be_visible()
 
 
+def test_the_test_page_links_to_it(server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_page(server).page
+    page.get_by_role("link", name="/docs", exact=True).click()
+    expect(page.locator("article")).to_have_count(len(ENDPOINTS))
+    page.get_by_role("link", name="Test page").click()
+    expect(page.get_by_label("User id")).to_be_visible()
+
+
 def test_it_can_be_read(server: ServerProcess, open_page: OpenPage) -> None:
     page = docs(open_page, server, viewport=DESKTOP, reduced_motion="reduce")
     for scheme in SCHEMES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from itertools import pairwise
 
@@ -78,6 +79,20 @@ def test_connect_and_disconnect_by_keyboard(server: ServerProcess, open_page: Op
     page.keyboard.press("Enter")
     expect(shown.card("ada")).to_have_count(0)
     assert focused(page) == "User id", "the card is gone, and the focus is not lost"
+
+
+def test_drop_disconnect_and_idle_are_explained(server: ServerProcess, open_page: OpenPage) -> None:
+    """To those who see the page and, at the button, to those who hear it."""
+    shown = open_page(server)
+    page = shown.page
+    expect(page.locator("#cards-help")).to_be_hidden()
+    shown.speak("presenced.v1")
+    shown.connect("ada")
+    for name, words in (("Disconnect", "deliberately"), ("Drop", "grace period"), ("Idle", "nobody is at this device")):
+        expect(page.locator("#cards-help")).to_contain_text(name)
+        control = shown.connections("ada").get_by_role("switch" if name == "Idle" else "button", name=name)
+        expect(control).to_have_accessible_description(re.compile(words))
+        expect(page.locator("#cards-help dd").filter(has_text=words)).to_be_visible()
 
 
 def test_the_status_menu_by_keyboard(server: ServerProcess, open_page: OpenPage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from playwright.sync_api import Request, expect
 from tests.browser.conftest import OpenPage
 from tests.process import ServerProcess
@@ -53,14 +54,45 @@ def test_the_log_is_filtered_and_cleared(server: ServerProcess, open_page: OpenP
     expect(page.locator("#log li").first).to_be_visible()
 
 
+IN_ORDER = """(element) => {
+  // Whether the parts of a line stand from left to right in the order in which they are written.
+  const edges = [...element.childNodes].map((node) => {
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    return range.getBoundingClientRect().left;
+  });
+  return edges.length > 1 && edges.every((left, i) => !i || left > edges[i - 1]);
+}"""
+
+
+@pytest.mark.parametrize("user_id", ["שלום", "مرحبا", "a שלום", "7"])
+def test_a_label_reads_from_left_to_right_whatever_the_direction_of_the_id(
+    user_id: str, server: ServerProcess, open_page: OpenPage
+) -> None:
+    shown = open_page(server)
+    shown.speak("presenced.v1")
+    shown.connect(user_id)
+    whose = shown.page.locator("#log li .whose").first
+    expect(whose).to_have_text(f"{user_id} #1")
+    assert whose.evaluate(IN_ORDER), "the id stands before its number"
+    identifier = shown.connections(user_id).locator(".connection-id")
+    expect(identifier).to_have_text(re.compile(rf"^{user_id}-\d+$"))
+    assert identifier.evaluate(IN_ORDER)
+    shown.join(user_id, "חדר")
+    shown.join(user_id, "lobby")
+    summary = shown.part(user_id, "rooms").locator("summary")
+    expect(summary).to_have_text("Rooms: חדר 1, lobby 1")
+    assert summary.evaluate(IN_ORDER)
+
+
 def test_the_log_keeps_the_newest_500(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(server).page
     page.evaluate(
         """async () => {
           const { MessageLog } = await import('/log.js');
           const log = new MessageLog();
-          for (let i = 0; i < 700; i++) { log.add('x', 'in', `early ${i}`); if (i % 70 === 0) log.show(); }
-          for (let i = 0; i < 1200; i++) log.add('x', 'in', `late ${i}`);
+          for (let i = 0; i < 700; i++) { log.add(['x'], 'in', `early ${i}`); if (i % 70 === 0) log.show(); }
+          for (let i = 0; i < 1200; i++) log.add(['x'], 'in', `late ${i}`);
           log.show();
         }"""
     )

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 from tests.browser.conftest import OpenPage
 from tests.process import ServerProcess
 
-from presenced.errors import Close
+from presenced.errors import ClientClose, Close
 
 STEPS = """async (steps) => {
   const { heard, reconciled, NOBODY } = await import('/presence.js');
@@ -71,10 +71,13 @@ def test_what_is_known_of_users_is_bounded(server: ServerProcess, open_page: Ope
 
 
 def test_the_close_codes_are_the_servers(server: ServerProcess, open_page: OpenPage) -> None:
-    codes = open_page(server).page.evaluate(
+    page = open_page(server).page
+    codes = page.evaluate(
         "async () => [...(await import('/protocol.js')).CLOSE_CODES].map(([c, v]) => [c, v.meaning, v.reconnect])"
     )
     assert codes == [[close.code, close.meaning, close.reconnect] for close in Close]
+    kept = page.evaluate("async () => (await import('/protocol.js')).KEEP_SESSION")
+    assert kept == ClientClose.KEEP_SESSION.code
 
 
 def test_messages_of_a_later_server_are_passed_over(server: ServerProcess, open_page: OpenPage) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
-from tests.browser.conftest import OpenPage
+from tests.browser.conftest import OpenPage, StartServer
+from tests.browser.test_auth import SECRET, token
 from tests.process import ServerProcess
 
 NODE_MODULES = Path(__file__).parents[1] / "js" / "node_modules"
@@ -20,15 +21,18 @@ def snippet(page: Page, name: str) -> str:
     return page.get_by_role("tabpanel", name=name).locator("code").inner_text()
 
 
-def first_line(command: list[str], directory: Path) -> str:
-    """The first line the program prints; it would go on for ever."""
+FIRST_WORDS_OF_V1 = ["CONNECTION_ESTABLISHED", "SELF", "PRESENCE_SNAPSHOT"]
+
+
+def lines(command: list[str], directory: Path, count: int) -> list[str]:
+    """The first lines the program prints; it would go on for ever."""
     with subprocess.Popen(
         command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None, "a pipe was asked for"
-        line = process.stdout.readline()
+        found = [process.stdout.readline().rstrip("\n") for _ in range(count)]
         process.kill()
-    return line
+    return found
 
 
 def test_the_browser_snippet_runs(server: ServerProcess, open_page: OpenPage) -> None:
@@ -45,20 +49,73 @@ def test_the_browser_snippet_runs(server: ServerProcess, open_page: OpenPage) ->
 def test_the_node_snippet_runs(server: ServerProcess, open_page: OpenPage, tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(NODE_MODULES)
     (tmp_path / "watch.mjs").write_text(snippet(open_page(server).page, "Node"))
-    assert first_line(["node", "watch.mjs"], tmp_path) == "CONNECTION_ESTABLISHED 123\n"
+    assert lines(["node", "watch.mjs"], tmp_path, 1) == ["CONNECTION_ESTABLISHED 123"]
 
 
 def test_the_python_snippet_runs(server: ServerProcess, open_page: OpenPage, tmp_path: Path) -> None:
     (tmp_path / "watch.py").write_text(snippet(open_page(server).page, "Python"))
-    assert first_line([sys.executable, "-u", "watch.py"], tmp_path) == "CONNECTION_ESTABLISHED 123\n"
+    assert lines([sys.executable, "-u", "watch.py"], tmp_path, 1) == ["CONNECTION_ESTABLISHED 123"]
 
 
 def test_the_curl_snippet_runs(server: ServerProcess, open_page: OpenPage) -> None:
     assert shutil.which("curl"), "the test needs curl"
     code = snippet(open_page(server).page, "curl")
     answer = subprocess.run(["sh", "-euc", code], capture_output=True, text=True, check=True).stdout
-    for part in ('"connectedUsers":', '"alive"', '"ready"', "presenced_connections 0.0"):
+    for part in ('"connectedUsers":', '"users":', '"alive"', '"ready"', "presenced_connections 0.0"):
         assert part in answer
+
+
+def open_v1(open_page: OpenPage, server: ServerProcess) -> Page:
+    shown = open_page(server)
+    shown.speak("presenced.v1")
+    return shown.page
+
+
+def test_the_browser_snippet_speaks_the_protocol_that_is_chosen(server: ServerProcess, open_page: OpenPage) -> None:
+    page = open_v1(open_page, server)
+    code = snippet(page, "Browser")
+    assert '", "presenced.v1")' in code
+    with page.expect_console_message(lambda message: message.text == "123 online"):
+        page.evaluate(f"() => {{ {code} }}")
+    page.get_by_role("radio", name="Classic").check()
+    assert "presenced.v1" not in page.locator("#snippet").inner_text()
+
+
+def test_the_node_snippet_speaks_the_protocol_that_is_chosen(
+    server: ServerProcess, open_page: OpenPage, tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    (tmp_path / "watch.mjs").write_text(snippet(open_v1(open_page, server), "Node"))
+    assert lines(["node", "watch.mjs"], tmp_path, 4) == [*FIRST_WORDS_OF_V1, "123 online"]
+
+
+def test_the_python_snippet_speaks_the_protocol_that_is_chosen(
+    server: ServerProcess, open_page: OpenPage, tmp_path: Path
+) -> None:
+    (tmp_path / "watch.py").write_text(snippet(open_v1(open_page, server), "Python"))
+    assert lines([sys.executable, "-u", "watch.py"], tmp_path, 4) == [*FIRST_WORDS_OF_V1, "123 online"]
+
+
+@pytest.mark.parametrize("protocol", ["Classic", "presenced.v1"])
+def test_the_snippets_show_a_token_where_the_server_wants_one(
+    protocol: str, start_server: StartServer, open_page: OpenPage, tmp_path: Path
+) -> None:
+    server = start_server({"PRESENCED_JWT_KEY": SECRET}, auth="jwt")
+    shown = open_page(server)
+    expect(shown.page.get_by_label("Token", exact=True)).to_be_visible()
+    shown.speak(protocol)
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    first = "CONNECTION_ESTABLISHED" if protocol == "presenced.v1" else "CONNECTION_ESTABLISHED ada"
+    for name, file, command in (
+        ("Node", "watch.mjs", ["node", "watch.mjs"]),
+        ("Python", "watch.py", [sys.executable, "-u", "watch.py"]),
+    ):
+        code = snippet(shown.page, name)
+        assert "presenced.token.TOKEN" in code
+        (tmp_path / file).write_text(code.replace("TOKEN", token("ada")))
+        assert lines(command, tmp_path, 1) == [first]
+    assert "presenced.token.TOKEN" in snippet(shown.page, "Browser")
+    assert "Bearer API_KEY" in snippet(shown.page, "curl")
 
 
 @pytest.mark.parametrize("way", ["clipboard", "old way"])

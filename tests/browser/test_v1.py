@@ -302,8 +302,8 @@ def test_a_status_with_an_end_has_it_also_on_another_server(server: ServerProces
     server.kill()
     expect(page.page.get_by_role("alert")).to_contain_text("The server is gone")
     server.start()
-    expect(page.connections("ada")).to_have_attribute("data-state", "open")
-    expect(page.truth("ada")).to_have_text(re.compile(r"^away, chosen · until \d\d:\d\d:\d\d$"))
+    expect(page.connections("ada")).to_have_attribute("data-state", "open", timeout=10_000)
+    expect(page.truth("ada")).to_have_text(re.compile(r"^away, chosen · coffee until \d\d:\d\d:\d\d$"))
 
 
 def test_a_refused_request_says_why(server: ServerProcess, open_page: OpenPage) -> None:

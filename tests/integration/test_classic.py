@@ -15,8 +15,9 @@ import aiohttp
 import pytest
 import websockets.asyncio.client
 from tests.integration.house import QUICK_HEARTBEAT, heard_from_all, server, until
-from tests.integration.raw import PATIENCE, raw_websocket
+from tests.integration.raw import PATIENCE, masked, raw_websocket
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Opcode
 
 pytestmark = pytest.mark.anyio
 
@@ -135,6 +136,9 @@ async def test_who_does_not_come_back_is_offline_after_the_grace(connect: Any) -
         await alice.receive()
         async with raw_websocket(house.port, "?userId=2") as bob:
             assert (await alice.receive())["type"] == "USER_ONLINE"
+            await bob.send(masked(Opcode.PING))  # else it would count as closed while it was opening
+            while (await bob.frame()).opcode is not Opcode.PONG:
+                pass
             lost_at = time.monotonic()  # not after it: the server may know of it sooner than this test goes on
             await bob.abort()
         assert (await alice.receive())["type"] == "USER_OFFLINE"

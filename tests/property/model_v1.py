@@ -13,12 +13,12 @@ from presenced.core.presence import MAX_DETACHED
 
 USERS = ("1", "two", "three")
 
-AWAY, LOST, WINDOW = 3.0, 15.0, 40.0
+AWAY, LOST, UNHEARD, WINDOW = 3.0, 15.0, 5.0, 40.0
 
 PAUSE = 0.5
 """`status_pause`."""
 
-GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.LOST: LOST}
+GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.KEEP_SESSION: AWAY, Ending.LOST: LOST}
 
 
 @dataclasses.dataclass(eq=False)
@@ -28,6 +28,9 @@ class Session:
     client: Client
     everyone: bool
     connected: bool = True
+    opened_at: float = 0.0
+    was_heard: bool = False
+    """Whether its client has sent anything, or named it to resume it; answers to pings are counted elsewhere."""
     active: bool = True
     grace_ends: float = 0.0
     forget_at: float = 0.0
@@ -42,6 +45,13 @@ class Session:
 
     def present(self, now: float) -> bool:
         return self.connected or self.grace_ends > now
+
+    def grace_after(self, ending: Ending, now: float) -> float:
+        """A connection lost within 5 s of its opening, from whose client nothing ever came, has that of 1001."""
+        was_heard = self.was_heard or self.client.pongs
+        if ending is Ending.LOST and not was_heard and now - self.opened_at <= UNHEARD:
+            return AWAY
+        return GRACES[ending]
 
 
 class Claimed(NamedTuple):

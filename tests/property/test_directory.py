@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import hypothesis.strategies as st
@@ -13,8 +14,8 @@ from presenced.core.model import Change, Ending, Instant, Status
 from presenced.core.presence import Grace
 from presenced.core.users import Limits
 
-AWAY, LOST = 3.0, 15.0
-GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.LOST: LOST}
+AWAY, LOST, UNHEARD = 3.0, 15.0, 5.0
+GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.KEEP_SESSION: AWAY, Ending.LOST: LOST}
 
 
 class OneUser(RuleBasedStateMachine):
@@ -43,15 +44,21 @@ class OneUser(RuleBasedStateMachine):
         self.hear(self.directory.open("u", self.serial, self.instant()).change)
 
     @precondition(lambda self: self.open)
-    @rule(data=st.data(), ending=st.sampled_from(list(GRACES)))
-    def end_one(self, data: st.DataObject, ending: Ending) -> None:
+    @rule(
+        data=st.data(),
+        ending=st.sampled_from(list(GRACES)),
+        unheard_age=st.sampled_from([inf, 0.0, UNHEARD, UNHEARD + 0.1]),
+    )
+    def end_one(self, data: st.DataObject, ending: Ending, unheard_age: float) -> None:
         connection = data.draw(st.sampled_from(self.open))
         self.open.remove(connection)
-        if GRACES[ending]:
-            self.graces.append(self.now + GRACES[ending])
+        grace = AWAY if ending is Ending.LOST and unheard_age <= UNHEARD else GRACES[ending]
+        if grace:
+            self.graces.append(self.now + grace)
             if len(self.graces) > 8:
                 self.graces.remove(min(self.graces))
-        self.hear(self.directory.close("u", connection, ending, self.instant()).change)
+        outcome = self.directory.close("u", connection, ending, self.instant(), unheard_age=unheard_age)
+        self.hear(outcome.change)
 
     @rule(online=st.booleans())
     def announce(self, online: bool) -> None:

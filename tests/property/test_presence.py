@@ -7,6 +7,7 @@ The model keeps nothing but what happened; who is online is recomputed from that
 from __future__ import annotations
 
 import dataclasses
+from math import inf, nextafter
 from typing import Any
 
 import hypothesis.strategies as st
@@ -24,8 +25,8 @@ from presenced.settings import Settings
 from presenced.testing import FakeClock
 
 USERS = ("1", "2", "three", "four")
-INTERVAL, TIMEOUT, AWAY, LOST, BEHIND = 30.0, 10.0, 3.0, 15.0, 30.0
-GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.LOST: LOST}
+INTERVAL, TIMEOUT, AWAY, LOST, UNHEARD, BEHIND = 30.0, 10.0, 3.0, 15.0, 5.0, 30.0
+GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.KEEP_SESSION: AWAY, Ending.LOST: LOST}
 TICK = INTERVAL / 60
 
 
@@ -55,6 +56,8 @@ class Presence(RuleBasedStateMachine):
         """What was true when the connection opened: the classic protocol leaves that to its client."""
         self.silent_since: dict[FakeConnection, float] = {}
         self.took_at: dict[FakeConnection, float] = {}
+        self.opened_at: dict[FakeConnection, float] = {}
+        self.caught_up: set[FakeConnection] = set()
 
     def open_ones(self, **having: bool) -> list[FakeConnection]:
         return [
@@ -70,6 +73,13 @@ class Presence(RuleBasedStateMachine):
         """Let the turn of the loop end, or let more happen in it."""
         if yes:
             self.clock.run_soon()
+
+    def grace_after(self, connection: FakeConnection, ending: Ending) -> float:
+        """A connection lost within 5 s of its opening, from whose client nothing ever came, has that of 1001."""
+        heard = connection.pongs or connection in self.caught_up
+        if ending is Ending.LOST and not heard and self.clock.monotonic() - self.opened_at[connection] <= UNHEARD:
+            return AWAY
+        return GRACES[ending]
 
     def model_end(self, connection: FakeConnection, grace: float) -> None:
         user = self.users[connection.user_id]
@@ -90,7 +100,7 @@ class Presence(RuleBasedStateMachine):
                 assert connection in self.silent_since or now - stuck_since >= TIMEOUT - TICK, "promise 4"
                 self.model_end(connection, LOST)
             case Close.FELL_BEHIND:
-                self.model_end(connection, LOST)
+                self.model_end(connection, self.grace_after(connection, Ending.LOST))
             case Close.DISCONNECTED:
                 self.model_end(connection, 0)
             case other:
@@ -107,6 +117,7 @@ class Presence(RuleBasedStateMachine):
         user.open.append(connection)
         self.connections.append(connection)
         self.knew[connection] = self.truth()
+        self.opened_at[connection] = nextafter(self.clock.monotonic(), inf)  # as the server reckons, at the bound
         self.engine.opened(connection, b"userId=" + user_id.encode(), b"", "")
         self.settle(turn_ends)
 
@@ -115,7 +126,7 @@ class Presence(RuleBasedStateMachine):
     def end(self, data: st.DataObject, ending: Ending, turn_ends: bool) -> None:
         connection = data.draw(st.sampled_from(self.open_ones()))
         connection.closed_with = (Close.NORMAL, "")  # by the client
-        self.model_end(connection, GRACES[ending])
+        self.model_end(connection, self.grace_after(connection, ending))
         self.engine.closed(connection, ending, ending)
         self.engine.closed(connection, Ending.LOST, Ending.LOST)  # a second end is a no-op (promise 5)
         self.settle(turn_ends)
@@ -139,6 +150,7 @@ class Presence(RuleBasedStateMachine):
             self.engine.paused(connection)
         elif all_of_it:
             connection.paused, connection.unsent = False, 0
+            self.caught_up.add(connection)
             self.engine.resumed(connection)
         else:
             connection.unsent -= 100

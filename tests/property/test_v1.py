@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from math import inf
+from math import inf, nextafter
 from typing import Any
 
 import hypothesis.strategies as st
@@ -108,6 +108,7 @@ class Watching(RuleBasedStateMachine):
 
     def say(self, session: Session, type_: str, **fields: object) -> None:
         before = len(session.client.messages)
+        session.was_heard, session.client.heard_at = True, self.now()
         self.engine.received(session.client, json.encode({"type": type_, "id": 1, **fields}).decode())
         answers = [m for m in session.client.messages[before:] if m["type"] in ("ACK", "ERROR")]
         assert [m["type"] for m in answers] == ["ACK"], answers
@@ -125,12 +126,18 @@ class Watching(RuleBasedStateMachine):
     # What may happen.
 
     @rule(
-        user_id=st.sampled_from(USERS), everyone=st.booleans(), room=st.sampled_from([1, 2, 10**9]), ends=st.booleans()
+        user_id=st.sampled_from(USERS),
+        everyone=st.booleans(),
+        idle=st.booleans(),
+        room=st.sampled_from([1, 2, 10**9]),
+        ends=st.booleans(),
     )
-    def open(self, user_id: str, everyone: bool, room: int, ends: bool) -> None:
+    def open(self, user_id: str, everyone: bool, idle: bool, room: int, ends: bool) -> None:
         self.forget()
-        client = self.connect(user_id, "" if everyone else "&watch=none", room)
-        session = Session(client, everyone, order=self.order())
+        opened_at = nextafter(self.now(), inf)  # as the server reckons, at the bound
+        query = f"{'' if everyone else '&watch=none'}{'&activity=idle' if idle else ''}"
+        client = self.connect(user_id, query, room)
+        session = Session(client, everyone, opened_at=opened_at, active=not idle, order=self.order())
         if everyone:
             session.strangers = set()
         self.users[user_id].sessions.append(session)
@@ -141,13 +148,20 @@ class Watching(RuleBasedStateMachine):
     def end(self, data: st.DataObject, ending: Ending, ends: bool) -> None:
         user_id, session = data.draw(st.sampled_from(self.connected()))
         session.client.believe()
-        self.model_end(user_id, session, GRACES[ending], 0 if ending is Ending.CLOSED else WINDOW)
+        grace = session.grace_after(ending, self.now())
+        self.model_end(user_id, session, grace, 0 if ending is Ending.CLOSED else WINDOW)
         self.engine.closed(session.client, ending, ending)
         self.turn(ends)
 
     @precondition(lambda self: any(user.sessions for user in self.users.values()))
-    @rule(data=st.data(), old=st.booleans(), room=st.sampled_from([1, 10**9]), ends=st.booleans())
-    def resume(self, data: st.DataObject, old: bool, room: int, ends: bool) -> None:
+    @rule(
+        data=st.data(),
+        old=st.booleans(),
+        activity=st.sampled_from(["", "idle", "active"]),
+        room=st.sampled_from([1, 10**9]),
+        ends=st.booleans(),
+    )
+    def resume(self, data: st.DataObject, old: bool, activity: str, room: int, ends: bool) -> None:
         """It may be one that is still connected, and its position may be one it had earlier, or not known."""
         self.forget()
         sessions = [(u, s) for u, user in self.users.items() for s in user.sessions]
@@ -159,8 +173,11 @@ class Watching(RuleBasedStateMachine):
         if not before.session_id:
             return
         position = before.position if not old else "unknown"
-        client = self.connect(user_id, f"&session={before.session_id}&position={position}", room)
+        named = f"&session={before.session_id}&position={position}&activity={activity}"
+        client = self.connect(user_id, named, room)
         session.connected, session.client, session.order = True, client, self.order()
+        session.was_heard = True
+        session.active = session.active if not activity else activity == "active"
         client.goes_on_as(before)
         if before.closed_with is None and not before.paused:
             before.paused = True  # nobody looks at it any more
@@ -258,6 +275,7 @@ class Watching(RuleBasedStateMachine):
         client = session.client
         if client.paused:
             client.paused, client.full_after = False, room
+            session.was_heard = True
             self.engine.resumed(client)
         else:
             client.paused = True

@@ -140,7 +140,9 @@ class V1Client(AnyClient, Believer):
 
     def query(self) -> str:
         watch = "" if self.everyone else "&watch=none"
-        return f"userId={self.user_id}&device={self.device}&session={self.session_id}&position={self.position}{watch}"
+        activity = "idle" if self.is_idle else "active"
+        named = f"session={self.session_id}&position={self.position}&activity={activity}"
+        return f"userId={self.user_id}&device={self.device}&{named}{watch}"
 
     def forget_session(self) -> None:
         Believer.__init__(self)
@@ -183,7 +185,5 @@ class V1Client(AnyClient, Believer):
                 self.ask("WATCH", users=sorted(self.users))
             if self.is_counting:
                 self.ask("WATCH", everyone=True, mode="count")
-            if self.is_idle:
-                self.ask("ACTIVITY", state="idle")
             for room, data in self.joined.items():
                 self.ask("JOIN", room=room, data=data)

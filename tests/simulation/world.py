@@ -123,7 +123,7 @@ class World:
             if self.random.random() < 0.5:
                 rock.link.breaks()  # it comes back by itself, within two seconds
             else:
-                rock.leave(1001)
+                rock.leave(self.random.choice([1001, 4001]))
                 if self.random.random() < 0.3:
                     rock.forget_session()
                 rock.come(self.random.uniform(0, 2))
@@ -148,7 +148,7 @@ class World:
 
     def _reload(self, client: AnyClient) -> None:
         if client.is_here:
-            client.leave(1001)
+            client.leave(self.random.choice([1001, 4001]))
             if self.random.random() < 0.3:
                 client.forget_session()
             client.come(self.random.uniform(0, 6))
@@ -157,7 +157,7 @@ class World:
         if not client.is_here:
             client.come(0)
         elif self.random.random() < 0.4:
-            client.leave(self.random.choice([1000, 1001]))
+            client.leave(self.random.choice([1000, 1001, 4001]))
             client.forget_session()
 
     def _slow_or_quick(self, client: AnyClient) -> None:

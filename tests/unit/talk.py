@@ -46,6 +46,7 @@ class Talk:
 
     def say(self, connection: FakeConnection, type_: str, **fields: object) -> list[dict[str, Any]]:
         """Ask, and what is answered by the end of the turn."""
+        connection.heard_at = self.clock.monotonic()  # as the transport sets it
         self.engine.received(connection, json.encode({"type": type_, **fields}).decode())
         self.clock.run_soon()
         return self.heard(connection)

@@ -11,7 +11,7 @@ from tests.fakes import FakeConnection
 from presenced.auth.api_keys import new_key
 from presenced.auth.authenticator import Answer, Answered
 from presenced.auth.principal import Principal
-from presenced.core.model import Ending, Instant
+from presenced.core.model import Ending, Instant, Status
 from presenced.engine import Engine
 from presenced.errors import BadToken, Close
 from presenced.metrics import Metrics
@@ -131,6 +131,19 @@ def test_a_token_for_a_variable_that_was_not_set_is_not_accepted(house: House) -
         assert "is a variable not set" in closed[1]
         assert len(closed[1].encode()) <= 123, "fits into a close frame"
     assert House(placeholder_ids=True).open("undefined").messages[0]["userId"] == "undefined"
+
+
+def test_a_client_that_authenticated_by_a_message_was_heard(house: House) -> None:
+    """So when its connection breaks, others wait for it as for any other that was lost."""
+    ada = house.open(query="userId=ada", subprotocol="")
+    ada.heard_at = house.clock.monotonic()  # as the transport sets it
+    ada.answers = False
+    house.auth(ada, "ada")
+    house.engine.closed(ada, Ending.LOST, "lost")
+    house.clock.advance(14.9)
+    assert house.engine.directory.status("ada") is Status.ONLINE
+    house.clock.advance(0.2)
+    assert house.engine.directory.status("ada") is Status.OFFLINE
 
 
 def test_a_bad_token_closes_and_says_why(house: House) -> None:

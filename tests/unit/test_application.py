@@ -267,7 +267,9 @@ def test_when_the_heartbeat_asks_for_a_client_and_gives_it_up(house: House) -> N
 
 
 def test_who_is_waited_for_and_who_did_not_come_back(house: House) -> None:
-    house.end(house.enter("userId=7&device=web"), Ending.LOST)
+    lost = house.enter("userId=7&device=web")
+    house.clock.advance(6)
+    house.end(lost, Ending.LOST)
     house.clock.advance(5)
     explained = house.application.explain("7")
     assert "no connection is open, and a lost one is waited for 10 seconds more" in explained.why

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
-from scripts.asyncapi import asyncapi
+from scripts.asyncapi import PARAMETERS, asyncapi
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT: dict[str, Any] = msgspec.yaml.decode(asyncapi())
@@ -30,6 +30,15 @@ def test_every_reference_leads_somewhere() -> None:
         place: Any = DOCUMENT
         for step in reference.split("/"):
             place = place[step]
+
+
+def test_every_parameter_that_a_client_can_name_is_described() -> None:
+    read = re.findall(r'query, "(\w+)"', (ROOT / "src/presenced/core/hello.py").read_text("utf-8"))
+    assert {*read, "userId", "token"} == PARAMETERS.keys()
+    described = DOCUMENT["channels"]["v1"]["bindings"]["ws"]["query"]["properties"]
+    assert described.keys() == PARAMETERS.keys()
+    page = (ROOT / "spec/protocol-v1.md").read_text("utf-8").partition("## Connecting\n")[2].partition("\n## ")[0]
+    assert {name for name in PARAMETERS if f"`{name}`" in page} == PARAMETERS.keys() - {"token"}
 
 
 def check(message: dict[str, Any], channel: str) -> None:

@@ -171,6 +171,36 @@ def test_a_grace_ends_to_the_moment_not_with_the_next_heartbeat() -> None:
     assert ("USER_OFFLINE", 2) in alice.told()
 
 
+@pytest.mark.parametrize(
+    ("age", "sends", "grace"),
+    [(0.0, False, 3), (4.9, False, 3), (5.1, False, 15), (0.0, True, 15), (4.9, True, 15)],
+)
+def test_a_connection_lost_within_5_s_of_opening_holds_its_user_for_3_s_if_nothing_came(
+    house: House, age: float, sends: bool, grace: float
+) -> None:
+    """Its page closed it while it was connecting; older silent connections are normal classic clients."""
+    watcher, brief = house.connect("watcher"), house.connect("2")
+    brief.answers = False
+    if sends:  # in the very instant in which it opened: the clock stands still
+        brief.heard_at = house.clock.monotonic()
+    house.clock.advance(age)
+    house.end(brief, Ending.LOST)
+    house.clock.advance(grace - 0.1)
+    assert ("USER_OFFLINE", 2) not in watcher.told()
+    house.clock.advance(0.2)
+    assert ("USER_OFFLINE", 2) in watcher.told()
+
+
+def test_a_page_that_is_kept_by_the_browser_is_counted_by_a_reason_of_its_own(house: House) -> None:
+    watcher, kept = house.connect("watcher"), house.connect("2")
+    house.end(kept, Ending.KEEP_SESSION)
+    assert house.count("presenced_connections_closed_total", reason="keep_session") == 1
+    house.clock.advance(2.9)
+    assert ("USER_OFFLINE", 2) not in watcher.told()
+    house.clock.advance(0.2)
+    assert ("USER_OFFLINE", 2) in watcher.told()
+
+
 def test_while_draining_nobody_is_told_that_anybody_left(house: House) -> None:
     alice, bob = house.connect("1"), house.connect("2")
     list(house.engine.drain())

@@ -5,17 +5,38 @@ from http import HTTPStatus
 import pytest
 from websockets.frames import Close as CloseFrame
 
-from presenced.errors import Close, Problem
+from presenced.core.directory import Directory
+from presenced.core.model import Ending, Instant
+from presenced.core.presence import Grace
+from presenced.core.users import Limits
+from presenced.errors import ClientClose, Close, Problem
+from presenced.transports.endings import of_client
 
 
-@pytest.mark.parametrize("close", Close)
-def test_every_close_code_may_be_sent(close: Close) -> None:
+@pytest.mark.parametrize("close", [*Close, *ClientClose])
+def test_every_close_code_may_be_sent(close: Close | ClientClose) -> None:
     assert CloseFrame(close.code, close.meaning).serialize(), "RFC 6455 section 7.4 allows it"
     assert close.meaning.endswith(".")
 
 
 def test_close_codes_are_told_apart() -> None:
     assert len({close.code for close in Close}) == len(Close)
+
+
+@pytest.mark.parametrize("close", ClientClose)
+def test_a_close_code_of_a_client_does_to_its_session_what_the_table_says(close: ClientClose) -> None:
+    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 1, resume_window=120))
+    directory.open("7", "a", Instant(0, 0), "session")
+    directory.close("7", "a", of_client(close.code), Instant(1, 1000))
+    assert ("session" in directory.sessions) is close.resumable
+    assert directory.status("7") == ("online" if close.resumable else "offline"), "a grace period, or none"
+
+
+def test_a_client_can_send_4001_only_for_what_it_means() -> None:
+    """The server sends it never, and no other code from 3000 to 4999 is an exception."""
+    assert ClientClose.KEEP_SESSION.code not in {close.code for close in Close}
+    kept = [code for code in range(3000, 5000) if of_client(code) is not Ending.CLOSED]
+    assert kept == [ClientClose.KEEP_SESSION.code]
 
 
 @pytest.mark.parametrize("problem", Problem)

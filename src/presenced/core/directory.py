@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from math import inf
 from typing import TypeVar
 
 from msgspec.structs import replace
 
 from presenced.core.model import (
     Cause,
+    Choice,
     Display,
     Ending,
     Instant,
-    Status,
 )
 from presenced.core.outcome import NOTHING, Outcome
 from presenced.core.presence import MAX_DETACHED, Given, Grace, Presence, Session
@@ -26,6 +27,7 @@ C = TypeVar("C", bound=Hashable)
 _CAUSES = {
     Ending.CLOSED: Cause.CLOSE,
     Ending.GOING_AWAY: Cause.CLOSE,
+    Ending.KEEP_SESSION: Cause.CLOSE,
     Ending.LOST: Cause.TIMEOUT,
     Ending.TIMED_OUT: Cause.TIMEOUT,
     Ending.DISCONNECTED: Cause.KICK,
@@ -60,8 +62,8 @@ class Directory(Statuses[C]):
         session_id: str = "",
         device: str = "",
         watch: Watch | None = None,
-        status: Status | None = None,
-        until_ms: int = 0,
+        active: bool = True,
+        brought: Choice | None = None,
         display: Display | None = None,
     ) -> Outcome[C]:
         """`connection` of `user_id` (as `core.identity` returns it) opened.
@@ -71,30 +73,39 @@ class Directory(Statuses[C]):
                 the return of the classic one lost last.
             device: Kind of device, empty when not known.
             watch: Whom a session that may be resumed watches.
-            status: What the user had chosen as far as the client knows; it counts when nothing is known here.
-            until_ms: When that ends, in epoch milliseconds; 0 when it lasts.
+            active: Whether the person is active at this device.
+            brought: Choice of the user that the client remembers; it counts when nothing is known here.
             display: What its token gives for others to see; None: nothing is said of that.
         """
         user = self._get_or_make(user_id)
-        user.active_ms = now.epoch_ms
-        if status and user.last_change is None and not user.sessions and not user.has_chosen:
-            user.bring(status, until_ms, now)
+        if active:
+            user.active_ms = now.epoch_ms
+        if brought and user.last_change is None and not user.sessions and not user.has_chosen:
+            user.bring(brought, now)
         if display is not None:
             user.give_display(display, now)
         lost = [s for s in user.detached() if not s.session_id]
         if lost and not session_id:
             user.remove(lost[-1])
         session = Session(user_id, connection, session_id, device, watch)
+        session.active = active
         if session_id:
             self.sessions[session_id] = session
         return self._attached(user, session, now)
 
     def resume(
-        self, session_id: str, user_id: str, connection: C, now: Instant, display: Display | None = None
+        self,
+        session_id: str,
+        user_id: str,
+        connection: C,
+        now: Instant,
+        display: Display | None = None,
+        active: bool | None = None,
     ) -> Outcome[C] | None:
         """A session came back by a new connection, which replaces the one it had, if that was not known to be dead.
 
-        None when there is no such session of this user (any more).
+        `active` is whether the person is active at this device; None: as before. Returns None when there is no such
+        session of this user (any more).
         """
         session = self.sessions.get(session_id)
         if session is None or session.user_id != user_id:
@@ -107,15 +118,25 @@ class Directory(Statuses[C]):
         if replaced is not None and not user.connected:
             self.connected_users -= 1  # for a moment
         session.connection, session.grace_ends = connection, None
+        if active is not None:
+            session.active = active
+            user.active_ms = now.epoch_ms if active else user.active_ms
+            if user.held is not None:
+                user.held.activities.pop(session, None)  # the client said this before it said what the URL says
         return replace(self._attached(user, session, now), replaced=replaced)
 
-    def close(self, user_id: str, connection: C, ending: Ending, now: Instant, silent: float = 0.0) -> Outcome[C]:
-        """`connection`, which had been silent for so many seconds, ended. No-op for one that is not open."""
+    def close(
+        self, user_id: str, connection: C, ending: Ending, now: Instant, silent: float = 0.0, unheard_age: float = inf
+    ) -> Outcome[C]:
+        """`connection`, which had been silent for `silent` seconds, ended. No-op for one that is not open.
+
+        `unheard_age` is that of `Grace.after`.
+        """
         user = self._users.get(user_id)
         session = user.session_of(connection) if user else None
         if user is None or session is None:
             return NOTHING
-        grace = self._grace.after(ending)
+        grace = self._grace.after(ending, unheard_age)
         window = self._limits.resume_window if session.session_id and ending is not Ending.CLOSED else 0.0
         if ending is Ending.DISCONNECTED:
             window = 0.0

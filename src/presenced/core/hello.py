@@ -1,11 +1,13 @@
-"""What a client of presenced.v1 says of itself with the URL."""
+"""Parameters of the URL by which a client of presenced.v1 describes itself."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from presenced.core.choices import AUTO, choice_of, is_nothing
 from presenced.core.identity import parameter, refused_character
-from presenced.core.model import Status
+from presenced.core.messages import MAX_EMOJI, MAX_TEXT
+from presenced.core.model import Choice, Status
 from presenced.errors import BadParameter
 
 MAX_DEVICE_LENGTH = 32
@@ -15,8 +17,8 @@ MAX_TIME_DIGITS = 15
 RESTRICTING = frozenset(("watch", "status"))
 """Parameters that may not be empty: without them a client sees, or shows, more than it meant to."""
 
-AUTO = "auto"
 CHOICES = (AUTO, *(status.value for status in Status if status is not Status.OFFLINE))
+ACTIVITIES = {"": None, "active": True, "idle": False}
 
 
 class Hello(NamedTuple):
@@ -30,35 +32,45 @@ class Hello(NamedTuple):
     """Whether a new session watches everyone."""
     device: str
     """Kind of device; empty when not said."""
-    status: Status | None
-    """What the user had chosen, for a server that knows nothing of the user; None when not said, or as detected."""
-    until_ms: int = 0
-    """When that ends, in epoch milliseconds; 0 when it lasts."""
+    active: bool | None = None
+    """Whether the person is active at this device; None when not given."""
+    choice: Choice | None = None
+    """The user's choice as the client remembers it, for a server that does not know it; None when there is none."""
 
 
 def hello_from_query(query: bytes) -> Hello:
-    """Of `...?userId=7&device=phone&watch=none&session=...&position=...`; what is not known is ignored.
+    """Read `...?userId=7&device=phone&watch=none&session=...&position=...`; unknown parameters are ignored.
 
     Raises:
-        BadParameter: One is given twice, is too long, has a value that it may not have, or restricts and is empty.
+        BadParameter: One is given twice, is too long, has a value that it may not have, or restricts and is empty. The
+            message repeats nothing of the value.
     """
     watch = _one(query, "watch", MAX_TOKEN_LENGTH) or "everyone"
     if watch not in ("everyone", "none"):
         raise BadParameter("watch must be everyone or none")
+    activity = _one(query, "activity", MAX_TOKEN_LENGTH)
+    if activity not in ACTIVITIES:
+        raise BadParameter("activity must be active or idle")
+    return Hello(
+        _one(query, "session", MAX_TOKEN_LENGTH),
+        _one(query, "position", MAX_TOKEN_LENGTH),
+        watch == "everyone",
+        _one(query, "device", MAX_DEVICE_LENGTH),
+        ACTIVITIES[activity],
+        _choice(query),
+    )
+
+
+def _choice(query: bytes) -> Choice | None:
+    """Read what SET_STATUS could have set, with the bounds and checks that SET_STATUS has."""
     status = _one(query, "status", MAX_TOKEN_LENGTH) or AUTO
     if status not in CHOICES:
         raise BadParameter(f"status must be one of {', '.join(CHOICES)}")
     until = _one(query, "until", MAX_TOKEN_LENGTH) or "0"
     if not (until.isascii() and until.isdigit() and len(until) <= MAX_TIME_DIGITS):
         raise BadParameter(f"until must be epoch milliseconds, of at most {MAX_TIME_DIGITS} digits")
-    return Hello(
-        _one(query, "session", MAX_TOKEN_LENGTH),
-        _one(query, "position", MAX_TOKEN_LENGTH),
-        watch == "everyone",
-        _one(query, "device", MAX_DEVICE_LENGTH),
-        None if status == AUTO else Status(status),
-        int(until),
-    )
+    choice = choice_of(status, _one(query, "text", MAX_TEXT), _one(query, "emoji", MAX_EMOJI), until_ms=int(until))
+    return None if is_nothing(choice) else choice
 
 
 def _one(query: bytes, name: str, longest: int) -> str:
@@ -72,7 +84,7 @@ def _one(query: bytes, name: str, longest: int) -> str:
     if values and not text and name in RESTRICTING:
         raise BadParameter(f"{name} is empty; give a value, or leave it out")
     if len(text) > longest:
-        raise BadParameter(f"{name} must be at most {longest} characters")
+        raise BadParameter(f"{name} has {len(text)} characters; at most {longest} are allowed")
     if character := refused_character(text):
         raise BadParameter(f"{name} may not hold {character}")
     return text

@@ -226,6 +226,14 @@ class RoomChanges(Struct, frozen=True, tag_field="type", tag="ROOM_CHANGES", ren
     """Ids of those who left; some may have joined since the client last heard of the room."""
 
 
+class Overruled(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Text, emoji and end of a choice that a claim overrules."""
+
+    text: str = ""
+    emoji: str = ""
+    until: int = 0
+
+
 class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", omit_defaults=True):
     """The truth about the user, for their own devices."""
 
@@ -243,6 +251,10 @@ class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", om
     """What others see of it unless the status is `invisible`."""
     cause: SomeCause = ""
     """Why it became this: own devices are told also where others are not."""
+    claimed: bool = False
+    """Whether a backend's claim decides the status, not the user's choice or what was detected."""
+    choice: Overruled | None = None
+    """With `claimed`: what goes with the status chosen. These, not those above, belong in the next URL."""
 
 
 RequestId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]

@@ -34,12 +34,14 @@ class Status(StrEnum):
 
 
 class Ending(StrEnum):
-    """How a connection ended; it decides the grace (`core.presence.Grace`)."""
+    """How a connection ended; it decides the grace period (`core.presence.Grace`)."""
 
     CLOSED = "closed"
-    """The client closed it on purpose: code 1000, 1005 or one of its own (3000 to 4999)."""
+    """The client closed it deliberately: code 1000, 1005 or one of its own (3000 to 4999, except 4001)."""
     GOING_AWAY = "going_away"
     """The client's page is going away (1001): a reload, perhaps."""
+    KEEP_SESSION = "keep_session"
+    """The client's page enters the back/forward cache or is frozen (4001): it may return and resume."""
     LOST = "lost"
     """It broke without a word (1006), or was ended for breaking a rule."""
     TIMED_OUT = "timed_out"
@@ -177,7 +179,11 @@ class Own(Struct, frozen=True, gc=False):
     """None: as detected."""
     cause: Cause
     """Why it became this."""
+    overruled: Custom | None = None
+    """What goes with the choice that a claim overrules; None when no claim decides the status."""
 
     def looks_like(self, other: Own | None) -> bool:
-        """Whether there is nothing to tell to whom the other was told."""
-        return other is not None and self.chosen is other.chosen and self.view == other.view
+        """Return whether devices that know the other need no message about this one."""
+        if other is None or self.chosen is not other.chosen:
+            return False
+        return self.view == other.view and self.overruled == other.overruled

@@ -7,7 +7,7 @@ from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
 from presenced.core.choices import Held, Made, is_nothing
-from presenced.core.claims import Claim, decide
+from presenced.core.claims import Claim, decide, deciding
 from presenced.core.model import (
     AS_DETECTED,
     NO_DISPLAY,
@@ -16,7 +16,6 @@ from presenced.core.model import (
     Cause,
     Change,
     Choice,
-    Custom,
     Display,
     Ending,
     Instant,
@@ -34,19 +33,33 @@ MAX_DETACHED = 8
 waited for, else of all, the one that would end first. The user is shown offline when the last one ends all the same."""
 
 
+UNHEARD_S = 5.0
+"""Age in seconds up to which a lost connection counts as closed while it was connecting, if its client sent nothing.
+
+React's StrictMode mounts twice: the first socket is closed before it is open, which no close frame announces. An older
+silent connection is a normal classic client.
+"""
+
+
 class Grace(NamedTuple):
-    """Seconds an ended connection may take to come back before anyone is told; 0 means that all are told at once."""
+    """Seconds an ended connection has to come back before others are notified; 0 notifies them immediately."""
 
     going_away: float
-    """After code 1001: a page reload."""
+    """After code 1001 (a page reload) or 4001 (a page kept in the back/forward cache)."""
     lost: float
-    """After an abrupt loss or a time-out."""
+    """After an abrupt loss or a timeout."""
 
-    def after(self, ending: Ending) -> float:
-        """The grace for a connection that ended so. An end on purpose has none."""
+    def after(self, ending: Ending, unheard_age: float = inf) -> float:
+        """Return the grace period of a connection that ended so. A deliberate close has none.
+
+        Args:
+            unheard_age: Seconds since the connection opened if nothing ever came from its client, else infinity.
+        """
         match ending:
-            case Ending.GOING_AWAY:
+            case Ending.GOING_AWAY | Ending.KEEP_SESSION:
                 return self.going_away
+            case Ending.LOST if unheard_age <= UNHEARD_S:
+                return min(self.going_away, self.lost)
             case Ending.LOST | Ending.TIMED_OUT:
                 return self.lost
             case Ending.CLOSED | Ending.DISCONNECTED | Ending.REPLACED:
@@ -240,10 +253,11 @@ class Presence(Generic[C]):
         else:
             self.timed, self.timed_until = made
 
-    def bring(self, status: Status, until_ms: int, now: Instant) -> None:
-        """The user's client knows what was chosen, and nobody here does; what has ended since counts no more."""
+    def bring(self, choice: Choice, now: Instant) -> None:
+        """Take over the choice that the client remembers and this server does not, unless it has ended since."""
+        until_ms = choice.custom.until_ms
         ends = now.monotonic + (until_ms - now.epoch_ms) / 1000 if until_ms else inf
-        self.choose(Made(Choice(status, Custom(until_ms=until_ms)), ends), now)
+        self.choose(Made(choice, ends), now)
 
     def give_display(self, display: Display, now: Instant) -> bool:
         """A token gives this. Whether it is seen from now on: it is not when a newer one has given something."""
@@ -309,4 +323,7 @@ class Presence(Generic[C]):
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true
         if not self.named:
             return public, None
-        return public, Own(true, self.choice.status, cause)
+        overruled = (
+            self.choice.custom if self.claims and self.is_present and deciding(self.choice, self.claims) else None
+        )
+        return public, Own(true, self.choice.status, cause, overruled)

@@ -1,9 +1,9 @@
-"""What close codes say of why a connection ended."""
+"""Close codes as reasons why a connection ended."""
 
 from __future__ import annotations
 
 from presenced.core.model import Ending
-from presenced.errors import Close
+from presenced.errors import ClientClose, Close
 
 _BY_CODE = {close.code: close for close in Close}
 _OF_SERVER = {
@@ -15,17 +15,19 @@ _REASONS = {Close.GOING_AWAY: "stopping"}  # `going_away` is the client's
 
 
 def of_server(close: Close) -> tuple[Ending, str]:
-    """How a session ends that the server closes, and the reason as logs and metrics name it."""
+    """Return how a session ends that the server closes, and the reason as logs and metrics name it."""
     return _OF_SERVER.get(close, Ending.LOST), _REASONS.get(close, close.name.lower())
 
 
 def of_client(code: int) -> Ending:
-    """What a client's close code says of why it left (RFC 6455 section 7.4.1; 1005: it gave none)."""
+    """Return why a client left by its close code (RFC 6455 section 7.4.1; 1005: it gave none)."""
+    if code == ClientClose.KEEP_SESSION.code:  # the one exception to "3000 to 4999 are deliberate"
+        return Ending.KEEP_SESSION
     if code in (1000, 1005) or 3000 <= code <= 4999:
         return Ending.CLOSED
     return Ending.GOING_AWAY if code == 1001 else Ending.LOST
 
 
 def reason_of(code: int) -> str:
-    """Of a connection that the frame parser failed with `code`, as logs and metrics name it."""
+    """Return the reason of a connection that the frame parser failed with `code`, as logs and metrics name it."""
     return _BY_CODE.get(code, Close.INTERNAL_ERROR).name.lower()

@@ -58,6 +58,7 @@ class WebSocketConnection(asyncio.Protocol):
         "feed",
         "file",
         "heard_at",
+        "opened_at",
         "opened_ms",
         "paused",
         "serial",
@@ -92,6 +93,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.serial = 0
         self.slice = -1
         self.opened_ms = 0
+        self.opened_at = 0.0
         self.heard_at = 0.0
 
     # What the front door and the transport call.

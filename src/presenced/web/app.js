@@ -52,7 +52,9 @@ class App {
   /** Those that are, until they have come. @type {Set<Connection>} */
   #returning = new Set();
 
+  #snippets = new Snippets((text) => this.#announcer.say(text));
   #form = new ConnectForm({
+    chose: (isV1, needsToken) => this.#snippets.show(isV1, needsToken),
     connect: (userId, wishes) => this.#connect(userId, wishes) !== null,
     isTaken: (name) => this.#presence.get(name)?.online || this.#connections.some((c) => c.userId === name),
   });
@@ -82,14 +84,34 @@ class App {
   });
 
   start() {
-    new Snippets((text) => this.#announcer.say(text));
-    addEventListener("pagehide", () => rememberConnections(this.#connections, this.#toReturn, true));
+    addEventListener("pagehide", ({ persisted }) => {
+      if (persisted) this.#sleep();
+      // Last, with the sessions: a page that the browser keeps may be discarded, and is loaded anew then.
+      rememberConnections(this.#connections, this.#toReturn, true);
+    });
+    addEventListener("pageshow", ({ persisted }) => {
+      if (persisted) this.#wake();
+    });
+    // A tab in the background that the browser freezes is gone to others, too.
+    document.addEventListener("freeze", () => this.#sleep());
+    document.addEventListener("resume", () => this.#wake());
     this.#return();
     this.#server.start();
     void this.#showVersion();
     setInterval(() => this.#tick(), TICK_MS);
     this.#form.suggest();
     this.#touch();
+  }
+
+  /** The page stops running, for a while or for good. */
+  #sleep() {
+    for (const connection of this.#connections) connection.sleep();
+  }
+
+  #wake() {
+    for (const connection of this.#connections) connection.wake();
+    if (this.#connections.length) this.#guide.saw("kept");
+    this.#server.askSoon();
   }
 
   /** Bring back whom a reload has just disconnected: the server waits a few seconds for them. */
@@ -119,7 +141,7 @@ class App {
       changed: (c) => this.#connectionChanged(c),
       received: (c, text) => this.#received(c, text),
       told: (c, told) => this.#told(c, told),
-      noted: (c, direction, text, words) => this.#log.add(c.label, direction, text, words),
+      noted: (c, direction, text, words) => this.#log.add(c.labelWords, direction, text, words),
       serverAnswers: () => this.#server.answers,
     };
     const connection = new Connection(userId, this.#ordinals, hooks, wishes, this.#form.token);

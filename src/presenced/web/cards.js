@@ -2,7 +2,7 @@
  * The users connected from this page: a card per user, and in it an entry per connection.
  */
 
-import { button, byId, clockTime, find, fromTemplate, setText } from "./dom.js";
+import { button, byId, clockTime, find, fromTemplate, setText, setWords } from "./dom.js";
 import { CLOSE_CODES, NO_CLOSE_FRAME } from "./protocol.js";
 import { showReceived } from "./received.js";
 import { OwnStatus } from "./v1-own.js";
@@ -44,6 +44,7 @@ export class Cards {
   #cards = new Map();
   #parent = byId("cards", HTMLDivElement);
   #empty = byId("no-cards", HTMLParagraphElement);
+  #help = byId("cards-help", HTMLDListElement);
   #actions;
 
   /**
@@ -85,6 +86,7 @@ export class Cards {
       setText(find(entry.element, ".detail"), describe(connection, now, online, connected.has(connection.userId)));
     }
     this.#empty.hidden = this.#cards.size > 0;
+    this.#help.hidden = !this.#empty.hidden;
     for (const [userId, card] of this.#cards) this.#showUser(card, presence.get(userId));
   }
 
@@ -94,11 +96,7 @@ export class Cards {
    */
   #showUser(card, user) {
     const own = [...card.entries.keys()];
-    const speaker = own.find((c) => c.v1 && c.state === "open");
-    const self = speaker?.v1?.view.self;
-    // What is seen of them was told to a connection that watches everyone, or it follows from what they are.
-    const told = self && !user?.seen ? (self.status === "invisible" ? "offline" : self.status) : null;
-    const status = told ?? user?.seen?.status ?? (user?.online ? "online" : "offline");
+    const status = user?.seen?.status ?? followsFrom(own, user?.online ?? false);
     card.element.dataset.online = String(status !== "offline");
     card.element.dataset.status = status;
     setText(find(card.element, ".status"), status);
@@ -157,7 +155,7 @@ export class Cards {
       setText(find(element, ".badge"), STATES.get(connection.state) ?? "");
       this.#showButtons(find(element, ".actions"), connection);
     }
-    setText(find(element, ".connection-id"), connection.connectionId || `#${connection.ordinal}`);
+    setWords(find(element, ".connection-id"), idWords(connection));
     if (entry.received !== connection.received) {
       entry.received = connection.received;
       showReceived(find(element, ".received"), connection);
@@ -186,6 +184,31 @@ export class Cards {
 }
 
 /**
+ * How others see a user of whom no connection of this page was told: it follows from what the user's own connections
+ * were told last. A connection that is lost leaves the user as they were, until the grace is over.
+ *
+ * @param {readonly Connection[]} connections Of the user.
+ * @param {boolean} online Whether others see the user online, as far as is known.
+ */
+function followsFrom(connections, online) {
+  const open = connections.find(({ v1, state }) => state === "open" && v1?.view.self);
+  const self = (open ?? connections.find(({ v1 }) => v1?.view.self))?.v1?.view.self;
+  if (!self || (!open && !online)) return online ? "online" : "offline";
+  return self.status === "invisible" ? "offline" : self.status;
+}
+
+/**
+ * The id as the server made it, of the user's id and a number, which stays behind it whatever its direction of writing.
+ *
+ * @param {Connection} connection
+ * @returns {import("./v1-words.js").Words}
+ */
+function idWords({ connectionId, userId, ordinal }) {
+  if (!connectionId.startsWith(userId)) return [connectionId || `#${ordinal}`];
+  return [[userId], connectionId.slice(userId.length)];
+}
+
+/**
  * @param {Connection} connection
  * @returns {Entry}
  */
@@ -207,7 +230,7 @@ function idleSwitch(session) {
     element.setAttribute("aria-checked", String(session.wishes.idle));
   });
   element.className = "switch";
-  element.title = "Say that nobody is at this device";
+  element.setAttribute("aria-describedby", "help-idle");
   element.setAttribute("role", "switch");
   element.setAttribute("aria-checked", String(session.wishes.idle));
   return element;
@@ -223,9 +246,9 @@ function buttonsFor(connection, actions) {
   switch (connection.state) {
     case "open": {
       const disconnect = button("Disconnect", () => connection.disconnect());
-      disconnect.title = "Close it on purpose (code 1000): everyone is told at once";
+      disconnect.setAttribute("aria-describedby", "help-disconnect");
       const drop = button("Drop", () => connection.drop());
-      drop.title = "Lose it as when the tab is closed (code 1001): shown online until the grace is over";
+      drop.setAttribute("aria-describedby", "help-drop");
       return connection.v1 ? [disconnect, drop, idleSwitch(connection.v1)] : [disconnect, drop];
     }
     case "connecting":

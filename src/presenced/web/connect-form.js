@@ -13,6 +13,7 @@ import { newWishes } from "./v1-wishes.js";
  * @property {(userId: string, wishes: Wishes | null) => boolean} connect Whether it is done; `wishes` is null for the
  *   classic protocol.
  * @property {(name: string) => boolean} isTaken
+ * @property {(isV1: boolean, needsToken: boolean) => void} chose How later connections are made.
  */
 
 const PROTOCOL_KEY = "presenced.protocol";
@@ -77,6 +78,7 @@ export class ConnectForm {
    */
   askForToken(isNeeded) {
     byId("token-label", HTMLLabelElement).hidden = !isNeeded;
+    this.#show();
   }
 
   /** Put a name into the field that nobody has yet. */
@@ -107,5 +109,6 @@ export class ConnectForm {
   #show() {
     setText(byId("protocol-hint", HTMLParagraphElement), HINTS.get(this.#protocol) ?? "");
     byId("device-label", HTMLLabelElement).hidden = this.#protocol !== "v1";
+    this.#hooks.chose(this.#protocol === "v1", !byId("token-label", HTMLLabelElement).hidden);
   }
 }

@@ -2,7 +2,7 @@
  * One connection of one user: its state, how it ended, and when it comes back.
  */
 
-import { mayReconnect, NO_CLOSE_FRAME, parseMessage, webSocketUrl } from "./protocol.js";
+import { KEEP_SESSION, mayReconnect, NO_CLOSE_FRAME, parseMessage, webSocketUrl } from "./protocol.js";
 import { SUBPROTOCOL } from "./v1-protocol.js";
 import { V1Session } from "./v1-session.js";
 
@@ -62,6 +62,8 @@ export class Connection {
   #attempts = 0;
   #timer = 0;
   #opened = false;
+  /** The page is kept by the browser, or frozen: the worker only closes the connection. */
+  #asleep = false;
   #hooks;
   #token;
 
@@ -88,6 +90,11 @@ export class Connection {
   /** What people call it. */
   get label() {
     return `${this.userId || "(empty)"} #${this.ordinal}`;
+  }
+
+  /** The same for showing: the id is kept apart from the number, whatever its direction of writing. @returns {Words} */
+  get labelWords() {
+    return [[this.userId || "(empty)"], ` #${this.ordinal}`];
   }
 
   /** Whether a reload of the page should bring it back. */
@@ -123,6 +130,7 @@ export class Connection {
 
   /** End it on purpose (code 1000), or give up connecting. */
   disconnect() {
+    this.#asleep = false;
     if (this.state === "open") {
       /** @type {Order} */
       const order = { close: 1000 };
@@ -147,11 +155,34 @@ export class Connection {
 
   /** The server answers again: if this connection waits for that, open it. */
   comeBack() {
-    if (this.state !== "waiting") return;
+    if (this.state !== "waiting" || this.#asleep) return;
     clearTimeout(this.#timer);
     this.#attempts = 0;
     // Not all at once: there may be many such pages.
     this.#timer = setTimeout(() => this.open(), Math.random() * FIRST_WAIT_MS);
+  }
+
+  /**
+   * The browser keeps the page for the way back, or freezes it, and may never wake it: say goodbye. Without that its
+   * user would stay online, because the browser goes on answering pings.
+   */
+  sleep() {
+    if (this.#asleep || (this.state !== "open" && this.state !== "connecting")) return;
+    this.#asleep = true;
+    /** @type {Order} */
+    const order = { close: KEEP_SESSION };
+    this.#worker?.postMessage(order);
+    this.#hooks.noted(this, "out", `close ${KEEP_SESSION}: the browser keeps or freezes this page`);
+    this.#become("waiting");
+  }
+
+  /** The page is shown again, or goes on: connect now if a connection is wanted. */
+  wake() {
+    if (this.state !== "waiting") return;
+    this.#asleep = false;
+    this.#attempts = 0;
+    this.#release();
+    this.open();
   }
 
   #release() {
@@ -190,6 +221,7 @@ export class Connection {
    * @param {Report} report
    */
   #reported(report) {
+    if (this.#asleep) return;
     if (report.kind === "message") {
       this.#received(report.text);
     } else if (report.kind === "close") {

@@ -97,6 +97,15 @@ export function button(label, action) {
 }
 
 /**
+ * Words as one text for where no nodes can be, such as a tooltip: what is somebody's is set apart by isolates.
+ *
+ * @param {import("./v1-words.js").Words} words
+ */
+export function isolated(words) {
+  return words.map((part) => (typeof part === "string" ? part : `\u2068${part[0]}\u2069`)).join("");
+}
+
+/**
  * Words as nodes: an id or somebody's text is kept apart from the sentence around it, whatever its direction.
  *
  * @param {Element} element

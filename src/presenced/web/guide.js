@@ -5,7 +5,7 @@
 import { byId, make } from "./dom.js";
 import { recall, remember } from "./memory.js";
 
-/** @typedef {"two" | "twice" | "tab" | "reload" | "back" | "wait" | "kill" | "status" | "idle" | "resume"} Step */
+/** @typedef {"two" | "twice" | "tab" | "reload" | "kept" | "back" | "wait" | "kill" | "status" | "idle" | "resume"} Step */
 
 const KEY = "presenced.tried";
 

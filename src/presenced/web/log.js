@@ -2,7 +2,7 @@
  * The log of all messages of all connections, newest first.
  */
 
-import { byId, clockTime, make, setText, setWords } from "./dom.js";
+import { byId, clockTime, isolated, make, setText, setWords } from "./dom.js";
 
 /** @typedef {import("./connection.js").Direction} Direction */
 
@@ -35,12 +35,12 @@ export class MessageLog {
   /**
    * Take an entry; `show` puts it onto the page.
    *
-   * @param {string} connection
+   * @param {import("./v1-words.js").Words} whose The connection.
    * @param {Direction} direction
    * @param {string} text
    * @param {import("./v1-words.js").Words} [words] What it says.
    */
-  add(connection, direction, text, words = []) {
+  add(whose, direction, text, words = []) {
     const now = Date.now();
     const entry = make("li", direction);
     const time = make("time", "", clockTime(now, true));
@@ -48,9 +48,10 @@ export class MessageLog {
     const sign = make("span", "sign", SIGNS.get(direction)?.sign);
     sign.setAttribute("role", "img");
     sign.setAttribute("aria-label", SIGNS.get(direction)?.word ?? "");
-    const whose = make("bdi", "whose", connection);
-    whose.title = connection; // a long one is cut short
-    entry.append(time, whose, sign);
+    const label = make("span", "whose");
+    setWords(label, whose);
+    label.title = isolated(whose); // a long one is cut short
+    entry.append(time, label, sign);
     if (words.length) {
       const says = make("p", "says");
       setWords(says, words);

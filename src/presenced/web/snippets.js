@@ -3,70 +3,143 @@
  */
 
 import { byId, make, setText } from "./dom.js";
-import { webSocketAddress } from "./protocol.js";
+import { KEEP_SESSION, webSocketAddress } from "./protocol.js";
+import { SUBPROTOCOL } from "./v1-protocol.js";
 
-/** @typedef {{ name: string, text: string }} Snippet */
+/**
+ * @typedef {{ name: string, text: string }} Snippet
+ *
+ * @typedef {object} Way How a program connects.
+ * @property {string} url
+ * @property {boolean} isV1
+ * @property {readonly string[]} protocols Subprotocols to offer; none for the classic protocol without a token.
+ */
 
 /** How long the button says that it has copied. */
 const COPIED_MS = 2_000;
 
-/** @returns {Snippet[]} */
-function snippets() {
-  const url = `${webSocketAddress()}?userId=123`;
+/**
+ * @param {boolean} isV1
+ * @param {boolean} needsToken
+ * @returns {Snippet[]}
+ */
+function snippets(isV1, needsToken) {
+  const query = new URLSearchParams();
+  if (!needsToken) query.set("userId", "123"); // else the token says who it is
+  if (isV1) query.set("device", "desktop");
+  const url = `${webSocketAddress()}${query.size ? `?${query}` : ""}`;
+  const protocols = isV1 ? [SUBPROTOCOL] : needsToken ? ["presenced.classic"] : [];
+  if (needsToken) protocols.push("presenced.token.TOKEN");
+  /** @type {Way} */
+  const way = { url, isV1, protocols };
   return [
-    {
-      name: "Browser",
-      text: `// In any page; nothing to install
-const socket = new WebSocket("${url}");
-socket.onmessage = (event) => {
-  const { type, userId } = JSON.parse(event.data);
-  console.log(type, userId);
-};
-socket.onclose = ({ code, reason }) => console.log("closed", code, reason);
-`,
-    },
-    {
-      name: "Node",
-      text: `// npm install ws
+    { name: "Browser", text: browser(way) },
+    { name: "Node", text: node(way) },
+    { name: "Python", text: python(way) },
+    { name: "curl", text: curl(needsToken) },
+  ];
+}
+
+/**
+ * @param {Way} way
+ */
+function browser(way) {
+  return `// In any page; nothing to install
+let socket;
+function connect() {
+  socket = new WebSocket(${argumentsOf(way)});
+  socket.onmessage = (event) => {
+${javaScriptThatReads(way, "event.data", "    ")}  };
+  socket.onclose = ({ code, reason }) => console.log("closed", code, reason);
+}
+connect();
+// A page that the browser keeps for the way back says goodbye, or its user stays online
+addEventListener("pagehide", (event) => { if (event.persisted) socket.close(${KEEP_SESSION}); });
+addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
+`;
+}
+
+/**
+ * @param {Way} way
+ */
+function node(way) {
+  return `// npm install ws
 import WebSocket from "ws";
 
-const socket = new WebSocket("${url}");
+const socket = new WebSocket(${argumentsOf(way)});
 socket.on("message", (data) => {
-  const { type, userId } = JSON.parse(data);
-  console.log(type, userId);
-});
+${javaScriptThatReads(way, "data", "  ")}});
 socket.on("close", (code, reason) => console.log("closed", code, String(reason)));
 socket.on("error", (error) => console.error(error.message));
-`,
-    },
-    {
-      name: "Python",
-      text: `# pip install websockets
+`;
+}
+
+/**
+ * @param {Way} way
+ */
+function argumentsOf({ url, protocols }) {
+  const [first, ...others] = protocols;
+  if (!first) return `"${url}"`;
+  return `"${url}", ${others.length ? `[${protocols.map((name) => `"${name}"`).join(", ")}]` : `"${first}"`}`;
+}
+
+/**
+ * @param {Way} way
+ * @param {string} data
+ * @param {string} indent
+ */
+function javaScriptThatReads({ isV1 }, data, indent) {
+  const lines = isV1
+    ? [
+        `const { type, users } = JSON.parse(${data});`,
+        `console.log(type);`,
+        `for (const { userId, status } of users ?? []) console.log(userId, status);`,
+      ]
+    : [`const { type, userId } = JSON.parse(${data});`, `console.log(type, userId);`];
+  return lines.map((line) => `${indent}${line}\n`).join("");
+}
+
+/**
+ * @param {Way} way
+ */
+function python({ url, isV1, protocols }) {
+  const names = protocols.map((name) => `"${name}"`).join(", ");
+  const reads = isV1
+    ? `        print(message["type"])
+        for user in message.get("users", []):
+            print(user["userId"], user["status"])
+`
+    : `        print(message["type"], message["userId"])
+`;
+  return `# pip install websockets
 import json
 from websockets.sync.client import connect
 
-with connect("${url}") as socket:
+with connect("${url}"${names && `, subprotocols=[${names}]`}) as socket:
     for text in socket:
         message = json.loads(text)
-        print(message["type"], message["userId"])
-`,
-    },
-    {
-      name: "curl",
-      text: `# Who is connected, and how many
-curl -s ${location.origin}/stats
+${reads}`;
+}
+
+/**
+ * @param {boolean} needsKey
+ */
+function curl(needsKey) {
+  const key = needsKey ? `-H 'Authorization: Bearer API_KEY' ` : "";
+  return `# Who is connected, and how many
+curl -s ${key}${location.origin}/stats
+# Who is online, by the HTTP API; /docs describes all of it
+curl -s ${key}${location.origin}/api/v1/online
 # Alive? Ready for new connections?
 curl -s ${location.origin}/healthz
 curl -s ${location.origin}/readyz
 # For Prometheus
-curl -s ${location.origin}/metrics
-`,
-    },
-  ];
+curl -s ${key}${location.origin}/metrics
+`;
 }
 
 export class Snippets {
-  #all = snippets();
+  #all = snippets(false, false);
   /** @type {HTMLButtonElement[]} */
   #tabs = [];
   #panel = byId("panel", HTMLDivElement);
@@ -95,6 +168,17 @@ export class Snippets {
     list.addEventListener("keydown", (event) => this.#pressed(event));
     this.#copy.addEventListener("click", () => void this.#copyIt());
     this.#select(0);
+  }
+
+  /**
+   * Show how to connect in another way.
+   *
+   * @param {boolean} isV1
+   * @param {boolean} needsToken
+   */
+  show(isV1, needsToken) {
+    this.#all = snippets(isV1, needsToken);
+    this.#select(this.#current);
   }
 
   /**

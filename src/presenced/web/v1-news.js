@@ -34,11 +34,33 @@ export function watchesEveryone(connections) {
  */
 export function informed(presence, { v1 }, message, now) {
   if (!v1?.view.watched.everyone) return presence;
+  if (message.type === "PRESENCE_CHANGES" && isCatchingUp(v1)) {
+    // Who did not change while the connection was gone is not told again, and the page has forgotten it.
+    return onlyThese(seen(presence, [...v1.view.users.values()], v1.view.epoch, now), v1.view.users, now);
+  }
   if (message.type === "PRESENCE_CHANGES") return seen(presence, message.users, v1.view.epoch, now);
   if (message.type !== "PRESENCE_SNAPSHOT" || message.watch !== "everyone") return presence;
   const news = seen(presence, message.users, v1.view.epoch, now);
   const isComplete = message.page === message.pages && !v1.view.settling;
   return isComplete ? onlyThese(news, v1.view.users, now) : news;
+}
+
+/**
+ * Whether a session that was resumed is still being told what it missed.
+ *
+ * @param {import("./v1-session.js").V1Session} v1
+ */
+function isCatchingUp({ back }) {
+  return back?.how === "resumed" && !back.missed;
+}
+
+/**
+ * Whether all devices of the user are idle, and that is why they are away.
+ *
+ * @param {import("./v1-protocol.js").Self} self
+ */
+function isIdle({ status, chosen, claimed }) {
+  return status === "away" && chosen === "auto" && !claimed;
 }
 
 /**
@@ -73,8 +95,8 @@ export function announced(before, after, connection, { message, words, before: {
 export function stepsSeen(connections, connection, message) {
   /** @type {Step[]} */
   const steps = [];
-  if (message.type === "SELF" && message.self.until) steps.push("status");
-  if (message.type === "SELF" && message.self.status === "away" && message.self.chosen === "auto") steps.push("idle");
+  if (message.type === "SELF" && message.self.own.until) steps.push("status");
+  if (message.type === "SELF" && isIdle(message.self)) steps.push("idle");
   if (message.type === "PONG" && connection.v1?.back?.how === "resumed" && connection.v1.back.missed?.length) {
     steps.push("resume");
   }

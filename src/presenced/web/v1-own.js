@@ -77,9 +77,9 @@ export class OwnStatus {
       return;
     }
     status.value = this.#self?.chosen || "auto";
-    text.value = this.#self?.text ?? "";
+    text.value = this.#self?.own.text ?? "";
     text.maxLength = this.#session?.maxTextLength || 140;
-    emoji.value = this.#self?.emoji ?? "";
+    emoji.value = this.#self?.own.emoji ?? "";
     amount.value = "";
     find(this.#form, ":checked").focus();
   }

@@ -75,7 +75,7 @@ export class Panel {
     }
     this.#showSession();
     this.#showBack(back);
-    setText(find(this.element, ".refusal"), refusal && `Refused: ${refusal}`);
+    setWords(find(this.element, ".refusal"), refusal ? ["Refused: ", [refusal]] : []);
     find(this.element, ".refusal").hidden = !refusal;
     this.#showWatching();
   }

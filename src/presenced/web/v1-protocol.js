@@ -21,9 +21,13 @@ export const SUBPROTOCOL = "presenced.v1";
  * @property {string} name Of what the user's token gives for others to see; empty when it is no text.
  * @property {string} cause Why it changed; empty unless the server tells.
  *
+ * @typedef {{ text: string, emoji: string, until: number }} Own
+ *
  * @typedef {object} Self The truth about the user.
  * @property {string} status May be `invisible`.
- * @property {string} chosen `auto` when it is as detected.
+ * @property {string} chosen `auto` when nothing was chosen.
+ * @property {boolean} claimed Whether a backend's claim decides the status.
+ * @property {Own} own What goes with the choice; with a claim that is not what follows.
  * @property {string} text
  * @property {string} emoji
  * @property {number} until
@@ -85,17 +89,20 @@ export function absent(userId) {
  * @param {object} how
  * @param {string} how.device Kind of device; empty when not said.
  * @param {boolean} how.everyone Whether a new session watches everyone.
- * @param {string} [how.status] What the user had chosen, for a server that knows nothing of them.
- * @param {number} [how.until] When that ends; 0 when it lasts.
- * @param {string} how.session The session to go on with; empty for a new one.
- * @param {string} how.position Where it is; empty to be told all again.
+ * @param {boolean} how.idle Whether nobody is at this device.
+ * @param {Self | null} how.self What the user was last told of themselves, for a server that knows nothing of them.
+ * @param {string} how.session The session to resume; empty for a new one.
+ * @param {string} how.position Where it is; empty to receive everything again.
  */
-export function webSocketUrlV1(userId, { device, everyone, status, until, session, position }) {
+export function webSocketUrlV1(userId, { device, everyone, idle, self, session, position }) {
   const query = new URLSearchParams({ userId });
   if (device) query.set("device", device);
   if (!everyone) query.set("watch", "none");
-  if (status && status !== "auto") query.set("status", status);
-  if (status && status !== "auto" && until) query.set("until", String(until));
+  if (idle || session) query.set("activity", idle ? "idle" : "active");
+  if (self && self.chosen !== "auto") query.set("status", self.chosen);
+  if (self?.own.text) query.set("text", self.own.text);
+  if (self?.own.emoji) query.set("emoji", self.own.emoji);
+  if (self?.own.until) query.set("until", String(self.own.until));
   if (session) query.set("session", session);
   if (session && position) query.set("position", position);
   return `${webSocketAddress()}?${query}`;
@@ -139,7 +146,7 @@ export function parseV1(json) {
     case "ROOM_CHANGES":
       return { type: m.type, ...room(m), left: list(m.left).map(id) };
     case "SELF":
-      return { type: m.type, self: { ...custom(m), status: text(m.status), chosen: text(m.chosen), cause: text(m.cause) } };
+      return { type: m.type, self: own(m) };
     case "ACK":
       return { type: m.type, id: id(m.id) };
     case "ERROR":
@@ -176,6 +183,23 @@ function seen(value) {
     data: json(m.data),
     name: text(fields(m.display).name),
     cause: text(m.cause),
+  };
+}
+
+/**
+ * @param {Fields} m
+ * @returns {Self}
+ */
+function own(m) {
+  const claimed = m.claimed === true;
+  const { text: words, emoji, until } = custom(claimed ? fields(m.choice) : m);
+  return {
+    ...custom(m),
+    status: text(m.status),
+    chosen: text(m.chosen),
+    cause: text(m.cause),
+    claimed,
+    own: { text: words, emoji, until },
   };
 }
 

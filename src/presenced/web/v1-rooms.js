@@ -2,7 +2,7 @@
  * The rooms of one connection: joining and leaving, and who is in each.
  */
 
-import { find, fromTemplate, setText } from "./dom.js";
+import { find, fromTemplate, setText, setWords } from "./dom.js";
 import { showPeople } from "./people.js";
 import { seenOf } from "./v1-state.js";
 import { dataFrom } from "./v1-wishes.js";
@@ -71,8 +71,12 @@ export class RoomList {
       section.wish = wish;
       this.#fill(section);
     }
-    const said = wishes.rooms.map(({ name }) => `${name} ${view.rooms.get(name)?.count ?? "…"}`).join(", ");
-    setText(find(this.#root, "summary"), `Rooms: ${said || "none"}`);
+    const said = wishes.rooms.flatMap(({ name }, i) => [
+      ...(i ? [", "] : []),
+      /** @type {[string]} */ ([name]),
+      ` ${view.rooms.get(name)?.count ?? "…"}`,
+    ]);
+    setWords(find(this.#root, "summary"), ["Rooms: ", ...(said.length ? said : ["none"])]);
   }
 
   /**

@@ -76,8 +76,8 @@ export class V1Session {
     return webSocketUrlV1(this.userId, {
       device: this.wishes.device,
       everyone: this.#startsWith === EVERYONE,
-      status: this.view.self?.chosen,
-      until: this.view.self?.until,
+      idle: this.wishes.idle,
+      self: this.view.self,
       session: this.sessionId,
       position: this.view.position,
     });

@@ -91,7 +91,7 @@ export function roomRequest({ name, joined, data }) {
 }
 
 /**
- * Everything that a new session has to be asked for.
+ * Everything that a new session has to be asked for, beyond what its URL says.
  *
  * @param {Wishes} wishes
  * @param {WatchWish} watch What it watches already.
@@ -101,7 +101,6 @@ export function allRequests(wishes, watch) {
   return [
     ...watchRequests(watch, wishes.watch),
     ...wishes.rooms.map(roomRequest),
-    ...(wishes.idle ? [{ type: "ACTIVITY", state: "idle" }] : []),
   ];
 }
 

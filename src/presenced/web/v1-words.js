@@ -112,8 +112,17 @@ export function customWords({ text, emoji, until }) {
  */
 export function ownWords(self) {
   const custom = customWords(self);
-  const how = self.chosen === "auto" ? ", as detected" : ", chosen";
-  return [self.status, how, ...(custom.length ? [" · ", ...custom] : [])];
+  return [self.status, howDecided(self), ...(custom.length ? [" · ", ...custom] : [])];
+}
+
+/**
+ * Who decided the status: a backend, the user, or nobody but what was detected.
+ *
+ * @param {Self} self
+ */
+function howDecided({ claimed, chosen }) {
+  if (claimed) return chosen === "auto" ? ", claimed by a backend" : `, claimed by a backend over your choice: ${chosen}`;
+  return chosen === "auto" ? ", as detected" : ", chosen";
 }
 
 /**

@@ -11,6 +11,7 @@ from msgspec.json import Decoder, Encoder
 
 from presenced.core import messages
 from presenced.core.messages import (
+    Overruled,
     PresenceSnapshot,
     Request,
     RequestId,
@@ -18,7 +19,7 @@ from presenced.core.messages import (
     ServerMessageV1,
     UserRecord,
 )
-from presenced.core.model import Cause, Change, Own, Status
+from presenced.core.model import PLAIN, Cause, Change, Own, Status
 from presenced.core.rooms import Member
 from presenced.wire import strict_json
 from presenced.wire.classic import wire_user_id
@@ -98,7 +99,7 @@ def snapshot_frame(kind: Literal["everyone", "users"], page: int, pages: int, re
 
 def self_frame(own: Own) -> bytes:
     """SELF."""
-    custom = own.view.custom
+    custom, overruled = own.view.custom, own.overruled
     return frame(
         Self(
             own.view.status,
@@ -110,6 +111,8 @@ def self_frame(own: Own) -> bytes:
             own.view.devices,
             Raw(own.view.display) if own.view.display else None,
             own.cause,
+            overruled is not None,
+            Overruled(overruled.text, overruled.emoji, overruled.until_ms) if overruled not in (None, PLAIN) else None,
         )
     )
 

@@ -63,7 +63,7 @@ def test_to_choose_auto_takes_nobodys_place_among_the_choices_that_are_remembere
 def test_a_client_still_names_what_a_user_had_chosen_after_a_backend_chose_auto(nothing: object) -> None:
     users = new()
     users.choose("ada", nothing, at(0), by_user=False)  # type: ignore[arg-type]
-    assert users.open("ada", "a", at(1), status=Status.INVISIBLE).change is None
+    assert users.open("ada", "a", at(1), brought=choice_of("invisible")).change is None
 
 
 def test_nothing_is_due_of_a_user_who_is_forgotten() -> None:

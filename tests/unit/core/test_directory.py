@@ -1,9 +1,11 @@
 """The directory: who is online, by connections, graces and announcements."""
 
+from math import inf
+
 import pytest
 
 from presenced.core.directory import Directory
-from presenced.core.model import PLAIN, Cause, Change, Choice, Ending, Instant, Status
+from presenced.core.model import PLAIN, Cause, Change, Choice, Custom, Ending, Instant, Status
 from presenced.core.presence import MAX_DETACHED, Grace
 from presenced.core.users import Limits
 from presenced.errors import CapacityError
@@ -45,7 +47,10 @@ def test_a_second_close_is_a_no_op(directory: Directory[str]) -> None:
     assert (directory.connected_users, directory.online_users) == (0, 0)
 
 
-@pytest.mark.parametrize(("ending", "seconds"), [(Ending.GOING_AWAY, 3), (Ending.LOST, 15), (Ending.TIMED_OUT, 15)])
+@pytest.mark.parametrize(
+    ("ending", "seconds"),
+    [(Ending.GOING_AWAY, 3), (Ending.KEEP_SESSION, 3), (Ending.LOST, 15), (Ending.TIMED_OUT, 15)],
+)
 def test_after_a_loss_offline_is_told_when_the_grace_ends(
     directory: Directory[str], ending: Ending, seconds: float
 ) -> None:
@@ -56,6 +61,67 @@ def test_after_a_loss_offline_is_told_when_the_grace_ends(
     assert directory.status("7") is Status.ONLINE
     assert [told(c) for c in expired(directory, at(10 + seconds))] == [("7", Status.OFFLINE, Cause.GRACE)]
     assert directory.next_deadline() is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "unheard_age", "seconds"),
+    [
+        (Ending.LOST, 0.0, 3),
+        (Ending.LOST, 5.0, 3),
+        (Ending.LOST, 5.001, 15),
+        (Ending.LOST, inf, 15),
+        (Ending.TIMED_OUT, 1.0, 15),
+        (Ending.GOING_AWAY, 1.0, 3),
+    ],
+)
+def test_a_connection_lost_within_5_s_whose_client_sent_nothing_has_the_grace_of_a_page_that_left(
+    directory: Directory[str], ending: Ending, unheard_age: float, seconds: float
+) -> None:
+    """React's StrictMode closes the first socket while it is connecting; nobody comes back by it."""
+    directory.open("7", "a", at(0))
+    assert directory.close("7", "a", ending, at(10), unheard_age=unheard_age).change is None
+    assert directory.next_deadline() == 10 + seconds
+
+
+def test_a_connection_closed_while_it_was_opening_holds_its_user_no_longer_than_any_loss() -> None:
+    """`grace_lost` 0 switches the grace off here, too; a longer `grace_going_away` does not prolong it."""
+    assert Grace(going_away=3, lost=0).after(Ending.LOST, 1.0) == 0
+    assert Grace(going_away=60, lost=15).after(Ending.LOST, 1.0) == 15
+    assert Grace(going_away=0, lost=15).after(Ending.LOST, 1.0) == 0
+
+
+def test_a_page_that_is_kept_by_the_browser_can_resume_its_session() -> None:
+    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 2, resume_window=120))
+    directory.open("7", "a", at(0), "session")
+    assert directory.close("7", "a", Ending.KEEP_SESSION, at(1)).change is None
+    assert [told(c) for c in expired(directory, at(4))] == [("7", Status.OFFLINE, Cause.GRACE)]
+    back = directory.resume("session", "7", "b", at(100))
+    assert back is not None
+    assert told(back.change) == ("7", Status.ONLINE, Cause.CONNECT)
+
+
+def test_a_client_that_says_it_is_idle_comes_as_away(directory: Directory[str]) -> None:
+    assert told(directory.open("7", "a", at(0), "session", active=False).change) == ("7", Status.AWAY, Cause.CONNECT)
+    assert told(directory.open("7", "b", at(1), "other").change) == ("7", Status.ONLINE, Cause.CONNECT)
+
+
+@pytest.mark.parametrize(("active", "status"), [(None, "away"), (False, "away"), (True, "online")])
+def test_a_resumed_session_is_as_active_as_it_was_unless_its_client_says_otherwise(
+    directory: Directory[str], active: bool | None, status: str
+) -> None:
+    directory.open("7", "a", at(0), "session", active=False)
+    directory.close("7", "a", Ending.LOST, at(10))
+    assert directory.resume("session", "7", "b", at(11), active=active) is not None
+    assert directory.status("7") == status
+
+
+def test_a_choice_that_a_client_brings_counts_where_nothing_is_known_of_its_user(directory: Directory[str]) -> None:
+    lunch = Choice(Status.AWAY, Custom("lunch", "🍕"))
+    change = directory.open("7", "a", at(0), "session", brought=lunch).change
+    assert change is not None
+    assert (change.status, change.view.custom) == (Status.AWAY, lunch.custom)
+    directory.open("7", "b", at(1), "other", brought=Choice(Status.BUSY, PLAIN))
+    assert directory.status("7") is Status.AWAY, "what is known here counts"
 
 
 def test_coming_back_within_the_grace_tells_nobody_anything(directory: Directory[str]) -> None:

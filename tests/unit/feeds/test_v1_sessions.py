@@ -32,6 +32,36 @@ def test_a_session_resumes_with_just_what_it_missed(talk: Talk) -> None:
     assert statuses([m for m in bob.messages if m["type"] == "PRESENCE_CHANGES"]).count(("ada", "online")) == 1
 
 
+def test_a_resumed_session_that_is_lost_at_once_has_the_whole_grace(talk: Talk) -> None:
+    """Its client named a session, so it was heard before; a bad network must not make it flicker."""
+    bob, ada = talk.enter("userId=bob"), talk.open("userId=ada")
+    session = talk.heard(ada)[0]["sessionId"]
+    talk.clock.advance(60)
+    talk.end(ada, Ending.LOST)
+    back = talk.enter(f"userId=ada&session={session}&position={position(ada)}")
+    back.answers = False
+    talk.heard(bob)
+    talk.end(back, Ending.LOST)
+    talk.clock.advance(14.9)
+    assert talk.heard(bob) == []
+    talk.clock.advance(0.2)
+    assert statuses(talk.heard(bob)) == [("ada", "offline")]
+
+
+def test_a_client_that_was_idle_comes_back_without_a_flash_of_online(talk: Talk) -> None:
+    """On a server that does not know it, and where it resumes."""
+    bob = talk.enter("userId=bob")
+    ada = talk.open("userId=ada&activity=idle")
+    greeting, own = talk.heard(ada)[:2]
+    assert own["status"] == "away"
+    assert statuses(talk.heard(bob)) == [("ada", "away")]
+    talk.end(ada, Ending.LOST)
+    ada = talk.enter(f"userId=ada&session={greeting['sessionId']}&position={position(ada)}&activity=active")
+    assert statuses(talk.heard(bob)) == [("ada", "online")]
+    talk.say(ada, "ACTIVITY", state="idle")
+    assert statuses(talk.heard(bob)) == [("ada", "away")]
+
+
 def test_a_session_that_is_not_known_gets_a_snapshot(talk: Talk) -> None:
     ada = talk.open("userId=ada&session=unknown&position=1-1")
     greeting, _, snapshot = talk.heard(ada)

@@ -4,7 +4,8 @@ import pytest
 from tests.unit.talk import Talk, statuses
 
 from presenced.application import Application
-from presenced.core.model import Ending
+from presenced.core.claims import Claim
+from presenced.core.model import Custom, Ending, Status
 
 
 @pytest.fixture
@@ -24,6 +25,47 @@ def test_a_status_with_an_end_that_is_named_to_another_server_ends_there_too(tal
     talk.clock.advance(1.1)
     assert statuses(talk.heard(bob)) == [("ada", "online")]
     assert talk.heard(ada)[0]["chosen"] == "auto"
+
+
+def test_text_and_emoji_that_are_named_to_another_server_are_shown_there_too(talk: Talk) -> None:
+    bob = talk.enter("userId=bob")
+    ada = talk.open("userId=ada&status=busy&text=in%20a%20meeting&emoji=%E2%98%95")
+    own = talk.heard(ada)[1]
+    assert (own["status"], own["text"], own["emoji"]) == ("busy", "in a meeting", "☕")
+    [user] = talk.heard(bob)[0]["users"]
+    assert (user["status"], user["text"], user["emoji"]) == ("busy", "in a meeting", "☕")
+
+
+def test_self_tells_a_claim_from_a_choice_and_what_the_claim_overrules(talk: Talk) -> None:
+    """Else a client would name the calendar's text as its user's own to the next server."""
+    ada = talk.enter("userId=ada")
+    talk.say(ada, "SET_STATUS", status="away", text="lunch", emoji="🍕", expiresIn=600)
+    until = talk.clock.now().epoch_ms + 600_000
+    application = Application(talk.engine)
+    application.set_claim("ada", Claim("calendar", Status.BUSY, Custom("stand-up"), priority=1), None)
+    own = talk.heard(ada)[-1]
+    assert (own["status"], own["chosen"], own["text"], own["claimed"]) == ("busy", "away", "stand-up", True)
+    assert own["choice"] == {"text": "lunch", "emoji": "🍕", "until": until}
+    talk.clock.advance(1)
+    talk.say(ada, "SET_STATUS", status="auto")
+    talk.clock.advance(1)
+    own = next(m for m in reversed(ada.messages) if m["type"] == "SELF")
+    assert (own["status"], own["chosen"], own["claimed"], "choice" in own) == ("busy", "auto", True, False)
+    application.clear_claim("ada", "calendar")
+    own = next(m for m in reversed(ada.messages) if m["type"] == "SELF")
+    assert (own["status"], own["chosen"], "claimed" in own) == ("online", "auto", False)
+
+
+def test_self_is_told_when_only_the_overruled_text_changes(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    Application(talk.engine).set_claim("ada", Claim("call", Status.BUSY, priority=1), None)
+    talk.say(ada, "SET_STATUS", status="away", text="one")
+    talk.clock.advance(1)
+    talk.heard(ada)
+    talk.say(ada, "SET_STATUS", status="away", text="two")
+    talk.clock.advance(1)
+    own = next(m for m in reversed(ada.messages) if m["type"] == "SELF")
+    assert own["choice"] == {"text": "two"}
 
 
 def test_a_status_that_has_ended_meanwhile_does_not_count(talk: Talk) -> None:

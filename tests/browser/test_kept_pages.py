@@ -1,0 +1,302 @@
+"""Pages that plain Chromium keeps in its back/forward cache, or freezes: nobody stays online by them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.browser.conftest import BROWSERS, StartServer
+from tests.browser.pages import SCREENSHOTS
+from tests.browser.plain_chromium import PlainChromium, wait_until
+from tests.process import ServerProcess
+from websockets.sync.client import ClientConnection, connect
+
+SPECIFICATION = Path(__file__).parents[2] / "spec"
+
+GRACE_S = 1.0
+"""`grace_going_away` of the servers here; a loss has a minute, so that no test takes one for the other."""
+
+PATIENCE_S = 10.0
+"""Until a watcher must have heard; a slow machine needs some of it."""
+
+RESUMED = "[...document.querySelectorAll('#log .says')].filter((p) => p.textContent === 'resumed').length"
+
+RECORD = "globalThis.shown = []; addEventListener('pageshow', (event) => shown.push(event.persisted));"
+
+
+class OtherSite:
+    """Pages of another origin: the applications of the first users, and where their users go."""
+
+    def __init__(self) -> None:
+        self.pages: dict[str, str] = {"/elsewhere": "<title>elsewhere</title>Another site."}
+        pages = self.pages
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = f"<!doctype html>{pages.get(self.path, '')}".encode()
+                self.send_response(200 if self.path in pages else 404)
+                self.send_header("content-type", "text/html")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Write nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        self.origin = f"http://localhost:{self._server.server_address[1]}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def other_site() -> Iterator[OtherSite]:
+    site = OtherSite()
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> ServerProcess:
+    return start_server(grace_going_away=GRACE_S, grace_lost=60)
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Iterator[PlainChromium]:
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.fail(f"no browser: these tests need one of {', '.join(BROWSERS)} (apt-get install chromium)")
+    with PlainChromium(path, tmp_path / "profile") as browser:
+        yield browser
+
+
+class Watcher:
+    """A client of the classic protocol that hears who comes and goes."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self.heard: list[tuple[str, str]] = []
+
+    def hear(self, *expected: tuple[str, str], within: float = PATIENCE_S) -> None:
+        """Read until these were heard, in this order for each user, and nothing else."""
+        deadline = time.monotonic() + within
+        while len(self.heard) < len(expected):
+            self._read(deadline)
+        assert sorted(self.heard) == sorted(expected)
+        self.heard.clear()
+
+    def hear_nothing_before(self, server: ServerProcess, barrier: str) -> None:
+        """All that happened until now was no news: the next is a user who comes now."""
+        with connect(f"{server.websocket_url}?userId={barrier}"):
+            self.hear((barrier, "USER_ONLINE"))
+        self.hear((barrier, "USER_OFFLINE"))
+
+    def _read(self, deadline: float) -> None:
+        try:
+            message = json.loads(self._connection.recv(max(0.0, deadline - time.monotonic())))
+        except TimeoutError:
+            raise AssertionError(f"heard only {self.heard}") from None
+        if message["type"] != "CONNECTION_ESTABLISHED":
+            self.heard.append((str(message["userId"]), message["type"]))
+
+
+@pytest.fixture
+def watcher(server: ServerProcess) -> Iterator[Watcher]:
+    with connect(f"{server.websocket_url}?userId=watcher") as connection:
+        yield Watcher(connection)
+
+
+def recipe(document: str, address: str, url: str) -> str:
+    """The program under "Pages that the browser keeps", for another address."""
+    text = (SPECIFICATION / document).read_text("utf-8").partition("### Pages that the browser keeps\n")[2]
+    [program] = re.findall(r"```js\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)
+    assert address in program
+    return f"<title>application</title><script>{RECORD}{program.replace(address, url)}</script>"
+
+
+def connect_users(chromium: PlainChromium, protocol: str, *user_ids: str) -> None:
+    """Connect these on the test page."""
+    chromium.run(f"document.querySelector('input[value={protocol}]').click()")
+    for user_id in user_ids:
+        chromium.run(
+            f"document.querySelector('#user-id').value = '{user_id}';"
+            "document.querySelector('#connect button.primary').click()"
+        )
+        chromium.wait_for(state_of(user_id, "open"))
+
+
+def state_of(user_id: str, state: str) -> str:
+    return f"document.querySelector('.card[data-user-id={user_id}] .connection').dataset.state === '{state}'"
+
+
+def log(chromium: PlainChromium) -> list[str]:
+    """What the log of the test page says, oldest first."""
+    entries: list[str] = chromium.run("[...document.querySelectorAll('#log li')].map((li) => li.textContent).reverse()")
+    return entries
+
+
+def came(*user_ids: str) -> list[tuple[str, str]]:
+    return [(user_id, "USER_ONLINE") for user_id in user_ids]
+
+
+def went(*user_ids: str) -> list[tuple[str, str]]:
+    return [(user_id, "USER_OFFLINE") for user_id in user_ids]
+
+
+def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resume_on_the_way_back(
+    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
+) -> None:
+    chromium.go(server.url)
+    chromium.run(RECORD)
+    chromium.run("addEventListener('pagehide', () => { globalThis.stored = sessionStorage['presenced.wishes']; })")
+    connect_users(chromium, "classic", "ada", "bruno")
+    connect_users(chromium, "v1", "chiara", "dalia")
+    users = ("ada", "bruno", "chiara", "dalia")
+    watcher.hear(*came(*users))
+    for turn in (1, 2):
+        chromium.go(f"{other_site.origin}/elsewhere")
+        watcher.hear(*went(*users))
+        assert server.closed("keep_session") == 4 * turn, "by the code, not by a loss"
+        chromium.go_back(server.url)
+        chromium.wait_for(f"shown.length === {turn}")
+        assert chromium.run("shown") == [True] * turn, "it was in the cache"
+        sessions = [json.loads(wish)["session"] for wish in json.loads(chromium.run("stored")) if wish]
+        assert [bool(session) for session in sessions] == [True, True], "had it been discarded, they would resume"
+        watcher.hear(*came(*users))
+        for user_id in users:
+            chromium.wait_for(state_of(user_id, "open"))
+        chromium.wait_for(f"{RESUMED} === {2 * turn}")
+    chromium.screenshot(SCREENSHOTS / "after-the-cache.png")
+    assert any("close 4001" in entry for entry in log(chromium))
+    assert server.closed("lost") == server.closed("going_away") == 0
+
+
+def test_nobody_flickers_when_the_user_of_a_kept_page_is_back_at_once(
+    start_server: StartServer, other_site: OtherSite, chromium: PlainChromium
+) -> None:
+    server = start_server(grace_going_away=60, grace_lost=60)
+    with connect(f"{server.websocket_url}?userId=watcher") as connection:
+        watcher = Watcher(connection)
+        chromium.go(server.url)
+        connect_users(chromium, "classic", "ada")
+        connect_users(chromium, "v1", "bruno")
+        watcher.hear(*came("ada", "bruno"))
+        chromium.go(f"{other_site.origin}/elsewhere")
+        wait_until(lambda: server.closed("keep_session") == 2, PATIENCE_S, "both connections are closed")
+        chromium.go_back(server.url)
+        for user_id in ("ada", "bruno"):
+            chromium.wait_for(state_of(user_id, "open"))
+        watcher.hear_nothing_before(server, "barrier")
+
+
+def test_a_tab_that_the_browser_freezes_counts_as_gone(
+    server: ServerProcess, chromium: PlainChromium, watcher: Watcher
+) -> None:
+    chromium.go(server.url)
+    connect_users(chromium, "v1", "ada")
+    watcher.hear(*came("ada"))
+    chromium.freeze()
+    watcher.hear(*went("ada"))
+    assert server.closed("keep_session") == 1
+    chromium.unfreeze()
+    watcher.hear(*came("ada"))
+    chromium.wait_for(state_of("ada", "open"))
+
+
+@pytest.mark.parametrize(
+    ("document", "address"),
+    [
+        ("protocol.md", "ws://localhost:3001/ws-online-status?userId=123"),
+        ("protocol-v1.md", "ws://localhost:3001/ws-online-status?userId=ada"),
+    ],
+)
+def test_the_recipe_of_the_specification_works_in_a_plain_page(
+    document: str,
+    address: str,
+    server: ServerProcess,
+    other_site: OtherSite,
+    chromium: PlainChromium,
+    watcher: Watcher,
+) -> None:
+    other_site.pages["/application"] = recipe(document, address, f"{server.websocket_url}?userId=eve")
+    application = f"{other_site.origin}/application"
+    chromium.go(application)
+    watcher.hear(*came("eve"))
+    chromium.go(server.url)  # another site, as it is another origin
+    watcher.hear(*went("eve"))
+    assert server.closed("keep_session") == 1
+    chromium.go_back(application)
+    watcher.hear(*came("eve"))
+    chromium.wait_for("shown.includes(true)")
+    chromium.freeze()
+    watcher.hear(*went("eve"))
+    chromium.unfreeze()
+    watcher.hear(*came("eve"))
+    assert server.closed("keep_session") == 2
+    sample = 'presenced_sessions_total{how="resumed"}'
+    if document == "protocol-v1.md":
+        assert figure(server, sample) == 2
+
+
+def figure(server: ServerProcess, sample: str) -> float:
+    """The value of a metric."""
+    [line] = [text for text in httpx.get(f"{server.url}metrics").text.splitlines() if text.startswith(sample)]
+    return float(line.rpartition(" ")[2])
+
+
+def test_a_reload_and_a_closed_tab_need_no_code_of_the_page(
+    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
+) -> None:
+    """The recipe leaves them alone: the browser sends 1001."""
+    address = "ws://localhost:3001/ws-online-status?userId=123"
+    other_site.pages["/application"] = recipe("protocol.md", address, f"{server.websocket_url}?userId=eve")
+    chromium.go(f"{other_site.origin}/application")
+    watcher.hear(*came("eve"))
+    chromium.run("void setTimeout(() => location.reload())")
+    wait_until(lambda: server.closed("going_away") == 1, PATIENCE_S, "the reload ends the connection")
+    assert server.closed("keep_session") == server.closed("closed") == 0
+
+
+def test_a_socket_closed_while_it_is_connecting_holds_nobody_online(
+    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
+) -> None:
+    """As React's StrictMode does with the first of two; the server sees a connection that opens and breaks."""
+    chromium.go(f"{other_site.origin}/elsewhere")
+
+    def close_while_connecting(delay_ms: int) -> bool:
+        return bool(
+            chromium.run(
+                f"""(async () => {{
+                  const socket = new WebSocket("{server.websocket_url}?userId=eve");
+                  await new Promise((resolve) => setTimeout(resolve, {delay_ms}));
+                  const wasConnecting = socket.readyState === WebSocket.CONNECTING;
+                  socket.close();
+                  await new Promise((resolve) => socket.addEventListener("close", resolve));
+                  return wasConnecting;
+                }})()"""
+            )
+        )
+
+    # By the delay it has not left the browser, has reached the server, or is open: some are in between.
+    tries = itertools.cycle(range(6))
+    wait_until(lambda: close_while_connecting(next(tries)) and server.closed("lost") > 0, 60, "one reaches the server")
+    wait_until(lambda: json.loads(stats(server))["totalConnections"] == 1, PATIENCE_S, "all connections are over")
+    wait_until(lambda: json.loads(stats(server))["onlineUsers"] == 1, PATIENCE_S, "only the watcher is online")
+
+
+def stats(server: ServerProcess) -> bytes:
+    return httpx.get(f"{server.url}stats").content
