@@ -92,7 +92,7 @@ def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> KeeperLin
         settings.grace_lost,
         restore=True,
     )
-    return KeeperLink(setup, clock, metrics)
+    return KeeperLink(setup, clock, metrics, START_PATIENCE)
 
 
 class _Unstored(NamedTuple):
@@ -106,7 +106,7 @@ class KeeperLink(asyncio.Protocol):
     Bounds: `MAX_UNSTORED` batches are under way, and questions by the bound of `Questions`.
     """
 
-    def __init__(self, setup: Setup, clock: Clock, metrics: Metrics, start_patience: float = START_PATIENCE) -> None:
+    def __init__(self, setup: Setup, clock: Clock, metrics: Metrics, start_patience: float) -> None:
         self._setup = setup
         self._clock = clock
         self._metrics = metrics
