@@ -39,8 +39,15 @@ def sqlite_house(folder: Path, **more: object) -> PresenceServer:
 
 
 def rows(folder: Path, query: str) -> list[Any]:
-    with closing(sqlite3.connect(folder / "kept" / "presenced.db", timeout=10)) as database:
-        return database.execute(query).fetchall()
+    """What the database answers; nothing while the keeper has yet to make it."""
+    file = f"file:{folder / 'kept' / 'presenced.db'}?mode=rw"
+    try:
+        with closing(sqlite3.connect(file, timeout=PATIENCE, uri=True)) as database:
+            return database.execute(query).fetchall()
+    except sqlite3.OperationalError as error:
+        if "unable to open" in str(error) or "no such table" in str(error):
+            return []
+        raise
 
 
 def statuses(folder: Path) -> dict[str, str]:

@@ -220,7 +220,7 @@ def holds_something(house: PresenceServer) -> bool:
 
 
 async def test_one_that_does_not_read_does_not_hold_up_a_stop(caplog: pytest.LogCaptureFixture) -> None:
-    async with server(max_announced=20_000, close_timeout=90, behind_timeout=90) as house:
+    async with server(max_announced=20_000, close_timeout=60, behind_timeout=60) as house:
         for number in range(15_000):
             house.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
         with socket.socket() as slow:

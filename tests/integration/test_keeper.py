@@ -208,6 +208,7 @@ async def test_who_is_erased_does_not_come_back_when_the_keeper_dies_before_it_s
 
 async def test_erasing_a_user_leaves_nothing_of_them(tmp_path: Path) -> None:
     async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
+        await drained(house)  # so the keeper can be asked
         visitor = await seen.sees_changes()
         assert json.loads(await link(house).questions.erase(visitor))["stored"] >= 0
         await drained(house)

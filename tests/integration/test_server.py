@@ -76,6 +76,7 @@ async def test_stop_tells_every_client_to_come_back_and_nobody_that_others_left(
             await stack.enter_async_context(connect(f"{house.url}?userId={number}", proxy=None)) for number in range(50)
         ]
         ghost = await stack.enter_async_context(raw_websocket(house.port, "?userId=silent"))
+        port = house.port  # it has none any more once it has stopped
         stopping = asyncio.create_task(house.stop())
         await asyncio.sleep(0)
         await house.stop()  # a second call changes nothing
@@ -88,13 +89,9 @@ async def test_stop_tells_every_client_to_come_back_and_nobody_that_others_left(
         while (frame := await ghost.frame()).opcode is not Opcode.CLOSE:
             assert b"USER_OFFLINE" not in frame.data
         with pytest.raises(OSError, match=r"Connect call failed|refused"):
-            await asyncio.open_connection("127.0.0.1", port_of(house.url))
+            await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(PATIENCE):
             await stopping  # the silent one was cut off
-
-
-def port_of(url: str) -> int:
-    return int(url.split(":")[2].split("/")[0])
 
 
 async def test_a_stopped_server_can_be_started_again() -> None:

@@ -6,7 +6,7 @@ import secrets
 import socket
 
 from presenced.clock import Clock
-from presenced.keeper.link import KeeperLink
+from presenced.keeper.link import START_PATIENCE, KeeperLink
 from presenced.keeper.messages import Setup
 from presenced.metrics import Metrics
 from presenced.settings import Settings
@@ -37,4 +37,4 @@ def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> KeeperLin
         settings.grace_lost,
         restore=True,
     )
-    return KeeperLink(setup, clock, metrics, log_form=(settings.log_format, settings.log_time))
+    return KeeperLink(setup, clock, metrics, START_PATIENCE, (settings.log_format, settings.log_time))

@@ -82,7 +82,7 @@ class KeeperLink(asyncio.Protocol):
         setup: Setup,
         clock: Clock,
         metrics: Metrics,
-        start_patience: float = START_PATIENCE,
+        start_patience: float,
         log_form: tuple[str, str] = ("text", "auto"),
     ) -> None:
         self._setup = setup

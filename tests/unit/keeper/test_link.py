@@ -40,7 +40,7 @@ class Pair:
     def __init__(self) -> None:
         self.house = House()
         setup = Setup("sqlite:///x", "here", "e", 0, 0, 0, 10, None, 1.0, restore=True)
-        self.link = KeeperLink(setup, FakeClock(), self.house.engine.metrics)
+        self.link = KeeperLink(setup, FakeClock(), self.house.engine.metrics, start_patience=0)
         self.link._recorder = self.house.recorder  # as `start` does, which starts a process
         self.transport = FakeTransport()
         transport: Any = self.transport
