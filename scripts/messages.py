@@ -21,7 +21,7 @@ def message_tables() -> str:
     """The document."""
     described, examples = schemas(), _examples()
     parts = {
-        "Records": (messages.UserRecord, messages.Member, messages.LimitsV1),
+        "Records": (messages.UserRecord, messages.Member, messages.LimitsV1, messages.Overruled),
         "presenced.v1, from the server": get_args(messages.ServerMessageV1),
         "presenced.v1, from the client": get_args(messages.Request),
         "Classic, from the server": get_args(messages.Message),

@@ -204,7 +204,7 @@ function followsFrom(connections, online) {
  * @returns {import("./v1-words.js").Words}
  */
 function idWords({ connectionId, userId, ordinal }) {
-  if (!connectionId.startsWith(userId)) return [connectionId || `#${ordinal}`];
+  if (!connectionId || !connectionId.startsWith(userId)) return [connectionId || `#${ordinal}`];
   return [[userId], connectionId.slice(userId.length)];
 }
 
