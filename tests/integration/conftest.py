@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.integration.raw import PATIENCE
 
-from presenced.keeper import link
+from presenced.keeper import factory
 
 
 @pytest.fixture(autouse=True)
@@ -14,4 +14,4 @@ def patient_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Tests of a start without a database set a time of their own.
     """
-    monkeypatch.setattr(link, "START_PATIENCE", PATIENCE)
+    monkeypatch.setattr(factory, "START_PATIENCE", PATIENCE)

@@ -30,7 +30,7 @@ from tests.integration.raw import PATIENCE
 from tests.webhooks import SECRET, Receiver, change
 
 from presenced.errors import ConfigError, StorageError
-from presenced.keeper import link as keeper_link
+from presenced.keeper import factory
 from presenced.storage import address
 from presenced.storage.facts import UserFact
 
@@ -46,7 +46,7 @@ def anyio_backend() -> object:
 async def test_a_database_that_is_killed_or_stands_still_or_is_not_there_at_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(keeper_link, "START_PATIENCE", 1.0)
+    monkeypatch.setattr(factory, "START_PATIENCE", 1.0)
     with postgres() as (service, settings):
         service.kill()
         house = server(**settings)
@@ -198,7 +198,7 @@ async def test_a_disk_that_is_full(disk: Path, tmp_path: Path) -> None:
 async def test_a_file_that_can_only_be_read(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with sqlite_house(tmp_path):
         pass
-    monkeypatch.setattr(keeper_link, "START_PATIENCE", 1.0)
+    monkeypatch.setattr(factory, "START_PATIENCE", 1.0)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
         visitor = await seen.sees_changes()

@@ -6,13 +6,16 @@ import secrets
 import socket
 
 from presenced.clock import Clock
-from presenced.keeper.link import START_PATIENCE, KeeperLink
+from presenced.keeper.link import KeeperLink
 from presenced.keeper.messages import Setup
 from presenced.metrics import Metrics
 from presenced.settings import Settings
 from presenced.storage.address import database_url
 from presenced.storage.facts import start_position
 from presenced.webhooks.config import webhook_config
+
+START_PATIENCE = 3.0
+"""Seconds for which the server waits, before it accepts connections, for the data that is stored."""
 
 
 def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> KeeperLink | None:

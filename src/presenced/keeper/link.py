@@ -45,9 +45,6 @@ from presenced.storage.facts import Fact, UserFact, is_of
 MAX_UNSTORED = 4
 """Batches that the keeper may have and not have stored; while it has so many, facts wait in the recorder."""
 
-START_PATIENCE = 3.0
-"""Seconds for which the server waits, before it takes connections, for what is kept."""
-
 STOP_PATIENCE = 5.0
 """Seconds for which it waits, at its end, until all is stored."""
 
