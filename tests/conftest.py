@@ -4,7 +4,8 @@ import pytest
 from hypothesis import settings
 
 # A failure prints, beside the smallest schedule that leads to it, a line that does exactly this one again.
-settings.register_profile("repeatable", settings.default, print_blob=True)
+# No deadline: on a busy machine an example takes as long as it takes, and no test promises a time.
+settings.register_profile("repeatable", settings.default, print_blob=True, deadline=None)
 settings.load_profile("repeatable")
 
 

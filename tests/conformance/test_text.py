@@ -74,7 +74,7 @@ MESSAGES = st.lists(st.one_of(st.lists(st.text(max_size=300), min_size=1), st.bi
 async def test_a_client_of_the_library_gets_back_what_it_sends_in_fragments() -> None:
     async with echo() as server, connect(f"ws://127.0.0.1:{server.port}/ws-online-status", proxy=None) as websocket:
 
-        @settings(max_examples=50, deadline=None, derandomize=True)
+        @settings(max_examples=50, derandomize=True)
         @given(messages=MESSAGES)
         def draw(messages: list[list[str] | bytes]) -> None:
             drawn.extend(messages)

@@ -327,6 +327,19 @@ async def test_an_answer_that_breaks_off_does_not_pass_for_whole(app: ASGIApp) -
         assert not received.endswith(b"0\r\n\r\n")
 
 
+async def test_a_malformed_chunk_is_refused_for_as_long_as_nothing_was_answered() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(start())
+        while (await receive())["type"] == "http.request":
+            pass
+
+    async with house_of(app) as port, raw(port) as client:
+        await client.send(CHUNKED + b"1\r\nx\r\n")
+        await asyncio.sleep(0.05)
+        await client.send(b"no")
+        assert (await client.answer()).status == 400
+
+
 async def test_a_client_that_does_not_read_holds_the_application_up() -> None:
     sent = 0
 

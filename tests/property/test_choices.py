@@ -326,6 +326,4 @@ class Choosing(RuleBasedStateMachine):
 
 
 TestChoosing: Any = Choosing.TestCase
-TestChoosing.settings = settings(
-    max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "300")), stateful_step_count=40, deadline=None
-)
+TestChoosing.settings = settings(max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "300")), stateful_step_count=40)

@@ -96,4 +96,4 @@ class OneUser(RuleBasedStateMachine):
 
 
 TestOneUser: Any = OneUser.TestCase
-TestOneUser.settings = settings(max_examples=1500, stateful_step_count=40, deadline=None)
+TestOneUser.settings = settings(max_examples=1500, stateful_step_count=40)

@@ -114,4 +114,4 @@ def total(states: dict[str, tuple[Status, int]]) -> int:
 
 
 TestFollowing: Any = Following.TestCase
-TestFollowing.settings = settings(max_examples=500, stateful_step_count=60, deadline=None)
+TestFollowing.settings = settings(max_examples=500, stateful_step_count=60)

@@ -94,4 +94,4 @@ class Watching(RuleBasedStateMachine):
 
 
 TestWatching: Any = Watching.TestCase
-TestWatching.settings = settings(max_examples=1000, stateful_step_count=40, deadline=None)
+TestWatching.settings = settings(max_examples=1000, stateful_step_count=40)

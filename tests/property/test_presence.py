@@ -218,4 +218,4 @@ class Presence(RuleBasedStateMachine):
 
 
 TestPresence: Any = Presence.TestCase
-TestPresence.settings = settings(max_examples=1000, stateful_step_count=60, deadline=None)
+TestPresence.settings = settings(max_examples=1000, stateful_step_count=60)

@@ -413,6 +413,4 @@ class Watching(RuleBasedStateMachine):
 
 TestWatching: Any = Watching.TestCase
 
-TestWatching.settings = settings(
-    max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "400")), stateful_step_count=50, deadline=None
-)
+TestWatching.settings = settings(max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "400")), stateful_step_count=50)

@@ -320,7 +320,7 @@ def plain(part: Any) -> Any:
     return part
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(STEP, max_size=25))
 def test_the_world_looks_as_if_hidden_users_had_never_been(steps: list[tuple[str, str]]) -> None:
     with_hidden, without = (
@@ -330,7 +330,7 @@ def test_the_world_looks_as_if_hidden_users_had_never_been(steps: list[tuple[str
 
 
 @pytest.mark.parametrize("visibility", ["everyone", "claims", "rooms"])
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(STEP_WHERE_SOME_ARE_BLOCKED, max_size=25))
 def test_the_world_looks_as_if_blocked_users_had_never_been(visibility: str, steps: list[tuple[str, str]]) -> None:
     """In rooms, too, and whoever else is seen."""

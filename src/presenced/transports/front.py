@@ -4,8 +4,8 @@ Each connection is an `HttpConnection` (`http1/connection.py`), which parses req
 them. There is one parser of heads, and it is ours. It used to be llhttp, behind uvicorn. For llhttp a request with an
 `Upgrade` field has no body: its bytes became the next request (RFC 9112 section 11.2, request smuggling), and nothing
 in httptools lets it go on with the body. A scanner in front that hides the field would have been a second parser of the
-same bytes, and two parsers that may differ are what smuggling is made of. In Python a head takes as long as the
-callbacks of httptools took (5 microseconds of a handshake), and each connection is without a parser object.
+same bytes, and two parsers that may differ are what smuggling is made of. A head takes 6 microseconds in Python, where
+httptools with its callbacks took 4 of the 80 of a handshake; what uvicorn did around it cost more than the difference.
 
 The rules of the house:
 

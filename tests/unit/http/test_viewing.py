@@ -59,7 +59,7 @@ sessions = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(["everyone", "rooms", "claims"]), sessions, st.data())
 def test_as_many_are_counted_as_are_listed(visibility: str, of_ada: list[dict[str, Any]], data: st.DataObject) -> None:
     house = House(visibility)

@@ -106,8 +106,8 @@ class Exchange:
 
     @property
     def is_started(self) -> bool:
-        """Whether the application has begun to answer."""
-        return self._chunks is not None
+        """Whether a part of the answer was written."""
+        return self._chunks is not None and self._head is None
 
     @property
     def unread(self) -> int:
@@ -169,7 +169,7 @@ class Exchange:
 
     def _fail(self) -> None:
         """Answer that the server is at fault; if an answer has begun, cut it off, or it would pass for whole."""
-        if self.is_started and self._head is None:
+        if self.is_started:
             self._line.cut()
             return
         body = problem_body(Problem.INTERNAL_ERROR, "the fault is in the server's log")
