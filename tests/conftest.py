@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import settings
 
-# A failure prints, beside the smallest schedule that leads to it, a line that does exactly this one again.
-settings.register_profile("repeatable", settings.default, print_blob=True)
+# A failure prints, beside the smallest schedule that leads to it, a line that does exactly this one again. An example
+# has no deadline: how long it takes depends on what else the machine does.
+settings.register_profile("repeatable", settings.default, print_blob=True, deadline=None)
 settings.load_profile("repeatable")
 
 
