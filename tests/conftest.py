@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import settings
 
-# A failure prints, beside the smallest schedule that leads to it, a line that does exactly this one again.
-# No deadline: on a busy machine an example takes as long as it takes, and no test promises a time.
+# A failure prints, beside the smallest schedule that leads to it, a line that does exactly this one again. An example
+# has no deadline: how long it takes depends on what else the machine does.
 settings.register_profile("repeatable", settings.default, print_blob=True, deadline=None)
 settings.load_profile("repeatable")
 

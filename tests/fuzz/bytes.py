@@ -29,7 +29,8 @@ REQUESTS = [
     b"GET http://localhost/healthz HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n",
     b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"\r\nHEAD /healthz HTTP/1.1\r\nHost: localhost \t\r\n\r\n",
-    b'POST /api/v1/users/query HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 12\r\n\r\n{"users":[]}',
+    b"POST /api/v1/users/query HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 12\r\n\r\n"
+    b'{"users":[]}',
     b"POST /api/v1/users/query HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     b'c;a=b\r\n{"users":[]}\r\n0\r\nX: y\r\n\r\n',
     b"POST /api/v1/users/query HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"

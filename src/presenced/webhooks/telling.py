@@ -93,11 +93,12 @@ class Teller:
         query = select(told.c.subject).where(mine).order_by(told.c.subject).limit(CHUNK)
         return list((await connection.execute(query)).scalars())
 
-    async def tell_absent(self, connection: AsyncConnection, users: Sequence[str], rooms: Sequence[str]) -> None:
+    async def tell_absent(self, connection: AsyncConnection, user_ids: Sequence[str], rooms: Sequence[str]) -> None:
         """Tell that these users, who are offline, and these rooms, which are empty, are so since the restart. No-op for
         those of whom the receivers know it."""
         now_ms = self._now_ms()
-        known = await _told(connection, {("user", user_id) for user_id in users} | {("room", name) for name in rooms})
+        subjects = {("user", user_id) for user_id in user_ids} | {("room", name) for name in rooms}
+        known = await _told(connection, subjects)
         known = {subject: before for subject, before in known.items() if before.status != UNTOLD[subject[0]].status}
         stored = await _stored(connection, [name for kind, name in known if kind == "user"])
         changed: dict[Subject, Told] = {}
