@@ -33,7 +33,7 @@ BODY = b'{"users":["ada"]}'
 
 
 class Given(NamedTuple):
-    """What a case is made of."""
+    """The parts that a case is made of."""
 
     host: bytes
     hidden: bytes
@@ -58,7 +58,7 @@ class Given(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What is sent, and how the server answers it."""
+    """The bytes to send, and how the server answers them."""
 
     make: Callable[[Given], bytes]
     answers: list[int]
@@ -71,17 +71,17 @@ class Case(NamedTuple):
 
 
 def fine(make: Callable[[Given], bytes], *answers: int) -> Case:
-    """What keeps the rules."""
+    """Requests that keep the rules."""
     return Case(make, list(answers or (200,)), goes_on=True, is_sound=True)
 
 
 def ours(make: Callable[[Given], bytes]) -> Case:
-    """What keeps the rules, and is refused by some proxies."""
+    """A request that keeps the rules, and that some proxies refuse."""
     return Case(make, [200], goes_on=True)
 
 
 def broken(make: Callable[[Given], bytes], requests: int = 1) -> Case:
-    """What breaks a rule: it is refused, and nothing behind it is read."""
+    """A request that breaks a rule: it is refused, and nothing behind it is read."""
     return Case(make, [400], requests=requests)
 
 

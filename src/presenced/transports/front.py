@@ -60,7 +60,7 @@ class Peer(Protocol):
 
 
 class FrontDoor:
-    """What the connections of one listener share: a `Door` (`http1/connection.py`).
+    """The door of one listener's connections: a `Door` (`http1/door.py`).
 
     Bounds: connections by `max_connections`, and of one address by the service's gate.
 

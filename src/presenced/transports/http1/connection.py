@@ -86,7 +86,7 @@ class HttpConnection(asyncio.Protocol):
         self.headers: list[Header] = []
         """Header fields of the request being read or answered."""
         self.is_at_end = False
-        """Whatever still comes is thrown away."""
+        """Input that still comes is thrown away."""
         self._unread = b""
         self._scanned = 0
         """Bytes of `_unread` that begin a head and were checked."""
@@ -105,7 +105,7 @@ class HttpConnection(asyncio.Protocol):
         self._room: asyncio.Event | None = None
         """Set when the client has taken enough of what was written; None while it has."""
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # sockets only
         """A client connected."""
@@ -159,7 +159,7 @@ class HttpConnection(asyncio.Protocol):
             self._exchange = None
         self.resume_writing()
 
-    # What the listener calls.
+    # Called by the listener.
 
     def shutdown(self) -> None:
         """The server stops: the connection ends, after the answer if a request waits for one."""
@@ -270,7 +270,7 @@ class HttpConnection(asyncio.Protocol):
             self._is_deaf = True
             self.transport.pause_reading()
 
-    # What the exchange calls.
+    # Called by the exchange.
 
     def write(self, data: bytes) -> None:
         """Send bytes of an answer."""
@@ -367,7 +367,7 @@ class HttpConnection(asyncio.Protocol):
         self._door.timer.set(self._ends, self._door.clock.monotonic() + seconds)
 
     def _ends(self) -> None:
-        """What was waited for did not come."""
+        """End a wait that has taken too long."""
         if self.is_at_end:
             self.transport.abort()
         elif self._exchange is not None:

@@ -1,4 +1,4 @@
-"""What an HTTP connection asks the front door: the contract between the two."""
+"""The contract between an HTTP connection and the front door."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Door(Protocol):
-    """What the connections of one listener share, and what it decides about each."""
+    """State that the connections of one listener share, and decisions about each."""
 
     settings: Settings
     clock: Clock

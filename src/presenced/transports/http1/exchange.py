@@ -102,7 +102,7 @@ class Exchange:
         self._left: int | None = None
         """Bytes of the answer still to come; None: as many as there will be."""
 
-    # What the connection calls.
+    # Called by the connection.
 
     @property
     def is_started(self) -> bool:
@@ -136,7 +136,7 @@ class Exchange:
         self._event.set()
 
     def probe(self) -> bool:
-        """Write what a client ignores that still reads, and makes one that has gone reset the connection.
+        """Write an interim response: a client that still reads ignores it, one that has gone resets the connection.
 
         A client that waits for an answer and closes both ways looks like one that half-closes, until it is written to.
 
@@ -177,7 +177,7 @@ class Exchange:
         self._line.write(answer_head(500, [(b"content-type", MEDIA_TYPE.encode())], len(body), True) + body)
         self._complete()
 
-    # What the application calls.
+    # Called by the application.
 
     async def receive(self) -> Message:
         """The next part of the body; after it, that the client has gone or the answer is complete."""

@@ -44,7 +44,7 @@ _DECIDING = frozenset(
 )
 """The fields that decide about the connection and the length of the body."""
 
-# Clients write a name in a few ways. To find one here takes a third of the time of checking and lowering it.
+# Clients spell a name in a few ways. Finding it here takes a third of the time of checking and lowering it.
 _KNOWN_NAMES = {
     spelling: name.lower()
     for name in (
@@ -60,7 +60,7 @@ class BadRequest(Exception):
     """The request breaks a rule; the text says which one.
 
     Args:
-        problem: What the request is answered with.
+        problem: The problem document of the answer.
     """
 
     def __init__(self, detail: str, problem: Problem = Problem.BAD_REQUEST) -> None:
@@ -110,7 +110,7 @@ def check_part(data: bytes, start: int) -> None:
 
 
 def parse(data: bytes) -> Head:
-    """Return what a head says.
+    """Parse a whole head.
 
     Args:
         data: The head without the CRLF of its last field and the empty line.
@@ -239,4 +239,4 @@ _KNOWN_LISTS = {
     value: _divided(value)
     for value in (b"Upgrade", b"upgrade", b"keep-alive", b"keep-alive, Upgrade", b"close", b"websocket", b"WebSocket")
 }
-"""What nearly every client sends: to find it here takes a fifth of the time of dividing it."""
+"""Values that nearly every client sends. Finding one here takes a fifth of the time of dividing it."""

@@ -1,4 +1,4 @@
-"""What the application sees of a request: its ASGI scope."""
+"""The ASGI scope of a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Heads as values: what one says, and how early one that breaks a rule is refused."""
+"""Heads as values, and how early one that breaks a rule is refused."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_handshake_offers_websocket_and_nothing_else(fields: list[bytes], asks
     assert head(b"GET / HTTP/1.1", *fields).asks_for_websocket is asks
 
 
-def test_only_who_has_a_body_waits_for_100() -> None:
+def test_only_a_request_with_a_body_waits_for_100() -> None:
     expects = b"Expect: 100-Continue"
     assert head(b"POST / HTTP/1.1", expects, b"Content-Length: 1").awaits_continue
     assert head(b"POST / HTTP/1.1", expects, b"Transfer-Encoding: chunked").awaits_continue
@@ -178,7 +178,7 @@ def test_a_good_head_is_not_refused_while_it_comes_byte_by_byte() -> None:
         b"GET /\rx",
     ],
 )
-def test_what_can_become_no_request_is_refused_before_it_is_complete(data: bytes) -> None:
+def test_bytes_that_can_become_no_request_are_refused_before_the_head_is_complete(data: bytes) -> None:
     check_part(data[:-1], 0)
     for start in (0, len(data) - 1):
         with pytest.raises(BadRequest):
