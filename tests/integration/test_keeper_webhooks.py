@@ -80,7 +80,7 @@ async def test_what_happens_is_told(tmp_path: Path) -> None:
 
 async def test_who_does_not_come_back_after_a_kill_is_told_to_have_left_and_who_does_is_not(tmp_path: Path) -> None:
     with Receiver() as receiver:
-        given = settings(tmp_path, receiver, grace_lost=5.0)  # in which the stayer is back, also on a busy machine
+        given = settings(tmp_path, receiver, grace_lost=12.0)  # in which the stayer is back, also on a busy machine
         with ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, **given) as process:
             async with (
                 connect(f"{process.websocket_url}?userId=leaver"),
