@@ -18,7 +18,7 @@ from cyclopts import App, Parameter
 
 from presenced.auth.api_keys import DEFAULT_SCOPE, Scope, new_key
 from presenced.auth.keys import Key, keys_from_text
-from presenced.auth.setup import make_tokens
+from presenced.auth.setup import keys_of, make_tokens
 from presenced.auth.tokens import MAX_TOKEN
 from presenced.config import load
 from presenced.core.identity import parse_user_id
@@ -87,7 +87,7 @@ def token(
 ) -> None:
     """Print a token that the server would accept, for a try.
 
-    Signed with the setting jwt_key when that is a shared secret.
+    Signed with the setting jwt_key or jwt_key_file when that is a shared secret.
     """
     settings = load({}, os.environ, config).settings
     try:
@@ -135,9 +135,11 @@ def _claim(text: str) -> tuple[str, Any]:
 
 def _signing_key(path: Path | None, settings: Settings) -> Key:
     if path is None:
-        keys = keys_from_text(secret) if (secret := settings.jwt_key.get_secret_value()) else []
+        keys = keys_of(settings)
         if not keys or not isinstance(keys[0].material, bytes):
-            raise ConfigError("there is nothing to sign with: set jwt_key to a shared secret, or give --signing-key")
+            raise ConfigError(
+                "there is nothing to sign with: set jwt_key or jwt_key_file to a shared secret, or give --signing-key"
+            )
         return keys[0]
     try:
         private = load_pem_private_key(path.read_bytes(), None)
