@@ -26,11 +26,11 @@ from presenced.doctor import examine
 from presenced.errors import BadToken, BadUserId, ConfigError, PresencedError
 from presenced.settings import Settings
 
-Config = Annotated[Path | None, Parameter(help="Settings file [default presenced.toml, if there is one]")]
+Config = Annotated[Path | None, Parameter(metavar="FILE", help="Settings file. [default presenced.toml, if it exists]")]
 
 
 class UnsafeError(PresencedError):
-    """The doctor found something that is to be mended."""
+    """The doctor found something that needs a fix."""
 
 
 def add_to(app: App) -> None:
@@ -42,9 +42,9 @@ def add_to(app: App) -> None:
 
 
 def doctor(*, config: Config = None) -> None:
-    """Say what in the settings is unsafe or broken, and how to mend it.
+    """Say what in the settings is unsafe or broken, and how to fix it.
 
-    Exit code 1 when something is.
+    Exit code 1 if something is.
     """
     effective = load({}, os.environ, config)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -61,7 +61,11 @@ def doctor(*, config: Config = None) -> None:
 def api_key(
     *,
     scope: Annotated[
-        Scope, Parameter(help="What the key allows; each scope includes those before it.")
+        Scope,
+        Parameter(
+            metavar="SCOPE",
+            help="Scope of the key; each includes those before it. [one of read, write, admin; default read]",
+        ),
     ] = DEFAULT_SCOPE,
 ) -> None:
     """Make a key for a backend, and print it with its entry for the setting api_keys.
@@ -78,11 +82,19 @@ def api_key(
 
 
 def token(
-    user: Annotated[str, Parameter(help="The user id, which becomes sub.")],
+    user: Annotated[str, Parameter(metavar="ID", help="User id, which becomes sub.")],
     *,
-    expires_in: Annotated[float, Parameter(help="Seconds for which it is valid.")] = 3600,
-    claim: Annotated[tuple[str, ...], Parameter(help="Another claim, as NAME=VALUE; JSON if it can be read so.")] = (),
-    signing_key: Annotated[Path | None, Parameter(help="Private key as PEM, where tokens have public keys.")] = None,
+    expires_in: Annotated[
+        float, Parameter(metavar="SECONDS", help="Seconds for which the token is valid. [default 3600]")
+    ] = 3600,
+    claim: Annotated[
+        tuple[str, ...],
+        Parameter(metavar="NAME=VALUE", help="Another claim. The value is JSON, or else text. May be repeated."),
+    ] = (),
+    signing_key: Annotated[
+        Path | None,
+        Parameter(metavar="FILE", help="File with a private key, as PEM. Needed if tokens have public keys."),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Print a token that the server would accept, for a try.

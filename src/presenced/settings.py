@@ -131,8 +131,8 @@ class Settings(Declared):
     )
     placeholder_ids: bool = Field(
         False,
-        description="Accept the user ids undefined, null, NaN, None and [object Object], which nearly always come from "
-        "a variable that has no value.",
+        description="Accept user ids like undefined, null and NaN, which nearly always come from a variable without a "
+        "value.",
     )
     user_connections: int = Field(200, ge=1, le=10_000_000, description="Open connections of one user at most.")
     input_rate: Annotated[int, ValueName("BYTES_PER_SECOND")] = Field(

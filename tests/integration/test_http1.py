@@ -27,8 +27,8 @@ from presenced.transports.listener import Listener
 
 pytestmark = pytest.mark.anyio
 
-GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-QUERY = b"POST /api/v1/users/query HTTP/1.1\r\nHost: x\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+QUERY = b"POST /api/v1/users/query HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = QUERY + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
@@ -50,7 +50,7 @@ async def test_a_client_that_half_closes_gets_its_answers() -> None:
 
 async def test_a_client_that_half_closes_gets_the_answer_of_a_long_poll() -> None:
     async with server() as house, raw(house.port) as client:
-        client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         end(client)
         await until(lambda: metric(house, "presenced_api_followers") == 1)
         await asyncio.sleep(0.1)
@@ -66,7 +66,7 @@ async def test_a_client_that_waits_on_after_it_half_closed_hears_that_it_is_wait
     """`100 Continue`, which clients ignore, and which tells one that has gone: RFC 9110 section 15.2.1."""
     monkeypatch.setattr("presenced.transports.http1.connection.PROBE_S", 0.05)
     async with server() as house, raw(house.port) as client:
-        client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         end(client)
         for _ in range(3):
             assert (await client.answer()).status == 100
@@ -78,7 +78,7 @@ async def test_a_client_that_waits_on_after_it_half_closed_hears_that_it_is_wait
 
 async def test_a_stream_ends_with_its_client_and_is_whole() -> None:
     async with server() as house, raw(house.port) as client:
-        client.writer.write(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.writer.write(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await until(lambda: metric(house, "presenced_api_followers") == 1)
         await client.reader.readuntil(b"retry:")
         end(client)
@@ -171,7 +171,7 @@ def test_the_proxies_of_deploy_let_go_of_a_connection_before_the_server_does() -
 async def test_a_body_that_nobody_asked_for_is_thrown_away_and_the_connection_goes_on() -> None:
     async with server() as house, raw(house.port) as client:
         size = MAX_DISCARDED // 2
-        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
         assert (await client.answer()).status == 200
         await client.send(b"x" * size + GET)
         assert (await client.answer()).status == 200
@@ -179,7 +179,7 @@ async def test_a_body_that_nobody_asked_for_is_thrown_away_and_the_connection_go
 
 async def test_it_is_thrown_away_up_to_a_bound() -> None:
     async with server() as house, raw(house.port) as client:
-        await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % 10_000_000)
+        await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % 10_000_000)
         assert (await client.answer()).status == 200
         await client.send(b"x" * (MAX_DISCARDED + 1))
         assert await client.closed() == b""
@@ -201,7 +201,7 @@ async def test_a_client_is_asked_for_a_body_only_where_that_is_wanted() -> None:
             await client.send(b'{"users":["ada"]}')
             assert (await client.answer()).status == 200
         async with raw(house.port) as client:
-            await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + asks + b"Content-Length: 17\r\n\r\n")
+            await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + asks + b"Content-Length: 17\r\n\r\n")
             answer = await client.answer()
             assert (answer.status, answer.headers["connection"]) == (200, "close"), "whether it comes is not known"
             assert await client.closed() == b""
@@ -228,7 +228,7 @@ async def test_the_api_knows_clients_by_the_proxy_protocol() -> None:
             async with raw(house.port) as client:
                 addresses = socket.inet_aton(address) + socket.inet_aton("127.0.0.1") + b"\0\x50\0\x50"
                 header = SIGNATURE + b"\x21\x11\0\x0c" + addresses
-                await client.send(header + b"GET /api/v1/counts HTTP/1.1\r\nHost: x\r\n\r\n")
+                await client.send(header + b"GET /api/v1/counts HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert (await client.answer()).status == status
 
 
@@ -239,7 +239,7 @@ async def test_at_a_stop_idle_connections_end_and_requests_are_answered_first() 
     async with server() as house, raw(house.port) as idle, raw(house.port) as waiting:
         await idle.send(GET)
         assert (await idle.answer()).status == 200
-        await waiting.send(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+        await waiting.send(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n" + GET)
         await until(lambda: metric(house, "presenced_api_followers") == 1)
         started = time.monotonic()
         await house.stop()
@@ -377,7 +377,7 @@ async def test_an_application_that_does_not_read_holds_the_client_up() -> None:
     size = 20_000_000
     async with house_of(app) as port, raw(port) as client:
         sending = asyncio.create_task(
-            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
+            client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size)
         )
         await asyncio.sleep(0.2)
         assert not sending.done()
@@ -399,7 +399,7 @@ async def test_what_waits_behind_a_request_holds_the_client_up() -> None:
     async with house_of(app) as port, raw(port) as client:
         await client.send(GET)
         sending = asyncio.create_task(
-            client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n" + b"x" * 20_000_000)
+            client.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20000000\r\n\r\n" + b"x" * 20_000_000)
         )
         await asyncio.sleep(0.2)
         assert not sending.done(), f"{MAX_UNREAD} bytes, and what the loop reads at once"
