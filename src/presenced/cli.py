@@ -55,7 +55,7 @@ Config = Annotated[
     Parameter(
         group=Group("Settings file", sort_key=0),
         metavar="FILE",
-        help="Settings file [default presenced.toml, if it exists]",
+        help="Settings file. [default presenced.toml, if it exists]",
     ),
 ]
 GivenFlags = Annotated[Flags | None, Parameter(name="*")]
@@ -65,6 +65,8 @@ app = App(
     help="Tells people, in real time, who is online.\n\nStart with: presenced serve",
     version=__version__,
     version_flags=["--version"],
+    # Defaults are part of the help texts: cyclopts would print them as Python writes them, as in `[default: ()]`.
+    default_parameter=Parameter(negative=(), show_default=False, show_choices=False),
     result_action="return_value",
 )
 config = App("config", help="Print the settings.")

@@ -18,7 +18,7 @@ from cyclopts import App, Parameter
 
 from presenced.auth.api_keys import DEFAULT_SCOPE, Scope, new_key
 from presenced.auth.keys import Key, keys_from_text
-from presenced.auth.setup import make_tokens
+from presenced.auth.setup import keys_of, make_tokens
 from presenced.auth.tokens import MAX_TOKEN
 from presenced.config import load
 from presenced.core.identity import parse_user_id
@@ -26,11 +26,11 @@ from presenced.doctor import examine
 from presenced.errors import BadToken, BadUserId, ConfigError, PresencedError
 from presenced.settings import Settings
 
-Config = Annotated[Path | None, Parameter(help="Settings file [default presenced.toml, if there is one]")]
+Config = Annotated[Path | None, Parameter(metavar="FILE", help="Settings file. [default presenced.toml, if it exists]")]
 
 
 class UnsafeError(PresencedError):
-    """The doctor found something that is to be mended."""
+    """The doctor found something that needs a fix."""
 
 
 def add_to(app: App) -> None:
@@ -42,9 +42,9 @@ def add_to(app: App) -> None:
 
 
 def doctor(*, config: Config = None) -> None:
-    """Say what in the settings is unsafe or broken, and how to mend it.
+    """Say what in the settings is unsafe or broken, and how to fix it.
 
-    Exit code 1 when something is.
+    Exit code 1 if something is.
     """
     effective = load({}, os.environ, config)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -61,7 +61,11 @@ def doctor(*, config: Config = None) -> None:
 def api_key(
     *,
     scope: Annotated[
-        Scope, Parameter(help="What the key allows; each scope includes those before it.")
+        Scope,
+        Parameter(
+            metavar="SCOPE",
+            help="Scope of the key; each includes those before it. [one of read, write, admin; default read]",
+        ),
     ] = DEFAULT_SCOPE,
 ) -> None:
     """Make a key for a backend, and print it with its entry for the setting api_keys.
@@ -78,16 +82,24 @@ def api_key(
 
 
 def token(
-    user: Annotated[str, Parameter(help="The user id, which becomes sub.")],
+    user: Annotated[str, Parameter(metavar="ID", help="User id, which becomes sub.")],
     *,
-    expires_in: Annotated[float, Parameter(help="Seconds for which it is valid.")] = 3600,
-    claim: Annotated[tuple[str, ...], Parameter(help="Another claim, as NAME=VALUE; JSON if it can be read so.")] = (),
-    signing_key: Annotated[Path | None, Parameter(help="Private key as PEM, where tokens have public keys.")] = None,
+    expires_in: Annotated[
+        float, Parameter(metavar="SECONDS", help="Seconds for which the token is valid. [default 3600]")
+    ] = 3600,
+    claim: Annotated[
+        tuple[str, ...],
+        Parameter(metavar="NAME=VALUE", help="Another claim. The value is JSON, or else text. May be repeated."),
+    ] = (),
+    signing_key: Annotated[
+        Path | None,
+        Parameter(metavar="FILE", help="File with a private key, as PEM. Needed if tokens have public keys."),
+    ] = None,
     config: Config = None,
 ) -> None:
     """Print a token that the server would accept, for a try.
 
-    Signed with the setting jwt_key when that is a shared secret.
+    Signed with the setting jwt_key or jwt_key_file when that is a shared secret.
     """
     settings = load({}, os.environ, config).settings
     try:
@@ -135,9 +147,11 @@ def _claim(text: str) -> tuple[str, Any]:
 
 def _signing_key(path: Path | None, settings: Settings) -> Key:
     if path is None:
-        keys = keys_from_text(secret) if (secret := settings.jwt_key.get_secret_value()) else []
+        keys = keys_of(settings)
         if not keys or not isinstance(keys[0].material, bytes):
-            raise ConfigError("there is nothing to sign with: set jwt_key to a shared secret, or give --signing-key")
+            raise ConfigError(
+                "there is nothing to sign with: set jwt_key or jwt_key_file to a shared secret, or give --signing-key"
+            )
         return keys[0]
     try:
         private = load_pem_private_key(path.read_bytes(), None)

@@ -17,7 +17,7 @@ from presenced.storage.address import database_url
 if TYPE_CHECKING:
     from presenced.storage.migrate import Versions
 
-Config = Annotated[Path | None, Parameter(help="Settings file [default presenced.toml, if there is one]")]
+Config = Annotated[Path | None, Parameter(metavar="FILE", help="Settings file. [default presenced.toml, if it exists]")]
 
 
 def add_to(app: App) -> None:

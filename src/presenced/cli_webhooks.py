@@ -17,7 +17,7 @@ from presenced.webhooks.config import webhook_config
 from presenced.webhooks.sending import try_all
 from presenced.webhooks.signing import new_secret
 
-Config = Annotated[Path | None, Parameter(help="Settings file [default presenced.toml, if there is one]")]
+Config = Annotated[Path | None, Parameter(metavar="FILE", help="Settings file. [default presenced.toml, if it exists]")]
 
 
 class UntakenError(PresencedError):

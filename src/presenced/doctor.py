@@ -1,4 +1,4 @@
-"""What in a configuration is unsafe, and how to mend it."""
+"""Findings about a configuration: what is unsafe in it, and how to fix it."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def test_what_a_backend_claims_is_called_a_claim(server: ServerProcess, open_pag
     page.set_status("ada", "Busy", "writing")
     expect(page.truth("ada")).to_have_text("busy, chosen · writing")
     claim(server, "ada", "away", priority=1, text="fire drill")
-    expect(page.truth("ada")).to_have_text("away, claimed by a backend over your choice: busy · fire drill")
+    expect(page.truth("ada")).to_have_text("away, claimed by a backend over your choice of busy · fire drill")
     page.card("ada").get_by_role("button", name="Set status").click()
     expect(page.card("ada").get_by_label("Text")).to_have_value("writing")
     page.screenshot("claimed")

@@ -222,6 +222,29 @@ async def test_help_is_in_groups_and_names_what_each_flag_takes(tmp_path: Path, 
     assert not re.search(r" STR |\(\)|\('|\[\]|default \]|None|True|False|nothing", text), "no values of Python"
 
 
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("serve", "--config FILE"),
+        ("config show", "--config FILE"),
+        ("doctor", "--config FILE"),
+        ("api-key", "--scope SCOPE"),
+        ("token", "--expires-in SECONDS"),
+        ("token", "--signing-key FILE"),
+        ("verify-token", "--config FILE"),
+        ("migrate", "--check "),
+        ("webhook test", "--config FILE"),
+    ],
+)
+async def test_the_help_of_every_command_names_kinds_of_values_and_shows_none_of_python(
+    tmp_path: Path, command: str, flag: str
+) -> None:
+    code, shown, _ = await run(*command.split(), "--help", cwd=tmp_path, environ={"COLUMNS": "100"})
+    assert code == 0
+    assert flag in shown
+    assert not re.search(r"\b(STR|FLOAT|PATH|CHOICE)\b|\(\)|default: |--empty|--no-", shown)
+
+
 async def test_json_logs_are_json_from_the_first_line_to_the_last(tmp_path: Path) -> None:
     async with serve("--log-format", "json", cwd=tmp_path) as command:
         async with connect(f"{command.url}?userId=1", proxy=None) as client:

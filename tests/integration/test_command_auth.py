@@ -59,6 +59,15 @@ def test_a_token_is_made_and_verified(tmp_path: Path) -> None:
         assert run(tmp_path, "verify-token", given=nonsense, **environ).returncode == 2
 
 
+def test_a_secret_from_a_file_signs_a_token_as_one_from_the_environment_does(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET + "\n")
+    environ = {"PRESENCED_AUTH": "jwt", "PRESENCED_JWT_KEY_FILE": "secret"}
+    made = run(tmp_path, "token", "ada", **environ)
+    assert made.returncode == 0, made.stderr
+    assert jwt.decode(made.stdout.strip(), SECRET, ["HS256"])["sub"] == "ada"
+    assert run(tmp_path, "verify-token", given=made.stdout, **environ).returncode == 0
+
+
 def test_with_a_private_key(tmp_path: Path) -> None:
     private = ed25519.Ed25519PrivateKey.generate()
     (tmp_path / "private.pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

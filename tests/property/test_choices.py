@@ -179,20 +179,21 @@ class Choosing(RuleBasedStateMachine):
     @rule(
         user_id=st.sampled_from(USERS),
         status=st.sampled_from([None, None, Status.INVISIBLE, Status.BUSY]),
+        text=texts,
         until=st.sampled_from([inf, 30.0]),
     )
-    def connect(self, user_id: str, status: Status | None, until: float) -> None:
+    def connect(self, user_id: str, status: Status | None, text: str, until: float) -> None:
         """The client may name what the user had chosen, unless something is stored of users: then it could differ."""
         user = self.users[user_id]
         status = None if self.stored else status
         ends = inf if until == inf else self.now + until
         self.serial += 1
-        options = {"status": status, "until_ms": 0 if until == inf else int(ends * 1000)}
+        brought = choice_of(status.value, text, until_ms=0 if until == inf else int(ends * 1000)) if status else None
         if status and not user.is_known and not user.clients and not user.has_chosen(self.now):
-            user.events.append(((status.value, ""), ends))
+            user.events.append(((status.value, text), ends))
         user.clients.append(Client(self.serial))
         for directory in (self.subject, self.spelt, self.early):
-            directory.open(user_id, self.serial, self.instant(), f"session {self.serial}", **options)  # type: ignore[arg-type]
+            directory.open(user_id, self.serial, self.instant(), f"session {self.serial}", brought=brought)
         self.settled(user_id)
         self.pass_time(TICK)
 

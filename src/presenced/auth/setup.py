@@ -8,7 +8,7 @@ from presenced.auth.authenticator import Authenticator, ByTicket, ByToken
 from presenced.auth.embedded import Authenticate, ByFunction
 from presenced.auth.hooks import ByHook, Hook, Moments, SeenByHook
 from presenced.auth.key_set import ByKeySet
-from presenced.auth.keys import checked, keys_from_file, keys_from_text, restricted
+from presenced.auth.keys import Key, checked, keys_from_file, keys_from_text, restricted
 from presenced.auth.outgoing import Outgoing
 from presenced.auth.tickets import Tickets
 from presenced.auth.tokens import Rules, Tokens
@@ -59,8 +59,8 @@ def _who(settings: Settings, tickets: Tickets, clock: Moments, function: Authent
             return None
 
 
-def make_tokens(settings: Settings) -> Tokens:
-    """What verifies tokens by the settings.
+def keys_of(settings: Settings) -> list[Key]:
+    """Return the keys of `jwt_key`, then those of `jwt_key_file`.
 
     Raises:
         ConfigError: A key can't be read or used.
@@ -70,6 +70,16 @@ def make_tokens(settings: Settings) -> Tokens:
         keys += keys_from_text(secret)
     if settings.jwt_key_file:
         keys += keys_from_file(Path(settings.jwt_key_file))
+    return keys
+
+
+def make_tokens(settings: Settings) -> Tokens:
+    """What verifies tokens by the settings.
+
+    Raises:
+        ConfigError: A key can't be read or used.
+    """
+    keys = keys_of(settings)
     rules = Rules(
         settings.jwt_issuer,
         settings.jwt_audience,

@@ -121,7 +121,7 @@ export function ownWords(self) {
  * @param {Self} self
  */
 function howDecided({ claimed, chosen }) {
-  if (claimed) return chosen === "auto" ? ", claimed by a backend" : `, claimed by a backend over your choice: ${chosen}`;
+  if (claimed) return chosen === "auto" ? ", claimed by a backend" : `, claimed by a backend over your choice of ${chosen}`;
   return chosen === "auto" ? ", as detected" : ", chosen";
 }
 
