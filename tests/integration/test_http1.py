@@ -76,6 +76,21 @@ async def test_a_client_that_waits_on_after_it_half_closed_hears_that_it_is_wait
         assert status == 200
 
 
+async def test_a_pipelined_request_of_a_client_that_has_gone_is_waited_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("presenced.transports.http1.connection.PROBE_S", 0.05)
+    async with server() as house:
+        async with raw(house.port) as client:
+            client.writer.write(GET + b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            end(client)
+            assert (await client.answer()).status == 200
+            await until(lambda: metric(house, "presenced_api_followers") == 1)
+        started = time.monotonic()
+        await until(lambda: metric(house, "presenced_api_followers") == 0)
+        assert time.monotonic() - started < 15
+
+
 async def test_a_stream_ends_with_its_client_and_is_whole() -> None:
     async with server() as house, raw(house.port) as client:
         client.writer.write(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -88,10 +103,13 @@ async def test_a_stream_ends_with_its_client_and_is_whole() -> None:
 
 async def test_half_a_body_and_the_end_is_a_bad_request() -> None:
     async with server() as house:
-        for half in (QUERY + b"Content-Length: 10\r\n\r\n{", CHUNKED + b"5\r\n{", CHUNKED + b"1\r\n{\r\n0\r\n"):
+        halves = QUERY + b"Content-Length: 10\r\n\r\n{", CHUNKED + b"5\r\n{", CHUNKED + b"1\r\n{\r\n0\r\n"
+        for half, before in [(half, before) for half in halves for before in (b"", GET)]:
             async with raw(house.port) as client:
-                client.writer.write(half)
+                client.writer.write(before + half)
                 end(client)
+                if before:
+                    assert (await client.answer()).status == 200
                 answer = await client.answer()
                 assert (answer.status, answer.problem["code"]) == (400, "BAD_REQUEST")
                 assert await client.closed() == b""
@@ -359,6 +377,60 @@ async def test_a_client_that_does_not_read_holds_the_application_up() -> None:
                 before = sent
                 await asyncio.sleep(0.1)
         assert 0 < sent < 20_000_000
+
+
+LARGE = 4_000_000
+"""Bytes that no socket's buffers hold when the client has a small one."""
+
+
+@asynccontextmanager
+async def deaf(port: int, *requests: bytes) -> AsyncIterator[socket.socket]:
+    """A client that sends these and reads nothing."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", port))
+        await asyncio.get_running_loop().sock_sendall(client, b"".join(requests))
+        yield client
+
+
+@pytest.mark.parametrize("parts", [1, 400])
+@pytest.mark.parametrize("request_", [GET, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")])
+async def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(parts: int, request_: bytes) -> None:
+    """Whether the application still writes, or has done its part."""
+    answer = answering(start(), *[part(b"x" * (LARGE // parts), more=True)] * parts, part(b""))
+    async with EchoServer(Settings(port=0, behind_timeout=0.3, keep_alive=0.2, close_timeout=0.5)) as service:
+        listener = Listener(service, answer)
+        await listener.start()
+        async with deaf(listener.port, request_):
+            await until(lambda: listener.open_connections)
+            await until(lambda: not listener.open_connections)
+        await listener.stop()
+
+
+async def test_a_client_that_reads_slowly_gets_its_whole_answer() -> None:
+    answer = answering(start((b"content-length", b"%d" % LARGE)), part(b"x" * LARGE))
+    async with house_of(answer, behind_timeout=0.4) as port, deaf(port, GET) as client:
+        received = 0
+        async with asyncio.timeout(PATIENCE):
+            while received < LARGE:
+                data = await asyncio.get_running_loop().sock_recv(client, 300_000)
+                assert data, "cut off"
+                received += len(data)
+                if received < LARGE // 2:
+                    await asyncio.sleep(0.01)
+
+
+async def test_a_websocket_behind_an_answer_that_was_not_read_counts_as_slow() -> None:
+    """Else it would be sent everything, and what its transport holds would grow without a bound."""
+    online = b"GET /api/v1/online?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with server(behind_timeout=1) as house:
+        for number in range(1000):
+            house.broadcast_user_status(f"{number}" + "\N{GRINNING FACE}" * 120, is_online=True)
+        async with deaf(house.port, online, upgrade()):
+            await until(lambda: metric(house, "presenced_connections") == 1)
+            assert metric(house, "presenced_slow_watchers") == 1
+            await until(lambda: metric(house, "presenced_connections") == 0)
 
 
 async def test_an_application_that_does_not_read_holds_the_client_up() -> None:

@@ -156,6 +156,7 @@ class FrontDoor:
         websocket.address, connection.key = connection.key, ""
         connection.transport.set_protocol(websocket)
         websocket.connection_made(connection.transport)
+        websocket.paused = connection.is_behind  # it may not have read the answers before the handshake
         return websocket
 
     def _why_not(self, head: Head) -> Refusal | None:

@@ -24,6 +24,7 @@ from presenced.transports.http1.body import Body, Chunked, Sized
 from presenced.transports.http1.door import Door
 from presenced.transports.http1.exchange import MAX_UNREAD_BODY, Exchange, answer_head
 from presenced.transports.http1.head import CRLF, BadRequest, Head, Header, check_part, parse
+from presenced.transports.http1.room import Room
 from presenced.transports.http1.scope import scope_of
 from presenced.wire.problem import MEDIA_TYPE, problem_body
 
@@ -47,7 +48,8 @@ class HttpConnection(asyncio.Protocol):
     """One connection of HTTP/1.1.
 
     Bounds: the head of a request by `max_head_size` bytes, `MAX_HEADERS` fields and `head_timeout`; what waits behind a
-    request by `MAX_PIPELINED` and `MAX_UNREAD`; the time between two requests by `keep_alive`.
+    request by `MAX_PIPELINED` and `MAX_UNREAD`; the time between two requests by `keep_alive`; the time in which the
+    client takes nothing of an answer by `behind_timeout`.
     """
 
     __slots__ = (
@@ -102,8 +104,8 @@ class HttpConnection(asyncio.Protocol):
         self._is_half_closed = self._is_stopping = False
         self._is_deaf = False
         """Reading is paused."""
-        self._room: asyncio.Event | None = None
-        """Set when the client has taken enough of what was written; None while it has."""
+        self._room: Room | None = None
+        """None while the client takes what is written."""
 
     # Called by the transport.
 
@@ -131,22 +133,20 @@ class HttpConnection(asyncio.Protocol):
         """The client sends no more; True if it is still to be answered."""
         self._is_half_closed = True
         if self.is_at_end or self._exchange is None or self._door.settings.tls_key:  # TLS does not half-close
+            self._close()
             return False
         self._exchange.half_closed()
-        if self._body is not None and not self._is_deaf:
-            self.refuse(Refusal(Problem.BAD_REQUEST, "the body ended before it was complete"))
-        else:
-            self._end_in(PROBE_S)
+        self._end_soon()
         return True
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""
-        self._room = asyncio.Event()
+        self._room = Room(self._door, self.transport, self.cut)
 
     def resume_writing(self) -> None:
         """The client has caught up with what was written."""
         if self._room is not None:
-            self._room.set()
+            self._room.end()
             self._room = None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -165,7 +165,7 @@ class HttpConnection(asyncio.Protocol):
         """The server stops: the connection ends, after the answer if a request waits for one."""
         self._is_stopping = True
         if self._exchange is None:
-            self.transport.close()
+            self._close()
 
     # Input.
 
@@ -233,10 +233,9 @@ class HttpConnection(asyncio.Protocol):
         exchange = self._exchange = Exchange(self, scope_of(head, self.transport, peer, extensions), head)
         if self._is_half_closed:
             exchange.half_closed()
-        tasks = self._door.tasks
         task = asyncio.create_task(exchange.run(self._door.app, self._door.faults))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        self._door.tasks.add(task)
+        task.add_done_callback(self._door.tasks.discard)
 
     def _read_body(self, body: Body) -> bool:
         """Read what is here of it; whether to go on."""
@@ -296,7 +295,7 @@ class HttpConnection(asyncio.Protocol):
     def answered(self, goes_on: bool) -> None:
         """The answer is complete; `goes_on` if it did not say that the connection ends."""
         self._exchange = None
-        if not goes_on:
+        if self.is_at_end or not goes_on:
             self._linger()
             return
         if self._waiting <= 0:
@@ -307,8 +306,8 @@ class HttpConnection(asyncio.Protocol):
             self.read_on()
         else:
             self._proceed()
-        if self._exchange is None and not self.is_at_end and (self._is_half_closed or self._is_stopping):
-            self.transport.close()
+        if (self._is_half_closed or self._is_stopping) and not self.is_at_end:
+            self._end_soon()
 
     def cut(self) -> None:
         """End the connection at once."""
@@ -319,10 +318,16 @@ class HttpConnection(asyncio.Protocol):
 
     # The end.
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the client reads too slowly. A transport does not say that again to another protocol."""
+        return self._room is not None
+
     def hand_over(self) -> bytes:
         """Let go of the transport, for another protocol; return the bytes not read."""
         early, self._unread = self._unread, b""
         self.is_at_end = True
+        self.resume_writing()
         return early
 
     def refuse(self, refusal: Refusal) -> None:
@@ -358,6 +363,21 @@ class HttpConnection(asyncio.Protocol):
             self.transport.write_eof()
         self._end_in(self._door.settings.close_timeout)
 
+    def _close(self) -> None:
+        """End the connection as soon as the client has what was written, or `close_timeout` is over."""
+        self.is_at_end = True
+        self.transport.close()
+        self._end_in(self._door.settings.close_timeout)
+
+    def _end_soon(self) -> None:
+        """Close, unless a request is being answered. Of a client that half-closed, nothing more comes of its body."""
+        if self._exchange is None:
+            self._close()
+        elif self._is_half_closed and self._body is not None and not self._is_deaf:
+            self.refuse(Refusal(Problem.BAD_REQUEST, "the body ended before it was complete"))
+        elif self._is_half_closed:
+            self._end_in(PROBE_S)
+
     def _await_next(self) -> None:
         """The connection is idle, but for what may still come of a body that nobody asked for."""
         self._has_begun = False
@@ -377,4 +397,4 @@ class HttpConnection(asyncio.Protocol):
             detail = f"the head did not arrive within {self._door.settings.head_timeout:g} s"
             self.refuse(Refusal(Problem.REQUEST_TIMEOUT, detail))
         else:
-            self.transport.close()
+            self._close()
