@@ -345,7 +345,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 async def test_a14_a_hook_that_leads_astray(answer: bytes) -> None:
-    environ = {"PRESENCED_CALLBACK_SECRET": "x" * 32}
+    environ = {"PRESENCED_CALLBACK_SECRET": "k" * 32}
     async with (
         backend(b"") as (port_elsewhere, asked_elsewhere),
         backend(answer.replace(b"{port}", str(port_elsewhere).encode())) as (port, asked),
