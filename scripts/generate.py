@@ -42,7 +42,7 @@ def documents() -> Iterator[tuple[str, str]]:
 
 
 def settings() -> str:
-    """The tables of settings, one for each group."""
+    """Return the tables of settings, one for each group."""
     tables = "\n\n".join(f"## {title}\n\n{_settings_of(names)}" for title, names in groups().items())
     files = ", ".join(f"`{name}`" for name in SECRET_FILES)
     return f"""# Settings

@@ -318,7 +318,7 @@ async def test_what_a_dead_process_left_open_is_closed_at_its_last_sign_of_life(
 
 
 async def test_a_start_that_comes_late_does_not_outdo_what_its_server_has_seen_meanwhile(database: AsyncEngine) -> None:
-    """The database may answer when users are back: the facts about them wait and have the versions of their time."""
+    """The database may respond when users are back. The waiting facts about them have the versions of their time."""
     await write(database, store(database), user("ada", version=7), user("bob", version=9), position=90)
     soon = NOW + 5000  # by positions, closer to the last sign of life than a start would leave them
     second = store(database, "two", started=soon)
@@ -345,7 +345,7 @@ async def test_what_is_closed_is_above_what_was_stored_although_the_clock_was_se
 
 
 async def test_a_start_that_closes_more_later_keeps_what_the_first_one_noted(database: AsyncEngine) -> None:
-    """A storage worker that is started again has the same epoch, so its places have to be others."""
+    """A restarted storage worker has the same epoch, so its positions must differ."""
     await write(database, store(database), user("ada"))
     await write(database, store(database, "other", "elsewhere"), user("bob"), user("eve"))
     second = store(database, "two", started=NOW + SILENT)

@@ -1,4 +1,4 @@
-"""Event streams that tickets open: they come back as a browser's `EventSource` does, and to nobody else."""
+"""Event streams opened with tickets: they return as a browser's `EventSource` does, and for nobody else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 @asynccontextmanager
 async def house_of_tickets(**changes: object) -> AsyncIterator[tuple[PresenceServer, Backend, Backend]]:
-    """A server, a backend with a key, and a browser without."""
+    """A server, a backend with a key, and a browser without one."""
     async with (
         server(auth="ticket", api_keys=[KEY.entry, WRITE.entry], **changes) as house,
         backend(house, KEY.key) as api,
@@ -61,7 +61,7 @@ async def test_a_stream_that_is_lost_again_and_again_comes_back_and_misses_nothi
 
 
 async def test_a_stream_lost_before_its_first_event_comes_back() -> None:
-    """The first bytes carry an id: browsers take one without data, as the HTML standard says."""
+    """The first bytes carry an id. Browsers accept one without data, as the HTML standard says."""
     async with house_of_tickets() as (house, api, page):
         target = f"/api/v1/watch?users=bo&token={await ticket(api)}"
         reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
@@ -94,7 +94,7 @@ async def test_a_ticket_in_the_header_comes_back_too() -> None:
 
 
 async def test_the_url_alone_opens_nothing_a_second_time() -> None:
-    """Proxies may have logged it."""
+    """Proxies may have logged the URL."""
     async with house_of_tickets() as (house, api, page):
         given = await ticket(api)
         path = f"/watch?users=bo&token={given}"
@@ -130,7 +130,7 @@ async def test_a_stream_that_comes_back_sees_no_more_than_its_ticket_allows() ->
 async def test_a_stream_that_comes_back_replaces_the_connection_that_the_server_still_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It takes no second place of the user's, else a flaky network would shut the user out."""
+    """It takes no second place of the user. Otherwise an unreliable network would lock the user out."""
     monkeypatch.setattr(followers, "MAX_OF_USER", 1)
     async with house_of_tickets() as (house, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
@@ -177,7 +177,7 @@ async def test_a_disconnected_user_s_streams_end_at_once_and_do_not_come_back(er
 
 
 async def test_after_a_restart_a_stream_needs_a_new_ticket_and_the_old_one_harms_nobody() -> None:
-    """An office full of pages asks again at that moment, with tickets that the new process never saw."""
+    """All pages of an office reconnect at that moment, with tickets that the new process does not know."""
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x_forwarded_for": "203.0.113.7"}
     async with house_of_tickets(**limits) as (_, api, page):
@@ -215,7 +215,7 @@ async def test_a_head_request_leaves_no_place_taken() -> None:
 
 
 async def test_requests_that_show_nothing_guess_nothing() -> None:
-    """A page without a token, a probe, a browser that opens the address: others behind the same address go on."""
+    """A page without a token, a probe or a browser at the address: others behind the same address can still connect."""
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x_forwarded_for": "203.0.113.7"}
     async with house_of_tickets(**limits) as (_, api, page):

@@ -156,7 +156,7 @@ VALUES = {"database_url": "postgresql://ada:x@localhost/db"}
 
 
 def told_of(name: str, source: str, value: str, folder: Path) -> list[str]:
-    """What is said of a value that is given by the file, the environment, a flag or a file for the secret."""
+    """The same error for an invalid value from the file, the environment, a flag or a secret file."""
     if source == "file":
         (folder / "presenced.toml").write_text(f"{name} = '{value}'\n")
         return faults({}, {})
@@ -272,7 +272,7 @@ def test_a_settings_file_may_have_a_byte_order_mark_and_windows_line_ends(elsewh
 
 
 def test_a_carriage_return_at_the_end_of_a_variable_is_not_part_of_it() -> None:
-    """Docker keeps it, when a file for `--env-file` has the line ends of Windows."""
+    """Docker keeps the line break if a file for `--env-file` has the line ends of Windows."""
     settings = load({}, {"PRESENCED_AUTH": "none\r", "PRESENCED_HOST": "127.0.0.1\r"}).settings
     assert (settings.auth, settings.host) == ("none", "127.0.0.1")
 
@@ -333,7 +333,7 @@ def test_a_secret_that_is_set_twice_is_an_error(elsewhere: Path) -> None:
 
 
 def test_an_empty_variable_for_the_file_of_a_secret_counts_as_not_set() -> None:
-    """Compose sets it, where a file has `${NAME:-}`."""
+    """Compose sets an empty value if a file has `${NAME:-}`."""
     environ = {"PRESENCED_CALLBACK_SECRET": SECRET, "PRESENCED_CALLBACK_SECRET_FILE": ""}
     assert load({}, environ).origins["callback_secret"] == "PRESENCED_CALLBACK_SECRET"
 

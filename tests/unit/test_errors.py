@@ -33,7 +33,7 @@ def test_a_close_code_of_a_client_does_to_its_session_what_the_table_says(close:
 
 
 def test_a_client_can_send_4001_only_for_what_it_means() -> None:
-    """The server sends it never, and no other code from 3000 to 4999 is an exception."""
+    """The server never sends it, and no other code from 3000 to 4999 is an exception."""
     assert ClientClose.KEEP_SESSION.code not in {close.code for close in Close}
     kept = [code for code in range(3000, 5000) if of_client(code) is not Ending.CLOSED]
     assert kept == [ClientClose.KEEP_SESSION.code]

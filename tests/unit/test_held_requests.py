@@ -1,4 +1,4 @@
-"""What clients of one user ask for within `status_pause`: the last request wins, whoever sent it."""
+"""Requests of one user's clients within `status_pause`: the last one from any device wins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def talk() -> Talk:
 
 
 def texts(messages: list[dict[str, Any]]) -> list[str]:
-    """What others saw beside the status, in order."""
+    """Text that others saw beside the status, in order."""
     return [user.get("text", "") for message in messages for user in message.get("users", [])]
 
 

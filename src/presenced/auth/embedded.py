@@ -82,7 +82,7 @@ class ByFunction:
         if self._complaints.take(COMPLAINTS, COMPLAINTS, asyncio.get_running_loop().time()):
             frames = traceback.extract_tb(error.__traceback__)
             place = ", from ".join(f"{one.filename}:{one.lineno} in {one.name}" for one in reversed(frames))
-            _logger.error("the function that says whose a token is failed: %s at %s", type(error).__name__, place)
+            _logger.error("the authentication function failed: %s at %s", type(error).__name__, place)
 
     def _answer(self, said: Said, token: str, now: Instant) -> Answer:
         if said is None:

@@ -1,4 +1,4 @@
-"""A function of the program says whose a token is."""
+"""Authentication by a function of the program."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_where_a_function_failed_is_logged_in_one_line_without_what_it_sai
     ByFunction(fail, 1.0).ask("the-token", FakeClock().now(), lambda _: None)
     await asyncio.sleep(0)
     (message,) = caplog.messages
-    assert message.startswith("the function that says whose a token is failed: KeyError at ")
+    assert message.startswith("the authentication function failed: KeyError at ")
     assert " in fail, from " in message
     assert "\n" not in message
     assert "the-token" not in message

@@ -1,4 +1,4 @@
-"""Names that the server goes by."""
+"""Host names of the server."""
 
 from __future__ import annotations
 

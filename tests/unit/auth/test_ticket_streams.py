@@ -1,4 +1,4 @@
-"""Streams that tickets opened: how they come back, and when they no longer do."""
+"""Streams opened with tickets: how they return, and when they no longer do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class World:
         return self.streams.begin(ticket, secret, self.now())
 
     def open(self, ticket: str, secret: str = "") -> tuple[str, Callable[[], None]]:
-        """Return the secret, and what a connection of the stream calls when it is lost."""
+        """Return the secret, and the function that a connection of the stream calls on its loss."""
         opening = self.begin(ticket, secret)
         assert opening is not None
 
@@ -127,7 +127,7 @@ def test_a_ticket_has_one_open_stream(world: World) -> None:
 
 @pytest.mark.parametrize(("lasts", "ends"), [(600.0, 600.0), (None, DAY), (2 * DAY, DAY)])
 def test_nothing_comes_back_after_the_ticket_s_time(world: World, lasts: float | None, ends: float) -> None:
-    """Nor later than a revocation is remembered: else one would be outlived."""
+    """Nor later than revocations are remembered: otherwise a stream would outlive one."""
     ticket = world.issue(lasts=lasts)
     secret, lose = world.open(ticket)
     world.at = ends - 1

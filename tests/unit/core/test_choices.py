@@ -1,4 +1,4 @@
-"""How choices are made, and which of several holds."""
+"""Making choices, and the rules for which one is in force."""
 
 import pytest
 

@@ -37,7 +37,7 @@ def test_text_and_emoji_that_are_named_to_another_server_are_shown_there_too(tal
 
 
 def test_self_tells_a_claim_from_a_choice_and_what_the_claim_overrules(talk: Talk) -> None:
-    """Else a client would name the calendar's text as its user's own to the next server."""
+    """Otherwise a client would send the calendar's text as its user's own to the next server."""
     ada = talk.enter("userId=ada")
     talk.say(ada, "SET_STATUS", status="away", text="lunch", emoji="🍕", expiresIn=600)
     until = talk.clock.now().epoch_ms + 600_000

@@ -204,8 +204,8 @@ def test_who_gives_a_parameter_that_there_is_not_is_told_those_that_there_are() 
     ],
 )
 async def test_an_empty_parameter_is_refused_not_taken_for_one_that_was_left_out(path: str) -> None:
-    """`?viewer=` would show all there is."""
-    async with asyncio.timeout(10), house(Shelf()) as (_, client):  # a stream would go on
+    """`?viewer=` would show everything."""
+    async with asyncio.timeout(10), house(Shelf()) as (_, client):  # a stream would not end
         answer = await client.get(path)
         assert (answer.status_code, answer.json()["code"]) == (400, "BAD_PARAMETER")
         assert "empty" in answer.json()["detail"] or "2 times" in answer.json()["detail"]
@@ -227,7 +227,7 @@ async def test_an_empty_parameter_is_refused_not_taken_for_one_that_was_left_out
 async def test_an_empty_field_that_restricts_is_refused_not_taken_for_one_that_was_left_out(
     path: str, body: object
 ) -> None:
-    """An empty `sessionId` would revoke all of the user's tokens, a `presence` of null would restrict nothing."""
+    """An empty `sessionId` would revoke all of the user's tokens. A `presence` of null would restrict nothing."""
     async with house(Shelf()) as (_, client):
         answer = await client.post(path, json=body)
         assert (answer.status_code, answer.json()["code"]) == (400, "BAD_BODY"), answer.json()
@@ -277,7 +277,7 @@ async def test_a_variable_that_was_not_set_is_no_user_unless_a_setting_allows_it
         assert (await client.delete("/users/undefined")).status_code == 200, "what an earlier version let in can go"
     async with house(None, placeholder_ids=True) as (_, client):
         for method, path, body in asked:
-            if "watch" not in path:  # which would go on
+            if "watch" not in path:  # which would not end
                 assert (await client.request(method, path, json=body)).status_code == 200, path
 
 

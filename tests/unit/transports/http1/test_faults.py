@@ -1,4 +1,4 @@
-"""Faults in the log: a traceback each, and no more of them than a log can take."""
+"""Faults in the log: one traceback each, up to the limit of the log."""
 
 from __future__ import annotations
 
