@@ -49,7 +49,7 @@ _KUBERNETES = re.compile(r"PRESENCED_(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_(TCP|UD
 
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a helper process: without our settings, some of which are secrets.
+    """Return the environment for a helper process: without our settings, because some are secrets.
 
     The variables of systemd are omitted as well, because only the server itself reports its state.
     """

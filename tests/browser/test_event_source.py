@@ -79,7 +79,7 @@ def watching(browser: Browser, start_server: StartServer) -> Iterator[Watching]:
         context.close()
 
 
-def test_a_stream_comes_back_with_its_one_ticket_after_each_loss_and_misses_nothing(watching: Watching) -> None:
+def test_a_stream_returns_with_its_one_ticket_after_each_loss_and_misses_nothing(watching: Watching) -> None:
     watching.start()
     seen = ["offline"]
     watching.expect(*seen)

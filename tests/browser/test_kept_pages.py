@@ -185,7 +185,7 @@ def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resum
     assert server.closed("lost") == server.closed("going_away") == 0
 
 
-def test_nobody_flickers_when_the_user_of_a_kept_page_is_back_at_once(
+def test_nobody_flickers_when_the_user_of_a_cached_page_returns_at_once(
     start_server: StartServer, other_site: OtherSite, chromium: PlainChromium
 ) -> None:
     server = start_server(grace_going_away=60, grace_lost=60)

@@ -161,7 +161,7 @@ def test_a_drop_is_announced_when_the_grace_is_over(start_server: StartServer, o
     assert grace <= waited + 0.05 < grace + SOON
 
 
-def test_a_drop_is_told_by_the_statistics_when_nobody_listens(start_server: StartServer, open_page: OpenPage) -> None:
+def test_the_statistics_show_a_drop_when_nobody_listens(start_server: StartServer, open_page: OpenPage) -> None:
     page = open_page(start_server(grace_going_away=6))
     page.connect("ada")
     page.press("Drop", "ada")

@@ -95,7 +95,7 @@ def test_the_card_says_how_others_see_a_user_when_nobody_on_the_page_watches(
     others_see(page, "ada", "away", "Others see the same.")
 
 
-def test_what_a_backend_claims_is_called_a_claim(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_backend_s_claim_is_called_a_claim(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, server)
     page.connect("ada")
     expect(page.truth("ada")).to_have_text("online, as detected")

@@ -172,7 +172,7 @@ async def test_more_users_than_one_page_are_reconciled(database: AsyncEngine, mo
     assert len(named) == len(set(named)) == 70
 
 
-async def test_who_is_back_is_not_told_offline_although_the_database_does_not_know_of_it_yet(
+async def test_returned_users_are_not_reported_offline_before_the_database_knows_them(
     database: AsyncEngine,
 ) -> None:
     """Facts about users wait for up to 250 ms, so rows are older than the live state."""
@@ -188,7 +188,7 @@ async def test_who_is_back_is_not_told_offline_although_the_database_does_not_kn
     assert await known(database) == {"ada": ("online", 101), "bo": ("offline", 50)}
 
 
-async def test_who_returns_right_after_the_server_said_that_they_are_absent_is_told_online(
+async def test_a_user_who_returns_right_after_the_answer_absent_is_reported_online(
     database: AsyncEngine,
 ) -> None:
     hooks = hooks_of(database)

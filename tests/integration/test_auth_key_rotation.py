@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(("old", "new"), [("", ""), ("a", "a"), ("a", ""), ("", "a")])
-async def test_a_new_key_is_asked_for_when_a_signature_fits_no_key_whatever_its_id(
+async def test_a_signature_that_fits_no_key_requests_the_keys_for_any_key_id(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
@@ -39,7 +39,7 @@ async def test_forged_signatures_do_not_make_it_ask_without_end() -> None:
             assert len(issuer.requests) == 1
 
 
-async def test_a_new_key_s_token_that_comes_while_the_issuer_is_down_may_come_back(
+async def test_a_new_key_s_token_may_be_retried_while_the_issuer_is_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It cannot be distinguished from a forgery, and 4401 would declare it invalid."""

@@ -48,7 +48,7 @@ def statuses(event: Event) -> dict[int | str, str]:
     return {user["userId"]: user["status"] for user in event.data["users"]}
 
 
-async def test_a_stream_that_is_lost_again_and_again_comes_back_and_misses_nothing() -> None:
+async def test_a_stream_that_is_lost_repeatedly_returns_and_misses_nothing() -> None:
     async with house_of_tickets() as (_, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
         last = await opened(page, path)
@@ -60,7 +60,7 @@ async def test_a_stream_that_is_lost_again_and_again_comes_back_and_misses_nothi
                 last = event.id
 
 
-async def test_a_stream_lost_before_its_first_event_comes_back() -> None:
+async def test_a_stream_lost_before_its_first_event_returns() -> None:
     """The first bytes carry an id. Browsers accept one without data, as the HTML standard says."""
     async with house_of_tickets() as (house, api, page):
         target = f"/api/v1/watch?users=bo&token={await ticket(api)}"
@@ -83,7 +83,7 @@ async def test_clients_that_can_set_no_header_give_the_last_id_with_the_url() ->
             assert statuses(await anext(events)) == {"bo": "online"}
 
 
-async def test_a_ticket_in_the_header_comes_back_too() -> None:
+async def test_a_stream_with_a_ticket_in_the_header_returns_too() -> None:
     async with house_of_tickets() as (_, api, page):
         shown = {"authorization": f"Bearer {await ticket(api)}"}
         async with page.events("/watch?users=bo", **shown) as events:
@@ -117,7 +117,7 @@ async def test_the_id_of_another_user_s_stream_opens_nothing() -> None:
         assert problem(await page.ask("GET", mine, last_event_id=last)) == (401, "UNAUTHORIZED")
 
 
-async def test_a_stream_that_comes_back_sees_no_more_than_its_ticket_allows() -> None:
+async def test_a_returning_stream_sees_no_more_than_its_ticket_allows() -> None:
     async with house_of_tickets(visibility="claims") as (_, api, page):
         await api.announce("bo")
         await api.announce("eve")
@@ -127,7 +127,7 @@ async def test_a_stream_that_comes_back_sees_no_more_than_its_ticket_allows() ->
             assert statuses(await anext(events)) == {"bo": "online"}
 
 
-async def test_a_stream_that_comes_back_replaces_the_connection_that_the_server_still_has(
+async def test_a_returning_stream_replaces_the_connection_that_the_server_still_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It takes no second place of the user. Otherwise an unreliable network would lock the user out."""
@@ -144,7 +144,7 @@ async def test_a_stream_that_comes_back_replaces_the_connection_that_the_server_
         await until(lambda: metric(house, "presenced_api_followers") == 0)
 
 
-async def test_a_revoked_user_s_stream_ends_and_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_revoked_user_s_stream_ends_and_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.v1.watch.CHECK", 0.05)
     async with house_of_tickets() as (_, api, page):
         path, lost = [f"/watch?users=bo&token={await ticket(api)}" for _ in range(2)]
@@ -159,7 +159,7 @@ async def test_a_revoked_user_s_stream_ends_and_does_not_come_back(monkeypatch: 
 
 
 @pytest.mark.parametrize("erased", [False, True])
-async def test_a_disconnected_user_s_streams_end_at_once_and_do_not_come_back(erased: bool) -> None:
+async def test_a_disconnected_user_s_streams_end_at_once_and_do_not_return(erased: bool) -> None:
     async with house_of_tickets() as (house, api, page):
         path, lost, other = [f"/watch?users=bo&token={await ticket(api, u)}" for u in ("ada", "ada", "eve")]
         last_of_lost = await opened(page, lost)

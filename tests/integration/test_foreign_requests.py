@@ -68,7 +68,7 @@ async def test_without_authentication_a_foreign_name_is_refused_on_every_route()
 
 
 @pytest.mark.parametrize("path", HEALTH)
-async def test_health_is_answered_whatever_the_name_and_pages_read_nothing(path: str) -> None:
+async def test_health_is_served_for_every_host_name_and_pages_read_nothing(path: str) -> None:
     async with server() as house:
         answer = await ask(house, "GET", path, host=EVIL, origin=f"http://{EVIL}")
         assert answer.status == 200
@@ -238,7 +238,7 @@ async def test_an_empty_subprotocol_header_is_no_offer() -> None:
                 assert json.loads(bytes(frame.data))["type"] == "CONNECTION_ESTABLISHED"
 
 
-async def test_a_preflight_allows_what_polyfills_of_event_source_send() -> None:
+async def test_a_preflight_allows_the_headers_of_event_source_polyfills() -> None:
     async with server() as house:
         answer = await ask(
             house,

@@ -388,7 +388,7 @@ async def test_an_application_that_does_not_read_holds_the_client_up() -> None:
     assert max(sizes) <= MAX_UNREAD_BODY + 2 * 262_144, "and what the loop reads at once"
 
 
-async def test_what_waits_behind_a_request_holds_the_client_up() -> None:
+async def test_input_behind_an_unanswered_request_pauses_reading() -> None:
     go = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -98,7 +98,7 @@ async def test_who_does_not_come_back_after_a_kill_is_told_to_have_left_and_who_
             assert told(receiver)[2:3] == [("user.offline", "leaver")]
 
 
-async def test_who_is_back_is_known_to_receivers_although_the_database_does_not_know_of_it_yet(
+async def test_receivers_know_returned_users_before_the_database_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Facts about users wait before they are stored, here so long that the database never learns who is back. The check
@@ -119,7 +119,7 @@ async def test_who_is_back_is_known_to_receivers_although_the_database_does_not_
             await soon(lambda: {by_version(receiver)[user_id] for user_id in back} == {"online"})
 
 
-async def test_receivers_know_the_truth_whenever_users_come_back_around_the_end_of_settling(tmp_path: Path) -> None:
+async def test_receivers_know_the_live_state_when_users_return_around_the_end_of_settling(tmp_path: Path) -> None:
     users = [f"user{number}" for number in range(60)]
     with Receiver() as receiver:
         given = settings(tmp_path, receiver, grace_lost=2.0)

@@ -103,7 +103,7 @@ async def test_users_watch_by_server_sent_events_behind_the_proxy(kind: str, tmp
 
 
 @KINDS
-async def test_a_ticket_s_stream_comes_back_through_the_proxy_and_its_secret_is_not_logged(
+async def test_a_ticket_s_stream_returns_through_the_proxy_and_its_secret_is_not_logged(
     kind: str, tmp_path: Path
 ) -> None:
     async with proxied(kind, tmp_path, "192.0.2.1", auth="ticket", api_keys=[KEY.entry]) as (house, port):

@@ -255,7 +255,7 @@ async def test_a_hook_says_whom_somebody_may_see(presence: dict[str, Any]) -> No
             assert (await come(house, "forged"))[0] == 4401
 
 
-async def test_a_stream_that_comes_back_sees_whom_the_hook_names_then() -> None:
+async def test_a_returning_stream_sees_the_users_that_the_hook_names_then() -> None:
     """The result is not the user from the first use of the ticket."""
     async with backend() as application:
         allowed: dict[str, Any] = {"watch": ["bo", "eve"], "roles": ["causes"]}

@@ -131,7 +131,7 @@ async def log_lines(tmp_path: Path, *, journal: bool, when: str = "auto") -> lis
         return [line.rstrip("\n") for line in output if "WS: User ada connected" in line]
 
 
-async def test_log_lines_have_the_time_where_nothing_else_adds_it(tmp_path: Path) -> None:
+async def test_log_lines_have_the_time_unless_something_else_adds_it(tmp_path: Path) -> None:
     classic = "🚀 WS: User ada connected"
     (line,) = await log_lines(tmp_path, journal=False)
     assert re.fullmatch(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z {classic}", line)
@@ -153,7 +153,7 @@ def test_systemd_accepts_the_unit_that_we_ship(tmp_path: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if "presenced" in line]) == (0, [])
 
 
-def test_the_unit_does_what_the_page_says() -> None:
+def test_the_unit_matches_its_documentation() -> None:
     unit = dict(line.split("=", 1) for line in UNIT.read_text("utf-8").splitlines() if re.match(r"[A-Z]\w+=", line))
     page = (UNIT.parents[2] / "docs/operations.md").read_text("utf-8")
     for name in ("Type", "WatchdogSec", "KillMode", "TimeoutStopSec", "StateDirectory", "RestartPreventExitStatus"):

@@ -212,7 +212,7 @@ def test_a_masked_value_is_refused_in_python_and_in_a_key_file_too(elsewhere: Pa
         ("database_url", "postgresql://user:%2A%2A%2A@host/db"),
     ],
 )
-def test_what_only_resembles_a_mask_is_accepted(name: str, value: str) -> None:
+def test_a_value_that_only_resembles_a_mask_is_accepted(name: str, value: str) -> None:
     environ = {f"PRESENCED_{name.upper()}": value} | ({"PRESENCED_DATABASE": "url"} if name == "database_url" else {})
     assert load({}, environ).origins[name] == f"PRESENCED_{name.upper()}"
 
@@ -245,7 +245,7 @@ def public_key() -> str:
 
 
 @pytest.mark.parametrize("line_break", ["\\n", "\\r\\n", "\\\\n", " ", "", "\r\n", "\n"])
-def test_a_pem_is_read_whatever_its_line_breaks_became_in_the_environment(line_break: str) -> None:
+def test_a_pem_is_read_with_any_line_breaks_from_the_environment(line_break: str) -> None:
     pems = [public_key(), public_key()]
     text = line_break.join(pem.replace("\n", line_break) for pem in pems)
     settings = load({}, {"PRESENCED_JWT_KEY": text}).settings
@@ -350,9 +350,7 @@ def test_an_empty_variable_for_the_file_of_a_secret_counts_as_not_set() -> None:
         ("directory", "Is a directory: name a file (Docker"),
     ],
 )
-def test_a_file_of_a_secret_that_cannot_be_used_is_named_with_what_names_it(
-    elsewhere: Path, content: Any, says: str
-) -> None:
+def test_an_error_about_a_secret_file_names_the_file_and_its_setting(elsewhere: Path, content: Any, says: str) -> None:
     file = elsewhere / "secret"
     if content == "directory":
         file.mkdir()

@@ -191,7 +191,7 @@ def test_a_connection_lost_within_5_s_of_opening_holds_its_user_for_3_s_if_nothi
     assert ("USER_OFFLINE", 2) in watcher.told()
 
 
-def test_a_page_that_is_kept_by_the_browser_is_counted_by_a_reason_of_its_own(house: House) -> None:
+def test_a_cached_page_is_counted_with_its_own_reason(house: House) -> None:
     watcher, kept = house.connect("watcher"), house.connect("2")
     house.end(kept, Ending.KEEP_SESSION)
     assert house.count("presenced_connections_closed_total", reason="keep_session") == 1

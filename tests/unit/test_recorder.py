@@ -123,7 +123,7 @@ def test_last_seen_is_known_of_who_was_forgotten_before_it_could_be_stored() -> 
     assert (seen["ada"].status, seen["ada"].since_ms, seen["ada"].seen_ms) == ("offline", left_ms, left_ms)
 
 
-def test_who_was_invisible_was_last_seen_when_they_became_so_also_if_that_waits_for_long() -> None:
+def test_an_invisible_user_was_last_seen_on_becoming_invisible_even_if_the_fact_waits_long() -> None:
     house = House(log_age=1, heartbeat_interval=1, pong_timeout=1)
     house.keeper.room = 0
     application = Application(house.engine)
@@ -177,7 +177,7 @@ def test_addresses_are_kept_only_where_they_are_wanted() -> None:
     assert [fact.address for fact in house.keeper.of(SessionFact)] == ["192.0.2.1"]
 
 
-def test_who_is_absent_is_answered_from_what_the_server_sees_whatever_waits_to_be_stored() -> None:
+def test_absent_users_are_found_in_the_live_state_although_facts_wait_to_be_stored() -> None:
     house = House()
     house.keeper.room = 0  # nothing is stored
     application = Application(house.engine)
@@ -412,7 +412,7 @@ def test_what_was_revoked_is_kept_unless_its_id_can_not_be_read() -> None:
     assert house.keeper.facts == [RevocationFact("user", "ada", 1.0, 2.0)]
 
 
-def test_what_was_revoked_is_kept_of_users_in_all_scripts() -> None:
+def test_revocations_are_remembered_for_users_in_all_scripts() -> None:
     house = House()
     house.recorder.revoked("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)
     house.pass_period()

@@ -118,7 +118,7 @@ HOSTILE = [b"a\r\nb", b"\x1b[31m", b"\x00", b"\x7f", "\u2028".encode(), b"\x85",
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_a_client_sent_is_one_short_printable_line(
+def test_a_client_s_text_is_one_short_printable_line(
     house: House, caplog: pytest.LogCaptureFixture, text: bytes
 ) -> None:
     house.refusals.add(foreign_page([text]), text)

@@ -25,7 +25,7 @@ def test_display_data_of_the_program_is_passed_on_in_one_line() -> None:
     assert answer.display == Display(b'{"name":"Ada"}', 5.0)
 
 
-async def test_where_a_function_failed_is_logged_in_one_line_without_what_it_said(
+async def test_the_place_where_a_function_failed_is_logged_in_one_line_without_its_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(token: str) -> str:

@@ -90,7 +90,7 @@ def test_a_connection_closed_while_it_was_opening_holds_its_user_no_longer_than_
     assert Grace(going_away=0, lost=15).after(Ending.LOST, 1.0) == 0
 
 
-def test_a_page_that_is_kept_by_the_browser_can_resume_its_session() -> None:
+def test_a_cached_page_can_resume_its_session() -> None:
     directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 2, resume_window=120))
     directory.open("7", "a", at(0), "session")
     assert directory.close("7", "a", Ending.KEEP_SESSION, at(1)).change is None

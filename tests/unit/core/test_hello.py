@@ -35,7 +35,7 @@ def test_a_client_can_say_that_its_person_is_idle(given: bytes, active: bool | N
         (b"status=auto&emoji=%F0%9F%8D%95&until=5", Choice(None, Custom("", "🍕", b"", 5))),
     ],
 )
-def test_a_choice_is_what_set_status_could_have_set(query: bytes, choice: Choice | None) -> None:
+def test_a_choice_in_the_url_has_the_bounds_of_set_status(query: bytes, choice: Choice | None) -> None:
     assert hello_from_query(query).choice == choice
 
 

@@ -54,7 +54,7 @@ def test_exactly_the_characters_of_the_specification_are_refused() -> None:
         "ada ",
     ],
 )
-def test_names_in_all_scripts_are_user_ids_whatever_version_of_unicode_python_knows(text: str) -> None:
+def test_names_in_all_scripts_are_user_ids_in_every_unicode_version_of_python(text: str) -> None:
     assert parse_user_id(text) == text
 
 
@@ -72,7 +72,7 @@ def test_a_variable_that_was_not_set_is_no_user_id_unless_it_is_allowed(text: st
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, ["ada"], b"ada"])
-def test_what_is_neither_a_text_nor_an_integer_is_no_user_id(value: Any) -> None:
+def test_only_a_text_or_an_integer_is_a_user_id(value: Any) -> None:
     with pytest.raises(BadUserId, match="a text or a whole number"):
         parse_user_id(value)
 

@@ -48,7 +48,7 @@ def test_a_resumed_session_that_is_lost_at_once_has_the_whole_grace(talk: Talk) 
     assert statuses(talk.heard(bob)) == [("ada", "offline")]
 
 
-def test_a_client_that_was_idle_comes_back_without_a_flash_of_online(talk: Talk) -> None:
+def test_an_idle_client_reconnects_without_a_flash_of_online(talk: Talk) -> None:
     """On a server that does not know the session, and on one where it resumes."""
     bob = talk.enter("userId=bob")
     ada = talk.open("userId=ada&activity=idle")

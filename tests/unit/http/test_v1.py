@@ -107,7 +107,7 @@ async def test_what_was_kept_is_answered_as_it_came() -> None:
         ]
 
 
-async def test_last_seen_is_newer_than_what_was_kept_while_facts_wait_to_be_stored() -> None:
+async def test_last_seen_is_newer_than_the_stored_row_while_facts_wait() -> None:
     shelf = Shelf()
     shelf.waiting = {"7": UserFact("7", "offline", 9, 800, 900, 800), "eve": UserFact("eve", "offline", 9, 1, 2, 3)}
     async with house(shelf) as (_, client):
@@ -241,7 +241,7 @@ async def test_no_dead_letter_is_sent_again_where_none_is_named() -> None:
     assert shelf.asked == [([],), (None,)]
 
 
-async def test_who_misspells_a_field_or_a_parameter_is_told_the_one_that_is_meant() -> None:
+async def test_an_error_about_a_misspelt_field_or_parameter_names_the_intended_one() -> None:
     async with house(None) as (_, client):
         answer = await client.put("/users/ada/status", json={"status": "busy", "expires_in": 60})
         assert answer.json()["detail"].startswith(

@@ -53,7 +53,7 @@ def test_fields_of_the_senders_own_are_ignored_and_the_rest_is_read_as_strictly(
     assert without_extensions([1]) == [1]
 
 
-def test_what_a_client_made_up_is_in_print_and_short() -> None:
+def test_a_client_s_invented_name_is_printable_and_short() -> None:
     with pytest.raises(msgspec.ValidationError) as refused:
         read(b'{"status":"busy","\\u202e\\n' + b"x" * 9000 + b'":1}', STATUS, NewStatus)
     assert r"unknown field \u202e\nxxx" in str(refused.value)
@@ -94,7 +94,7 @@ def test_half_a_surrogate_pair_is_found(text: str, half: str | None) -> None:
         ),
     )
 )
-def test_whatever_comes_is_read_or_refused_in_few_words(value: object) -> None:
+def test_all_input_is_read_or_refused_in_few_words(value: object) -> None:
     try:
         data = msgspec.json.encode(value)
     except OverflowError:  # an integer beyond 64 bits
