@@ -136,8 +136,8 @@ class Settings(Declared):
     )
     placeholder_ids: bool = Field(
         False,
-        description="Accept the user ids undefined, null, NaN, None and [object Object], which nearly always come from "
-        "a variable that has no value.",
+        description="Accept user ids that nearly always come from a variable without a value, such as undefined, null, "
+        "NaN and [object Object].",
     )
     user_connections: int = Field(
         200, ge=1, le=10_000_000, description="Maximum number of open connections of one user."
