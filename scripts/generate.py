@@ -132,9 +132,9 @@ def codes() -> str:
 
 ## Close codes of the WebSocket
 
-What the server closes a connection with (RFC 6455 section 7.4). "Come back" says whether the same client, unchanged,
-should connect again, with back-off and jitter. A client takes a code it does not know, and 1006 (no close frame came),
-for a "yes".
+Codes with which the server closes a connection (RFC 6455 section 7.4). "Come back" says whether the
+same client, unchanged, should reconnect, with back-off and jitter. A client also reconnects after an
+unknown code, and after 1006 (no close frame).
 
 {table(["code", "name", "meaning", "come back"], closes)}
 

@@ -3,14 +3,14 @@
     PresencedError
     ├── ConfigError      a setting is unknown, out of bounds or contradicts another
     ├── PortInUse        another program listens on the wanted address
-    ├── ListenError      the wanted address can't be listened on for another reason
-    ├── BadUserId        a user id is missing, too long, or holds what no id may hold
-    ├── BadParameter     another parameter of a client's URL can't be used
+    ├── ListenError      listening on the address fails for another reason
+    ├── BadUserId        a user id is missing, too long, or contains a refused character
+    ├── BadParameter     another parameter of a client's URL is invalid
     ├── BadToken         a token or ticket is not accepted
-    ├── BadClaim         what a backend claims of a user can't be used
+    ├── BadClaim         a backend's claim about a user is invalid
     ├── CapacityError    a written bound is reached and the caller asked for one more
-    ├── StorageError     the database can't be used as it is
-    └── StorageUnavailable   what was asked of it is not answered now
+    ├── StorageError     the database is not usable as it is
+    └── StorageUnavailable   the database does not respond now
 
 `Close`, `ClientClose`, `Fault` and `Problem` are the only tables of codes: the server, `spec/codes.md`,
 `spec/codes.json` and the clients all come from them.

@@ -90,7 +90,7 @@ class ByFunction:
         if isinstance(said, Principal):
             if said.display is not None and said.display.data:
                 if not is_display(said.display.data):
-                    raise ValueError("display is no JSON object that can be passed on")
+                    raise ValueError("display is not a valid JSON object")
                 said = said._replace(display=Display(compact(said.display.data), said.display.issued))
             return said._replace(user_id=parse_user_id(said.user_id), token_id=said.token_id or digest(token))
         return Principal(parse_user_id(said), None, digest(token), now.epoch_ms / 1000)

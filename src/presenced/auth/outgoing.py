@@ -2,8 +2,8 @@
 
 Private and link-local addresses are refused unless the settings allow them. Redirects are not followed, and a response
 has a maximum time and size. The name is resolved here, and the connection goes to the checked addresses, so a name that
-resolves differently the next time gains nothing. A name may have several addresses of which only one responds, as
-`localhost` has ::1 and 127.0.0.1. They are tried in the resolver's order.
+resolves differently the next time gains nothing. If a name has several addresses, they are tried in the resolver's
+order, because sometimes only one responds (`localhost` has ::1 and 127.0.0.1).
 """
 
 from __future__ import annotations
