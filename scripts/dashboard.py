@@ -99,7 +99,7 @@ ROWS = [
                     "opened": rate("presenced_connections_opened_total"),
                     "{{reason}}": rate("presenced_connections_closed_total", "reason"),
                 },
-                "closed, going_away, keep_session and lost are the clients'; all else is the server's.",
+                "closed, going_away, keep_session and lost come from clients; all others come from the server.",
             ),
             Panel(
                 "Handshakes refused",

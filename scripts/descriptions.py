@@ -32,7 +32,7 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str]]:
 
 
 def with_extensions(schema: dict[str, Any]) -> None:
-    """Say of a record that takes no unknown fields that it takes those of the sender's own (`wire.strict_json`)."""
+    """Describe that a record without unknown fields accepts the sender's own fields (`wire.strict_json`)."""
     if schema.get("additionalProperties") is False:
         schema["patternProperties"] = {f"^{EXTENSION}": {}}
 

@@ -42,7 +42,7 @@ def documents() -> Iterator[tuple[str, str]]:
 
 
 def settings() -> str:
-    """The tables of settings, one for each group."""
+    """Return the tables of settings, one for each group."""
     tables = "\n\n".join(f"## {title}\n\n{_settings_of(names)}" for title, names in groups().items())
     files = ", ".join(f"`{name}`" for name in SECRET_FILES)
     return f"""# Settings
@@ -50,7 +50,7 @@ def settings() -> str:
 *Made from `src/presenced/settings.py` by `make docs`; don't edit it here.*
 
 Every setting has a flag, an environment variable and a place in a TOML file. Secrets have no flag,
-because every user of a machine sees those.
+because every user of a machine sees flags.
 
 | way | example |
 |---|---|
@@ -58,28 +58,27 @@ because every user of a machine sees those.
 | environment | `{ENV_PREFIX}HEARTBEAT_INTERVAL=10` |
 | file | `heartbeat_interval = 10` in the file `--config` or `{ENV_PREFIX}CONFIG` names, else `./presenced.toml` |
 
-A flag goes before the environment, the environment before the file, the file before the default.
-If `{ENV_PREFIX}PORT` is not set, `PORT` stands for it, because hosting platforms set that. An unknown
-name or a value out of bounds is an error that says what was expected, and the server does not
-start. In Python, settings are the arguments of `presenced.Settings`.
+A flag overrides the environment, the environment overrides the file, and the file overrides the
+default. If `{ENV_PREFIX}PORT` is not set, `PORT` replaces it, because hosting platforms set that.
+If a name is unknown or a value is out of bounds, the server does not start, and the error says what
+was expected. In Python, settings are the arguments of `presenced.Settings`.
 
-`presenced config show` prints the settings in force and where each comes from, as a settings file.
-It does not print secrets: comments stand in their place. A value such as `***`, which programs
-print in place of a secret, is an error.
+`presenced config show` prints the settings in force and the origin of each, as a settings file.
+Comments replace secrets. A value such as `***`, which programs print in place of a secret, is an
+error.
 
 ## Secrets in files
 
 {files} and `jwt_key_file` name
-a file that contains the secret, as Docker and Kubernetes provide them. They may stand where other
-settings may:
+a file that contains the secret, as Docker and Kubernetes provide them. Set them like other settings:
 
 ```sh
 {ENV_PREFIX}CALLBACK_SECRET_FILE=/run/secrets/callback presenced serve
 ```
 
-White space and line breaks around a secret are not part of it, wherever it comes from. If a secret
-and its file are both set in the same place, that is an error; only `jwt_key` and `jwt_key_file` may
-be used together. A PEM may have `\\n` in place of its line breaks.
+White space and line breaks around a secret are ignored, in every source. Setting a secret and its
+file in the same source is an error. Only `jwt_key` and `jwt_key_file` may be used together. A PEM
+may have `\\n` in place of its line breaks.
 
 {tables}
 
@@ -133,17 +132,18 @@ def codes() -> str:
 
 ## Close codes of the WebSocket
 
-What the server closes a connection with (RFC 6455 section 7.4). "Come back" says whether the same client, unchanged,
-should connect again, with back-off and jitter. A client takes a code it does not know, and 1006 (no close frame came),
-for a "yes".
+Codes with which the server closes a connection (RFC 6455 section 7.4). "Come back" says whether the
+same client, unchanged, should reconnect, with back-off and jitter. A client also reconnects after an
+unknown code, and after 1006 (no close frame).
 
 {table(["code", "name", "meaning", "come back"], closes)}
 
 ## Close codes that a client sends
 
-A client chooses the code by which it closes, and the server acts on it. "Can resume" says whether a session of
-presenced.v1 can be resumed afterwards. Every other code from 3000 to 4999, and 1005 (no code), is a deliberate close
-as 1000 is. All other codes, and 1006 (no close frame came), count as a loss, after which the session can be resumed.
+A client chooses the code with which it closes, and the server acts on it. "Can resume" says whether
+a session of presenced.v1 can be resumed afterwards. Every other code from 3000 to 4999, and 1005
+(no code), is a deliberate close like 1000. All other codes, and 1006 (no close frame), count as a
+loss, after which the session can be resumed.
 
 {table(["code", "name", "meaning", "can resume"], clients)}
 

@@ -37,7 +37,7 @@ PATH: dict[str, Json] = {
     "room": {"schema": {"type": "string", "minLength": 1, "maxLength": 128}, "example": "lobby"},
     "source": {"schema": {"type": "string", "minLength": 1, "maxLength": 64}, "example": "calendar"},
 }
-"""What may stand in a path: the characters that protocol.md allows in ids, percent-encoded, `/` as `%2F`."""
+"""Pattern of an id in a path: the characters that protocol.md allows, percent-encoded, `/` as `%2F`."""
 
 PATH_SAYS = {
     "user_id": "Whom it is about.",
@@ -170,7 +170,7 @@ def _in_query(endpoint: AnyEndpoint) -> Iterable[Json]:
     described = descriptions(questions)
     for name, field in schema["properties"].items():
         said = described.get((endpoint.query.__name__, name), "")
-        if field.get("default") == "":  # left out; an empty one is refused
+        if field.get("default") == "":  # omit the parameter: an empty one is refused
             del field["default"]
         yield {"name": name, "in": "query", "description": said, "schema": field}
 

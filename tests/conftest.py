@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import settings
 
-# A failure prints, beside the smallest schedule that leads to it, a line that does exactly this one again. An example
-# has no deadline: how long it takes depends on what else the machine does.
+# Beside the smallest failing schedule, a failure prints a line that repeats exactly this schedule. Examples have no
+# deadline, because their duration depends on the load of the machine.
 settings.register_profile("repeatable", settings.default, print_blob=True, deadline=None)
 settings.load_profile("repeatable")
 

@@ -1,4 +1,4 @@
-"""The proxies of `deploy/`, for real: their configurations as they are there, but for ports, names and files."""
+"""The real proxies of `deploy/`: their shipped configurations with other ports, names and files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def free_port() -> int:
 
 @contextmanager
 def proxy(kind: str, folder: Path, behind: int, backends: str) -> Iterator[int]:
-    """A proxy in front of the server on port `behind`; the port where it listens, with TLS.
+    """A proxy in front of the server on port `behind`. Yields its own port, which uses TLS.
 
     Args:
         kind: `nginx` or `caddy`.
-        folder: For its files, with the certificate that it shows.
-        backends: The addresses from which it lets the API be used.
+        folder: Directory for its files, with its certificate.
+        backends: Addresses that may use the API through it.
     """
     write_certificate(folder)
     port = free_port()
@@ -74,7 +74,7 @@ def _nginx(folder: Path, port: int, behind: int, backends: str) -> list[str]:
     paths = "".join(
         f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    user = "user root;" if os.geteuid() == 0 else ""  # or its workers could not write to the folder
+    user = "user root;" if os.geteuid() == 0 else ""  # otherwise its workers could not write to the folder
     (folder / "nginx.conf").write_text(
         f"{user} daemon off; pid {folder}/pid; error_log stderr; events {{}} http {{ {paths}\n{text}\n}}"
     )

@@ -1,4 +1,4 @@
-"""A bad network: passes TCP on to a server, and breaks all connections when a test says so."""
+"""An unreliable network: a relay for TCP that breaks all connections on request."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import threading
 from typing import Self
 
 _RESET = struct.pack("ii", 1, 0)
-"""For SO_LINGER: closing resets the connection."""
+"""Value of SO_LINGER that makes a close reset the connection."""
 
 
 class Relay:
-    """Listens on a free port of 127.0.0.1 and passes on what comes, both ways.
+    """Relay that listens on a free port of 127.0.0.1 and forwards data both ways.
 
     Args:
-        port: Of the server, on 127.0.0.1.
+        port: Port of the server, on 127.0.0.1.
     """
 
     def __init__(self, port: int) -> None:
@@ -40,7 +40,7 @@ class Relay:
         return f"http://127.0.0.1:{self.port}/"
 
     def cut(self) -> None:
-        """Break all connections that are open now."""
+        """Break all open connections."""
         with self._lock:
             broken, self._open = self._open, []
         for one in broken:

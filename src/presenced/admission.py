@@ -66,17 +66,17 @@ class _Admitted:
 
 
 class Admission(Generic[C]):
-    """Lets those in who show who they are, and out those who no longer can.
+    """Admits connections that authenticate, and ends those whose credentials are no longer valid.
 
-    Bounds: connections that have not shown who they are by `max_unauthenticated` and `auth_timeout`; newer tokens of
-    one that is in by `request_rate` and `request_burst`, and one at a time where another server is asked.
+    Bounds: `max_unauthenticated` and `auth_timeout` for connections waiting to authenticate; `request_rate` and
+    `request_burst` for newer tokens of an admitted connection, one at a time if another server verifies them.
 
     Args:
-        enter: Called for a connection that is let in, with who it is.
-        refuse: Called for a connection that is refused, with the close code and the reason. The last argument is
-            True if the attempt counts as a failure of the client's address.
-        look_anew: Called when a connection that is in has shown something newer.
-        sessions: By their ids, also those without a connection.
+        enter: Function called with an admitted connection and its principal.
+        refuse: Function called with a refused connection, the close code and the reason. The last argument is True if
+            the attempt counts as a failure of the client's address.
+        look_anew: Function called when an admitted connection has sent a newer token.
+        sessions: Sessions by id, including those without a connection.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Admission(Generic[C]):
         return None if answer is None else self._checked(answer, now)
 
     def refused(self, error: BadToken) -> Answer:
-        """Count an answer that was found before the authenticator was asked, and return it."""
+        """Count a verdict reached without the authenticator, and return it."""
         return self._checked(error, self._clock.now())
 
     def still_holds(self, principal: Principal) -> bool:
@@ -240,7 +240,11 @@ class Admission(Generic[C]):
         """For AUTH, or for the answer to the token it came with."""
         if len(self._waiting) >= self._settings.max_unauthenticated:
             self._refuse(
-                connection, arrival, Close.TRY_AGAIN_LATER, "too many wait to be let in; come back later", False
+                connection,
+                arrival,
+                Close.TRY_AGAIN_LATER,
+                "too many connections are waiting to authenticate; retry later",
+                False,
             )
             return
         connection.send(arrival.response)
@@ -265,7 +269,7 @@ class Admission(Generic[C]):
             self._refuse(connection, arrival, Close.BAD_USER_ID, str(error), False)
             return
         if claimed != answer.user_id:
-            # The token is genuine: its owner has proved who they are, and guesses nothing.
+            # The token is genuine: its owner has proved their identity, so this is not a guess.
             self._refuse(connection, arrival, Close.FORBIDDEN, "userId is not the user of the token", False)
             return
         self._admitted[connection] = _Admitted(answer, bool(arrival.subprotocol), self._clock.now())

@@ -53,9 +53,10 @@ class Application:
         return outcome.change is not None
 
     def disconnect(self, user_id: str) -> int:
-        """Close all connections of a user, who goes offline immediately unless announced. Return how many there were.
+        """Close all connections of a user, who goes offline immediately unless announced. Return the number of
+        connections.
 
-        Event streams that the user watches by count, too.
+        Event streams that the user watches through count, too.
         """
         connections = self._directory.connections(user_id)
         for connection in connections:
@@ -64,19 +65,19 @@ class Application:
         return len(connections) + sum(end(user_id) for end in self._on_disconnect)
 
     def on_disconnect(self, end: Callable[[str], int]) -> None:
-        """Have `end` called with the id of each user whose connections are closed.
+        """Register `end`, to be called with the id of each user whose connections are closed.
 
         Args:
-            end: Ends what the user has open elsewhere, and returns how much that was.
+            end: Function that ends the user's other connections and returns their number.
         """
         self._on_disconnect.append(end)
 
     def set_status(self, user_id: str, choice: Choice | None, lasts: float | None = None) -> None:
-        """Choose for a user, as their own devices can; of one who is not there it is remembered.
+        """Choose a status for a user, as their own devices can. The choice of an absent user is remembered.
 
         Args:
-            choice: None: as detected, the same as `AS_DETECTED`. When it ends is filled in.
-            lasts: Seconds after which the last choice for good returns; None: for good.
+            choice: The choice, whose end is filled in; None for the status as detected, the same as `AS_DETECTED`.
+            lasts: Seconds after which the previous permanent choice returns; None for a permanent choice.
         """
         now = self._engine.clock.now()
         self._engine.apply(self._directory.choose(user_id, choice or AS_DETECTED, now, lasts, by_user=False))
@@ -112,7 +113,7 @@ class Application:
         if outcome is not None:
             self._engine.apply(outcome)
         if recorder is not None and (outcome is not None or recorder.is_restoring):
-            recorder.unclaimed(user_id, source)  # it may be stored and still to come back
+            recorder.unclaimed(user_id, source)  # it may be stored and not yet restored
         return outcome is not None
 
     def forget(self, user_id: str) -> int:
@@ -183,7 +184,8 @@ class Application:
 
     @property
     def position(self) -> int:
-        """The newest change's, or above it. No version is above it: it is that of a user of whom nothing is known."""
+        """Version of the newest change, or higher. No version is above it. Users without known presence have this
+        version."""
         return self._directory.position
 
     def position_text(self, position: int) -> str:

@@ -1,4 +1,5 @@
-"""The command: arguments, the banner, signals, exit codes (0 done, 1 no start, 2 wrong arguments or settings)."""
+"""The command: arguments, banner, signals and exit codes (0 success, 1 start failed, 2 invalid arguments or
+settings)."""
 
 from __future__ import annotations
 
@@ -27,13 +28,14 @@ from presenced.version import __version__
 
 
 def _flag(name: str, group: Group, help_text: str, metavar: str, is_switch: bool = False) -> tuple[str, Any]:
-    """The name of a flag, and what cyclopts needs to know of it."""
+    """Return the name of a flag and the metadata that cyclopts needs."""
     parameter = Parameter(negative=(), group=group, metavar=metavar, help=help_text)
     return name, Annotated[bool if is_switch else str, parameter]
 
 
 def _flags() -> Iterator[tuple[str, Any]]:
-    """A flag for each setting. A secret has none, because every user of a machine sees flags, but one for its file."""
+    """Flag for each setting. A secret has none, because every user of a machine sees flags. It has a flag for its
+    file."""
     for number, (title, names) in enumerate(groups().items(), start=1):
         group = Group(title, sort_key=number)
         for name in names:
@@ -47,7 +49,7 @@ def _flags() -> Iterator[tuple[str, Any]]:
 if TYPE_CHECKING:
     Flags = dict[str, Any]
 else:
-    # Texts, except for switches: `config.load` reads and checks the values of all sources in the same way.
+    # Texts, except for switches: `config.load` parses and checks the values of all sources in the same way.
     Flags = TypedDict("Flags", dict(_flags()), total=False)  # noqa: UP013  # the fields are computed
 
 Config = Annotated[
@@ -97,7 +99,7 @@ def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
 
 @config.command
 def show(*, config: Config = None, flags: GivenFlags = None) -> None:
-    """Print every setting in force, as a settings file, and where each value comes from.
+    """Print every setting in force, as a settings file, and the origin of each value.
 
     Secrets are not printed. Comments stand in their place.
     """
@@ -110,8 +112,8 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _fill_standard_files()
     try:
         app(arguments, exit_on_error=False, print_error=False)
-    except UnusedCliTokensError:  # cyclopts prints a Python list, with what may be a secret
-        _fail(ConfigError("unexpected argument: a value stands behind its flag, as in --port 4000"), 2)
+    except UnusedCliTokensError:  # cyclopts prints a Python list, which may contain a secret
+        _fail(ConfigError("unexpected argument: a value follows its flag, as in --port 4000"), 2)
     except (CycloptsError, ConfigError) as error:
         _fail(error, 2)
     except PresencedError as error:
@@ -150,7 +152,7 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     with contextlib.closing(ServiceManager(os.environ)) as manager:
-        if settings.tls_key or manager.is_there:  # else it ends the server, as when a terminal is closed
+        if settings.tls_key or manager.is_there:  # otherwise it ends the server, for example when a terminal is closed
             loop.add_signal_handler(signal.SIGHUP, on_hangup)
         _announce(server)
         manager.ready()
@@ -186,7 +188,7 @@ def _announce(server: PresenceServer) -> None:
         f"  {safety}\n"
         f"  Stop with Ctrl+C.\n\n"
     )
-    with contextlib.suppress(OSError):  # without a reader, the server works all the same
+    with contextlib.suppress(OSError):  # the server works without a reader, too
         sys.stdout.write(banner)
         sys.stdout.flush()
 
@@ -222,7 +224,8 @@ def _raise_file_limit() -> None:
 
 
 def _toml(effective: Effective) -> Iterator[str]:
-    """Lines of a settings file, by group. A line about a secret is a comment, or names the file that contains it."""
+    """Yield the lines of a settings file, by group. A secret becomes a comment, or the name of the file that contains
+    it."""
     assigned = {name: _assignment(name, value, effective) for name, value in effective.settings}
     width = max(map(len, assigned.values()))
     for title, names in groups().items():
@@ -248,4 +251,4 @@ def _toml_value(value: object) -> str:
     if isinstance(value, tuple):
         return json.dumps(value, ensure_ascii=False)
     text = json.dumps(value if isinstance(value, int) else str(value), ensure_ascii=False)
-    return text.replace("\x7f", "\\u007f")  # the one character that JSON allows as it is, and TOML does not
+    return text.replace("\x7f", "\\u007f")  # the one character that JSON allows unescaped and TOML does not

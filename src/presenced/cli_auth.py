@@ -68,15 +68,15 @@ def api_key(
         ),
     ] = DEFAULT_SCOPE,
 ) -> None:
-    """Make a key for a backend, and print it with its entry for the setting api_keys.
+    """Create a key for a backend, and print it with its entry for the setting api_keys.
 
-    The default is the least scope: read. Making tickets, announcing and setting statuses need write. Erasing, revoking
-    and seeing sessions, history and invisible users need admin.
+    The default scope is the least privilege: read. Creating tickets, announcing and setting statuses need write.
+    Erasing, revoking and seeing sessions, history and invisible users need admin.
     """
     made = new_key(scope)
     sys.stdout.write(
         f"{made.key}\n\n"
-        f"That is the key, of scope {scope}: keep it with the backend, it is shown only now. Add to the settings:\n\n"
+        f"This is the key, with scope {scope}. Store it in the backend: it is shown only once. Add to the settings:\n\n"
         f'api_keys = ["{made.entry}"]\n'
     )
 

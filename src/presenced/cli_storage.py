@@ -34,7 +34,7 @@ def migrate(
 ) -> None:
     """Migrate the tables in the database to the version that this presenced needs.
 
-    Before, back up the database and stop the servers that use it.
+    First back up the database and stop the servers that use it.
     """
     url = database_url(load({}, os.environ, config).settings)
     if not url:
@@ -49,7 +49,7 @@ def migrate(
 
 
 async def _migrate(url: str, check: bool) -> Versions:
-    """Return the version that the tables had, and the one that is needed."""
+    """Return the version that the tables had, and the version that is needed."""
     from presenced.storage import access, migrate
 
     if check:

@@ -38,9 +38,9 @@ def secret() -> None:
 
 
 def send_test(*, config: Config = None) -> None:
-    """Send a signed test event to each endpoint of the settings, once, and print the answers.
+    """Send a signed test event once to each endpoint in the settings, and print the responses.
 
-    Exit code 1 if an endpoint did not accept it. The server need not run.
+    The exit code is 1 if an endpoint did not accept it. The server need not run.
     """
     found = webhook_config(load({}, os.environ, config).settings)
     if found is None:

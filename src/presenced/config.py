@@ -1,11 +1,11 @@
-"""Where the values of settings come from, and what an error says of a value that can't be used.
+"""Sources of settings, and error messages about invalid values.
 
-A value comes from the first of these that has it: a flag (`--heartbeat-interval 10`), the environment
-(`PRESENCED_HEARTBEAT_INTERVAL=10`), the settings file (`heartbeat_interval = 10`), the default. `PORT`, which hosting
-platforms set, stands for `PRESENCED_PORT` where that is not set.
+A value comes from the first source that has it: a flag (`--heartbeat-interval 10`), the environment
+(`PRESENCED_HEARTBEAT_INTERVAL=10`), the settings file (`heartbeat_interval = 10`), the default. If `PRESENCED_PORT` is
+not set, `PORT` replaces it, because hosting platforms set that.
 
-A secret may also come from a file. `callback_secret_file` names it, in each of these places, as Docker and Kubernetes
-provide secrets. (`jwt_key_file` is a setting of its own.)
+A secret may also come from a file, as Docker and Kubernetes provide secrets. `callback_secret_file` names the file, in
+each of these sources. (`jwt_key_file` is a setting of its own.)
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ SECRET_FILES = {
     for name in Settings.model_fields
     if is_secret(name) and f"{name}_file" not in Settings.model_fields
 }
-"""Names that stand for a file with a secret, and the setting that gets it."""
+"""Names of settings for a file with a secret, mapped to the setting that receives the secret."""
 
 MAX_SHOWN = 100
-"""Characters of a wrong value that an error shows; the rest is cut off."""
+"""Maximum number of characters of an invalid value in an error message. The rest is cut off."""
 
 _ENVIRONMENT_OF_SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
@@ -49,9 +49,9 @@ _KUBERNETES = re.compile(r"PRESENCED_(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_(TCP|UD
 
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a helper process: without our settings, some of which are secrets.
+    """Return the environment for a helper process: without our settings, because some are secrets.
 
-    The variables of systemd are left out as well, because only the server itself reports its state.
+    The variables of systemd are omitted as well, because only the server itself reports its state.
     """
     return {
         name: value for name, value in environ.items() if not name.startswith((ENV_PREFIX, *_ENVIRONMENT_OF_SYSTEMD))
@@ -64,11 +64,11 @@ class Effective(NamedTuple):
     settings: Settings
     origins: dict[str, str]
     secret_files: Mapping[str, Path] = MappingProxyType({})
-    """The file that a secret was read from, by the name of the setting."""
+    """Files that secrets were read from, by name of the setting."""
 
 
 class _Given(NamedTuple):
-    """One value of one source."""
+    """One value from one source."""
 
     name: str
     value: Any
@@ -79,12 +79,12 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     """Merge the sources of settings.
 
     Args:
-        flags: Values given on the command line, by name of the setting.
+        flags: Values from the command line, by name of the setting.
         environ: The environment. Names that start with `PRESENCED_` are ours.
-        file: The TOML file. None: the one that `PRESENCED_CONFIG` names, or else `presenced.toml` if it exists.
+        file: The TOML file. None for the file that `PRESENCED_CONFIG` names, or `presenced.toml` if it exists.
 
     Raises:
-        ConfigError: A name is unknown, a value can't be used, or a file can't be read.
+        ConfigError: A name is unknown, a value is invalid, or a file cannot be read.
     """
     values: dict[str, _Given] = {}
     files: dict[str, _Given] = {}
@@ -106,7 +106,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     try:
         settings = Settings.model_validate(given)
     except ValidationError as error:
-        # Without the secret in an unread file, `auth is jwt, which needs a key` would mislead.
+        # If the file of a secret could not be read, `auth is jwt, which needs a key` would mislead.
         faults += [_explain(fault, origins) for fault in error.errors() if fault["loc"] or not unread]
     if faults:
         raise ConfigError("\n".join(faults))
@@ -114,7 +114,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
 
 
 def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, _Given]) -> list[str]:
-    """Let the values of a source replace those of the sources before it; return what is wrong with them."""
+    """Override the values of earlier sources with those of this source. Return the errors in them."""
     faults: list[str] = []
     given = {one.name: one for one in source}
     for name, one in given.items():
@@ -136,7 +136,7 @@ def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, 
 
 
 def _place(one: _Given) -> str:
-    """The variable or flag, which name the setting; else the setting and its file."""
+    """Return the name of the setting as the variable or flag spells it; otherwise the setting and its file."""
     return one.origin if one.origin.startswith(("--", ENV_PREFIX)) else f"{one.name} in {one.origin}"
 
 
@@ -175,7 +175,7 @@ def _in_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator[_
 
 
 def _checked(name: str, text: str, origin: str, faults: list[str]) -> Iterator[_Given]:
-    """A value of the environment or a flag, without the line break that a file with CRLF leaves at its end."""
+    """Return a value from the environment or a flag, without the line break that a CRLF file leaves at its end."""
     text = text.rstrip("\r\n")
     if _is_quoted(text):
         faults.append(_quoted(name, origin))
@@ -207,7 +207,7 @@ def _secret_in(name: str, given: _Given) -> str:
     """Return the secret in the file that `given` names.
 
     Raises:
-        ConfigError: The file can't be read, or has no usable content. The message does not show the content.
+        ConfigError: The file cannot be read, or its content is unusable. The message does not show the content.
     """
     try:
         path = Path(file_name(given.value))
@@ -234,9 +234,9 @@ def _explain(fault: ErrorDetails, origins: Mapping[str, str]) -> str:
         return str(fault["ctx"]["error"])
     name = str(fault["loc"][0])
     origin = origins[name]
-    if fault["type"] == "value_error":  # our own validator wrote the predicate, without the value
+    if fault["type"] == "value_error":  # our own validator wrote the message, without the value
         return f"{name} (from {origin}) {fault['ctx']['error']}"
-    if is_secret(name):  # what was given may be nearly the secret
+    if is_secret(name):  # the invalid value may be nearly the secret
         return f"{name} (from {origin}) can't be used: expected {expected(name)}"
     hint = ""
     if str(fault["input"]).startswith("tcp://"):

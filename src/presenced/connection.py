@@ -23,21 +23,21 @@ class Connection(Watcher, Protocol):
     """As whom it counts where addresses are limited; empty when it does not."""
     opened_ms: int
     opened_at: float
-    """Monotonic time of its opening, which `heard_at` equals until something comes; minus infinity if its client was
-    heard before that."""
+    """Monotonic opening time, which equals `heard_at` until the client sends something; minus infinity if it sent
+    something before that."""
     heard_at: float
     slice: int
 
 
 def mark_opened(connection: Connection, now: Instant) -> None:
-    """Set the times of a connection that is let in. A client that sent AUTH was heard before."""
+    """Set the times of an admitted connection. A client that sent AUTH has already been heard."""
     connection.opened_ms = now.epoch_ms
-    # Next to any time that the clock shows: what comes in the same instant, by a coarse clock, differs from it.
+    # The next representable time after now, so that input in the same tick of a coarse clock still differs from it.
     opened_at = nextafter(now.monotonic, inf)
     connection.opened_at = -inf if connection.heard_at else opened_at
     connection.heard_at = opened_at
 
 
 def unheard_age(connection: Connection, now: Instant) -> float:
-    """Return the seconds since a connection opened if nothing has come from its client since, else infinity."""
+    """Return the seconds since a connection opened if its client has sent nothing since, otherwise infinity."""
     return now.monotonic - connection.opened_at if connection.heard_at == connection.opened_at else inf

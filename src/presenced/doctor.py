@@ -38,7 +38,7 @@ SOON = 14
 WIDE = 8
 """Bits of a network of proxies; one with fewer is larger than any owner's."""
 
-_NOT_ROOT = "run it as a user of its own; deploy/systemd/presenced.service does"
+_NOT_ROOT = "run it as its own user, as deploy/systemd/presenced.service does"
 
 Level = Literal["unsafe", "broken", "note"]
 
@@ -70,7 +70,7 @@ def examine(effective: Effective, file_limit: int, is_root: bool, today: datetim
         *_database(settings),
         *_secrets(effective),
         *_files(file_limit),
-        *([Finding("note", "it runs as root, and needs no rights of root", _NOT_ROOT)] if is_root else []),
+        *([Finding("note", "it runs as root, but does not need root rights", _NOT_ROOT)] if is_root else []),
     ]
 
 
@@ -125,7 +125,7 @@ def _asked(settings: Settings) -> Iterator[Finding]:
 
 
 def _pages(settings: Settings) -> Iterator[Finding]:
-    """Yield what is found about the pages and names by which browsers may come."""
+    """Yield findings about the pages and host names through which browsers connect."""
     if ANY in settings.origins:
         yield Finding("unsafe", "pages of every origin may connect", "name the origins of your pages in origins")
     elif not settings.origins and not is_loopback(settings.host):
@@ -135,15 +135,15 @@ def _pages(settings: Settings) -> Iterator[Finding]:
     if FILES in settings.origins:
         yield Finding(
             "unsafe" if settings.auth == "none" else "note",
-            "origins holds file://, for which browsers send null: a sandboxed frame of any page has the same",
-            "serve the page over HTTP and name its origin, or give the application a scheme of its own",
+            "origins contains file://, for which browsers send null, as they do for sandboxed frames of any page",
+            "serve the page over HTTP and list its origin, or give the application its own scheme",
         )
     is_named = settings.auth != "none" or settings.allowed_hosts or settings.origins
     if not is_named and (settings.trusted_proxies or not is_loopback(settings.host)):
         yield Finding(
             "note",
-            "requests for this server by a name, other than localhost, are refused",
-            "set allowed_hosts to the names that clients and proxies call it by",
+            "requests with a host name other than localhost are refused",
+            "set allowed_hosts to the host names that clients and proxies use",
         )
 
 
@@ -204,11 +204,11 @@ def _secrets(effective: Effective) -> Iterator[Finding]:
             file = effective.secret_files[name]
             mend = f"chmod 400 {file}; in Kubernetes set defaultMode: 0400 for the volume"
         if file.is_file() and _others_may_read(file):
-            # Docker and Kubernetes give secrets to everyone in a container, where there are no others.
+            # Docker and Kubernetes give secrets to every user of a container, which has only one.
             level: Level = "note" if name in effective.secret_files else "unsafe"
             yield Finding(level, f"other users of this machine may read {name} in {file}", mend)
     if file_name := settings.jwt_key_file:
-        with contextlib.suppress(ConfigError, OSError):  # said elsewhere
+        with contextlib.suppress(ConfigError, OSError):  # reported elsewhere
             if any(key.algorithms[0] in SHARED for key in keys_from_file(Path(file_name))) and _others_may_read(
                 Path(file_name)
             ):

@@ -18,27 +18,27 @@ WAVE = 0.05
 """Seconds between two waves."""
 
 FIRST_RETURN = 0.1
-"""Seconds after which the first client is asked to come back."""
+"""Seconds until the first client is to reconnect."""
 
 SLOWEST_RETURN = 0.01
-"""Seconds from one client to the next, where only a few are to come back. The best pace that a server has seen is one
-of plain connections; a TLS handshake or a question to a backend takes some milliseconds."""
+"""Seconds between two clients when few reconnect. The best measured rate is for plain connections, while a TLS
+handshake or a call to a backend takes some milliseconds."""
 
 LEAST_SPREAD = 1.0
-"""Seconds over which the return of clients is spread without regard to the pace: 100 of them and more."""
+"""Seconds over which the reconnects of 100 or more clients are spread, regardless of the rate."""
 
 
 def close_in_waves(connections: Sequence[Watcher], feed: V1Feed, pace: float) -> Iterator[float]:
-    """Close them all (1001), some with each item.
+    """Close all connections (1001), some with each item.
 
-    Each client of presenced.v1 is told another time after which to come back (`return_times`). Classic clients have
-    their own ideas of it.
+    Each client of presenced.v1 receives a different delay before it reconnects (`return_times`). Classic clients choose
+    their own.
 
     Args:
-        pace: Connections a second that a server like this one is known to accept.
+        pace: Connections per second that a server like this one is known to accept.
 
     Yields:
-        Seconds to wait before the next item is asked for.
+        Seconds to wait before the next item.
     """
     waves = max(1, int(min(len(connections) / pace, LONGEST_DRAIN) / WAVE))
     times = return_times(len(connections), pace)
@@ -52,10 +52,10 @@ def close_in_waves(connections: Sequence[Watcher], feed: V1Feed, pace: float) ->
 
 
 def return_times(count: int, pace: float) -> list[float]:
-    """Return one time for each of so many clients, in seconds from their close: in random order, no two the same.
+    """Return one delay in seconds from the close for each client: in random order, all different.
 
-    Together they take as long as accepting the clients does. Each has a slot of its own, and a random place in its
-    first half, so that times differ by half a slot at least; a client's clock may be coarser.
+    Together they span the time that accepting the clients takes. Each client has a slot and a random place in the first
+    half of it. Delays therefore differ by at least half a slot, since a client's clock may be coarse.
     """
     spread = max(count / pace, min(count * SLOWEST_RETURN, LEAST_SPREAD))
     slots = random.sample(range(count), count)

@@ -229,7 +229,7 @@ class Engine:
             new = secrets.token_urlsafe(16), hello.device, Watch(hello.everyone), hello.active is not False
             outcome = self.directory.open(connection.user_id, connection, now, *new, hello.choice, display)
         else:
-            connection.opened_at = -inf  # a client that names its session has read CONNECTION_ESTABLISHED earlier
+            connection.opened_at = -inf  # a client that names its session has already read CONNECTION_ESTABLISHED
         assert outcome.session is not None, "it opened"
         connection.feed, connection.session = self._v1, outcome.session
         if outcome.replaced is not None:  # before anything of the session changes, by which its feed finds it
@@ -251,7 +251,7 @@ class Engine:
         self._outbox.catch_up(connection, missed or self._v1.all(connection))
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
-        """Log and count the refusal of a request before it became a WebSocket, or for its page or host."""
+        """Log and count a request that was refused before it became a WebSocket, or because of its page or host."""
         self._refusals.add(refusal, origin)
 
     def received(self, connection: Connection, message: str | bytes) -> None:

@@ -3,14 +3,14 @@
     PresencedError
     ├── ConfigError      a setting is unknown, out of bounds or contradicts another
     ├── PortInUse        another program listens on the wanted address
-    ├── ListenError      the wanted address can't be listened on for another reason
-    ├── BadUserId        a user id is missing, too long, or holds what no id may hold
-    ├── BadParameter     another parameter of a client's URL can't be used
+    ├── ListenError      listening on the address fails for another reason
+    ├── BadUserId        a user id is missing, too long, or contains a refused character
+    ├── BadParameter     another parameter of a client's URL is invalid
     ├── BadToken         a token or ticket is not accepted
-    ├── BadClaim         what a backend claims of a user can't be used
+    ├── BadClaim         a backend's claim about a user is invalid
     ├── CapacityError    a written bound is reached and the caller asked for one more
-    ├── StorageError     the database can't be used as it is
-    └── StorageUnavailable   what was asked of it is not answered now
+    ├── StorageError     the database is not usable as it is
+    └── StorageUnavailable   the database does not respond now
 
 `Close`, `ClientClose`, `Fault` and `Problem` are the only tables of codes: the server, `spec/codes.md`,
 `spec/codes.json` and the clients all come from them.
@@ -59,14 +59,14 @@ class BadParameter(PresencedError, ValueError):
 
 
 class BadToken(PresencedError, ValueError):
-    """A token or ticket is not accepted. `str()` says why, fits into the reason of a close frame, and holds nothing of
-    the token.
+    """A token or ticket is not accepted. `str()` says why, fits into the reason of a close frame, and contains nothing
+    of the token.
 
     Args:
         kind: The fault, one of a small fixed set.
         key_id: Id of the unknown key, if that is the fault.
-        is_genuine: The issuer made this token or ticket, and it is expired, revoked, used or meant for something else.
-            Showing it is no attempt to guess, so it does not count against the address it came from.
+        is_genuine: The issuer created this token or ticket, and it is expired, revoked, used or meant for something
+            else. It is not a guess, so it does not count against its address.
     """
 
     def __init__(self, kind: str, detail: str, key_id: object = "", is_genuine: bool = False) -> None:
@@ -125,9 +125,9 @@ class Close(Enum):
 
 
 class ClientClose(Enum):
-    """The WebSocket close codes by which a client says why it leaves.
+    """WebSocket close codes with which a client states why it leaves.
 
-    Every other code from 3000 to 4999 is a deliberate close, as 1000 is; the rest counts as a loss. `resumable` says
+    Every other code from 3000 to 4999 is a deliberate close, like 1000. The rest counts as a loss. `resumable` says
     whether a session of presenced.v1 can be resumed afterwards.
     """
 
@@ -186,7 +186,7 @@ class Problem(Enum):
         False,
     )
     BODY_TOO_LARGE = 413, "The request's body is too large.", False
-    MISDIRECTED = 421, "This server does not go by the name in the header Host.", False
+    MISDIRECTED = 421, "The Host header is not a name of this server.", False
     REQUEST_TIMEOUT = 408, "The request did not arrive in time.", True
     UPGRADE_REQUIRED = 426, "This path speaks WebSocket only.", False
     WEBSOCKET_VERSION = 426, "Only version 13 of the WebSocket protocol is spoken.", False

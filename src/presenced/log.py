@@ -33,7 +33,7 @@ LAST_WORDS = 2.0
 """Seconds that the end of the process waits for the last lines to be taken."""
 
 MAX_QUOTED = 200
-"""Characters of a text from a client in one line; the rest is left out."""
+"""Maximum number of characters of a client's text in one line. The rest is omitted."""
 
 _WORDS = {
     "user_connected": "connected",
@@ -48,13 +48,13 @@ _WORDS = {
 
 
 class EventLog:
-    """One line per event, in the words of the contract.
+    """Writes one line per event, in the words of the contract.
 
-    Bound: `burst` lines a second; what is beyond it is counted by kind and told in one line when the second is
-    over. The formatters escape what would end a line or act on a terminal.
+    Bound: `burst` lines a second. Further lines are counted by kind, and one line reports the counts at the end of the
+    second. The formatters escape characters that end a line or control a terminal.
 
     Args:
-        anonymous: A dash stands in place of each id.
+        anonymous: Write a dash in place of each id.
     """
 
     def __init__(self, clock: Clock, timer: Timer, burst: int, anonymous: bool = False) -> None:
@@ -95,12 +95,12 @@ class EventLog:
             _say("refused", "⛔ WS: Refused, %s: %s", code, reason, code=code, reason=reason)
 
     def turned_away(self, status: int, code: str, reason: str, origin: str, setting: str) -> None:
-        """Log the refusal of a request, before it became a WebSocket or by the HTTP side for its page or host.
+        """Log the refusal of a request before it became a WebSocket, or by the HTTP side because of its page or host.
 
         Args:
-            reason: What was wrong, and what to do about it; texts of the client in it are quoted.
-            origin: Of the page that sent the request; empty when none did. Quoted.
-            setting: Name of the setting that decides; empty when none does.
+            reason: The fault and the remedy. Text from the client in it is quoted.
+            origin: Origin of the page that sent the request, quoted; empty if there is none.
+            setting: Name of the setting that decides; empty if there is none.
         """
         if self._admit("turned_away"):
             fields = {"status": status, "code": code, "reason": reason, "origin": origin, "setting": setting}
@@ -137,7 +137,8 @@ class EventLog:
 
 
 def quoted(text: str) -> str:
-    """Return a text from a client as it may stand in a line: printable ASCII, with escapes, `MAX_QUOTED` at most."""
+    """Return a client's text in a form safe for a log line: printable ASCII, with escapes, at most `MAX_QUOTED`
+    characters."""
     shown = ascii(text[:MAX_QUOTED])[1:-1][:MAX_QUOTED]
     return shown if len(text) <= MAX_QUOTED else f"{shown}..."
 
@@ -148,9 +149,9 @@ def _say(event: str, message: str, *arguments: object, **fields: object) -> None
 
 
 class TextFormatter(logging.Formatter):
-    """One line for each message, whatever a client or another server put into it.
+    """Formatter that writes one line for each message, even with hostile text from a client or another server.
 
-    A line break, an escape sequence or a character that turns the direction of text is written as Python writes it.
+    A line break, an escape sequence or a character that changes the direction of text is written as a Python escape.
     The lines of a traceback are indented, so that none of them can pass for a message.
 
     Args:
@@ -164,22 +165,22 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines of a record."""
         record = copy(record)
-        record.exc_text = None  # as another handler may have left it
+        record.exc_text = None  # cached by another handler
         text = super().format(record)
         return f"{timestamp(int(record.created * 1000))} {text}" if self._with_time else text
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # as logging names it
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging defines this name
         """Return the message in one line."""
         record.message = escaped(record.message)
         return super().formatMessage(record)
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802  # as logging names it
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging defines this name
         """Return the traceback, indented."""
         return "\n".join("  " + escaped(line) for line in super().formatException(ei).split("\n"))
 
 
 _NO_LINE_OF_ITS_OWN = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""Characters that JSON allows in a text, but that end a line or turn it for some who read logs."""
+"""Characters that JSON allows in a text, but that end a line or change its direction for some log readers."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -198,7 +199,7 @@ class JsonFormatter(logging.Formatter):
         }
         try:
             text = self._encoder.encode(line).decode()
-        except UnicodeEncodeError:  # half a surrogate pair, which a file's name may hold
+        except UnicodeEncodeError:  # half a surrogate pair, which a file name may contain
             text = json.dumps(line)
         return _NO_LINE_OF_ITS_OWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -240,7 +241,7 @@ def give_up_output() -> None:
 
 
 def wants_time(when: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether text lines to `stream` begin with the time.
+    """Return whether text lines to `stream` begin with the time.
 
     Args:
         when: The setting `log_time`. With `auto` they do, except on a terminal and in the journal.
@@ -249,10 +250,10 @@ def wants_time(when: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether systemd connected the stream to the journal, which stamps every line.
+    """Return whether systemd connected the stream to the journal, which stamps every line.
 
-    `JOURNAL_STREAM` has the device and inode of the connection (man page systemd.exec). If standard output and
-    standard error have a connection each, it describes that of standard error. Standard output is then another socket.
+    `JOURNAL_STREAM` has the device and inode of the connection (man page systemd.exec). If standard output and standard
+    error have a connection each, it describes that of standard error. Standard output is then another socket.
     """
     try:
         ours, error = os.fstat(stream.fileno()), os.fstat(2)
@@ -282,9 +283,10 @@ def configure_helper(form: str = "text", when: str = "auto") -> None:
 
 
 def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
-    """Send log lines to standard output, from a thread, so that a full pipe or a paused terminal holds nothing up.
+    """Send log lines to standard output from a thread, so that a full pipe or a paused terminal does not block the
+    server.
 
-    For the command; a program that embeds the server configures logging itself.
+    For the command only. A program that embeds the server configures logging itself.
 
     Args:
         level: The setting `log_level`.
@@ -292,7 +294,7 @@ def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
         when: The setting `log_time`.
 
     Returns:
-        What to call at the end: it writes out what waits, for `LAST_WORDS` seconds at most.
+        Function to call at the end. It writes the waiting lines, for at most `LAST_WORDS` seconds.
     """
     writer = _Writer(sys.stdout)
     formatter = _formatter(form, when, sys.stdout)
@@ -302,7 +304,7 @@ def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
     waiting_handler = _BoundedQueueHandler(waiting)
     if form == "json":
         writer.setFormatter(formatter)
-    else:  # a queue's handler makes one text of message and traceback, which can't be escaped after that
+    else:  # A queue's handler merges message and traceback into one text, which cannot be escaped afterwards.
         waiting_handler.setFormatter(formatter)
     root.addHandler(waiting_handler)
     root.setLevel(logging.WARNING)

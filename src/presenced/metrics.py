@@ -37,8 +37,8 @@ class Metrics:
         self.turned_away = Counter(
             "presenced_connections_refused",
             "Connections and requests refused before a WebSocket was opened, by reason: full, behind, stopping; "
-            "address, from which too much came; forbidden_origin and misdirected, requests of the HTTP side included; "
-            "else the code of the problem in lower case.",
+            "address, at one of its limits; forbidden_origin and misdirected, also for requests of the HTTP side; "
+            "otherwise the code of the problem in lower case.",
             ["reason"],
             registry=registry,
         )

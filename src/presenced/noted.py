@@ -105,7 +105,7 @@ class Noted:
         return facts
 
     def waiting_of(self, user_ids: Iterable[str]) -> dict[str, UserFact]:
-        """Return how those of these users are of whom something waits."""
+        """Return the state of those of these users with waiting facts."""
         users, due = self.users, self._due_users
         found = ((user_id, users.get(user_id) or due.get(user_id)) for user_id in user_ids)
         return {user_id: _user_fact(user) for user_id, user in found if user is not None}

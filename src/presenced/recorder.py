@@ -175,7 +175,7 @@ class Recorder:
 
     @property
     def is_restoring(self) -> bool:
-        """Whether more of what is kept is still to come back."""
+        """Whether stored data remains to be restored."""
         return self._directory.since_start is not None
 
     def claimed(self, user_id: str, claim: Claim) -> None:
@@ -206,9 +206,9 @@ class Recorder:
     # To the keeper.
 
     def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
-        """Return those of these users who are shown offline now, and those of these rooms that nobody is in.
+        """Return those of these users who are shown offline now, and those of these rooms that are empty.
 
-        None while the server stops: connections end then, and nobody is told that their users have left.
+        Return None while the server stops. Connections end then, and nobody is notified that their users have left.
         """
         if not self._is_told:
             return [], []
@@ -216,7 +216,7 @@ class Recorder:
         return offline, [name for name in rooms if self._rooms.get(name) is None]
 
     def waiting_of(self, user_ids: Collection[str]) -> dict[str, UserFact]:
-        """Return how those of these users are whose facts wait to be given."""
+        """Return the state of those of these users whose facts wait to be sent."""
         return self._noted.waiting_of(user_ids)
 
     @property
@@ -266,7 +266,7 @@ class Recorder:
     # From the keeper.
 
     def restore(self, facts: Sequence[Restored]) -> None:
-        """What is kept of before the start. What was decided since then goes before it (`core.since`)."""
+        """Restore stored data from before the start. Decisions made since then take precedence (`core.since`)."""
         now = self._clock.now()
         for fact in facts:
             if isinstance(fact, ChosenFact):
@@ -312,7 +312,7 @@ class Recorder:
 
 
 def _choices(fact: ChoiceFact | None) -> list[Choice]:
-    """Return the choice that was stored, if there is one that can be made: somebody else may have written the row."""
+    """Return the stored choice; None if it is invalid, since another program may have written the row."""
     if fact is None:
         return []
     with suppress(ValueError):
@@ -321,6 +321,6 @@ def _choices(fact: ChoiceFact | None) -> list[Choice]:
 
 
 def _data(stored: bytes) -> bytes:
-    """Return stored JSON as it is passed on: in one line, and none when clients could not read it. Somebody else, or an
-    earlier version, may have written it."""
+    """Return stored JSON as clients receive it, on one line; nothing if clients could not read it. Another program, or
+    an earlier version, may have written it."""
     return v1.compact(stored) if v1.can_be_read(stored) else b""

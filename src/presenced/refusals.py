@@ -1,7 +1,7 @@
-"""HTTP refusals: what the client is answered, what the operator reads in the log, and what is counted.
+"""HTTP refusals: the response to the client, the log line for the operator, and the metric.
 
-A browser shows a page nothing of a refused handshake but close code 1006. The log line is the only place where somebody
-learns why, so it names the setting that would allow the request.
+A browser hides why a handshake failed: a page sees only close code 1006. The log line is the only place that states the
+reason, so it names the setting that would allow the request.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ _SETTINGS = {
     "address": "address_connections, address_rate and trusted_proxies",
     "head_too_large": "max_head_size",
 }
-"""Settings behind refusals that name none of their own, by the reason they count as."""
+"""Settings behind refusals that name none of their own, by metric reason."""
 
 
 class Refusal(NamedTuple):
-    """An HTTP refusal: what is wrong, in words, and the headers the status asks for."""
+    """An HTTP refusal: the fault, in words, and the headers that the status needs."""
 
     problem: Problem
     detail: str
     headers: tuple[Header, ...] = ()
     counts_as: str = ""
-    """The reason in the metrics; empty for the name of the problem."""
+    """Reason in the metrics; empty for the name of the problem."""
     logged: str = ""
-    """What the log says instead of `detail`; texts of the client in it are quoted, and tokens left out."""
+    """Log text that replaces `detail`. It quotes text from the client and omits tokens."""
     setting: str = ""
-    """The setting that decides."""
+    """Setting that decides."""
 
 
 class Refusals:
     """Logs and counts refusals.
 
-    Bounds: log lines by `EventLog`; reasons by the names of `Problem` and those that the server's own code gives.
+    Bounds: `EventLog` for log lines; the names of `Problem` and the reasons in the server's own code for metrics.
     """
 
     def __init__(self, log: EventLog, metrics: Metrics) -> None:
@@ -53,12 +53,12 @@ class Refusals:
         """Log and count the refusal of a request.
 
         Args:
-            origin: Its header `Origin`; empty when it has none.
+            origin: Its `Origin` header; empty if absent.
         """
         reason = refusal.counts_as or refusal.problem.name.lower()
         self._metrics.turned_away.labels(reason).inc()
         if refusal.problem is Problem.REQUEST_TIMEOUT:
-            return  # browsers open connections ahead of need and let them time out: nothing was refused
+            return  # browsers open spare connections and let them time out, so nothing was refused
         setting = refusal.setting or _SETTINGS.get(reason, "")
         said = refusal.logged or quoted(refusal.detail)
         page = quoted(origin.decode("latin-1"))
@@ -72,7 +72,7 @@ def foreign_page(origins: Sequence[bytes]) -> Refusal:
     """Return the refusal of a page whose origin is not allowed.
 
     Args:
-        origins: All values of the header `Origin`; none when the browser sends none.
+        origins: All values of the `Origin` header; none if the browser sends none.
     """
     entry = quoted(entry_for(origins[0])) if len(origins) == 1 else ""
     page = quoted(b", ".join(origins).decode("latin-1")) or "of another origin"
@@ -81,26 +81,26 @@ def foreign_page(origins: Sequence[bytes]) -> Refusal:
     )
     return Refusal(
         Problem.FORBIDDEN_ORIGIN,
-        "this page's origin is not among those that may connect here; see the setting origins",
+        "this page's origin is not allowed to connect; see the setting origins",
         logged=f"page {page} may not connect; {advice}",
         setting="origins",
     )
 
 
 def foreign_host(hosts: Sequence[bytes]) -> Refusal:
-    """Return the refusal of a request for a name that this server does not go by.
+    """Return the refusal of a request for a foreign host name.
 
-    421 (RFC 9110 section 15.5.20) says just this, and tells the reader apart from 403, which is about the page.
+    421 (RFC 9110 section 15.5.20) means exactly this, and differs from 403, which is about the page.
 
     Args:
-        hosts: All values of the header `Host`.
+        hosts: All values of the `Host` header.
     """
     name = host_name(hosts[0]) if len(hosts) == 1 else ""
     given = quoted(b", ".join(hosts).decode("latin-1"))
-    advice = f"to allow it, add {name} to the setting allowed_hosts" if name else "allowed_hosts can't name it"
+    advice = f"to allow it, add {name} to the setting allowed_hosts" if name else "allowed_hosts cannot contain it"
     return Refusal(
         Problem.MISDIRECTED,
-        "the header Host has a name that this server does not go by; see the setting allowed_hosts",
-        logged=f"{given} is no name of this server; {advice}",
+        "the Host header is not a name of this server; see the setting allowed_hosts",
+        logged=f"{given} is not a name of this server; {advice}",
         setting="allowed_hosts",
     )

@@ -132,7 +132,8 @@ class Requests:
             self._outbox.begin_again(connection, self._feed.all(connection))
 
     def closed(self, connection: Watcher) -> None:
-        """A connection is about to end. If it is its user's last one, what is held for the user takes effect."""
+        """Apply the waiting requests of a connection's user if the connection, which is about to end, is their last
+        one."""
         self._askers.pop(connection, None)
         for outcome in self._directory.release(connection.session.user_id, connection, self._clock.now()):
             self._apply(outcome)
@@ -241,7 +242,7 @@ class Requests:
             self._tell_counts(connection, Watched(users=watch.counted.users))
 
     def _tell_counts(self, connection: Watcher, named: Watched) -> None:
-        """The numbers that the request is about; one that is behind gets all it watches when it catches up."""
+        """Send the counts that the request names. A client that is behind gets all its counts when it catches up."""
         if not self._feed.keeps_up(connection):
             self._outbox.remind(connection)
         elif counts := self._feed.counts(connection, named):
@@ -312,7 +313,7 @@ def _user_ids(given: list[int | str]) -> set[str]:
 def _room_names(given: list[str]) -> set[str]:
     for name in given:
         if character := refused_character(name):
-            raise BadRequest(Fault.BAD_REQUEST, f"a room's name may not hold {character}")
+            raise BadRequest(Fault.BAD_REQUEST, f"a room's name must not contain {character}")
     return set(given)
 
 
@@ -329,10 +330,10 @@ def _check_room_for(count: int, most: int, what: str, fault: Fault) -> None:
 
 
 def data_of(given: msgspec.Raw) -> bytes:
-    """Return the JSON given, without white space between its tokens; nothing for null.
+    """Return the given JSON without white space between its tokens; nothing for null.
 
     Raises:
-        BadRequest: It is too large, or not for everybody to read.
+        BadRequest: The JSON is too large, or some JSON parsers cannot read it.
     """
     data = wire.compact(bytes(given))
     if len(data) > MAX_DATA:
@@ -353,4 +354,4 @@ def check_shown(text: str, emoji: str) -> None:
     """
     for name, given in (("text", text), ("emoji", emoji)):
         if character := refused_character(given):
-            raise BadRequest(Fault.BAD_REQUEST, f"{name} may not hold {character}")
+            raise BadRequest(Fault.BAD_REQUEST, f"{name} must not contain {character}")

@@ -130,7 +130,7 @@ class PresenceServer:
             self._parts.listener.reload_certificate()
 
     def call_every(self, seconds: float, action: Callable[[], None]) -> None:
-        """Call `action` now and every `seconds`, by the timer that heartbeats use, until the server has stopped.
+        """Call `action` now and every `seconds` until the server has stopped, with the timer of the heartbeats.
 
         A watchdog can rely on it: if the event loop hangs or the timer fails, the calls cease.
 
@@ -214,30 +214,30 @@ class PresenceServer:
     def broadcast_user_status(self, user_id: str | int, is_online: bool) -> bool:
         """Announce the status of a user your backend knows of from elsewhere.
 
-        Everyone is told if that changes what they see; the announcement holds until you announce the opposite.
-        It adds presence and never takes it away from an open connection: a user who has one stays online whatever
-        is announced. With none open, announcing offline also ends the wait for a lost connection.
+        If that changes the visible status, all others are notified. The announcement holds until you announce the
+        opposite. It adds presence and never removes it: a user with an open connection stays online. If none is open,
+        announcing offline also ends the grace period of a lost connection.
 
         Returns:
-            Whether what others see changed.
+            Whether the visible status changed.
 
         Raises:
-            BadUserId: `user_id` is refused by `core.identity.parse_user_id`.
-            CapacityError: `max_announced` users are announced online already.
+            BadUserId: `core.identity.parse_user_id` refuses `user_id`.
+            CapacityError: `max_announced` users are already announced online.
         """
         checked = parse_user_id(user_id, self.settings.placeholder_ids)
         return self._running().application.announce(checked, is_online)
 
     def handle_user_disconnect(self, user_id: str | int) -> int:
-        """Close all connections of a user (close code 4410), who is offline at once, without a grace.
+        """Close all connections of a user (close code 4410), who goes offline immediately, without a grace period.
 
         An announcement (`broadcast_user_status`) stays in force.
 
         Returns:
-            How many connections were closed.
+            Number of connections that were closed.
 
         Raises:
-            BadUserId: `user_id` is refused by `core.identity.parse_user_id`.
+            BadUserId: `core.identity.parse_user_id` refuses `user_id`.
         """
         return self._running().application.disconnect(parse_user_id(user_id))
 

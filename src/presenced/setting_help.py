@@ -1,4 +1,4 @@
-"""What `--help`, docs/settings.md and errors say of a setting: its group, its value, its default."""
+"""Texts about settings for `--help`, docs/settings.md and errors: group, value, default."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _UNITS = {"SECONDS": " of seconds", "BYTES": " of bytes"}
 
 
 def is_secret(name: str) -> bool:
-    """Whether the value of the setting must not be shown, nor given as a flag."""
+    """Return whether the value of the setting is secret: never shown, and not accepted as a flag."""
     return Settings.model_fields[name].annotation is SecretStr
 
 
 def groups() -> dict[str, list[str]]:
-    """Return the names of the settings below the title of their group, in the order of their declaration.
+    """Return the names of the settings by title of their group, in order of declaration.
 
-    A setting without a `Group` is in that of the setting before it.
+    A setting without a `Group` belongs to the group of the setting before it.
     """
     found: dict[str, list[str]] = {}
     title = "Other"
@@ -36,16 +36,16 @@ def groups() -> dict[str, list[str]]:
 
 
 def value_name(name: str) -> str:
-    """Return the name of the setting's value in `--help`; without a `ValueName`, one for its type."""
+    """Return the name of the setting's value in `--help`; without a `ValueName`, one derived from its type."""
     field = Settings.model_fields[name]
     names = [one.text for one in _metadata(field) if isinstance(one, ValueName)]
     if names:
-        return names[-1]  # that of the setting comes behind that of its type
+        return names[-1]  # the setting's own name follows that of its type
     return "CHOICE" if "enum" in _schemas()[name] else "NUMBER" if field.annotation in (int, float) else "TEXT"
 
 
 def expected(name: str) -> str:
-    """Return the values that the setting takes, in words: `a whole number from 0 to 65535`."""
+    """Return a description of the allowed values: `a whole number from 0 to 65535`."""
     schema = _schemas()[name]
     if "enum" in schema:
         choices = ", ".join(filter(None, schema["enum"]))
@@ -63,7 +63,7 @@ def expected(name: str) -> str:
 
 
 def default_text(name: str) -> str:
-    """Return the default as it is written in the environment: `3001`, `exp`; empty if it is an empty text or list."""
+    """Return the default as written in the environment: `3001`, `exp`; empty for an empty text or list."""
     default = Settings.model_fields[name].default
     if isinstance(default, SecretStr):
         return default.get_secret_value()
@@ -73,7 +73,7 @@ def default_text(name: str) -> str:
 
 
 def help_text(name: str) -> str:
-    """Return the description of a flag, with the values it takes and its default."""
+    """Return the description of a flag, with its allowed values and its default."""
     description = Settings.model_fields[name].description or ""
     schema = _schemas()[name]
     takes = expected(name) if "enum" in schema else _bounds(schema)
@@ -83,7 +83,7 @@ def help_text(name: str) -> str:
 
 
 def _bounds(schema: dict[str, Any]) -> str:
-    """`0 to 65535`, `above 0 to 60`; empty if there are none."""
+    """Return the bounds, as `0 to 65535` or `above 0 to 60`; empty if there are none."""
     low, above, high = schema.get("minimum"), schema.get("exclusiveMinimum"), schema.get("maximum")
     start = f"above {above:.12g}" if above is not None else "" if low is None else f"{low:.12g}"
     return f"{start} to {high:.12g}" if high is not None else start
@@ -93,6 +93,6 @@ def _metadata(field: FieldInfo) -> Iterator[object]:
     yield from field.metadata
 
 
-@cache  # to make it for each setting takes 0.24 s of every start
+@cache  # Creating it for each setting takes 0.24 s of every start.
 def _schemas() -> dict[str, Any]:
     return dict(Settings.model_json_schema()["properties"])

@@ -21,10 +21,10 @@ _AROUND = " \t\r\n\ufeff"
 
 _PEM = re.compile(r"(-----BEGIN [A-Z0-9 ]+-----)(.*?)(-----END [A-Z0-9 ]+-----)", re.DOTALL)
 _PEM_LINE = 64
-"""Characters in a line of a PEM body (RFC 7468 section 2)."""
+"""Number of characters in a line of a PEM body (RFC 7468 section 2)."""
 
 _MASK = re.compile("[*\u2022\u25cf\u2217\uff0a]{3,}")
-"""Asterisks and bullets, also those of other scripts."""
+"""Asterisks and bullets, including those of other scripts."""
 
 _MASK_WORD = re.compile(
     r"[\[<(](redacted|masked|filtered|hidden|removed|sensitive( value)?|secret)[\]>)]|redacted|x{4,}", re.IGNORECASE
@@ -35,13 +35,13 @@ _PASSWORD = re.compile(r"//[^/@\s]*:([^/@\s]*)@")
 
 
 class Group(NamedTuple):
-    """Metadata: the heading of a setting in `--help` and docs/settings.md, and of the settings declared after it."""
+    """Metadata: heading in `--help` and docs/settings.md for a setting and those declared after it."""
 
     title: str
 
 
 class ValueName(NamedTuple):
-    """Metadata: the name of a setting's value in `--help`, such as SECONDS in `--grace-lost SECONDS`."""
+    """Metadata: name of a setting's value in `--help`, such as SECONDS in `--grace-lost SECONDS`."""
 
     text: str
 
@@ -55,10 +55,10 @@ def secret_text(text: str) -> str:
 
 
 def is_masked(text: str, secret: bool = False) -> bool:
-    """Whether `text` holds a mask that a program printed in place of a secret: `***`, or `xxxxx` for a password.
+    """Return whether `text` holds a mask that a program printed in place of a secret: `***`, or `xxxxx` for a password.
 
     Args:
-        secret: The whole text is a secret, or several with white space between them.
+        secret: The whole text is one secret, or several with white space between them.
     """
     pieces = [*_PASSWORD.findall(text), *([text, *text.split()] if secret else [])]
     return bool(_MASK.search(text)) or any(map(_MASK_WORD.fullmatch, pieces))
@@ -80,7 +80,7 @@ def _plain(value: object) -> object:
 
 
 def _split(value: object) -> object:
-    """Flags and the environment know only text, so a list may be one text."""
+    """Split a text into a list, because flags and the environment know only text."""
     return tuple(filter(None, re.split(r"[\s,]+", value))) if isinstance(value, str) else value
 
 
@@ -88,7 +88,7 @@ def file_name(text: str) -> str:
     """Return `text`, which names a file.
 
     Raises:
-        ValueError: It is the content. The message does not show it, because the content may be a secret.
+        ValueError: It is the content itself. The message does not show it, because it may be a secret.
     """
     if "-----BEGIN" in text or "\n" in text or text.startswith(("whsec_", "{")):
         raise ValueError("holds a key or secret itself: give the name of a file that contains it")
@@ -108,7 +108,7 @@ def _all_without_user(urls: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Secret = Annotated[SecretStr, BeforeValidator(_plain), ValueName("SECRET")]
-"""Never a flag, because every user of a machine sees those. Each has a twin `..._file` (see `config`)."""
+"""Never a flag, because every user of a machine sees flags. Each has a twin `..._file` (see `config`)."""
 
 Seconds = Annotated[float, ValueName("SECONDS")]
 Rate = Annotated[float, ValueName("PER_SECOND")]
@@ -128,7 +128,7 @@ class Declared(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _real(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse what programs print in place of a secret: a server must not start with asterisks as its key."""
+        """Refuse masks that programs print in place of a secret: a server must not start with asterisks as its key."""
         is_secret = cls.model_fields[str(info.field_name)].annotation is SecretStr
         given = value.get_secret_value() if isinstance(value, SecretStr) else value
         for part in given if isinstance(given, list | tuple) else (given,):

@@ -1,7 +1,7 @@
-"""Every setting, declared once: flags, environment, TOML file, `config show` and docs/settings.md derive from it.
+"""All settings, declared once. Flags, environment, TOML file, `config show` and docs/settings.md derive from them.
 
 To add a setting, declare a field in the section it belongs to. `Group` starts a section; a field without one belongs to
-the section of the field above it. `ValueName` names the value in `--help`; types such as `Seconds` bring one along.
+the section of the field above it. `ValueName` names the value in `--help`; types such as `Seconds` include one.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from pydantic import Field, SecretStr, model_validator
 from presenced.setting_types import Bytes, Declared, FileName, Group, Rate, Seconds, Secret, Texts, Url, Urls, ValueName
 
 WEBSOCKET_PATH = "/ws-online-status"
-"""Not a setting: existing clients of the classic protocol have it built in."""
+"""Path of the WebSocket. Not a setting, because existing clients of the classic protocol have it built in."""
 
 DATABASE_SCHEMES = ("postgresql://", "postgres://", "mysql://", "mariadb://", "sqlite:///")
-"""An application's own URL of the same database begins with one of the first four."""
+"""Allowed beginnings of a database URL. An application's own URL of the same database begins with one of the first
+four."""
 
 
 class Settings(Declared):
-    """The settings of one server. Immutable, and checked when made, also against each other.
+    """The settings of one server. Immutable, and checked on creation, also against each other.
 
     Raises:
-        pydantic.ValidationError: A value is out of bounds, or two contradict each other.
+        pydantic.ValidationError: A value is out of bounds, or two values contradict each other.
     """
 
     host: Annotated[str, Group("Listening"), ValueName("HOST")] = Field(
@@ -52,7 +53,7 @@ class Settings(Declared):
         description="Key that verifies tokens: a shared secret of at least 32 bytes, public keys as PEM, or a JWK Set.",
     )
     jwt_key_file: FileName = Field(
-        "", description="File with the same as jwt_key. If both are set, tokens may use the keys of either."
+        "", description="File with keys, as in jwt_key. If both are set, tokens may use the keys of either."
     )
     jwt_jwks_url: Url = Field(
         "", description="URL of a JWK Set. It is fetched again when a signature fits no known key."
@@ -73,8 +74,10 @@ class Settings(Declared):
     )
     callback_url: Url = Field("", description="URL of your backend that verifies the token of a client.")
     callback_secret: Secret = Field(SecretStr(""), description="Secret that signs the requests to your backend.")
-    callback_timeout: Seconds = Field(5, gt=0, le=60, description="Timeout of one such request in seconds.")
-    callback_concurrency: int = Field(50, ge=1, le=1000, description="Maximum number of such requests at a time.")
+    callback_timeout: Seconds = Field(5, gt=0, le=60, description="Timeout of one request to your backend in seconds.")
+    callback_concurrency: int = Field(
+        50, ge=1, le=1000, description="Maximum number of simultaneous requests to your backend."
+    )
     callback_cache: Seconds = Field(0, ge=0, le=3600, description="Seconds for which the server reuses an answer.")
     outgoing_private: bool = Field(False, description="Allow outgoing requests to private addresses, and without TLS.")
     auth_timeout: Seconds = Field(10, gt=0, le=600, description="Seconds that a client has to authenticate.")
@@ -87,12 +90,12 @@ class Settings(Declared):
     api_keys: Texts = Field(
         (),
         description="Keys of your backends for the HTTP API, as `presenced api-key` prints them: scope and digest. "
-        "Without any the API is open, but only to this machine.",
+        "Without any, the API is open, but only to this machine.",
     )
 
     origins: Annotated[Texts, Group("Origins, TLS and proxies")] = Field(
         (),
-        description="Origins whose pages may connect, like https://app.example.com, https://*.example.com or "
+        description="Origins whose pages may connect, such as https://app.example.com, https://*.example.com or "
         "capacitor://localhost. file:// is for pages from files. * is for all, with authentication only. Empty: the "
         "host of the request, on any port, and pages of this machine.",
     )
@@ -102,8 +105,8 @@ class Settings(Declared):
         "Without authentication the server answers only these, names in origins, localhost and IP addresses. With "
         "authentication, empty allows every name.",
     )
-    tls_certificate: FileName = Field("", description="File with the certificate and its chain, as PEM.")
-    tls_key: FileName = Field("", description="File with its private key, as PEM, without a password.")
+    tls_certificate: FileName = Field("", description="PEM file with the certificate and its chain.")
+    tls_key: FileName = Field("", description="PEM file with the certificate's private key, without a password.")
     trusted_proxies: Texts = Field((), description="Addresses or networks of proxies that name the client's address.")
     proxy_header: Annotated[Literal["x-forwarded-for", "forwarded"], ValueName("HEADER")] = Field(
         "x-forwarded-for",
@@ -115,9 +118,11 @@ class Settings(Declared):
     address_rate: Annotated[Rate, Group("Limits for each address and user")] = Field(
         20, gt=0, le=1_000_000, description="Handshakes per second from one address, in the long run."
     )
-    address_burst: int = Field(1_000, ge=1, le=10_000_000, description="Handshakes from one address at once at most.")
+    address_burst: int = Field(
+        1_000, ge=1, le=10_000_000, description="Maximum number of handshakes from one address at once."
+    )
     address_connections: int = Field(
-        2_000, ge=1, le=10_000_000, description="Open connections from one address at most."
+        2_000, ge=1, le=10_000_000, description="Maximum number of open connections from one address."
     )
     address_failure_rate: Rate = Field(
         0.5,
@@ -131,10 +136,12 @@ class Settings(Declared):
     )
     placeholder_ids: bool = Field(
         False,
-        description="Accept user ids like undefined, null and NaN, which nearly always come from a variable without a "
-        "value.",
+        description="Accept user ids that nearly always come from a variable without a value, such as undefined, null, "
+        "NaN and [object Object].",
     )
-    user_connections: int = Field(200, ge=1, le=10_000_000, description="Open connections of one user at most.")
+    user_connections: int = Field(
+        200, ge=1, le=10_000_000, description="Maximum number of open connections of one user."
+    )
     input_rate: Annotated[int, ValueName("BYTES_PER_SECOND")] = Field(
         65_536,
         ge=1024,
@@ -161,7 +168,7 @@ class Settings(Declared):
     )
     database_url: Secret = Field(
         SecretStr(""),
-        description="URL of the database, as your application has it: postgresql://, mysql://, mariadb:// or "
+        description="URL of the database, in the format your application uses: postgresql://, mysql://, mariadb:// or "
         "sqlite:///. It is a secret, because it may hold a password.",
     )
     data_dir: Annotated[str, ValueName("DIRECTORY")] = Field(
@@ -190,17 +197,19 @@ class Settings(Declared):
         description="Secret that signs webhooks, as `presenced webhook secret` prints it. Two, separated by a space, "
         "while you replace one.",
     )
-    webhook_events: Texts = Field((), description="Events to send. Empty: all.")
+    webhook_events: Texts = Field((), description="Webhook events to send. Empty: all events.")
     webhook_timeout: Seconds = Field(10, gt=0, le=60, description="Timeout of one webhook request in seconds.")
 
     loop: Annotated[Literal["auto", "uvloop", "asyncio"], Group("Process and connections"), ValueName("LOOP")] = Field(
         "auto", description="Event loop of the command. auto: uvloop if it is installed."
     )
-    writers: int = Field(0, ge=0, le=64, description="Additional processes that write to watchers, for a core each.")
+    writers: int = Field(
+        0, ge=0, le=64, description="Number of additional processes that write to watchers, each for one core."
+    )
     compression: bool = Field(
         False,
         description="Compress larger messages for clients of presenced.v1 that offer it (permessage-deflate). "
-        "It costs less traffic and more work on both sides.",
+        "Reduces traffic, but adds work on both sides.",
     )
     max_connections: int = Field(
         0,
@@ -218,10 +227,10 @@ class Settings(Declared):
         3,
         ge=0,
         le=3600,
-        description="Grace period after a page went away (codes 1001 and 4001), or closed the connection while it was "
-        "opening. 0: none.",
+        description="Grace period in seconds after a page went away (codes 1001 and 4001), or closed the connection "
+        "while it was opening. 0: none.",
     )
-    grace_lost: Seconds = Field(15, ge=0, le=3600, description="Grace period after an abrupt loss. 0: none.")
+    grace_lost: Seconds = Field(15, ge=0, le=3600, description="Grace period in seconds after an abrupt loss. 0: none.")
 
     head_timeout: Annotated[Seconds, Group("Requests and messages")] = Field(
         10, gt=0, le=600, description="Seconds within which the head of an HTTP request must arrive."
@@ -233,12 +242,14 @@ class Settings(Declared):
         description="Seconds for which an HTTP connection may be idle between two requests. Use more than a proxy in "
         "front of the server waits.",
     )
-    max_head_size: Bytes = Field(16_384, ge=1024, le=1_048_576, description="Maximum size of the head of a request.")
+    max_head_size: Bytes = Field(
+        16_384, ge=1024, le=1_048_576, description="Maximum size in bytes of the head of a request."
+    )
     message_timeout: Seconds = Field(
         10, gt=0, le=600, description="Seconds within which a message must arrive, from its first byte to its last."
     )
     max_message_size: Bytes = Field(
-        65_536, ge=125, le=16_777_216, description="Maximum size of a message from a client."
+        65_536, ge=125, le=16_777_216, description="Maximum size in bytes of a message from a client."
     )
     max_message_fragments: int = Field(1024, ge=1, le=65_536, description="Maximum number of fragments of a message.")
     close_timeout: Seconds = Field(
@@ -248,17 +259,19 @@ class Settings(Declared):
         30, gt=0, le=3600, description="Seconds after which the server closes a client that reads too slowly."
     )
     write_buffer: Bytes = Field(
-        65_536, ge=1024, le=16_777_216, description="Unread bytes that make a client count as slow."
+        65_536, ge=1024, le=16_777_216, description="Number of unread bytes from which a client counts as slow."
     )
 
     log_size: Annotated[int, Group("State in memory")] = Field(
-        50_000, ge=2, le=10_000_000, description="Number of changes kept for watchers that are behind."
+        50_000, ge=2, le=10_000_000, description="Maximum number of changes stored for watchers that are behind."
     )
     log_age: Seconds = Field(120, gt=0, le=86400, description="Maximum age of these changes in seconds.")
-    journal_size: int = Field(20_000, ge=1, le=10_000_000, description="Number of changes kept for following backends.")
+    journal_size: int = Field(
+        20_000, ge=1, le=10_000_000, description="Maximum number of changes stored for backends that follow them."
+    )
     max_announced: int = Field(100_000, ge=0, le=10_000_000, description="Maximum number of users announced online.")
     max_choices: int = Field(
-        100_000, ge=0, le=10_000_000, description="Absent users whose chosen status is kept at most."
+        100_000, ge=0, le=10_000_000, description="Maximum number of absent users whose chosen status is remembered."
     )
 
     resume_window: Annotated[Seconds, Group("Sessions and rooms of presenced.v1")] = Field(
@@ -268,9 +281,11 @@ class Settings(Declared):
     snapshot_page: int = Field(500, ge=1, le=10_000, description="Maximum number of users in one page of a snapshot.")
     room_members: int = Field(100_000, ge=1, le=10_000_000, description="Maximum number of members of a room.")
     room_coalesced: int = Field(
-        500, ge=2, le=10_000_000, description="Members from which on changes are sent once a second."
+        500, ge=2, le=10_000_000, description="Number of members from which changes are sent once a second."
     )
-    room_counts: int = Field(5_000, ge=2, le=10_000_000, description="Members from which on only their number is sent.")
+    room_counts: int = Field(
+        5_000, ge=2, le=10_000_000, description="Number of members from which only the count is sent."
+    )
     request_rate: Rate = Field(10, gt=0, le=10_000, description="Requests per second of one client, in the long run.")
     request_burst: int = Field(50, ge=1, le=100_000, description="Maximum number of requests of a client at once.")
     status_pause: Seconds = Field(

@@ -1,4 +1,4 @@
-"""Reports to a service manager by the protocol of sd_notify(3), as `Type=notify` of systemd expects them."""
+"""Reports to a service manager with the protocol of sd_notify(3), as `Type=notify` of systemd expects them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from collections.abc import Mapping
 
 
 class ServiceManager:
-    """The service manager that started this process, if `NOTIFY_SOCKET` names one; otherwise all reports are no-ops.
+    """Connection to the service manager that started this process. Without `NOTIFY_SOCKET` all reports are no-ops.
 
-    A report never blocks and never fails: the manager may be gone, and the server goes on without it.
+    A report never blocks and never fails, because the server continues even if the manager is gone.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         name = environ.get("NOTIFY_SOCKET", "")
         self.is_there = name.startswith(("/", "@"))
-        self._address = name.replace("@", "\0", 1) if name.startswith("@") else name  # an abstract one, unix(7)
-        # Opened once: while the process is out of files, the watchdog must still hear of it.
+        self._address = name.replace("@", "\0", 1) if name.startswith("@") else name  # an abstract socket, unix(7)
+        # Opened once: the watchdog must still receive reports when the process is out of file descriptors.
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if self.is_there else None
         own = str(os.getpid())
         micros = environ.get("WATCHDOG_USEC", "") if environ.get("WATCHDOG_PID", own) == own else ""
         self.watchdog_s = int(micros) / 2e6 if self.is_there and re.fullmatch("[0-9]+", micros) else 0.0
-        """Seconds between two reports of `alive`: half of what the manager waits for one. 0 if it expects none."""
+        """Seconds between two reports of `alive`: half the manager's timeout. 0 if it expects none."""
 
     def ready(self) -> None:
-        """Report that the server takes connections, after its start or a reload."""
+        """Report that the server accepts connections, after its start or a reload."""
         self._report("READY=1")
 
     def reloading(self) -> None:
@@ -44,7 +44,7 @@ class ServiceManager:
         self._report("WATCHDOG=1")
 
     def close(self) -> None:
-        """Report nothing any more."""
+        """Close the socket and make further reports no-ops."""
         if self._socket is not None:
             self._socket.close()
             self._socket, self.is_there = None, False

@@ -1,4 +1,4 @@
-"""Reading the text files that an operator writes: settings, keys and secrets."""
+"""Reader for text files that an operator writes: settings, keys and secrets."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from pathlib import Path
 from presenced.errors import ConfigError
 
 MAX_BYTES = 262_144
-"""Size of such a file in bytes; a larger one is an error."""
+"""Maximum size of a file in bytes. A larger file is an error."""
 
 
 def read_text(path: Path, what: str) -> str:
     """Return the text of a file, without a byte order mark.
 
     Args:
-        what: What the file is, for errors: `the settings file`.
+        what: Description of the file for errors, such as `the settings file`.
 
     Raises:
-        ConfigError: The file can't be read, is too large, or is not UTF-8. The message names it, and not its content.
+        ConfigError: The file cannot be read, is too large, or is not UTF-8. The message names the file without its
+            content.
     """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: the name has a NUL character
+    except (OSError, ValueError) as error:  # ValueError: the name contains a NUL character
         why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         raise ConfigError(f"can't read {what} {path}: {why}{_advice(error, path)}") from None
     if len(content) > MAX_BYTES:

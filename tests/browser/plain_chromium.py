@@ -1,4 +1,4 @@
-"""Chromium as people have it, with its back/forward cache, which Playwright switches off; driven over its own protocol.
+"""Chromium with its back/forward cache, which Playwright disables; driven over its own protocol.
 
 The protocol is described at https://chromedevtools.github.io/devtools-protocol/.
 """
@@ -34,7 +34,7 @@ class PlainChromium:
 
     Args:
         path: The program.
-        profile: An empty directory for what it keeps.
+        profile: Empty directory for the browser's data.
     """
 
     def __init__(self, path: str, profile: Path) -> None:
@@ -61,32 +61,32 @@ class PlainChromium:
         self._open.close()
 
     def go(self, url: str) -> None:
-        """Load another page, as by its address."""
+        """Load another page, as from the address bar."""
         self._call("Page.navigate", url=url)
         self.wait_for(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
 
     def go_back(self, url: str) -> None:
-        """Return to the page before, whose address is `url`."""
+        """Return to the previous page, whose address is `url`."""
         history = self._call("Page.getNavigationHistory")
         entry = history["entries"][history["currentIndex"] - 1]
         self._call("Page.navigateToHistoryEntry", entryId=entry["id"])
         self.wait_for(f"location.href === {json.dumps(url)}")
 
     def freeze(self) -> None:
-        """Let the page sleep, as Chromium does with tabs in the background."""
+        """Freeze the page, as Chromium does with background tabs."""
         self._call("Page.setWebLifecycleState", state="frozen")
 
     def unfreeze(self) -> None:
         self._call("Page.setWebLifecycleState", state="active")
 
     def run(self, expression: str) -> Any:
-        """The value of an expression in the page; promises are awaited."""
+        """Return the value of an expression in the page; promises are awaited."""
         result = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
     def wait_for(self, expression: str, seconds: float = ANSWER_TIMEOUT_S) -> None:
-        """Wait until an expression is true in the page, whichever that is by then."""
+        """Wait until an expression is true in the page, even if the page changes meanwhile."""
 
         def is_true() -> bool:
             try:
@@ -97,7 +97,7 @@ class PlainChromium:
         wait_until(is_true, seconds, expression)
 
     def screenshot(self, path: Path) -> None:
-        """For people to look at."""
+        """A value as shown to people."""
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
 
@@ -133,7 +133,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Poll until it holds."""
+    """Poll until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"within {seconds} s it did not come about that {what}"

@@ -1,4 +1,4 @@
-"""Chromium's own `EventSource`, used as docs/http-api.md says, with a ticket in its URL, on a network that breaks."""
+"""Chromium's own `EventSource` with a ticket in its URL, as docs/http-api.md describes, on an unreliable network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from presenced.auth.api_keys import new_key
 KEY = new_key("admin")
 
 PATIENCE_MS = 30_000
-"""Milliseconds: a browser waits up to 5 s before it reconnects, and the recipe up to 10 s for a new ticket."""
+"""Milliseconds to wait. A browser takes up to 5 s to reconnect, and the recipe up to 10 s to request a new ticket."""
 
 RECIPE = re.findall(
     r"```js\n(async function watchPresence.*?)```",
@@ -29,16 +29,16 @@ RECIPE = re.findall(
 
 
 class Watching:
-    """A page that watches 7 by the recipe, and the application's backend."""
+    """A page that watches user 7 with the recipe, and the application's backend."""
 
     def __init__(self, page: Page, server: ServerProcess, relay: Relay) -> None:
         self.page = page
         self.relay = relay
         self.server = server
         self.tickets = 0
-        """How many the page has asked for."""
+        """Number of tickets that the page requested."""
         self.is_down = False
-        """The application's backend does not answer."""
+        """Whether the application's backend fails."""
 
     def ask(self, path: str, body: object) -> httpx.Response:
         headers = {"authorization": f"Bearer {KEY.key}"}
@@ -52,7 +52,7 @@ class Watching:
         self.page.evaluate(f"() => {{ {show} {recipe} watchPresence(); }}")
 
     def expect(self, *shown: str) -> None:
-        """Wait until the page has shown exactly this since it began to watch."""
+        """Wait until the page has shown exactly these statuses since it began to watch."""
         self.page.wait_for_function("count => shown.length >= count", arg=len(shown), timeout=PATIENCE_MS)
         assert self.page.evaluate("shown") == list(shown)
 
@@ -79,7 +79,7 @@ def watching(browser: Browser, start_server: StartServer) -> Iterator[Watching]:
         context.close()
 
 
-def test_a_stream_comes_back_with_its_one_ticket_after_each_loss_and_misses_nothing(watching: Watching) -> None:
+def test_a_stream_returns_with_its_one_ticket_after_each_loss_and_misses_nothing(watching: Watching) -> None:
     watching.start()
     seen = ["offline"]
     watching.expect(*seen)

@@ -1,8 +1,7 @@
 """Foreign pages in a real browser, against the open API and the WebSocket of a server on loopback.
 
-The browser resolves `evil.example` to 127.0.0.1. A page of that name on another port is a stranger's page on the
-visitor's machine, as far as the server can tell. The same name on the server's own port is what DNS rebinding comes to:
-the page is of the server's origin.
+The browser resolves `evil.example` to 127.0.0.1. A page of that name on another port is a foreign page on the visitor's
+machine. The same name on the server's own port is the result of DNS rebinding: the page has the server's origin.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ READ = [
 
 
 class _Stranger(http.server.BaseHTTPRequestHandler):
-    """An empty page, whatever is asked for."""
+    """Serve an empty page at every path."""
 
     def do_GET(self) -> None:
         body = b"<!doctype html><title>evil</title><body></body>"
@@ -127,12 +126,12 @@ class _Stranger(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def stranger() -> Iterator[int]:
-    """The port of a stranger's web server."""
+    """Return the port of a foreign web server."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Stranger) as serving:
         thread = threading.Thread(target=serving.serve_forever)
         thread.start()
@@ -143,12 +142,12 @@ def stranger() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def victim() -> Iterator[Browser]:
-    """A browser for which the stranger's name is the visitor's own machine."""
+    """Start a browser that resolves the foreign name to the visitor's own machine."""
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     assert path is not None, "apt-get install chromium"
     with sync_playwright() as playwright:
         rules = f"--host-resolver-rules=MAP {NAME} 127.0.0.1"
-        # Chromium keeps some pages from the visitor's own machine by itself. Not all browsers do.
+        # Chromium itself blocks some pages from the visitor's machine. Not all browsers do.
         checks = "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests"
         browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, rules, checks])
         yield browser
@@ -156,7 +155,7 @@ def victim() -> Iterator[Browser]:
 
 
 class House:
-    """A server where ada is online, and what could have happened to it."""
+    """A server where ada is online, with the state that an attack could change."""
 
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
@@ -166,7 +165,7 @@ class House:
         self.before = self.state()
 
     def state(self) -> dict[str, Any]:
-        """What any effect would change."""
+        """Return the state that any effect would change."""
         metrics = httpx.get(f"{self.base}/metrics").text.splitlines()
         counted = [line for line in metrics if line.startswith(("presenced_connections_opened_total", "presenced_ch"))]
         return {
@@ -183,7 +182,7 @@ def house(start_server: StartServer) -> House:
 
 
 def attempts(page: Page, base: str) -> dict[str, str]:
-    """Have the page try everything; what came of each."""
+    """Let the page try everything, and return the results."""
     made = page.evaluate(ATTEMPTS.replace("PATHS", json.dumps(SHOWN + READ)), base)
     assert isinstance(made, dict)
     assert len(made) > 30, "it went to the end"
@@ -191,7 +190,7 @@ def attempts(page: Page, base: str) -> dict[str, str]:
 
 
 def is_nothing(result: str) -> bool:
-    """Whether the page learned nothing but that it did not succeed."""
+    """Return whether the page learned nothing except its failure."""
     return result in ("error", "opaque", "closed 1006", "nothing came") or result.startswith("failed: ")
 
 
@@ -209,7 +208,7 @@ def test_a_foreign_page_reads_and_changes_nothing(victim: Browser, house: House,
 
 
 def test_a_sandboxed_frame_of_a_foreign_page_does_neither(victim: Browser, house: House, stranger: int) -> None:
-    """It sends `Origin: null`, as pages from files do."""
+    """A sandboxed frame sends `Origin: null`, as pages from files do."""
     page = victim.new_page()
     page.goto(f"http://{NAME}:{stranger}/")
     page.set_content('<iframe sandbox="allow-scripts allow-forms" srcdoc="<body></body>"></iframe>')
@@ -221,10 +220,10 @@ def test_a_sandboxed_frame_of_a_foreign_page_does_neither(victim: Browser, house
 
 
 def rebound(page: Page, server: ServerProcess) -> str:
-    """Have the page be of the server's own origin: its document came when its name was still the stranger's address.
+    """Give the page the server's own origin: its document loaded while the name still pointed at the attacker.
 
     Returns:
-        The origin, where every other request reaches the server.
+        The origin, at which every other request reaches the server.
     """
     base = f"http://{NAME}:{server.port}"
     page.route(f"{base}/lure", lambda route: route.fulfill(content_type="text/html", body="<body></body>"))
@@ -246,13 +245,13 @@ def test_a_page_that_rebinds_its_name_reads_health_alone_and_changes_nothing(vic
             assert "ada" not in result.partition(" ")[2], name
     assert made["WebSocket v1"] == "closed 1006"
     assert house.state() == house.before
-    assert f"{NAME}:{house.server.port} is no name of this server" in house.server.output
+    assert f"{NAME}:{house.server.port} is not a name of this server" in house.server.output
 
 
 def test_pages_that_the_settings_name_succeed_with_the_same_requests(
     victim: Browser, start_server: StartServer, stranger: int
 ) -> None:
-    """Else the tests above would show nothing."""
+    """Control: without it, the tests above would prove nothing."""
     origin = f"http://{NAME}:{stranger}"
     house = House(start_server(origins=f"{origin},http://{NAME}"))
     for lure in (False, True):

@@ -1,4 +1,4 @@
-"""Pages that plain Chromium keeps in its back/forward cache, or freezes: nobody stays online by them."""
+"""Pages that plain Chromium keeps in its back/forward cache or freezes: they keep nobody online."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from websockets.sync.client import ClientConnection, connect
 SPECIFICATION = Path(__file__).parents[2] / "spec"
 
 GRACE_S = 1.0
-"""`grace_going_away` of the servers here; a loss has a minute, so that no test takes one for the other."""
+"""`grace_going_away` of these servers in seconds. A loss has a minute, so that tests can tell the two apart."""
 
 PATIENCE_S = 10.0
-"""Until a watcher must have heard; a slow machine needs some of it."""
+"""Seconds until a watcher must be notified. A slow machine needs some of them."""
 
 RESUMED = "[...document.querySelectorAll('#log .says')].filter((p) => p.textContent === 'resumed').length"
 
@@ -34,7 +34,7 @@ RECORD = "globalThis.shown = []; addEventListener('pageshow', (event) => shown.p
 
 
 class OtherSite:
-    """Pages of another origin: the applications of the first users, and where their users go."""
+    """Web server for pages of another origin: the applications of the first users, and the pages they go to."""
 
     def __init__(self) -> None:
         self.pages: dict[str, str] = {"/elsewhere": "<title>elsewhere</title>Another site."}
@@ -50,7 +50,7 @@ class OtherSite:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Write nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -85,14 +85,14 @@ def chromium(tmp_path: Path) -> Iterator[PlainChromium]:
 
 
 class Watcher:
-    """A client of the classic protocol that hears who comes and goes."""
+    """A client of the classic protocol that records who comes and goes."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
         self.heard: list[tuple[str, str]] = []
 
     def hear(self, *expected: tuple[str, str], within: float = PATIENCE_S) -> None:
-        """Read until these were heard, in this order for each user, and nothing else."""
+        """Read until these messages arrived, in this order for each user, and no others."""
         deadline = time.monotonic() + within
         while len(self.heard) < len(expected):
             self._read(deadline)
@@ -100,7 +100,7 @@ class Watcher:
         self.heard.clear()
 
     def hear_nothing_before(self, server: ServerProcess, barrier: str) -> None:
-        """All that happened until now was no news: the next is a user who comes now."""
+        """Check that nothing was sent until now: the next message is about a user who connects now."""
         with connect(f"{server.websocket_url}?userId={barrier}"):
             self.hear((barrier, "USER_ONLINE"))
         self.hear((barrier, "USER_OFFLINE"))
@@ -121,7 +121,7 @@ def watcher(server: ServerProcess) -> Iterator[Watcher]:
 
 
 def recipe(document: str, address: str, url: str) -> str:
-    """The program under "Pages that the browser keeps", for another address."""
+    """Return the program under "Pages that the browser keeps", for another address."""
     text = (SPECIFICATION / document).read_text("utf-8").partition("### Pages that the browser keeps\n")[2]
     [program] = re.findall(r"```js\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)
     assert address in program
@@ -129,7 +129,7 @@ def recipe(document: str, address: str, url: str) -> str:
 
 
 def connect_users(chromium: PlainChromium, protocol: str, *user_ids: str) -> None:
-    """Connect these on the test page."""
+    """Connect these users on the test page."""
     chromium.run(f"document.querySelector('input[value={protocol}]').click()")
     for user_id in user_ids:
         chromium.run(
@@ -144,7 +144,7 @@ def state_of(user_id: str, state: str) -> str:
 
 
 def log(chromium: PlainChromium) -> list[str]:
-    """What the log of the test page says, oldest first."""
+    """Return the lines of the test page's log, oldest first."""
     entries: list[str] = chromium.run("[...document.querySelectorAll('#log li')].map((li) => li.textContent).reverse()")
     return entries
 
@@ -185,7 +185,7 @@ def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resum
     assert server.closed("lost") == server.closed("going_away") == 0
 
 
-def test_nobody_flickers_when_the_user_of_a_kept_page_is_back_at_once(
+def test_nobody_flickers_when_the_user_of_a_cached_page_returns_at_once(
     start_server: StartServer, other_site: OtherSite, chromium: PlainChromium
 ) -> None:
     server = start_server(grace_going_away=60, grace_lost=60)
@@ -236,7 +236,7 @@ def test_the_recipe_of_the_specification_works_in_a_plain_page(
     application = f"{other_site.origin}/application"
     chromium.go(application)
     watcher.hear(*came("eve"))
-    chromium.go(server.url)  # another site, as it is another origin
+    chromium.go(server.url)  # another site, because it is another origin
     watcher.hear(*went("eve"))
     assert server.closed("keep_session") == 1
     chromium.go_back(application)
@@ -253,7 +253,7 @@ def test_the_recipe_of_the_specification_works_in_a_plain_page(
 
 
 def figure(server: ServerProcess, sample: str) -> float:
-    """The value of a metric."""
+    """Return the value of a metric."""
     [line] = [text for text in httpx.get(f"{server.url}metrics").text.splitlines() if text.startswith(sample)]
     return float(line.rpartition(" ")[2])
 
@@ -261,7 +261,7 @@ def figure(server: ServerProcess, sample: str) -> float:
 def test_a_reload_and_a_closed_tab_need_no_code_of_the_page(
     server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
 ) -> None:
-    """The recipe leaves them alone: the browser sends 1001."""
+    """The recipe leaves reloads alone, so the browser sends 1001."""
     address = "ws://localhost:3001/ws-online-status?userId=123"
     other_site.pages["/application"] = recipe("protocol.md", address, f"{server.websocket_url}?userId=eve")
     chromium.go(f"{other_site.origin}/application")
@@ -274,7 +274,8 @@ def test_a_reload_and_a_closed_tab_need_no_code_of_the_page(
 def test_a_socket_closed_while_it_is_connecting_holds_nobody_online(
     server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
 ) -> None:
-    """As React's StrictMode does with the first of two; the server sees a connection that opens and breaks."""
+    """React's StrictMode does this with the first of two sockets. The server sees a connection that opens and
+    breaks."""
     chromium.go(f"{other_site.origin}/elsewhere")
 
     def close_while_connecting(delay_ms: int) -> bool:
@@ -291,7 +292,7 @@ def test_a_socket_closed_while_it_is_connecting_holds_nobody_online(
             )
         )
 
-    # By the delay it has not left the browser, has reached the server, or is open: some are in between.
+    # Depending on the delay, it has not left the browser, has reached the server, or is open. Some are in between.
     tries = itertools.cycle(range(6))
     wait_until(lambda: close_while_connecting(next(tries)) and server.closed("lost") > 0, 60, "one reaches the server")
     wait_until(lambda: json.loads(stats(server))["totalConnections"] == 1, PATIENCE_S, "all connections are over")

@@ -82,7 +82,7 @@ def test_connect_and_disconnect_by_keyboard(server: ServerProcess, open_page: Op
 
 
 def test_drop_disconnect_and_idle_are_explained(server: ServerProcess, open_page: OpenPage) -> None:
-    """To those who see the page and, at the button, to those who hear it."""
+    """The state is visible and, at the button, available to screen readers."""
     shown = open_page(server)
     page = shown.page
     expect(page.locator("#cards-help")).to_be_hidden()

@@ -66,7 +66,7 @@ IN_ORDER = """(element) => {
 
 
 @pytest.mark.parametrize("user_id", ["שלום", "مرحبا", "a שלום", "7"])
-def test_a_label_reads_from_left_to_right_whatever_the_direction_of_the_id(
+def test_a_label_reads_from_left_to_right_for_ids_in_any_direction(
     user_id: str, server: ServerProcess, open_page: OpenPage
 ) -> None:
     shown = open_page(server)

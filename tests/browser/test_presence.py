@@ -74,7 +74,7 @@ def test_several_users_in_one_page_hear_of_each_other(server: ServerProcess, ope
     expect(page.figure("users online")).to_have_text("3")
     expect(page.figure("users connected")).to_have_text("3")
     expect(page.figure("connections")).to_have_text("3")
-    # Either connection may hear of it later than the other.
+    # Either connection may receive it later than the other.
     until(lambda: page.changes("42", by="ada #1") == page.changes("42", by="bruno #2") == ["USER_ONLINE"])
     assert page.changes("ada") == []
     card = page.card("bruno")
@@ -141,7 +141,7 @@ def test_a_disconnect_is_announced_at_once(patient_server: ServerProcess, open_p
 
 
 def test_a_drop_is_announced_when_the_grace_is_over(start_server: StartServer, open_page: OpenPage) -> None:
-    grace = 6.0  # long enough to see on a busy machine what is shown while it lasts
+    grace = 6.0  # long enough to see the state on a busy machine while it lasts
     server = start_server(grace_going_away=grace)
     page = open_page(server)
     page.connect("watcher", "ada")
@@ -161,7 +161,7 @@ def test_a_drop_is_announced_when_the_grace_is_over(start_server: StartServer, o
     assert grace <= waited + 0.05 < grace + SOON
 
 
-def test_a_drop_is_told_by_the_statistics_when_nobody_listens(start_server: StartServer, open_page: OpenPage) -> None:
+def test_the_statistics_show_a_drop_when_nobody_listens(start_server: StartServer, open_page: OpenPage) -> None:
     page = open_page(start_server(grace_going_away=6))
     page.connect("ada")
     page.press("Drop", "ada")

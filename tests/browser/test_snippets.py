@@ -25,7 +25,7 @@ FIRST_WORDS_OF_V1 = ["CONNECTION_ESTABLISHED", "SELF", "PRESENCE_SNAPSHOT"]
 
 
 def lines(command: list[str], directory: Path, count: int) -> list[str]:
-    """The first lines the program prints; it would go on for ever."""
+    """Return the first lines that the program prints, because it would run forever."""
     with subprocess.Popen(
         command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

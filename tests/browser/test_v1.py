@@ -10,7 +10,7 @@ from tests.browser.pages import PresencePage, until
 from tests.process import ServerProcess
 
 END = 5
-"""Seconds after which a status of these tests ends: long enough to be seen on a busy machine."""
+"""Seconds after which a status in these tests ends: long enough to be seen on a busy machine."""
 
 
 def open_v1(open_page: OpenPage, server: ServerProcess, device: str = "desktop") -> PresencePage:
@@ -154,7 +154,7 @@ def test_two_tabs_are_one_user(server: ServerProcess, open_page: OpenPage) -> No
     watcher.expect_status("ada", "busy", "phone")
     phone.press("Disconnect", "ada")
     watcher.expect_status("ada", "offline")
-    # Two connections of one page: the other one may hear of it later.
+    # Two connections of one page: the other one may receive it later.
     until(lambda: watcher.changes("ada", by="classic #1") == ["USER_ONLINE", "USER_OFFLINE"])
     seen = ["online", "online", "away", "online", "busy", "busy", "offline"]
     until(lambda: watcher.seen("ada", by="modern #2") == seen)

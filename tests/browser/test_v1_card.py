@@ -1,4 +1,4 @@
-"""What the page says of a user with presenced.v1: after losses, where backends claim, on another server."""
+"""The page's description of a presenced.v1 user: after losses, with claims of backends, on another server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.browser.pages import PresencePage, until
 from tests.process import ServerProcess
 
 AWKWARD = "a&status=away #1 + 100 % „é“ 👩‍💻"
-"""A text that a URL must not be confused by."""
+"""Text with characters that need escaping in a URL."""
 
 
 def open_v1(open_page: OpenPage, server: ServerProcess) -> PresencePage:
@@ -22,13 +22,13 @@ def open_v1(open_page: OpenPage, server: ServerProcess) -> PresencePage:
 
 
 def claim(server: ServerProcess, user_id: str, status: str, priority: int = 0, **fields: object) -> None:
-    """A calendar claims it."""
+    """Set a claim as a calendar would."""
     body = {"status": status, "priority": priority, **fields}
     httpx.put(f"{server.url}api/v1/users/{quote(user_id)}/claims/calendar", json=body).raise_for_status()
 
 
 def others_see(page: PresencePage, user_id: str, status: str, words: str) -> None:
-    """What the user's own card says of how others see them."""
+    """Return the user's own card's description of how others see them."""
     card = page.card(user_id)
     expect(card).to_have_attribute("data-status", status)
     expect(card.locator("header .status")).to_have_text(status)
@@ -36,7 +36,7 @@ def others_see(page: PresencePage, user_id: str, status: str, words: str) -> Non
 
 
 def test_the_roster_is_right_after_a_drop_and_a_return(patient_server: ServerProcess, open_page: OpenPage) -> None:
-    """Users who did not change meanwhile are not told again when the session resumes."""
+    """Users who did not change meanwhile are not sent again when the session resumes."""
     page, others = open_v1(open_page, patient_server), open_v1(open_page, patient_server)
     others.connect("bruno", "chiara", "dalia")
     others.set_status("bruno", "Busy", "in a meeting")
@@ -60,7 +60,7 @@ def test_the_roster_is_right_after_a_drop_and_a_return(patient_server: ServerPro
 def test_the_card_says_how_others_see_a_user_whose_only_connection_is_lost(
     start_server: StartServer, open_page: OpenPage
 ) -> None:
-    """Nobody on the page is told of them then, but a lost connection leaves a user as they were."""
+    """Nobody on the page is notified of them then, but a lost connection leaves a user unchanged."""
     server = start_server(grace_going_away=3)
     page, other = open_v1(open_page, server), open_v1(open_page, server)
     other.connect("bruno")
@@ -95,7 +95,7 @@ def test_the_card_says_how_others_see_a_user_when_nobody_on_the_page_watches(
     others_see(page, "ada", "away", "Others see the same.")
 
 
-def test_what_a_backend_claims_is_called_a_claim(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_backend_s_claim_is_called_a_claim(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, server)
     page.connect("ada")
     expect(page.truth("ada")).to_have_text("online, as detected")
@@ -106,7 +106,7 @@ def test_what_a_backend_claims_is_called_a_claim(server: ServerProcess, open_pag
     for step in ("set a status", "to idle"):
         expect(page.page.locator("#steps .done").filter(has_text=step)).to_have_count(0)
     page.card("ada").get_by_role("button", name="Set status").click()
-    expect(page.card("ada").get_by_label("Text")).to_have_value("")  # the claim's text is not the user's
+    expect(page.card("ada").get_by_label("Text")).to_have_value("")  # the claim's text is not the user's own
     page.card("ada").get_by_role("button", name="Cancel").click()
 
     page.set_status("ada", "Busy", "writing")
@@ -121,7 +121,7 @@ def test_what_a_backend_claims_is_called_a_claim(server: ServerProcess, open_pag
 def test_a_text_and_an_emoji_are_there_again_on_a_server_that_knows_nothing(
     server: ServerProcess, open_page: OpenPage
 ) -> None:
-    """Also when a claim had decided: the claim's text is not named as the user's."""
+    """Also if a claim decided: the claim's text is not sent as the user's own."""
     page = open_v1(open_page, server)
     page.connect("ada", "bruno")
     page.set_status("ada", "Away", AWKWARD, "☕")
@@ -142,7 +142,7 @@ def test_a_text_and_an_emoji_are_there_again_on_a_server_that_knows_nothing(
 def test_an_idle_user_is_not_shown_online_for_a_moment_when_a_new_session_begins(
     start_server: StartServer, open_page: OpenPage
 ) -> None:
-    """The server has forgotten the session, as after a restart; the URL says that nobody is at the device."""
+    """The server has lost the session, as after a restart. The URL says that nobody is at the device."""
     server = start_server(resume_window=0, grace_going_away=0)
     page, watcher = open_v1(open_page, server), open_v1(open_page, server)
     watcher.connect("watcher")

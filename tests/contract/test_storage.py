@@ -317,8 +317,8 @@ async def test_what_a_dead_process_left_open_is_closed_at_its_last_sign_of_life(
     assert await rows(database, changes) == told
 
 
-async def test_a_start_that_comes_late_does_not_outdo_what_its_server_has_seen_meanwhile(database: AsyncEngine) -> None:
-    """The database may answer when users are back: the facts about them wait and have the versions of their time."""
+async def test_a_late_start_does_not_override_the_live_state_of_its_server(database: AsyncEngine) -> None:
+    """The database may respond when users are back. The waiting facts about them have the versions of their time."""
     await write(database, store(database), user("ada", version=7), user("bob", version=9), position=90)
     soon = NOW + 5000  # by positions, closer to the last sign of life than a start would leave them
     second = store(database, "two", started=soon)
@@ -335,7 +335,7 @@ async def test_a_start_that_comes_late_does_not_outdo_what_its_server_has_seen_m
     assert [(one["status"], one["version"]) for one in page["changes"]] == [("online", live), ("offline", live - 1)]
 
 
-async def test_what_is_closed_is_above_what_was_stored_although_the_clock_was_set_back(database: AsyncEngine) -> None:
+async def test_closed_rows_are_above_stored_ones_although_the_clock_was_set_back(database: AsyncEngine) -> None:
     before = start_position(NOW) + 7
     await write(database, store(database), user("ada", version=before), position=before)
     async with database.begin() as connection:
@@ -344,8 +344,8 @@ async def test_what_is_closed_is_above_what_was_stored_although_the_clock_was_se
     assert start.position > before + 1
 
 
-async def test_a_start_that_closes_more_later_keeps_what_the_first_one_noted(database: AsyncEngine) -> None:
-    """A storage worker that is started again has the same epoch, so its places have to be others."""
+async def test_a_second_start_keeps_the_rows_that_the_first_one_closed(database: AsyncEngine) -> None:
+    """A restarted storage worker has the same epoch, so its positions must differ."""
     await write(database, store(database), user("ada"))
     await write(database, store(database, "other", "elsewhere"), user("bob"), user("eve"))
     second = store(database, "two", started=NOW + SILENT)

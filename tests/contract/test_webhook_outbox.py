@@ -70,7 +70,8 @@ def shape(events: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
 
 
 async def settle(database: AsyncEngine, hooks: Webhooks, present: Sequence[str]) -> list[WhoIsAbsent]:
-    """Check what the receivers believe against a server that sees these users and rooms. What it was asked."""
+    """Compare the receivers' beliefs with a server that sees these users and rooms. Return the questions it
+    received."""
     settling, asked = Settling(database, hooks), []
     settling.begin(0)
     while (question := await settling.question()) is not None:
@@ -83,7 +84,7 @@ async def settle(database: AsyncEngine, hooks: Webhooks, present: Sequence[str])
 
 
 async def known(database: AsyncEngine) -> dict[str, tuple[str, int]]:
-    """What the receivers know of users."""
+    """Return the receivers' beliefs about users."""
     async with database.connect() as connection:
         found = await connection.execute(select(told.c.subject, told.c.status, told.c.version))
         return {name: (status, version) for name, status, version in found}
@@ -171,23 +172,23 @@ async def test_more_users_than_one_page_are_reconciled(database: AsyncEngine, mo
     assert len(named) == len(set(named)) == 70
 
 
-async def test_who_is_back_is_not_told_offline_although_the_database_does_not_know_of_it_yet(
+async def test_returned_users_are_not_reported_offline_before_the_database_knows_them(
     database: AsyncEngine,
 ) -> None:
-    """Facts about users are held for up to 250 ms, so rows are older than what the server sees."""
+    """Facts about users wait for up to 250 ms, so rows are older than the live state."""
     await tell(hooks_of(database), database, change("ada", 1), change("bo", 2))
     async with database.begin() as connection:
         for name in ("ada", "bo"):
             row = {"user_id": name, "status": "offline", "version": 50, "since_ms": 7, "seen_ms": 8, "active_ms": 9}
             await connection.execute(insert(users).values(**row, node="n", epoch="e"))
     hooks = hooks_of(database)
-    await tell(hooks, database, change("ada", 101))  # her row says offline still
+    await tell(hooks, database, change("ada", 101))  # her row is still offline
     await settle(database, hooks, present=("ada",))
     assert shape(await waiting(database))[2:] == [("user.offline", "bo", 50)]
     assert await known(database) == {"ada": ("online", 101), "bo": ("offline", 50)}
 
 
-async def test_who_returns_right_after_the_server_said_that_they_are_absent_is_told_online(
+async def test_a_user_who_returns_right_after_the_answer_absent_is_reported_online(
     database: AsyncEngine,
 ) -> None:
     hooks = hooks_of(database)
@@ -195,7 +196,7 @@ async def test_who_returns_right_after_the_server_said_that_they_are_absent_is_t
     settling = Settling(database, hooks)
     settling.begin(0)
     assert await settling.question() == WhoIsAbsent(["ada"], [])
-    async with database.begin() as connection:  # the server's answer, and behind it what it saw next
+    async with database.begin() as connection:  # the server's answer, then its next fact
         await settling.tell(connection, Absent(["ada"], []))
         await hooks.enqueue(connection, [change("ada", 101)])
     settling.answered()

@@ -97,7 +97,7 @@ def problem(response: httpx.Response) -> tuple[int, str]:
 
 
 def is_unknown(record: dict[str, Any]) -> bool:
-    """Whether the record says that nothing is known of its user; the version is that of the moment."""
+    """Return whether the record is that of an unknown user, with the current version."""
     return record.keys() == {"userId", "status", "since", "version"} and record["since"] == 0
 
 

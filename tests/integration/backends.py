@@ -1,4 +1,4 @@
-"""Servers that presenced asks: an issuer of keys, and an application with hooks. They run on loopback, and may fail."""
+"""Servers that presenced calls: an issuer of keys, and an application with hooks. They run on loopback and may fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Backend:
-    """An HTTP server; `self.handler` answers."""
+    """An HTTP server; `self.handler` responds."""
 
     def __init__(self) -> None:
         self.handler: Handler = self.keys_handler
@@ -48,7 +48,7 @@ class Backend:
         self.keys.append((key_id, ec.generate_private_key(ec.SECP256R1())))
 
     def token(self, user_id: str = "ada", seconds: float = 600) -> str:
-        """Signed with the newest key."""
+        """Return a token signed with the newest key."""
         key_id, key = self.keys[-1]
         claims = {"sub": user_id, "exp": int(time.time() + seconds)}
         return jwt.encode(claims, key, "ES256", {"kid": key_id} if key_id else None)
@@ -78,7 +78,7 @@ def house_of_hook(application: Backend, **changes: object) -> PresenceServer:
 
 
 async def come(house: PresenceServer, token: str, **headers: str) -> tuple[int, str]:
-    """Return the user id that the server takes the token for, with code 0; or the code and reason it closes with."""
+    """Return the user id of the token with code 0, or the code and reason with which the server closes."""
     url, given = f"ws://127.0.0.1:{house.port}/ws-online-status?token={token}", dict(headers)
     async with connect(url, additional_headers=given, proxy=None) as socket:
         return await outcome(socket)

@@ -81,7 +81,7 @@ async def start_module(
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> asyncio.subprocess.Process:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PRESENCED_", "NOTIFY_SOCKET"))}
-    clean.pop("PORT", None)  # of the machine that tests, which may be hosted or run by systemd
+    clean.pop("PORT", None)  # variables of the test machine, which may be hosted or run by systemd
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""What holds for all tests against running servers."""
+"""Fixtures for all tests against running servers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from presenced.keeper import factory
 
 @pytest.fixture(autouse=True)
 def patient_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server waits at its start until its keeper is there, however busy the machine is, and does not go on without.
+    """Make a server wait for its keeper at the start, however busy the machine is, and refuse to start without it.
 
-    Tests of a start without a database set a time of their own.
+    Tests of a start without a database set their own time.
     """
     monkeypatch.setattr(factory, "START_PATIENCE", PATIENCE)

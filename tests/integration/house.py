@@ -11,22 +11,22 @@ from presenced import PresenceServer, Settings
 from presenced.engine import Engine
 
 SCALE = 0.01
-"""Test seconds per second of a default: a grace of 15 s is one of 0.15 s."""
+"""Test seconds per second of a default: a grace period of 15 s takes 0.15 s."""
 
 _SCALED = ("grace_going_away", "grace_lost", "behind_timeout")
 
 CALM = 3600.0
-"""Seconds between two pings, and for an answer. Pings would come between the frames that are waited for, and a client
-that reads nothing would be dropped before a busy machine comes to it. The server also looks, sixty times in this, how
-late its loop is: it refuses handshakes if that is a second."""
+"""Seconds between two pings, and for a pong. Shorter intervals would send pings among the expected frames, and drop an
+idle reader on a busy machine. The server also measures its loop lag sixty times in this interval. If the lag is a
+second, it refuses handshakes."""
 
 QUICK_HEARTBEAT = {name: getattr(Settings(), name) * SCALE for name in ("heartbeat_interval", "pong_timeout")}
-"""For tests about the heartbeat."""
+"""Seconds for tests of the heartbeat."""
 
 
 def server(**changes: object) -> PresenceServer:
-    """Return a server with default settings on a free port, whose graces and patience with slow watchers are a
-    hundredth; `changes` are taken as they are."""
+    """Return a server with default settings on a free port, with grace periods and timeouts of slow watchers divided by
+    a hundred; `changes` apply unchanged."""
     quick = {name: getattr(Settings(), name) * SCALE for name in _SCALED}
     interval = changes.get("heartbeat_interval", CALM)
     calm = {"heartbeat_interval": interval, "pong_timeout": interval}
@@ -34,7 +34,7 @@ def server(**changes: object) -> PresenceServer:
 
 
 async def heard_from_all(house: PresenceServer) -> None:
-    """Wait until every client has answered a ping that comes now, or has said something else."""
+    """Wait until every client has answered a new ping, or has sent something else."""
     connections = engine(house)._connections
     before = {serial: connection.heard_at for serial, connection in connections.items()}
     assert before

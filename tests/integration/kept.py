@@ -39,7 +39,7 @@ def sqlite_house(folder: Path, **more: object) -> PresenceServer:
 
 
 def rows(folder: Path, query: str) -> list[Any]:
-    """What the database answers; nothing while the keeper has yet to make it."""
+    """Return the rows from the database; nothing until the keeper has created it."""
     file = f"file:{folder / 'kept' / 'presenced.db'}?mode=rw"
     try:
         with closing(sqlite3.connect(file, timeout=PATIENCE, uri=True)) as database:
@@ -63,9 +63,9 @@ class Audience:
         self._visitors = 0
 
     async def sees_changes(self) -> str:
-        """The live service works, while storage does not: somebody comes and is seen, and goes. Who it was.
+        """Check that the live service works while storage does not: a user comes, is seen, and goes. Return the user.
 
-        A service that waited for storage would wait for longer than this does: until the test mends it.
+        A service that waited for storage would time out here, because storage only recovers when the test repairs it.
         """
         self._visitors += 1
         visitor = f"visitor{self._visitors}"
@@ -96,11 +96,11 @@ async def warnings(house: PresenceServer) -> str:
 
 
 async def stored_in_time(house: PresenceServer, condition: Callable[[], object]) -> None:
-    """Wait for something to be stored: for a second, and longer only while the server says that storage is behind."""
+    """Wait a second for something to be stored, and longer only while the server reports that storage is behind."""
     began = time.monotonic()
     async with asyncio.timeout(PATIENCE):
         while True:
-            is_late = time.monotonic() - began > 1 and not link(house).behind  # asked before: it may be stored now
+            is_late = time.monotonic() - began > 1 and not link(house).behind  # checked before: it may be stored by now
             if condition():
                 return
             assert not is_late, "it waits no longer, and is not stored"
@@ -108,7 +108,7 @@ async def stored_in_time(house: PresenceServer, condition: Callable[[], object])
 
 
 async def well(process: ServerProcess) -> None:
-    """Wait until a server that has started says that nothing is wrong. On a busy machine its keeper is late."""
+    """Wait until a started server reports no fault. On a busy machine its keeper is late."""
     async with httpx.AsyncClient() as client, asyncio.timeout(PATIENCE):
         while (await client.get(f"{process.url}readyz")).json()["warnings"]:
             await asyncio.sleep(0.05)

@@ -12,8 +12,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
 PATIENCE = 30.0
-"""Seconds after which a test that waits for something gives up; only ever reached by a failure, however busy the
-machine is."""
+"""Seconds after which a wait in a test fails, however busy the machine is."""
 
 
 def upgrade(

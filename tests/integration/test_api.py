@@ -35,7 +35,7 @@ async def test_one_user_looks_as_on_the_websocket() -> None:
 
 
 async def test_an_unknown_user_has_the_newest_version_of_all_in_every_interface() -> None:
-    """So it is above what a client still knows of the user, and below what is said when the user comes."""
+    """The version is above any that a client still knows of the user, and below the one when the user connects."""
     async with server() as house, backend(house) as api, come(house, "userId=ada&watch=none") as ada:
         await api.announce("bo")
         await say(ada, "SET_STATUS", status="busy")

@@ -39,7 +39,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
     stored: dict[str, str | float] = {"database": "sqlite", "data_dir": str(tmp_path)} if keeps() else {}
     with ServerProcess({"PRESENCED_API_KEYS": KEY.entry}, **stored) as running:
         deadline = time.monotonic() + PATIENCE
-        while httpx.get(f"{running.url}readyz").json()["warnings"]:  # until what is kept can be asked for
+        while httpx.get(f"{running.url}readyz").json()["warnings"]:  # until stored data is available
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield running

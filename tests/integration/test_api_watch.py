@@ -51,7 +51,7 @@ async def test_users_are_watched_from_a_snapshot_on() -> None:
 
 @pytest.mark.parametrize("path", ["/watch?users=eve&users=bo", "/watch?everyone=true", "/changes"])
 async def test_no_client_breaks_the_streams_of_others(path: str) -> None:
-    """Line breaks between tokens of JSON are valid, and end a line of an event stream."""
+    """Line breaks between tokens of JSON are valid, but end a line of an event stream."""
     broken = '{"type":"SET_STATUS","status":"busy","data":{"a":\n\n1,\r"\u2028":"\\n"}}'
     async with server(status_pause=0) as house, backend(house) as api, come(house, "userId=eve") as eve:
         async with api.events(path) as events:
@@ -125,7 +125,7 @@ async def test_what_changes_quickly_is_told_once_with_its_last_state() -> None:
         await anext(events)
         await api.announce("ada")
         application = Application(engine(house))
-        for number in range(50):  # at once, so that it does not depend on how long requests take
+        for number in range(50):  # in parallel, so that the result does not depend on the duration of requests
             application.set_claim("ada", Claim("x", Status.BUSY, Custom(str(number))))
         told = 0
         async for event in events:
@@ -213,7 +213,7 @@ async def test_one_that_does_not_read_is_cut_off_and_harms_nobody() -> None:
 
 
 def holds_something(house: PresenceServer) -> bool:
-    """Whether a transport could not write all that it was given."""
+    """Return whether a transport has unwritten output."""
     assert house._parts
     peers = house._parts.listener._peers
     return any(isinstance(peer, HttpConnection) and peer.transport.get_write_buffer_size() for peer in peers)
@@ -228,7 +228,7 @@ async def test_one_that_does_not_read_does_not_hold_up_a_stop(caplog: pytest.Log
             slow.connect(("127.0.0.1", house.port))
             slow.sendall(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nhost: localhost\r\n\r\n")
             await until(lambda: metric(house, "presenced_api_followers") == 1)
-            await until(lambda: holds_something(house))  # so the kernel is full
+            await until(lambda: holds_something(house))  # so the kernel's buffer is full
             async with asyncio.timeout(PATIENCE):
                 await house.stop()
     assert not [record for record in caplog.records if record.exc_info], "no exception in the log"

@@ -231,7 +231,7 @@ async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.Lo
         await PresenceServer(Settings(port=0, auth="callable")).start()
     with pytest.raises(ConfigError, match="callable"):
         PresenceServer(Settings(), function)
-    assert "function that says whose a token is failed: RuntimeError" in caplog.text
+    assert "authentication function failed: RuntimeError" in caplog.text
 
 
 async def test_what_a_function_s_exception_says_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What counts as a failure of an address: guesses do, tokens that are genuine and of no use any more do not."""
+"""Failures of an address: guesses count, genuine tokens that are no longer valid do not."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.anyio
 OFFICE = {"x-forwarded-for": "203.0.113.7"}
 
 LIMITS = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
-"""An address may fail once."""
+"""Limit an address to one failure."""
 
 
 async def refused(house: PresenceServer, given: str, query: str = "") -> int:
-    """Return the close code that a token gets."""
+    """Return the close code for a token."""
     shown = url(house, f"?token={given}{query}")
     async with connect(shown, additional_headers=OFFICE, proxy=None) as socket:
         return (await closed(socket))[0]

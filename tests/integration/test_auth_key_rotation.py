@@ -1,4 +1,4 @@
-"""An issuer that replaces its keys: when new ones are asked for, and what becomes of tokens of the old ones."""
+"""Key rotation by an issuer: when the server requests new keys, and the fate of tokens with old keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(("old", "new"), [("", ""), ("a", "a"), ("a", ""), ("", "a")])
-async def test_a_new_key_is_asked_for_when_a_signature_fits_no_key_whatever_its_id(
+async def test_a_signature_that_fits_no_key_requests_the_keys_for_any_key_id(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
@@ -27,7 +27,7 @@ async def test_a_new_key_is_asked_for_when_a_signature_fits_no_key_whatever_its_
 
 
 async def test_forged_signatures_do_not_make_it_ask_without_end() -> None:
-    """Once in `MIN_PAUSE`, however many come."""
+    """Once in `MIN_PAUSE`, however many tokens arrive."""
     async with backend() as issuer:
         issuer.new_key("")
         async with house_of_keys(issuer) as house:
@@ -39,10 +39,10 @@ async def test_forged_signatures_do_not_make_it_ask_without_end() -> None:
             assert len(issuer.requests) == 1
 
 
-async def test_a_new_key_s_token_that_comes_while_the_issuer_is_down_may_come_back(
+async def test_a_new_key_s_token_may_be_retried_while_the_issuer_is_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It can't be told from a forged one, and 4401 would say that it is of no use."""
+    """It cannot be distinguished from a forgery, and 4401 would declare it invalid."""
     monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
     async with backend() as issuer:
         issuer.new_key("")
@@ -61,7 +61,7 @@ async def test_a_new_key_s_token_that_comes_while_the_issuer_is_down_may_come_ba
 async def test_a_key_that_left_the_set_is_accepted_no_longer_and_its_tokens_shut_nobody_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """After a weekend pages come with tokens that are expired, and whose key the issuer has replaced."""
+    """After a weekend, pages return with expired tokens whose key the issuer has replaced."""
     monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x-forwarded-for": "203.0.113.7"}

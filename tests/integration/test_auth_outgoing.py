@@ -1,4 +1,4 @@
-"""Names with several addresses in the server's own requests: JWKS, hooks and webhooks, all by `Outgoing`."""
+"""Names with several addresses in the server's own requests: JWKS, hooks and webhooks, all through `Outgoing`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from presenced.auth.outgoing import MAX_ADDRESSES, Outgoing, OutgoingError, Reso
 pytestmark = pytest.mark.anyio
 
 HERE, DEAD, MUTE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
-"""One that answers, one that refuses connections, one that never takes any."""
+"""Addresses that respond, refuse connections, or never accept any."""
 
 
 class Receiver:
-    """Counts the requests it answers."""
+    """Server that counts the requests it answers."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -46,7 +46,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @contextmanager
 def mute(port: int) -> Iterator[None]:
-    """A machine that takes no connection: its queue of connections is full."""
+    """A machine that accepts no connection, because its accept queue is full."""
     with ExitStack() as sockets:
         listening = sockets.enter_context(socket.socket())
         listening.bind((MUTE, port))
@@ -59,7 +59,7 @@ def mute(port: int) -> Iterator[None]:
 
 
 def resolving_to(*answers: Sequence[str]) -> Resolve:
-    """A resolver with these answers, the last one again and again."""
+    """Resolver with these results; the last one repeats."""
     left = list(answers)
 
     async def resolve(_host: str, _port: int) -> Sequence[str]:
@@ -99,7 +99,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer_and_all_within
 
 
 async def test_an_address_that_failed_is_tried_last_for_a_while() -> None:
-    """A dead first address does not cost each request a share of its time."""
+    """A dead first address does not cost each request a share of its timeout."""
     async with receiver() as there:
         with mute(there.port):
             async with outgoing(there.port, resolving_to([MUTE, HERE]), within=4) as door:
@@ -127,7 +127,7 @@ async def test_when_no_address_takes_the_connection_each_is_named() -> None:
 
 
 async def test_a_request_that_was_sent_is_not_sent_to_another_address() -> None:
-    """It may have been worked on: a webhook would be received twice by the same application."""
+    """The first address may have processed it, so the application would receive the webhook twice."""
 
     async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -154,7 +154,7 @@ async def test_the_number_of_addresses_tried_is_bounded() -> None:
 async def test_a_name_with_one_private_address_is_refused_whole(
     order: Callable[[Sequence[str]], Sequence[str]],
 ) -> None:
-    """Each address is checked before any is connected to."""
+    """Each address is checked before any connection."""
     resolve = resolving_to(list(order(["93.184.215.14", "10.0.0.1"])))
     door = Outgoing("jwt_jwks_url", "https://name.example/", 1, allow_private=False, resolve=resolve)
     with pytest.raises(OutgoingError, match="private address"):

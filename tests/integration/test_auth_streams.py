@@ -1,4 +1,4 @@
-"""Event streams that tickets open: they come back as a browser's `EventSource` does, and to nobody else."""
+"""Event streams opened with tickets: they return as a browser's `EventSource` does, and for nobody else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 @asynccontextmanager
 async def house_of_tickets(**changes: object) -> AsyncIterator[tuple[PresenceServer, Backend, Backend]]:
-    """A server, a backend with a key, and a browser without."""
+    """A server, a backend with a key, and a browser without one."""
     async with (
         server(auth="ticket", api_keys=[KEY.entry, WRITE.entry], **changes) as house,
         backend(house, KEY.key) as api,
@@ -48,7 +48,7 @@ def statuses(event: Event) -> dict[int | str, str]:
     return {user["userId"]: user["status"] for user in event.data["users"]}
 
 
-async def test_a_stream_that_is_lost_again_and_again_comes_back_and_misses_nothing() -> None:
+async def test_a_stream_that_is_lost_repeatedly_returns_and_misses_nothing() -> None:
     async with house_of_tickets() as (_, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
         last = await opened(page, path)
@@ -60,8 +60,8 @@ async def test_a_stream_that_is_lost_again_and_again_comes_back_and_misses_nothi
                 last = event.id
 
 
-async def test_a_stream_lost_before_its_first_event_comes_back() -> None:
-    """The first bytes carry an id: browsers take one without data, as the HTML standard says."""
+async def test_a_stream_lost_before_its_first_event_returns() -> None:
+    """The first bytes carry an id. Browsers accept one without data, as the HTML standard says."""
     async with house_of_tickets() as (house, api, page):
         target = f"/api/v1/watch?users=bo&token={await ticket(api)}"
         reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
@@ -83,7 +83,7 @@ async def test_clients_that_can_set_no_header_give_the_last_id_with_the_url() ->
             assert statuses(await anext(events)) == {"bo": "online"}
 
 
-async def test_a_ticket_in_the_header_comes_back_too() -> None:
+async def test_a_stream_with_a_ticket_in_the_header_returns_too() -> None:
     async with house_of_tickets() as (_, api, page):
         shown = {"authorization": f"Bearer {await ticket(api)}"}
         async with page.events("/watch?users=bo", **shown) as events:
@@ -94,7 +94,7 @@ async def test_a_ticket_in_the_header_comes_back_too() -> None:
 
 
 async def test_the_url_alone_opens_nothing_a_second_time() -> None:
-    """Proxies may have logged it."""
+    """Proxies may have logged the URL."""
     async with house_of_tickets() as (house, api, page):
         given = await ticket(api)
         path = f"/watch?users=bo&token={given}"
@@ -117,7 +117,7 @@ async def test_the_id_of_another_user_s_stream_opens_nothing() -> None:
         assert problem(await page.ask("GET", mine, last_event_id=last)) == (401, "UNAUTHORIZED")
 
 
-async def test_a_stream_that_comes_back_sees_no_more_than_its_ticket_allows() -> None:
+async def test_a_returning_stream_sees_no_more_than_its_ticket_allows() -> None:
     async with house_of_tickets(visibility="claims") as (_, api, page):
         await api.announce("bo")
         await api.announce("eve")
@@ -127,10 +127,10 @@ async def test_a_stream_that_comes_back_sees_no_more_than_its_ticket_allows() ->
             assert statuses(await anext(events)) == {"bo": "online"}
 
 
-async def test_a_stream_that_comes_back_replaces_the_connection_that_the_server_still_has(
+async def test_a_returning_stream_replaces_the_connection_that_the_server_still_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It takes no second place of the user's, else a flaky network would shut the user out."""
+    """It takes no second place of the user. Otherwise an unreliable network would lock the user out."""
     monkeypatch.setattr(followers, "MAX_OF_USER", 1)
     async with house_of_tickets() as (house, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
@@ -144,7 +144,7 @@ async def test_a_stream_that_comes_back_replaces_the_connection_that_the_server_
         await until(lambda: metric(house, "presenced_api_followers") == 0)
 
 
-async def test_a_revoked_user_s_stream_ends_and_does_not_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_revoked_user_s_stream_ends_and_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.v1.watch.CHECK", 0.05)
     async with house_of_tickets() as (_, api, page):
         path, lost = [f"/watch?users=bo&token={await ticket(api)}" for _ in range(2)]
@@ -159,7 +159,7 @@ async def test_a_revoked_user_s_stream_ends_and_does_not_come_back(monkeypatch: 
 
 
 @pytest.mark.parametrize("erased", [False, True])
-async def test_a_disconnected_user_s_streams_end_at_once_and_do_not_come_back(erased: bool) -> None:
+async def test_a_disconnected_user_s_streams_end_at_once_and_do_not_return(erased: bool) -> None:
     async with house_of_tickets() as (house, api, page):
         path, lost, other = [f"/watch?users=bo&token={await ticket(api, u)}" for u in ("ada", "ada", "eve")]
         last_of_lost = await opened(page, lost)
@@ -177,7 +177,7 @@ async def test_a_disconnected_user_s_streams_end_at_once_and_do_not_come_back(er
 
 
 async def test_after_a_restart_a_stream_needs_a_new_ticket_and_the_old_one_harms_nobody() -> None:
-    """An office full of pages asks again at that moment, with tickets that the new process never saw."""
+    """All pages of an office reconnect at that moment, with tickets that the new process does not know."""
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x_forwarded_for": "203.0.113.7"}
     async with house_of_tickets(**limits) as (_, api, page):
@@ -215,7 +215,7 @@ async def test_a_head_request_leaves_no_place_taken() -> None:
 
 
 async def test_requests_that_show_nothing_guess_nothing() -> None:
-    """A page without a token, a probe, a browser that opens the address: others behind the same address go on."""
+    """A page without a token, a probe or a browser at the address: others behind the same address can still connect."""
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x_forwarded_for": "203.0.113.7"}
     async with house_of_tickets(**limits) as (_, api, page):

@@ -136,10 +136,10 @@ async def test_who_does_not_come_back_is_offline_after_the_grace(connect: Any) -
         await alice.receive()
         async with raw_websocket(house.port, "?userId=2") as bob:
             assert (await alice.receive())["type"] == "USER_ONLINE"
-            await bob.send(masked(Opcode.PING))  # else it would count as closed while it was opening
+            await bob.send(masked(Opcode.PING))  # otherwise it would count as closed while it was opening
             while (await bob.frame()).opcode is not Opcode.PONG:
                 pass
-            lost_at = time.monotonic()  # not after it: the server may know of it sooner than this test goes on
+            lost_at = time.monotonic()  # not afterwards: the server may notice before this test continues
             await bob.abort()
         assert (await alice.receive())["type"] == "USER_OFFLINE"
         assert time.monotonic() - lost_at >= house.settings.grace_lost - 0.01

@@ -146,7 +146,7 @@ async def test_a_mistake_is_named_and_ends_it_with_2(
     assert "hush" not in errors
 
 
-async def test_a_secret_is_a_comment_in_what_config_show_prints_and_a_server_starts_from_it(tmp_path: Path) -> None:
+async def test_config_show_prints_secrets_as_comments_and_a_server_starts_from_its_output(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hush" * 10)
     environ = {
         "PRESENCED_JWT_KEY": "hush" * 10,
@@ -209,7 +209,7 @@ async def test_help_and_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])
-async def test_help_is_in_groups_and_names_what_each_flag_takes(tmp_path: Path, columns: str) -> None:
+async def test_help_has_groups_and_shows_the_value_of_each_flag(tmp_path: Path, columns: str) -> None:
     code, shown, _ = await run("serve", "--help", cwd=tmp_path, environ={"COLUMNS": columns})
     assert code == 0
     assert max(map(len, shown.splitlines())) <= int(columns)

@@ -38,8 +38,8 @@ def test_a_new_api_key_has_the_least_scope_unless_more_is_asked_for(tmp_path: Pa
     assert made.returncode == 0
     key, entry = made.stdout.split()[0], made.stdout.split('"')[1]
     assert ApiKeys([entry]).scope(key) == "read"
-    assert "of scope read" in made.stdout
-    assert "of scope admin" in run(tmp_path, "api-key", "--scope", "admin").stdout
+    assert "with scope read" in made.stdout
+    assert "with scope admin" in run(tmp_path, "api-key", "--scope", "admin").stdout
 
 
 def test_a_token_is_made_and_verified(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Requests by a name that the server does not go by, and of foreign pages, to every route of a running server."""
+"""Requests with a foreign host name, and of foreign pages, to every route of a running server."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ ROUTES = [
     ("POST", "/healthz/", ""),
     ("GET", "//healthz", ""),
 ]
-"""Method, path and body of everything that is answered."""
+"""Method, path and body of every route."""
 
 
 async def ask(house: PresenceServer, method: str, path: str, body: str = "", **headers: str) -> Answer:
-    """Send one request as it is written here; `Host` is the server's own unless it is given."""
+    """Send one request as written here; `Host` is the server's own unless given."""
     given = {"host": "localhost", **{name.replace("_", "-"): value for name, value in headers.items()}}
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     async with raw(house.port) as client:
@@ -51,7 +51,7 @@ async def ask(house: PresenceServer, method: str, path: str, body: str = "", **h
 
 
 async def test_without_authentication_a_foreign_name_is_refused_on_every_route() -> None:
-    """DNS rebinding: the page is of the same origin as the server, as far as the browser knows."""
+    """DNS rebinding: to the browser, the page has the same origin as the server."""
     async with server() as house:
         house.broadcast_user_status("ada", is_online=True)
         before = house.get_stats()
@@ -68,7 +68,7 @@ async def test_without_authentication_a_foreign_name_is_refused_on_every_route()
 
 
 @pytest.mark.parametrize("path", HEALTH)
-async def test_health_is_answered_whatever_the_name_and_pages_read_nothing(path: str) -> None:
+async def test_health_is_served_for_every_host_name_and_pages_read_nothing(path: str) -> None:
     async with server() as house:
         answer = await ask(house, "GET", path, host=EVIL, origin=f"http://{EVIL}")
         assert answer.status == 200
@@ -123,7 +123,7 @@ async def test_the_page_the_api_and_figures_are_answered_by_the_names_in_the_set
 async def test_with_authentication_figures_for_this_machine_are_for_none_that_comes_by_a_foreign_name(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """This machine needs no key for them, and a page that rebinds its name comes from this machine."""
+    """Local requests need no key for them, and a page that rebinds its name sends local requests."""
     caplog.set_level(logging.INFO, logger="presenced")
     async with server(**TOKEN_SETTINGS) as house:
         for host in ("localhost", "127.0.0.1:3001"):
@@ -238,7 +238,7 @@ async def test_an_empty_subprotocol_header_is_no_offer() -> None:
                 assert json.loads(bytes(frame.data))["type"] == "CONNECTION_ESTABLISHED"
 
 
-async def test_a_preflight_allows_what_polyfills_of_event_source_send() -> None:
+async def test_a_preflight_allows_the_headers_of_event_source_polyfills() -> None:
     async with server() as house:
         answer = await ask(
             house,
@@ -256,7 +256,8 @@ async def test_a_preflight_allows_what_polyfills_of_event_source_send() -> None:
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 async def test_the_api_answers_no_request_that_a_foreign_page_made_without_saying_its_origin(site: str) -> None:
-    """`<img src=...>` sends no `Origin` with its GET, and would hold a place among those who wait for changes."""
+    """`<img src=...>` sends no `Origin` with its GET, and would occupy a place among the requests waiting for
+    changes."""
     async with server() as house:
         for path in ("/api/v1/changes", "/api/v1/watch?users=ada", "/api/v1/online"):
             answer = await ask(house, "GET", path, sec_fetch_site=site, sec_fetch_mode="no-cors")

@@ -40,7 +40,7 @@ async def test_half_a_request_does_not_stay_open_for_ever() -> None:
 
 async def test_a_head_sent_byte_by_byte_has_the_same_time() -> None:
     async with server(head_timeout=0.3) as house:
-        started = time.monotonic()  # not after the connection: its time begins when the server takes it
+        started = time.monotonic()  # not after the connection: its timeout begins when the server accepts it
         async with raw(house.port) as client:
             await trickles(client)
         assert 0.25 < time.monotonic() - started < PATIENCE
@@ -260,7 +260,7 @@ async def test_a_handshake_has_no_body(more: str) -> None:
 
 
 async def test_a_handshake_behind_other_requests_waits_for_their_answers() -> None:
-    """No answer lands between frames."""
+    """No response lands between frames."""
     async with server() as house, raw(house.port) as client:
         requests = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3
         await client.send(requests + upgrade() + masked(Opcode.PING, b"early"))
@@ -315,7 +315,7 @@ async def test_beyond_max_connections_there_is_503_until_one_leaves() -> None:
 
 
 async def test_while_the_loop_is_behind_handshakes_are_put_off_and_who_is_there_is_served() -> None:
-    # A beat takes what was set to be the lag away, and this client answers no ping.
+    # A heartbeat resets the lag that was set, and this client answers no ping.
     async with server(heartbeat_interval=600, pong_timeout=600) as house, raw_websocket(house.port) as there:
         await there.frame()
         engine(house)._heartbeat._lag = 1.5  # until the next tick, in a minute

@@ -72,7 +72,7 @@ async def test_a_bad_parameter_is_named(query: str) -> None:
 
 
 async def test_statistics_have_no_parameter_that_is_not_known() -> None:
-    """`viewer` would not restrict what is answered."""
+    """`viewer` would not restrict the response."""
     async with server() as house:
         answer = parsed(await ask(house, "/stats?viewer=bo"), 400)
         assert answer["detail"] == "unknown parameter viewer; known are limit, after"

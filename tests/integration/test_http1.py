@@ -1,4 +1,4 @@
-"""HTTP/1.1 over real sockets: clients that half-close, hang up or stop reading, and faults of an application."""
+"""HTTP/1.1 over real sockets: clients that half-close, disconnect or stop reading, and faults of an application."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ CHUNKED = QUERY + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def end(client: RawClient) -> None:
-    """Half-close: nothing more is sent, and everything read."""
+    """Half-close: send nothing more, and read everything."""
     client.writer.write_eof()
 
 
-# Clients that send no more.
+# Clients that have finished sending.
 
 
 async def test_a_client_that_half_closes_gets_its_answers() -> None:
@@ -63,7 +63,7 @@ async def test_a_client_that_half_closes_gets_the_answer_of_a_long_poll() -> Non
 async def test_a_client_that_waits_on_after_it_half_closed_hears_that_it_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`100 Continue`, which clients ignore, and which tells one that has gone: RFC 9110 section 15.2.1."""
+    """Clients ignore `100 Continue`, and it reveals one that has gone: RFC 9110 section 15.2.1."""
     monkeypatch.setattr("presenced.transports.http1.connection.PROBE_S", 0.05)
     async with server() as house, raw(house.port) as client:
         client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -119,7 +119,7 @@ async def test_half_a_body_and_the_end_is_a_bad_request() -> None:
 async def test_a_client_that_hangs_up_amid_a_body_is_no_fault_of_the_server(
     how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each was a traceback of 4 KB in the log, and a 500 in the metrics, which makes an alert."""
+    """Each was a traceback of 4 KB in the log, and a 500 in the metrics, which triggers an alert."""
     async with server() as house:
         for _ in range(20):
             async with raw(house.port) as client:
@@ -143,7 +143,7 @@ def answered(house: PresenceServer, status: str) -> float | None:
 
 @pytest.mark.parametrize("wrong", [b"no", b"\n", b"5\r\nhello!", b"0\r\nX\r\n"])
 async def test_a_malformed_chunk_is_answered_at_once(wrong: bytes) -> None:
-    """Not when the time for a body is over."""
+    """The end is detected before the timeout of the body."""
     async with server() as house, raw(house.port) as client:
         await client.send(CHUNKED)
         await asyncio.sleep(0.05)  # the application waits for the body
@@ -163,7 +163,7 @@ async def test_white_space_behind_the_values_of_a_handshake_is_dropped() -> None
         assert (await client.answer()).status == 101
 
 
-# What connections cost.
+# Cost of connections.
 
 
 async def test_an_idle_connection_is_kept_for_keep_alive() -> None:
@@ -178,7 +178,7 @@ async def test_an_idle_connection_is_kept_for_keep_alive() -> None:
 
 
 def test_the_proxies_of_deploy_let_go_of_a_connection_before_the_server_does() -> None:
-    """Else a POST now and then meets the end of its connection, and is answered with 502."""
+    """Otherwise a POST occasionally meets a closing connection and gets 502."""
     nginx = re.search(r"upstream presenced \{[^}]*keepalive_timeout (\d+)s;", (DEPLOY / "nginx.conf").read_text())
     caddy = re.search(r"\n\t\tkeepalive (\d+)s\n", (DEPLOY / "Caddyfile").read_text())
     assert nginx
@@ -240,7 +240,7 @@ async def test_a_head_gets_no_body_and_http_1_0_no_chunks() -> None:
 
 
 async def test_the_api_knows_clients_by_the_proxy_protocol() -> None:
-    """Without this the API took those for this machine's own whose proxy is on it, and they need no key."""
+    """Without this, the API treated requests through a local proxy as local, and local requests need no key."""
     async with server(proxy_protocol=True, trusted_proxies="127.0.0.1") as house:
         for address, status in (("203.0.113.9", 401), ("127.0.0.1", 200)):
             async with raw(house.port) as client:
@@ -273,7 +273,7 @@ async def test_at_a_stop_idle_connections_end_and_requests_are_answered_first() 
 
 @asynccontextmanager
 async def house_of(app: ASGIApp, **changes: object) -> AsyncIterator[int]:
-    """A listener with that application; its port."""
+    """Start a listener with that application and return its port."""
     async with EchoServer(Settings.model_validate({"port": 0, **changes})) as service:
         listener = Listener(service, app)
         await listener.start()
@@ -460,7 +460,7 @@ async def test_an_application_that_does_not_read_holds_the_client_up() -> None:
     assert max(sizes) <= MAX_UNREAD_BODY + 2 * 262_144, "and what the loop reads at once"
 
 
-async def test_what_waits_behind_a_request_holds_the_client_up() -> None:
+async def test_input_behind_an_unanswered_request_pauses_reading() -> None:
     go = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -84,7 +84,7 @@ async def test_a_choice_outlasts_the_server_and_nobody_is_online_who_is_not_back
         await soon(lambda: statuses(tmp_path).get("ada") == "busy")
         before = json.loads(await link(house).questions.history("ada", "", 1))["changes"][0]["version"]
         await house.stop()
-    await soon(lambda: statuses(tmp_path) == {"ada": "offline"})  # a keeper that is late ends behind its server
+    await soon(lambda: statuses(tmp_path) == {"ada": "offline"})  # a late keeper ends after its server
     assert rows(tmp_path, "SELECT reason FROM presenced_sessions WHERE closed_ms IS NULL") == []
     async with sqlite_house(tmp_path) as house:
         assert house.get_stats().online_users == 0
@@ -208,7 +208,7 @@ async def test_who_is_erased_does_not_come_back_when_the_keeper_dies_before_it_s
 
 async def test_erasing_a_user_leaves_nothing_of_them(tmp_path: Path) -> None:
     async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
-        await drained(house)  # so the keeper can be asked
+        await drained(house)  # so the keeper responds
         visitor = await seen.sees_changes()
         assert json.loads(await link(house).questions.erase(visitor))["stored"] >= 0
         await drained(house)

@@ -93,7 +93,7 @@ async def test_a_fact_that_the_database_does_not_take_holds_up_no_other() -> Non
             ]
 
 
-async def test_receivers_are_told_of_what_came_with_a_fact_that_the_database_does_not_take() -> None:
+async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refuses() -> None:
     with Receiver() as receiver, postgres() as (_, settings):
         hooks = {"webhook_urls": receiver.url, "webhook_secrets": SECRET, "outgoing_private": True}
         async with server(**settings, **hooks) as house:

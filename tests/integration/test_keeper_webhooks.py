@@ -36,7 +36,7 @@ def told(receiver: Receiver) -> list[tuple[str, Any]]:
 
 
 def by_version(receiver: Receiver) -> dict[str, str]:
-    """What a receiver knows of users that goes by versions, as the documentation says."""
+    """State of users at a receiver that compares versions, as the documentation says."""
     newest: dict[str, dict[str, Any]] = {}
     for data in (event["data"] for event in receiver.taken):
         if data["version"] > newest.get(data["userId"], {"version": 0})["version"]:
@@ -45,7 +45,7 @@ def by_version(receiver: Receiver) -> dict[str, str]:
 
 
 def visit(url: str, user_id: str) -> connect:
-    """A connection that nobody reads from and that sees its end all the same."""
+    """A connection that nobody reads from, but whose end is detected."""
     return connect(f"{url}?userId={user_id}", max_queue=None)
 
 
@@ -80,7 +80,7 @@ async def test_what_happens_is_told(tmp_path: Path) -> None:
 
 async def test_who_does_not_come_back_after_a_kill_is_told_to_have_left_and_who_does_is_not(tmp_path: Path) -> None:
     with Receiver() as receiver:
-        given = settings(tmp_path, receiver, grace_lost=12.0)  # in which the stayer is back, also on a busy machine
+        given = settings(tmp_path, receiver, grace_lost=12.0)  # time for the stayer to return, also on a busy machine
         with ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, **given) as process:
             async with (
                 connect(f"{process.websocket_url}?userId=leaver"),
@@ -98,11 +98,11 @@ async def test_who_does_not_come_back_after_a_kill_is_told_to_have_left_and_who_
             assert told(receiver)[2:3] == [("user.offline", "leaver")]
 
 
-async def test_who_is_back_is_known_to_receivers_although_the_database_does_not_know_of_it_yet(
+async def test_receivers_know_returned_users_before_the_database_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Facts about users wait before they are stored: here for so long that the database never learns who is back. The
-    check after a restart goes by what the server sees."""
+    """Facts about users wait before they are stored, here so long that the database never learns who is back. The check
+    after a restart uses the live state."""
     back = [f"back{number}" for number in range(20)]
     with Receiver() as receiver:
         given = settings(tmp_path, receiver, webhook_secrets=SECRET, grace_lost=1.0)
@@ -110,16 +110,16 @@ async def test_who_is_back_is_known_to_receivers_although_the_database_does_not_
             for user_id in (*back, "leaver"):
                 await there.enter_async_context(visit(house.url, user_id))
             await soon(lambda: len(told(receiver)) == len(back) + 1)
-            await house.stop()  # nobody is told that they left
+            await house.stop()  # nobody is notified that they left
         monkeypatch.setattr(noted, "STATE_PERIOD", 3600.0)
         async with server(**given) as house, AsyncExitStack() as there:
-            for user_id in ("first", *back):  # the first one's facts go at once, the others' wait
+            for user_id in ("first", *back):  # the first user's facts are sent at once, the others' wait
                 await there.enter_async_context(visit(house.url, user_id))
             await soon(lambda: ("user.offline", "leaver") in told(receiver))
             await soon(lambda: {by_version(receiver)[user_id] for user_id in back} == {"online"})
 
 
-async def test_receivers_know_the_truth_whenever_users_come_back_around_the_end_of_settling(tmp_path: Path) -> None:
+async def test_receivers_know_the_live_state_when_users_return_around_the_end_of_settling(tmp_path: Path) -> None:
     users = [f"user{number}" for number in range(60)]
     with Receiver() as receiver:
         given = settings(tmp_path, receiver, grace_lost=2.0)

@@ -1,4 +1,4 @@
-"""The proxies of `deploy/`, for real."""
+"""The real proxies of `deploy/`."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_users_watch_by_server_sent_events_behind_the_proxy(kind: str, tmp
 
 
 @KINDS
-async def test_a_ticket_s_stream_comes_back_through_the_proxy_and_its_secret_is_not_logged(
+async def test_a_ticket_s_stream_returns_through_the_proxy_and_its_secret_is_not_logged(
     kind: str, tmp_path: Path
 ) -> None:
     async with proxied(kind, tmp_path, "192.0.2.1", auth="ticket", api_keys=[KEY.entry]) as (house, port):
@@ -113,7 +113,7 @@ async def test_a_ticket_s_stream_comes_back_through_the_proxy_and_its_secret_is_
         async with httpx.AsyncClient(verify=context, trust_env=False) as client:
 
             async def opened(url: str, **headers: str) -> str:
-                """Return the first id of a stream, which is lost then."""
+                """Return the first id of a stream, and lose the stream."""
                 async with client.stream("GET", url, headers=headers) as answer, asyncio.timeout(PATIENCE):
                     assert answer.status_code == 200
                     return await anext(line[4:] async for line in answer.aiter_lines() if line.startswith("id: "))
@@ -132,7 +132,7 @@ async def test_a_ticket_s_stream_comes_back_through_the_proxy_and_its_secret_is_
 async def test_without_authentication_the_public_name_is_one_of_the_settings(
     allowed: str, status: int, tmp_path: Path
 ) -> None:
-    """The proxy passes on the name that clients use. Its own health check needs no setting."""
+    """The proxy forwards the name that clients use. Its own health check needs no setting."""
     async with proxied("nginx", tmp_path, allowed_hosts=allowed) as (_, port):
         context = trusting(tmp_path / "certificate.pem")
         headers = {"host": "presence.example.com"}

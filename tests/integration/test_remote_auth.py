@@ -97,7 +97,7 @@ async def test_without_any_key_clients_are_told_to_come_back(
         issuer.handler = handler
         async with house_of_keys(issuer) as house:
             code, says = await come(house, issuer.token())
-            assert (code, says) == (1013, "who this is can't be found out now; come back later")
+            assert (code, says) == (1013, "the user cannot be authenticated now; retry later")
             assert len(issuer.requests) == 1, "a redirect is not followed"
     assert "gave no keys" in caplog.text
 
@@ -255,8 +255,8 @@ async def test_a_hook_says_whom_somebody_may_see(presence: dict[str, Any]) -> No
             assert (await come(house, "forged"))[0] == 4401
 
 
-async def test_a_stream_that_comes_back_sees_whom_the_hook_names_then() -> None:
-    """Not whom it named when the ticket was used first."""
+async def test_a_returning_stream_sees_the_users_that_the_hook_names_then() -> None:
+    """The result is not the user from the first use of the ticket."""
     async with backend() as application:
         allowed: dict[str, Any] = {"watch": ["bo", "eve"], "roles": ["causes"]}
 

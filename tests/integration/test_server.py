@@ -76,7 +76,7 @@ async def test_stop_tells_every_client_to_come_back_and_nobody_that_others_left(
             await stack.enter_async_context(connect(f"{house.url}?userId={number}", proxy=None)) for number in range(50)
         ]
         ghost = await stack.enter_async_context(raw_websocket(house.port, "?userId=silent"))
-        port = house.port  # it has none any more once it has stopped
+        port = house.port  # the server has none after its stop
         stopping = asyncio.create_task(house.stop())
         await asyncio.sleep(0)
         await house.stop()  # a second call changes nothing

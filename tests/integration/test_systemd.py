@@ -1,4 +1,4 @@
-"""The command under a service manager: reports, reload, the journal, and the unit that we ship."""
+"""The command under a service manager: reports, reload, the journal, and the shipped unit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 async def report(manager: socket.socket, which: bytes) -> bytes:
-    """The next report that begins so; the watchdog's in between are passed over."""
+    """Return the next report that begins with this text; watchdog reports before it are skipped."""
     async with asyncio.timeout(PATIENCE):
         while True:
             found = await asyncio.get_running_loop().sock_recv(manager, 1000)
@@ -56,7 +56,7 @@ async def test_it_reports_ready_once_it_takes_connections_then_life_then_its_end
     process = await start("serve", "--port", str(port), cwd=tmp_path, environ=environ)
     try:
         assert await report(manager, b"READY=1") == b"READY=1"
-        _, writer = await asyncio.open_connection("127.0.0.1", port)  # at the first try
+        _, writer = await asyncio.open_connection("127.0.0.1", port)  # on the first try
         writer.close()
         for _ in range(3):
             await report(manager, b"WATCHDOG=1")
@@ -111,7 +111,7 @@ async def test_helper_processes_do_not_get_the_socket_of_the_manager(tmp_path: P
 
 
 async def log_lines(tmp_path: Path, *, journal: bool, when: str = "auto") -> list[str]:
-    """The log lines of a server with one client, whose output is a pipe that systemd may have connected."""
+    """Return the log lines of a server with one client, whose output is a pipe that systemd may have connected."""
     reads, writes = os.pipe()
     status = os.fstat(writes)
     environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"} if journal else {}
@@ -131,7 +131,7 @@ async def log_lines(tmp_path: Path, *, journal: bool, when: str = "auto") -> lis
         return [line.rstrip("\n") for line in output if "WS: User ada connected" in line]
 
 
-async def test_log_lines_have_the_time_where_nothing_else_adds_it(tmp_path: Path) -> None:
+async def test_log_lines_have_the_time_unless_something_else_adds_it(tmp_path: Path) -> None:
     classic = "🚀 WS: User ada connected"
     (line,) = await log_lines(tmp_path, journal=False)
     assert re.fullmatch(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z {classic}", line)
@@ -153,7 +153,7 @@ def test_systemd_accepts_the_unit_that_we_ship(tmp_path: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if "presenced" in line]) == (0, [])
 
 
-def test_the_unit_does_what_the_page_says() -> None:
+def test_the_unit_matches_its_documentation() -> None:
     unit = dict(line.split("=", 1) for line in UNIT.read_text("utf-8").splitlines() if re.match(r"[A-Z]\w+=", line))
     page = (UNIT.parents[2] / "docs/operations.md").read_text("utf-8")
     for name in ("Type", "WatchdogSec", "KillMode", "TimeoutStopSec", "StateDirectory", "RestartPreventExitStatus"):

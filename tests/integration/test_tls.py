@@ -175,7 +175,7 @@ def test_sighup_takes_the_new_certificate(tmp_path: Path) -> None:
                     break
             except ssl.SSLCertVerificationError:
                 assert time.monotonic() < deadline
-        while "replaced by" not in process.output:  # it is read by a thread
+        while "replaced by" not in process.output:  # a thread reads it
             assert time.monotonic() < deadline
             time.sleep(0.01)
 

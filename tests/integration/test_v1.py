@@ -161,7 +161,7 @@ async def test_rooms_and_counts() -> None:
 
 
 async def test_what_cannot_be_is_refused_in_words() -> None:
-    async with server(**QUIET, request_rate=0.001, request_burst=3) as house:  # none comes back however long it takes
+    async with server(**QUIET, request_rate=0.001, request_burst=3) as house:  # none returns, however long this waits
         async with connect(
             f"{house.url}?userId=1&watch=all", proxy=None, subprotocols=[Subprotocol("presenced.v1")]
         ) as bad:

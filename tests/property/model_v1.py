@@ -30,7 +30,7 @@ class Session:
     connected: bool = True
     opened_at: float = 0.0
     was_heard: bool = False
-    """Whether its client has sent anything, or named it to resume it; answers to pings are counted elsewhere."""
+    """Whether its client has sent anything, or has resumed it by name. Pongs are counted elsewhere."""
     active: bool = True
     grace_ends: float = 0.0
     forget_at: float = 0.0
@@ -47,7 +47,8 @@ class Session:
         return self.connected or self.grace_ends > now
 
     def grace_after(self, ending: Ending, now: float) -> float:
-        """A connection lost within 5 s of its opening, from whose client nothing ever came, has that of 1001."""
+        """A connection lost within 5 s of its opening, without any input from its client, has the grace period of
+        1001."""
         was_heard = self.was_heard or self.client.pongs
         if ending is Ending.LOST and not was_heard and now - self.opened_at <= UNHEARD:
             return AWAY
@@ -73,21 +74,21 @@ class User:
     claims: dict[str, Claimed] = dataclasses.field(default_factory=dict)
     announced: bool = False
     waiting: list[tuple[tuple[str, str], float | None]] = dataclasses.field(default_factory=list)
-    """Choices that were accepted within the pause, all of them, with their ends."""
+    """All choices accepted within the pause, with their ends."""
     turning: dict[Session, bool] = dataclasses.field(default_factory=dict)
-    """Sessions of whose person it was said within the pause that they are active, or idle."""
+    """Sessions whose person was reported active or idle within the pause."""
     pause_ends: float = -inf
 
     def forget(self, now: float) -> None:
-        """Sessions that nobody waits for any more."""
+        """Sessions whose grace period is over."""
         self.sessions = [s for s in self.sessions if s.connected or max(s.grace_ends, s.forget_at) > now]
         self.turning = {session: active for session, active in self.turning.items() if session in self.sessions}
 
     def end(self, session: Session, grace: float, window: float, now: float) -> None:
-        """The session's connection ends."""
+        """End the session's connection."""
         self.pass_time(now)
         if [other for other in self.sessions if other.connected] == [session]:
-            self.take_all(now)  # nobody asks for more
+            self.take_all(now)  # nobody requests anything more
         session.connected = False
         session.grace_ends, session.forget_at = now + grace, now + max(grace, window)
         self.forget(now)
@@ -102,12 +103,12 @@ class User:
         return now < self.pause_ends
 
     def pass_time(self, now: float) -> None:
-        """What waits takes effect at the end of the pause, and the next one begins."""
+        """Waiting requests take effect at the end of the pause, and the next pause begins."""
         if (self.waiting or self.turning) and self.pause_ends <= now:
             self.take_all(self.pause_ends)
 
     def take_all(self, now: float) -> None:
-        """All that was accepted takes effect, in the order in which it came."""
+        """Apply all accepted requests in order of arrival."""
         if self.waiting or self.turning:
             self.pause_ends = now + PAUSE
         for session, active in self.turning.items():
@@ -121,7 +122,7 @@ class User:
         self.waiting = []
 
     def take(self, choice: tuple[str, str], ends: float | None) -> None:
-        """A choice takes effect."""
+        """Apply a choice."""
         if ends is None:
             self.chosen, self.timed = choice, None
         else:

@@ -1,7 +1,7 @@
-"""What users choose, over random schedules: against a naive model, and against servers that must not differ from it.
+"""Choices of users over random schedules, against a naive model and against equivalent servers.
 
-Three directories hear the same. One is the subject. The second is told `auto` in another spelling. The third has what
-was stored from the start, while the subject is given it late.
+Three directories receive the same events. One is the subject. The second receives `auto` in another spelling. The third
+has the stored data from the start, while the subject receives it late.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from presenced.core.users import Limits
 USERS = ("ada", "bob", "carl")
 PAUSE, LOST = 0.5, 15.0
 TICK = 2.0**-12
-"""Seconds between two events: no two things are due at the same moment, so that their order is certain."""
+"""Seconds between two events. No two things are due at the same moment, so their order is certain."""
 
 statuses = st.sampled_from(["auto", "auto", "busy", "away", "invisible"])
 texts = st.sampled_from(["", "", "x"])
@@ -44,23 +44,23 @@ class Client:
     number: int
     active: bool = True
     ends: float = inf
-    """Of its grace."""
+    """End of its grace period."""
 
 
 @dataclasses.dataclass
 class User:
-    """What happened to one user."""
+    """Expected state of one user."""
 
     clients: list[Client] = dataclasses.field(default_factory=list)
     events: list[Event] = dataclasses.field(default_factory=list)
-    """Choices in the order in which they count."""
+    """Choices in order of precedence."""
     waiting: list[Event] = dataclasses.field(default_factory=list)
     activity: dict[Client, bool] = dataclasses.field(default_factory=dict)
     pause_ends: float = -inf
     looks: str = "offline"
-    """To others."""
+    """Status that others see."""
     is_known: bool = False
-    """Others have ever seen the user."""
+    """Whether others have ever seen the user."""
 
     def connected(self) -> list[Client]:
         return [client for client in self.clients if client.ends == inf]
@@ -81,7 +81,7 @@ class User:
         return (self.now_chosen(now), self.for_good()) != (NOTHING, NOTHING)
 
     def status(self, now: float) -> str:
-        """The truth."""
+        """Return the true status."""
         present = [client for client in self.clients if client.ends > now]
         if not present:
             return "offline"
@@ -89,7 +89,7 @@ class User:
         return status if status != "auto" else "online" if any(client.active for client in present) else "away"
 
     def look(self, now: float) -> None:
-        """Others see what is so now."""
+        """Show others the current state."""
         status = self.status(now)
         self.looks = "offline" if status == "invisible" else status
         self.is_known = self.is_known or self.looks != "offline"
@@ -110,7 +110,7 @@ class Choosing(RuleBasedStateMachine):
         self.subject, self.spelt, self.early = (Directory[int](Grace(3, LOST), limits) for _ in range(3))
         self.stored: dict[str, list[Event]] = {}
         for user_id, choices in stored.items():
-            # A choice for good, and one for a time after it: as they are stored.
+            # A permanent choice, and a temporary one after it, as they are stored.
             kept = sorted(
                 {lasts == inf: (status, text, lasts) for status, text, lasts in choices}.items(), reverse=True
             )
@@ -121,7 +121,7 @@ class Choosing(RuleBasedStateMachine):
                 self.early.restore_choices(user_id, self.made(self.stored[user_id]), self.instant())
         self.is_restored = not stored
         self.absent: list[str] = []
-        """Users who are not there and who chose something, in the order of their leaving."""
+        """Absent users with a choice, in the order of their leaving."""
 
     def instant(self) -> Instant:
         return Instant(self.now, int(self.now * 1000))
@@ -132,7 +132,7 @@ class Choosing(RuleBasedStateMachine):
         )
 
     def all(self, event: str, *args: Any, **options: Any) -> None:
-        """The same happens to all of them; they tell others the same, but for the one that knows more."""
+        """Apply the same event to all directories. They send the same changes, except for the one that knows more."""
         came: list[list[tuple[Change | None, Own | None]]] = []
         for directory in (self.subject, self.spelt, self.early):
             given = [self.spell(arg, directory) for arg in args]
@@ -149,7 +149,7 @@ class Choosing(RuleBasedStateMachine):
         return data.draw(st.sampled_from(pairs))
 
     def settled(self, user_id: str) -> None:
-        """Others see what is so; of who is not there, what they chose is remembered, for the last few."""
+        """Others see the true status. The choices of the last few absent users are remembered."""
         user = self.users[user_id]
         user.look(self.now)
         is_absent = all(client.ends <= self.now for client in user.clients)
@@ -161,7 +161,7 @@ class Choosing(RuleBasedStateMachine):
                 self.users[self.absent.pop(0)].events = []
 
     def release(self, user_id: str) -> None:
-        """What waits takes effect, one thing after the other."""
+        """Apply the waiting requests, one after the other."""
         user = self.users[user_id]
         if not user.waits():
             return
@@ -174,7 +174,7 @@ class Choosing(RuleBasedStateMachine):
         user.waiting = []
         self.settled(user_id)
 
-    # What may happen.
+    # Events.
 
     @rule(
         user_id=st.sampled_from(USERS),
@@ -183,7 +183,7 @@ class Choosing(RuleBasedStateMachine):
         until=st.sampled_from([inf, 30.0]),
     )
     def connect(self, user_id: str, status: Status | None, text: str, until: float) -> None:
-        """The client may name what the user had chosen, unless something is stored of users: then it could differ."""
+        """The client may name the user's choice, unless user data is stored. Then the two could differ."""
         user = self.users[user_id]
         status = None if self.stored else status
         ends = inf if until == inf else self.now + until
@@ -201,7 +201,7 @@ class Choosing(RuleBasedStateMachine):
     @rule(data=st.data(), ending=st.sampled_from([Ending.CLOSED, Ending.LOST]))
     def close(self, data: st.DataObject, ending: Ending) -> None:
         user_id, user, client = self.client(data)
-        if len(user.clients) - len(user.connected()) >= 8:  # the bound is another test's
+        if len(user.clients) - len(user.connected()) >= 8:  # another test checks the bound
             ending = Ending.CLOSED
         if user.connected() == [client]:
             self.release(user_id)
@@ -230,7 +230,7 @@ class Choosing(RuleBasedStateMachine):
 
     @rule(user_id=st.sampled_from(USERS), status=statuses, text=texts, lasts=lengths)
     def choose_for(self, user_id: str, status: str, text: str, lasts: float) -> None:
-        """A backend does, at once, and after all that was asked for before."""
+        """A backend's choice takes effect at once, after all earlier requests."""
         user = self.users[user_id]
         user.events += [*user.waiting, ((status, text), self.now + lasts)]
         user.waiting = []
@@ -260,7 +260,7 @@ class Choosing(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_restored)
     @rule()
     def restore(self) -> None:
-        """The database answers at last: it counts as if it had come before everything."""
+        """The database responds at last. The result is the same as if it had responded before everything."""
         self.is_restored = True
         for user_id, events in self.stored.items():
             self.users[user_id].events[:0] = events
@@ -291,13 +291,13 @@ class Choosing(RuleBasedStateMachine):
         self.now = end
 
     def next_due(self) -> float:
-        """When time alone next changes something; each moment comes once."""
+        """Advance to the next time at which something changes by itself; each moment occurs once."""
         times = [ends for user in self.users.values() for ends in [client.ends for client in user.clients]]
         times += [user.events[-1][1] for user in self.users.values() if user.events and user.events[-1][1] > self.now]
         times += [user.pause_ends for user in self.users.values() if user.waits()]
         return min([time for time in times if time < inf], default=inf)
 
-    # What must hold.
+    # Invariants.
 
     @invariant()
     def users_are_what_the_model_says(self) -> None:

@@ -75,7 +75,8 @@ class Presence(RuleBasedStateMachine):
             self.clock.run_soon()
 
     def grace_after(self, connection: FakeConnection, ending: Ending) -> float:
-        """A connection lost within 5 s of its opening, from whose client nothing ever came, has that of 1001."""
+        """A connection lost within 5 s of its opening, without any input from its client, has the grace period of
+        1001."""
         heard = connection.pongs or connection in self.caught_up
         if ending is Ending.LOST and not heard and self.clock.monotonic() - self.opened_at[connection] <= UNHEARD:
             return AWAY
@@ -117,7 +118,7 @@ class Presence(RuleBasedStateMachine):
         user.open.append(connection)
         self.connections.append(connection)
         self.knew[connection] = self.truth()
-        self.opened_at[connection] = nextafter(self.clock.monotonic(), inf)  # as the server reckons, at the bound
+        self.opened_at[connection] = nextafter(self.clock.monotonic(), inf)  # as the server calculates, at the bound
         self.engine.opened(connection, b"userId=" + user_id.encode(), b"", "")
         self.settle(turn_ends)
 

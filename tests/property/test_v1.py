@@ -89,7 +89,7 @@ class Watching(RuleBasedStateMachine):
             user.forget(self.now())
 
     def pass_time(self) -> None:
-        """What the model's users had asked for and what waited takes effect."""
+        """Apply the waiting requests of the model's users."""
         for user in self.users.values():
             user.pass_time(self.now())
 
@@ -134,7 +134,7 @@ class Watching(RuleBasedStateMachine):
     )
     def open(self, user_id: str, everyone: bool, idle: bool, room: int, ends: bool) -> None:
         self.forget()
-        opened_at = nextafter(self.now(), inf)  # as the server reckons, at the bound
+        opened_at = nextafter(self.now(), inf)  # as the server calculates, at the bound
         query = f"{'' if everyone else '&watch=none'}{'&activity=idle' if idle else ''}"
         client = self.connect(user_id, query, room)
         session = Session(client, everyone, opened_at=opened_at, active=not idle, order=self.order())
@@ -192,7 +192,7 @@ class Watching(RuleBasedStateMachine):
         ends=st.booleans(),
     )
     def choose(self, data: st.DataObject, status: str, text: str, lasts: float | None, ends: bool) -> None:
-        """Within the pause it waits; of several, from whichever device, the last wins."""
+        """Within the pause a request waits. The last one from any device wins."""
         user_id, session = data.draw(st.sampled_from(self.connected()))
         user, now = self.users[user_id], self.now()
         choice, until = (status, text), now + lasts if lasts else None
@@ -324,7 +324,7 @@ class Watching(RuleBasedStateMachine):
     def have_chosen(self, user_id: str, status: str | None, lasts: float | None, ends: bool) -> None:
         """A backend chooses for a user, who may not be there."""
         (user := self.users[user_id]).pass_time(self.now())
-        user.take_choices()  # what was accepted before counts, too: under one for a time it returns
+        user.take_choices()  # earlier accepted choices count, too: after a temporary one they return
         user.take((status or "auto", ""), self.now() + lasts if lasts else None)
         self.application.set_status(user_id, Choice(Status(status)) if status else None, lasts)
         self.turn(ends)

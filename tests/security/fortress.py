@@ -15,16 +15,15 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 NOTICED = 1.0
-"""Seconds; a good client whose PING is answered later than that has noticed the attack. Time for which other processes
-had the core does not count (`kept_waiting`): it tells a server that is held up from one that is not, no more. Figures
-are in docs/security.md."""
+"""Maximum number of seconds for the response to a good client's PING. Time in which other processes had the core does
+not count (`kept_waiting`), so this only detects a blocked server. Figures are in docs/security.md."""
 
 GROWTH = 16
 """MiB that the server may grow by, whatever is thrown at it."""
 
 
 def kept_waiting(*pids: int | str) -> float:
-    """Return for how many seconds in all these processes could have run and had no core; 0 where it is not known."""
+    """Return the total seconds for which these processes were runnable without a core; 0 if unknown."""
     waited = 0
     for pid in pids:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Strangers' pages and strangers' names by the thousand: against a running server, like `test_attacks.py`."""
+"""Thousands of foreign pages and foreign names against a running server, like `test_attacks.py`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def anyio_backend() -> str:
 
 
 async def statuses(house: Fortress, requests: list[bytes]) -> set[int]:
-    """Send each on a connection of its own; the statuses of the answers."""
+    """Send each request on its own connection, and return the statuses."""
     found = set()
 
     async def send(mine: list[bytes]) -> None:
@@ -43,7 +43,7 @@ ANNOUNCE = b'POST /api/v1/users/eve/announce HTTP/1.1\r\nHost: localhost\r\nCont
 
 
 async def test_a16_foreign_names_take_no_effect() -> None:
-    """DNS rebinding: `Host`, and `Origin` where there is one, are a name of the attacker."""
+    """DNS rebinding: `Host`, and `Origin` if present, are a name of the attacker."""
     hosts = ["evil.example:3001", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example.", "presenced"]
     async with fortress() as house, house.attack():
         for host in hosts:
@@ -55,7 +55,7 @@ async def test_a16_foreign_names_take_no_effect() -> None:
 
 
 async def test_a16_refusals_by_the_thousand_fill_neither_memory_nor_log() -> None:
-    """Each has another name and another page, as long as a head allows."""
+    """Each request has another name and another page, as long as a head allows."""
     long = "x" * 3000
     requests = []
     for number in range(1500):

@@ -1,8 +1,8 @@
-"""One request gets one answer, and no byte of a body becomes a request (RFC 9112 section 11.2).
+"""One request gets one response, and no byte of a body becomes a request (RFC 9112 section 11.2).
 
-Each case is sent to the server directly and through the proxies as `deploy/` configures them, whole and byte by byte.
-In front of it nothing may happen that the case does not say: the request hidden in it is never carried out, and on the
-proxy's connections to the server, which all its visitors share, the next visitor gets their own answer.
+Each case is sent to the server directly and through the proxies with the configurations in `deploy/`, whole and byte by
+byte. Behind a proxy, the hidden request must never be carried out. All visitors share the proxy's connections to the
+server, and the next visitor must get their own response.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from websockets.frames import Opcode
 from presenced.auth.api_keys import new_key
 
 PATIENCE = 10.0
-"""Seconds after which an answer that does not come is a failure."""
+"""Seconds after which a missing response is a failure."""
 
 KEY = new_key("admin")
 ROUTES = ("direct", "nginx", "caddy")
@@ -33,55 +33,55 @@ BODY = b'{"users":["ada"]}'
 
 
 class Given(NamedTuple):
-    """The parts that a case is made of."""
+    """Building blocks of cases."""
 
     host: bytes
     hidden: bytes
-    """A request that would announce a user, if it were one."""
+    """A request that would announce a user if it were parsed as one."""
 
     def request(self, line: bytes, fields: bytes = b"", body: bytes = b"") -> bytes:
-        """A request with the right host; a body has to be announced by `fields`."""
+        """A request with the right host; `fields` must announce a body."""
         return b"%b HTTP/1.1\r\nHost: %b\r\n%b\r\n%b" % (line, self.host, fields, body)
 
     def get(self, fields: bytes = b"", body: bytes = b"") -> bytes:
         return self.request(b"GET /healthz", fields, body)
 
     def post(self, fields: bytes = b"", body: bytes = b"") -> bytes:
-        """A request that is answered with 200 if `BODY` reaches the endpoint."""
+        """A request that gets 200 if `BODY` reaches the endpoint."""
         return self.request(
             b"POST /api/v1/users/query", b"Authorization: Bearer %b\r\n" % KEY.key.encode() + fields, body
         )
 
     def hides(self, fields: bytes = b"") -> bytes:
-        """A GET in whose body a request is hidden."""
+        """A GET with a request hidden in its body."""
         return self.get(b"%bContent-Length: %d\r\n" % (fields, len(self.hidden)), self.hidden)
 
 
 class Case(NamedTuple):
-    """The bytes to send, and how the server answers them."""
+    """The bytes to send, and the expected statuses."""
 
     make: Callable[[Given], bytes]
     answers: list[int]
     goes_on: bool = False
-    """Whether the connection takes another request."""
+    """Whether the connection accepts another request."""
     is_sound: bool = False
-    """Whether every reader takes it alike, so that it is answered the same through any proxy."""
+    """Whether all parsers agree, so that the response is the same through any proxy."""
     requests: int = 1
-    """How many requests the most forgiving of readers may see."""
+    """Number of requests that the most lenient parser may see."""
 
 
 def fine(make: Callable[[Given], bytes], *answers: int) -> Case:
-    """Requests that keep the rules."""
+    """Return a case of valid requests."""
     return Case(make, list(answers or (200,)), goes_on=True, is_sound=True)
 
 
 def ours(make: Callable[[Given], bytes]) -> Case:
-    """A request that keeps the rules, and that some proxies refuse."""
+    """Return a case of a valid request that some proxies refuse."""
     return Case(make, [200], goes_on=True)
 
 
 def broken(make: Callable[[Given], bytes], requests: int = 1) -> Case:
-    """A request that breaks a rule: it is refused, and nothing behind it is read."""
+    """Return a case of an invalid request. It is refused, and nothing after it is read."""
     return Case(make, [400], requests=requests)
 
 
@@ -100,12 +100,12 @@ def handshake(g: Given, more: str = "") -> bytes:
 
 
 def chunked(body: bytes) -> Case:
-    """A body in chunks that breaks a rule."""
+    """Return a case of an invalid chunked body."""
     return broken(lambda g: g.post(CHUNKED, body))
 
 
 def length(value: bytes) -> Case:
-    """A length that is none."""
+    """Return a case of an invalid length."""
     return broken(lambda g: g.post(b"Content-Length:" + value + b"\r\n", BODY))
 
 
@@ -283,7 +283,7 @@ CASES = UPGRADES | LENGTHS | CHUNKS | LINES | HOSTS | BODIES
 
 
 class Street:
-    """The server, and the ways to it."""
+    """The server, and the routes to it."""
 
     def __init__(self, server: ServerProcess, ports: dict[str, int], contexts: dict[str, ssl.SSLContext]) -> None:
         self.ports = ports
@@ -296,7 +296,7 @@ class Street:
         self._visits = 0
 
     def given(self, route: str) -> tuple[str, Given]:
-        """A user nobody knows yet, and what a case is made of."""
+        """An unknown user, and the building blocks for a case."""
         self._visits += 1
         user = f"hidden{self._visits}"
         host = b"127.0.0.1:%d" % self.ports[route]
@@ -305,13 +305,13 @@ class Street:
         return user, Given(host, line + fields + b'{"online":true}')
 
     def send(self, route: str, data: bytes, size: int) -> bytes:
-        """Send `data` in pieces; everything that comes until the end, or a WebSocket is open."""
+        """Send `data` in pieces, and return everything received until the end or an open WebSocket."""
         with contextlib.ExitStack() as stack:
             sock = stack.enter_context(socket.create_connection(("127.0.0.1", self.ports[route]), PATIENCE))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if route != "direct":
                 sock = stack.enter_context(self.contexts[route].wrap_socket(sock, server_hostname="127.0.0.1"))
-            with contextlib.suppress(ConnectionError, ssl.SSLError):  # it may be refused before all is sent
+            with contextlib.suppress(ConnectionError, ssl.SSLError):  # it may be refused before everything is sent
                 for at in range(0, len(data), size):
                     sock.sendall(data[at : at + size])
             found = bytearray()
@@ -340,12 +340,12 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
 
 
 def last(given: Given) -> bytes:
-    """A request after which the connection ends, so that all that comes can be read without waiting."""
+    """A last request that ends the connection, so that all responses can be read without waiting."""
     return given.get(b"Connection: close\r\n")
 
 
 def answers(received: bytes) -> list[tuple[int, bytes]]:
-    """Status and body of each answer; what comes behind 101 is a WebSocket's."""
+    """Return status and body of each response; the bytes after a 101 belong to a WebSocket."""
     found = []
     while received:
         head, _, received = received.partition(b"\r\n\r\n")
@@ -379,9 +379,9 @@ def test_one_request_gets_one_answer(street: Street, case: Case, route: str, siz
     expected = [*case.answers, *([200] if case.goes_on else [])]
     if route == "direct" or case.is_sound:
         assert got == expected
-    else:  # a proxy may refuse it itself, in its own words, or make something sound of it
+    else:  # a proxy may refuse it itself, in its own words, or repair it
         assert len(got) <= len(case.answers) - 1 + case.requests + 1
-        # Caddy says 502 when it can't read the rest of a body that it is passing on.
+        # Caddy responds with 502 when it cannot read the rest of a body that it is forwarding.
         assert not ({500, 503, 504} | (set() if case in CHUNKS.values() else {502})) & set(got)
     assert street.status_of(user) == "offline", "the hidden request was carried out"
     for status, body in answers(street.send(route, given.get() + last(given), size)):

@@ -42,8 +42,10 @@ class FakeKeeper:
 
 
 class House:
-    """Args:
-    restored: Nothing is still to be restored.
+    """Server parts around a recorder.
+
+    Args:
+        restored: Everything is already restored.
     """
 
     def __init__(self, restored: bool = True, **settings: object) -> None:

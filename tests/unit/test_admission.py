@@ -114,14 +114,14 @@ def test_or_the_first_message(house: House, subprotocol: str) -> None:
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
 def test_the_first_message_may_hold_fields_that_are_not_known(house: House, subprotocol: str) -> None:
-    """The classic protocol ignores them, and no ERROR could be sent yet."""
+    """The classic protocol ignores them, and the server could not send an ERROR yet."""
     ada = house.open(subprotocol=subprotocol)
     house.auth(ada, "ada", agent="x")
     assert types(ada)[0] == "CONNECTION_ESTABLISHED"
 
 
 def test_a_token_for_a_variable_that_was_not_set_is_not_accepted(house: House) -> None:
-    """Whatever says whose it is: a backend that signs `String(user?.id)` would have all of them share one presence."""
+    """With any authenticator: a backend that signs `String(user?.id)` would merge all visitors into one presence."""
     late = house.open()
     house.auth(late, "undefined")
     for connection in (house.open("undefined"), late):
@@ -134,7 +134,7 @@ def test_a_token_for_a_variable_that_was_not_set_is_not_accepted(house: House) -
 
 
 def test_a_client_that_authenticated_by_a_message_was_heard(house: House) -> None:
-    """So when its connection breaks, others wait for it as for any other that was lost."""
+    """When its connection breaks, the grace period is that of any other loss."""
     ada = house.open(query="userId=ada", subprotocol="")
     ada.heard_at = house.clock.monotonic()  # as the transport sets it
     ada.answers = False
@@ -216,7 +216,7 @@ def test_one_that_is_slow_when_it_comes_in_has_to_read_first(house: House, subpr
 def test_only_so_many_may_wait() -> None:
     house = House(max_unauthenticated=2)
     first, second, third = house.open(), house.open(), house.open()
-    assert why(third) == (Close.TRY_AGAIN_LATER, "too many wait to be let in; come back later")
+    assert why(third) == (Close.TRY_AGAIN_LATER, "too many connections are waiting to authenticate; retry later")
     house.engine.closed(first, Ending.LOST, Ending.LOST)
     assert why(house.open()) is None
     assert why(house.open("ada")) is None, "who shows a token need not wait"
@@ -366,7 +366,7 @@ def test_who_shows_nothing_counts_as_one_who_failed() -> None:
 
 
 def far_away(**settings: object) -> House:
-    """A house whose addresses may fail once."""
+    """A server whose addresses may fail once."""
     key = new_key("write").entry
     return House(host="192.0.2.99", api_keys=key, address_failure_burst=1, address_failure_rate=0.001, **settings)
 
@@ -393,7 +393,7 @@ def come_from(house: House, address: str, token: str, query: str = "") -> FakeCo
 def test_a_genuine_token_that_is_refused_does_not_count_against_its_address(
     token: str, query: str, code: Close
 ) -> None:
-    """Others come from the same office, and nobody guesses what the issuer signed."""
+    """Others connect from the same office, and a token that the issuer signed is not a guess."""
     house, office = far_away(), "203.0.113.7"
     assert house.engine.admission
     house.engine.admission.revoke_user("revoked")

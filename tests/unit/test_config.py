@@ -156,7 +156,7 @@ VALUES = {"database_url": "postgresql://ada:x@localhost/db"}
 
 
 def told_of(name: str, source: str, value: str, folder: Path) -> list[str]:
-    """What is said of a value that is given by the file, the environment, a flag or a file for the secret."""
+    """The same error for an invalid value from the file, the environment, a flag or a secret file."""
     if source == "file":
         (folder / "presenced.toml").write_text(f"{name} = '{value}'\n")
         return faults({}, {})
@@ -212,7 +212,7 @@ def test_a_masked_value_is_refused_in_python_and_in_a_key_file_too(elsewhere: Pa
         ("database_url", "postgresql://user:%2A%2A%2A@host/db"),
     ],
 )
-def test_what_only_resembles_a_mask_is_accepted(name: str, value: str) -> None:
+def test_a_value_that_only_resembles_a_mask_is_accepted(name: str, value: str) -> None:
     environ = {f"PRESENCED_{name.upper()}": value} | ({"PRESENCED_DATABASE": "url"} if name == "database_url" else {})
     assert load({}, environ).origins[name] == f"PRESENCED_{name.upper()}"
 
@@ -245,7 +245,7 @@ def public_key() -> str:
 
 
 @pytest.mark.parametrize("line_break", ["\\n", "\\r\\n", "\\\\n", " ", "", "\r\n", "\n"])
-def test_a_pem_is_read_whatever_its_line_breaks_became_in_the_environment(line_break: str) -> None:
+def test_a_pem_is_read_with_any_line_breaks_from_the_environment(line_break: str) -> None:
     pems = [public_key(), public_key()]
     text = line_break.join(pem.replace("\n", line_break) for pem in pems)
     settings = load({}, {"PRESENCED_JWT_KEY": text}).settings
@@ -272,7 +272,7 @@ def test_a_settings_file_may_have_a_byte_order_mark_and_windows_line_ends(elsewh
 
 
 def test_a_carriage_return_at_the_end_of_a_variable_is_not_part_of_it() -> None:
-    """Docker keeps it, when a file for `--env-file` has the line ends of Windows."""
+    """Docker keeps the line break if a file for `--env-file` has the line ends of Windows."""
     settings = load({}, {"PRESENCED_AUTH": "none\r", "PRESENCED_HOST": "127.0.0.1\r"}).settings
     assert (settings.auth, settings.host) == ("none", "127.0.0.1")
 
@@ -333,7 +333,7 @@ def test_a_secret_that_is_set_twice_is_an_error(elsewhere: Path) -> None:
 
 
 def test_an_empty_variable_for_the_file_of_a_secret_counts_as_not_set() -> None:
-    """Compose sets it, where a file has `${NAME:-}`."""
+    """Compose sets an empty value if a file has `${NAME:-}`."""
     environ = {"PRESENCED_CALLBACK_SECRET": SECRET, "PRESENCED_CALLBACK_SECRET_FILE": ""}
     assert load({}, environ).origins["callback_secret"] == "PRESENCED_CALLBACK_SECRET"
 
@@ -350,9 +350,7 @@ def test_an_empty_variable_for_the_file_of_a_secret_counts_as_not_set() -> None:
         ("directory", "Is a directory: name a file (Docker"),
     ],
 )
-def test_a_file_of_a_secret_that_cannot_be_used_is_named_with_what_names_it(
-    elsewhere: Path, content: Any, says: str
-) -> None:
+def test_an_error_about_a_secret_file_names_the_file_and_its_setting(elsewhere: Path, content: Any, says: str) -> None:
     file = elsewhere / "secret"
     if content == "directory":
         file.mkdir()

@@ -59,8 +59,8 @@ def test_the_default_is_for_development() -> None:
         ({"origins": "file://"}, "note", "sandboxed frame"),
         ({"origins": "file://", "auth": "none", "insecure": True}, "unsafe", "sandboxed frame"),
         ({"allowed_hosts": "https://x.example"}, "broken", "allowed_hosts"),
-        ({"auth": "none", "insecure": True, "origins": ""}, "note", "by a name"),
-        ({"auth": "none", "host": "localhost", "origins": ""}, "note", "by a name"),
+        ({"auth": "none", "insecure": True, "origins": ""}, "note", "with a host name"),
+        ({"auth": "none", "host": "localhost", "origins": ""}, "note", "with a host name"),
         ({"jwt_required_claims": "sub"}, "unsafe", "never expire"),
         ({"jwt_audience": ""}, "note", "meant for this server"),
         ({"jwt_issuer": ""}, "note", "any issuer"),
@@ -84,7 +84,7 @@ def test_what_is_unsafe_broken_or_worth_knowing(changes: dict[str, Any], level: 
 @pytest.mark.parametrize("changes", [{"allowed_hosts": "presenced"}, {"auth": "jwt"}, {"trusted_proxies": ""}])
 def test_where_every_name_in_use_is_allowed_nothing_is_said_about_names(changes: dict[str, Any]) -> None:
     settings = {**SAFE, "auth": "none", "host": "localhost", "origins": "", **changes}
-    assert not [one for one in found({"PRESENCED_JWT_KEY": SECRET}, **settings) if "by a name" in one.what]
+    assert not [one for one in found({"PRESENCED_JWT_KEY": SECRET}, **settings) if "with a host name" in one.what]
 
 
 def test_a_database_whose_url_can_t_be_read() -> None:
@@ -200,7 +200,7 @@ def test_an_empty_secret_that_is_needed_is_unsafe() -> None:
 
 
 def test_a_file_of_a_secret_that_others_may_read_is_worth_knowing(tmp_path: Path) -> None:
-    """It is no failure: Docker and Kubernetes give secrets to everyone in a container."""
+    """It is not a failure: Docker and Kubernetes give secrets to every user of a container."""
     file = tmp_path / "secret"
     file.write_text(SECRET)
     settings: dict[str, Any] = {**SAFE, "auth": "callback", "callback_url": "https://x.example/"}

@@ -46,7 +46,7 @@ def test_each_is_told_when_to_come_back_before_the_close(talk: Talk) -> None:
         (100_000, 20 * Pace.LEAST, 5.0),
     ],
 )
-def test_every_client_has_a_time_of_its_own_to_come_back_spread_over_what_is_needed(
+def test_every_client_gets_its_own_delay_and_the_delays_span_the_needed_time(
     count: int, pace: float, spread: float
 ) -> None:
     times = return_times(count, pace)

@@ -94,7 +94,7 @@ def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(hou
 
 @pytest.mark.parametrize("query", [b"userId=undefined", b"userId=null", b"userId=NaN", b"userId=%5Bobject+Object%5D"])
 def test_a_variable_that_was_not_set_is_no_user_id_unless_a_setting_allows_it(house: House, query: bytes) -> None:
-    """All visitors of such a page would be one user."""
+    """All visitors of that page would be one user."""
     connection = house.connection()
     house.engine.opened(connection, query, b"", "")
     assert connection.closed_with is not None
@@ -178,7 +178,7 @@ def test_a_grace_ends_to_the_moment_not_with_the_next_heartbeat() -> None:
 def test_a_connection_lost_within_5_s_of_opening_holds_its_user_for_3_s_if_nothing_came(
     house: House, age: float, sends: bool, grace: float
 ) -> None:
-    """Its page closed it while it was connecting; older silent connections are normal classic clients."""
+    """Its page closed it while it was connecting. Older silent connections are normal classic clients."""
     watcher, brief = house.connect("watcher"), house.connect("2")
     brief.answers = False
     if sends:  # in the very instant in which it opened: the clock stands still
@@ -191,7 +191,7 @@ def test_a_connection_lost_within_5_s_of_opening_holds_its_user_for_3_s_if_nothi
     assert ("USER_OFFLINE", 2) in watcher.told()
 
 
-def test_a_page_that_is_kept_by_the_browser_is_counted_by_a_reason_of_its_own(house: House) -> None:
+def test_a_cached_page_is_counted_with_its_own_reason(house: House) -> None:
     watcher, kept = house.connect("watcher"), house.connect("2")
     house.end(kept, Ending.KEEP_SESSION)
     assert house.count("presenced_connections_closed_total", reason="keep_session") == 1

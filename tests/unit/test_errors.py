@@ -24,7 +24,7 @@ def test_close_codes_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("close", ClientClose)
-def test_a_close_code_of_a_client_does_to_its_session_what_the_table_says(close: ClientClose) -> None:
+def test_a_client_s_close_code_affects_its_session_as_the_table_says(close: ClientClose) -> None:
     directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 1, resume_window=120))
     directory.open("7", "a", Instant(0, 0), "session")
     directory.close("7", "a", of_client(close.code), Instant(1, 1000))
@@ -32,8 +32,8 @@ def test_a_close_code_of_a_client_does_to_its_session_what_the_table_says(close:
     assert directory.status("7") == ("online" if close.resumable else "offline"), "a grace period, or none"
 
 
-def test_a_client_can_send_4001_only_for_what_it_means() -> None:
-    """The server sends it never, and no other code from 3000 to 4999 is an exception."""
+def test_a_client_can_send_4001_only_with_its_defined_meaning() -> None:
+    """The server never sends it, and no other code from 3000 to 4999 is an exception."""
     assert ClientClose.KEEP_SESSION.code not in {close.code for close in Close}
     kept = [code for code in range(3000, 5000) if of_client(code) is not Ending.CLOSED]
     assert kept == [ClientClose.KEEP_SESSION.code]

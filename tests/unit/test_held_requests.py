@@ -1,4 +1,4 @@
-"""What clients of one user ask for within `status_pause`: the last request wins, whoever sent it."""
+"""Requests of one user's clients within `status_pause`: the last one from any device wins."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def talk() -> Talk:
 
 
 def texts(messages: list[dict[str, Any]]) -> list[str]:
-    """What others saw beside the status, in order."""
+    """Text that others saw beside the status, in order."""
     return [user.get("text", "") for message in messages for user in message.get("users", [])]
 
 
@@ -80,7 +80,7 @@ def test_a_choice_that_ends_while_it_is_held_is_never_seen(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("ending", [Ending.CLOSED, Ending.LOST, Ending.GOING_AWAY])
-def test_what_is_held_takes_effect_when_the_last_connection_of_the_user_ends(talk: Talk, ending: Ending) -> None:
+def test_waiting_requests_take_effect_when_the_last_connection_of_the_user_ends(talk: Talk, ending: Ending) -> None:
     ada, watcher = talk.enter("userId=ada"), talk.enter("userId=bob")
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     talk.say(ada, "SET_STATUS", status="away", text="second")
@@ -92,7 +92,7 @@ def test_what_is_held_takes_effect_when_the_last_connection_of_the_user_ends(tal
     assert [text for text in texts(talk.heard(watcher)) if text != "second"] == []
 
 
-def test_what_is_held_outlives_the_connection_that_asked_for_it(talk: Talk) -> None:
+def test_a_waiting_request_outlives_its_connection(talk: Talk) -> None:
     ada, phone, watcher = talk.enter("userId=ada"), talk.enter("userId=ada"), talk.enter("userId=bob")
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     talk.say(ada, "SET_STATUS", status="busy", text="second")
@@ -102,7 +102,7 @@ def test_what_is_held_outlives_the_connection_that_asked_for_it(talk: Talk) -> N
     assert texts(talk.heard(watcher)) == ["first", "third"]
 
 
-def test_a_user_whom_the_application_disconnects_has_chosen_what_was_accepted(talk: Talk) -> None:
+def test_accepted_choices_take_effect_when_the_application_disconnects_the_user(talk: Talk) -> None:
     ada, application = talk.enter("userId=ada"), Application(talk.engine)
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     talk.say(ada, "SET_STATUS", status="busy", text="second")
@@ -111,7 +111,7 @@ def test_a_user_whom_the_application_disconnects_has_chosen_what_was_accepted(ta
     assert [m["text"] for m in talk.heard(back) if m["type"] == "SELF"] == ["second"]
 
 
-def test_nothing_that_is_held_comes_back_after_a_user_is_erased(talk: Talk) -> None:
+def test_no_waiting_request_takes_effect_after_a_user_is_erased(talk: Talk) -> None:
     ada, application = talk.enter("userId=ada"), Application(talk.engine)
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     talk.say(ada, "SET_STATUS", status="busy", text="second")
@@ -121,7 +121,7 @@ def test_nothing_that_is_held_comes_back_after_a_user_is_erased(talk: Talk) -> N
     assert [(m["chosen"], m.get("text")) for m in talk.heard(back) if m["type"] == "SELF"] == [("auto", None)]
 
 
-def test_what_is_held_when_the_server_stops_is_stored() -> None:
+def test_waiting_requests_are_stored_when_the_server_stops() -> None:
     house = House()
     ada, _ = house.open(subprotocol="presenced.v1"), house.open()
     house.engine.received(ada, '{"type":"SET_STATUS","status":"busy"}')
@@ -163,7 +163,7 @@ def test_activity_that_is_held_is_not_undone_by_a_choice_of_the_api(talk: Talk) 
     assert statuses(talk.heard(watcher)) == [("ada", "busy"), ("ada", "online"), ("ada", "away")]
 
 
-def test_who_was_last_seen_when_is_not_changed_by_what_was_held() -> None:
+def test_waiting_requests_do_not_change_when_a_user_was_last_seen() -> None:
     house = House()
     ada, _phone = house.open(subprotocol="presenced.v1"), house.open(subprotocol="presenced.v1")
     house.engine.received(ada, '{"type":"SET_STATUS","status":"busy"}')

@@ -96,7 +96,7 @@ LINE_BREAKS = "\r\n\x1b[2J\x85\u2028\u2029\u202e\x00"
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callable[[], None]], str]]:
-    """Log by a function, and return what is written to standard output."""
+    """Call a function that logs, and return the standard output."""
     root, before = logging.getLogger(), list(logging.getLogger().handlers)
 
     def write(form: str, say: Callable[[], None]) -> str:
@@ -193,7 +193,7 @@ def stream_to(file: int) -> Iterator[TextIO]:
 
 
 def named(file: int) -> dict[str, str]:
-    """The environment in which systemd describes this file as its connection to the journal."""
+    """Return the environment in which systemd describes this file as its connection to the journal."""
     status = os.fstat(file)
     return {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
 
@@ -217,7 +217,7 @@ def test_lines_have_the_time_unless_a_terminal_or_the_journal_takes_them() -> No
 
 
 def test_the_journal_is_recognised_when_it_describes_standard_error() -> None:
-    """With a connection for each, systemd.exec(5) says, `JOURNAL_STREAM` has that of standard error."""
+    """If each stream has a connection, `JOURNAL_STREAM` describes that of standard error (systemd.exec(5))."""
     ours, journal = socket.socketpair()
     error, more = socket.socketpair()
     before = os.dup(2)

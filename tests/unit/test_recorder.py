@@ -114,7 +114,7 @@ def test_last_seen_is_known_of_who_was_forgotten_before_it_could_be_stored() -> 
     left_ms = house.clock.now().epoch_ms
     for _ in range(3):
         house.clock.advance(100)
-        house.engine.closed(house.open("bob"), Ending.LOST, "lost")  # when the grace ends, the log is trimmed
+        house.engine.closed(house.open("bob"), Ending.LOST, "lost")  # when the grace period ends, the log is trimmed
     house.clock.advance(100)
     assert house.engine.directory.user("ada") is None, "forgotten"
     house.keeper.room = 10
@@ -123,7 +123,7 @@ def test_last_seen_is_known_of_who_was_forgotten_before_it_could_be_stored() -> 
     assert (seen["ada"].status, seen["ada"].since_ms, seen["ada"].seen_ms) == ("offline", left_ms, left_ms)
 
 
-def test_who_was_invisible_was_last_seen_when_they_became_so_also_if_that_waits_for_long() -> None:
+def test_an_invisible_user_was_last_seen_on_becoming_invisible_even_if_the_fact_waits_long() -> None:
     house = House(log_age=1, heartbeat_interval=1, pong_timeout=1)
     house.keeper.room = 0
     application = Application(house.engine)
@@ -177,7 +177,7 @@ def test_addresses_are_kept_only_where_they_are_wanted() -> None:
     assert [fact.address for fact in house.keeper.of(SessionFact)] == ["192.0.2.1"]
 
 
-def test_who_is_absent_is_answered_from_what_the_server_sees_whatever_waits_to_be_stored() -> None:
+def test_absent_users_are_found_in_the_live_state_although_facts_wait_to_be_stored() -> None:
     house = House()
     house.keeper.room = 0  # nothing is stored
     application = Application(house.engine)
@@ -203,7 +203,7 @@ def test_rooms_that_nobody_is_in_are_absent() -> None:
 
 
 def test_nobody_is_absent_while_the_server_stops() -> None:
-    """Its connections end then, and its users come back after the restart: nobody is told that they have left."""
+    """Its connections end then, and its users return after the restart: nobody is notified that they have left."""
     house = House()
     ada = house.open("ada", "presenced.v1")
     house.engine.received(ada, '{"type":"JOIN","room":"lobby"}')
@@ -276,7 +276,7 @@ def test_a_choice_that_is_restored_late_does_not_override_what_a_user_chose_sinc
 
 
 def test_auto_that_was_chosen_since_the_start_goes_before_a_choice_that_is_restored_late() -> None:
-    """It changes nothing that others see, and is a choice all the same; of a backend, of one who is not there, too."""
+    """It changes nothing that others see, but is a choice all the same; also from a backend, or for an absent user."""
     house = House(restored=False)
     ada, _ = house.open("ada", "presenced.v1"), house.open("eve", "presenced.v1")
     house.engine.received(ada, '{"type":"SET_STATUS","status":"auto"}')
@@ -318,7 +318,7 @@ def test_nothing_of_a_user_who_was_erased_since_the_start_is_restored() -> None:
 
 
 def test_a_claim_that_is_cleared_before_it_is_restored_is_cleared_for_good() -> None:
-    """The backend is answered that there was none, and what is stored is deleted."""
+    """The backend learns that there was none, and the stored claim is deleted."""
     house = House(restored=False)
     application = Application(house.engine)
     assert not application.clear_claim("ada", "calendar")
@@ -412,7 +412,7 @@ def test_what_was_revoked_is_kept_unless_its_id_can_not_be_read() -> None:
     assert house.keeper.facts == [RevocationFact("user", "ada", 1.0, 2.0)]
 
 
-def test_what_was_revoked_is_kept_of_users_in_all_scripts() -> None:
+def test_revocations_are_remembered_for_users_in_all_scripts() -> None:
     house = House()
     house.recorder.revoked("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)
     house.pass_period()
@@ -420,7 +420,7 @@ def test_what_was_revoked_is_kept_of_users_in_all_scripts() -> None:
 
 
 def test_stored_data_is_passed_on_in_one_line_and_only_if_clients_can_read_it() -> None:
-    """An earlier version stored it as it came, and somebody else may have written it."""
+    """An earlier version stored it unchanged, and another program may have written it."""
     house = House()
     broken = b'{"a":\n\r 1,"b":'
     house.recorder.restore(

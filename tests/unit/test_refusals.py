@@ -1,4 +1,4 @@
-"""Refusals before the upgrade: what the log says of them, and what is counted."""
+"""Refusals before the upgrade: their log lines and metrics."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def house(caplog: pytest.LogCaptureFixture) -> House:
         (
             foreign_host([b"Presenced.:3001"]),
             b"",
-            "421 MISDIRECTED: Presenced.:3001 is no name of this server; "
+            "421 MISDIRECTED: Presenced.:3001 is not a name of this server; "
             "to allow it, add presenced to the setting allowed_hosts",
         ),
         (
             foreign_host([b"127.1", b"evil.example"]),
             b"",
-            "421 MISDIRECTED: 127.1, evil.example is no name of this server; allowed_hosts can't name it",
+            "421 MISDIRECTED: 127.1, evil.example is not a name of this server; allowed_hosts cannot contain it",
         ),
         (
             Refusal(Problem.UNAVAILABLE, "all 2 connections are taken", counts_as="full"),
@@ -118,7 +118,7 @@ HOSTILE = [b"a\r\nb", b"\x1b[31m", b"\x00", b"\x7f", "\u2028".encode(), b"\x85",
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_a_client_sent_is_one_short_printable_line(
+def test_a_client_s_text_is_one_short_printable_line(
     house: House, caplog: pytest.LogCaptureFixture, text: bytes
 ) -> None:
     house.refusals.add(foreign_page([text]), text)

@@ -34,7 +34,7 @@ class Allowed(Struct, frozen=True, forbid_unknown_fields=True):  # `blok` would 
     rooms: (
         Annotated[list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(max_length=MAX_ROOMS)] | UnsetType
     ) = UNSET
-    """Rooms that may be joined and watched; any when it is left out, which null does not mean."""
+    """Rooms that the user may join and watch; any room if omitted. null does not mean any room."""
     block: Annotated[list[int | str], Meta(max_length=MAX_BLOCKED)] = []
     """Ids of users who are not seen, whatever else is said."""
     display: dict[str, Any] | None = None
@@ -43,10 +43,10 @@ class Allowed(Struct, frozen=True, forbid_unknown_fields=True):  # `blok` would 
 
 
 def with_allowed(principal: Principal, given: Any) -> Principal:
-    """Return the principal with what `given`, the decoded JSON, says.
+    """Return the principal with the restrictions in `given`, the decoded JSON.
 
     Raises:
-        ValueError: It can't be used; the text says why.
+        ValueError: `given` is invalid; the message says why.
     """
     try:
         allowed = msgspec.convert(without_extensions(given), Allowed)

@@ -17,7 +17,7 @@ Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
 
 DEFAULT_SCOPE: Scope = "read"
-"""Scope of a new key for which none is named: the least, because more has to be asked for."""
+"""Default scope of a new key: the least privilege."""
 
 PREFIX = "pk_"
 
@@ -36,7 +36,7 @@ class NewKey(NamedTuple):
 
 
 def new_key(scope: Scope = DEFAULT_SCOPE) -> NewKey:
-    """Make a key."""
+    """Return a new key."""
     key = PREFIX + secrets.token_urlsafe(32)
     return NewKey(key, f"{scope}:sha256:{_digest(key)}")
 
@@ -55,7 +55,7 @@ class ApiKeys:
             if match is None:
                 # Not quoted: it may be the key itself.
                 raise ConfigError(
-                    f"entry {number} of api_keys is not like read:sha256:...; `presenced api-key` makes one"
+                    f"entry {number} of api_keys must look like read:sha256:...; `presenced api-key` creates one"
                 )
             self._digests.append((match[2], cast(Scope, match[1])))
         if len(self._digests) > MAX_KEYS:

@@ -15,7 +15,7 @@ Answer = Principal | BadToken
 Answered = Callable[[Answer], None]
 
 
-UNAVAILABLE = BadToken("unavailable", "who this is can't be found out now; come back later")
+UNAVAILABLE = BadToken("unavailable", "the user cannot be authenticated now; retry later")
 """The answer when there is none."""
 
 

@@ -82,7 +82,7 @@ class ByFunction:
         if self._complaints.take(COMPLAINTS, COMPLAINTS, asyncio.get_running_loop().time()):
             frames = traceback.extract_tb(error.__traceback__)
             place = ", from ".join(f"{one.filename}:{one.lineno} in {one.name}" for one in reversed(frames))
-            _logger.error("the function that says whose a token is failed: %s at %s", type(error).__name__, place)
+            _logger.error("the authentication function failed: %s at %s", type(error).__name__, place)
 
     def _answer(self, said: Said, token: str, now: Instant) -> Answer:
         if said is None:
@@ -90,7 +90,7 @@ class ByFunction:
         if isinstance(said, Principal):
             if said.display is not None and said.display.data:
                 if not is_display(said.display.data):
-                    raise ValueError("display is no JSON object that can be passed on")
+                    raise ValueError("display is not a valid JSON object")
                 said = said._replace(display=Display(compact(said.display.data), said.display.issued))
             return said._replace(user_id=parse_user_id(said.user_id), token_id=said.token_id or digest(token))
         return Principal(parse_user_id(said), None, digest(token), now.epoch_ms / 1000)

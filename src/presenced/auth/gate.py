@@ -59,13 +59,13 @@ class Gate:
         if (barred := self.barred(key, now)) is not None:
             return barred
         if key and (wait := self._handshakes.take(key, now)):
-            return Refused("too many connections were opened from this address lately; come back later", ceil(wait))
+            return Refused("too many recent connections from this address; retry later", ceil(wait))
         return None
 
     def barred(self, key: str, now: float) -> Refused | None:
         """Whether too many from there failed to show who they are."""
         if key and (wait := self._failures.wait(key, now)):
-            return Refused("too many from this address could not show who they are; come back later", ceil(wait))
+            return Refused("too many failed authentications from this address; retry later", ceil(wait))
         return None
 
     def failed(self, key: str, now: float) -> None:

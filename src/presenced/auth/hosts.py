@@ -1,7 +1,7 @@
-"""Names that this server goes by: the `Host` of a request, held against a list.
+"""Check of a request's `Host` against an allow-list of the server's names.
 
-A page can point a name of its own at 127.0.0.1 (DNS rebinding). For the browser, this server is then of the page's own
-origin, so that no rule about origins keeps the page out. Only `Host` gives it away (RFC 9110 section 7.2).
+A page can point a name of its own at 127.0.0.1 (DNS rebinding). The browser then treats this server as the page's own
+origin, so no rule about origins keeps the page out. Only `Host` reveals the attack (RFC 9110 section 7.2).
 """
 
 from __future__ import annotations
@@ -17,23 +17,24 @@ from presenced.errors import ConfigError
 from presenced.settings import Settings
 
 MAX_REMEMBERED = 256
-"""Verdicts; one more makes the oldest forgotten."""
+"""Maximum number of cached verdicts. At the bound the oldest is evicted."""
 
 MAX_LENGTH = 300
-"""Characters of a `Host` that may be allowed. A name has 253, a port 6; longer values are refused unread."""
+"""Maximum length of a `Host` that may be allowed: 253 characters for a name plus 6 for a port. Longer values are
+refused without parsing."""
 
 _HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]*)?")
 _ENTRY = re.compile(r"(\*\.(?=.*\.))?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 
 class AllowedHosts:
-    """An allow-list of host names, without ports. Names of this machine and IP addresses are always on it.
+    """Allow-list of host names, without ports. Names of this machine and IP addresses are always allowed.
 
-    Rebinding needs a name in somebody's DNS. An address is none, and browsers resolve `localhost` and the names below
-    it by themselves (RFC 6761 section 6.3).
+    Rebinding needs a name in an attacker's DNS. An IP address is not a name, and browsers resolve `localhost` and the
+    names below it themselves (RFC 6761 section 6.3).
 
     Args:
-        names: In lower case; one that starts with `*.` means every name below. None allows every `Host`.
+        names: Names in lower case. A name that starts with `*.` includes every name below. None allows every `Host`.
 
     Bounds: `MAX_REMEMBERED` verdicts of `MAX_LENGTH` characters.
     """
@@ -47,22 +48,22 @@ class AllowedHosts:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return the names that requests may have. With authentication, any unless `allowed_hosts` is set.
+        """Return the names that requests may use. With authentication, any name unless `allowed_hosts` is set.
 
-        A page that rebinds a name has no token to show.
+        A page that rebinds a name has no token to send.
 
         Raises:
-            ConfigError: An entry of `allowed_hosts` is no name, or one of `origins` no origin.
+            ConfigError: An entry of `allowed_hosts` is not a name, or an entry of `origins` is not an origin.
         """
         own = cls.own(settings)
         return own if settings.auth == "none" or settings.allowed_hosts else cls(None)
 
     @classmethod
     def own(cls, settings: Settings) -> Self:
-        """Return the names that the settings give: `host`, `allowed_hosts`, and those of web pages in `origins`.
+        """Return the names from the settings: `host`, `allowed_hosts`, and the hosts of web pages in `origins`.
 
         Raises:
-            ConfigError: As `of`.
+            ConfigError: As for `of`.
         """
         allowed = [_checked(entry) for entry in settings.allowed_hosts]
         return cls([settings.host.lower(), *host_names(settings.origins), *allowed])
@@ -81,7 +82,7 @@ class AllowedHosts:
         return verdict
 
     def allow_all(self, hosts: Iterable[bytes]) -> bool:
-        """Return the same for all values of `Host`. Requests without one (HTTP/1.0) come from no browser and pass."""
+        """Check all values of `Host`. Requests without one (HTTP/1.0) do not come from a browser and are allowed."""
         return all(map(self.allow, hosts))
 
     def _judge(self, host: str) -> bool:
@@ -91,12 +92,12 @@ class AllowedHosts:
         name = match[1].lower()
         if _is_address(name):
             return True
-        name = name.removesuffix(".")  # the same name to DNS, and to browsers another host
+        name = name.removesuffix(".")  # the same name in DNS, but a different host to browsers
         return name in self._names or any(name.endswith(end) and len(name) > len(end) for end in self._suffixes)
 
 
 def host_name(host: bytes) -> str:
-    """Return the name in a `Host`, as it has to stand in `allowed_hosts`; empty when it can't stand there."""
+    """Return the name in a `Host` as `allowed_hosts` can hold it; empty if it cannot."""
     match = _HOST.fullmatch(host.decode("latin-1")) if len(host) <= MAX_LENGTH else None
     name = match[1].lower().removesuffix(".") if match else ""
     return name if "*" not in name and _ENTRY.fullmatch(name) else ""

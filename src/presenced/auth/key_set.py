@@ -15,29 +15,29 @@ from presenced.core.model import Instant
 from presenced.errors import BadToken, ConfigError
 
 MIN_PAUSE = 10.0
-"""Least seconds between two requests for keys that tokens cause: anybody can make up tokens."""
+"""Minimum number of seconds between two requests for keys that tokens trigger, because anyone can invent tokens."""
 
 MAX_WAITING = 1_000
-"""Tokens that wait for new keys; the client of one more is told to come back."""
+"""Maximum number of tokens waiting for new keys. At the bound a client gets a close code that makes it retry."""
 
 MAX_RETIRED = 4
-"""Keys remembered after they left the set; one more makes the server forget the one that left first. Tokens that they
-signed are refused, but are known to be genuine."""
+"""Maximum number of keys remembered after they left the set. At the bound the one that left first is evicted. Tokens
+signed with a remembered key are refused, but count as genuine."""
 
 _MAY_BE_NEW = ("unknown_key", "signature")
-"""Faults of a token whose key may have been added since the keys were requested. A `kid` is optional, and chosen by the
-issuer (RFC 7517 section 4.5), so a signature that fits no key says as much as an unknown `kid`."""
+"""Faults of a token whose key may have been added since the last request for keys. A `kid` is optional and chosen by
+the issuer (RFC 7517 section 4.5), so a signature that fits no key is as inconclusive as an unknown `kid`."""
 
 _logger = logging.getLogger("presenced")
 
 
 class ByKeySet:
-    """Implements `Authenticator` for `auth = "jwt"` with keys from a URL.
+    """`Authenticator` for `auth = "jwt"` with keys from a URL.
 
-    The keys are requested at the start, every `refresh` seconds, and when a token's signature fits no key, at most once
-    in `MIN_PAUSE`. While the URL does not answer, the known keys stay.
+    The keys are requested at the start and every `refresh` seconds. A token whose signature fits no key triggers
+    another request, at most once in `MIN_PAUSE`. If the URL does not respond, the known keys stay in use.
 
-    Bounds: `MAX_WAITING`; the keys by `keys.MAX_KEYS` and `MAX_RETIRED`.
+    Bounds: `MAX_WAITING` for tokens; `keys.MAX_KEYS` and `MAX_RETIRED` for keys.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ByKeySet:
         self._main: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to request keys."""
+        """Start to request keys."""
         self._main = asyncio.create_task(self._keep_fresh(), name="presenced: keys")
 
     async def stop(self) -> None:
@@ -64,7 +64,7 @@ class ByKeySet:
         await self._outgoing.close()
 
     def ask(self, token: str, now: Instant, answered: Answered) -> Answer | None:
-        """Answer at once, unless the token's key is unknown and may be among new ones."""
+        """Return the result at once, unless the token's key is unknown and may be among newer keys."""
         answer = self._verify(token, now)
         if not _may_be_new(answer):
             return answer
@@ -97,7 +97,7 @@ class ByKeySet:
                 pass
 
     async def _fetch(self) -> bool:
-        """Replace the keys; False when there is no answer that can be used."""
+        """Replace the keys. Return False if there is no usable response."""
         self._asked_at = self._clock.now().monotonic
         try:
             answer = await self._outgoing.get()
@@ -118,7 +118,7 @@ class ByKeySet:
         now = self._clock.now()
         for token, answered in waiting:
             answer = self._verify(token, now)
-            # With old keys nobody can tell a token of a new key from a forged one, so its client may come back.
+            # Old keys cannot distinguish a token signed with a new key from a forgery, so the client may retry.
             answered(UNAVAILABLE if not is_fresh and _may_be_new(answer) else answer)
 
 

@@ -1,7 +1,7 @@
-"""Which web pages may connect: the `Origin` a browser sends, against an allow-list (RFC 6454, RFC 6455 section 10.2).
+"""Check of a browser's `Origin` against an allow-list of web pages (RFC 6454, RFC 6455 section 10.2).
 
-The list keeps other people's pages from using a visitor's browser. It authenticates nobody: a program can send any
-`Origin`.
+The list keeps other people's pages from using a visitor's browser. It is not authentication, because a program can send
+any `Origin`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from presenced.errors import ConfigError
 ANY = "*"
 
 FILES = "file://"
-"""The entry that allows pages from files. Browsers send `null` for them, and for sandboxed frames of every page."""
+"""Entry that allows pages from files. Browsers send `null` for them, and for sandboxed frames of every page."""
 
-_OPAQUE = ("null", FILES)  # some programs that embed a browser send the latter
+_OPAQUE = ("null", FILES)  # some programs that embed a browser send file://
 
 MAX_REMEMBERED = 256
-"""Verdicts; one more makes the oldest forgotten."""
+"""Maximum number of cached verdicts. At the bound the oldest is evicted."""
 
 MAX_REMEMBERED_BYTES = 1024
-"""Bytes of an origin and a host whose verdict is remembered; that of longer ones is found anew each time."""
+"""Maximum size in bytes of an origin and a host with a cached verdict. Longer ones are checked again each time."""
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9_*.-]+)(?::([0-9]{1,5}))?")
 _APP = re.compile(r"([a-z][a-z0-9+.-]*)://")
@@ -37,13 +37,14 @@ class Origin(NamedTuple):
 
     scheme: str
     host: str
-    """In a pattern, `*.` at the start means every name below; an empty one, for apps' own schemes, every host."""
+    """Host, in lower case. In a pattern, a leading `*.` includes every name below; an empty host, for apps' own
+    schemes, includes every host."""
     port: int | None
     """None for a scheme without a usual one, when none is given."""
 
     @property
     def is_loopback(self) -> bool:
-        """Return whether it is a page of this machine."""
+        """Return whether the origin is a page of this machine."""
         if self.scheme not in _PORTS:
             return False
         try:
@@ -61,13 +62,13 @@ class Origin(NamedTuple):
 
 
 class Origins:
-    """The allow-list of origins.
+    """Allow-list of origins.
 
-    Without entries, it allows pages of the host that the request was sent to, on any port, and pages of this machine.
+    An empty list allows pages of the host in the request, on any port, and pages of this machine.
 
     Args:
-        is_own_host: Returns whether a `Host` is one that this server goes by. A page of any other host is not of the
-            same host, whatever name it has for this server.
+        is_own_host: Returns whether a `Host` is a name of this server. A page of any other host never counts as a page
+            of the same host.
 
     Bounds: `MAX_REMEMBERED` verdicts of `MAX_REMEMBERED_BYTES`.
 
@@ -88,7 +89,7 @@ class Origins:
         """Return whether a page of `origin` may connect.
 
         Args:
-            host: The header `Host` of the request.
+            host: The `Host` header of the request.
         """
         verdict = self._verdicts.get((origin, host))
         if verdict is None:
@@ -117,7 +118,7 @@ class Origins:
 
 
 def entry_for(origin: bytes) -> str:
-    """Return what allows pages of `origin` as an entry of the setting `origins`; empty when nothing does."""
+    """Return the entry of the setting `origins` that would allow pages of `origin`; empty if no entry can."""
     text = origin.decode("latin-1")
     if text in _OPAQUE:
         return FILES
@@ -126,9 +127,9 @@ def entry_for(origin: bytes) -> str:
 
 
 def host_names(entries: Iterable[str]) -> list[str]:
-    """Return the hosts of web pages among these entries of the setting `origins`, patterns as they are.
+    """Return the hosts of web pages in these entries of the setting `origins`, including patterns.
 
-    Hosts of apps' own schemes are no names of DNS.
+    Hosts of apps' own schemes are omitted, because they are not DNS names.
 
     Raises:
         ConfigError: An entry is not an origin.

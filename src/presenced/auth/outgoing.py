@@ -1,9 +1,9 @@
-"""Requests that the server sends: to a few URLs from its settings, and guarded, because anything may answer.
+"""HTTP requests that the server sends to the few URLs in its settings, with protection against hostile responses.
 
-Private and link-local addresses are refused unless they are allowed, redirects are not followed, an answer has a time
-and a size. The name is resolved here and the addresses that were checked are the ones connected to, so a name that
-resolves to something else the next time gains nothing. A name may have several addresses, like `localhost` with ::1 and
-127.0.0.1, of which only one answers: they are tried in the order the resolver gives.
+Private and link-local addresses are refused unless the settings allow them. Redirects are not followed, and a response
+has a maximum time and size. The name is resolved here, and the connection goes to the checked addresses, so a name that
+resolves differently the next time gains nothing. If a name has several addresses, they are tried in the resolver's
+order, because sometimes only one responds (`localhost` has ::1 and 127.0.0.1).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ MAX_ANSWER = 262_144
 """Bytes."""
 
 MAX_ADDRESSES = 16
-"""Addresses of a name that are tried; further ones are left out."""
+"""Maximum number of addresses tried for one name. Further addresses are ignored."""
 
 UNREACHABLE_S = 60.0
-"""Seconds for which an address that refused a connection is tried after the others of its name. A dead first address
-would cost each request a share of its timeout."""
+"""Seconds for which an address that refused a connection is tried after the others of its name. Otherwise a dead first
+address would take a share of every request's timeout."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the addresses of a name, for a port. May raise OSError."""
+"""Function that returns the addresses of a name, for a port. It may raise OSError."""
 
 
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "presenced"}
@@ -54,21 +54,22 @@ class Answer(NamedTuple):
 
 
 async def resolve_by_system(host: str, port: int) -> Sequence[str]:
-    """Return the addresses that the system's resolver gives, in its order (RFC 6724)."""
+    """Return the addresses from the system's resolver, in its order (RFC 6724)."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 
 class Outgoing:
-    """Requests to one URL.
+    """Client for requests to one URL.
 
-    Bounds: `MAX_ANSWER`, `MAX_ADDRESSES`, `timeout` seconds for all of a request, whatever the number of addresses.
+    Bounds: `MAX_ANSWER` for a response; `MAX_ADDRESSES` for a name; `timeout` seconds for a request, over all
+    addresses.
 
     Args:
-        name: The setting the URL comes from.
+        name: Setting that holds the URL.
 
     Raises:
-        ConfigError: The URL can't be used.
+        ConfigError: The URL is invalid.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Outgoing:
         self._allow_private = allow_private
         self._resolve = resolve
         self._unreachable: dict[str, float] = {}
-        """Until when an address is tried last; of the name's current addresses only."""
+        """Monotonic time until which an address is tried last. Only current addresses of the name are in it."""
         self._client: httpx2.AsyncClient | None = None
 
     async def get(self) -> Answer:
@@ -125,12 +126,12 @@ class Outgoing:
                 ends = loop.time() + self._timeout
                 addresses = await self._addresses()
                 for tried, address in enumerate(addresses):
-                    # The last address may take all that is left of the time, the ones before it a share of that.
+                    # The last address may use all the remaining time. Each earlier address gets a share of it.
                     share = max((ends - loop.time()) / (len(addresses) - tried), 0.001)
                     try:
                         answer = await self._ask(address, share, *request)
                     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL) as error:
-                        # Nothing was sent, so another address may be asked without asking twice.
+                        # Nothing was sent, so trying another address cannot repeat the request.
                         self._unreachable[address] = loop.time() + UNREACHABLE_S
                         faults.append(f"{address}: {type(error).__name__}: {error}")
                     else:
@@ -145,7 +146,7 @@ class Outgoing:
     async def _ask(
         self, address: str, connect_timeout: float, method: str, body: bytes, headers: Mapping[str, str]
     ) -> Answer:
-        """Ask one address of the name. The certificate and the header `Host` are held to the name."""
+        """Send the request to one address. The certificate and the `Host` header must match the name."""
         import httpx2
 
         url = httpx2.URL(self._url).copy_with(host=address)
@@ -173,11 +174,11 @@ class Outgoing:
         return self._client
 
     async def _addresses(self) -> Sequence[str]:
-        """Return the name's addresses, in the order in which they are to be tried.
+        """Return the name's addresses, in the order to try them.
 
         Raises:
-            OutgoingError: It has none, or one that is not allowed. A name with a private address is refused whole:
-                whoever gives a public name such an address means no good.
+            OutgoingError: The name has no address, or one that is not allowed. A single private address rules out the
+                whole name, because a public name with such an address is suspicious.
         """
         try:
             found = await self._resolve(self._host, self._port)
@@ -188,7 +189,7 @@ class Outgoing:
         addresses = list(dict.fromkeys(found))[:MAX_ADDRESSES]
         now, unreachable = asyncio.get_running_loop().time(), self._unreachable
         self._unreachable = {a: unreachable[a] for a in addresses if unreachable.get(a, 0.0) > now}
-        return sorted(addresses, key=self._unreachable.__contains__)  # stable: else in the resolver's order
+        return sorted(addresses, key=self._unreachable.__contains__)  # stable: keeps the resolver's order otherwise
 
 
 def is_public(text: str) -> bool:

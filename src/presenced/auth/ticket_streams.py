@@ -1,9 +1,9 @@
-"""Event streams that tickets opened, and how each of them comes back after a loss.
+"""Event streams opened with tickets, and their return after a loss.
 
-A browser's `EventSource` reconnects by itself, with the URL it was made with and the id of the last event in the
-header `Last-Event-ID` (HTML standard, section 9.2). A ticket in that URL is used by then. So each event id of such a
-stream ends with a secret, and the used ticket together with this secret opens the same stream again. The URL alone,
-which proxies may log, opens nothing.
+A browser's `EventSource` reconnects with its original URL and sends the id of the last event in the `Last-Event-ID`
+header (HTML standard, section 9.2). By then the ticket in that URL is used. Each event id of such a stream therefore
+ends with a secret. The used ticket together with this secret opens the same stream again. The URL alone, which proxies
+may log, opens nothing.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from presenced.auth.tickets import Tickets, digest, refused
 from presenced.core.model import Instant
 
 RETURN_WINDOW_S = 3600.0
-"""Seconds after a loss in which a stream may come back; later its page needs a new ticket."""
+"""Seconds after a loss in which a stream may return. After that its page needs a new ticket."""
 
 MAX_LOST = 10_000
-"""Lost streams that may come back, some 5 MB beside what tickets allow their users. One more makes the server forget
-the stream that was lost first: its page needs a new ticket."""
+"""Maximum number of lost streams that may return, about 5 MB without the permissions from their tickets. At the bound
+the stream lost first is evicted, and its page needs a new ticket."""
 
 MAX_LOST_OF_USER = 20
-"""Of these, lost streams of one user, so that nobody makes the server forget those of others."""
+"""Maximum number of lost streams of one user, so that no user can evict the streams of others."""
 
 SEPARATOR = "."
-"""Stands between cursor and secret in the id of an event."""
+"""Separator between cursor and secret in an event id."""
 
 
 class Opening(NamedTuple):
-    """A stream that may be opened now, or again."""
+    """A stream that may be opened now, for the first time or again."""
 
     key: bytes
     secret: str
-    """For the ids of its events."""
+    """Secret for the ids of its events."""
     ticket: str
-    """A one-time ticket for this opening, to be authenticated with at once."""
+    """One-time ticket that authenticates this opening."""
 
 
 class _Stream:
@@ -48,48 +48,48 @@ class _Stream:
 
     def __init__(self, principal: Principal, secret: str, until: float) -> None:
         self.principal = principal
-        """As the ticket named it. A visibility hook is asked again at each opening."""
+        """Principal that the ticket named. Each opening calls the visibility hook again."""
         self.secret_digest = digest(secret)
         self.until = until
         self.end: Callable[[], None] | None = None
-        """Ends the open connection; None: the stream is lost."""
+        """Function that ends the open connection; None if the stream is lost."""
 
 
 class TicketStreams:
-    """Streams that tickets opened.
+    """Streams opened with tickets.
 
-    A ticket has at most one open stream: one that comes back ends the connection before it. No stream comes back after
-    the ticket's `lasts`, `lifetime` seconds after its first opening, after `RETURN_WINDOW_S` of absence, or after its
-    user was disconnected. Revoked tokens are refused by `Admission` as ever. Everything is kept in memory, so no
-    stream comes back to another process.
+    A ticket has at most one open stream, so a returning stream ends its earlier connection. A stream cannot return in
+    these cases: the ticket's `lasts` is over; `lifetime` seconds have passed since the first opening; it was absent for
+    `RETURN_WINDOW_S`; its user was disconnected. `Admission` refuses revoked tokens. All state is in memory, so no
+    stream returns to another process.
 
-    Bounds: `MAX_LOST`, `MAX_LOST_OF_USER`; open streams by the bounds of `Followers`.
+    Bounds: `MAX_LOST`, `MAX_LOST_OF_USER`; `Followers` bounds the open streams.
 
     Args:
-        lifetime: Seconds for which revocations are remembered. A longer return would outlive one.
+        lifetime: Seconds for which revocations are remembered. A later return could bypass a revocation.
     """
 
     def __init__(self, tickets: Tickets, lifetime: float) -> None:
         self._tickets = tickets
         self._lifetime = lifetime
         self._streams: dict[bytes, _Stream] = {}
-        self._lost: OrderedDict[bytes, float] = OrderedDict()  # when; lost first, first
-        self._of_user: dict[str, dict[bytes, None]] = {}  # in the order of their making
+        self._lost: OrderedDict[bytes, float] = OrderedDict()  # when each was lost, oldest first
+        self._of_user: dict[str, dict[bytes, None]] = {}  # in order of creation
 
     def __len__(self) -> int:
         return len(self._streams)
 
     def begin(self, ticket: str, secret: str, now: Instant) -> Opening | None:
-        """Use a ticket to open a stream, or return to the one it opened.
+        """Use a ticket to open a stream, or to return to the stream it opened.
 
         Args:
-            secret: From the id of the last event; empty when there was none.
+            secret: Secret from the id of the last event; empty if there was none.
 
         Returns:
             None: The ticket opens no stream. `Admission` says why.
 
         Raises:
-            BadToken: The secret is not that of the ticket's stream.
+            BadToken: The secret does not belong to the ticket's stream.
         """
         self._forget(now.monotonic)
         key = digest(ticket)
@@ -99,11 +99,11 @@ class TicketStreams:
         if not secret or stream.until <= now.monotonic:
             return None
         if not hmac.compare_digest(stream.secret_digest, digest(secret)):
-            raise refused(is_genuine=False)  # the ticket is genuine, but whoever shows it guesses the secret
+            raise refused(is_genuine=False)  # the ticket is genuine, but the client guesses the secret
         return Opening(key, secret, self._tickets.reissue(stream.principal, now.monotonic))
 
     def take_over(self, key: bytes) -> None:
-        """End the open connection of a stream that comes back. The server may not know yet that it was lost."""
+        """End the open connection of a returning stream. The server may not have detected its loss."""
         if (stream := self._streams.get(key)) is not None and stream.end is not None:
             stream.end()
 
@@ -111,10 +111,10 @@ class TicketStreams:
         """Register a connection of a stream.
 
         Args:
-            end: Ends it.
+            end: Function that ends the connection.
 
         Returns:
-            False: The stream was ended while its opening was being authenticated.
+            False: The stream ended while its opening was being authenticated.
         """
         stream = self._streams.get(key)
         if stream is None:
@@ -124,14 +124,14 @@ class TicketStreams:
         return True
 
     def closed(self, key: bytes, end: Callable[[], None], now: float) -> None:
-        """Register the end of a connection; no-op when the stream has another one, or may not come back."""
+        """Register the end of a connection; no-op if the stream has another one or may not return."""
         stream = self._streams.get(key)
         if stream is not None and stream.end is end:
             stream.end = None
             self._lose(key, now)
 
     def forget_user(self, user_id: str) -> None:
-        """Let no stream of a user come back."""
+        """Forget all streams of a user, so that none returns."""
         for key in list(self._of_user.get(user_id, ())):
             self._discard(key)
 

@@ -1,4 +1,5 @@
-"""Tickets: a backend that knows its user asks for one, and the user's client connects with it, once."""
+"""Tickets for one-time use: a backend requests one for an authenticated user, and the user's client connects with
+it."""
 
 from __future__ import annotations
 
@@ -15,15 +16,16 @@ from presenced.auth.principal import Principal
 from presenced.errors import BadToken, CapacityError
 
 LIFETIME = 30.0
-"""Seconds after its issue in which a ticket can be used."""
+"""Seconds from issue in which a ticket can be used."""
 
 MAX_TICKETS = 100_000
-"""Unused tickets at a time, some 30 MB; a KB more each with display data. One more is refused."""
+"""Maximum number of unused tickets, about 30 MB, plus 1 KB for each with display data. At the bound new ones are
+refused."""
 
 PREFIX = "ticket_"
 
 _MARK_LENGTH = 16
-"""Characters of the mark at the end of a ticket: 96 bits."""
+"""Length in characters of the mark at the end of a ticket: 96 bits."""
 
 
 class _Ticket(NamedTuple):
@@ -33,17 +35,17 @@ class _Ticket(NamedTuple):
 
 
 class Tickets:
-    """Tickets that were issued and are not used yet.
+    """Tickets that were issued and not used yet.
 
-    Only digests are kept, so nobody who reads this memory can use them. A ticket ends with a mark, by which a used or
-    expired one is told from one that somebody made up. The mark admits nobody. Times are monotonic seconds, except
-    `epoch`.
+    Only digests are stored, so nobody who reads this memory can use a ticket. A ticket ends with a mark, which
+    distinguishes a used or expired ticket from an invented one. The mark grants no access. Times are monotonic seconds,
+    except `epoch`.
 
     Bounds: `MAX_TICKETS`, each for `LIFETIME`.
 
     Args:
-        api_keys: Entries of the setting of that name. The mark is made with them, so that tickets from before a
-            restart are still recognised.
+        api_keys: Entries of the setting `api_keys`. The mark derives from them, so that tickets from before a restart
+            are still recognised.
     """
 
     def __init__(self, api_keys: Iterable[str] = ()) -> None:
@@ -58,13 +60,13 @@ class Tickets:
         """Issue a ticket for this user.
 
         Args:
-            epoch: The time now as epoch seconds.
-            lasts: Seconds for which the connection it opens may stay; None: no limit.
-            allowed: Whom they may see, where they may go, what others see of them: decoded JSON as of `Allowed`.
+            epoch: Current time in epoch seconds.
+            lasts: Maximum number of seconds for the connection it opens; None for no limit.
+            allowed: Visibility, rooms and display data of the user: decoded JSON as for `Allowed`.
 
         Raises:
             CapacityError: Too many tickets are unused.
-            ValueError: `allowed` can't be used.
+            ValueError: `allowed` is invalid.
         """
         self._forget(now)
         if len(self._tickets) >= MAX_TICKETS:
@@ -75,10 +77,10 @@ class Tickets:
         return self._put(_Ticket(now + LIFETIME, lasts, principal))
 
     def redeem(self, ticket: str, now: float, epoch: float) -> Principal:
-        """Return whose ticket it is, and use it up.
+        """Redeem a ticket and return its principal.
 
         Raises:
-            BadToken: It was never issued, was used, or is too old.
+            BadToken: The ticket was never issued, was used, or has expired.
         """
         found = self.take(ticket, now, epoch)
         if found is None:
@@ -86,7 +88,7 @@ class Tickets:
         return found
 
     def take(self, ticket: str, now: float, epoch: float) -> Principal | None:
-        """Return whose ticket it is, and use it up; None for one that can't be used."""
+        """Redeem a ticket and return its principal; None if it is not valid."""
         self._forget(now)
         key = digest(ticket)
         found = self._tickets.pop(key, None)
@@ -98,7 +100,7 @@ class Tickets:
         return principal if principal.token_id else principal._replace(token_id=key.hex())
 
     def reissue(self, principal: Principal, now: float) -> str:
-        """Issue a ticket for what an earlier one stood for, to be redeemed at once.
+        """Issue a ticket with the rights of an earlier one, to be redeemed immediately.
 
         It never leaves the server, so it does not count towards `MAX_TICKETS`.
         """
@@ -124,15 +126,15 @@ class Tickets:
 
 
 def digest(ticket: str) -> bytes:
-    """Return what is kept of a ticket."""
+    """Return the key under which a ticket is stored."""
     return hashlib.sha256(ticket.encode("utf-8", "surrogatepass")).digest()
 
 
 def refused(is_genuine: bool) -> BadToken:
-    """Return the answer to a ticket that can't be used.
+    """Return the refusal of an invalid ticket.
 
     Args:
-        is_genuine: It was issued here, now or before a restart.
+        is_genuine: This server issued the ticket, now or before a restart.
     """
-    detail = "the ticket is unknown, used or expired; have the backend ask for a new one"
+    detail = "the ticket is unknown, used or expired; request a new one from the backend"
     return BadToken("ticket", detail, is_genuine=is_genuine)

@@ -43,7 +43,7 @@ class Tokens:
     def __init__(self, keys: Sequence[Key], rules: Rules) -> None:
         self.keys = keys
         self.retired: Sequence[Key] = ()
-        """Keys of before. Tokens that they signed are refused, but are no attempts to guess."""
+        """Retired keys. Tokens signed with one are refused, but do not count as guesses."""
         self._rules = rules
 
     def verify(self, token: str, now: float) -> Principal:
@@ -100,7 +100,7 @@ class Tokens:
         except faults.InvalidSignatureError:
             raise
         except faults.PyJWTError as error:
-            # PyJWT checks claims after the signature, so a fault of a claim means that the issuer signed the token.
+            # PyJWT checks claims after the signature, so a fault in a claim means that the issuer signed the token.
             raise BadToken(*_why(error), is_genuine=isinstance(error, _CLAIM_FAULTS)) from None
         except (ValueError, TypeError, OverflowError, RecursionError):
             raise BadToken("malformed", "the token holds values that can't be used") from None
@@ -108,16 +108,16 @@ class Tokens:
     def _principal(self, claims: Mapping[str, Any], token_digest: str, now: float) -> Principal:
         subject, expires = claims["sub"], claims.get("exp")
         if isinstance(subject, bool) or not isinstance(subject, str | int):
-            raise _unusable("the token's sub is neither a text nor a number")
+            raise _unusable("the token's sub must be a text or a number")
         try:
             user_id = parse_user_id(subject)
         except BadUserId as error:
-            raise _unusable(f"the token's sub is no user id: {error}") from None
+            raise _unusable(f"the token's sub is not a user id: {error}") from None
         if expires is not None and float(expires) > now + self._rules.lifetime + self._rules.leeway:
             raise _unusable(f"the token is valid for longer than {self._rules.lifetime:g} s from now")
         token_id = claims.get("jti", "")
         if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID:
-            raise _unusable(f"the token's jti is no text of at most {MAX_TOKEN_ID} characters")
+            raise _unusable(f"the token's jti must be a text of at most {MAX_TOKEN_ID} characters")
         issued = claims.get("iat")
         principal = Principal(
             user_id,
@@ -130,11 +130,11 @@ class Tokens:
         try:
             return with_allowed(principal, claims["presence"])
         except ValueError:  # whose text may hold something of the token
-            raise _unusable("the token's claim presence can't be used") from None
+            raise _unusable("the token's claim presence is invalid") from None
 
 
 def _fitting(keys: Sequence[Key], algorithm: object, key_id: object) -> list[Key]:
-    """Return the keys that may have signed a token with this header, those of its `kid` first."""
+    """Return the keys that may have signed a token with this header, starting with the keys of its `kid`."""
     found = [key for key in keys if algorithm in key.algorithms and key_id in (key.key_id, "")]
     return found + [key for key in keys if algorithm in key.algorithms and key_id and not key.key_id]
 
@@ -148,7 +148,7 @@ def _signed_by(key: Key, token: str, algorithm: str) -> bool:
 
 
 def _unusable(detail: str) -> BadToken:
-    """The fault of a claim in a token whose signature fits."""
+    """Return the fault of a claim in a token with a valid signature."""
     return BadToken("claims", detail, is_genuine=True)
 
 

@@ -1,4 +1,4 @@
-"""What a user chooses: how a choice is made, which of several holds, and what waits for the user's pause."""
+"""Choices of users: how one is made, which of several is in force, and which wait for the user's pause."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from msgspec.structs import replace
 from presenced.core.model import Choice, Custom, Instant, Status
 
 AUTO = "auto"
-"""Chooses no status: it is as detected."""
+"""Choice of `auto`: the status is as detected."""
 
 
 def choice_of(status: str, text: str = "", emoji: str = "", data: bytes = b"", until_ms: int = 0) -> Choice:
-    """Return what these fields choose. All choices of clients, backends and databases are made here.
+    """Return the choice in these fields. All choices of clients, backends and databases are made here.
 
-    `auto`, or an empty status, with nothing beside it equals `AS_DETECTED`: nothing is chosen.
+    `auto`, or an empty status, without text or emoji equals `AS_DETECTED`: nothing is chosen.
 
     Raises:
-        ValueError: Nobody can choose this status.
+        ValueError: This status cannot be chosen.
     """
     chosen = None if status in ("", AUTO) else Status(status)
     if chosen is Status.OFFLINE:
-        raise ValueError("offline can't be chosen; invisible looks like it")
+        raise ValueError("offline cannot be chosen; use invisible")
     return Choice(chosen, Custom(text, emoji, data, until_ms))
 
 
 def is_nothing(choice: Choice) -> bool:
-    """Return whether nothing is chosen, whenever that ends."""
+    """Return whether nothing is chosen, regardless of the end."""
     custom = choice.custom
     return choice.status is None and not (custom.text or custom.emoji or custom.data)
 
@@ -38,7 +38,7 @@ class Made(NamedTuple):
 
     choice: Choice
     ends: float = inf
-    """Monotonic seconds; inf: it is made for good."""
+    """Monotonic seconds; inf for a permanent choice."""
 
     @property
     def is_for_good(self) -> bool:
@@ -47,7 +47,7 @@ class Made(NamedTuple):
 
 
 def made(choice: Choice, lasts: float | None, now: Instant) -> Made:
-    """Return the choice as it is made now: for `lasts` seconds, or for good."""
+    """Return the choice as made now: for `lasts` seconds, or permanently."""
     if lasts is None:
         return Made(choice)
     until_ms = now.epoch_ms + int(lasts * 1000)
@@ -55,10 +55,10 @@ def made(choice: Choice, lasts: float | None, now: Instant) -> Made:
 
 
 def in_force(earlier: tuple[Made, ...], latest: Made) -> tuple[Made, ...]:
-    """Return those that still matter, in order, when `latest` follows the earlier ones: two at most.
+    """Return the choices that still matter, in order, when `latest` follows the earlier ones: at most two.
 
-    A choice for good ends all before it. A choice for a time takes the place of another one, and the choice for good
-    before it returns when it ends.
+    A permanent choice ends all earlier ones. A temporary choice replaces another temporary one. When it ends, the
+    permanent choice before it returns.
     """
     if latest.is_for_good:
         return (latest,)
@@ -66,9 +66,9 @@ def in_force(earlier: tuple[Made, ...], latest: Made) -> tuple[Made, ...]:
 
 
 class Held:
-    """What a user's clients asked for and what waits until the pause after the user's last change is over.
+    """Requests of a user's clients that wait until the pause after the user's last change is over.
 
-    It belongs to the user and not to a connection: of two devices, the one that asks last wins.
+    It belongs to the user and not to a connection: if two devices send requests, the last request wins.
 
     Bounds: two choices (`in_force`); one activity for each of the user's sessions.
     """
@@ -80,23 +80,23 @@ class Held:
         """Monotonic end of the pause."""
         self.choices: tuple[Made, ...] = ()
         self.activities: dict[Any, bool] = {}
-        """Sessions whose person becomes active, or idle. One that is so already is not in it."""
+        """Sessions whose person becomes active (True) or idle. A session that is already in that state is not in it."""
 
     @property
     def deadline(self) -> float | None:
-        """When something takes effect; None when nothing waits."""
+        """Monotonic time when something takes effect; None if nothing waits."""
         return self.until if self.choices or self.activities else None
 
     def must_wait(self, now: float) -> bool:
-        """Whether what is asked for at `now` waits. It does not overtake what waits already."""
+        """Return whether a request at `now` waits. It never overtakes requests that are already waiting."""
         return now < self.until or self.deadline is not None
 
     def take_choices(self) -> tuple[Made, ...]:
-        """Take out the choices that wait."""
+        """Remove and return the waiting choices."""
         choices, self.choices = self.choices, ()
         return choices
 
     def take_activities(self) -> dict[Any, bool]:
-        """Take out the activities that wait."""
+        """Remove and return the waiting activities."""
         activities, self.activities = self.activities, {}
         return activities

@@ -51,7 +51,7 @@ def check(claim: Claim) -> None:
     if not 0 < len(claim.source) <= MAX_SOURCE_LENGTH:
         raise BadClaim(f"a source has 1 to {MAX_SOURCE_LENGTH} characters")
     if character := refused_character(claim.source):
-        raise BadClaim(f"a source may not hold {character}")
+        raise BadClaim(f"a source must not contain {character}")
     if claim.status not in CLAIMABLE:
         raise BadClaim(f"{claim.status} can't be claimed; online, away and busy can")
     if not -MAX_PRIORITY <= claim.priority <= MAX_PRIORITY:

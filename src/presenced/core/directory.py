@@ -66,16 +66,16 @@ class Directory(Statuses[C]):
         brought: Choice | None = None,
         display: Display | None = None,
     ) -> Outcome[C]:
-        """`connection` of `user_id` (as `core.identity` returns it) opened.
+        """Add `connection` of `user_id` (as `core.identity` returns it), which opened.
 
         Args:
-            session_id: A new one, for a session that may be resumed; empty for a classic connection, which is taken for
-                the return of the classic one lost last.
-            device: Kind of device, empty when not known.
-            watch: Whom a session that may be resumed watches.
+            session_id: A new id for a session that can be resumed; empty for a classic connection, which counts as the
+                return of the classic connection lost last.
+            device: Kind of device; empty if unknown.
+            watch: Users and rooms that a resumable session watches.
             active: Whether the person is active at this device.
-            brought: Choice of the user that the client remembers; it counts when nothing is known here.
-            display: What its token gives for others to see; None: nothing is said of that.
+            brought: The user's choice as the client remembers it. It counts if the server knows nothing of the user.
+            display: Display data of its token; None if the token says nothing about it.
         """
         user = self._get_or_make(user_id)
         if active:
@@ -102,10 +102,11 @@ class Directory(Statuses[C]):
         display: Display | None = None,
         active: bool | None = None,
     ) -> Outcome[C] | None:
-        """A session came back by a new connection, which replaces the one it had, if that was not known to be dead.
+        """Resume a session with a new connection. If the old connection is not known to be dead, the new one replaces
+        it.
 
-        `active` is whether the person is active at this device; None: as before. Returns None when there is no such
-        session of this user (any more).
+        `active` is whether the person is active at this device; None leaves it unchanged. Returns None if this user has
+        no such session (any more).
         """
         session = self.sessions.get(session_id)
         if session is None or session.user_id != user_id:
@@ -122,13 +123,13 @@ class Directory(Statuses[C]):
             session.active = active
             user.active_ms = now.epoch_ms if active else user.active_ms
             if user.held is not None:
-                user.held.activities.pop(session, None)  # the client said this before it said what the URL says
+                user.held.activities.pop(session, None)  # the client sent this before it chose the URL's value
         return replace(self._attached(user, session, now), replaced=replaced)
 
     def close(
         self, user_id: str, connection: C, ending: Ending, now: Instant, silent: float = 0.0, unheard_age: float = inf
     ) -> Outcome[C]:
-        """`connection`, which had been silent for `silent` seconds, ended. No-op for one that is not open.
+        """End `connection`, which had been silent for `silent` seconds. No-op if it is not open.
 
         `unheard_age` is that of `Grace.after`.
         """
@@ -154,7 +155,7 @@ class Directory(Statuses[C]):
         return self._settle(user, _CAUSES[ending], now)
 
     def set_active(self, user_id: str, connection: C, active: bool, now: Instant) -> Outcome[C]:
-        """The client says that its person is active, or idle. During the user's pause it is held (`Held`)."""
+        """Set whether the client's person is active or idle. During the user's pause the request waits (`Held`)."""
         user = self._users.get(user_id)
         session = user.session_of(connection) if user else None
         if user is None or session is None:

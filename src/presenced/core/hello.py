@@ -1,4 +1,4 @@
-"""Parameters of the URL by which a client of presenced.v1 describes itself."""
+"""Parameters of the URL in which a client of presenced.v1 describes itself."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_TOKEN_LENGTH = 64
 MAX_TIME_DIGITS = 15
 
 RESTRICTING = frozenset(("watch", "status"))
-"""Parameters that may not be empty: without them a client sees, or shows, more than it meant to."""
+"""Parameters that must not be empty. Without them a client would see, or show, more than intended."""
 
 CHOICES = (AUTO, *(status.value for status in Status if status is not Status.OFFLINE))
 ACTIVITIES = {"": None, "active": True, "idle": False}
@@ -33,17 +33,17 @@ class Hello(NamedTuple):
     device: str
     """Kind of device; empty when not said."""
     active: bool | None = None
-    """Whether the person is active at this device; None when not given."""
+    """Whether the person is active at this device; None if not given."""
     choice: Choice | None = None
-    """The user's choice as the client remembers it, for a server that does not know it; None when there is none."""
+    """The user's choice as the client remembers it, for a server that does not know it; None if there is none."""
 
 
 def hello_from_query(query: bytes) -> Hello:
-    """Read `...?userId=7&device=phone&watch=none&session=...&position=...`; unknown parameters are ignored.
+    """Parse `...?userId=7&device=phone&watch=none&session=...&position=...`; unknown parameters are ignored.
 
     Raises:
-        BadParameter: One is given twice, is too long, has a value that it may not have, or restricts and is empty. The
-            message repeats nothing of the value.
+        BadParameter: A parameter is given twice, is too long, has an invalid value, or restricts and is empty. The
+            message does not repeat the value.
     """
     watch = _one(query, "watch", MAX_TOKEN_LENGTH) or "everyone"
     if watch not in ("everyone", "none"):
@@ -62,7 +62,7 @@ def hello_from_query(query: bytes) -> Hello:
 
 
 def _choice(query: bytes) -> Choice | None:
-    """Read what SET_STATUS could have set, with the bounds and checks that SET_STATUS has."""
+    """Parse a choice as SET_STATUS accepts it, with the same bounds and checks."""
     status = _one(query, "status", MAX_TOKEN_LENGTH) or AUTO
     if status not in CHOICES:
         raise BadParameter(f"status must be one of {', '.join(CHOICES)}")
@@ -86,5 +86,5 @@ def _one(query: bytes, name: str, longest: int) -> str:
     if len(text) > longest:
         raise BadParameter(f"{name} has {len(text)} characters; at most {longest} are allowed")
     if character := refused_character(text):
-        raise BadParameter(f"{name} may not hold {character}")
+        raise BadParameter(f"{name} must not contain {character}")
     return text

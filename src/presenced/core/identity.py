@@ -1,4 +1,4 @@
-"""User ids and other names: which texts they may be, and where the classic URL carries a user id."""
+"""User ids and other names: the allowed texts, and the place of a user id in the classic URL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader holds exactly (RFC 8259 section 6)."""
 
 PLACEHOLDERS = frozenset(("undefined", "null", "NaN", "None", "[object Object]"))
-"""Texts that templates of JavaScript and Python make of a variable that has no value, or the wrong one."""
+"""Texts that JavaScript and Python templates produce from a variable without a value or with the wrong value."""
 
 _REFUSED = re.compile(
     "["
@@ -34,31 +34,31 @@ _EXAMPLE = "connect to /ws-online-status?userId=ID"
 
 
 def refused_character(text: str) -> str:
-    """Return the first character that no name may hold, as `U+202E`; empty when the text can be shown in a line.
+    """Return the first character that names must not contain, as `U+202E`; empty if the text fits in one line.
 
-    Refused are controls, line and paragraph separators, surrogates, noncharacters, and the characters that turn the
-    direction of what follows. Joiners, spaces of all kinds and unassigned characters are allowed: scripts and emoji
-    need them.
+    Refused are controls, line and paragraph separators, surrogates, noncharacters, and characters that change the
+    direction of the following text. Joiners, spaces of all kinds and unassigned characters are allowed, because scripts
+    and emoji need them.
     """
-    # Each refused character is unprintable in every version of Unicode: for most texts the first, cheaper test decides.
+    # Each refused character is unprintable in every version of Unicode. The cheaper test decides for most texts.
     if text.isprintable() or (found := _REFUSED.search(text)) is None:
         return ""
     return f"U+{ord(found[0]):04X}"
 
 
 def escaped(text: str) -> str:
-    """Return a text that stays in its line of a log: characters that no name may hold become escapes of Python."""
+    """Return a text that stays on one log line: characters not allowed in names become Python escapes."""
     return text if text.isprintable() else _REFUSED.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def parse_user_id(value: str | int, placeholders: bool = True) -> str:
-    """Return the user id in its one form, a text; an integer means its decimal digits.
+    """Return the canonical user id, a text; an integer becomes its decimal digits.
 
     Args:
-        placeholders: Whether texts such as `undefined` are user ids.
+        placeholders: Whether texts such as `undefined` are valid user ids.
 
     Raises:
-        BadUserId: It does not have 1 to 128 characters, holds a refused one, or is a placeholder.
+        BadUserId: It does not have 1 to 128 characters, contains a refused one, or is a placeholder.
     """
     if not isinstance(value, str) and (isinstance(value, bool) or not isinstance(value, int)):
         raise BadUserId("userId must be a text or a whole number")
@@ -68,7 +68,7 @@ def parse_user_id(value: str | int, placeholders: bool = True) -> str:
     if len(text) > MAX_USER_ID_LENGTH:
         raise BadUserId(f"userId has {len(text)} characters; at most {MAX_USER_ID_LENGTH} are allowed")
     if character := refused_character(text):
-        raise BadUserId(f"userId holds {character}, a character that no id may hold")
+        raise BadUserId(f"userId contains {character}, which ids must not contain")
     if not placeholders and text in PLACEHOLDERS:
         raise BadUserId(f"userId is the text {text}: is a variable not set? (the setting placeholder_ids allows it)")
     return text
@@ -77,13 +77,13 @@ def parse_user_id(value: str | int, placeholders: bool = True) -> str:
 def user_id_from_query(query: bytes, placeholders: bool = True) -> str:
     """Return the user id in the query of `/ws-online-status?userId=ID`; other parameters are ignored.
 
-    It is decoded as HTML forms are: `+` is a space, `%XX` a byte of UTF-8.
+    The query is decoded like an HTML form: `+` is a space, `%XX` a byte of UTF-8.
 
     Args:
-        placeholders: Whether texts such as `undefined` are user ids.
+        placeholders: Whether texts such as `undefined` are valid user ids.
 
     Raises:
-        BadUserId: It is missing, given more than once, not UTF-8, or refused by `parse_user_id`.
+        BadUserId: The id is missing, given more than once, not UTF-8, or refused by `parse_user_id`.
     """
     found = parameter(query, b"userId")
     if not found:

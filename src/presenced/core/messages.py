@@ -104,8 +104,8 @@ class EstablishedV1(
     """What versions count from: with it added they are those of the HTTP API and of webhooks. Not given where it is 0,
     as where nothing is stored."""
     features: tuple[str, ...] = ()
-    """Names of what this server understands beyond this version of the protocol; left out while there is none. A
-    client sends a field or a request of a later version only if the server names its feature here."""
+    """Names of features that this server has beyond this version of the protocol; omitted if there are none. A client
+    sends a field or request of a later version only if the server lists its feature."""
 
 
 def _encoded(name: str) -> Meta:
@@ -134,8 +134,8 @@ class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     since: int
     """When the status began; 0 when nothing is known of the user, who is offline."""
     version: int
-    """Strictly increasing for one user: a record whose version is not above the known one is old news. A user of whom
-    nothing is known has the newest number of all."""
+    """Strictly increasing for one user. Ignore a record whose version is not above the known one. The record of a user
+    without known presence has the newest number of all."""
     last_seen: int = 0
     """When they were last known to be there; not given for users who are online or busy."""
     text: str = ""
@@ -177,7 +177,7 @@ Watched = Literal["everyone", "users", "room"]
 
 
 class PresenceCount(Struct, frozen=True, tag_field="type", tag="PRESENCE_COUNT", rename="camel", omit_defaults=True):
-    """How many of those watched with `"mode":"count"` are online, once a second at most; and as an answer."""
+    """Numbers of online users among those watched with `"mode":"count"`, at most once a second, and as a response."""
 
     watch: Watched
     online: int
@@ -223,11 +223,11 @@ class RoomChanges(Struct, frozen=True, tag_field="type", tag="ROOM_CHANGES", ren
     members: list[EncodedMember] = []
     """Those who joined, or whose data changed."""
     left: list[UserId] = []
-    """Ids of those who left; some may have joined since the client last heard of the room."""
+    """Ids of users who left. Some may have joined since the last message about the room."""
 
 
 class Overruled(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Text, emoji and end of a choice that a claim overrules."""
+    """Text, emoji and end of a choice that a claim overrides."""
 
     text: str = ""
     emoji: str = ""
@@ -252,22 +252,22 @@ class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", om
     cause: SomeCause = ""
     """Why it became this: own devices are told also where others are not."""
     claimed: bool = False
-    """Whether a backend's claim decides the status, not the user's choice or what was detected."""
+    """Whether a backend's claim determines the status, instead of the user's choice or detection."""
     choice: Overruled | None = None
-    """With `claimed`: what goes with the status chosen. These, not those above, belong in the next URL."""
+    """With `claimed`: text, emoji and end of the chosen status. Put these, not the fields above, into the next URL."""
 
 
 RequestId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Ack(Struct, frozen=True, tag_field="type", tag="ACK", rename="camel"):
-    """The request with this id is accepted: only a later one replaces what it asks for."""
+    """The server accepted the request with this id. Only a later request replaces it."""
 
     id: RequestId
 
 
 class Error(Struct, frozen=True, tag_field="type", tag="ERROR", rename="camel", omit_defaults=True):
-    """A request was refused. It changes nothing."""
+    """The server refused a request. The request has no effect."""
 
     code: int
     name: str
@@ -286,7 +286,7 @@ class GoingAway(Struct, frozen=True, tag_field="type", tag="GOING_AWAY", rename=
     """The server stops; a close frame (1001) follows."""
 
     retry_after: float
-    """Seconds this client should wait before it connects again: another number for each client."""
+    """Seconds to wait before connecting again. Each client gets a different number."""
 
 
 class Pong(Struct, frozen=True, tag_field="type", tag="PONG", rename="camel", omit_defaults=True):
@@ -296,8 +296,7 @@ class Pong(Struct, frozen=True, tag_field="type", tag="PONG", rename="camel", om
     id: RequestId | None = None
 
 
-# presenced.v1, client to server. Fields that are not known are refused, but for those whose names begin with `x-`
-# (`wire.strict_json`).
+# presenced.v1, client to server. Unknown fields are refused, except names that begin with `x-` (`wire.strict_json`).
 
 
 class Watch(Struct, frozen=True, tag_field="type", tag="WATCH", rename="camel", forbid_unknown_fields=True):
@@ -330,7 +329,7 @@ class SetStatus(Struct, frozen=True, tag_field="type", tag="SET_STATUS", rename=
     data: Raw = field(default_factory=Raw)
     """Anything; at most 2,048 bytes of JSON."""
     expires_in: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
-    """Seconds from now after which the last choice for good returns."""
+    """Seconds from now until the previous permanent choice returns."""
 
 
 class Activity(Struct, frozen=True, tag_field="type", tag="ACTIVITY", rename="camel", forbid_unknown_fields=True):

@@ -34,14 +34,14 @@ class Status(StrEnum):
 
 
 class Ending(StrEnum):
-    """How a connection ended; it decides the grace period (`core.presence.Grace`)."""
+    """How a connection ended; it determines the grace period (`core.presence.Grace`)."""
 
     CLOSED = "closed"
-    """The client closed it deliberately: code 1000, 1005 or one of its own (3000 to 4999, except 4001)."""
+    """Deliberate close by the client: code 1000, 1005 or one of its own (3000 to 4999, except 4001)."""
     GOING_AWAY = "going_away"
     """The client's page is going away (1001): a reload, perhaps."""
     KEEP_SESSION = "keep_session"
-    """The client's page enters the back/forward cache or is frozen (4001): it may return and resume."""
+    """The client's page enters the back/forward cache or is frozen (4001). It may return and resume."""
     LOST = "lost"
     """It broke without a word (1006), or was ended for breaking a rule."""
     TIMED_OUT = "timed_out"
@@ -95,7 +95,7 @@ PLAIN = Custom()
 
 
 class Choice(NamedTuple):
-    """What a person chose. `core.choices.choice_of` makes it of what came from outside."""
+    """A status that a person chose, with text and emoji. `core.choices.choice_of` builds it from untrusted input."""
 
     status: Status | None
     """None: as detected. Never `offline`."""
@@ -103,7 +103,7 @@ class Choice(NamedTuple):
 
 
 AS_DETECTED = Choice(None)
-"""Nothing is chosen. It is compared by value: there may be others like it."""
+"""The choice of nothing. Compare it by value, because equal objects may exist."""
 
 
 class Display(Struct, frozen=True, gc=False):
@@ -180,7 +180,7 @@ class Own(Struct, frozen=True, gc=False):
     cause: Cause
     """Why it became this."""
     overruled: Custom | None = None
-    """What goes with the choice that a claim overrules; None when no claim decides the status."""
+    """Text, emoji and end of the choice that a claim overrides; None if no claim determines the status."""
 
     def looks_like(self, other: Own | None) -> bool:
         """Return whether devices that know the other need no message about this one."""

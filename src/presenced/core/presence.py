@@ -34,15 +34,15 @@ waited for, else of all, the one that would end first. The user is shown offline
 
 
 UNHEARD_S = 5.0
-"""Age in seconds up to which a lost connection counts as closed while it was connecting, if its client sent nothing.
+"""Age in seconds up to which a lost connection counts as closed while it was opening, if its client sent nothing.
 
-React's StrictMode mounts twice: the first socket is closed before it is open, which no close frame announces. An older
-silent connection is a normal classic client.
+React's StrictMode mounts components twice. It closes the first socket before it is open, without a close frame. An
+older silent connection is a normal classic client.
 """
 
 
 class Grace(NamedTuple):
-    """Seconds an ended connection has to come back before others are notified; 0 notifies them immediately."""
+    """Seconds in which an ended connection may return before others are notified; 0 notifies them immediately."""
 
     going_away: float
     """After code 1001 (a page reload) or 4001 (a page kept in the back/forward cache)."""
@@ -50,10 +50,10 @@ class Grace(NamedTuple):
     """After an abrupt loss or a timeout."""
 
     def after(self, ending: Ending, unheard_age: float = inf) -> float:
-        """Return the grace period of a connection that ended so. A deliberate close has none.
+        """Return the grace period of a connection that ended this way. A deliberate close has none.
 
         Args:
-            unheard_age: Seconds since the connection opened if nothing ever came from its client, else infinity.
+            unheard_age: Seconds since the connection opened if its client never sent anything, otherwise infinity.
         """
         match ending:
             case Ending.GOING_AWAY | Ending.KEEP_SESSION:
@@ -174,7 +174,7 @@ class Presence(Generic[C]):
         """What the user chose to last until `timed_until`, when the other returns."""
         self.timed_until = 0.0
         self.held: Held | None = None
-        """What the user's clients asked for and what waits; None before the first of them changed anything."""
+        """Waiting requests of the user's clients; None before the first change by one of them."""
         self.seen_ms = 0
         """When the user was last known to be there, in epoch milliseconds."""
         self.active_ms = 0
@@ -186,7 +186,7 @@ class Presence(Generic[C]):
         self.last_id_ms = 0
         self.last_change: Change | None = None
         self.left = (0, 0)
-        """`since_ms` and `seen_ms` of the last change, once the user is offline and it has left the log."""
+        """`since_ms` and `seen_ms` of the last change, once the user is offline and the change has left the log."""
         self.own: Own | None = None
         """What their own sessions were told last; None while they have none that is told."""
 
@@ -245,7 +245,7 @@ class Presence(Generic[C]):
         return min(times) if times else None
 
     def choose(self, made: Made, now: Instant) -> None:
-        """A choice takes effect: for good, or until its end, when the last one for good returns."""
+        """Apply a choice: permanently, or until its end, when the last permanent one returns."""
         if made.is_for_good:
             self.chosen, self.timed = made.choice, None
         elif made.ends <= now.monotonic:
@@ -254,7 +254,7 @@ class Presence(Generic[C]):
             self.timed, self.timed_until = made
 
     def bring(self, choice: Choice, now: Instant) -> None:
-        """Take over the choice that the client remembers and this server does not, unless it has ended since."""
+        """Adopt the choice that the client remembers and this server does not know, unless it has ended."""
         until_ms = choice.custom.until_ms
         ends = now.monotonic + (until_ms - now.epoch_ms) / 1000 if until_ms else inf
         self.choose(Made(choice, ends), now)
@@ -285,12 +285,12 @@ class Presence(Generic[C]):
 
     @property
     def has_chosen(self) -> bool:
-        """Whether there is anything that beats what is detected, or goes with it, now or after what is for a time."""
+        """Whether a choice overrides or accompanies the detected status, now or after a temporary choice."""
         return self.chosen != AS_DETECTED or (self.timed is not None and not is_nothing(self.timed))
 
     @property
     def choice(self) -> Choice:
-        """The choice that holds now. Nothing for a time and nothing after it is nothing, without an end."""
+        """The choice in force. A temporary choice of nothing before a permanent choice of nothing has no end."""
         return self.timed if self.timed is not None and self.has_chosen else self.chosen
 
     @property

@@ -1,18 +1,18 @@
-"""What was decided since the start, while what was stored before it is still being restored.
+"""Decisions made since the start, while older stored data is still being restored.
 
-A database may answer long after the server has begun to serve. The rule for everything that comes that late: the result
-is the same as if it had come before the first event.
+A database may respond long after the server has begun to serve. The result of a late restore must be the same as if the
+data had arrived before the first event.
 """
 
 from __future__ import annotations
 
 MAX_SINCE = 100_000
-"""Users, and claims, of which it is known that something newer was decided. At the bound the rest is not known: what is
-restored then holds, unless there is something newer of the same kind to be seen."""
+"""Maximum number of users, and of claims, with a recorded newer decision. At the bound further decisions are not
+recorded. Restored data then wins, unless the live state shows something newer of the same kind."""
 
 
 class Since:
-    """Decisions that what is restored does not override.
+    """Decisions that take precedence over restored data.
 
     Bounds: `MAX_SINCE` of each kind.
     """
@@ -21,41 +21,41 @@ class Since:
 
     def __init__(self) -> None:
         self._choices: dict[str, bool] = {}
-        """Users who chose; whether one of the choices was for good."""
+        """Users who chose; the value is whether one of the choices was permanent."""
         self._claims: set[tuple[str, str]] = set()
         """Users and sources of claims that were set or cleared."""
         self._forgotten: set[str] = set()
-        """Users of whom nothing is to come back."""
+        """Users whose stored data must not be restored."""
 
     def chose(self, user_id: str, for_good: bool) -> None:
-        """A choice took effect."""
+        """Record a choice that took effect."""
         if user_id in self._choices:
             self._choices[user_id] = self._choices[user_id] or for_good
         elif len(self._choices) < MAX_SINCE:
             self._choices[user_id] = for_good
 
     def claimed(self, user_id: str, source: str) -> None:
-        """A claim was set or cleared, whether or not there was one."""
+        """Record a claim that was set or cleared, whether or not it existed."""
         if len(self._claims) < MAX_SINCE:
             self._claims.add((user_id, source))
 
     def forgot(self, user_id: str) -> None:
-        """The user is erased."""
+        """Record that the user is erased."""
         if len(self._forgotten) < MAX_SINCE:
             self._forgotten.add(user_id)
 
     def has_chosen(self, user_id: str) -> bool:
-        """Whether a choice took effect, for good or for a time: it took the place of any choice for a time."""
+        """Return whether a choice took effect, permanent or temporary. Either replaces any earlier temporary choice."""
         return user_id in self._choices or user_id in self._forgotten
 
     def has_chosen_for_good(self, user_id: str) -> bool:
-        """Whether nothing that the user chose before holds any more."""
+        """Return whether no earlier choice of the user is in force any more."""
         return self._choices.get(user_id, False) or user_id in self._forgotten
 
     def has_claim(self, user_id: str, source: str) -> bool:
-        """Whether what this source claimed before holds no more."""
+        """Return whether the earlier claim of this source is not in force any more."""
         return (user_id, source) in self._claims or user_id in self._forgotten
 
     def is_forgotten(self, user_id: str) -> bool:
-        """Whether nothing of the user is to come back."""
+        """Return whether nothing of the user may be restored."""
         return user_id in self._forgotten

@@ -1,4 +1,4 @@
-"""What is seen of users: what they choose, what is claimed of them, and the one place where a status changes."""
+"""Statuses of users: their choices, the claims about them, and the single place where a visible status changes."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ _HERE = Status.ONLINE, Status.BUSY
 
 
 class Statuses(Users[C]):
-    """What users and backends decide about how a user looks. Sessions come and go in `core.directory`."""
+    """Decisions of users and backends about a user's status. `core.directory` adds sessions."""
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
         self._deadlines: Deadlines[str] = Deadlines()
         self.since_start: Since | None = None
-        """What was decided since the start; None when nothing is to be restored any more."""
+        """Decisions made since the start; None once everything is restored."""
 
     # Choices.
 
     def choose(
         self, user_id: str, choice: Choice, now: Instant, lasts: float | None = None, by_user: bool = True
     ) -> Outcome[C]:
-        """A user chose a status: for `lasts` seconds from now, or for good (`choices.in_force`).
+        """Apply a user's choice of status: for `lasts` seconds from now, or permanently (`choices.in_force`).
 
-        During the user's pause it is held, unless a later choice takes its place before the pause is over. What a
-        backend chooses is not held, and comes after all that is. Of a user who is not there the choice is remembered.
+        During the user's pause the choice waits, unless a later choice replaces it before the pause is over. A
+        backend's choice takes effect immediately, after all waiting ones. The choice of an absent user is remembered.
 
         Args:
-            by_user: A client of the user did it, not a backend.
+            by_user: The choice comes from a client of the user, not from a backend.
         """
         user, latest = self._get_or_make(user_id), made(choice, lasts, now)
         held = user.held
@@ -65,9 +65,9 @@ class Statuses(Users[C]):
         return self._choose(user, (latest,), now)
 
     def release(self, user_id: str, connection: C, now: Instant) -> list[Outcome[C]]:
-        """Have all that is held take effect if `connection`, which is about to end, is the user's last one.
+        """Apply all waiting requests if `connection`, which is about to end, is the user's last one.
 
-        A user without a connection asks for nothing more, so there is nothing to wait for.
+        A user without a connection makes no more requests, so there is nothing to wait for.
         """
         user = self._users.get(user_id)
         if user is None or user.held is None or user.connected > 1 or user.session_of(connection) is None:
@@ -75,9 +75,10 @@ class Statuses(Users[C]):
         return self._release(user, user.held, now)
 
     def restore_choices(self, user_id: str, stored: tuple[Made, ...], now: Instant) -> Outcome[C]:
-        """The user had chosen this before the start: a choice for good, one for a time, or both in this order.
+        """Restore a choice from before the start: a permanent one, a temporary one, or both in this order.
 
-        The result is as if it had come before everything since. No-op when the user's client named a choice, too.
+        The result is the same as if it had arrived before everything since. No-op if the user's client sent a choice,
+        too.
         """
         user, since = self._users.get(user_id), self.since_start
         if since is not None and since.has_chosen(user_id):
@@ -95,17 +96,17 @@ class Statuses(Users[C]):
         return self._settle(user, Cause.CHOICE, now)
 
     def forget_stored(self, user_id: str) -> None:
-        """Let nothing come back of what is stored about the user and is still to be restored."""
+        """Prevent the restore of stored data about the user."""
         if self.since_start is not None:
             self.since_start.forgot(user_id)
 
     # Claims.
 
     def set_claim(self, user_id: str, claim: Claim, now: Instant) -> Outcome[C]:
-        """A backend claims something of a user, in place of what the same source claimed before.
+        """Set a backend's claim about a user. It replaces the previous claim of the same source.
 
         Raises:
-            CapacityError: As many other sources claim something of the user as may.
+            CapacityError: The user already has claims of the maximum number of other sources.
         """
         user = self._users.get(user_id)
         others = without(user.claims, claim.source) if user else ()
@@ -119,7 +120,7 @@ class Statuses(Users[C]):
         return self._settle(user, Cause.CLAIM, now)
 
     def clear_claim(self, user_id: str, source: str, now: Instant) -> Outcome[C] | None:
-        """It is claimed no longer. None when it was not."""
+        """Clear the claim of a source. Return None if there was none."""
         if self.since_start is not None:
             self.since_start.claimed(user_id, source)
         user = self._users.get(user_id)
@@ -132,9 +133,9 @@ class Statuses(Users[C]):
     # Display data.
 
     def give_display(self, user_id: str, display: Display, now: Instant) -> Outcome[C]:
-        """A token that a connection of the user shows gives this for others to see.
+        """Set the display data from the token of one of the user's connections.
 
-        No-op when a newer one gave some.
+        No-op if a newer token has set some.
         """
         user = self._users.get(user_id)
         if user is None or not user.give_display(display, now):
@@ -142,7 +143,7 @@ class Statuses(Users[C]):
         return self._settle(user, Cause.DISPLAY, now)
 
     def restore_display(self, user_id: str, data: bytes, now: Instant) -> Outcome[C]:
-        """This was seen of the user before the start. No-op when a token has given some since, or it was erased."""
+        """Restore display data from before the start. No-op if a token has set some since, or the user was erased."""
         display, user = Display(data, 0.0), self._users.get(user_id)
         if self.since_start is not None and self.since_start.is_forgotten(user_id):
             return NOTHING
@@ -154,7 +155,7 @@ class Statuses(Users[C]):
         return NOTHING
 
     def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
-        """Forget what tokens of the user gave for others to see."""
+        """Erase the display data that the user's tokens have set."""
         self._displays.pop(user_id, None)
         user = self._users.get(user_id)
         if user is None:
@@ -165,7 +166,7 @@ class Statuses(Users[C]):
     # How.
 
     def _choose(self, user: Presence[C], choices: tuple[Made, ...], now: Instant) -> Outcome[C]:
-        """These choices take effect, in order; others see what they come to together."""
+        """Apply these choices in order. Others see only the combined result."""
         for one in choices:
             user.choose(one, now)
             if self.since_start is not None:
@@ -174,13 +175,13 @@ class Statuses(Users[C]):
         return self._settle(user, Cause.CHOICE, now)
 
     def _pause(self, user: Presence[C], now: Instant) -> None:
-        """A client changed something: what the user's clients ask for next is held for a while."""
+        """Start the pause after a change by one of the user's clients, during which further requests wait."""
         if self._limits.status_pause > 0:
             user.held = user.held or Held()
             user.held.until = now.monotonic + self._limits.status_pause
 
     def _release(self, user: Presence[C], held: Held, now: Instant) -> list[Outcome[C]]:
-        """All that is held takes effect, and the next pause begins."""
+        """Apply all waiting requests and start the next pause."""
         activities, choices = held.take_activities(), held.take_choices()
         if not activities and not choices:
             return []
@@ -196,7 +197,7 @@ class Statuses(Users[C]):
         return outcomes
 
     def _settle(self, user: Presence[C], cause: Cause, now: Instant) -> Outcome[C]:
-        """Bring what is seen of the user into line with what is: the only place where that changes."""
+        """Bring the visible state of the user up to date: the only place where it changes."""
         view, own = user.look(cause)
         news = None
         if own is None or not own.looks_like(user.own):
@@ -218,12 +219,12 @@ class Statuses(Users[C]):
         since = last.since_ms if last and view.status is was else now.epoch_ms
         here = view.status in _HERE
         before = last.version if last else 0
-        # Above what was said of a user of whom nothing was known: the position then (`wire.v1.unknown_record`).
+        # Above the version in the last record for an unknown user: the position then (`wire.v1.unknown_record`).
         user.version = (user.version if last else max(user.version, self.position)) + 1
         self.position += 1
         self.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
         if not here and user.connected:
-            user.seen_ms = now.epoch_ms  # invisible, which looks like a close, or away by what was claimed
+            user.seen_ms = now.epoch_ms  # invisible, which looks like a close, or away by a claim
         seen = 0 if here else user.seen_ms
         change = Change(self.position, user.user_id, view, was, user.version, now, since, seen, cause, before)
         user.last_change = change
@@ -231,19 +232,19 @@ class Statuses(Users[C]):
         return change
 
     def _wait_for(self, user: Presence[C]) -> None:
-        """Have the user looked at again when time alone changes something."""
+        """Schedule the next time at which the user's status changes without an event."""
         if (deadline := user.next_deadline()) is not None:
             self._deadlines.set(user.user_id, deadline)
         else:
             self._deadlines.cancel(user.user_id)
 
     def _remember(self, user: Presence[C]) -> None:
-        """Keep what an absent user chose, and what is claimed of them, as long as there is room; those away longest
-        make it."""
+        """Remember an absent user's choice and claims while there is room. At the bound the users away longest are
+        evicted."""
         has_chosen = user.has_chosen
         if user.timed is not None and not has_chosen:  # auto for a time, and nothing after it
             if self.since_start is not None:
-                has_chosen = True  # it counts over a choice for good that is still to be restored
+                has_chosen = True  # it takes precedence over a permanent choice that is still to be restored
             else:
                 user.timed = None
                 self._wait_for(user)

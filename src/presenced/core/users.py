@@ -1,4 +1,4 @@
-"""All users as they are: what is asked of them. `core.statuses` and `core.directory` have what changes them."""
+"""Read access to all users. `core.statuses` and `core.directory` change them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from presenced.core.presence import Presence, Session
 
 C = TypeVar("C", bound=Hashable)
 
-_OFFLINE = Status.OFFLINE  # an enum's members are found slowly by its name
+_OFFLINE = Status.OFFLINE  # attribute access on an enum is slow
 
 
 class Limits(NamedTuple):
@@ -32,7 +32,7 @@ class Limits(NamedTuple):
     max_claimed: int = MAX_CLAIMED
     """Users who are not there and of whom something is claimed."""
     status_pause: float = 0.0
-    """Seconds after a change that a user's client asked for in which the next ones are held."""
+    """Seconds after a client's change during which further requests of the user's clients wait."""
 
 
 class Users(Generic[C]):

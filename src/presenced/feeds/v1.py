@@ -189,7 +189,7 @@ class V1Feed:
         return Missed(chain(*parts, [last]), position)
 
     def counts(self, watcher: Watcher, counted: Watched) -> bytes:
-        """The numbers of what is `counted` for `watcher`, as they are now."""
+        """Return the current counts of `counted` for `watcher`."""
         return b"".join(self.digests.counts_of(watcher, counted))
 
     def _alike(self, batch: _Batch, joined: Container[Watcher]) -> dict[What, list[Watcher]]:

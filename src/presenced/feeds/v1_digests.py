@@ -115,7 +115,7 @@ class Digests:
         return self.counts_of(watcher, watch_of(watcher).counted)
 
     def counts_of(self, watcher: Watcher, counted: Watched) -> Iterator[bytes]:
-        """The numbers of what is `counted`, for `watcher`."""
+        """Return the counts of `counted` for `watcher`."""
         sight = watcher.session.sight
         if counted.everyone and sight.everyone:
             yield self._encoding.count_everyone(sight.blocked)

@@ -22,7 +22,7 @@ MAX_RECORDS = 4_096
 
 
 def new_epoch() -> str:
-    """Return a name for one start of a server, which its positions carry."""
+    """Return a name for one start of a server, which is part of its positions."""
     return secrets.token_hex(4)
 
 

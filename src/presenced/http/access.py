@@ -18,13 +18,13 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 class Access:
-    """Says what a request may do.
+    """Decides what a request may do.
 
-    Without any key, a request of this machine may do everything as long as authentication is off: that is development.
-    One that a proxy passed on is not of this machine.
+    Without any key and with authentication off, a local request may do everything, for development. A request that a
+    proxy forwarded is not local.
 
     Args:
-        hosts: Names that the settings give this server, whatever the setting `auth`.
+        hosts: Names of this server from the settings, regardless of the setting `auth`.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class Access:
         found = self._scope_of(request)
         if found is None:
             made = "presenced api-key" if scope == DEFAULT_SCOPE else f"presenced api-key --scope {scope}"
-            detail = f"send Authorization: Bearer and a key; `{made}` makes one for the setting api_keys"
+            detail = f"send Authorization: Bearer and a key; `{made}` creates one for the setting api_keys"
             raise self.refused(request, detail, is_guess=bool(bearer_of(request)))
         if SCOPES.index(found) < SCOPES.index(scope):
             raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
 
     def check_source(self, request: Request) -> None:
-        """Refuse a request of a foreign page, or of an address from which too many could not authenticate.
+        """Refuse a request of a foreign page, or of an address with too many failed authentications.
 
         Raises:
-            ProblemError: It is one.
+            ProblemError: The request is refused.
         """
         origins = [origin.encode("latin-1") for origin in request.headers.getlist("origin")]
         host = request.headers.get("host", "").encode("latin-1")
@@ -87,21 +87,21 @@ class Access:
         """Return the 401 for a request without an accepted key, token or ticket.
 
         Args:
-            is_guess: Count it as a failure of its address. A request that shows nothing, or a token that is merely
-                expired, guesses nothing, and must not shut out others behind the same address.
+            is_guess: Count it as a failure of its address. A request without credentials, or with a merely expired
+                token, is not a guess and must not lock out others behind the same address.
         """
         if is_guess:
             self._gate.failed(self._address(request), self._clock.monotonic())
         return ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
 
     def check_figures(self, request: Request) -> None:
-        """Refuse to say how many users are here: numbers, too, tell of users whom somebody may not see.
+        """Refuse to reveal user counts to a client that may not see all users, because counts reveal hidden users, too.
 
-        This machine may ask, as may holders of a key of scope `read`, and everybody while anybody may claim any user
-        id. A request by a foreign name is no proof of this machine: it may be of a page that rebinds its name.
+        Local requests and holders of a key of scope `read` may ask. Anyone may if clients can claim any user id. A
+        request with a foreign `Host` does not count as local, because it may come from a page that rebinds its name.
 
         Raises:
-            ProblemError: It may not ask.
+            ProblemError: The request may not ask.
         """
         if self._is_development:
             return
@@ -127,16 +127,16 @@ class Access:
 
 
 def bearer_of(request: Request) -> str:
-    """Return the key, token or ticket in the header `Authorization: Bearer`, or an empty text."""
+    """Return the key, token or ticket in the `Authorization: Bearer` header; empty if there is none."""
     kind, _, shown = request.headers.get("authorization", "").partition(" ")
     return shown.strip() if kind.lower() == "bearer" else ""
 
 
 def _is_blind(request: Request) -> bool:
-    """Return whether a page of another origin sent it without being able to read the answer, as by `<img>`.
+    """Return whether a page of another origin sent the request and cannot read the response, as with `<img>`.
 
-    Browsers send no `Origin` with such a GET, but say so (Fetch Metadata, W3C). It would take a place among the
-    requests that wait for changes, and the time of its answer would tell something.
+    Browsers send no `Origin` with such a GET, but mark it (Fetch Metadata, W3C). It would occupy a place among the
+    requests waiting for changes, and the response time would leak information.
     """
     headers = request.headers
     return headers.get("sec-fetch-mode") == "no-cors" and headers.get("sec-fetch-site") in ("cross-site", "same-site")

@@ -13,7 +13,7 @@ from presenced.refusals import Refusal
 from presenced.wire.problem import MEDIA_TYPE, problem_body
 
 TurnedAway = Callable[[Refusal, bytes], None]
-"""Logs and counts a refusal of a request with this `Origin`: `Engine.turned_away`."""
+"""Function that logs and counts a refusal of a request with this `Origin`: `Engine.turned_away`."""
 
 _encoder = Encoder()
 

@@ -108,7 +108,7 @@ def make_app(
 
 
 def _operator_routes(engine: Engine, access: Access) -> list[Route]:
-    """Return the routes for health checks and figures."""
+    """Return the routes for health checks and metrics."""
 
     async def healthz(_: Request) -> Response:
         return json_answer({"status": "alive", "version": __version__, "authentication": engine.settings.auth})
@@ -139,7 +139,7 @@ def _operator_routes(engine: Engine, access: Access) -> list[Route]:
 
 
 def _websocket_refusal(engine: Engine) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint for requests of the WebSocket path that are no handshake."""
+    """Return the endpoint for requests to the WebSocket path that are not handshakes."""
 
     async def websocket(request: Request) -> Response:
         detail = (
@@ -155,7 +155,7 @@ def _websocket_refusal(engine: Engine) -> Callable[[Request], Awaitable[Response
 
 
 class SecurityHeaders:
-    """Adds the headers that keep browsers from using an answer in other ways than it is meant for."""
+    """Adds the headers that keep browsers from misusing a response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -172,7 +172,7 @@ class SecurityHeaders:
 
 
 def _check_known(request: Request, *known: str) -> None:
-    """Refuse parameters that are not known, such as `viewer`, which would restrict nothing, or that are given twice."""
+    """Refuse parameters that are given twice or unknown, such as `viewer`, which would restrict nothing."""
     for key in request.query_params:
         if key not in known and not key.startswith(EXTENSION):
             raise ProblemError(Problem.BAD_PARAMETER, no_field(key, known, "parameter"))
@@ -192,15 +192,15 @@ def _origin(request: Request) -> bytes:
 
 
 def _not_upgraded(request: Request) -> Refusal:
-    """Return what the log says of a request that came to the WebSocket's path without an upgrade."""
+    """Return the log text for a request to the WebSocket path without an upgrade."""
     connection, upgrade = (quoted(", ".join(request.headers.getlist(name))) for name in ("connection", "upgrade"))
     found = f"Connection is {connection or 'missing'} and Upgrade is {upgrade or 'missing'}"
-    logged = f"{found}, where a handshake has Upgrade and websocket; behind a proxy, have it pass on both"
+    logged = f"{found}, but a handshake needs Upgrade and websocket; a proxy in front must forward both headers"
     return Refusal(Problem.UPGRADE_REQUIRED, "", logged=logged)
 
 
 def _no_websocket(request: Request, error: Exception) -> Refusal:
-    """Return what the log says of a handshake at another path than the WebSocket's, or by another method."""
+    """Return the log text for a handshake with another path or method than the WebSocket's."""
     if isinstance(error, HTTPException) and error.status_code == Problem.METHOD_NOT_ALLOWED.status:
         return Refusal(Problem.METHOD_NOT_ALLOWED, "a handshake is a GET request")
     logged = f"there is no WebSocket at {quoted(request.url.path)}; it is at {WEBSOCKET_PATH}?userId=ID"
@@ -208,7 +208,8 @@ def _no_websocket(request: Request, error: Exception) -> Refusal:
 
 
 def _http_error(request: Request, error: Exception) -> Response:
-    """Answer what Starlette refused: no such path, or not with this method. Closes, since a body may be on its way."""
+    """Respond to requests that Starlette refused (404 or 405). Close the connection, because a body may be in
+    flight."""
     assert isinstance(error, HTTPException), "registered for it"
     headers = {**(error.headers or {}), "connection": "close"}
     if isinstance(error, ProblemError):
@@ -222,4 +223,4 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _internal_error(request: Request, error: Exception) -> Response:
-    return problem_answer(Problem.INTERNAL_ERROR, "the fault is in the server's log")
+    return problem_answer(Problem.INTERNAL_ERROR, "the server's log has the details")

@@ -11,15 +11,16 @@ from presenced.http.answers import TurnedAway, problem_answer
 from presenced.refusals import foreign_page
 
 MAX_AGE = 600
-"""Seconds for which a browser may remember a preflight's answer."""
+"""Seconds for which a browser may cache the response to a preflight request."""
 
 ALLOWED_HEADERS = "authorization, cache-control, content-type, if-none-match, last-event-id"
-"""Headers that pages may send. Polyfills of `EventSource` that can authenticate add two: `Cache-Control: no-cache` to
-every request, and `Last-Event-ID` when they reconnect."""
+"""Headers that pages may send. Polyfills of `EventSource` that can authenticate add `Cache-Control: no-cache` to every
+request, and `Last-Event-ID` when they reconnect."""
 
 
 class Cors:
-    """Lets the pages that may connect read answers, too. Cookies are never read, so credentials are not allowed."""
+    """Lets the pages that may connect read responses, too. The server never reads cookies, so credentials are not
+    allowed."""
 
     def __init__(self, app: ASGIApp, origins: Origins, turned_away: TurnedAway) -> None:
         self._app = app

@@ -23,9 +23,9 @@ def warnings(engine: Engine) -> list[str]:
     if engine.admission is None and not is_loopback(engine.settings.host):
         found.append("authentication is off and other machines may connect: whoever does may claim any user id")
     if ANY in engine.settings.origins:
-        found.append("pages of every origin may connect, since the setting origins holds *: name the origins of yours")
+        found.append("pages of every origin may connect, because the setting origins contains *: list your own origins")
     if FILES in engine.settings.origins:
         found.append(
-            "pages of every origin may connect from a sandboxed frame, since the setting origins holds file://"
+            "pages of every origin may connect from a sandboxed frame, because the setting origins contains file://"
         )
     return [warning for warning in found if warning]

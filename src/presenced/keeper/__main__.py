@@ -1,7 +1,7 @@
 """Run `python -m presenced.keeper FD [LOG_FORMAT LOG_TIME]`, where FD is a stream to the server.
 
-The end of the stream ends the process. Signals do not, because a terminal and systemd send them to all processes of a
-group, and the server says when it is over.
+The process ends at the end of the stream. It ignores signals, because a terminal and systemd send them to all processes
+of a group, while the server decides when the process ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes the server's side of the keeper as the settings say."""
+"""Factory of the server's side of the keeper."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from presenced.storage.facts import start_position
 from presenced.webhooks.config import webhook_config
 
 START_PATIENCE = 3.0
-"""Seconds for which the server waits, before it accepts connections, for the data that is stored."""
+"""Seconds for which the server waits for stored data before it accepts connections."""
 
 
 def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> KeeperLink | None:
-    """The one that the settings ask for; None when nothing is to be kept.
+    """Return the keeper that the settings ask for; None if nothing is stored.
 
     Raises:
-        ConfigError: The driver of the database is not installed, or a webhook's URL or secret can't be used.
+        ConfigError: The driver of the database is not installed, or a webhook's URL or secret is invalid.
     """
     if not (url := database_url(settings)):
         return None

@@ -55,7 +55,7 @@ LATE = 2.0
 """Seconds by which storage may be behind without a word about it."""
 
 NOT_YET = "it has not answered yet"
-"""Why nothing is stored until a new process says how it is."""
+"""Reason why nothing is stored until a new process reports its state."""
 
 _logger = logging.getLogger("presenced")
 
@@ -124,7 +124,7 @@ class KeeperLink(asyncio.Protocol):
         return self._ready and not self._said_farewell and len(self._unstored) < MAX_UNSTORED
 
     def give(self, facts: list[Fact], position: int) -> None:
-        """Store these facts. A fact that is too long for a message is left out, and counted as unusable."""
+        """Store these facts. A fact too long for one message is dropped and counted as unusable."""
         assert self.takes, "asked before"
 
         def send(some: list[Fact]) -> None:
@@ -136,7 +136,7 @@ class KeeperLink(asyncio.Protocol):
 
         if left_out := in_parts(facts, send):
             self._metrics.facts_unusable.inc(left_out)
-            _logger.error("%d facts were left out: each is too long for a message", left_out)
+            _logger.error("%d facts were dropped: each is too long for a message", left_out)
 
     @property
     def behind(self) -> float:
@@ -202,7 +202,7 @@ class KeeperLink(asyncio.Protocol):
 
     @property
     def _may_store(self) -> bool:
-        """Whether it is worth the wait: the keeper stores, or has yet to say whether it can."""
+        """Whether waiting makes sense: the keeper stores data, or has yet to report whether it can."""
         return self._ready or (self._transport is not None and self._failing == NOT_YET)
 
     def abandon(self) -> None:
@@ -312,7 +312,7 @@ class KeeperLink(asyncio.Protocol):
         try:
             for message in self._splitter.split(data):
                 self._received(message)
-        except BrokenStream as error:  # another process may do better; what is not stored is sent to it again
+        except BrokenStream as error:  # Another process may succeed. The server sends it all unstored facts again.
             self._failing = f"its process sent {error}"
             if self._transport is not None:
                 self._transport.abort()
@@ -332,8 +332,8 @@ class KeeperLink(asyncio.Protocol):
             case Refused(reason):
                 self._refused = reason
             case WhoIsAbsent(users, rooms):
-                # Facts about these users may still wait in the recorder. The answer is true all the same, for it is
-                # what the server sees now, and whatever the server sees later is sent after it.
+                # Facts about these users may still wait in the recorder. The response is correct all the same: it is
+                # the live state, and later facts follow it in the stream.
                 self._send(encode(Absent(*self._recorder.absent(users, rooms))))
             case Answer() as answer:
                 self.questions.answered(answer)

@@ -16,16 +16,16 @@ from presenced.webhooks.figures import WebhookFigures
 HEADER = struct.Struct("<I")
 
 MAX_MESSAGE = 1 << 26
-"""Maximum size of one message in bytes. The largest one that clients can cause is a page of 2,000 choices with their
-data, some 10 MB. Facts that need more are sent in several messages (`in_parts`). Nothing else that is longer is sent
-(`MessageTooLong`). A reader that is announced a longer message ends the connection (`BrokenStream`), because nothing
-behind a wrong length can be read."""
+"""Maximum size of one message in bytes. The largest message that clients can cause is a page of 2,000 choices with
+their data, about 10 MB. Larger sets of facts are sent in several messages (`in_parts`). Any other longer message is not
+sent (`MessageTooLong`). A reader to which a longer message is announced ends the connection (`BrokenStream`), because
+nothing after a wrong length can be read."""
 
 F = TypeVar("F")
 
 
 class MessageTooLong(Exception):
-    """A message would have more than `MAX_MESSAGE` bytes. Nothing of it was sent."""
+    """A message would have more than `MAX_MESSAGE` bytes. Nothing was sent."""
 
 
 class BrokenStream(Exception):
@@ -114,7 +114,7 @@ class Ask(Struct, frozen=True, array_like=True, tag="ask"):
 
 
 class Absent(Struct, frozen=True, array_like=True, tag="absent"):
-    """The answer to `WhoIsAbsent`. It is true for its place in the stream: what the server sees later comes later."""
+    """Response to `WhoIsAbsent`. It is correct at its place in the stream, because later facts follow it."""
 
     users: list[str]
     rooms: list[str]
@@ -170,7 +170,7 @@ class Stored(Struct, frozen=True, array_like=True, tag="stored"):
 
 
 class WhoIsAbsent(Struct, frozen=True, array_like=True, tag="who_is_absent"):
-    """Receivers of webhooks believe that these users are online and these rooms occupied. Which of them are not?"""
+    """Question to the server which of these users and rooms are absent. Receivers of webhooks believe them present."""
 
     users: list[str]
     rooms: list[str]
@@ -199,10 +199,10 @@ to_server: msgspec.msgpack.Decoder[ToServer] = msgspec.msgpack.Decoder(ToServer)
 
 
 def encode(message: ToKeeper | ToServer) -> bytes:
-    """Return the message behind its length.
+    """Return the message with its length as prefix.
 
     Raises:
-        MessageTooLong: It has more than `MAX_MESSAGE` bytes.
+        MessageTooLong: The message has more than `MAX_MESSAGE` bytes.
     """
     data = _encoder.encode(message)
     if len(data) > MAX_MESSAGE:
@@ -211,13 +211,13 @@ def encode(message: ToKeeper | ToServer) -> bytes:
 
 
 def in_parts(facts: list[F], send: Callable[[list[F]], None]) -> int:
-    """Send facts in one message, or in as many as `MAX_MESSAGE` makes necessary.
+    """Send facts in as few messages as `MAX_MESSAGE` allows.
 
     Args:
-        send: Sends some of the facts, or raises `MessageTooLong`.
+        send: Function that sends some of the facts, or raises `MessageTooLong`.
 
     Returns:
-        Number of facts that were left out because one of them alone is too long.
+        Number of facts dropped because each of them alone is too long.
     """
     try:
         send(facts)
@@ -230,10 +230,10 @@ def in_parts(facts: list[F], send: Callable[[list[F]], None]) -> int:
 
 
 def size_in(header: bytes | bytearray | memoryview) -> int:
-    """Return the size of the message behind this header.
+    """Return the size of the message after this header.
 
     Raises:
-        BrokenStream: It is above `MAX_MESSAGE`.
+        BrokenStream: The size is above `MAX_MESSAGE`.
     """
     size: int = HEADER.unpack(header)[0]
     if size > MAX_MESSAGE:
@@ -242,19 +242,19 @@ def size_in(header: bytes | bytearray | memoryview) -> int:
 
 
 class Splitter:
-    """Bytes to messages.
+    """Decoder from bytes to messages.
 
-    Bounds: one message that is not whole yet, of `MAX_MESSAGE` bytes, and what one read brought.
+    Bounds: one incomplete message of `MAX_MESSAGE` bytes, plus one read.
     """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def split(self, data: bytes) -> Iterator[bytes]:
-        """Return the messages that are whole now.
+        """Return the messages that are now complete.
 
         Raises:
-            BrokenStream: A message is too long. The connection is of no use any more.
+            BrokenStream: A message is too long. The connection is unusable from then on.
         """
         buffer = self._buffer
         buffer += data

@@ -144,8 +144,8 @@ class Keeper:
         try:
             while (message := await _receive(reader)) is not None:
                 self._take(message)
-        except BrokenStream as error:  # the server is there still: it starts another process and sends all again
-            _logger.error("the process that stores ends: %s", error)
+        except BrokenStream as error:
+            _logger.error("the process that stores ends: %s", error)  # the server starts another and sends all again
             await self._end(writing)
             return
         self._ended_ms = now_ms()
@@ -155,7 +155,7 @@ class Keeper:
         await self._end()
 
     async def _end(self, *tasks: asyncio.Task[None]) -> None:
-        """End these tasks, and whatever else goes on."""
+        """Cancel these tasks and every other running task."""
         for task in (ending := (*tasks, *self._questions, *([self._delivering] if self._delivering else []))):
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)

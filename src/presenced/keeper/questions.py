@@ -28,14 +28,14 @@ QUESTION_PATIENCE = 5.0
 
 
 class Questions:
-    """Each may raise `StorageUnavailable`.
+    """Requests to the keeper. Each may raise `StorageUnavailable`.
 
     Bounds: `MAX_ASKED` at a time, `QUESTION_PATIENCE` for each.
 
     Args:
-        send: Sends a message to the keeper, or says why not.
-        forget: Gives up what waits to be stored of a user.
-        unstored: Finds how users are whose newest facts are not known to be stored.
+        send: Function that sends a message to the keeper, or says why it cannot.
+        forget: Function that drops the facts about a user that wait to be stored.
+        unstored: Function that returns the state of users whose newest facts may not be stored.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Questions:
         return await self._ask(LastSeen(list(user_ids)))
 
     def unstored(self, user_ids: Sequence[str]) -> Mapping[str, UserFact]:
-        """Return how those of these users are whose newest facts may be missing in the database. Ask before
-        `last_seen`: what is stored in between would be missing in both answers."""
+        """Return the state of those of these users whose newest facts the database may not have. Call this before
+        `last_seen`. In the other order, a fact stored in between would be missing in both results."""
         return self._unstored(user_ids)
 
     async def history(self, user_id: str, after: str, limit: int) -> bytes:
@@ -83,8 +83,8 @@ class Questions:
     async def erase(self, user_id: str) -> bytes:
         """Delete all that is kept of a user, and all that waits to be: `{"stored": rows}`."""
         number = self._put(Erase(user_id))
-        # Not before: if the database can't be asked, nothing is erased, and the facts that wait are still needed to
-        # tell the database and the receivers of webhooks that the user has left.
+        # Not before: if the database is not available, nothing is erased. The waiting facts are then still needed to
+        # record, and to send to receivers of webhooks, that the user has left.
         self._forget(user_id)
         return await self._answer_to(number)
 
@@ -100,7 +100,7 @@ class Questions:
         return await self._answer_to(self._put(question))
 
     def _put(self, question: Question) -> int:
-        """Send a question. Its number."""
+        """Send a question and return its number."""
         if len(self._asked) >= MAX_ASKED:
             raise StorageUnavailable(f"{MAX_ASKED} questions are being answered already; ask again later")
         self._number += 1

@@ -1,4 +1,4 @@
-"""The check, once after a start, that the receivers of webhooks know who is there."""
+"""Check, once after a start, whether the receivers of webhooks know the present users and rooms."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from presenced.webhooks.deliveries import Webhooks
 
 
 class Settling:
-    """Compares what the receivers believe with what the server sees, page by page, and has them notified of the rest.
+    """Compares the receivers' beliefs with the live state, page by page, and queues webhooks for the differences.
 
-    Receivers may believe that users are online who did not come back after a crash. The database can't tell who is
-    back: newer facts may wait in the server, be on their way, or be lost. So the keeper names the candidates, and the
-    server, which has the live state, answers which of them are absent. The answer stands in the stream behind the facts
-    that the server gave before it and ahead of those that it gives later, so a user who returns right after the answer
-    is announced by a newer fact.
+    Receivers may believe that users are online who did not return after a crash. The database cannot tell, because
+    newer facts may be waiting in the server, in flight or lost. The keeper therefore names the candidates, and the
+    server, which has the live state, answers which of them are absent. The answer follows the server's earlier facts in
+    the stream and precedes its later ones. If a user returns right after the answer, a newer fact announces it.
 
-    Bounds: one page is asked about at a time.
+    Bounds: one outstanding page.
     """
 
     def __init__(self, database: AsyncEngine, webhooks: Webhooks) -> None:
@@ -29,14 +28,14 @@ class Settling:
         self._due = inf
         self._is_asking = False
         self._last_user = self._last_room = ""
-        """The last ones that the server has answered about."""
+        """Last user and room of the page that the server has answered."""
 
     def begin(self, seconds: float) -> None:
-        """Start the check after this time, in which users and rooms may come back unnoticed."""
+        """Start the check after this delay in seconds, in which users and rooms may return unnoticed."""
         self._due = time.monotonic() + seconds
 
     async def question(self) -> WhoIsAbsent | None:
-        """Return what to ask the server now; None while nothing is due, or an answer is outstanding."""
+        """Return the next question for the server; None if none is due, or an answer is outstanding."""
         if self._is_asking or time.monotonic() < self._due:
             return None
         async with self._database.connect() as connection:
@@ -53,9 +52,9 @@ class Settling:
         return WhoIsAbsent(users, rooms)
 
     async def tell(self, connection: AsyncConnection, absent: Absent) -> None:
-        """Have the receivers notified that these are not there, within the transaction that stores what came before."""
+        """Queue webhooks about these absent users and rooms, within the transaction that stores the earlier facts."""
         await self._webhooks.tell_absent(connection, absent.users, absent.rooms)
 
     def answered(self) -> None:
-        """The transaction that has the answer is done: go on with the next page."""
+        """Go on with the next page, because the transaction with the answer is committed."""
         self._is_asking = False

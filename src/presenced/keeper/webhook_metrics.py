@@ -15,10 +15,10 @@ from presenced.webhooks.figures import SECONDS, WebhookFigures
 
 
 class RequestTimes(Collector):
-    """Histogram of the time that requests to receivers took.
+    """Histogram of the duration of requests to receivers.
 
-    The keeper puts each request into its bucket, and numbers of requests per bucket arrive here. `Histogram` of the
-    client library takes single observations only.
+    The keeper sorts requests into buckets and reports a count for each bucket. `Histogram` of the client library takes
+    single observations only.
     """
 
     def __init__(self) -> None:
@@ -26,8 +26,8 @@ class RequestTimes(Collector):
         self._seconds = 0.0
 
     def add(self, now: WebhookFigures, before: WebhookFigures) -> None:
-        """Add the requests that were made between two reports."""
-        # Strict: a keeper that counts in other buckets is a fault.
+        """Add the requests made between two reports."""
+        # Strict: a keeper that counts in other buckets is a bug.
         for index, (many, few) in enumerate(zip(now.buckets, before.buckets, strict=True)):
             self._requests[index] += max(0, many - few)
         self._seconds += max(0.0, now.seconds - before.seconds)

@@ -143,12 +143,12 @@ class Store:
         for node, _ in dead:
             shown = select(func.count()).select_from(users).where(self._shown(node, own=False))
             count += (await connection.execute(shown)).scalar_one()
-        # The database may answer late, when users are back and facts about them wait: their versions and positions are
-        # above `first`, so what is closed stays at or below it, or those facts would be refused as older.
+        # The database may respond late, when users are back and facts about them wait. Their versions and positions are
+        # above `first`. Rows closed here stay at or below it, because those facts would otherwise be refused as older.
         first = start_position(self._started_ms)
         position = max(newest + MOST_LOST, first)
         await self.sign(connection, self._started_ms, position)
-        lowest = select(func.min(changes.c.position)).where(changes.c.epoch == self._epoch)  # of an earlier call
+        lowest = select(func.min(changes.c.position)).where(changes.c.epoch == self._epoch)  # from an earlier call
         below = min(first + 1, (await connection.execute(lowest)).scalar_one() or first + 1)
         closed = 0
         for node, sign_ms in dead:
@@ -171,8 +171,8 @@ class Store:
         """End the node's open sessions and show its users offline, with a change each from `position` on.
 
         Args:
-            own: What this process left open; else what all others did.
-            version: Of the changes, or one more than the user's version where that is not below it.
+            own: End the sessions that this process left open; otherwise those that all others left.
+            version: Version of the changes; a user whose version is not below it gets that version plus one.
 
         Returns:
             Number of users.

@@ -55,7 +55,7 @@ class EchoServer:
         return self._listener.port
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
-        """Ignore the refusal: its client sees why."""
+        """Ignore the refusal, because its client sees the reason."""
 
     def opened(
         self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str

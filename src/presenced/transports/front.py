@@ -1,22 +1,23 @@
-"""The HTTP front door: who may come in, and what becomes a WebSocket.
+"""The HTTP front door: admits connections and upgrades handshakes to WebSockets.
 
-Each connection is an `HttpConnection` (`http1/connection.py`), which parses requests and has the application answer
-them. There is one parser of heads, and it is ours. It used to be llhttp, behind uvicorn. For llhttp a request with an
-`Upgrade` field has no body: its bytes became the next request (RFC 9112 section 11.2, request smuggling), and nothing
-in httptools lets it go on with the body. A scanner in front that hides the field would have been a second parser of the
-same bytes, and two parsers that may differ are what smuggling is made of. A head takes 6 microseconds in Python, where
-httptools with its callbacks took 4 of the 80 of a handshake; what uvicorn did around it cost more than the difference.
+Each connection is an `HttpConnection` (`http1/connection.py`), which parses requests and lets the application answer
+them. The server has a single parser of heads. It used to be llhttp, behind uvicorn. llhttp assumes that a request with
+an `Upgrade` field has no body, so it read the body as the next request (RFC 9112 section 11.2, request smuggling).
+httptools offers no way to make it continue with the body. A scanner in front that hides the field would be a second
+parser of the same bytes, and parsers that disagree make smuggling possible. Parsing a head takes 6 microseconds in
+Python. httptools with its callbacks took 4 of the 80 microseconds of a handshake, and uvicorn's own work cost more than
+the difference.
 
-The rules of the house:
+Rules:
 
-- A handshake is a GET of the WebSocket path that offers `websocket` and nothing else. Any other offer of an upgrade is
-  ignored (RFC 9110 section 7.8): the request is answered, its body is its body, and one request gets one answer.
-- A handshake has no body. It may come on a connection that was used before, and frames may come right behind it.
-- Whether there is room is asked in this order: connections of the whole server and of one address when a client
-  connects, then, at the handshake, whether the server stops or is behind, and the pace of its address.
-- Every refusal passes `FrontDoor.refused`, which has it logged and counted.
+- A handshake is a GET of the WebSocket path that offers `websocket` and nothing else. The server ignores any other
+  offer to upgrade (RFC 9110 section 7.8). It reads the body as usual and sends one response per request.
+- A handshake has no body. It may arrive on a connection that was used before, and frames may follow it immediately.
+- Limits are checked in a fixed order. When a client connects: connections of the whole server, then of one address. At
+  the handshake: whether the server is stopping or behind, then the rate of the address.
+- Every refusal goes through `FrontDoor.refused`, which logs and counts it.
 
-`tests/security/test_smuggling.py` holds the rules of HTTP, directly and behind nginx and Caddy.
+`tests/security/test_smuggling.py` checks the HTTP rules, directly and behind nginx and Caddy.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from presenced.transports.websocket import WebSocketConnection
 
 MAX_RETRY = 10
-"""Maximum number of seconds a client is asked to wait when the server is behind."""
+"""Maximum number of seconds in `Retry-After` when the server is behind."""
 
 _PATH = WEBSOCKET_PATH.encode()
 
@@ -53,20 +54,20 @@ class Peer(Protocol):
     """An open connection of either kind."""
 
     def shutdown(self) -> None:
-        """The server stops: end soon."""
+        """End soon, because the server is stopping."""
 
     def cut(self) -> None:
-        """End at once."""
+        """End immediately."""
 
 
 class FrontDoor:
-    """The door of one listener's connections: a `Door` (`http1/door.py`).
+    """The state and decisions shared by one listener's connections; implements `Door` (`http1/door.py`).
 
-    Bounds: connections by `max_connections`, and of one address by the service's gate.
+    Bounds: `max_connections` for connections; the service's gate for connections of one address.
 
     Args:
-        app: Answers whatever is no handshake.
-        open_websocket: Makes the protocol of an upgraded connection.
+        app: Answers every request that is not a handshake.
+        open_websocket: Returns the protocol of an upgraded connection.
         peers: All open connections, of either kind.
     """
 
@@ -90,11 +91,11 @@ class FrontDoor:
         self._peers = peers
 
     def connection(self) -> HttpConnection:
-        """Make the protocol of a new connection."""
+        """Return the protocol of a new connection."""
         return HttpConnection(self, not self.settings.proxy_protocol)
 
     def came(self, connection: HttpConnection) -> None:
-        """A client connected. It may be refused."""
+        """Register a new connection, or refuse it."""
         self._peers.add(connection)
         gate = self._service.gate
         if not (gate.is_open or self.settings.proxy_protocol):
@@ -103,16 +104,16 @@ class FrontDoor:
             if not gate.proxies.trusts(connection.peer):
                 self._count(connection, gate.key(connection.peer, ()))
         if len(self._peers) > self._service.max_connections:
-            detail = f"all {self._service.max_connections} connections are taken; come back later"
+            detail = f"all {self._service.max_connections} connections are taken; retry later"
             connection.refuse(Refusal(Problem.UNAVAILABLE, detail, ((b"retry-after", b"5"),), "full"))
 
     def left(self, connection: HttpConnection) -> None:
-        """The connection ended without an upgrade."""
+        """Unregister a connection that ended without an upgrade."""
         self._peers.discard(connection)
         self._service.gate.left(connection.key)
 
     def identify(self, connection: HttpConnection, data: bytes) -> bytes | None:
-        """Return what follows the PROXY header in `data`; None: that is not complete, or was refused."""
+        """Return the bytes after the PROXY header; None if the header is incomplete or was refused."""
         try:
             found = address(connection.transport)
             if found is None or not self._service.gate.proxies.trusts(found[0]):
@@ -128,7 +129,7 @@ class FrontDoor:
         return data[header.size :]
 
     def upgrades(self, connection: HttpConnection, head: Head) -> bool:
-        """Whether the request was a handshake: the connection was upgraded, or refused."""
+        """Return whether the request was a handshake, which upgrades the connection or refuses it."""
         if head.method != b"GET" or head.path != _PATH:
             return False
         refusal = self._why_not(head) or self._barred(connection, head)
@@ -146,7 +147,7 @@ class FrontDoor:
         return True
 
     def refused(self, connection: HttpConnection, refusal: Refusal) -> None:
-        """The connection is answered with `refusal`. Called for every refusal, before it is written."""
+        """Log and count `refusal`. The connection calls this for every refusal, before writing it."""
         origin = next((value for name, value in connection.headers if name == b"origin"), b"")
         self._service.turned_away(refusal, origin)
 
@@ -160,24 +161,24 @@ class FrontDoor:
         return websocket
 
     def _why_not(self, head: Head) -> Refusal | None:
-        """Return what keeps everybody out now, or this request."""
+        """Return the refusal that applies to every client now, or to this request."""
         if head.length != 0:
             return Refusal(Problem.BAD_HANDSHAKE, "a handshake has no body")
         if self._service.draining:
             retry = ((b"retry-after", b"1"),)
-            return Refusal(Problem.UNAVAILABLE, "the server is stopping; come back in a moment", retry, "stopping")
+            return Refusal(Problem.UNAVAILABLE, "the server is stopping; retry in a moment", retry, "stopping")
         if self._service.is_behind:
-            # Each another time, or all would come back at once.
+            # A random delay, because otherwise all clients would reconnect at once.
             retry = ((b"retry-after", b"%d" % random.randint(1, MAX_RETRY)),)  # noqa: S311  # no secret
-            return Refusal(Problem.UNAVAILABLE, "the server is behind; come back in a moment", retry, "behind")
+            return Refusal(Problem.UNAVAILABLE, "the server is behind; retry in a moment", retry, "behind")
         return None
 
     def _barred(self, connection: HttpConnection, head: Head) -> Refusal | None:
-        """Return what keeps its address out."""
+        """Return the refusal that applies to the client's address."""
         gate = self._service.gate
         if gate.is_open:
             return None
-        if not connection.key:  # a proxy, which says for whom
+        if not connection.key:  # a proxy: its header names the client
             values = [value for name, value in head.headers if name == gate.header]
             if (refusal := self._counted(connection, gate.key(connection.peer, values))) is not None:
                 return refusal
@@ -192,11 +193,11 @@ class FrontDoor:
             connection.refuse(refusal)
 
     def _counted(self, connection: HttpConnection, key: str) -> Refusal | None:
-        """The connection counts as that address from now on; return why it may not."""
+        """Count the connection for the address `key`; return the refusal if the address is at its limit."""
         if self._service.gate.came(key):
             connection.key = key
             return None
-        detail = "this address has as many connections open as one may have"
+        detail = "this address has reached its limit of open connections"
         return Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"5"),), "address")
 
 

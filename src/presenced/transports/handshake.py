@@ -47,7 +47,7 @@ _PROTOCOL = b"sec-websocket-protocol"
 _LISTS = frozenset((b"connection", b"upgrade", b"sec-websocket-extensions", _PROTOCOL))
 
 _BESIDE = frozenset((b"host", b"authorization"))
-"""Read here, and not by the rules."""
+"""Headers that this module reads itself and does not pass to the rules."""
 
 _KEY = b"sec-websocket-key"
 _PLAIN_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
@@ -112,7 +112,7 @@ class Handshake:
         self._agreed: OrderedDict[tuple[Header, ...], _Agreed] = OrderedDict()  # by the headers that were accepted
 
     def answer(self, http_version: str, headers: Iterable[Header]) -> Accepted | Refusal:
-        """Return the response to a GET request, or why there is none.
+        """Return the response to a GET request, or the refusal.
 
         Args:
             http_version: `1.0` or `1.1`.
@@ -137,10 +137,10 @@ class Handshake:
         try:
             accept, extensions, subprotocol = self._rules.process_request(_request(http_version, relevant))
         except InvalidProtocol:
-            return Refusal(Problem.HTTP_VERSION, f"the handshake came by HTTP/{http_version}; use HTTP/1.1")
+            return Refusal(Problem.HTTP_VERSION, f"the handshake uses HTTP/{http_version}; use HTTP/1.1")
         except InvalidHandshake as error:
             detail = str(error)[:_MAX_DETAIL]
-            # A token that is offered in the wrong place is part of the detail, and must not reach the log.
+            # The detail repeats a token that was offered in the wrong place, and tokens must not reach the log.
             name = error.name if isinstance(error, InvalidHeader) else ""
             logged = f"the header {name} is missing or can't be used" if name else ""
             if name == "Sec-WebSocket-Version":
@@ -152,7 +152,7 @@ class Handshake:
         return _accepted(accept, agreed, token)
 
     def _may_connect(self, origins: tuple[bytes, ...], hosts: Sequence[bytes]) -> bool:
-        """Return whether the page may connect. A client that sends no `Origin` is no browser, and is let through."""
+        """Return whether the page may connect. A client without `Origin` is not a browser and may connect."""
         if not origins:
             return True
         return len(origins) == 1 and len(hosts) == 1 and self._origins.allows(origins[0], hosts[0])
@@ -209,9 +209,9 @@ def _bearer(headers: Iterable[Header]) -> str:
 
 
 def _without_token(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], str]:
-    """Return the headers without the token among the subprotocols and without empty lists, and the token.
+    """Return the headers without the token subprotocol and without empty lists, and the token.
 
-    An empty list offers nothing, as if the header were not there (RFC 9110 section 5.6.1); the rules refuse it.
+    An empty list offers nothing, like an absent header (RFC 9110 section 5.6.1), but the rules refuse it.
     """
     token = ""
     kept = []

@@ -1,4 +1,4 @@
-"""Listens on sockets of its own, and ends what was accepted there."""
+"""Listener that owns its sockets and ends the connections it accepted."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ BACKLOG = 4096
 """Connections the kernel holds until they are accepted (`net.core.somaxconn` may cap it lower)."""
 
 ACCEPTS_PER_TURN = 128
-"""What the loop is told is the backlog. asyncio (3.11) tries to accept so many at a time, and goes on
-trying, logging each failure, when the process has run out of files."""
+"""Backlog passed to the loop. asyncio (3.11) accepts up to this many connections at once. When the process runs out of
+files it keeps trying and logs each failure."""
 
 MAX_UNSENT = 131_072
 """Bytes that the kernel holds of what a client's receive window has no room for. Linux by itself takes up to 4 MB: a
@@ -71,10 +71,10 @@ class Listener:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
-            PortInUse, ListenError: The address can't be had; nothing is listened on.
+            PortInUse, ListenError: The address is not available. No socket stays open.
         """
         sockets = await bind(self._service.settings.host, self._service.settings.port)
         self.port = sockets[0].getsockname()[1]
@@ -82,7 +82,7 @@ class Listener:
         if self._certificate is not None:
             settings = self._service.settings
             tls["ssl"] = self._certificate.context
-            tls["ssl_handshake_timeout"] = settings.head_timeout  # of the loop's own: 60 s
+            tls["ssl_handshake_timeout"] = settings.head_timeout  # otherwise the loop's own default, 60 s
             tls["ssl_shutdown_timeout"] = settings.close_timeout
             self._certificate.watch(self._service.clock, self._service.timer)
         loop = asyncio.get_running_loop()
@@ -107,11 +107,11 @@ class Listener:
             server.close()
 
     async def stop(self) -> None:
-        """Accept no more, end every connection, and wait for that: `close_timeout` and a second at most."""
+        """Stop accepting, end every connection, and wait for that at most `close_timeout` plus one second."""
         self.stop_accepting()
         for peer in list(self._peers):
             peer.shutdown()
-        # Connections cut themselves off after close_timeout; the second is for a request that does not end.
+        # Connections end themselves after close_timeout. The extra second is for a request that does not end.
         await self._end_of_all(self._service.settings.close_timeout + 1)
         for task in self._door.tasks:
             task.cancel()
@@ -123,7 +123,7 @@ class Listener:
                 await asyncio.wait_for(server.wait_closed(), 1)
 
     async def _end_of_all(self, seconds: float) -> None:
-        """Wait until no connection is open and no request is being answered, or for so long."""
+        """Wait until no connection is open and no request is being answered, or until the timeout."""
         ends = self._service.clock.monotonic() + seconds
         while (self._peers or self._door.tasks) and self._service.clock.monotonic() < ends:  # noqa: ASYNC110  # two sets
             await asyncio.sleep(STOP_CHECK_S)

@@ -56,10 +56,10 @@ class Service(Protocol):
         """
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
-        """Log and count the refusal of a request before it became a WebSocket.
+        """Log and count a request that was refused before it became a WebSocket.
 
         Args:
-            origin: Its header `Origin`; empty when it has none.
+            origin: Its `Origin` header; empty if absent.
         """
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:

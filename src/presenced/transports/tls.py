@@ -81,14 +81,14 @@ class Certificate:
 
 
 def _pem_fault(path: Path) -> str:
-    """What is wrong with the text of a PEM file, which OpenSSL calls `PEM lib`; empty if it looks right."""
+    """Return the fault in the text of a PEM file, for which OpenSSL only says `PEM lib`; empty if it looks right."""
     try:
         text = read_text(path, "the file")
     except ConfigError as error:
         return str(error)
     if "-----BEGIN" not in text:
-        return f"{path} is not PEM, which has a line -----BEGIN ...-----"
-    return f"{path} has \\n in place of line breaks: write real ones" if "\\n" in text else ""
+        return f"{path} is not PEM: the line -----BEGIN ...----- is missing"
+    return f"{path} has \\n in place of line breaks: write real line breaks" if "\\n" in text else ""
 
 
 def _no_password() -> str:

@@ -104,7 +104,7 @@ class WebSocketConnection(asyncio.Protocol):
         if transport.get_extra_info("sslcontext") is None:
             self._file = transport.get_extra_info("socket").fileno()
         transport.set_write_buffer_limits(self._service.settings.write_buffer)
-        self._peers.add(self)  # or the listener would neither end it nor wait for its end
+        self._peers.add(self)  # otherwise the listener would neither end it nor wait for it
 
     def accept(self, response: bytes, query: bytes, subprotocol: str, deflates: bool = False, token: str = "") -> None:
         """The handshake succeeded."""
@@ -157,7 +157,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._service.resumed(self)
 
     def shutdown(self) -> None:
-        """The server stops."""
+        """Close the connection, because the server is stopping."""
         self.close(Close.GOING_AWAY, "the server is stopping")
 
     # What the service calls.

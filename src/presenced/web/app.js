@@ -86,13 +86,13 @@ class App {
   start() {
     addEventListener("pagehide", ({ persisted }) => {
       if (persisted) this.#sleep();
-      // Last, with the sessions: a page that the browser keeps may be discarded, and is loaded anew then.
+      // Last, with the sessions, because a page in the back/forward cache may be discarded and loaded again.
       rememberConnections(this.#connections, this.#toReturn, true);
     });
     addEventListener("pageshow", ({ persisted }) => {
       if (persisted) this.#wake();
     });
-    // A tab in the background that the browser freezes is gone to others, too.
+    // To others, a frozen background tab is gone, too.
     document.addEventListener("freeze", () => this.#sleep());
     document.addEventListener("resume", () => this.#wake());
     this.#return();
@@ -103,7 +103,7 @@ class App {
     this.#touch();
   }
 
-  /** The page stops running, for a while or for good. */
+  /** Close the connections, because the page stops running, temporarily or permanently. */
   #sleep() {
     for (const connection of this.#connections) connection.sleep();
   }

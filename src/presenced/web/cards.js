@@ -184,11 +184,11 @@ export class Cards {
 }
 
 /**
- * How others see a user of whom no connection of this page was told: it follows from what the user's own connections
- * were told last. A connection that is lost leaves the user as they were, until the grace is over.
+ * The status of a user to others if no connection of this page watches the user. It derives from the last message to the
+ * user's own connections. A lost connection leaves the status unchanged until the grace period is over.
  *
  * @param {readonly Connection[]} connections Of the user.
- * @param {boolean} online Whether others see the user online, as far as is known.
+ * @param {boolean} online Whether others see the user online, as far as the page knows.
  */
 function followsFrom(connections, online) {
   const open = connections.find(({ v1, state }) => state === "open" && v1?.view.self);
@@ -198,7 +198,7 @@ function followsFrom(connections, online) {
 }
 
 /**
- * The id as the server made it, of the user's id and a number, which stays behind it whatever its direction of writing.
+ * The connection id from the server: the user's id and a number, which stays behind it in any writing direction.
  *
  * @param {Connection} connection
  * @returns {import("./v1-words.js").Words}

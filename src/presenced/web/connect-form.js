@@ -13,7 +13,7 @@ import { newWishes } from "./v1-wishes.js";
  * @property {(userId: string, wishes: Wishes | null) => boolean} connect Whether it is done; `wishes` is null for the
  *   classic protocol.
  * @property {(name: string) => boolean} isTaken
- * @property {(isV1: boolean, needsToken: boolean) => void} chose How later connections are made.
+ * @property {(isV1: boolean, needsToken: boolean) => void} chose Set how later connections are made.
  */
 
 const PROTOCOL_KEY = "presenced.protocol";

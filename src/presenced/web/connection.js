@@ -62,7 +62,7 @@ export class Connection {
   #attempts = 0;
   #timer = 0;
   #opened = false;
-  /** The page is kept by the browser, or frozen: the worker only closes the connection. */
+  /** Whether the page is cached or frozen. The worker then only closes the connection. */
   #asleep = false;
   #hooks;
   #token;
@@ -92,7 +92,7 @@ export class Connection {
     return `${this.userId || "(empty)"} #${this.ordinal}`;
   }
 
-  /** The same for showing: the id is kept apart from the number, whatever its direction of writing. @returns {Words} */
+  /** The label for display: the id stays apart from the number in any writing direction. @returns {Words} */
   get labelWords() {
     return [[this.userId || "(empty)"], ` #${this.ordinal}`];
   }
@@ -163,8 +163,8 @@ export class Connection {
   }
 
   /**
-   * The browser keeps the page for the way back, or freezes it, and may never wake it: say goodbye. Without that its
-   * user would stay online, because the browser goes on answering pings.
+   * Close the connection, because the browser caches or freezes the page and may never wake it. Otherwise the user
+   * would stay online, because the browser keeps answering pings.
    */
   sleep() {
     if (this.#asleep || (this.state !== "open" && this.state !== "connecting")) return;
@@ -176,7 +176,7 @@ export class Connection {
     this.#become("waiting");
   }
 
-  /** The page is shown again, or goes on: connect now if a connection is wanted. */
+  /** Connect again if a connection is wanted, because the page is shown again or resumes. */
   wake() {
     if (this.state !== "waiting") return;
     this.#asleep = false;

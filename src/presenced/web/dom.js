@@ -97,7 +97,7 @@ export function button(label, action) {
 }
 
 /**
- * Words as one text for where no nodes can be, such as a tooltip: what is somebody's is set apart by isolates.
+ * Words as plain text, for places without nodes such as a tooltip. Isolates separate text from users.
  *
  * @param {import("./v1-words.js").Words} words
  */

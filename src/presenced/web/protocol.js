@@ -44,7 +44,7 @@ export const CLOSE_CODES = new Map([
   [4429, { meaning: "The client sent or asked more, or faster, than allowed.", reconnect: true }],
 ]);
 
-/** Sent by a page that the browser keeps for the way back, or freezes: the user may return, and resume. */
+/** Close code of a page that the browser caches or freezes. The user may return and resume. */
 export const KEEP_SESSION = 4001;
 
 /** No frame carries it: browsers report it when a connection ended without a close frame. */

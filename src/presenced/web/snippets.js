@@ -25,7 +25,7 @@ const COPIED_MS = 2_000;
  */
 function snippets(isV1, needsToken) {
   const query = new URLSearchParams();
-  if (!needsToken) query.set("userId", "123"); // else the token says who it is
+  if (!needsToken) query.set("userId", "123"); // otherwise the token identifies the user
   if (isV1) query.set("device", "desktop");
   const url = `${webSocketAddress()}${query.size ? `?${query}` : ""}`;
   const protocols = isV1 ? [SUBPROTOCOL] : needsToken ? ["presenced.classic"] : [];
@@ -53,7 +53,7 @@ ${javaScriptThatReads(way, "event.data", "    ")}  };
   socket.onclose = ({ code, reason }) => console.log("closed", code, reason);
 }
 connect();
-// A page that the browser keeps for the way back says goodbye, or its user stays online
+// Close when the browser caches the page, or its user stays online
 addEventListener("pagehide", (event) => { if (event.persisted) socket.close(${KEEP_SESSION}); });
 addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
 `;
@@ -128,7 +128,7 @@ function curl(needsKey) {
   const key = needsKey ? `-H 'Authorization: Bearer API_KEY' ` : "";
   return `# Who is connected, and how many
 curl -s ${key}${location.origin}/stats
-# Who is online, by the HTTP API; /docs describes all of it
+# Online users, from the HTTP API that /docs describes
 curl -s ${key}${location.origin}/api/v1/online
 # Alive? Ready for new connections?
 curl -s ${location.origin}/healthz
@@ -171,7 +171,7 @@ export class Snippets {
   }
 
   /**
-   * Show how to connect in another way.
+   * Show snippets for another way to connect.
    *
    * @param {boolean} isV1
    * @param {boolean} needsToken

@@ -35,7 +35,7 @@ export function watchesEveryone(connections) {
 export function informed(presence, { v1 }, message, now) {
   if (!v1?.view.watched.everyone) return presence;
   if (message.type === "PRESENCE_CHANGES" && isCatchingUp(v1)) {
-    // Who did not change while the connection was gone is not told again, and the page has forgotten it.
+    // The server does not send unchanged users again, and the page has forgotten them.
     return onlyThese(seen(presence, [...v1.view.users.values()], v1.view.epoch, now), v1.view.users, now);
   }
   if (message.type === "PRESENCE_CHANGES") return seen(presence, message.users, v1.view.epoch, now);
@@ -46,7 +46,7 @@ export function informed(presence, { v1 }, message, now) {
 }
 
 /**
- * Whether a session that was resumed is still being told what it missed.
+ * Whether a resumed session is still receiving the changes it missed.
  *
  * @param {import("./v1-session.js").V1Session} v1
  */
@@ -55,7 +55,7 @@ function isCatchingUp({ back }) {
 }
 
 /**
- * Whether all devices of the user are idle, and that is why they are away.
+ * Whether the user is away because all their devices are idle.
  *
  * @param {import("./v1-protocol.js").Self} self
  */

@@ -25,9 +25,9 @@ export const SUBPROTOCOL = "presenced.v1";
  *
  * @typedef {object} Self The truth about the user.
  * @property {string} status May be `invisible`.
- * @property {string} chosen `auto` when nothing was chosen.
+ * @property {string} chosen `auto` if nothing was chosen.
  * @property {boolean} claimed Whether a backend's claim decides the status.
- * @property {Own} own What goes with the choice; with a claim that is not what follows.
+ * @property {Own} own Text, emoji and end of the user's choice; a claim may show others.
  * @property {string} text
  * @property {string} emoji
  * @property {number} until
@@ -90,9 +90,9 @@ export function absent(userId) {
  * @param {string} how.device Kind of device; empty when not said.
  * @param {boolean} how.everyone Whether a new session watches everyone.
  * @param {boolean} how.idle Whether nobody is at this device.
- * @param {Self | null} how.self What the user was last told of themselves, for a server that knows nothing of them.
+ * @param {Self | null} how.self Last SELF message, for a server that knows nothing of the user.
  * @param {string} how.session The session to resume; empty for a new one.
- * @param {string} how.position Where it is; empty to receive everything again.
+ * @param {string} how.position Position of the session; empty to receive everything again.
  */
 export function webSocketUrlV1(userId, { device, everyone, idle, self, session, position }) {
   const query = new URLSearchParams({ userId });

@@ -91,7 +91,7 @@ export function roomRequest({ name, joined, data }) {
 }
 
 /**
- * Everything that a new session has to be asked for, beyond what its URL says.
+ * The requests that a new session needs in addition to its URL.
  *
  * @param {Wishes} wishes
  * @param {WatchWish} watch What it watches already.

@@ -116,7 +116,7 @@ export function ownWords(self) {
 }
 
 /**
- * Who decided the status: a backend, the user, or nobody but what was detected.
+ * The source of the status: a backend's claim, the user's choice, or detection.
  *
  * @param {Self} self
  */

@@ -66,14 +66,14 @@ class Webhooks:
         await self._teller.enqueue(connection, facts)
 
     async def believed_present(self, connection: AsyncConnection, kind: str, after: str) -> list[str]:
-        """Return some of the users (`kind` is `user`) or rooms (`room`) that the receivers believe to be there, those
-        that follow `after`, in the order of their names."""
+        """Return a page of the users (`kind` is `user`) or rooms (`room`) that the receivers believe to be present:
+        those after `after`, ordered by name."""
         return await self._teller.believed_present(connection, kind, after)
 
     async def tell_absent(self, connection: AsyncConnection, users: Sequence[str], rooms: Sequence[str]) -> None:
-        """Have the receivers notified that these users are offline and these rooms empty, where they believe otherwise.
+        """Queue webhooks that these users are offline and these rooms empty, for receivers that believe otherwise.
 
-        The caller must know it from the live state (`keeper.settling`). Call `wake` when the transaction is done.
+        The caller must know it from the live state (`keeper.settling`). Call `wake` when the transaction is committed.
         """
         await self._teller.tell_absent(connection, users, rooms)
 

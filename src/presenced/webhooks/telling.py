@@ -83,19 +83,19 @@ class Teller:
         await self._tell(connection, found, changed, known.keys())
 
     async def believed_present(self, connection: AsyncConnection, kind: str, after: str) -> list[str]:
-        """Return some of the users or rooms that the receivers believe to be there, in the order of their names.
+        """Return a page of the users or rooms that the receivers believe to be present, ordered by name.
 
         Args:
             kind: `user` or `room`.
-            after: The last one of the page before; empty for the first page.
+            after: Last name of the previous page; empty for the first page.
         """
         mine = (told.c.kind == kind) & (told.c.status != UNTOLD[kind].status) & (told.c.subject > after)
         query = select(told.c.subject).where(mine).order_by(told.c.subject).limit(CHUNK)
         return list((await connection.execute(query)).scalars())
 
     async def tell_absent(self, connection: AsyncConnection, user_ids: Sequence[str], rooms: Sequence[str]) -> None:
-        """Tell that these users, who are offline, and these rooms, which are empty, are so since the restart. No-op for
-        those of whom the receivers know it."""
+        """Queue webhooks that these users have been offline, and these rooms empty, since the restart. No-op for those
+        that the receivers know to be."""
         now_ms = self._now_ms()
         subjects = {("user", user_id) for user_id in user_ids} | {("room", name) for name in rooms}
         known = await _told(connection, subjects)
@@ -108,7 +108,7 @@ class Teller:
             if kind == "user":
                 row = stored.get(name, _UNKNOWN)
                 version = max(row.version, before.version + 1)
-                # The row may be older than the answer: then it says since when the user was online.
+                # The row may be older than the answer. Then it says since when the user was online.
                 since_ms = row.since_ms if row.status == OFFLINE else now_ms
                 what = left(name, version, before, since_ms, row.seen_ms, now_ms)
             else:
@@ -217,7 +217,7 @@ def _of_user(user_id: str) -> tuple[ColumnElement[bool], ...]:
 
 
 class _Stored(NamedTuple):
-    """What is kept of a user's last change."""
+    """Return the stored state of a user's last change."""
 
     status: str
     version: int
@@ -229,7 +229,7 @@ _UNKNOWN = _Stored(OFFLINE, -1, 0, 0)
 
 
 async def _stored(connection: AsyncConnection, user_ids: Sequence[str]) -> dict[str, _Stored]:
-    """What is kept of these users."""
+    """Return the stored state of these users."""
     found: dict[str, _Stored] = {}
     for start in range(0, len(user_ids), CHUNK):
         mine = users.c.user_id.in_(user_ids[start : start + CHUNK])

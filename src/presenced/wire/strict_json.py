@@ -1,7 +1,7 @@
-"""Reads JSON that clients and backends send: no field that is not known, and errors that say what would be right.
+"""Strict decoder for JSON from clients and backends: it refuses unknown fields and names the allowed ones.
 
-A misspelt field (`expires_in`) must not be taken for one that was left out: a status would then last for ever. Names
-that begin with `x-` are the sender's own and are ignored. `spec/protocol-v1.md` has the rule and its reason.
+A misspelt field (`expires_in`) must not pass for an omitted one, because a status would then last forever. Names that
+begin with `x-` belong to the sender and are ignored. `spec/protocol-v1.md` states the rule and its reason.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from msgspec.structs import fields
 T = TypeVar("T")
 
 EXTENSION = "x-"
-"""What the names of ignored fields begin with."""
+"""Prefix of the names of ignored fields."""
 
 MAX_QUOTED = 150
-"""Characters of an error that may repeat what was sent; the middle of a longer one is left out."""
+"""Maximum number of characters of an error that may repeat input. The middle of a longer one is cut out."""
 
 MAX_NAME = 40
-"""Characters of a field's name that an error repeats."""
+"""Maximum number of characters of a field name that an error repeats."""
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`( - at `\$[^`]*`)?", re.DOTALL)
 _AT_FIELD = re.compile(r" - at `\$\.(\w+)`$")
@@ -38,10 +38,10 @@ def read(data: str | bytes, decoder: Decoder[T], kind: Any) -> T:
     """Decode one object.
 
     Args:
-        kind: What `decoder` makes: a type of record, or a union of several that the field `type` tells apart.
+        kind: Type that `decoder` returns: a record, or a union of records with the field `type` as tag.
 
     Raises:
-        msgspec.ValidationError: It is JSON, but not such an object. The text says why, and names what is allowed.
+        msgspec.ValidationError: It is JSON, but not such an object. The message says why and lists what is allowed.
         msgspec.DecodeError: It is not JSON.
     """
     try:
@@ -59,18 +59,18 @@ def read(data: str | bytes, decoder: Decoder[T], kind: Any) -> T:
 
 
 def without_extensions(given: Any) -> Any:
-    """Return a decoded object without the fields that are the sender's own; anything else as it is."""
+    """Return a decoded object without the sender's own fields; any other value unchanged."""
     if isinstance(given, dict):
         return {name: value for name, value in given.items() if not str(name).startswith(EXTENSION)}
     return given
 
 
 def explained(error: Exception, kind: Any) -> str:
-    """Return what is wrong, in words for the sender.
+    """Return an error message for the sender.
 
     Args:
-        error: Of msgspec.
-        kind: The record that was to be made, or the union of all when `type` does not say which.
+        error: Error from msgspec.
+        kind: Expected record, or the union of all if `type` does not say which.
     """
     text = str(error)
     if (unknown := _UNKNOWN.fullmatch(text)) is not None and isinstance(kind, type) and not unknown[2]:
@@ -84,7 +84,7 @@ def explained(error: Exception, kind: Any) -> str:
 
 
 def no_field(name: str, known: Sequence[str], what: str) -> str:
-    """Return that there is no such field or parameter, which one may be meant, and which there are."""
+    """Return an error message for an unknown field or parameter, with the closest known name and all known names."""
     shown = ascii(name[:MAX_NAME])[1:-1]
     if not known:
         return f"unknown {what} {shown}; there are none"
@@ -93,16 +93,16 @@ def no_field(name: str, known: Sequence[str], what: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the known name that is most like this one; empty when none is."""
+    """Return the known name most similar to `name`; empty if none is similar."""
     plain = {_plain(one): one for one in known}
     found = get_close_matches(_plain(name[:MAX_NAME]), plain, 1)
     return plain[found[0]] if found else ""
 
 
 def half_pair(data: str | bytes) -> str | None:
-    """Return the first lone surrogate that JSON text writes as an escape, as `\\ud83d`; None when there is none.
+    """Return the first lone surrogate that JSON text writes as an escape, as `\\ud83d`; None if there is none.
 
-    RFC 8259 section 8.2: the grammar allows it, but it is no Unicode text, and msgspec calls it malformed.
+    RFC 8259 section 8.2: the grammar allows it, but it is not Unicode text, and msgspec calls it malformed.
     """
     try:
         texts = json.dumps(json.loads(data), ensure_ascii=False)
@@ -115,12 +115,12 @@ def half_pair(data: str | bytes) -> str | None:
 
 
 def _plain(name: str) -> str:
-    """Without what people spell in different ways: `expires_in`, `expires-in`, `ExpiresIn`."""
+    """Return `name` without differences in spelling: `expires_in`, `expires-in`, `ExpiresIn`."""
     return name.replace("_", "").replace("-", "").lower()
 
 
 def _without_extensions(data: str | bytes) -> bytes | None:
-    """Return the JSON without fields that are the sender's own; None when it has none of these."""
+    """Return the JSON without the sender's own fields; None if it has none."""
     try:
         given = msgspec.json.decode(data, type=dict[str, Raw])
     except (msgspec.MsgspecError, RecursionError):
@@ -130,7 +130,7 @@ def _without_extensions(data: str | bytes) -> bytes | None:
 
 
 def _kind(data: str | bytes, kind: Any) -> Any:
-    """Return the record that `data` was to be."""
+    """Return the expected record for `data`."""
     if isinstance(kind, type):
         return kind
     try:
@@ -149,14 +149,14 @@ def _by_tag(union: Any) -> Mapping[str, type[Struct]]:
 
 
 def _tag(kind: type[Struct]) -> tuple[str, ...]:
-    """The field that says which record it is, if there is one."""
+    """Return the field that tells the records apart, if there is one."""
     name = kind.__struct_config__.tag_field
     return (name,) if name else ()
 
 
 @cache
 def _choices(kind: Any) -> Mapping[str, tuple[str, ...]]:
-    """Return the values that may be given, of each field that has a few."""
+    """Return the allowed values of each field that has only a few."""
     if not isinstance(kind, type):
         return {"type": tuple(_by_tag(kind))}
     types = {f.encode_name: type_info(f.type) for f in fields(kind)}

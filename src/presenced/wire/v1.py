@@ -78,17 +78,17 @@ def member(member: Member, presence: Raw) -> Raw:
 
 
 def unknown_user(user_id: str, version: int) -> UserRecord:
-    """A user of whom nothing is known (any more), or who may not be seen: offline.
+    """Return the record of a user without known presence, or who must not be seen: offline.
 
     Args:
-        version: The newest number of the version clock. What a client still knows of the user is not above it, and what
-            will be said of the user is.
+        version: The newest number of the version clock. It is at least any version that a client knows of the user, and
+            below the user's next one.
     """
     return UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, version)
 
 
 def unknown_record(user_id: str, version: int) -> Raw:
-    """The same as JSON."""
+    """Return the record as JSON."""
     return Raw(_encoder.encode(unknown_user(user_id, version)))
 
 
@@ -118,18 +118,18 @@ def self_frame(own: Own) -> bytes:
 
 
 def parse_request(text: str) -> Request:
-    """Return what a client asks for.
+    """Return a client's request.
 
     Raises:
-        msgspec.ValidationError: It is JSON, but not a request; the text says why, and names what is allowed.
+        msgspec.ValidationError: It is JSON, but not a request. The message says why and lists what is allowed.
         msgspec.DecodeError: It is not JSON.
     """
     return strict_json.read(text, _decoder, Request)
 
 
 class _Token(msgspec.Struct, tag_field="type", tag="AUTH"):
-    """AUTH as the first message. Other fields are ignored, as the classic protocol promises: nothing but the token
-    counts here, and an ERROR can't be sent to a client that is not let in."""
+    """AUTH as the first message. Other fields are ignored, as the classic protocol promises. Only the token counts
+    here, and the server cannot send an ERROR to an unauthenticated client."""
 
     token: str
 
@@ -148,7 +148,7 @@ def token_of(message: str | bytes) -> str:
 def compact(data: bytes) -> bytes:
     """Return JSON without the white space between its tokens.
 
-    A line break there is valid JSON, but would end the line of an event stream that the JSON is embedded in.
+    A line break there is valid JSON, but would end the line of an event stream that contains the JSON.
 
     Raises:
         msgspec.DecodeError: It is not JSON.
@@ -178,7 +178,7 @@ def _depth(value: object) -> int:
 def request_id(text: str) -> int | str | None:
     """Return the id of a message that could not be parsed, if it has one that can be sent back.
 
-    A message that holds half a surrogate pair is read by the json module, which takes it.
+    The json module reads the message, because msgspec refuses half a surrogate pair.
     """
     try:
         return msgspec.json.decode(text, type=_OnlyId).id
@@ -188,7 +188,7 @@ def request_id(text: str) -> int | str | None:
         found = json.loads(text)
         kept = msgspec.convert({"id": found.get("id")} if isinstance(found, dict) else {}, _OnlyId)
         _encoder.encode(kept)
-    except (ValueError, RecursionError):  # msgspec's errors and UnicodeEncodeError are ValueErrors
+    except (ValueError, RecursionError):  # errors of msgspec and UnicodeEncodeError are ValueErrors
         return None
     return kept.id
 

@@ -1,4 +1,4 @@
-"""A function of the program says whose a token is."""
+"""Authentication by a function of the program."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_display_data_of_the_program_is_passed_on_in_one_line() -> None:
     assert answer.display == Display(b'{"name":"Ada"}', 5.0)
 
 
-async def test_where_a_function_failed_is_logged_in_one_line_without_what_it_said(
+async def test_the_place_where_a_function_failed_is_logged_in_one_line_without_its_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(token: str) -> str:
@@ -35,7 +35,7 @@ async def test_where_a_function_failed_is_logged_in_one_line_without_what_it_sai
     ByFunction(fail, 1.0).ask("the-token", FakeClock().now(), lambda _: None)
     await asyncio.sleep(0)
     (message,) = caplog.messages
-    assert message.startswith("the function that says whose a token is failed: KeyError at ")
+    assert message.startswith("the authentication function failed: KeyError at ")
     assert " in fail, from " in message
     assert "\n" not in message
     assert "the-token" not in message

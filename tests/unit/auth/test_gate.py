@@ -82,7 +82,7 @@ def test_failures_bar_an_address_for_a_while() -> None:
     refused = house.handshake(HERE, 0)
     assert refused
     assert refused.retry_after == 10
-    assert "show who they are" in refused.detail
+    assert "failed authentications" in refused.detail
     assert house.handshake(THERE, 0) is None
     assert house.handshake(HERE, 10) is None
 

@@ -1,4 +1,4 @@
-"""Names that the server goes by."""
+"""Host names of the server."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_an_entry_that_is_no_name_is_an_error_that_shows_one(entry: str) -> None
 
 
 @given(st.binary(max_size=60))
-def test_whatever_comes_there_is_an_answer(host: bytes) -> None:
+def test_all_input_gets_a_response(host: bytes) -> None:
     if AllowedHosts([]).allow(host):
         name = host.lower().partition(b":")[0].removesuffix(b".")
         assert host.startswith(b"[") or name.endswith(b"localhost") or name.replace(b".", b"").isdigit()

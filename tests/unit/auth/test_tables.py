@@ -34,7 +34,7 @@ def test_a_ticket_is_good_for_thirty_seconds() -> None:
 
 
 def test_a_ticket_that_can_t_be_used_is_known_from_one_that_somebody_made_up() -> None:
-    """Also after a restart: the new process has the same keys, and none of the tickets."""
+    """Also after a restart: the new process has the same keys, but none of the tickets."""
     keys = [new_key("write").entry, new_key("admin").entry]
     used, expired = (before := Tickets(keys)).issue("ada", 5, NOW), before.issue("bo", 5, NOW)
     before.redeem(used, 6, NOW)

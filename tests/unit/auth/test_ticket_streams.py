@@ -1,4 +1,4 @@
-"""Streams that tickets opened: how they come back, and when they no longer do."""
+"""Streams opened with tickets: how they return, and when they no longer do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class World:
         return self.streams.begin(ticket, secret, self.now())
 
     def open(self, ticket: str, secret: str = "") -> tuple[str, Callable[[], None]]:
-        """Return the secret, and what a connection of the stream calls when it is lost."""
+        """Return the secret, and the function that a connection of the stream calls on its loss."""
         opening = self.begin(ticket, secret)
         assert opening is not None
 
@@ -52,7 +52,7 @@ def world() -> World:
     return World()
 
 
-def test_a_stream_comes_back_for_hours_each_time_it_is_lost(world: World) -> None:
+def test_a_stream_returns_for_hours_after_each_loss(world: World) -> None:
     ticket = world.issue()
     secret, lose = world.open(ticket)
     for _ in range(10):
@@ -126,8 +126,8 @@ def test_a_ticket_has_one_open_stream(world: World) -> None:
 
 
 @pytest.mark.parametrize(("lasts", "ends"), [(600.0, 600.0), (None, DAY), (2 * DAY, DAY)])
-def test_nothing_comes_back_after_the_ticket_s_time(world: World, lasts: float | None, ends: float) -> None:
-    """Nor later than a revocation is remembered: else one would be outlived."""
+def test_no_stream_returns_after_the_ticket_s_time(world: World, lasts: float | None, ends: float) -> None:
+    """Nor later than revocations are remembered: otherwise a stream would outlive one."""
     ticket = world.issue(lasts=lasts)
     secret, lose = world.open(ticket)
     world.at = ends - 1
@@ -137,7 +137,7 @@ def test_nothing_comes_back_after_the_ticket_s_time(world: World, lasts: float |
     assert world.begin(ticket, secret) is None
 
 
-def test_nothing_comes_back_after_a_long_absence(world: World) -> None:
+def test_no_stream_returns_after_a_long_absence(world: World) -> None:
     ticket = world.issue()
     secret, lose = world.open(ticket)
     lose()
@@ -146,7 +146,7 @@ def test_nothing_comes_back_after_a_long_absence(world: World) -> None:
     assert len(world.streams) == 0
 
 
-def test_no_stream_of_a_user_who_was_disconnected_comes_back(world: World) -> None:
+def test_no_stream_of_a_disconnected_user_returns(world: World) -> None:
     tickets = [world.issue(user_id) for user_id in ("ada", "ada", "bo")]
     opened = [world.open(ticket) for ticket in tickets]
     opened[1][1]()

@@ -1,4 +1,4 @@
-"""How choices are made, and which of several holds."""
+"""Making choices, and the rules for which one is in force."""
 
 import pytest
 
@@ -60,7 +60,7 @@ def test_to_choose_auto_takes_nobodys_place_among_the_choices_that_are_remembere
 
 
 @pytest.mark.parametrize("nothing", [AS_DETECTED, choice_of("auto")])
-def test_a_client_still_names_what_a_user_had_chosen_after_a_backend_chose_auto(nothing: object) -> None:
+def test_a_client_still_sends_the_user_s_choice_after_a_backend_chose_auto(nothing: object) -> None:
     users = new()
     users.choose("ada", nothing, at(0), by_user=False)  # type: ignore[arg-type]
     assert users.open("ada", "a", at(1), brought=choice_of("invisible")).change is None
@@ -97,7 +97,7 @@ def test_under_a_choice_for_a_time_that_took_the_place_of_another_one_the_one_fo
     assert outcome.change.status == "busy", "not the first one for a time, although it would go on"
 
 
-def test_what_is_held_is_bounded_however_often_a_client_asks() -> None:
+def test_waiting_requests_are_bounded_however_often_a_client_asks() -> None:
     users = new(status_pause=60)
     for name in ("a", "b"):
         users.open("ada", name, at(0), name)

@@ -186,7 +186,7 @@ def test_who_is_there_but_away_by_a_claim_was_seen_now_not_when_they_came(direct
     [
         (claim(""), "1 to 64"),
         (claim("x" * 65), "1 to 64"),
-        (claim("line\nbreak"), r"may not hold U\+000A"),
+        (claim("line\nbreak"), r"must not contain U\+000A"),
         (claim(status=Status.INVISIBLE), "invisible can't be claimed"),
         (claim(status=Status.OFFLINE), "offline can't be claimed"),
         (claim(priority=101), "-100 to 100"),

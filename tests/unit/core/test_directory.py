@@ -77,20 +77,20 @@ def test_after_a_loss_offline_is_told_when_the_grace_ends(
 def test_a_connection_lost_within_5_s_whose_client_sent_nothing_has_the_grace_of_a_page_that_left(
     directory: Directory[str], ending: Ending, unheard_age: float, seconds: float
 ) -> None:
-    """React's StrictMode closes the first socket while it is connecting; nobody comes back by it."""
+    """React's StrictMode closes the first socket while it is connecting. Nobody returns with it."""
     directory.open("7", "a", at(0))
     assert directory.close("7", "a", ending, at(10), unheard_age=unheard_age).change is None
     assert directory.next_deadline() == 10 + seconds
 
 
 def test_a_connection_closed_while_it_was_opening_holds_its_user_no_longer_than_any_loss() -> None:
-    """`grace_lost` 0 switches the grace off here, too; a longer `grace_going_away` does not prolong it."""
+    """`grace_lost` 0 disables this grace period, too. A longer `grace_going_away` does not extend it."""
     assert Grace(going_away=3, lost=0).after(Ending.LOST, 1.0) == 0
     assert Grace(going_away=60, lost=15).after(Ending.LOST, 1.0) == 15
     assert Grace(going_away=0, lost=15).after(Ending.LOST, 1.0) == 0
 
 
-def test_a_page_that_is_kept_by_the_browser_can_resume_its_session() -> None:
+def test_a_cached_page_can_resume_its_session() -> None:
     directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 2, resume_window=120))
     directory.open("7", "a", at(0), "session")
     assert directory.close("7", "a", Ending.KEEP_SESSION, at(1)).change is None

@@ -19,11 +19,11 @@ from presenced.core.identity import (
 from presenced.errors import BadUserId
 
 ALLOWED = st.text(min_size=1, max_size=128).filter(lambda text: not refused_character(text))
-"""User ids, in any script, with characters that no version of Unicode has yet."""
+"""User ids in any script, with characters that no version of Unicode assigns yet."""
 
 
 def is_refused(code: int) -> bool:
-    """As spec/protocol.md has it, by the general category and by number, without the expression in the code."""
+    """The rule of spec/protocol.md, by general category and number, independent of the expression in the code."""
     return (
         unicodedata.category(chr(code)) in ("Cc", "Zl", "Zp", "Cs")
         or 0x202A <= code <= 0x202E
@@ -47,14 +47,14 @@ def test_exactly_the_characters_of_the_specification_are_refused() -> None:
         "\U0001f468\u200d\U0001f469\u200d\U0001f467",
         "\U0001fae8",  # an emoji of Unicode 15.0
         "\U00031350",  # an ideograph of Unicode 15.0
-        "\U0002fffd",  # assigned to nothing yet
+        "\U0002fffd",  # unassigned
         "\ue000",  # private use
-        "\u200e7\u200f",  # marks, which turn nothing but themselves
+        "\u200e7\u200f",  # marks, which change only their own direction
         "\ufeffada",
         "ada ",
     ],
 )
-def test_names_in_all_scripts_are_user_ids_whatever_version_of_unicode_python_knows(text: str) -> None:
+def test_names_in_all_scripts_are_user_ids_in_every_unicode_version_of_python(text: str) -> None:
     assert parse_user_id(text) == text
 
 
@@ -72,7 +72,7 @@ def test_a_variable_that_was_not_set_is_no_user_id_unless_it_is_allowed(text: st
 
 
 @pytest.mark.parametrize("value", [None, True, 1.5, ["ada"], b"ada"])
-def test_what_is_neither_a_text_nor_an_integer_is_no_user_id(value: Any) -> None:
+def test_only_a_text_or_an_integer_is_a_user_id(value: Any) -> None:
     with pytest.raises(BadUserId, match="a text or a whole number"):
         parse_user_id(value)
 
@@ -91,12 +91,12 @@ def test_an_integer_means_its_decimal_digits() -> None:
     [
         ("", "empty"),
         ("x" * 129, "129 characters"),
-        ("a\nb", r"holds U\+000A"),
-        ("a\x00b", r"holds U\+0000"),
-        ("a\x1b[31mb", r"holds U\+001B"),
-        ("a\u202eb", r"holds U\+202E"),
-        ("a\ud800b", r"holds U\+D800"),
-        ("a\u2028b", r"holds U\+2028"),
+        ("a\nb", r"contains U\+000A"),
+        ("a\x00b", r"contains U\+0000"),
+        ("a\x1b[31mb", r"contains U\+001B"),
+        ("a\u202eb", r"contains U\+202E"),
+        ("a\ud800b", r"contains U\+D800"),
+        ("a\u2028b", r"contains U\+2028"),
     ],
 )
 def test_anything_else_is_refused_with_the_reason(text: str, says: str) -> None:
@@ -129,7 +129,7 @@ def test_the_query_is_decoded_as_forms_are(query: bytes, user_id: str) -> None:
         (b"userId=", "empty"),
         (b"userId=1&userId=2", "2 times"),
         (b"userId=%FF", "UTF-8"),
-        (b"userId=%0A", r"holds U\+000A"),
+        (b"userId=%0A", r"contains U\+000A"),
         (b"userId=\xff", "UTF-8"),
     ],
 )

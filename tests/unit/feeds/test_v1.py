@@ -169,7 +169,7 @@ def test_counts_come_once_a_second_and_without_names(talk: Talk) -> None:
     assert talk.heard(ada) == []
 
 
-def test_a_number_comes_once_a_second_besides_the_answers_to_requests_which_have_what_they_name(talk: Talk) -> None:
+def test_a_count_is_sent_once_a_second_and_requests_get_the_counts_that_they_name(talk: Talk) -> None:
     ada = talk.enter("userId=ada&watch=none")
     talk.say(ada, "WATCH", everyone=True, users=["bob"], rooms=["hall", "bar"], mode="count")
     for fields, told in (

@@ -33,7 +33,7 @@ def test_a_session_resumes_with_just_what_it_missed(talk: Talk) -> None:
 
 
 def test_a_resumed_session_that_is_lost_at_once_has_the_whole_grace(talk: Talk) -> None:
-    """Its client named a session, so it was heard before; a bad network must not make it flicker."""
+    """Its client named a session, so it was heard before. A bad network must not make it flicker."""
     bob, ada = talk.enter("userId=bob"), talk.open("userId=ada")
     session = talk.heard(ada)[0]["sessionId"]
     talk.clock.advance(60)
@@ -48,8 +48,8 @@ def test_a_resumed_session_that_is_lost_at_once_has_the_whole_grace(talk: Talk) 
     assert statuses(talk.heard(bob)) == [("ada", "offline")]
 
 
-def test_a_client_that_was_idle_comes_back_without_a_flash_of_online(talk: Talk) -> None:
-    """On a server that does not know it, and where it resumes."""
+def test_an_idle_client_reconnects_without_a_flash_of_online(talk: Talk) -> None:
+    """On a server that does not know the session, and on one where it resumes."""
     bob = talk.enter("userId=bob")
     ada = talk.open("userId=ada&activity=idle")
     greeting, own = talk.heard(ada)[:2]

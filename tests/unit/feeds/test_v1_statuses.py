@@ -36,8 +36,8 @@ def test_text_and_emoji_that_are_named_to_another_server_are_shown_there_too(tal
     assert (user["status"], user["text"], user["emoji"]) == ("busy", "in a meeting", "☕")
 
 
-def test_self_tells_a_claim_from_a_choice_and_what_the_claim_overrules(talk: Talk) -> None:
-    """Else a client would name the calendar's text as its user's own to the next server."""
+def test_self_distinguishes_a_claim_from_a_choice_and_has_the_overridden_choice(talk: Talk) -> None:
+    """Otherwise a client would send the calendar's text as its user's own to the next server."""
     ada = talk.enter("userId=ada")
     talk.say(ada, "SET_STATUS", status="away", text="lunch", emoji="🍕", expiresIn=600)
     until = talk.clock.now().epoch_ms + 600_000
@@ -56,7 +56,7 @@ def test_self_tells_a_claim_from_a_choice_and_what_the_claim_overrules(talk: Tal
     assert (own["status"], own["chosen"], "claimed" in own) == ("online", "auto", False)
 
 
-def test_self_is_told_when_only_the_overruled_text_changes(talk: Talk) -> None:
+def test_self_is_sent_when_only_the_overridden_text_changes(talk: Talk) -> None:
     ada = talk.enter("userId=ada")
     Application(talk.engine).set_claim("ada", Claim("call", Status.BUSY, priority=1), None)
     talk.say(ada, "SET_STATUS", status="away", text="one")

@@ -1,4 +1,4 @@
-"""The bytes of Server-Sent Events."""
+"""Bytes of Server-Sent Events."""
 
 from msgspec import Raw, json
 

@@ -107,7 +107,7 @@ async def test_what_was_kept_is_answered_as_it_came() -> None:
         ]
 
 
-async def test_last_seen_is_newer_than_what_was_kept_while_facts_wait_to_be_stored() -> None:
+async def test_last_seen_is_newer_than_the_stored_row_while_facts_wait() -> None:
     shelf = Shelf()
     shelf.waiting = {"7": UserFact("7", "offline", 9, 800, 900, 800), "eve": UserFact("eve", "offline", 9, 1, 2, 3)}
     async with house(shelf) as (_, client):
@@ -204,8 +204,8 @@ def test_who_gives_a_parameter_that_there_is_not_is_told_those_that_there_are() 
     ],
 )
 async def test_an_empty_parameter_is_refused_not_taken_for_one_that_was_left_out(path: str) -> None:
-    """`?viewer=` would show all there is."""
-    async with asyncio.timeout(10), house(Shelf()) as (_, client):  # a stream would go on
+    """`?viewer=` would show everything."""
+    async with asyncio.timeout(10), house(Shelf()) as (_, client):  # a stream would not end
         answer = await client.get(path)
         assert (answer.status_code, answer.json()["code"]) == (400, "BAD_PARAMETER")
         assert "empty" in answer.json()["detail"] or "2 times" in answer.json()["detail"]
@@ -227,7 +227,7 @@ async def test_an_empty_parameter_is_refused_not_taken_for_one_that_was_left_out
 async def test_an_empty_field_that_restricts_is_refused_not_taken_for_one_that_was_left_out(
     path: str, body: object
 ) -> None:
-    """An empty `sessionId` would revoke all of the user's tokens, a `presence` of null would restrict nothing."""
+    """An empty `sessionId` would revoke all of the user's tokens. A `presence` of null would restrict nothing."""
     async with house(Shelf()) as (_, client):
         answer = await client.post(path, json=body)
         assert (answer.status_code, answer.json()["code"]) == (400, "BAD_BODY"), answer.json()
@@ -241,7 +241,7 @@ async def test_no_dead_letter_is_sent_again_where_none_is_named() -> None:
     assert shelf.asked == [([],), (None,)]
 
 
-async def test_who_misspells_a_field_or_a_parameter_is_told_the_one_that_is_meant() -> None:
+async def test_an_error_about_a_misspelt_field_or_parameter_names_the_intended_one() -> None:
     async with house(None) as (_, client):
         answer = await client.put("/users/ada/status", json={"status": "busy", "expires_in": 60})
         assert answer.json()["detail"].startswith(
@@ -277,7 +277,7 @@ async def test_a_variable_that_was_not_set_is_no_user_unless_a_setting_allows_it
         assert (await client.delete("/users/undefined")).status_code == 200, "what an earlier version let in can go"
     async with house(None, placeholder_ids=True) as (_, client):
         for method, path, body in asked:
-            if "watch" not in path:  # which would go on
+            if "watch" not in path:  # which would not end
                 assert (await client.request(method, path, json=body)).status_code == 200, path
 
 

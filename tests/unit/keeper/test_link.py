@@ -1,4 +1,4 @@
-"""The server's side of the storage worker, without a process: what is given, asked and answered."""
+"""The server's side of the storage worker, without a process: facts, questions and answers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Pair:
-    """A link whose other end is held by the test."""
+    """A link with its other end in the test."""
 
     def __init__(self) -> None:
         self.house = House()
@@ -76,15 +76,15 @@ def test_a_message_longer_than_the_bound_ends_the_connection() -> None:
     assert "was announced" in pair.link.warning
 
 
-def test_who_is_absent_is_answered_although_facts_about_them_wait() -> None:
+def test_absent_users_are_named_although_facts_about_them_wait() -> None:
     pair = Pair()
     pair.house.open("ada")
     pair.link.data_received(encode(WhoIsAbsent(["ada", "bo"], ["lobby"])))
     assert pair.sent() == [Absent(["bo"], ["lobby"])]
 
 
-async def test_what_waits_of_a_user_is_given_up_only_if_the_keeper_can_be_asked_to_erase_them() -> None:
-    """Else neither the database nor the receivers of webhooks would ever hear that the user has left."""
+async def test_a_user_s_waiting_facts_are_dropped_only_if_the_keeper_can_erase_the_user() -> None:
+    """Otherwise neither the database nor the receivers of webhooks would ever learn that the user has left."""
     pair = Pair()
     pair.house.keeper.room = 0
     pair.house.close(pair.house.open("ada"))
@@ -101,7 +101,7 @@ async def test_what_waits_of_a_user_is_given_up_only_if_the_keeper_can_be_asked_
     assert await erasing == b'{"stored":3}'
 
 
-def test_what_is_on_its_way_to_be_stored_is_known_of_users() -> None:
+def test_facts_that_wait_to_be_stored_are_known_of_users() -> None:
     pair = Pair()
     pair.ready()
     older, newer = UserFact("ada", "online", 1, 1, 1, 1), UserFact("ada", "offline", 2, 2, 2, 2)
@@ -110,7 +110,7 @@ def test_what_is_on_its_way_to_be_stored_is_known_of_users() -> None:
     assert pair.link.questions.unstored(["ada", "cy"]) == {"ada": newer}
 
 
-async def test_a_keeper_that_is_ready_only_when_the_server_stops_is_still_given_what_waits() -> None:
+async def test_a_keeper_that_is_ready_only_when_the_server_stops_still_gets_the_waiting_facts() -> None:
     pair = Pair()
     pair.house.keeper.room = 0
     pair.house.open()
@@ -122,7 +122,7 @@ async def test_a_keeper_that_is_ready_only_when_the_server_stops_is_still_given_
 
 
 async def test_nothing_is_sent_to_a_keeper_behind_the_farewell() -> None:
-    """Its stream has ended: a keeper that is ready only now, or asks something, gets no answer, and no error either."""
+    """Its stream has ended: a keeper that becomes ready or asks something now gets no answer, and no error."""
     pair = Pair()
     stopping = asyncio.create_task(pair.link.stop())
     await asyncio.sleep(0)

@@ -41,7 +41,7 @@ def test_a_message_above_the_bound_is_not_made(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_message_that_is_announced_above_the_bound_is_not_waited_for() -> None:
-    """Its header alone ends the connection: nothing is collected for it."""
+    """Its header alone ends the connection, without buffering."""
     splitter = Splitter()
     assert list(splitter.split(HEADER.pack(MAX_MESSAGE)[:2])) == []
     assert list(splitter.split(HEADER.pack(MAX_MESSAGE)[2:])) == []

@@ -1,4 +1,4 @@
-"""What is measured of webhooks, as Prometheus reads it."""
+"""Webhook metrics as Prometheus reads them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def samples(metrics: Metrics, name: str) -> dict[tuple[str, str], float]:
 
 
 def report(shown: WebhookMetrics, figures: WebhookFigures) -> None:
-    """As it crosses the pipe."""
+    """Encode and decode the report as the pipe does."""
     message = to_server.decode(encode(Figures(figures))[HEADER.size :])
     assert isinstance(message, Figures)
     shown.now(message.webhooks)

@@ -153,7 +153,7 @@ def test_a_token_alone_among_the_subprotocols_is_no_offer() -> None:
         ([b"localhost:3001", b"evil.example:3001"], False),
     ],
 )
-def test_a_name_that_the_server_does_not_go_by_is_refused_whatever_the_origin(hosts: list[bytes], fine: bool) -> None:
+def test_a_foreign_host_name_is_refused_for_every_origin(hosts: list[bytes], fine: bool) -> None:
     """DNS rebinding: the page's own name, in `Origin` as in `Host`."""
     handshake = Handshake(hosts=AllowedHosts(["presenced"]))
     others = [(name, value) for name, value in GOOD.items() if name != b"host"]

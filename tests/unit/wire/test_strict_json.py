@@ -1,4 +1,4 @@
-"""JSON of others: what is refused, and what the refusal says."""
+"""JSON from clients and backends: refused input, and the text of the refusal."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_fields_of_the_senders_own_are_ignored_and_the_rest_is_read_as_strictly(
     assert without_extensions([1]) == [1]
 
 
-def test_what_a_client_made_up_is_in_print_and_short() -> None:
+def test_a_client_s_invented_name_is_printable_and_short() -> None:
     with pytest.raises(msgspec.ValidationError) as refused:
         read(b'{"status":"busy","\\u202e\\n' + b"x" * 9000 + b'":1}', STATUS, NewStatus)
     assert r"unknown field \u202e\nxxx" in str(refused.value)
@@ -62,7 +62,7 @@ def test_what_a_client_made_up_is_in_print_and_short() -> None:
 
 @pytest.mark.parametrize("end", ["", "x", "`"])
 def test_a_name_made_to_look_like_the_end_of_an_error_is_refused_in_few_words(end: str) -> None:
-    """And in linear time: a name may have 64 KB."""
+    """The search takes linear time, because a name may have 64 KB."""
     name = "` - at `$" * 7000 + end
     with pytest.raises(msgspec.ValidationError, match="unknown field") as refused:
         read(msgspec.json.encode({"status": "busy", name: 1}), STATUS, NewStatus)
@@ -94,10 +94,10 @@ def test_half_a_surrogate_pair_is_found(text: str, half: str | None) -> None:
         ),
     )
 )
-def test_whatever_comes_is_read_or_refused_in_few_words(value: object) -> None:
+def test_all_input_is_read_or_refused_in_few_words(value: object) -> None:
     try:
         data = msgspec.json.encode(value)
-    except OverflowError:  # an integer that has no place in 64 bits
+    except OverflowError:  # an integer beyond 64 bits
         return
     with pytest.raises(msgspec.DecodeError) as refused:  # none of these is a whole request
         read(data, Decoder(Request), Request)

@@ -16,8 +16,8 @@ class Archive(Protocol):
     """
 
     def unstored(self, user_ids: Sequence[str]) -> Mapping[str, UserFact]:
-        """How those of these users are whose newest facts may be missing in `last_seen`; to be asked before it. Raises
-        nothing."""
+        """Function that returns the state of those of these users whose newest facts `last_seen` may miss. Call it
+        before `last_seen`. It raises nothing."""
         ...
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:

@@ -39,8 +39,8 @@ async def announce(api: Api, call: Call[Nothing, Announcement]) -> Announced:
 
 
 async def disconnect(api: Api, call: Call[Nothing, Nothing]) -> Disconnected:
-    """Close code 4410 tells their clients not to reconnect by themselves. Event streams that their tokens opened end,
-    too, and a ticket's stream does not come back. An announcement stays in force."""
+    """Close code 4410 stops automatic reconnects of their clients. Event streams that their tokens opened end, too, and
+    a ticket's stream does not return. An announcement stays in force."""
     return Disconnected(api.application.disconnect(call.user_id))
 
 
@@ -53,7 +53,7 @@ async def set_status(api: Api, call: Call[Nothing, NewStatus]) -> UserRecord:
 
 
 async def clear_status(api: Api, call: Call[Nothing, Nothing]) -> UserRecord:
-    """As detected, from now on: the same as to choose `auto`. The answer is what others see now."""
+    """The status is as detected from now on, the same as after choosing `auto`. The response is what others see now."""
     api.application.set_status(call.user_id, None)
     return _shown(api, call.user_id)
 

@@ -36,7 +36,8 @@ LONGEST = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
 """Characters of the names in paths, beside those of users."""
 
 CLIENT_GONE = 499
-"""Status that the metrics show for a request whose client hung up before its body was complete, as nginx logs it."""
+"""Status in the metrics for a request whose client disconnected before its body was complete. nginx logs the same
+one."""
 
 BODY_PATIENCE = 10.0
 """Seconds for a body to arrive."""
@@ -63,9 +64,9 @@ def _route(api: Api, path: str, methods: Mapping[str, AnyEndpoint]) -> Route:
         except ProblemError as error:
             _count(metrics, endpoint, error.status_code, started)
             raise
-        except ClientDisconnect:  # no fault of the server: no traceback, and no alert
+        except ClientDisconnect:  # not a server fault: no traceback, and no alert
             _count(metrics, endpoint, CLIENT_GONE, started)
-            return Response(status_code=CLIENT_GONE)  # it reaches nobody
+            return Response(status_code=CLIENT_GONE)  # nobody receives it
         except Exception:
             _count(metrics, endpoint, Problem.INTERNAL_ERROR.status, started)
             raise
@@ -124,7 +125,7 @@ def _call(api: Api, endpoint: AnyEndpoint, request: Request, data: bytes) -> Cal
     path: Mapping[str, str] = request.path_params
     user_id = ""
     if "user_id" in path:
-        # What a DELETE takes away may have been let in by an earlier version, or under another setting.
+        # A DELETE may remove data that an earlier version, or another setting, allowed.
         placeholders = api.engine.settings.placeholder_ids or endpoint.method == "DELETE"
         user_id = parse_user_id(name(path["user_id"]), placeholders)
     other = next((_name(name(value), key) for key, value in path.items() if key != "user_id"), "")
@@ -136,18 +137,18 @@ def _name(text: str, what: str) -> str:
     if not 0 < len(text) <= (most := LONGEST[what]):
         raise ProblemError(Problem.BAD_BODY, f"the name of a {what} has 1 to {most} characters")
     if character := refused_character(text):
-        raise ProblemError(Problem.BAD_BODY, f"the name of a {what} may not hold {character}")
+        raise ProblemError(Problem.BAD_BODY, f"the name of a {what} must not contain {character}")
     return text
 
 
 def parameters(request: Request, kind: type[S]) -> S:
     """Return the query of the URL.
 
-    An empty parameter is refused, never taken for one that was left out: `?viewer=` would answer as if the question
-    was not restricted to what somebody may see.
+    An empty parameter is refused, never treated as omitted. Otherwise `?viewer=` would respond without the restriction
+    to a viewer.
 
     Raises:
-        ProblemError: One is unknown, empty, given twice, or has a value that can't be used.
+        ProblemError: A parameter is unknown, empty, given twice or has an invalid value.
     """
     try:
         unquote_to_bytes(request.scope["query_string"]).decode()
@@ -182,7 +183,7 @@ def _lists(kind: type[Struct]) -> frozenset[str]:
 
 
 def _decoded(data: bytes, kind: type[S]) -> S:
-    """Return the body; an empty one is an empty object."""
+    """Return the body; an empty body counts as an empty object."""
     try:
         data.decode()  # msgspec looks at those parts only that it makes texts of
         body: S = read(data or b"{}", _decoder(kind), kind)

@@ -36,7 +36,7 @@ class Follower:
         self.user_id = user_id
         """Whose token it came with; None: a backend's."""
         self.on_leave: Callable[[], None] | None = None
-        """Called once, when it leaves."""
+        """Function called once, when the follower leaves."""
         self.gone = False
         """The client has gone, or the server stops."""
         self._woken = asyncio.Event()
@@ -136,7 +136,7 @@ class Followers:
         return follower
 
     def end_of(self, user_id: str) -> int:
-        """End the requests of one user's tokens, and return how many there are."""
+        """End the requests of one user's tokens, and return their number."""
         found = [follower for follower in self._followers if follower.user_id == user_id]
         for follower in found:
             follower.end()
@@ -150,7 +150,7 @@ class Followers:
 
     def _check(self, user_id: str | None) -> None:
         if self._is_over:
-            raise _refused("the server is stopping; come back in a moment")
+            raise _refused("the server is stopping; retry in a moment")
         backends = self._of_user[None]
         if user_id is None:
             if backends >= MAX_BACKENDS:

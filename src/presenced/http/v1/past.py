@@ -52,7 +52,7 @@ async def query_last_seen(api: Api, call: Call[Nothing, Users]) -> LastSeenOf:
 
 
 async def _last_seen(api: Api, wanted: list[str]) -> list[LastSeen]:
-    """Of the stored row, the facts that wait to be stored and the live state, the newest counts."""
+    """The newest of three sources counts: the stored row, the facts waiting to be stored, and the live state."""
     waiting = kept(api).unstored(wanted)
     rows = msgspec.json.decode(await kept(api).last_seen(wanted), type=list[Seen])
     stored = {str(row.user_id): row for row in rows}
@@ -76,7 +76,7 @@ async def list_history(api: Api, call: Call[PastPage, Nothing]) -> Raw:
 
 
 async def list_past_sessions(api: Api, call: Call[PastPage, Nothing]) -> Raw:
-    """Open ones, too, as they were stored last: normally less than a second ago."""
+    """Includes open sessions as last stored, normally less than a second ago."""
     return Raw(await kept(api).sessions(call.user_id, call.query.after, call.query.limit))
 
 

@@ -21,7 +21,7 @@ from presenced.wire.classic import wire_user_id
 
 
 async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord:
-    """A user of whom nothing is known, or who may not be seen, is offline, with `since` 0 and the newest version of
+    """A user without known presence, or who must not be seen, is offline, with `since` 0 and the newest version of
     all."""
     (record,) = Eyes(api, checked_viewer(api, call.query.viewer)).records([call.user_id])
     return record
@@ -39,7 +39,7 @@ def checked(given: Iterable[Any]) -> tuple[list[str], list[Fault]]:
     wanted, errors = [], []
     for index, value in enumerate(given):
         try:
-            wanted.append(parse_user_id(value))  # which refuses what is neither a text nor a whole number
+            wanted.append(parse_user_id(value))  # which refuses anything but a text or a whole number
         except BadUserId as error:
             errors.append(Fault(index, Problem.BAD_BODY.name, without_example(error)))
     return wanted, errors

@@ -27,7 +27,7 @@ Seconds = Annotated[float, Meta(gt=0, le=MAX_LASTS)]
 UserIds = Annotated[list[Any], Meta(max_length=MAX_USERS)]
 """Of `UserId`; whatever else is among them gets an error of its own, and does not keep the others from an answer."""
 Viewer = Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType
-"""Unset, not empty, where nobody is named: an empty id is a fault of the backend, and must not show everything."""
+"""Unset, not empty, if nobody is named. An empty id is a fault of the backend and must not reveal everything."""
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 Emoji = Annotated[str, Meta(max_length=MAX_EMOJI)]
 
@@ -100,7 +100,7 @@ class Watching(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     token: Annotated[str, Meta(min_length=1, max_length=8192)] = ""
     """A user's token or ticket, for browsers, whose EventSource can't set a header; URLs are logged by proxies."""
     last_event_id: Annotated[str, Meta(max_length=256)] = ""
-    """The id of the last event, from clients that can't send the header `Last-Event-ID`. The header goes first."""
+    """Id of the last event, from clients that cannot send the `Last-Event-ID` header. The header takes precedence."""
 
 
 class DeadPage(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

@@ -271,7 +271,7 @@ class Explained(Struct, frozen=True, rename="camel"):
     why: str
     """One sentence."""
     shown: UserRecord
-    """What all who may see the user are shown."""
+    """Presence that every permitted viewer sees."""
     own: Looks
     """What the user's own devices see."""
     sessions: list[ExplainedSession]

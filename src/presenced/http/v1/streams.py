@@ -33,15 +33,15 @@ _encoder = Encoder()
 _SPACES = bytes.maketrans(b"\r\n", b"  ")
 
 _LINE_BREAKS = tuple((character.encode(), f"\\u{ord(character):04x}".encode()) for character in "\x85\u2028\u2029")
-"""Those that JSON leaves as they are, in UTF-8, and their escapes."""
+"""Line breaks that JSON leaves unescaped, in UTF-8, with their escapes."""
 
 
 def event(kind: str, data: object, cursor: str = "") -> bytes:
-    """Return one event, its data as JSON in one line.
+    """Return one event with its data as JSON on one line.
 
-    The encoder writes no CR or LF. One between tokens of JSON that was encoded elsewhere would end the line, and the
-    event with it, so it becomes a space. Other line breaks end no line of an event stream, but they do for readers that
-    are made with `str.splitlines` (httpx's are), so they are written as escapes.
+    The encoder writes no CR or LF. JSON encoded elsewhere may contain one between tokens. It would end the line and the
+    event, so it becomes a space. Other line breaks do not end a line of an event stream. Readers that use
+    `str.splitlines`, such as httpx, split at them, so they are written as escapes.
     """
     head = f"event: {kind}\nid: {cursor}\n" if cursor else f"event: {kind}\n"
     return head.encode() + b"data: " + _in_one_line(_encoder.encode(data)) + b"\n\n"
@@ -55,10 +55,12 @@ def _in_one_line(encoded: bytes) -> bytes:
 
 
 def comes_back(cursor: str = "") -> bytes:
-    """Say when to reconnect after a loss: another time for each client, or all would come at once.
+    """Return the field that says when to reconnect after a loss.
+
+    Each client gets a different time, so that they do not all reconnect at once.
 
     Args:
-        cursor: What the client is to show if it loses the stream before the first event.
+        cursor: Cursor for the client to send if it loses the stream before the first event.
     """
     head = f"id: {cursor}\n" if cursor else ""
     return f"{head}retry: {random.randint(1000, 5000)}\n\n".encode()  # noqa: S311  # no secret

@@ -20,13 +20,13 @@ from presenced.wire import v1
 
 
 class Eyes:
-    """Those of a viewer, or of a backend, which sees everything.
+    """Return the permissions of a viewer, or of a backend, which sees everything.
 
-    A viewer without a session sees what the setting `visibility` gives to whose token names nobody: what theirs will
-    say is not known.
+    A viewer without a session sees what the setting `visibility` grants to a token that names nobody, because their
+    next token is unknown.
 
     Args:
-        viewer: As `checked_viewer` returns it; None for a backend.
+        viewer: Id as `checked_viewer` returns it; None for a backend.
     """
 
     def __init__(self, api: Api, viewer: str | None) -> None:
@@ -79,7 +79,7 @@ class Eyes:
         wanted = list(user_ids)
         for user_id, change in zip(wanted, self._api.application.seen(wanted), strict=True):
             if change is None or not self.may_see(user_id):
-                yield v1.unknown_user(user_id, self._api.application.position)  # as one who never was
+                yield v1.unknown_user(user_id, self._api.application.position)  # like a user who never existed
             else:
                 yield self.record(change)
 
@@ -89,10 +89,10 @@ class Eyes:
 
 
 def checked_viewer(api: Api, given: int | str | UnsetType, problem: Problem = Problem.BAD_PARAMETER) -> str | None:
-    """Return the viewer's id; None when no viewer is named, and all there is may be shown.
+    """Return the viewer's id; None if no viewer is named and the response may show everything.
 
     Raises:
-        ProblemError: It can't be an id. It is `problem`.
+        ProblemError: The id is invalid. The error is `problem`.
     """
     if given is UNSET:
         return None

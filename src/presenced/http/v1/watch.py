@@ -49,16 +49,16 @@ class Told(Struct, frozen=True):
 
 
 class _Visitor(NamedTuple):
-    """The client that asks to watch."""
+    """The client that requests to watch."""
 
     principal: Principal | None
-    """None: a backend, or anybody where `auth` is none."""
+    """None for a backend, or for anyone if `auth` is none."""
     opening: Opening | None = None
-    """Of the stream that a ticket opens."""
+    """Opening of the stream, if a ticket opens it."""
 
     @property
     def suffix(self) -> str:
-        """The end of the id of each event, after the cursor."""
+        """End of each event id, after the cursor."""
         return "" if self.opening is None else SEPARATOR + self.opening.secret
 
 
@@ -120,7 +120,7 @@ class _Watcher:
         return v1.record(change, self._with_causes, self._api.engine.directory.origin)
 
     def event_id(self, position: int) -> str:
-        """The id of an event that leaves the client at `position`."""
+        """Return the id of an event that leaves the client at `position`."""
         return self._api.application.position_text(position) + self.suffix
 
     def told(self, latest: Mapping[str, Change]) -> list[Change]:
@@ -136,10 +136,10 @@ class _Watcher:
 
 
 async def watch(api: Api, call: Call[Watching, Nothing]) -> Response:
-    """With a key of scope read, or with a user's token or ticket as the WebSocket takes it: then the answer shows only
-    the users whom that user may see. Events are `snapshot`, one or several, of which the last has `"more": false`, then
-    `changes`, each user once with their last state. `Last-Event-ID` continues a lost stream. With it, a ticket opens
-    again the stream that it opened first, for an hour after each loss: docs/security.md."""
+    """Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
+    response shows only the users whom that user may see. Events are one or several `snapshot`, the last with `"more":
+    false`, then `changes`, each user once with their last state. `Last-Event-ID` continues a lost stream. With it, a
+    ticket reopens the stream that it opened first, for an hour after each loss: docs/security.md."""
     given = call.request.headers.get("last-event-id", "") or call.query.last_event_id
     cursor, _, secret = given.partition(SEPARATOR)
     visitor = await _who(api, call, secret)
@@ -158,10 +158,10 @@ async def _who(api: Api, call: Call[Watching, Nothing], secret: str) -> _Visitor
     """Authenticate a request.
 
     Args:
-        secret: From the id of the last event, by which a ticket's stream comes back.
+        secret: Secret from the id of the last event, with which a ticket's stream returns.
 
     Raises:
-        ProblemError: It shows neither an API key nor an accepted token or ticket.
+        ProblemError: It has neither an API key nor an accepted token or ticket.
     """
     api.access.check_source(call.request)
     admission = api.engine.admission
@@ -199,7 +199,7 @@ def _register(api: Api, call: Call[Watching, Nothing], follower: Follower, openi
 
 
 def _replace(follower: Follower) -> None:
-    """End a connection, and free its place at once, for the one that replaces it."""
+    """End a connection and free its place immediately, for the connection that replaces it."""
     follower.end()
     follower.leave()
 

@@ -1,1 +1,1 @@
-"""HTTP/1.1 (RFC 9112) as a server needs it: the head of a request, its body, and its answer by ASGI."""
+"""HTTP/1.1 for a server (RFC 9112): request heads, request bodies, and responses through ASGI."""

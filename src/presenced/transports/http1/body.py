@@ -1,4 +1,4 @@
-"""The body of a request (RFC 9112 sections 6 and 7): bytes in, its content out, and what follows it."""
+"""Parsers of request bodies (RFC 9112 sections 6 and 7): they take bytes and return content and leftover bytes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Protocol
 from presenced.transports.http1.head import CRLF, BadRequest, field_name
 
 MAX_CHUNK_LINE = 256
-"""Maximum number of bytes of the line before a chunk, with its extensions; more get 400."""
+"""Maximum size in bytes of the line before a chunk, including its extensions. A longer line gets 400."""
 
 MAX_TRAILERS = 4096
-"""Maximum number of bytes of the fields behind the last chunk; more get 400."""
+"""Maximum size in bytes of the trailer fields after the last chunk. Larger trailers get 400."""
 
 MAX_LINES = 1024
-"""Maximum number of lines that `Chunked.feed` reads before it returns. Chunks of one byte, 6 bytes as they come, take
-0.7 microseconds each, so 256 KiB of them would hold the loop for 30 ms."""
+"""Maximum number of lines that `Chunked.feed` reads before it returns. A chunk with one byte of content takes 6 bytes
+on the wire and 0.7 microseconds, so 256 KiB of them would block the loop for 30 ms."""
 
 _TEXT = rb"[\t -~\x80-\xff]*"
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;" + _TEXT + rb")?")
@@ -26,24 +26,25 @@ _PART_OF_TRAILER = re.compile(_TEXT + rb"\r?")
 
 
 class Body(Protocol):
-    """The rest of one body."""
+    """The unread part of one body."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last byte of it was read."""
+        """Whether the last byte was read."""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the content in `data`, and the bytes not read.
+        """Return the content in `data`, and the unread bytes.
 
-        Bytes are left when the body is complete, and else only if there was much to do: feed them once more.
+        Unread bytes follow a complete body. An incomplete body leaves some only after `MAX_LINES` lines; feed them
+        again.
 
         Raises:
-            BadRequest: It breaks a rule. Where it ends is unknown from then on.
+            BadRequest: The body breaks a rule, so its end is unknown.
         """
 
 
 class Sized:
-    """A body of `Content-Length` bytes."""
+    """A body whose `Content-Length` gives its size in bytes."""
 
     __slots__ = ("_left",)
 
@@ -52,11 +53,11 @@ class Sized:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last byte of it was read."""
+        """Whether the last byte was read."""
         return not self._left
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the content in `data`, and the bytes behind the body."""
+        """Return the content in `data`, and the bytes after the body."""
         content = data[: self._left]
         self._left -= len(content)
         return content, data[len(content) :]
@@ -72,7 +73,7 @@ class _Expects(Enum):
 class Chunked:
     """A body in chunks (RFC 9112 section 7.1). Chunk extensions and trailers are checked and dropped.
 
-    Bounds: a chunk's line by `MAX_CHUNK_LINE`, trailers by `MAX_TRAILERS`; the content by its reader.
+    Bounds: `MAX_CHUNK_LINE` for a chunk's line; `MAX_TRAILERS` for trailers; the caller limits the content.
     """
 
     __slots__ = ("_expects", "_held", "_left", "_trailers")
@@ -80,18 +81,18 @@ class Chunked:
     def __init__(self) -> None:
         self._expects = _Expects.SIZE
         self._held = b""
-        """The beginning of a line."""
+        """Start of an incomplete line."""
         self._left = 0
-        """Bytes of the chunk still to come."""
+        """Number of bytes left in the current chunk."""
         self._trailers = 0
 
     @property
     def is_complete(self) -> bool:
-        """Whether the last byte of it was read."""
+        """Whether the last byte was read."""
         return self._expects is _Expects.NOTHING
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the content in `data`, and the bytes not read: see `Body.feed`."""
+        """Return the content in `data`, and the unread bytes, as `Body.feed` does."""
         data, self._held = self._held + data, b""
         contents: list[bytes] = []
         at = 0
@@ -119,7 +120,7 @@ class Chunked:
         if self._expects is _Expects.SIZE:
             size = _SIZE.fullmatch(line)
             if size is None or len(line) > MAX_CHUNK_LINE:
-                raise BadRequest("a chunk has no size, one that is too large, or too long an extension")
+                raise BadRequest("a chunk has no valid size, or its extension is too long")
             self._left = int(size[1], 16)
             self._expects = _Expects.END_OF_CHUNK if self._left else _Expects.TRAILER
         elif self._expects is _Expects.END_OF_CHUNK:
@@ -130,18 +131,18 @@ class Chunked:
             self._trailers += len(line) + 2
             name, colon, _ = line.partition(b":")
             if self._trailers > MAX_TRAILERS or not colon or not _TRAILER.fullmatch(line):
-                raise BadRequest("the trailers can't be used")
+                raise BadRequest("the trailer fields are invalid or too long")
             field_name(name)
         else:
             self._expects = _Expects.NOTHING
 
     def _check_part(self, line: bytes) -> None:
-        """Refuse a line at once that has begun badly: its client may wait for an answer."""
+        """Refuse an incomplete line that is already invalid, because its client may be waiting for a response."""
         if self._expects is _Expects.SIZE:
             if len(line) > MAX_CHUNK_LINE or not _PART_OF_SIZE.fullmatch(line):
-                raise BadRequest("a chunk has no size, one that is too large, or too long an extension")
+                raise BadRequest("a chunk has no valid size, or its extension is too long")
         elif self._expects is _Expects.END_OF_CHUNK:
             if line not in (b"", b"\r"):
                 raise BadRequest("a chunk is longer than its size")
         elif self._trailers + len(line) > MAX_TRAILERS or not _PART_OF_TRAILER.fullmatch(line):
-            raise BadRequest("the trailers can't be used")
+            raise BadRequest("the trailer fields are invalid or too long")

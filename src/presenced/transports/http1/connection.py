@@ -1,15 +1,16 @@
-"""One TCP connection that speaks HTTP/1.1, until it is upgraded or ends.
+"""One TCP connection that speaks HTTP/1.1 until it is upgraded or ends.
 
-Bytes go one way. `data_received` appends them to what is unread, and `_proceed` takes from there whatever the state of
-the connection allows: a head (`head`), then its body (`body`), then, once the request is answered (`exchange`), the
-next head. A pipelined request waits unparsed until the one before is answered, so answers come in order.
+Bytes flow one way. `data_received` appends them to the unread bytes. `_proceed` then takes the next head (`head`), or
+its body (`body`), as the state allows. It parses the next head once the request is answered (`exchange`). A pipelined
+request waits unparsed until the previous one is answered, so responses keep their order.
 
-- A head, body or chunk that breaks a rule is answered with 400 at once, and the connection ends: nobody knows where the
-  next request would begin.
-- Every refusal passes `refuse`. It writes a problem document, half-closes and reads on for `close_timeout` seconds.
-  Closing with bytes unread would make the kernel reset the connection, and the client would not see the answer.
-- A client that half-closes gets its answer; `Exchange.half_closed` says what that means for a stream.
-- A body that nobody asked for is read and thrown away, up to `MAX_DISCARDED` bytes, and the connection goes on.
+- A head, body or chunk that breaks a rule gets 400 at once. The connection then ends, because the start of the next
+  request is unknown.
+- Every refusal goes through `refuse`. It writes a problem document, half-closes and keeps reading for `close_timeout`
+  seconds. If the connection closed with bytes unread, the kernel would reset it and the client would not see the
+  response.
+- A client that half-closes still gets its response. `Exchange.half_closed` describes the effect on a stream.
+- Up to `MAX_DISCARDED` bytes of a body that the application does not read are discarded, and the connection stays open.
 """
 
 from __future__ import annotations
@@ -29,27 +30,28 @@ from presenced.transports.http1.scope import scope_of
 from presenced.wire.problem import MEDIA_TYPE, problem_body
 
 MAX_PIPELINED = 16
-"""Maximum number of requests of one connection that may wait for the answer to the one before; one more gets 429."""
+"""Maximum number of pipelined requests waiting on one connection. One more gets 429."""
 
 MAX_UNREAD = 65_536
-"""Bytes that wait behind an unanswered request, beyond which no more is read from the client."""
+"""Maximum number of bytes waiting behind an unanswered request. At the bound the server pauses reading."""
 
 MAX_DISCARDED = 65_536
-"""Bytes of a body that nobody asked for, beyond which the connection ends."""
+"""Maximum number of body bytes discarded because the application did not read them. At the bound the connection
+ends."""
 
 PROBE_S = 2.5
-"""Seconds between two probes whether a client that half-closed still reads. The second one finds that it does not."""
+"""Seconds between two probes of a client that half-closed. The second probe detects that the client has gone."""
 
 _END_OF_HEAD = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 
 class HttpConnection(asyncio.Protocol):
-    """One connection of HTTP/1.1.
+    """One HTTP/1.1 connection.
 
-    Bounds: the head of a request by `max_head_size` bytes, `MAX_HEADERS` fields and `head_timeout`; what waits behind a
-    request by `MAX_PIPELINED` and `MAX_UNREAD`; the time between two requests by `keep_alive`; the time in which the
-    client takes nothing of an answer by `behind_timeout`.
+    Bounds: `max_head_size` bytes, `MAX_HEADERS` fields and `head_timeout` for the head of a request; `MAX_PIPELINED`
+    and `MAX_UNREAD` for input behind a request; `keep_alive` for the time between two requests; `behind_timeout` for
+    the time in which the client reads nothing of a response.
     """
 
     __slots__ = (
@@ -80,43 +82,44 @@ class HttpConnection(asyncio.Protocol):
     def __init__(self, door: Door, is_identified: bool) -> None:
         self._door = door
         self.is_identified = is_identified
-        """Whether no PROXY header is expected, or it was read."""
+        """Whether the PROXY header was read, or none is expected."""
         self.peer = ""
-        """The address it came from, where that matters."""
+        """Client address; empty if nothing needs it."""
         self.key = ""
-        """The address as which it is counted; empty: it is not."""
+        """Address that the connection counts for; empty if it is not counted."""
         self.headers: list[Header] = []
         """Header fields of the request being read or answered."""
         self.is_at_end = False
-        """Input that still comes is thrown away."""
+        """Whether further input is discarded."""
         self._unread = b""
         self._scanned = 0
-        """Bytes of `_unread` that begin a head and were checked."""
+        """Number of bytes in `_unread` that were checked as the start of a head."""
         self._body: Body | None = None
-        """The rest of the body of the last request."""
+        """Unread part of the last request's body."""
         self._exchange: Exchange | None = None
-        """The request being answered."""
+        """Request being answered."""
         self._waiting = self._pipelined = 0
-        """Bytes that waited when an answer was complete and are still unread, and how many requests came of them."""
+        """Number of unread bytes left from when the last response was complete, and number of requests parsed from
+        them."""
         self._discarded = 0
         self._has_begun = True
-        """Not idle between two requests."""
+        """Whether the connection is not idle between two requests."""
         self._is_half_closed = self._is_stopping = False
         self._is_deaf = False
-        """Reading is paused."""
+        """Whether reading is paused."""
         self._room: Room | None = None
-        """None while the client takes what is written."""
+        """Wait for room in the transport's buffer; None while the client reads the output."""
 
     # Called by the transport.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # sockets only
-        """A client connected."""
+        """Register the new connection."""
         self.transport = transport
         self._end_in(self._door.settings.head_timeout)
         self._door.came(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Read `data`."""
         if self.is_at_end:
             return
         if self._unread:
@@ -130,9 +133,9 @@ class HttpConnection(asyncio.Protocol):
         self._proceed()
 
     def eof_received(self) -> bool:
-        """The client sends no more; True if it is still to be answered."""
+        """Handle the end of the client's input. Return True if the client is still to get a response."""
         self._is_half_closed = True
-        if self.is_at_end or self._exchange is None or self._door.settings.tls_key:  # TLS does not half-close
+        if self.is_at_end or self._exchange is None or self._door.settings.tls_key:  # TLS cannot half-close
             self._close()
             return False
         self._exchange.half_closed()
@@ -140,17 +143,17 @@ class HttpConnection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """The client reads too slowly."""
+        """Pause writing, because the client reads too slowly."""
         self._room = Room(self._door, self.transport, self.cut)
 
     def resume_writing(self) -> None:
-        """The client has caught up with what was written."""
+        """Resume writing, because the client has caught up."""
         if self._room is not None:
             self._room.end()
             self._room = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone, before or without an upgrade."""
+        """Clean up after the connection was lost before an upgrade."""
         self.is_at_end, self._unread = True, b""
         self._door.timer.cancel(self._ends)
         self._door.left(self)
@@ -162,7 +165,7 @@ class HttpConnection(asyncio.Protocol):
     # Called by the listener.
 
     def shutdown(self) -> None:
-        """The server stops: the connection ends, after the answer if a request waits for one."""
+        """End the connection, because the server is stopping. A request being answered gets its response first."""
         self._is_stopping = True
         if self._exchange is None:
             self._close()
@@ -170,7 +173,7 @@ class HttpConnection(asyncio.Protocol):
     # Input.
 
     def _proceed(self) -> None:
-        """Read as far as the bytes and unanswered requests allow."""
+        """Read as much as the bytes and the unanswered requests allow."""
         while self._unread and not self.is_at_end:
             before = len(self._unread)
             if self._body is not None:
@@ -186,7 +189,7 @@ class HttpConnection(asyncio.Protocol):
                 return
 
     def _read_head(self) -> bool:
-        """Read the next head if it is complete; whether to go on."""
+        """Read the next head if it is complete. Return whether to continue."""
         if not self._has_begun:
             self._has_begun = True
             self.headers = []
@@ -220,7 +223,7 @@ class HttpConnection(asyncio.Protocol):
         if self._waiting > 0:
             self._pipelined += 1
             if self._pipelined > MAX_PIPELINED:
-                detail = f"at most {MAX_PIPELINED} requests may wait for the answer to the one before"
+                detail = f"at most {MAX_PIPELINED} requests may wait for the response to the previous one"
                 self.refuse(Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"1"),)))
                 return
         if head.asks_for_websocket and self._door.upgrades(self, head):
@@ -228,7 +231,7 @@ class HttpConnection(asyncio.Protocol):
         if head.length != 0:
             self._body = Chunked() if head.length is None else Sized(head.length)
         peer = self.peer if self._door.settings.proxy_protocol else ""
-        # For `http.v1.streams`; weakly, since this object has the exchange, and that has the scope.
+        # For `http.v1.streams`. The reference is weak, because this object holds the exchange, which holds the scope.
         extensions = {"presenced.abort": weakref.WeakMethod(self.cut)}
         exchange = self._exchange = Exchange(self, scope_of(head, self.transport, peer, extensions), head)
         if self._is_half_closed:
@@ -238,7 +241,7 @@ class HttpConnection(asyncio.Protocol):
         task.add_done_callback(self._door.tasks.discard)
 
     def _read_body(self, body: Body) -> bool:
-        """Read what is here of it; whether to go on."""
+        """Read the available part of the body. Return whether to continue."""
         exchange = self._exchange
         if exchange is not None and exchange.unread > MAX_UNREAD_BODY:
             self._pause_reading()
@@ -258,7 +261,8 @@ class HttpConnection(asyncio.Protocol):
             self._discarded += len(content)
             if self._discarded > MAX_DISCARDED:
                 self._linger()
-        if self._unread and not body.is_complete:  # chunks so small that reading on now would hold up the others
+        if self._unread and not body.is_complete:
+            # Chunks this small would block the other connections if reading continued now.
             self._pause_reading()
             self._door.clock.call_soon(self.read_on)
             return False
@@ -272,16 +276,16 @@ class HttpConnection(asyncio.Protocol):
     # Called by the exchange.
 
     def write(self, data: bytes) -> None:
-        """Send bytes of an answer."""
+        """Write bytes of a response."""
         self.transport.write(data)
 
     async def writable(self) -> None:
-        """Wait until the client has taken enough of what was written, or is gone."""
+        """Wait until the client has read enough of the output, or is gone."""
         if self._room is not None:
             await self._room.wait()
 
     def read_on(self) -> None:
-        """Read again, if that was paused."""
+        """Resume reading if it was paused."""
         if self._is_deaf and not self.transport.is_closing():
             self._is_deaf = False
             self.transport.resume_reading()
@@ -289,11 +293,11 @@ class HttpConnection(asyncio.Protocol):
 
     def may_go_on(self) -> bool:
         """Whether another request may follow on this connection."""
-        # A client that was to be asked for its body may send it, or not (RFC 9110 section 10.1.1).
+        # A client that expected 100 Continue may or may not send its body (RFC 9110 section 10.1.1).
         return not (self._is_stopping or (self._exchange is not None and self._exchange.awaits_continue))
 
     def answered(self, goes_on: bool) -> None:
-        """The answer is complete; `goes_on` if it did not say that the connection ends."""
+        """Handle the end of a response; `goes_on` if the response did not announce the end of the connection."""
         self._exchange = None
         if self.is_at_end or not goes_on:
             self._linger()
@@ -310,7 +314,7 @@ class HttpConnection(asyncio.Protocol):
             self._end_soon()
 
     def cut(self) -> None:
-        """End the connection at once."""
+        """End the connection immediately."""
         self.is_at_end = True
         if self._exchange is not None:
             self._exchange.gone()
@@ -324,17 +328,17 @@ class HttpConnection(asyncio.Protocol):
         return self._room is not None
 
     def hand_over(self) -> bytes:
-        """Let go of the transport, for another protocol; return the bytes not read."""
+        """Detach from the transport, so that another protocol can take it over. Return the unread bytes."""
         early, self._unread = self._unread, b""
         self.is_at_end = True
         self.resume_writing()
         return early
 
     def refuse(self, refusal: Refusal) -> None:
-        """Answer with a problem document and close, giving the client time to read it.
+        """Respond with a problem document and close, giving the client time to read it.
 
-        Every refusal of the front door passes here, one for a connection. If the application has begun to answer, its
-        answer ends where it is.
+        Every refusal of the front door goes through this method, at most one for each connection. If the application
+        has begun to respond, its response is cut off.
         """
         if self.is_at_end:
             return
@@ -349,11 +353,11 @@ class HttpConnection(asyncio.Protocol):
         self._linger()
 
     def _linger(self) -> None:
-        """End the connection, giving the client time to read what was written."""
+        """End the connection, giving the client time to read the output."""
         self.is_at_end, self._unread = True, b""
         if self.transport.is_closing():
             return
-        is_hurried = self._is_stopping and self._body is None  # hardly anything is on its way
+        is_hurried = self._is_stopping and self._body is None  # hardly any input is in flight
         if self._is_half_closed or is_hurried or not self.transport.can_write_eof():
             self.transport.close()
         else:
@@ -379,7 +383,7 @@ class HttpConnection(asyncio.Protocol):
             self._end_in(PROBE_S)
 
     def _await_next(self) -> None:
-        """The connection is idle, but for what may still come of a body that nobody asked for."""
+        """Start the keep-alive timeout. Unread bytes of a discarded body may still arrive."""
         self._has_begun = False
         self._end_in(self._door.settings.keep_alive)
 
@@ -387,7 +391,7 @@ class HttpConnection(asyncio.Protocol):
         self._door.timer.set(self._ends, self._door.clock.monotonic() + seconds)
 
     def _ends(self) -> None:
-        """End a wait that has taken too long."""
+        """End the connection after a timeout."""
         if self.is_at_end:
             self.transport.abort()
         elif self._exchange is not None:

@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 
 
 class Door(Protocol):
-    """State that the connections of one listener share, and decisions about each."""
+    """State that the connections of one listener share, and the decisions about each of them."""
 
     settings: Settings
     clock: Clock
     timer: Timer
     app: ASGIApp
-    """Answers the requests."""
+    """Application that answers the requests."""
     tasks: set[asyncio.Task[None]]
-    """Requests being answered."""
+    """Tasks of the requests being answered."""
     faults: Faults
 
     def came(self, connection: HttpConnection) -> None:
-        """A client connected. It may be refused."""
+        """Register a new connection, or refuse it."""
 
     def left(self, connection: HttpConnection) -> None:
-        """The connection ended without an upgrade."""
+        """Unregister a connection that ended without an upgrade."""
 
     def identify(self, connection: HttpConnection, data: bytes) -> bytes | None:
-        """Return what follows the PROXY header in `data`; None: that is not complete, or was refused."""
+        """Return the bytes after the PROXY header; None if the header is incomplete or was refused."""
 
     def upgrades(self, connection: HttpConnection, head: Head) -> bool:
-        """Whether the request was no ordinary one: the connection was upgraded, or refused."""
+        """Return whether the request was a handshake, which upgrades the connection or refuses it."""
 
     def refused(self, connection: HttpConnection, refusal: Refusal) -> None:
-        """The connection is answered with `refusal`. Called for every refusal, before it is written."""
+        """Log and count `refusal`. The connection calls this for every refusal, before writing it."""

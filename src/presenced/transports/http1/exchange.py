@@ -1,4 +1,4 @@
-"""One request and its answer, as ASGI (https://asgi.readthedocs.io/en/latest/specs/www.html) has them."""
+"""One request and its response, as ASGI defines them (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from presenced.transports.http1.head import Head, Header
 from presenced.wire.problem import MEDIA_TYPE, problem_body
 
 MAX_UNREAD_BODY = 65_536
-"""Bytes of a body the application has not asked for yet, beyond which no more is read from the client."""
+"""Maximum number of body bytes buffered for the application. At the bound the server pauses reading."""
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -30,35 +30,35 @@ _NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Line(Protocol):
-    """The connection that a request came on."""
+    """The connection that a request arrived on."""
 
     def write(self, data: bytes) -> None:
-        """Send bytes of an answer."""
+        """Write bytes of a response."""
 
     def read_on(self) -> None:
-        """The application wants more of the body."""
+        """Resume reading, because the application wants more of the body."""
 
     async def writable(self) -> None:
-        """Wait until the client has taken enough of what was written, or is gone."""
+        """Wait until the client has read enough of the output, or is gone."""
 
     def may_go_on(self) -> bool:
         """Whether another request may follow on this connection."""
 
     def answered(self, goes_on: bool) -> None:
-        """The answer is complete.
+        """Handle the end of the response.
 
         Args:
-            goes_on: The answer did not say that the connection ends.
+            goes_on: The response did not announce the end of the connection.
         """
 
     def cut(self) -> None:
-        """End the connection at once: its answer can't be completed."""
+        """End the connection immediately, because the response cannot be completed."""
 
 
 class Exchange:
-    """One request, from its head to the end of its answer. `run` is its task.
+    """One request, from its head to the end of its response. `run` is its task.
 
-    Bound: the body by `MAX_UNREAD_BODY` and what the connection reads at once.
+    Bound: `MAX_UNREAD_BODY`, plus one read of the connection, for the body.
     """
 
     __slots__ = (
@@ -83,11 +83,11 @@ class Exchange:
         self.scope = scope
         self.is_body_complete = head.length == 0
         self.is_complete = False
-        """The answer is written."""
+        """Whether the response is written."""
         self.is_gone = False
-        """The client can't be answered any more."""
+        """Whether the client is out of reach."""
         self.is_half_closed = False
-        """The client has sent all it will ever send."""
+        """Whether the client has finished sending."""
         self._line = line
         self._event = asyncio.Event()
         self._body = bytearray()
@@ -95,32 +95,32 @@ class Exchange:
         self._awaits_continue = head.awaits_continue
         self._is_head = scope["method"] == "HEAD"
         self._head: bytes | None = None
-        """The head of the answer, until it is written together with the first part of the body."""
+        """Head of the response, until it is written together with the first part of the body."""
         self._answer_goes_on = head.keeps_alive
         self._chunks: bool | None = None
-        """Whether the answer comes in chunks; None: it has not started."""
+        """Whether the response is chunked; None before it starts."""
         self._left: int | None = None
-        """Bytes of the answer still to come; None: as many as there will be."""
+        """Number of bytes left in the response; None if the length is unknown."""
 
     # Called by the connection.
 
     @property
     def is_started(self) -> bool:
-        """Whether a part of the answer was written."""
+        """Whether a part of the response was written."""
         return self._chunks is not None and self._head is None
 
     @property
     def unread(self) -> int:
-        """Bytes of the body that the application has not asked for."""
+        """Number of body bytes that the application has not read."""
         return len(self._body)
 
     @property
     def awaits_continue(self) -> bool:
-        """Whether the client holds the body back until it is asked for."""
+        """Whether the client waits for 100 Continue before it sends the body."""
         return self._awaits_continue
 
     def body_came(self, data: bytes, is_complete: bool) -> None:
-        """More of the body is here."""
+        """Add a part of the body."""
         self._awaits_continue = False
         self.is_body_complete = is_complete
         if not self.is_complete:
@@ -128,20 +128,20 @@ class Exchange:
             self._event.set()
 
     def half_closed(self) -> None:
-        """The client sends no more, and may still read.
+        """Handle the end of the client's input. The client may still read.
 
-        It gets its answer. A stream without an end counts as left, because most clients that end one close both ways.
+        It gets its response. An endless stream ends, because most clients that leave one close both directions.
         """
         self.is_half_closed = True
         self._event.set()
 
     def probe(self) -> bool:
-        """Write an interim response: a client that still reads ignores it, one that has gone resets the connection.
+        """Write an interim response. A client that still reads ignores it, and one that has gone resets the connection.
 
-        A client that waits for an answer and closes both ways looks like one that half-closes, until it is written to.
+        Until the server writes, a client that closed both directions looks like one that half-closed.
 
         Returns:
-            Whether it makes sense to probe again.
+            Whether another probe makes sense.
         """
         if self.is_started or self.scope["http_version"] != "1.1":
             return False
@@ -149,30 +149,30 @@ class Exchange:
         return True
 
     def gone(self) -> None:
-        """The client can't be answered any more."""
+        """Handle the loss of the connection."""
         self.is_gone = True
         self._event.set()
 
     async def run(self, app: ASGIApp, faults: Faults) -> None:
-        """Have the application answer."""
+        """Run the application."""
         try:
             await app(self.scope, self.receive, self.send)
             if not (self.is_complete or self.is_gone):
-                raise RuntimeError("the application returned before it had answered")
+                raise RuntimeError("the application returned before the response was complete")
         except ClientDisconnect:
-            pass  # a client that hangs up is no fault of the server
-        except Exception as error:  # whatever the application raises, others are served
+            pass  # a client that hangs up is not a server fault
+        except Exception as error:  # any fault of the application must leave other requests unharmed
             faults.report(error)
         finally:
             if not (self.is_complete or self.is_gone):
                 self._fail()
 
     def _fail(self) -> None:
-        """Answer that the server is at fault; if an answer has begun, cut it off, or it would pass for whole."""
+        """Respond with 500. If a response has begun, cut it off, because it would look complete."""
         if self.is_started:
             self._line.cut()
             return
-        body = problem_body(Problem.INTERNAL_ERROR, "the fault is in the server's log")
+        body = problem_body(Problem.INTERNAL_ERROR, "the server's log has the details")
         self._answer_goes_on = False
         self._line.write(answer_head(500, [(b"content-type", MEDIA_TYPE.encode())], len(body), True) + body)
         self._complete()
@@ -180,7 +180,8 @@ class Exchange:
     # Called by the application.
 
     async def receive(self) -> Message:
-        """The next part of the body; after it, that the client has gone or the answer is complete."""
+        """Return the next part of the body, then the disconnect once the client has gone or the response is
+        complete."""
         if not (self._said_all or self.is_gone or self.is_complete):
             if self._awaits_continue:
                 self._awaits_continue = False
@@ -196,7 +197,7 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """A part of the answer; nothing once the client has gone."""
+        """Write a part of the response; no-op once the client has gone."""
         if not self.is_gone:
             await self._line.writable()
         if self.is_gone:
@@ -204,7 +205,7 @@ class Exchange:
         kind = message["type"]
         if self._chunks is None:
             if kind != "http.response.start":
-                raise RuntimeError(f"an answer begins with http.response.start, not {kind}")
+                raise RuntimeError(f"a response begins with http.response.start, not {kind}")
             self._start(message["status"], message.get("headers", ()))
         elif kind != "http.response.body" or self.is_complete:
             raise RuntimeError(f"{kind} does not follow here")
@@ -225,14 +226,14 @@ class Exchange:
         length: int | None = None
         for name, value in headers:
             if not _NAME.fullmatch(name) or _NO_VALUE.search(value):
-                raise RuntimeError(f"an answer can't have the header field {name!r}: {value!r}")
+                raise RuntimeError(f"a response cannot have the header field {name!r}: {value!r}")
             name = name.lower()
             if name == b"content-length":
                 length = int(value)
             elif name == b"connection" and b"close" in value.lower():
                 self._answer_goes_on = False
                 fields.append((name, value))
-            elif name != b"transfer-encoding":  # it is ours to say
+            elif name != b"transfer-encoding":  # the server sets this field itself
                 fields.append((name, value))
         self._answer_goes_on = self._answer_goes_on and self._line.may_go_on()
         is_empty = self._is_head or status in _NO_BODY
@@ -240,7 +241,7 @@ class Exchange:
         self._left = 0 if is_empty else length
         self._chunks = not is_empty and length is None and self.scope["http_version"] == "1.1"
         if not (is_empty or self._chunks) and length is None:
-            self._answer_goes_on = False  # HTTP/1.0: the end of the connection is the end of the answer
+            self._answer_goes_on = False  # HTTP/1.0: the end of the connection ends the response
         self._head = answer_head(status, fields, length, not self._answer_goes_on, self._chunks)
 
     def _add(self, body: bytes, more: bool) -> None:
@@ -249,7 +250,7 @@ class Exchange:
         elif self._left is not None:
             self._left -= len(body)
             if self._left < 0 or (self._left and not more):
-                raise RuntimeError("the answer is not as long as its Content-Length says")
+                raise RuntimeError("the response does not match its Content-Length")
         elif self._chunks and body:
             body = b"%x\r\n%b\r\n" % (len(body), body)
         if self._chunks and not more:
@@ -270,12 +271,12 @@ class Exchange:
 def answer_head(
     status: int, headers: Iterable[Header], length: int | None, is_last: bool, chunks: bool = False
 ) -> bytes:
-    """The head of an answer, with its date.
+    """Return the head of a response, with its date.
 
     Args:
-        length: Of the body; None: the answer does not say it.
-        is_last: The connection ends with this answer.
-        chunks: The body comes in chunks.
+        length: Length of the body in bytes; None if the head does not state it.
+        is_last: The connection ends with this response.
+        chunks: The body is chunked.
     """
     parts = [_status_line(status), _date_field()]
     closes = False

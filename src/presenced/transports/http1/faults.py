@@ -1,4 +1,4 @@
-"""Faults of the application in the log, without letting a client fill it."""
+"""Log of application faults, limited so that a client cannot fill it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from presenced.clock import Clock
 from presenced.core.limits import Bucket
 
 MAX_TRACEBACKS = 10
-"""Maximum number of tracebacks logged in `PERIOD_S` in the long run, and at once; further faults are counted, and the
-next one logged says how many there were."""
+"""Maximum number of tracebacks logged within `PERIOD_S` in the long run, and at once. Further faults are counted, and
+the next log line states the count."""
 
 PERIOD_S = 60.0
 
 MAX_MESSAGE = 300
-"""Characters of an exception's own words; the rest is left out."""
+"""Maximum number of characters logged of an exception's message. The rest is omitted."""
 
 _logger = logging.getLogger("presenced")
 
 
 class Faults:
-    """Logs what the application raised."""
+    """Logs exceptions that the application raised."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -35,8 +35,8 @@ class Faults:
             return
         before, self._left_out = self._left_out, 0
         more = f" ({before:,} further faults before it were not logged)" if before else ""
-        words = ascii(str(error))[:MAX_MESSAGE]  # text of a client may be in it
+        words = ascii(str(error))[:MAX_MESSAGE]  # may contain text from a client
         place = "".join(traceback.format_tb(error.__traceback__))
         _logger.error(
-            "a request failed by a fault of the server%s: %s: %s\n%s", more, type(error).__name__, words, place
+            "a request failed because of a server fault%s: %s: %s\n%s", more, type(error).__name__, words, place
         )

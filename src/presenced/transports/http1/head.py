@@ -1,7 +1,7 @@
-"""The head of a request (RFC 9112 sections 2 to 6): bytes in, a `Head` out. Pure functions.
+"""Parser of request heads (RFC 9112 sections 2 to 6): pure functions that take bytes and return a `Head`.
 
-The rules are strict, because a proxy in front may read a sloppy head differently (section 11.2, request smuggling):
-lines end with CRLF and nothing else does, a line is never folded, and the length of the body has one source.
+The rules are strict, because a proxy in front may read a sloppy head differently (section 11.2, request smuggling).
+Only CRLF ends a line, a line is never folded, and exactly one field determines the length of the body.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from presenced.errors import Problem
 Header = tuple[bytes, bytes]
 
 MAX_HEADERS = 100
-"""Maximum number of header fields of one request; more get 431."""
+"""Maximum number of header fields of one request. More get 431."""
 
 MAX_LENGTH_DIGITS = 20
-"""Maximum number of digits of a `Content-Length`; more get 400."""
+"""Maximum number of digits of a `Content-Length`. More get 400."""
 
 CRLF = b"\r\n"
 
 _TOKEN_CHARS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TEXT_CHARS = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
-"""Every byte a field value may have (RFC 9110 section 5.5)."""
+"""Bytes allowed in a field value (RFC 9110 section 5.5)."""
 
-# A fragment (`#`) is no part of a request target. Other printable ASCII is taken as it comes: browsers leave `|` or `{`
-# in a query.
+# A fragment (`#`) is not part of a request target. Other printable ASCII is accepted, because browsers leave `|` and
+# `{` in a query.
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!\"$-~]+) HTTP/(1\.[01])")
 
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*)(.*)")
@@ -42,9 +42,9 @@ _HOST_NAME, _LENGTH, _CODING = b"host", b"content-length", b"transfer-encoding"
 _DECIDING = frozenset(
     (_HOST_NAME, _LENGTH, _CODING, b"connection", b"upgrade", b"expect"),
 )
-"""The fields that decide about the connection and the length of the body."""
+"""Fields that determine the fate of the connection and the length of the body."""
 
-# Clients spell a name in a few ways. Finding it here takes a third of the time of checking and lowering it.
+# Clients spell a name in a few ways. This lookup takes a third of the time of checking the name and lowering its case.
 _KNOWN_NAMES = {
     spelling: name.lower()
     for name in (
@@ -57,10 +57,10 @@ _KNOWN_NAMES = {
 
 
 class BadRequest(Exception):
-    """The request breaks a rule; the text says which one.
+    """The request breaks the rule that the message names.
 
     Args:
-        problem: The problem document of the answer.
+        problem: Problem document of the response.
     """
 
     def __init__(self, detail: str, problem: Problem = Problem.BAD_REQUEST) -> None:
@@ -69,37 +69,37 @@ class BadRequest(Exception):
 
 
 class Head(NamedTuple):
-    """A request line and header fields that keep every rule."""
+    """A valid request line with valid header fields."""
 
     method: bytes
     path: bytes
-    """As it came, percent-encoded: without the query, and without the authority if the target was a whole URL."""
+    """Path as received, percent-encoded, without the query. A target that is a whole URL loses its authority."""
     query: bytes
     version: str
     """`1.0` or `1.1`."""
     headers: list[Header]
-    """Names in lower case, values without white space around them."""
+    """Fields with names in lower case and values without surrounding white space."""
     length: int | None
-    """Bytes of the body, 0 for none; None: it comes in chunks."""
+    """Number of bytes in the body, 0 for none; None if it is chunked."""
     keeps_alive: bool
     """Whether the client would send another request on this connection."""
     asks_for_websocket: bool
-    """Whether it offers to switch to the WebSocket protocol (RFC 9110 section 7.8), and to no other.
+    """Whether the request offers to switch to the WebSocket protocol alone (RFC 9110 section 7.8).
 
-    A list of several is as good as none: Go's proxies take an answer that picks one of them for a fault of the server.
+    A list of several protocols does not count: Go's proxies treat a response that picks one of them as a server fault.
     """
     awaits_continue: bool
-    """Whether the client waits for `100 Continue` before it sends the body."""
+    """Whether the client waits for 100 Continue before it sends the body."""
 
 
 def check_part(data: bytes, start: int) -> None:
-    """Check a head that is not complete yet, so that what is no HTTP is refused at once.
+    """Check an incomplete head, so that input that is not HTTP is refused at once.
 
     Args:
-        start: Where the bytes begin that were not checked before.
+        start: Index of the first byte that was not checked before.
 
     Raises:
-        BadRequest: The rest can't make a request of it.
+        BadRequest: No continuation can make it a valid request.
     """
     if start and data[start - 1] == 0x0D:  # its LF is among the new bytes
         start -= 1
@@ -116,7 +116,7 @@ def parse(data: bytes) -> Head:
         data: The head without the CRLF of its last field and the empty line.
 
     Raises:
-        BadRequest: It breaks a rule.
+        BadRequest: The head breaks a rule.
     """
     _check_bytes(data)
     lines = data.split(CRLF)
@@ -127,12 +127,12 @@ def parse(data: bytes) -> Head:
     headers, deciding = _fields(lines)
     hosts = deciding.get(_HOST_NAME, ())
     if len(hosts) != 1 and (hosts or version == "1.1"):
-        raise BadRequest("a request has one Host header field")  # RFC 9112 section 3.2
+        raise BadRequest("a request must have exactly one Host header field")  # RFC 9112 section 3.2
     if hosts and not _HOST.fullmatch(hosts[0]):
-        raise BadRequest("the Host header field is not a host name or address and a port")
-    if target[0] != 0x2F:  # a slash: the path, as nearly always
+        raise BadRequest("the Host header field must be a host name or an address, with an optional port")
+    if target[0] != 0x2F:  # not a slash: rare, since nearly every target is a path
         target, authority = _other_target(method, target)
-        if authority:  # in place of Host (RFC 9112 section 3.2.2)
+        if authority:  # replaces Host (RFC 9112 section 3.2.2)
             headers = [(_HOST_NAME, authority), *(header for header in headers if header[0] != _HOST_NAME)]
     path, _, query = target.partition(b"?")
     length = _length(version, deciding) if _LENGTH in deciding or _CODING in deciding else 0
@@ -151,7 +151,7 @@ def parse(data: bytes) -> Head:
 
 
 def _check_bytes(data: bytes) -> None:
-    """Refuse control characters, and a CR or LF that is no part of a CRLF."""
+    """Refuse control characters, and a CR or LF outside a CRLF."""
     if len(data.translate(None, _TEXT_CHARS)) != 2 * data.count(CRLF):
         raise BadRequest("the head has a control character, or a line that does not end with CRLF")
 
@@ -159,12 +159,12 @@ def _check_bytes(data: bytes) -> None:
 def _request_line(line: bytes) -> tuple[bytes, bytes, str]:
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
-        raise BadRequest("the request line is not a method, a target and HTTP/1.1")
+        raise BadRequest("the request line must be a method, a target and HTTP/1.1")
     return found[1], found[2], "1.1" if found[3] == b"1.1" else "1.0"
 
 
 def _fields(lines: list[bytes]) -> tuple[list[Header], dict[bytes, list[bytes]]]:
-    """Return the header fields, and by name the values of those in `_DECIDING`."""
+    """Return the header fields, and the values of the fields in `_DECIDING` by name."""
     headers: list[Header] = []
     deciding: dict[bytes, list[bytes]] = {}
     for line in lines:
@@ -183,45 +183,45 @@ def field_name(name: bytes) -> bytes:
     """Return `name` in lower case.
 
     Raises:
-        BadRequest: It is no token: it is empty, has white space before its colon, or folds the line before.
+        BadRequest: The name is not a token: it is empty, has white space before its colon, or folds the previous line.
     """
     if not name or name.translate(None, _TOKEN_CHARS):
-        raise BadRequest("a header field has a name with white space or other characters that no name has")
+        raise BadRequest("a header field name contains white space or other invalid characters")
     return name.lower()
 
 
 def _other_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
-    """Return path and authority of a target that is not a path (RFC 9112 section 3.2)."""
+    """Return the path and the authority of a target that is not a path (RFC 9112 section 3.2)."""
     if found := _ABSOLUTE.fullmatch(target):
         authority, rest = found[1], found[2]
         if not authority or authority[:1] == b":" or not _HOST.fullmatch(authority):
-            raise BadRequest("the URL in the request line has no host, or one that can't be used")
+            raise BadRequest("the URL in the request line has no valid host")
         return (rest if rest[:1] == b"/" else b"/" + rest), authority
     if target == b"*" and method == b"OPTIONS":
         return target, b""
-    raise BadRequest("the target of a request is a path or an http URL")
+    raise BadRequest("the request target must be a path or an http URL")
 
 
 def _length(version: str, deciding: dict[bytes, list[bytes]]) -> int | None:
-    """Return the length of the body (RFC 9112 section 6.3); None: it comes in chunks."""
+    """Return the length of the body (RFC 9112 section 6.3); None if it is chunked."""
     lengths, codings = deciding.get(_LENGTH), deciding.get(_CODING)
     if codings is not None:
         if lengths is not None:
-            raise BadRequest("a request has Content-Length or Transfer-Encoding, not both")
+            raise BadRequest("a request must not have both Content-Length and Transfer-Encoding")
         if len(codings) != 1 or codings[0].lower() != b"chunked":
-            raise BadRequest("of the transfer codings only chunked is understood, once")
+            raise BadRequest("the only supported transfer coding is chunked, once")
         if version != "1.1":
             raise BadRequest("HTTP/1.0 has no transfer codings")
         return None
     if lengths is None:
         return 0
     if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > MAX_LENGTH_DIGITS:
-        raise BadRequest("a request has one Content-Length, a number")
+        raise BadRequest("a request must have a single Content-Length, which is a number")
     return int(lengths[0])
 
 
 def _members(deciding: dict[bytes, list[bytes]], name: bytes) -> list[bytes]:
-    """Return the members of a list in one field or several (RFC 9110 section 5.6.1), in lower case."""
+    """Return the members of a list that spans one or several fields (RFC 9110 section 5.6.1), in lower case."""
     values = deciding.get(name)
     if values is None:
         return _NONE
@@ -239,4 +239,4 @@ _KNOWN_LISTS = {
     value: _divided(value)
     for value in (b"Upgrade", b"upgrade", b"keep-alive", b"keep-alive, Upgrade", b"close", b"websocket", b"WebSocket")
 }
-"""Values that nearly every client sends. Finding one here takes a fifth of the time of dividing it."""
+"""Values that nearly every client sends. This lookup takes a fifth of the time of splitting the value."""

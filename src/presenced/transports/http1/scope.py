@@ -14,7 +14,7 @@ def scope_of(head: Head, transport: asyncio.Transport, peer: str, extensions: Ma
     """Return the scope of the request with `head`.
 
     Args:
-        peer: The address the client has by a PROXY header; empty: the address of the connection.
+        peer: Client address from a PROXY header; empty to use the address of the connection.
     """
     path = head.path.decode("ascii")
     client = address(transport)
@@ -36,8 +36,8 @@ def scope_of(head: Head, transport: asyncio.Transport, peer: str, extensions: Ma
 
 
 def address(transport: asyncio.Transport, which: str = "peername") -> tuple[str, int] | None:
-    """Return the address of the peer, or of this side (`sockname`); None when the connection is gone."""
-    # Not from the transport: uvloop asks the kernel for both addresses, whichever is wanted.
+    """Return the address of the peer, or of this side (`sockname`); None if the connection is gone."""
+    # The socket is asked directly, because uvloop's transport asks the kernel for both addresses on every call.
     sock = transport.get_extra_info("socket")
     try:
         found = sock.getpeername() if which == "peername" else sock.getsockname()

@@ -1,4 +1,4 @@
-"""Bodies: their content and what follows them, however the bytes are cut."""
+"""Bodies: their content and the bytes after them, however the input is split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOLLOWING = b"GET / HTTP/1.1\r\n"
 
 
 def read(body: Body, pieces: list[bytes]) -> tuple[bytes, bytes]:
-    """The content, and what is left when it is complete."""
+    """Return the content, and the bytes left when the body is complete."""
     content = rest = b""
     for piece in pieces:
         rest += piece

@@ -1,4 +1,4 @@
-"""Faults in the log: a traceback each, and no more of them than a log can take."""
+"""Faults in the log: one traceback each, up to the limit of the log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_clients_can_not_fill_the_log_with_tracebacks(caplog: pytest.LogCaptureF
     assert "in fault" in said, "where it happened"
 
 
-def test_what_an_exception_says_is_escaped_and_cut(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exception_s_message_is_escaped_and_cut(caplog: pytest.LogCaptureFixture) -> None:
     Faults(FakeClock()).report(fault("a\nforged line \x1b[2J" + "x" * 10_000))
     said = caplog.records[-1].getMessage()
     assert "a\\nforged line \\x1b[2J" in said

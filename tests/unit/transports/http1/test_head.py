@@ -1,4 +1,4 @@
-"""Heads as values, and how early one that breaks a rule is refused."""
+"""Parsing of heads, and the moment at which an invalid one is refused."""
 
 from __future__ import annotations
 
