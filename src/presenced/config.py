@@ -247,5 +247,7 @@ def _explain(fault: ErrorDetails, origins: Mapping[str, str]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    """Return a value for an error. It may be a URL meant for another setting, so passwords and queries are left out."""
+    text = re.sub("://.*@", "://...@", repr(value))
+    text = re.sub(r"(://[^?]*\?).*", r"\1...", text)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import socket
@@ -19,6 +20,7 @@ from websockets.frames import Opcode
 
 from presenced import PresenceServer, Settings
 from presenced.auth.proxy_protocol import SIGNATURE
+from presenced.http.v1.followers import Follower
 from presenced.testing.echo import EchoServer
 from presenced.transports.http1.connection import MAX_DISCARDED, MAX_UNREAD
 from presenced.transports.http1.exchange import MAX_UNREAD_BODY
@@ -223,6 +225,28 @@ async def test_a_client_is_asked_for_a_body_only_where_that_is_wanted() -> None:
             answer = await client.answer()
             assert (answer.status, answer.headers["connection"]) == (200, "close"), "whether it comes is not known"
             assert await client.closed() == b""
+
+
+async def test_a_request_that_waited_leaves_no_reference_cycle() -> None:
+    """`garbage` sets aside what lives when a full collection runs, and never frees a cycle in it."""
+
+    def followers() -> int:
+        return sum(isinstance(one, Follower) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with server() as house, raw(house.port) as client:
+            await client.send(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await until(lambda: metric(house, "presenced_api_followers") == 1)
+            assert followers() == 1
+            house.broadcast_user_status("ada", is_online=True)
+            assert (await client.answer()).status == 200
+            for _ in range(10):  # turns of the loop, for a cancelled task to end
+                await asyncio.sleep(0)
+            assert followers() == 0
+    finally:
+        gc.enable()
 
 
 async def test_a_head_gets_no_body_and_http_1_0_no_chunks() -> None:

@@ -409,6 +409,14 @@ def test_an_error_shows_no_secret(elsewhere: Path) -> None:
     assert SECRET not in told
 
 
+@pytest.mark.parametrize("url", [f"postgresql://ada:{SECRET}@db/x", f"postgresql://db/x?user=a&password={SECRET}"])
+@pytest.mark.parametrize("name", ["database", "auth", "port", "compression"])
+def test_a_url_given_for_another_setting_is_shown_without_its_password(name: str, url: str) -> None:
+    (told,) = faults({}, {f"PRESENCED_{name.upper()}": url})
+    assert f"{name} can't be 'postgresql://" in told
+    assert SECRET not in told
+
+
 def test_every_setting_has_a_group_and_a_name_for_its_value() -> None:
     assert [name for names in groups().values() for name in names] == list(Settings.model_fields)
     assert "Other" not in groups()

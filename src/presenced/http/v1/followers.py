@@ -42,7 +42,9 @@ class Follower:
         self._woken = asyncio.Event()
         self._writing: asyncio.Timeout | None = None
         self._leave = leave
-        self._watch = asyncio.create_task(self._until_gone(receive), name="presenced: follower")
+        self._watch: asyncio.Task[None] | None = asyncio.create_task(
+            self._until_gone(receive), name="presenced: follower"
+        )
 
     def wake(self) -> None:
         """Something changed."""
@@ -81,7 +83,10 @@ class Follower:
 
     def leave(self) -> None:
         """It waits no longer."""
-        self._watch.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+            # A cancelled task refers to its frames, and they to this object. `garbage` never finds such a cycle.
+            self._watch = None
         self._leave(self)
 
     async def _until_gone(self, receive: Receive) -> None:
