@@ -175,7 +175,8 @@ class V1Client(AnyClient, Believer):
         assert self.link
         if is_other:
             self.modes, self.sizes, self.counts = {}, {}, {}
-            kept = [asked for asked in self.unanswered.values() if asked["type"] == "SET_STATUS"]
+            # An ACTIVITY may be newer than the URL of this connection, which names what the client was then.
+            kept = [asked for asked in self.unanswered.values() if asked["type"] in ("SET_STATUS", "ACTIVITY")]
             self.unanswered = {asked["id"]: asked for asked in kept}
         for asked in self.unanswered.values():
             self.link.say(asked)

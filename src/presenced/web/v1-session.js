@@ -224,6 +224,7 @@ export class V1Session {
     } else {
       this.#requests.clear();
       this.#askAll(allRequests(this.wishes, this.#startsWith));
+      this.setIdle(this.wishes.idle); // the person may have come or gone since the URL named it
     }
     if (before || goesOn) {
       this.back = { how: message.resumed ? "resumed" : goesOn ? "told again" : "new", missed: null };
