@@ -301,8 +301,10 @@ async def house_of(app: ASGIApp, **changes: object) -> AsyncIterator[int]:
     async with EchoServer(Settings.model_validate({"port": 0, **changes})) as service:
         listener = Listener(service, app)
         await listener.start()
-        yield listener.port
-        await listener.stop()
+        try:
+            yield listener.port
+        finally:
+            await listener.stop()
 
 
 def answering(*messages: Message) -> ASGIApp:
