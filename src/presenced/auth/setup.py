@@ -74,7 +74,7 @@ def keys_of(settings: Settings) -> list[Key]:
 
 
 def make_tokens(settings: Settings) -> Tokens:
-    """What verifies tokens by the settings.
+    """Return the verifier of tokens that the settings describe.
 
     Raises:
         ConfigError: A key can't be read or used.

@@ -4,7 +4,7 @@ import pytest
 
 from presenced.core.choices import Made, choice_of, in_force
 from presenced.core.directory import Directory
-from presenced.core.model import AS_DETECTED, Custom, Ending, Instant, Status
+from presenced.core.model import AS_DETECTED, Choice, Custom, Ending, Instant, Status
 from presenced.core.presence import Grace
 from presenced.core.users import Limits
 
@@ -51,18 +51,18 @@ def test_of_several_choices_the_last_one_for_good_and_the_last_one_for_a_time_af
 @pytest.mark.parametrize("nothing", [AS_DETECTED, choice_of("auto")])
 @pytest.mark.parametrize("lasts", [None, 60.0])
 def test_to_choose_auto_takes_nobodys_place_among_the_choices_that_are_remembered(
-    nothing: object, lasts: float | None
+    nothing: Choice, lasts: float | None
 ) -> None:
     users = new(max_choices=1)
     users.choose("ada", choice_of("invisible"), at(0), by_user=False)
-    users.choose("bob", nothing, at(1), lasts, by_user=False)  # type: ignore[arg-type]
+    users.choose("bob", nothing, at(1), lasts, by_user=False)
     assert users.open("ada", "a", at(2)).change is None, "the choice of ada, who is invisible, is remembered"
 
 
 @pytest.mark.parametrize("nothing", [AS_DETECTED, choice_of("auto")])
-def test_a_client_still_sends_the_user_s_choice_after_a_backend_chose_auto(nothing: object) -> None:
+def test_a_client_still_sends_the_user_s_choice_after_a_backend_chose_auto(nothing: Choice) -> None:
     users = new()
-    users.choose("ada", nothing, at(0), by_user=False)  # type: ignore[arg-type]
+    users.choose("ada", nothing, at(0), by_user=False)
     assert users.open("ada", "a", at(1), brought=choice_of("invisible")).change is None
 
 

@@ -16,7 +16,6 @@ request waits unparsed until the previous one is answered, so responses keep the
 from __future__ import annotations
 
 import asyncio
-import re
 import weakref
 
 from presenced.errors import Problem
@@ -24,7 +23,7 @@ from presenced.refusals import Refusal
 from presenced.transports.http1.body import Body, Chunked, Sized
 from presenced.transports.http1.door import Door
 from presenced.transports.http1.exchange import MAX_UNREAD_BODY, Exchange, answer_head
-from presenced.transports.http1.head import CRLF, BadRequest, Head, Header, check_part, parse
+from presenced.transports.http1.head import BadRequest, Head, Header, check_part, find_end, parse, skip_empty_lines
 from presenced.transports.http1.room import Room
 from presenced.transports.http1.scope import scope_of
 from presenced.wire.problem import MEDIA_TYPE, problem_body
@@ -41,9 +40,6 @@ ends."""
 
 PROBE_S = 2.5
 """Seconds between two probes of a client that half-closed. The second probe detects that the client has gone."""
-
-_END_OF_HEAD = b"\r\n\r\n"
-_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 
 class HttpConnection(asyncio.Protocol):
@@ -195,11 +191,11 @@ class HttpConnection(asyncio.Protocol):
             self.headers = []
             self._end_in(self._door.settings.head_timeout)
         data = self._unread
-        if data[:2] == CRLF:  # empty lines before a request (RFC 9112 section 2.2)
-            data = self._unread = _EMPTY_LINES.sub(b"", data, 1)
+        if data[:2] == b"\r\n":
+            data = self._unread = skip_empty_lines(data)
             self._scanned = 0
         most = self._door.settings.max_head_size
-        end = data.find(_END_OF_HEAD, max(0, self._scanned - 3), most)
+        end = find_end(data, self._scanned, most)
         try:
             if end >= 0:
                 head = parse(data[:end])

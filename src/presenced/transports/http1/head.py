@@ -21,6 +21,8 @@ MAX_LENGTH_DIGITS = 20
 
 CRLF = b"\r\n"
 
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
+
 _TOKEN_CHARS = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _TEXT_CHARS = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 """Bytes allowed in a field value (RFC 9110 section 5.5)."""
@@ -90,6 +92,16 @@ class Head(NamedTuple):
     """
     awaits_continue: bool
     """Whether the client waits for 100 Continue before it sends the body."""
+
+
+def skip_empty_lines(data: bytes) -> bytes:
+    """Return `data` without the empty lines that may come before a request (RFC 9112 section 2.2)."""
+    return _EMPTY_LINES.sub(b"", data, 1)
+
+
+def find_end(data: bytes, start: int, end: int) -> int:
+    """Return where the head in `data[:end]` ends, or -1. The first `start` bytes hold no end of one."""
+    return data.find(CRLF + CRLF, max(0, start - 3), end)
 
 
 def check_part(data: bytes, start: int) -> None:

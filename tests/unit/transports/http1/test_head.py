@@ -8,7 +8,15 @@ import time
 import pytest
 
 from presenced.errors import Problem
-from presenced.transports.http1.head import MAX_HEADERS, BadRequest, Head, check_part, parse
+from presenced.transports.http1.head import (
+    MAX_HEADERS,
+    BadRequest,
+    Head,
+    check_part,
+    find_end,
+    parse,
+    skip_empty_lines,
+)
 
 
 def head(line: bytes = b"GET / HTTP/1.1", *fields: bytes) -> Head:
@@ -195,3 +203,15 @@ def test_a_long_head_takes_linear_time() -> None:
         with contextlib.suppress(BadRequest):
             parse(b"GET / HTTP/1.1\r\n" + field)
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n", b"\r\n" * 3])
+def test_empty_lines_before_a_request_are_skipped(before: bytes) -> None:
+    assert skip_empty_lines(before + GOOD) == GOOD
+
+
+def test_the_end_of_a_head_is_found_however_its_bytes_are_split() -> None:
+    whole = GOOD + b"\n\r\nbody"
+    end = whole.index(b"\r\n\r\n")
+    assert [find_end(whole, start, len(whole)) for start in range(end + 4)] == [end] * (end + 4)
+    assert find_end(whole, 0, end + 3) == -1
