@@ -177,7 +177,11 @@ class Watching(RuleBasedStateMachine):
         client = self.connect(user_id, named, room)
         session.connected, session.client, session.order = True, client, self.order()
         session.was_heard = True
-        session.active = session.active if not activity else activity == "active"
+        if activity:
+            user = self.users[user_id]
+            user.pass_time(self.now())
+            user.turning.pop(session, None)  # the URL is newer than the request that waits
+            session.active = activity == "active"
         client.goes_on_as(before)
         if before.closed_with is None and not before.paused:
             before.paused = True  # nobody looks at it any more
