@@ -96,7 +96,8 @@ async def test_a_fact_that_the_database_does_not_take_holds_up_no_other() -> Non
 async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refuses() -> None:
     with Receiver() as receiver, postgres() as (_, settings):
         hooks = {"webhook_urls": receiver.url, "webhook_secrets": SECRET, "outgoing_private": True}
-        async with server(**settings, **hooks) as house:
+        # These users are not connected: when the server has settled, receivers hear that they are offline.
+        async with server(**settings, **hooks, grace_lost=600) as house:
             bad = UserFact("bad", "much too long for a status", 1, 1, 1, 1)
             link(house).give([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)
             await soon(lambda: metric(house, "presenced_storage_facts_unusable_total") == 1)
