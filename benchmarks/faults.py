@@ -25,7 +25,7 @@ from benchmarks.machine import LOAD_CORES
 from benchmarks.probe import metric
 from benchmarks.report import Report, Table
 from benchmarks.storage import configured, keepers, wait_drained
-from tests.services import PostgreSQL
+from tests.support.services import PostgreSQL
 
 WATCHERS = 500
 QUICK_WATCHERS = 100

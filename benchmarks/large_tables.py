@@ -20,13 +20,14 @@ from benchmarks.load import LoadError
 from benchmarks.report import Report, Table
 from sqlalchemy import ColumnElement, insert, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from tests.changes import change_of
-from tests.contract.plans import asked_of, plan, read_whole
-from tests.services import MariaDB, PostgreSQL
+from tests.support.changes import change_of
+from tests.support.plans import asked_of, plan, read_whole
+from tests.support.services import MariaDB, PostgreSQL
 
-from presenced.storage import migrate, reading
+from presenced.storage import migrate
+from presenced.storage import queries as reading
 from presenced.storage.database import open_database
-from presenced.storage.facts import ChoiceFact, Fact, SessionFact, UserFact
+from presenced.storage.records import ChoiceFact, Fact, SessionFact, UserFact
 from presenced.storage.schema import changes, sessions, users
 from presenced.storage.store import SLICE, Store
 

@@ -1,4 +1,4 @@
-"""What noting costs the server: an engine without sockets, beside one that gives its keeper all there is to be stored.
+"""What noting costs the server: a node without sockets, beside one that gives its keeper all there is to be stored.
 
 It is measured apart because it can be: in one process, the two in turn, to a percent. Of two whole servers each change
 takes twenty times as long, most of it in the kernel, and that varies by more than this is.
@@ -15,18 +15,18 @@ from typing import NamedTuple
 
 from benchmarks.watching import Sink
 
-from presenced.core.model import Ending
-from presenced.engine import Engine
-from presenced.keeper.messages import Batch, encode
-from presenced.metrics import Metrics
-from presenced.recorder import PERIOD
-from presenced.settings import Settings
-from presenced.storage.facts import Fact
+from presenced.config.settings import Settings
+from presenced.node.node import Node
+from presenced.presence.model import Ending
+from presenced.runtime.metrics import Metrics
+from presenced.storage.records import Fact
+from presenced.storage.write_behind import PERIOD
 from presenced.testing import FakeClock
+from presenced.worker.rpc import Batch, encode
 
 ROUNDS = 15
 CHANGES = 2_000
-"""Of each engine and round."""
+"""Of each node and round."""
 
 MOVERS = 100
 """Users of presenced.v1 who become idle and active."""
@@ -56,7 +56,7 @@ class _Keeper:
 
 
 class _House:
-    """An engine, some who watch, and some who move."""
+    """An node, some who watch, and some who move."""
 
     def __init__(self, kept: bool) -> None:
         webhooks = {"webhook_urls": ["https://receiver.example/"], "webhook_secrets": f"whsec_{'A' * 32}"}
@@ -71,9 +71,9 @@ class _House:
             }
         )
         self._clock = FakeClock()
-        self._engine = Engine(settings, self._clock, Metrics(), 10**7, keeper=_Keeper() if kept else None)
-        if self._engine.recorder is not None:
-            self._engine.recorder.begin(1)
+        self._node = Node(settings, self._clock, Metrics(), 10**7, keeper=_Keeper() if kept else None)
+        if self._node.recorder is not None:
+            self._node.recorder.begin(1)
         self._users = 0
         for _ in range(CLASSIC_WATCHERS):
             self._open("")
@@ -83,13 +83,13 @@ class _House:
     def _open(self, subprotocol: str) -> Sink:
         self._users += 1
         sink = Sink()
-        self._engine.opened(sink, f"userId={self._users % 5_000}&watch=none".encode(), b"", subprotocol)
+        self._node.opened(sink, f"userId={self._users % 5_000}&watch=none".encode(), b"", subprotocol)
         return sink
 
     def come_and_go(self) -> None:
         """Users of the classic protocol, one after the other."""
         for number in range(CHANGES // 2):
-            self._engine.closed(self._open(""), Ending.CLOSED, "closed")
+            self._node.closed(self._open(""), Ending.CLOSED, "closed")
             if number % (AT_ONCE // 2) == 0:
                 self._clock.advance(PERIOD)
 
@@ -99,7 +99,7 @@ class _House:
             if number % MOVERS == 0:
                 self._idle = not self._idle
             text = '{"type":"ACTIVITY","state":"idle"}' if self._idle else '{"type":"ACTIVITY","state":"active"}'
-            self._engine.received(self._movers[number % MOVERS], text)
+            self._node.received(self._movers[number % MOVERS], text)
             if number % AT_ONCE == 0:
                 self._clock.advance(PERIOD)
 

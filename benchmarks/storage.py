@@ -31,9 +31,9 @@ from benchmarks.probe import metric
 from benchmarks.report import Report, Table
 from benchmarks.servers import NO_PINGS, PRESENCED, V1, running
 from benchmarks.webhooks import receiver
-from tests.webhooks import SECRET
+from tests.support.webhooks import SECRET
 
-from presenced.core.model import Status
+from presenced.presence.model import Status
 
 WATCHERS = (300, 1_000, 5_000)
 """The fewer, the more of the server's time goes to what happens instead of to telling it."""
@@ -154,7 +154,7 @@ def run(quick: bool) -> Report:
             f"Medians of {ROUNDS[False]} rounds, of presenced.v1 {ROUNDS[True]}, of each of {PAIRS} pairs of servers, "
             f"the legs in turn; a closed loop of {WINDOW:,} changes outstanding. Beside without: the "
             "median of the rounds' ratios.",
-            f"Noting: the engine without sockets, in one process, without and with in turn; per change of the classic "
+            f"Noting: the node without sockets, in one process, without and with in turn; per change of the classic "
             f"protocol {noting.classic[0]:.1f} and {noting.classic[1]:.1f} µs, of presenced.v1 {noting.v1[0]:.1f} and "
             f"{noting.v1[1]:.1f}.",
             f"The server has a core for itself; load, keeper (at lower priority) and receiver share {len(LOAD_CORES)}.",

@@ -14,7 +14,7 @@ from benchmarks.clients import PATIENCE, REQUEST
 from benchmarks.machine import resident_bytes
 from benchmarks.report import Report, Table
 from benchmarks.servers import PRESENCED, running
-from tests.certificates import write_certificate
+from tests.support.certificates import write_certificate
 
 CONNECTIONS = 2_000
 QUICK_CONNECTIONS = 50

@@ -1,6 +1,6 @@
 """What does presenced.v1 cost inside the server: changes, snapshots, memory?
 
-The engine with connections that take bytes and throw them away: no sockets, no kernel, so that what is measured is the
+The node with connections that take bytes and throw them away: no sockets, no kernel, so that what is measured is the
 server's own work; `fan_out` has the whole. Each measurement is a process of its own.
 """
 
@@ -17,10 +17,10 @@ from benchmarks.machine import resident_bytes
 from benchmarks.report import Report, Table
 from msgspec import json
 
-from presenced.core.sight import Sight
-from presenced.engine import Engine
-from presenced.metrics import Metrics
-from presenced.settings import Settings
+from presenced.config.settings import Settings
+from presenced.node.node import Node
+from presenced.presence.visibility import Visibility
+from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 
 WATCHERS = 10_000
@@ -83,19 +83,19 @@ class Sink:
 
 
 class Bench:
-    """An engine and its sinks."""
+    """An node and its sinks."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         settings = Settings(stats_interval=0, log_burst=0, request_rate=10_000, request_burst=100_000)
-        self.engine = Engine(settings, self.clock, Metrics(), max_connections=10**7)
+        self.node = Node(settings, self.clock, Metrics(), max_connections=10**7)
         self.users = 0
 
     def open(self, query: str = "watch=none", subprotocol: str = "presenced.v1") -> Sink:
         """A connection of a new user."""
         sink = Sink()
         self.users += 1
-        self.engine.opened(sink, f"userId={self.users}&{query}".encode(), b"", subprotocol)
+        self.node.opened(sink, f"userId={self.users}&{query}".encode(), b"", subprotocol)
         return sink
 
     def many(self, count: int, query: str = "watch=none", subprotocol: str = "presenced.v1") -> list[Sink]:
@@ -106,13 +106,13 @@ class Bench:
 
     def say(self, sink: Sink, type_: str, **fields: object) -> None:
         """A request."""
-        self.engine.received(sink, json.encode({"type": type_, **fields}).decode())
+        self.node.received(sink, json.encode({"type": type_, **fields}).decode())
 
     def toggle(self, sinks: list[Sink], idle: bool) -> None:
         """Everybody's status changes; one flush."""
         text = '{"type":"ACTIVITY","state":"idle"}' if idle else '{"type":"ACTIVITY","state":"active"}'
         for sink in sinks:
-            self.engine.received(sink, text)
+            self.node.received(sink, text)
         self.clock.run_soon()
 
 
@@ -208,7 +208,7 @@ def cost_of_a_flush(changes: int, touched: bool) -> float:
     strangers = [sink.user_id for sink in bench.many(10)]
     for number, watcher in enumerate(bench.many(WATCHERS, "watch=everyone")):
         blocked = [*strangers[1:], movers[number % changes].user_id if touched else strangers[0]]
-        bench.engine._requests.look_anew(watcher, Sight(True, blocked=frozenset(blocked)))
+        bench.node._requests.look_anew(watcher, Visibility(True, blocked=frozenset(blocked)))
     idle, flushes, started = True, 0, time.perf_counter()
     while time.perf_counter() - started < SECONDS:
         bench.toggle(movers, idle)
@@ -227,7 +227,7 @@ def snapshot_without_one() -> tuple[float, float]:
     for user_id in ("1", "2", "3"):
         watcher = bench.open()
         started = time.perf_counter()
-        seen = bench.engine._v1._snapshots_for(watcher).everyone(True, frozenset([user_id]))
+        seen = bench.node._v1._snapshots_for(watcher).everyone(True, frozenset([user_id]))
         for page in seen.portions(watcher):
             watcher.send(page.data)
         times.append(time.perf_counter() - started)
@@ -246,7 +246,7 @@ def apart(measure: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def run(quick: bool) -> Report:
-    """Measure the engine."""
+    """Measure the node."""
     batches = BATCHES[:1] if quick else BATCHES
     cases = {
         f"{WATCHERS:,} watch everyone": to_everyone,

@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 from benchmarks.report import Report, Table
-from tests.webhooks import change, config_for, make_tables, now_ms, sqlite
+from tests.support.webhooks import change, config_for, make_tables, now_ms, sqlite
 
-from presenced.webhooks.deliveries import Webhooks
+from presenced.webhooks.dispatcher import Webhooks
 
 DELAYS = (0.0, 0.01, 0.05, 0.2)
 """Seconds that the receiver takes to answer."""

@@ -1,6 +1,7 @@
 """presenced: the server that tells people, in real time, who is online."""
 
 from presenced.auth.principal import Principal
+from presenced.config.settings import Settings
 from presenced.errors import (
     BadUserId,
     CapacityError,
@@ -11,9 +12,8 @@ from presenced.errors import (
     PresencedError,
     Problem,
 )
+from presenced.node.stats import SessionStats, Stats
 from presenced.server import PresenceServer
-from presenced.settings import Settings
-from presenced.stats import SessionStats, Stats
 from presenced.version import __version__
 
 __all__ = [

@@ -1,5 +1,5 @@
 """`python -m presenced` is the command `presenced`."""
 
-from presenced.cli import main
+from presenced.cli.main import main
 
 main()

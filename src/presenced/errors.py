@@ -51,7 +51,7 @@ class PortInUse(PresencedError):
 
 
 class BadUserId(PresencedError, ValueError):
-    """A user id breaks the rules of `core.identity`. `str()` fits into the reason of a close frame (123 bytes)."""
+    """A user id breaks the rules of `presence.identity`. `str()` fits into the reason of a close frame (123 bytes)."""
 
 
 class BadParameter(PresencedError, ValueError):
@@ -164,7 +164,7 @@ class Fault(Enum):
 
 
 class Problem(Enum):
-    """The ways in which an HTTP request is refused (RFC 9110 section 15); `wire.problem` makes the body.
+    """The ways in which an HTTP request is refused (RFC 9110 section 15); `net.problems` makes the body.
 
     The name is the member `code` of the body. `retry` says whether the same request, unchanged, may succeed later.
     """

@@ -8,28 +8,28 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from presenced.application import Application
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.authenticator import Remote
-from presenced.auth.embedded import Authenticate
-from presenced.auth.setup import make_authenticator
+from presenced.auth.callable import Authenticate
+from presenced.auth.factory import make_authenticator
 from presenced.auth.tickets import Tickets
-from presenced.clock import SystemClock
-from presenced.core.identity import parse_user_id
-from presenced.engine import Engine
+from presenced.config.settings import WEBSOCKET_PATH, Settings
 from presenced.errors import ConfigError
+from presenced.http.api.followers import Followers
 from presenced.http.app import make_app
 from presenced.http.health import warnings
-from presenced.http.v1.followers import Followers
-from presenced.keeper.factory import make_keeper
-from presenced.keeper.link import KeeperLink
-from presenced.log import logger
-from presenced.metrics import Metrics
-from presenced.settings import WEBSOCKET_PATH, Settings
-from presenced.stats import MAX_PAGE, Stats
-from presenced.transports.direct import Direct
+from presenced.node.node import Node
+from presenced.node.service import PresenceService
+from presenced.node.stats import MAX_PAGE, Stats
+from presenced.presence.identity import parse_user_id
+from presenced.runtime.clock import SystemClock
+from presenced.runtime.logs import logger
+from presenced.runtime.metrics import Metrics
+from presenced.transports.fastpath.direct import Direct
+from presenced.transports.fastpath.writers import Writers
 from presenced.transports.listener import Listener
-from presenced.transports.writers import Writers
+from presenced.worker.client import WorkerClient
+from presenced.worker.factory import make_keeper
 
 SPARE_FILES = 64
 """Open files kept free for everything that is not a client's connection."""
@@ -41,12 +41,12 @@ MAX_CONNECTIONS = 1_000_000
 class _Parts(NamedTuple):
     """What runs between `start` and `stop`."""
 
-    engine: Engine
-    application: Application
+    node: Node
+    application: PresenceService
     followers: Followers
     listener: Listener
     writers: Writers | None
-    keeper: KeeperLink | None
+    keeper: WorkerClient | None
     remote: Remote | None
     loop: asyncio.AbstractEventLoop
 
@@ -96,18 +96,18 @@ class PresenceServer:
             tickets = Tickets(self.settings.api_keys)
             authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
             epoch = keeper.epoch if keeper is not None else ""
-            engine = Engine(
+            node = Node(
                 self.settings, clock, metrics, max_connections, writers or Direct(), authenticator, keeper, epoch
             )
-            application = Application(engine)
+            application = PresenceService(node)
             followers = Followers(application.on_change, metrics.api_followers.set)
             keys = ApiKeys(self.settings.api_keys)
             archive = keeper.questions if keeper is not None else None
             letters = archive if self.settings.webhook_urls else None
-            app = make_app(application, engine, keys, tickets, followers, archive, letters)
-            listener = Listener(engine, app)
-            if keeper is not None and engine.recorder is not None:
-                await keeper.start(engine.recorder)
+            app = make_app(application, node, keys, tickets, followers, archive, letters)
+            listener = Listener(node, app)
+            if keeper is not None and node.recorder is not None:
+                await keeper.start(node.recorder)
             await listener.start()
         except BaseException:
             if keeper is not None:
@@ -115,14 +115,14 @@ class PresenceServer:
             if writers is not None:
                 writers.stop()
             raise
-        engine.start()
-        for warning in warnings(engine):
+        node.start()
+        for warning in warnings(node):
             logger.warning("%s", warning, extra={"event": "insecure"})
         remote = authenticator if isinstance(authenticator, Remote) else None
         if remote is not None:
             remote.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(engine, application, followers, listener, writers, keeper, remote, loop)
+        self._parts = _Parts(node, application, followers, listener, writers, keeper, remote, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -139,10 +139,10 @@ class PresenceServer:
         """
         if not seconds > 0:
             raise ValueError(f"seconds is {seconds}, expected more than 0")
-        engine = self._running().engine
+        node = self._running().node
 
         def repeat() -> None:
-            engine.timer.set(repeat, engine.clock.monotonic() + seconds)
+            node.timer.set(repeat, node.clock.monotonic() + seconds)
             action()
 
         repeat()
@@ -154,19 +154,19 @@ class PresenceServer:
         under way returns at once.
         """
         parts = self._parts
-        if parts is None or parts.engine.draining:
+        if parts is None or parts.node.draining:
             return
         try:
             parts.listener.stop_accepting()
             parts.followers.end()
-            for pause in parts.engine.drain():
+            for pause in parts.node.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()
             if parts.keeper is not None:
                 await parts.keeper.stop()
         finally:
-            parts.engine.stop()
-            parts.engine.metrics.gc_pauses.stop()
+            parts.node.stop()
+            parts.node.metrics.gc_pauses.stop()
             if parts.keeper is not None:
                 parts.keeper.abandon()
             if parts.remote is not None:
@@ -209,7 +209,7 @@ class PresenceServer:
             raise ValueError(f"limit is {limit}, expected 0 to {MAX_PAGE}")
         if after < 0:
             raise ValueError(f"after is {after}, expected 0 or the `next` of the page before")
-        return self._running().engine.stats(limit, after)
+        return self._running().node.stats(limit, after)
 
     def broadcast_user_status(self, user_id: str | int, is_online: bool) -> bool:
         """Announce the status of a user your backend knows of from elsewhere.
@@ -222,7 +222,7 @@ class PresenceServer:
             Whether the visible status changed.
 
         Raises:
-            BadUserId: `core.identity.parse_user_id` refuses `user_id`.
+            BadUserId: `presence.identity.parse_user_id` refuses `user_id`.
             CapacityError: `max_announced` users are already announced online.
         """
         checked = parse_user_id(user_id, self.settings.placeholder_ids)
@@ -237,7 +237,7 @@ class PresenceServer:
             Number of connections that were closed.
 
         Raises:
-            BadUserId: `core.identity.parse_user_id` refuses `user_id`.
+            BadUserId: `presence.identity.parse_user_id` refuses `user_id`.
         """
         return self._running().application.disconnect(parse_user_id(user_id))
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from tests.browser.pages import PresencePage
-from tests.process import ServerProcess
+from tests.support.pages import PresencePage
+from tests.support.process import ServerProcess
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -7,11 +7,11 @@ import subprocess
 import pytest
 from playwright.sync_api import expect
 from tests.browser.conftest import OpenPage
-from tests.browser.pages import PresencePage
 from tests.browser.test_look import DESKTOP, PHONE, SCHEMES, TOO_FAINT
-from tests.process import ServerProcess
+from tests.support.pages import PresencePage
+from tests.support.process import ServerProcess
 
-from presenced.http.v1.table import ENDPOINTS
+from presenced.http.api.routes import ENDPOINTS
 
 
 def docs(open_page: OpenPage, server: ServerProcess, **options: object) -> PresencePage:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route
 from tests.browser.conftest import StartServer
-from tests.process import ServerProcess
-from tests.relay import Relay
+from tests.support.process import ServerProcess
+from tests.support.relay import Relay
 
 from presenced.auth.api_keys import new_key
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.conftest import ARGUMENTS, BROWSERS, StartServer
-from tests.process import ServerProcess
+from tests.support.process import ServerProcess
 
 NAME = "evil.example"
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.browser.conftest import BROWSERS, StartServer
-from tests.browser.pages import SCREENSHOTS
-from tests.browser.plain_chromium import PlainChromium, wait_until
-from tests.process import ServerProcess
+from tests.support.pages import SCREENSHOTS
+from tests.support.plain_chromium import PlainChromium, wait_until
+from tests.support.process import ServerProcess
 from websockets.sync.client import ClientConnection, connect
 
 SPECIFICATION = Path(__file__).parents[2] / "spec"

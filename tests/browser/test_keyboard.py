@@ -8,8 +8,8 @@ from itertools import pairwise
 
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import OpenPage
-from tests.browser.pages import until
-from tests.process import ServerProcess
+from tests.support.pages import until
+from tests.support.process import ServerProcess
 from websockets.sync.client import connect
 
 FOCUSED = """() => {

@@ -8,7 +8,7 @@ import re
 import pytest
 from playwright.sync_api import Request, expect
 from tests.browser.conftest import OpenPage
-from tests.process import ServerProcess
+from tests.support.process import ServerProcess
 
 HIDE = "(state) => { Object.defineProperty(document, 'visibilityState', { get: () => state, configurable: true });"
 HIDE += " document.dispatchEvent(new Event('visibilitychange')); }"

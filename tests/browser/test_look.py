@@ -7,8 +7,8 @@ from typing import Literal
 import pytest
 from playwright.sync_api import ViewportSize, expect
 from tests.browser.conftest import OpenPage
-from tests.browser.pages import PresencePage
-from tests.process import ServerProcess
+from tests.support.pages import PresencePage
+from tests.support.process import ServerProcess
 
 SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}

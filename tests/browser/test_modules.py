@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 from tests.browser.conftest import OpenPage
-from tests.process import ServerProcess
+from tests.support.process import ServerProcess
 
 from presenced.errors import ClientClose, Close
 

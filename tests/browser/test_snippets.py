@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
 from tests.browser.conftest import OpenPage, StartServer
 from tests.browser.test_auth import SECRET, token
-from tests.process import ServerProcess
+from tests.support.process import ServerProcess
 
 NODE_MODULES = Path(__file__).parents[1] / "js" / "node_modules"
 

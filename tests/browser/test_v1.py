@@ -6,8 +6,8 @@ import re
 
 from playwright.sync_api import expect
 from tests.browser.conftest import OpenPage, StartServer
-from tests.browser.pages import PresencePage, until
-from tests.process import ServerProcess
+from tests.support.pages import PresencePage, until
+from tests.support.process import ServerProcess
 
 END = 5
 """Seconds after which a status in these tests ends: long enough to be seen on a busy machine."""

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import httpx
 from playwright.sync_api import expect
 from tests.browser.conftest import OpenPage, StartServer
-from tests.browser.pages import PresencePage, until
-from tests.process import ServerProcess
+from tests.support.pages import PresencePage, until
+from tests.support.process import ServerProcess
 
 AWKWARD = "a&status=away #1 + 100 % „é“ 👩‍💻"
 """Text with characters that need escaping in a URL."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 from tests.browser.conftest import OpenPage
-from tests.process import ServerProcess
+from tests.support.process import ServerProcess
 
 RUN = """async (steps) => {
   const state = await import('/v1-state.js');

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 from tests.browser.conftest import OpenPage, StartServer
-from tests.browser.pages import PresencePage, until
-from tests.process import ServerProcess
+from tests.support.pages import PresencePage, until
+from tests.support.process import ServerProcess
 
 HOSTILE = [
     "__proto__",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.conformance.echo import client, echo, failure, frame
-from tests.integration.house import until
-from tests.integration.raw import raw_websocket
+from tests.support.echo import client, echo, failure, frame
+from tests.support.raw import raw_websocket
+from tests.support.server import until
 from websockets.frames import Close, Opcode
 
 pytestmark = pytest.mark.anyio

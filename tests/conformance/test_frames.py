@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from tests.conformance.echo import answers, client, failure, frame
+from tests.support.echo import answers, client, failure, frame
 from websockets.frames import Opcode
 
 pytestmark = pytest.mark.anyio

@@ -7,9 +7,9 @@ import re
 import time
 
 import pytest
-from tests.conformance.echo import answers, client, echo, failure, frame, goodbye
-from tests.integration.command import start_module
-from tests.integration.raw import PATIENCE, raw, upgrade
+from tests.support.command import start_module
+from tests.support.echo import answers, client, echo, failure, frame, goodbye
+from tests.support.raw import PATIENCE, raw, upgrade
 from websockets.asyncio.client import connect
 from websockets.frames import Opcode
 

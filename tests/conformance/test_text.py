@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conformance.echo import answers, client, echo, failure, frame
+from tests.support.echo import answers, client, echo, failure, frame
 from websockets.asyncio.client import connect
 from websockets.frames import Opcode
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from tests.contract.databases import KINDS, Servers, servers
-from tests.contract.plans import asked_of, plan
+from tests.support.databases import KINDS, Servers, servers
+from tests.support.plans import asked_of, plan
 
-from presenced.storage import migrate, reading
+from presenced.storage import migrate
+from presenced.storage import queries as reading
 from presenced.storage.database import open_database
 from presenced.storage.store import Store
 

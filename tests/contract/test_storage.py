@@ -13,14 +13,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from tests.changes import change_of
-from tests.services import MariaDB, PostgreSQL, Service
+from tests.support.changes import change_of
+from tests.support.services import MariaDB, PostgreSQL, Service
 
-from presenced.core.model import Cause, Change, Custom, Status, View
 from presenced.errors import StorageError
-from presenced.storage import migrate, reading
+from presenced.presence.model import Cause, Change, Custom, Status, View
+from presenced.storage import migrate
+from presenced.storage import queries as reading
 from presenced.storage.database import open_database
-from presenced.storage.facts import (
+from presenced.storage.records import (
     YEAR_2026_MS,
     ChoiceFact,
     ChosenFact,

@@ -1,4 +1,4 @@
-"""The facts about transports that `transports.direct` relies on, for uvloop's and asyncio's."""
+"""The facts about transports that `transports.fastpath.direct` relies on, for uvloop's and asyncio's."""
 
 from __future__ import annotations
 

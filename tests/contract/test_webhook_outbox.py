@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.contract.databases import KINDS, Servers, opened, servers
-from tests.webhooks import NOON, change, config_for, tell, turns
+from tests.support.databases import KINDS, Servers, opened, servers
+from tests.support.webhooks import NOON, change, config_for, tell, turns
 
-from presenced.core.model import Change
-from presenced.keeper.messages import Absent, WhoIsAbsent
-from presenced.keeper.settling import Settling
+from presenced.presence.model import Change
 from presenced.storage.database import writing
-from presenced.storage.facts import RoomFact
+from presenced.storage.records import RoomFact
 from presenced.storage.schema import told, users, webhooks
 from presenced.storage.store import Store
-from presenced.webhooks import telling
-from presenced.webhooks.deliveries import Webhooks
+from presenced.webhooks import producer as telling
+from presenced.webhooks.dispatcher import Webhooks
 from presenced.webhooks.queue import Queue
-from presenced.webhooks.sending import endpoint_key
+from presenced.webhooks.sender import endpoint_key
+from presenced.worker.rpc import Absent, WhoIsAbsent
+from presenced.worker.settling import Settling
 
 __all__ = ["servers"]
 

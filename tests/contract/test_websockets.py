@@ -6,7 +6,7 @@ from websockets.http11 import Request
 from websockets.protocol import CLOSED, CLOSING, OPEN, SEND_EOF, SERVER, Protocol
 from websockets.server import ServerProtocol
 
-from presenced.transports.frames import FrameParsers
+from presenced.transports.websocket.reader import FrameParsers
 
 
 def masked(opcode: Opcode, payload: bytes, fin: bool = True) -> bytes:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 from random import Random
 
-from tests.conformance.echo import frame
-from tests.integration.raw import upgrade
+from tests.support.echo import frame
+from tests.support.raw import upgrade
 from websockets.frames import Opcode
 
 SECONDS = float(os.environ.get("PRESENCED_FUZZ_SECONDS", "0"))

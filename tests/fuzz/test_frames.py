@@ -6,19 +6,19 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from tests.fakes import FakeTransport
 from tests.fuzz.bytes import frames, seeds
+from tests.support.fakes import FakeTransport
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
-from presenced.engine import Engine
+from presenced.config.settings import Settings
 from presenced.errors import Close
-from presenced.metrics import Metrics
-from presenced.settings import Settings
+from presenced.node.node import Node
+from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
-from presenced.transports.frames import FrameParsers
-from presenced.transports.websocket import WebSocketConnection
+from presenced.transports.websocket.connection import WebSocketConnection
+from presenced.transports.websocket.reader import FrameParsers
 
 SETTINGS = Settings(
     stats_interval=0,
@@ -30,19 +30,19 @@ OURS = {close.code for close in Close}
 
 
 class Peer:
-    """A connection to an engine of its own, and a witness that hears of others."""
+    """A connection to a node of its own, and a witness that hears of others."""
 
     def __init__(self, deflates: bool = False) -> None:
         self.clock = FakeClock()
-        self.engine = Engine(SETTINGS, self.clock, Metrics(), max_connections=10)
-        self.engine.start()
+        self.node = Node(SETTINGS, self.clock, Metrics(), max_connections=10)
+        self.node.start()
         self.parsers = FrameParsers(SETTINGS.max_message_size)
         self.witness, self.witnessed = self.connect(b"userId=witness")
         self.connection, self.transport = self.connect(b"userId=fuzz", deflates)
 
     def connect(self, query: bytes, deflates: bool = False) -> tuple[WebSocketConnection, FakeTransport]:
         transport = FakeTransport()
-        connection = WebSocketConnection(self.engine, self.parsers, set())
+        connection = WebSocketConnection(self.node, self.parsers, set())
         connection.connection_made(transport)  # type: ignore[arg-type]  # as much of a transport as is used
         connection.accept(b"", query, "", deflates)
         self.clock.run_soon()
@@ -114,7 +114,7 @@ def check(peer: Peer, answers: list[Frame]) -> None:
         peer.clock.advance(SETTINGS.close_timeout + 0.1)
         assert peer.transport.aborted, "it does not wait for ever for a client that does not finish"
     peer.connection.connection_lost(None)
-    assert peer.engine.stats().total_connections == 1
+    assert peer.node.stats().total_connections == 1
     peer.clock.advance(20)
     told = [f.data for f in read(peer.witnessed.take())]
     assert len(told) == 3, "established, one came, one left"

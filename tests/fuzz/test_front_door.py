@@ -13,8 +13,8 @@ from random import Random
 
 import pytest
 from tests.fuzz.bytes import request, seeds
-from tests.integration.house import server
-from tests.integration.raw import PATIENCE, RawClient, raw, raw_websocket
+from tests.support.raw import PATIENCE, RawClient, raw, raw_websocket
+from tests.support.server import server
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 

@@ -7,9 +7,9 @@ from random import Random
 from typing import Any
 
 from tests.fuzz.bytes import seeds
-from tests.unit.talk import Talk
+from tests.support.talk import Talk
 
-from presenced.core.model import Ending
+from presenced.presence.model import Ending
 
 REQUESTS: list[dict[str, Any]] = [
     {"type": "PING", "id": 1},
@@ -63,7 +63,7 @@ def test_whatever_is_asked_is_answered_and_does_no_harm() -> None:
             client = random.choice(clients)
             before = len(client.messages)
             text = almost(random)
-            talk.engine.received(client, text)
+            talk.node.received(client, text)
             if not isinstance(request_id := id_of(text), (int, str)) or isinstance(request_id, bool):
                 continue
             answers = [m for m in client.messages[before:] if m["type"] in ("ACK", "ERROR", "PONG")]
@@ -74,8 +74,8 @@ def test_whatever_is_asked_is_answered_and_does_no_harm() -> None:
         for client in clients:  # what was told can be read: the fake connection has decoded it
             talk.end(client, random.choice([Ending.CLOSED, Ending.GOING_AWAY, Ending.LOST]))
         talk.clock.advance(200)
-        assert talk.engine.stats().online_users == 0
-        assert talk.engine.stats().total_connections == 0
+        assert talk.node.stats().online_users == 0
+        assert talk.node.stats().total_connections == 0
 
 
 def id_of(text: str) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.raw import PATIENCE
+from tests.support.raw import PATIENCE
 
-from presenced.keeper import factory
+from presenced.worker import factory
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.services import find
+from tests.support.services import find
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"

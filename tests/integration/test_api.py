@@ -7,11 +7,11 @@ from typing import get_args
 
 import httpx
 import pytest
-from tests.integration.api import backend, come, is_unknown, problem, say
-from tests.integration.house import server
+from tests.support.api import backend, come, is_unknown, problem, say
+from tests.support.server import server
 
 from presenced.auth.api_keys import SCOPES, Scope, new_key
-from presenced.http.v1.table import ENDPOINTS
+from presenced.http.api.routes import ENDPOINTS
 
 pytestmark = pytest.mark.anyio
 

@@ -7,12 +7,12 @@ import random
 from typing import Any
 
 import pytest
-from tests.follower import Believer
-from tests.integration.api import Backend, backend, problem
-from tests.integration.house import metric, server, until
-from tests.integration.raw import PATIENCE
+from tests.support.api import Backend, backend, problem
+from tests.support.follower import Believer
+from tests.support.raw import PATIENCE
+from tests.support.server import metric, server, until
 
-from presenced.http.v1 import changes, followers
+from presenced.http.api import changes, followers
 
 pytestmark = pytest.mark.anyio
 
@@ -135,7 +135,7 @@ async def test_a_stream_proves_itself_and_goes_on_where_it_was_lost(monkeypatch:
 
 
 async def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.v1.streams.HEARTBEAT", 0.02)
+    monkeypatch.setattr("presenced.http.sse.HEARTBEAT", 0.02)
     async with server() as house, backend(house) as api:
         async with api.client.stream("GET", "/api/v1/changes", headers={"accept": "text/event-stream"}) as response:
             lines = []

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
-from tests.integration.raw import PATIENCE
-from tests.process import ServerProcess
+from tests.support.process import ServerProcess
+from tests.support.raw import PATIENCE
 
 from presenced.auth.api_keys import new_key
-from presenced.http.v1.table import ENDPOINTS
-from presenced.settings import Settings
+from presenced.config.settings import Settings
+from presenced.http.api.routes import ENDPOINTS
 
 ROOT = Path(__file__).parents[2]
 SPEC = ROOT / "spec" / "openapi.json"

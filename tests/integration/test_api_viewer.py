@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.api import backend, come, is_unknown, parsed, say
-from tests.integration.house import server
+from tests.support.api import backend, come, is_unknown, parsed, say
+from tests.support.server import server
 
 from presenced.auth.api_keys import new_key
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import jwt
 import pytest
-from tests.integration.api import Event, backend, come, problem
-from tests.integration.house import engine, metric, server, until
-from tests.integration.raw import PATIENCE
+from tests.support.api import Event, backend, come, problem
+from tests.support.raw import PATIENCE
+from tests.support.server import metric, node, server, until
 
 from presenced import PresenceServer
-from presenced.application import Application
 from presenced.auth.api_keys import new_key
-from presenced.core.claims import Claim
-from presenced.core.model import Custom, Status
-from presenced.http.v1 import followers
+from presenced.http.api import followers
+from presenced.node.service import PresenceService
+from presenced.presence.claims import Claim
+from presenced.presence.model import Custom, Status
 from presenced.transports.http1.connection import HttpConnection
 
 pytestmark = pytest.mark.anyio
@@ -83,7 +83,7 @@ async def test_no_backend_breaks_them_either() -> None:
 
 
 async def test_everyone_is_watched_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.v1.watch.PAGE", 2)
+    monkeypatch.setattr("presenced.http.api.watch.PAGE", 2)
     async with server() as house, backend(house) as api:
         for number in range(5):
             await api.announce(str(number))
@@ -124,7 +124,7 @@ async def test_what_changes_quickly_is_told_once_with_its_last_state() -> None:
     async with server() as house, backend(house) as api, api.events("/watch?users=ada") as events:
         await anext(events)
         await api.announce("ada")
-        application = Application(engine(house))
+        application = PresenceService(node(house))
         for number in range(50):  # in parallel, so that the result does not depend on the duration of requests
             application.set_claim("ada", Claim("x", Status.BUSY, Custom(str(number))))
         told = 0
@@ -176,7 +176,7 @@ async def test_who_can_t_show_who_they_are_is_refused(shown: str) -> None:
 
 
 async def test_a_token_s_end_and_its_revocation_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.v1.watch.CHECK", 0.05)
+    monkeypatch.setattr("presenced.http.api.watch.CHECK", 0.05)
     async with server(jwt_leeway=0, **JWT) as house, backend(house, KEY.key) as api:
         async with api.events(f"/watch?users=bo&token={token('ada', seconds=2)}") as events:
             assert len([event async for event in events]) == 1

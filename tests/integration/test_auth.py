@@ -9,8 +9,8 @@ from typing import Any
 
 import jwt
 import pytest
-from tests.integration.house import metric, server
-from tests.integration.tokens import SECRET, WRITE, ask, closed, first, house_of_tokens, token, url
+from tests.support.server import metric, server
+from tests.support.tokens import SECRET, WRITE, ask, closed, first, house_of_tokens, token, url
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.integration.house import server
-from tests.integration.raw import PATIENCE
-from tests.integration.tokens import KEY, READ, WRITE, ask, closed, first, house_of_tokens, token, url
+from tests.support.raw import PATIENCE
+from tests.support.server import server
+from tests.support.tokens import KEY, READ, WRITE, ask, closed, first, house_of_tokens, token, url
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -60,7 +60,7 @@ async def test_a_body_without_end_is_refused() -> None:
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.v1.dispatch.BODY_PATIENCE", 0.1)
+    monkeypatch.setattr("presenced.http.api.dispatch.BODY_PATIENCE", 0.1)
     async with house_of_tokens() as house:
         reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
         writer.write(b"GET /api/v1/watch?users=7 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")

@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import pytest
-from tests.integration.api import backend, problem
-from tests.integration.house import server
-from tests.integration.tokens import KEY, ask, closed, first, house_of_tokens, token, url
+from tests.support.api import backend, problem
+from tests.support.server import server
+from tests.support.tokens import KEY, ask, closed, first, house_of_tokens, token, url
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.backends import Backend, backend, come, house_of_keys, refusing
+from tests.support.backends import Backend, backend, come, house_of_keys, refusing
 from websockets.exceptions import InvalidStatus
 
-from presenced.auth import key_set
+from presenced.auth import jwks as key_set
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import pytest
 
-from presenced.auth.outgoing import MAX_ADDRESSES, Outgoing, OutgoingError, Resolve
+from presenced.net.http_client import MAX_ADDRESSES, Outgoing, OutgoingError, Resolve
 
 pytestmark = pytest.mark.anyio
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.integration.api import Backend, Event, backend, problem
-from tests.integration.house import metric, server, until
-from tests.integration.tokens import KEY, WRITE, ask, closed, url
+from tests.support.api import Backend, Event, backend, problem
+from tests.support.server import metric, server, until
+from tests.support.tokens import KEY, WRITE, ask, closed, url
 from websockets.asyncio.client import connect
 
 from presenced import PresenceServer
-from presenced.http.v1 import followers
+from presenced.http.api import followers
 
 pytestmark = pytest.mark.anyio
 
@@ -145,7 +145,7 @@ async def test_a_returning_stream_replaces_the_connection_that_the_server_still_
 
 
 async def test_a_revoked_user_s_stream_ends_and_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.v1.watch.CHECK", 0.05)
+    monkeypatch.setattr("presenced.http.api.watch.CHECK", 0.05)
     async with house_of_tickets() as (_, api, page):
         path, lost = [f"/watch?users=bo&token={await ticket(api)}" for _ in range(2)]
         last_of_lost = await opened(page, lost)

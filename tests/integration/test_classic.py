@@ -14,8 +14,8 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 import websockets.asyncio.client
-from tests.integration.house import QUICK_HEARTBEAT, heard_from_all, server, until
-from tests.integration.raw import PATIENCE, masked, raw_websocket
+from tests.support.raw import PATIENCE, masked, raw_websocket
+from tests.support.server import QUICK_HEARTBEAT, heard_from_all, server, until
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 

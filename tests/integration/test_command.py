@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from tests.integration.command import run, serve
-from tests.integration.raw import PATIENCE, raw, raw_websocket
+from tests.support.command import run, serve
+from tests.support.raw import PATIENCE, raw, raw_websocket
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.integration.house import metric, server, until
-from tests.integration.raw import RawClient, raw, raw_websocket, upgrade
 from tests.integration.test_v1 import QUIET, Client
+from tests.support.raw import RawClient, raw, raw_websocket, upgrade
+from tests.support.server import metric, server, until
 from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol

@@ -15,8 +15,8 @@ import httpx
 import jwt
 import msgspec
 import pytest
-from tests.process import ServerProcess
-from tests.services import find, free_port
+from tests.support.process import ServerProcess
+from tests.support.services import find, free_port
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol

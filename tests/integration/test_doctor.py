@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, select
-from tests.integration.command import run
-from tests.services import MariaDB, PostgreSQL, Service, free_port
+from tests.support.command import run
+from tests.support.services import MariaDB, PostgreSQL, Service, free_port
 
-from presenced.storage import access, migrate
+from presenced.storage import migrate
+from presenced.storage import probe as access
 from presenced.storage.schema import nodes
 
 pytestmark = pytest.mark.anyio

@@ -8,13 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.integration.house import engine, metric, server, until
-from tests.integration.raw import Answer, raw, raw_websocket, upgrade
+from tests.support.raw import Answer, raw, raw_websocket, upgrade
+from tests.support.server import metric, node, server, until
 from websockets.frames import Opcode
 
 from presenced import PresenceServer
 from presenced.auth.api_keys import new_key
-from presenced.http.v1.table import ENDPOINTS, TOKENS
+from presenced.http.api.routes import ENDPOINTS, TOKENS
 
 pytestmark = pytest.mark.anyio
 
@@ -150,7 +150,7 @@ async def test_a_client_of_http_1_0_needs_no_host() -> None:
 
 def refused(house: PresenceServer, reason: str) -> float:
     labels = {"reason": reason}
-    found = engine(house).metrics.registry.get_sample_value("presenced_connections_refused_total", labels)
+    found = node(house).metrics.registry.get_sample_value("presenced_connections_refused_total", labels)
     return found or 0.0
 
 

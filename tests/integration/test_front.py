@@ -9,8 +9,8 @@ import time
 import weakref
 
 import pytest
-from tests.integration.house import engine, metric, server, until
-from tests.integration.raw import PATIENCE, RawClient, masked, raw, raw_websocket, upgrade
+from tests.support.raw import PATIENCE, RawClient, masked, raw, raw_websocket, upgrade
+from tests.support.server import metric, node, server, until
 from websockets.frames import Opcode
 
 from presenced import PresenceServer
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 def turned_away(house: PresenceServer, reason: str) -> float | None:
     labels = {"reason": reason}
-    return engine(house).metrics.registry.get_sample_value("presenced_connections_refused_total", labels)
+    return node(house).metrics.registry.get_sample_value("presenced_connections_refused_total", labels)
 
 
 async def test_half_a_request_does_not_stay_open_for_ever() -> None:
@@ -318,7 +318,7 @@ async def test_while_the_loop_is_behind_handshakes_are_put_off_and_who_is_there_
     # A heartbeat resets the lag that was set, and this client answers no ping.
     async with server(heartbeat_interval=600, pong_timeout=600) as house, raw_websocket(house.port) as there:
         await there.frame()
-        engine(house)._heartbeat._lag = 1.5  # until the next tick, in a minute
+        node(house)._heartbeat._lag = 1.5  # until the next tick, in a minute
         async with raw(house.port) as client:
             await client.send(upgrade())
             answer = await client.answer()

@@ -13,14 +13,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from tests.integration.house import engine, metric, server, until
-from tests.integration.raw import PATIENCE, RawClient, raw, raw_websocket, upgrade
-from tests.proxies import DEPLOY
+from tests.support.proxies import DEPLOY
+from tests.support.raw import PATIENCE, RawClient, raw, raw_websocket, upgrade
+from tests.support.server import metric, node, server, until
 from websockets.frames import Opcode
 
 from presenced import PresenceServer, Settings
-from presenced.auth.proxy_protocol import SIGNATURE
-from presenced.http.v1.followers import Follower
+from presenced.http.api.followers import Follower
+from presenced.net.proxy_protocol import SIGNATURE
 from presenced.testing.echo import EchoServer
 from presenced.transports.http1.connection import MAX_DISCARDED, MAX_UNREAD
 from presenced.transports.http1.exchange import MAX_UNREAD_BODY
@@ -140,7 +140,7 @@ async def test_a_client_that_hangs_up_amid_a_body_is_no_fault_of_the_server(
 
 def answered(house: PresenceServer, status: str) -> float | None:
     labels = {"route": "POST /users/query", "status": status}
-    return engine(house).metrics.registry.get_sample_value("presenced_api_answers_total", labels)
+    return node(house).metrics.registry.get_sample_value("presenced_api_answers_total", labels)
 
 
 @pytest.mark.parametrize("wrong", [b"no", b"\n", b"5\r\nhello!", b"0\r\nX\r\n"])

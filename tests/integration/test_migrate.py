@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tests.integration.command import run
-from tests.services import MariaDB, PostgreSQL, Service, free_port
+from tests.support.command import run
+from tests.support.services import MariaDB, PostgreSQL, Service, free_port
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.house import heard_from_all, server
-from tests.integration.raw import PATIENCE
+from tests.support.raw import PATIENCE
+from tests.support.server import heard_from_all, server
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.command import run, serve, start
-from tests.integration.raw import PATIENCE
+from tests.support.command import run, serve, start
+from tests.support.raw import PATIENCE
 from websockets.asyncio.client import connect
 
 from presenced.webhooks.signing import new_secret

@@ -17,17 +17,17 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, insert
-from tests.changes import change_of
-from tests.integration.raw import PATIENCE
-from tests.process import ServerProcess
-from tests.services import PostgreSQL
+from tests.support.changes import change_of
+from tests.support.process import ServerProcess
+from tests.support.raw import PATIENCE
+from tests.support.services import PostgreSQL
 from websockets.sync.client import connect
 
-from presenced.core.model import Change
+from presenced.presence.model import Change
 from presenced.storage import migrate
 from presenced.storage.database import open_database
-from presenced.storage.facts import ChoiceFact, Fact, SessionFact, UserFact
 from presenced.storage.migrate import VERSION_TABLE
+from presenced.storage.records import ChoiceFact, Fact, SessionFact, UserFact
 from presenced.storage.schema import metadata, told
 from presenced.storage.store import Store
 

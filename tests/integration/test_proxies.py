@@ -10,11 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.certificates import trusting
-from tests.integration.house import engine, heard_from_all, metric, server, until
-from tests.integration.raw import PATIENCE
-from tests.integration.tokens import KEY, SECRET, ask, token
-from tests.proxies import proxy
+from tests.support.certificates import trusting
+from tests.support.proxies import proxy
+from tests.support.raw import PATIENCE
+from tests.support.server import heard_from_all, metric, node, server, until
+from tests.support.tokens import KEY, SECRET, ask, token
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -44,7 +44,7 @@ async def test_a_client_behind_the_proxy_is_served_and_counts_by_its_address(kin
         forged = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.8"}
         async with connect(url, ssl=context, proxy=None, additional_headers=forged) as ada:
             assert json.loads(await ada.recv())["userId"] == "ada"
-            addresses = {connection.address for connection in engine(house)._connections.values()}
+            addresses = {connection.address for connection in node(house)._connections.values()}
             assert addresses == {""}, "this machine's own, whatever the client says"
             await heard_from_all(house)
             assert ada.state.name == "OPEN", "heartbeats pass"

@@ -12,9 +12,8 @@ from typing import Any
 import jwt
 import pytest
 from aiohttp import web
-from tests.certificates import write_certificate
-from tests.integration.api import backend as api_of
-from tests.integration.backends import (
+from tests.support.api import backend as api_of
+from tests.support.backends import (
     Backend,
     Handler,
     backend,
@@ -28,15 +27,16 @@ from tests.integration.backends import (
     refusing,
     slow,
 )
-from tests.integration.house import metric, server, until
-from tests.integration.tokens import KEY
-from tests.process import ServerProcess
+from tests.support.certificates import write_certificate
+from tests.support.process import ServerProcess
+from tests.support.server import metric, server, until
+from tests.support.tokens import KEY
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from presenced.auth import key_set
-from presenced.auth.outgoing import signed
+from presenced.auth import jwks as key_set
 from presenced.errors import Close
+from presenced.net.http_client import signed
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +91,7 @@ async def test_while_the_issuer_is_down_its_keys_stay(monkeypatch: pytest.Monkey
 async def test_without_any_key_clients_are_told_to_come_back(
     handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("presenced.auth.setup.JWKS_TIMEOUT", 0.5)
+    monkeypatch.setattr("presenced.auth.factory.JWKS_TIMEOUT", 0.5)
     async with backend() as issuer:
         issuer.new_key("a")
         issuer.handler = handler

@@ -9,8 +9,8 @@ import time
 from contextlib import AsyncExitStack
 
 import pytest
-from tests.integration.house import server, until
-from tests.integration.raw import PATIENCE, raw, raw_websocket
+from tests.support.raw import PATIENCE, raw, raw_websocket
+from tests.support.server import server, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode

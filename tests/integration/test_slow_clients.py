@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.integration.house import engine, metric, server, until
-from tests.integration.raw import PATIENCE, raw_websocket, upgrade
+from tests.support.raw import PATIENCE, raw_websocket, upgrade
+from tests.support.server import metric, node, server, until
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
@@ -62,7 +62,7 @@ class SlowClient:
 
 
 def behind(house: PresenceServer) -> int:
-    return engine(house)._outbox.behind
+    return node(house)._broadcaster.behind
 
 
 @asynccontextmanager
@@ -132,7 +132,7 @@ async def test_a_ping_flood_without_reading_is_bounded() -> None:
     async with server(heartbeat_interval=3600, pong_timeout=3600) as house, raw_websocket(house.port) as client:
         transport_limit = house.settings.write_buffer
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's transport can
-        (connection,) = engine(house)._connections.values()
+        (connection,) = node(house)._connections.values()
         ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
         for _ in range(300):
             client.writer.write(ping * 1000)
@@ -150,6 +150,6 @@ async def test_the_kernel_holds_little_of_what_a_client_does_not_read() -> None:
         pytest.skip("the system has no such option")
     async with server() as house, raw_websocket(house.port):
         await until(lambda: house.get_stats().total_connections)
-        (connection,) = engine(house)._connections.values()
+        (connection,) = node(house)._connections.values()
         with socket.socket(fileno=os.dup(connection.fileno())) as same:
             assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.certificates import write_certificate
-from tests.integration.command import serve, start
-from tests.integration.raw import PATIENCE
 from tests.integration.test_output import told
+from tests.support.certificates import write_certificate
+from tests.support.command import serve, start
+from tests.support.raw import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -143,7 +143,7 @@ async def test_log_lines_have_the_time_unless_something_else_adds_it(tmp_path: P
 
 def test_systemd_accepts_the_unit_that_we_ship(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
-    assert analyze, "scripts/setup installs it"
+    assert analyze, "tools/setup installs it"
     installed = "/opt/presenced/bin/presenced"
     text = UNIT.read_text("utf-8")
     assert f"ExecStart={installed} serve\n" in text

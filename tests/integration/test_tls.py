@@ -15,10 +15,10 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.certificates import trusting, write_certificate
-from tests.integration.house import server, until
-from tests.integration.raw import PATIENCE
-from tests.process import ServerProcess
+from tests.support.certificates import trusting, write_certificate
+from tests.support.process import ServerProcess
+from tests.support.raw import PATIENCE
+from tests.support.server import server, until
 from websockets.asyncio.client import connect
 from websockets.sync.client import connect as connect_here
 

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.raw import PATIENCE
-from tests.webhooks import SECRET, config_for, make_tables, now_ms, sqlite, tell, turns
+from tests.support.raw import PATIENCE
+from tests.support.webhooks import SECRET, config_for, make_tables, now_ms, sqlite, tell, turns
 
-from presenced.webhooks.deliveries import Webhooks
-from presenced.webhooks.sending import try_all
+from presenced.webhooks.dispatcher import Webhooks
+from presenced.webhooks.sender import try_all
 from presenced.webhooks.signing import new_secret
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +34,7 @@ async def test_the_receivers_in_the_documents_work(
     tmp_path: Path, unused_port: int, language: str, suffix: str, program: str
 ) -> None:
     found = shutil.which(program)
-    assert found, f"{program} is there (scripts/setup)"
+    assert found, f"{program} is there (tools/setup)"
     (code,) = re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
     file = tmp_path / f"receiver.{suffix}"
     file.write_text(code, "utf-8")

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.integration import command
-from tests.integration.raw import PATIENCE
-from tests.integration.webhook_sender import USERS
-from tests.webhooks import (
+from tests.support import command
+from tests.support.raw import PATIENCE
+from tests.support.webhook_sender import USERS
+from tests.support.webhooks import (
     SCALE,
     SECRET,
     Received,
@@ -35,8 +35,8 @@ from tests.webhooks import (
     turns,
 )
 
-from presenced.webhooks.deliveries import Webhooks
-from presenced.webhooks.sending import try_all
+from presenced.webhooks.dispatcher import Webhooks
+from presenced.webhooks.sender import try_all
 from presenced.webhooks.signing import new_secret
 
 pytestmark = pytest.mark.anyio

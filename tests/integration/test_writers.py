@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 
 import pytest
-from tests.fakes import FakeConnection
-from tests.integration.house import engine, metric, server, until
-from tests.integration.raw import PATIENCE, RawClient, raw_websocket
+from tests.support.fakes import FakeConnection
+from tests.support.raw import PATIENCE, RawClient, raw_websocket
+from tests.support.server import metric, node, server, until
 
-from presenced.metrics import Metrics
+from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
-from presenced.transports.writers import AT_LEAST, RETRY, Writers
+from presenced.transports.fastpath.writers import AT_LEAST, RETRY, Writers
 
 MANY = 2 * AT_LEAST
 
@@ -286,7 +286,7 @@ async def test_a_server_with_helpers_tells_everybody_everything_also_when_they_a
 
         for _ in range(3):
             await tell()
-        writers = engine(house)._outbox._writers
+        writers = node(house)._broadcaster._writers
         assert isinstance(writers, Writers)
         assert metric(house, "presenced_writers") == 2
         assert all(len(helper.watchers) > MANY / 4 for helper in writers._helpers)

@@ -15,13 +15,14 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from presenced.core.choices import Made, choice_of
-from presenced.core.directory import Directory
-from presenced.core.model import AS_DETECTED, Change, Choice, Ending, Instant, Own, Status
-from presenced.core.outcome import Outcome
-from presenced.core.presence import Grace
-from presenced.core.since import Since
-from presenced.core.users import Limits
+from presenced.presence.choices import Made, choice_of
+from presenced.presence.directory import Directory
+from presenced.presence.model import AS_DETECTED, Change, Choice, Ending, Own, Status
+from presenced.presence.outcome import Outcome
+from presenced.presence.since import Since
+from presenced.presence.user import Grace
+from presenced.presence.users import Limits
+from presenced.runtime.instant import Instant
 
 USERS = ("ada", "bob", "carl")
 PAUSE, LOST = 0.5, 15.0

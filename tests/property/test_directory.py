@@ -9,10 +9,11 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from presenced.core.directory import Directory
-from presenced.core.model import Change, Ending, Instant, Status
-from presenced.core.presence import Grace
-from presenced.core.users import Limits
+from presenced.presence.directory import Directory
+from presenced.presence.model import Change, Ending, Status
+from presenced.presence.user import Grace
+from presenced.presence.users import Limits
+from presenced.runtime.instant import Instant
 
 AWAY, LOST, UNHEARD = 3.0, 15.0, 5.0
 GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.KEEP_SESSION: AWAY, Ending.LOST: LOST}

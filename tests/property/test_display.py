@@ -8,13 +8,14 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes import FakeConnection
-from tests.unit.talk import Talk, position
+from tests.support.fakes import FakeConnection
+from tests.support.talk import Talk, position
 
-from presenced.auth.allowed import with_allowed
 from presenced.auth.authenticator import Answer, Answered
+from presenced.auth.grants import with_allowed
 from presenced.auth.principal import Principal
-from presenced.core.model import Ending, Instant
+from presenced.presence.model import Ending
+from presenced.runtime.instant import Instant
 
 NAMES = ["", "A", "B"]
 """The empty one takes away what was given."""
@@ -71,7 +72,7 @@ class World:
             case "read slowly":
                 for watcher in self.watchers.values():
                     watcher.paused = not watcher.paused
-                    (talk.engine.paused if watcher.paused else talk.engine.resumed)(watcher)
+                    (talk.node.paused if watcher.paused else talk.node.resumed)(watcher)
 
     def read(self, user_id: str) -> None:
         for message in self.talk.heard_all(self.watchers[user_id]):
@@ -86,12 +87,12 @@ class World:
 
     def compare(self) -> None:
         self.talk.clock.advance(1.5)  # what rooms are told of once a second
-        directory = self.talk.engine.directory
+        directory = self.talk.node.directory
         expected = {"name": self.newest[1]} if self.newest[1] and directory.status("ada") != "offline" else None
         for user_id, watcher in self.watchers.items():
             if watcher.paused:
                 watcher.paused = False
-                self.talk.engine.resumed(watcher)
+                self.talk.node.resumed(watcher)
             self.read(user_id)
             assert self.views[user_id].get("ada", {}).get("display") == expected
         for session in self.sessions:

@@ -10,13 +10,14 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from presenced.core import journal as module
-from presenced.core.directory import Directory
-from presenced.core.journal import Digest, Journal
-from presenced.core.model import PLAIN, Change, Choice, Ending, Instant, Status
-from presenced.core.outcome import Outcome
-from presenced.core.presence import Grace
-from presenced.core.users import Limits
+from presenced.presence import journal as module
+from presenced.presence.directory import Directory
+from presenced.presence.journal import Digest, Journal
+from presenced.presence.model import PLAIN, Change, Choice, Ending, Status
+from presenced.presence.outcome import Outcome
+from presenced.presence.user import Grace
+from presenced.presence.users import Limits
+from presenced.runtime.instant import Instant
 
 USERS = ("a", "b", "c", "d")
 

@@ -14,17 +14,17 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import json
-from tests.fakes import FakeConnection
-from tests.property.client_v1 import Client
-from tests.property.model_v1 import GRACES, PAUSE, USERS, WINDOW, Claimed, Session, User
+from tests.support.client_v1 import Client
+from tests.support.fakes import FakeConnection
+from tests.support.model_v1 import GRACES, PAUSE, USERS, WINDOW, Claimed, Session, User
 
-from presenced.application import Application
-from presenced.core.claims import Claim
-from presenced.core.model import Choice, Custom, Ending, Status
-from presenced.engine import Engine
+from presenced.config.settings import Settings
 from presenced.errors import Close
-from presenced.metrics import Metrics
-from presenced.settings import Settings
+from presenced.node.node import Node
+from presenced.node.service import PresenceService
+from presenced.presence.claims import Claim
+from presenced.presence.model import Choice, Custom, Ending, Status
+from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 
 ROOMS = ("lobby", "bar")
@@ -56,15 +56,15 @@ class Watching(RuleBasedStateMachine):
             heartbeat_interval=3600,
             pong_timeout=3600,
         )
-        self.engine = Engine(options, self.clock, Metrics(), max_connections=1000)
-        self.application = Application(self.engine)
-        self.engine.start()
+        self.node = Node(options, self.clock, Metrics(), max_connections=1000)
+        self.application = PresenceService(self.node)
+        self.node.start()
         self.users = {user_id: User() for user_id in USERS}
         self.followed, self.heard = 0, dict[str, str]()
         self.orders = 0
         self.causes = causes
         self.classic = FakeConnection(self.closed, self.clock)
-        self.engine.opened(self.classic, b"userId=classic", b"", "")
+        self.node.opened(self.classic, b"userId=classic", b"", "")
         self.clock.run_soon()
 
     # The model.
@@ -104,12 +104,12 @@ class Watching(RuleBasedStateMachine):
     def closed(self, connection: FakeConnection, ending: Ending, reason: str) -> None:
         assert connection.closed_with
         assert connection.closed_with[0] in (Close.REPLACED, Close.DISCONNECTED)
-        self.engine.closed(connection, ending, reason)
+        self.node.closed(connection, ending, reason)
 
     def say(self, session: Session, type_: str, **fields: object) -> None:
         before = len(session.client.messages)
         session.was_heard, session.client.heard_at = True, self.now()
-        self.engine.received(session.client, json.encode({"type": type_, "id": 1, **fields}).decode())
+        self.node.received(session.client, json.encode({"type": type_, "id": 1, **fields}).decode())
         answers = [m for m in session.client.messages[before:] if m["type"] in ("ACK", "ERROR")]
         assert [m["type"] for m in answers] == ["ACK"], answers
 
@@ -119,8 +119,8 @@ class Watching(RuleBasedStateMachine):
 
     def connect(self, user_id: str, query: str, room: int) -> Client:
         client = Client(self.closed, self.clock)
-        client.full_after, client.on_full = room, lambda: self.engine.paused(client)
-        self.engine.opened(client, f"userId={user_id}{query}".encode(), b"", "presenced.v1")
+        client.full_after, client.on_full = room, lambda: self.node.paused(client)
+        self.node.opened(client, f"userId={user_id}{query}".encode(), b"", "presenced.v1")
         return client
 
     # What may happen.
@@ -150,7 +150,7 @@ class Watching(RuleBasedStateMachine):
         session.client.believe()
         grace = session.grace_after(ending, self.now())
         self.model_end(user_id, session, grace, 0 if ending is Ending.CLOSED else WINDOW)
-        self.engine.closed(session.client, ending, ending)
+        self.node.closed(session.client, ending, ending)
         self.turn(ends)
 
     @precondition(lambda self: any(user.sessions for user in self.users.values()))
@@ -280,10 +280,10 @@ class Watching(RuleBasedStateMachine):
         if client.paused:
             client.paused, client.full_after = False, room
             session.was_heard = True
-            self.engine.resumed(client)
+            self.node.resumed(client)
         else:
             client.paused = True
-            self.engine.paused(client)
+            self.node.paused(client)
 
     @rule(user_id=st.sampled_from(USERS), online=st.booleans(), ends=st.booleans())
     def announce(self, user_id: str, online: bool, ends: bool) -> None:
@@ -344,7 +344,7 @@ class Watching(RuleBasedStateMachine):
     @invariant()
     def others_are_told_the_truth_as_far_as_they_may_know_it(self) -> None:
         truth = self.truth()
-        assert {user_id: str(self.engine.directory.status(user_id)) for user_id in USERS} == truth
+        assert {user_id: str(self.node.directory.status(user_id)) for user_id in USERS} == truth
         if self.clock.waiting:
             return
         for user_id, session in self.connected(paused=False):
@@ -359,7 +359,7 @@ class Watching(RuleBasedStateMachine):
             assert own["status"] == user.true_status(self.now()), "the truth for oneself"
             assert (own["chosen"], own.get("text", "")) == (user.choice(self.now())[0], user.decided(self.now())[1])
             assert not session.strangers & client.records.keys(), "only those who watch are told"
-            if session.counting and self.engine._digest not in self.engine.timer:
+            if session.counting and self.node._digest not in self.node.timer:
                 online = 1 + sum(status != "offline" for status in truth.values())  # and the classic one
                 assert client.counts["everyone", ""] == online
 
@@ -407,7 +407,7 @@ class Watching(RuleBasedStateMachine):
         for _, session in self.connected(paused=False):
             for room in session.watched_rooms:
                 mode = session.client.modes.get(room)
-                if mode != "full" or self.engine._v1.digests.is_digested(room):
+                if mode != "full" or self.node._v1.digests.is_digested(room):
                     continue  # told later
                 members = {user_id: rooms[room] for user_id, rooms in inside.items() if room in rooms}
                 assert session.client.rooms[room] == members

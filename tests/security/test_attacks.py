@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import jwt
 import pytest
-from tests.integration.raw import PATIENCE, RawClient, masked, raw, raw_websocket, upgrade
-from tests.security.fortress import Fortress, fortress
+from tests.support.fortress import Fortress, fortress
+from tests.support.raw import PATIENCE, RawClient, masked, raw, raw_websocket, upgrade
 from websockets.frames import Close, Opcode
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,8 @@ import asyncio
 import time
 
 import pytest
-from tests.integration.raw import PATIENCE, raw, upgrade
-from tests.security.fortress import Fortress, fortress
+from tests.support.fortress import Fortress, fortress
+from tests.support.raw import PATIENCE, raw, upgrade
 
 pytestmark = pytest.mark.anyio
 

@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import httpx
 import pytest
-from tests.certificates import trusting
-from tests.integration.raw import masked, upgrade
-from tests.process import ServerProcess
-from tests.proxies import proxy
+from tests.support.certificates import trusting
+from tests.support.process import ServerProcess
+from tests.support.proxies import proxy
+from tests.support.raw import masked, upgrade
 from websockets.frames import Opcode
 
 from presenced.auth.api_keys import new_key

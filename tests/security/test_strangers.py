@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from tests.integration.raw import raw, upgrade
-from tests.security.fortress import Fortress, fortress
+from tests.support.fortress import Fortress, fortress
+from tests.support.raw import raw, upgrade
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.believer import Believer
 from tests.simulation.network import Link
+from tests.support.believer import Believer
 
 from presenced.errors import Close
 from presenced.testing import FakeClock

@@ -9,17 +9,17 @@ from functools import partial
 from typing import Any, Protocol
 
 from msgspec import json
-from tests.fakes import ENDINGS, Reported
+from tests.support.fakes import ENDINGS, Reported
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT
 from websockets.protocol import Protocol as WebSocketProtocol
 
-from presenced.core.model import Ending
-from presenced.engine import Engine
 from presenced.errors import Close
+from presenced.node.node import Node
+from presenced.presence.model import Ending
 from presenced.testing import FakeClock
-from presenced.transports.endings import of_client
+from presenced.transports.websocket.endings import of_client
 
 FULL = 4096
 """Unsent bytes above which a transport is full; it has drained at a quarter of them."""
@@ -42,7 +42,7 @@ class Client(Protocol):
 
 
 class ServerEnd(Reported):
-    """What the engine has of a connection (`engine.Connection`)."""
+    """What the node has of a connection (`node.Connection`)."""
 
     def __init__(self, link: Link) -> None:
         super().__init__()
@@ -59,14 +59,14 @@ class ServerEnd(Reported):
         self.unsent += len(data)
         if self.unsent > FULL and not self.paused:
             self.paused = True
-            self._link.engine.paused(self)
+            self._link.node.paused(self)
 
     def has_sent(self, size: int) -> None:
         self.unsent -= size
         if self.paused and self.unsent <= FULL // 4:
             self.paused = False
             if self.is_open:
-                self._link.engine.resumed(self)
+                self._link.node.resumed(self)
 
     def close(self, close: Close, reason: str = "") -> None:
         if self.is_open:
@@ -80,19 +80,19 @@ class ServerEnd(Reported):
     def ends(self, ending: Ending, reason: str) -> None:
         if self.is_open:
             self.is_open = False
-            self._link.engine.closed(self, ending, reason)
+            self._link.node.closed(self, ending, reason)
 
 
 class Link:
     """One connection between a client and the server; what is sent one way arrives in its order."""
 
-    def __init__(self, clock: FakeClock, engine: Engine, client: Client, seed: str, query: str, classic: bool) -> None:
-        self.engine = engine
+    def __init__(self, clock: FakeClock, node: Node, client: Client, seed: str, query: str, classic: bool) -> None:
+        self.node = node
         self.rate = QUICK
         self.cut = False
         """Nothing passes any more, and neither end is told."""
         self.delivered: Callable[[dict[str, Any]], None] = lambda _: None
-        """Told of each request just before the engine is."""
+        """Told of each request just before the node is."""
         self._clock = clock
         self._client: Client | None = client
         self._random = random.Random(seed)
@@ -106,7 +106,7 @@ class Link:
         self._later("up", partial(self._open, query, subprotocol))
 
     def _open(self, query: str, subprotocol: str) -> None:
-        self.engine.opened(self._server, query.encode(), b"", subprotocol)
+        self.node.opened(self._server, query.encode(), b"", subprotocol)
 
     # The client.
 
@@ -167,7 +167,7 @@ class Link:
             self._server.heard_at = self._clock.monotonic()
             if message is not None:
                 self.delivered(message)
-                self.engine.received(self._server, json.encode(message).decode())
+                self.node.received(self._server, json.encode(message).decode())
 
     def _read(self, data: bytes) -> None:
         """Frames at the client."""

@@ -1,4 +1,4 @@
-"""One engine, many clients, a bad network, and the truth: all of it from one seed."""
+"""One node, many clients, a bad network, and the truth: all of it from one seed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 from tests.simulation.clients import AnyClient, ClassicClient, V1Client
 from tests.simulation.network import QUICK, Link
 
-from presenced.application import Application
-from presenced.engine import Engine
-from presenced.metrics import Metrics
-from presenced.settings import Settings
+from presenced.config.settings import Settings
+from presenced.node.node import Node
+from presenced.node.service import PresenceService
+from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 
 ROOMS = ("lobby", "bar", "hall")
@@ -50,9 +50,9 @@ class World:
             request_rate=1000,
             request_burst=1000,
         )
-        self.engine = self._start_engine()
+        self.node = self._start_engine()
         self._links: list[Link] = []
-        """All to the engine that runs now."""
+        """All to the node that runs now."""
         self._number = 0
         self._calm = False
         self.chosen: dict[str, dict[str, Any]] = {}
@@ -71,14 +71,14 @@ class World:
         for client in [*self.clients, rock]:
             client.come(self.random.uniform(0, 5))
 
-    def _start_engine(self) -> Engine:
-        engine = Engine(self.settings, self.clock, Metrics(), max_connections=1000)
-        engine.start()
-        return engine
+    def _start_engine(self) -> Node:
+        node = Node(self.settings, self.clock, Metrics(), max_connections=1000)
+        node.start()
+        return node
 
     def connect(self, client: AnyClient, query: str, is_classic: bool) -> Link:
         self._number += 1
-        link = Link(self.clock, self.engine, client, f"{self.seed}/{self._number}", query, is_classic)
+        link = Link(self.clock, self.node, client, f"{self.seed}/{self._number}", query, is_classic)
         self._links.append(link)
         link.delivered = lambda message: self._delivered(client, message)
         return link
@@ -134,8 +134,8 @@ class World:
         for link in self._links:
             link.breaks()
         self._links = []
-        self.engine.stop()
-        self.engine = self._start_engine()
+        self.node.stop()
+        self.node = self._start_engine()
         self.chosen, self.announced = {}, set()
 
     def _break(self, client: AnyClient) -> None:
@@ -166,13 +166,13 @@ class World:
 
     def _kick(self, client: AnyClient) -> None:
         if self.random.random() < 0.1:
-            Application(self.engine).disconnect(client.user_id)
+            PresenceService(self.node).disconnect(client.user_id)
 
     def _announce(self, client: AnyClient) -> None:
         user_id, online = self.random.choice(["bot", client.user_id]), self.random.random() < 0.5
         if user_id != "bot":
             online = False  # takes nothing from who is there, and ends the wait for who is not
-        Application(self.engine).announce(user_id, online)
+        PresenceService(self.node).announce(user_id, online)
         (self.announced.add if online else self.announced.discard)(user_id)
 
     def _choose(self, client: AnyClient) -> None:
@@ -230,9 +230,9 @@ class World:
         truth = {user_id: self.truth(user_id) for user_id in users}
         assert truth[ROCK]["status"] == "online"
         online = sum(record["status"] != "offline" for record in truth.values())
-        told = {user_id: self.engine.directory.status(user_id).value for user_id in truth}
+        told = {user_id: self.node.directory.status(user_id).value for user_id in truth}
         assert told == {user_id: record["status"] for user_id, record in truth.items()}, "the directory itself"
-        assert self.engine.stats().online_users == online
+        assert self.node.stats().online_users == online
         for client in [*self.clients, self.rock]:
             if not client.is_here:
                 continue

@@ -5,12 +5,13 @@ from http import HTTPStatus
 import pytest
 from websockets.frames import Close as CloseFrame
 
-from presenced.core.directory import Directory
-from presenced.core.model import Ending, Instant
-from presenced.core.presence import Grace
-from presenced.core.users import Limits
 from presenced.errors import ClientClose, Close, Problem
-from presenced.transports.endings import of_client
+from presenced.presence.directory import Directory
+from presenced.presence.model import Ending
+from presenced.presence.user import Grace
+from presenced.presence.users import Limits
+from presenced.runtime.instant import Instant
+from presenced.transports.websocket.endings import of_client
 
 
 @pytest.mark.parametrize("close", [*Close, *ClientClose])

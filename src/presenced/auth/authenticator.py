@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
+from presenced.auth.jwt import Tokens
 from presenced.auth.principal import Principal
 from presenced.auth.tickets import Tickets
-from presenced.auth.tokens import Tokens
-from presenced.core.model import Instant
 from presenced.errors import BadToken
+from presenced.runtime.instant import Instant
 
 Answer = Principal | BadToken
 Answered = Callable[[Answer], None]

@@ -18,9 +18,9 @@ from cryptography.x509 import load_pem_x509_certificate
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
+from presenced.config.text_files import read_text
+from presenced.config.types import is_masked, secret_text
 from presenced.errors import ConfigError
-from presenced.setting_types import is_masked, secret_text
-from presenced.text_files import read_text
 
 SHARED = ("HS256", "HS384", "HS512")
 RSA = ("RS256", "RS384", "RS512")

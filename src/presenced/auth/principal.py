@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from presenced.core.model import Display
+from presenced.presence.model import Display
 
 CAUSES = "causes"
 """The role of those who are told why others changed."""

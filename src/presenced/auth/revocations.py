@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from presenced.auth.principal import Principal
-from presenced.core.deadlines import Deadlines
 from presenced.errors import CapacityError
+from presenced.runtime.deadlines import Deadlines
 
 MAX_REVOCATIONS = 100_000
 """Users and tokens together; some 40 MB. One more is refused, for to forget one would let somebody in again."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from presenced.auth.principal import Principal
 from presenced.auth.tickets import Tickets, digest, refused
-from presenced.core.model import Instant
+from presenced.runtime.instant import Instant
 
 RETURN_WINDOW_S = 3600.0
 """Seconds after a loss in which a stream may return. After that its page needs a new ticket."""
@@ -60,7 +60,7 @@ class TicketStreams:
 
     A ticket has at most one open stream, so a returning stream ends its earlier connection. A stream cannot return in
     these cases: the ticket's `lasts` is over; `lifetime` seconds have passed since the first opening; it was absent for
-    `RETURN_WINDOW_S`; its user was disconnected. `Admission` refuses revoked tokens. All state is in memory, so no
+    `RETURN_WINDOW_S`; its user was disconnected. `Gatekeeper` refuses revoked tokens. All state is in memory, so no
     stream returns to another process.
 
     Bounds: `MAX_LOST`, `MAX_LOST_OF_USER`; `Followers` bounds the open streams.
@@ -86,7 +86,7 @@ class TicketStreams:
             secret: Secret from the id of the last event; empty if there was none.
 
         Returns:
-            None: The ticket opens no stream. `Admission` says why.
+            None: The ticket opens no stream. `Gatekeeper` says why.
 
         Raises:
             BadToken: The secret does not belong to the ticket's stream.

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from presenced.auth.allowed import with_allowed
+from presenced.auth.grants import with_allowed
 from presenced.auth.principal import Principal
 from presenced.errors import BadToken, CapacityError
 

@@ -1,1 +1,1 @@
-"""What is answered over plain HTTP: the page, health, statistics, metrics. Asks the engine, keeps no state."""
+"""What is answered over plain HTTP: the page, health, statistics, metrics. Asks the node, keeps no state."""

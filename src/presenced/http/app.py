@@ -14,33 +14,33 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from presenced.application import Application
 from presenced.auth.api_keys import ApiKeys
-from presenced.auth.hosts import AllowedHosts
-from presenced.auth.origin import Origins
 from presenced.auth.ticket_streams import TicketStreams
 from presenced.auth.tickets import Tickets
-from presenced.core.identity import MAX_SAFE_INTEGER
-from presenced.engine import Engine
+from presenced.config.settings import WEBSOCKET_PATH
 from presenced.errors import Problem
-from presenced.http.access import Access
-from presenced.http.answers import ProblemError, json_answer, problem_answer
-from presenced.http.api import api_mount
+from presenced.http.api.archive import Archive, Letters
+from presenced.http.api.endpoint import Api
+from presenced.http.api.followers import Followers
+from presenced.http.api.router import api_mount
+from presenced.http.api.segments import Segments
+from presenced.http.api.spans import Spans
+from presenced.http.auth import Access
 from presenced.http.cors import Cors
+from presenced.http.errors import ProblemError, json_answer, problem_answer
 from presenced.http.health import not_ready, warnings
 from presenced.http.host_guard import HostGuard
-from presenced.http.v1.archive import Archive, Letters
-from presenced.http.v1.endpoint import Api
-from presenced.http.v1.followers import Followers
-from presenced.http.v1.segments import Segments
-from presenced.http.v1.spans import Spans
-from presenced.log import quoted
-from presenced.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
-from presenced.refusals import Refusal
-from presenced.settings import WEBSOCKET_PATH
-from presenced.stats import MAX_PAGE
+from presenced.net.hosts import AllowedHosts
+from presenced.net.origins import Origins
+from presenced.net.refusals import Refusal
+from presenced.node.node import Node
+from presenced.node.service import PresenceService
+from presenced.node.stats import MAX_PAGE
+from presenced.presence.identity import MAX_SAFE_INTEGER
+from presenced.runtime.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
+from presenced.runtime.strict_json import EXTENSION, no_field
+from presenced.runtime.text import quoted
 from presenced.version import __version__
-from presenced.wire.strict_json import EXTENSION, no_field
 
 DEFAULT_PAGE = 100
 """Sessions in one page of `/stats` when the request does not say."""
@@ -57,8 +57,8 @@ _PATHS = ("/", "/healthz", "/readyz", "/stats", "/metrics", "/docs", "/api/v1")
 
 
 def make_app(
-    application: Application,
-    engine: Engine,
+    application: PresenceService,
+    node: Node,
     keys: ApiKeys,
     tickets: Tickets,
     followers: Followers,
@@ -71,13 +71,13 @@ def make_app(
         archive: Where to ask of the past; None: nothing is kept.
         letters: Where to ask of dead letters; None: no webhooks are sent.
     """
-    hosts = AllowedHosts.of(engine.settings)
-    origins = Origins(engine.settings.origins, hosts.allow)
-    own = AllowedHosts.own(engine.settings)
-    access = Access(keys, origins, own, engine.admission is None, engine.gate, engine.clock, engine.turned_away)
-    spans = Spans(application, engine.settings.journal_size)
-    ticket_streams = TicketStreams(tickets, engine.settings.token_lifetime)
-    api = Api(application, engine, access, tickets, ticket_streams, followers, spans, archive, letters)
+    hosts = AllowedHosts.of(node.settings)
+    origins = Origins(node.settings.origins, hosts.allow)
+    own = AllowedHosts.own(node.settings)
+    access = Access(keys, origins, own, node.gatekeeper is None, node.throttle, node.clock, node.turned_away)
+    spans = Spans(application, node.settings.journal_size)
+    ticket_streams = TicketStreams(tickets, node.settings.token_lifetime)
+    api = Api(application, node, access, tickets, ticket_streams, followers, spans, archive, letters)
 
     def end_streams(user_id: str) -> int:
         ticket_streams.forget_user(user_id)
@@ -87,48 +87,48 @@ def make_app(
 
     async def http_error(request: Request, error: Exception) -> Response:
         if "websocket" in request.headers.get("upgrade", "").lower() and not isinstance(error, ProblemError):
-            engine.turned_away(_no_websocket(request, error), _origin(request))
+            node.turned_away(_no_websocket(request, error), _origin(request))
         return _http_error(request, error)
 
     return Starlette(
         routes=[
-            *_operator_routes(engine, access),
-            Route(WEBSOCKET_PATH, _websocket_refusal(engine)),
+            *_operator_routes(node, access),
+            Route(WEBSOCKET_PATH, _websocket_refusal(node)),
             api_mount(api),
             Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
         ],
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(HostGuard, hosts=hosts, turned_away=engine.turned_away),
-            Middleware(Cors, origins=origins, turned_away=engine.turned_away),
+            Middleware(HostGuard, hosts=hosts, turned_away=node.turned_away),
+            Middleware(Cors, origins=origins, turned_away=node.turned_away),
             Middleware(Segments),
         ],
         exception_handlers={HTTPException: http_error, Exception: _internal_error},
     )
 
 
-def _operator_routes(engine: Engine, access: Access) -> list[Route]:
+def _operator_routes(node: Node, access: Access) -> list[Route]:
     """Return the routes for health checks and metrics."""
 
     async def healthz(_: Request) -> Response:
-        return json_answer({"status": "alive", "version": __version__, "authentication": engine.settings.auth})
+        return json_answer({"status": "alive", "version": __version__, "authentication": node.settings.auth})
 
     async def readyz(_: Request) -> Response:
-        reasons = not_ready(engine)
-        body = {"status": "not ready" if reasons else "ready", "reasons": reasons, "warnings": warnings(engine)}
+        reasons = not_ready(node)
+        body = {"status": "not ready" if reasons else "ready", "reasons": reasons, "warnings": warnings(node)}
         return json_answer(body, 503 if reasons else 200)
 
     async def stats(request: Request) -> Response:
         access.check_figures(request)
         _check_known(request, "limit", "after")
         limit, after = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE), _number(request, "after", 0, MAX_SAFE_INTEGER)
-        if engine.admission is not None and not access.allows(request, "read"):
+        if node.gatekeeper is not None and not access.allows(request, "read"):
             limit = 0  # who is here is for those who may know
-        return json_answer(engine.stats(limit, after))
+        return json_answer(node.stats(limit, after))
 
     async def metrics(request: Request) -> Response:
         access.check_figures(request)
-        return Response(engine.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
+        return Response(node.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
 
     return [
         Route("/healthz", healthz),
@@ -138,7 +138,7 @@ def _operator_routes(engine: Engine, access: Access) -> list[Route]:
     ]
 
 
-def _websocket_refusal(engine: Engine) -> Callable[[Request], Awaitable[Response]]:
+def _websocket_refusal(node: Node) -> Callable[[Request], Awaitable[Response]]:
     """Return the endpoint for requests to the WebSocket path that are not handshakes."""
 
     async def websocket(request: Request) -> Response:
@@ -146,7 +146,7 @@ def _websocket_refusal(engine: Engine) -> Callable[[Request], Awaitable[Response
             f"connect with a WebSocket client: new WebSocket('ws://{request.url.netloc}{WEBSOCKET_PATH}?userId=ID'); "
             "behind a proxy, have it pass on the headers Upgrade and Connection"
         )
-        engine.turned_away(_not_upgraded(request), _origin(request))
+        node.turned_away(_not_upgraded(request), _origin(request))
         return problem_answer(
             Problem.UPGRADE_REQUIRED, detail, {"upgrade": "websocket", "connection": "close, upgrade"}
         )

@@ -6,9 +6,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from presenced.auth.origin import Origins
-from presenced.http.answers import TurnedAway, problem_answer
-from presenced.refusals import foreign_page
+from presenced.http.errors import TurnedAway, problem_answer
+from presenced.net.origins import Origins
+from presenced.net.refusals import foreign_page
 
 MAX_AGE = 600
 """Seconds for which a browser may cache the response to a preflight request."""

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from presenced.auth.origin import ANY, FILES
-from presenced.engine import Engine
-from presenced.settings import is_loopback
+from presenced.config.settings import is_loopback
+from presenced.net.origins import ANY, FILES
+from presenced.node.node import Node
 
 
-def not_ready(engine: Engine) -> list[str]:
+def not_ready(node: Node) -> list[str]:
     """Why no new connection should be sent here; empty when there is no reason."""
     reasons = []
-    if engine.draining:
+    if node.draining:
         reasons.append("the server is stopping")
-    if engine.is_full:
-        reasons.append(f"all {engine.max_connections} connections are taken")
+    if node.is_full:
+        reasons.append(f"all {node.max_connections} connections are taken")
     return reasons
 
 
-def warnings(engine: Engine) -> list[str]:
+def warnings(node: Node) -> list[str]:
     """What an operator should know although everything works."""
-    found = [engine.recorder.warning] if engine.recorder is not None else []
-    if engine.admission is None and not is_loopback(engine.settings.host):
+    found = [node.recorder.warning] if node.recorder is not None else []
+    if node.gatekeeper is None and not is_loopback(node.settings.host):
         found.append("authentication is off and other machines may connect: whoever does may claim any user id")
-    if ANY in engine.settings.origins:
+    if ANY in node.settings.origins:
         found.append("pages of every origin may connect, because the setting origins contains *: list your own origins")
-    if FILES in engine.settings.origins:
+    if FILES in node.settings.origins:
         found.append(
             "pages of every origin may connect from a sandboxed frame, because the setting origins contains file://"
         )

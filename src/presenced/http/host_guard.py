@@ -5,9 +5,9 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from presenced.auth.hosts import AllowedHosts
-from presenced.http.answers import TurnedAway, problem_answer
-from presenced.refusals import foreign_host
+from presenced.http.errors import TurnedAway, problem_answer
+from presenced.net.hosts import AllowedHosts
+from presenced.net.refusals import foreign_host
 
 ANY_HOST = frozenset(("/healthz", "/readyz"))
 """Paths exempt from the check. Load balancers request them with any configured `Host`, and the responses reveal nothing

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from presenced.core.messages import SeenStatus, SomeCause, UserId
+from presenced.protocols.v1.messages import SeenStatus, SomeCause, UserId
 
 
 class Seen(Struct, frozen=True, rename="camel", omit_defaults=True):

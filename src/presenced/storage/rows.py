@@ -8,15 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from presenced.core.model import Change
-from presenced.storage.facts import (
-    ChoiceFact,
-    ClaimFact,
-    Fact,
-    RevocationFact,
-    SessionFact,
-    UserFact,
-)
+from presenced.presence.model import Change
+from presenced.storage.records import ChoiceFact, ClaimFact, Fact, RevocationFact, SessionFact, UserFact
 
 Row = dict[str, Any]
 

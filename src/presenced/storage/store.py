@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Delete, Insert
 
 from presenced.storage.database import execute_many, put
-from presenced.storage.facts import ChosenFact, DisplayFact, Fact, Restored, RevocationFact, start_position
+from presenced.storage.records import ChosenFact, DisplayFact, Fact, Restored, RevocationFact, start_position
 from presenced.storage.rows import Row, Rows, choice_from, claim_from
 from presenced.storage.schema import changes, claims, nodes, revocations, sessions, told, users, webhooks
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from presenced.clock import Action
-from presenced.core.model import Instant
+from presenced.runtime.clock import Action
+from presenced.runtime.instant import Instant
 
 NOON_2024 = 1_704_110_400_000
 """2024-01-01T12:00:00.000Z in epoch milliseconds: where a `FakeClock` starts."""

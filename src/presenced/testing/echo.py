@@ -15,23 +15,23 @@ from typing import Self
 from starlette.applications import Starlette
 from websockets.frames import Frame, Opcode
 
-from presenced.auth.gate import Gate
-from presenced.clock import SystemClock, Timer
-from presenced.core.model import Ending
-from presenced.refusals import Refusal
-from presenced.settings import WEBSOCKET_PATH, Settings
+from presenced.config.settings import WEBSOCKET_PATH, Settings
+from presenced.net.refusals import Refusal
+from presenced.net.throttle import Throttle
+from presenced.presence.model import Ending
+from presenced.runtime.clock import SystemClock, Timer
 from presenced.transports.listener import Listener
-from presenced.transports.websocket import WebSocketConnection
+from presenced.transports.websocket.connection import WebSocketConnection
 
 
 class EchoServer:
-    """A `transports.service.Service` that sends back what it gets."""
+    """A `transports.base.Service` that sends back what it gets."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.draining = self.is_behind = False
         self.max_connections = 10_000
-        self.gate = Gate(settings)
+        self.throttle = Throttle(settings)
         self.endings: list[tuple[Ending, str]] = []
         """How the connections ended, oldest first; the newest 1,000."""
 

@@ -12,15 +12,15 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from presenced.auth.hosts import AllowedHosts
-from presenced.auth.origin import Origins
 from presenced.errors import ListenError, PortInUse
-from presenced.transports.frames import FrameParsers
-from presenced.transports.front import FrontDoor, Peer
-from presenced.transports.handshake import Handshake
-from presenced.transports.service import Service
+from presenced.net.hosts import AllowedHosts
+from presenced.net.origins import Origins
+from presenced.transports.base import Service
+from presenced.transports.front_door import FrontDoor, Peer
 from presenced.transports.tls import Certificate
-from presenced.transports.websocket import WebSocketConnection
+from presenced.transports.websocket.connection import WebSocketConnection
+from presenced.transports.websocket.handshake import Handshake
+from presenced.transports.websocket.reader import FrameParsers
 
 BACKLOG = 4096
 """Connections the kernel holds until they are accepted (`net.core.somaxconn` may cap it lower)."""

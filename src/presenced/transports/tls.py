@@ -6,9 +6,9 @@ import logging
 import ssl
 from pathlib import Path
 
-from presenced.clock import Clock, Timer
+from presenced.config.text_files import read_text
 from presenced.errors import ConfigError
-from presenced.text_files import read_text
+from presenced.runtime.clock import Clock, Timer
 
 LOOK_AGAIN = 10.0
 """Seconds between two looks at whether the files have changed."""

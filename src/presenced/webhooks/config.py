@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from presenced.auth.outgoing import Outgoing
+from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.settings import Settings
+from presenced.net.http_client import Outgoing
 from presenced.webhooks.signing import key_of
 
 EVENTS = ("user.online", "user.offline", "user.status_changed", "room.occupied", "room.vacated")

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from presenced.storage.database import reason
+from presenced.webhooks.backoff import pause
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import batch_id, encode_batch
-from presenced.webhooks.figures import WebhookFigures
 from presenced.webhooks.queue import Queue, Row
-from presenced.webhooks.retries import pause
-from presenced.webhooks.sending import BUSY, GONE, Sender, Sent
+from presenced.webhooks.sender import BUSY, GONE, Sender, Sent
+from presenced.webhooks.stats import WebhookFigures
 
 MAX_BODY = 262_144
 """Bytes of the events of a request, about; one that is larger goes alone."""

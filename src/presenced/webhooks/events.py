@@ -9,11 +9,12 @@ from msgspec import Raw, Struct
 from msgspec.json import Encoder
 from msgspec.structs import asdict
 
-from presenced.core.messages import UserRecord
-from presenced.core.model import Change
-from presenced.storage.facts import RoomFact
-from presenced.wire.classic import timestamp, wire_user_id
-from presenced.wire.v1 import cause_as_shown, user_record
+from presenced.presence.model import Change
+from presenced.protocols.ids import wire_user_id
+from presenced.protocols.v1.codec import cause_as_shown, user_record
+from presenced.protocols.v1.messages import UserRecord
+from presenced.runtime.instant import timestamp
+from presenced.storage.records import RoomFact
 
 _encoder = Encoder()
 

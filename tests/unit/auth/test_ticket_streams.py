@@ -9,8 +9,8 @@ import pytest
 from presenced.auth import ticket_streams
 from presenced.auth.ticket_streams import RETURN_WINDOW_S, Opening, TicketStreams
 from presenced.auth.tickets import LIFETIME, Tickets
-from presenced.core.model import Instant
 from presenced.errors import BadToken
+from presenced.runtime.instant import Instant
 
 NOW = 1_000_000.0
 DAY = 86_400.0

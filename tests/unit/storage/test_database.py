@@ -9,11 +9,11 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy.exc import DataError, OperationalError
 
+from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.settings import Settings
-from presenced.storage.address import database_url
 from presenced.storage.database import is_about_rows, open_database, put, reason
 from presenced.storage.schema import changes, users
+from presenced.storage.url import database_url
 
 
 def test_a_file_in_the_data_directory_is_the_embedded_database() -> None:

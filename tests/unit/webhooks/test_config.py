@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from tests.webhooks import SECRET
+from tests.support.webhooks import SECRET
 
+from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.settings import Settings
 from presenced.webhooks.config import EVENTS, MAX_ENDPOINTS, webhook_config
 from presenced.webhooks.signing import new_secret
 

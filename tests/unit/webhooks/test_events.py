@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from tests.webhooks import NOON, change
+from tests.support.webhooks import NOON, change
 
-from presenced.storage.facts import RoomFact
+from presenced.storage.records import RoomFact
 from presenced.webhooks.events import UNTOLD, Told, batch_id, encode, encode_batch, news, now_told
 
 NOBODY = UNTOLD["user"]

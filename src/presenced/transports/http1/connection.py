@@ -19,14 +19,14 @@ import asyncio
 import weakref
 
 from presenced.errors import Problem
-from presenced.refusals import Refusal
+from presenced.net.problems import MEDIA_TYPE, problem_body
+from presenced.net.refusals import Refusal
 from presenced.transports.http1.body import Body, Chunked, Sized
 from presenced.transports.http1.door import Door
 from presenced.transports.http1.exchange import MAX_UNREAD_BODY, Exchange, answer_head
 from presenced.transports.http1.head import BadRequest, Head, Header, check_part, find_end, parse, skip_empty_lines
 from presenced.transports.http1.room import Room
 from presenced.transports.http1.scope import scope_of
-from presenced.wire.problem import MEDIA_TYPE, problem_body
 
 MAX_PIPELINED = 16
 """Maximum number of pipelined requests waiting on one connection. One more gets 429."""
@@ -227,7 +227,7 @@ class HttpConnection(asyncio.Protocol):
         if head.length != 0:
             self._body = Chunked() if head.length is None else Sized(head.length)
         peer = self.peer if self._door.settings.proxy_protocol else ""
-        # For `http.v1.streams`. The reference is weak, because this object holds the exchange, which holds the scope.
+        # For `http.sse`. The reference is weak, because this object holds the exchange, which holds the scope.
         extensions = {"presenced.abort": weakref.WeakMethod(self.cut)}
         exchange = self._exchange = Exchange(self, scope_of(head, self.transport, peer, extensions), head)
         if self._is_half_closed:

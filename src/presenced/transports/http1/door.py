@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from starlette.types import ASGIApp
 
-from presenced.clock import Clock, Timer
-from presenced.refusals import Refusal
-from presenced.settings import Settings
+from presenced.config.settings import Settings
+from presenced.net.refusals import Refusal
+from presenced.runtime.clock import Clock, Timer
 from presenced.transports.http1.faults import Faults
 from presenced.transports.http1.head import Head
 
@@ -24,7 +24,7 @@ class Door(Protocol):
     clock: Clock
     timer: Timer
     app: ASGIApp
-    """Application that answers the requests."""
+    """ASGI application that answers the requests."""
     tasks: set[asyncio.Task[None]]
     """Tasks of the requests being answered."""
     faults: Faults

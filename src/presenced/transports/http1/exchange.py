@@ -15,9 +15,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Scope
 
 from presenced.errors import Problem
+from presenced.net.problems import MEDIA_TYPE, problem_body
 from presenced.transports.http1.faults import Faults
 from presenced.transports.http1.head import Head, Header
-from presenced.wire.problem import MEDIA_TYPE, problem_body
 
 MAX_UNREAD_BODY = 65_536
 """Maximum number of body bytes buffered for the application. At the bound the server pauses reading."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import traceback
 
-from presenced.clock import Clock
-from presenced.core.limits import Bucket
+from presenced.runtime.clock import Clock
+from presenced.runtime.limits import Bucket
 
 MAX_TRACEBACKS = 10
 """Maximum number of tracebacks logged within `PERIOD_S` in the long run, and at once. Further faults are counted, and

@@ -1,0 +1,169 @@
+"""Commands about safety: `doctor`, `api-key`, `token`, `verify-token`."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cyclopts import App, Parameter
+
+from presenced.auth.api_keys import DEFAULT_SCOPE, Scope, new_key
+from presenced.auth.factory import keys_of, make_tokens
+from presenced.auth.jwt import MAX_TOKEN
+from presenced.auth.keys import Key, keys_from_text
+from presenced.cli.doctor import examine
+from presenced.config.settings import Settings
+from presenced.config.sources import load
+from presenced.errors import BadToken, BadUserId, ConfigError, PresencedError
+from presenced.presence.identity import parse_user_id
+
+Config = Annotated[Path | None, Parameter(metavar="FILE", help="Settings file. [default presenced.toml, if it exists]")]
+
+
+class UnsafeError(PresencedError):
+    """The doctor found something that needs a fix."""
+
+
+def add_to(app: App) -> None:
+    """Make them commands of `app`."""
+    app.command(doctor)
+    app.command(api_key)
+    app.command(token)
+    app.command(verify_token)
+
+
+def doctor(*, config: Config = None) -> None:
+    """Say what in the settings is unsafe or broken, and how to fix it.
+
+    Exit code 1 if something is.
+    """
+    effective = load({}, os.environ, config)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = sys.maxsize if limit == resource.RLIM_INFINITY else limit
+    findings = examine(effective, files, os.geteuid() == 0, datetime.datetime.now(datetime.UTC))
+    for level, what, mend in findings:
+        sys.stdout.write(f"{level:>6}: {what}\n        {mend}\n")
+    if not findings:
+        sys.stdout.write("nothing is unsafe\n")
+    if any(finding.level != "note" for finding in findings):
+        raise UnsafeError("something is unsafe or broken")
+
+
+def api_key(
+    *,
+    scope: Annotated[
+        Scope,
+        Parameter(
+            metavar="SCOPE",
+            help="Scope of the key; each includes those before it. [one of read, write, admin; default read]",
+        ),
+    ] = DEFAULT_SCOPE,
+) -> None:
+    """Create a key for a backend, and print it with its entry for the setting api_keys.
+
+    The default scope is the least privilege: read. Creating tickets, announcing and setting statuses need write.
+    Erasing, revoking and seeing sessions, history and invisible users need admin.
+    """
+    made = new_key(scope)
+    sys.stdout.write(
+        f"{made.key}\n\n"
+        f"This is the key, with scope {scope}. Store it in the backend: it is shown only once. Add to the settings:\n\n"
+        f'api_keys = ["{made.entry}"]\n'
+    )
+
+
+def token(
+    user: Annotated[str, Parameter(metavar="ID", help="User id, which becomes sub.")],
+    *,
+    expires_in: Annotated[
+        float, Parameter(metavar="SECONDS", help="Seconds for which the token is valid. [default 3600]")
+    ] = 3600,
+    claim: Annotated[
+        tuple[str, ...],
+        Parameter(metavar="NAME=VALUE", help="Another claim. The value is JSON, or else text. May be repeated."),
+    ] = (),
+    signing_key: Annotated[
+        Path | None,
+        Parameter(metavar="FILE", help="File with a private key, as PEM. Needed if tokens have public keys."),
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Print a token that the server would accept, for a try.
+
+    Signed with the setting jwt_key or jwt_key_file when that is a shared secret.
+    """
+    settings = load({}, os.environ, config).settings
+    try:
+        claims: dict[str, Any] = {"sub": parse_user_id(user, settings.placeholder_ids)}
+    except BadUserId as error:
+        raise ConfigError(str(error)) from None
+    now = int(time.time())
+    claims |= {"iat": now, "exp": now + int(expires_in)}
+    if settings.jwt_issuer:
+        claims["iss"] = settings.jwt_issuer
+    if settings.jwt_audience:
+        claims["aud"] = settings.jwt_audience[0]
+    claims |= dict(map(_claim, claim))
+    key = _signing_key(signing_key, settings)
+    made = jwt.encode(claims, key.material, key.algorithms[0], {"kid": key.key_id} if key.key_id else None)
+    sys.stdout.write(made + "\n")
+
+
+def verify_token(*, config: Config = None) -> None:
+    """Read a token from standard input and say whose it is, or why the server would not accept it."""
+    settings = load({}, os.environ, config).settings
+    given = sys.stdin.read(2 * MAX_TOKEN).strip()
+    out = sys.stdout.write
+    for name, part in zip(("header", "claims"), _unverified(given), strict=False):
+        out(f"{name}: {json.dumps(part, ensure_ascii=True)}\n")
+    try:
+        found = make_tokens(settings).verify(given, time.time())
+    except BadToken as error:
+        raise ConfigError(f"not accepted ({error.kind}): {error}") from None
+    out(f"accepted: it is user {json.dumps(found.user_id)}")
+    if found.expires_at is not None:
+        out(f", for {found.expires_at - time.time():.0f} s yet, leeway included")
+    out("\n")
+
+
+def _claim(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"a claim is NAME=VALUE, and {text!r} is not")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _signing_key(path: Path | None, settings: Settings) -> Key:
+    if path is None:
+        keys = keys_of(settings)
+        if not keys or not isinstance(keys[0].material, bytes):
+            raise ConfigError(
+                "there is nothing to sign with: set jwt_key or jwt_key_file to a shared secret, or give --signing-key"
+            )
+        return keys[0]
+    try:
+        private = load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(f"can't use the private key {path}: {error}") from None
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return keys_from_text(pem.decode())[0]._replace(material=private)
+
+
+def _unverified(given: str) -> list[Any]:
+    """What the token says, true or not; nothing when it is not one."""
+    try:
+        return [jwt.get_unverified_header(given), jwt.decode(given, options={"verify_signature": False})]
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        return []

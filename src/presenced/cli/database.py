@@ -1,0 +1,61 @@
+"""The command for the database: `migrate`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from presenced.config.sources import load
+from presenced.errors import ConfigError, StorageError
+from presenced.storage.url import database_url
+
+if TYPE_CHECKING:
+    from presenced.storage.migrate import Versions
+
+Config = Annotated[Path | None, Parameter(metavar="FILE", help="Settings file. [default presenced.toml, if it exists]")]
+
+
+def add_to(app: App) -> None:
+    """Add the command to `app`."""
+    app.command(migrate)
+
+
+def migrate(
+    *,
+    check: Annotated[
+        bool, Parameter(negative=(), help="Only check: exit code 1 if the tables need a migration.")
+    ] = False,
+    config: Config = None,
+) -> None:
+    """Migrate the tables in the database to the version that this presenced needs.
+
+    First back up the database and stop the servers that use it.
+    """
+    url = database_url(load({}, os.environ, config).settings)
+    if not url:
+        raise ConfigError("there is no database to migrate: set database to sqlite or url")
+    has, needs = asyncio.run(_migrate(url, check))
+    if has == needs:
+        sys.stdout.write(f"the tables have version {needs}, which is up to date\n")
+    elif check:
+        raise StorageError(f"the tables have version {has or 'none'}, and {needs} is needed: run `presenced migrate`")
+    else:
+        sys.stdout.write(f"migrated the tables from version {has or 'none'} to {needs}\n")
+
+
+async def _migrate(url: str, check: bool) -> Versions:
+    """Return the version that the tables had, and the version that is needed."""
+    from presenced.storage import migrate
+    from presenced.storage import probe as access
+
+    if check:
+        return await access.look(url)
+    async with access.connected(url, endless=True) as connection:
+        found = await connection.run_sync(migrate.upgrade)
+        await connection.commit()
+        return found

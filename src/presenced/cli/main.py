@@ -1,0 +1,258 @@
+"""The command: arguments, banner, signals and exit codes (0 success, 1 start failed, 2 invalid arguments or
+settings)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
+
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
+from prometheus_client import disable_created_metrics
+
+from presenced.cli import auth as cli_auth
+from presenced.cli import database as cli_storage
+from presenced.cli import webhooks as cli_webhooks
+from presenced.cli.systemd import ServiceManager
+from presenced.config.help import groups, help_text, is_secret, value_name
+from presenced.config.settings import Settings, is_loopback
+from presenced.config.sources import SECRET_FILES, Effective, load
+from presenced.errors import ConfigError, PresencedError
+from presenced.runtime import gc as garbage
+from presenced.runtime import logs as log
+from presenced.server import PresenceServer, authority
+from presenced.version import __version__
+
+
+def _flag(name: str, group: Group, help_text: str, metavar: str, is_switch: bool = False) -> tuple[str, Any]:
+    """Return the name of a flag and the metadata that cyclopts needs."""
+    parameter = Parameter(negative=(), group=group, metavar=metavar, help=help_text)
+    return name, Annotated[bool if is_switch else str, parameter]
+
+
+def _flags() -> Iterator[tuple[str, Any]]:
+    """Flag for each setting. A secret has none, because every user of a machine sees flags. It has a flag for its
+    file."""
+    for number, (title, names) in enumerate(groups().items(), start=1):
+        group = Group(title, sort_key=number)
+        for name in names:
+            if not is_secret(name):
+                is_switch = Settings.model_fields[name].annotation is bool
+                yield _flag(name, group, help_text(name), value_name(name), is_switch)
+            elif f"{name}_file" in SECRET_FILES:
+                yield _flag(f"{name}_file", group, f"File that contains the setting {name}.", "FILE")
+
+
+if TYPE_CHECKING:
+    Flags = dict[str, Any]
+else:
+    # Texts, except for switches: `config.load` parses and checks the values of all sources in the same way.
+    Flags = TypedDict("Flags", dict(_flags()), total=False)  # noqa: UP013  # the fields are computed
+
+Config = Annotated[
+    Path | None,
+    Parameter(
+        group=Group("Settings file", sort_key=0),
+        metavar="FILE",
+        help="Settings file. [default presenced.toml, if it exists]",
+    ),
+]
+GivenFlags = Annotated[Flags | None, Parameter(name="*")]
+
+app = App(
+    "presenced",
+    help="Tells people, in real time, who is online.\n\nStart with: presenced serve",
+    version=__version__,
+    version_flags=["--version"],
+    # Defaults are part of the help texts: cyclopts would print them as Python writes them, as in `[default: ()]`.
+    default_parameter=Parameter(negative=(), show_default=False, show_choices=False),
+    result_action="return_value",
+)
+config = App("config", help="Print the settings.")
+app.command(config)
+cli_auth.add_to(app)
+cli_storage.add_to(app)
+cli_webhooks.add_to(app)
+
+
+@app.command
+def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
+    """Run the server until SIGINT or SIGTERM. A second signal ends it at once.
+
+    Each setting is a flag, an environment variable (PRESENCED_PORT=4000 for --port 4000), or a line of the settings
+    file (port = 4000). Secrets are not flags: set them in the environment (PRESENCED_JWT_KEY), or name a file that
+    contains one (--jwt-key-file). `presenced config show` prints all settings and where each comes from.
+    """
+    settings = load(flags or {}, os.environ, config).settings
+    _raise_file_limit()
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # else a second series for each, which nobody asks for
+    finish_log = log.configure(settings.log_level, settings.log_format, settings.log_time)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
+            runner.run(_serve(settings))
+    finally:
+        finish_log()
+
+
+@config.command
+def show(*, config: Config = None, flags: GivenFlags = None) -> None:
+    """Print every setting in force, as a settings file, and the origin of each value.
+
+    Secrets are not printed. Comments stand in their place.
+    """
+    effective = load(flags or {}, os.environ, config)
+    sys.stdout.write("\n".join(_toml(effective)).lstrip() + "\n")
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and exit."""
+    _fill_standard_files()
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except UnusedCliTokensError:  # cyclopts prints a Python list, which may contain a secret
+        _fail(ConfigError("unexpected argument: a value follows its flag, as in --port 4000"), 2)
+    except (CycloptsError, ConfigError) as error:
+        _fail(error, 2)
+    except PresencedError as error:
+        _fail(error, 1)
+    except OSError as error:
+        log.give_up_output()
+        _fail(error, 1)
+    log.give_up_output()
+    sys.exit(0)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
+    for line in str(error).splitlines():
+        sys.stderr.write(f"presenced: {line}\n")
+    sys.exit(code)
+
+
+async def _serve(settings: Settings) -> None:
+    server = PresenceServer(settings)
+    garbage.keep_pauses_short()
+    await server.start()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stopping.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+
+    def on_hangup() -> None:
+        manager.reloading()
+        server.reload()
+        manager.ready()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    with contextlib.closing(ServiceManager(os.environ)) as manager:
+        if settings.tls_key or manager.is_there:  # otherwise it ends the server, for example when a terminal is closed
+            loop.add_signal_handler(signal.SIGHUP, on_hangup)
+        _announce(server)
+        manager.ready()
+        if manager.watchdog_s:
+            server.call_every(manager.watchdog_s, manager.alive)
+        await stopping.wait()
+        manager.stopping()
+        await server.stop()
+
+
+def _announce(server: PresenceServer) -> None:
+    """Print the URLs of the server and a warning if it is open, or log them as JSON."""
+    host, port = server.settings.host, server.port
+    scheme = "https" if server.settings.tls_key else "http"
+    web = f"{scheme}://{authority(host, port)}"
+    if server.settings.log_format == "json":
+        fields = {"url": server.url, "version": __version__, "authentication": server.settings.auth != "none"}
+        log.logger.info("listening on %s", server.url, extra={"event": "listening", "fields": fields})
+        return
+    if server.settings.auth != "none":
+        safety = f"Authentication is by {server.settings.auth}."
+    elif is_loopback(host):
+        safety = "Authentication is off: whoever connects may claim any user id. Hence it listens on loopback only."
+    else:
+        safety = "WARNING: authentication is off, and other machines may connect: whoever does may claim any user id."
+    banner = (
+        f"presenced {__version__}\n\n"
+        f"  WebSocket  {server.url}?userId=ID\n"
+        f"  Test page  {web}/\n"
+        f"  HTTP API   {web}/docs\n"
+        f"  Health     {web}/healthz   {web}/readyz\n"
+        f"  Figures    {web}/stats   {web}/metrics\n\n"
+        f"  {safety}\n"
+        f"  Stop with Ctrl+C.\n\n"
+    )
+    with contextlib.suppress(OSError):  # the server works without a reader, too
+        sys.stdout.write(banner)
+        sys.stdout.flush()
+
+
+def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    if name != "asyncio":
+        try:
+            import uvloop
+        except ImportError:
+            if name == "uvloop":
+                raise ConfigError(
+                    "loop is uvloop, which is not installed: `pip install uvloop`, or --loop asyncio"
+                ) from None
+        else:
+            return uvloop.new_event_loop
+    return asyncio.new_event_loop
+
+
+def _fill_standard_files() -> None:
+    """Started with standard output closed (`>&-`), a socket would get its number and be taken for it."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        if number:
+            setattr(sys, ("stdout", "stderr")[number - 1], os.fdopen(number, "w"))
+    os.close(number)
+
+
+def _raise_file_limit() -> None:
+    """Every connection is an open file, and the limit a process starts with is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and means less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _toml(effective: Effective) -> Iterator[str]:
+    """Yield the lines of a settings file, by group. A secret becomes a comment, or the name of the file that contains
+    it."""
+    assigned = {name: _assignment(name, value, effective) for name, value in effective.settings}
+    width = max(map(len, assigned.values()))
+    for title, names in groups().items():
+        yield f"\n# {title}"
+        for name in names:
+            origin = "".join(part if part.isprintable() else "?" for part in effective.origins[name])
+            yield f"{assigned[name]:{width}}  # {origin}"
+
+
+def _assignment(name: str, value: object, effective: Effective) -> str:
+    if not is_secret(name):
+        return f"{name} = {_toml_value(value)}"
+    if name in effective.secret_files:
+        return f"{name}_file = {_toml_value(str(effective.secret_files[name]))}"
+    if effective.origins[name] == "default":
+        return f"# {name} is not set"
+    return f"# {name} is {'a secret and not printed' if value else 'empty'}"
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, tuple):
+        return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value if isinstance(value, int) else str(value), ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")  # the one character that JSON allows unescaped and TOML does not

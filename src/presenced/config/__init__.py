@@ -1,0 +1,1 @@
+"""Settings of the server: their declaration, their sources, and help about them."""

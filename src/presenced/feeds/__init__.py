@@ -1,1 +1,0 @@
-"""What watchers are sent: one module per protocol."""

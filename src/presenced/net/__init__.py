@@ -1,0 +1,1 @@
+"""Addresses, origins, host names, limits for one address, and outgoing HTTP requests."""

@@ -1,0 +1,34 @@
+"""User ids on the wire: in the URL of a connection, and in JSON."""
+
+from __future__ import annotations
+
+from presenced.errors import BadUserId
+from presenced.net.query import parameter
+from presenced.presence.identity import EXAMPLE, is_json_number, parse_user_id
+
+
+def wire_user_id(user_id: str) -> int | str:
+    """The id as JSON has it: a number where `is_json_number`, else a string."""
+    return int(user_id) if is_json_number(user_id) else user_id
+
+
+def user_id_from_query(query: bytes, placeholders: bool = True) -> str:
+    """Return the user id in the query of `/ws-online-status?userId=ID`; other parameters are ignored.
+
+    The query is decoded like an HTML form: `+` is a space, `%XX` a byte of UTF-8.
+
+    Args:
+        placeholders: Whether texts such as `undefined` are valid user ids.
+
+    Raises:
+        BadUserId: The id is missing, given more than once, not UTF-8, or refused by `parse_user_id`.
+    """
+    found = parameter(query, b"userId")
+    if not found:
+        raise BadUserId(f"userId is missing: {EXAMPLE}")
+    if len(found) > 1:
+        raise BadUserId(f"userId is given {len(found)} times; give it once")
+    try:
+        return parse_user_id(found[0].decode(), placeholders)
+    except UnicodeDecodeError:
+        raise BadUserId("userId is not percent-encoded UTF-8; use encodeURIComponent(id)") from None

@@ -1,0 +1,1 @@
+"""The protocol presenced.v1 (`spec/protocol-v1.md`)."""

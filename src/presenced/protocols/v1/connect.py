@@ -1,0 +1,91 @@
+"""Parameters of the URL in which a client of presenced.v1 describes itself."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from presenced.errors import BadParameter
+from presenced.net.query import parameter
+from presenced.presence.choices import AUTO, choice_of, is_nothing
+from presenced.presence.model import Choice, Status
+from presenced.protocols.v1.messages import MAX_EMOJI, MAX_TEXT
+from presenced.runtime.text import refused_character
+
+MAX_DEVICE_LENGTH = 32
+MAX_TOKEN_LENGTH = 64
+MAX_TIME_DIGITS = 15
+
+RESTRICTING = frozenset(("watch", "status"))
+"""Parameters that must not be empty. Without them a client would see, or show, more than intended."""
+
+CHOICES = (AUTO, *(status.value for status in Status if status is not Status.OFFLINE))
+ACTIVITIES = {"": None, "active": True, "idle": False}
+
+
+class Hello(NamedTuple):
+    """The parameters, checked."""
+
+    session_id: str
+    """Of the session to resume; empty for a new one."""
+    position: str
+    """Where that session is."""
+    everyone: bool
+    """Whether a new session watches everyone."""
+    device: str
+    """Kind of device; empty when not said."""
+    active: bool | None = None
+    """Whether the person is active at this device; None if not given."""
+    choice: Choice | None = None
+    """The user's choice as the client remembers it, for a server that does not know it; None if there is none."""
+
+
+def hello_from_query(query: bytes) -> Hello:
+    """Parse `...?userId=7&device=phone&watch=none&session=...&position=...`; unknown parameters are ignored.
+
+    Raises:
+        BadParameter: A parameter is given twice, is too long, has an invalid value, or restricts and is empty. The
+            message does not repeat the value.
+    """
+    watch = _one(query, "watch", MAX_TOKEN_LENGTH) or "everyone"
+    if watch not in ("everyone", "none"):
+        raise BadParameter("watch must be everyone or none")
+    activity = _one(query, "activity", MAX_TOKEN_LENGTH)
+    if activity not in ACTIVITIES:
+        raise BadParameter("activity must be active or idle")
+    return Hello(
+        _one(query, "session", MAX_TOKEN_LENGTH),
+        _one(query, "position", MAX_TOKEN_LENGTH),
+        watch == "everyone",
+        _one(query, "device", MAX_DEVICE_LENGTH),
+        ACTIVITIES[activity],
+        _choice(query),
+    )
+
+
+def _choice(query: bytes) -> Choice | None:
+    """Parse a choice as SET_STATUS accepts it, with the same bounds and checks."""
+    status = _one(query, "status", MAX_TOKEN_LENGTH) or AUTO
+    if status not in CHOICES:
+        raise BadParameter(f"status must be one of {', '.join(CHOICES)}")
+    until = _one(query, "until", MAX_TOKEN_LENGTH) or "0"
+    if not (until.isascii() and until.isdigit() and len(until) <= MAX_TIME_DIGITS):
+        raise BadParameter(f"until must be epoch milliseconds, of at most {MAX_TIME_DIGITS} digits")
+    choice = choice_of(status, _one(query, "text", MAX_TEXT), _one(query, "emoji", MAX_EMOJI), until_ms=int(until))
+    return None if is_nothing(choice) else choice
+
+
+def _one(query: bytes, name: str, longest: int) -> str:
+    values = parameter(query, name.encode())
+    if len(values) > 1:
+        raise BadParameter(f"{name} is given {len(values)} times; give it once")
+    try:
+        text = values[0].decode() if values else ""
+    except UnicodeDecodeError:
+        raise BadParameter(f"{name} is not percent-encoded UTF-8") from None
+    if values and not text and name in RESTRICTING:
+        raise BadParameter(f"{name} is empty; give a value, or leave it out")
+    if len(text) > longest:
+        raise BadParameter(f"{name} has {len(text)} characters; at most {longest} are allowed")
+    if character := refused_character(text):
+        raise BadParameter(f"{name} must not contain {character}")
+    return text

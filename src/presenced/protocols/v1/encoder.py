@@ -1,0 +1,167 @@
+"""What is seen of users and rooms, as frames of presenced.v1: one place for all feeds, snapshots and digests."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Set
+from typing import Any
+
+from msgspec import Raw
+
+from presenced.presence.directory import Directory
+from presenced.presence.model import Change, Status
+from presenced.presence.rooms import Member, Mode, Room, Rooms
+from presenced.presence.visibility import NOBODY, Visibility
+from presenced.protocols.ids import wire_user_id
+from presenced.protocols.v1 import codec as wire
+from presenced.protocols.v1.messages import PresenceChanges, PresenceCount, RoomChanges, RoomSnapshot
+
+MAX_RECORDS = 4_096
+"""Encoded changes, and members, kept for those who are to be told of them, too; some 1.5 MB each."""
+
+
+def new_epoch() -> str:
+    """Return a name for one start of a server, which is part of its positions."""
+    return secrets.token_hex(4)
+
+
+class Encoding:
+    """Frames of this moment.
+
+    What is said of rooms and numbers may be for one who does not see some users (`blocked`). Versions and positions are
+    told as they count from the server's start: those of a server that stores have 11 digits, and are in every change.
+
+    Bounds: `MAX_RECORDS`.
+
+    Args:
+        epoch: What positions of this start of the server begin with; letters and digits.
+        tells_causes: Tell why a user changed.
+        page_size: Users or members in one page of a snapshot.
+    """
+
+    def __init__(self, directory: Directory[Any], rooms: Rooms, epoch: str, tells_causes: bool, page_size: int) -> None:
+        self.directory = directory
+        self.rooms = rooms
+        self.epoch = epoch
+        self.page_size = page_size
+        self._tells_causes = tells_causes
+        self.with_causes = self if tells_causes else Encoding(directory, rooms, epoch, True, page_size)
+        """The same for those who are told why users changed."""
+        # Ordered: the first of a plain dict is looked for past all that was deleted, here 1.2 us for each change.
+        self._records: OrderedDict[int, Raw] = OrderedDict()  # by the position of the change; the newest MAX_RECORDS
+        self._members: OrderedDict[tuple[int, int], Raw] = OrderedDict()
+        """By the position of the membership and of the change; as many."""
+
+    def of(self, visibility: Visibility) -> Encoding:
+        """The one for who has this visibility."""
+        return self.with_causes if visibility.causes else self
+
+    def position_text(self, position: int) -> str:
+        """What a client is told as its position."""
+        return f"{self.epoch}-{max(0, position - self.directory.origin)}"
+
+    def position_number(self, text: str) -> int | None:
+        """The position a client says it is at; None when it is not one of this server's."""
+        epoch, _, number = text.partition("-")
+        if epoch != self.epoch or not (number.isascii() and number.isdigit() and len(number) < 20):
+            return None
+        position = int(number) + self.directory.origin
+        return position if position <= self.directory.position else None
+
+    def record(self, change: Change) -> Raw:
+        """What is seen of the user after `change`; encoded once for all who are told of it about now."""
+        record = self._records.get(change.position)
+        if record is None:
+            record = self._records[change.position] = wire.record(change, self._tells_causes, self.directory.origin)
+            if len(self._records) > MAX_RECORDS:
+                self._records.popitem(last=False)
+        return record
+
+    def unknown(self, user_id: str, position: int) -> Raw:
+        """A user of whom nothing is known (any more) at this position."""
+        return wire.unknown_record(user_id, position - self.directory.origin)
+
+    def own(self, user_id: str) -> bytes:
+        """SELF, as it is now; nothing for a user who has no session that is told."""
+        own = self.directory.own(user_id)
+        return wire.self_frame(own) if own else b""
+
+    def changes(self, position: int, records: list[Raw]) -> bytes:
+        """PRESENCE_CHANGES."""
+        return wire.frame(PresenceChanges(self.position_text(position), records))
+
+    def changes_of(self, position: int, changes: Iterable[Change], unknown: Iterable[str] = ()) -> bytes:
+        """PRESENCE_CHANGES of these users, and with the position even when there are none."""
+        records = [self.record(change) for change in changes]
+        records += [self.unknown(user_id, position) for user_id in unknown]
+        return self.changes(position, records)
+
+    def member(self, member: Member) -> Raw:
+        """A member of a room, and what is seen of the user now; who has left since the page began may be unknown."""
+        for seen in self.directory.snapshot_of((member.user_id,)):
+            key = member.position, seen.position
+            encoded = self._members.get(key)
+            if encoded is None:
+                encoded = self._members[key] = wire.member(member, self.record(seen))
+                if len(self._members) > MAX_RECORDS:
+                    self._members.popitem(last=False)
+            return encoded
+        return wire.member(member, self.unknown(member.user_id, self.directory.position))
+
+    def room_mode(self, room: Room | None, blocked: Set[str] = NOBODY) -> Mode:
+        """How the room is told of."""
+        return self.rooms.mode(room, blocked) if room else Mode.FULL
+
+    def room_changes(
+        self,
+        room: Room | None,
+        name: str,
+        joined: Iterable[Member],
+        left: Iterable[str],
+        blocked: Set[str] = NOBODY,
+    ) -> bytes:
+        """ROOM_CHANGES; of those who joined and left, all are seen."""
+        return wire.frame(
+            RoomChanges(
+                name,
+                room.size(blocked) if room else 0,
+                self.room_mode(room, blocked).value,
+                [self.member(member) for member in joined],
+                [wire_user_id(user_id) for user_id in left],
+            )
+        )
+
+    def room_pages(self, name: str, blocked: Set[str] = NOBODY) -> Iterator[tuple[bytes, int]]:
+        """ROOM_SNAPSHOT, page by page, and how many members it has; one without any when the room is empty or large."""
+        room, size = self.rooms.get(name), self.page_size
+        mode = self.room_mode(room, blocked)
+        members = list(room.members.values()) if room and mode is not Mode.COUNTS else []
+        if blocked:
+            members = [member for member in members if member.user_id not in blocked]
+        count = room.size(blocked) if room else 0
+        pages = max(1, -(-len(members) // size))
+        for number in range(pages):
+            part = members[number * size : (number + 1) * size]
+            told = [self.member(member) for member in part]
+            yield wire.frame(RoomSnapshot(name, mode.value, count, number + 1, pages, told)), len(part)
+
+    def count_everyone(self, blocked: Set[str] = NOBODY) -> bytes:
+        """PRESENCE_COUNT of everyone."""
+        return wire.frame(PresenceCount("everyone", self.directory.online_users - self._online(blocked)))
+
+    def count_seen(self, user_ids: Iterable[str]) -> bytes:
+        """PRESENCE_COUNT of everyone, for one who may see these only."""
+        return wire.frame(PresenceCount("everyone", self._online(user_ids)))
+
+    def count_users(self, user_ids: Iterable[str]) -> bytes:
+        """PRESENCE_COUNT of some users."""
+        return wire.frame(PresenceCount("users", self._online(user_ids)))
+
+    def _online(self, user_ids: Iterable[str]) -> int:
+        return sum(change.status is not Status.OFFLINE for change in self.directory.snapshot_of(user_ids))
+
+    def count_room(self, name: str, blocked: Set[str] = NOBODY) -> bytes:
+        """PRESENCE_COUNT of a room, whose members are all online."""
+        room = self.rooms.get(name)
+        return wire.frame(PresenceCount("room", room.size(blocked) if room else 0, name))

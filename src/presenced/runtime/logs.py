@@ -1,0 +1,209 @@
+"""The log lines of the contract, and the bound that keeps them from becoming the bottleneck."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import re
+import stat
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from copy import copy
+from logging.handlers import QueueHandler, QueueListener
+from typing import Any, TextIO
+
+from msgspec.json import Encoder
+
+from presenced.runtime.instant import timestamp
+from presenced.runtime.text import escaped
+
+logger = logging.getLogger("presenced")
+
+MAX_WAITING = 10_000
+"""Log records that may wait for a slow terminal or pipe; further ones are dropped and counted."""
+
+LAST_WORDS = 2.0
+"""Seconds that the end of the process waits for the last lines to be taken."""
+
+
+class TextFormatter(logging.Formatter):
+    """Formatter that writes one line for each message, even with hostile text from a client or another server.
+
+    A line break, an escape sequence or a character that changes the direction of text is written as a Python escape.
+    The lines of a traceback are indented, so that none of them can pass for a message.
+
+    Args:
+        with_time: Begin with the time in UTC: `2024-01-01T12:00:00.000Z 🚀 WS: User 123 connected`.
+    """
+
+    def __init__(self, with_time: bool) -> None:
+        super().__init__()
+        self._with_time = with_time
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines of a record."""
+        record = copy(record)
+        record.exc_text = None  # cached by another handler
+        text = super().format(record)
+        return f"{timestamp(int(record.created * 1000))} {text}" if self._with_time else text
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging defines this name
+        """Return the message in one line."""
+        record.message = escaped(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging defines this name
+        """Return the traceback, indented."""
+        return "\n".join("  " + escaped(line) for line in super().formatException(ei).split("\n"))
+
+
+_NO_LINE_OF_ITS_OWN = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that JSON allows in a text, but that end a line or change its direction for some log readers."""
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, event, message, and the event's own fields."""
+
+    _encoder = Encoder()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON."""
+        line = {
+            "time": timestamp(int(record.created * 1000)),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", None),
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        try:
+            text = self._encoder.encode(line).decode()
+        except UnicodeEncodeError:  # half a surrogate pair, which a file name may contain
+            text = json.dumps(line)
+        return _NO_LINE_OF_ITS_OWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class _BoundedQueueHandler(QueueHandler):
+    """Drops what does not fit instead of waiting for it."""
+
+    dropped = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1
+
+
+class _Writer(logging.StreamHandler[TextIO]):
+    """Says once, on standard error, that lines can't be written (a broken pipe, a full disk), and goes on trying."""
+
+    _failing = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.stream.write(self.format(record) + self.terminator)
+            self.stream.flush()
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                sys.stderr.write(f"presenced: log lines can't be written: {error.strerror}; the server goes on\n")
+            self._failing = True
+
+
+def give_up_output() -> None:
+    """At the end of the process: what standard output still holds and can't take must not fail the exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def wants_time(when: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Return whether text lines to `stream` begin with the time.
+
+    Args:
+        when: The setting `log_time`. With `auto` they do, except on a terminal and in the journal.
+    """
+    return when == "always" or (when == "auto" and not (stream.isatty() or _goes_to_journal(stream, environ)))
+
+
+def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Return whether systemd connected the stream to the journal, which stamps every line.
+
+    `JOURNAL_STREAM` has the device and inode of the connection (man page systemd.exec). If standard output and standard
+    error have a connection each, it describes that of standard error. Standard output is then another socket.
+    """
+    try:
+        ours, error = os.fstat(stream.fileno()), os.fstat(2)
+    except OSError:
+        return False
+    journal = environ.get("JOURNAL_STREAM", "")
+    is_error = journal == f"{error.st_dev}:{error.st_ino}"
+    return journal == f"{ours.st_dev}:{ours.st_ino}" or (is_error and stat.S_ISSOCK(ours.st_mode))
+
+
+def _formatter(form: str, when: str, stream: TextIO) -> logging.Formatter:
+    if form == "json":
+        return JsonFormatter()
+    return TextFormatter(wants_time(when, stream, os.environ))
+
+
+def configure_helper(form: str = "text", when: str = "auto") -> None:
+    """Send the warnings of a helper process to standard error, in the form of the server's log lines.
+
+    Args:
+        form: The setting `log_format`.
+        when: The setting `log_time`.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(form, when, sys.stderr))
+    logging.getLogger().addHandler(handler)
+
+
+def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
+    """Send log lines to standard output from a thread, so that a full pipe or a paused terminal does not block the
+    server.
+
+    For the command only. A program that embeds the server configures logging itself.
+
+    Args:
+        level: The setting `log_level`.
+        form: The setting `log_format`.
+        when: The setting `log_time`.
+
+    Returns:
+        Function to call at the end. It writes the waiting lines, for at most `LAST_WORDS` seconds.
+    """
+    writer = _Writer(sys.stdout)
+    formatter = _formatter(form, when, sys.stdout)
+    waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING)
+    listener = QueueListener(waiting, writer)
+    root = logging.getLogger()
+    waiting_handler = _BoundedQueueHandler(waiting)
+    if form == "json":
+        writer.setFormatter(formatter)
+    else:  # A queue's handler merges message and traceback into one text, which cannot be escaped afterwards.
+        waiting_handler.setFormatter(formatter)
+    root.addHandler(waiting_handler)
+    root.setLevel(logging.WARNING)
+    logger.setLevel(level.upper())
+    listener.start()
+
+    def finish() -> None:
+        def stop() -> None:
+            with contextlib.suppress(queue.Full):  # nobody reads; nothing more can be said
+                listener.stop()
+
+        stopper = threading.Thread(target=stop, daemon=True)
+        stopper.start()
+        stopper.join(LAST_WORDS)
+        if waiting_handler.dropped:
+            sys.stderr.write(
+                f"presenced: {waiting_handler.dropped:,} log lines were dropped: nobody took them in time\n"
+            )
+
+    return finish

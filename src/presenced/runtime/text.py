@@ -1,0 +1,47 @@
+"""Text that comes from outside: characters that names must not contain, and text that is safe to log."""
+
+from __future__ import annotations
+
+import re
+
+_REFUSED = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f"  # controls, category Cc
+    "\u2028\u2029"  # the line and the paragraph separator, Zl and Zp
+    "\u202a-\u202e\u2066-\u2069"  # bidirectional embeddings, overrides and isolates (UAX 9 section 2)
+    "\ud800-\udfff"  # surrogates, Cs
+    "\ufdd0-\ufdef" + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17)) + "]"
+)
+"""Characters that no name holds.
+
+Unicode never changes these sets (its stability policy fixes Cc, Zl, Zp, Cs and the noncharacters), so which ids are
+allowed does not depend on the Unicode version of Python. `spec/protocol.md` lists the same characters.
+"""
+
+MAX_QUOTED = 200
+"""Maximum number of characters of a client's text in one line. The rest is omitted."""
+
+
+def refused_character(text: str) -> str:
+    """Return the first character that names must not contain, as `U+202E`; empty if the text fits in one line.
+
+    Refused are controls, line and paragraph separators, surrogates, noncharacters, and characters that change the
+    direction of the following text. Joiners, spaces of all kinds and unassigned characters are allowed, because scripts
+    and emoji need them.
+    """
+    # Each refused character is unprintable in every version of Unicode. The cheaper test decides for most texts.
+    if text.isprintable() or (found := _REFUSED.search(text)) is None:
+        return ""
+    return f"U+{ord(found[0]):04X}"
+
+
+def escaped(text: str) -> str:
+    """Return a text that stays on one log line: characters not allowed in names become Python escapes."""
+    return text if text.isprintable() else _REFUSED.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def quoted(text: str) -> str:
+    """Return a client's text in a form safe for a log line: printable ASCII, with escapes, at most `MAX_QUOTED`
+    characters."""
+    shown = ascii(text[:MAX_QUOTED])[1:-1][:MAX_QUOTED]
+    return shown if len(text) <= MAX_QUOTED else f"{shown}..."

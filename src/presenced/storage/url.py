@@ -1,0 +1,33 @@
+"""Which database the settings name. Without SQLAlchemy, for the server, which never speaks to one itself."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from urllib.parse import quote
+
+from presenced.config.settings import Settings
+from presenced.errors import ConfigError
+
+FILE = "presenced.db"
+
+_DRIVERS = {"postgresql": "asyncpg", "postgres": "asyncpg", "mysql": "aiomysql", "mariadb": "aiomysql"}
+_EXTRAS = {"asyncpg": "postgresql", "aiomysql": "mysql"}
+
+
+def database_url(settings: Settings) -> str:
+    """The URL, with the password if it has one; empty when nothing is kept.
+
+    Raises:
+        ConfigError: The driver is not installed.
+    """
+    if settings.database != "url":
+        file = Path(settings.data_dir).absolute() / FILE
+        return f"sqlite:///{quote(str(file))}" if settings.database else ""
+    url = settings.database_url.get_secret_value()
+    scheme = url.partition(":")[0]
+    driver = _DRIVERS.get(scheme)
+    if driver is not None and importlib.util.find_spec(driver) is None:
+        extra = _EXTRAS[driver]
+        raise ConfigError(f"{scheme} needs {driver}, which is not installed: `pip install 'presenced[{extra}]'`")
+    return url

@@ -1,0 +1,240 @@
+"""The opening handshake (RFC 6455 section 4.2) by the rules of the `websockets` library, from a parsed head."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, cast
+from zlib import MAX_WBITS
+
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidHandshake, InvalidHeader, InvalidProtocol
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+from websockets.utils import accept_key
+
+from presenced.errors import Problem
+from presenced.net.hosts import AllowedHosts
+from presenced.net.origins import Origins
+from presenced.net.refusals import Header, Refusal, foreign_host, foreign_page
+
+V1 = Subprotocol("presenced.v1")
+
+CLASSIC = Subprotocol("presenced.classic")
+"""For browsers that give a token: they refuse an answer that agrees to none of what they offered."""
+
+TOKEN = b"presenced.token."
+"""Offered like a subprotocol, for a browser can send no header of its own; never agreed to."""
+
+_RELEVANT = frozenset(
+    (
+        b"connection",
+        b"upgrade",
+        b"origin",
+        b"sec-websocket-key",
+        b"sec-websocket-version",
+        b"sec-websocket-protocol",
+        b"sec-websocket-extensions",
+    )
+)
+
+_PROTOCOL = b"sec-websocket-protocol"
+
+_LISTS = frozenset((b"connection", b"upgrade", b"sec-websocket-extensions", _PROTOCOL))
+
+_BESIDE = frozenset((b"host", b"authorization"))
+"""Headers that this module reads itself and does not pass to the rules."""
+
+_KEY = b"sec-websocket-key"
+_PLAIN_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
+"""Sixteen bytes in base64, as every library sends them; the rules decide on what else there may be."""
+
+MAX_REMEMBERED = 256
+"""Different sets of headers."""
+
+MAX_REMEMBERED_SIZE = 1024
+"""Bytes of one set."""
+
+_MAX_DETAIL = 200
+"""Characters of the library's explanation passed on; it may quote a header the client sent."""
+
+
+class Accepted(NamedTuple):
+    """A handshake that succeeds."""
+
+    response: bytes
+    """The head of the 101 response."""
+    subprotocol: str
+    """What was agreed on; empty when the client offered nothing that is spoken here."""
+    deflates: bool
+    """Either side may compress its messages, each on its own."""
+    token: str
+    """What the client showed of who it is, with `Authorization` or beside the subprotocols; empty when nothing."""
+
+
+class _Agreed(NamedTuple):
+    """What headers came to."""
+
+    fields: str
+    """Of the response."""
+    subprotocol: str
+    deflates: bool
+    origins: tuple[bytes, ...]
+    """Those the headers had: whether one may connect hangs on the host, too."""
+
+
+class Handshake:
+    """Answers handshakes by the rules of one shared `ServerProtocol`.
+
+    Making one per connection from the head's bytes costs ten times as much and keeps 5 KiB of it. What clients send
+    differs in the key alone, so its verdict on all else is remembered: 64 microseconds for taking a
+    connection instead of 87.
+
+    Bounds: `MAX_REMEMBERED` verdicts, each of headers that are together at most `MAX_REMEMBERED_SIZE` bytes.
+    """
+
+    def __init__(
+        self, compression: bool = False, origins: Origins | None = None, hosts: AllowedHosts | None = None
+    ) -> None:
+        self._origins = origins or Origins(())
+        self._hosts = hosts or AllowedHosts(None)
+        squeeze = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
+        self._rules = ServerProtocol(
+            extensions=[squeeze] if compression else None,
+            subprotocols=[V1],
+            select_subprotocol=_select,
+            logger=logging.getLogger("presenced.handshake"),
+        )
+        self._agreed: OrderedDict[tuple[Header, ...], _Agreed] = OrderedDict()  # by the headers that were accepted
+
+    def answer(self, http_version: str, headers: Iterable[Header]) -> Accepted | Refusal:
+        """Return the response to a GET request, or the refusal.
+
+        Args:
+            http_version: `1.0` or `1.1`.
+            headers: Names in lower case.
+        """
+        keys, others, beside = _sorted(headers)
+        hosts = [value for name, value in beside if name == b"host"]
+        if not self._hosts.allow_all(hosts):
+            return foreign_host(hosts)
+        token = _bearer(beside)
+        agreed = self._agreed.get(others)
+        if agreed is None:
+            others, offered = _without_token(others)
+            token = token or offered
+            agreed = self._agreed.get(others)
+        origins = agreed.origins if agreed else _origins(others)
+        if not self._may_connect(origins, hosts):
+            return foreign_page(origins)
+        if http_version == "1.1" and agreed is not None and len(keys) == 1 and _PLAIN_KEY.fullmatch(keys[0]):
+            return _accepted(accept_key(keys[0].decode()), agreed, token)
+        relevant = [*others, *((_KEY, key) for key in keys)]
+        try:
+            accept, extensions, subprotocol = self._rules.process_request(_request(http_version, relevant))
+        except InvalidProtocol:
+            return Refusal(Problem.HTTP_VERSION, f"the handshake uses HTTP/{http_version}; use HTTP/1.1")
+        except InvalidHandshake as error:
+            detail = str(error)[:_MAX_DETAIL]
+            # The detail repeats a token that was offered in the wrong place, and tokens must not reach the log.
+            name = error.name if isinstance(error, InvalidHeader) else ""
+            logged = f"the header {name} is missing or can't be used" if name else ""
+            if name == "Sec-WebSocket-Version":
+                detail += "; send Sec-WebSocket-Version: 13"
+                return Refusal(Problem.WEBSOCKET_VERSION, detail, ((b"sec-websocket-version", b"13"),), logged=logged)
+            return Refusal(Problem.BAD_HANDSHAKE, f"{detail}; use a WebSocket client", logged=logged)
+        agreed = self._agree(extensions, subprotocol, _origins(others))
+        self._remember(others, agreed)
+        return _accepted(accept, agreed, token)
+
+    def _may_connect(self, origins: tuple[bytes, ...], hosts: Sequence[bytes]) -> bool:
+        """Return whether the page may connect. A client without `Origin` is not a browser and may connect."""
+        if not origins:
+            return True
+        return len(origins) == 1 and len(hosts) == 1 and self._origins.allows(origins[0], hosts[0])
+
+    def _agree(self, extensions: str | None, subprotocol: str | None, origins: tuple[bytes, ...]) -> _Agreed:
+        """Compression is for presenced.v1: classic messages are too small to gain, as each is compressed on its own.
+
+        What is compressed once for all has to be within the window of each, so one smaller than the usual is declined.
+        """
+        fields = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
+        windows = [cast(PerMessageDeflate, extension).local_max_window_bits for extension in self._rules.extensions]
+        deflates = subprotocol == V1 and windows == [MAX_WBITS]
+        if deflates:
+            fields += f"Sec-WebSocket-Extensions: {extensions}\r\n"
+        return _Agreed(fields, subprotocol or "", deflates, origins)
+
+    def _remember(self, others: tuple[Header, ...], agreed: _Agreed) -> None:
+        if sum(len(value) for _, value in others) <= MAX_REMEMBERED_SIZE:
+            self._agreed[others] = agreed
+            if len(self._agreed) > MAX_REMEMBERED:
+                self._agreed.popitem(last=False)
+
+
+def _request(http_version: str, headers: Iterable[Header]) -> Request:
+    found = Headers()
+    for name, value in headers:
+        found[name.decode()] = value.decode("latin-1")
+    return Request("/", found, protocol=f"HTTP/{http_version}")
+
+
+def _sorted(headers: Iterable[Header]) -> tuple[list[bytes], tuple[Header, ...], list[Header]]:
+    """Return the keys, the other headers that the rules read, and those that only this module reads."""
+    keys, others, beside = [], [], []
+    for header in headers:
+        name = header[0]
+        if name == _KEY:
+            keys.append(header[1])
+        elif name in _RELEVANT:
+            others.append(header)
+        elif name in _BESIDE:
+            beside.append(header)
+    return keys, tuple(others), beside
+
+
+def _origins(headers: Iterable[Header]) -> tuple[bytes, ...]:
+    return tuple(value for name, value in headers if name == b"origin")
+
+
+def _bearer(headers: Iterable[Header]) -> str:
+    for name, value in headers:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return value[7:].strip().decode("latin-1")
+    return ""
+
+
+def _without_token(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], str]:
+    """Return the headers without the token subprotocol and without empty lists, and the token.
+
+    An empty list offers nothing, like an absent header (RFC 9110 section 5.6.1), but the rules refuse it.
+    """
+    token = ""
+    kept = []
+    for name, value in headers:
+        if name == _PROTOCOL and TOKEN in value:
+            entries = [entry.strip() for entry in value.split(b",")]
+            tokens = [entry for entry in entries if entry.startswith(TOKEN)]
+            token = token or (tokens[0].removeprefix(TOKEN).decode("latin-1") if tokens else "")
+            value = b", ".join(entry for entry in entries if not entry.startswith(TOKEN))
+        if name not in _LISTS or value.strip(b", \t"):
+            kept.append((name, value))
+    return tuple(kept), token
+
+
+def _accepted(accept: str, agreed: _Agreed, token: str) -> Accepted:
+    response = (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n{agreed.fields}\r\n"
+    )
+    subprotocol = "" if agreed.subprotocol == CLASSIC else agreed.subprotocol
+    return Accepted(response.encode(), subprotocol, agreed.deflates, token)
+
+
+def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """A client that offers something else is spoken to in the classic protocol."""
+    return V1 if V1 in offered else CLASSIC if CLASSIC in offered else None

@@ -1,0 +1,276 @@
+"""What tokens give of their users for others to see: the newest one's, for those who may see the user, as data only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec import json
+from tests.features.test_visibility import House, token
+from tests.support.fakes import FakeConnection
+from tests.support.talk import position, statuses
+
+from presenced.auth.callbacks import _merged
+from presenced.auth.grants import MAX_ROLE, MAX_ROLES, with_allowed
+from presenced.auth.principal import Principal
+from presenced.presence.directory import Directory
+from presenced.presence.model import NO_DISPLAY, SEEN_ONLINE, Cause, Display, Ending
+from presenced.presence.user import Grace
+from presenced.presence.users import Limits
+from presenced.protocols.v1 import codec as v1
+from presenced.protocols.v1.messages import MAX_DISPLAY
+from presenced.runtime.instant import Instant
+from presenced.storage.noted import _user_fact
+
+ADA = {"name": "Ada"}
+
+
+@pytest.fixture
+def house() -> House:
+    return House("everyone")
+
+
+def displays(messages: list[dict[str, Any]], user_id: str = "ada") -> list[Any]:
+    """What was shown of a user, in order; None: nothing."""
+    records = [user for message in messages for user in message.get("users", [])]
+    records += [member["presence"] for message in messages for member in message.get("members", [])]
+    return [record.get("display") for record in records if record["userId"] == user_id]
+
+
+def own(connection: FakeConnection) -> Any:
+    return [m.get("display") for m in connection.messages if m["type"] == "SELF"][-1]
+
+
+def test_others_see_it_by_snapshot_change_room_and_resumption_and_the_user_as_well(house: House) -> None:
+    watcher = house.come("watcher")
+    ada = house.come("ada", "watch=none", display=ADA)
+    assert displays(house.heard(watcher)) == [ADA]
+    assert own(ada) == ADA
+    assert displays(house.heard(house.come("late"))) == [ADA]
+    house.say(ada, "JOIN", room="lobby")
+    assert displays(house.say(watcher, "JOIN", room="lobby")) == [ADA]
+    session, at = watcher.messages[0]["sessionId"], position(watcher)
+    house.end(watcher, Ending.LOST)
+    house.say(ada, "SET_STATUS", status="busy")
+    back = house.come("watcher", f"session={session}&position={at}")
+    assert set(map(str, displays(house.heard(back)))) == {str(ADA)}
+
+
+def test_a_newer_token_changes_it_and_that_is_a_change_of_the_user(house: House) -> None:
+    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
+    [before] = [user for m in house.heard(watcher) for user in m.get("users", []) if user["userId"] == "ada"]
+    house.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
+    [after] = [user for m in house.heard(watcher) for user in m["users"]]
+    assert (after["display"], after["status"]) == ({"name": "Ada L."}, "online")
+    assert (after["since"], after["version"] > before["version"]) == (before["since"], True)
+    [change, *_] = house.node.journal.last_of("ada", 1)
+    assert change.cause is Cause.DISPLAY
+    assert own(ada) == {"name": "Ada L."}
+
+
+def test_the_same_again_is_told_to_nobody(house: House) -> None:
+    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
+    house.heard(watcher), house.heard(ada)
+    told = house.say(ada, "AUTH", token=token("ada", display=ADA), id=1)
+    assert told == [{"type": "ACK", "id": 1}]
+    assert house.heard(watcher) == []
+
+
+def test_a_session_without_it_takes_nothing_away_and_an_empty_one_does(house: House) -> None:
+    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
+    house.say(house.come("ada", "device=phone"), "AUTH", token=token("ada", rooms=["lobby"]))
+    assert displays(house.heard(watcher)) == [ADA, ADA]
+    house.say(ada, "AUTH", token=token("ada", display={}))
+    assert displays(house.heard(watcher)) == [None]
+    assert own(ada) is None
+
+
+def test_with_a_connection_it_comes_in_one_change(house: House) -> None:
+    watcher = house.come("watcher")
+    house.come("ada", "device=web")
+    house.heard(watcher)
+    house.come("ada", "device=phone", display=ADA)
+    [change, before] = house.node.journal.last_of("ada", 5)
+    assert (change.cause, change.view.devices, change.was_version) == (Cause.CONNECT, ("phone", "web"), before.version)
+    assert displays(house.heard(watcher)) == [ADA]
+
+
+def test_classic_clients_hear_nothing_of_it_and_give_it_as_well(house: House) -> None:
+    classic, watcher = house.come("classic", classic=True), house.come("watcher")
+    ada = house.come("ada", classic=True, display=ADA)
+    house.heard(watcher)
+    house.node.received(ada, json.encode({"type": "AUTH", "token": token("ada", display={"name": "A"})}).decode())
+    house.clock.run_soon()
+    assert classic.told() == [("USER_ONLINE", "watcher"), ("USER_ONLINE", "ada")]
+    assert displays(house.heard(watcher)) == [{"name": "A"}]
+
+
+def test_of_who_is_offline_or_invisible_nothing_is_shown(house: House) -> None:
+    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
+    house.say(ada, "SET_STATUS", status="invisible")
+    house.heard(watcher)
+    told = house.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
+    assert house.heard(watcher) == [], "it would show that they are there"
+    assert [m["display"] for m in told if m["type"] == "SELF"] == [{"name": "Ada L."}]
+    assert displays(house.say(watcher, "WATCH", users=["ada"])) == [None]
+    house.clock.advance(1)
+    house.say(ada, "SET_STATUS", status="auto")
+    assert displays(house.heard(watcher)) == [{"name": "Ada L."}]
+    house.end(ada, Ending.CLOSED)
+    assert [record.get("display") for m in house.heard(watcher) for record in m["users"]] == [None]
+
+
+def test_who_may_not_see_the_user_does_not_see_it_either() -> None:
+    house = House("claims")
+    ada, eve = house.come("ada", watch=["bo"]), house.come("eve", display={"name": "Eve"})
+    house.come("ada", watch=["bo"])
+    house.say(eve, "AUTH", token=token("eve", display={"name": "EVE"}))
+    house.say(ada, "WATCH", users=["eve"])
+    blocking = House("everyone")
+    bo = blocking.come("bo", block=["eve"])
+    blocking.come("eve", display={"name": "Eve"})
+    for connection in (ada, bo):
+        assert b"name" not in b"".join(connection.writes)
+
+
+def test_it_is_remembered_of_who_is_not_there_and_erased_with_the_user(house: House) -> None:
+    watcher = house.come("watcher")
+    house.end(house.come("ada", display=ADA), Ending.CLOSED)
+    house.application.announce("ada", True)
+    house.clock.run_soon()
+    assert displays(house.heard(watcher)) == [ADA, None, ADA]
+    house.application.forget_display("ada")
+    house.clock.run_soon()
+    assert displays(house.heard(watcher)) == [None]
+
+
+def directory(most: int = 2) -> Directory[str]:
+    return Directory(Grace(0, 0), Limits(log_entries=2, log_age=1.0, max_announced=9, max_choices=most))
+
+
+NOW = Instant(0.0, 1_000_000_000)
+
+
+def shown(users: Directory[str], user_id: str, display: Display | None = None) -> bytes:
+    outcome = users.open(user_id, user_id, NOW, display=display)
+    assert outcome.change
+    users.close(user_id, user_id, Ending.CLOSED, NOW)
+    return outcome.change.view.display
+
+
+def test_of_those_of_whom_nothing_else_is_known_the_last_ones_are_remembered() -> None:
+    users = directory()
+    names = [f"u{number}" for number in range(9)]
+    for name in names:
+        shown(users, name, Display(name.encode(), 1.0))
+    known = [name for name in names if name in users._displays or users.user(name)]
+    assert known == names[-len(known) :]
+    assert len(users._displays) == 2
+    assert shown(users, known[0]) == known[0].encode()
+    assert shown(users, "u0") == b""
+    users.erase_display("u8", NOW)
+    assert shown(users, "u8") == b""
+
+
+def test_an_older_token_does_not_bring_an_older_one_back() -> None:
+    users = directory()
+    assert shown(users, "ada", Display(b"{1}", 20.0)) == b"{1}"
+    assert shown(users, "ada", Display(b"{2}", 10.0)) == b"{1}"
+    assert shown(users, "ada", Display(b"{3}", 20.0)) == b"{3}"
+    assert shown(users, "ada", Display(b"{4}")) == b"{4}", "one that does not say counts as made when it is shown"
+    assert shown(users, "ada", Display(b"{5}", 2_000_000.0)) == b"{5}", "and one from the future, too"
+    assert shown(users, "ada", Display(b"{6}", 1_000_000.0)) == b"{6}"
+    assert shown(users, "ada", Display(b"", 1_000_000.0)) == b""
+    assert shown(users, "ada", Display(b"{7}", 999_999.0)) == b"", "taken away is taken away"
+
+
+def test_what_is_restored_gives_way_to_what_a_token_gave_since() -> None:
+    users = directory()
+    assert users.restore_display("ada", b"{0}", NOW).change is None
+    assert shown(users, "ada") == b"{0}"
+    users.open("bo", "bo", NOW)
+    outcome = users.restore_display("bo", b"{0}", NOW)
+    assert outcome.change
+    assert (outcome.change.view.display, outcome.change.cause) == (b"{0}", Cause.DISPLAY)
+    users.open("carl", "carl", NOW, display=Display(b"", 1.0))
+    assert users.restore_display("carl", b"{0}", NOW).change is None
+    assert shown(users, "ada", Display(b"{1}", 1.0)) == b"{1}"
+
+
+def test_where_nobody_gives_any_nothing_is_made_for_it(house: House) -> None:
+    house.come("ada", classic=True), house.come("bo")
+    directory = house.node.directory
+    ada, bo = directory.user("ada"), directory.user("bo")
+    assert ada
+    assert bo
+    assert ada.display is NO_DISPLAY
+    assert bo.display is NO_DISPLAY
+    assert ada.shown is SEEN_ONLINE, "one record for all"
+    assert directory._displays == {}
+
+
+def test_what_is_kept_and_told_to_backends_has_it(house: House) -> None:
+    house.come("ada", display=ADA)
+    user = house.node.directory.user("ada")
+    assert user
+    assert user.last_change
+    assert json.decode(_user_fact(user).display) == json.decode(user.last_change.view.display) == ADA
+
+
+DEEP: dict[str, Any] = {}
+for _ in range(v1.MAX_DEPTH + 1):
+    DEEP = {"in": DEEP}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"display": "Ada"},
+        {"display": ["Ada"]},
+        {"display": 7},
+        {"display": {"name": "x" * MAX_DISPLAY}},
+        {"display": {"name": "é" * (MAX_DISPLAY // 2)}},
+        {"display": DEEP},
+        {"display": {"name": "\ud800"}},
+        {"display": {"\udfff": 1}},
+        {"roles": "causes"},
+        {"roles": [1]},
+        {"roles": [""]},
+        {"roles": ["x" * (MAX_ROLE + 1)]},
+        {"roles": ["x"] * (MAX_ROLES + 1)},
+        {"roles": ["a\nb"]},
+        {"roles": ["\ud800"]},
+    ],
+    ids=lambda given: str(given)[:40].encode("ascii", "backslashreplace").decode(),
+)
+def test_what_can_t_be_passed_on_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"display|role|Expected"):
+        with_allowed(Principal("ada"), given)
+
+
+@pytest.mark.parametrize(
+    "display",
+    [
+        {"name": "x" * (MAX_DISPLAY - len('{"name":""}'))},
+        {"__proto__": {"admin": True}, "constructor": None, "name": "<img src=x onerror=alert(1)>"},
+        {"name": "\u202egpj.exe\r\n\x1b[2J\0"},
+        {"name": ["not", "a", "text"], "number": 1.5, "": {}},
+    ],
+    ids=["largest", "names of JavaScript", "control characters", "types"],
+)
+def test_hostile_data_is_passed_on_as_it_is(house: House, display: dict[str, Any]) -> None:
+    watcher = house.come("watcher")
+    house.come("ada", display=display)
+    assert displays(house.heard(watcher)) == [display]
+    assert statuses(watcher.messages)[-1] == ("ada", "online")
+
+
+def test_it_is_as_old_as_what_gives_it() -> None:
+    by_token = with_allowed(Principal("ada", issued_at=7.0), {"display": ADA})
+    assert by_token.display == Display(b'{"name":"Ada"}', 7.0)
+    assert with_allowed(Principal("ada"), {"display": {}}).display == Display()
+    assert with_allowed(Principal("ada"), {"display": None}).display is None
+    by_hook = with_allowed(Principal("ada", issued_at=9.0), {"display": {"name": "A"}, "roles": ["b", "c"]})
+    merged = _merged(by_token._replace(roles=("a", "b")), by_hook)
+    assert (merged.display, merged.roles) == (by_hook.display, ("a", "b", "c"))
+    assert _merged(by_token, by_hook._replace(display=None)).display == by_token.display

@@ -1,0 +1,37 @@
+"""Changes as a server makes them, of plain values."""
+
+from __future__ import annotations
+
+from presenced.presence.model import Cause, Change, Custom, Status, View
+from presenced.runtime.instant import Instant
+
+
+def change_of(
+    user_id: str,
+    position: int,
+    status: str = "online",
+    was: str = "offline",
+    cause: str = "connect",
+    *,
+    at_ms: int,
+    since_ms: int | None = None,
+    seen_ms: int = 0,
+    text: str = "",
+    emoji: str = "",
+    data: bytes = b"",
+    until_ms: int = 0,
+    devices: tuple[str, ...] = (),
+    display: bytes = b"",
+) -> Change:
+    """One change, whose version is its position; `since_ms` is `at_ms` where nothing is said."""
+    return Change(
+        position,
+        user_id,
+        View(Status(status), Custom(text, emoji, data, until_ms), devices, display),
+        Status(was),
+        position,
+        Instant(at_ms / 1000, at_ms),
+        at_ms if since_ms is None else since_ms,
+        seen_ms,
+        Cause(cause),
+    )

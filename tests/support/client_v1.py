@@ -1,0 +1,27 @@
+"""A client of presenced.v1 on a connection whose transport is full after so many writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.support.believer import Believer
+from tests.support.fakes import FakeConnection
+
+from presenced.presence.model import Ending
+from presenced.testing import FakeClock
+
+
+class Client(FakeConnection, Believer):
+    """It takes in what has come when it is asked to."""
+
+    def __init__(self, on_closed: Callable[[FakeConnection, Ending, str], None], clock: FakeClock) -> None:
+        FakeConnection.__init__(self, on_closed, clock)
+        Believer.__init__(self)
+        self.write_when_paused = True  # answers
+        self.read = 0
+
+    def believe(self) -> None:
+        """Take in what has come."""
+        for message in self.messages[self.read :]:
+            self.take(message)
+        self.read = len(self.messages)

@@ -1,0 +1,97 @@
+"""The real proxies of `deploy/`: their shipped configurations with other ports, names and files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.certificates import write_certificate
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+PATIENCE = 10.0
+"""Seconds for a proxy to listen, and to end."""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+@contextmanager
+def proxy(kind: str, folder: Path, behind: int, backends: str) -> Iterator[int]:
+    """A proxy in front of the server on port `behind`. Yields its own port, which uses TLS.
+
+    Args:
+        kind: `nginx` or `caddy`.
+        folder: Directory for its files, with its certificate.
+        backends: Addresses that may use the API through it.
+    """
+    write_certificate(folder)
+    port = free_port()
+    command = {"nginx": _nginx, "caddy": _caddy}[kind](folder, port, behind, backends)
+    log = (folder / "proxy.log").open("w+")
+    environ = {"HOME": str(folder), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
+    try:
+        for _ in range(int(PATIENCE * 20)):
+            assert process.poll() is None, (folder / "proxy.log").read_text()
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                pass
+            try:
+                process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+        yield port
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+        log.close()
+
+
+def _nginx(folder: Path, port: int, behind: int, backends: str) -> list[str]:
+    found = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    assert found, "apt-get install nginx-light"
+    text = (DEPLOY / "nginx.conf").read_text("utf-8")
+    for old, new in (
+        ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
+        ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
+        ("/etc/ssl/presence.example.com/fullchain.pem", str(folder / "certificate.pem")),
+        ("/etc/ssl/presence.example.com/privkey.pem", str(folder / "key.pem")),
+        ("/var/log/nginx/presenced.runtime.logs", str(folder / "access.log")),
+        ("allow 10.0.0.0/8", f"allow {backends}"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    paths = "".join(
+        f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    user = "user root;" if os.geteuid() == 0 else ""  # otherwise its workers could not write to the folder
+    (folder / "nginx.conf").write_text(
+        f"{user} daemon off; pid {folder}/pid; error_log stderr; events {{}} http {{ {paths}\n{text}\n}}"
+    )
+    return [found, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def _caddy(folder: Path, port: int, behind: int, backends: str) -> list[str]:
+    found = shutil.which("caddy")
+    assert found, "apt-get install caddy"
+    text = (DEPLOY / "Caddyfile").read_text("utf-8")
+    for old, new in (
+        ("presence.example.com {", f"https://127.0.0.1:{port} {{\n tls {folder}/certificate.pem {folder}/key.pem"),
+        ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
+        ("remote_ip 10.0.0.0/8", f"remote_ip {backends}"),
+        ("log {", f"log {{\n output file {folder}/access.log"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "Caddyfile").write_text(f"{{\n admin off\n auto_https disable_redirects\n}}\n{text}")
+    return [found, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]

@@ -1,0 +1,141 @@
+"""Servers that keep something, and what is to be seen of that."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from tests.support.process import ServerProcess
+from tests.support.raw import PATIENCE
+from tests.support.server import node, server
+from tests.support.services import PostgreSQL
+from websockets.asyncio.client import ClientConnection, connect
+
+from presenced import PresenceServer
+from presenced.worker.client import WorkerClient
+
+
+def link(house: PresenceServer) -> WorkerClient:
+    assert house._parts
+    assert house._parts.keeper
+    return house._parts.keeper
+
+
+def keeper_pid(house: PresenceServer) -> int:
+    process = link(house)._process
+    assert process
+    return process.pid
+
+
+def sqlite_house(folder: Path, **more: object) -> PresenceServer:
+    return server(database="sqlite", data_dir=str(folder / "kept"), node="here", **more)
+
+
+def rows(folder: Path, query: str) -> list[Any]:
+    """Return the rows from the database; nothing until the keeper has created it."""
+    file = f"file:{folder / 'kept' / 'presenced.db'}?mode=rw"
+    try:
+        with closing(sqlite3.connect(file, timeout=PATIENCE, uri=True)) as database:
+            return database.execute(query).fetchall()
+    except sqlite3.OperationalError as error:
+        if "unable to open" in str(error) or "no such table" in str(error):
+            return []
+        raise
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    return dict(rows(folder, "SELECT user_id, status FROM presenced_users"))
+
+
+class Audience:
+    """Somebody who sees who comes and goes."""
+
+    def __init__(self, url: str, watcher: ClientConnection) -> None:
+        self.url = url
+        self._watcher = watcher
+        self._visitors = 0
+
+    async def sees_changes(self) -> str:
+        """Check that the live service works while storage does not: a user comes, is seen, and goes. Return the user.
+
+        A service that waited for storage would time out here, because storage only recovers when the test repairs it.
+        """
+        self._visitors += 1
+        visitor = f"visitor{self._visitors}"
+        async with asyncio.timeout(PATIENCE):
+            async with connect(f"{self.url}?userId={visitor}"):
+                await self._hears("USER_ONLINE", visitor)
+            await self._hears("USER_OFFLINE", visitor)
+        return visitor
+
+    async def _hears(self, kind: str, user_id: str) -> None:
+        while True:
+            message = json.loads(await self._watcher.recv())
+            if (message["type"], message.get("userId")) == (kind, user_id):
+                return
+
+
+@asynccontextmanager
+async def audience(url: str) -> AsyncIterator[Audience]:
+    async with connect(f"{url}?userId=watcher") as watcher:
+        yield Audience(url, watcher)
+
+
+async def warnings(house: PresenceServer) -> str:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://localhost:{house.port}/readyz")
+    assert answer.status_code == 200, "it serves, and says what is wrong"
+    return " ".join(answer.json()["warnings"])
+
+
+async def stored_in_time(house: PresenceServer, condition: Callable[[], object]) -> None:
+    """Wait a second for something to be stored, and longer only while the server reports that storage is behind."""
+    began = time.monotonic()
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            is_late = time.monotonic() - began > 1 and not link(house).behind  # checked before: it may be stored by now
+            if condition():
+                return
+            assert not is_late, "it waits no longer, and is not stored"
+            await asyncio.sleep(0.02)
+
+
+async def well(process: ServerProcess) -> None:
+    """Wait until a started server reports no fault. On a busy machine its keeper is late."""
+    async with httpx.AsyncClient() as client, asyncio.timeout(PATIENCE):
+        while (await client.get(f"{process.url}readyz")).json()["warnings"]:
+            await asyncio.sleep(0.05)
+
+
+async def soon(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Wait for something that storage comes to by itself."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def says(house: PresenceServer, text: str) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while text not in await warnings(house):
+            await asyncio.sleep(0.05)
+
+
+async def drained(house: PresenceServer) -> None:
+    """All is stored, and nothing is wrong."""
+    recorder = node(house).recorder
+    assert recorder
+    await soon(lambda: not recorder.waiting and not link(house)._unstored and not link(house).warning)
+    assert await warnings(house) == ""
+
+
+@contextmanager
+def postgres() -> Iterator[tuple[PostgreSQL, dict[str, str]]]:
+    with PostgreSQL() as service:
+        yield service, {"database": "url", "database_url": service.new_database(), "node": "here"}

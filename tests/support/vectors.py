@@ -1,0 +1,181 @@
+"""Replay the conversations of `spec/vectors/v1-*.jsonl` on a node; `python -m tests.support.vectors` records answers.
+
+Whoever changes a conversation writes what the clients do, records the answers, and reads them: what is recorded
+is what the specification says from then on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import json
+from tests.support.fakes import FakeConnection
+from tests.support.talk import Talk
+
+from presenced.auth.authenticator import Answer, Answered
+from presenced.auth.grants import with_allowed
+from presenced.auth.principal import Principal
+from presenced.errors import BadToken
+from presenced.node.service import PresenceService
+from presenced.presence.choices import choice_of
+from presenced.presence.claims import Claim
+from presenced.presence.model import Custom, Status
+from presenced.runtime.instant import Instant
+from presenced.transports.websocket.endings import of_client
+
+FOLDER = Path(__file__).parents[2] / "spec/vectors"
+FILES = sorted(FOLDER.glob("v1-*.jsonl"))
+
+Line = dict[str, Any]
+
+CHOSEN_BY_THE_SERVER = {"sessionId": "session", "epoch": "epoch", "position": "position", "version": "version"}
+"""Fields whose values a server makes up, and what the names begin with that stand for them in the vectors."""
+
+
+class _Talk(Talk):
+    """With a server that does not store."""
+
+    origin = 0
+
+
+class Guard:
+    """Implements `Authenticator`: knows the tokens that the conversation names."""
+
+    def __init__(self, tokens: dict[str, Line], epoch_ms: int) -> None:
+        self._tokens = tokens
+        self._epoch = epoch_ms / 1000
+
+    def ask(self, token: str, now: Instant, answered: Answered) -> Answer:
+        """At once."""
+        found = self._tokens.get(token)
+        if found is None:
+            return BadToken("signature", "the token's signature does not fit any key")
+        issued = self._epoch + found.get("issued", 0)
+        principal = Principal(str(found["userId"]), self._epoch + found["expires"], token, issued)
+        return with_allowed(principal, found["presence"]) if "presence" in found else principal
+
+
+class Replay:
+    """One conversation: takes the lines in which clients do something, gives those in which they are told."""
+
+    def __init__(self, head: Line) -> None:
+        guard = Guard(head["tokens"], head["epochMs"]) if "tokens" in head else None
+        self._talk = _Talk(guard, **head.get("settings", {}))
+        self._application = PresenceService(self._talk.node)
+        assert self._talk.clock.now().epoch_ms == head["epochMs"], "conversations start when the fake clock does"
+        self._started = self._talk.clock.monotonic()
+        self._clients: dict[str, FakeConnection] = {}
+        self._closed: set[str] = set()
+        self._names: dict[tuple[str, Any], str] = {}
+        """The name that stands for a value, by the kind of value and the value."""
+        self._values: dict[str, Any] = {}
+
+    def do(self, line: Line) -> Iterator[Line]:
+        """Let a client do something at its time; what clients are told until then, and by it."""
+        at = self._started + line["at"]
+        while (left := at - self._talk.clock.monotonic()) > 0:
+            self._talk.clock.advance(min(left, 0.1))
+            yield from self._told()
+        self._do(line)
+        self._talk.clock.run_soon()
+        yield from self._told()
+
+    def _do(self, line: Line) -> None:
+        name = line.get("client", "")
+        match line["do"]:
+            case "connect":
+                query = "&".join(
+                    f"{key}={self._values.get(value, value)}"
+                    for key, _, value in (part.partition("=") for part in line["query"].split("&"))
+                )
+                self._clients[name] = self._talk.open(query, line.get("subprotocol", ""), line.get("token", ""))
+                self._closed.discard(name)
+            case "send":
+                text = line["text"] if "text" in line else json.encode(line["message"]).decode()
+                self._clients[name].heard_at = self._talk.clock.monotonic()  # as the transport sets it
+                self._talk.node.received(self._clients[name], text)
+            case "close":
+                self._talk.end(self._clients.pop(name), of_client(line["code"]))
+            case "lose":
+                self._talk.end(self._clients.pop(name), of_client(1006))
+            case "go silent":
+                self._clients[name].answers = False
+            case "claim" | "claim no longer" | "choose for" | "announce" | "disconnect":
+                self._do_as_a_backend(line)
+            case "wait":
+                pass
+            case other:
+                raise AssertionError(f"nobody can do {other}")
+
+    def _do_as_a_backend(self, line: Line) -> None:
+        user_id = line["userId"]
+        match line["do"]:
+            case "claim":
+                claim = line["claim"]
+                made = Claim(claim["source"], Status(claim["status"]), Custom(claim.get("text", "")), claim["priority"])
+                self._application.set_claim(user_id, made, claim.get("expiresIn"))
+            case "claim no longer":
+                assert self._application.clear_claim(user_id, line["source"])
+            case "choose for":
+                choice = choice_of(line["status"], line.get("text", ""))
+                self._application.set_status(user_id, choice, line.get("expiresIn"))
+            case "announce":
+                self._application.announce(user_id, line["online"])
+            case "disconnect":
+                self._application.disconnect(user_id)
+
+    def _told(self) -> Iterator[Line]:
+        at = round(self._talk.clock.monotonic() - self._started, 3)
+        for name, connection in self._clients.items():
+            for message in self._talk.heard_all(connection):
+                yield {"at": at, "client": name, "do": "hear", "message": self._named(message)}
+            if connection.closed_with and name not in self._closed:
+                self._closed.add(name)
+                yield {"at": at, "client": name, "do": "be closed", "code": connection.closed_with[0].code}
+
+    def _named(self, value: Any, field: str = "", user_id: object = "") -> Any:
+        """The same with names for what the server made up."""
+        if isinstance(value, dict):
+            return {key: self._named(part, key, value.get("userId")) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self._named(part) for part in sorted(value, key=_user_of)]
+        if (kind := CHOSEN_BY_THE_SERVER.get(field)) is None:
+            return value
+        if kind == "version":
+            kind = f"version-{user_id}-"
+        name = self._names.get((kind, value))
+        if name is None:
+            number = sum(other == kind for other, _ in self._names) + 1
+            name = self._names[kind, value] = f"${kind}{number}"
+            self._values[name] = value
+        return name
+
+
+def _user_of(part: Any) -> str:
+    """What a list is sorted by: its order means nothing."""
+    return str(part.get("userId") if isinstance(part, dict) else part)
+
+
+def told_by(lines: list[Line]) -> list[Line]:
+    """All lines of a conversation, with what the node tells."""
+    head, *rest = lines
+    replay, found = Replay(head), [head]
+    for line in rest:
+        if line["do"] not in ("hear", "be closed"):
+            told = list(replay.do(line))
+            before = [one for one in told if one["at"] < line["at"]]
+            found += [*before, line, *told[len(before) :]]
+    return found
+
+
+def lines_of(path: Path) -> list[Line]:
+    return [json.decode(line) for line in path.read_text("utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    for path in FILES:
+        path.write_text("".join(json.encode(line).decode() + "\n" for line in told_by(lines_of(path))), "utf-8")
+        sys.stdout.write(f"{path.name}\n")

@@ -1,0 +1,57 @@
+"""A program that tells and delivers without end, to be killed: `python -m tests.integration.webhook_sender FILE URL`.
+
+The n-th fact is about user `u{n % USERS}` and differs from the one before, so each is an event. Where the file has
+some, it goes on behind them. With `drain` as a third argument it adds nothing, and ends when nothing waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.support.webhooks import change, config_for, make_tables, now_ms, sqlite, tell
+
+from presenced.storage.schema import told, webhooks
+from presenced.webhooks.dispatcher import Webhooks
+
+USERS = 7
+AT_ONCE = 11
+"""Facts in a transaction."""
+
+
+async def main(file: Path, url: str, drain: bool) -> None:
+    database = sqlite(file)
+    await make_tables(database)
+    hooks = Webhooks(database, config_for(url, batch_size=20), now_ms)
+    delivering = asyncio.create_task(hooks.run())
+    async with database.connect() as connection:
+        number = (await connection.execute(select(func.max(told.c.version)))).scalar() or 0
+    if drain:
+        await _until_nothing_waits(hooks, database)
+    while not drain:
+        facts = [
+            change(f"u{n % USERS}", n, ("online", "away")[n // USERS % 2])
+            for n in range(number + 1, number + 1 + AT_ONCE)
+        ]
+        await tell(hooks, database, *facts)
+        number += AT_ONCE
+        await asyncio.sleep(0.002)
+    delivering.cancel()
+    await asyncio.gather(delivering, return_exceptions=True)
+    await database.dispose()
+
+
+async def _until_nothing_waits(hooks: Webhooks, database: AsyncEngine) -> None:
+    while True:
+        async with database.connect() as connection:
+            if not (await connection.execute(select(func.count()).select_from(webhooks))).scalar():
+                return
+        hooks.wake()
+        await asyncio.sleep(0.01)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:] == ["drain"]))

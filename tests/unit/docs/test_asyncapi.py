@@ -1,0 +1,81 @@
+"""`spec/asyncapi.yaml` is AsyncAPI, and what the specification's pages show is what it describes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
+from tools.docs.asyncapi import PARAMETERS, asyncapi
+
+ROOT = Path(__file__).parents[3]
+DOCUMENT: dict[str, Any] = msgspec.yaml.decode(asyncapi())
+
+
+def test_it_is_what_asyncapi_asks_for() -> None:
+    path = ROOT / "tests/js/node_modules/@asyncapi/specs/schemas/3.0.0-without-$id.json"
+    validator = Draft7Validator(json.loads(path.read_text("utf-8")))
+    assert [error.message for error in validator.iter_errors(DOCUMENT)] == []
+
+
+def test_every_reference_leads_somewhere() -> None:
+    references = re.findall(r"\$ref: '#/([^']+)'", asyncapi())
+    assert references
+    for reference in references:
+        place: Any = DOCUMENT
+        for step in reference.split("/"):
+            place = place[step]
+
+
+def test_every_parameter_that_a_client_can_name_is_described() -> None:
+    read = re.findall(r'query, "(\w+)"', (ROOT / "src/presenced/protocols/v1/connect.py").read_text("utf-8"))
+    assert {*read, "userId", "token"} == PARAMETERS.keys()
+    described = DOCUMENT["channels"]["v1"]["bindings"]["ws"]["query"]["properties"]
+    assert described.keys() == PARAMETERS.keys()
+    page = (ROOT / "spec/protocol-v1.md").read_text("utf-8").partition("## Connecting\n")[2].partition("\n## ")[0]
+    assert {name for name in PARAMETERS if f"`{name}`" in page} == PARAMETERS.keys() - {"token"}
+
+
+def check(message: dict[str, Any], channel: str) -> None:
+    """Raises ValidationError for a message that the document does not describe, or with a field it does not name."""
+    schemas = {name: {**schema, "additionalProperties": False} for name, schema in schemas_of().items()}
+    found = DOCUMENT["channels"][channel]["messages"][message["type"]]["payload"]
+    Draft202012Validator({**found, "components": {"schemas": schemas}}).validate(message)
+
+
+def schemas_of() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
+    return found
+
+
+def examples() -> Iterator[Any]:
+    """The messages of the pages; `…` stands for what is left out."""
+    for page, channel in (("protocol.md", "classic"), ("protocol-v1.md", "v1")):
+        text = (ROOT / "spec" / page).read_text("utf-8")
+        blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL) + re.findall(r'`(\{"type".*?\})`', text)
+        for block in blocks:
+            shown = re.sub(r"[,\s]*…", "", block.replace(":…", ":0").replace("{…}", "null"))
+            while shown.strip():
+                message, end = json.JSONDecoder().raw_decode(shown.strip())
+                shown = shown.strip()[end:]
+                yield pytest.param(message, channel, id=f"{page} {message.get('type', 'UserRecord')}")
+
+
+@pytest.mark.parametrize(("message", "channel"), list(examples()))
+def test_the_examples_are_messages(message: dict[str, Any], channel: str) -> None:
+    if "type" in message:
+        check(message, channel)
+    else:
+        Draft202012Validator(schemas_of()["UserRecord"]).validate(message)
+
+
+def test_what_is_not_described_is_found() -> None:
+    with pytest.raises(ValidationError, match="was unexpected"):
+        check({"type": "ACK", "id": 1, "ok": True}, "v1")
+    with pytest.raises(ValidationError, match="is a required property"):
+        check({"type": "ACK"}, "v1")

@@ -1,0 +1,45 @@
+"""The conversations of the specification: the node says the same, and says what `spec/asyncapi.yaml` describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.vectors import FILES, lines_of, told_by
+from tests.unit.docs.test_asyncapi import DOCUMENT, check
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
+def test_a_conversation_of_the_specification(path: Path) -> None:
+    lines = lines_of(path)
+    told = told_by(lines)
+    for found, expected in zip(told, lines, strict=False):
+        assert found == expected
+    assert len(told) == len(lines)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
+def test_its_messages_are_described(path: Path) -> None:
+    channels: dict[str, str] = {}
+    for line in lines_of(path)[1:]:
+        if line["do"] == "connect":
+            channels[line["client"]] = "v1" if "subprotocol" in line else "classic"
+        elif line["do"] == "hear":
+            check(with_values(line["message"]), channels[line["client"]])
+
+
+def with_values(part: Any) -> Any:
+    """Versions instead of the names that stand for them."""
+    if isinstance(part, dict):
+        return {key: 1 if key == "version" else with_values(value) for key, value in part.items()}
+    return [with_values(value) for value in part] if isinstance(part, list) else part
+
+
+def test_every_kind_of_message_is_in_a_conversation_but_that_of_a_stop() -> None:
+    heard = {line["message"]["type"] for path in FILES for line in lines_of(path)[1:] if line["do"] == "hear"}
+    sent = {line["message"]["type"] for path in FILES for line in lines_of(path)[1:] if "message" in line}
+    assert heard | sent - {"DANCE"} == {
+        *DOCUMENT["channels"]["classic"]["messages"],
+        *DOCUMENT["channels"]["v1"]["messages"],
+    } - {"GOING_AWAY"}

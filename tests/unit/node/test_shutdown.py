@@ -1,0 +1,95 @@
+"""The end of a server: who is told what, and over how long."""
+
+import itertools
+
+import pytest
+from tests.support.talk import Talk
+
+from presenced.errors import Close
+from presenced.node.shutdown import FIRST_RETURN, LEAST_SPREAD, LONGEST_DRAIN, SLOWEST_RETURN, WAVE, return_times
+from presenced.runtime.limits import Pace
+
+
+@pytest.fixture
+def talk() -> Talk:
+    return Talk()
+
+
+def test_each_is_told_when_to_come_back_before_the_close(talk: Talk) -> None:
+    clients = [talk.enter(f"userId={number}&watch=none") for number in range(500)]
+    classic = talk.open("userId=classic", subprotocol="")
+    list(talk.node.drain())
+    assert [m["type"] for m in classic.messages] == ["CONNECTION_ESTABLISHED"]
+    assert classic.closed_with
+    hints = []
+    for client in clients:
+        assert client.closed_with
+        assert client.closed_with[0] is Close.GOING_AWAY
+        [message] = talk.heard(client)[-1:]
+        assert message["type"] == "GOING_AWAY"
+        hints.append(message["retryAfter"])
+    assert min(hints) >= FIRST_RETURN
+    assert max(hints) <= FIRST_RETURN + LEAST_SPREAD
+    assert len(set(hints)) == 500, "each another one"
+    halves = sorted(hints)[: len(hints) // 2]
+    assert max(halves) < FIRST_RETURN + LEAST_SPREAD * 0.6, "evenly"
+
+
+@pytest.mark.parametrize(
+    ("count", "pace", "spread"),
+    [
+        (1, Pace.LEAST, SLOWEST_RETURN),
+        (40, Pace.LEAST, 40 * SLOWEST_RETURN),
+        (40, 5 * Pace.LEAST, 40 * SLOWEST_RETURN),
+        (900, Pace.LEAST, LEAST_SPREAD),
+        (20_000, Pace.LEAST, 20.0),
+        (100_000, 20 * Pace.LEAST, 5.0),
+    ],
+)
+def test_every_client_gets_its_own_delay_and_the_delays_span_the_needed_time(
+    count: int, pace: float, spread: float
+) -> None:
+    times = return_times(count, pace)
+    assert len(set(times)) == count
+    ordered = sorted(times)
+    assert FIRST_RETURN <= ordered[0] <= ordered[-1] <= FIRST_RETURN + spread
+    slot = spread / count
+    gaps = [after - before for before, after in itertools.pairwise(ordered)]
+    assert all(slot / 2 - 2e-6 <= gap <= slot * 1.5 + 2e-6 for gap in gaps), "evenly"
+    assert count < 40 or times != ordered, "not in the order of their coming"
+
+
+def test_many_are_closed_in_waves_and_a_few_at_once(talk: Talk) -> None:
+    for number in range(300):
+        talk.open(f"userId={number}&watch=none")
+        talk.clock.advance(0.01)
+    pauses, closed = [], []
+    for pause in talk.node.drain():
+        pauses.append(pause)
+        closed.append(300 - talk.node.stats().total_connections)
+    assert set(pauses) == {WAVE}
+    assert sum(pauses) <= LONGEST_DRAIN
+    assert closed == sorted(set(closed)), "some with each"
+    assert 0 < closed[0] < 150
+    assert talk.node.stats().total_connections == 0
+    few = Talk()
+    few.open("userId=1")
+    assert list(few.node.drain()) == [], "without waiting"
+
+
+def test_a_client_that_is_behind_is_closed_without_a_hint(talk: Talk) -> None:
+    slow = talk.enter("userId=slow")
+    slow.paused = True
+    talk.node.paused(slow)
+    list(talk.node.drain())
+    assert slow.closed_with
+    assert talk.heard(slow) == []
+
+
+def test_nobody_hears_that_others_left(talk: Talk) -> None:
+    first, second = talk.enter("userId=1"), talk.enter("userId=2")
+    talk.heard(first)
+    list(talk.node.drain())
+    talk.clock.advance(60)
+    for client in (first, second):
+        assert [m["type"] for m in talk.heard(client)] == ["GOING_AWAY"]

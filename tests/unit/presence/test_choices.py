@@ -1,0 +1,115 @@
+"""Making choices, and the rules for which one is in force."""
+
+import pytest
+
+from presenced.presence.choices import Made, choice_of, in_force
+from presenced.presence.directory import Directory
+from presenced.presence.model import AS_DETECTED, Choice, Custom, Ending, Status
+from presenced.presence.user import Grace
+from presenced.presence.users import Limits
+from presenced.runtime.instant import Instant
+
+
+def at(seconds: float) -> Instant:
+    return Instant(seconds, int(seconds * 1000))
+
+
+def new(**limits: int) -> Directory[str]:
+    return Directory(Grace(going_away=3, lost=15), Limits(1000, 600, 2, **limits))
+
+
+def test_nothing_is_chosen_however_that_is_said() -> None:
+    assert choice_of("auto") == choice_of("") == AS_DETECTED
+    assert choice_of("auto", "x") != AS_DETECTED
+    assert choice_of("busy", "x") == (Status.BUSY, Custom("x"))
+
+
+@pytest.mark.parametrize("status", ["offline", "gone", "BUSY"])
+def test_a_status_that_nobody_can_choose_is_refused(status: str) -> None:
+    with pytest.raises(ValueError, match=r"offline|is not a valid"):
+        choice_of(status)
+
+
+def test_of_several_choices_the_last_one_for_good_and_the_last_one_for_a_time_after_it_matter() -> None:
+    good, other, lunch, call = (
+        Made(choice_of("busy")),
+        Made(choice_of("away")),
+        Made(choice_of("away"), 5),
+        Made(choice_of("busy"), 9),
+    )
+    held: tuple[Made, ...] = ()
+    for latest, expected in [
+        (lunch, (lunch,)),
+        (good, (good,)),
+        (lunch, (good, lunch)),
+        (call, (good, call)),
+        (other, (other,)),
+    ]:
+        held = in_force(held, latest)
+        assert held == expected
+
+
+@pytest.mark.parametrize("nothing", [AS_DETECTED, choice_of("auto")])
+@pytest.mark.parametrize("lasts", [None, 60.0])
+def test_to_choose_auto_takes_nobodys_place_among_the_choices_that_are_remembered(
+    nothing: Choice, lasts: float | None
+) -> None:
+    users = new(max_choices=1)
+    users.choose("ada", choice_of("invisible"), at(0), by_user=False)
+    users.choose("bob", nothing, at(1), lasts, by_user=False)
+    assert users.open("ada", "a", at(2)).change is None, "the choice of ada, who is invisible, is remembered"
+
+
+@pytest.mark.parametrize("nothing", [AS_DETECTED, choice_of("auto")])
+def test_a_client_still_sends_the_user_s_choice_after_a_backend_chose_auto(nothing: Choice) -> None:
+    users = new()
+    users.choose("ada", nothing, at(0), by_user=False)
+    assert users.open("ada", "a", at(1), brought=choice_of("invisible")).change is None
+
+
+def test_nothing_is_due_of_a_user_who_is_forgotten() -> None:
+    users = new()
+    users.choose("ada", choice_of("auto"), at(0), lasts=10, by_user=False)
+    assert users.user("ada") is None
+    assert users.next_deadline() is None
+    assert users.expire(at(10)) == []
+
+
+def test_auto_for_a_time_is_a_choice_where_another_one_returns() -> None:
+    users = new()
+    users.open("ada", "a", at(0), "s")
+    users.choose("ada", choice_of("busy"), at(1))
+    change = users.choose("ada", choice_of("auto"), at(2), lasts=10).change
+    assert change is not None
+    assert (change.status, change.view.custom.until_ms) == ("online", 12_000)
+    [outcome] = users.expire(at(12))
+    assert outcome.change is not None
+    assert outcome.change.status == "busy"
+
+
+def test_under_a_choice_for_a_time_that_took_the_place_of_another_one_the_one_for_good_returns() -> None:
+    users = new()
+    users.open("ada", "a", at(0), "s")
+    users.choose("ada", choice_of("busy"), at(1))
+    users.choose("ada", choice_of("away"), at(2), lasts=100)
+    users.choose("ada", choice_of("online"), at(3), lasts=10)
+    [outcome] = users.expire(at(13))
+    assert outcome.change is not None
+    assert outcome.change.status == "busy", "not the first one for a time, although it would go on"
+
+
+def test_waiting_requests_are_bounded_however_often_a_client_asks() -> None:
+    users = new(status_pause=60)
+    for name in ("a", "b"):
+        users.open("ada", name, at(0), name)
+    for number in range(100):
+        users.choose("ada", choice_of("busy", str(number)), at(1), lasts=number % 3 or None)
+        users.set_active("ada", "a", bool(number % 2), at(1))
+        users.set_active("ada", "b", number % 3 == 0, at(1))
+    user = users.user("ada")
+    assert user is not None
+    assert user.held is not None
+    assert len(user.held.choices) <= 2
+    assert len(user.held.activities) <= 2
+    users.close("ada", "b", Ending.CLOSED, at(2))
+    assert len(user.held.activities) <= 1, "a session that is forgotten is not held"

@@ -1,0 +1,199 @@
+"""What backends claim: which claim wins, over what, for how long, and how many there may be."""
+
+import pytest
+
+from presenced.errors import BadClaim, CapacityError
+from presenced.presence.claims import MAX_SOURCES, Claim, check, decide
+from presenced.presence.directory import Directory
+from presenced.presence.model import AS_DETECTED, PLAIN, Cause, Change, Choice, Custom, Ending, Status
+from presenced.presence.subscriptions import Watch
+from presenced.presence.user import Grace
+from presenced.presence.users import Limits
+from presenced.runtime.instant import Instant
+
+BUSY, AWAY = Choice(Status.BUSY, PLAIN), Choice(Status.AWAY, PLAIN)
+
+
+def at(seconds: float) -> Instant:
+    return Instant(seconds, int(seconds * 1000))
+
+
+def claim(source: str = "calendar", status: Status = Status.BUSY, priority: int = 0, text: str = "") -> Claim:
+    return Claim(source, status, Custom(text=text), priority)
+
+
+def told(change: Change | None) -> tuple[Status, str, Cause] | None:
+    return (change.status, change.view.custom.text, change.cause) if change else None
+
+
+@pytest.fixture
+def directory() -> Directory[str]:
+    return Directory(Grace(going_away=3, lost=15), Limits(1000, 600, max_announced=2, max_choices=2, max_claimed=2))
+
+
+def test_the_highest_priority_wins_and_of_equal_ones_the_one_set_last() -> None:
+    first, second = claim("a", Status.AWAY, text="first"), claim("b", Status.BUSY, text="second")
+    assert decide(AS_DETECTED, (first, second)) == Choice(Status.BUSY, Custom("second"))
+    assert decide(AS_DETECTED, (second, first)) == Choice(Status.AWAY, Custom("first"))
+    high = claim("c", Status.ONLINE, priority=-5)
+    assert decide(AS_DETECTED, (high, claim("d", Status.AWAY, priority=-6))).status is Status.ONLINE
+
+
+def test_a_claim_wins_over_a_choice_only_with_a_priority_above_0() -> None:
+    assert decide(AWAY, (claim(priority=0),)) == AWAY
+    assert decide(AWAY, (claim(priority=1, text="call"),)) == Choice(Status.BUSY, Custom("call"))
+
+
+def test_nothing_wins_over_the_choice_to_be_invisible() -> None:
+    invisible = Choice(Status.INVISIBLE, PLAIN)
+    assert decide(invisible, (claim(priority=100),)) == invisible
+
+
+def test_a_text_chosen_without_a_status_stays_beside_a_claim_of_low_priority() -> None:
+    words = Choice(None, Custom("at the desk"))
+    assert decide(words, (claim(text="meeting"),)) == Choice(Status.BUSY, Custom("at the desk"))
+    assert decide(words, (claim(text="meeting", priority=1),)) == Choice(Status.BUSY, Custom("meeting"))
+    assert decide(Choice(None, Custom(until_ms=9)), (claim(text="meeting"),)).custom == Custom("meeting")
+
+
+def test_a_claim_counts_while_the_user_is_there_and_is_told_with_its_cause(directory: Directory[str]) -> None:
+    assert directory.set_claim("7", claim(text="meeting"), at(0)).change is None
+    assert directory.status("7") is Status.OFFLINE
+    assert told(directory.open("7", "a", at(1)).change) == (Status.BUSY, "meeting", Cause.CONNECT)
+    assert directory.set_claim("7", claim("other", priority=-1), at(2)).change is None, "it does not win"
+    cleared = directory.clear_claim("7", "calendar", at(3))
+    assert cleared
+    assert told(cleared.change) == (Status.BUSY, "", Cause.CLAIM)
+    assert directory.clear_claim("7", "calendar", at(3)) is None
+    assert directory.clear_claim("nobody", "calendar", at(3)) is None
+
+
+def test_a_source_has_one_claim_and_setting_it_again_makes_it_the_newest(directory: Directory[str]) -> None:
+    directory.open("7", "a", at(0))
+    for number, source in enumerate(["x", "y", "x"]):
+        directory.set_claim("7", claim(source, text=f"{number}"), at(0))
+    user = directory.user("7")
+    assert user
+    assert [(c.source, c.custom.text) for c in user.claims] == [("y", "1"), ("x", "2")]
+    assert user.shown.custom.text == "2"
+
+
+def test_a_claim_ends_to_the_moment_also_while_the_user_is_not_there(directory: Directory[str]) -> None:
+    directory.open("7", "a", at(0))
+    directory.set_claim("7", Claim("call", Status.BUSY, ends=10), at(0))
+    directory.set_claim("7", Claim("day", Status.AWAY, priority=-1, ends=20), at(0))
+    assert directory.next_deadline() == 10
+    assert [told(o.change) for o in directory.expire(at(10))] == [(Status.AWAY, "", Cause.EXPIRY)]
+    directory.close("7", "a", Ending.CLOSED, at(11))
+    assert directory.next_deadline() == 20
+    assert [o.change for o in directory.expire(at(20))] == [None]
+    assert directory.next_deadline() is None
+    assert told(directory.open("7", "b", at(21)).change) == (Status.ONLINE, "", Cause.CONNECT)
+
+
+def test_the_users_own_devices_see_the_claim_and_beside_it_what_they_chose(directory: Directory[str]) -> None:
+    directory.open("7", "a", at(0), "session", watch=Watch())
+    directory.choose("7", AWAY, at(1))
+    own = directory.set_claim("7", claim(priority=1), at(2)).own
+    assert own
+    assert (own.view.status, own.chosen) == (Status.BUSY, Status.AWAY)
+    own = directory.choose("7", Choice(Status.INVISIBLE, PLAIN), at(3)).own
+    assert own
+    assert (own.view.status, own.chosen) == (Status.INVISIBLE, Status.INVISIBLE)
+    assert directory.status("7") is Status.OFFLINE
+
+
+def test_one_more_source_than_may_be_is_refused_and_changes_nothing(directory: Directory[str]) -> None:
+    for number in range(MAX_SOURCES):
+        directory.set_claim("7", claim(f"{number}"), at(0))
+    with pytest.raises(CapacityError, match="16 sources"):
+        directory.set_claim("7", claim("more"), at(0))
+    directory.set_claim("7", claim("0", text="another"), at(0))
+    user = directory.user("7")
+    assert user
+    assert len(user.claims) == MAX_SOURCES
+
+
+def test_of_more_absent_users_than_may_be_who_is_away_longest_loses_their_claims(directory: Directory[str]) -> None:
+    directory.open("here", "h", at(0))
+    directory.set_claim("here", claim(), at(0))
+    for user_id in "123":
+        directory.set_claim(user_id, Claim("x", Status.BUSY, ends=50), at(0))
+    assert [directory.user(user_id) is not None for user_id in ("here", *"123")] == [True, False, True, True]
+    for user_id in "23":
+        directory.clear_claim(user_id, "x", at(1))
+        assert directory.user(user_id) is None, "nothing is left to know"
+    assert directory.next_deadline() is None
+
+
+def test_who_has_come_back_keeps_their_claims_whoever_else_is_claimed_of(directory: Directory[str]) -> None:
+    directory.set_claim("back", claim(), at(0))
+    directory.open("back", "b", at(1))
+    for user_id in "123":
+        directory.set_claim(user_id, claim(), at(2))
+    assert directory.status("back") is Status.BUSY
+    user = directory.user("back")
+    assert user
+    assert [held.source for held in user.claims] == ["calendar"]
+
+
+def test_a_backend_chooses_for_who_is_not_there_and_that_is_not_being_there(directory: Directory[str]) -> None:
+    assert directory.choose("7", BUSY, at(5), by_user=False).change is None
+    user = directory.user("7")
+    assert user
+    assert (user.seen_ms, user.active_ms) == (0, 0)
+    assert told(directory.open("7", "a", at(6)).change) == (Status.BUSY, "", Cause.CONNECT)
+    assert (user.seen_ms, user.active_ms) == (6000, 6000)
+    directory.close("7", "a", Ending.CLOSED, at(7))
+    directory.choose("7", AS_DETECTED, at(8), by_user=False)
+    directory.choose("8", AS_DETECTED, at(8), by_user=False)
+    assert directory.user("8") is None
+
+
+def test_what_was_chosen_for_a_time_for_who_is_not_there_ends_and_is_forgotten() -> None:
+    directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, max_announced=0))
+    directory.choose("7", BUSY, at(0), lasts=10, by_user=False)
+    assert directory.user("7") is not None
+    directory.expire(at(10))
+    assert directory.user("7") is None
+
+
+def test_active_is_when_somebody_last_came_chose_or_became_active(directory: Directory[str]) -> None:
+    directory.open("7", "a", at(1), "session", watch=Watch())
+    user = directory.user("7")
+    assert user
+    seen = [user.active_ms]
+    directory.set_active("7", "a", False, at(2))
+    seen.append(user.active_ms)
+    directory.set_active("7", "a", True, at(3))
+    seen.append(user.active_ms)
+    directory.close("7", "a", Ending.LOST, at(4))
+    directory.resume("session", "7", "b", at(5))
+    seen.append(user.active_ms)
+    directory.choose("7", BUSY, at(6))
+    seen.append(user.active_ms)
+    assert seen == [1000, 1000, 3000, 3000, 6000]
+
+
+def test_who_is_there_but_away_by_a_claim_was_seen_now_not_when_they_came(directory: Directory[str]) -> None:
+    directory.open("7", "a", at(1))
+    change = directory.set_claim("7", claim(status=Status.AWAY), at(100)).change
+    assert change
+    assert change.seen_ms == 100_000
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (claim(""), "1 to 64"),
+        (claim("x" * 65), "1 to 64"),
+        (claim("line\nbreak"), r"must not contain U\+000A"),
+        (claim(status=Status.INVISIBLE), "invisible can't be claimed"),
+        (claim(status=Status.OFFLINE), "offline can't be claimed"),
+        (claim(priority=101), "-100 to 100"),
+        (claim(priority=-101), "-100 to 100"),
+    ],
+)
+def test_what_can_not_be_claimed_is_refused(bad: Claim, said: str) -> None:
+    with pytest.raises(BadClaim, match=said):
+        check(bad)

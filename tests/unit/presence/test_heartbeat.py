@@ -1,0 +1,123 @@
+"""The sweep: everyone is pinged once an interval, evenly, and only the silent are named."""
+
+from collections import Counter
+
+import pytest
+
+from presenced.presence.heartbeat import SLICES, Sweep
+
+
+class Peer:
+    def __init__(self, heard_at: float = 0.0) -> None:
+        self.heard_at = heard_at
+        self.slice = -1
+
+
+def test_every_connection_is_pinged_once_in_an_interval() -> None:
+    sweep: Sweep[Peer] = Sweep(30, 10)
+    peers = [Peer() for _ in range(150)]
+    for peer in peers:
+        sweep.add(peer)
+    pinged = Counter(peer for tick in range(SLICES) for peer in sweep.tick(tick * sweep.tick_seconds)[0])
+    assert pinged == Counter(peers)
+
+
+def test_connections_that_open_together_are_spread_over_the_interval() -> None:
+    sweep: Sweep[Peer] = Sweep(30, 10)
+    for _ in range(SLICES * 10):
+        sweep.add(Peer())
+    assert {len(sweep.tick(0)[0]) for _ in range(SLICES)} == {10}
+
+
+def test_who_sends_nothing_for_the_timeout_after_a_ping_is_silent() -> None:
+    sweep: Sweep[Peer] = Sweep(interval=60, timeout=20)  # a tick a second
+    quiet, lively = Peer(), Peer()
+    sweep.add(quiet)
+    sweep.add(lively)
+    pinged_at: dict[Peer, int] = {}
+    silent_at: dict[Peer, int] = {}
+    for second in range(1, 120):
+        to_ping, silent = sweep.tick(second)
+        for peer in to_ping:
+            pinged_at.setdefault(peer, second)
+        for peer in silent:
+            silent_at.setdefault(peer, second)
+        if lively in to_ping:
+            lively.heard_at = second + 0.5
+    assert silent_at == {quiet: pinged_at[quiet] + 20}
+
+
+def test_time_in_which_no_tick_went_by_is_not_held_against_anyone() -> None:
+    """A process stopped for a minute does not drop its clients when it goes on."""
+    sweep: Sweep[Peer] = Sweep(interval=60, timeout=20)
+    peer = Peer()
+    sweep.add(peer)
+    second = 1.0
+    while not sweep.tick(second)[0]:
+        second += 1
+    assert sweep.tick(second + 3600)[1] == []
+
+
+def test_a_connection_that_left_is_neither_pinged_nor_silent() -> None:
+    sweep: Sweep[Peer] = Sweep(30, 10)
+    peer = Peer()
+    sweep.add(peer)
+    sweep.discard(peer)
+    sweep.discard(peer)
+    assert all(sweep.tick(float(i)) == ([], []) for i in range(2 * SLICES))
+
+
+def test_a_timeout_as_long_as_the_interval_works() -> None:
+    sweep: Sweep[Peer] = Sweep(30, 30)
+    peer = Peer()
+    sweep.add(peer)
+    ticks = [sweep.tick(i * 0.5) for i in range(1, 2 * SLICES + 1)]
+    assert sum(peer in to_ping for to_ping, _ in ticks) == 2
+    assert sum(peer in silent for _, silent in ticks) == 1
+
+
+def test_even_a_tiny_timeout_leaves_two_ticks_to_answer() -> None:
+    sweep: Sweep[Peer] = Sweep(60, 0.001)
+    peer = Peer()
+    sweep.add(peer)
+    second = 1
+    while not sweep.tick(second)[0]:
+        second += 1
+    assert sweep.tick(second + 1)[1] == []
+    assert sweep.tick(second + 2)[1] == [peer]
+
+
+@pytest.mark.parametrize("timeout", [20, 60, 0.001])
+def test_what_lies_ahead_of_a_connection_is_what_comes(timeout: float) -> None:
+    sweep: Sweep[Peer] = Sweep(60, timeout)  # a tick a second
+    peer = Peer()
+    sweep.add(peer)
+    pings, ends = set[float](), set[float]()
+    for second in range(1, 200):
+        to_ping, silent = sweep.tick(second)
+        if peer in silent:
+            break
+        if peer in to_ping:
+            assert pings <= {second}, "it was foretold, each second"
+            pings.clear()
+        ahead = sweep.ahead(peer)
+        pings.add(second + ahead.pinged_in)
+        if ahead.times_out_in is not None:
+            ends.add(second + ahead.times_out_in)
+            assert second >= peer.slice, "not before the first ping"
+    assert ends == {second}
+    assert second == peer.slice + max(2, int(timeout))
+
+
+def test_of_who_has_answered_nothing_is_awaited() -> None:
+    sweep: Sweep[Peer] = Sweep(60, 20)
+    peer = Peer()
+    sweep.add(peer)
+    assert [peer in sweep.tick(second)[0] for second in (1, 2)] == [True, False]
+    assert sweep.ahead(peer) == (59, 19)
+    peer.heard_at = 1.5
+    assert sweep.ahead(peer) == (59, None)
+    peer.heard_at = 0
+    for second in range(3, 22):
+        sweep.tick(second)
+    assert sweep.ahead(peer) == (40, None), "it has been judged for this ping"

@@ -1,0 +1,104 @@
+"""The journal: all changes in order, as many as fit, and a number to compare."""
+
+import pytest
+from msgspec import structs
+
+from presenced.presence import journal as module
+from presenced.presence.journal import Journal
+from presenced.presence.model import SEEN_OFFLINE, SEEN_ONLINE, Cause, Change, Custom, Status, View
+from presenced.runtime.instant import Instant
+
+
+def change(position: int, user_id: str = "7", online: bool = True, was_version: int = 0) -> Change:
+    view, was = (SEEN_ONLINE, Status.OFFLINE) if online else (SEEN_OFFLINE, Status.ONLINE)
+    return Change(position, user_id, view, was, position, Instant(0, 0), 0, 0, Cause.CONNECT, was_version)
+
+
+def nobody() -> list[Change]:
+    return []
+
+
+def test_what_fits_is_told_in_order_page_by_page() -> None:
+    journal = Journal(10, nobody)
+    changes = [change(position) for position in (2, 3, 7, 9)]
+    for each in changes:
+        journal.append(each)
+    assert journal.since(0, 3) == changes[:3]
+    assert journal.since(7, 3) == changes[3:]
+    assert journal.since(5, 3) == changes[2:], "a position may be that of a room"
+    assert journal.since(9, 3) == []
+    assert journal.position == 9
+
+
+def test_when_full_the_oldest_goes_and_who_would_miss_it_is_told() -> None:
+    journal = Journal(3, nobody)
+    for position in range(1, 6):
+        journal.append(change(position))
+        assert len(journal) <= 3
+    assert journal.since(1, 10) is None
+    assert [c.position for c in journal.since(2, 10) or []] == [3, 4, 5]
+    assert [c.position for c in journal.since(3, 1) or []] == [4]
+    assert [c.position for c in journal.since(4, 10) or []] == [5]
+    assert journal.position == 5
+
+
+def test_the_last_changes_of_one_user_stand_newest_first() -> None:
+    journal = Journal(4, nobody)
+    for position, user_id in enumerate("ababab", start=1):
+        journal.append(change(position, user_id))
+    assert [c.position for c in journal.last_of("b", 50)] == [6, 4]
+    assert [c.position for c in journal.last_of("b", 1)] == [6]
+    assert journal.last_of("c", 50) == []
+
+
+def test_the_digest_is_the_sum_of_hashes_that_any_language_can_make() -> None:
+    """The first 8 bytes of `printf '%s\\0online\\0%s' 7 5 | sha256sum`, and of the same with 8 and 6."""
+    journal = Journal(10, nobody)
+    empty = journal.digest()
+    assert empty
+    assert (empty.position, empty.value, empty.users) == (0, 0, 0)
+    journal.append(change(5, "7"))
+    journal.append(change(6, "8"))
+    digest = journal.digest()
+    assert digest
+    seven, eight = 0x58D57B7040E8DCA1, 0x795C745CBD3EF54C
+    assert (digest.position, digest.value, digest.users) == (6, (seven + eight) % 2**64, 2)
+    journal.append(change(8, "7", online=False, was_version=5))
+    digest = journal.digest()
+    assert digest
+    assert (digest.position, digest.value, digest.users) == (8, eight, 1)
+
+
+def test_the_digest_of_many_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_HASHED", 2)
+    everyone = [change(position, f"{position}") for position in range(1, 6)]
+    journal = Journal(100, lambda: list(everyone))
+    for each in everyone:
+        journal.append(each)
+    assert [journal.digest(), journal.digest()] == [None, None]
+    journal.append(change(6, "new"))
+    digest = journal.digest()
+    assert digest
+    assert (digest.position, digest.users) == (6, 6)
+
+
+def test_of_who_is_blanked_only_what_followers_need_is_left() -> None:
+    journal = Journal(3, nobody)
+    view = View(Status.BUSY, Custom(text="private"), ("phone",))
+    for position in range(1, 5):
+        journal.append(structs.replace(change(position, "ada" if position % 2 else "bo"), view=view, seen_ms=7))
+    before = journal.digest()
+    journal.blank("ada")
+    assert journal.digest() == before
+    found = journal.since(1, 10)
+    assert found
+    assert [(c.position, c.user_id, c.status) for c in found] == [
+        (2, "bo", "busy"),
+        (3, "ada", "busy"),
+        (4, "bo", "busy"),
+    ]
+    assert [(c.view.custom.text, c.view.devices, c.seen_ms) for c in found] == [
+        ("private", ("phone",), 7),
+        ("", (), 0),
+        ("private", ("phone",), 7),
+    ]

@@ -1,0 +1,113 @@
+"""Rooms: memberships, what was missed, and modes."""
+
+from itertools import count
+
+import pytest
+
+from presenced.presence.rooms import MAX_LEFT, Mode, RoomChange, Rooms, Thresholds
+from presenced.runtime.instant import Instant
+
+NOW = Instant(0.0, 1_704_110_400_000)
+
+
+@pytest.fixture
+def rooms() -> Rooms:
+    positions = count(1)
+    return Rooms(Thresholds(coalesced=10, counts=20), max_members=30, next_position=lambda: next(positions))
+
+
+def told(changes: list[RoomChange]) -> list[tuple[int, str, str, bytes | None]]:
+    return [(c.position, c.room, c.user_id, c.member.data if c.member else None) for c in changes]
+
+
+def test_a_membership_changes_when_what_is_wanted_does(rooms: Rooms) -> None:
+    assert told(rooms.settle("ada", {"lobby": b"1"}, NOW)) == [(1, "lobby", "ada", b"1")]
+    assert rooms.settle("ada", {"lobby": b"1"}, NOW) == []
+    assert told(rooms.settle("ada", {"lobby": b"2", "bar": b""}, NOW)) == [
+        (2, "lobby", "ada", b"2"),
+        (3, "bar", "ada", b""),
+    ]
+    assert set(rooms.of("ada")) == {"lobby", "bar"}
+    assert told(rooms.settle("ada", {"bar": b""}, NOW)) == [(4, "lobby", "ada", None)]
+    assert told(rooms.settle("ada", {}, NOW)) == [(5, "bar", "ada", None)]
+    assert (rooms.of("ada"), rooms.get("bar"), rooms._rooms, rooms._of_user) == ((), None, {}, {})
+
+
+def test_other_data_does_not_make_a_new_member(rooms: Rooms) -> None:
+    rooms.settle("ada", {"lobby": b"1"}, NOW)
+    [change] = rooms.settle("ada", {"lobby": b"2"}, Instant(5.0, NOW.epoch_ms + 5000))
+    assert change.member
+    assert change.member.joined_ms == NOW.epoch_ms
+
+
+def test_since_a_position_each_member_stands_once(rooms: Rooms) -> None:
+    rooms.settle("ada", {"lobby": b""}, NOW)  # 1
+    rooms.settle("bob", {"lobby": b""}, NOW)  # 2
+    rooms.settle("ada", {"lobby": b"x"}, NOW)  # 3
+    rooms.settle("bob", {}, NOW)  # 4
+    room = rooms.get("lobby")
+    assert room
+
+    def since(position: int) -> tuple[list[str], list[str]]:
+        found = room.since(position)
+        assert found is not None
+        return [member.user_id for member in found[0]], found[1]
+
+    assert since(0) == (["ada"], ["bob"])
+    assert since(2) == (["ada"], ["bob"])
+    assert since(3) == ([], ["bob"])
+    assert since(4) == ([], [])
+    rooms.settle("bob", {"lobby": b""}, NOW)
+    assert since(3) == (["bob"], []), "who is back has not left"
+
+
+def test_of_an_earlier_room_of_the_same_name_nothing_is_known(rooms: Rooms) -> None:
+    rooms.settle("ada", {"lobby": b""}, NOW)
+    rooms.settle("ada", {}, NOW)
+    rooms.settle("bob", {"lobby": b""}, NOW)
+    room = rooms.get("lobby")
+    assert room
+    assert room.since(1) is None, "it would not be told that ada left"
+    assert room.since(2) is not None
+
+
+def test_so_many_who_left_are_remembered(rooms: Rooms) -> None:
+    rooms.settle("host", {"lobby": b""}, NOW)
+    for number in range(MAX_LEFT + 5):
+        rooms.settle(str(number), {"lobby": b""}, NOW)
+        rooms.settle(str(number), {}, NOW)
+    room = rooms.get("lobby")
+    assert room
+    assert len(room.left) == MAX_LEFT
+    assert room.since(1) is None
+    assert room.since(room.floor) is not None
+
+
+def test_the_mode_follows_the_size_and_does_not_flap(rooms: Rooms) -> None:
+    modes = []
+    for number in range(20):
+        rooms.settle(str(number), {"lobby": b""}, NOW)
+        room = rooms.get("lobby")
+        assert room
+        modes.append(room.mode)
+    assert modes == [Mode.FULL] * 9 + [Mode.COALESCED] * 10 + [Mode.COUNTS]
+    assert room
+    for number in range(4):
+        rooms.settle(str(number), {}, NOW)
+        assert room.mode is Mode.COUNTS, f"{len(room.members)} members"
+    rooms.settle("4", {}, NOW)
+    assert room.mode is Mode.COALESCED
+    for number in range(5, 12):
+        rooms.settle(str(number), {}, NOW)
+        assert room.mode is Mode.COALESCED, f"{len(room.members)} members"
+    rooms.settle("12", {}, NOW)
+    assert str(room.mode) == "full"
+
+
+def test_a_full_room_takes_nobody_new(rooms: Rooms) -> None:
+    for number in range(30):
+        assert rooms.has_place("lobby", str(number))
+        rooms.settle(str(number), {"lobby": b""}, NOW)
+    assert not rooms.has_place("lobby", "30")
+    assert rooms.has_place("lobby", "7"), "who is in it already"
+    assert rooms.has_place("bar", "30")

@@ -1,0 +1,38 @@
+"""Who must hear of whom."""
+
+from presenced.presence.subscriptions import Set, Watch, WatchIndex
+
+
+def watched(*users: str, everyone: bool = False, rooms: tuple[str, ...] = ()) -> Set:
+    chosen = Set(everyone)
+    chosen.add(False, users, rooms)
+    return chosen
+
+
+def test_watchers_are_found_by_what_they_watch() -> None:
+    index: WatchIndex[str] = WatchIndex()
+    index.add("all", watched(everyone=True))
+    index.add("a", watched("1", "2"))
+    index.add("b", watched("2", rooms=("lobby",)))
+    assert list(index.everyone) == ["all"]
+    assert set(index.watchers_of("1")) == {"a"}
+    assert set(index.watchers_of("2")) == {"a", "b"}
+    assert set(index.watchers_of("3")) == set()
+    assert set(index.watchers_of_room("lobby")) == {"b"}
+
+
+def test_who_leaves_leaves_nothing_behind() -> None:
+    index: WatchIndex[str] = WatchIndex()
+    chosen = watched("1", everyone=True, rooms=("lobby",))
+    index.add("a", chosen)
+    index.remove("a", chosen)
+    index.remove("a", chosen)
+    assert (index.everyone, index._by_user, index._by_room) == ({}, {}, {})
+
+
+def test_a_set_grows_and_shrinks() -> None:
+    chosen = Watch(everyone=True).full
+    chosen.add(False, ["1", "2"], ["lobby"])
+    assert (chosen.everyone, chosen.users, chosen.rooms) == (True, {"1", "2"}, {"lobby"})
+    chosen.discard(True, ["1", "7"], ["bar"])
+    assert (chosen.everyone, chosen.users, chosen.rooms) == (False, {"2"}, {"lobby"})

@@ -1,0 +1,17 @@
+"""The table of endpoints in docs/http-api.md."""
+
+from __future__ import annotations
+
+from tools.docs.table import table
+
+from presenced.http.api.routes import ENDPOINTS
+
+BEGIN, END = "<!-- endpoints: made by `make docs` -->", "<!-- end of endpoints -->"
+
+
+def endpoints(text: str) -> str:
+    """The document with the table as it is now."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    rows = [[f"`{e.method} {e.path.replace('{user_id}', '{id}')}`", e.scope, e.summary] for e in ENDPOINTS]
+    return f"{before}{BEGIN}\n{table(['endpoint', 'scope', 'what'], rows)}\n{END}{after}"

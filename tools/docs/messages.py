@@ -1,0 +1,116 @@
+"""`spec/messages.md`: every message with fields, types, bounds and an example, from the types and the vectors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+from tools.docs.asyncapi import schemas
+from tools.docs.table import table
+
+from presenced.protocols.v1 import messages
+
+_VECTORS = Path(__file__).parents[2] / "spec/vectors"
+
+_LONGEST_EXAMPLE = 600
+"""Characters."""
+
+
+def message_tables() -> str:
+    """The document."""
+    described, examples = schemas(), _examples()
+    parts = {
+        "Records": (messages.UserRecord, messages.Member, messages.LimitsV1, messages.Overruled),
+        "presenced.v1, from the server": get_args(messages.ServerMessageV1),
+        "presenced.v1, from the client": get_args(messages.Request),
+        "Classic, from the server": get_args(messages.Message),
+    }
+    sections = [
+        f"## {title}\n\n" + "\n\n".join(_section(type_.__name__, described, examples) for type_ in types)
+        for title, types in parts.items()
+    ]
+    return "\n\n".join([_HEAD, *sections]) + "\n"
+
+
+_HEAD = """# Messages
+
+*Made from `src/presenced/protocols/v1/messages.py` and `vectors/` by `make docs`; don't edit it here.*
+
+What they mean is in [protocol.md](protocol.md) and [protocol-v1.md](protocol-v1.md). A field marked
+with ? may be left out, and is empty then. The example is from a conversation in [vectors](vectors/README.md), where `$`
+begins the name of a value that the server makes up. Times are epoch milliseconds, durations seconds."""
+
+
+def _section(name: str, described: dict[str, dict[str, Any]], examples: dict[str, str]) -> str:
+    schema = described[name]
+    tag = schema["properties"].get("type", {}).get("enum", [name])[0]
+    required = set(schema["required"])
+    rows = [
+        [f"`{key}`{'' if key in required else ' ?'}", _type(field), field.get("description", "")]
+        for key, field in schema["properties"].items()
+        if key != "type"
+    ]
+    lines = [f"### {tag}", schema["description"]]
+    if rows:
+        lines.append(table(["field", "type", ""], rows))
+    if name in examples:
+        lines.append(f"```json\n{examples[name]}\n```")
+    return "\n\n".join(lines)
+
+
+def _type(field: dict[str, Any]) -> str:
+    """A JSON Schema in words."""
+    if "anyOf" in field:
+        return " or ".join(_type(kind) for kind in field["anyOf"] if kind != {"type": "null"})
+    if "$ref" in field:
+        return f"[{_name(field)}](#{_name(field).lower()})"
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"] if value)
+    if field.get("type") == "array":
+        return f"list of {_type(field['items'])}"
+    bounds = [
+        f"{word} {field[key]:,}"
+        for key, word in (
+            ("minLength", "at least"),
+            ("maxLength", "at most"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "at most"),
+        )
+        if key in field
+    ]
+    unit = " characters" if "maxLength" in field else ""
+    return f"{field.get('type', 'any JSON')}" + (f" ({', '.join(bounds)}{unit})" if bounds else "")
+
+
+def _name(field: dict[str, Any]) -> str:
+    return str(field["$ref"]).rpartition("/")[2]
+
+
+def _examples() -> dict[str, str]:
+    """By the name of the type, the shortest message of the vectors that has the most fields."""
+    found: dict[str, dict[str, Any]] = {}
+    names = _names()
+    for path in sorted(_VECTORS.glob("v1-*.jsonl")):
+        classic: set[str] = set()
+        for line in path.read_text("utf-8").splitlines()[1:]:
+            event = json.loads(line)
+            if event["do"] == "connect":
+                (classic.discard if "subprotocol" in event else classic.add)(event["client"])
+            name = names.get((event.get("client") in classic, event.get("message", {}).get("type")))
+            if name and len(json.dumps(event["message"])) <= _LONGEST_EXAMPLE:
+                found[name] = max(found.get(name, {}), event["message"], key=_worth)
+    return {name: json.dumps(message, ensure_ascii=False) for name, message in found.items()}
+
+
+def _worth(message: dict[str, Any]) -> tuple[int, int]:
+    entries = [entry for key in ("users", "members") for entry in message.get(key, ()) if isinstance(entry, dict)]
+    return len(message) + max((len(entry) for entry in entries), default=0), -len(json.dumps(message))
+
+
+def _names() -> dict[tuple[bool, str], str]:
+    """The type's name by whether it is classic and by its tag."""
+    classic, new = get_args(messages.Message), [*get_args(messages.ServerMessageV1), *get_args(messages.Request)]
+    return {(True, t.__struct_config__.tag): t.__name__ for t in classic} | {
+        (False, t.__struct_config__.tag): t.__name__ for t in new
+    }
