@@ -1,8 +1,8 @@
 """The interface of a protocol that clients speak, and the table of all protocols.
 
-A protocol is an object. It reads what its clients send, decides what they are sent (its feed), and enters their sessions
-into the directory. The node knows protocols by this interface only, so another one is a new class and a line in
-`node.build`. What happens to one connection:
+A protocol is an object. It reads what its clients send, decides what they are sent (its feed), and enters their
+sessions into the directory. The node knows protocols by this interface only, so another one is a new class and a line
+in `node.build`. What happens to one connection:
 
     transport                node                                   protocol
     ---------                ----                                   --------
@@ -16,6 +16,8 @@ into the directory. The node knows protocols by this interface only, so another 
     end        ----------->  forget the connection  ------------->  closed(...)
                              stop  ------------------------------>  goodbye(...)
 """
+
+# ruff: noqa: B027  # empty methods are hooks that a protocol may leave out
 
 from __future__ import annotations
 
@@ -128,11 +130,11 @@ class ClientProtocol(ABC):
         """Apply what a newer token of the connection allows."""
         connection.session.visibility = visibility
 
-    def token_expires(self, connection: Connection, expires_at: float) -> None:
-        """Warn a client that its token expires at `expires_at`, in epoch seconds. Only called if `warns` is True."""
-
     warns = False
     """Whether clients are warned before their tokens expire."""
+
+    def token_expires(self, connection: Connection, expires_at: float) -> None:
+        """Warn a client that its token expires at `expires_at`, in epoch seconds. Only called if `warns` is True."""
 
     def drained(self, connection: Connection) -> None:
         """The client has read everything it was sent."""

@@ -221,10 +221,9 @@ class V1Feed:
             for connection in self._watchers_by_name(user_id, batch):
                 users.setdefault(connection, []).append(user_id)
         rooms: dict[Connection, list[str]] = {}
-        for name in batch.rooms:
-            if not self.digests.is_digested(name):
-                for connection in self._index.watchers_of_room(name):
-                    rooms.setdefault(connection, []).append(name)
+        for name in [name for name in batch.rooms if not self.digests.is_digested(name)]:
+            for connection in self._index.watchers_of_room(name):
+                rooms.setdefault(connection, []).append(name)
         others: dict[Connection, list[int]] = {}
         for index, event in enumerate(batch.others):
             for connection in self._live.intersection(batch.connections_of(event)):

@@ -33,7 +33,7 @@ from presenced.transports.fastpath import writer as program
 from presenced.transports.fastpath.direct import FastConnection, write_batch, write_each
 
 AT_LEAST = 100
-"""FastConnections; fewer are written to from here. To tell a helper and hear from it takes as long as 20 writes, 85 us."""
+"""Connections from which helpers are used. To instruct a helper and wait for it takes as long as 20 writes, 85 us."""
 
 SURPLUS = 16
 """FastConnections more than its share that this process keeps before it hands some over."""
