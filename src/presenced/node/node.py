@@ -80,8 +80,8 @@ class Node:
         grace = Grace(settings.grace_going_away, settings.grace_lost)
         kept = settings.log_size, settings.log_age, settings.max_announced, settings.max_choices
         limits = Limits(*kept, settings.resume_window, status_pause=settings.status_pause)
-        self.directory: Directory[Connection] = Directory(grace, limits)
-        self.journal = Journal(settings.journal_size, self.directory.snapshot)
+        self.journal = Journal(settings.journal_size)
+        self.directory: Directory[Connection] = Directory(grace, limits, self.journal)
         self.followers = Followers(clock)
         self._heartbeat: Heartbeat[Connection] = Heartbeat(
             settings, clock, self.timer, metrics, self._log, self._end_graces
@@ -89,7 +89,7 @@ class Node:
         self._classic = ClassicFeed(self.directory)
         epoch = epoch or new_epoch()
         thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
-        self.rooms = Rooms(thresholds, settings.room_members, self.directory.take_position)
+        self.rooms = Rooms(thresholds, settings.room_members, self.journal.next_position)
         self.encoding = Encoding(self.directory, self.rooms, epoch, settings.show_causes, settings.snapshot_page)
         self._v1 = V1Feed(self.encoding)
         deflate = deflated if settings.compression else None
@@ -229,9 +229,10 @@ class Node:
         now: Instant,
     ) -> None:
         outcome = self.directory.resume(hello.session_id, connection.user_id, connection, now, display, hello.active)
-        position = self.encoding.position_number(hello.position) if outcome else None
-        if outcome and outcome.session and position is not None and position < outcome.session.whole_from:
-            position = None  # a snapshot was lost on the way, or half of it
+        cursor = self.encoding.cursor(hello.position) if outcome else None
+        if outcome and outcome.session and cursor is not None and cursor < outcome.session.whole_from:
+            cursor = None  # a snapshot was lost on the way, or half of it
+        position = None if cursor is None else cursor.position
         self.metrics.sessions.labels("new" if not outcome else "told_again" if position is None else "resumed").inc()
         if outcome is None:
             new = secrets.token_urlsafe(16), hello.device, Watch(hello.everyone), hello.active is not False
@@ -370,7 +371,7 @@ class Node:
 
     def _digest(self) -> None:
         self._broadcaster.flush()
-        position = self.directory.take_position()
+        position = self.journal.next_position()
         self._broadcaster.send(tuple(self._v1.digests.due(position)), position)
 
     def _settle_rooms(self, user_id: str) -> None:

@@ -107,7 +107,7 @@ class ClassicFeed:
 
     def missed(self, watcher: Watcher, position: int) -> Missed | None:
         """The last change of each user who changed."""
-        now = self._directory.position
+        now = self._directory.journal.position
         changes = self._directory.since(position, CATCH_UP)
         if changes is None:
             return None
