@@ -6,7 +6,7 @@ import pytest
 from tests.support.backends import Backend, backend, come, house_of_keys, refusing
 from websockets.exceptions import InvalidStatus
 
-from presenced.auth import jwks as key_set
+from presenced.auth import jwks
 
 pytestmark = pytest.mark.anyio
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_signature_that_fits_no_key_requests_the_keys_for_any_key_id(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
     async with backend() as issuer:
         issuer.new_key(old)
         async with house_of_keys(issuer) as house:
@@ -27,7 +27,7 @@ async def test_a_signature_that_fits_no_key_requests_the_keys_for_any_key_id(
 
 
 async def test_forged_signatures_do_not_make_it_ask_without_end() -> None:
-    """Once in `MIN_PAUSE`, however many tokens arrive."""
+    """Once in `MIN_REFETCH_S`, however many tokens arrive."""
     async with backend() as issuer:
         issuer.new_key("")
         async with house_of_keys(issuer) as house:
@@ -43,7 +43,7 @@ async def test_a_new_key_s_token_may_be_retried_while_the_issuer_is_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It cannot be distinguished from a forgery, and 4401 would declare it invalid."""
-    monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
     async with backend() as issuer:
         issuer.new_key("")
         async with house_of_keys(issuer) as house:
@@ -62,7 +62,7 @@ async def test_a_key_that_left_the_set_is_accepted_no_longer_and_its_tokens_shut
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After a weekend, pages return with expired tokens whose key the issuer has replaced."""
-    monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x-forwarded-for": "203.0.113.7"}
     async with backend() as issuer:
@@ -84,8 +84,8 @@ async def test_a_key_that_left_the_set_is_accepted_no_longer_and_its_tokens_shut
 
 
 async def test_keys_that_left_the_set_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
-    monkeypatch.setattr(key_set, "MAX_RETIRED", 2)
+    monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
+    monkeypatch.setattr(jwks, "MAX_RETIRED_KEYS", 2)
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     tokens = []
     async with backend() as issuer:

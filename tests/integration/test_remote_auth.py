@@ -34,9 +34,9 @@ from tests.support.tokens import KEY
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from presenced.auth import jwks as key_set
+from presenced.auth import jwks
+from presenced.auth.callbacks import signature_headers
 from presenced.errors import Close
-from presenced.net.http_client import signed
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_keys_come_from_the_url_and_new_ones_when_a_token_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
     async with backend() as issuer:
         issuer.new_key("a")
         async with house_of_keys(issuer) as house:
@@ -91,7 +91,7 @@ async def test_while_the_issuer_is_down_its_keys_stay(monkeypatch: pytest.Monkey
 async def test_without_any_key_clients_are_told_to_come_back(
     handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("presenced.auth.factory.JWKS_TIMEOUT", 0.5)
+    monkeypatch.setattr("presenced.auth.factory.JWKS_TIMEOUT_S", 0.5)
     async with backend() as issuer:
         issuer.new_key("a")
         issuer.handler = handler
@@ -136,7 +136,7 @@ async def test_the_hook_says_whose_a_token_is_and_knows_who_asks() -> None:
         assert application.bodies == [b'{"token":"session-of-7"}']
         timestamp = int(request.headers["presenced-timestamp"])
         assert abs(timestamp - time.time()) < 60
-        for name, value in signed("s3cret", timestamp, application.bodies[0]).items():
+        for name, value in signature_headers("s3cret", timestamp, application.bodies[0]).items():
             assert request.headers[name] == value
         assert request.headers["host"].startswith("localhost:")
 

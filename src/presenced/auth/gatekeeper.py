@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from presenced.auth.authenticator import UNAVAILABLE, Answer, Authenticator
+from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult
 from presenced.auth.principal import Principal
 from presenced.auth.revocations import Revocations
 from presenced.config.settings import Settings
@@ -198,13 +198,15 @@ class Gatekeeper(Generic[C]):
             self._revocations.restore(one.kind, one.subject, one.at, one.until)
         self._close_revoked()
 
-    def ask(self, token: str, answered: Callable[[Answer], None]) -> Answer | None:
+    def ask(self, token: str, answered: Callable[[AuthResult], None]) -> AuthResult | None:
         """Whose `token` is, or why it is not accepted; None when that takes a while: `answered` is called then."""
         now = self._clock.now()
-        answer = self._authenticator.ask(token, now, lambda late: answered(self._checked(late, self._clock.now())))
+        answer = self._authenticator.authenticate(
+            token, now, lambda late: answered(self._checked(late, self._clock.now()))
+        )
         return None if answer is None else self._checked(answer, now)
 
-    def refused(self, error: BadToken) -> Answer:
+    def refused(self, error: BadToken) -> AuthResult:
         """Count a verdict reached without the authenticator, and return it."""
         return self._checked(error, self._clock.now())
 
@@ -212,7 +214,7 @@ class Gatekeeper(Generic[C]):
         """Whether what was shown has neither expired nor been revoked."""
         now = self._clock.now().epoch_ms / 1000
         ends = principal.expires_at
-        return (ends is None or now < ends) and not self._revocations.concerns(principal, now)
+        return (ends is None or now < ends) and not self._revocations.is_revoked(principal, now)
 
     def roles(self, connections: Iterable[C]) -> tuple[str, ...]:
         """What these, which are in, came with or showed since; each once, sorted."""
@@ -220,17 +222,17 @@ class Gatekeeper(Generic[C]):
 
     def _close_revoked(self) -> int:
         now = self._clock.now().epoch_ms / 1000
-        concerned = [c for c, one in self._admitted.items() if self._revocations.concerns(one.principal, now)]
+        concerned = [c for c, one in self._admitted.items() if self._revocations.is_revoked(one.principal, now)]
         for connection in concerned:
             connection.close(Close.UNAUTHORIZED, "the token was revoked")
         return len(concerned)
 
-    def _checked(self, answer: Answer, now: Instant) -> Answer:
+    def _checked(self, answer: AuthResult, now: Instant) -> AuthResult:
         if isinstance(answer, Principal):
             epoch = now.epoch_ms / 1000
             if answer.expires_at is not None and answer.expires_at <= epoch:  # as a hook or a function may say
                 answer = BadToken("expired", "the token has expired", is_genuine=True)
-            elif self._revocations.concerns(answer, epoch):
+            elif self._revocations.is_revoked(answer, epoch):
                 answer = BadToken("revoked", "the token was revoked", is_genuine=True)
             elif answer.user_id in PLACEHOLDERS and not self._settings.placeholder_ids:
                 said = f"the token is for the user {answer.user_id}: is a variable not set where it is made?"
@@ -253,12 +255,12 @@ class Gatekeeper(Generic[C]):
         self._waiting[connection] = arrival._replace(response=b"")
         self._set_deadline(connection, self._clock.monotonic() + self._settings.auth_timeout)
 
-    def _answered(self, connection: C, answer: Answer) -> None:
+    def _answered(self, connection: C, answer: AuthResult) -> None:
         if (arrival := self._waiting.pop(connection, None)) is not None:  # or it has gone meanwhile
             self._deadlines.cancel(connection)
             self._settle(connection, arrival, answer)
 
-    def _settle(self, connection: C, arrival: Arrival, answer: Answer) -> None:
+    def _settle(self, connection: C, arrival: Arrival, answer: AuthResult) -> None:
         if isinstance(answer, BadToken):
             if answer.kind == "unavailable":
                 self._refuse(connection, arrival, Close.TRY_AGAIN_LATER, str(answer), False)
@@ -280,7 +282,7 @@ class Gatekeeper(Generic[C]):
             connection.session.token_id = answer.token_id
             self._await_end(connection)
 
-    def _answered_renewal(self, connection: C, renewed: Renewed, answer: Answer) -> None:
+    def _answered_renewal(self, connection: C, renewed: Renewed, answer: AuthResult) -> None:
         admitted = self._admitted.get(connection)
         if admitted is None:  # it has gone meanwhile
             return

@@ -200,7 +200,7 @@ class Node:
         self.metrics.refused.labels(close.name).inc()
         self._log.refused(close.name, reason)
         if guess:
-            self.throttle.failed(connection.address, self.clock.monotonic())
+            self.throttle.count_failure(connection.address, self.clock.monotonic())
         connection.close(close, reason)
 
     def _open_classic(

@@ -17,8 +17,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.auth.jwt import MAX_TOKEN, Rules, Tokens
-from presenced.auth.keys import MAX_KEYS, Key, checked, keys_from_jwks, keys_from_text, restricted, shared_secret
+from presenced.auth.authenticator import MAX_TOKEN_LENGTH
+from presenced.auth.jwt import ClaimRules, JwtAuthenticator
+from presenced.auth.keys import (
+    MAX_KEYS,
+    Key,
+    check_keys,
+    keys_from_jwks,
+    keys_from_text,
+    restrict_algorithms,
+    shared_secret,
+)
 from presenced.errors import BadToken, ConfigError
 
 SECRET = "s" * 40
@@ -51,7 +60,7 @@ def by_hand(header: dict[str, Any], payload: dict[str, Any], signature: bytes = 
 
 
 def verify(given: str, keys: str = SECRET, **rules: Any) -> str:
-    return Tokens(keys_from_text(keys), Rules(**rules)).verify(given, time.time()).user_id
+    return JwtAuthenticator(keys=keys_from_text(keys), rules=ClaimRules(**rules)).verify(given, time.time()).user_id
 
 
 def is_genuine(given: str, keys: str = SECRET, **rules: Any) -> bool:
@@ -121,7 +130,7 @@ def test_a_sub_that_is_no_user_id(sub: Any) -> None:
 
 
 def test_not_a_token() -> None:
-    for text in ("", "x", "a.b", "a.b.c", "....", "{}", "ey" * 3000, "é", "\ud800", "a" * (MAX_TOKEN + 1)):
+    for text in ("", "x", "a.b", "a.b.c", "....", "{}", "ey" * 3000, "é", "\ud800", "a" * (MAX_TOKEN_LENGTH + 1)):
         assert why_not(text)[0] in ("malformed", "algorithm")
 
 
@@ -229,7 +238,7 @@ def test_issuer_audience_and_required_claims() -> None:
 
 
 def test_what_is_known_of_who_showed_a_token() -> None:
-    tokens, now = Tokens(keys_from_text(SECRET), Rules()), int(time.time())
+    tokens, now = JwtAuthenticator(keys=keys_from_text(SECRET), rules=ClaimRules()), int(time.time())
     found = tokens.verify(token(iat=now, exp=now + 60, jti="t1"), now)
     assert (found.user_id, found.expires_at, found.token_id, found.issued_at) == ("ada", now + 70, "t1", now)
     one, two = (tokens.verify(token(iat=now, exp=now + 60 + more), now).token_id for more in (0, 1))
@@ -239,7 +248,7 @@ def test_what_is_known_of_who_showed_a_token() -> None:
 
 
 def test_whom_a_token_s_user_may_see() -> None:
-    tokens, now = Tokens(keys_from_text(SECRET), Rules()), time.time()
+    tokens, now = JwtAuthenticator(keys=keys_from_text(SECRET), rules=ClaimRules()), time.time()
     found = tokens.verify(token(presence={"watch": [7, "bo"], "rooms": ["lobby"], "block": [8, "eve"]}), now)
     assert (found.watch, found.rooms) == (frozenset({"7", "bo"}), frozenset({"lobby"}))
     found = tokens.verify(token(presence={"watch": "*"}), now)
@@ -267,18 +276,20 @@ def test_keys_that_can_not_be_used_say_why() -> None:
 
 def test_both_kinds_of_keys_at_once_are_refused() -> None:
     with pytest.raises(ConfigError, match="one kind"):
-        checked([*keys_from_text(SECRET), *keys_from_text(pem(RSA_KEY))])
+        check_keys([*keys_from_text(SECRET), *keys_from_text(pem(RSA_KEY))])
     with pytest.raises(ConfigError, match="at most 32"):
-        checked([shared_secret(b"x" * 32)] * (MAX_KEYS + 1))
+        check_keys([shared_secret(b"x" * 32)] * (MAX_KEYS + 1))
 
 
 def test_algorithms_can_be_restricted_to() -> None:
-    keys = restricted(keys_from_text("x" * 64), ["HS512"])
-    assert Tokens(keys, Rules()).verify(token("x" * 64, "HS512"), time.time()).user_id == "ada"
+    keys = restrict_algorithms(keys_from_text("x" * 64), ["HS512"])
+    assert (
+        JwtAuthenticator(keys=keys, rules=ClaimRules()).verify(token("x" * 64, "HS512"), time.time()).user_id == "ada"
+    )
     with pytest.raises(BadToken):
-        Tokens(keys, Rules()).verify(token("x" * 64, "HS256"), time.time())
+        JwtAuthenticator(keys=keys, rules=ClaimRules()).verify(token("x" * 64, "HS256"), time.time())
     with pytest.raises(ConfigError, match="HS256, HS384"):
-        restricted(keys_from_text("x" * 48), ["RS256"])
+        restrict_algorithms(keys_from_text("x" * 48), ["RS256"])
 
 
 def test_secrets_in_a_jwk_set() -> None:

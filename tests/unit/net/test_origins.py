@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from presenced.errors import ConfigError
 from presenced.net.hosts import AllowedHosts
-from presenced.net.origins import MAX_REMEMBERED, MAX_REMEMBERED_BYTES, Origins, entry_for
+from presenced.net.origins import MAX_CACHED_ORIGIN_BYTES, MAX_CACHED_ORIGINS, Origins, entry_for
 
 HERE = b"chat.example.com"
 
@@ -172,12 +172,12 @@ def test_an_entry_that_is_no_origin_is_an_error_that_shows_one(entry: str) -> No
 
 def test_verdicts_are_remembered_up_to_a_bound() -> None:
     origins = Origins(["https://*.example.com"])
-    for number in range(2 * MAX_REMEMBERED):
+    for number in range(2 * MAX_CACHED_ORIGINS):
         assert origins.allows(b"https://a%d.example.com" % number, HERE)
         assert not origins.allows(b"https://a%d.example.org" % number, HERE)
-    assert len(origins._verdicts) == MAX_REMEMBERED
-    origins.allows(b"https://" + b"a" * MAX_REMEMBERED_BYTES, HERE)
-    assert max(len(origin) + len(host) for origin, host in origins._verdicts) <= MAX_REMEMBERED_BYTES
+    assert len(origins._verdicts) == MAX_CACHED_ORIGINS
+    origins.allows(b"https://" + b"a" * MAX_CACHED_ORIGIN_BYTES, HERE)
+    assert max(len(origin) + len(host) for origin, host in origins._verdicts) <= MAX_CACHED_ORIGIN_BYTES
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from presenced.auth import ticket_streams
-from presenced.auth.ticket_streams import RETURN_WINDOW_S, Opening, TicketStreams
-from presenced.auth.tickets import LIFETIME, Tickets
+from presenced.auth import resumable_streams
+from presenced.auth.resumable_streams import RESUME_WINDOW_S, Opening, ResumableStreams
+from presenced.auth.tickets import TICKET_LIFETIME_S, Tickets
 from presenced.errors import BadToken
 from presenced.runtime.instant import Instant
 
@@ -21,7 +21,7 @@ class World:
 
     def __init__(self) -> None:
         self.tickets = Tickets()
-        self.streams = TicketStreams(self.tickets, DAY)
+        self.streams = ResumableStreams(self.tickets, DAY)
         self.at = 0.0
         self.ended: list[bytes] = []
 
@@ -56,9 +56,9 @@ def test_a_stream_returns_for_hours_after_each_loss(world: World) -> None:
     ticket = world.issue()
     secret, lose = world.open(ticket)
     for _ in range(10):
-        world.at += LIFETIME + RETURN_WINDOW_S
+        world.at += TICKET_LIFETIME_S + RESUME_WINDOW_S
         lose()
-        world.at += RETURN_WINDOW_S - 1
+        world.at += RESUME_WINDOW_S - 1
         again, lose = world.open(ticket, secret)
         assert again == secret, "the client keeps the id it has"
     assert world.ended == []
@@ -119,7 +119,7 @@ def test_a_ticket_has_one_open_stream(world: World) -> None:
     _, lose_new = world.open(ticket, secret)
     assert len(world.ended) == 1
     lose_old()
-    world.at += 2 * RETURN_WINDOW_S
+    world.at += 2 * RESUME_WINDOW_S
     assert world.begin(ticket, secret), "the loss of the connection that was replaced is none of the stream"
     lose_new()
     assert len(world.streams) == 1
@@ -141,7 +141,7 @@ def test_no_stream_returns_after_a_long_absence(world: World) -> None:
     ticket = world.issue()
     secret, lose = world.open(ticket)
     lose()
-    world.at += RETURN_WINDOW_S
+    world.at += RESUME_WINDOW_S
     assert world.begin(ticket, secret) is None
     assert len(world.streams) == 0
 
@@ -162,10 +162,9 @@ def test_no_stream_of_a_disconnected_user_returns(world: World) -> None:
     assert len(world.streams) == 1
 
 
-def test_lost_streams_are_bounded_and_the_one_lost_first_is_forgotten(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ticket_streams, "MAX_LOST", 2)
+def test_lost_streams_are_bounded_and_the_one_lost_first_is_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS", 2)
+    world = World()
     tickets = [world.issue() for _ in range(4)]
     opened = [world.open(ticket) for ticket in tickets]
     for _, lose in opened[:3]:
@@ -180,8 +179,8 @@ def test_lost_streams_are_bounded_and_the_one_lost_first_is_forgotten(
     ]
 
 
-def test_one_user_s_lost_streams_push_out_no_other_user_s(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ticket_streams, "MAX_LOST_OF_USER", 3)
+def test_lost_streams_of_one_user_evict_no_stream_of_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS_OF_USER", 3)
     other = world.issue("bo")
     secret, lose = world.open(other)
     lose()
