@@ -179,7 +179,7 @@ async def test_a7_floods(data: bytes, subprotocol: str) -> None:
         assert all(isinstance(code, int | ConnectionError | AssertionError) for code in codes), "all were cut off"
 
 
-async def test_a7_floods_before_showing_who_one_is() -> None:
+async def test_a7_floods_before_authentication() -> None:
     environ = {"PRESENCED_JWT_KEY": "s" * 40}
     good = jwt.encode({"sub": "good", "exp": int(time.time()) + 600}, "s" * 40)
     async with fortress(environ, good, auth="jwt", auth_timeout=2) as house, house.attack():

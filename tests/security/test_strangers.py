@@ -155,7 +155,7 @@ async def test_a12_expiry_and_revocation_while_connected() -> None:
                 assert await close_code(socket) == 4401
 
 
-async def test_a13_probing_for_users_one_may_not_see() -> None:
+async def test_a13_probing_for_hidden_users() -> None:
     """What is answered about somebody who is here is what is answered about an id that nobody ever had."""
     async with guarded(visibility="claims") as house, house.attack():
         hidden = f"{house.server.websocket_url}?token={token('hidden', presence={'rooms': ['den']})}"
@@ -175,7 +175,7 @@ SEEING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("visibility", SEEING)
-async def test_a13_probing_for_users_one_has_blocked(visibility: str) -> None:
+async def test_a13_probing_for_blocked_users(visibility: str) -> None:
     """The same in rooms that one may enter, and while somebody who is blocked comes, joins, changes and goes."""
     async with guarded(visibility=visibility) as house, house.attack():
         v1, url = [Subprotocol("presenced.v1")], house.server.websocket_url
