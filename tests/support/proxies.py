@@ -66,7 +66,7 @@ def _nginx(folder: Path, port: int, behind: int, backends: str) -> list[str]:
         ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
         ("/etc/ssl/presence.example.com/fullchain.pem", str(folder / "certificate.pem")),
         ("/etc/ssl/presence.example.com/privkey.pem", str(folder / "key.pem")),
-        ("/var/log/nginx/presenced.runtime.logs", str(folder / "access.log")),
+        ("/var/log/nginx/presenced.log", str(folder / "access.log")),
         ("allow 10.0.0.0/8", f"allow {backends}"),
     ):
         assert old in text

@@ -31,14 +31,14 @@ def kept_waiting(*pids: int | str) -> float:
     return waited / 1e9
 
 
-class Fortress:
+class AttackedServer:
     """`async with fortress.attack():` asserts that nobody else noticed and that nothing was kept."""
 
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
         self.port = server.port
         self.delays: list[float] = []
-        self.heard: list[str] = []
+        self.seen_users: list[str] = []
 
     @property
     def memory(self) -> float:
@@ -56,7 +56,7 @@ class Fortress:
                 asked, waited = time.monotonic(), kept_waiting("self", self.server.pid)
                 await socket.send(f'{{"type":"PING","id":{len(self.delays)}}}')
                 while (message := json.loads(await socket.recv()))["type"] != "PONG":
-                    self.heard += [user["userId"] for user in message.get("users", ()) if user["userId"] != "good"]
+                    self.seen_users += [user["userId"] for user in message.get("users", ()) if user["userId"] != "good"]
                 waited = kept_waiting("self", self.server.pid) - waited
                 self.delays.append(time.monotonic() - asked - waited)
                 await asyncio.sleep(0.12)
@@ -73,19 +73,19 @@ class Fortress:
 
 
 @asynccontextmanager
-async def fortress(
+async def attacked_server(
     environ: Mapping[str, str] | None = None, token: str = "", **settings: float | str
-) -> AsyncIterator[Fortress]:
+) -> AsyncIterator[AttackedServer]:
     """A server, and a good client connected to it."""
     server = ServerProcess(environ, **{"heartbeat_interval": 20, "pong_timeout": 10, **settings})
     await asyncio.to_thread(server.start)
     try:
-        house = Fortress(server)
+        target = AttackedServer(server)
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(house.watch(token))
-            while not house.delays and not watching.done():
+            watching = tasks.create_task(target.watch(token))
+            while not target.delays and not watching.done():
                 await asyncio.sleep(0.01)
-            yield house
+            yield target
             assert not watching.done(), "the good client was thrown out"
             watching.cancel()
     finally:
