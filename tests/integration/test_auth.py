@@ -1,4 +1,4 @@
-"""Showing who one is, by each way, to a running server."""
+"""Authentication to a running server, by each method and each way to send a token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from presenced.errors import ConfigError
 pytestmark = pytest.mark.anyio
 
 
-async def test_by_header() -> None:
+async def test_a_token_in_a_header() -> None:
     async with token_server() as running:
         headers = {"Authorization": f"Bearer {token(7)}"}
         async with connect(url(running), additional_headers=headers, proxy=None) as socket:
@@ -29,7 +29,7 @@ async def test_by_header() -> None:
 
 
 @pytest.mark.parametrize(("protocol", "agreed"), [("presenced.v1", "presenced.v1"), ("presenced.classic",) * 2])
-async def test_beside_the_subprotocol(protocol: str, agreed: str) -> None:
+async def test_a_token_beside_the_subprotocol(protocol: str, agreed: str) -> None:
     async with token_server() as running:
         offered = [Subprotocol(protocol), Subprotocol(f"presenced.token.{token()}")]
         async with connect(url(running, "?userId=ada"), subprotocols=offered, proxy=None) as socket:
@@ -41,18 +41,18 @@ async def test_beside_the_subprotocol(protocol: str, agreed: str) -> None:
             assert ("sessionId" in greeting) is (protocol == "presenced.v1")
 
 
-async def test_by_url() -> None:
+async def test_a_token_in_the_url() -> None:
     async with token_server() as running, connect(url(running, f"?token={token()}"), proxy=None) as socket:
         assert (await first_message(socket))["userId"] == "ada"
 
 
-async def test_by_message() -> None:
+async def test_a_token_in_a_message() -> None:
     async with token_server() as running, connect(url(running, "?userId=ada"), proxy=None) as socket:
         await socket.send(json.dumps({"type": "AUTH", "token": token()}))
         assert (await first_message(socket))["userId"] == "ada"
 
 
-async def test_who_shows_nothing_or_something_bad_is_closed_and_others_hear_nothing() -> None:
+async def test_connections_without_a_good_token_are_closed_and_nobody_is_notified() -> None:
     async with token_server(auth_timeout=0.2) as running:
         watched = url(running, f"?token={token('watcher')}")
         async with connect(watched, proxy=None) as watcher:
@@ -69,10 +69,10 @@ async def test_who_shows_nothing_or_something_bad_is_closed_and_others_hear_noth
                 assert (await close_of(socket))[0] == 4403
             async with connect(url(running, f"?token={token('bo')}"), proxy=None) as other:
                 await first_message(other)
-                assert (await first_message(watcher))["userId"] == "bo", "the first that it hears of"
+                assert (await first_message(watcher))["userId"] == "bo", "the first change it receives"
 
 
-async def test_a_token_s_end_closes() -> None:
+async def test_the_end_of_a_token_closes_its_connection() -> None:
     async with token_server(jwt_leeway=0) as running:
         started = time.monotonic()
         async with connect(url(running, f"?token={token(seconds=4)}"), proxy=None) as socket:
@@ -81,7 +81,7 @@ async def test_a_token_s_end_closes() -> None:
             assert time.monotonic() - started < 4 + 5
 
 
-async def test_revocation_closes_and_holds() -> None:
+async def test_a_revocation_closes_connections_and_holds() -> None:
     async with token_server() as running:
         old = token(jti="t1")
         async with connect(url(running, f"?token={old}"), proxy=None) as socket:
@@ -96,7 +96,7 @@ async def test_revocation_closes_and_holds() -> None:
             await first_message(socket)
 
 
-async def test_who_is_erased_is_closed_and_may_come_again_with_a_new_token() -> None:
+async def test_an_erased_user_is_disconnected_and_may_return_with_a_new_token() -> None:
     async with token_server() as running:
         async with connect(url(running, f"?token={token()}"), proxy=None) as socket:
             await first_message(socket)
@@ -126,7 +126,7 @@ async def test_one_token_is_revoked_by_its_id_or_by_its_session() -> None:
 
 
 @pytest.mark.parametrize(("visibility", "presence"), [("claims", {"watch": ["bo"]}), ("everyone", {"block": ["eve"]})])
-async def test_a_ticket_says_whom_its_user_may_see(visibility: str, presence: dict[str, Any]) -> None:
+async def test_a_ticket_names_the_visible_users(visibility: str, presence: dict[str, Any]) -> None:
     async with server(auth="ticket", api_keys=[WRITE.entry], visibility=visibility) as running:
         tickets = {}
         for user_id, more in (("ada", {"presence": presence}), ("bo", {}), ("eve", {})):
@@ -139,10 +139,10 @@ async def test_a_ticket_says_whom_its_user_may_see(visibility: str, presence: di
             for user_id in ("eve", "bo"):
                 async with connect(url(running, f"?token={tickets[user_id]}"), proxy=None) as other:
                     await first_message(other)
-            assert (await first_message(ada))["userId"] == "bo", "the first that it hears of"
+            assert (await first_message(ada))["userId"] == "bo", "the first change it receives"
 
 
-async def test_tickets() -> None:
+async def test_a_ticket_opens_one_connection() -> None:
     async with server(auth="ticket", api_keys=[WRITE.entry]) as running:
         answer = await call_api(running, "POST", "/api/tickets", WRITE.key, {"userId": 7})
         assert answer.status_code == 201
@@ -168,7 +168,7 @@ async def test_tickets() -> None:
         (("https://*.example.com",), "https://a.example.com", 101),
     ],
 )
-async def test_origins(origins: tuple[str, ...], origin: str, status: int) -> None:
+async def test_foreign_origins_are_refused(origins: tuple[str, ...], origin: str, status: int) -> None:
     async with server(origins=origins) as running:
         coming = connect(url(running, "?userId=1"), additional_headers={"Origin": origin}, proxy=None)
         if status == 101:
@@ -182,7 +182,7 @@ async def test_origins(origins: tuple[str, ...], origin: str, status: int) -> No
         assert metric(running, "presenced_connections_opened_total") == (status == 101)
 
 
-async def test_a_server_without_a_key_it_can_use_does_not_start() -> None:
+async def test_a_server_without_a_usable_key_does_not_start() -> None:
     for settings, says in (
         ({"auth": "jwt", "jwt_key": "short"}, "at least 32"),
         ({"auth": "jwt", "jwt_key_file": "/nonexistent"}, "can't read"),
@@ -210,7 +210,7 @@ async def test_no_token_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         assert part not in exposition
 
 
-async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_function_of_the_program_authenticates_tokens(caplog: pytest.LogCaptureFixture) -> None:
     async def later(given: str) -> Principal | None:
         await asyncio.sleep(0)
         return Principal("bo", time.time() + 600) if given == "later" else None
@@ -236,7 +236,7 @@ async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.Lo
     assert "authentication function failed: RuntimeError" in caplog.text
 
 
-async def test_what_a_function_s_exception_says_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_text_of_a_function_s_exception_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     sessions: dict[str, str] = {}
     given = "a-token-that-is-in-the-text-of-the-exception"
     async with PresenceServer(Settings(port=0, auth="callable"), lambda token: sessions[token]) as running:
@@ -244,4 +244,4 @@ async def test_what_a_function_s_exception_says_is_not_logged(caplog: pytest.Log
             async with connect(url(running, f"?token={given}"), proxy=None) as socket:
                 assert (await close_of(socket))[0] == 1013
     assert given not in caplog.text
-    assert 1 <= caplog.text.count("failed: KeyError") < 20, "nor do strangers fill the log"
+    assert 1 <= caplog.text.count("failed: KeyError") < 20, "clients cannot fill the log either"

@@ -1,4 +1,4 @@
-"""What a backend may do over HTTP, and what others may not."""
+"""Requests of backends over HTTP, and requests that are refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ KEYS = {"none": "", "unknown": "pk_nonsense", "read": READ.key, "write": WRITE.k
         ("admin", "/api/users/ada/revoke", {"tokenId": "x" * 70_000}, 413, "BODY_TOO_LARGE"),
     ],
 )
-async def test_what_a_backend_may_not_do(who: str, path: str, body: Any, status: int, code: str) -> None:
+async def test_requests_that_a_backend_may_not_make_are_refused(
+    who: str, path: str, body: Any, status: int, code: str
+) -> None:
     async with token_server() as running:
         answer = await call_api(running, "POST", path, KEYS[who], body)
         assert answer.status_code == status
@@ -43,7 +45,7 @@ async def test_what_a_backend_may_not_do(who: str, path: str, body: Any, status:
         assert (await call_api(running, "GET", path, KEYS[who])).status_code == 405
 
 
-async def test_a_body_without_end_is_refused() -> None:
+async def test_an_endless_body_is_refused() -> None:
     async with token_server(close_timeout=0.2) as running:
 
         async def endless() -> Any:
@@ -56,10 +58,10 @@ async def test_a_body_without_end_is_refused() -> None:
                 answer = await client.post("/api/users/ada/revoke", content=endless(), headers=headers)
                 assert answer.status_code == 413
             except httpx.TransportError:
-                pass  # it was closed while we wrote
+                pass  # the server closed the connection during the request
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.api.dispatch.BODY_PATIENCE", 0.1)
     async with token_server() as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
@@ -71,21 +73,21 @@ async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.M
         writer.close()
 
 
-async def test_without_keys_the_api_is_this_machine_s_in_development_only() -> None:
+async def test_without_keys_the_api_is_open_to_local_requests_if_auth_is_none() -> None:
     async with server() as running:
         assert (await call_api(running, "POST", "/api/tickets", "", {"userId": 1})).status_code == 409, (
-            "it would be allowed"
+            "it is allowed, but of no use"
         )
         for name in ("x-forwarded-for", "forwarded"):
             answer = await call_api(running, "POST", "/api/tickets", "", {"userId": 1}, **{name: "127.0.0.1"})
-            assert answer.status_code == 401, "a proxy passed it on"
+            assert answer.status_code == 401, "a proxy forwarded it"
         answer = await call_api(running, "POST", "/api/tickets", "", {"userId": 1}, origin="https://evil.example")
         assert answer.json()["code"] == "FORBIDDEN_ORIGIN"
     async with server(auth="ticket") as running:
         assert (await call_api(running, "POST", "/api/tickets", "", {"userId": 1})).status_code == 401
 
 
-async def test_who_is_here_is_told_to_those_with_a_key_only() -> None:
+async def test_sessions_are_listed_only_for_holders_of_a_key() -> None:
     async with token_server() as running, connect(url(running, f"?token={token()}"), proxy=None) as socket:
         await first_message(socket)
         hidden = (await call_api(running, "GET", "/stats", "")).json()
@@ -94,7 +96,7 @@ async def test_who_is_here_is_told_to_those_with_a_key_only() -> None:
         assert [session["userId"] for session in shown["userSessions"]] == ["ada"]
 
 
-async def test_how_many_are_here_is_told_to_this_machine_and_to_those_with_a_key() -> None:
+async def test_user_counts_are_for_this_machine_and_for_holders_of_a_key() -> None:
     async with token_server() as running:
         elsewhere = {"x-forwarded-for": "203.0.113.7"}
         for path in ("/stats", "/metrics"):
@@ -107,7 +109,7 @@ async def test_how_many_are_here_is_told_to_this_machine_and_to_those_with_a_key
         assert (await call_api(open_server, "GET", "/metrics", "", **elsewhere)).status_code == 200
 
 
-async def test_pages_that_may_connect_may_read_answers_too() -> None:
+async def test_pages_that_may_connect_may_read_responses() -> None:
     async with token_server(origins="https://app.example.com") as running:
         there, evil = {"origin": "https://app.example.com"}, {"origin": "https://app.example.com.evil"}
         answer = await call_api(running, "GET", "/stats", READ.key, **there)
@@ -124,7 +126,7 @@ async def test_pages_that_may_connect_may_read_answers_too() -> None:
         assert "vary" not in (await call_api(running, "GET", "/healthz", "")).headers
 
 
-async def test_who_guesses_keys_or_tokens_is_barred_for_a_while() -> None:
+async def test_an_address_that_guesses_keys_or_tokens_is_blocked_for_a_while() -> None:
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 3, "address_failure_rate": 0.001}
     async with token_server(**limits) as running:
         there, elsewhere = {"x-forwarded-for": "203.0.113.7"}, {"x-forwarded-for": "203.0.113.8"}

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 OFFICE = {"x-forwarded-for": "203.0.113.7"}
 
 LIMITS = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
-"""Limit an address to one failure."""
+"""Settings that limit an address to one failure."""
 
 
 async def refused(running: PresenceServer, given: str, query: str = "") -> int:
@@ -51,7 +51,7 @@ async def may_connect(running: PresenceServer, given: str) -> bool:
     ],
     ids=["expired", "not yet valid", "for another service", "revoked", "of another user"],
 )
-async def test_a_genuine_token_shuts_nobody_out(bad: str, query: str, code: int) -> None:
+async def test_a_genuine_token_does_not_count_as_a_guess(bad: str, query: str, code: int) -> None:
     async with token_server(**LIMITS) as running:
         await call_api(running, "POST", "/api/users/revoked/revoke")
         for _ in range(3):
@@ -65,7 +65,7 @@ async def test_a_genuine_token_shuts_nobody_out(bad: str, query: str, code: int)
         assert not await may_connect(running, token("colleague")), "a forged token is a guess"
 
 
-async def test_a_used_ticket_shuts_nobody_out() -> None:
+async def test_a_used_ticket_does_not_count_as_a_guess() -> None:
     async with server(auth="ticket", api_keys=[KEY.entry], **LIMITS) as running:
 
         async def ticket() -> str:
@@ -81,7 +81,7 @@ async def test_a_used_ticket_shuts_nobody_out() -> None:
         assert not await may_connect(running, await ticket())
 
 
-async def test_a_function_can_say_that_a_token_is_genuine_and_over() -> None:
+async def test_a_function_can_report_a_token_as_expired() -> None:
     def whose(given: str) -> Any:
         return {"old": Principal("ada", time.time() - 60), "good": "bo"}.get(given)
 

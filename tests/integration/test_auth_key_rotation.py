@@ -26,8 +26,8 @@ async def test_a_signature_that_fits_no_key_requests_the_keys_for_any_key_id(
             assert len(issuer.requests) == 2
 
 
-async def test_forged_signatures_do_not_make_it_ask_without_end() -> None:
-    """Once in `MIN_REFETCH_S`, however many tokens arrive."""
+async def test_forged_signatures_cause_a_bounded_number_of_requests() -> None:
+    """There is one request per `MIN_REFETCH_S`, however many tokens arrive."""
     async with backend() as issuer:
         issuer.new_key("")
         async with jwks_server(issuer) as running:
@@ -42,7 +42,7 @@ async def test_forged_signatures_do_not_make_it_ask_without_end() -> None:
             assert len(issuer.requests) == 1
 
 
-async def test_a_new_key_s_token_may_be_retried_while_the_issuer_is_down(
+async def test_a_token_of_a_new_key_may_be_retried_while_the_issuer_is_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It cannot be distinguished from a forgery, and 4401 would declare it invalid."""
@@ -61,7 +61,7 @@ async def test_a_new_key_s_token_may_be_retried_while_the_issuer_is_down(
             assert (await connect_with(running, old))[0] == 4401
 
 
-async def test_a_key_that_left_the_set_is_accepted_no_longer_and_its_tokens_shut_nobody_out(
+async def test_a_key_that_left_the_set_is_refused_but_its_tokens_are_no_guesses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After a weekend, pages return with expired tokens whose key the issuer has replaced."""

@@ -1,4 +1,4 @@
-"""Names with several addresses in the server's own requests: JWKS, hooks and webhooks, all through `HttpClient`."""
+"""Names with several addresses in the server's own requests: JWKS, callbacks and webhooks, all through `HttpClient`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE, DEAD, MUTE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 
 
 class Receiver:
-    """Server that counts the requests it answers."""
+    """Server that counts the requests it responds to."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -85,7 +85,7 @@ async def test_the_next_address_is_tried_when_one_refuses() -> None:
         assert there.hosts == [f"name.example:{there.port}".encode()] * 2, "the name, not the address"
 
 
-async def test_the_next_address_is_tried_when_one_does_not_answer_and_all_within_the_timeout() -> None:
+async def test_the_next_address_is_tried_when_one_does_not_respond_within_one_timeout_for_all() -> None:
     async with receiver() as there:
         with mute(there.port):
             started = asyncio.get_running_loop().time()
@@ -115,7 +115,7 @@ async def test_an_address_that_failed_is_tried_last_for_a_while() -> None:
                 assert (await door.get()).status == 204
 
 
-async def test_when_no_address_takes_the_connection_each_is_named() -> None:
+async def test_when_no_address_accepts_the_connection_the_error_names_each() -> None:
     async with receiver() as there:
         pass  # its port is free now
     async with outgoing(there.port, resolving_to([DEAD, HERE, DEAD])) as door:
@@ -126,7 +126,7 @@ async def test_when_no_address_takes_the_connection_each_is_named() -> None:
         assert str(c.value).count(DEAD) == 1, "once each"
 
 
-async def test_a_request_that_was_sent_is_not_sent_to_another_address() -> None:
+async def test_a_request_that_was_sent_is_not_repeated_at_another_address() -> None:
     """The first address may have processed it, so the application would receive the webhook twice."""
 
     async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Event streams opened with tickets: they return as a browser's `EventSource` does, and for nobody else."""
+"""Event streams opened with tickets: they resume for a browser's `EventSource`, and for nobody else."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def statuses(event: Event) -> dict[int | str, str]:
     return {user["userId"]: user["status"] for user in event.data["users"]}
 
 
-async def test_a_stream_that_is_lost_repeatedly_returns_and_misses_nothing() -> None:
+async def test_a_stream_that_is_lost_repeatedly_resumes_and_misses_nothing() -> None:
     async with ticket_server() as (_, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
         last = await opened(page, path)
@@ -60,7 +60,7 @@ async def test_a_stream_that_is_lost_repeatedly_returns_and_misses_nothing() -> 
                 last = event.id
 
 
-async def test_a_stream_lost_before_its_first_event_returns() -> None:
+async def test_a_stream_lost_before_its_first_event_resumes() -> None:
     """The first bytes carry an id. Browsers accept one without data, as the HTML standard says."""
     async with ticket_server() as (running, api, page):
         target = f"/api/v1/watch?users=bo&token={await ticket(api)}"
@@ -74,7 +74,7 @@ async def test_a_stream_lost_before_its_first_event_returns() -> None:
             assert (await anext(events)).kind == "snapshot"
 
 
-async def test_clients_that_can_set_no_header_give_the_last_id_with_the_url() -> None:
+async def test_clients_that_cannot_set_headers_send_the_last_id_in_the_url() -> None:
     async with ticket_server() as (_, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
         last = await opened(page, path)
@@ -83,7 +83,7 @@ async def test_clients_that_can_set_no_header_give_the_last_id_with_the_url() ->
             assert statuses(await anext(events)) == {"bo": "online"}
 
 
-async def test_a_stream_with_a_ticket_in_the_header_returns_too() -> None:
+async def test_a_stream_with_a_ticket_in_the_header_resumes() -> None:
     async with ticket_server() as (_, api, page):
         shown = {"authorization": f"Bearer {await ticket(api)}"}
         async with page.events("/watch?users=bo", **shown) as events:
@@ -93,7 +93,7 @@ async def test_a_stream_with_a_ticket_in_the_header_returns_too() -> None:
             assert statuses(await anext(events)) == {"bo": "online"}
 
 
-async def test_the_url_alone_opens_nothing_a_second_time() -> None:
+async def test_the_url_alone_does_not_reopen_a_stream() -> None:
     """Proxies may have logged the URL."""
     async with ticket_server() as (running, api, page):
         given = await ticket(api)
@@ -106,7 +106,7 @@ async def test_the_url_alone_opens_nothing_a_second_time() -> None:
                 assert (await close_of(socket))[0] == 4401
         async with page.events(path, last_event_id=last) as events:
             await api.announce("bo")
-            assert statuses(await anext(events)) == {"bo": "online"}, "who has the id is not harmed by that"
+            assert statuses(await anext(events)) == {"bo": "online"}, "the client with the id is not affected"
 
 
 async def test_the_id_of_another_user_s_stream_opens_nothing() -> None:
@@ -117,7 +117,7 @@ async def test_the_id_of_another_user_s_stream_opens_nothing() -> None:
         assert problem(await page.ask("GET", mine, last_event_id=last)) == (401, "UNAUTHORIZED")
 
 
-async def test_a_returning_stream_sees_no_more_than_its_ticket_allows() -> None:
+async def test_a_resuming_stream_sees_no_more_than_its_ticket_allows() -> None:
     async with ticket_server(visibility="claims") as (_, api, page):
         await api.announce("bo")
         await api.announce("eve")
@@ -127,7 +127,7 @@ async def test_a_returning_stream_sees_no_more_than_its_ticket_allows() -> None:
             assert statuses(await anext(events)) == {"bo": "online"}
 
 
-async def test_a_returning_stream_replaces_the_connection_that_the_server_still_has(
+async def test_a_resuming_stream_replaces_the_connection_that_the_server_still_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It takes no second place of the user. Otherwise an unreliable network would lock the user out."""
@@ -144,7 +144,7 @@ async def test_a_returning_stream_replaces_the_connection_that_the_server_still_
         await until(lambda: metric(running, "presenced_api_followers") == 0)
 
 
-async def test_a_revoked_user_s_stream_ends_and_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_stream_of_a_revoked_user_ends_and_does_not_resume(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.api.watch.CHECK", 0.05)
     async with ticket_server() as (_, api, page):
         path, lost = [f"/watch?users=bo&token={await ticket(api)}" for _ in range(2)]
@@ -159,7 +159,7 @@ async def test_a_revoked_user_s_stream_ends_and_does_not_return(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("erased", [False, True])
-async def test_a_disconnected_user_s_streams_end_at_once_and_do_not_return(erased: bool) -> None:
+async def test_streams_of_a_disconnected_user_end_immediately_and_do_not_resume(erased: bool) -> None:
     async with ticket_server() as (running, api, page):
         path, lost, other = [f"/watch?users=bo&token={await ticket(api, u)}" for u in ("ada", "ada", "eve")]
         last_of_lost = await opened(page, lost)
@@ -176,7 +176,7 @@ async def test_a_disconnected_user_s_streams_end_at_once_and_do_not_return(erase
             assert statuses(await anext(others)) == {"bo": "online"}, "other users keep theirs"
 
 
-async def test_after_a_restart_a_stream_needs_a_new_ticket_and_the_old_one_harms_nobody() -> None:
+async def test_after_a_restart_a_stream_needs_a_new_ticket_and_the_old_one_is_no_guess() -> None:
     """All pages of an office reconnect at that moment, with tickets that the new process does not know."""
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x_forwarded_for": "203.0.113.7"}
@@ -207,14 +207,14 @@ async def test_neither_ticket_nor_secret_is_logged(caplog: pytest.LogCaptureFixt
         assert secret not in exposition
 
 
-async def test_a_head_request_leaves_no_place_taken() -> None:
+async def test_a_head_request_occupies_no_place() -> None:
     async with ticket_server() as (running, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
         assert (await page.ask("HEAD", path)).status_code == 200
         await until(lambda: metric(running, "presenced_api_followers") == 0)
 
 
-async def test_requests_that_show_nothing_guess_nothing() -> None:
+async def test_requests_without_credentials_do_not_count_as_guesses() -> None:
     """A page without a token, a probe or a browser at the address: others behind the same address can still connect."""
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x_forwarded_for": "203.0.113.7"}

@@ -109,7 +109,7 @@ NAMED: list[tuple[dict[str, Any], str, int]] = [
 
 
 @pytest.mark.parametrize(("settings", "host", "status"), NAMED)
-async def test_the_page_the_api_and_figures_are_answered_by_the_names_in_the_settings(
+async def test_the_page_the_api_and_figures_accept_the_names_in_the_settings(
     settings: dict[str, Any], host: str, status: int
 ) -> None:
     async with server(**settings) as running:
@@ -122,7 +122,7 @@ async def test_the_page_the_api_and_figures_are_answered_by_the_names_in_the_set
 
 
 @pytest.mark.parametrize("path", ["/stats", "/metrics"])
-async def test_with_authentication_figures_for_this_machine_are_for_none_that_comes_by_a_foreign_name(
+async def test_with_authentication_a_request_with_a_foreign_name_is_not_local(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Local requests need no key for them, and a page that rebinds its name sends local requests."""
@@ -227,7 +227,7 @@ async def test_a_token_in_a_refused_handshake_reaches_no_log(caplog: pytest.LogC
     assert "hidden" not in caplog.text
 
 
-async def test_an_empty_subprotocol_header_is_no_offer() -> None:
+async def test_an_empty_subprotocol_header_offers_nothing() -> None:
     async with server() as running:
         for value in ("", " ", ",", ", ,\t"):
             async with raw(running.port) as client:
@@ -257,7 +257,7 @@ async def test_a_preflight_allows_the_headers_of_event_source_polyfills() -> Non
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-async def test_the_api_answers_no_request_that_a_foreign_page_made_without_saying_its_origin(site: str) -> None:
+async def test_the_api_refuses_requests_of_foreign_pages_without_an_origin(site: str) -> None:
     """`<img src=...>` sends no `Origin` with its GET, and would occupy a place among the requests waiting for
     changes."""
     async with server() as running:
@@ -269,7 +269,7 @@ async def test_the_api_answers_no_request_that_a_foreign_page_made_without_sayin
             assert answer.status == 200
 
 
-async def test_origins_that_let_strangers_in_are_warned_about_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+async def test_origins_that_admit_foreign_pages_cause_a_warning_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="presenced")
     for settings, says in (
         ({**TOKEN_SETTINGS, "origins": "*"}, "pages of every origin may connect"),
@@ -288,7 +288,7 @@ async def test_with_authentication_every_origin_may_be_allowed() -> None:
         assert (await client.answer()).status == 101
 
 
-async def test_the_server_s_own_page_and_programs_are_served_as_before() -> None:
+async def test_the_server_s_own_page_and_programs_are_served() -> None:
     async with server() as running, raw_websocket(running.port) as client:
         assert json.loads(bytes((await client.frame()).data))["type"] == "CONNECTION_ESTABLISHED"
         for headers in ({}, {"origin": f"http://localhost:{running.port}"}):

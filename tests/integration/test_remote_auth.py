@@ -1,4 +1,4 @@
-"""Keys from a URL, and the application's own hook: real servers on loopback, that fail in every way."""
+"""Keys from a URL, and callbacks: real servers on loopback, which fail in every way."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ async def test_keys_come_from_the_url_and_new_ones_when_a_token_names_one(monkey
             assert len(issuer.requests) == 2
             issuer.keys = issuer.keys[1:]
             assert await connect_with(running, issuer.token()) == (0, "ada")
-            assert len(issuer.requests) == 2, "known keys are not asked for"
+            assert len(issuer.requests) == 2, "tokens of known keys cause no request"
 
 
-async def test_tokens_with_made_up_keys_do_not_make_it_ask_without_end() -> None:
+async def test_tokens_with_invented_keys_cause_a_bounded_number_of_requests() -> None:
     async with backend() as issuer:
         issuer.new_key("a")
         async with jwks_server(issuer) as running:
@@ -73,7 +73,7 @@ async def test_tokens_with_made_up_keys_do_not_make_it_ask_without_end() -> None
             assert (await connect_with(running, forger.token()))[1] == "the token's signature does not fit any key"
 
 
-async def test_while_the_issuer_is_down_its_keys_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_the_issuer_is_down_its_keys_stay_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     async with backend() as issuer:
         issuer.new_key("a")
         async with jwks_server(issuer, jwt_jwks_refresh=1) as running:
@@ -88,7 +88,7 @@ async def test_while_the_issuer_is_down_its_keys_stay(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("handler", [large, slow, elsewhere, nonsense, refusing])
-async def test_without_any_key_clients_are_told_to_come_back(
+async def test_without_any_key_clients_are_asked_to_retry(
     handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("presenced.auth.factory.JWKS_TIMEOUT_S", 0.5)
@@ -102,7 +102,7 @@ async def test_without_any_key_clients_are_told_to_come_back(
     assert "gave no keys" in caplog.text
 
 
-async def test_by_tls_the_certificate_is_held_to_the_name(tmp_path: Path) -> None:
+async def test_with_tls_the_certificate_must_match_the_name(tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
@@ -120,10 +120,10 @@ async def test_by_tls_the_certificate_is_held_to_the_name(tmp_path: Path) -> Non
                 await asyncio.to_thread(process.kill)
 
 
-# The hook.
+# Callbacks.
 
 
-async def test_the_hook_says_whose_a_token_is_and_knows_who_asks() -> None:
+async def test_a_callback_names_the_user_and_its_request_is_signed() -> None:
     async with backend() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
@@ -142,7 +142,7 @@ async def test_the_hook_says_whose_a_token_is_and_knows_who_asks() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"expires_in": 60}, {"presense": {"watch": []}}, {"presence": None}])
-async def test_a_hook_s_answer_with_a_misspelt_restriction_lets_nobody_in(
+async def test_a_callback_response_with_a_misspelt_restriction_admits_nobody(
     wrong: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with backend() as application:
@@ -157,7 +157,7 @@ async def test_a_hook_s_answer_with_a_misspelt_restriction_lets_nobody_in(
     assert name in caplog.text, "the log names the field"
 
 
-async def test_the_hook_s_answer_may_end_and_may_be_remembered() -> None:
+async def test_a_callback_result_may_expire_and_may_be_cached() -> None:
     async with backend() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
@@ -173,7 +173,7 @@ async def test_the_hook_s_answer_may_end_and_may_be_remembered() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_what_the_hook_does_not_accept_is_refused(status: int) -> None:
+async def test_a_token_that_the_callback_refuses_is_refused(status: int) -> None:
     async with backend() as application:
 
         async def refuse(_: web.Request) -> web.StreamResponse:
@@ -185,7 +185,7 @@ async def test_what_the_hook_does_not_accept_is_refused(status: int) -> None:
 
 
 @pytest.mark.parametrize("handler", [large, slow, elsewhere, nonsense, refusing])
-async def test_while_the_hook_fails_clients_are_told_to_come_back(
+async def test_while_the_callback_fails_clients_are_asked_to_retry(
     handler: Handler, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with backend() as application:
@@ -197,14 +197,14 @@ async def test_while_the_hook_fails_clients_are_told_to_come_back(
     assert "secret-token" not in "".join(r.getMessage() for r in caplog.records if r.name.startswith("presenced"))
 
 
-async def test_a_backend_that_is_not_there_at_all() -> None:
+async def test_clients_retry_while_nothing_listens_at_the_callback_url() -> None:
     async with backend() as application:
         running = callback_server(application)
     async with running:
         assert (await connect_with(running, "t"))[0] == 1013
 
 
-async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
+async def test_simultaneous_callbacks_are_bounded_and_further_ones_wait() -> None:
     async with backend() as application:
         release, most, now = asyncio.Event(), 0, 0
 
@@ -227,7 +227,7 @@ async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
 
 
 @pytest.mark.parametrize("presence", [{"watch": ["bo"]}, {"watch": "*", "block": ["eve"]}])
-async def test_a_hook_says_whom_somebody_may_see(presence: dict[str, Any]) -> None:
+async def test_a_callback_names_the_visible_users(presence: dict[str, Any]) -> None:
     async with backend() as application:
         allowed: dict[str, Any] = {"ada": presence, "bo": {}, "eve": {}, "7": {"watch": "*"}}
 
@@ -246,16 +246,16 @@ async def test_a_hook_says_whom_somebody_may_see(presence: dict[str, Any]) -> No
                 for user_id in ("eve", "bo"):
                     async with connect(url + tokens[user_id], proxy=None) as other:
                         await outcome(other)
-                assert await outcome(ada) == (0, "bo"), "the first that it hears of"
+                assert await outcome(ada) == (0, "bo"), "the first change it receives"
             asked = len(application.requests)
             assert await connect_with(running, tokens["ada"]) == (0, "ada")
-            assert len(application.requests) == asked, "it is remembered"
+            assert len(application.requests) == asked, "it is cached"
             application.handler = nonsense
             assert (await connect_with(running, tokens[7]))[0] == 1013
             assert (await connect_with(running, "forged"))[0] == 4401
 
 
-async def test_a_returning_stream_sees_the_users_that_the_hook_names_then() -> None:
+async def test_a_resuming_stream_sees_the_users_that_the_callback_names_now() -> None:
     """The result is not the user from the first use of the ticket."""
     async with backend() as application:
         allowed: dict[str, Any] = {"watch": ["bo", "eve"], "roles": ["causes"]}
@@ -282,7 +282,7 @@ async def test_a_returning_stream_sees_the_users_that_the_hook_names_then() -> N
                 assert "cause" not in seen
 
 
-async def test_a_hook_can_say_that_a_token_is_genuine_and_over() -> None:
+async def test_a_callback_can_report_a_token_as_expired() -> None:
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x-forwarded-for": "203.0.113.7"}
     async with backend() as application:
@@ -303,7 +303,7 @@ async def test_a_hook_can_say_that_a_token_is_genuine_and_over() -> None:
                 await connect_with(running, "good", **office)
 
 
-async def test_a_secret_that_everybody_can_read_is_none() -> None:
+async def test_a_shared_secret_in_a_public_jwk_set_is_ignored() -> None:
     async with backend() as issuer:
 
         async def leaky(_: web.Request) -> web.StreamResponse:
@@ -315,7 +315,7 @@ async def test_a_secret_that_everybody_can_read_is_none() -> None:
             assert (await connect_with(running, forged))[0] == 1013
 
 
-async def test_a_server_that_stops_asks_no_more() -> None:
+async def test_a_stopping_server_cancels_callbacks() -> None:
     async with backend() as application:
         application.handler = slow
         async with callback_server(application, callback_timeout=20) as running:

@@ -1,4 +1,4 @@
-"""What strangers do, against a running server: docs/security.md points here. Others must notice nothing."""
+"""Attacks on a running server. A good client must not notice them (docs/contributing/threats.md)."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from websockets.frames import Close, Opcode
 pytestmark = pytest.mark.anyio
 
 CROWD = 200
-"""Attackers at a time, where one is not enough."""
+"""Number of simultaneous attackers if one is not enough."""
 
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The server is another process: whichever loop it takes, ours does not matter."""
+    """Run each test once: the server is another process, so the loop of the test does not matter."""
     return "asyncio"
 
 
 async def flood(client: RawClient, data: bytes, times: int = 10_000) -> None:
-    """Send until the server has had enough."""
+    """Send until the server closes the connection."""
     with contextlib.suppress(ConnectionError):
         for _ in range(times):
             await client.send(data)
-            await asyncio.sleep(0)  # else the good client, in the same loop, would not get to answer a ping
+            await asyncio.sleep(0)  # otherwise the good client, in the same loop, could not answer pings
 
 
 async def crowd(size: int, attack: Callable[[int], Awaitable[object]]) -> None:
-    """Many at once; that they are cut off is no failure of theirs."""
+    """Run many attackers at once. Their errors are ignored, because the server cuts them off."""
     await asyncio.gather(*(attack(number) for number in range(size)), return_exceptions=True)
 
 
-async def a_good_client_gets_in(target: AttackedServer) -> None:
+async def good_client_can_connect(target: AttackedServer) -> None:
     async with asyncio.timeout(5), raw_websocket(target.port, "?userId=good") as client:
         assert (await client.frame()).opcode is Opcode.TEXT
 
@@ -56,7 +56,7 @@ async def test_a3_half_open_handshakes() -> None:
         attack = asyncio.create_task(crowd(1000, dribble))
         for _ in range(5):
             await asyncio.sleep(0.3)
-            await a_good_client_gets_in(target)
+            await good_client_can_connect(target)
         async with asyncio.timeout(30):
             await attack  # all are cut off
         assert "good" not in target.seen_users
@@ -85,7 +85,7 @@ async def test_a4_bad_frames(data: bytes, code: int) -> None:
                 await client.send(data)
                 closed = await client.close_frame()
                 assert closed.code == code
-                assert KEY not in closed.reason.encode(), "nothing but known words"
+                assert KEY not in closed.reason.encode(), "the reason contains known words only"
 
 
 async def test_a5_endless_fragments_and_unfinished_messages() -> None:
@@ -219,11 +219,11 @@ async def test_a8_clients_that_never_read() -> None:
         await crowd(50, attack)
 
 
-async def test_a9_addresses_behind_a_proxy_have_a_limit_each_and_can_not_be_forged() -> None:
+async def test_a9_addresses_behind_a_proxy_are_limited_separately_and_cannot_be_forged() -> None:
     limited = attacked_server(trusted_proxies="127.0.0.1", address_burst=10, address_rate=0.01, address_connections=30)
     async with limited as target, target.attack():
 
-        async def come(forwarded_for: str) -> int:
+        async def connect_from(forwarded_for: str) -> int:
             async with raw(target.port) as client:
                 await client.send(upgrade("?userId=good", more=f"X-Forwarded-For: {forwarded_for}\r\n"))
                 answer = await client.answer()
@@ -232,14 +232,14 @@ async def test_a9_addresses_behind_a_proxy_have_a_limit_each_and_can_not_be_forg
                     assert answer.problem["code"] == "TOO_MANY_REQUESTS"
                 return answer.status
 
-        forged = [await come(f"10.9.8.{number}, 203.0.113.7") for number in range(15)]
-        assert forged == [101] * 10 + [429] * 5, "what the client made up counts for nothing"
-        assert await come("203.0.113.8") == 101
-        six = [await come(f"2001:db8::{number:x}") for number in range(11)]
+        forged = [await connect_from(f"10.9.8.{number}, 203.0.113.7") for number in range(15)]
+        assert forged == [101] * 10 + [429] * 5, "entries that the client invented have no effect"
+        assert await connect_from("203.0.113.8") == 101
+        six = [await connect_from(f"2001:db8::{number:x}") for number in range(11)]
         assert six == [101] * 10 + [429], "a /64 is one address"
 
 
-async def test_a9_one_user_has_so_many_connections() -> None:
+async def test_a9_connections_of_one_user_are_limited() -> None:
     async with attacked_server(user_connections=20) as target, target.attack(), contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(raw_websocket(target.port, "?userId=7")) for _ in range(25)]
         for client in clients[:20]:
@@ -272,7 +272,7 @@ async def test_a10_smuggling(request_: str) -> None:
         answers = await client.closed()
         last = answers[answers.rindex(b"HTTP/1.1 ") :]
         assert last.startswith(b"HTTP/1.1 400"), answers
-        assert b"presenced_connections" not in answers, "the second request was not taken for one"
+        assert b"presenced_connections" not in answers, "the hidden request was not carried out"
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ async def test_a11_hostile_ids() -> None:
             assert not line.startswith("INFO forged")
 
 
-async def test_a12_tokens_by_the_thousand() -> None:
+async def test_a12_thousands_of_bad_tokens() -> None:
     secret = "s" * 40
     good = jwt.encode({"sub": "good", "exp": int(time.time()) + 600}, secret)
     bad = [

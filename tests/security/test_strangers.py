@@ -1,5 +1,4 @@
-"""Who strangers are not, where they come from, and what they must not learn: against a running server, like
-`test_attacks.py`."""
+"""Attacks on authentication, origins and visibility of a running server, like `test_attacks.py`."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ def anyio_backend() -> str:
 
 
 LASTS = 36_000.0
-"""Seconds: longer than all tests together take, for some tokens are made when they begin."""
+"""Seconds until tokens expire. Some are created when the tests are collected, so this exceeds the time of all tests."""
 
 
 def token(user_id: str, seconds: float = LASTS, secret: str = SECRET, **claims: Any) -> str:
@@ -49,7 +48,7 @@ GOOD = token("good", presence={"watch": "*"})
 
 
 def forged(header: dict[str, Any], **claims: Any) -> str:
-    """Signed by nobody."""
+    """Return a token with an invalid signature."""
     parts = header, {"sub": "eve", "exp": time.time() + LASTS, "aud": "presence", **claims}
     return ".".join([*(base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts), "AAAA"])
 
@@ -72,7 +71,7 @@ BAD_TOKENS = {
 
 
 @contextlib.asynccontextmanager
-async def guarded(**settings: float | str) -> AsyncIterator[AttackedServer]:
+async def jwt_server(**settings: float | str) -> AsyncIterator[AttackedServer]:
     given = {"auth": "jwt", "jwt_audience": "presence", "api_keys": KEY.entry, "stats_interval": 0, **settings}
     async with attacked_server(ENVIRON, GOOD, **given) as target:
         yield target
@@ -91,8 +90,8 @@ async def close_code(socket: ClientConnection) -> int | None:
     return socket.close_code
 
 
-async def test_a1_tokens_that_are_not_accepted() -> None:
-    async with guarded() as target, target.attack():
+async def test_a1_bad_tokens_are_refused() -> None:
+    async with jwt_server() as target, target.attack():
         for given in BAD_TOKENS.values():
             for headers, query in (({"Authorization": f"Bearer {given}"}, ""), ({}, f"?token={given}")):
                 url = f"{target.server.websocket_url}{query}"
@@ -104,7 +103,7 @@ async def test_a1_tokens_that_are_not_accepted() -> None:
         async with connect(f"{target.server.websocket_url}?userId=ada&token={token('eve')}", proxy=None) as socket:
             assert await close_code(socket) == 4403
         metrics = (await call_api(target, "GET", "metrics")).text
-        assert target.seen_users == [], "none of them was seen"
+        assert target.seen_users == [], "no attacker was shown as online"
         for given in BAD_TOKENS.values():
             for part in given.split("."):
                 assert len(part) < 5 or (part not in target.server.output and part not in metrics)
@@ -125,7 +124,7 @@ FOREIGN = [
 
 
 async def test_a2_foreign_origins() -> None:
-    async with guarded(origins="https://app.example.com") as target, target.attack():
+    async with jwt_server(origins="https://app.example.com") as target, target.attack():
         for origin in FOREIGN:
             async with raw(target.port) as client:
                 await client.send(upgrade(f"?token={token('eve')}", more=f"Origin: {origin}\r\nCookie: session=1\r\n"))
@@ -136,7 +135,7 @@ async def test_a2_foreign_origins() -> None:
 
 
 async def test_a12_expiry_and_revocation_while_connected() -> None:
-    async with guarded(jwt_leeway=0) as target, target.attack():
+    async with jwt_server(jwt_leeway=0) as target, target.attack():
         url, started = target.server.websocket_url, time.monotonic()
         async with connect(f"{url}?token={token('eve', 2)}", proxy=None) as socket:
             assert await close_code(socket) == 4401
@@ -156,8 +155,8 @@ async def test_a12_expiry_and_revocation_while_connected() -> None:
 
 
 async def test_a13_probing_for_hidden_users() -> None:
-    """What is answered about somebody who is here is what is answered about an id that nobody ever had."""
-    async with guarded(visibility="claims") as target, target.attack():
+    """Responses about a hidden user are the same as about an id that never existed."""
+    async with jwt_server(visibility="claims") as target, target.attack():
         hidden = f"{target.server.websocket_url}?token={token('hidden', presence={'rooms': ['den']})}"
         v1 = [Subprotocol("presenced.v1")]
         async with connect(hidden, subprotocols=v1, proxy=None) as socket:
@@ -176,8 +175,8 @@ SEEING: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("visibility", SEEING)
 async def test_a13_probing_for_blocked_users(visibility: str) -> None:
-    """The same in rooms that one may enter, and while somebody who is blocked comes, joins, changes and goes."""
-    async with guarded(visibility=visibility) as target, target.attack():
+    """They are also the same in rooms that may be entered, and while a blocked user connects, joins and leaves."""
+    async with jwt_server(visibility=visibility) as target, target.attack():
         v1, url = [Subprotocol("presenced.v1")], target.server.websocket_url
         hidden, visitor = (f"{url}?token={token(name, presence={'rooms': ['den']})}" for name in BLOCKED)
 
@@ -194,7 +193,7 @@ async def test_a13_probing_for_blocked_users(visibility: str) -> None:
                 name: await probed(target, name, room, SEEING[visibility], visit)
                 for name, room in (("hidden", "den"), ("nobody", "nowhere"))
             }
-        assert set(told["hidden"]) == set(told["nobody"]), "but for order and repetition, which depend on the time"
+        assert set(told["hidden"]) == set(told["nobody"]), "except for order and repetition, which depend on timing"
         assert not any("visitor" in text for text in told["hidden"])
 
 
@@ -203,7 +202,7 @@ async def nothing() -> None:
 
 
 async def until(socket: ClientConnection, is_last: Callable[[dict[str, Any]], bool]) -> list[str]:
-    """What comes until that has come."""
+    """Return the messages up to the one that `is_last` accepts."""
     came: list[str] = []
     async with asyncio.timeout(10):
         while not came or not is_last(json.loads(came[-1])):
@@ -212,7 +211,7 @@ async def until(socket: ClientConnection, is_last: Callable[[dict[str, Any]], bo
 
 
 def is_settled(number: int, answer: dict[str, Any]) -> bool:
-    """Whether it tells what came of an own request about a room: the refusal, or oneself as a member."""
+    """Return whether a message is the result of a request about a room: a refusal, or the sender as a member."""
     if answer["type"] == "ERROR":
         return bool(answer["id"] == number)
     return answer["type"] == "ROOM_CHANGES" and any(member["userId"] == "eve" for member in answer["members"])
@@ -225,7 +224,7 @@ async def probed(
     presence: dict[str, Any] | None = None,
     meanwhile: Callable[[], Awaitable[None]] = nothing,
 ) -> list[str]:
-    """All that somebody hears who asks for this user and this room in every way there is, by both protocols."""
+    """Request this user and this room in every way, with both protocols, and return everything received."""
     url = f"{target.server.websocket_url}?token={token('eve', presence=presence or {'watch': ['good']})}"
     asked: list[dict[str, Any]] = [
         {"type": "WATCH", "everyone": True},
@@ -246,7 +245,7 @@ async def probed(
         came: list[str] = []
         for number, message in enumerate(asked):
             await socket.send(json.dumps({**message, "id": number}))
-            if message["type"] in ("JOIN", "SET_MEMBER"):  # else what came of both may be told at once, or not
+            if message["type"] in ("JOIN", "SET_MEMBER"):  # otherwise both results may come in one message, or in two
                 came += await until(socket, partial(is_settled, number))
         await meanwhile()
         for last in ({"type": "LEAVE", "room": room}, {"type": "UNWATCH", "users": [name], "rooms": [room]}):
@@ -288,7 +287,7 @@ HOSTILE = [
 
 
 async def test_a11_hostile_texts_to_other_clients() -> None:
-    async with guarded() as target, target.attack():
+    async with jwt_server() as target, target.attack():
         url = f"{target.server.websocket_url}?token={token('eve')}"
         async with connect(url, subprotocols=[Subprotocol("presenced.v1")], proxy=None) as socket:
             for text in HOSTILE:
@@ -310,7 +309,7 @@ GREETING = b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 17\r\n\r\n{
 
 @contextlib.asynccontextmanager
 async def backend(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Somebody's backend, which knows who `good` is and has been taken over: its port, and what it was asked."""
+    """Run a backend that knows `good` and is otherwise hostile. Yields its port and the requests it received."""
     asked: list[bytes] = []
     serving: set[asyncio.Task[None]] = set()
 
@@ -344,7 +343,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_a14_a_hook_that_leads_astray(answer: bytes) -> None:
+async def test_a14_a_hostile_callback(answer: bytes) -> None:
     environ = {"PRESENCED_CALLBACK_SECRET": "k" * 32}
     async with (
         backend(b"") as (port_elsewhere, asked_elsewhere),
@@ -357,15 +356,15 @@ async def test_a14_a_hook_that_leads_astray(answer: bytes) -> None:
                 assert [await close_code(socket) for socket in await asyncio.gather(*coming)] == [1013] * 10
             assert target.seen_users == []
             assert "Traceback" not in target.server.output
-    assert 1 <= len(asked) <= 11, "nobody is asked about twice; on a slow machine some are refused before they are"
+    assert 1 <= len(asked) <= 11, "one request each; on a slow machine some are refused before"
     assert all(b"presenced-signature: v1=" in question.lower() for question in asked)
     assert asked_elsewhere == [], "redirects are not followed"
 
 
-async def test_a14_private_addresses_are_not_asked() -> None:
+async def test_a14_private_addresses_get_no_request() -> None:
     async with (
         backend(b"") as (port, asked),
-        guarded(jwt_jwks_url=f"https://127.0.0.1:{port}/") as target,
+        jwt_server(jwt_jwks_url=f"https://127.0.0.1:{port}/") as target,
         target.attack(),
     ):
         unknown = jwt.encode({"sub": "eve", "exp": time.time() + LASTS}, "t" * 40, headers={"kid": "another"})

@@ -1,4 +1,4 @@
-"""Servers that presenced calls: an issuer of keys, and an application with hooks. They run on loopback and may fail."""
+"""Servers that presenced calls: an issuer of keys, and an application with callbacks. They may fail in many ways."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Backend:
-    """An HTTP server; `self.handler` responds."""
+    """HTTP server whose `handler` responds."""
 
     def __init__(self) -> None:
         self.handler: Handler = self.keys_handler

@@ -1,4 +1,4 @@
-"""Streams opened with tickets: how they return, and when they no longer do."""
+"""Streams opened with tickets: how they resume, and when they no longer do."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def world() -> World:
     return World()
 
 
-def test_a_stream_returns_for_hours_after_each_loss(world: World) -> None:
+def test_a_stream_resumes_hours_after_each_loss(world: World) -> None:
     ticket = world.issue()
     secret, lose = world.open(ticket)
     for _ in range(10):
@@ -60,7 +60,7 @@ def test_a_stream_returns_for_hours_after_each_loss(world: World) -> None:
         lose()
         world.at += RESUME_WINDOW_S - 1
         again, lose = world.open(ticket, secret)
-        assert again == secret, "the client keeps the id it has"
+        assert again == secret, "ids that the client has stay valid"
     assert world.ended == []
 
 
@@ -75,7 +75,7 @@ def test_each_opening_authenticates_as_the_ticket_did(world: World) -> None:
         secret = opening.secret
         found.append(world.tickets.redeem(opening.ticket, world.at, NOW + world.at))
     assert found[0].user_id == "ada"
-    assert found[0].issued_at == NOW, "so that an earlier revocation concerns it"
+    assert found[0].issued_at == NOW, "so that an earlier revocation applies to it"
     assert found[0].expires_at == NOW + 10 + 600, "counted from the first opening"
     assert found[0] == found[1] == found[2]
     assert len(world.tickets) == 0
@@ -120,14 +120,14 @@ def test_a_ticket_has_one_open_stream(world: World) -> None:
     assert len(world.ended) == 1
     lose_old()
     world.at += 2 * RESUME_WINDOW_S
-    assert world.begin(ticket, secret), "the loss of the connection that was replaced is none of the stream"
+    assert world.begin(ticket, secret), "losing the connection that was replaced does not lose the stream"
     lose_new()
     assert len(world.streams) == 1
 
 
 @pytest.mark.parametrize(("lasts", "ends"), [(600.0, 600.0), (None, DAY), (2 * DAY, DAY)])
-def test_no_stream_returns_after_the_ticket_s_time(world: World, lasts: float | None, ends: float) -> None:
-    """Nor later than revocations are remembered: otherwise a stream would outlive one."""
+def test_no_stream_resumes_after_the_time_of_its_ticket(world: World, lasts: float | None, ends: float) -> None:
+    """It does not resume later than revocations are remembered either. Otherwise it would outlive one."""
     ticket = world.issue(lasts=lasts)
     secret, lose = world.open(ticket)
     world.at = ends - 1
@@ -137,7 +137,7 @@ def test_no_stream_returns_after_the_ticket_s_time(world: World, lasts: float | 
     assert world.begin(ticket, secret) is None
 
 
-def test_no_stream_returns_after_a_long_absence(world: World) -> None:
+def test_no_stream_resumes_after_a_long_absence(world: World) -> None:
     ticket = world.issue()
     secret, lose = world.open(ticket)
     lose()
@@ -146,7 +146,7 @@ def test_no_stream_returns_after_a_long_absence(world: World) -> None:
     assert len(world.streams) == 0
 
 
-def test_no_stream_of_a_disconnected_user_returns(world: World) -> None:
+def test_no_stream_of_a_disconnected_user_resumes(world: World) -> None:
     tickets = [world.issue(user_id) for user_id in ("ada", "ada", "bo")]
     opened = [world.open(ticket) for ticket in tickets]
     opened[1][1]()
@@ -197,7 +197,7 @@ def test_lost_streams_of_one_user_evict_no_stream_of_another(world: World, monke
     assert len(world.streams) == 4
 
 
-def test_secrets_are_kept_as_digests(world: World) -> None:
+def test_secrets_are_stored_as_digests(world: World) -> None:
     ticket = world.issue()
     secret, _ = world.open(ticket)
     (stream,) = world.streams._streams.values()

@@ -37,7 +37,7 @@ def test_the_bucket_used_least_recently_is_evicted() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 2)), max_size=60))
-def test_no_more_passes_than_burst_and_rate_allow(steps: list[tuple[str, float]]) -> None:
+def test_burst_and_rate_bound_everything_that_passes(steps: list[tuple[str, float]]) -> None:
     buckets, now, passed = Buckets(rate=3, burst=5, max_keys=100), 0.0, dict.fromkeys("abc", 0)
     for key, pause in steps:
         now += pause
