@@ -115,14 +115,14 @@ async def test_pages_that_may_connect_may_read_responses() -> None:
         answer = await call_api(running, "GET", "/stats", READ.key, **there)
         assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
         assert "access-control-allow-credentials" not in answer.headers
-        asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
-        allowed = await call_api(running, "OPTIONS", "/api/tickets", "", **there, **asked)
+        preflight = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+        allowed = await call_api(running, "OPTIONS", "/api/tickets", "", **there, **preflight)
         assert (allowed.status_code, allowed.headers["access-control-allow-methods"]) == (204, "GET, POST, PUT, DELETE")
         for path in ("/stats", "/api/tickets", "/", "/nothing"):
             answer = await call_api(running, "GET", path, READ.key, **evil)
             assert "access-control-allow-origin" not in answer.headers
             assert "Origin" in answer.headers["vary"]
-        assert (await call_api(running, "OPTIONS", "/api/tickets", "", **evil, **asked)).status_code == 403
+        assert (await call_api(running, "OPTIONS", "/api/tickets", "", **evil, **preflight)).status_code == 403
         assert "vary" not in (await call_api(running, "GET", "/healthz", "")).headers
 
 

@@ -232,8 +232,8 @@ async def test_a_callback_names_the_visible_users(presence: dict[str, Any]) -> N
         allowed: dict[str, Any] = {"ada": presence, "bo": {}, "eve": {}, "7": {"watch": "*"}}
 
         async def whom(request: web.Request) -> web.StreamResponse:
-            asked = json.loads(application.bodies[-1])["userId"]
-            return web.json_response(allowed[str(asked)])
+            requested = json.loads(application.bodies[-1])["userId"]
+            return web.json_response(allowed[str(requested)])
 
         application.handler = whom
         settings = {"visibility": "callback", "visibility_url": application.url, "outgoing_private": True}
@@ -247,9 +247,9 @@ async def test_a_callback_names_the_visible_users(presence: dict[str, Any]) -> N
                     async with connect(url + tokens[user_id], proxy=None) as other:
                         await outcome(other)
                 assert await outcome(ada) == (0, "bo"), "the first change it receives"
-            asked = len(application.requests)
+            before = len(application.requests)
             assert await connect_with(running, tokens["ada"]) == (0, "ada")
-            assert len(application.requests) == asked, "it is cached"
+            assert len(application.requests) == before, "it is cached"
             application.handler = nonsense
             assert (await connect_with(running, tokens[7]))[0] == 1013
             assert (await connect_with(running, "forged"))[0] == 4401
@@ -288,10 +288,10 @@ async def test_a_callback_can_report_a_token_as_expired() -> None:
     async with backend() as application:
 
         async def who(_: web.Request) -> web.StreamResponse:
-            asked = json.loads(application.bodies[-1])["token"]
-            if asked == "forged":
+            requested = json.loads(application.bodies[-1])["token"]
+            if requested == "forged":
                 return web.Response(status=401)
-            return web.json_response({"userId": "ada", "expiresIn": 0 if asked == "old" else 60})
+            return web.json_response({"userId": "ada", "expiresIn": 0 if requested == "old" else 60})
 
         application.handler = who
         async with callback_server(application, **limits) as running:

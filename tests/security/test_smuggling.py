@@ -270,7 +270,7 @@ BODIES = {
     "a request in the body of GET": fine(lambda g: g.hides()),
     "a request in a chunk of GET": fine(lambda g: g.get(CHUNKED, chunks(g.hidden[:9], g.hidden[9:]))),
     "a request in the body of POST": fine(lambda g: g.post(b"Content-Length: %d\r\n" % len(g.hidden), g.hidden), 400),
-    "a body that is asked for": fine(lambda g: g.post(b"Expect: 100-continue\r\n" + SIZED, BODY)),
+    "a body that waits for 100 Continue": fine(lambda g: g.post(b"Expect: 100-continue\r\n" + SIZED, BODY)),
     "requests right behind each other": fine(
         lambda g: g.get() + g.post(SIZED, BODY) + g.get() + g.hides(), 200, 200, 200, 200
     ),
@@ -399,10 +399,10 @@ def test_answers_come_in_the_order_of_the_requests(routes: Routes, route: str) -
 
 def test_the_host_of_a_url_goes_before_the_host_field(routes: Routes) -> None:
     """RFC 9112 section 3.2.2."""
-    asked = b"GET http://localhost:81/ws-online-status HTTP/1.1\r\nHost: other.example\r\n\r\n"
-    ((status, body),) = answers(routes.send("direct", asked, 1_000_000))
+    request = b"GET http://localhost:81/ws-online-status HTTP/1.1\r\nHost: other.example\r\n\r\n"
+    ((status, body),) = answers(routes.send("direct", request, 1_000_000))
     assert status == 426
     assert b"ws://localhost:81/ws-online-status" in body
-    asked = b"GET http://other.example/stats HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    ((status, _),) = answers(routes.send("direct", asked, 1_000_000))
+    request = b"GET http://other.example/stats HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    ((status, _),) = answers(routes.send("direct", request, 1_000_000))
     assert status == 421

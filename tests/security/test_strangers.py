@@ -63,7 +63,7 @@ BAD_TOKENS = {
     "a key of its own": forged({"alg": "HS256", "jwk": {"kty": "oct", "k": "AAAA"}, "jku": "http://127.0.0.1:9/"}),
     "unknown crit": jwt.encode({"sub": "eve", "exp": time.time() + LASTS}, SECRET, headers={"crit": ["x"], "x": 1}),
     "of the future": token("eve", nbf=time.time() + LASTS / 2),
-    "another audience": token("eve", aud="somebody else"),
+    "another audience": token("eve", aud="another service"),
     "no end": jwt.encode({"sub": "eve", "aud": "presence"}, SECRET),
     "an end far away": token("eve", 10**9),
     "no user": jwt.encode({"exp": time.time() + LASTS, "aud": "presence"}, SECRET),
@@ -161,8 +161,10 @@ async def test_a13_probing_for_hidden_users() -> None:
         v1 = [Subprotocol("presenced.v1")]
         async with connect(hidden, subprotocols=v1, proxy=None) as socket:
             await socket.send('{"type":"JOIN","room":"den"}')
-            told = {name: await probed(target, name, room) for name, room in (("hidden", "den"), ("nobody", "nowhere"))}
-        assert told["hidden"] == told["nobody"]
+            received = {
+                name: await probed(target, name, room) for name, room in (("hidden", "den"), ("nobody", "nowhere"))
+            }
+        assert received["hidden"] == received["nobody"]
 
 
 BLOCKED = ["hidden", "visitor"]
@@ -189,12 +191,12 @@ async def test_a13_probing_for_blocked_users(visibility: str) -> None:
 
         async with connect(hidden, subprotocols=v1, proxy=None, max_queue=None) as socket:
             await socket.send('{"type":"JOIN","room":"den"}')
-            told = {
+            received = {
                 name: await probed(target, name, room, SEEING[visibility], visit)
                 for name, room in (("hidden", "den"), ("nobody", "nowhere"))
             }
-        assert set(told["hidden"]) == set(told["nobody"]), "except for order and repetition, which depend on timing"
-        assert not any("visitor" in text for text in told["hidden"])
+        assert set(received["hidden"]) == set(received["nobody"]), "order and repetition depend on timing"
+        assert not any("visitor" in text for text in received["hidden"])
 
 
 async def nothing() -> None:
@@ -226,7 +228,7 @@ async def probed(
 ) -> list[str]:
     """Request this user and this room in every way, with both protocols, and return everything received."""
     url = f"{target.server.websocket_url}?token={token('eve', presence=presence or {'watch': ['good']})}"
-    asked: list[dict[str, Any]] = [
+    messages: list[dict[str, Any]] = [
         {"type": "WATCH", "everyone": True},
         {"type": "WATCH", "everyone": True, "mode": "count"},
         {"type": "WATCH", "users": [name]},
@@ -243,7 +245,7 @@ async def probed(
         connect(url, subprotocols=[Subprotocol("presenced.v1")], proxy=None) as socket,
     ):
         came: list[str] = []
-        for number, message in enumerate(asked):
+        for number, message in enumerate(messages):
             await socket.send(json.dumps({**message, "id": number}))
             if message["type"] in ("JOIN", "SET_MEMBER"):  # otherwise both results may come in one message, or in two
                 came += await until(socket, partial(is_settled, number))
@@ -310,14 +312,14 @@ GREETING = b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 17\r\n\r\n{
 @contextlib.asynccontextmanager
 async def backend(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
     """Run a backend that knows `good` and is otherwise hostile. Yields its port and the requests it received."""
-    asked: list[bytes] = []
+    requests: list[bytes] = []
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readuntil(b"}")
-            asked.append(head + body)
+            requests.append(head + body)
             writer.write(GREETING if b'"good"' in body else answer)
             for _ in range(20 if b"endless" in answer and b'"good"' not in body else 0):
                 writer.write(b"x" * 65_536)
@@ -329,7 +331,7 @@ async def backend(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
         serving.add(asyncio.create_task(serve(reader, writer)))
 
     async with await asyncio.start_server(taken, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1], asked
+        yield server.sockets[0].getsockname()[1], requests
         await asyncio.gather(*serving)
 
 
@@ -346,24 +348,24 @@ ANSWERS = {
 async def test_a14_a_hostile_callback(answer: bytes) -> None:
     environ = {"PRESENCED_CALLBACK_SECRET": "k" * 32}
     async with (
-        backend(b"") as (port_elsewhere, asked_elsewhere),
-        backend(answer.replace(b"{port}", str(port_elsewhere).encode())) as (port, asked),
+        backend(b"") as (port_elsewhere, requests_elsewhere),
+        backend(answer.replace(b"{port}", str(port_elsewhere).encode())) as (port, requests),
     ):
-        hook: dict[str, float | str] = {"callback_url": f"http://127.0.0.1:{port}/", "callback_timeout": 1}
-        async with attacked_server(environ, "good", auth="callback", outgoing_private=True, **hook) as target:
+        callback: dict[str, float | str] = {"callback_url": f"http://127.0.0.1:{port}/", "callback_timeout": 1}
+        async with attacked_server(environ, "good", auth="callback", outgoing_private=True, **callback) as target:
             async with target.attack():
                 coming = [connect(f"{target.server.websocket_url}?token=eve{n}", proxy=None) for n in range(10)]
                 assert [await close_code(socket) for socket in await asyncio.gather(*coming)] == [1013] * 10
             assert target.seen_users == []
             assert "Traceback" not in target.server.output
-    assert 1 <= len(asked) <= 11, "one request each; on a slow machine some are refused before"
-    assert all(b"presenced-signature: v1=" in question.lower() for question in asked)
-    assert asked_elsewhere == [], "redirects are not followed"
+    assert 1 <= len(requests) <= 11, "one request each; on a slow machine some are refused before"
+    assert all(b"presenced-signature: v1=" in request.lower() for request in requests)
+    assert requests_elsewhere == [], "redirects are not followed"
 
 
 async def test_a14_private_addresses_get_no_request() -> None:
     async with (
-        backend(b"") as (port, asked),
+        backend(b"") as (port, requests),
         jwt_server(jwt_jwks_url=f"https://127.0.0.1:{port}/") as target,
         target.attack(),
     ):
@@ -371,7 +373,7 @@ async def test_a14_private_addresses_get_no_request() -> None:
         async with connect(f"{target.server.websocket_url}?token={unknown}", proxy=None) as socket:
             assert await close_code(socket) == 4401
         assert "private address" in target.server.output
-    assert asked == []
+    assert requests == []
 
 
 async def test_a15_the_page_has_a_strict_policy_and_no_script_of_its_own() -> None:

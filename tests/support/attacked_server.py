@@ -53,22 +53,22 @@ class AttackedServer:
         async with connect(url, subprotocols=protocols, proxy=None, ping_interval=None) as socket:
             await socket.recv()  # CONNECTION_ESTABLISHED; a callback may run before
             while True:
-                asked, waited = time.monotonic(), kept_waiting("self", self.server.pid)
+                sent_at, waited = time.monotonic(), kept_waiting("self", self.server.pid)
                 await socket.send(f'{{"type":"PING","id":{len(self.delays)}}}')
                 while (message := json.loads(await socket.recv()))["type"] != "PONG":
                     self.seen_users += [user["userId"] for user in message.get("users", ()) if user["userId"] != "good"]
                 waited = kept_waiting("self", self.server.pid) - waited
-                self.delays.append(time.monotonic() - asked - waited)
+                self.delays.append(time.monotonic() - sent_at - waited)
                 await asyncio.sleep(0.12)
 
     @asynccontextmanager
     async def attack(self, growth: float = GROWTH) -> AsyncIterator[None]:
         """Check the good client and the memory after the attack in the body."""
-        before, asked = self.memory, len(self.delays)
+        before, pings = self.memory, len(self.delays)
         yield
-        while len(self.delays) < asked + 3:  # the good client is still served, several times
+        while len(self.delays) < pings + 3:  # the good client is still served, several times
             await asyncio.sleep(0.01)
-        assert max(self.delays[asked:]) < NOTICED, "the good client noticed the attack"
+        assert max(self.delays[pings:]) < NOTICED, "the good client noticed the attack"
         assert self.memory - before < growth, "the server keeps what an attacker sent"
 
 

@@ -30,7 +30,7 @@ AuthResult = Principal | BadToken
 OnAuthResult = Callable[[AuthResult], None]
 
 UNAVAILABLE = BadToken("unavailable", "the user cannot be authenticated now; retry later")
-"""Result when a server that has to be asked fails, or when too many calls are pending."""
+"""Result when a backend does not respond, or when too many calls are pending."""
 
 MAX_TOKEN_LENGTH = 8_192
 """Maximum number of characters of a token. Longer ones are refused without parsing. The limit leaves room for the other
