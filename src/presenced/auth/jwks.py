@@ -17,9 +17,9 @@ A background task requests the set. Between requests it waits for the next one:
 | token arrives | result |
 |---|---|
 | a known key verifies it, or it has another fault | immediately, in every state |
-| its key may be new (`_MAY_BE_NEW`), and a request is allowed now or under way | after the next request |
-| its key may be new, but the last request was within `MIN_REFETCH_S` | refused immediately |
-| as above, but no key is known yet | after the next request |
+| its key may be new (`_MAY_BE_NEW`), and the last request began `MIN_REFETCH_S` ago | after the next request |
+| its key may be new, and another token waits already, or no key is known yet | after the next request |
+| its key may be new otherwise | refused immediately |
 | after a successful request, its key is still unknown | refused |
 | after a failed request, its key is still unknown | `UNAVAILABLE`: with old keys, a new key looks like a forgery |
 
