@@ -15,7 +15,7 @@ its token, so an outage would log everyone out. `UNAVAILABLE` makes it retry (cl
 | 200 with a valid body | the user | yes | no |
 | 200 with any other body | `UNAVAILABLE` | no | yes |
 | 3xx, 408, 429, 5xx | `UNAVAILABLE` | no | yes |
-| any other status | refused | yes | no |
+| any other status | refused | only of `callback_url` | no |
 | timeout, connection error, too large, private address | `UNAVAILABLE` | no | yes |
 
 Concurrency: `callback_concurrency` requests of a URL run at a time. Further calls wait in the order of arrival, up to
@@ -79,10 +79,19 @@ class Callback:
     Args:
         name: Setting that holds the URL, for the log.
         secret: Secret that signs the requests; empty for unsigned requests.
+        caches_refusals: Cache refusals, too. For a user, unlike for a token, the backend may decide differently soon.
     """
 
     def __init__(
-        self, *, name: str, client: HttpClient, secret: str, concurrency: int, cache: float, clock: Clock
+        self,
+        *,
+        name: str,
+        client: HttpClient,
+        secret: str,
+        concurrency: int,
+        cache: float,
+        caches_refusals: bool,
+        clock: Clock,
     ) -> None:
         self.clock = clock
         self._name = name
@@ -91,6 +100,7 @@ class Callback:
         self._free = asyncio.Semaphore(concurrency)
         self._pending = PendingCalls(clock)
         self._cache: BoundedMap[str, AuthResult] = BoundedMap(MAX_CACHED_RESULTS, ttl=cache)
+        self._caches_refusals = caches_refusals
 
     async def stop(self) -> None:
         """Cancel pending calls and close connections."""
@@ -122,7 +132,8 @@ class Callback:
             except (HttpClientError, msgspec.MsgspecError, ValueError, RecursionError) as error:
                 self._pending.log_failure("%s gave no usable response: %s", self._name, error)
             else:
-                self._cache.set(key, result, self.clock.monotonic())
+                if self._caches_refusals or isinstance(result, Principal):
+                    self._cache.set(key, result, self.clock.monotonic())
         on_result(result)
 
     async def _request(self, body: bytes, read_response: ReadResponse) -> AuthResult:

@@ -76,6 +76,7 @@ def _callback(name: str, url: str, settings: Settings, clock: Clock) -> Callback
         secret=settings.callback_secret.get_secret_value(),
         concurrency=settings.callback_concurrency,
         cache=settings.callback_cache,
+        caches_refusals=name == "callback_url",
         clock=clock,
     )
 

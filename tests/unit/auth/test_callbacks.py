@@ -45,8 +45,16 @@ class Backend(HttpClient):
         return self.response
 
 
-def callback(backend: Backend, clock: FakeClock, cache: float = 60) -> Callback:
-    return Callback(name="callback_url", client=backend, secret="", concurrency=2, cache=cache, clock=clock)
+def callback(backend: Backend, clock: FakeClock, cache: float = 60, caches_refusals: bool = True) -> Callback:
+    return Callback(
+        name="callback_url",
+        client=backend,
+        secret="",
+        concurrency=2,
+        cache=cache,
+        caches_refusals=caches_refusals,
+        clock=clock,
+    )
 
 
 async def result(authenticator: Authenticator, clock: FakeClock, token: str = "t") -> AuthResult:
@@ -119,10 +127,12 @@ class Inner(Authenticator):
         return Principal(token) if token == "ada" else BadToken("signature", "forged")
 
 
-@pytest.mark.parametrize(("status", "body"), [(200, b'{"watch": ["bo"]}'), (403, b"")])
-async def test_visibility_is_looked_up_by_user_and_cached_whether_granted_or_refused(status: int, body: bytes) -> None:
+@pytest.mark.parametrize(("status", "body", "requests"), [(200, b'{"watch": ["bo"]}', 1), (403, b"", 2)])
+async def test_visibility_is_looked_up_by_user_and_cached_unless_refused(
+    status: int, body: bytes, requests: int
+) -> None:
     backend, clock = Backend(status, body), FakeClock()
-    authenticator = CallbackVisibility(Inner(), callback(backend, clock))
+    authenticator = CallbackVisibility(Inner(), callback(backend, clock, caches_refusals=False))
     for _ in range(2):
         found = await result(authenticator, clock, "ada")
         if status == 200:
@@ -131,7 +141,7 @@ async def test_visibility_is_looked_up_by_user_and_cached_whether_granted_or_ref
         else:
             assert str(found) == REFUSED
     assert str(await result(authenticator, clock, "eve")) == "forged"
-    assert backend.requests == [b'{"userId":"ada"}']
+    assert backend.requests == [b'{"userId":"ada"}'] * requests
 
 
 def test_the_signature_covers_the_time_and_the_body() -> None:
