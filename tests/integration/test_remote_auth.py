@@ -91,7 +91,7 @@ async def test_while_the_issuer_is_down_its_keys_stay_in_use(monkeypatch: pytest
 async def test_without_any_key_clients_are_asked_to_retry(
     handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("presenced.auth.factory.JWKS_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("presenced.auth.factory.JWKS_TIMEOUT_S", 3.0)
     async with backend() as issuer:
         issuer.new_key("a")
         issuer.handler = handler
@@ -190,7 +190,7 @@ async def test_while_the_callback_fails_clients_are_asked_to_retry(
 ) -> None:
     async with backend() as application:
         application.handler = handler
-        async with callback_server(application, callback_timeout=2) as running:
+        async with callback_server(application, callback_timeout=3) as running:
             assert (await connect_with(running, "secret-token"))[0] == 1013
             assert len(application.requests) == 1
     assert "callback_url" in caplog.text
