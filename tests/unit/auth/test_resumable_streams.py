@@ -202,3 +202,18 @@ def test_secrets_are_stored_as_digests(world: World) -> None:
     secret, _ = world.open(ticket)
     (stream,) = world.streams._streams.values()
     assert secret not in repr([getattr(stream, name) for name in stream.__slots__])
+
+
+def test_at_both_bounds_a_user_s_loss_evicts_a_stream_of_that_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS", 3)
+    monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS_OF_USER", 2)
+    world = World()
+    tickets = [world.issue(user_id) for user_id in ("bo", "ada", "ada", "ada")]
+    secrets = []
+    for ticket in tickets:
+        world.at += 1
+        secret, lose = world.open(ticket)
+        secrets.append(secret)
+        lose()
+    resumes = [world.begin(ticket, secret) is not None for ticket, secret in zip(tickets, secrets, strict=True)]
+    assert resumes == [True, False, True, True]
