@@ -15,15 +15,15 @@ from typing import Literal, NamedTuple
 from cryptography.x509 import load_pem_x509_certificate
 
 from presenced.auth.api_keys import ApiKeys
-from presenced.auth.factory import make_tokens
-from presenced.auth.keys import SHARED, keys_from_file
+from presenced.auth.factory import make_jwt_authenticator
+from presenced.auth.keys import HMAC_ALGORITHMS, keys_from_file
 from presenced.config.help import is_secret
 from presenced.config.settings import Settings, is_loopback
 from presenced.config.sources import Effective
 from presenced.errors import ConfigError, StorageError
-from presenced.net.addresses import Proxies
+from presenced.net.addresses import TrustedProxies
 from presenced.net.hosts import AllowedHosts
-from presenced.net.http_client import Outgoing
+from presenced.net.http_client import HttpClient
 from presenced.net.origins import ANY, FILES
 from presenced.storage.url import database_url
 from presenced.transports.tls import Certificate
@@ -97,7 +97,7 @@ def _authentication(settings: Settings) -> Iterator[Finding]:
 def _tokens(settings: Settings) -> Iterator[Finding]:
     if settings.auth != "jwt":
         return
-    yield from _broken(lambda: make_tokens(settings))
+    yield from _broken(lambda: make_jwt_authenticator(settings))
     if not settings.jwt_audience:
         yield Finding(
             "note", "tokens need not be meant for this server", "have your application set aud, and set jwt_audience"
@@ -117,7 +117,7 @@ def _asked(settings: Settings) -> Iterator[Finding]:
     keys = "jwt_jwks_url", settings.jwt_jwks_url, settings.auth == "jwt" and bool(settings.jwt_jwks_url)
     for name, url, is_used in (*hooks, keys):
         if is_used:
-            yield from _broken(partial(Outgoing, name, url, settings.callback_timeout, settings.outgoing_private))
+            yield from _broken(partial(HttpClient, name, url, settings.callback_timeout, settings.outgoing_private))
     if any(is_used for *_, is_used in hooks) and not settings.callback_secret.get_secret_value():
         yield Finding(
             "note", "your backend can't know that it is this server that asks", "set PRESENCED_CALLBACK_SECRET"
@@ -148,7 +148,7 @@ def _pages(settings: Settings) -> Iterator[Finding]:
 
 
 def _surroundings(settings: Settings) -> Iterator[Finding]:
-    yield from _broken(lambda: Proxies(settings.trusted_proxies))
+    yield from _broken(lambda: TrustedProxies(settings.trusted_proxies))
     for entry in settings.trusted_proxies:
         try:
             bits = ipaddress.ip_network(entry, strict=False).prefixlen
@@ -209,9 +209,9 @@ def _secrets(effective: Effective) -> Iterator[Finding]:
             yield Finding(level, f"other users of this machine may read {name} in {file}", mend)
     if file_name := settings.jwt_key_file:
         with contextlib.suppress(ConfigError, OSError):  # reported elsewhere
-            if any(key.algorithms[0] in SHARED for key in keys_from_file(Path(file_name))) and _others_may_read(
-                Path(file_name)
-            ):
+            path = Path(file_name)
+            is_shared = any(key.algorithms[0] in HMAC_ALGORITHMS for key in keys_from_file(path))
+            if is_shared and _others_may_read(path):
                 what = f"other users of this machine may read the shared secret in {file_name}"
                 yield Finding("note", what, f"chmod 400 {file_name}")
 

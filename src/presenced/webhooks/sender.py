@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from presenced.net.http_client import Outgoing, OutgoingError
+from presenced.net.http_client import HttpClient, HttpClientError
 from presenced.webhooks.backoff import retry_after
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import batch_id, encode_test
@@ -41,7 +41,7 @@ class Sender:
     """
 
     def __init__(self, url: str, config: WebhookConfig) -> None:
-        self._outgoing = Outgoing("webhook_urls", url, config.timeout, config.allow_private)
+        self._outgoing = HttpClient("webhook_urls", url, config.timeout, config.allow_private)
         self._keys = [key_of(secret) for secret in config.secrets]
         self.shown = shown(url)
 
@@ -51,7 +51,7 @@ class Sender:
         began = time.monotonic()
         try:
             answer = await self._outgoing.post(body, headers)
-        except OutgoingError as error:
+        except HttpClientError as error:
             return Sent(0, str(error), 0.0, time.monotonic() - began)
         took = time.monotonic() - began
         if 200 <= answer.status < 300:
