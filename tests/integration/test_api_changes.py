@@ -12,7 +12,8 @@ from tests.support.follower import Believer
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, server, until
 
-from presenced.http.api import changes, followers
+from presenced.http import waiting
+from presenced.http.api import changes
 
 pytestmark = pytest.mark.anyio
 
@@ -97,24 +98,24 @@ async def test_changes_are_all_there_in_order_with_versions_and_causes() -> None
 
 async def test_a_long_poll_ends_with_the_first_change_or_when_its_time_is_over() -> None:
     async with server() as house, backend(house) as api:
-        waiting = asyncio.create_task(api.get("/changes?wait=30"))
+        poll_task = asyncio.create_task(api.get("/changes?wait=30"))
         await until(lambda: metric(house, "presenced_api_followers") == 1)
         await api.announce("ada")
-        assert [c["userId"] for c in (await waiting)["changes"]] == ["ada"]
+        assert [c["userId"] for c in (await poll_task)["changes"]] == ["ada"]
         assert metric(house, "presenced_api_followers") == 0
         assert (await api.get("/changes?wait=0.05"))["changes"] == []
 
 
 async def test_a_client_that_goes_away_is_not_waited_for() -> None:
     async with server() as house, backend(house) as api:
-        waiting = asyncio.create_task(api.get("/changes?wait=60"))
+        poll_task = asyncio.create_task(api.get("/changes?wait=60"))
         await until(lambda: metric(house, "presenced_api_followers") == 1)
-        waiting.cancel()
+        poll_task.cancel()
         await until(lambda: metric(house, "presenced_api_followers") == 0)
 
 
 async def test_a_stream_proves_itself_and_goes_on_where_it_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "DIGEST_PERIOD", 0.05)
+    monkeypatch.setattr(changes, "DIGEST_PERIOD_S", 0.05)
     async with server() as house, backend(house) as api:
         await shake(api, 1, 20)
         believer = Believer()
@@ -135,7 +136,7 @@ async def test_a_stream_proves_itself_and_goes_on_where_it_was_lost(monkeypatch:
 
 
 async def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.sse.HEARTBEAT", 0.02)
+    monkeypatch.setattr("presenced.http.sse.HEARTBEAT_S", 0.02)
     async with server() as house, backend(house) as api:
         async with api.client.stream("GET", "/api/v1/changes", headers={"accept": "text/event-stream"}) as response:
             lines = []
@@ -160,7 +161,7 @@ async def test_who_is_too_far_behind_is_told_to_start_again() -> None:
 
 
 async def test_requests_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(followers, "MAX_BACKENDS", 1)
+    monkeypatch.setattr(waiting, "MAX_BACKENDS", 1)
     async with server() as house, backend(house) as api, api.events("/changes") as events:
         await anext(events)
         refused = await api.ask("GET", "/changes?wait=1")
@@ -171,11 +172,11 @@ async def test_requests_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_a_stop_ends_what_waits() -> None:
     async with server() as house, backend(house) as api:
-        waiting = asyncio.create_task(api.get("/changes?wait=60"))
+        poll_task = asyncio.create_task(api.get("/changes?wait=60"))
         async with api.events("/changes") as events:
             await anext(events)
             await until(lambda: metric(house, "presenced_api_followers") == 2)
             async with asyncio.timeout(PATIENCE):
                 await house.stop()
                 assert [event async for event in events] == []
-                assert (await waiting)["changes"] == []
+                assert (await poll_task)["changes"] == []

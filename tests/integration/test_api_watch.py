@@ -15,7 +15,7 @@ from tests.support.server import metric, node, server, until
 
 from presenced import PresenceServer
 from presenced.auth.api_keys import new_key
-from presenced.http.api import followers
+from presenced.http import waiting
 from presenced.node.service import PresenceService
 from presenced.presence.claims import Claim
 from presenced.presence.model import Custom, Status
@@ -176,7 +176,7 @@ async def test_who_can_t_show_who_they_are_is_refused(shown: str) -> None:
 
 
 async def test_a_token_s_end_and_its_revocation_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.api.watch.CHECK", 0.05)
+    monkeypatch.setattr("presenced.http.api.watch.CHECK_S", 0.05)
     async with server(jwt_leeway=0, **JWT) as house, backend(house, KEY.key) as api:
         async with api.events(f"/watch?users=bo&token={token('ada', seconds=2)}") as events:
             assert len([event async for event in events]) == 1
@@ -187,7 +187,7 @@ async def test_a_token_s_end_and_its_revocation_end_the_stream(monkeypatch: pyte
 
 
 async def test_one_user_does_not_take_all_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(followers, "MAX_OF_USER", 1)
+    monkeypatch.setattr(waiting, "MAX_OF_USER", 1)
     mine, other = (f"/watch?users=bo&token={token(user_id)}" for user_id in ("ada", "bo"))
     async with server(**JWT) as house, backend(house) as api, api.events(mine) as events:
         await anext(events)

@@ -60,7 +60,7 @@ async def test_a_body_without_end_is_refused() -> None:
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.api.dispatch.BODY_PATIENCE", 0.1)
+    monkeypatch.setattr("presenced.http.api.dispatch.BODY_TIMEOUT_S", 0.1)
     async with house_of_tokens() as house:
         reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
         writer.write(b"GET /api/v1/watch?users=7 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")

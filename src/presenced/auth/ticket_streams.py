@@ -63,7 +63,7 @@ class TicketStreams:
     `RETURN_WINDOW_S`; its user was disconnected. `Gatekeeper` refuses revoked tokens. All state is in memory, so no
     stream returns to another process.
 
-    Bounds: `MAX_LOST`, `MAX_LOST_OF_USER`; `Followers` bounds the open streams.
+    Bounds: `MAX_LOST`, `MAX_LOST_OF_USER`; `WaitingRequests` bounds the open streams.
 
     Args:
         lifetime: Seconds for which revocations are remembered. A later return could bypass a revocation.

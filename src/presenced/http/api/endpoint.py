@@ -1,113 +1,132 @@
-"""What an endpoint is: where it is, who may ask it what, what it answers, and the function that does so."""
+"""Endpoints of the HTTP API: a decorator that describes the function below it, and what such a function works with.
+
+    @endpoint("GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.")
+    async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord: ...
+
+The types of the parameters, the body and the response are those of the function's annotations. `routes` lists all
+endpoints, `dispatch` calls them, and `tools/docs/openapi.py` writes the same types down as OpenAPI. The document can
+therefore say nothing else than what the server does, and a test with schemathesis checks that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 from msgspec import Raw, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
 from presenced.auth.api_keys import Scope
+from presenced.auth.gatekeeper import Gatekeeper
 from presenced.auth.ticket_streams import TicketStreams
 from presenced.auth.tickets import Tickets
+from presenced.config.settings import Settings
 from presenced.errors import Problem
-from presenced.http.api.archive import Archive, Letters
-from presenced.http.api.followers import Followers
-from presenced.http.api.parameters import Nothing
-from presenced.http.api.spans import Spans
+from presenced.http.api.latest_changes import LatestChanges
+from presenced.http.api.requests import Nothing
 from presenced.http.auth import Access
-from presenced.node.node import Node
+from presenced.http.waiting import WaitingRequests
 from presenced.node.service import PresenceService
+from presenced.protocols.base import Connection
+from presenced.runtime.clock import Clock
+from presenced.runtime.instant import Instant
+from presenced.runtime.metrics import Metrics
+from presenced.worker.queries import Questions
 
-MAX_BODY = 65_536
-"""Bytes of a request's body, where the endpoint does not say otherwise."""
+MAX_BODY_BYTES = 65_536
+"""Maximum size of a request's body unless the endpoint sets another one. A larger body gets 413."""
+
+LARGE_BODY_BYTES = 1_048_576
+"""Maximum size of a body that names a thousand users."""
 
 Q = TypeVar("Q", bound=Struct)
 B = TypeVar("B", bound=Struct)
 
+Method = Literal["GET", "POST", "PUT", "DELETE"]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """What endpoints work with."""
+    """Parts of the server that endpoints work with."""
 
-    application: PresenceService
-    node: Node
+    service: PresenceService
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
     access: Access
+    gatekeeper: Gatekeeper[Connection] | None
+    """None if authentication is off."""
     tickets: Tickets
     ticket_streams: TicketStreams
-    followers: Followers
-    spans: Spans
-    archive: Archive | None
-    """None: nothing is kept."""
-    letters: Letters | None
-    """None: no webhooks are sent."""
+    waiting: WaitingRequests
+    latest_changes: LatestChanges
+    queries: Questions | None
+    """None if there is no database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Q, B]):
-    """One question, checked."""
+    """One validated request."""
 
     request: Request
+    now: Instant
+    """Moment at which the request was complete."""
     user_id: str
-    """Of the path; empty where it has none."""
+    """User id in the path; empty if the path has none."""
     name: str
-    """The other name in the path, a room's or a source's."""
+    """The other name in the path, of a room or a source; empty if the path has none."""
     query: Q
     body: B
 
 
 Reply = Struct | Raw | Response
-"""A record, JSON as it came, or a finished response."""
+"""Result of an endpoint: a record, finished JSON, or a finished response."""
+
+Handler = Callable[[Api, Call[Q, B]], Awaitable[Reply]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint(Generic[Q, B]):
-    """One method of one path below `/api/v1`."""
+    """One method of one path below `/api/v1`. The function's docstring is the description in OpenAPI."""
 
-    method: Literal["GET", "POST", "PUT", "DELETE"]
+    method: Method
     path: str
     scope: Scope
-    handler: Callable[[Api, Call[Q, B]], Awaitable[Reply]]
+    group: str
+    summary: str
+    """One sentence."""
+    handler: Handler[Q, B]
     query: type[Q]
     body: type[B]
     reply: type[Struct]
-    summary: str
-    """One sentence; what is to be known beyond it stands in the handler's docstring."""
-    group: str
-    problems: tuple[Problem, ...] = ()
-    """Besides those that every endpoint has."""
-    status: int = 200
-    conditional: bool = False
-    """It has an ETag, and answers 304 to who has it already."""
-    streams: bool = False
-    """It answers Server-Sent Events when asked for `text/event-stream`."""
-    checks_access: bool = True
-    """False: the handler does, because more than keys are taken."""
-    max_body: int = MAX_BODY
-    example: str = ""
-    """Of the body, as JSON."""
-    example_query: str = ""
+    problems: tuple[Problem, ...]
+    status: int
+    conditional: bool
+    streams: bool
+    checks_access: bool
+    max_body: int
+    example: str
+    example_query: str
 
     @property
     def name(self) -> str:
-        """In metrics and errors: bounded, for it is the template."""
+        """Label in metrics. The template of the path keeps their number bounded."""
         return f"{self.method} {self.path}"
 
     @property
     def operation(self) -> str:
-        """For programs that make clients."""
+        """Name for generated clients."""
         return self.handler.__name__
 
     @property
     def takes_body(self) -> bool:
-        """Whether there is anything in it."""
+        """Whether the body has any fields."""
         return self.body is not Nothing
 
     def every_problem(self) -> tuple[Problem, ...]:
-        """All that it may answer with."""
+        """Return all problems that the endpoint may respond with."""
         found = [*self.problems, Problem.TOO_MANY_REQUESTS, Problem.FORBIDDEN_ORIGIN, Problem.MISDIRECTED]
         if self.checks_access:
             found += [Problem.UNAUTHORIZED, Problem.FORBIDDEN]
@@ -119,3 +138,60 @@ class Endpoint(Generic[Q, B]):
 
 
 AnyEndpoint = Endpoint[Any, Any]
+
+
+def endpoint(
+    method: Method,
+    path: str,
+    *,
+    scope: Scope,
+    group: str,
+    summary: str,
+    reply: type[Struct] | None = None,
+    problems: tuple[Problem, ...] = (),
+    status: int = 200,
+    conditional: bool = False,
+    streams: bool = False,
+    checks_access: bool = True,
+    max_body: int = MAX_BODY_BYTES,
+    example: str = "",
+    example_query: str = "",
+) -> Callable[[Handler[Q, B]], Endpoint[Q, B]]:
+    """Make an endpoint of the function below.
+
+    Args:
+        group: Heading in the documentation.
+        reply: Type of the JSON response, if the function returns finished JSON or a response instead.
+        problems: Problems that the endpoint may respond with, besides those of every endpoint.
+        conditional: Send an `ETag`, and 304 to a client that has the same response already.
+        streams: The endpoint sends Server-Sent Events if the request accepts `text/event-stream`.
+        checks_access: False: the function checks access itself, because it accepts more than API keys.
+        max_body: Maximum size of the body in bytes.
+        example: Example of the body, as JSON.
+        example_query: Example of the parameters.
+    """
+
+    def describe(handler: Handler[Q, B]) -> Endpoint[Q, B]:
+        hints = get_type_hints(handler)
+        query, body = get_args(hints["call"])
+        return Endpoint(
+            method=method,
+            path=path,
+            scope=scope,
+            group=group,
+            summary=summary,
+            handler=handler,
+            query=query,
+            body=body,
+            reply=reply or hints["return"],
+            problems=problems,
+            status=status,
+            conditional=conditional,
+            streams=streams,
+            checks_access=checks_access,
+            max_body=max_body,
+            example=example,
+            example_query=example_query,
+        )
+
+    return describe
