@@ -104,7 +104,8 @@ def lines(document: str) -> list[Line]:
     """The curl lines about the API, in their order."""
     found = []
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / document).read_text("utf-8"), re.DOTALL):
-        for command, answer in re.findall(r"^(curl .*localhost:3001/api/v1.*)\n(?:# (.*)\n)?", block, re.MULTILINE):
+        joined = block.replace("\\\n", "").replace("\n#  ", " ")
+        for command, answer in re.findall(r"^(curl .*localhost:3001/api/v1.*)\n(?:# (.*)\n)?", joined, re.MULTILINE):
             if keeps() or not NEEDS_STORAGE.search(command):
                 found.append(Line(command, answer))
     return found

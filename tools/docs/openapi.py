@@ -17,7 +17,7 @@ from tools.docs.samples import sample
 from presenced.auth.api_keys import SCOPES
 from presenced.errors import Problem
 from presenced.http.api import requests, responses
-from presenced.http.api.endpoint import AnyEndpoint
+from presenced.http.api.endpoint import Endpoint
 from presenced.http.api.requests import Nothing
 from presenced.http.api.routes import ENDPOINTS
 from presenced.http.sse import MEDIA_TYPE as EVENTS
@@ -108,11 +108,11 @@ def _omits_empty(name: str) -> bool:
     return kind is not None and kind.__struct_config__.omit_defaults
 
 
-def _path(endpoint: AnyEndpoint) -> str:
+def _path(endpoint: Endpoint) -> str:
     return endpoint.path.replace("{user_id}", "{userId}")
 
 
-def _operation(endpoint: AnyEndpoint) -> Json:
+def _operation(endpoint: Endpoint) -> Json:
     description = " ".join((inspect.getdoc(endpoint.handler) or "").split())
     operation: Json = {
         "tags": [endpoint.group],
@@ -138,7 +138,7 @@ def _operation(endpoint: AnyEndpoint) -> Json:
     return operation
 
 
-def _responses(endpoint: AnyEndpoint) -> Iterable[tuple[str, Json]]:
+def _responses(endpoint: Endpoint) -> Iterable[tuple[str, Json]]:
     content: Json = {}
     if endpoint.checks_access:  # otherwise it only streams
         content[JSON] = {"schema": _reference(endpoint.reply), "example": sample(_reference(endpoint.reply), schemas())}
@@ -157,13 +157,13 @@ def _responses(endpoint: AnyEndpoint) -> Iterable[tuple[str, Json]]:
         yield str(status), {"description": meanings, "content": {PROBLEM: {"schema": _reference(ProblemDocument)}}}
 
 
-def _in_path(endpoint: AnyEndpoint) -> Iterable[Json]:
+def _in_path(endpoint: Endpoint) -> Iterable[Json]:
     for name in re.findall(r"{(\w+)}", endpoint.path):
         shown = "userId" if name == "user_id" else name
         yield {"name": shown, "in": "path", "required": True, "description": PATH_DESCRIPTIONS[name], **PATH[name]}
 
 
-def _in_query(endpoint: AnyEndpoint) -> Iterable[Json]:
+def _in_query(endpoint: Endpoint) -> Iterable[Json]:
     if endpoint.query is Nothing:
         return
     _, components = schema_components([endpoint.query])
@@ -176,7 +176,7 @@ def _in_query(endpoint: AnyEndpoint) -> Iterable[Json]:
         yield {"name": name, "in": "query", "description": description, "schema": field}
 
 
-def _in_headers(endpoint: AnyEndpoint) -> Iterable[Json]:
+def _in_headers(endpoint: Endpoint) -> Iterable[Json]:
     names = []
     if endpoint.conditional:
         names.append(("If-None-Match", "`ETag` of a response that the client has."))

@@ -24,7 +24,7 @@ from starlette.responses import Response
 
 from presenced.errors import Problem
 from presenced.http import sse
-from presenced.http.api.endpoint import Api, Call, endpoint
+from presenced.http.api.endpoint import Api, Call, Endpoint
 from presenced.http.api.requests import ChangesAfter, Nothing
 from presenced.http.api.responses import Changes, DigestRecord, change_record
 from presenced.http.errors import ProblemError
@@ -51,7 +51,7 @@ _START_AGAIN = (
 )
 
 
-@endpoint(
+@Endpoint(
     "GET",
     "/changes",
     scope="read",

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from presenced.auth.tickets import LIFETIME
 from presenced.errors import BadClaim, Problem
-from presenced.http.api.endpoint import Api, Call, endpoint
+from presenced.http.api.endpoint import Api, Call, Endpoint
 from presenced.http.api.presence import user_records
 from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
 from presenced.http.api.responses import Announced, Claims, Cleared, ClosedConnections, Erased, Ticket, claim_record
@@ -21,7 +21,7 @@ from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.messages import UserRecord
 
 
-@endpoint(
+@Endpoint(
     "POST",
     "/users/{user_id}/announce",
     scope="write",
@@ -36,12 +36,8 @@ async def announce(api: Api, call: Call[Nothing, Announcement]) -> Announced:
     return Announced(api.service.announce(call.user_id, call.body.online, call.now))
 
 
-@endpoint(
-    "POST",
-    "/users/{user_id}/disconnect",
-    scope="write",
-    group="Commands",
-    summary="Close all connections of a user.",
+@Endpoint(
+    "POST", "/users/{user_id}/disconnect", scope="write", group="Commands", summary="Close all connections of a user."
 )
 async def disconnect(api: Api, call: Call[Nothing, Nothing]) -> ClosedConnections:
     """The close code 4410 stops automatic reconnects of the clients. Event streams that the user's tokens opened end,
@@ -49,7 +45,7 @@ async def disconnect(api: Api, call: Call[Nothing, Nothing]) -> ClosedConnection
     return ClosedConnections(api.service.disconnect(call.user_id, call.now))
 
 
-@endpoint(
+@Endpoint(
     "PUT",
     "/users/{user_id}/status",
     scope="write",
@@ -66,12 +62,8 @@ async def set_status(api: Api, call: Call[Nothing, NewStatus]) -> UserRecord:
     return _shown(api, call.user_id)
 
 
-@endpoint(
-    "DELETE",
-    "/users/{user_id}/status",
-    scope="write",
-    group="Commands",
-    summary="Clear the status that a user chose.",
+@Endpoint(
+    "DELETE", "/users/{user_id}/status", scope="write", group="Commands", summary="Clear the status that a user chose."
 )
 async def clear_status(api: Api, call: Call[Nothing, Nothing]) -> UserRecord:
     """From now on the status is as detected, the same as after choosing `auto`. The response is what others see now."""
@@ -79,20 +71,14 @@ async def clear_status(api: Api, call: Call[Nothing, Nothing]) -> UserRecord:
     return _shown(api, call.user_id)
 
 
-@endpoint(
-    "GET",
-    "/users/{user_id}/claims",
-    scope="read",
-    group="Commands",
-    summary="The claims about a user.",
-)
+@Endpoint("GET", "/users/{user_id}/claims", scope="read", group="Commands", summary="The claims about a user.")
 async def list_claims(api: Api, call: Call[Nothing, Nothing]) -> Claims:
     """The claims are in the order in which they were set."""
     found = [claim_record(claim) for claim in api.service.claims_of(call.user_id)]
     return Claims(wire_user_id(call.user_id), found)
 
 
-@endpoint(
+@Endpoint(
     "PUT",
     "/users/{user_id}/claims/{source}",
     scope="write",
@@ -113,19 +99,15 @@ async def set_claim(api: Api, call: Call[Nothing, NewClaim]) -> UserRecord:
     return _shown(api, call.user_id)
 
 
-@endpoint(
-    "DELETE",
-    "/users/{user_id}/claims/{source}",
-    scope="write",
-    group="Commands",
-    summary="Clear a claim about a user.",
+@Endpoint(
+    "DELETE", "/users/{user_id}/claims/{source}", scope="write", group="Commands", summary="Clear a claim about a user."
 )
 async def clear_claim(api: Api, call: Call[Nothing, Nothing]) -> Cleared:
     """Clearing a claim again has no effect."""
     return Cleared(api.service.clear_claim(call.user_id, call.name, call.now))
 
 
-@endpoint(
+@Endpoint(
     "DELETE",
     "/users/{user_id}",
     scope="admin",
@@ -147,7 +129,7 @@ async def erase(api: Api, call: Call[Nothing, Nothing]) -> Erased:
     return Erased(closed, stored)
 
 
-@endpoint(
+@Endpoint(
     "POST",
     "/tickets",
     scope="write",
@@ -176,7 +158,7 @@ async def new_ticket(api: Api, call: Call[Nothing, NewTicket]) -> Ticket:
     return Ticket(ticket, wire_user_id(user_id), LIFETIME)
 
 
-@endpoint(
+@Endpoint(
     "POST",
     "/users/{user_id}/revoke",
     scope="admin",

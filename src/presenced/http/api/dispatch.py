@@ -40,7 +40,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
 from presenced.errors import BadParameter, BadUserId, CapacityError, Problem, StorageUnavailable
-from presenced.http.api.endpoint import AnyEndpoint, Api, Call, Reply
+from presenced.http.api.endpoint import Api, Call, Endpoint, Reply
 from presenced.http.api.requests import Nothing
 from presenced.http.api.routes import ENDPOINTS, TOKENS
 from presenced.http.errors import RETRY_AFTER_S, ProblemError, problem_response, without_example
@@ -73,19 +73,19 @@ def api_mount(api: Api) -> Mount:
     return Mount("/api", app=Router([Mount("/v1", app=v1), *routes_of(api, TOKENS)], redirect_slashes=False))
 
 
-def routes_of(api: Api, endpoints: Iterable[AnyEndpoint]) -> list[Route]:
+def routes_of(api: Api, endpoints: Iterable[Endpoint]) -> list[Route]:
     """Return one route for each path.
 
     Paths without names come first, because Starlette takes the first path that matches. For a method that only a later
     path has, it would otherwise respond with 405 and the methods of `/users/{user_id}` to `/users/query`.
     """
-    by_path: dict[str, dict[str, AnyEndpoint]] = {}
+    by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in sorted(endpoints, key=lambda e: e.path.count("{")):
         by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
     return [_route(api, path, methods) for path, methods in by_path.items()]
 
 
-def _route(api: Api, path: str, methods: Mapping[str, AnyEndpoint]) -> Route:
+def _route(api: Api, path: str, methods: Mapping[str, Endpoint]) -> Route:
     metrics = api.metrics
 
     async def respond(request: Request) -> Response:
@@ -107,13 +107,13 @@ def _route(api: Api, path: str, methods: Mapping[str, AnyEndpoint]) -> Route:
     return Route(path, respond, methods=list(methods))
 
 
-def _count(metrics: Metrics, endpoint: AnyEndpoint, status: int, started: float) -> None:
+def _count(metrics: Metrics, endpoint: Endpoint, status: int, started: float) -> None:
     metrics.api_answers.labels(endpoint.name, str(status)).inc()
     if not endpoint.streams:  # these wait on purpose, which would distort the durations
         metrics.api_seconds.labels(endpoint.name).observe(perf_counter() - started)
 
 
-async def _respond(api: Api, endpoint: AnyEndpoint, request: Request) -> Response:
+async def _respond(api: Api, endpoint: Endpoint, request: Request) -> Response:
     if endpoint.checks_access:
         api.access.check(request, endpoint.scope, api.clock.now())
     data = await read_body(request, endpoint.max_body)
@@ -130,7 +130,7 @@ async def _respond(api: Api, endpoint: AnyEndpoint, request: Request) -> Respons
     return reply if isinstance(reply, Response) else _response(endpoint, request, reply)
 
 
-def _response(endpoint: AnyEndpoint, request: Request, reply: Reply) -> Response:
+def _response(endpoint: Endpoint, request: Request, reply: Reply) -> Response:
     body = bytes(reply) if isinstance(reply, Raw) else _encoder.encode(reply)
     if not endpoint.conditional:
         return Response(body, endpoint.status, {"cache-control": "no-store"}, "application/json")
@@ -175,7 +175,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return bytes(data)
 
 
-def _validated(api: Api, endpoint: AnyEndpoint, request: Request, data: bytes) -> Call[Any, Any]:
+def _validated(api: Api, endpoint: Endpoint, request: Request, data: bytes) -> Call[Any, Any]:
     path: Mapping[str, str] = request.path_params
     user_id = ""
     if "user_id" in path:

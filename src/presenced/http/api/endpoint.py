@@ -1,6 +1,6 @@
 """Endpoints of the HTTP API: a decorator that describes the function below it, and what such a function works with.
 
-    @endpoint("GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.")
+    @Endpoint("GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.")
     async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord: ...
 
 The types of the parameters, the body and the response are those of the function's annotations. `routes` lists all
@@ -11,7 +11,7 @@ therefore say nothing else than what the server does, and a test with schemathes
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 from msgspec import Raw, Struct
@@ -43,8 +43,6 @@ LARGE_BODY_BYTES = 1_048_576
 
 Q = TypeVar("Q", bound=Struct)
 B = TypeVar("B", bound=Struct)
-
-Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,28 +85,46 @@ Reply = Struct | Raw | Response
 Handler = Callable[[Api, Call[Q, B]], Awaitable[Reply]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint(Generic[Q, B]):
-    """One method of one path below `/api/v1`. The function's docstring is the description in OpenAPI."""
+async def _undefined(api: Api, call: Call[Any, Any]) -> Reply:
+    raise AssertionError("the decorator has no function")
 
-    method: Method
-    path: str
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Decorator that makes the function below it one method of one path below `/api/v1`."""
+
+    method: Literal["GET", "POST", "PUT", "DELETE"] = field(kw_only=False)
+    path: str = field(kw_only=False)
     scope: Scope
     group: str
+    """Heading in the documentation."""
     summary: str
-    """One sentence."""
-    handler: Handler[Q, B]
-    query: type[Q]
-    body: type[B]
-    reply: type[Struct]
-    problems: tuple[Problem, ...]
-    status: int
-    conditional: bool
-    streams: bool
-    checks_access: bool
-    max_body: int
-    example: str
-    example_query: str
+    """One sentence. The function's docstring is the description."""
+    problems: tuple[Problem, ...] = ()
+    """Problems that the endpoint may respond with, besides those of every endpoint."""
+    status: int = 200
+    conditional: bool = False
+    """Send an `ETag`, and 304 to a client that has the same response already."""
+    streams: bool = False
+    """Send Server-Sent Events if the request accepts `text/event-stream`."""
+    checks_access: bool = True
+    """False: the function checks access itself, because it accepts more than API keys."""
+    max_body: int = MAX_BODY_BYTES
+    example: str = ""
+    """Example of the body, as JSON."""
+    example_query: str = ""
+    reply: type[Struct] = Nothing
+    """Type of the JSON response. It is given where the function returns finished JSON or a response instead."""
+    handler: Handler[Any, Any] = _undefined
+    query: type[Struct] = Nothing
+    body: type[Struct] = Nothing
+
+    def __call__(self, handler: Handler[Q, B]) -> Endpoint:
+        """Return the endpoint with its function, and with the types of the function's annotations."""
+        hints = get_type_hints(handler)
+        query, body = get_args(hints["call"])
+        reply = hints["return"] if self.reply is Nothing else self.reply
+        return replace(self, handler=handler, query=query, body=body, reply=reply)
 
     @property
     def name(self) -> str:
@@ -135,63 +151,3 @@ class Endpoint(Generic[Q, B]):
             found.append(Problem.BAD_BODY)
         found += [Problem.BODY_TOO_LARGE, Problem.HEAD_TOO_LARGE]
         return tuple(dict.fromkeys(found))
-
-
-AnyEndpoint = Endpoint[Any, Any]
-
-
-def endpoint(
-    method: Method,
-    path: str,
-    *,
-    scope: Scope,
-    group: str,
-    summary: str,
-    reply: type[Struct] | None = None,
-    problems: tuple[Problem, ...] = (),
-    status: int = 200,
-    conditional: bool = False,
-    streams: bool = False,
-    checks_access: bool = True,
-    max_body: int = MAX_BODY_BYTES,
-    example: str = "",
-    example_query: str = "",
-) -> Callable[[Handler[Q, B]], Endpoint[Q, B]]:
-    """Make an endpoint of the function below.
-
-    Args:
-        group: Heading in the documentation.
-        reply: Type of the JSON response, if the function returns finished JSON or a response instead.
-        problems: Problems that the endpoint may respond with, besides those of every endpoint.
-        conditional: Send an `ETag`, and 304 to a client that has the same response already.
-        streams: The endpoint sends Server-Sent Events if the request accepts `text/event-stream`.
-        checks_access: False: the function checks access itself, because it accepts more than API keys.
-        max_body: Maximum size of the body in bytes.
-        example: Example of the body, as JSON.
-        example_query: Example of the parameters.
-    """
-
-    def describe(handler: Handler[Q, B]) -> Endpoint[Q, B]:
-        hints = get_type_hints(handler)
-        query, body = get_args(hints["call"])
-        return Endpoint(
-            method=method,
-            path=path,
-            scope=scope,
-            group=group,
-            summary=summary,
-            handler=handler,
-            query=query,
-            body=body,
-            reply=reply or hints["return"],
-            problems=problems,
-            status=status,
-            conditional=conditional,
-            streams=streams,
-            checks_access=checks_access,
-            max_body=max_body,
-            example=example,
-            example_query=example_query,
-        )
-
-    return describe

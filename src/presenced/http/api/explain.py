@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from presenced.http.api.endpoint import Api, Call, endpoint
+from presenced.http.api.endpoint import Api, Call, Endpoint
 from presenced.http.api.presence import checked_viewer
 from presenced.http.api.requests import AsViewer, Nothing
 from presenced.http.api.responses import (
@@ -31,12 +31,8 @@ from presenced.protocols.v1.messages import Chosen, UserRecord
 from presenced.runtime.instant import Instant
 
 
-@endpoint(
-    "GET",
-    "/users/{user_id}/sessions",
-    scope="admin",
-    group="Administration",
-    summary="The current sessions of a user.",
+@Endpoint(
+    "GET", "/users/{user_id}/sessions", scope="admin", group="Administration", summary="The current sessions of a user."
 )
 async def list_sessions(api: Api, call: Call[Nothing, Nothing]) -> LiveSessions:
     """Sessions that have a connection, or are in their grace period."""
@@ -59,7 +55,7 @@ def _live_session(session: Session[Connection], now: Instant) -> LiveSession:
     )
 
 
-@endpoint(
+@Endpoint(
     "GET",
     "/users/{user_id}/explain",
     scope="admin",

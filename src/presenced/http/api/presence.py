@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import UNSET, Raw, UnsetType
 
 from presenced.errors import BadUserId, Problem
-from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, Call, endpoint
+from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, Call, Endpoint
 from presenced.http.api.requests import AsViewer, Nothing, OnlinePage, PresenceQuery, RoomPage
 from presenced.http.api.responses import Found, ItemError, Online, OnlineCounts, RoomMember, RoomReply
 from presenced.http.errors import ProblemError, without_example
@@ -21,13 +21,8 @@ from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import UserRecord
 
 
-@endpoint(
-    "GET",
-    "/users/{user_id}",
-    scope="read",
-    group="Presence",
-    summary="The presence of one user.",
-    conditional=True,
+@Endpoint(
+    "GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.", conditional=True
 )
 async def get_user(api: Api, call: Call[AsViewer, Nothing]) -> UserRecord:
     """A user without known presence, or whom the viewer may not see, is offline, with `since` 0 and the newest version
@@ -37,7 +32,7 @@ async def get_user(api: Api, call: Call[AsViewer, Nothing]) -> UserRecord:
     return record
 
 
-@endpoint(
+@Endpoint(
     "POST",
     "/users/query",
     scope="read",
@@ -53,14 +48,7 @@ async def query_users(api: Api, call: Call[Nothing, PresenceQuery]) -> Found:
     return Found(user_records(api.service, scope, wanted), errors)
 
 
-@endpoint(
-    "GET",
-    "/rooms/{room}",
-    scope="read",
-    group="Presence",
-    summary="A room and its members.",
-    conditional=True,
-)
+@Endpoint("GET", "/rooms/{room}", scope="read", group="Presence", summary="A room and its members.", conditional=True)
 async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
     """A room that does not exist, or that the viewer may not enter, has no members."""
     scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
@@ -82,13 +70,7 @@ async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
     return RoomReply(room.name, mode.value, count, members, page[-1] if len(found) > limit else None)
 
 
-@endpoint(
-    "GET",
-    "/counts",
-    scope="read",
-    group="Presence",
-    summary="The numbers of online users and of rooms.",
-)
+@Endpoint("GET", "/counts", scope="read", group="Presence", summary="The numbers of online users and of rooms.")
 async def get_counts(api: Api, call: Call[AsViewer, Nothing]) -> OnlineCounts:
     """Invisible users are not counted. `/stats` and `/metrics` count connections."""
     viewer = checked_viewer(api, call.query.viewer)
@@ -96,14 +78,7 @@ async def get_counts(api: Api, call: Call[AsViewer, Nothing]) -> OnlineCounts:
     return OnlineCounts(await api.service.scope_of(viewer).count_online(), rooms)
 
 
-@endpoint(
-    "GET",
-    "/online",
-    scope="read",
-    group="Presence",
-    summary="All online users.",
-    example_query="limit=100",
-)
+@Endpoint("GET", "/online", scope="read", group="Presence", summary="All online users.", example_query="limit=100")
 async def list_online(api: Api, call: Call[OnlinePage, Nothing]) -> Online:
     """A user who is online all the time appears exactly once. To complete the list and keep it current, apply the
     changes after the `position` of the first page. Of two records of one user, the one with the higher version

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from presenced.http.api import changes, commands, explain, presence, stored, watch
-from presenced.http.api.endpoint import AnyEndpoint
+from presenced.http.api.endpoint import Endpoint
 
-TOKENS: tuple[AnyEndpoint, ...] = (commands.new_ticket, commands.revoke)
+TOKENS: tuple[Endpoint, ...] = (commands.new_ticket, commands.revoke)
 """Endpoints that are reachable below `/api`, too, where they were first."""
 
-ENDPOINTS: tuple[AnyEndpoint, ...] = (
+ENDPOINTS: tuple[Endpoint, ...] = (
     presence.get_user,
     presence.query_users,
     presence.get_room,

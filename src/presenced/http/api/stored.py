@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from presenced.errors import Problem
-from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, Call, endpoint
+from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, Call, Endpoint
 from presenced.http.api.presence import checked_users
 from presenced.http.api.requests import DeadLetterPage, Nothing, PastPage, Retry, UserList
 from presenced.http.api.responses import LastSeen, LastSeenOf, Retried
@@ -45,7 +45,7 @@ def webhooks(api: Api) -> Questions:
     return api.queries
 
 
-@endpoint(
+@Endpoint(
     "GET",
     "/users/{user_id}/last-seen",
     scope="read",
@@ -59,7 +59,7 @@ async def get_last_seen(api: Api, call: Call[Nothing, Nothing]) -> LastSeen:
     return found
 
 
-@endpoint(
+@Endpoint(
     "POST",
     "/users/last-seen",
     scope="read",
@@ -94,7 +94,7 @@ async def _last_seen(api: Api, wanted: list[str], now: Instant) -> list[LastSeen
     return found
 
 
-@endpoint(
+@Endpoint(
     "GET",
     "/users/{user_id}/history",
     scope="admin",
@@ -108,7 +108,7 @@ async def list_history(api: Api, call: Call[PastPage, Nothing]) -> Raw:
     return Raw(await database(api).history(call.user_id, call.query.after, call.query.limit))
 
 
-@endpoint(
+@Endpoint(
     "GET",
     "/users/{user_id}/sessions/past",
     scope="admin",
@@ -122,7 +122,7 @@ async def list_past_sessions(api: Api, call: Call[PastPage, Nothing]) -> Raw:
     return Raw(await database(api).sessions(call.user_id, call.query.after, call.query.limit))
 
 
-@endpoint(
+@Endpoint(
     "GET",
     "/webhooks/dead",
     scope="admin",
@@ -136,7 +136,7 @@ async def list_dead_letters(api: Api, call: Call[DeadLetterPage, Nothing]) -> Ra
     return Raw(await webhooks(api).dead_letters(call.query.after, call.query.limit))
 
 
-@endpoint(
+@Endpoint(
     "POST",
     "/webhooks/dead/retry",
     scope="admin",

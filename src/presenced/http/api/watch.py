@@ -37,7 +37,7 @@ from presenced.auth.principal import Principal
 from presenced.auth.ticket_streams import SEPARATOR, Opening
 from presenced.errors import BadToken, BadUserId, Problem
 from presenced.http import sse
-from presenced.http.api.endpoint import Api, Call, endpoint
+from presenced.http.api.endpoint import Api, Call, Endpoint
 from presenced.http.api.requests import Nothing, Watching
 from presenced.http.api.responses import WatchEvent
 from presenced.http.auth import bearer_of
@@ -157,7 +157,7 @@ class _View:
         return principal is None or gatekeeper is None or gatekeeper.still_holds(principal)
 
 
-@endpoint(
+@Endpoint(
     "GET",
     "/watch",
     scope="read",
