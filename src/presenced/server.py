@@ -110,7 +110,7 @@ class PresenceServer:
                 keys=ApiKeys(self.settings.api_keys),
                 tickets=tickets,
                 waiting=waiting,
-                queries=keeper.questions if keeper is not None else None,
+                storage=keeper.questions if keeper is not None else None,
             )
             listener = Listener(node, app)
             if keeper is not None and node.recorder is not None:

@@ -24,8 +24,8 @@ from presenced.worker.queries import Questions
 WEBHOOKS = {"database": "sqlite", "webhook_urls": ["https://example.com/hook"], "webhook_secrets": "whsec_" + "A" * 32}
 
 
-class FakeQueries(Questions):
-    """Queries that return fixed answers and record what they were asked."""
+class FakeStorage(Questions):
+    """Storage worker that gives fixed answers and records the calls."""
 
     def __init__(self, is_down: bool = False) -> None:
         self.is_down = is_down
@@ -65,10 +65,10 @@ class FakeQueries(Questions):
 
 @asynccontextmanager
 async def api_client(
-    queries: FakeQueries | None = None, **settings: object
+    storage: FakeStorage | None = None, **settings: object
 ) -> AsyncIterator[tuple[PresenceService, httpx.AsyncClient]]:
     """Yield the service of a node and a client whose paths are below `/api/v1`."""
-    options = Settings.model_validate({"stats_interval": 0, **(WEBHOOKS if queries else {}), **settings})
+    options = Settings.model_validate({"stats_interval": 0, **(WEBHOOKS if storage else {}), **settings})
     clock, metrics = FakeClock(), Metrics()
     node = Node(options, clock, metrics, max_connections=10)
     service = PresenceService(node)
@@ -82,7 +82,7 @@ async def api_client(
         keys=ApiKeys(()),
         tickets=Tickets(),
         waiting=WaitingRequests(service.on_change, metrics.api_followers.set),
-        queries=queries,
+        storage=storage,
     )
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1") as client:

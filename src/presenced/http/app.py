@@ -51,14 +51,14 @@ def make_app(
     keys: ApiKeys,
     tickets: Tickets,
     waiting: WaitingRequests,
-    queries: Questions | None,
+    storage: Questions | None,
 ) -> Starlette:
     """Return the application of one server.
 
     Args:
         gatekeeper: None if authentication is off.
         waiting: Long polls and event streams, which the server ends when it stops.
-        queries: Queries to the database; None if there is none.
+        storage: Calls to the storage worker; None if there is no database.
     """
     hosts = AllowedHosts.of(settings)
     origins = Origins(settings.origins, hosts.allow)
@@ -83,7 +83,7 @@ def make_app(
         ticket_streams=ticket_streams,
         waiting=waiting,
         latest_changes=LatestChanges(service, settings.journal_size),
-        queries=queries,
+        storage=storage,
     )
 
     def end_streams(user_id: str) -> int:
@@ -139,7 +139,7 @@ def _refusal(report: ReportRefusal) -> Callable[[Request, Exception], Awaitable[
         if request.url.path.startswith("/api/"):
             detail = "there is no such path in the API; /docs lists them all"
         else:
-            detail = f"there is {', '.join(_PATHS)} and, by WebSocket, {WEBSOCKET_PATH}?userId=ID"
+            detail = f"the paths are {', '.join(_PATHS)} and, for WebSockets, {WEBSOCKET_PATH}?userId=ID"
         return problem_response(Problem.NOT_FOUND, detail, headers)
 
     return refusal

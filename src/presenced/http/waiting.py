@@ -3,7 +3,7 @@
 Such a request holds a connection and a task for a long time, so their number is bounded, and nothing is queued for
 them. A waiting request knows one number, its position in the journal. Its handler is a loop:
 
-    read the changes since the position   nothing is kept per request, the journal has them
+    read the changes since the position   nothing is stored per request, the journal has them
     write them, within `behind_timeout`   a client that does not read is cut off
     wait until something changes          one `asyncio.Event` per request
 
@@ -183,11 +183,11 @@ class WaitingRequests:
         backends = self._of_user[None]
         if user_id is None:
             if backends >= MAX_BACKENDS:
-                raise unavailable(f"{MAX_BACKENDS} requests with API keys wait for changes already")
+                raise unavailable(f"{MAX_BACKENDS} requests with API keys are waiting for changes already")
         elif len(self._requests) - backends >= MAX_WATCHERS:
-            raise unavailable(f"{MAX_WATCHERS:,} requests of users wait for changes already")
+            raise unavailable(f"{MAX_WATCHERS:,} requests of users are waiting for changes already")
         elif self._of_user[user_id] >= MAX_OF_USER:
-            raise unavailable(f"{MAX_OF_USER} requests of this user wait for changes already")
+            raise unavailable(f"{MAX_OF_USER} requests of this user are waiting for changes already")
 
     def _wake(self) -> None:
         for request in self._requests:

@@ -212,8 +212,12 @@ class PresenceService:
 
     @property
     def position(self) -> int:
-        """Version of the newest change, or higher. No version is above it. Users without known presence have this
-        version."""
+        """Position of the newest change."""
+        return self._directory.position
+
+    @property
+    def newest_version(self) -> int:
+        """Newest version that any user was given. Users without known presence have it."""
         return self._directory.position
 
     def position_text(self, position: int) -> str:
@@ -265,7 +269,7 @@ class PresenceService:
         node, origins = self._node, self._node.settings.origins
         found = [node.recorder.warning] if node.recorder is not None else []
         if node.gatekeeper is None and not is_loopback(node.settings.host):
-            found.append("authentication is off and other machines may connect: whoever does may claim any user id")
+            found.append("authentication is off and other machines may connect, so every client may claim any user id")
         if ANY in origins:
             found.append(
                 "pages of every origin may connect, because the setting origins contains *: list your own origins"

@@ -156,7 +156,7 @@ def parse_position(service: PresenceService, cursor: str) -> int:
         return position
     if _CURSOR.fullmatch(cursor):
         raise _too_old()
-    raise ProblemError(Problem.BAD_PARAMETER, "this is no cursor: give after, or Last-Event-ID, as it was answered")
+    raise ProblemError(Problem.BAD_PARAMETER, "this is not a cursor: send after, or Last-Event-ID, exactly as received")
 
 
 def _too_old() -> ProblemError:

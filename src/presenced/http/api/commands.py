@@ -124,8 +124,8 @@ async def erase(api: Api, call: Call[Nothing, Nothing]) -> Erased:
     closed = 0 if api.gatekeeper is None else api.gatekeeper.revoke_user(user_id)
     closed += api.service.forget(user_id, call.now)
     stored = 0
-    if api.queries is not None:
-        stored = msgspec.json.decode(await api.queries.erase(user_id), type=dict[str, int])["stored"]
+    if api.storage is not None:
+        stored = msgspec.json.decode(await api.storage.erase(user_id), type=dict[str, int])["stored"]
     return Erased(closed, stored)
 
 
@@ -144,7 +144,7 @@ async def new_ticket(api: Api, call: Call[Nothing, NewTicket]) -> Ticket:
     settings, body = api.settings, call.body
     if settings.auth != "ticket":
         raise ProblemError(
-            Problem.CONFLICT, f"tickets are not taken here: the setting auth is {settings.auth}, not ticket"
+            Problem.CONFLICT, f"this server accepts no tickets: the setting auth is {settings.auth}, not ticket"
         )
     if body.lasts is not None and body.lasts > settings.token_lifetime:
         raise ProblemError(Problem.BAD_BODY, f"lasts must be above 0 and at most {settings.token_lifetime:g}")

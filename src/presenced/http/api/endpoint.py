@@ -60,7 +60,7 @@ class Api:
     ticket_streams: TicketStreams
     waiting: WaitingRequests
     latest_changes: LatestChanges
-    queries: Questions | None
+    storage: Questions | None
     """None if there is no database."""
 
 

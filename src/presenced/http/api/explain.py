@@ -69,7 +69,7 @@ async def explain_user(api: Api, call: Call[AsViewer, Nothing]) -> Explained:
     return Explained(
         wire_user_id(found.user_id),
         found.why,
-        _shown(found, api.service.position),
+        _shown(found, api.service.newest_version),
         _looks(found.true),
         [_session(session) for session in found.sessions],
         found.announced,

@@ -94,7 +94,7 @@ def user_records(service: PresenceService, scope: ViewerScope, user_ids: Iterabl
     """Return the users as a viewer sees them, in their order. A hidden user looks like an unknown one."""
     wanted = list(user_ids)
     return [
-        v1.user_record(change, scope.with_causes) if change else v1.unknown_user(user_id, service.position)
+        v1.user_record(change, scope.with_causes) if change else v1.unknown_user(user_id, service.newest_version)
         for user_id, change in zip(wanted, scope.seen(wanted), strict=True)
     ]
 

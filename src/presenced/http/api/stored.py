@@ -24,25 +24,25 @@ PROBLEMS = (Problem.CONFLICT, Problem.UNAVAILABLE)
 
 
 def database(api: Api) -> Questions:
-    """Return the queries to the database.
+    """Return the calls to the storage worker.
 
     Raises:
         ProblemError: There is no database.
     """
-    if api.queries is None:
-        raise ProblemError(Problem.CONFLICT, "nothing is kept: set database")
-    return api.queries
+    if api.storage is None:
+        raise ProblemError(Problem.CONFLICT, "nothing is stored: set database")
+    return api.storage
 
 
 def webhooks(api: Api) -> Questions:
-    """Return the queries to the webhooks in the database.
+    """Return the calls to the storage worker, for webhooks.
 
     Raises:
         ProblemError: No webhooks are sent.
     """
-    if api.queries is None or not api.settings.webhook_urls:
+    if api.storage is None or not api.settings.webhook_urls:
         raise ProblemError(Problem.CONFLICT, "no webhooks are sent: set webhook_urls")
-    return api.queries
+    return api.storage
 
 
 @Endpoint(
@@ -77,9 +77,9 @@ async def query_last_seen(api: Api, call: Call[Nothing, UserList]) -> LastSeenOf
 
 async def _last_seen(api: Api, wanted: list[str], now: Instant) -> list[LastSeen]:
     """Return the newest of three sources: the stored row, the facts waiting to be stored, and the live state."""
-    queries = database(api)
-    waiting = queries.unstored(wanted)  # first: a fact that is stored meanwhile is then in at least one of the two
-    rows = msgspec.json.decode(await queries.last_seen(wanted), type=list[Seen])
+    storage = database(api)
+    waiting = storage.unstored(wanted)  # first: a fact that is stored meanwhile is then in at least one of the two
+    rows = msgspec.json.decode(await storage.last_seen(wanted), type=list[Seen])
     stored = {str(row.user_id): row for row in rows}
     found = []
     for user_id, change in zip(wanted, api.service.seen(wanted), strict=True):

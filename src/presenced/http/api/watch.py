@@ -95,7 +95,9 @@ class _View:
         except BadUserId as error:
             raise ProblemError(Problem.BAD_PARAMETER, without_example(error)) from None
         if not self._asked and not query.everyone:
-            raise ProblemError(Problem.BAD_PARAMETER, "say whom to watch: users=ID, once for each, or everyone=true")
+            raise ProblemError(
+                Problem.BAD_PARAMETER, "name the users to watch: users=ID, once for each, or everyone=true"
+            )
         self._everyone = query.everyone
         visibility = visibility_of(api.settings, principal) if principal else EVERYTHING
         self._with_causes = visibility.causes or api.settings.show_causes
@@ -123,7 +125,7 @@ class _View:
                 if change.status is not Status.OFFLINE or not self._everyone:
                     records.append(self._uncached(change))
             elif not self._everyone:
-                records.append(self._encoding.unknown(user_id, self._service.position))
+                records.append(self._encoding.unknown(user_id, self._service.newest_version))
         for start in range(0, max(len(records), 1), PAGE):
             yield records[start : start + PAGE]
 
