@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+from tests.support.nodes import make_node
 
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.tickets import Tickets
@@ -14,7 +15,6 @@ from presenced.config.settings import Settings
 from presenced.errors import BadParameter, StorageUnavailable
 from presenced.http.app import make_app
 from presenced.http.waiting import WaitingRequests
-from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.runtime.metrics import Metrics
 from presenced.storage.records import UserFact
@@ -70,7 +70,7 @@ async def api_client(
     """Yield the service of a node and a client whose paths are below `/api/v1`."""
     options = Settings.model_validate({"stats_interval": 0, **(WEBHOOKS if storage else {}), **settings})
     clock, metrics = FakeClock(), Metrics()
-    node = Node(options, clock, metrics, max_connections=10)
+    node = make_node(options, clock, metrics)
     service = PresenceService(node)
     app = make_app(
         service=service,

@@ -31,7 +31,6 @@ from presenced.net.origins import Origins
 from presenced.net.refusals import Refusal
 from presenced.net.throttle import Throttle
 from presenced.node.service import PresenceService
-from presenced.protocols.base import Connection
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.text import quoted
@@ -47,7 +46,7 @@ def make_app(
     clock: Clock,
     metrics: Metrics,
     throttle: Throttle,
-    gatekeeper: Gatekeeper[Connection] | None,
+    gatekeeper: Gatekeeper | None,
     keys: ApiKeys,
     tickets: Tickets,
     waiting: WaitingRequests,

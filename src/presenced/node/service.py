@@ -17,6 +17,7 @@ from msgspec import Struct, structs
 from presenced.auth.grants import visibility_of
 from presenced.auth.principal import Principal
 from presenced.config.settings import is_loopback
+from presenced.delivery.connection import Connection
 from presenced.errors import Close
 from presenced.net.origins import ANY, FILES
 from presenced.net.refusals import Refusal
@@ -29,7 +30,6 @@ from presenced.presence.model import AS_DETECTED, Change, Choice, Status
 from presenced.presence.rooms import Mode, Room
 from presenced.presence.user import Session
 from presenced.presence.visibility import EVERYTHING, Visibility
-from presenced.protocols.base import Connection
 from presenced.protocols.v1.encoder import Encoding
 from presenced.runtime.instant import Instant
 
@@ -61,8 +61,9 @@ class PresenceService:
         Raises:
             CapacityError: `max_announced` users are announced already.
         """
-        outcome = self._directory.announce(user_id, online, now or self._node.clock.now())
-        self._node.apply(outcome)
+        now = now or self._node.clock.now()
+        outcome = self._directory.announce(user_id, online, now)
+        self._node.publisher.apply(outcome, now)
         return outcome.change is not None
 
     def disconnect(self, user_id: str, now: Instant | None = None) -> int:
@@ -74,7 +75,8 @@ class PresenceService:
         connections = self._directory.connections(user_id)
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")
-        self._node.apply(self._directory.stop_waiting(user_id, now or self._node.clock.now()))
+        now = now or self._node.clock.now()
+        self._node.publisher.apply(self._directory.stop_waiting(user_id, now), now)
         return len(connections) + sum(end(user_id) for end in self._on_disconnect)
 
     def on_disconnect(self, end: Callable[[str], int]) -> None:
@@ -95,7 +97,8 @@ class PresenceService:
             lasts: Seconds after which the previous permanent choice returns; None for a permanent choice.
         """
         now = now or self._node.clock.now()
-        self._node.apply(self._directory.choose(user_id, choice or AS_DETECTED, now, lasts, by_user=False))
+        outcome = self._directory.choose(user_id, choice or AS_DETECTED, now, lasts, by_user=False)
+        self._node.publisher.apply(outcome, now)
 
     def set_claim(self, user_id: str, claim: Claim, lasts: float | None = None, now: Instant | None = None) -> None:
         """Set a claim, which replaces the previous claim of its source. The user may be absent.
@@ -114,23 +117,25 @@ class PresenceService:
         if lasts is not None:
             custom = structs.replace(claim.custom, until_ms=now.epoch_ms + int(lasts * 1000))
             claim = structs.replace(claim, ends=now.monotonic + lasts, custom=custom)
-        self._node.apply(self._directory.set_claim(user_id, claim, now))
+        self._node.publisher.apply(self._directory.set_claim(user_id, claim, now), now)
         if self._node.recorder is not None:
             self._node.recorder.claimed(user_id, claim)
 
     def clear_claim(self, user_id: str, source: str, now: Instant | None = None) -> bool:
         """Clear the claim of a source and return whether there was one."""
-        outcome = self._directory.clear_claim(user_id, source, now or self._node.clock.now())
+        now = now or self._node.clock.now()
+        outcome = self._directory.clear_claim(user_id, source, now)
         recorder = self._node.recorder
         if outcome is not None:
-            self._node.apply(outcome)
+            self._node.publisher.apply(outcome, now)
         if recorder is not None and (outcome is not None or recorder.is_restoring):
             recorder.unclaimed(user_id, source)  # the claim may be stored and not yet restored
         return outcome is not None
 
     def forget_display(self, user_id: str, now: Instant | None = None) -> None:
         """Forget the display data from the user's tokens. The user's next token provides it again."""
-        self._node.apply(self._directory.erase_display(user_id, now or self._node.clock.now()))
+        now = now or self._node.clock.now()
+        self._node.publisher.apply(self._directory.erase_display(user_id, now), now)
 
     def forget(self, user_id: str, now: Instant | None = None) -> int:
         """Close a user's connections, and forget the announcement, choice, claims, display data and the details of past

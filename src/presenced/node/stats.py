@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from presenced.delivery.connection import Connection
 from presenced.presence.directory import Directory
 from presenced.presence.model import Status
-from presenced.protocols.base import Connection
 from presenced.protocols.ids import wire_user_id
 from presenced.runtime.instant import Instant, timestamp
 

@@ -12,12 +12,13 @@ from presenced.http.api.presence import user_records
 from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
 from presenced.http.api.responses import Announced, Claims, Cleared, ClosedConnections, Erased, Ticket, claim_record
 from presenced.http.errors import ProblemError
-from presenced.node.requests import BadRequest, check_shown, data_of
 from presenced.presence.choices import choice_of
 from presenced.presence.claims import Claim
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Custom, Status
 from presenced.protocols.ids import wire_user_id
+from presenced.protocols.requests import BadRequest
+from presenced.protocols.v1.checks import check_shown, data_of
 from presenced.protocols.v1.messages import UserRecord
 
 

@@ -29,7 +29,6 @@ from presenced.http.api.requests import Nothing
 from presenced.http.auth import Access
 from presenced.http.waiting import WaitingRequests
 from presenced.node.service import PresenceService
-from presenced.protocols.base import Connection
 from presenced.runtime.clock import Clock
 from presenced.runtime.instant import Instant
 from presenced.runtime.metrics import Metrics
@@ -54,7 +53,7 @@ class Api:
     clock: Clock
     metrics: Metrics
     access: Access
-    gatekeeper: Gatekeeper[Connection] | None
+    gatekeeper: Gatekeeper | None
     """None if authentication is off."""
     tickets: Tickets
     ticket_streams: TicketStreams

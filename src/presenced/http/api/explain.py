@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from presenced.delivery.connection import Connection
 from presenced.http.api.endpoint import Api, Call, Endpoint
 from presenced.http.api.presence import checked_viewer
 from presenced.http.api.requests import AsViewer, Nothing
@@ -24,7 +25,6 @@ from presenced.http.api.responses import (
 from presenced.presence import explain as core
 from presenced.presence.model import Choice, View
 from presenced.presence.user import Session
-from presenced.protocols.base import Connection
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import Chosen, UserRecord

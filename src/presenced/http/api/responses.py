@@ -12,7 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from presenced.presence.claims import Claim
 from presenced.presence.model import Change, Custom, View
-from presenced.protocols.ids import wire_user_id
+from presenced.protocols.ids import UserId, wire_user_id
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import (
     Chosen,
@@ -22,7 +22,6 @@ from presenced.protocols.v1.messages import (
     SeenStatus,
     SomeCause,
     TrueStatus,
-    UserId,
     UserRecord,
 )
 

@@ -46,7 +46,6 @@ from presenced.http.waiting import WaitingRequest
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Change, Status
 from presenced.presence.visibility import EVERYTHING
-from presenced.protocols.base import Connection
 from presenced.protocols.v1 import codec as v1
 
 PAUSE_S = 0.25
@@ -220,7 +219,7 @@ async def _authenticate(api: Api, call: Call[Watching, Nothing], secret: str) ->
     raise api.access.refused(call.request, str(answer), api.clock.now(), is_guess=not answer.is_genuine)
 
 
-async def _identify(gatekeeper: Gatekeeper[Connection], token: str, timeout_s: float) -> Answer:
+async def _identify(gatekeeper: Gatekeeper, token: str, timeout_s: float) -> Answer:
     """Return what the authenticator says about a token, or that it is unavailable."""
     answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     answer = gatekeeper.ask(token, lambda late: None if answered.done() else answered.set_result(late))

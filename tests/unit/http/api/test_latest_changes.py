@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from tests.support.nodes import make_node
+
 from presenced.config.settings import Settings
 from presenced.http.api.latest_changes import MAX_SPANS, LatestChanges
-from presenced.node.node import Node
 from presenced.node.service import PresenceService
-from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 
 
 def test_a_span_of_changes_is_computed_once_and_the_cache_is_bounded() -> None:
-    node = Node(Settings(stats_interval=0), FakeClock(), Metrics(), max_connections=10)
+    node = make_node(Settings(stats_interval=0), FakeClock())
     service = PresenceService(node)
     latest = LatestChanges(service, 1000)
     for online in (True, False, True):
