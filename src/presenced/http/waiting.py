@@ -1,7 +1,7 @@
 """Requests that wait for changes: long polls (`GET /changes?wait=`) and event streams (`/changes`, `/watch`).
 
-Such a request holds a connection and a task for a long time, so their number is bounded, and nothing is queued for
-them. A waiting request knows one number, its position in the journal. Its handler is a loop:
+Such a request occupies a connection and a task for a long time, so the number of requests is bounded. Nothing is queued
+for them: the handler of a request knows one number, the position of its client in the journal, and repeats these steps:
 
     read the changes since the position   nothing is stored per request, the journal has them
     write them, within `behind_timeout`   a client that does not read is cut off

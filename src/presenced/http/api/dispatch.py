@@ -76,8 +76,8 @@ def api_mount(api: Api) -> Mount:
 def routes_of(api: Api, endpoints: Iterable[Endpoint]) -> list[Route]:
     """Return one route for each path.
 
-    Paths without names come first, because Starlette takes the first path that matches. For a method that only a later
-    path has, it would otherwise respond with 405 and the methods of `/users/{user_id}` to `/users/query`.
+    Paths without names come first. If no route has the method, Starlette's 405 lists the methods of the first path that
+    matches. For `/users/query` these would otherwise be the methods of `/users/{user_id}`.
     """
     by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in sorted(endpoints, key=lambda e: e.path.count("{")):

@@ -14,6 +14,8 @@ from presenced.errors import Problem
 from presenced.http.api.dispatch import decoded, parameters
 from presenced.http.api.requests import OnlinePage, Watching
 from presenced.http.errors import ProblemError
+from presenced.runtime.instant import Instant
+from presenced.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
 
@@ -190,3 +192,26 @@ async def test_an_error_about_an_invalid_body_is_short_and_does_not_repeat_all_o
         assert (response.status_code, response.json()["code"]) == (400, "BAD_BODY")
         assert detail in response.json()["detail"]
         assert len(response.content) < 600, "the error quotes only a part of the body"
+
+
+async def test_a_request_happens_at_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is read for the head, and once more when the body is complete. The command does not read it again."""
+    reads: list[Instant] = []
+    now = FakeClock.now
+
+    def counted(clock: FakeClock) -> Instant:
+        reads.append(now(clock))
+        return reads[-1]
+
+    async with api_client() as (_, client):
+        monkeypatch.setattr(FakeClock, "now", counted)
+        for method, path, body in (
+            ("POST", "/users/ada/announce", {"online": True}),
+            ("PUT", "/users/ada/status", {"status": "busy", "expiresIn": 60}),
+            ("PUT", "/users/ada/claims/x", {"status": "away", "expiresIn": 60}),
+            ("GET", "/users/ada/explain?viewer=bo", None),
+            ("DELETE", "/users/ada", None),
+        ):
+            reads.clear()
+            assert (await client.request(method, path, json=body)).status_code == 200
+            assert len(reads) == 2, path
