@@ -140,7 +140,7 @@ class _View:
 
     def _uncached(self, change: Change) -> Raw:
         """Return the same as `record`. A snapshot would otherwise evict the newest changes from the shared cache."""
-        return v1.record(change, self._with_causes, self._encoding.directory.origin)
+        return v1.record(change, self._with_causes)
 
     def event_id(self, position: int) -> str:
         """Return the id of an event that leaves the client at `position`."""
