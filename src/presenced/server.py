@@ -15,9 +15,8 @@ from presenced.auth.factory import make_authenticator
 from presenced.auth.tickets import Tickets
 from presenced.config.settings import WEBSOCKET_PATH, Settings
 from presenced.errors import ConfigError
-from presenced.http.api.followers import Followers
 from presenced.http.app import make_app
-from presenced.http.health import warnings
+from presenced.http.waiting import WaitingRequests
 from presenced.node.build import build_node
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
@@ -43,8 +42,8 @@ class _Parts(NamedTuple):
     """What runs between `start` and `stop`."""
 
     node: Node
-    application: PresenceService
-    followers: Followers
+    service: PresenceService
+    waiting: WaitingRequests
     listener: Listener
     writers: Writers | None
     keeper: WorkerClient | None
@@ -106,12 +105,20 @@ class PresenceServer:
                 keeper=keeper,
                 epoch=keeper.epoch if keeper is not None else "",
             )
-            application = PresenceService(node)
-            followers = Followers(application.on_change, metrics.api_followers.set)
-            keys = ApiKeys(self.settings.api_keys)
-            archive = keeper.questions if keeper is not None else None
-            letters = archive if self.settings.webhook_urls else None
-            app = make_app(application, node, keys, tickets, followers, archive, letters)
+            service = PresenceService(node)
+            waiting = WaitingRequests(service.on_change, metrics.api_followers.set)
+            app = make_app(
+                service=service,
+                settings=self.settings,
+                clock=clock,
+                metrics=metrics,
+                throttle=node.throttle,
+                gatekeeper=node.gatekeeper,
+                keys=ApiKeys(self.settings.api_keys),
+                tickets=tickets,
+                waiting=waiting,
+                storage=keeper.questions if keeper is not None else None,
+            )
             listener = Listener(node, app)
             if keeper is not None and node.recorder is not None:
                 await keeper.start(node.recorder)
@@ -123,12 +130,12 @@ class PresenceServer:
                 writers.stop()
             raise
         node.start()
-        for warning in warnings(node):
+        for warning in service.warnings():
             logger.warning("%s", warning, extra={"event": "insecure"})
         if authenticator is not None:
             authenticator.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(node, application, followers, listener, writers, keeper, authenticator, loop)
+        self._parts = _Parts(node, service, waiting, listener, writers, keeper, authenticator, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -164,7 +171,7 @@ class PresenceServer:
             return
         try:
             parts.listener.stop_accepting()
-            parts.followers.end()
+            parts.waiting.end()
             for pause in parts.node.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()
@@ -232,7 +239,7 @@ class PresenceServer:
             CapacityError: `max_announced` users are already announced online.
         """
         checked = parse_user_id(user_id, self.settings.placeholder_ids)
-        return self._running().application.announce(checked, is_online)
+        return self._running().service.announce(checked, is_online)
 
     def handle_user_disconnect(self, user_id: str | int) -> int:
         """Close all connections of a user (close code 4410), who goes offline immediately, without a grace period.
@@ -245,7 +252,7 @@ class PresenceServer:
         Raises:
             BadUserId: `presence.identity.parse_user_id` refuses `user_id`.
         """
-        return self._running().application.disconnect(parse_user_id(user_id))
+        return self._running().service.disconnect(parse_user_id(user_id))
 
     def _running(self) -> _Parts:
         if self._parts is None:

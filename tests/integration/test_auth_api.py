@@ -62,7 +62,7 @@ async def test_an_endless_body_is_refused() -> None:
 
 
 async def test_a_body_that_does_not_arrive_in_time_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.api.dispatch.BODY_PATIENCE", 0.1)
+    monkeypatch.setattr("presenced.http.api.dispatch.BODY_TIMEOUT_S", 0.1)
     async with token_server() as running:
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         writer.write(b"GET /api/v1/watch?users=7 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")

@@ -16,7 +16,7 @@ from tests.support.tokens import KEY, WRITE, call_api, close_of, url
 from websockets.asyncio.client import connect
 
 from presenced import PresenceServer
-from presenced.http.api import followers
+from presenced.http import waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -131,7 +131,7 @@ async def test_a_resuming_stream_replaces_the_connection_that_the_server_still_h
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It takes no second place of the user. Otherwise an unreliable network would lock the user out."""
-    monkeypatch.setattr(followers, "MAX_OF_USER", 1)
+    monkeypatch.setattr(waiting, "MAX_OF_USER", 1)
     async with ticket_server() as (running, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
         async with page.events(path) as old:
@@ -145,7 +145,7 @@ async def test_a_resuming_stream_replaces_the_connection_that_the_server_still_h
 
 
 async def test_the_stream_of_a_revoked_user_ends_and_does_not_resume(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.api.watch.CHECK", 0.05)
+    monkeypatch.setattr("presenced.http.api.watch.CHECK_S", 0.05)
     async with ticket_server() as (_, api, page):
         path, lost = [f"/watch?users=bo&token={await ticket(api)}" for _ in range(2)]
         last_of_lost = await opened(page, lost)

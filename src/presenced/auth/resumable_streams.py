@@ -74,7 +74,7 @@ class ResumableStreams:
     the ticket's `lasts`, nor later than `lifetime` seconds after its first opening. All state is in memory, so no
     stream resumes in another process. Times are monotonic seconds.
 
-    Bounds: `MAX_LOST_STREAMS`, `MAX_LOST_STREAMS_OF_USER`; the HTTP API bounds the open streams.
+    Bounds: `MAX_LOST_STREAMS`, `MAX_LOST_STREAMS_OF_USER`; `WaitingRequests` bounds the open streams.
 
     Args:
         lifetime: Seconds for which revocations are remembered. A stream that resumed later could bypass one.
