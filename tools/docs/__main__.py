@@ -14,7 +14,7 @@ from tools.docs.openapi import openapi
 from tools.docs.states import states
 from tools.docs.table import table
 
-from presenced.config.help import default_text, expected, groups
+from presenced.config.help import default_text, expected, sections
 from presenced.config.settings import Settings
 from presenced.config.sources import ENV_PREFIX, SECRET_FILES
 from presenced.errors import ClientClose, Close, Fault, Problem
@@ -43,7 +43,7 @@ def documents() -> Iterator[tuple[str, str]]:
 
 def settings() -> str:
     """Return the tables of settings, one for each group."""
-    tables = "\n\n".join(f"## {title}\n\n{_settings_of(names)}" for title, names in groups().items())
+    tables = "\n\n".join(f"## {title}\n\n{_settings_of(names)}" for title, names in sections().items())
     files = ", ".join(f"`{name}`" for name in SECRET_FILES)
     return f"""# Settings
 

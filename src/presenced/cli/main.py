@@ -21,7 +21,7 @@ from presenced.cli import auth as cli_auth
 from presenced.cli import database as cli_storage
 from presenced.cli import webhooks as cli_webhooks
 from presenced.cli.systemd import ServiceManager
-from presenced.config.help import groups, help_text, is_secret, value_name
+from presenced.config.help import help_text, is_secret, sections, value_name
 from presenced.config.settings import Settings, is_loopback
 from presenced.config.sources import SECRET_FILES, Effective, load
 from presenced.errors import ConfigError, PresencedError
@@ -40,7 +40,7 @@ def _flag(name: str, group: Group, help_text: str, metavar: str, is_switch: bool
 def _flags() -> Iterator[tuple[str, Any]]:
     """Flag for each setting. A secret has none, because every user of a machine sees flags. It has a flag for its
     file."""
-    for number, (title, names) in enumerate(groups().items(), start=1):
+    for number, (title, names) in enumerate(sections().items(), start=1):
         group = Group(title, sort_key=number)
         for name in names:
             if not is_secret(name):
@@ -232,7 +232,7 @@ def _toml(effective: Effective) -> Iterator[str]:
     it."""
     assigned = {name: _assignment(name, value, effective) for name, value in effective.settings}
     width = max(map(len, assigned.values()))
-    for title, names in groups().items():
+    for title, names in sections().items():
         yield f"\n# {title}"
         for name in names:
             origin = "".join(part if part.isprintable() else "?" for part in effective.origins[name])

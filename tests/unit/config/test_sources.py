@@ -12,10 +12,9 @@ from pydantic import SecretStr, ValidationError
 
 from presenced.auth.factory import make_tokens
 from presenced.auth.keys import keys_from_text
-from presenced.config.help import default_text, expected, groups, help_text, value_name
+from presenced.config.help import default_text, expected, help_text, sections, value_name
 from presenced.config.settings import Settings, is_loopback
 from presenced.config.sources import SECRET_FILES, load
-from presenced.config.types import Group
 from presenced.errors import ConfigError
 
 
@@ -417,9 +416,8 @@ def test_a_url_given_for_another_setting_is_shown_without_its_password(name: str
     assert SECRET not in told
 
 
-def test_every_setting_has_a_group_and_a_name_for_its_value() -> None:
-    assert [name for names in groups().values() for name in names] == list(Settings.model_fields)
-    assert "Other" not in groups()
+def test_every_setting_has_a_section_and_a_name_for_its_value() -> None:
+    assert [name for names in sections().values() for name in names] == list(Settings.model_fields)
     names = {name: value_name(name) for name in Settings.model_fields}
     assert [
         names[name] for name in ("port", "grace_lost", "jwt_key_file", "writers", "callback_url", "write_buffer")
@@ -441,9 +439,6 @@ def test_an_empty_choice_is_not_listed_as_a_word() -> None:
     assert told == "database can't be 'nothing' (from --database): expected one of sqlite, url, or an empty text"
 
 
-def test_a_group_holds_the_settings_below_it() -> None:
-    first = {names[0] for names in groups().values()}
-    declared = {
-        name for name, field in Settings.model_fields.items() if any(isinstance(one, Group) for one in field.metadata)
-    }
-    assert first == declared
+def test_sections_stand_in_the_order_of_their_declaration() -> None:
+    assert list(sections())[:3] == ["Listening", "Authentication", "Origins, TLS and proxies"]
+    assert sections()["Listening"] == ["host", "port", "insecure"]
