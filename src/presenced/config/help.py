@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import SecretStr
 
 from presenced.config.settings import Settings
-from presenced.config.types import ValueName
+from presenced.config.types import Section, ValueName
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 _WORDS = {"FILE": "the name of a file", "DIRECTORY": "the name of a directory", "URL": "a URL without a user name"}
@@ -26,7 +26,8 @@ def is_secret(name: str) -> bool:
 
 def sections() -> dict[str, list[str]]:
     """Return the names of the settings in each section, by the section's title, in order of declaration."""
-    return {str(base.model_config["title"]): list(base.model_fields) for base in reversed(Settings.__bases__)}
+    bases = [base for base in reversed(Settings.__bases__) if issubclass(base, Section)]
+    return {str(base.model_config["title"]): list(base.model_fields) for base in bases}
 
 
 def value_name(name: str) -> str:

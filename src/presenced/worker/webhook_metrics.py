@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
-from presenced.webhooks.stats import SECONDS, WebhookFigures
+from presenced.webhooks.stats import BUCKETS_S, WebhookStats
 
 
 class RequestTimes(Collector):
@@ -22,10 +22,10 @@ class RequestTimes(Collector):
     """
 
     def __init__(self) -> None:
-        self._requests = [0] * (len(SECONDS) + 1)
+        self._requests = [0] * (len(BUCKETS_S) + 1)
         self._seconds = 0.0
 
-    def add(self, now: WebhookFigures, before: WebhookFigures) -> None:
+    def add(self, now: WebhookStats, before: WebhookStats) -> None:
         """Add the requests made between two reports."""
         # Strict: a keeper that counts in other buckets is a bug.
         for index, (many, few) in enumerate(zip(now.buckets, before.buckets, strict=True)):
@@ -34,7 +34,7 @@ class RequestTimes(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield the histogram; its buckets are cumulative."""
-        bounds = [*map(str, SECONDS), "+Inf"]
+        bounds = [*map(str, BUCKETS_S), "+Inf"]
         yield HistogramMetricFamily(
             "presenced_webhooks_request_duration_seconds",
             "Time that a request to a receiver took until it was answered or given up.",
@@ -47,7 +47,7 @@ class WebhookMetrics:
     """Counts on over the ends of keepers, which count from their own starts."""
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
-        self._last = WebhookFigures()
+        self._last = WebhookStats()
         registry = metrics.registry
         self._times = RequestTimes()
         registry.register(self._times)
@@ -73,9 +73,9 @@ class WebhookMetrics:
 
     def begin(self) -> None:
         """There is a new keeper, which counts from 0."""
-        self._last = WebhookFigures()
+        self._last = WebhookStats()
 
-    def now(self, figures: WebhookFigures) -> None:
+    def now(self, figures: WebhookStats) -> None:
         """How it is."""
         for name, counter in self._counters.items():
             counter.inc(max(0, getattr(figures, name) - getattr(self._last, name)))
