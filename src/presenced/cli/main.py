@@ -115,9 +115,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except PresencedError as error:
         _fail(error, 1)
     except OSError as error:
-        logs.give_up_output()
+        logs.discard_output()
         _fail(error, 1)
-    logs.give_up_output()
+    logs.discard_output()
     sys.exit(0)
 
 

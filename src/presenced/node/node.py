@@ -119,11 +119,15 @@ class Node:
         self._changes = {status: metrics.changes.labels(status) for status in Status}  # looking a label up takes 1 us
         gauge = metrics.gauge
         gauge("presenced_connections", "Open connections.", lambda: len(self._connections))
-        gauge("presenced_max_connections", "Open connections at most.", lambda: self.max_connections)
-        gauge("presenced_users_connected", "Users connected.", lambda: self.directory.connected_users)
+        gauge("presenced_max_connections", "Maximum number of open connections.", lambda: self.max_connections)
+        gauge("presenced_users_connected", "Users with an open connection.", lambda: self.directory.connected_users)
         gauge("presenced_users_online", "Users shown online.", lambda: self.directory.online_users)
         gauge("presenced_rooms", "Rooms with a member.", lambda: len(self.rooms))
-        gauge("presenced_slow_watchers", "Watchers that are behind.", lambda: self._broadcaster.behind)
+        gauge(
+            "presenced_slow_watchers",
+            "Watchers that are too slow, and get changes later.",
+            lambda: self._broadcaster.behind,
+        )
 
     def start(self) -> None:
         """Begin the heartbeat and the statistics lines."""

@@ -37,7 +37,7 @@ class RequestTimes(Collector):
         bounds = [*map(str, BUCKETS_S), "+Inf"]
         yield HistogramMetricFamily(
             "presenced_webhooks_request_duration_seconds",
-            "Time that a request to a receiver took until it was answered or given up.",
+            "Duration of a request to a receiver, until its response or timeout.",
             buckets=list(zip(bounds, accumulate(self._requests), strict=True)),
             sum_value=self._seconds,
         )
@@ -54,20 +54,22 @@ class WebhookMetrics:
         self._counters = {
             name: Counter(f"presenced_webhooks_{name}", documentation, registry=registry)
             for name, documentation in (
-                ("delivered", "Events that a receiver took."),
-                ("failed", "Requests that did not get a 2xx."),
-                ("retried", "Events sent once more, each time."),
-                ("expelled", "Events that went dead because too many waited."),
-                ("dropped", "Dead letters deleted because there were too many, or for their age."),
+                ("delivered", "Events that a receiver accepted."),
+                ("failed", "Requests that were not answered with 2xx."),
+                ("retried", "Events sent again, counted each time."),
+                ("expelled", "Events that became dead letters because too many waited."),
+                ("dropped", "Dead letters deleted because there were too many, or because of their age."),
                 ("requests", "Requests to receivers."),
-                ("seconds", "Seconds that these took together."),
+                ("seconds", "Total duration of requests to receivers."),
             )
         }
         metrics.gauge("presenced_webhooks_waiting", "Events that wait to be delivered.", lambda: self._last.waiting)
-        metrics.gauge("presenced_webhooks_dead", "Events that could not be delivered.", lambda: self._last.dead)
+        metrics.gauge(
+            "presenced_webhooks_dead", "Dead letters: events that could not be delivered.", lambda: self._last.dead
+        )
         metrics.gauge(
             "presenced_webhooks_oldest_seconds",
-            "For how long the oldest of those that wait has.",
+            "Age of the oldest waiting event.",
             lambda: max(0.0, (clock.now().epoch_ms - self._last.oldest_ms) / 1000) if self._last.oldest_ms else 0.0,
         )
 
