@@ -1,4 +1,4 @@
-"""`openapi.json`: the HTTP API for programs, made from the table of endpoints and the types in it."""
+"""`openapi.json`: the HTTP API for programs, from the table of endpoints and their types."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from tools.docs.samples import sample
 
 from presenced.auth.api_keys import SCOPES
 from presenced.errors import Problem
-from presenced.http.api import parameters as questions
-from presenced.http.api import responses as replies
+from presenced.http.api import parameters, responses
 from presenced.http.api.endpoint import AnyEndpoint
 from presenced.http.api.parameters import Nothing
 from presenced.http.api.routes import ENDPOINTS
 from presenced.http.sse import MEDIA_TYPE as EVENTS
-from presenced.net import problems as problem
+from presenced.net import problems
 from presenced.net.problems import MEDIA_TYPE as PROBLEM
 from presenced.net.problems import ProblemDocument
 from presenced.protocols.v1 import messages
@@ -40,17 +39,17 @@ PATH: dict[str, Json] = {
 }
 """Pattern of an id in a path: the characters that protocol.md allows, percent-encoded, `/` as `%2F`."""
 
-PATH_SAYS = {
-    "user_id": "Whom it is about.",
-    "room": "The room's name.",
-    "source": "Who claims it: a calendar, a call, an agent.",
+PATH_DESCRIPTIONS = {
+    "user_id": "Id of the user.",
+    "room": "Name of the room.",
+    "source": "Name of the claim's source, such as a calendar, a call or an agent.",
 }
 
-CODES = {200: "Done.", 201: "Made.", 304: "It is as the client knows it."}
+CODES = {200: "Success.", 201: "Created.", 304: "The client has the current version."}
 
 
 def openapi() -> str:
-    """The document, OpenAPI 3.1."""
+    """Return the document, OpenAPI 3.1."""
     paths: dict[str, Json] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(_path(endpoint), {})[endpoint.method.lower()] = _operation(endpoint)
@@ -59,9 +58,9 @@ def openapi() -> str:
         "info": {
             "title": "presenced",
             "version": __version__,
-            "description": "Who is online, for backends. Times are epoch milliseconds, durations seconds. "
-            "A user id is a number in JSON when it is a whole one from 0 to 2^53 - 1 without a leading zero, else a "
-            "text. Every refusal is a problem document (RFC 9457); codes.json lists them.",
+            "description": "Presence for backends. Times are epoch milliseconds, durations are seconds. A user id is a "
+            "number in JSON if it is a whole number from 0 to 2^53 - 1 without a leading zero, and a text otherwise. "
+            "Every refusal is a problem document (RFC 9457). codes.json lists them.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/api/v1"}],
@@ -74,8 +73,8 @@ def openapi() -> str:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": f"A key that `presenced api-key` made. Scopes: {', '.join(SCOPES)}, each with those "
-                    "before it. On this machine, in development, none is needed.",
+                    "description": f"A key from `presenced api-key`. Scopes: {', '.join(SCOPES)}. Each includes those "
+                    "before it. Without any key in the settings, the API is open to this machine.",
                 },
                 "token": {"type": "http", "scheme": "bearer", "description": "A user's token or ticket."},
             },
@@ -86,12 +85,12 @@ def openapi() -> str:
 
 @cache
 def schemas() -> dict[str, Json]:
-    """JSON Schema (2020-12) of every record, by the name of its type; fields are described where the code does."""
+    """Return the JSON Schema (2020-12) of every record, by the name of its type, with the descriptions in the code."""
     types: list[Any] = [ProblemDocument]
     for endpoint in ENDPOINTS:
         types += [kind for kind in (endpoint.body, endpoint.reply) if kind is not Nothing]
     _, components = schema_components(list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}")
-    described = descriptions(messages, questions, replies, answers, problem)
+    described = descriptions(messages, parameters, responses, answers, problems)
     for name, schema in components.items():
         schema["description"] = " ".join(schema["description"].split())
         is_reply = "additionalProperties" not in schema
@@ -105,7 +104,7 @@ def schemas() -> dict[str, Json]:
 
 
 def _leaves_out(name: str) -> bool:
-    kind = getattr(replies, name, None) or getattr(answers, name, None) or getattr(messages, name, None)
+    kind = getattr(responses, name, None) or getattr(answers, name, None) or getattr(messages, name, None)
     return kind is not None and kind.__struct_config__.omit_defaults
 
 
@@ -117,7 +116,7 @@ def _operation(endpoint: AnyEndpoint) -> Json:
     operation: Json = {
         "tags": [endpoint.group],
         "summary": endpoint.summary,
-        "description": f"{_said(endpoint)}\n\nScope: {endpoint.scope}.",
+        "description": f"{_description(endpoint)}\n\nScope: {endpoint.scope}.",
         "operationId": camel(endpoint.operation),
         "x-scope": endpoint.scope,
         "x-order": ENDPOINTS.index(endpoint),
@@ -140,7 +139,7 @@ def _operation(endpoint: AnyEndpoint) -> Json:
 
 def _responses(endpoint: AnyEndpoint) -> Iterable[tuple[str, Json]]:
     content: Json = {}
-    if endpoint.checks_access:  # else it streams only
+    if endpoint.checks_access:  # otherwise it only streams
         content[JSON] = {"schema": _reference(endpoint.reply), "example": sample(_reference(endpoint.reply), schemas())}
     if endpoint.streams:
         content[EVENTS] = {"schema": {"type": "string"}}
@@ -150,17 +149,17 @@ def _responses(endpoint: AnyEndpoint) -> Iterable[tuple[str, Json]]:
     if endpoint.conditional:
         yield "304", {"description": CODES[304], "headers": headers}
     by_status: dict[int, list[Problem]] = {}
-    for one in sorted(endpoint.every_problem(), key=lambda p: p.status):
-        by_status.setdefault(one.status, []).append(one)
-    for status, problems in by_status.items():
-        said = " ".join(f"{one.name}: {one.meaning}" for one in problems)
-        yield str(status), {"description": said, "content": {PROBLEM: {"schema": _reference(ProblemDocument)}}}
+    for problem in sorted(endpoint.every_problem(), key=lambda p: p.status):
+        by_status.setdefault(problem.status, []).append(problem)
+    for status, same in by_status.items():
+        text = " ".join(f"{problem.name}: {problem.meaning}" for problem in same)
+        yield str(status), {"description": text, "content": {PROBLEM: {"schema": _reference(ProblemDocument)}}}
 
 
 def _in_path(endpoint: AnyEndpoint) -> Iterable[Json]:
     for name in re.findall(r"{(\w+)}", endpoint.path):
         shown = "userId" if name == "user_id" else name
-        yield {"name": shown, "in": "path", "required": True, "description": PATH_SAYS[name], **PATH[name]}
+        yield {"name": shown, "in": "path", "required": True, "description": PATH_DESCRIPTIONS[name], **PATH[name]}
 
 
 def _in_query(endpoint: AnyEndpoint) -> Iterable[Json]:
@@ -168,27 +167,27 @@ def _in_query(endpoint: AnyEndpoint) -> Iterable[Json]:
         return
     _, components = schema_components([endpoint.query])
     schema = components[endpoint.query.__name__]
-    described = descriptions(questions)
+    described = descriptions(parameters)
     for name, field in schema["properties"].items():
-        said = described.get((endpoint.query.__name__, name), "")
-        if field.get("default") == "":  # omit the parameter: an empty one is refused
+        text = described.get((endpoint.query.__name__, name), "")
+        if field.get("default") == "":  # an empty parameter is refused, so clients must omit it
             del field["default"]
-        yield {"name": name, "in": "query", "description": said, "schema": field}
+        yield {"name": name, "in": "query", "description": text, "schema": field}
 
 
 def _in_headers(endpoint: AnyEndpoint) -> Iterable[Json]:
     names = []
     if endpoint.conditional:
-        names.append(("If-None-Match", "The ETag of an answer that is known."))
+        names.append(("If-None-Match", "ETag of a response that the client has."))
     if endpoint.streams:
-        names.append(("Last-Event-ID", "Of a stream: the id of the last event, to go on from there."))
-    for name, said in names:
-        yield {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
+        names.append(("Last-Event-ID", "Id of the last event of a stream, to continue after it."))
+    for name, text in names:
+        yield {"name": name, "in": "header", "description": text, "schema": {"type": "string"}}
 
 
 def _reference(kind: Any) -> Json:
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 
-def _said(endpoint: AnyEndpoint) -> str:
+def _description(endpoint: AnyEndpoint) -> str:
     return " ".join((inspect.getdoc(endpoint.handler) or "").split())
