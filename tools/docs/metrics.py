@@ -8,7 +8,7 @@ from prometheus_client import Metric
 from tools.docs.table import table
 
 from presenced.config.settings import Settings
-from presenced.node.node import Node
+from presenced.node.build import build_node
 from presenced.runtime.metrics import Metrics
 from presenced.testing.clock import FakeClock
 from presenced.worker.factory import make_keeper
@@ -18,7 +18,8 @@ def families() -> Iterable[Metric]:
     """Return every metric of a server."""
     clock, metrics = FakeClock(), Metrics()
     keeper = make_keeper(Settings(database="sqlite"), clock, metrics)
-    return Node(Settings(), clock, metrics, max_connections=1, keeper=keeper).metrics.registry.collect()
+    node = build_node(settings=Settings(), clock=clock, metrics=metrics, max_connections=1, keeper=keeper)
+    return node.metrics.registry.collect()
 
 
 def metrics() -> str:
