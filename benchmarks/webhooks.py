@@ -1,4 +1,4 @@
-"""Measure how many events per second one endpoint gets with one request at a time, and with several.
+"""How many events per second does an endpoint get, with one request at a time and with several?
 
 Events wait in an SQLite file. A receiver in its own process answers after a fixed time. Several concurrent requests are
 measured as several endpoints that share the events, because those have the same queries, requests and connections.

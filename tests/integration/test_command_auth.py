@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,9 @@ def test_a_token_is_created_and_verified(tmp_path: Path) -> None:
     assert (claims["sub"], claims["iss"], claims["role"], claims["seats"]) == ("ada", "me", "x", [1, 2])
     verified = run(tmp_path, "verify-token", given=made.stdout, **environ)
     assert verified.returncode == 0
-    assert 'accepted: it is user "ada", for 36' in verified.stdout
+    accepted = re.search(r'accepted: it is user "ada", for (\d+) s more, leeway included', verified.stdout)
+    assert accepted
+    assert 3000 < int(accepted[1]) <= 3610, "an hour and the leeway, less the time that the commands took"
     refused = run(tmp_path, "verify-token", given=made.stdout, **environ | {"PRESENCED_JWT_ISSUER": "other"})
     assert refused.returncode == 2
     assert refused.stderr == "presenced: not accepted (claims): the token is from another issuer\n"

@@ -33,11 +33,11 @@ class Pauses:
         self._began = 0.0
 
     def start(self) -> None:
-        """Start to measure."""
+        """Start measuring."""
         gc.callbacks.append(self._on_collection)
 
     def stop(self) -> None:
-        """Stop to measure."""
+        """Stop measuring."""
         gc.callbacks.remove(self._on_collection)
 
     def _on_collection(self, phase: str, _: dict[str, int]) -> None:
