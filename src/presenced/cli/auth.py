@@ -29,7 +29,7 @@ from presenced.presence.identity import parse_user_id
 
 
 class UnsafeError(PresencedError):
-    """The doctor found something that must be fixed."""
+    """Error that ends `doctor` with exit code 1 when something must be fixed."""
 
 
 def add_to(app: App) -> None:

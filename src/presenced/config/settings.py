@@ -435,7 +435,7 @@ class Settings(
     ListeningSettings,
     title="All settings",
 ):
-    """The settings of one server. Immutable, and checked on creation, also against each other.
+    """Settings of one server. They are immutable, and checked on creation, also against each other.
 
     Raises:
         pydantic.ValidationError: A value is out of bounds, or two values contradict each other.

@@ -19,124 +19,101 @@ class Metrics:
     """Metrics of a server. They use base units, and no label has a value for each user or client."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        GCCollector(registry=registry)
-        self.opened = Counter("presenced_connections_opened", "Connections that were opened.", registry=registry)
-        self.closed = Counter(
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._add_connections()
+        self._add_broadcasts()
+        self._add_http_api()
+        self._add_storage()
+        self._add_process()
+
+    def _add_connections(self) -> None:
+        self.opened = self._counter("presenced_connections_opened", "Connections that were opened.")
+        self.closed = self._counter(
             "presenced_connections_closed",
             "Connections that ended, by reason. closed, going_away, keep_session and lost come from the client. "
             "stopping and close codes in lower case come from the server.",
-            ["reason"],
-            registry=registry,
+            "reason",
         )
-        self.refused = Counter(
-            "presenced_handshakes_refused",
-            "WebSocket handshakes that were refused, by code.",
-            ["code"],
-            registry=registry,
+        self.refused = self._counter(
+            "presenced_handshakes_refused", "WebSocket handshakes that were refused, by code.", "code"
         )
-        self.turned_away = Counter(
+        self.turned_away = self._counter(
             "presenced_connections_refused",
             "Connections and requests that were refused before a WebSocket was opened, by reason. full, behind, "
             "stopping: state of the server. address: limit of an address. forbidden_origin and misdirected include "
             "HTTP requests. All others are problem codes in lower case.",
-            ["reason"],
-            registry=registry,
+            "reason",
         )
-        self.sessions = Counter(
+        self.authentications = self._counter(
+            "presenced_authentications", "Tokens and tickets that were checked, by result.", "result"
+        )
+        self.sessions = self._counter(
             "presenced_sessions",
             "Connections of presenced.v1, by what happened to the session. new: it was created. resumed: the client "
             "got the missed changes. told_again: the client got a new snapshot.",
-            ["how"],
-            registry=registry,
+            "how",
         )
-        self.requests_refused = Counter(
-            "presenced_requests_refused",
-            "Requests of presenced.v1 that were refused with ERROR, by name.",
-            ["name"],
-            registry=registry,
+        self.received = self._counter("presenced_messages_received", "Messages received from clients.")
+        self.requests_refused = self._counter(
+            "presenced_requests_refused", "Requests of presenced.v1 that were refused with ERROR, by name.", "name"
         )
-        self.received = Counter("presenced_messages_received", "Messages received from clients.", registry=registry)
-        self.changes = Counter(
-            "presenced_changes", "Visible changes of status, by new status.", ["status"], registry=registry
+        self.heartbeats_failed = self._counter("presenced_heartbeats_failed", "Clients that did not answer a ping.")
+
+    def _add_broadcasts(self) -> None:
+        self.changes = self._counter("presenced_changes", "Visible changes of status, by new status.", "status")
+        self.deliveries = self._counter("presenced_deliveries", "Changes written to sockets of watchers.")
+        self.sent = self._counter("presenced_sent_bytes", "Bytes of changes written to sockets of watchers.")
+        self.flush_changes = self._histogram("presenced_flush_changes", "Number of changes in one flush.", _CHANGES)
+        self.flush_seconds = self._histogram("presenced_flush_duration_seconds", "Duration of one flush.", _SECONDS)
+        self.writers_lost = self._counter(
+            "presenced_writers_lost", "Writer processes that died or hung, and were replaced."
         )
-        self.deliveries = Counter("presenced_deliveries", "Changes written to sockets of watchers.", registry=registry)
-        self.sent = Counter(
-            "presenced_sent_bytes", "Bytes of changes written to sockets of watchers.", registry=registry
+
+    def _add_http_api(self) -> None:
+        self.api_answers = self._counter(
+            "presenced_api_answers", "Responses of the HTTP API, by route and status.", "route", "status"
         )
-        self.flush_changes = Histogram(
-            "presenced_flush_changes", "Number of changes in one flush.", buckets=_CHANGES, registry=registry
-        )
-        self.flush_seconds = Histogram(
-            "presenced_flush_duration_seconds", "Duration of one flush.", buckets=_SECONDS, registry=registry
-        )
-        self.authentications = Counter(
-            "presenced_authentications",
-            "Tokens and tickets that were checked, by result.",
-            ["result"],
-            registry=registry,
-        )
-        self.api_answers = Counter(
-            "presenced_api_answers",
-            "Responses of the HTTP API, by route and status.",
-            ["route", "status"],
-            registry=registry,
-        )
-        self.api_seconds = Histogram(
+        self.api_seconds = self._histogram(
             "presenced_api_duration_seconds",
             "Duration of a request of the HTTP API, by route, without requests that wait for changes.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=registry,
+            _SECONDS,
+            "route",
         )
         self.api_followers = Gauge(
             "presenced_api_followers",
             "Open requests of the HTTP API that wait for changes or stream them.",
-            registry=registry,
+            registry=self.registry,
         )
-        self.writers_lost = Counter(
-            "presenced_writers_lost", "Writer processes that died or hung, and were replaced.", registry=registry
+
+    def _add_storage(self) -> None:
+        self.batches_stored = self._counter("presenced_storage_batches", "Batches of facts written to the database.")
+        self.batch_facts = self._histogram("presenced_storage_batch_facts", "Number of facts in one batch.", _CHANGES)
+        self.batch_seconds = self._histogram(
+            "presenced_storage_batch_duration_seconds", "Duration of writing one batch to the database.", _SECONDS
         )
-        self.batches_stored = Counter(
-            "presenced_storage_batches", "Batches of facts written to the database.", registry=registry
+        self.storage_failures = self._counter(
+            "presenced_storage_failures", "Failed attempts to write a batch, which were retried."
         )
-        self.batch_facts = Histogram(
-            "presenced_storage_batch_facts", "Number of facts in one batch.", buckets=_CHANGES, registry=registry
-        )
-        self.batch_seconds = Histogram(
-            "presenced_storage_batch_duration_seconds",
-            "Duration of writing one batch to the database.",
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.storage_failures = Counter(
-            "presenced_storage_failures", "Failed attempts to write a batch, which were retried.", registry=registry
-        )
-        self.facts_dropped = Counter(
+        self.facts_dropped = self._counter(
             "presenced_storage_facts_dropped",
             "Facts dropped because too many waited. Most of them were superseded by newer facts.",
-            registry=registry,
         )
-        self.facts_merged = Counter(
+        self.facts_merged = self._counter(
             "presenced_storage_facts_merged",
             "Changes not stored under load, because a newer one of the same user or room followed immediately.",
-            registry=registry,
         )
-        self.facts_unusable = Counter(
-            "presenced_storage_facts_unusable", "Facts dropped because the database rejects them.", registry=registry
+        self.facts_unusable = self._counter(
+            "presenced_storage_facts_unusable", "Facts dropped because the database rejects them."
         )
-        self.keepers_lost = Counter(
-            "presenced_keepers_lost", "Storage workers that died, and were replaced.", registry=registry
-        )
-        self.heartbeats_failed = Counter(
-            "presenced_heartbeats_failed", "Clients that did not answer a ping.", registry=registry
-        )
-        self.loop_lag = Histogram(
+        self.keepers_lost = self._counter("presenced_keepers_lost", "Storage workers that died, and were replaced.")
+
+    def _add_process(self) -> None:
+        self.loop_lag = self._histogram(
             "presenced_loop_lag_seconds",
             "Delay of the heartbeat tick, which shows how busy the event loop is.",
-            buckets=_SECONDS,
-            registry=registry,
+            _SECONDS,
         )
         self.gc_pauses = pauses = Pauses()
         self.gauge(
@@ -149,6 +126,12 @@ class Metrics:
             "Longest pause for a garbage collection since the start.",
             lambda: pauses.longest,
         )
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(name, documentation, labels, registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read at each scrape."""
