@@ -1,4 +1,4 @@
-"""A receiver of webhooks that verifies signatures with the library of the specification, and facts to send."""
+"""A receiver of webhooks that verifies signatures with the library of the specification, and records to send."""
 
 from __future__ import annotations
 
@@ -172,10 +172,10 @@ async def make_tables(database: AsyncEngine) -> None:
         await connection.run_sync(metadata.create_all)
 
 
-async def tell(hooks: WebhookDispatcher, database: AsyncEngine, *facts: Change | RoomFact) -> None:
-    """Queue the events of facts as the storage worker does."""
+async def tell(hooks: WebhookDispatcher, database: AsyncEngine, *records: Change | RoomFact) -> None:
+    """Queue the events of records as the storage worker does."""
     async with database.begin() as connection:
-        await hooks.producer.enqueue(connection, facts)
+        await hooks.producer.enqueue(connection, records)
     hooks.wake()
 
 

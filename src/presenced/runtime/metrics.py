@@ -88,8 +88,8 @@ class Metrics:
         )
 
     def _add_storage(self) -> None:
-        self.batches_stored = self._counter("presenced_storage_batches", "Batches of facts written to the database.")
-        self.batch_facts = self._histogram("presenced_storage_batch_facts", "Number of facts in one batch.", _CHANGES)
+        self.batches_stored = self._counter("presenced_storage_batches", "Batches of records written to the database.")
+        self.batch_facts = self._histogram("presenced_storage_batch_facts", "Number of records in one batch.", _CHANGES)
         self.batch_seconds = self._histogram(
             "presenced_storage_batch_duration_seconds", "Duration of writing one batch to the database.", _SECONDS
         )
@@ -98,14 +98,14 @@ class Metrics:
         )
         self.facts_dropped = self._counter(
             "presenced_storage_facts_dropped",
-            "Facts dropped because too many waited. Most of them were superseded by newer facts.",
+            "Records dropped because too many waited. Most of them were superseded by newer records.",
         )
         self.facts_merged = self._counter(
             "presenced_storage_facts_merged",
             "Changes not stored under load, because a newer one of the same user or room followed immediately.",
         )
         self.facts_unusable = self._counter(
-            "presenced_storage_facts_unusable", "Facts dropped because the database rejects them."
+            "presenced_storage_facts_unusable", "Records dropped because the database rejects them."
         )
         self.keepers_lost = self._counter("presenced_keepers_lost", "Storage workers that died, and were replaced.")
 

@@ -3,7 +3,7 @@
 This is the outbox pattern. The transaction that stores a change also queues its events, so an event exists exactly
 when its change is stored, and survives any crash. A delivery for each endpoint reads its queue and sends.
 
-    facts ──▶ producer ──▶ queue of endpoint 1 ──▶ delivery 1 ──▶ receiver
+    records ──▶ producer ──▶ queue of endpoint 1 ──▶ delivery 1 ──▶ receiver
                   │   └──▶ queue of endpoint 2 ──▶ delivery 2 ──▶ receiver
               last state sent                     (one request at a time)
 

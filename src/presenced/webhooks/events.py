@@ -101,30 +101,30 @@ class BatchBody(Struct, frozen=True):
     data: dict[str, list[Raw]]
 
 
-def subject_of(fact: Change | RoomFact) -> Subject:
-    """Return the user or room that the fact is about."""
-    return Subject("user", fact.user_id) if isinstance(fact, Change) else Subject("room", fact.room)
+def subject_of(record: Change | RoomFact) -> Subject:
+    """Return the user or room that the record is about."""
+    return Subject("user", record.user_id) if isinstance(record, Change) else Subject("room", record.room)
 
 
-def state_of(fact: Change | RoomFact) -> SentState:
-    """Return the state that receivers know after this fact was sent."""
-    if isinstance(fact, RoomFact):
-        return SentState(OCCUPIED if fact.occupied else VACATED, fact.position)
-    return SentState(fact.status.value, fact.version, _digest(fact))
+def state_of(record: Change | RoomFact) -> SentState:
+    """Return the state that receivers know after this record was sent."""
+    if isinstance(record, RoomFact):
+        return SentState(OCCUPIED if record.occupied else VACATED, record.position)
+    return SentState(record.status.value, record.version, _digest(record))
 
 
-def event_for(fact: Change | RoomFact, last_sent: SentState) -> EventContent | None:
-    """Return the event about this fact; None if receivers know it already, or know something newer."""
-    new = state_of(fact)
+def event_for(record: Change | RoomFact, last_sent: SentState) -> EventContent | None:
+    """Return the event about this record; None if receivers know it already, or know something newer."""
+    new = state_of(record)
     if new.version <= last_sent.version or (new.status, new.details) == (last_sent.status, last_sent.details):
         return None
-    if isinstance(fact, RoomFact):
-        return EventContent(f"room.{new.status}", fact.at_ms, RoomData(fact.room, fact.position))
+    if isinstance(record, RoomFact):
+        return EventContent(f"room.{new.status}", record.at_ms, RoomData(record.room, record.position))
     if OFFLINE in (new.status, last_sent.status):
         kind = "user.offline" if new.status == OFFLINE else "user.online"
     else:
         kind = "user.status_changed"
-    return EventContent(kind, fact.at.epoch_ms, _user_data(fact, last_sent.status))
+    return EventContent(kind, record.at.epoch_ms, _user_data(record, last_sent.status))
 
 
 def offline_event(
@@ -137,8 +137,8 @@ def offline_event(
         since_ms: Time since which the user is offline, in epoch milliseconds; 0 if it is not known.
         seen_ms: Time at which the user was last seen; 0 if it is not known.
     """
-    record = UserData(wire_user_id(user_id), OFFLINE, since_ms, version, last_seen=seen_ms, cause=cause, was=was)
-    return EventContent("user.offline", now_ms, record)
+    data = UserData(wire_user_id(user_id), OFFLINE, since_ms, version, last_seen=seen_ms, cause=cause, was=was)
+    return EventContent("user.offline", now_ms, data)
 
 
 def encode(event_id: str, content: EventContent) -> str:
@@ -164,8 +164,8 @@ def batch_id(event_ids: list[str]) -> str:
 
 
 def _user_data(change: Change, was: str) -> UserData:
-    record = asdict(user_record(change, with_cause=False))
-    return UserData(**{**record, "cause": cause_as_shown(change.cause, change.status, was), "was": was})
+    seen = asdict(user_record(change, with_cause=False))
+    return UserData(**{**seen, "cause": cause_as_shown(change.cause, change.status, was), "was": was})
 
 
 def _digest(change: Change) -> str:

@@ -1,8 +1,8 @@
-"""Producer: finds the events in stored facts, and queues them in the same transaction.
+"""Producer: finds the events in stored records, and queues them in the same transaction.
 
 The table `told` holds the last state sent about each user and room. It changes together with the queues, in the
-transaction that stores the facts. So an event is queued exactly when its fact is stored, and a fact that the storage
-worker receives twice, because its predecessor died, is no event the second time.
+transaction that stores the records. So an event is queued exactly when its record is stored. A new storage worker may
+receive records that its predecessor has stored already. They are no events the second time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from presenced.webhooks.events import (
 from presenced.webhooks.queue import CHUNK, EndpointQueue, NewEvent, event_id, serial_text
 
 ROOM_MEMORY_POSITIONS = 1_000_000
-"""Positions after which a vacated room is forgotten. Facts that a storage worker receives twice are never so old."""
+"""Positions after which a vacated room is forgotten. Records that a storage worker receives twice are never so old."""
 
 
 class WebhookProducer:
@@ -46,7 +46,7 @@ class WebhookProducer:
 
     Args:
         queues: Queue of each endpoint.
-        events: Types of events to queue. Facts of other types still change the last state.
+        events: Types of events to queue. Records of other types still change the last state.
         max_waiting: Maximum number of waiting events for one endpoint. Above it, the oldest become dead letters.
         on_expelled: Called with the number of events that became dead letters because too many waited.
     """
@@ -68,21 +68,21 @@ class WebhookProducer:
         self._last_serial = 0
         self._newest_position = 0
 
-    async def enqueue(self, connection: AsyncConnection, facts: Sequence[Change | RoomFact]) -> None:
-        """Queue events about these facts, which are in order, in the transaction that stores them."""
-        if not facts:
+    async def enqueue(self, connection: AsyncConnection, records: Sequence[Change | RoomFact]) -> None:
+        """Queue events about these records, which are in order, in the transaction that stores them."""
+        if not records:
             return
-        self._newest_position = max(self._newest_position, facts[-1].position)
-        last_sent = await _load_sent_states(connection, {subject_of(fact) for fact in facts})
+        self._newest_position = max(self._newest_position, records[-1].position)
+        last_sent = await _load_sent_states(connection, {subject_of(record) for record in records})
         changed: dict[Subject, SentState] = {}
         events: list[tuple[Subject, EventContent]] = []
-        for fact in facts:
-            subject = subject_of(fact)
+        for record in records:
+            subject = subject_of(record)
             before = changed.get(subject) or last_sent.get(subject) or NEVER_SENT[subject.kind]
-            new = state_of(fact)
+            new = state_of(record)
             if new.version <= before.version:
                 continue
-            if (event := event_for(fact, before)) is not None:
+            if (event := event_for(record, before)) is not None:
                 events.append((subject, event))
             changed[subject] = new
         await self._store(connection, events, changed, last_sent.keys())
