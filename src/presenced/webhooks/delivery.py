@@ -183,9 +183,8 @@ class EndpointDelivery:
         if result.status == GONE:
             self._retry_ids = []
             await self.queue.record_failure(events, result.error, self._now_ms())
-            await self.queue.expire(
-                result.error, before_ms=self._now_ms() + 86_400_000
-            )  # a day: the clock may be wrong
+            # Everything that waits, also events from a time before the clock was set back: hence a day ahead.
+            await self.queue.expire(result.error, before_ms=self._now_ms() + 86_400_000)
             return Pause(delay_s)
         next_ms = self._now_ms() + int(1000 * delay_s)
         is_repeated = self._failures > IDENTICAL_RETRIES
