@@ -24,7 +24,7 @@ from presenced.net.proxy_protocol import SIGNATURE
 from presenced.testing.echo import EchoServer
 from presenced.transports.http1.connection import MAX_DISCARDED, MAX_UNREAD
 from presenced.transports.http1.exchange import MAX_UNREAD_BODY
-from presenced.transports.http1.faults import MAX_TRACEBACKS
+from presenced.transports.http1.fault_log import MAX_TRACEBACKS
 from presenced.transports.listener import Listener
 
 pytestmark = pytest.mark.anyio

@@ -35,9 +35,9 @@ from presenced.net.proxy_protocol import parse as parse_proxy_header
 from presenced.net.query import parameter
 from presenced.net.refusals import Refusal
 from presenced.transports.http1.connection import HttpConnection
-from presenced.transports.http1.faults import Faults
+from presenced.transports.http1.exchange import socket_address
+from presenced.transports.http1.fault_log import FaultLog
 from presenced.transports.http1.head import Head
-from presenced.transports.http1.scope import address
 from presenced.transports.websocket.handshake import Handshake
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class FrontDoor:
         self.timer = service.timer
         self.app = app
         self.tasks: set[asyncio.Task[None]] = set()
-        self.faults = Faults(service.clock)
+        self.faults = FaultLog(service.clock)
         self._service = service
         self._handshake = handshake
         self._open_websocket = open_websocket
@@ -94,28 +94,28 @@ class FrontDoor:
         """Return the protocol of a new connection."""
         return HttpConnection(self, not self.settings.proxy_protocol)
 
-    def came(self, connection: HttpConnection) -> None:
+    def connected(self, connection: HttpConnection) -> None:
         """Register a new connection, or refuse it."""
         self._peers.add(connection)
         gate = self._service.throttle
         if not (gate.is_open or self.settings.proxy_protocol):
-            found = address(connection.transport)
-            connection.peer = found[0] if found else ""
-            if not gate.proxies.trusts(connection.peer):
-                self._count(connection, gate.key(connection.peer, ()))
+            found = socket_address(connection.transport)
+            connection.client_address = found[0] if found else ""
+            if not gate.proxies.trusts(connection.client_address):
+                self._count(connection, gate.key(connection.client_address, ()))
         if len(self._peers) > self._service.max_connections:
             detail = f"all {self._service.max_connections} connections are taken; retry later"
             connection.refuse(Refusal(Problem.UNAVAILABLE, detail, ((b"retry-after", b"5"),), "full"))
 
-    def left(self, connection: HttpConnection) -> None:
+    def disconnected(self, connection: HttpConnection) -> None:
         """Unregister a connection that ended without an upgrade."""
         self._peers.discard(connection)
-        self._service.throttle.left(connection.key)
+        self._service.throttle.left(connection.throttle_key)
 
     def identify(self, connection: HttpConnection, data: bytes) -> bytes | None:
         """Return the bytes after the PROXY header; None if the header is incomplete or was refused."""
         try:
-            found = address(connection.transport)
+            found = socket_address(connection.transport)
             if found is None or not self._service.throttle.proxies.trusts(found[0]):
                 raise ValueError("only a trusted proxy may connect")
             header = parse_proxy_header(data)
@@ -124,11 +124,11 @@ class FrontDoor:
             return None
         if header is None:
             return None
-        connection.peer = header.address or found[0]
-        self._count(connection, self._service.throttle.key(connection.peer, ()))
+        connection.client_address = header.address or found[0]
+        self._count(connection, self._service.throttle.key(connection.client_address, ()))
         return data[header.size :]
 
-    def upgrades(self, connection: HttpConnection, head: Head) -> bool:
+    def upgrade(self, connection: HttpConnection, head: Head) -> bool:
         """Return whether the request was a handshake, which upgrades the connection or refuses it."""
         if head.method != b"GET" or head.path != _PATH:
             return False
@@ -154,7 +154,7 @@ class FrontDoor:
     def _hand_over(self, connection: HttpConnection) -> WebSocketConnection:
         self._peers.discard(connection)
         websocket = self._open_websocket()
-        websocket.address, connection.key = connection.key, ""
+        websocket.address, connection.throttle_key = connection.throttle_key, ""
         connection.transport.set_protocol(websocket)
         websocket.connection_made(connection.transport)
         websocket.paused = connection.is_behind  # it may not have read the answers before the handshake
@@ -178,11 +178,11 @@ class FrontDoor:
         gate = self._service.throttle
         if gate.is_open:
             return None
-        if not connection.key:  # a proxy: its header names the client
+        if not connection.throttle_key:  # a proxy: its header names the client
             values = [value for name, value in head.headers if name == gate.header]
-            if (refusal := self._counted(connection, gate.key(connection.peer, values))) is not None:
+            if (refusal := self._counted(connection, gate.key(connection.client_address, values))) is not None:
                 return refusal
-        refused = gate.handshake(connection.key, self.clock.monotonic())
+        refused = gate.handshake(connection.throttle_key, self.clock.monotonic())
         if refused is None:
             return None
         retry = ((b"retry-after", b"%d" % refused.retry_after),)
@@ -195,7 +195,7 @@ class FrontDoor:
     def _counted(self, connection: HttpConnection, key: str) -> Refusal | None:
         """Count the connection for the address `key`; return the refusal if the address is at its limit."""
         if self._service.throttle.came(key):
-            connection.key = key
+            connection.throttle_key = key
             return None
         detail = "this address has reached its limit of open connections"
         return Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"5"),), "address")
