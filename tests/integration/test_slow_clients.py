@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
 from presenced import PresenceServer
-from presenced.transports.listener import MAX_UNSENT
+from presenced.transports.listener import MAX_UNSENT_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -152,4 +152,4 @@ async def test_the_kernel_holds_little_of_what_a_client_does_not_read() -> None:
         await until(lambda: house.get_stats().total_connections)
         (connection,) = node(house)._connections.values()
         with socket.socket(fileno=os.dup(connection.fileno())) as same:
-            assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT
+            assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT_BYTES

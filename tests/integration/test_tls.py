@@ -181,7 +181,7 @@ def test_sighup_takes_the_new_certificate(tmp_path: Path) -> None:
 
 
 async def test_by_itself_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.transports.tls.LOOK_AGAIN", 0.05)
+    monkeypatch.setattr("presenced.transports.tls.CHECK_INTERVAL_S", 0.05)
     async with house_of_tls(tmp_path) as house:
         write_certificate(tmp_path, "second")
         seen: list[str] = []

@@ -200,7 +200,7 @@ class WebSocketConnection(asyncio.Protocol):
                 self._parser.fail(close.code, reason)
             else:
                 self._parser.send_close(close.code, reason)
-        self._end(*endings.of_server(close))
+        self._end(*endings.server_ending(close))
         self._write(self._parser.data_to_send())
 
     def fall_behind(self) -> None:
@@ -278,7 +278,7 @@ class WebSocketConnection(asyncio.Protocol):
                     self.close(Close.MESSAGE_TOO_BIG, f"more than {allowed} fragments")
             case Opcode.CLOSE:
                 assert parser.close_rcvd is not None, "the library parsed it"
-                ending = endings.of_client(parser.close_rcvd.code)
+                ending = endings.client_ending(parser.close_rcvd.code)
                 self._end(ending, ending)
 
     def _deliver(self, data: bytes) -> None:
