@@ -1,4 +1,4 @@
-"""FaultLog in the log: one traceback each, up to the limit of the log."""
+"""The fault log writes one traceback for each fault, up to its bound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def fault(words: str = "of ours") -> Exception:
         return error
 
 
-def test_clients_can_not_fill_the_log_with_tracebacks(caplog: pytest.LogCaptureFixture) -> None:
+def test_clients_cannot_fill_the_log_with_tracebacks(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     faults = FaultLog(clock)
     for _ in range(1000):
@@ -23,13 +23,13 @@ def test_clients_can_not_fill_the_log_with_tracebacks(caplog: pytest.LogCaptureF
     assert len(caplog.records) == MAX_TRACEBACKS
     clock.advance(PERIOD_S)
     faults.report(fault())
-    said = caplog.records[-1].getMessage()
-    assert f"{1000 - MAX_TRACEBACKS} further faults before it were not logged" in said
-    assert "in fault" in said, "where it happened"
+    logged = caplog.records[-1].getMessage()
+    assert f"{1000 - MAX_TRACEBACKS} further faults before it were not logged" in logged
+    assert "in fault" in logged, "the place of the fault"
 
 
-def test_an_exception_s_message_is_escaped_and_cut(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_message_of_an_exception_is_escaped_and_truncated(caplog: pytest.LogCaptureFixture) -> None:
     FaultLog(FakeClock()).report(fault("a\nforged line \x1b[2J" + "x" * 10_000))
-    said = caplog.records[-1].getMessage()
-    assert "a\\nforged line \\x1b[2J" in said
-    assert len(said) < 2_000
+    logged = caplog.records[-1].getMessage()
+    assert "a\\nforged line \\x1b[2J" in logged
+    assert len(logged) < 2_000
