@@ -143,14 +143,15 @@ class FrameReader:
 
     def receive(self, data: bytes) -> list[Event]:
         """Return the events that `data` completes. `Closed` and `Failed` come last, after the messages before them."""
-        self.frames_read = 0
         events: list[Event] = []
+        self.frames_read = 0
         if not self._is_done:
             try:
                 self._read(data, events)
             except _Fault as fault:
-                events.append(Failed(fault.close, str(fault)))
-                self.stop()
+                self._fail(events, fault.close, str(fault))
+            except UnicodeDecodeError:
+                self._fail(events, Close.INVALID_DATA, "a text message is not valid UTF-8")
         return events
 
     def _read(self, received: bytes, events: list[Event]) -> None:
@@ -175,11 +176,15 @@ class FrameReader:
             at = end
             self.frames_read += 1
             if first == _WHOLE_TEXT and self._message is None:  # nearly every message
-                events.append(_text(payload))
+                events.append(payload.decode())
             else:
                 self._take(first, payload, events)
         if at < size or self._buffer is not None:
             self._hold(data, at)
+
+    def _fail(self, events: list[Event], close: Close, reason: str) -> None:
+        events.append(Failed(close, reason))
+        self.stop()
 
     def _hold(self, data: bytes | bytearray, at: int) -> None:
         """Keep the start of an incomplete frame, which begins at index `at`."""
@@ -211,7 +216,7 @@ class FrameReader:
         self._fragments += 1
         if first & _FIN:
             message = self._inflated(self._message) if self._first & _RSV1 else bytes(self._message)
-            events.append(_text(message) if self._first & _OPCODE == _TEXT else message)
+            events.append(message.decode() if self._first & _OPCODE == _TEXT else message)
             self._message, self._room = None, self._max_size
         elif self._fragments >= self._max_fragments:
             raise _Fault(f"more than {self._max_fragments} fragments", Close.MESSAGE_TOO_BIG)
@@ -236,20 +241,16 @@ class FrameReader:
         code = int.from_bytes(payload[:2])
         if not (code in _REGISTERED_CODES or 3000 <= code < 5000):
             raise _Fault("invalid status code")
-        _text(payload[2:], "close reason")
+        try:
+            payload[2:].decode()
+        except UnicodeDecodeError as error:
+            raise _Fault("a close reason is not valid UTF-8", Close.INVALID_DATA) from error
         return Closed(code, payload)
 
     def _too_big(self, length: int) -> _Fault:
         before = f"after reading {self._max_size - self._room} bytes " if self._message is not None else ""
         reason = f"frame with {length} bytes {before}exceeds limit of {self._max_size} bytes"
         return _Fault(reason, Close.MESSAGE_TOO_BIG)
-
-
-def _text(payload: bytes, name: str = "text message") -> str:
-    try:
-        return payload.decode()
-    except UnicodeDecodeError as error:
-        raise _Fault(f"a {name} is not valid UTF-8", Close.INVALID_DATA) from error
 
 
 def _fault_of(first: int, second: int) -> str:
