@@ -18,6 +18,7 @@ from presenced.errors import ConfigError
 from presenced.http.api.followers import Followers
 from presenced.http.app import make_app
 from presenced.http.health import warnings
+from presenced.node.build import build_node
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.node.stats import MAX_PAGE, Stats
@@ -95,9 +96,15 @@ class PresenceServer:
         try:
             tickets = Tickets(self.settings.api_keys)
             authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
-            epoch = keeper.epoch if keeper is not None else ""
-            node = Node(
-                self.settings, clock, metrics, max_connections, writers or Direct(), authenticator, keeper, epoch
+            node = build_node(
+                settings=self.settings,
+                clock=clock,
+                metrics=metrics,
+                max_connections=max_connections,
+                writer=writers or Direct(),
+                authenticator=authenticator,
+                keeper=keeper,
+                epoch=keeper.epoch if keeper is not None else "",
             )
             application = PresenceService(node)
             followers = Followers(application.on_change, metrics.api_followers.set)

@@ -11,6 +11,7 @@ import pytest
 from msgspec import json
 from tests.features.test_visibility import House, token
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import classic, v1
 from tests.support.talk import position, statuses, types
 
 from presenced.auth.callbacks import _merged
@@ -238,14 +239,14 @@ def test_a_session_that_comes_back_with_the_same_blocks_is_told_what_it_missed(h
 
 
 def test_nothing_is_left_of_one_who_is_gone(house: House) -> None:
-    ada, classic = house.come("ada", block=["eve"]), house.come("ada", classic=True, block=["eve"])
-    house.node.received(classic, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
+    ada, other = house.come("ada", block=["eve"]), house.come("ada", classic=True, block=["eve"])
+    house.node.received(other, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
     house.say(ada, "AUTH", token=token("ada", block=["bo"]))
-    v1, old = house.node._v1, house.node._classic
-    assert (set(v1._blocking.watchers_of("bo")), set(old._blocking.watchers_of("bo"))) == ({ada}, {classic})
+    new, old = v1(house.node).feed, classic(house.node).feed
+    assert (set(new._blocking.watchers_of("bo")), set(old._blocking.watchers_of("bo"))) == ({ada}, {other})
     house.end(ada, Ending.CLOSED)
-    house.end(classic, Ending.CLOSED)
-    assert (v1._blocking._by_user, v1._blockers, old._blocking._by_user) == ({}, set(), {})
+    house.end(other, Ending.CLOSED)
+    assert (new._blocking._by_user, new._blockers, old._blocking._by_user) == ({}, set(), {})
 
 
 @pytest.mark.parametrize("rule", ["everyone", "rooms", "claims", "callback"])

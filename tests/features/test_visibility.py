@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, json
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import v1
 from tests.support.talk import Talk, position, statuses
 
 from presenced.auth.authenticator import Answer, Answered
@@ -382,7 +383,7 @@ def test_a_connection_that_is_replaced_by_one_that_sees_something_else_leaves_no
     session = house.heard(ada)[0]["sessionId"]
     house.say(ada, "WATCH", rooms=["lobby"])
     back = house.come("ada", f"session={session}&position={position(ada)}", watch=["eve"], rooms=["bar"])
-    index = house.node._v1._index
+    index = v1(house.node).feed._index
     assert set(index.watchers_of("eve")) == {back}
     assert not index.watchers_of("bo")
     assert not index.watchers_of_room("lobby")

@@ -8,14 +8,13 @@ from random import Random
 import pytest
 from tests.fuzz.bytes import frames, seeds
 from tests.support.fakes import FakeTransport
+from tests.support.nodes import make_node, request
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
 from presenced.config.settings import Settings
 from presenced.errors import Close
-from presenced.node.node import Node
-from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 from presenced.transports.websocket.connection import WebSocketConnection
 from presenced.transports.websocket.reader import FrameParsers
@@ -34,7 +33,7 @@ class Peer:
 
     def __init__(self, deflates: bool = False) -> None:
         self.clock = FakeClock()
-        self.node = Node(SETTINGS, self.clock, Metrics(), max_connections=10)
+        self.node = make_node(SETTINGS, self.clock)
         self.node.start()
         self.parsers = FrameParsers(SETTINGS.max_message_size)
         self.witness, self.witnessed = self.connect(b"userId=witness")
@@ -44,7 +43,7 @@ class Peer:
         transport = FakeTransport()
         connection = WebSocketConnection(self.node, self.parsers, set())
         connection.connection_made(transport)  # type: ignore[arg-type]  # as much of a transport as is used
-        connection.accept(b"", query, "", deflates)
+        connection.upgrade(b"", request(query), deflates)
         self.clock.run_soon()
         return connection, transport
 

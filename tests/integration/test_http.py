@@ -42,7 +42,7 @@ async def test_health_says_alive_and_ready() -> None:
 async def test_a_full_server_is_not_ready_and_says_why() -> None:
     async with server() as house, raw_websocket(house.port), visitor(house) as client:
         assert (await client.get("/readyz")).status_code == 200
-        node(house).max_connections = 1  # this HTTP connection is in already
+        node(house)._connections.most = 1  # this HTTP connection is in already
         answer = parsed(await client.get("/readyz"), 503)
         assert answer["reasons"] == ["all 1 connections are taken"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -9,8 +10,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.support.fakes import FakeConnection
 
+from presenced.delivery.broadcaster import Broadcaster
 from presenced.errors import Close
-from presenced.node.broadcaster import Broadcaster
 from presenced.presence.directory import Directory
 from presenced.presence.model import Ending, Status
 from presenced.presence.user import Grace
@@ -29,7 +30,8 @@ class Watching(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 3600, 0))
         self.feed = ClassicFeed(self.directory)
-        self.broadcaster = Broadcaster(self.clock, Timer(self.clock), Metrics(), [self.feed], behind_timeout=30)
+        self.broadcaster = Broadcaster(clock=self.clock, timer=Timer(self.clock), metrics=Metrics(), behind_timeout=30)
+        self.broadcaster.add_feed(self.feed)
         self.watchers: dict[FakeConnection, dict[str, bool]] = {}
         self.closed: list[FakeConnection] = []
 
@@ -40,7 +42,7 @@ class Watching(RuleBasedStateMachine):
     def join(self, room: int) -> None:
         watcher = FakeConnection(on_closed=lambda gone, *_: self.leave(gone))
         watcher.full_after = room
-        watcher.feed = self.feed
+        watcher.protocol = SimpleNamespace(feed=self.feed)
         watcher.on_full = lambda: self.broadcaster.pause(watcher)  # as the real one's transport would
         self.watchers[watcher] = self.truth()
         self.broadcaster.add(watcher)

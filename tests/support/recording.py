@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import make_node, request
 
 from presenced.config.settings import Settings
-from presenced.node.node import Node
 from presenced.presence.model import Ending
-from presenced.runtime.metrics import Metrics
 from presenced.storage.noted import STATE_PERIOD
 from presenced.storage.records import Fact
 from presenced.storage.write_behind import PERIOD
@@ -51,7 +50,7 @@ class House:
     def __init__(self, restored: bool = True, **settings: object) -> None:
         self.clock = FakeClock()
         self.keeper = FakeKeeper()
-        self.node = Node(Settings.model_validate(settings), self.clock, Metrics(), 1000, keeper=self.keeper)
+        self.node = make_node(Settings.model_validate(settings), self.clock, keeper=self.keeper)
         assert self.node.recorder
         self.recorder = self.node.recorder
         if restored:
@@ -60,7 +59,7 @@ class House:
     def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
         connection = FakeConnection(self.node.closed)
         connection.address = "192.0.2.1"
-        self.node.opened(connection, f"userId={user_id}".encode(), b"", subprotocol)
+        self.node.opened(connection, request(f"userId={user_id}", subprotocol))
         return connection
 
     def close(self, connection: FakeConnection) -> None:

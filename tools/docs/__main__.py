@@ -18,7 +18,7 @@ from presenced.config.help import default_text, expected, groups
 from presenced.config.settings import Settings
 from presenced.config.sources import ENV_PREFIX, SECRET_FILES
 from presenced.errors import ClientClose, Close, Fault, Problem
-from presenced.node.node import Node
+from presenced.node.build import build_node
 from presenced.runtime.metrics import Metrics
 from presenced.testing.clock import FakeClock
 from presenced.worker.factory import make_keeper
@@ -103,7 +103,9 @@ def metrics() -> str:
     """The table of metrics, from a registry like the server's."""
     clock, metrics = FakeClock(), Metrics()
     keeper = make_keeper(Settings(database="sqlite"), clock, metrics)
-    registry = Node(Settings(), clock, metrics, max_connections=1, keeper=keeper).metrics.registry
+    registry = build_node(
+        settings=Settings(), clock=clock, metrics=metrics, max_connections=1, keeper=keeper
+    ).metrics.registry
     rows = [
         [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
         for family in registry.collect()

@@ -10,10 +10,13 @@ from msgspec.json import schema_components
 from tools.docs.descriptions import descriptions, with_extensions, without_null
 
 from presenced.config.settings import WEBSOCKET_PATH, Settings
+from presenced.protocols.classic import messages as classic_messages
 from presenced.protocols.v1 import messages
 from presenced.protocols.v1.connect import ACTIVITIES, CHOICES
-from presenced.transports.websocket.handshake import V1
+from presenced.protocols.v1.protocol import V1Protocol
 from presenced.version import __version__
+
+V1 = V1Protocol.name
 
 HEAD = "# Made from src/presenced/protocols/v1/messages.py by `make docs`; don't edit it here.\n"
 
@@ -41,7 +44,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
 
 def asyncapi() -> str:
     """The document, AsyncAPI 3.0."""
-    sent = {"classic": get_args(messages.Message), "v1": get_args(messages.ServerMessageV1)}
+    sent = {"classic": get_args(classic_messages.Message), "v1": get_args(messages.ServerMessageV1)}
     received = {"classic": (messages.Auth,), "v1": get_args(messages.Request)}
     document = {
         "asyncapi": "3.0.0",
@@ -78,16 +81,19 @@ def asyncapi() -> str:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """JSON Schema (2020-12) of every record, by the name of its type; every field is described where the code does."""
-    types = [*get_args(messages.Message), *get_args(messages.ServerMessageV1), *get_args(messages.Request)]
+    types = [*get_args(classic_messages.Message), *get_args(messages.ServerMessageV1), *get_args(messages.Request)]
     # Records that are encoded apart from the messages they are in.
     types += [messages.UserRecord, messages.Member]
     _, components = schema_components(types, ref_template="#/components/schemas/{name}")
-    described = descriptions(messages)
+    described = descriptions(classic_messages) | descriptions(messages)
+    records: dict[str, Any] = {
+        record.__name__: record for record in (*types, *vars(messages).values()) if isinstance(record, type)
+    }
     for name, schema in components.items():
         schema["description"] = " ".join(schema["description"].split())
         with_extensions(schema)
         for key, field in schema["properties"].items():
-            if getattr(messages, name).__struct_config__.omit_defaults:
+            if records[name].__struct_config__.omit_defaults:
                 schema["properties"][key] = field = without_null(field)
             if text := described.get((name, key)):
                 schema["properties"][key] = {**field, "description": text}

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from tools.docs.asyncapi import schemas
 from tools.docs.table import table
 
+from presenced.protocols.classic import messages as classic_messages
 from presenced.protocols.v1 import messages
 
 _VECTORS = Path(__file__).parents[2] / "spec/vectors"
@@ -24,7 +25,7 @@ def message_tables() -> str:
         "Records": (messages.UserRecord, messages.Member, messages.LimitsV1, messages.Overruled),
         "presenced.v1, from the server": get_args(messages.ServerMessageV1),
         "presenced.v1, from the client": get_args(messages.Request),
-        "Classic, from the server": get_args(messages.Message),
+        "Classic, from the server": get_args(classic_messages.Message),
     }
     sections = [
         f"## {title}\n\n" + "\n\n".join(_section(type_.__name__, described, examples) for type_ in types)
@@ -110,7 +111,10 @@ def _worth(message: dict[str, Any]) -> tuple[int, int]:
 
 def _names() -> dict[tuple[bool, str], str]:
     """The type's name by whether it is classic and by its tag."""
-    classic, new = get_args(messages.Message), [*get_args(messages.ServerMessageV1), *get_args(messages.Request)]
+    classic, new = (
+        get_args(classic_messages.Message),
+        [*get_args(messages.ServerMessageV1), *get_args(messages.Request)],
+    )
     return {(True, t.__struct_config__.tag): t.__name__ for t in classic} | {
         (False, t.__struct_config__.tag): t.__name__ for t in new
     }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct, structs
 
+from presenced.delivery.connection import Connection
 from presenced.errors import Close
 from presenced.node.node import Node
 from presenced.presence.claims import Claim, check
@@ -18,7 +19,6 @@ from presenced.presence.model import AS_DETECTED, Change, Choice, Custom
 from presenced.presence.rooms import Room
 from presenced.presence.user import Session
 from presenced.presence.visibility import EVERYTHING, Visibility
-from presenced.protocols.base import Connection
 from presenced.runtime.instant import Instant
 
 
@@ -49,8 +49,9 @@ class PresenceService:
         Raises:
             CapacityError: `max_announced` users are announced already.
         """
-        outcome = self._directory.announce(user_id, online, self._node.clock.now())
-        self._node.apply(outcome)
+        now = self._node.clock.now()
+        outcome = self._directory.announce(user_id, online, now)
+        self._node.publisher.apply(outcome, now)
         return outcome.change is not None
 
     def disconnect(self, user_id: str) -> int:
@@ -62,7 +63,8 @@ class PresenceService:
         connections = self._directory.connections(user_id)
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")
-        self._node.apply(self._directory.stop_waiting(user_id, self._node.clock.now()))
+        now = self._node.clock.now()
+        self._node.publisher.apply(self._directory.stop_waiting(user_id, now), now)
         return len(connections) + sum(end(user_id) for end in self._on_disconnect)
 
     def on_disconnect(self, end: Callable[[str], int]) -> None:
@@ -81,7 +83,8 @@ class PresenceService:
             lasts: Seconds after which the previous permanent choice returns; None for a permanent choice.
         """
         now = self._node.clock.now()
-        self._node.apply(self._directory.choose(user_id, choice or AS_DETECTED, now, lasts, by_user=False))
+        outcome = self._directory.choose(user_id, choice or AS_DETECTED, now, lasts, by_user=False)
+        self._node.publisher.apply(outcome, now)
 
     def set_claim(self, user_id: str, claim: Claim, lasts: float | None = None) -> None:
         """Claim something of a user, in place of what this source claimed before; of one who is not there, too.
@@ -99,20 +102,22 @@ class PresenceService:
         claim = structs.replace(claim, set_ms=now.epoch_ms)
         if lasts is not None:
             claim = structs.replace(claim, ends=now.monotonic + lasts, custom=_ending(claim.custom, now, lasts))
-        self._node.apply(self._directory.set_claim(user_id, claim, now))
+        self._node.publisher.apply(self._directory.set_claim(user_id, claim, now), now)
         if self._node.recorder is not None:
             self._node.recorder.claimed(user_id, claim)
 
     def forget_display(self, user_id: str) -> None:
         """Forget what tokens of the user gave for others to see; the next one gives it again."""
-        self._node.apply(self._directory.erase_display(user_id, self._node.clock.now()))
+        now = self._node.clock.now()
+        self._node.publisher.apply(self._directory.erase_display(user_id, now), now)
 
     def clear_claim(self, user_id: str, source: str) -> bool:
         """Claim it no longer. Whether there was such a claim."""
-        outcome = self._directory.clear_claim(user_id, source, self._node.clock.now())
+        now = self._node.clock.now()
+        outcome = self._directory.clear_claim(user_id, source, now)
         recorder = self._node.recorder
         if outcome is not None:
-            self._node.apply(outcome)
+            self._node.publisher.apply(outcome, now)
         if recorder is not None and (outcome is not None or recorder.is_restoring):
             recorder.unclaimed(user_id, source)  # it may be stored and not yet restored
         return outcome is not None

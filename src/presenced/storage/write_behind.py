@@ -96,7 +96,7 @@ class WriteBehind:
         keeper: Keeper,
         directory: Directory[Any],
         rooms: Rooms,
-        apply: Callable[[Outcome[Any]], None],
+        apply: Callable[[Outcome[Any], Instant], None],
     ) -> None:
         self._keeper = keeper
         self._clock = clock
@@ -274,7 +274,7 @@ class WriteBehind:
                 self._restore_choice(fact, now)
             elif isinstance(fact, DisplayFact):
                 if v1.is_display(fact.display):  # else somebody else has written it
-                    self._apply(self._directory.restore_display(fact.user_id, v1.compact(fact.display), now))
+                    self._apply(self._directory.restore_display(fact.user_id, v1.compact(fact.display), now), now)
             elif isinstance(fact, ClaimFact):
                 self._restore_claim(fact, now)
         if revocations := [fact for fact in facts if isinstance(fact, RevocationFact)]:
@@ -296,7 +296,7 @@ class WriteBehind:
         for choice in _choices(fact.timed):
             lasts = (choice.custom.until_ms - now.epoch_ms) / 1000
             stored += [Made(choice, now.monotonic + lasts)] if lasts > 0 else []
-        self._apply(self._directory.restore_choices(fact.user_id, tuple(stored), now))
+        self._apply(self._directory.restore_choices(fact.user_id, tuple(stored), now), now)
 
     def _restore_claim(self, fact: ClaimFact, now: Instant) -> None:
         user, since = self._directory.user(fact.user_id), self._directory.since_start
@@ -309,7 +309,7 @@ class WriteBehind:
         custom = Custom(fact.text, fact.emoji, _data(fact.data), fact.until_ms)
         claim = Claim(fact.source, Status(fact.status), custom, fact.priority, fact.set_ms, now.monotonic + lasts)
         with suppress(CapacityError):  # others have claimed as much since
-            self._apply(self._directory.set_claim(fact.user_id, claim, now))
+            self._apply(self._directory.set_claim(fact.user_id, claim, now), now)
 
 
 def _choices(fact: ChoiceFact | None) -> list[Choice]:

@@ -16,21 +16,25 @@ from starlette.applications import Starlette
 from websockets.frames import Frame, Opcode
 
 from presenced.config.settings import WEBSOCKET_PATH, Settings
+from presenced.errors import Close
 from presenced.net.refusals import Refusal
 from presenced.net.throttle import Throttle
 from presenced.presence.model import Ending
+from presenced.protocols.base import ConnectRequest
 from presenced.runtime.clock import SystemClock, Timer
 from presenced.transports.listener import Listener
 from presenced.transports.websocket.connection import WebSocketConnection
 
 
 class EchoServer:
-    """A `transports.base.Service` that sends back what it gets."""
+    """A `transports.base.ConnectionHandler` that sends back what it gets."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.draining = self.is_behind = False
         self.max_connections = 10_000
+        self.subprotocols = {WEBSOCKET_PATH.encode(): ("presenced.v1", "presenced.classic")}
+        self.compressed = ("presenced.v1",)
         self.throttle = Throttle(settings)
         self.endings: list[tuple[Ending, str]] = []
         """How the connections ended, oldest first; the newest 1,000."""
@@ -57,21 +61,19 @@ class EchoServer:
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
         """Ignore the refusal, because its client sees the reason."""
 
-    def opened(
-        self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str
-    ) -> None:
+    def opened(self, connection: WebSocketConnection, request: ConnectRequest) -> None:
         """The handshake succeeded; the query does not matter."""
         connection.serial = 1
-        connection.send(response)
+        connection.accept()
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
         """Send it back; a client that sends without reading is closed."""
         if connection.paused:
-            connection.fall_behind()
+            connection.close(Close.FELL_BEHIND, "reading too slowly")
             return
         text = isinstance(message, str)
         payload = message.encode() if isinstance(message, str) else message
-        connection.send(Frame(Opcode.TEXT if text else Opcode.BINARY, payload).serialize(mask=False))
+        connection.write(Frame(Opcode.TEXT if text else Opcode.BINARY, payload).serialize(mask=False))
 
     def paused(self, connection: WebSocketConnection) -> None:
         """Nothing to hold back."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from presenced.config.settings import Settings
 from presenced.net.refusals import Refusal
 from presenced.net.throttle import Throttle
 from presenced.presence.model import Ending
+from presenced.protocols.base import ConnectRequest
 from presenced.runtime.clock import Clock, Timer
 
 if TYPE_CHECKING:
     from presenced.transports.websocket.connection import WebSocketConnection
 
 
-class Service(Protocol):
-    """What a connection reports to: the node, or the echo of `presenced.testing`."""
+class ConnectionHandler(Protocol):
+    """What connections report to: the node, or the echo server of `presenced.testing`."""
 
     @property
     def settings(self) -> Settings:
@@ -45,15 +47,16 @@ class Service(Protocol):
     def max_connections(self) -> int:
         """Open connections at most, HTTP ones included."""
 
-    def opened(
-        self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str
-    ) -> None:
-        """The handshake is done but for sending `response`, which is to go out with the first frame.
+    @property
+    def subprotocols(self) -> Mapping[bytes, Sequence[str]]:
+        """Paths of WebSockets, each with the subprotocols that are spoken there, the preferred one first."""
 
-        Args:
-            subprotocol: What was agreed on; empty for the classic protocol.
-            token: What the client showed of who it is; empty when it showed nothing yet.
-        """
+    @property
+    def compressed(self) -> Collection[str]:
+        """Subprotocols whose messages are worth compressing."""
+
+    def opened(self, connection: WebSocketConnection, request: ConnectRequest) -> None:
+        """The handshake succeeded. Its response goes out with the first message, or by `connection.accept()`."""
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
         """Log and count a request that was refused before it became a WebSocket.

@@ -10,7 +10,7 @@ the difference.
 
 Rules:
 
-- A handshake is a GET of the WebSocket path that offers `websocket` and nothing else. The server ignores any other
+- A handshake is a GET of a WebSocket path that offers `websocket` and nothing else. The server ignores any other
   offer to upgrade (RFC 9110 section 7.8). It reads the body as usual and sends one response per request.
 - A handshake has no body. It may arrive on a connection that was used before, and frames may follow it immediately.
 - Limits are checked in a fixed order. When a client connects: connections of the whole server, then of one address. At
@@ -24,16 +24,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from starlette.types import ASGIApp
 
-from presenced.config.settings import WEBSOCKET_PATH
 from presenced.errors import Problem
 from presenced.net.proxy_protocol import parse as parse_proxy_header
 from presenced.net.query import parameter
 from presenced.net.refusals import Refusal
+from presenced.protocols.base import ConnectRequest
 from presenced.transports.http1.connection import HttpConnection
 from presenced.transports.http1.exchange import socket_address
 from presenced.transports.http1.fault_log import FaultLog
@@ -41,13 +41,11 @@ from presenced.transports.http1.head import Head
 from presenced.transports.websocket.handshake import Handshake
 
 if TYPE_CHECKING:
-    from presenced.transports.base import Service
+    from presenced.transports.base import ConnectionHandler
     from presenced.transports.websocket.connection import WebSocketConnection
 
 MAX_RETRY = 10
 """Maximum number of seconds in `Retry-After` when the server is behind."""
-
-_PATH = WEBSOCKET_PATH.encode()
 
 
 class Peer(Protocol):
@@ -67,15 +65,16 @@ class FrontDoor:
 
     Args:
         app: Answers every request that is not a handshake.
+        handshakes: Rules of the handshake for each path of a WebSocket.
         open_websocket: Returns the protocol of an upgraded connection.
         peers: All open connections, of either kind.
     """
 
     def __init__(
         self,
-        service: Service,
+        service: ConnectionHandler,
         app: ASGIApp,
-        handshake: Handshake,
+        handshakes: Mapping[bytes, Handshake],
         open_websocket: Callable[[], WebSocketConnection],
         peers: set[Peer],
     ) -> None:
@@ -86,7 +85,7 @@ class FrontDoor:
         self.tasks: set[asyncio.Task[None]] = set()
         self.faults = FaultLog(service.clock)
         self._service = service
-        self._handshake = handshake
+        self._handshakes = handshakes
         self._open_websocket = open_websocket
         self._peers = peers
 
@@ -130,15 +129,16 @@ class FrontDoor:
 
     def upgrade(self, connection: HttpConnection, head: Head) -> bool:
         """Return whether the request was a handshake, which upgrades the connection or refuses it."""
-        if head.method != b"GET" or head.path != _PATH:
+        if head.method != b"GET" or (handshake := self._handshakes.get(head.path)) is None:
             return False
         refusal = self._why_not(head) or self._barred(connection, head)
         if refusal is None:
-            answer = self._handshake.answer(head.version, head.headers)
+            answer = handshake.answer(head.version, head.headers)
             if not isinstance(answer, Refusal):
                 token = answer.token or _token(head.query)
                 websocket = self._hand_over(connection)
-                websocket.accept(answer.response, head.query, answer.subprotocol, answer.deflates, token)
+                request = ConnectRequest(head.path, head.query, answer.subprotocol, token)
+                websocket.upgrade(answer.response, request, answer.deflates)
                 if early := connection.hand_over():
                     websocket.data_received(early)
                 return True

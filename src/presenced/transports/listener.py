@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from presenced.errors import ListenError, PortInUse
 from presenced.net.hosts import AllowedHosts
 from presenced.net.origins import Origins
-from presenced.transports.base import Service
+from presenced.transports.base import ConnectionHandler
 from presenced.transports.front_door import FrontDoor, Peer
 from presenced.transports.tls import Certificate
 from presenced.transports.websocket.connection import WebSocketConnection
@@ -54,7 +54,7 @@ _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 class Listener:
     """Listens for one service until it is stopped. `app` answers the requests that are not WebSocket handshakes."""
 
-    def __init__(self, service: Service, app: ASGIApp) -> None:
+    def __init__(self, service: ConnectionHandler, app: ASGIApp) -> None:
         settings = service.settings
         self._service = service
         self._certificate: Certificate | None = None
@@ -64,10 +64,16 @@ class Listener:
         self._peers: set[Peer] = set()
         parsers = FrameParsers(settings.max_message_size)
         hosts = AllowedHosts.of(settings)
+        origins = Origins(settings.origins, hosts.allow)
+        compressed = service.compressed if settings.compression else ()
+        handshakes = {
+            path: Handshake(subprotocols=subprotocols, compressed=compressed, origins=origins, hosts=hosts)
+            for path, subprotocols in service.subprotocols.items()
+        }
         self._door = FrontDoor(
             service,
             app,
-            Handshake(settings.compression, Origins(settings.origins, hosts.allow), hosts),
+            handshakes,
             functools.partial(WebSocketConnection, service, parsers, self._peers),
             self._peers,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import structs
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import request
 from tests.support.recording import House, come_and_go
 
 from presenced.node.service import PresenceService
@@ -242,7 +243,7 @@ def test_a_session_that_is_resumed_goes_on() -> None:
     house.pass_period()
     second = FakeConnection(house.node.closed)
     query = f"userId=ada&session={first.session.session_id}".encode()
-    house.node.opened(second, query, b"", "presenced.v1")
+    house.node.opened(second, request(query, "presenced.v1"))
     house.pass_period()
     lost, resumed = house.keeper.of(SessionFact)
     assert (lost.key, lost.reason, bool(lost.closed_ms)) == (first.connection_id, "lost", True)
@@ -254,7 +255,7 @@ def test_a_connection_that_another_one_replaces_does_not_end_the_session() -> No
     first = house.open(subprotocol="presenced.v1")
     second = FakeConnection(house.node.closed)
     query = f"userId=ada&session={first.session.session_id}".encode()
-    house.node.opened(second, query, b"", "presenced.v1")
+    house.node.opened(second, request(query, "presenced.v1"))
     assert first.closed_with
     house.pass_period()
     assert house.keeper.of(SessionFact)[-1].closed_ms == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 from msgspec import UNSET
 
@@ -16,12 +14,13 @@ from presenced.http.api.records import claim_record
 from presenced.http.api.responses import Announced, Claims, Cleared, Disconnected, Erased, Revoked, Ticket
 from presenced.http.api.viewing import Eyes
 from presenced.http.errors import ProblemError
-from presenced.node.requests import BadRequest, check_shown, data_of
 from presenced.presence.choices import choice_of
 from presenced.presence.claims import Claim
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Custom, Status
 from presenced.protocols.ids import wire_user_id
+from presenced.protocols.requests import BadRequest
+from presenced.protocols.v1.checks import check_shown, data_of
 from presenced.protocols.v1.messages import UserRecord
 
 
@@ -99,7 +98,7 @@ async def revoke(api: Api, call: Call[Nothing, Revocation]) -> Revoked:
     return Revoked(_revoke(api.node.gatekeeper, call.user_id, call.body))
 
 
-def _revoke(gatekeeper: Gatekeeper[Any], user_id: str, body: Revocation) -> int:
+def _revoke(gatekeeper: Gatekeeper, user_id: str, body: Revocation) -> int:
     if body.session_id and body.token_id:
         raise ProblemError(Problem.BAD_BODY, "give sessionId or tokenId, not both")
     if body.session_id:

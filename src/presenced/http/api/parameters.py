@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 
 from presenced.presence.identity import MAX_SAFE_INTEGER
-from presenced.protocols.v1.messages import MAX_EMOJI, MAX_TEXT, Chosen, UserId
+from presenced.protocols.ids import UserId
+from presenced.protocols.v1.messages import MAX_EMOJI, MAX_TEXT, Chosen
 
 MAX_USERS = 1_000
 """Users asked for at once."""

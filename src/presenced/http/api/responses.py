@@ -6,16 +6,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from presenced.protocols.v1.messages import (
-    Chosen,
-    DisplayData,
-    RoomMode,
-    SeenStatus,
-    SomeCause,
-    TrueStatus,
-    UserId,
-    UserRecord,
-)
+from presenced.protocols.ids import UserId
+from presenced.protocols.v1.messages import Chosen, DisplayData, RoomMode, SeenStatus, SomeCause, TrueStatus, UserRecord
 
 
 class Fault(Struct, frozen=True, rename="camel"):

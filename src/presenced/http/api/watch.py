@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Raw, Struct
 from starlette.responses import Response
@@ -204,7 +204,7 @@ def _replace(follower: Follower) -> None:
     follower.leave()
 
 
-async def _identify(gatekeeper: Gatekeeper[Any], token: str, patience: float) -> Answer:
+async def _identify(gatekeeper: Gatekeeper, token: str, patience: float) -> Answer:
     answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
     answer = gatekeeper.ask(token, lambda late: None if answered.done() else answered.set_result(late))
     if answer is not None:

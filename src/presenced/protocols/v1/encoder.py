@@ -1,4 +1,4 @@
-"""What is seen of users and rooms, as frames of presenced.v1: one place for all feeds, snapshots and digests."""
+"""What is seen of users and rooms, as messages of presenced.v1: one place for feeds, snapshots and digests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def new_epoch() -> str:
 
 
 class Encoding:
-    """Frames of this moment.
+    """Encodes the state of this moment.
 
     What is said of rooms and numbers may be for one who does not see some users (`blocked`). Versions and positions are
     told as they count from the server's start: those of a server that stores have 11 digits, and are in every change.
@@ -85,11 +85,11 @@ class Encoding:
     def own(self, user_id: str) -> bytes:
         """SELF, as it is now; nothing for a user who has no session that is told."""
         own = self.directory.own(user_id)
-        return wire.self_frame(own) if own else b""
+        return wire.self_message(own) if own else b""
 
     def changes(self, position: int, records: list[Raw]) -> bytes:
         """PRESENCE_CHANGES."""
-        return wire.frame(PresenceChanges(self.position_text(position), records))
+        return wire.encode(PresenceChanges(self.position_text(position), records))
 
     def changes_of(self, position: int, changes: Iterable[Change], unknown: Iterable[str] = ()) -> bytes:
         """PRESENCE_CHANGES of these users, and with the position even when there are none."""
@@ -122,7 +122,7 @@ class Encoding:
         blocked: Set[str] = NOBODY,
     ) -> bytes:
         """ROOM_CHANGES; of those who joined and left, all are seen."""
-        return wire.frame(
+        return wire.encode(
             RoomChanges(
                 name,
                 room.size(blocked) if room else 0,
@@ -144,19 +144,19 @@ class Encoding:
         for number in range(pages):
             part = members[number * size : (number + 1) * size]
             told = [self.member(member) for member in part]
-            yield wire.frame(RoomSnapshot(name, mode.value, count, number + 1, pages, told)), len(part)
+            yield wire.encode(RoomSnapshot(name, mode.value, count, number + 1, pages, told)), len(part)
 
     def count_everyone(self, blocked: Set[str] = NOBODY) -> bytes:
         """PRESENCE_COUNT of everyone."""
-        return wire.frame(PresenceCount("everyone", self.directory.online_users - self._online(blocked)))
+        return wire.encode(PresenceCount("everyone", self.directory.online_users - self._online(blocked)))
 
     def count_seen(self, user_ids: Iterable[str]) -> bytes:
         """PRESENCE_COUNT of everyone, for one who may see these only."""
-        return wire.frame(PresenceCount("everyone", self._online(user_ids)))
+        return wire.encode(PresenceCount("everyone", self._online(user_ids)))
 
     def count_users(self, user_ids: Iterable[str]) -> bytes:
         """PRESENCE_COUNT of some users."""
-        return wire.frame(PresenceCount("users", self._online(user_ids)))
+        return wire.encode(PresenceCount("users", self._online(user_ids)))
 
     def _online(self, user_ids: Iterable[str]) -> int:
         return sum(change.status is not Status.OFFLINE for change in self.directory.snapshot_of(user_ids))
@@ -164,4 +164,4 @@ class Encoding:
     def count_room(self, name: str, blocked: Set[str] = NOBODY) -> bytes:
         """PRESENCE_COUNT of a room, whose members are all online."""
         room = self.rooms.get(name)
-        return wire.frame(PresenceCount("room", room.size(blocked) if room else 0, name))
+        return wire.encode(PresenceCount("room", room.size(blocked) if room else 0, name))

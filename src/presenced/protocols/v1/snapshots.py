@@ -8,10 +8,10 @@ from typing import Literal
 
 from msgspec import Raw
 
+from presenced.delivery.connection import Connection
+from presenced.delivery.events import Batch, Portion
 from presenced.presence.model import Change, Status
 from presenced.presence.visibility import Visibility
-from presenced.protocols.base import Portion, Watcher
-from presenced.protocols.framing import WORTH_DEFLATING, deflated
 from presenced.protocols.v1 import codec as wire
 from presenced.protocols.v1.encoder import Encoding
 
@@ -38,8 +38,7 @@ class Snapshot:
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
         self._records: list[Raw] | None = None  # kept once somebody asked for it `without` some users
-        self._pages: list[bytes] = []
-        self._deflated: dict[int, bytes] = {}
+        self._pages: list[Batch] = []
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -55,7 +54,7 @@ class Snapshot:
         seen.position, seen._records = self.position, [self._records[index] for index in kept]
         return seen
 
-    def portions(self, watcher: Watcher) -> Iterator[Portion]:
+    def portions(self, watcher: Connection) -> Iterator[Portion]:
         """All pages; there is one even when there is nobody."""
         size = self._encoding.page_size
         pages = max(1, -(-len(self._changes) // size))
@@ -63,15 +62,9 @@ class Snapshot:
             start, end = number * size, min((number + 1) * size, len(self._changes))
             if number == len(self._pages):
                 records = self._records[start:end] if self._records else map(self._record, self._changes[start:end])
-                self._pages.append(wire.snapshot_frame(self._kind, number + 1, pages, list(records)))
-            yield Portion((watcher,), self._page(number, watcher.deflates), end - start)
-
-    def _page(self, number: int, deflates: bool) -> bytes:
-        if not deflates or len(self._pages[number]) < WORTH_DEFLATING:
-            return self._pages[number]
-        if number not in self._deflated:
-            self._deflated[number] = deflated(self._pages[number])
-        return self._deflated[number]
+                page = wire.snapshot_page(self._kind, number + 1, pages, list(records))
+                self._pages.append(Batch((page,)))
+            yield Portion((watcher,), self._pages[number], end - start)
 
     def _record(self, change: Change | str) -> Raw:
         if isinstance(change, str):
@@ -116,7 +109,7 @@ class Snapshots:
         unknown = set(user_ids).difference(change.user_id for change in changes)
         return Snapshot(self._encoding, "users", [*changes, *unknown])
 
-    def room(self, name: str, watcher: Watcher) -> Iterator[Portion]:
+    def room(self, name: str, watcher: Connection) -> Iterator[Portion]:
         """The pages of a room."""
-        for frame, members in self._encoding.room_pages(name, watcher.session.visibility.blocked):
-            yield Portion((watcher,), frame, members)
+        for page, members in self._encoding.room_pages(name, watcher.session.visibility.blocked):
+            yield Portion((watcher,), Batch((page,)), members)

@@ -22,19 +22,21 @@ from array import array
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from presenced.config.sources import without_settings
-from presenced.protocols.base import Watcher
+from presenced.delivery.connection import Connection
+from presenced.delivery.events import Batch
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
 from presenced.transports.fastpath import writer as program
-from presenced.transports.fastpath.direct import write_each
+from presenced.transports.fastpath.direct import FastConnection, write_batch, write_each
 
 AT_LEAST = 100
-"""Watchers; fewer are written to from here. To tell a helper and hear from it takes as long as 20 writes, 85 us."""
+"""Connections from which helpers are used. To instruct a helper and wait for it takes as long as 20 writes, 85 us."""
 
 SURPLUS = 16
-"""Watchers more than its share that this process keeps before it hands some over."""
+"""FastConnections more than its share that this process keeps before it hands some over."""
 
 PATIENCE = 5.0
 """Seconds a helper may take. Then it is killed, and the connections it was writing to are cut, for nobody knows what
@@ -53,7 +55,7 @@ class _Helper:
     """One process. Whatever fails raises `OSError`."""
 
     def __init__(self, patience: float, cores: Cores) -> None:
-        self.watchers: dict[int, Watcher] = {}
+        self.watchers: dict[int, FastConnection] = {}
         """Those whose sockets it holds, by number."""
         self.cores = cores
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -73,7 +75,7 @@ class _Helper:
             theirs.close()
         _keep_to(cores, self._process.pid)
 
-    def adopt(self, watchers: Sequence[Watcher]) -> None:
+    def adopt(self, watchers: Sequence[FastConnection]) -> None:
         """Hold the sockets of these, too; at most `program.MAX_FILES`."""
         numbers = array(program.NUMBERS, (watcher.serial for watcher in watchers))
         message = program.HEADER.pack(program.ADOPT, len(watchers), 0) + numbers.tobytes()
@@ -81,7 +83,7 @@ class _Helper:
         self._socket.sendall(message[sent:])
         self.watchers.update((watcher.serial, watcher) for watcher in watchers)
 
-    def drop(self, watcher: Watcher) -> None:
+    def drop(self, watcher: FastConnection) -> None:
         """Close its socket."""
         del self.watchers[watcher.serial]
         numbers = array(program.NUMBERS, (watcher.serial,))
@@ -91,7 +93,7 @@ class _Helper:
         """Have it write `data` to these."""
         self._socket.sendall(program.HEADER.pack(program.WRITE, len(numbers), len(data)) + numbers.tobytes() + data)
 
-    def end(self) -> list[tuple[Watcher, int]]:
+    def end(self) -> list[tuple[FastConnection, int]]:
         """Wait until that is done: those that did not take all, and how many bytes they took."""
         (count,) = program.COUNT.unpack(self._receive(program.COUNT.size))
         short = array(program.NUMBERS)
@@ -118,7 +120,7 @@ class _Helper:
 
 
 class Writers:
-    """Implements `outbox.Writers`, with the help of `count` processes while they live.
+    """A `delivery.broadcaster.BatchWriter`, with the help of `count` processes while they live.
 
     A helper that dies is replaced; meanwhile this process writes alone. A helper's watchers are chosen when many are
     written to: the connections that are there longest, so that those who come and go are not handed over.
@@ -143,8 +145,9 @@ class Writers:
         metrics.gauge("presenced_writers", "Processes that help to write.", lambda: len(self._helpers))
         self._start()
 
-    def discard(self, watcher: Watcher) -> None:
-        """`watcher` is closed."""
+    def discard(self, connection: Connection) -> None:
+        """Let the helper that holds a duplicate of the connection's socket close it."""
+        watcher = cast("FastConnection", connection)
         helper = watcher.writer
         if isinstance(helper, _Helper):
             watcher.writer = None
@@ -153,8 +156,11 @@ class Writers:
             except OSError as error:
                 self._lose(helper, error)
 
-    def write(self, watchers: Collection[Watcher], data: bytes) -> None:
-        """Write `data` to each of `watchers`."""
+    def write(self, connections: Collection[Connection], batch: Batch) -> int:
+        """Write a batch to each connection. Return the number of bytes written."""
+        return write_batch(self._write, cast("Collection[FastConnection]", connections), batch)
+
+    def _write(self, watchers: Collection[FastConnection], data: bytes) -> None:
         if len(watchers) < AT_LEAST or not self._running:
             write_each(watchers, data)
             return
@@ -177,8 +183,8 @@ class Writers:
         self._helpers.clear()
         _keep_to(self._cores)
 
-    def _divide(self, watchers: Collection[Watcher]) -> tuple[list[Watcher], dict[_Helper, array[int]]]:
-        mine: list[Watcher] = []
+    def _divide(self, watchers: Collection[FastConnection]) -> tuple[list[FastConnection], dict[_Helper, array[int]]]:
+        mine: list[FastConnection] = []
         shares = {helper: array(program.NUMBERS) for helper in self._helpers}
         for watcher in watchers:
             # What its transport still holds comes first.
@@ -188,7 +194,7 @@ class Writers:
                 shares[helper].append(watcher.serial)
         return mine, shares
 
-    def _begin(self, helper: _Helper, numbers: array[int], data: bytes, mine: list[Watcher]) -> bool:
+    def _begin(self, helper: _Helper, numbers: array[int], data: bytes, mine: list[FastConnection]) -> bool:
         """Whether the helper writes; else its share is `mine`, for it starts only when it knows all."""
         try:
             helper.begin(numbers, data)
@@ -209,9 +215,9 @@ class Writers:
                 watcher.cut()
         else:
             for watcher, taken in short:
-                watcher.send(data[taken:])
+                watcher.write(data[taken:])
 
-    def _hand_over(self, candidates: Sequence[Watcher], all_of_them: int) -> None:
+    def _hand_over(self, candidates: Sequence[FastConnection], all_of_them: int) -> None:
         """Let each process have its share; to each helper so much at a time as one message carries."""
         surplus = len(candidates) - all_of_them // (len(self._helpers) + 1)
         if surplus <= SURPLUS or not self._helpers:

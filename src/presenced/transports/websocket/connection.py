@@ -9,12 +9,14 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF
 from websockets.protocol import Protocol as FrameProtocol
 
+from presenced.delivery.events import Batch
 from presenced.errors import Close
 from presenced.presence.model import Ending
 from presenced.presence.user import Session
-from presenced.protocols.base import Feed
-from presenced.transports.base import Service
+from presenced.protocols.base import ConnectRequest
+from presenced.transports.base import ConnectionHandler
 from presenced.transports.websocket import endings
+from presenced.transports.websocket.framing import PING_FRAME, frames, text_frame
 from presenced.transports.websocket.reader import FrameParsers, small_text
 
 SLICE = 4096
@@ -46,6 +48,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_parsers",
         "_peers",
         "_pong",
+        "_response",
         "_service",
         "_spent",
         "_text",
@@ -55,12 +58,12 @@ class WebSocketConnection(asyncio.Protocol):
         "closing",
         "connection_id",
         "deflates",
-        "feed",
         "file",
         "heard_at",
         "opened_at",
         "opened_ms",
         "paused",
+        "protocol",
         "serial",
         "session",
         "slice",
@@ -68,10 +71,10 @@ class WebSocketConnection(asyncio.Protocol):
         "writer",
     )
 
-    feed: Feed
+    protocol: Any
     session: Session[Any]
 
-    def __init__(self, service: Service, parsers: FrameParsers, peers: set[Any]) -> None:
+    def __init__(self, service: ConnectionHandler, parsers: FrameParsers, peers: set[Any]) -> None:
         self._service = service
         self._parsers = parsers
         self._peers = peers
@@ -80,6 +83,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._text = False
         self._fragments = 0
         self._pong: bytes | None = None
+        self._response = b""
         self._unparsed: bytes = b""
         self._spent = 0.0
         self._file = self.file = -1
@@ -106,10 +110,10 @@ class WebSocketConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(self._service.settings.write_buffer)
         self._peers.add(self)  # otherwise the listener would neither end it nor wait for it
 
-    def accept(self, response: bytes, query: bytes, subprotocol: str, deflates: bool = False, token: str = "") -> None:
-        """The handshake succeeded."""
-        self.deflates = deflates
-        self._service.opened(self, query, response, subprotocol, token)
+    def upgrade(self, response: bytes, request: ConnectRequest, deflates: bool = False) -> None:
+        """Begin: the handshake succeeded. `response` is its head, which goes out with the first bytes sent."""
+        self._response, self.deflates = response, deflates
+        self._service.opened(self, request)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
@@ -152,7 +156,7 @@ class WebSocketConnection(asyncio.Protocol):
         """The client has caught up with what was written."""
         self.paused = False
         if self._pong is not None and not self.closing:
-            self.send(self._pong)
+            self.write(self._pong)
         self._pong = None
         self._service.resumed(self)
 
@@ -171,14 +175,34 @@ class WebSocketConnection(asyncio.Protocol):
         """The number of its socket's file."""
         return self._file
 
-    def send(self, data: bytes) -> None:
-        """Hand finished frames to the transport."""
+    def accept(self) -> None:
+        """Send the response to the handshake now, not with the first message."""
+        self.write(b"")
+
+    def send(self, message: bytes) -> None:
+        """Send one text message."""
+        self.write(text_frame(message))
+
+    def send_batch(self, batch: Batch) -> int:
+        """Send the messages of a batch in one write. Return the number of bytes."""
+        data = frames(batch, self.deflates)
+        self.write(data)
+        return len(data)
+
+    def ping(self) -> None:
+        """Send a ping."""
+        self.write(PING_FRAME)
+
+    def write(self, data: bytes) -> None:
+        """Hand frames to the transport, after the response to the handshake if that is still to be sent."""
         self.file = -1
+        if self._response:
+            data, self._response = self._response + data, b""
         self._transport.write(data)
 
     def look(self) -> int:
         """Set `file` by what the transport holds."""
-        self.file = -1 if self._transport.get_write_buffer_size() else self._file
+        self.file = -1 if self._response or self._transport.get_write_buffer_size() else self._file
         return self.file
 
     def cut(self) -> None:
@@ -203,10 +227,6 @@ class WebSocketConnection(asyncio.Protocol):
         self._end(*endings.server_ending(close))
         self._write(self._parser.data_to_send())
 
-    def fall_behind(self) -> None:
-        """The client read too slowly for too long."""
-        self.close(Close.FELL_BEHIND, "reading too slowly")
-
     # Input.
 
     def _parse_slice(self) -> None:
@@ -227,9 +247,9 @@ class WebSocketConnection(asyncio.Protocol):
             parser = self._parser = self._parsers.borrow(self.deflates)
         parser.receive_data(data)
         writes = parser.data_to_send()
-        frames = parser.events_received()
-        self._charge(FRAME_COST * (len(frames) - 1))  # the first one is counted with its bytes
-        for frame in frames:
+        received = parser.events_received()
+        self._charge(FRAME_COST * (len(received) - 1))  # the first one is counted with its bytes
+        for frame in received:
             if self.closing:
                 break
             if frame.opcode is Opcode.PING:  # type: ignore[union-attr]  # past the handshake, events are frames
@@ -309,13 +329,13 @@ class WebSocketConnection(asyncio.Protocol):
         """Send what the library wants sent: pongs, a close frame, the end of the stream."""
         if not writes:
             return
-        frames = [data for data in writes if data]
+        writes_now = [data for data in writes if data]
         if self.paused:
             # Answering the last ping is enough (RFC 6455 section 5.5.3), once the client reads again.
-            pongs = [data for data in frames if data[0] == _PONG]
-            frames = [data for data in frames if data[0] != _PONG]
+            pongs = [data for data in writes_now if data[0] == _PONG]
+            writes_now = [data for data in writes_now if data[0] != _PONG]
             self._pong = pongs[-1] if pongs else self._pong
-        self.send(b"".join(frames))
+        self.write(b"".join(writes_now))
         if SEND_EOF in writes:
             self._end_stream()
 

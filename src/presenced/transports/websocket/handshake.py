@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, cast
 from zlib import MAX_WBITS
 
@@ -39,12 +39,6 @@ from presenced.errors import Problem
 from presenced.net.hosts import AllowedHosts
 from presenced.net.origins import Origins
 from presenced.net.refusals import Header, Refusal, foreign_host, foreign_page
-
-V1 = Subprotocol("presenced.v1")
-
-CLASSIC = Subprotocol("presenced.classic")
-"""Subprotocol for browsers that send a token to the classic protocol. A browser fails the connection if the server
-selects none of the subprotocols that it offered."""
 
 TOKEN = b"presenced.token."
 """Prefix of a token that is offered like a subprotocol, because pages cannot set headers. It is never selected."""
@@ -113,15 +107,29 @@ class Handshake:
     """
 
     def __init__(
-        self, compression: bool = False, origins: Origins | None = None, hosts: AllowedHosts | None = None
+        self,
+        *,
+        subprotocols: Sequence[str] = (),
+        compressed: Collection[str] = (),
+        origins: Origins | None = None,
+        hosts: AllowedHosts | None = None,
     ) -> None:
+        self._compressed = compressed
         self._origins = origins or Origins(())
         self._hosts = hosts or AllowedHosts(None)
+
+        def select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+            """Return the preferred subprotocol that the client offers.
+
+            None if it offers others only. Then the connection speaks the protocol for clients that offer nothing.
+            """
+            return next((Subprotocol(name) for name in subprotocols if name in offered), None)
+
         deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
         self._rules = ServerProtocol(
-            extensions=[deflate] if compression else None,
-            subprotocols=[V1],
-            select_subprotocol=_select,
+            extensions=[deflate] if compressed else None,
+            subprotocols=[Subprotocol(name) for name in subprotocols],
+            select_subprotocol=select,
             logger=logging.getLogger("presenced.handshake"),
         )
         self._agreed: OrderedDict[tuple[Header, ...], _Agreed] = OrderedDict()
@@ -173,7 +181,7 @@ class Handshake:
         """
         fields = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
         windows = [cast(PerMessageDeflate, extension).local_max_window_bits for extension in self._rules.extensions]
-        deflates = subprotocol == V1 and windows == [MAX_WBITS]
+        deflates = subprotocol in self._compressed and windows == [MAX_WBITS]
         if deflates:
             fields += f"Sec-WebSocket-Extensions: {extensions}\r\n"
         return _Agreed(fields, subprotocol or "", deflates, origins)
@@ -251,10 +259,4 @@ def _accepted(accept: str, agreed: _Agreed, token: str) -> Accepted:
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept}\r\n{agreed.fields}\r\n"
     )
-    subprotocol = "" if agreed.subprotocol == CLASSIC else agreed.subprotocol
-    return Accepted(response.encode(), subprotocol, agreed.deflates, token)
-
-
-def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Select a subprotocol. A client that offers none of ours gets the classic protocol."""
-    return V1 if V1 in offered else CLASSIC if CLASSIC in offered else None
+    return Accepted(response.encode(), agreed.subprotocol, agreed.deflates, token)

@@ -13,6 +13,7 @@ import pytest
 from msgspec import UNSET
 from starlette.requests import Request
 from starlette.types import Message
+from tests.support.nodes import make_node
 
 from presenced.auth.api_keys import ApiKeys
 from presenced.auth.tickets import Tickets
@@ -26,9 +27,7 @@ from presenced.http.api.segments import name
 from presenced.http.api.spans import MAX_SPANS, Spans
 from presenced.http.app import make_app
 from presenced.http.errors import ProblemError
-from presenced.node.node import Node
 from presenced.node.service import PresenceService
-from presenced.runtime.metrics import Metrics
 from presenced.storage.records import UserFact
 from presenced.testing import FakeClock
 
@@ -77,7 +76,7 @@ class Shelf:
 @asynccontextmanager
 async def house(shelf: Shelf | None, **settings: object) -> AsyncIterator[tuple[PresenceService, httpx.AsyncClient]]:
     options = Settings.model_validate({"stats_interval": 0, **settings})
-    node = Node(options, FakeClock(), Metrics(), max_connections=10)
+    node = make_node(options, FakeClock(), max_connections=10)
     application = PresenceService(node)
     followers = Followers(application.on_change, node.metrics.api_followers.set)
     app = make_app(application, node, ApiKeys(()), Tickets(), followers, shelf, shelf)
@@ -335,7 +334,7 @@ async def test_a_body_that_can_t_be_read_is_refused_in_few_words(body: bytes, sa
 
 
 def test_what_changed_is_worked_out_once_for_all_who_ask_at_the_same_time() -> None:
-    node = Node(Settings(stats_interval=0), FakeClock(), Metrics(), max_connections=10)
+    node = make_node(Settings(stats_interval=0), FakeClock(), max_connections=10)
     application = PresenceService(node)
     spans = Spans(application, 1000)
     for online in (True, False, True):

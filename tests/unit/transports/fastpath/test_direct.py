@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from tests.support.fakes import Reported
 
-from presenced.transports.fastpath.direct import Direct
+from presenced.transports.fastpath.direct import write_each
 
 
 class Watcher(Reported):
@@ -17,6 +17,7 @@ class Watcher(Reported):
 
     def __init__(self) -> None:
         super().__init__()
+        self.file = -1
         self.near, self.far = socket.socketpair()
         self.near.setblocking(False)
         self.far.setblocking(False)
@@ -29,7 +30,7 @@ class Watcher(Reported):
         self.file = -1 if self.held else self.near.fileno()
         return self.file
 
-    def send(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         self.sends += 1
         self.file = -1
         self.held += data
@@ -57,7 +58,7 @@ def watchers() -> Iterator[list[Watcher]]:
 
 
 def write(watchers: list[Watcher], data: bytes) -> None:
-    Direct().write(watchers, data)  # type: ignore[arg-type]  # as much of a watcher as is used
+    write_each(watchers, data)  # type: ignore[arg-type]  # as much of a connection as is used
 
 
 def test_transports_that_hold_nothing_are_passed_by_and_looked_at_once(watchers: list[Watcher]) -> None:
@@ -69,7 +70,7 @@ def test_transports_that_hold_nothing_are_passed_by_and_looked_at_once(watchers:
 
 def test_what_a_transport_was_sent_comes_first(watchers: list[Watcher]) -> None:
     write(watchers, b"one")
-    watchers[1].send(b"two")
+    watchers[1].write(b"two")
     write(watchers, b"three")
     watchers[1].flush()
     write(watchers, b"four")

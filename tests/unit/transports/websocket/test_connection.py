@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.fakes import FakeTransport
+from tests.support.nodes import request
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
@@ -18,6 +19,7 @@ from presenced.errors import Close
 from presenced.net.refusals import Refusal
 from presenced.net.throttle import Throttle
 from presenced.presence.model import Ending
+from presenced.protocols.base import ConnectRequest
 from presenced.runtime.clock import Timer
 from presenced.testing import FakeClock
 from presenced.transports.websocket.connection import SLICE, WebSocketConnection
@@ -33,6 +35,8 @@ class House:
         self.timer = Timer(self.clock)
         self.draining = self.is_behind = False
         self.max_connections = 100
+        self.subprotocols: dict[bytes, list[str]] = {}
+        self.compressed: list[str] = []
         self.throttle = Throttle(self.settings)
         self.peers: set[Any] = set()
         self.parsers = FrameParsers(self.settings.max_message_size)
@@ -41,10 +45,8 @@ class House:
         self.flow: list[str] = []
         self.on_message: Callable[[WebSocketConnection], None] = lambda _: None
 
-    def opened(
-        self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str
-    ) -> None:
-        connection.send(response)
+    def opened(self, connection: WebSocketConnection, request: ConnectRequest) -> None:
+        connection.accept()
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
         raise AssertionError("it is in")
@@ -73,7 +75,7 @@ class Peer:
         self.transport = FakeTransport()
         self.connection = WebSocketConnection(house, house.parsers, house.peers)
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]  # as much of a transport as is used
-        self.connection.accept(b"", b"", "")
+        self.connection.upgrade(b"", request(""))
         self.client = Protocol(CLIENT)
 
     def send(self, data: bytes | None = None) -> None:
@@ -324,6 +326,26 @@ def test_its_file_can_be_written_to_while_its_transport_holds_nothing() -> None:
     assert (connection.file, connection.look(), connection.file) == (-1, -1, -1)
     transport.unsent = 0
     assert connection.look() == 7
+
+
+def test_the_response_to_the_handshake_and_the_first_message_are_one_write() -> None:
+    transport = FakeTransport(file=7)
+    house = House()
+    house.opened = lambda connection, request: connection.send(b"{}")  # type: ignore[method-assign]  # as a node does
+    connection = WebSocketConnection(house, house.parsers, house.peers)
+    connection.connection_made(transport)  # type: ignore[arg-type]  # as above
+    connection.upgrade(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", request(""))
+    assert transport.written == [b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x02{}"]
+
+
+def test_the_response_to_the_handshake_comes_before_a_close_frame() -> None:
+    transport = FakeTransport()
+    house = House()
+    house.opened = lambda connection, request: connection.close(Close.BAD_USER_ID)  # type: ignore[method-assign]  # as above
+    connection = WebSocketConnection(house, house.parsers, house.peers)
+    connection.connection_made(transport)  # type: ignore[arg-type]  # as above
+    connection.upgrade(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", request(""))
+    assert transport.take().startswith(b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x88")
 
 
 def test_the_file_of_an_encrypted_connection_is_not_written_to() -> None:

@@ -1,5 +1,7 @@
 """The opening handshake: accepted requests, and the detail of each refusal."""
 
+from typing import Any
+
 import pytest
 
 from presenced.errors import Problem
@@ -15,7 +17,14 @@ GOOD = {
     b"sec-websocket-version": b"13",
 }
 
-answer = Handshake().answer
+SUBPROTOCOLS = ("presenced.v1", "presenced.classic")
+
+
+def handshake_with(**options: Any) -> Handshake:
+    return Handshake(subprotocols=SUBPROTOCOLS, **options)
+
+
+answer = handshake_with().answer
 
 
 def refusal(change: dict[bytes, bytes | None], http_version: str = "1.1") -> Refusal:
@@ -57,7 +66,7 @@ WITHOUT_CONTEXT = b"permessage-deflate; server_no_context_takeover; client_no_co
 
 def compressed(*offers: bytes, protocol: tuple[bytes, bytes] = V1) -> Accepted:
     headers = [*GOOD.items(), protocol, *((b"sec-websocket-extensions", offer) for offer in offers)]
-    accepted = Handshake(compression=True).answer("1.1", headers)
+    accepted = handshake_with(compressed=("presenced.v1",)).answer("1.1", headers)
     assert isinstance(accepted, Accepted)
     assert accepted.deflates is (b"Sec-WebSocket-Extensions:" in accepted.response)
     return accepted
@@ -94,7 +103,7 @@ def test_compression_is_declined_where_it_gains_nothing_or_cannot_be_shared(
 
 @pytest.mark.parametrize("offer", [b"permessage-deflate", b""])
 def test_a_cached_result_serves_the_same_headers_with_another_key(offer: bytes) -> None:
-    handshake = Handshake(compression=True)
+    handshake = handshake_with(compressed=("presenced.v1",))
     offers = [V1, (b"sec-websocket-extensions", offer)] if offer else [V1]
     first = handshake.answer("1.1", [*GOOD.items(), *offers])
     second = handshake.answer("1.1", [*GOOD.items(), *offers])
@@ -113,7 +122,7 @@ def test_a_cached_result_serves_the_same_headers_with_another_key(offer: bytes) 
 
 
 def test_the_cache_keeps_its_bounds() -> None:
-    handshake = Handshake()
+    handshake = handshake_with()
     for number in range(MAX_CACHED + 10):
         handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"p%d" % number)])
     handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"p" * (MAX_CACHED_BYTES + 1))])
@@ -125,7 +134,7 @@ def test_the_cache_keeps_its_bounds() -> None:
 @pytest.mark.parametrize("name", [b"sec-websocket-protocol", b"sec-websocket-extensions", b"connection"])
 def test_an_empty_list_offers_nothing(name: bytes, value: bytes) -> None:
     """RFC 9110 section 5.6.1: a recipient ignores empty elements."""
-    handshake = Handshake(compression=True)
+    handshake = handshake_with(compressed=("presenced.v1",))
     for _ in range(2):
         accepted = handshake.answer("1.1", [*GOOD.items(), (name, value)])
         assert isinstance(accepted, Accepted)
@@ -155,7 +164,7 @@ def test_a_token_alone_offers_no_subprotocol() -> None:
 )
 def test_a_foreign_host_name_is_refused_for_every_origin(hosts: list[bytes], fine: bool) -> None:
     """DNS rebinding sends the page's own name both as `Origin` and as `Host`."""
-    handshake = Handshake(hosts=AllowedHosts(["presenced"]))
+    handshake = handshake_with(hosts=AllowedHosts(["presenced"]))
     others = [(name, value) for name, value in GOOD.items() if name != b"host"]
     for page in ([], [(b"origin", b"http://evil.example:3001")], [(b"origin", b"http://localhost:3001")]):
         found = handshake.answer("1.1", [*others, *((b"host", host) for host in hosts), *page])
@@ -209,7 +218,7 @@ def test_a_quoted_header_is_truncated() -> None:
 
 
 def test_a_token_beside_the_subprotocols_is_neither_selected_nor_cached() -> None:
-    handshake = Handshake()
+    handshake = handshake_with()
     for offer, agreed in ((b"presenced.v1, presenced.token.a.b-c_d", "presenced.v1"), (b"presenced.token.a.b-c_d", "")):
         answer = handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", offer)])
         assert isinstance(answer, Accepted)
@@ -221,9 +230,9 @@ def test_a_token_beside_the_subprotocols_is_neither_selected_nor_cached() -> Non
 
 def test_the_classic_protocol_has_a_name_for_browsers_that_send_a_token() -> None:
     offer = (b"sec-websocket-protocol", b"presenced.classic, presenced.token.t")
-    answer = Handshake().answer("1.1", [*GOOD.items(), offer])
+    answer = handshake_with().answer("1.1", [*GOOD.items(), offer])
     assert isinstance(answer, Accepted)
-    assert (answer.subprotocol, answer.token) == ("", "t")
+    assert (answer.subprotocol, answer.token) == ("presenced.classic", "t")
     assert b"Sec-WebSocket-Protocol: presenced.classic\r\n" in answer.response
 
 
@@ -232,7 +241,7 @@ def test_the_classic_protocol_has_a_name_for_browsers_that_send_a_token() -> Non
     [(b"Bearer abc", "abc"), (b"bearer  abc ", "abc"), (b"Basic abc", ""), (b"Bearer", ""), (b"Bearerabc", "")],
 )
 def test_a_token_in_the_authorization_header(value: bytes, token: str) -> None:
-    answer = Handshake().answer("1.1", [*GOOD.items(), (b"authorization", value)])
+    answer = handshake_with().answer("1.1", [*GOOD.items(), (b"authorization", value)])
     assert isinstance(answer, Accepted)
     assert answer.token == token
 
@@ -251,6 +260,6 @@ def test_a_token_in_the_authorization_header(value: bytes, token: str) -> None:
 )
 def test_origins(origins: list[bytes], hosts: list[bytes], fine: bool) -> None:
     more = [*((b"origin", origin) for origin in origins), *((b"host", host) for host in hosts)]
-    answer = Handshake().answer("1.1", [*((n, v) for n, v in GOOD.items() if n != b"host"), *more])
+    answer = handshake_with().answer("1.1", [*((n, v) for n, v in GOOD.items() if n != b"host"), *more])
     assert isinstance(answer, Accepted) is fine
     assert fine or (isinstance(answer, Refusal) and answer.problem is Problem.FORBIDDEN_ORIGIN)

@@ -8,8 +8,8 @@ from tests.support.fakes import FakeConnection
 from tests.support.talk import Talk, position, statuses, types
 
 from presenced.errors import Close, Fault
-from presenced.node.requests import MAX_REASON
 from presenced.presence.model import Ending, Status
+from presenced.protocols.v1.protocol import MAX_REASON
 
 
 @pytest.fixture

@@ -1,13 +1,15 @@
 """The broadcaster: one write per watcher and flush; who joins late, who is slow, and how a slow one catches up."""
 
 from itertools import count
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
 from tests.support.fakes import FakeConnection
 
+from presenced.delivery.broadcaster import LONGEST_WAIT_S, MAX_BATCH, Broadcaster
+from presenced.delivery.events import Batch
 from presenced.errors import Close
-from presenced.node.broadcaster import LONGEST_WAIT, MAX_BATCH, Broadcaster
 from presenced.presence.directory import Directory
 from presenced.presence.model import Ending
 from presenced.presence.user import Grace
@@ -41,7 +43,7 @@ class Bench(NamedTuple):
 
     def watcher(self) -> FakeConnection:
         watcher = FakeConnection(on_closed=lambda connection, *_: self.broadcaster.discard(connection))
-        watcher.feed = self.feed
+        watcher.protocol = SimpleNamespace(feed=self.feed)
         self.broadcaster.add(watcher)
         return watcher
 
@@ -53,7 +55,8 @@ def make(log_size: int = 100_000) -> Bench:
     clock, metrics = FakeClock(), Metrics()
     directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 600, 0))
     feed = ClassicFeed(directory)
-    broadcaster = Broadcaster(clock, Timer(clock), metrics, [feed], BEHIND_TIMEOUT)
+    broadcaster = Broadcaster(clock=clock, timer=Timer(clock), metrics=metrics, behind_timeout=BEHIND_TIMEOUT)
+    broadcaster.add_feed(feed)
     return Bench(clock, directory, feed, broadcaster, metrics)
 
 
@@ -137,20 +140,21 @@ def test_a_slow_watcher_is_sent_nothing_and_then_each_user_once(bench: Bench) ->
 
 def test_a_watcher_filled_up_by_a_flush_has_that_flush(bench: Bench) -> None:
     watcher = bench.watcher()
-    send = watcher._send
+    send = watcher.send_batch
 
-    def fill_up(data: bytes) -> None:
-        send(data)
+    def fill_up(batch: Batch) -> int:
+        size = send(batch)
         watcher.paused = True
         bench.broadcaster.pause(watcher)
+        return size
 
-    watcher._send = fill_up  # type: ignore[method-assign]  # a transport that is full after one write
+    watcher.send_batch = fill_up  # type: ignore[method-assign]  # a transport that is full after one write
     bench.come(1, 2)
     bench.clock.run_soon()
     bench.come(3)
     bench.clock.run_soon()
     assert len(watcher.told()) == 2
-    watcher._send = send  # type: ignore[method-assign]  # as above
+    watcher.send_batch = send  # type: ignore[method-assign]  # as above
     watcher.paused = False
     bench.broadcaster.resume(watcher)
     assert watcher.told() == [("USER_ONLINE", 1), ("USER_ONLINE", 2), ("USER_ONLINE", 3)]
@@ -174,13 +178,14 @@ def test_catching_up_stops_when_the_transport_is_full_again(bench: Bench) -> Non
     bench.broadcaster.pause(watcher)
     bench.come(*range(3 * CATCH_UP))
     bench.clock.run_soon()
-    send = watcher._send
+    send = watcher.send_batch
 
-    def fill_up(data: bytes) -> None:
-        send(data)
+    def fill_up(batch: Batch) -> int:
+        size = send(batch)
         watcher.paused = True
+        return size
 
-    watcher._send = fill_up  # type: ignore[method-assign]  # a transport that is full after one write
+    watcher.send_batch = fill_up  # type: ignore[method-assign]  # a transport that is full after one write
     for rounds in (1, 2, 3):
         watcher.paused = False
         bench.broadcaster.resume(watcher)
@@ -199,7 +204,7 @@ def test_one_that_stays_behind_is_closed(bench: Bench) -> None:
     bench.clock.advance(BEHIND_TIMEOUT - 1)
     assert watcher.closed_with is None
     bench.clock.advance(2)
-    assert watcher.closed_with == (Close.FELL_BEHIND, "")
+    assert watcher.closed_with == (Close.FELL_BEHIND, "reading too slowly")
     assert (len(bench.feed), bench.broadcaster.behind) == (0, 0)
 
 
@@ -242,21 +247,22 @@ class Loop(FakeClock):
         self._move_to(self._monotonic + seconds)
 
 
-@pytest.mark.parametrize(("flush", "longest"), [(0.002, LONGEST_WAIT), (0.010, LONGEST_WAIT), (0.030, 0.090)])
+@pytest.mark.parametrize(("flush", "longest"), [(0.002, LONGEST_WAIT_S), (0.010, LONGEST_WAIT_S), (0.030, 0.090)])
 def test_under_load_the_next_flush_waits_for_an_idle_turn_and_batches_grow(flush: float, longest: float) -> None:
     loop = Loop()
     directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, 0))
     feed = ClassicFeed(directory)
-    broadcaster = Broadcaster(loop, Timer(loop), Metrics(), [feed], BEHIND_TIMEOUT)
+    broadcaster = Broadcaster(clock=loop, timer=Timer(loop), metrics=Metrics(), behind_timeout=BEHIND_TIMEOUT)
+    broadcaster.add_feed(feed)
     watcher = FakeConnection()
-    watcher.feed = feed
-    send = watcher._send
+    watcher.protocol = SimpleNamespace(feed=feed)
+    send = watcher.send_batch
 
-    def slow_send(data: bytes) -> None:
+    def slow_send(batch: Batch) -> int:
         loop.spend(flush)
-        send(data)
+        return send(batch)
 
-    watcher._send = slow_send  # type: ignore[method-assign]  # a flush that takes its time
+    watcher.send_batch = slow_send  # type: ignore[method-assign]  # a flush that takes its time
     broadcaster.add(watcher)
     users = count()
 
@@ -281,29 +287,3 @@ def test_under_load_the_next_flush_waits_for_an_idle_turn_and_batches_grow(flush
         loop.turn(work=0.00001)
     shortest = max(0.1 * flush, 0.001)
     assert loop.monotonic() - flushed - flush == pytest.approx(shortest, abs=0.0001), "the shortest pause"
-
-
-def test_what_is_worth_it_is_compressed_once_for_all_that_may_be_sent_it() -> None:
-    compressed: list[bytes] = []
-
-    def deflate(frames: bytes) -> bytes:
-        compressed.append(frames)
-        return frames  # the fake connections could not read it
-
-    bench = make()
-    broadcaster = Broadcaster(
-        bench.clock, Timer(bench.clock), bench.metrics, [bench.feed], BEHIND_TIMEOUT, deflate=deflate
-    )
-    bench = bench._replace(broadcaster=broadcaster)
-    watchers = [bench.watcher() for _ in range(4)]
-    for watcher in watchers[:2]:
-        watcher.deflates = True
-    bench.come(1)
-    bench.clock.run_soon()
-    assert compressed == [], "one small message is not worth it"
-    bench.come(*range(2, 30))
-    bench.clock.run_soon()
-    bench.clock.advance(1)
-    assert len(compressed) == 1
-    assert {len(watcher.told()) for watcher in watchers} == {29}
-    assert bench.metric("presenced_deliveries_total") == 4 * 29
