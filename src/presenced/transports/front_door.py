@@ -54,7 +54,7 @@ class Peer(Protocol):
     def shutdown(self) -> None:
         """End soon, because the server is stopping."""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End immediately."""
 
 

@@ -20,7 +20,6 @@ from presenced.transports.front_door import FrontDoor, Peer
 from presenced.transports.tls import Certificate
 from presenced.transports.websocket.connection import WebSocketConnection
 from presenced.transports.websocket.handshake import Handshake
-from presenced.transports.websocket.reader import FrameParsers
 
 BACKLOG = 4096
 """Maximum number of connections that wait in the kernel to be accepted (`net.core.somaxconn` may cap it lower). At the
@@ -62,7 +61,6 @@ class Listener:
         if settings.tls_certificate:
             self._certificate = Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
         self._peers: set[Peer] = set()
-        parsers = FrameParsers(settings.max_message_size)
         hosts = AllowedHosts.of(settings)
         origins = Origins(settings.origins, hosts.allow)
         compressed = service.compressed if settings.compression else ()
@@ -74,7 +72,7 @@ class Listener:
             service,
             app,
             handshakes,
-            functools.partial(WebSocketConnection, service, parsers, self._peers),
+            functools.partial(WebSocketConnection, service, self._peers),
             self._peers,
         )
         self._servers: list[asyncio.Server] = []
@@ -129,7 +127,7 @@ class Listener:
         for task in self._door.tasks:
             task.cancel()
         for peer in list(self._peers):
-            peer.cut()
+            peer.abort()
         await self._end_of_all(1)
         for server in self._servers:
             with contextlib.suppress(TimeoutError):

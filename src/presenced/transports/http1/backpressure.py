@@ -17,12 +17,12 @@ class Backpressure:
     however long its response takes.
     """
 
-    __slots__ = ("_cut", "_door", "_event", "_transport", "_unsent")
+    __slots__ = ("_abort", "_door", "_event", "_transport", "_unsent")
 
-    def __init__(self, door: FrontDoor, transport: asyncio.Transport, cut: Callable[[], None]) -> None:
+    def __init__(self, door: FrontDoor, transport: asyncio.Transport, abort: Callable[[], None]) -> None:
         self._door = door
         self._transport = transport
-        self._cut = cut
+        self._abort = abort
         self._event = asyncio.Event()
         self._unsent = transport.get_write_buffer_size()
         """Number of bytes in the transport's buffer at the last check."""
@@ -45,4 +45,4 @@ class Backpressure:
         if self._unsent < before:
             self._check_later()
         else:
-            self._cut()
+            self._abort()

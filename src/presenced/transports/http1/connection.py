@@ -155,7 +155,7 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Pause writing, because the client reads too slowly."""
-        self._backpressure = Backpressure(self._door, self.transport, self.cut)
+        self._backpressure = Backpressure(self._door, self.transport, self.abort)
 
     def resume_writing(self) -> None:
         """Resume writing, because the client has caught up."""
@@ -243,7 +243,7 @@ class HttpConnection(asyncio.Protocol):
             self._body = Chunked() if head.length is None else Sized(head.length)
         peer = self.client_address if self._door.settings.proxy_protocol else ""
         # For `http.sse`. The reference is weak, because this object holds the exchange, which holds the scope.
-        extensions = {"presenced.abort": weakref.WeakMethod(self.cut)}
+        extensions = {"presenced.abort": weakref.WeakMethod(self.abort)}
         exchange = self._exchange = Exchange(self, asgi_scope(head, self.transport, peer, extensions), head)
         if self._is_half_closed:
             exchange.half_closed()
@@ -328,7 +328,7 @@ class HttpConnection(asyncio.Protocol):
         if (self._is_half_closed or self._is_stopping) and not self.is_at_end:
             self._end_soon()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End the connection immediately."""
         self.is_at_end = True
         if self._exchange is not None:

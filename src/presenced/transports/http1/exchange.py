@@ -161,7 +161,7 @@ class Exchange:
     def _fail(self) -> None:
         """Respond with 500. If a response has begun, cut it off, because it would look complete."""
         if self.is_begun:
-            self._connection.cut()
+            self._connection.abort()
             return
         self._keeps_alive = False
         self._connection.write(problem_response(Problem.INTERNAL_ERROR, "the server's log has the details"))

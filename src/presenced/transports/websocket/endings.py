@@ -15,7 +15,6 @@ from __future__ import annotations
 from presenced.errors import ClientClose, Close
 from presenced.presence.model import Ending
 
-_BY_CODE = {close.code: close for close in Close}
 _SERVER_ENDINGS = {
     Close.TIMED_OUT: Ending.TIMED_OUT,
     Close.DISCONNECTED: Ending.DISCONNECTED,
@@ -36,8 +35,3 @@ def client_ending(code: int) -> Ending:
     if code in (1000, 1005) or 3000 <= code <= 4999:
         return Ending.CLOSED
     return Ending.GOING_AWAY if code == 1001 else Ending.LOST
-
-
-def reason_of(code: int) -> str:
-    """Return the reason of a connection that the frame parser failed with `code`, as logs and metrics name it."""
-    return _BY_CODE.get(code, Close.INTERNAL_ERROR).name.lower()
