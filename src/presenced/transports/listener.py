@@ -51,11 +51,11 @@ _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class Listener:
-    """Listens for one service until it is stopped. `app` answers the requests that are not WebSocket handshakes."""
+    """Listens for one handler until it is stopped. `app` answers the requests that are not WebSocket handshakes."""
 
-    def __init__(self, service: ConnectionHandler, app: ASGIApp) -> None:
-        settings = service.settings
-        self._service = service
+    def __init__(self, handler: ConnectionHandler, app: ASGIApp) -> None:
+        settings = handler.settings
+        self._handler = handler
         self._certificate: Certificate | None = None
         """None without TLS."""
         if settings.tls_certificate:
@@ -63,16 +63,16 @@ class Listener:
         self._peers: set[Peer] = set()
         hosts = AllowedHosts.of(settings)
         origins = Origins(settings.origins, hosts.allow)
-        compressed = service.compressed if settings.compression else ()
+        compressed = handler.compressed if settings.compression else ()
         handshakes = {
             path: Handshake(subprotocols=subprotocols, compressed=compressed, origins=origins, hosts=hosts)
-            for path, subprotocols in service.subprotocols.items()
+            for path, subprotocols in handler.subprotocols.items()
         }
         self._door = FrontDoor(
-            service,
+            handler,
             app,
             handshakes,
-            functools.partial(WebSocketConnection, service, self._peers),
+            functools.partial(WebSocketConnection, handler, self._peers),
             self._peers,
         )
         self._servers: list[asyncio.Server] = []
@@ -84,15 +84,15 @@ class Listener:
         Raises:
             PortInUse, ListenError: The address is not available. No socket stays open.
         """
-        sockets = await bind(self._service.settings.host, self._service.settings.port)
+        sockets = await bind(self._handler.settings.host, self._handler.settings.port)
         self.port = sockets[0].getsockname()[1]
         tls: dict[str, Any] = {}
         if self._certificate is not None:
-            settings = self._service.settings
+            settings = self._handler.settings
             tls["ssl"] = self._certificate.context
             tls["ssl_handshake_timeout"] = settings.head_timeout  # otherwise the loop's own default, 60 s
             tls["ssl_shutdown_timeout"] = settings.close_timeout
-            self._certificate.watch(self._service.clock, self._service.timer)
+            self._certificate.watch(self._handler.clock, self._handler.timer)
         loop = asyncio.get_running_loop()
         for sock in sockets:
             server = await loop.create_server(self._door.connection, sock=sock, backlog=ACCEPTS_PER_TURN, **tls)
@@ -123,7 +123,7 @@ class Listener:
         for peer in list(self._peers):
             peer.shutdown()
         # Connections end themselves after close_timeout. The extra second is for a request that does not end.
-        await self._end_of_all(self._service.settings.close_timeout + 1)
+        await self._end_of_all(self._handler.settings.close_timeout + 1)
         for task in self._door.tasks:
             task.cancel()
         for peer in list(self._peers):
@@ -135,8 +135,8 @@ class Listener:
 
     async def _end_of_all(self, seconds: float) -> None:
         """Wait until no connection is open and no request is being answered, or until the timeout."""
-        ends = self._service.clock.monotonic() + seconds
-        while (self._peers or self._door.tasks) and self._service.clock.monotonic() < ends:  # noqa: ASYNC110  # two sets
+        ends = self._handler.clock.monotonic() + seconds
+        while (self._peers or self._door.tasks) and self._handler.clock.monotonic() < ends:  # noqa: ASYNC110  # two sets
             await asyncio.sleep(STOP_CHECK_S)
 
 
