@@ -14,6 +14,7 @@ from presenced.auth.callbacks import _merged
 from presenced.auth.grants import MAX_ROLE, MAX_ROLES, with_allowed
 from presenced.auth.principal import Principal
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import NO_DISPLAY, SEEN_ONLINE, Cause, Display, Ending
 from presenced.presence.user import Grace
 from presenced.presence.users import Limits
@@ -145,7 +146,7 @@ def test_it_is_remembered_of_who_is_not_there_and_erased_with_the_user(house: Ho
 
 
 def directory(most: int = 2) -> Directory[str]:
-    return Directory(Grace(0, 0), Limits(log_entries=2, log_age=1.0, max_announced=9, max_choices=most))
+    return Directory(Grace(0, 0), Limits(log_entries=2, log_age=1.0, max_announced=9, max_choices=most), Journal(1000))
 
 
 NOW = Instant(0.0, 1_000_000_000)

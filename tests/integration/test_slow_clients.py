@@ -62,7 +62,7 @@ class SlowClient:
 
 
 def behind(running: PresenceServer) -> int:
-    return node(running)._broadcaster.behind
+    return node(running).broadcaster.behind
 
 
 @asynccontextmanager

@@ -293,7 +293,7 @@ async def test_every_client_is_notified_of_everything_even_when_helpers_are_kill
 
         for _ in range(3):
             await announce()
-        writers = node(running)._broadcaster._writer
+        writers = node(running).broadcaster._writer
         assert isinstance(writers, WriterPool)
         assert metric(running, "presenced_writers") == 2
         assert all(len(helper.connections) > MANY / 4 for helper in writers._helpers)

@@ -35,12 +35,6 @@ CHOSEN_BY_THE_SERVER = {"sessionId": "session", "epoch": "epoch", "position": "p
 """Fields whose values a server makes up, and what the names begin with that stand for them in the vectors."""
 
 
-class _Talk(Talk):
-    """With a server that does not store."""
-
-    origin = 0
-
-
 class Guard:
     """Implements `Authenticator`: knows the tokens that the conversation names."""
 
@@ -63,7 +57,7 @@ class Replay:
 
     def __init__(self, head: Line) -> None:
         guard = Guard(head["tokens"], head["epochMs"]) if "tokens" in head else None
-        self._talk = _Talk(guard, **head.get("settings", {}))
+        self._talk = Talk(guard, **head.get("settings", {}))
         self._application = PresenceService(self._talk.node)
         assert self._talk.clock.now().epoch_ms == head["epochMs"], "conversations start when the fake clock does"
         self._started = self._talk.clock.monotonic()

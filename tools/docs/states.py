@@ -5,6 +5,7 @@ from __future__ import annotations
 from presenced.config.settings import Settings
 from presenced.errors import ClientClose, Close, Problem
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
 from presenced.presence.subscriptions import Watch
 from presenced.presence.user import Grace
@@ -100,7 +101,8 @@ class _House:
         self._settings = settings
         self._time = 0.0
         limits = Limits(1000, 3600, 0, resume_window=settings.resume_window)
-        self.directory: Directory[str] = Directory(Grace(settings.grace_going_away, settings.grace_lost), limits)
+        grace = Grace(settings.grace_going_away, settings.grace_lost)
+        self.directory: Directory[str] = Directory(grace, limits, Journal(1000))
         self.directory.open("ada", "first", self.now(0), "session", watch=Watch())
 
     def now(self, later: float) -> Instant:

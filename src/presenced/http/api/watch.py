@@ -102,7 +102,7 @@ class _Watcher:
                 if change.status is not Status.OFFLINE or not self._everyone:
                     records.append(self._fresh(change))
             elif not self._everyone:
-                records.append(self._api.node.encoding.unknown(user_id, application.position))
+                records.append(self._api.node.encoding.unknown(user_id, application.newest_version))
         for start in range(0, max(len(records), 1), PAGE):
             yield records[start : start + PAGE]
 
@@ -117,7 +117,7 @@ class _Watcher:
 
     def _fresh(self, change: Change) -> Raw:
         """As `record`, of which only what is told now is kept encoded."""
-        return v1.record(change, self._with_causes, self._api.node.directory.origin)
+        return v1.record(change, self._with_causes)
 
     def event_id(self, position: int) -> str:
         """Return the id of an event that leaves the client at `position`."""
