@@ -25,8 +25,8 @@ from presenced.presence.identity import parse_user_id
 from presenced.runtime.clock import SystemClock
 from presenced.runtime.logs import logger
 from presenced.runtime.metrics import Metrics
-from presenced.transports.fastpath.direct import Direct
-from presenced.transports.fastpath.writers import Writers
+from presenced.transports.fastpath.direct import DirectWriter
+from presenced.transports.fastpath.writer_pool import WriterPool
 from presenced.transports.listener import Listener
 from presenced.worker.client import WorkerClient
 from presenced.worker.factory import make_keeper
@@ -45,7 +45,7 @@ class _Parts(NamedTuple):
     service: PresenceService
     waiting: WaitingRequests
     listener: Listener
-    writers: Writers | None
+    writers: WriterPool | None
     keeper: WorkerClient | None
     authenticator: Authenticator | None
     loop: asyncio.AbstractEventLoop
@@ -91,7 +91,7 @@ class PresenceServer:
         max_connections = self.settings.max_connections or _files_left()
         clock, metrics = SystemClock(loop), Metrics()
         keeper = make_keeper(self.settings, clock, metrics)
-        writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
+        writers = WriterPool(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
             tickets = Tickets(self.settings.api_keys)
             authenticator = make_authenticator(self.settings, tickets=tickets, clock=clock, function=self._authenticate)
@@ -100,7 +100,7 @@ class PresenceServer:
                 clock=clock,
                 metrics=metrics,
                 max_connections=max_connections,
-                writer=writers or Direct(),
+                writer=writers or DirectWriter(),
                 authenticator=authenticator,
                 keeper=keeper,
                 epoch=keeper.epoch if keeper is not None else "",

@@ -21,7 +21,7 @@ from presenced.errors import Close
 from presenced.node.node import Node
 from presenced.presence.model import Ending
 from presenced.testing import FakeClock
-from presenced.transports.websocket.endings import of_client
+from presenced.transports.websocket.endings import client_ending
 from presenced.transports.websocket.framing import PING_FRAME, frames, text_frame
 
 FULL = 4096
@@ -126,7 +126,7 @@ class Link:
     def close(self, code: int) -> None:
         """The client closes: it hears nothing more."""
         self._client = None
-        self._later("up", partial(self._server.ends, of_client(code), str(code)))
+        self._later("up", partial(self._server.ends, client_ending(code), str(code)))
 
     def abandon(self) -> None:
         """The client no longer cares; the server is not told."""

@@ -24,7 +24,7 @@ from presenced.presence.choices import choice_of
 from presenced.presence.claims import Claim
 from presenced.presence.model import Custom, Status
 from presenced.runtime.instant import Instant
-from presenced.transports.websocket.endings import of_client
+from presenced.transports.websocket.endings import client_ending
 
 FOLDER = Path(__file__).parents[2] / "spec/vectors"
 FILES = sorted(FOLDER.glob("v1-*.jsonl"))
@@ -92,9 +92,9 @@ class Replay:
                 self._clients[name].heard_at = self._talk.clock.monotonic()  # as the transport sets it
                 self._talk.node.received(self._clients[name], text)
             case "close":
-                self._talk.end(self._clients.pop(name), of_client(line["code"]))
+                self._talk.end(self._clients.pop(name), client_ending(line["code"]))
             case "lose":
-                self._talk.end(self._clients.pop(name), of_client(1006))
+                self._talk.end(self._clients.pop(name), client_ending(1006))
             case "go silent":
                 self._clients[name].answers = False
             case "claim" | "claim no longer" | "choose for" | "announce" | "disconnect":

@@ -25,9 +25,6 @@ WORTH_DEFLATING_BYTES = 1024
 LEVEL = 1
 """Compression level of zlib. Three times as fast as the default, for 20 % more bytes (`benchmarks/compression.py`)."""
 
-PING_FRAME = Frame(Opcode.PING, b"").serialize(mask=False)
-"""The ping of every heartbeat."""
-
 _deflate = PerMessageDeflate(True, True, zlib.MAX_WBITS, zlib.MAX_WBITS, {"level": LEVEL})
 """The extension without context takeover on either side: it has no state between two messages."""
 
@@ -37,6 +34,24 @@ def text_frame(message: bytes) -> bytes:
     if len(message) > SMALL_BYTES:
         return Frame(Opcode.TEXT, message).serialize(mask=False)
     return _header(len(message)) + message
+
+
+def message_frame(message: str | bytes) -> bytes:
+    """Return a text or binary message as a frame."""
+    if isinstance(message, str):
+        return text_frame(message.encode())
+    return Frame(Opcode.BINARY, message).serialize(mask=False)
+
+
+def control_frame(opcode: Opcode, payload: bytes) -> bytes:
+    """Return a control frame, whose payload has at most 125 bytes (section 5.5)."""
+    assert len(payload) <= 125, "a longer payload would need another form of the length"
+    return bytes((0x80 | opcode, len(payload))) + payload
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """Return a close frame. The reason has at most 123 bytes of UTF-8."""
+    return control_frame(Opcode.CLOSE, code.to_bytes(2) + reason.encode())
 
 
 def frames(batch: Batch, deflates: bool) -> bytes:
@@ -58,6 +73,10 @@ def frames(batch: Batch, deflates: bool) -> bytes:
 
 def _deflated(message: bytes) -> bytes:
     return Frame(Opcode.TEXT, message).serialize(mask=False, extensions=[_deflate])
+
+
+PING_FRAME = control_frame(Opcode.PING, b"")
+"""The ping of every heartbeat."""
 
 
 @lru_cache(maxsize=SMALL_BYTES)  # making a header takes as long as encoding a small message

@@ -20,8 +20,11 @@ MAX_MESSAGE = 300
 _logger = logging.getLogger("presenced")
 
 
-class Faults:
-    """Logs exceptions that the application raised."""
+class FaultLog:
+    """Logs exceptions that the application raised.
+
+    Bounds: `MAX_TRACEBACKS` log entries in `PERIOD_S`; `MAX_MESSAGE` characters of a message.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

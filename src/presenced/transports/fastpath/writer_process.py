@@ -1,16 +1,20 @@
-"""The program of a process that helps to write: `python -I -S writer.py FD`. Its other end is `writers.py`.
+"""Program of a helper process, which writes to clients' sockets: `python -I -S writer_process.py FD`.
 
-It needs nothing but the standard library's sockets, which keeps it small (11 MB), and it decides nothing: it holds
-duplicates of clients' sockets, and writes to those it is told to what it is told to. FD is a stream that carries
-messages, each a kind and two numbers (`HEADER`), then
+`writer_pool.py` starts it and sends it messages. The program decides nothing. It imports nothing but the standard
+library, so it takes 11 MB of memory. FD is a stream socket. Each message on it has a header (`HEADER`) of a kind and
+two numbers, and then its content:
 
-    ADOPT n, 0       n numbers; that many files come along (`SCM_RIGHTS`), in the same order
-    DROP n, 0        n numbers: close these
-    WRITE n, size    n numbers, then `size` bytes: write the bytes to these, without waiting
+| message         | content                                        | effect                                           |
+|-----------------|------------------------------------------------|--------------------------------------------------|
+| `ADOPT` n, 0    | n numbers; n files (`SCM_RIGHTS`) in that order | holds these sockets by their numbers            |
+| `DROP` n, 0     | n numbers                                      | closes these sockets                             |
+| `WRITE` n, size | n numbers; `size` bytes                        | writes the bytes to each socket without blocking |
 
-Only WRITE is answered, when it is done: the count of those that took less than all (`COUNT`), then for each its number
-and how many bytes it took. The end of the stream ends the process; signals don't, for a terminal sends them to all
-processes of a group, and the server says when it is over.
+`WRITE` alone has a response, sent when it is done: the number of sockets that took less than all (`COUNT`), then for
+each its number and how many bytes it took.
+
+The process ends when the stream ends. It ignores SIGINT and SIGTERM, because a terminal sends those to the whole
+process group, and the server decides when to stop.
 """
 
 from __future__ import annotations
@@ -28,16 +32,16 @@ COUNT = struct.Struct("<I")
 ADOPT, DROP, WRITE = b"a", b"d", b"w"
 
 NUMBERS = "Q"
-"""Type code of the arrays of numbers."""
+"""Type code of arrays of numbers."""
 
 MAX_FILES = 250
-"""Files that one message carries; Linux allows 253 (unix(7))."""
+"""Maximum number of files in one message. Linux allows 253 (unix(7))."""
 
-_READ = 1 << 18
+_READ_BYTES = 1 << 18
 
 
 class _Stream:
-    """Bytes, and the files that came along."""
+    """Reader of the stream, and of the files that arrive with it."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -45,13 +49,13 @@ class _Stream:
         self.files: list[int] = []
 
     def take(self, size: int) -> bytes:
-        """The next `size` bytes.
+        """Return the next `size` bytes.
 
         Raises:
             EOFError: The stream has ended.
         """
         while len(self._buffer) < size:
-            data, files, _, _ = socket.recv_fds(self._sock, _READ, MAX_FILES)
+            data, files, _, _ = socket.recv_fds(self._sock, _READ_BYTES, MAX_FILES)
             if not data:
                 raise EOFError
             self._buffer += data
@@ -61,14 +65,14 @@ class _Stream:
         return taken
 
     def take_numbers(self, count: int) -> array[int]:
-        """The next `count` numbers."""
+        """Return the next `count` numbers."""
         numbers = array(NUMBERS)
         numbers.frombytes(self.take(count * numbers.itemsize))
         return numbers
 
 
 def serve(control: socket.socket) -> None:
-    """Do what is told until the stream ends."""
+    """Process messages until the stream ends."""
     stream = _Stream(control)
     sockets: dict[int, socket.socket] = {}
     sends: dict[int, Callable[[bytes], int]] = {}
@@ -94,7 +98,7 @@ def _write(sends: dict[int, Callable[[bytes], int]], numbers: array[int], data: 
     for number in numbers:
         try:
             taken = sends[number](data)
-        except OSError:  # full, or broken, which the server finds out by itself
+        except OSError:  # the socket is full, or broken, which the server detects itself
             taken = 0
         if taken != size:
             short.extend((number, taken))
