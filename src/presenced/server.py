@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from presenced.auth.api_keys import ApiKeys
-from presenced.auth.authenticator import Remote
-from presenced.auth.callable import Authenticate
+from presenced.auth.authenticator import Authenticator
+from presenced.auth.callable import AuthenticateFunction
 from presenced.auth.factory import make_authenticator
 from presenced.auth.tickets import Tickets
 from presenced.config.settings import WEBSOCKET_PATH, Settings
@@ -48,7 +48,7 @@ class _Parts(NamedTuple):
     listener: Listener
     writers: Writers | None
     keeper: WorkerClient | None
-    remote: Remote | None
+    authenticator: Authenticator | None
     loop: asyncio.AbstractEventLoop
 
 
@@ -69,7 +69,7 @@ class PresenceServer:
         ConfigError: `authenticate` is given and `auth` is not callable.
     """
 
-    def __init__(self, settings: Settings | None = None, authenticate: Authenticate | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, authenticate: AuthenticateFunction | None = None) -> None:
         self.settings = settings or Settings()
         if authenticate is not None and self.settings.auth != "callable":
             raise ConfigError(f'authenticate is given, and the setting auth is {self.settings.auth}, not "callable"')
@@ -95,7 +95,7 @@ class PresenceServer:
         writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
             tickets = Tickets(self.settings.api_keys)
-            authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
+            authenticator = make_authenticator(self.settings, tickets=tickets, clock=clock, function=self._authenticate)
             node = build_node(
                 settings=self.settings,
                 clock=clock,
@@ -125,11 +125,10 @@ class PresenceServer:
         node.start()
         for warning in warnings(node):
             logger.warning("%s", warning, extra={"event": "insecure"})
-        remote = authenticator if isinstance(authenticator, Remote) else None
-        if remote is not None:
-            remote.start()
+        if authenticator is not None:
+            authenticator.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(node, application, followers, listener, writers, keeper, remote, loop)
+        self._parts = _Parts(node, application, followers, listener, writers, keeper, authenticator, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -176,8 +175,8 @@ class PresenceServer:
             parts.node.metrics.gc_pauses.stop()
             if parts.keeper is not None:
                 parts.keeper.abandon()
-            if parts.remote is not None:
-                await parts.remote.stop()
+            if parts.authenticator is not None:
+                await parts.authenticator.stop()
             if parts.writers is not None:
                 parts.writers.stop()
             self._parts = None

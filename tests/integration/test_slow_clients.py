@@ -62,7 +62,7 @@ class SlowClient:
 
 
 def behind(house: PresenceServer) -> int:
-    return node(house)._broadcaster.behind
+    return node(house).broadcaster.behind
 
 
 @asynccontextmanager

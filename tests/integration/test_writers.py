@@ -293,7 +293,7 @@ async def test_a_server_with_helpers_tells_everybody_everything_also_when_they_a
 
         for _ in range(3):
             await tell()
-        writers = node(house)._broadcaster._writer
+        writers = node(house).broadcaster._writer
         assert isinstance(writers, Writers)
         assert metric(house, "presenced_writers") == 2
         assert all(len(helper.watchers) > MANY / 4 for helper in writers._helpers)

@@ -13,6 +13,7 @@ from tests.support.fakes import FakeConnection
 from presenced.delivery.broadcaster import Broadcaster
 from presenced.errors import Close
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import Ending, Status
 from presenced.presence.user import Grace
 from presenced.presence.users import Limits
@@ -28,7 +29,7 @@ class Watching(RuleBasedStateMachine):
     @initialize(log_size=st.sampled_from([2, 4, 1000]))
     def start(self, log_size: int) -> None:
         self.clock = FakeClock()
-        self.directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 3600, 0))
+        self.directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 3600, 0), Journal(1000))
         self.feed = ClassicFeed(self.directory)
         self.broadcaster = Broadcaster(clock=self.clock, timer=Timer(self.clock), metrics=Metrics(), behind_timeout=30)
         self.broadcaster.add_feed(self.feed)

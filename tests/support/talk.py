@@ -13,20 +13,14 @@ from presenced.config.settings import Settings
 from presenced.presence.model import Ending
 from presenced.testing import FakeClock
 
-ORIGIN = 28_000_000_000
-"""Where positions begin, as on a server that stores; clients are told of them as if they began at 0."""
-
 
 class Talk:
     """The node; each client has read everything up to its last `heard`."""
-
-    origin = ORIGIN
 
     def __init__(self, authenticator: Authenticator | None = None, **settings: object) -> None:
         self.clock = FakeClock()
         options = Settings.model_validate({"stats_interval": 0, **settings})
         self.node = make_node(options, self.clock, authenticator=authenticator)
-        self.node.directory.position = self.node.directory.origin = self.origin
         self.node.start()
         self._read: dict[FakeConnection, int] = {}
 

@@ -7,6 +7,7 @@ from websockets.frames import Close as CloseFrame
 
 from presenced.errors import ClientClose, Close, Problem
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
 from presenced.presence.user import Grace
 from presenced.presence.users import Limits
@@ -26,7 +27,7 @@ def test_close_codes_are_told_apart() -> None:
 
 @pytest.mark.parametrize("close", ClientClose)
 def test_a_client_s_close_code_affects_its_session_as_the_table_says(close: ClientClose) -> None:
-    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 1, resume_window=120))
+    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 1, resume_window=120), Journal(1000))
     directory.open("7", "a", Instant(0, 0), "session")
     directory.close("7", "a", of_client(close.code), Instant(1, 1000))
     assert ("session" in directory.sessions) is close.resumable

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cyclopts import App, Parameter
 
 from presenced.auth.api_keys import DEFAULT_SCOPE, Scope, new_key
-from presenced.auth.factory import keys_of, make_tokens
-from presenced.auth.jwt import MAX_TOKEN
+from presenced.auth.authenticator import MAX_TOKEN_LENGTH
+from presenced.auth.factory import configured_keys, make_jwt_authenticator
 from presenced.auth.keys import Key, keys_from_text
 from presenced.cli.doctor import examine
 from presenced.cli.options import ConfigFile
@@ -124,12 +124,12 @@ def token(
 def verify_token(*, config: ConfigFile = None) -> None:
     """Read a token from standard input, and print its user, or the reason why the server would not accept it."""
     settings = load({}, os.environ, config).settings
-    given = sys.stdin.read(2 * MAX_TOKEN).strip()
+    given = sys.stdin.read(2 * MAX_TOKEN_LENGTH).strip()
     out = sys.stdout.write
     for name, part in zip(("header", "claims"), _unverified(given), strict=False):
         out(f"{name}: {json.dumps(part, ensure_ascii=True)}\n")
     try:
-        found = make_tokens(settings).verify(given, time.time())
+        found = make_jwt_authenticator(settings).verify(given, time.time())
     except BadToken as error:
         raise ConfigError(f"not accepted ({error.kind}): {error}") from None
     out(f"accepted: it is user {json.dumps(found.user_id)}")
@@ -150,7 +150,7 @@ def _claim(text: str) -> tuple[str, Any]:
 
 def _signing_key(path: Path | None, settings: Settings) -> Key:
     if path is None:
-        keys = keys_of(settings)
+        keys = configured_keys(settings)
         if not keys or not isinstance(keys[0].material, bytes):
             raise ConfigError(
                 "there is no key to sign with: set jwt_key or jwt_key_file to a shared secret, or use --signing-key"

@@ -15,15 +15,15 @@ from typing import Literal, NamedTuple
 from cryptography.x509 import load_pem_x509_certificate
 
 from presenced.auth.api_keys import ApiKeys
-from presenced.auth.factory import make_tokens
-from presenced.auth.keys import SHARED, keys_from_file
+from presenced.auth.factory import make_jwt_authenticator
+from presenced.auth.keys import HMAC_ALGORITHMS, keys_from_file
 from presenced.config.help import is_secret
 from presenced.config.settings import Settings, is_loopback
 from presenced.config.sources import Effective
 from presenced.errors import ConfigError, StorageError
-from presenced.net.addresses import Proxies
+from presenced.net.addresses import TrustedProxies
 from presenced.net.hosts import AllowedHosts
-from presenced.net.http_client import Outgoing
+from presenced.net.http_client import HttpClient
 from presenced.net.origins import ANY, FILES
 from presenced.storage.url import database_url
 from presenced.transports.tls import Certificate
@@ -100,7 +100,7 @@ def _authentication(settings: Settings) -> Iterator[Finding]:
 def _tokens(settings: Settings) -> Iterator[Finding]:
     if settings.auth != "jwt":
         return
-    yield from _broken(lambda: make_tokens(settings))
+    yield from _broken(lambda: make_jwt_authenticator(settings))
     if not settings.jwt_audience:
         fix = "let your application set aud, and set jwt_audience"
         yield Finding("note", "tokens need not be meant for this server", fix)
@@ -119,7 +119,7 @@ def _outgoing_requests(settings: Settings) -> Iterator[Finding]:
     keys = "jwt_jwks_url", settings.jwt_jwks_url, settings.auth == "jwt" and bool(settings.jwt_jwks_url)
     for name, url, is_used in (*callbacks, keys):
         if is_used:
-            yield from _broken(partial(Outgoing, name, url, settings.callback_timeout, settings.outgoing_private))
+            yield from _broken(partial(HttpClient, name, url, settings.callback_timeout, settings.outgoing_private))
     if any(is_used for *_, is_used in callbacks) and not settings.callback_secret.get_secret_value():
         what = "your backend can't verify that requests come from this server"
         yield Finding("note", what, "set PRESENCED_CALLBACK_SECRET")
@@ -149,7 +149,7 @@ def _pages(settings: Settings) -> Iterator[Finding]:
 
 
 def _proxies(settings: Settings) -> Iterator[Finding]:
-    yield from _broken(lambda: Proxies(settings.trusted_proxies))
+    yield from _broken(lambda: TrustedProxies(settings.trusted_proxies))
     for entry in settings.trusted_proxies:
         try:
             bits = ipaddress.ip_network(entry, strict=False).prefixlen
@@ -212,7 +212,7 @@ def _secrets(effective: Effective) -> Iterator[Finding]:
     if settings.jwt_key_file:
         file = Path(settings.jwt_key_file)
         with contextlib.suppress(ConfigError, OSError):  # `_tokens` reports them
-            if any(key.algorithms[0] in SHARED for key in keys_from_file(file)) and _others_may_read(file):
+            if any(key.algorithms[0] in HMAC_ALGORITHMS for key in keys_from_file(file)) and _others_may_read(file):
                 what = f"other users of this machine may read the shared secret in {file}"
                 yield Finding("note", what, f"chmod 400 {file}")
 

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from presenced.auth.api_keys import ApiKeys
-from presenced.auth.ticket_streams import TicketStreams
+from presenced.auth.resumable_streams import ResumableStreams
 from presenced.auth.tickets import Tickets
 from presenced.config.settings import WEBSOCKET_PATH
 from presenced.errors import Problem
@@ -76,11 +76,11 @@ def make_app(
     own = AllowedHosts.own(node.settings)
     access = Access(keys, origins, own, node.gatekeeper is None, node.throttle, node.clock, node.turned_away)
     spans = Spans(application, node.settings.journal_size)
-    ticket_streams = TicketStreams(tickets, node.settings.token_lifetime)
-    api = Api(application, node, access, tickets, ticket_streams, followers, spans, archive, letters)
+    resumable_streams = ResumableStreams(tickets, node.settings.token_lifetime)
+    api = Api(application, node, access, tickets, resumable_streams, followers, spans, archive, letters)
 
     def end_streams(user_id: str) -> int:
-        ticket_streams.forget_user(user_id)
+        resumable_streams.forget_user(user_id)
         return followers.end_of(user_id)
 
     application.on_disconnect(end_streams)

@@ -80,7 +80,7 @@ class Access:
             refusal = foreign_page(origins)
             self._turned_away(refusal, origins[0] if origins else b"")
             raise ProblemError(refusal.problem, refusal.detail)
-        if (barred := self._throttle.barred(self._address(request), self._clock.monotonic())) is not None:
+        if (barred := self._throttle.blocked(self._address(request), self._clock.monotonic())) is not None:
             raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
 
     def refused(self, request: Request, detail: str, is_guess: bool) -> ProblemError:
@@ -91,7 +91,7 @@ class Access:
                 token, is not a guess and must not lock out others behind the same address.
         """
         if is_guess:
-            self._throttle.failed(self._address(request), self._clock.monotonic())
+            self._throttle.count_failure(self._address(request), self._clock.monotonic())
         return ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
 
     def check_figures(self, request: Request) -> None:
@@ -116,7 +116,7 @@ class Access:
 
     def _address(self, request: Request) -> str:
         """As whom it counts."""
-        values = [value.encode("latin-1") for value in request.headers.getlist(self._throttle.header.decode())]
+        values = [value.encode("latin-1") for value in request.headers.getlist(self._throttle.proxy_header.decode())]
         return self._throttle.key(request.client.host if request.client else "", values)
 
     def _scope_of(self, request: Request) -> Scope | None:

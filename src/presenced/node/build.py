@@ -26,6 +26,7 @@ from presenced.protocols.base import ClientProtocol, Protocols
 from presenced.protocols.classic.protocol import ClassicProtocol
 from presenced.protocols.tokens import RenewToken
 from presenced.protocols.v1.encoder import Encoding, new_epoch
+from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.protocol import V1Protocol
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.metrics import Metrics
@@ -58,6 +59,7 @@ def build_node(
     keeper: Keeper | None = None,
     epoch: str = "",
     more_protocols: Sequence[Callable[[Parts], ClientProtocol]] = (),
+    feed_parts: Sequence[FeedPart] = (),
 ) -> Node:
     """Return a node that has not been started.
 
@@ -68,6 +70,7 @@ def build_node(
         keeper: Stores what must survive a restart; None to store nothing.
         epoch: Name of this start of the server in positions; empty for a random one.
         more_protocols: Functions that make further protocols, besides the classic one and presenced.v1.
+        feed_parts: Parts of modules in the feed of presenced.v1.
     """
     timer = Timer(clock)
     log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
@@ -79,10 +82,11 @@ def build_node(
         settings.resume_window,
         status_pause=settings.status_pause,
     )
-    directory: Directory[Connection] = Directory(Grace(settings.grace_going_away, settings.grace_lost), limits)
+    journal = Journal(settings.journal_size)
+    grace = Grace(settings.grace_going_away, settings.grace_lost)
+    directory: Directory[Connection] = Directory(grace, limits, journal)
     thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
-    rooms = Rooms(thresholds, settings.room_members, directory.take_position)
-    journal = Journal(settings.journal_size, directory.snapshot)
+    rooms = Rooms(thresholds, settings.room_members, journal.next_position)
     followers = Followers(clock)
     connections = Connections(max_connections, metrics)
     broadcaster = Broadcaster(
@@ -129,7 +133,7 @@ def build_node(
         encoding=encoding,
         renew_token=gatekeeper.renew if gatekeeper is not None else None,
     )
-    protocols = Protocols([_v1(parts), _classic(parts), *(make(parts) for make in more_protocols)])
+    protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more_protocols)])
     for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
         broadcaster.add_feed(protocol.feed)
     _add_gauges(metrics, directory, rooms, broadcaster)
@@ -164,8 +168,8 @@ def _classic(parts: Parts) -> ClientProtocol:
     )
 
 
-def _v1(parts: Parts) -> ClientProtocol:
-    return V1Protocol(**parts._asdict())
+def _v1(parts: Parts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
+    return V1Protocol(**parts._asdict(), parts=feed_parts)
 
 
 def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms, broadcaster: Broadcaster) -> None:

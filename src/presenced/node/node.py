@@ -88,7 +88,7 @@ class Node:
         self._refusals = Refusals(log, metrics)
         self._connections = connections
         self._heartbeat = heartbeat
-        self._broadcaster = broadcaster
+        self.broadcaster = broadcaster
         if gatekeeper is not None:
             gatekeeper.listen(self)
 
@@ -131,14 +131,14 @@ class Node:
     def paused(self, connection: Connection) -> None:
         """The connection's transport is full."""
         if connection.serial:  # otherwise it has not been admitted
-            self._broadcaster.pause(connection)
+            self.broadcaster.pause(connection)
 
     def resumed(self, connection: Connection) -> None:
         """The connection's transport has drained, so its client is alive."""
         connection.heard_at = self.clock.monotonic()
         if connection.serial:
             connection.protocol.drained(connection)
-            self._broadcaster.resume(connection)
+            self.broadcaster.resume(connection)
 
     def closed(self, connection: Connection, ending: Ending, reason: str) -> None:
         """A connection ended, or is being closed. No-op for one that was never admitted, or ended before.
@@ -152,7 +152,7 @@ class Node:
             return
         now = self.clock.now()
         self._heartbeat.discard(connection)
-        self._broadcaster.discard(connection)  # first, because others, not this one, are sent what it had waiting
+        self.broadcaster.discard(connection)  # first, because others, not this one, are sent what it had waiting
         connection.protocol.closed(connection)
         for outcome in self.directory.release(connection.session.user_id, connection, now):
             self.publisher.apply(outcome, now)
@@ -182,7 +182,7 @@ class Node:
         self.metrics.refused.labels(close.name).inc()
         self._log.refused(close.name, reason)
         if is_guess:
-            self.throttle.failed(connection.address, now.monotonic)
+            self.throttle.count_failure(connection.address, now.monotonic)
         connection.close(close, reason)
 
     def renewed(self, connection: Connection, principal: Principal, now: Instant) -> None:

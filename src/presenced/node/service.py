@@ -188,9 +188,13 @@ class PresenceService:
 
     @property
     def position(self) -> int:
-        """Version of the newest change, or higher. No version is above it. Users without known presence have this
-        version."""
-        return self._directory.position
+        """Position of the newest event."""
+        return self._node.journal.position
+
+    @property
+    def newest_version(self) -> int:
+        """Newest version that any user was given. Users without known presence have it."""
+        return self._directory.versions.newest
 
     def position_text(self, position: int) -> str:
         """A position as followers are told it: their cursor."""
@@ -207,7 +211,7 @@ class PresenceService:
     def digest(self) -> Digest | None:
         """The state as one number, at the position of the newest change. None: a part of the work has been done; ask
         again in another turn of the loop (`Journal.digest`)."""
-        return self._node.journal.digest()
+        return self._node.journal.digest(self._directory.snapshot)
 
     def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have `wake` called in the turn of the loop after one in which something changed.

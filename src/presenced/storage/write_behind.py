@@ -65,7 +65,7 @@ class Keeper(Protocol):
         """What an operator should know; empty when all is well."""
 
     def give(self, facts: list[Fact], position: int) -> None:
-        """Store these; never fails, never waits. `position` is the newest change's."""
+        """Store these; never fails, never waits. `position` is that of `WriteBehind.position`."""
 
 
 class Connection(Protocol):
@@ -232,8 +232,8 @@ class WriteBehind:
 
     @property
     def position(self) -> int:
-        """Of the newest change."""
-        return self._directory.position
+        """Highest number that was used as a position or version."""
+        return max(self._directory.journal.position, self._directory.versions.newest)
 
     @property
     def since(self) -> float | None:
@@ -244,7 +244,7 @@ class WriteBehind:
         """Give a portion of what is due, if the keeper takes it; to be called when it takes more, too."""
         now = self._clock.monotonic()
         if self._keeper.takes and (facts := self._noted.portion(now)):
-            self._keeper.give(facts, self._directory.position)
+            self._keeper.give(facts, self.position)
         self.blocked = bool(self.waiting) and not self._keeper.takes
         if not self.waiting:
             self._timer.cancel(self.flush)
@@ -282,12 +282,12 @@ class WriteBehind:
 
     def begin_at(self, position: int) -> None:
         """Positions begin at `position`; before anything else."""
-        assert self._directory.position == 0, "nobody was told one yet"
-        self._directory.position = self._directory.origin = position
+        assert self._directory.journal.position == 0, "nobody was told one yet"
+        self._directory.begin_above(position)
 
     def begin(self, position: int) -> None:
         """All is restored; positions go on from `position` at least."""
-        self._directory.position = max(self._directory.position, position)
+        self._directory.begin_above(position)
         self._directory.since_start = None
         self.flush()
 

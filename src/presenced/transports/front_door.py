@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Protocol
 from starlette.types import ASGIApp
 
 from presenced.errors import Problem
-from presenced.net.proxy_protocol import parse as parse_proxy_header
+from presenced.net.proxy_protocol import parse_proxy_header
 from presenced.net.query import parameter
 from presenced.net.refusals import Refusal
 from presenced.protocols.base import ConnectRequest
@@ -97,7 +97,7 @@ class FrontDoor:
         """Register a new connection, or refuse it."""
         self._peers.add(connection)
         gate = self._service.throttle
-        if not (gate.is_open or self.settings.proxy_protocol):
+        if not (gate.is_disabled or self.settings.proxy_protocol):
             found = address(connection.transport)
             connection.peer = found[0] if found else ""
             if not gate.proxies.trusts(connection.peer):
@@ -109,7 +109,7 @@ class FrontDoor:
     def left(self, connection: HttpConnection) -> None:
         """Unregister a connection that ended without an upgrade."""
         self._peers.discard(connection)
-        self._service.throttle.left(connection.key)
+        self._service.throttle.release_connection(connection.key)
 
     def identify(self, connection: HttpConnection, data: bytes) -> bytes | None:
         """Return the bytes after the PROXY header; None if the header is incomplete or was refused."""
@@ -176,13 +176,13 @@ class FrontDoor:
     def _barred(self, connection: HttpConnection, head: Head) -> Refusal | None:
         """Return the refusal that applies to the client's address."""
         gate = self._service.throttle
-        if gate.is_open:
+        if gate.is_disabled:
             return None
         if not connection.key:  # a proxy: its header names the client
-            values = [value for name, value in head.headers if name == gate.header]
+            values = [value for name, value in head.headers if name == gate.proxy_header]
             if (refusal := self._counted(connection, gate.key(connection.peer, values))) is not None:
                 return refusal
-        refused = gate.handshake(connection.key, self.clock.monotonic())
+        refused = gate.admit_handshake(connection.key, self.clock.monotonic())
         if refused is None:
             return None
         retry = ((b"retry-after", b"%d" % refused.retry_after),)
@@ -194,7 +194,7 @@ class FrontDoor:
 
     def _counted(self, connection: HttpConnection, key: str) -> Refusal | None:
         """Count the connection for the address `key`; return the refusal if the address is at its limit."""
-        if self._service.throttle.came(key):
+        if self._service.throttle.admit_connection(key):
             connection.key = key
             return None
         detail = "this address has reached its limit of open connections"

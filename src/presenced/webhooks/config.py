@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.net.http_client import Outgoing
+from presenced.net.http_client import HttpClient
 from presenced.webhooks.signing import decode_secret
 
 EVENTS = ("user.online", "user.offline", "user.status_changed", "room.occupied", "room.vacated")
@@ -63,7 +63,7 @@ def webhook_config(settings: Settings) -> WebhookConfig | None:
     if len(settings.webhook_urls) > MAX_ENDPOINTS:
         raise ConfigError(f"webhook_urls has {len(settings.webhook_urls)} URLs: expected at most {MAX_ENDPOINTS}")
     for url in settings.webhook_urls:
-        Outgoing("webhook_urls", url, settings.webhook_timeout, settings.outgoing_private)
+        HttpClient("webhook_urls", url, settings.webhook_timeout, settings.outgoing_private)
     if unknown := [name for name in settings.webhook_events if name not in EVENTS]:
         raise ConfigError(f"webhook_events has {unknown[0]!r}: expected some of {', '.join(EVENTS)}")
     return WebhookConfig(

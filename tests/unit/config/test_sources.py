@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr, ValidationError
 
-from presenced.auth.factory import make_tokens
+from presenced.auth.factory import make_jwt_authenticator
 from presenced.auth.keys import keys_from_text
 from presenced.config.help import default_text, expected, help_text, sections, value_name
 from presenced.config.settings import Settings, is_loopback
@@ -199,7 +199,7 @@ def test_a_masked_value_is_refused_in_python_and_in_a_key_file_too(elsewhere: Pa
         Settings(jwt_key=SecretStr("**********"))
     (elsewhere / "key").write_text("*" * 40)
     with pytest.raises(ConfigError, match="key file key holds a mask"):
-        make_tokens(Settings(auth="jwt", jwt_key_file="key"))
+        make_jwt_authenticator(Settings(auth="jwt", jwt_key_file="key"))
 
 
 @pytest.mark.parametrize(
@@ -258,10 +258,10 @@ def test_a_pem_is_read_with_any_line_breaks_from_the_environment(line_break: str
 )
 def test_a_key_file_is_read_as_a_key_in_the_environment_is(elsewhere: Path, change: Callable[[str], str]) -> None:
     (elsewhere / "key.pem").write_text(change(public_key()), newline="")
-    make_tokens(Settings(auth="jwt", jwt_key_file="key.pem"))
+    make_jwt_authenticator(Settings(auth="jwt", jwt_key_file="key.pem"))
     (elsewhere / "key.pem").write_text(public_key(), "utf-16")
     with pytest.raises(ConfigError, match=r"the key file key.pem is not UTF-8 text but UTF-16"):
-        make_tokens(Settings(auth="jwt", jwt_key_file="key.pem"))
+        make_jwt_authenticator(Settings(auth="jwt", jwt_key_file="key.pem"))
 
 
 def test_a_settings_file_may_have_a_byte_order_mark_and_windows_line_ends(elsewhere: Path) -> None:

@@ -11,6 +11,7 @@ from presenced.delivery.broadcaster import LONGEST_WAIT_S, MAX_BATCH, Broadcaste
 from presenced.delivery.events import Batch
 from presenced.errors import Close
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
 from presenced.presence.user import Grace
 from presenced.presence.users import Limits
@@ -53,7 +54,7 @@ class Bench(NamedTuple):
 
 def make(log_size: int = 100_000) -> Bench:
     clock, metrics = FakeClock(), Metrics()
-    directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 600, 0))
+    directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 600, 0), Journal(1000))
     feed = ClassicFeed(directory)
     broadcaster = Broadcaster(clock=clock, timer=Timer(clock), metrics=metrics, behind_timeout=BEHIND_TIMEOUT)
     broadcaster.add_feed(feed)
@@ -250,7 +251,7 @@ class Loop(FakeClock):
 @pytest.mark.parametrize(("flush", "longest"), [(0.002, LONGEST_WAIT_S), (0.010, LONGEST_WAIT_S), (0.030, 0.090)])
 def test_under_load_the_next_flush_waits_for_an_idle_turn_and_batches_grow(flush: float, longest: float) -> None:
     loop = Loop()
-    directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, 0))
+    directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, 0), Journal(1000))
     feed = ClassicFeed(directory)
     broadcaster = Broadcaster(clock=loop, timer=Timer(loop), metrics=Metrics(), behind_timeout=BEHIND_TIMEOUT)
     broadcaster.add_feed(feed)

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET
 
 from presenced.auth.gatekeeper import Gatekeeper
-from presenced.auth.tickets import LIFETIME
+from presenced.auth.tickets import TICKET_LIFETIME_S
 from presenced.errors import BadClaim, Problem
 from presenced.http.api.endpoint import Api, Call
 from presenced.http.api.parameters import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
@@ -88,7 +88,7 @@ async def new_ticket(api: Api, call: Call[Nothing, NewTicket]) -> Ticket:
         )
     except ValueError as error:
         raise ProblemError(Problem.BAD_BODY, f"presence: {error}") from None
-    return Ticket(ticket, wire_user_id(user_id), LIFETIME)
+    return Ticket(ticket, wire_user_id(user_id), TICKET_LIFETIME_S)
 
 
 async def revoke(api: Api, call: Call[Nothing, Revocation]) -> Revoked:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from presenced.auth.api_keys import Scope
-from presenced.auth.ticket_streams import TicketStreams
+from presenced.auth.resumable_streams import ResumableStreams
 from presenced.auth.tickets import Tickets
 from presenced.errors import Problem
 from presenced.http.api.archive import Archive, Letters
@@ -37,7 +37,7 @@ class Api:
     node: Node
     access: Access
     tickets: Tickets
-    ticket_streams: TicketStreams
+    resumable_streams: ResumableStreams
     followers: Followers
     spans: Spans
     archive: Archive | None

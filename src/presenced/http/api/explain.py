@@ -23,7 +23,7 @@ async def explain_user(api: Api, call: Call[Viewing, Nothing]) -> Explained:
     return Explained(
         wire_user_id(found.user_id),
         found.why,
-        _shown(found, api.application.position),
+        _shown(found, api.application.newest_version),
         _looks(found.true),
         [_session(session) for session in found.sessions],
         found.announced,

@@ -79,7 +79,7 @@ class Eyes:
         wanted = list(user_ids)
         for user_id, change in zip(wanted, self._api.application.seen(wanted), strict=True):
             if change is None or not self.may_see(user_id):
-                yield v1.unknown_user(user_id, self._api.application.position)  # like a user who never existed
+                yield v1.unknown_user(user_id, self._api.application.newest_version)  # like a user who never existed
             else:
                 yield self.record(change)
 

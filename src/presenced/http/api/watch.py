@@ -10,11 +10,11 @@ from typing import NamedTuple
 from msgspec import Raw, Struct
 from starlette.responses import Response
 
-from presenced.auth.authenticator import UNAVAILABLE, Answer
+from presenced.auth.authenticator import UNAVAILABLE, AuthResult
 from presenced.auth.gatekeeper import Gatekeeper
 from presenced.auth.grants import visibility_of
 from presenced.auth.principal import Principal
-from presenced.auth.ticket_streams import SEPARATOR, Opening
+from presenced.auth.resumable_streams import SEPARATOR, Opening
 from presenced.errors import BadToken, BadUserId, Problem
 from presenced.http import sse as streams
 from presenced.http.api.endpoint import Api, Call
@@ -102,7 +102,7 @@ class _Watcher:
                 if change.status is not Status.OFFLINE or not self._everyone:
                     records.append(self._fresh(change))
             elif not self._everyone:
-                records.append(self._api.node.encoding.unknown(user_id, application.position))
+                records.append(self._api.node.encoding.unknown(user_id, application.newest_version))
         for start in range(0, max(len(records), 1), PAGE):
             yield records[start : start + PAGE]
 
@@ -117,7 +117,7 @@ class _Watcher:
 
     def _fresh(self, change: Change) -> Raw:
         """As `record`, of which only what is told now is kept encoded."""
-        return v1.record(change, self._with_causes, self._api.node.directory.origin)
+        return v1.record(change, self._with_causes)
 
     def event_id(self, position: int) -> str:
         """Return the id of an event that leaves the client at `position`."""
@@ -145,7 +145,7 @@ async def watch(api: Api, call: Call[Watching, Nothing]) -> Response:
     visitor = await _who(api, call, secret)
     watcher = _Watcher(api, visitor, call.query)
     if visitor.opening is not None:
-        api.ticket_streams.take_over(visitor.opening.key)  # before the new connection takes one of the user's places
+        api.resumable_streams.take_over(visitor.opening.key)  # before the new connection takes one of the user's places
     follower = api.followers.enter(call.request.receive, visitor.principal.user_id if visitor.principal else None)
     if visitor.opening is not None:
         _register(api, call, follower, visitor.opening)
@@ -173,9 +173,9 @@ async def _who(api: Api, call: Call[Watching, Nothing], secret: str) -> _Visitor
         raise api.access.refused(call.request, detail, is_guess=False)
     opening: Opening | None = None
     try:
-        opening = api.ticket_streams.begin(token, secret, api.node.clock.now())
+        opening = api.resumable_streams.begin(token, secret, api.node.clock.now())
     except BadToken as error:
-        answer: Answer = gatekeeper.refused(error)
+        answer: AuthResult = gatekeeper.refused(error)
     else:
         answer = await _identify(gatekeeper, opening.ticket if opening else token, api.node.settings.auth_timeout)
     if isinstance(answer, Principal):
@@ -192,10 +192,10 @@ def _register(api: Api, call: Call[Watching, Nothing], follower: Follower, openi
         ProblemError: The user was disconnected while the ticket was being checked.
     """
     end = partial(_replace, follower)
-    if not api.ticket_streams.opened(opening.key, end):
+    if not api.resumable_streams.opened(opening.key, end):
         follower.leave()
         raise api.access.refused(call.request, "the application closed this user's connections", is_guess=False)
-    follower.on_leave = lambda: api.ticket_streams.closed(opening.key, end, api.node.clock.monotonic())
+    follower.on_leave = lambda: api.resumable_streams.closed(opening.key, end, api.node.clock.monotonic())
 
 
 def _replace(follower: Follower) -> None:
@@ -204,8 +204,8 @@ def _replace(follower: Follower) -> None:
     follower.leave()
 
 
-async def _identify(gatekeeper: Gatekeeper, token: str, patience: float) -> Answer:
-    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+async def _identify(gatekeeper: Gatekeeper, token: str, patience: float) -> AuthResult:
+    answered: asyncio.Future[AuthResult] = asyncio.get_running_loop().create_future()
     answer = gatekeeper.ask(token, lambda late: None if answered.done() else answered.set_result(late))
     if answer is not None:
         return answer

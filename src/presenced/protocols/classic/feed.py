@@ -100,7 +100,7 @@ class ClassicFeed:
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the last change of each user who changed after `position`."""
-        now = self._directory.position
+        now = self._directory.journal.position
         changes = self._directory.since(position, CATCH_UP)
         if changes is None:
             return None

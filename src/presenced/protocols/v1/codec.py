@@ -42,18 +42,14 @@ def encode(message: ServerMessageV1) -> bytes:
     return _encoder.encode(message)
 
 
-def user_record(change: Change, with_cause: bool, origin: int = 0) -> UserRecord:
-    """What is seen of the user after `change`.
-
-    Args:
-        origin: What the version counts from.
-    """
+def user_record(change: Change, with_cause: bool) -> UserRecord:
+    """Return what is seen of the user after `change`."""
     custom = change.view.custom
     return UserRecord(
         wire_user_id(change.user_id),
         change.status,
         change.since_ms,
-        change.version - origin,
+        change.version,
         change.seen_ms,
         custom.text,
         custom.emoji,
@@ -65,9 +61,9 @@ def user_record(change: Change, with_cause: bool, origin: int = 0) -> UserRecord
     )
 
 
-def record(change: Change, with_cause: bool, origin: int) -> Raw:
+def record(change: Change, with_cause: bool) -> Raw:
     """The same as JSON."""
-    return Raw(_encoder.encode(user_record(change, with_cause, origin)))
+    return Raw(_encoder.encode(user_record(change, with_cause)))
 
 
 def member(member: Member, presence: Raw) -> Raw:

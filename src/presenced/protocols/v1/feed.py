@@ -13,8 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
+from msgspec import Raw
+
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Batch, Event, Missed, Portion
+from presenced.presence.journal import Cursor
 from presenced.presence.model import Change
 from presenced.presence.rooms import Member, Mode
 from presenced.presence.subscriptions import Set as Watched
@@ -115,7 +118,7 @@ class V1Feed:
 
     def missed(self, watcher: Connection, position: int) -> Missed | None:
         """The truth about the user, and the last change of each watched user who changed; or it all."""
-        watched, blocked, now = full_of(watcher), watcher.session.visibility.blocked, self._directory.position
+        watched, blocked, now = full_of(watcher), watcher.session.visibility.blocked, self._directory.journal.position
         unknown: list[str] = []
         if watched.everyone:
             changes = self._directory.since(position, CATCH_UP)
@@ -140,7 +143,10 @@ class V1Feed:
                 changes = changes + seen
         parts += [self._missed_of(part, watcher, position) for part in self._parts.values()]
         once = {change.user_id: change for change in changes}  # who is in two rooms, or watched as well
-        parts.append(self._news_of_users(watcher, position, now, list(once.values()), unknown))
+        newest = self._directory.versions.newest  # now, not when they are encoded
+        gone = [self.encoding.unknown(user_id, newest) for user_id in unknown]
+        cursors = _cursor(watcher, max(0, position)), _cursor(watcher, now)
+        parts.append(self._news_of_users(watcher, *cursors, list(once.values()), gone))
         return Missed(chain(*parts), now)
 
     # Beyond Feed.
@@ -158,8 +164,8 @@ class V1Feed:
         """The truth about the user, and snapshots of all that `watcher` watches."""
         watch, visibility, snapshots = watch_of(watcher), watcher.session.visibility, self._snapshots_for(watcher)
         parts = [iter([self._own(watcher)])]
-        is_new = watcher.session.whole_from == 0
-        position = self._directory.take_position()
+        is_new = watcher.session.snapshots == 0
+        position = self._directory.journal.position
         if watch.full.everyone and not visibility.everyone:
             parts.append(snapshots.those_seen(visibility.users).portions(watcher))
         elif watch.full.everyone:
@@ -177,7 +183,7 @@ class V1Feed:
 
         One that is behind is not at their position afterwards: what it missed before is still to come.
         """
-        position, visibility = self._directory.take_position(), watcher.session.visibility
+        position, visibility = self._directory.journal.position, watcher.session.visibility
         snapshots = self._snapshots_for(watcher)
         parts = [snapshots.room(name, watcher) for name in sorted(rooms)]
         if everyone and not visibility.everyone:
@@ -188,7 +194,7 @@ class V1Feed:
             parts.append(snapshots.users(users, visibility).portions(watcher))
         if self.keeps_up(watcher):
             return self._whole(watcher, parts, position)
-        watcher.session.whole_from = position
+        self._count_snapshot(watcher, position)
         return Missed(chain(*parts), position)
 
     def _snapshots_for(self, watcher: Connection) -> Snapshots:
@@ -196,9 +202,16 @@ class V1Feed:
 
     def _whole(self, watcher: Connection, parts: Iterable[Iterable[Portion]], position: int) -> Missed:
         """Snapshots, and after them the position that says that all have come: one the session was not at before."""
-        watcher.session.whole_from = position
-        last = Portion((watcher,), Batch((self.encoding.changes(position, []),)), 0)
+        number = self._count_snapshot(watcher, position)
+        last = Portion((watcher,), Batch((self.encoding.changes(position, [], number),)), 0)
         return Missed(chain(*parts, [last]), position)
+
+    def _count_snapshot(self, watcher: Connection, position: int) -> int:
+        """Return the number of the session's snapshot that ends at `position`."""
+        session = watcher.session
+        session.snapshots += 1
+        session.whole_from = Cursor(position, session.snapshots)
+        return session.snapshots
 
     def counts(self, watcher: Connection, counted: Watched) -> Batch:
         """Return the current counts of `counted` for `watcher`."""
@@ -295,13 +308,21 @@ class V1Feed:
             yield Portion((watcher,), Batch((message,)), len(some[0]) + len(some[1]))
 
     def _news_of_users(
-        self, watcher: Connection, before: int, now: int, changes: Sequence[Change], unknown: Sequence[str]
+        self, watcher: Connection, before: Cursor, now: Cursor, changes: Sequence[Change], unknown: Sequence[Raw]
     ) -> Iterator[Portion]:
         """With the position it was at until the last, which has the new one."""
         encoding = self.encoding.of(watcher.session.visibility)
         last = max(0, len(changes) - 1) // CATCH_UP * CATCH_UP
         for start in range(0, last, CATCH_UP):
-            some = changes[start : start + CATCH_UP]
-            yield Portion((watcher,), Batch((encoding.changes_of(max(0, before), some),)), len(some))
-        message = encoding.changes_of(now, changes[last:], unknown)
+            some = list(map(encoding.record, changes[start : start + CATCH_UP]))
+            message = encoding.changes(before.position, some, before.snapshot)
+            yield Portion((watcher,), Batch((message,)), len(some))
+        rest = [*map(encoding.record, changes[last:]), *unknown]
+        message = encoding.changes(now.position, rest, now.snapshot)
         yield Portion((watcher,), Batch((message,)), len(changes) - last + len(unknown))
+
+
+def _cursor(watcher: Connection, position: int) -> Cursor:
+    """Return the cursor of a session that has every snapshot it was to be sent, and is at `position`."""
+    whole = watcher.session.whole_from
+    return whole if whole.position == position else Cursor(position)

@@ -68,9 +68,6 @@ class EstablishedV1(
     """Seconds for which the server, which has just started, does not know yet who is coming back: until they are
     over, a client that came back itself keeps showing those it knew to be here."""
     limits: LimitsV1
-    origin: int = 0
-    """What versions count from: with it added they are those of the HTTP API and of webhooks. Not given where it is 0,
-    as where nothing is stored."""
     features: tuple[str, ...] = ()
     """Names of features that this server has beyond this version of the protocol; omitted if there are none. A client
     sends a field or request of a later version only if the server lists its feature."""

@@ -183,9 +183,10 @@ class V1Protocol(ClientProtocol):
             )
             return outcome, None
         connection.opened_at = -inf  # a client that names its session has already read CONNECTION_ESTABLISHED
-        position = self._encoding.position_number(hello.position)
-        if position is not None and outcome.session and position < outcome.session.whole_from:
-            position = None  # a snapshot was lost on the way, or half of it
+        cursor = self._encoding.cursor(hello.position)
+        if cursor is not None and outcome.session and cursor < outcome.session.whole_from:
+            cursor = None  # a snapshot was lost on the way, or half of it
+        position = None if cursor is None else cursor.position
         self._metrics.sessions.labels("told_again" if position is None else "resumed").inc()
         return outcome, position
 
@@ -295,5 +296,5 @@ class V1Protocol(ClientProtocol):
 
     def _send_digest(self) -> None:
         self._broadcaster.flush()
-        position = self._directory.take_position()
+        position = self._directory.journal.next_position()
         self._broadcaster.send(tuple(self.feed.digests.due(position)), position)

@@ -33,7 +33,8 @@ class Snapshot:
     """
 
     def __init__(self, encoding: Encoding, kind: Literal["everyone", "users"], changes: Sequence[Change | str]) -> None:
-        self.position = encoding.directory.position
+        self.position = encoding.directory.journal.position
+        self._newest = encoding.directory.versions.newest  # now, not when the page is encoded
         self._encoding = encoding
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
@@ -51,7 +52,8 @@ class Snapshot:
         if self._records is None:
             self._records = [self._record(change) for change in self._changes]
         seen = Snapshot(self._encoding, self._kind, [self._changes[index] for index in kept])
-        seen.position, seen._records = self.position, [self._records[index] for index in kept]
+        seen.position, seen._newest = self.position, self._newest
+        seen._records = [self._records[index] for index in kept]
         return seen
 
     def portions(self, watcher: Connection) -> Iterator[Portion]:
@@ -68,7 +70,7 @@ class Snapshot:
 
     def _record(self, change: Change | str) -> Raw:
         if isinstance(change, str):
-            return self._encoding.unknown(change, self.position)
+            return self._encoding.unknown(change, self._newest)
         return self._encoding.record(change)
 
 
@@ -92,7 +94,7 @@ class Snapshots:
         directory = self._encoding.directory
         last = self._last
         if last is not None and may_be_older:
-            age = directory.position - last.position
+            age = directory.journal.position - last.position
             if len(last) > SMALL and age <= isqrt(AGE * len(last)) and directory.since(last.position, 1) is not None:
                 return last
         self._last = Snapshot(self._encoding, "everyone", directory.snapshot())

@@ -49,6 +49,5 @@ def established(
             settings.resume_window,
             max(0.0, round(settled_at - now.monotonic, 3)),
             limits,
-            encoding.directory.origin,
         )
     )

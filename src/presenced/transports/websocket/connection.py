@@ -121,7 +121,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._peers.discard(self)
         self._service.timer.cancel(self._unfinished)
         self._service.timer.cancel(self.cut)
-        self._service.throttle.left(self.address)
+        self._service.throttle.release_connection(self.address)
         self._service.closed(self, Ending.LOST, Ending.LOST)
         if self._parser is not None:
             self._parsers.end(self._parser)

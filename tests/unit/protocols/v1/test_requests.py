@@ -375,4 +375,4 @@ def test_requests_of_a_client_that_does_not_read_are_bounded(fields: str) -> Non
     talk.node.received(ada, f"{{{fields}}}")
     assert ada.closed_with
     assert ada.closed_with[0] is Close.FELL_BEHIND
-    assert talk.node._broadcaster.behind == 0, "nothing is kept for it"
+    assert talk.node.broadcaster.behind == 0, "nothing is kept for it"
