@@ -19,7 +19,7 @@ from tests.support.server import metric, node, server, until
 from websockets.frames import Opcode
 
 from presenced import PresenceServer, Settings
-from presenced.http.api.followers import Follower
+from presenced.http.waiting import WaitingRequest
 from presenced.net.proxy_protocol import SIGNATURE
 from presenced.testing.echo import EchoServer
 from presenced.transports.http1.connection import MAX_DISCARDED, MAX_UNREAD
@@ -231,7 +231,7 @@ async def test_a_request_that_waited_leaves_no_reference_cycle() -> None:
     """`runtime.gc` freezes every object that survives a full collection, so a cycle in one would stay forever."""
 
     def followers() -> int:
-        return sum(isinstance(one, Follower) for one in gc.get_objects())
+        return sum(isinstance(one, WaitingRequest) for one in gc.get_objects())
 
     gc.collect()
     gc.disable()

@@ -15,8 +15,8 @@ from msgspec import json
 from tests.support.fakes import FakeConnection
 from tests.support.talk import Talk
 
-from presenced.auth.authenticator import Answer, Answered
-from presenced.auth.grants import with_allowed
+from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
+from presenced.auth.grants import with_grants
 from presenced.auth.principal import Principal
 from presenced.errors import BadToken
 from presenced.node.service import PresenceService
@@ -35,21 +35,21 @@ CHOSEN_BY_THE_SERVER = {"sessionId": "session", "epoch": "epoch", "position": "p
 """Fields whose values a server makes up, and what the names begin with that stand for them in the vectors."""
 
 
-class Guard:
+class Guard(Authenticator):
     """Implements `Authenticator`: knows the tokens that the conversation names."""
 
     def __init__(self, tokens: dict[str, Line], epoch_ms: int) -> None:
         self._tokens = tokens
         self._epoch = epoch_ms / 1000
 
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer:
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
         """At once."""
         found = self._tokens.get(token)
         if found is None:
             return BadToken("signature", "the token's signature does not fit any key")
         issued = self._epoch + found.get("issued", 0)
         principal = Principal(str(found["userId"]), self._epoch + found["expires"], token, issued)
-        return with_allowed(principal, found["presence"]) if "presence" in found else principal
+        return with_grants(principal, found["presence"]) if "presence" in found else principal
 
 
 class Replay:

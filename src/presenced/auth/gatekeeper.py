@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from presenced.auth.authenticator import UNAVAILABLE, Answer, Authenticator
+from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult
 from presenced.auth.principal import Principal
 from presenced.auth.revocations import Revocations
 from presenced.config.settings import Settings
@@ -218,14 +218,14 @@ class Gatekeeper:
 
     # Questions, also of the HTTP API.
 
-    def ask(self, token: str, answered: Callable[[Answer], None]) -> Answer | None:
+    def ask(self, token: str, answered: Callable[[AuthResult], None]) -> AuthResult | None:
         """Return the principal of a token, or the reason against it.
 
         None if that takes a while. Then `answered` is called with the answer.
         """
         return self._ask(token, lambda answer, _: answered(answer), self._clock.now())
 
-    def refused(self, error: BadToken) -> Answer:
+    def refused(self, error: BadToken) -> AuthResult:
         """Count a verdict reached without the authenticator, and return it."""
         return self._checked(error, self._clock.now())
 
@@ -233,7 +233,7 @@ class Gatekeeper:
         """Return whether a token has neither expired nor been revoked."""
         now = self._clock.now().epoch_ms / 1000
         ends = principal.expires_at
-        return (ends is None or now < ends) and not self._revocations.concerns(principal, now)
+        return (ends is None or now < ends) and not self._revocations.is_revoked(principal, now)
 
     def roles(self, connections: Iterable[Connection]) -> tuple[str, ...]:
         """Return the roles in the tokens of admitted connections, each once, sorted."""
@@ -241,21 +241,21 @@ class Gatekeeper:
 
     # Verdicts.
 
-    def _ask(self, token: str, answered: Callable[[Answer, Instant], None], now: Instant) -> Answer | None:
-        def later(answer: Answer) -> None:
+    def _ask(self, token: str, answered: Callable[[AuthResult, Instant], None], now: Instant) -> AuthResult | None:
+        def later(answer: AuthResult) -> None:
             now = self._clock.now()
             answered(self._checked(answer, now), now)
 
-        answer = self._authenticator.ask(token, now, later)
+        answer = self._authenticator.authenticate(token, now, later)
         return None if answer is None else self._checked(answer, now)
 
-    def _checked(self, answer: Answer, now: Instant) -> Answer:
+    def _checked(self, answer: AuthResult, now: Instant) -> AuthResult:
         """Apply the rules that hold for every kind of authentication, and count the result."""
         if isinstance(answer, Principal):
             epoch = now.epoch_ms / 1000
             if answer.expires_at is not None and answer.expires_at <= epoch:  # as a callback or a function may say
                 answer = BadToken("expired", "the token has expired", is_genuine=True)
-            elif self._revocations.concerns(answer, epoch):
+            elif self._revocations.is_revoked(answer, epoch):
                 answer = BadToken("revoked", "the token was revoked", is_genuine=True)
             elif answer.user_id in PLACEHOLDERS and not self._settings.placeholder_ids:
                 said = f"the token is for the user {answer.user_id}: is a variable not set where it is made?"
@@ -263,12 +263,12 @@ class Gatekeeper:
         self._metrics.authentications.labels(answer.kind if isinstance(answer, BadToken) else "accepted").inc()
         return answer
 
-    def _verified(self, connection: Connection, answer: Answer, now: Instant) -> None:
+    def _verified(self, connection: Connection, answer: AuthResult, now: Instant) -> None:
         if (request := self._waiting.pop(connection, None)) is not None:  # it may have closed meanwhile
             self._deadlines.cancel(connection)
             self._decide(connection, request, answer, now)
 
-    def _decide(self, connection: Connection, request: ConnectRequest, answer: Answer, now: Instant) -> None:
+    def _decide(self, connection: Connection, request: ConnectRequest, answer: AuthResult, now: Instant) -> None:
         """Admit a connection, or refuse it."""
         assert self._listener is not None
         if isinstance(answer, BadToken):
@@ -294,7 +294,7 @@ class Gatekeeper:
             connection.session.token_id = answer.token_id
             self._await_end(connection)
 
-    def _verified_newer(self, connection: Connection, renewed: Renewed, answer: Answer, now: Instant) -> None:
+    def _verified_newer(self, connection: Connection, renewed: Renewed, answer: AuthResult, now: Instant) -> None:
         assert self._listener is not None
         admitted = self._admitted.get(connection)
         if admitted is None:  # it has closed meanwhile
@@ -316,7 +316,7 @@ class Gatekeeper:
         self._listener.refused(connection, close, reason, now, is_guess=is_guess)
 
     def _close_revoked(self, now: float) -> int:
-        revoked = [c for c, one in self._admitted.items() if self._revocations.concerns(one.principal, now)]
+        revoked = [c for c, one in self._admitted.items() if self._revocations.is_revoked(one.principal, now)]
         for connection in revoked:
             connection.close(Close.UNAUTHORIZED, "the token was revoked")
         return len(revoked)

@@ -173,7 +173,9 @@ def _v1(parts: Parts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
 
 
 def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms, broadcaster: Broadcaster) -> None:
-    metrics.gauge("presenced_users_connected", "Users connected.", lambda: directory.connected_users)
+    metrics.gauge("presenced_users_connected", "Users with an open connection.", lambda: directory.connected_users)
     metrics.gauge("presenced_users_online", "Users shown online.", lambda: directory.online_users)
     metrics.gauge("presenced_rooms", "Rooms with a member.", lambda: len(rooms))
-    metrics.gauge("presenced_slow_watchers", "Watchers that are behind.", lambda: broadcaster.behind)
+    metrics.gauge(
+        "presenced_slow_watchers", "Watchers that are too slow, and get changes later.", lambda: broadcaster.behind
+    )

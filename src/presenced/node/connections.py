@@ -24,7 +24,7 @@ class Connections:
         self._by_serial: dict[int, Connection] = {}
         self._last_serial = 0
         metrics.gauge("presenced_connections", "Open connections.", lambda: len(self._by_serial))
-        metrics.gauge("presenced_max_connections", "Open connections at most.", lambda: self.most)
+        metrics.gauge("presenced_max_connections", "Maximum number of open connections.", lambda: self.most)
 
     def __len__(self) -> int:
         return len(self._by_serial)

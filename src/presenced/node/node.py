@@ -182,7 +182,7 @@ class Node:
         self.metrics.refused.labels(close.name).inc()
         self._log.refused(close.name, reason)
         if is_guess:
-            self.throttle.failed(connection.address, now.monotonic)
+            self.throttle.count_failure(connection.address, now.monotonic)
         connection.close(close, reason)
 
     def renewed(self, connection: Connection, principal: Principal, now: Instant) -> None:

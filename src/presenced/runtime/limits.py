@@ -104,45 +104,37 @@ class Bucket:
         return True
 
 
-COMPLAINTS = 5
-"""Lines a second about one thing that fails, and as many at once: what clients can cause must not fill a log."""
-
-
 class Buckets:
-    """A bucket for each of many keys.
+    """Token buckets by key.
 
-    Bounds: `max_keys`; one more makes the key that was used longest ago forgotten, whose bucket is full again by then
-    unless there are more keys at a time than that.
+    Bounds: `max_keys`. At the bound, the bucket used least recently is evicted. It is full again by then, unless more
+    keys than that are in use.
     """
 
     def __init__(self, rate: float, burst: float, max_keys: int) -> None:
         self._rate = rate
         self._burst = burst
-        self._max_keys = max_keys
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """What was left at which time; used longest ago first."""
+        self._left: BoundedMap[str, tuple[float, float]] = BoundedMap(max_keys)
+        """Number of tokens left, and the time of that."""
 
     def __len__(self) -> int:
         return len(self._left)
 
     def take(self, key: str, now: float) -> float:
-        """Take one; 0, or the seconds until there is one."""
+        """Take a token and return 0, or return the seconds until there is one."""
         left = self._now(key, now)
         if left < 1:
             return (1 - left) / self._rate
-        self._left.pop(key, None)
-        self._left[key] = left - 1, now
-        if len(self._left) > self._max_keys:
-            self._left.popitem(last=False)
+        self._left.set(key, (left - 1, now))
         return 0.0
 
     def wait(self, key: str, now: float) -> float:
-        """The seconds until there is one to take; 0 when there is."""
+        """Return the seconds until there is a token to take; 0 if there is one."""
         left = self._now(key, now)
         return 0.0 if left >= 1 else (1 - left) / self._rate
 
     def _now(self, key: str, now: float) -> float:
-        left, at = self._left.get(key, (self._burst, now))
+        left, at = self._left.get(key) or (self._burst, now)
         return min(self._burst, left + (now - at) * self._rate)
 
 

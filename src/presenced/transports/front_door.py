@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Protocol
 from starlette.types import ASGIApp
 
 from presenced.errors import Problem
-from presenced.net.proxy_protocol import parse as parse_proxy_header
+from presenced.net.proxy_protocol import parse_proxy_header
 from presenced.net.query import parameter
 from presenced.net.refusals import Refusal
 from presenced.protocols.base import ConnectRequest
@@ -97,7 +97,7 @@ class FrontDoor:
         """Register a new connection, or refuse it."""
         self._peers.add(connection)
         throttle = self._handler.throttle
-        if not (throttle.is_open or self.settings.proxy_protocol):
+        if not (throttle.is_disabled or self.settings.proxy_protocol):
             found = socket_address(connection.transport)
             connection.client_address = found[0] if found else ""
             if not throttle.proxies.trusts(connection.client_address):
@@ -109,7 +109,7 @@ class FrontDoor:
     def disconnected(self, connection: HttpConnection) -> None:
         """Unregister a connection that ended without an upgrade."""
         self._peers.discard(connection)
-        self._handler.throttle.left(connection.throttle_key)
+        self._handler.throttle.release_connection(connection.throttle_key)
 
     def identify(self, connection: HttpConnection, data: bytes) -> bytes | None:
         """Return the bytes after the PROXY header; None if the header is incomplete or was refused."""
@@ -176,13 +176,13 @@ class FrontDoor:
     def _address_refusal(self, connection: HttpConnection, head: Head) -> Refusal | None:
         """Return the refusal that applies to the client's address."""
         throttle = self._handler.throttle
-        if throttle.is_open:
+        if throttle.is_disabled:
             return None
         if not connection.throttle_key:  # a proxy: its header names the client
-            values = [value for name, value in head.headers if name == throttle.header]
+            values = [value for name, value in head.headers if name == throttle.proxy_header]
             if (refusal := self._count(connection, throttle.key(connection.client_address, values))) is not None:
                 return refusal
-        refused = throttle.handshake(connection.throttle_key, self.clock.monotonic())
+        refused = throttle.admit_handshake(connection.throttle_key, self.clock.monotonic())
         if refused is None:
             return None
         retry = ((b"retry-after", b"%d" % refused.retry_after),)
@@ -194,7 +194,7 @@ class FrontDoor:
 
     def _count(self, connection: HttpConnection, key: str) -> Refusal | None:
         """Count the connection for an address. Return the refusal if the address is at its limit."""
-        if self._handler.throttle.came(key):
+        if self._handler.throttle.admit_connection(key):
             connection.throttle_key = key
             return None
         detail = "this address has reached its limit of open connections"

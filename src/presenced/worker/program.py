@@ -20,7 +20,7 @@ from presenced.storage import queries as reading
 from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason, writing
 from presenced.storage.records import Fact, Restored, RoomFact
 from presenced.storage.store import LOST, Store
-from presenced.webhooks.dispatcher import Webhooks
+from presenced.webhooks.dispatcher import WebhookDispatcher
 from presenced.worker.rpc import (
     HEADER,
     Absent,
@@ -122,7 +122,9 @@ class Keeper:
         self._database: AsyncEngine = open_database(setup.url)
         dialect = self._database.dialect.name
         self._store = Store(dialect, setup.node, setup.epoch, setup.started_ms, setup.history_ms)
-        self._webhooks = Webhooks(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
+        self._webhooks = (
+            WebhookDispatcher(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
+        )
         self._settling = Settling(self._database, self._webhooks) if self._webhooks is not None else None
         self._delivering: asyncio.Task[None] | None = None
         self._position = setup.position
@@ -288,7 +290,7 @@ class Keeper:
     async def _do_chores(self, now: float) -> None:
         """Some of what has to be done at times, also while facts come without a pause."""
         if self._webhooks is not None and now >= self._next_figures:
-            self._tell(Figures(self._webhooks.figures()))
+            self._tell(Figures(self._webhooks.stats()))
             self._next_figures = now + SIGN
         if self._settling is not None and (question := await self._settling.question()) is not None:
             self._tell(question)
@@ -327,15 +329,17 @@ class Keeper:
     async def _write_facts(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
         await self._store.write(connection, facts)
         if self._webhooks is not None:
-            await self._webhooks.enqueue(connection, [fact for fact in facts if isinstance(fact, (Change, RoomFact))])
+            await self._webhooks.producer.enqueue(
+                connection, [fact for fact in facts if isinstance(fact, (Change, RoomFact))]
+            )
 
     async def _erase(self, connection: AsyncConnection, ask: Ask) -> Answer:
         assert isinstance(ask.question, Erase), "other questions don't wait for batches"
         user_id, webhooks = ask.question.user_id, self._webhooks
-        known = await webhooks.known_of(connection, user_id) if webhooks is not None else None
+        known = await webhooks.producer.sent_state(connection, user_id) if webhooks is not None else None
         deleted = await self._store.erase(connection, user_id)
         if webhooks is not None and known is not None:
-            await webhooks.tell_left(connection, user_id, known)
+            await webhooks.producer.enqueue_erased(connection, user_id, known)
         return Answer(ask.number, b'{"stored":%d}' % deleted)
 
     async def _store_one_by_one(self, items: Sequence[Item]) -> tuple[list[Answer], int]:
@@ -390,12 +394,12 @@ async def _look_up(connection: AsyncConnection, question: Question) -> bytes:
     raise AssertionError("it is not looked up")
 
 
-async def _ask_webhooks(webhooks: Webhooks | None, question: Question) -> bytes:
+async def _ask_webhooks(webhooks: WebhookDispatcher | None, question: Question) -> bytes:
     if webhooks is None:
         raise StorageError("there are no webhooks: the setting webhook_urls is empty")
     match question:
         case DeadLetters(after, limit):
-            return await webhooks.dead(after, limit)
+            return await webhooks.dead_letters(after, limit)
         case RetryDead(ids):
-            return b'{"retried":%d}' % await webhooks.retry(ids)
+            return b'{"retried":%d}' % await webhooks.retry_dead(ids)
     raise AssertionError("it is not about webhooks")

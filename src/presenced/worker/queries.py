@@ -89,7 +89,7 @@ class Questions:
         return await self._answer_to(number)
 
     async def dead_letters(self, after: str, limit: int) -> bytes:
-        """Webhooks that could not be delivered: `Webhooks.dead`."""
+        """Webhooks that could not be delivered: `WebhookDispatcher.dead_letters`."""
         return await self._ask(DeadLetters(after, limit))
 
     async def retry_dead(self, ids: Sequence[str] | None) -> bytes:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from presenced.storage.records import Fact, Restored
 from presenced.webhooks.config import WebhookConfig
-from presenced.webhooks.stats import WebhookFigures
+from presenced.webhooks.stats import WebhookStats
 
 HEADER = struct.Struct("<I")
 
@@ -188,7 +188,7 @@ class Answer(Struct, frozen=True, array_like=True, tag="answer"):
 class Figures(Struct, frozen=True, array_like=True, tag="figures"):
     """How the webhooks are."""
 
-    webhooks: WebhookFigures
+    webhooks: WebhookStats
 
 
 ToServer = Page | Ready | Refused | State | Stored | WhoIsAbsent | Answer | Figures

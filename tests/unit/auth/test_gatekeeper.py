@@ -10,7 +10,7 @@ from tests.support.fakes import FakeConnection
 from tests.support.nodes import make_node, request
 
 from presenced.auth.api_keys import new_key
-from presenced.auth.authenticator import Answer, Answered
+from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
 from presenced.auth.principal import Principal
 from presenced.config.settings import Settings
 from presenced.errors import BadToken, Close
@@ -21,20 +21,20 @@ from presenced.testing import FakeClock
 RESPONSE = b""
 
 
-class Guard:
+class Guard(Authenticator):
     """Knows tokens like `ada` (for good), `ada:60` (for so many seconds from the start) and `slow:ada`."""
 
     def __init__(self, epoch: float) -> None:
         self.epoch = epoch
-        self.asked: list[tuple[str, Answered]] = []
+        self.asked: list[tuple[str, OnAuthResult]] = []
 
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer | None:
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
         if token.startswith("slow:"):
-            self.asked.append((token.removeprefix("slow:"), answered))
+            self.asked.append((token.removeprefix("slow:"), on_result))
             return None
         return self.answer(token)
 
-    def answer(self, token: str) -> Answer:
+    def answer(self, token: str) -> AuthResult:
         if token.startswith("bad"):
             return BadToken("signature", "the token's signature does not fit any key")
         if token.startswith("old"):
@@ -352,7 +352,7 @@ def test_who_shows_nothing_counts_as_one_who_failed() -> None:
     )
     gate, key = house.node.throttle, "203.0.113.7"
     for message in (None, "hello", '{"type":"PING"}'):
-        assert gate.barred(key, house.clock.monotonic()) is None
+        assert gate.blocked(key, house.clock.monotonic()) is None
         silent = FakeConnection(house.node.closed, house.clock)
         silent.address = key
         house.node.opened(silent, request(""))
@@ -360,7 +360,7 @@ def test_who_shows_nothing_counts_as_one_who_failed() -> None:
             house.node.received(silent, message)
         house.clock.advance(11)
         assert (why(silent) or [None])[0] is Close.UNAUTHORIZED
-    assert gate.barred(key, house.clock.monotonic()) is not None
+    assert gate.blocked(key, house.clock.monotonic()) is not None
 
 
 def far_away(**settings: object) -> House:
@@ -400,9 +400,9 @@ def test_a_genuine_token_that_is_refused_does_not_count_against_its_address(
         if token.startswith("slow:"):
             house.guard.reply()
         assert (why(refused) or [None])[0] is code
-    assert house.node.throttle.barred(office, house.clock.monotonic()) is None
+    assert house.node.throttle.blocked(office, house.clock.monotonic()) is None
     assert why(come_from(house, office, "bad"))
-    assert house.node.throttle.barred(office, house.clock.monotonic()) is not None, "a forged one does"
+    assert house.node.throttle.blocked(office, house.clock.monotonic()) is not None, "a forged one does"
 
 
 def test_an_answer_that_is_over_already_lets_nobody_in(house: House) -> None:

@@ -8,7 +8,7 @@ from tests.support.nodes import make_node, request
 
 from presenced.config.settings import Settings
 from presenced.errors import Close
-from presenced.http.health import not_ready, warnings
+from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
 from presenced.testing import FakeClock
 
@@ -193,7 +193,7 @@ def test_while_draining_nobody_is_told_that_anybody_left(house: House) -> None:
     house.end(house.connect("3"))
     house.clock.advance(60)
     assert alice.told() == [("USER_ONLINE", 2)]
-    assert not_ready(house.node) == ["the server is stopping"]
+    assert PresenceService(house.node).not_ready() == ["the server is stopping"]
 
 
 def test_when_it_can_not_keep_up_it_says_so_until_it_can(house: House) -> None:
@@ -205,10 +205,10 @@ def test_when_it_can_not_keep_up_it_says_so_until_it_can(house: House) -> None:
 
 
 def test_when_full_it_says_that_it_is_not_ready(house: House) -> None:
-    assert not_ready(house.node) == []
+    assert PresenceService(house.node).not_ready() == []
     house.node._connections.most = 1
     house.connect("1")
-    assert not_ready(house.node) == ["all 1 connections are taken"]
+    assert PresenceService(house.node).not_ready() == ["all 1 connections are taken"]
 
 
 def test_statistics_page_through_the_sessions(house: House) -> None:
@@ -231,8 +231,9 @@ def test_statistics_page_through_the_sessions(house: House) -> None:
 
 
 def test_an_insecure_server_warns() -> None:
-    assert warnings(House().node) == []
-    assert "any user id" in warnings(House(insecure=True, host="0.0.0.0").node)[0]  # noqa: S104  # what is tested
+    assert PresenceService(House().node).warnings() == []
+    exposed = PresenceService(House(insecure=True, host="0.0.0.0").node)  # noqa: S104  # what is tested
+    assert "any user id" in exposed.warnings()[0]
 
 
 def test_messages_from_classic_clients_are_counted_and_change_nothing(house: House) -> None:

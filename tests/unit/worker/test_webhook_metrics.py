@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
-from presenced.webhooks.stats import WebhookFigures
+from presenced.webhooks.stats import WebhookStats
 from presenced.worker.rpc import HEADER, Figures, encode, to_server
 from presenced.worker.webhook_metrics import WebhookMetrics
 
@@ -20,7 +20,7 @@ def samples(metrics: Metrics, name: str) -> dict[tuple[str, str], float]:
     }
 
 
-def report(shown: WebhookMetrics, figures: WebhookFigures) -> None:
+def report(shown: WebhookMetrics, figures: WebhookStats) -> None:
     """Encode and decode the report as the pipe does."""
     message = to_server.decode(encode(Figures(figures))[HEADER.size :])
     assert isinstance(message, Figures)
@@ -29,15 +29,15 @@ def report(shown: WebhookMetrics, figures: WebhookFigures) -> None:
 
 def test_the_time_of_requests_is_a_histogram_that_counts_on_over_the_ends_of_processes() -> None:
     metrics = Metrics()
-    shown, figures = WebhookMetrics(metrics, FakeClock()), WebhookFigures()
+    shown, figures = WebhookMetrics(metrics, FakeClock()), WebhookStats()
     for seconds in (0.005, 0.02, 0.02, 3.0):
-        figures.took(seconds)
+        figures.count_request(seconds)
     report(shown, figures)
     report(shown, figures)  # nothing new
     shown.begin()  # another process, which counts from 0
-    figures = WebhookFigures()
+    figures = WebhookStats()
     for seconds in (0.3, 60.0):
-        figures.took(seconds)
+        figures.count_request(seconds)
     report(shown, figures)
     found = samples(metrics, "presenced_webhooks_request_duration_seconds")
     buckets = {float(bound): number for (suffix, bound), number in found.items() if suffix == "_bucket"}

@@ -140,7 +140,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._peers.discard(self)
         self._handler.timer.cancel(self._unfinished)
         self._handler.timer.cancel(self.abort)
-        self._handler.throttle.left(self.address)
+        self._handler.throttle.release_connection(self.address)
         self._handler.closed(self, Ending.LOST, Ending.LOST)
         self._reader, self._unparsed = None, b""
 

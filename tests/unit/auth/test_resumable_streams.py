@@ -1,4 +1,4 @@
-"""Streams opened with tickets: how they return, and when they no longer do."""
+"""Streams opened with tickets: how they resume, and when they no longer do."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from presenced.auth import ticket_streams
-from presenced.auth.ticket_streams import RETURN_WINDOW_S, Opening, TicketStreams
-from presenced.auth.tickets import LIFETIME, Tickets
+from presenced.auth import resumable_streams
+from presenced.auth.resumable_streams import RESUME_WINDOW_S, Opening, ResumableStreams
+from presenced.auth.tickets import TICKET_LIFETIME_S, Tickets
 from presenced.errors import BadToken
 from presenced.runtime.instant import Instant
 
@@ -21,7 +21,7 @@ class World:
 
     def __init__(self) -> None:
         self.tickets = Tickets()
-        self.streams = TicketStreams(self.tickets, DAY)
+        self.streams = ResumableStreams(self.tickets, DAY)
         self.at = 0.0
         self.ended: list[bytes] = []
 
@@ -52,15 +52,15 @@ def world() -> World:
     return World()
 
 
-def test_a_stream_returns_for_hours_after_each_loss(world: World) -> None:
+def test_a_stream_resumes_hours_after_each_loss(world: World) -> None:
     ticket = world.issue()
     secret, lose = world.open(ticket)
     for _ in range(10):
-        world.at += LIFETIME + RETURN_WINDOW_S
+        world.at += TICKET_LIFETIME_S + RESUME_WINDOW_S
         lose()
-        world.at += RETURN_WINDOW_S - 1
+        world.at += RESUME_WINDOW_S - 1
         again, lose = world.open(ticket, secret)
-        assert again == secret, "the client keeps the id it has"
+        assert again == secret, "ids that the client has stay valid"
     assert world.ended == []
 
 
@@ -75,7 +75,7 @@ def test_each_opening_authenticates_as_the_ticket_did(world: World) -> None:
         secret = opening.secret
         found.append(world.tickets.redeem(opening.ticket, world.at, NOW + world.at))
     assert found[0].user_id == "ada"
-    assert found[0].issued_at == NOW, "so that an earlier revocation concerns it"
+    assert found[0].issued_at == NOW, "so that an earlier revocation applies to it"
     assert found[0].expires_at == NOW + 10 + 600, "counted from the first opening"
     assert found[0] == found[1] == found[2]
     assert len(world.tickets) == 0
@@ -119,15 +119,15 @@ def test_a_ticket_has_one_open_stream(world: World) -> None:
     _, lose_new = world.open(ticket, secret)
     assert len(world.ended) == 1
     lose_old()
-    world.at += 2 * RETURN_WINDOW_S
-    assert world.begin(ticket, secret), "the loss of the connection that was replaced is none of the stream"
+    world.at += 2 * RESUME_WINDOW_S
+    assert world.begin(ticket, secret), "losing the connection that was replaced does not lose the stream"
     lose_new()
     assert len(world.streams) == 1
 
 
 @pytest.mark.parametrize(("lasts", "ends"), [(600.0, 600.0), (None, DAY), (2 * DAY, DAY)])
-def test_no_stream_returns_after_the_ticket_s_time(world: World, lasts: float | None, ends: float) -> None:
-    """Nor later than revocations are remembered: otherwise a stream would outlive one."""
+def test_no_stream_resumes_after_the_time_of_its_ticket(world: World, lasts: float | None, ends: float) -> None:
+    """It does not resume later than revocations are remembered either. Otherwise it would outlive one."""
     ticket = world.issue(lasts=lasts)
     secret, lose = world.open(ticket)
     world.at = ends - 1
@@ -137,16 +137,16 @@ def test_no_stream_returns_after_the_ticket_s_time(world: World, lasts: float | 
     assert world.begin(ticket, secret) is None
 
 
-def test_no_stream_returns_after_a_long_absence(world: World) -> None:
+def test_no_stream_resumes_after_a_long_absence(world: World) -> None:
     ticket = world.issue()
     secret, lose = world.open(ticket)
     lose()
-    world.at += RETURN_WINDOW_S
+    world.at += RESUME_WINDOW_S
     assert world.begin(ticket, secret) is None
     assert len(world.streams) == 0
 
 
-def test_no_stream_of_a_disconnected_user_returns(world: World) -> None:
+def test_no_stream_of_a_disconnected_user_resumes(world: World) -> None:
     tickets = [world.issue(user_id) for user_id in ("ada", "ada", "bo")]
     opened = [world.open(ticket) for ticket in tickets]
     opened[1][1]()
@@ -162,10 +162,9 @@ def test_no_stream_of_a_disconnected_user_returns(world: World) -> None:
     assert len(world.streams) == 1
 
 
-def test_lost_streams_are_bounded_and_the_one_lost_first_is_forgotten(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ticket_streams, "MAX_LOST", 2)
+def test_lost_streams_are_bounded_and_the_one_lost_first_is_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS", 2)
+    world = World()
     tickets = [world.issue() for _ in range(4)]
     opened = [world.open(ticket) for ticket in tickets]
     for _, lose in opened[:3]:
@@ -180,8 +179,8 @@ def test_lost_streams_are_bounded_and_the_one_lost_first_is_forgotten(
     ]
 
 
-def test_one_user_s_lost_streams_push_out_no_other_user_s(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ticket_streams, "MAX_LOST_OF_USER", 3)
+def test_lost_streams_of_one_user_evict_no_stream_of_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS_OF_USER", 3)
     other = world.issue("bo")
     secret, lose = world.open(other)
     lose()
@@ -198,8 +197,23 @@ def test_one_user_s_lost_streams_push_out_no_other_user_s(world: World, monkeypa
     assert len(world.streams) == 4
 
 
-def test_secrets_are_kept_as_digests(world: World) -> None:
+def test_secrets_are_stored_as_digests(world: World) -> None:
     ticket = world.issue()
     secret, _ = world.open(ticket)
     (stream,) = world.streams._streams.values()
     assert secret not in repr([getattr(stream, name) for name in stream.__slots__])
+
+
+def test_at_both_bounds_a_user_s_loss_evicts_a_stream_of_that_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS", 3)
+    monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS_OF_USER", 2)
+    world = World()
+    tickets = [world.issue(user_id) for user_id in ("bo", "ada", "ada", "ada")]
+    secrets = []
+    for ticket in tickets:
+        world.at += 1
+        secret, lose = world.open(ticket)
+        secrets.append(secret)
+        lose()
+    resumes = [world.begin(ticket, secret) is not None for ticket, secret in zip(tickets, secrets, strict=True)]
+    assert resumes == [True, False, True, True]

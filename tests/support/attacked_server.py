@@ -1,4 +1,4 @@
-"""A server in a process of its own that is attacked while a good client watches."""
+"""A server in a process of its own, and a good client that is connected during attacks."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from websockets.typing import Subprotocol
 
 NOTICED = 1.0
 """Maximum number of seconds for the response to a good client's PING. Time in which other processes had the core does
-not count (`kept_waiting`), so this only detects a blocked server. Figures are in docs/security.md."""
+not count (`kept_waiting`), so this only detects a blocked server. docs/contributing/threats.md has figures."""
 
 GROWTH = 16
-"""MiB that the server may grow by, whatever is thrown at it."""
+"""Maximum growth of the server's memory in MiB during an attack."""
 
 
 def kept_waiting(*pids: int | str) -> float:
@@ -31,62 +31,62 @@ def kept_waiting(*pids: int | str) -> float:
     return waited / 1e9
 
 
-class Fortress:
-    """`async with fortress.attack():` asserts that nobody else noticed and that nothing was kept."""
+class AttackedServer:
+    """Server under attack. `async with target.attack():` asserts that the good client and the memory are unaffected."""
 
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
         self.port = server.port
         self.delays: list[float] = []
-        self.heard: list[str] = []
+        self.seen_users: list[str] = []
 
     @property
     def memory(self) -> float:
-        """MiB."""
+        """Return the server's resident memory in MiB."""
         status = Path(f"/proc/{self.server.pid}/status").read_text("ascii")
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
 
     async def watch(self, token: str) -> None:
-        """Be the good client, until cancelled: ask twenty times a second, and keep what is told of others."""
+        """Run the good client until cancelled: send pings, and record the users that others appear as."""
         protocols = [Subprotocol("presenced.v1"), *([Subprotocol(f"presenced.token.{token}")] if token else [])]
         url = f"ws://127.0.0.1:{self.port}/ws-online-status?userId=good"
         async with connect(url, subprotocols=protocols, proxy=None, ping_interval=None) as socket:
-            await socket.recv()  # CONNECTION_ESTABLISHED; a hook may have to be asked before
+            await socket.recv()  # CONNECTION_ESTABLISHED; a callback may run before
             while True:
-                asked, waited = time.monotonic(), kept_waiting("self", self.server.pid)
+                sent_at, waited = time.monotonic(), kept_waiting("self", self.server.pid)
                 await socket.send(f'{{"type":"PING","id":{len(self.delays)}}}')
                 while (message := json.loads(await socket.recv()))["type"] != "PONG":
-                    self.heard += [user["userId"] for user in message.get("users", ()) if user["userId"] != "good"]
+                    self.seen_users += [user["userId"] for user in message.get("users", ()) if user["userId"] != "good"]
                 waited = kept_waiting("self", self.server.pid) - waited
-                self.delays.append(time.monotonic() - asked - waited)
+                self.delays.append(time.monotonic() - sent_at - waited)
                 await asyncio.sleep(0.12)
 
     @asynccontextmanager
     async def attack(self, growth: float = GROWTH) -> AsyncIterator[None]:
-        """What happens within is the attack."""
-        before, asked = self.memory, len(self.delays)
+        """Check the good client and the memory after the attack in the body."""
+        before, pings = self.memory, len(self.delays)
         yield
-        while len(self.delays) < asked + 3:  # it is served still, and a few times
+        while len(self.delays) < pings + 3:  # the good client is still served, several times
             await asyncio.sleep(0.01)
-        assert max(self.delays[asked:]) < NOTICED, "the others noticed"
-        assert self.memory - before < growth, "it keeps what an attacker sent"
+        assert max(self.delays[pings:]) < NOTICED, "the good client noticed the attack"
+        assert self.memory - before < growth, "the server keeps what an attacker sent"
 
 
 @asynccontextmanager
-async def fortress(
+async def attacked_server(
     environ: Mapping[str, str] | None = None, token: str = "", **settings: float | str
-) -> AsyncIterator[Fortress]:
-    """A server, and a good client connected to it."""
+) -> AsyncIterator[AttackedServer]:
+    """Run a server with a good client connected to it."""
     server = ServerProcess(environ, **{"heartbeat_interval": 20, "pong_timeout": 10, **settings})
     await asyncio.to_thread(server.start)
     try:
-        house = Fortress(server)
+        target = AttackedServer(server)
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(house.watch(token))
-            while not house.delays and not watching.done():
+            watching = tasks.create_task(target.watch(token))
+            while not target.delays and not watching.done():
                 await asyncio.sleep(0.01)
-            yield house
-            assert not watching.done(), "the good client was thrown out"
+            yield target
+            assert not watching.done(), "the good client lost its connection"
             watching.cancel()
     finally:
         await asyncio.to_thread(server.kill)
