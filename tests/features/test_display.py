@@ -16,7 +16,7 @@ from presenced.auth.principal import Principal
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import NO_DISPLAY, SEEN_ONLINE, Cause, Display, Ending
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import MAX_DISPLAY
@@ -164,9 +164,9 @@ def test_of_those_of_whom_nothing_else_is_known_the_last_ones_are_remembered() -
     names = [f"u{number}" for number in range(9)]
     for name in names:
         shown(users, name, Display(name.encode(), 1.0))
-    known = [name for name in names if name in users._displays or users.user(name)]
+    known = [name for name in names if users.users.has_display(name) or users.users.user(name)]
     assert known == names[-len(known) :]
-    assert len(users._displays) == 2
+    assert sum(users.users.has_display(name) for name in names) == 2
     assert shown(users, known[0]) == known[0].encode()
     assert shown(users, "u0") == b""
     users.erase_display("u8", NOW)
@@ -201,18 +201,18 @@ def test_what_is_restored_gives_way_to_what_a_token_gave_since() -> None:
 def test_where_nobody_gives_any_nothing_is_made_for_it(house: House) -> None:
     house.come("ada", classic=True), house.come("bo")
     directory = house.node.directory
-    ada, bo = directory.user("ada"), directory.user("bo")
+    ada, bo = directory.users.user("ada"), directory.users.user("bo")
     assert ada
     assert bo
     assert ada.display is NO_DISPLAY
     assert bo.display is NO_DISPLAY
     assert ada.shown is SEEN_ONLINE, "one record for all"
-    assert directory._displays == {}
+    assert not any(map(directory.users.has_display, ("ada", "bo")))
 
 
 def test_what_is_kept_and_told_to_backends_has_it(house: House) -> None:
     house.come("ada", display=ADA)
-    user = house.node.directory.user("ada")
+    user = house.node.directory.users.user("ada")
     assert user
     assert user.last_change
     assert json.decode(_user_fact(user).display) == json.decode(user.last_change.view.display) == ADA

@@ -9,8 +9,8 @@ from tests.support.recording import House
 from tests.support.talk import Talk, statuses
 
 from presenced.node.service import PresenceService
-from presenced.presence.choices import choice_of
 from presenced.presence.model import AS_DETECTED, Ending
+from presenced.presence.status import choice_of
 from presenced.storage.records import UserFact
 
 PAUSE = 0.5
@@ -170,4 +170,4 @@ def test_waiting_requests_do_not_change_when_a_user_was_last_seen() -> None:
     house.node.received(ada, '{"type":"SET_STATUS","status":"away"}')
     asked_ms = house.clock.now().epoch_ms
     house.clock.advance(60)
-    assert house.node.directory.user("ada").active_ms == asked_ms  # type: ignore[union-attr]  # the user is known
+    assert house.node.directory.users.user("ada").active_ms == asked_ms  # type: ignore[union-attr]  # the user is known

@@ -88,7 +88,7 @@ class World:
     def compare(self) -> None:
         self.talk.clock.advance(1.5)  # what rooms are told of once a second
         directory = self.talk.node.directory
-        expected = {"name": self.newest[1]} if self.newest[1] and directory.status("ada") != "offline" else None
+        expected = {"name": self.newest[1]} if self.newest[1] and directory.users.status("ada") != "offline" else None
         for user_id, watcher in self.watchers.items():
             if watcher.paused:
                 watcher.paused = False

@@ -22,8 +22,8 @@ from presenced.config.settings import Settings
 from presenced.errors import Close
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
-from presenced.presence.claims import Claim
 from presenced.presence.model import Choice, Custom, Ending, Status
+from presenced.presence.status import Claim
 from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 
@@ -344,7 +344,7 @@ class Watching(RuleBasedStateMachine):
     @invariant()
     def others_are_told_the_truth_as_far_as_they_may_know_it(self) -> None:
         truth = self.truth()
-        assert {user_id: str(self.node.directory.status(user_id)) for user_id in USERS} == truth
+        assert {user_id: str(self.node.directory.users.status(user_id)) for user_id in USERS} == truth
         if self.clock.waiting:
             return
         for user_id, session in self.connected(paused=False):

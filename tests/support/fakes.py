@@ -11,7 +11,7 @@ from websockets.protocol import CLIENT, Protocol
 
 from presenced.errors import Close
 from presenced.presence.model import Ending
-from presenced.presence.user import Session
+from presenced.presence.session import Session
 from presenced.testing import FakeClock
 
 ENDINGS = {

@@ -7,8 +7,8 @@ from presenced.errors import ClientClose, Close, Problem
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
-from presenced.presence.subscriptions import Watch
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
+from presenced.presence.subscriptions import Subscription
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -103,14 +103,14 @@ class _House:
         limits = Limits(1000, 3600, 0, resume_window=settings.resume_window)
         grace = Grace(settings.grace_going_away, settings.grace_lost)
         self.directory: Directory[str] = Directory(grace, limits, Journal(1000))
-        self.directory.open("ada", "first", self.now(0), "session", watch=Watch())
+        self.directory.open("ada", "first", self.now(0), "session", watch=Subscription())
 
     def now(self, later: float) -> Instant:
         self._time += later
         return Instant(self._time, int(self._time * 1000))
 
     def state(self) -> str:
-        session = self.directory.sessions.get("session")
+        session = self.directory.users.sessions.get("session")
         if session is None:
             return "[*]"
         if session.connection:

@@ -13,7 +13,7 @@ from presenced.config.settings import Settings
 from presenced.errors import BadToken, BadUserId, Close
 from presenced.net.query import parameter
 from presenced.presence.identity import PLACEHOLDERS
-from presenced.presence.user import Session
+from presenced.presence.session import Session
 from presenced.protocols.base import Watcher
 from presenced.protocols.ids import user_id_from_query
 from presenced.protocols.v1 import codec as v1

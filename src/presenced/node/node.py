@@ -25,14 +25,13 @@ from presenced.node.refusals import Refusals
 from presenced.node.requests import Requests
 from presenced.node.shutdown import close_in_waves
 from presenced.node.stats import Stats, statistics
-from presenced.presence.directory import Directory
-from presenced.presence.heartbeat import Beat
+from presenced.presence.directory import Directory, Outcome
+from presenced.presence.explain import Beat
 from presenced.presence.journal import Journal
 from presenced.presence.model import Display, Ending, Own, Status
-from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import Rooms, Thresholds
-from presenced.presence.subscriptions import Watch
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
+from presenced.presence.subscriptions import Subscription
 from presenced.presence.users import Limits
 from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.base import Connection, Event, mark_opened, unheard_age
@@ -86,11 +85,11 @@ class Node:
         self._heartbeat: Heartbeat[Connection] = Heartbeat(
             settings, clock, self.timer, metrics, self._log, self._end_graces
         )
-        self._classic = ClassicFeed(self.directory)
+        self._classic = ClassicFeed(self.directory.users)
         epoch = epoch or new_epoch()
         thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
         self.rooms = Rooms(thresholds, settings.room_members, self.journal.next_position)
-        self.encoding = Encoding(self.directory, self.rooms, epoch, settings.show_causes, settings.snapshot_page)
+        self.encoding = Encoding(self.directory.users, self.rooms, epoch, settings.show_causes, settings.snapshot_page)
         self._v1 = V1Feed(self.encoding)
         deflate = deflated if settings.compression else None
         feeds = self._classic, self._v1
@@ -98,7 +97,7 @@ class Node:
         self.gatekeeper: Gatekeeper[Connection] | None = None
         """None where anybody may claim any user id."""
         if authenticator is not None:
-            doors = self._admit, self._refuse, self._look_anew, self.directory.sessions
+            doors = self._admit, self._refuse, self._look_anew, self.directory.users.sessions
             self.gatekeeper = Gatekeeper(settings, clock, self.timer, metrics, authenticator, *doors)
         self.recorder: WriteBehind | None = None
         """None where nothing is kept."""
@@ -120,8 +119,8 @@ class Node:
         gauge = metrics.gauge
         gauge("presenced_connections", "Open connections.", lambda: len(self._connections))
         gauge("presenced_max_connections", "Open connections at most.", lambda: self.max_connections)
-        gauge("presenced_users_connected", "Users connected.", lambda: self.directory.connected_users)
-        gauge("presenced_users_online", "Users shown online.", lambda: self.directory.online_users)
+        gauge("presenced_users_connected", "Users connected.", lambda: self.directory.users.connected_users)
+        gauge("presenced_users_online", "Users shown online.", lambda: self.directory.users.online_users)
         gauge("presenced_rooms", "Rooms with a member.", lambda: len(self.rooms))
         gauge("presenced_slow_watchers", "Watchers that are behind.", lambda: self._broadcaster.behind)
 
@@ -168,8 +167,8 @@ class Node:
         except BadParameter as error:
             self._refuse(connection, arrival, Close.BAD_PARAMETER, str(error))
             return
-        replaces = hello is not None and self.directory.is_connected(hello.session_id, user_id)
-        if self.directory.connected(user_id) - replaces >= (most := self.settings.user_connections):
+        replaces = hello is not None and self.directory.users.is_connected(hello.session_id, user_id)
+        if self.directory.users.connected(user_id) - replaces >= (most := self.settings.user_connections):
             self._refuse(connection, arrival, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open")
             return
         now = self.clock.now()
@@ -235,7 +234,7 @@ class Node:
         position = None if cursor is None else cursor.position
         self.metrics.sessions.labels("new" if not outcome else "told_again" if position is None else "resumed").inc()
         if outcome is None:
-            new = secrets.token_urlsafe(16), hello.device, Watch(hello.everyone), hello.active is not False
+            new = secrets.token_urlsafe(16), hello.device, Subscription(hello.everyone), hello.active is not False
             outcome = self.directory.open(connection.user_id, connection, now, *new, hello.choice, display)
         else:
             connection.opened_at = -inf  # a client that names its session has already read CONNECTION_ESTABLISHED
@@ -311,7 +310,7 @@ class Node:
 
     def stats(self, limit: int = 100, after: int = 0) -> Stats:
         """Statistics of this moment with the `limit` (0 to `MAX_PAGE`) sessions that follow `after`."""
-        return statistics(self.directory, self._connections, limit, after, self.clock.now())
+        return statistics(self.directory.users, self._connections, limit, after, self.clock.now())
 
     def beat(self, connection: Connection) -> Beat:
         """What the heartbeat does next about a connection that is open."""
@@ -351,8 +350,8 @@ class Node:
         if change and not self.draining:
             self._changes[change.status].inc()
             if change.is_turn:
-                own = 1 if self.directory.connections(change.user_id) else 0
-                self._log.changed(change.user_id, change.status, self.directory.connected_users - own)
+                own = 1 if self.directory.users.connections(change.user_id) else 0
+                self._log.changed(change.user_id, change.status, self.directory.users.connected_users - own)
             self.journal.append(change)
             self.followers.changed()
             self._publish(change)
@@ -376,19 +375,19 @@ class Node:
 
     def _settle_rooms(self, user_id: str) -> None:
         """Have the rooms the user is seen in be those that the user's sessions are in."""
-        wanted = self.directory.rooms_wanted(user_id)
+        wanted = self.directory.users.rooms_wanted(user_id)
         if wanted or self.rooms.of(user_id):
             now = self.clock.now()
             for change in self.rooms.settle(user_id, wanted, now):
                 if not self.draining:
                     self._publish(change)
                     if self.recorder is not None:
-                        self.recorder.room_changed(change, self.rooms.get(change.room), now)
+                        self.recorder.room_changed(change, now)
 
     def _tell_own(self, user_id: str, own: Own) -> None:
         """Tell a user's own devices the truth; one that is behind hears it when it catches up."""
         frame = b""
-        for connection in self.directory.connections(user_id):
+        for connection in self.directory.users.connections(user_id):
             if self._v1.keeps_up(connection):
                 frame = frame or v1.self_frame(own)
                 connection.send(frame)
@@ -402,5 +401,5 @@ class Node:
             self.timer.set(self._end_graces, deadline)
 
     def _log_stats(self) -> None:
-        self._log.stats(self.directory.connected_users, len(self._connections))
+        self._log.stats(self.directory.users.connected_users, len(self._connections))
         self.timer.set(self._log_stats, self.clock.monotonic() + self.settings.stats_interval)

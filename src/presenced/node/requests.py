@@ -11,12 +11,11 @@ import msgspec
 from presenced.config.settings import Settings
 from presenced.errors import BadToken, BadUserId, Close, Fault
 from presenced.node.broadcaster import Broadcaster
-from presenced.presence.choices import choice_of
-from presenced.presence.directory import Directory
+from presenced.presence.directory import Directory, Outcome
 from presenced.presence.identity import parse_user_id
-from presenced.presence.outcome import Outcome
+from presenced.presence.status import choice_of
 from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED
-from presenced.presence.subscriptions import Set as Watched
+from presenced.presence.subscriptions import Selection as Watched
 from presenced.presence.visibility import Visibility
 from presenced.protocols.base import Watcher
 from presenced.protocols.v1 import codec as wire
@@ -123,7 +122,7 @@ class Requests:
         if session.watch is not None:
             visibility.restrict(session.watch.full)
             visibility.restrict(session.watch.counted)
-            session.rooms = {name: data for name, data in (session.rooms or {}).items() if visibility.may_enter(name)}
+            self._rooms.leave_forbidden(session, visibility)
 
     def look_anew(self, connection: Watcher, visibility: Visibility) -> None:
         """A connection that is in may see something else now; one of presenced.v1 is told everything again."""
@@ -262,7 +261,7 @@ class Requests:
         if not self._rooms.has_place(name, session.user_id, session.visibility.blocked):
             raise BadRequest(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
         self._ack(connection, request.id)
-        self._directory.give(session, name, data)
+        self._rooms.join(session, name, data)
         self._settle_rooms(session.user_id)
         if name not in watch.full.rooms:
             with self._broadcaster.changing(
@@ -277,7 +276,7 @@ class Requests:
             raise BadRequest(Fault.NOT_A_MEMBER, f"this session is not in the room {name}")
         with self._broadcaster.changing(connection, self._feed.part):
             watch_of(connection).full.discard(False, (), (name,))
-        session.rooms = {room: data for room, data in (session.rooms or {}).items() if room != name}
+        self._rooms.leave(session, name)
         self._ack(connection, request.id)
         self._settle_rooms(session.user_id)
 

@@ -11,12 +11,12 @@ from msgspec import Struct, structs
 
 from presenced.errors import Close
 from presenced.node.node import Node
-from presenced.presence.claims import Claim, check
 from presenced.presence.explain import MAX_CHANGES, Explanation, Viewer, explain
 from presenced.presence.journal import Digest
 from presenced.presence.model import AS_DETECTED, Change, Choice, Custom
 from presenced.presence.rooms import Room
-from presenced.presence.user import Session
+from presenced.presence.session import Session
+from presenced.presence.status import Claim, check_claim
 from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.base import Connection
 from presenced.runtime.instant import Instant
@@ -59,7 +59,7 @@ class PresenceService:
 
         Event streams that the user watches through count, too.
         """
-        connections = self._directory.connections(user_id)
+        connections = self._directory.users.connections(user_id)
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")
         self._node.apply(self._directory.stop_waiting(user_id, self._node.clock.now()))
@@ -94,7 +94,7 @@ class PresenceService:
             BadClaim: Its source, status or priority can't be used.
             CapacityError: As many sources claim something of the user already as may.
         """
-        check(claim)
+        check_claim(claim)
         now = self._node.clock.now()
         claim = structs.replace(claim, set_ms=now.epoch_ms)
         if lasts is not None:
@@ -134,14 +134,14 @@ class PresenceService:
 
     def claims_of(self, user_id: str) -> tuple[Claim, ...]:
         """What is claimed of the user, in the order in which it was set."""
-        return user.claims if (user := self._directory.user(user_id)) else ()
+        return user.claims if (user := self._directory.users.user(user_id)) else ()
 
     def seen(self, user_ids: Iterable[str], visibility: Visibility = EVERYTHING) -> list[Change | None]:
         """What is seen of each of these users by who has this visibility; None: nothing is known, or may not be seen.
 
         That members of a room see each other is not looked at.
         """
-        changes = self._directory.changes_of(user_ids)
+        changes = self._directory.users.changes_of(user_ids)
         if visibility.everyone and not visibility.blocked:
             return changes
         return [c if c and visibility.sees(c.user_id) else None for c in changes]
@@ -151,12 +151,14 @@ class PresenceService:
 
         Who is there all the while is listed once; who comes meanwhile may be. O(users), whatever the limit.
         """
-        return self._directory.online_after(after, limit)
+        return self._directory.users.online_after(after, limit)
 
     def counts(self) -> Counts:
         """How many there are of what."""
         node = self._node
-        return Counts(self._directory.online_users, self._directory.connected_users, node.connections, len(node.rooms))
+        return Counts(
+            self._directory.users.online_users, self._directory.users.connected_users, node.connections, len(node.rooms)
+        )
 
     def room(self, name: str) -> Room | None:
         """The room with its members; None while it has none. To be read, not changed."""
@@ -164,7 +166,7 @@ class PresenceService:
 
     def sessions_of(self, user_id: str) -> list[Session[Connection]]:
         """The user's sessions that have a connection, or are waited for. To be read, not changed."""
-        user = self._directory.user(user_id)
+        user = self._directory.users.user(user_id)
         return [session for session in user.sessions if session.is_present] if user else []
 
     def explain(self, user_id: str, viewer: str | None = None) -> Explanation:
@@ -173,10 +175,10 @@ class PresenceService:
         watching = None
         if viewer is not None:
             sessions = self.sessions_of(viewer)
-            roles = node.gatekeeper.roles(self._directory.connections(viewer)) if node.gatekeeper else ()
+            roles = node.gatekeeper.roles(self._directory.users.connections(viewer)) if node.gatekeeper else ()
             watching = Viewer(viewer, sessions, node.settings.visibility == "everyone", roles)
         changes = node.journal.last_of(user_id, MAX_CHANGES)
-        user, rooms = self._directory.user(user_id), node.rooms.of(user_id)
+        user, rooms = self._directory.users.user(user_id), node.rooms.of(user_id)
         return explain(user_id, user, frozenset(rooms), watching, changes, node.clock.now(), node.beat)
 
     # Following.
@@ -189,7 +191,7 @@ class PresenceService:
     @property
     def newest_version(self) -> int:
         """Newest version that any user was given. Users without known presence have it."""
-        return self._directory.versions.newest
+        return self._directory.users.versions.newest
 
     def position_text(self, position: int) -> str:
         """A position as followers are told it: their cursor."""
@@ -206,7 +208,7 @@ class PresenceService:
     def digest(self) -> Digest | None:
         """The state as one number, at the position of the newest change. None: a part of the work has been done; ask
         again in another turn of the loop (`Journal.digest`)."""
-        return self._node.journal.digest(self._directory.snapshot)
+        return self._node.journal.digest(self._directory.users.snapshot)
 
     def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have `wake` called in the turn of the loop after one in which something changed.

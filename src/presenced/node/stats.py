@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from presenced.presence.directory import Directory
 from presenced.presence.model import Status
+from presenced.presence.users import Users
 from presenced.protocols.ids import wire_user_id
 from presenced.runtime.instant import Instant, timestamp
 
@@ -50,14 +50,12 @@ class Stats(Struct, frozen=True, rename="camel"):
     """What to pass as `after` for the next page; None when this is the last."""
 
 
-def statistics(
-    directory: Directory[Any], connections: Mapping[int, Counted], limit: int, after: int, now: Instant
-) -> Stats:
+def statistics(users: Users[Any], connections: Mapping[int, Counted], limit: int, after: int, now: Instant) -> Stats:
     """Those with the `limit` sessions whose serial follows `after`. O(connections).
 
     Who is invisible is in the numbers, without a name.
     """
-    seen = (c for n, c in connections.items() if n > after and directory.status(c.user_id) is not Status.OFFLINE)
+    seen = (c for n, c in connections.items() if n > after and users.status(c.user_id) is not Status.OFFLINE)
     found = list(islice(seen, limit + 1))
     sessions = [
         SessionStats(
@@ -69,4 +67,4 @@ def statistics(
         for c in found[:limit]
     ]
     following = found[limit - 1].serial if limit and len(found) > limit else None
-    return Stats(directory.connected_users, directory.online_users, len(connections), sessions, following)
+    return Stats(users.connected_users, users.online_users, len(connections), sessions, following)

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from presenced.presence.claims import Claim, deciding, winner
-from presenced.presence.heartbeat import Beat
 from presenced.presence.model import Cause, Change, Choice, Status, View
-from presenced.presence.user import Session, User
+from presenced.presence.session import Session
+from presenced.presence.status import Claim, deciding_claim, winning_claim
+from presenced.presence.user import User
 from presenced.runtime.instant import Instant
 
 MAX_CHANGES = 50
@@ -24,6 +24,14 @@ _LEFT = {
     Cause.KICK: "the application disconnected them",
     Cause.ANNOUNCEMENT: "a backend announced it",
 }
+
+
+class Beat(NamedTuple):
+    """What the heartbeat does next about a connection, in seconds."""
+
+    pinged_in: float
+    times_out_in: float | None
+    """It has been pinged, and was not heard since; None when nothing is awaited of it."""
 
 
 class Heard(Protocol):
@@ -141,7 +149,7 @@ def explain(
     """
     user = user or User(user_id)
     seen = _visibility(user_id, rooms, viewer) if viewer else None
-    claim = deciding(user.choice, user.claims) if user.is_present else None
+    claim = deciding_claim(user.choice, user.claims) if user.is_present else None
     return Explanation(
         user_id,
         f"{_to_whom(user, seen)}: {_reason(user, claim, now)}.",
@@ -249,7 +257,7 @@ def _decision(user: User[Any], claim: Claim | None, now: Instant) -> str:
     chose = f"they chose to be {status}"
     if user.timed:
         chose += f", for {_span(user.timed_until - now.monotonic)} more"
-    lost = winner(user.claims)
+    lost = winning_claim(user.claims)
     if lost is None:
         return chose
     why = "no claim does" if status is Status.INVISIBLE else f"its priority is {lost.priority}, not above 0"

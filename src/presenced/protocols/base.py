@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from presenced.errors import Close
 from presenced.presence.model import Change
 from presenced.presence.rooms import RoomChange
-from presenced.presence.user import Session
+from presenced.presence.session import Session
 from presenced.runtime.instant import Instant
 
 Event = Change | RoomChange

@@ -9,9 +9,9 @@ from tests.support.talk import Talk, statuses
 from presenced.errors import BadClaim, CapacityError, Close
 from presenced.node.journal_followers import MAX_FOLLOWERS
 from presenced.node.service import Counts, PresenceService
-from presenced.presence.claims import Claim
 from presenced.presence.explain import Pending
 from presenced.presence.model import PLAIN, Cause, Choice, Custom, Ending, Status
+from presenced.presence.status import Claim
 from presenced.presence.visibility import Visibility
 
 BUSY = Choice(Status.BUSY, PLAIN)

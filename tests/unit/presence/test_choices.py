@@ -2,11 +2,11 @@
 
 import pytest
 
-from presenced.presence.choices import Made, choice_of, in_force
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, Choice, Custom, Ending, Status
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
+from presenced.presence.status import TimedChoice, choice_of, in_force
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -33,12 +33,12 @@ def test_a_status_that_nobody_can_choose_is_refused(status: str) -> None:
 
 def test_of_several_choices_the_last_one_for_good_and_the_last_one_for_a_time_after_it_matter() -> None:
     good, other, lunch, call = (
-        Made(choice_of("busy")),
-        Made(choice_of("away")),
-        Made(choice_of("away"), 5),
-        Made(choice_of("busy"), 9),
+        TimedChoice(choice_of("busy")),
+        TimedChoice(choice_of("away")),
+        TimedChoice(choice_of("away"), 5),
+        TimedChoice(choice_of("busy"), 9),
     )
-    held: tuple[Made, ...] = ()
+    held: tuple[TimedChoice, ...] = ()
     for latest, expected in [
         (lunch, (lunch,)),
         (good, (good,)),
@@ -71,7 +71,7 @@ def test_a_client_still_sends_the_user_s_choice_after_a_backend_chose_auto(nothi
 def test_nothing_is_due_of_a_user_who_is_forgotten() -> None:
     users = new()
     users.choose("ada", choice_of("auto"), at(0), lasts=10, by_user=False)
-    assert users.user("ada") is None
+    assert users.users.user("ada") is None
     assert users.next_deadline() is None
     assert users.expire(at(10)) == []
 
@@ -107,7 +107,7 @@ def test_waiting_requests_are_bounded_however_often_a_client_asks() -> None:
         users.choose("ada", choice_of("busy", str(number)), at(1), lasts=number % 3 or None)
         users.set_active("ada", "a", bool(number % 2), at(1))
         users.set_active("ada", "b", number % 3 == 0, at(1))
-    user = users.user("ada")
+    user = users.users.user("ada")
     assert user is not None
     assert user.held is not None
     assert len(user.held.choices) <= 2

@@ -8,7 +8,8 @@ from presenced.errors import CapacityError
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import PLAIN, Cause, Change, Choice, Custom, Ending, Status
-from presenced.presence.user import MAX_DETACHED, Grace
+from presenced.presence.session import Grace
+from presenced.presence.user import MAX_DETACHED
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -38,9 +39,9 @@ def test_online_is_told_on_the_first_connection_and_offline_on_the_last(director
     assert told(directory.open("7", "a", at(0)).change) == ("7", Status.ONLINE, Cause.CONNECT)
     assert directory.open("7", "b", at(1)).change is None
     assert directory.close("7", "a", Ending.CLOSED, at(2)).change is None
-    assert directory.status("7") is Status.ONLINE
+    assert directory.users.status("7") is Status.ONLINE
     assert told(directory.close("7", "b", Ending.CLOSED, at(3)).change) == ("7", Status.OFFLINE, Cause.CLOSE)
-    assert directory.status("7") is Status.OFFLINE
+    assert directory.users.status("7") is Status.OFFLINE
 
 
 def test_a_second_close_is_a_no_op(directory: Directory[str]) -> None:
@@ -48,7 +49,7 @@ def test_a_second_close_is_a_no_op(directory: Directory[str]) -> None:
     assert directory.close("7", "a", Ending.CLOSED, at(1)).change is not None
     assert directory.close("7", "a", Ending.CLOSED, at(1)).change is None
     assert directory.close("8", "never opened", Ending.LOST, at(1)).change is None
-    assert (directory.connected_users, directory.online_users) == (0, 0)
+    assert (directory.users.connected_users, directory.users.online_users) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_after_a_loss_offline_is_told_when_the_grace_ends(
     assert directory.close("7", "a", ending, at(10)).change is None
     assert directory.next_deadline() == 10 + seconds
     assert expired(directory, at(9.9 + seconds)) == []
-    assert directory.status("7") is Status.ONLINE
+    assert directory.users.status("7") is Status.ONLINE
     assert [told(c) for c in expired(directory, at(10 + seconds))] == [("7", Status.OFFLINE, Cause.GRACE)]
     assert directory.next_deadline() is None
 
@@ -116,7 +117,7 @@ def test_a_resumed_session_is_as_active_as_it_was_unless_its_client_says_otherwi
     directory.open("7", "a", at(0), "session", active=False)
     directory.close("7", "a", Ending.LOST, at(10))
     assert directory.resume("session", "7", "b", at(11), active=active) is not None
-    assert directory.status("7") == status
+    assert directory.users.status("7") == status
 
 
 def test_a_choice_that_a_client_brings_counts_where_nothing_is_known_of_its_user(directory: Directory[str]) -> None:
@@ -125,7 +126,7 @@ def test_a_choice_that_a_client_brings_counts_where_nothing_is_known_of_its_user
     assert change is not None
     assert (change.status, change.view.custom) == (Status.AWAY, lunch.custom)
     directory.open("7", "b", at(1), "other", brought=Choice(Status.BUSY, PLAIN))
-    assert directory.status("7") is Status.AWAY, "what is known here counts"
+    assert directory.users.status("7") is Status.AWAY, "what is known here counts"
 
 
 def test_coming_back_within_the_grace_tells_nobody_anything(directory: Directory[str]) -> None:
@@ -207,7 +208,7 @@ def test_an_announcement_adds_presence(directory: Directory[str]) -> None:
 def test_an_announcement_never_takes_presence_from_an_open_connection(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
     assert directory.announce("7", False, at(1)).change is None
-    assert directory.status("7") is Status.ONLINE
+    assert directory.users.status("7") is Status.ONLINE
     directory.close("7", "a", Ending.LOST, at(2))
     assert told(directory.announce("7", False, at(3)).change) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
     assert expired(directory, at(100)) == []
@@ -218,7 +219,7 @@ def test_only_so_many_users_can_be_announced(directory: Directory[str]) -> None:
     directory.announce("2", True, at(0))
     with pytest.raises(CapacityError, match="2 users are announced"):
         directory.announce("3", True, at(0))
-    assert directory.status("3") is Status.OFFLINE
+    assert directory.users.status("3") is Status.OFFLINE
     directory.announce("1", False, at(0))
     assert directory.announce("3", True, at(0)).change is not None
 
@@ -245,7 +246,7 @@ def test_a_user_who_was_forgotten_goes_on_above_their_old_versions() -> None:
     assert last
     for number in range(20):
         directory.open(f"user{number}", "c", at(1))
-    assert "old" not in directory._users, "left with the log"
+    assert "old" not in directory.users.by_id, "left with the log"
     again = directory.open("old", "c", at(2)).change
     assert again
     assert again.version > last.version
@@ -258,9 +259,9 @@ def test_users_who_are_offline_are_kept_no_longer_than_the_log() -> None:
     for number in range(1000):
         directory.open(str(number), "c", at(0))
         directory.close(str(number), "c", Ending.CLOSED, at(0))
-        assert len(directory._users) <= 10
+        assert len(directory.users.by_id) <= 10
     expired(directory, at(61))
-    assert directory._users == {}
+    assert directory.users.by_id == {}
 
 
 def test_a_connection_id_is_the_user_and_the_time_and_unique_within_a_millisecond(directory: Directory[str]) -> None:
@@ -276,7 +277,7 @@ def test_an_hours_step_of_the_wall_clock_changes_nothing_but_timestamps(director
     assert expired(directory, at(12, step=3600)) == [], "the grace runs on the other clock"
     assert directory.open("7", "b", at(13, step=-3600)).connection_id != first
     assert expired(directory, at(100, step=-3600)) == []
-    assert directory.status("7") is Status.ONLINE
+    assert directory.users.status("7") is Status.ONLINE
 
 
 def test_a_choice_that_ended_while_its_user_was_away_leaves_nothing_behind() -> None:
@@ -290,9 +291,9 @@ def test_a_choice_that_ended_while_its_user_was_away_leaves_nothing_behind() -> 
     directory.choose("8", busy, at(11))
     directory.close("8", "b", Ending.CLOSED, at(12))
     directory.open("8", "b", at(13))
-    assert directory.status("8") is Status.BUSY, "the place is taken by nobody"
+    assert directory.users.status("8") is Status.BUSY, "the place is taken by nobody"
     directory.expire(at(100))
-    assert list(directory._users) == ["8"]
+    assert list(directory.users.by_id) == ["8"]
 
 
 def test_who_no_longer_answered_was_seen_when_they_last_did(directory: Directory[str]) -> None:

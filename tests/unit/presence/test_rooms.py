@@ -5,6 +5,10 @@ from itertools import count
 import pytest
 
 from presenced.presence.rooms import MAX_LEFT, Mode, RoomChange, Rooms, Thresholds
+from presenced.presence.session import Session
+from presenced.presence.subscriptions import Subscription
+from presenced.presence.user import User
+from presenced.presence.visibility import Visibility
 from presenced.runtime.instant import Instant
 
 NOW = Instant(0.0, 1_704_110_400_000)
@@ -111,3 +115,32 @@ def test_a_full_room_takes_nobody_new(rooms: Rooms) -> None:
     assert not rooms.has_place("lobby", "30")
     assert rooms.has_place("lobby", "7"), "who is in it already"
     assert rooms.has_place("bar", "30")
+
+
+def test_a_room_is_occupied_by_its_first_member_and_vacated_by_its_last(rooms: Rooms) -> None:
+    changes = [
+        *rooms.settle("ada", {"lobby": b""}, NOW),
+        *rooms.settle("bob", {"lobby": b""}, NOW),
+        *rooms.settle("ada", {"lobby": b"x"}, NOW),
+        *rooms.settle("ada", {}, NOW),
+        *rooms.settle("bob", {}, NOW),
+        *rooms.settle("eve", {"lobby": b""}, NOW),
+    ]
+    assert [change.occupied for change in changes] == [True, None, None, None, False, True]
+
+
+def test_a_session_joins_updates_and_leaves_rooms(rooms: Rooms) -> None:
+    phone, laptop = (Session("ada", name, name, "", Subscription()) for name in ("phone", "laptop"))
+    rooms.join(phone, "lobby", b"1")
+    rooms.join(laptop, "lobby", b"2")
+    rooms.join(laptop, "bar", b"")
+    user: User[str] = User("ada")
+    for session in (phone, laptop):
+        user.add(session)
+    assert user.rooms() == {"lobby": b"2", "bar": b""}, "the data that was given last"
+    rooms.join(phone, "lobby", b"3")
+    assert user.rooms() == {"lobby": b"3", "bar": b""}
+    rooms.leave(phone, "lobby")
+    assert user.rooms() == {"lobby": b"2", "bar": b""}, "in it with the other session"
+    rooms.leave_forbidden(laptop, Visibility(everyone=True, rooms=("bar",)))
+    assert user.rooms() == {"bar": b""}

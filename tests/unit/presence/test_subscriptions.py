@@ -1,16 +1,16 @@
 """Who must hear of whom."""
 
-from presenced.presence.subscriptions import Set, Watch, WatchIndex
+from presenced.presence.subscriptions import Selection, Subscription, SubscriptionIndex
 
 
-def watched(*users: str, everyone: bool = False, rooms: tuple[str, ...] = ()) -> Set:
-    chosen = Set(everyone)
+def watched(*users: str, everyone: bool = False, rooms: tuple[str, ...] = ()) -> Selection:
+    chosen = Selection(everyone)
     chosen.add(False, users, rooms)
     return chosen
 
 
 def test_watchers_are_found_by_what_they_watch() -> None:
-    index: WatchIndex[str] = WatchIndex()
+    index: SubscriptionIndex[str] = SubscriptionIndex()
     index.add("all", watched(everyone=True))
     index.add("a", watched("1", "2"))
     index.add("b", watched("2", rooms=("lobby",)))
@@ -22,7 +22,7 @@ def test_watchers_are_found_by_what_they_watch() -> None:
 
 
 def test_who_leaves_leaves_nothing_behind() -> None:
-    index: WatchIndex[str] = WatchIndex()
+    index: SubscriptionIndex[str] = SubscriptionIndex()
     chosen = watched("1", everyone=True, rooms=("lobby",))
     index.add("a", chosen)
     index.remove("a", chosen)
@@ -31,7 +31,7 @@ def test_who_leaves_leaves_nothing_behind() -> None:
 
 
 def test_a_set_grows_and_shrinks() -> None:
-    chosen = Watch(everyone=True).full
+    chosen = Subscription(everyone=True).full
     chosen.add(False, ["1", "2"], ["lobby"])
     assert (chosen.everyone, chosen.users, chosen.rooms) == (True, {"1", "2"}, {"lobby"})
     chosen.discard(True, ["1", "7"], ["bar"])

@@ -17,10 +17,9 @@ from presenced.http.api.responses import Announced, Claims, Cleared, Disconnecte
 from presenced.http.api.viewing import Eyes
 from presenced.http.errors import ProblemError
 from presenced.node.requests import BadRequest, check_shown, data_of
-from presenced.presence.choices import choice_of
-from presenced.presence.claims import Claim
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Custom, Status
+from presenced.presence.status import Claim, choice_of
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.messages import UserRecord
 

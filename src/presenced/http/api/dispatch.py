@@ -24,8 +24,8 @@ from presenced.http.api.endpoint import AnyEndpoint, Api, Call, Reply
 from presenced.http.api.parameters import Nothing
 from presenced.http.api.segments import name
 from presenced.http.errors import ProblemError, problem_answer, without_example
-from presenced.presence.claims import MAX_SOURCE_LENGTH
 from presenced.presence.identity import parse_user_id
+from presenced.presence.status import MAX_SOURCE_LENGTH
 from presenced.protocols.v1.messages import MAX_ROOM_NAME
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.strict_json import EXTENSION, explained, no_field, read

@@ -7,8 +7,8 @@ from typing import Literal, cast
 from msgspec import Raw
 
 from presenced.http.api.responses import ChangeRecord, ClaimRecord
-from presenced.presence.claims import Claim
 from presenced.presence.model import Change, Custom, View
+from presenced.presence.status import Claim
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1 import codec as v1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from presenced.http.api.endpoint import Api, Call
 from presenced.http.api.parameters import Nothing
 from presenced.http.api.responses import LiveSession, LiveSessions
-from presenced.presence.user import Session
+from presenced.presence.session import Session
 from presenced.protocols.base import Connection
 from presenced.protocols.ids import wire_user_id
 

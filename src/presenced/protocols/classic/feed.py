@@ -6,9 +6,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from presenced.presence.directory import Directory
 from presenced.presence.model import Change
-from presenced.presence.subscriptions import Set, WatchIndex
+from presenced.presence.subscriptions import Selection, SubscriptionIndex
+from presenced.presence.users import Users
 from presenced.protocols.base import Event, Missed, Portion, Watcher
 from presenced.protocols.classic.codec import change_frame
 
@@ -19,13 +19,13 @@ CATCH_UP = 256
 class ClassicFeed:
     """Implements `broadcaster.Feed`."""
 
-    def __init__(self, directory: Directory[Any]) -> None:
+    def __init__(self, directory: Users[Any]) -> None:
         self._directory = directory
         self._watchers: dict[Watcher, None] = {}
-        self._limited: WatchIndex[Watcher] = WatchIndex()
+        self._limited: SubscriptionIndex[Watcher] = SubscriptionIndex()
         """Those of them that may not see everyone, by whom they may see."""
-        self._limits: dict[Watcher, Set] = {}
-        self._blocking: WatchIndex[Watcher] = WatchIndex()
+        self._limits: dict[Watcher, Selection] = {}
+        self._blocking: SubscriptionIndex[Watcher] = SubscriptionIndex()
         """Those that may see everyone but a few, by these few."""
 
     def __len__(self) -> int:
@@ -37,9 +37,9 @@ class ClassicFeed:
         if visibility.everyone:
             self._watchers[watcher] = None
             if visibility.blocked:
-                self._blocking.add(watcher, Set(users=visibility.blocked))
+                self._blocking.add(watcher, Selection(users=visibility.blocked))
         else:
-            self._limits[watcher] = visibility.of(Set(everyone=True))
+            self._limits[watcher] = visibility.of(Selection(everyone=True))
             self._limited.add(watcher, self._limits[watcher])
 
     def leave(self, watcher: Watcher) -> bool:
@@ -51,7 +51,7 @@ class ClassicFeed:
             return False
         del self._watchers[watcher]
         if blocked := watcher.session.visibility.blocked:
-            self._blocking.remove(watcher, Set(users=blocked))
+            self._blocking.remove(watcher, Selection(users=blocked))
         return True
 
     def portions(self, batch: Sequence[Event], joined: Mapping[Watcher, int]) -> Iterable[Portion]:

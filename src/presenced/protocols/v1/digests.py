@@ -7,8 +7,8 @@ from functools import partial
 
 from presenced.presence.model import Change
 from presenced.presence.rooms import Member, Mode, RoomChange
-from presenced.presence.subscriptions import Set as Watched
-from presenced.presence.subscriptions import Watch, WatchIndex
+from presenced.presence.subscriptions import Selection as Watched
+from presenced.presence.subscriptions import Subscription, SubscriptionIndex
 from presenced.presence.visibility import NOBODY
 from presenced.protocols.base import Event, Portion, Watcher
 from presenced.protocols.v1.encoder import Encoding
@@ -44,7 +44,7 @@ class Digests:
         """Those in another mode than full, or that were at the last digest."""
         self._changed: set[str] = set()
         """Rooms of which something is to be told."""
-        self._counting: WatchIndex[Watcher] = WatchIndex()
+        self._counting: SubscriptionIndex[Watcher] = SubscriptionIndex()
         self._turned: set[str] = set()
         """Users who came or went, while somebody watches the number of all."""
         self._recount_rooms: dict[str, set[str]] = {}
@@ -207,7 +207,7 @@ def _counted(
             yield Portion((watcher,), count(blocked), 1)
 
 
-def watch_of(watcher: Watcher) -> Watch:
+def watch_of(watcher: Watcher) -> Subscription:
     """What it watches. To be changed only while it is not in the feed."""
     watch = watcher.session.watch
     assert watch is not None, "a session of presenced.v1 has one"

@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec import Raw
 
-from presenced.presence.directory import Directory
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Change, Status
 from presenced.presence.rooms import Member, Mode, Room, Rooms
+from presenced.presence.users import Users
 from presenced.presence.visibility import NOBODY, Visibility
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1 import codec as wire
@@ -40,7 +40,7 @@ class Encoding:
         page_size: Users or members in one page of a snapshot.
     """
 
-    def __init__(self, directory: Directory[Any], rooms: Rooms, epoch: str, tells_causes: bool, page_size: int) -> None:
+    def __init__(self, directory: Users[Any], rooms: Rooms, epoch: str, tells_causes: bool, page_size: int) -> None:
         self.directory = directory
         self.rooms = rooms
         self.epoch = epoch

@@ -10,8 +10,8 @@ from msgspec import Raw
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Change
 from presenced.presence.rooms import Member, Mode, RoomChange
-from presenced.presence.subscriptions import Set as Watched
-from presenced.presence.subscriptions import WatchIndex
+from presenced.presence.subscriptions import Selection as Watched
+from presenced.presence.subscriptions import SubscriptionIndex
 from presenced.presence.visibility import NOBODY
 from presenced.protocols.base import Event, Missed, Portion, Watcher
 from presenced.protocols.v1.digests import Digests, full_of, watch_of
@@ -34,11 +34,11 @@ class V1Feed:
         self._directory = encoding.directory
         self._rooms = encoding.rooms
         self._snapshots = {one: Snapshots(one) for one in (encoding, encoding.with_causes)}
-        self._index: WatchIndex[Watcher] = WatchIndex()
+        self._index: SubscriptionIndex[Watcher] = SubscriptionIndex()
         self._live: set[Watcher] = set()
         self._blockers: set[Watcher] = set()
         """Those of them that do not see some users, in rooms neither."""
-        self._blocking: WatchIndex[Watcher] = WatchIndex()
+        self._blocking: SubscriptionIndex[Watcher] = SubscriptionIndex()
         """The same, by whom they do not see."""
         self._entitled: set[Watcher] = set()
         """Those of them that are told causes, where not everyone is."""

@@ -11,7 +11,7 @@ from websockets.protocol import Protocol as FrameProtocol
 
 from presenced.errors import Close
 from presenced.presence.model import Ending
-from presenced.presence.user import Session
+from presenced.presence.session import Session
 from presenced.protocols.base import Feed
 from presenced.transports.base import Service
 from presenced.transports.websocket import endings
