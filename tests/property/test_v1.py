@@ -20,6 +20,7 @@ from tests.support.model_v1 import GRACES, PAUSE, USERS, WINDOW, Claimed, Sessio
 
 from presenced.config.settings import Settings
 from presenced.errors import Close
+from presenced.http.api.explain import sentence
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.presence.model import Choice, Custom, Ending, Status
@@ -376,7 +377,7 @@ class Watching(RuleBasedStateMachine):
             explained = self.application.explain(user_id, USERS[0])
             assert (explained.shown.status if explained.shown else "offline") == truth[user_id]
             assert explained.true.status == self.users[user_id].true_status(self.now())
-            assert f"{user_id} is " in explained.why
+            assert f"{user_id} is " in sentence(explained)
 
     @invariant()
     def classic_clients_are_told_who_comes_and_goes(self) -> None:

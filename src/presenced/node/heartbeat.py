@@ -1,4 +1,14 @@
-"""The heartbeat: asks every connection whether it is still there, and drops those that don't answer."""
+"""The heartbeat: pings every connection and closes those that do not answer.
+
+There is no timer per connection. An interval is divided into `SLICES` ticks, and each connection is in one slice. A
+tick pings the connections of the next slice, and judges those of the slice that was pinged `timeout` ago:
+
+    slices     0   1   2   3   4   5   6   7  ...  59
+                       ^ judged        ^ pinged now          both move on by one at each tick
+
+The time to answer is counted in ticks and not on a clock. While the process is stopped or the event loop is blocked, no
+tick happens, so that time does not count against a client. Between two ticks the sockets are read at least once.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +25,23 @@ from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.metrics import Metrics
 
 MAX_LAG = 1.0
-"""Seconds that a tick came late, from which on no new connection is taken until one comes in time again."""
+"""Delay of a tick in seconds above which no new connection is accepted, until a tick is on time again."""
 
 
 SLICES = 60
-"""An interval is cut into so many ticks; each tick pings one slice of the connections."""
+"""Number of ticks in an interval. Each tick pings one slice of the connections."""
 
 MIN_TICKS_TO_ANSWER = 2
-"""However short the time-out, a peer gets so many ticks: between two ticks the sockets are read at least once."""
+"""Minimum number of ticks that a client has to answer, however short the timeout."""
 
 
 class Pingable(Protocol):
-    """What a sweep needs on a connection."""
+    """Connection, as far as a sweep needs it."""
 
     heard_at: float
-    """Monotonic seconds when the peer last sent anything at all."""
+    """Monotonic seconds when the client last sent anything."""
     slice: int
-    """The slice it is in, -1 when in none. Only the sweep writes it."""
+    """Number of its slice; -1 if it is in none. Only the sweep sets it."""
 
     def __hash__(self) -> int: ...
 
@@ -40,14 +50,13 @@ P = TypeVar("P", bound=Pingable)
 
 
 class Sweep(Generic[P]):
-    """Pings every connection once in `interval` seconds and names those silent for `timeout` after a ping.
+    """Selects the connections to ping and those that did not answer. It sends nothing and reads no clock.
 
-    The time to answer is counted in ticks, not on a clock: while the process was stopped or the loop was held, no
-    tick went by, so that time is never held against a peer. It is `timeout` rounded down to whole ticks.
+    The time to answer is `timeout` rounded down to whole ticks.
 
     Args:
         interval: Seconds between two pings of one connection, above 0.
-        timeout: Seconds a peer has to send something after a ping, at most `interval`.
+        timeout: Seconds that a client has to send something after a ping, at most `interval`.
     """
 
     __slots__ = ("_current", "_next", "_pinged_at", "_slices", "_ticks_to_answer", "tick_seconds")
@@ -62,29 +71,29 @@ class Sweep(Generic[P]):
         self._next = 0
 
     def add(self, connection: P) -> None:
-        """Ping `connection` from now on. Neighbours in time go to different slices, which levels the load."""
+        """Ping `connection` from now on. Consecutive connections go to different slices, which levels the load."""
         self._next = (self._next + 1) % SLICES
         connection.slice = self._next
         self._slices[self._next][connection] = None
 
     def discard(self, connection: P) -> None:
-        """Ping `connection` no more; no-op when it is not swept."""
+        """Stop pinging `connection`. No-op if it is in no slice."""
         if connection.slice >= 0:
             del self._slices[connection.slice][connection]
             connection.slice = -1
 
     def ahead(self, connection: P) -> Beat:
-        """In how many ticks `connection`, which is swept, is pinged next, and named when it stays silent."""
+        """Return in how many ticks `connection` is pinged next, and judged if it stays silent."""
         since = (self._current - connection.slice) % SLICES
         left = self._ticks_to_answer - since
         is_awaited = left > 0 and connection.heard_at < self._pinged_at[connection.slice]
         return Beat(SLICES - since, left if is_awaited else None)
 
     def tick(self, now: float) -> tuple[list[P], list[P]]:
-        """Go one slice on; to be called every `tick_seconds`.
+        """Move on by one slice. To be called every `tick_seconds`.
 
         Returns:
-            The connections to ping now, and those that sent nothing since their last ping.
+            Connections to ping now, and connections that sent nothing since their last ping.
         """
         self._current = (self._current + 1) % SLICES
         judged = (self._current - self._ticks_to_answer) % SLICES
@@ -95,7 +104,7 @@ class Sweep(Generic[P]):
 
 
 class Beating(Watcher, Protocol):
-    """A connection that is asked."""
+    """Connection with a heartbeat."""
 
     user_id: str
     heard_at: float
@@ -108,7 +117,7 @@ C = TypeVar("C", bound=Beating)
 class Heartbeat(Generic[C]):
     """Pings each connection once in `heartbeat_interval`.
 
-    Bounds: by the connections added.
+    Bounds: the connections added.
 
     Args:
         also: Called at every tick.
@@ -129,30 +138,30 @@ class Heartbeat(Generic[C]):
         self._log = log
         self._also = also
         self._sweep: Sweep[C] = Sweep(settings.heartbeat_interval, settings.pong_timeout)
-        self._unsent_when_asked: dict[C, int] = {}
+        self._unsent_at_ping: dict[C, int] = {}
         self._due = self._lag = 0.0
 
     @property
     def is_behind(self) -> bool:
-        """The loop has more to do than it can."""
+        """Whether the event loop cannot keep up."""
         return self._lag > MAX_LAG
 
     def start(self) -> None:
-        """Begin."""
+        """Start ticking."""
         self._due = self._clock.monotonic() + self._sweep.tick_seconds
         self._timer.set(self._tick, self._due)
 
     def add(self, connection: C) -> None:
-        """Ask it from now on."""
+        """Ping a connection from now on."""
         self._sweep.add(connection)
 
     def discard(self, connection: C) -> None:
-        """Ask it no more."""
+        """Stop pinging a connection."""
         self._sweep.discard(connection)
-        self._unsent_when_asked.pop(connection, None)
+        self._unsent_at_ping.pop(connection, None)
 
     def of(self, connection: C) -> Beat:
-        """In how many seconds `connection`, one of those added, is pinged next, and dropped when it stays silent."""
+        """Return in how many seconds `connection` is pinged next, and closed if it stays silent."""
         tick, first = self._sweep.tick_seconds, self._due - self._clock.monotonic()
         ping, silent = self._sweep.ahead(connection)
         return Beat(first + (ping - 1) * tick, None if silent is None else first + (silent - 1) * tick)
@@ -163,17 +172,17 @@ class Heartbeat(Generic[C]):
         self._metrics.loop_lag.observe(self._lag)
         to_ping, silent = self._sweep.tick(now)
         for connection in silent:
-            # A slow one can't be asked, but it is there as long as it takes some of what its transport holds.
-            if not (connection.paused and connection.unsent < self._unsent_when_asked.pop(connection, 0)):
+            # A slow client cannot be pinged. It counts as alive while it reads some of what its transport holds.
+            if not (connection.paused and connection.unsent < self._unsent_at_ping.pop(connection, 0)):
                 self._metrics.heartbeats_failed.inc()
                 self._log.heartbeat_failed(connection.user_id)
                 connection.close(Close.TIMED_OUT, "no answer to a ping")
         for connection in to_ping:
             if connection.paused:
-                self._unsent_when_asked[connection] = connection.unsent
+                self._unsent_at_ping[connection] = connection.unsent
             else:
                 connection.send(PING_FRAME)
         self._also()
-        # From now, not from when it was due: after a pause the ticks missed are not made up for (`Sweep`).
+        # From now, not from when it was due: ticks missed during a pause are not made up for.
         self._due = now + self._sweep.tick_seconds
         self._timer.set(self._tick, self._due)

@@ -141,10 +141,7 @@ class PresenceService:
 
         That members of a room see each other is not looked at.
         """
-        changes = self._directory.users.changes_of(user_ids)
-        if visibility.everyone and not visibility.blocked:
-            return changes
-        return [c if c and visibility.sees(c.user_id) else None for c in changes]
+        return visibility.changes(self._directory.users.changes_of(user_ids))
 
     def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
         """Users shown as anything but offline, each with a number to give as `after` for those who follow.

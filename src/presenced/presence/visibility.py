@@ -131,7 +131,7 @@ class ViewerVisibility:
         self.causes = any(part.causes for part in parts)
 
     @property
-    def everyone(self) -> frozenset[str] | None:
+    def blocked_by_widest(self) -> frozenset[str] | None:
         """Users who are blocked by every session that may see everyone; None if no session may."""
         widest = [part for part in self._parts if part.everyone]
         return _in_all(widest) if widest else None

@@ -83,9 +83,9 @@ class BoundedMap(Generic[K, V]):
 
 
 class Bucket:
-    """Lets through `rate` a second in the long run, and `burst` at once.
+    """Token bucket: allows `rate` events per second in the long run, and `burst` at once.
 
-    One number and one time per bucket; time is an argument (monotonic seconds).
+    The bucket stores one number and one time. The rate and the burst are arguments, because many buckets share them.
     """
 
     __slots__ = ("_left", "_seen_at")
@@ -95,7 +95,7 @@ class Bucket:
         self._seen_at = now
 
     def take(self, rate: float, burst: float, now: float) -> bool:
-        """Take one; False when there is none."""
+        """Take one token. Return False if there is none."""
         self._left = min(burst, self._left + (now - self._seen_at) * rate)
         self._seen_at = now
         if self._left < 1:
@@ -105,52 +105,48 @@ class Bucket:
 
 
 COMPLAINTS = 5
-"""Lines a second about one thing that fails, and as many at once: what clients can cause must not fill a log."""
+"""Maximum number of log lines per second about one kind of failure, so that clients cannot fill the log."""
 
 
 class Buckets:
-    """A bucket for each of many keys.
+    """Token buckets, one for each key.
 
-    Bounds: `max_keys`; one more makes the key that was used longest ago forgotten, whose bucket is full again by then
-    unless there are more keys at a time than that.
+    Bounds: `max_keys`. At the bound the key used least recently is evicted. Its bucket is full again by then, unless
+    more keys than that are in use at the same time.
     """
 
     def __init__(self, rate: float, burst: float, max_keys: int) -> None:
         self._rate = rate
         self._burst = burst
-        self._max_keys = max_keys
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """What was left at which time; used longest ago first."""
+        self._left: BoundedMap[str, tuple[float, float]] = BoundedMap(max_keys)
+        """Number of tokens left, and when that was."""
 
     def __len__(self) -> int:
         return len(self._left)
 
     def take(self, key: str, now: float) -> float:
-        """Take one; 0, or the seconds until there is one."""
+        """Take one token. Return 0, or the seconds until there is one."""
         left = self._now(key, now)
         if left < 1:
             return (1 - left) / self._rate
-        self._left.pop(key, None)
-        self._left[key] = left - 1, now
-        if len(self._left) > self._max_keys:
-            self._left.popitem(last=False)
+        self._left.set(key, (left - 1, now))
         return 0.0
 
     def wait(self, key: str, now: float) -> float:
-        """The seconds until there is one to take; 0 when there is."""
+        """Return the seconds until there is a token; 0 if there is one."""
         left = self._now(key, now)
         return 0.0 if left >= 1 else (1 - left) / self._rate
 
     def _now(self, key: str, now: float) -> float:
-        left, at = self._left.get(key, (self._burst, now))
+        left, at = self._left.get(key) or (self._burst, now)
         return min(self._burst, left + (now - at) * self._rate)
 
 
 class Pace:
-    """How many came in the best second so far; time is an argument (monotonic seconds)."""
+    """Highest number of events in one second so far."""
 
     LEAST = 1000.0
-    """A second, when no more than that ever came at once: what any machine can do."""
+    """Lower limit of `best`, per second: what any machine can do."""
 
     def __init__(self) -> None:
         self.best = self.LEAST
@@ -158,7 +154,7 @@ class Pace:
         self._came = 0
 
     def count(self, now: float) -> None:
-        """One came."""
+        """Count one event."""
         if now - self._second >= 1:
             self._second, self._came = now, 0
         self._came += 1

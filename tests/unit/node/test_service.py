@@ -7,9 +7,10 @@ from tests.support.fakes import FakeConnection
 from tests.support.talk import Talk, statuses
 
 from presenced.errors import BadClaim, CapacityError, Close
+from presenced.http.api.explain import sentence
 from presenced.node.journal_followers import MAX_FOLLOWERS
 from presenced.node.service import Counts, PresenceService
-from presenced.presence.explain import Pending
+from presenced.presence.explain import Pending, Rule
 from presenced.presence.model import PLAIN, Cause, Choice, Custom, Ending, Status
 from presenced.presence.status import Claim
 from presenced.presence.visibility import Visibility
@@ -29,7 +30,7 @@ class House(Talk):
         return self.open(f"userId={user_id}", "")
 
     def why(self, user_id: str, viewer: str | None = None) -> str:
-        return self.application.explain(user_id, viewer).why
+        return sentence(self.application.explain(user_id, viewer))
 
 
 @pytest.fixture
@@ -272,14 +273,15 @@ def test_who_is_waited_for_and_who_did_not_come_back(house: House) -> None:
     house.end(lost, Ending.LOST)
     house.clock.advance(5)
     explained = house.application.explain("7")
-    assert "no connection is open, and a lost one is waited for 10 seconds more" in explained.why
+    why = sentence(explained)
+    assert "no connection is open, and a lost one is waited for 10 seconds more" in why
     [session] = explained.sessions
     assert (session.protocol, session.device, session.heard) == ("presenced.v1", "web", None)
     assert (session.waited_for, session.resumable) == (10.0, 115.0)
     assert explained.pending == (Pending("grace", "", 10.0),)
     house.clock.advance(30)
     explained = house.application.explain("7")
-    assert explained.why.endswith("; a lost connection did not come back 20 seconds ago.")
+    assert sentence(explained).endswith("; a lost connection did not come back 20 seconds ago.")
     assert [(change.status, change.cause) for change in explained.changes] == [
         ("offline", "grace"),
         ("online", "connect"),
@@ -290,11 +292,15 @@ def test_what_is_claimed_and_what_it_wins_over(house: House) -> None:
     own = house.enter("userId=7")
     house.application.set_claim("7", Claim("calendar", Status.BUSY), lasts=600)
     explained = house.application.explain("7")
-    assert "calendar claims it with priority 0, for 10 minutes more, and wins over what was detected" in explained.why
+    assert "calendar claims it with priority 0, for 10 minutes more, and wins over what was detected" in sentence(
+        explained
+    )
     assert (explained.winner, explained.pending) == ("calendar", (Pending("claim", "calendar", 600.0),))
     house.say(own, "SET_STATUS", status="away", expiresIn=90)
     explained = house.application.explain("7")
-    assert "they chose to be away, for 90 seconds more, and what calendar claims (busy) does not win" in explained.why
+    assert "they chose to be away, for 90 seconds more, and what calendar claims (busy) does not win" in sentence(
+        explained
+    )
     assert (explained.winner, [pending.what for pending in explained.pending]) == ("", ["choice", "claim"])
     house.clock.advance(89)
     assert "they chose to be away, for 1 second more" in house.why("7")
@@ -305,7 +311,9 @@ def test_what_is_claimed_and_what_it_wins_over(house: House) -> None:
     explained = house.application.explain("7")
     assert explained.shown
     assert (explained.shown.status, explained.true.status, explained.winner) == ("offline", "invisible", "")
-    assert "7 is offline to all who may see them: they chose to be invisible, and what call claims" in explained.why
+    assert "7 is offline to all who may see them: they chose to be invisible, and what call claims" in sentence(
+        explained
+    )
 
 
 def test_a_viewer_without_a_session_is_said_to_have_none(house: House) -> None:
@@ -313,7 +321,7 @@ def test_a_viewer_without_a_session_is_said_to_have_none(house: House) -> None:
     explained = house.application.explain("7", "8")
     assert explained.viewer
     assert (explained.viewer.may_see, explained.viewer.watches) == (True, False)
-    assert "8 is not told, as 8 has no session" in explained.why
+    assert "8 is not told, as 8 has no session" in sentence(explained)
 
 
 def test_a_viewer_sees_by_the_sight_of_their_sessions_and_by_the_rooms_they_share(house: House) -> None:
@@ -321,22 +329,22 @@ def test_a_viewer_sees_by_the_sight_of_their_sessions_and_by_the_rooms_they_shar
     seen = house.enter("userId=7")
     viewer.session.visibility = Visibility(False, ["8"])
 
-    def visible() -> tuple[bool | None, bool, str]:
+    def visible() -> tuple[bool | None, bool, Rule, str]:
         found = house.application.explain("7", "8").viewer
         assert found
-        return found.may_see, found.watches, found.rule
+        return found.may_see, found.watches, found.rule, found.room
 
-    assert visible() == (False, False, "may see neither this user nor a room where the user is")
+    assert visible() == (False, False, Rule.NOT_ALLOWED, "")
     assert "7 is online, but 8 is not told, as 8 may see neither" in house.why("7", "8")
     house.say(viewer, "JOIN", room="lobby")
     house.say(seen, "JOIN", room="lobby")
-    assert visible() == (True, True, "watches the room lobby, where the user is")
+    assert visible() == (True, True, Rule.ROOM, "lobby")
     house.say(seen, "LEAVE", room="lobby")
     viewer.session.visibility = Visibility(False, ["7", "8"])
-    assert visible() == (True, False, "may see this user by name")
+    assert visible() == (True, False, Rule.NAMED, "")
     assert "8 is not told, as no session of theirs asks to be" in house.why("7", "8")
     house.say(viewer, "WATCH", users=[7])
-    assert visible() == (True, True, "may see this user by name")
+    assert visible() == (True, True, Rule.NAMED, "")
 
 
 def test_where_not_everyone_sees_everyone_nothing_is_known_of_a_viewer_without_a_session() -> None:
@@ -345,7 +353,7 @@ def test_where_not_everyone_sees_everyone_nothing_is_known_of_a_viewer_without_a
     explained = house.application.explain("7", "8")
     assert explained.viewer
     assert explained.viewer.may_see is None
-    assert "whether 8 may see that is not known, as 8 has no session" in explained.why
+    assert "whether 8 may see that is not known, as 8 has no session" in sentence(explained)
 
 
 def test_at_most_50_changes_are_explained(house: House) -> None:

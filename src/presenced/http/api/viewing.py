@@ -14,7 +14,7 @@ from presenced.http.api.endpoint import Api
 from presenced.http.errors import ProblemError, without_example
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Change, Status
-from presenced.presence.visibility import EVERYTHING
+from presenced.presence.visibility import EVERYTHING, ViewerVisibility
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import UserRecord
 
@@ -31,44 +31,29 @@ class Eyes:
 
     def __init__(self, api: Api, viewer: str | None) -> None:
         self._api = api
-        self._viewer = viewer or ""
-        self._sights = [EVERYTHING]
+        parts = [EVERYTHING]
         if viewer is not None:
             settings, sessions = api.node.settings, api.application.sessions_of(viewer)
-            self._sights = [s.visibility for s in sessions] or [visibility_of(settings, Principal(viewer))]
-        self.unseen = frozenset.intersection(*(visibility.blocked for visibility in self._sights))
-        """Who is seen nowhere, in rooms neither."""
-        entitled = any(visibility.causes for visibility in self._sights)
-        self._with_causes = viewer is None or entitled or api.node.settings.show_causes
-
-    def may_see(self, user_id: str) -> bool:
-        """Whether the user is seen, if only in a room that both are in."""
-        if any(visibility.sees(user_id) for visibility in self._sights) or user_id == self._viewer:
-            return True
-        if user_id in self.unseen:
-            return False
-        of = self._api.node.rooms.of
-        return not set(of(self._viewer)).isdisjoint(of(user_id))
-
-    def may_enter(self, room: str) -> bool:
-        """Whether the room may be entered by any of the viewer's sessions."""
-        return any(visibility.may_enter(room) for visibility in self._sights)
+            parts = [s.visibility for s in sessions] or [visibility_of(settings, Principal(viewer))]
+        self._sight = ViewerVisibility(viewer or "", parts, api.node.rooms.of)
+        self.may_see, self.may_enter = self._sight.may_see, self._sight.may_enter
+        self.unseen = self._sight.blocked
+        """Users who are invisible everywhere, in rooms too."""
+        self._with_causes = viewer is None or self._sight.causes or api.node.settings.show_causes
 
     async def count_online(self) -> int:
         """How many who are online are seen. O(users who are named, members of the rooms that the viewer is in)."""
-        rooms, widest = self._api.node.rooms, [visibility for visibility in self._sights if visibility.everyone]
-        if widest:
-            blocked = frozenset.intersection(*(visibility.blocked for visibility in widest))
+        sight, rooms = self._sight, self._api.node.rooms
+        if (blocked := sight.blocked_by_widest) is not None:
             hidden = [user_id for user_id in blocked if not self.may_see(user_id)]
             return self._api.application.counts().online_users - self._online(hidden)
         members: set[str] = set()
-        for name in tuple(rooms.of(self._viewer)):
+        for name in tuple(sight.rooms()):
             if room := rooms.get(name):
                 members.update(room.members)
             await asyncio.sleep(0)  # each may have 100,000
-        members -= self.unseen
-        named = {self._viewer}.union(*(visibility.users for visibility in self._sights))
-        return len(members) + self._online(named - members)
+        members -= sight.blocked
+        return len(members) + self._online(sight.named - members)
 
     def _online(self, user_ids: Iterable[str]) -> int:
         changes = self._api.application.seen(user_ids)

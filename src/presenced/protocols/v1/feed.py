@@ -12,7 +12,7 @@ from presenced.presence.model import Change
 from presenced.presence.rooms import Member, Mode, RoomChange
 from presenced.presence.subscriptions import Selection as Watched
 from presenced.presence.subscriptions import SubscriptionIndex
-from presenced.presence.visibility import NOBODY
+from presenced.presence.visibility import NOBODY, unblocked
 from presenced.protocols.base import Event, Missed, Portion, Watcher
 from presenced.protocols.v1.digests import Digests, full_of, watch_of
 from presenced.protocols.v1.encoder import Encoding
@@ -114,7 +114,7 @@ class V1Feed:
             if changes is None:
                 return self.all(watcher)
             now = changes[-1].position if len(changes) == CATCH_UP else now
-            changes = [c for c in changes if c.user_id not in blocked] if blocked else changes
+            changes = list(unblocked(changes, blocked))
         else:
             changes, unknown = self._directory.since_of(position, watched.users)
             if self._directory.since(position, 1) is None:  # who may not be seen looks like who never was
@@ -309,7 +309,7 @@ class _Batch:
         self._position = events[-1].position
         self.users: dict[str, Change] = {}
         self.rooms: dict[str, dict[str, RoomChange]] = {}
-        for event in [e for e in events if e.user_id not in blocked] if blocked else events:
+        for event in unblocked(events, blocked):
             if isinstance(event, Change):
                 self.users[event.user_id] = event
             else:
