@@ -158,7 +158,7 @@ class Directory(Generic[C]):
         if display is not None:
             user.give_display(display, now)
         lost = [s for s in user.detached() if not s.session_id]
-        if lost and not session_id:
+        if lost and not session_id:  # nothing tells classic connections of a user apart: one of them has returned
             user.remove(lost[-1])
         session = Session(user_id, connection, session_id, device, watch)
         session.active = active
@@ -175,11 +175,15 @@ class Directory(Generic[C]):
         display: Display | None = None,
         active: bool | None = None,
     ) -> Outcome[C] | None:
-        """Resume a session with a new connection. If the old connection is not known to be dead, the new one replaces
-        it.
+        """Resume a session with a new connection, which replaces the old one if that is still open.
 
-        `active` is whether the person is active at this device; None leaves it unchanged. Returns None if this user has
-        no such session (any more).
+        The server may not know yet that the old connection is dead, so the client must not have to wait for it.
+
+        Args:
+            active: Whether the person is active at this device; None leaves it unchanged.
+
+        Returns:
+            None if the user does not have this session, or no longer.
         """
         session = self.users.sessions.get(session_id)
         if session is None or session.user_id != user_id:
@@ -202,9 +206,11 @@ class Directory(Generic[C]):
     def close(
         self, user_id: str, connection: C, ending: Ending, now: Instant, silent: float = 0.0, unheard_age: float = inf
     ) -> Outcome[C]:
-        """End `connection`, which had been silent for `silent` seconds. No-op if it is not open.
+        """Close a connection. No-op if it is not open.
 
-        `unheard_age` is that of `Grace.after`.
+        Args:
+            silent: Seconds since the client was last heard, for `last seen` after a timeout; 0 if it just was.
+            unheard_age: As for `Grace.after`.
         """
         user = self._by_id.get(user_id)
         session = user.session_of(connection) if user else None
@@ -270,7 +276,7 @@ class Directory(Generic[C]):
         self._announced += online - user.announced
         user.announced = online
         if not online and not user.connected:
-            self._end_graces(user)
+            self._end_grace_periods(user)
         return self._settle(user, Cause.ANNOUNCEMENT, now)
 
     def stop_waiting(self, user_id: str, now: Instant) -> Outcome[C]:
@@ -278,7 +284,7 @@ class Directory(Generic[C]):
         user = self._by_id.get(user_id)
         if user is None:
             return NOTHING
-        self._end_graces(user)
+        self._end_grace_periods(user)
         return self._settle(user, Cause.KICK, now)
 
     def expire(self, now: Instant) -> list[Outcome[C]]:
@@ -287,12 +293,13 @@ class Directory(Generic[C]):
         while (user_id := self._deadlines.pop_due(now.monotonic)) is not None:
             user = self._by_id[user_id]
             cause = Cause.GRACE
+            # All that is due of one user together, so that others see one change.
             for session in user.detached():
                 if session.grace_ends is not None and session.grace_ends <= now.monotonic:
                     session.grace_ends = None
                 if session.grace_ends is None and session.forget_at <= now.monotonic:
                     self._forget_session(user, session)
-            if user.timed and user.timed_until <= now.monotonic:
+            if user.timed and user.timed_until <= now.monotonic:  # the permanent choice returns
                 user.timed, cause = None, Cause.EXPIRY
             if user.claims and any(c.ends <= now.monotonic for c in user.claims):
                 user.claims = tuple(c for c in user.claims if c.ends > now.monotonic)
@@ -420,7 +427,7 @@ class Directory(Generic[C]):
             user.display = display
             return self._settle(user, Cause.DISPLAY, now)
         if user is None and not self.users.has_display(user_id):
-            self.users.keep_display(user_id, display)
+            self.users.remember_display(user_id, display)
         return NOTHING
 
     def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
@@ -450,7 +457,7 @@ class Directory(Generic[C]):
         if user.held is not None:
             user.held.activities.pop(session, None)
 
-    def _end_graces(self, user: User[C]) -> None:
+    def _end_grace_periods(self, user: User[C]) -> None:
         for session in user.detached():
             self._forget_session(user, session)
         self._wait_for(user)
@@ -492,9 +499,9 @@ class Directory(Generic[C]):
         A cluster overrides this method.
         """
         users = self.users
-        view, own = user.look(cause)
+        view, own = user.look(cause)  # hot: once per event, also when nothing changes
         news = None
-        if own is None or not own.looks_like(user.own):
+        if own is None or not own.looks_like(user.own):  # also when all sessions of presenced.v1 are gone
             user.own = news = own
         change = self._show(user, view, cause, now) if view != user.shown else None
         if not user.is_present:

@@ -247,8 +247,8 @@ def _liveness(user: User[Any], now: Instant) -> Liveness:
     if user.connected:
         quiet = min(now.monotonic - s.connection.heard_at for s in user.sessions if s.connection is not None)
         return Liveness(user.connected, quiet)
-    if graces := [s.grace_ends for s in user.detached() if s.grace_ends is not None]:
-        return Liveness(grace_left=max(graces) - now.monotonic)
+    if ends := [s.grace_ends for s in user.detached() if s.grace_ends is not None]:
+        return Liveness(grace_left=max(ends) - now.monotonic)
     last = user.last_change
     if user.is_present or last is None or last.cause not in _LEAVING:
         return Liveness()
@@ -273,10 +273,10 @@ def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -
 
 
 def _pending(user: User[Any], now: Instant) -> list[Pending]:
-    graces = [Pending("grace", "", s.grace_ends) for s in user.detached() if s.grace_ends is not None]
+    periods = [Pending("grace", "", s.grace_ends) for s in user.detached() if s.grace_ends is not None]
     choice = [Pending("choice", "", user.timed_until)] if user.timed else []
     claims = [Pending("claim", claim.source, claim.ends) for claim in user.claims if claim.ends < inf]
-    return [Pending(p.what, p.source, _round(p.seconds - now.monotonic)) for p in (*graces, *choice, *claims)]
+    return [Pending(p.what, p.source, _round(p.seconds - now.monotonic)) for p in (*periods, *choice, *claims)]
 
 
 def _seen(user_id: str, rooms: Collection[str], viewer: Viewer) -> Seen:

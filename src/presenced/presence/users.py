@@ -12,7 +12,8 @@ A user is in the table as long as one of these holds. Otherwise nothing is left 
     absent, with a claim                          `max_claimed`; at the bound the user away longest loses theirs
     a held request                                ends with `status_pause`
 
-The display data of an evicted user is kept in a map of its own, which takes less memory, up to `max_choices` users.
+The display data of evicted users is remembered in a map of its own, which takes less memory, for up to `max_choices`
+users.
 """
 
 from __future__ import annotations
@@ -192,11 +193,11 @@ class Users(Generic[C]):
             self._displays.set(user.user_id, user.display)
 
     def has_display(self, user_id: str) -> bool:
-        """Return whether display data of an evicted user is kept."""
+        """Return whether display data of an evicted user is remembered."""
         return user_id in self._displays
 
-    def keep_display(self, user_id: str, display: Display) -> None:
-        """Keep the display data of a user of whom nothing else is known."""
+    def remember_display(self, user_id: str, display: Display) -> None:
+        """Remember the display data of a user of whom nothing else is known."""
         self._displays.set(user_id, display)
 
     def erase_display(self, user_id: str) -> None:

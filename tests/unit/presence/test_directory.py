@@ -5,11 +5,11 @@ from math import inf
 import pytest
 
 from presenced.errors import CapacityError
-from presenced.presence.directory import Directory
+from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import PLAIN, Cause, Change, Choice, Custom, Ending, Status
 from presenced.presence.session import Grace
-from presenced.presence.user import MAX_DETACHED
+from presenced.presence.user import MAX_DETACHED, User
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -308,3 +308,30 @@ def test_who_no_longer_answered_was_seen_when_they_last_did(directory: Directory
     directory.close("7", "laptop", Ending.TIMED_OUT, at(160), silent=40)
     [change] = expired(directory, at(175))
     assert change.seen_ms == at(120).epoch_ms
+
+
+class Deferring(Directory[str]):
+    """Decides later, as a cluster does."""
+
+    def __init__(self) -> None:
+        super().__init__(Grace(0, 0), Limits(1000, 600, 0), Journal(1000))
+        self.undecided: list[str] = []
+
+    def _settle(self, user: User[str], cause: Cause, now: Instant) -> Outcome[str]:
+        self.undecided.append(user.user_id)
+        return Outcome(user.user_id)
+
+    def decide(self, user_id: str) -> Outcome[str]:
+        """Settle what happened since."""
+        user = self.users.user(user_id)
+        assert user
+        return super()._settle(user, Cause.CONNECT, at(0))
+
+
+def test_a_cluster_may_decide_later_that_something_becomes_visible() -> None:
+    directory = Deferring()
+    assert directory.open("7", "a", at(0)).change is None
+    assert (directory.users.status("7"), directory.undecided) == (Status.OFFLINE, ["7"])
+    change = directory.decide("7").change
+    assert change
+    assert (change.status, directory.users.status("7"), change.version) == (Status.ONLINE, Status.ONLINE, 1)
