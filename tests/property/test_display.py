@@ -105,7 +105,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(WHAT), st.integers(0, 3), st.sampled_
 
 
 @given(steps=STEPS, each=st.booleans())
-def test_the_newest_token_s_is_seen_and_causes_by_those_entitled_only(
+def test_the_newest_display_data_is_visible_and_causes_only_to_entitled_viewers(
     steps: list[tuple[str, int, str]], each: bool
 ) -> None:
     world = World()

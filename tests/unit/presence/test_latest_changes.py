@@ -26,7 +26,7 @@ class Log:
         return None if found is None else [c.position for c in found]
 
 
-def test_since_a_position_each_user_stands_once_with_the_last_change() -> None:
+def test_since_a_position_each_user_appears_once_with_the_last_change() -> None:
     log = Log()
     for position, user_id in enumerate("abacab", 1):
         log.add(position, user_id)
@@ -35,7 +35,7 @@ def test_since_a_position_each_user_stands_once_with_the_last_change() -> None:
     assert log.since(6) == []
 
 
-def test_a_limit_cuts_the_answer_and_the_last_position_asks_for_the_rest() -> None:
+def test_the_rest_follows_after_the_last_position_of_a_page() -> None:
     log = Log()
     for position in range(1, 8):
         log.add(position, f"user{position}")
@@ -44,7 +44,7 @@ def test_a_limit_cuts_the_answer_and_the_last_position_asks_for_the_rest() -> No
     assert log.since(6, 3) == [7]
 
 
-def test_when_full_obsolete_changes_go_first_and_nothing_is_missed() -> None:
+def test_a_full_log_drops_obsolete_changes_first_and_nothing_is_missed() -> None:
     log = Log(max_entries=10)
     log.add(1, "steady")
     for position in range(2, 500):
@@ -54,7 +54,7 @@ def test_when_full_obsolete_changes_go_first_and_nothing_is_missed() -> None:
     assert log.forgotten == []
 
 
-def test_beyond_its_entries_it_says_that_it_no_longer_reaches_back() -> None:
+def test_the_log_does_not_reach_back_beyond_its_entries() -> None:
     log = Log(max_entries=10)
     for position in range(1, 101):
         log.add(position, f"user{position}")
@@ -65,7 +65,7 @@ def test_beyond_its_entries_it_says_that_it_no_longer_reaches_back() -> None:
     assert log.forgotten == [f"user{p}" for p in range(1, 101 - len(log.log))], "each told once, in order"
 
 
-def test_beyond_its_age_it_says_that_it_no_longer_reaches_back() -> None:
+def test_the_log_does_not_reach_back_beyond_its_age() -> None:
     log = Log(max_age=60)
     log.add(1, "a", at=0)
     log.add(2, "b", at=30)

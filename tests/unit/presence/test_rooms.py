@@ -24,7 +24,7 @@ def told(changes: list[RoomChange]) -> list[tuple[int, str, str, bytes | None]]:
     return [(c.position, c.room, c.user_id, c.member.data if c.member else None) for c in changes]
 
 
-def test_a_membership_changes_when_what_is_wanted_does(rooms: Rooms) -> None:
+def test_memberships_follow_the_wanted_rooms(rooms: Rooms) -> None:
     assert told(rooms.settle("ada", {"lobby": b"1"}, NOW)) == [(1, "lobby", "ada", b"1")]
     assert rooms.settle("ada", {"lobby": b"1"}, NOW) == []
     assert told(rooms.settle("ada", {"lobby": b"2", "bar": b""}, NOW)) == [
@@ -44,7 +44,7 @@ def test_other_data_does_not_make_a_new_member(rooms: Rooms) -> None:
     assert change.member.joined_ms == NOW.epoch_ms
 
 
-def test_since_a_position_each_member_stands_once(rooms: Rooms) -> None:
+def test_since_a_position_each_member_appears_once(rooms: Rooms) -> None:
     rooms.settle("ada", {"lobby": b""}, NOW)  # 1
     rooms.settle("bob", {"lobby": b""}, NOW)  # 2
     rooms.settle("ada", {"lobby": b"x"}, NOW)  # 3
@@ -65,7 +65,7 @@ def test_since_a_position_each_member_stands_once(rooms: Rooms) -> None:
     assert since(3) == (["bob"], []), "who is back has not left"
 
 
-def test_of_an_earlier_room_of_the_same_name_nothing_is_known(rooms: Rooms) -> None:
+def test_a_new_room_knows_nothing_about_an_earlier_one_of_the_same_name(rooms: Rooms) -> None:
     rooms.settle("ada", {"lobby": b""}, NOW)
     rooms.settle("ada", {}, NOW)
     rooms.settle("bob", {"lobby": b""}, NOW)
@@ -75,7 +75,7 @@ def test_of_an_earlier_room_of_the_same_name_nothing_is_known(rooms: Rooms) -> N
     assert room.since(2) is not None
 
 
-def test_so_many_who_left_are_remembered(rooms: Rooms) -> None:
+def test_former_members_are_bounded(rooms: Rooms) -> None:
     rooms.settle("host", {"lobby": b""}, NOW)
     for number in range(MAX_LEFT + 5):
         rooms.settle(str(number), {"lobby": b""}, NOW)
@@ -108,7 +108,7 @@ def test_the_mode_follows_the_size_and_does_not_flap(rooms: Rooms) -> None:
     assert str(room.mode) == "full"
 
 
-def test_a_full_room_takes_nobody_new(rooms: Rooms) -> None:
+def test_nobody_can_join_a_full_room(rooms: Rooms) -> None:
     for number in range(30):
         assert rooms.has_place("lobby", str(number))
         rooms.settle(str(number), {"lobby": b""}, NOW)

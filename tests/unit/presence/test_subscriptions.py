@@ -21,7 +21,7 @@ def test_watchers_are_found_by_what_they_watch() -> None:
     assert set(index.watchers_of_room("lobby")) == {"b"}
 
 
-def test_who_leaves_leaves_nothing_behind() -> None:
+def test_removing_a_watcher_frees_all_its_memory() -> None:
     index: SubscriptionIndex[str] = SubscriptionIndex()
     chosen = watched("1", everyone=True, rooms=("lobby",))
     index.add("a", chosen)
@@ -30,7 +30,7 @@ def test_who_leaves_leaves_nothing_behind() -> None:
     assert (index.everyone, index._by_user, index._by_room) == ({}, {}, {})
 
 
-def test_a_set_grows_and_shrinks() -> None:
+def test_a_selection_grows_and_shrinks() -> None:
     chosen = Subscription(everyone=True).full
     chosen.add(False, ["1", "2"], ["lobby"])
     assert (chosen.everyone, chosen.users, chosen.rooms) == (True, {"1", "2"}, {"lobby"})
