@@ -44,7 +44,7 @@ def rooms_told(messages: list[dict[str, Any]]) -> list[tuple[str, int, str, list
     ]
 
 
-def test_it_is_one_way(house: House) -> None:
+def test_a_block_is_one_way(house: House) -> None:
     ada, eve = house.come("ada", block=["eve"]), house.come("eve")
     assert ("ada", "online") in statuses(house.heard(eve))
     house.say(eve, "SET_STATUS", status="busy")
@@ -53,7 +53,7 @@ def test_it_is_one_way(house: House) -> None:
     assert ("eve", "busy") not in statuses(ada.messages)
 
 
-def test_both_protocols_hear_nothing(house: House) -> None:
+def test_clients_of_both_protocols_receive_nothing_about_a_blocked_user(house: House) -> None:
     ada, classic = house.come("ada", block=["eve", 7]), house.come("ada", classic=True, block=["eve", 7])
     for user_id in ("eve", "7", "bo"):
         house.end(house.come(user_id), Ending.CLOSED)
@@ -61,7 +61,7 @@ def test_both_protocols_hear_nothing(house: House) -> None:
     assert classic.told() == [("USER_ONLINE", "bo"), ("USER_OFFLINE", "bo")]
 
 
-def test_a_batch_with_blocked_users_and_others_is_told_without_the_blocked(house: House) -> None:
+def test_blocked_users_are_left_out_of_a_batch(house: House) -> None:
     ada, bo = house.come("ada", block=["eve"]), house.come("bo")
     classic = house.come("ada", classic=True, block=["eve"])
     house.heard(ada), house.heard(bo)
@@ -83,7 +83,7 @@ def test_a_batch_without_blocked_users_is_written_from_the_same_bytes(house: Hou
         house.clock.run_soon()
 
 
-def test_watched_by_id_they_look_like_an_id_that_nobody_ever_had(house: House) -> None:
+def test_a_blocked_user_watched_by_id_looks_like_an_unknown_id(house: House) -> None:
     ada = house.come("ada", "watch=none", block=["eve"])
     house.come("eve")
     house.heard(ada)
@@ -109,7 +109,7 @@ def test_pages_of_a_snapshot_of_everyone_show_no_gap() -> None:
     assert [user_id for page in pages["ada"] for user_id in page] == [*seen, "ada"]
 
 
-def test_numbers_leave_them_out_and_are_not_told_because_of_them(house: House) -> None:
+def test_counts_exclude_blocked_users_and_are_not_sent_because_of_them(house: House) -> None:
     ada = house.come("ada", "watch=none", block=["eve"])
     house.come("bo"), house.come("eve")
     enter(house, "eve"), enter(house, "bo")
@@ -124,7 +124,7 @@ def test_numbers_leave_them_out_and_are_not_told_because_of_them(house: House) -
     assert sorted((m["watch"], m["online"]) for m in house.heard(ada)) == [("everyone", 3), ("room", 2)]
 
 
-def test_rooms_are_without_them(house: House) -> None:
+def test_rooms_exclude_blocked_members(house: House) -> None:
     eve, bo = enter(house, "eve"), enter(house, "bo")
     ada = house.come("ada", "watch=none", block=["eve"])
     assert rooms_told(house.say(ada, "JOIN", room="lobby")) == [("ROOM_SNAPSHOT", 2, "full", ["ada", "bo"], [])]
@@ -138,7 +138,7 @@ def test_rooms_are_without_them(house: House) -> None:
     assert rooms_told(house.heard(eve))[-1] == ("ROOM_CHANGES", 2, "full", [], ["bo"])
 
 
-def test_a_large_room_is_told_of_by_the_size_that_is_seen() -> None:
+def test_the_mode_of_a_large_room_follows_the_visible_size() -> None:
     """One member more or less that is not seen changes neither the mode nor whether there are names."""
     house = House("everyone", **SMALL_ROOMS)
     ada = house.come("ada", "watch=none", block=["eve", "fred"])
@@ -162,7 +162,7 @@ def test_a_large_room_is_told_of_by_the_size_that_is_seen() -> None:
     assert house.heard(ada) == []
 
 
-def test_a_place_that_a_blocked_user_takes_is_no_sign_of_them() -> None:
+def test_a_blocked_member_does_not_fill_a_room_for_the_viewer() -> None:
     house = House("everyone", room_members=2)
     enter(house, "bo"), enter(house, "eve")
     (refused, *_) = house.say(house.come("carl", "watch=none"), "JOIN", room="lobby", id=1)[-1:]
@@ -195,7 +195,7 @@ def test_a_classic_client_s_newer_token_blocks_others(house: House) -> None:
     assert ada.told() == [("USER_ONLINE", "eve")]
 
 
-def test_a_newer_token_ends_what_was_still_to_be_told(house: House) -> None:
+def test_a_newer_token_cancels_what_was_still_to_be_sent(house: House) -> None:
     """Pages that a slow client has not read yet are made when they are sent: of whom it then must not see."""
     house = House("everyone", snapshot_page=1)
     eve = enter(house, "eve")
@@ -214,7 +214,7 @@ def test_a_newer_token_ends_what_was_still_to_be_told(house: House) -> None:
     assert "secret" not in str(told)
 
 
-def test_a_session_that_comes_back_with_other_blocks_is_told_everything_again(house: House) -> None:
+def test_a_session_resumed_with_other_blocks_receives_everything_again(house: House) -> None:
     house.come("bo"), house.come("eve"), enter(house, "eve")
     ada = house.come("ada", block=["bo"])
     house.say(ada, "WATCH", rooms=["lobby"])
@@ -227,7 +227,7 @@ def test_a_session_that_comes_back_with_other_blocks_is_told_everything_again(ho
     assert rooms_told(told) == [("ROOM_SNAPSHOT", 0, "full", [], [])]
 
 
-def test_a_session_that_comes_back_with_the_same_blocks_is_told_what_it_missed(house: House) -> None:
+def test_a_session_resumed_with_the_same_blocks_receives_the_missed_changes(house: House) -> None:
     ada = house.come("ada", block=["eve"])
     session, at = house.heard(ada)[0]["sessionId"], position(ada)
     house.end(ada, Ending.LOST)
@@ -238,7 +238,7 @@ def test_a_session_that_comes_back_with_the_same_blocks_is_told_what_it_missed(h
     assert {user_id for user_id, _ in statuses(told)} == {"bo"}
 
 
-def test_nothing_is_left_of_one_who_is_gone(house: House) -> None:
+def test_a_closed_connection_frees_its_blocks(house: House) -> None:
     ada, other = house.come("ada", block=["eve"]), house.come("ada", classic=True, block=["eve"])
     house.node.received(other, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
     house.say(ada, "AUTH", token=token("ada", block=["bo"]))
@@ -250,7 +250,7 @@ def test_nothing_is_left_of_one_who_is_gone(house: House) -> None:
 
 
 @pytest.mark.parametrize("rule", ["everyone", "rooms", "claims", "callback"])
-def test_nobody_blocks_themselves_and_the_rest_holds_whatever_else_may_be_seen(rule: str) -> None:
+def test_a_user_cannot_block_themselves_and_other_blocks_hold_for_any_visibility(rule: str) -> None:
     settings = Settings.model_validate({"auth": "ticket", "visibility": rule, "visibility_url": "http://h/"})
     visibility = visibility_of(settings, with_grants(Principal("7"), {"watch": ["bo", "eve"], "block": [7, "eve"]}))
     assert visibility.blocked == {"eve"}
@@ -259,7 +259,7 @@ def test_nobody_blocks_themselves_and_the_rest_holds_whatever_else_may_be_seen(r
     assert "eve" not in visibility.users
 
 
-def test_who_blocks_nobody_is_like_all_others() -> None:
+def test_a_viewer_without_blocks_shares_the_bytes_of_others() -> None:
     settings = Settings(auth="ticket")
     assert visibility_of(settings, with_grants(Principal("ada"), {"block": []})) is EVERYTHING
     assert visibility_of(settings, with_grants(Principal("ada"), {"block": ["ada"]})) is EVERYTHING
@@ -272,12 +272,12 @@ def test_a_hook_adds_to_the_token_s_blocks() -> None:
 
 
 @pytest.mark.parametrize("block", ["eve", ["a\nb"], [True], ["x"] * (MAX_BLOCKED + 1), None])
-def test_blocks_that_can_not_be_used_are_refused(block: object) -> None:
+def test_invalid_blocks_are_refused(block: object) -> None:
     with pytest.raises(ValueError, match=r"."):
         with_grants(Principal("ada"), {"block": block})
 
 
-def test_the_mode_of_a_room_is_not_held_by_a_member_who_is_not_seen() -> None:
+def test_a_blocked_member_does_not_hold_the_mode_of_a_room() -> None:
     house = House("everyone", room_coalesced=5)
     for user_id in ("bo", "carl", "dora", "fred", "eve"):
         enter(house, user_id)
@@ -287,7 +287,7 @@ def test_the_mode_of_a_room_is_not_held_by_a_member_who_is_not_seen() -> None:
         assert (count, mode) == seen
 
 
-def test_what_happened_before_a_newer_token_is_told_by_the_older_one(house: House) -> None:
+def test_changes_before_a_newer_token_are_sent_by_the_older_one(house: House) -> None:
     ada, classic = house.come("ada", block=["eve"]), house.come("ada", classic=True, block=["eve"])
     house.heard(ada)
     for user_id in ("eve", "carl"):

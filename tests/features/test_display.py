@@ -16,7 +16,7 @@ from presenced.auth.principal import Principal
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import NO_DISPLAY, SEEN_ONLINE, Cause, Display, Ending
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import MAX_DISPLAY
@@ -42,7 +42,7 @@ def own(connection: FakeConnection) -> Any:
     return [m.get("display") for m in connection.messages if m["type"] == "SELF"][-1]
 
 
-def test_others_see_it_by_snapshot_change_room_and_resumption_and_the_user_as_well(house: House) -> None:
+def test_display_data_is_in_snapshots_changes_rooms_and_resumptions_and_in_self(house: House) -> None:
     watcher = house.come("watcher")
     ada = house.come("ada", "watch=none", display=ADA)
     assert displays(house.heard(watcher)) == [ADA]
@@ -57,7 +57,7 @@ def test_others_see_it_by_snapshot_change_room_and_resumption_and_the_user_as_we
     assert set(map(str, displays(house.heard(back)))) == {str(ADA)}
 
 
-def test_a_newer_token_changes_it_and_that_is_a_change_of_the_user(house: House) -> None:
+def test_a_newer_token_with_other_display_data_causes_a_change(house: House) -> None:
     watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
     [before] = [user for m in house.heard(watcher) for user in m.get("users", []) if user["userId"] == "ada"]
     house.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
@@ -69,7 +69,7 @@ def test_a_newer_token_changes_it_and_that_is_a_change_of_the_user(house: House)
     assert own(ada) == {"name": "Ada L."}
 
 
-def test_the_same_again_is_told_to_nobody(house: House) -> None:
+def test_equal_display_data_notifies_nobody(house: House) -> None:
     watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
     house.heard(watcher), house.heard(ada)
     told = house.say(ada, "AUTH", token=token("ada", display=ADA), id=1)
@@ -77,7 +77,7 @@ def test_the_same_again_is_told_to_nobody(house: House) -> None:
     assert house.heard(watcher) == []
 
 
-def test_a_session_without_it_takes_nothing_away_and_an_empty_one_does(house: House) -> None:
+def test_a_token_without_display_data_erases_nothing_and_empty_data_does(house: House) -> None:
     watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
     house.say(house.come("ada", "device=phone"), "AUTH", token=token("ada", rooms=["lobby"]))
     assert displays(house.heard(watcher)) == [ADA, ADA]
@@ -86,7 +86,7 @@ def test_a_session_without_it_takes_nothing_away_and_an_empty_one_does(house: Ho
     assert own(ada) is None
 
 
-def test_with_a_connection_it_comes_in_one_change(house: House) -> None:
+def test_a_connection_with_display_data_causes_one_change(house: House) -> None:
     watcher = house.come("watcher")
     house.come("ada", "device=web")
     house.heard(watcher)
@@ -96,7 +96,7 @@ def test_with_a_connection_it_comes_in_one_change(house: House) -> None:
     assert displays(house.heard(watcher)) == [ADA]
 
 
-def test_classic_clients_hear_nothing_of_it_and_give_it_as_well(house: House) -> None:
+def test_classic_clients_provide_display_data_but_do_not_receive_it(house: House) -> None:
     classic, watcher = house.come("classic", classic=True), house.come("watcher")
     ada = house.come("ada", classic=True, display=ADA)
     house.heard(watcher)
@@ -106,7 +106,7 @@ def test_classic_clients_hear_nothing_of_it_and_give_it_as_well(house: House) ->
     assert displays(house.heard(watcher)) == [{"name": "A"}]
 
 
-def test_of_who_is_offline_or_invisible_nothing_is_shown(house: House) -> None:
+def test_offline_and_invisible_users_show_no_display_data(house: House) -> None:
     watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
     house.say(ada, "SET_STATUS", status="invisible")
     house.heard(watcher)
@@ -121,7 +121,7 @@ def test_of_who_is_offline_or_invisible_nothing_is_shown(house: House) -> None:
     assert [record.get("display") for m in house.heard(watcher) for record in m["users"]] == [None]
 
 
-def test_who_may_not_see_the_user_does_not_see_it_either() -> None:
+def test_display_data_is_hidden_with_its_user() -> None:
     house = House("claims")
     ada, eve = house.come("ada", watch=["bo"]), house.come("eve", display={"name": "Eve"})
     house.come("ada", watch=["bo"])
@@ -134,7 +134,7 @@ def test_who_may_not_see_the_user_does_not_see_it_either() -> None:
         assert b"name" not in b"".join(connection.writes)
 
 
-def test_it_is_remembered_of_who_is_not_there_and_erased_with_the_user(house: House) -> None:
+def test_display_data_of_an_absent_user_is_remembered_and_erased_with_the_user(house: House) -> None:
     watcher = house.come("watcher")
     house.end(house.come("ada", display=ADA), Ending.CLOSED)
     house.application.announce("ada", True)
@@ -159,21 +159,21 @@ def shown(users: Directory[str], user_id: str, display: Display | None = None) -
     return outcome.change.view.display
 
 
-def test_of_those_of_whom_nothing_else_is_known_the_last_ones_are_remembered() -> None:
+def test_display_data_of_the_users_evicted_last_is_remembered() -> None:
     users = directory()
     names = [f"u{number}" for number in range(9)]
     for name in names:
         shown(users, name, Display(name.encode(), 1.0))
-    known = [name for name in names if name in users._displays or users.user(name)]
+    known = [name for name in names if users.users.has_display(name) or users.users.user(name)]
     assert known == names[-len(known) :]
-    assert len(users._displays) == 2
+    assert sum(users.users.has_display(name) for name in names) == 2
     assert shown(users, known[0]) == known[0].encode()
     assert shown(users, "u0") == b""
     users.erase_display("u8", NOW)
     assert shown(users, "u8") == b""
 
 
-def test_an_older_token_does_not_bring_an_older_one_back() -> None:
+def test_an_older_token_does_not_restore_older_display_data() -> None:
     users = directory()
     assert shown(users, "ada", Display(b"{1}", 20.0)) == b"{1}"
     assert shown(users, "ada", Display(b"{2}", 10.0)) == b"{1}"
@@ -185,7 +185,7 @@ def test_an_older_token_does_not_bring_an_older_one_back() -> None:
     assert shown(users, "ada", Display(b"{7}", 999_999.0)) == b"", "taken away is taken away"
 
 
-def test_what_is_restored_gives_way_to_what_a_token_gave_since() -> None:
+def test_display_data_of_a_newer_token_takes_precedence_over_restored_data() -> None:
     users = directory()
     assert users.restore_display("ada", b"{0}", NOW).change is None
     assert shown(users, "ada") == b"{0}"
@@ -198,21 +198,21 @@ def test_what_is_restored_gives_way_to_what_a_token_gave_since() -> None:
     assert shown(users, "ada", Display(b"{1}", 1.0)) == b"{1}"
 
 
-def test_where_nobody_gives_any_nothing_is_made_for_it(house: House) -> None:
+def test_without_display_data_nothing_is_allocated(house: House) -> None:
     house.come("ada", classic=True), house.come("bo")
     directory = house.node.directory
-    ada, bo = directory.user("ada"), directory.user("bo")
+    ada, bo = directory.users.user("ada"), directory.users.user("bo")
     assert ada
     assert bo
     assert ada.display is NO_DISPLAY
     assert bo.display is NO_DISPLAY
     assert ada.shown is SEEN_ONLINE, "one record for all"
-    assert directory._displays == {}
+    assert not any(map(directory.users.has_display, ("ada", "bo")))
 
 
-def test_what_is_kept_and_told_to_backends_has_it(house: House) -> None:
+def test_display_data_is_stored_and_sent_to_backends(house: House) -> None:
     house.come("ada", display=ADA)
-    user = house.node.directory.user("ada")
+    user = house.node.directory.users.user("ada")
     assert user
     assert user.last_change
     assert json.decode(_user_fact(user).display) == json.decode(user.last_change.view.display) == ADA
@@ -244,7 +244,7 @@ for _ in range(v1.MAX_DEPTH + 1):
     ],
     ids=lambda given: str(given)[:40].encode("ascii", "backslashreplace").decode(),
 )
-def test_what_can_t_be_passed_on_is_refused(given: dict[str, Any]) -> None:
+def test_invalid_display_data_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"display|role|Expected"):
         with_grants(Principal("ada"), given)
 
@@ -259,14 +259,14 @@ def test_what_can_t_be_passed_on_is_refused(given: dict[str, Any]) -> None:
     ],
     ids=["largest", "names of JavaScript", "control characters", "types"],
 )
-def test_hostile_data_is_passed_on_as_it_is(house: House, display: dict[str, Any]) -> None:
+def test_hostile_display_data_is_passed_on_unchanged(house: House, display: dict[str, Any]) -> None:
     watcher = house.come("watcher")
     house.come("ada", display=display)
     assert displays(house.heard(watcher)) == [display]
     assert statuses(watcher.messages)[-1] == ("ada", "online")
 
 
-def test_it_is_as_old_as_what_gives_it() -> None:
+def test_display_data_is_as_old_as_its_token() -> None:
     by_token = with_grants(Principal("ada", issued_at=7.0), {"display": ADA})
     assert by_token.display == Display(b'{"name":"Ada"}', 7.0)
     assert with_grants(Principal("ada"), {"display": {}}).display == Display()

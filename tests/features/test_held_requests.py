@@ -9,8 +9,8 @@ from tests.support.recording import House
 from tests.support.talk import Talk, statuses
 
 from presenced.node.service import PresenceService
-from presenced.presence.choices import choice_of
 from presenced.presence.model import AS_DETECTED, Ending
+from presenced.presence.status import choice_of
 from presenced.storage.records import UserFact
 
 PAUSE = 0.5
@@ -26,7 +26,7 @@ def texts(messages: list[dict[str, Any]]) -> list[str]:
     return [user.get("text", "") for message in messages for user in message.get("users", [])]
 
 
-def test_a_later_choice_of_another_device_takes_the_place_of_one_that_is_held(talk: Talk) -> None:
+def test_a_later_choice_of_another_device_replaces_a_held_one(talk: Talk) -> None:
     first, second, watcher = talk.enter("userId=ada"), talk.enter("userId=ada"), talk.enter("userId=bob")
     talk.say(first, "SET_STATUS", status="busy", text="first")
     talk.say(first, "SET_STATUS", status="busy", text="second")
@@ -35,7 +35,7 @@ def test_a_later_choice_of_another_device_takes_the_place_of_one_that_is_held(ta
     assert texts(talk.heard(watcher)) == ["first", "third"]
 
 
-def test_a_later_choice_by_the_api_takes_the_place_of_one_that_is_held(talk: Talk) -> None:
+def test_a_later_choice_by_the_api_replaces_a_held_one(talk: Talk) -> None:
     ada, watcher = talk.enter("userId=ada"), talk.enter("userId=bob")
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     talk.say(ada, "SET_STATUS", status="busy", text="second")
@@ -45,7 +45,7 @@ def test_a_later_choice_by_the_api_takes_the_place_of_one_that_is_held(talk: Tal
 
 
 @pytest.mark.parametrize("later", ["device", "api"])
-def test_under_a_later_choice_for_a_time_one_for_good_that_is_held_returns_when_it_ends(talk: Talk, later: str) -> None:
+def test_a_held_permanent_choice_returns_after_a_later_temporary_one(talk: Talk, later: str) -> None:
     ada, phone, watcher = talk.enter("userId=ada"), talk.enter("userId=ada"), talk.enter("userId=bob")
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     talk.say(ada, "SET_STATUS", status="busy", text="second")
@@ -59,7 +59,7 @@ def test_under_a_later_choice_for_a_time_one_for_good_that_is_held_returns_when_
     assert texts(talk.heard(watcher)) == ["second"], "what was accepted before counts, although nobody saw it"
 
 
-def test_the_seconds_of_a_choice_for_a_time_begin_with_the_request(talk: Talk) -> None:
+def test_the_duration_of_a_temporary_choice_starts_with_the_request(talk: Talk) -> None:
     ada, watcher = talk.enter("userId=ada"), talk.enter("userId=bob")
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     talk.clock.advance(0.25)
@@ -71,7 +71,7 @@ def test_the_seconds_of_a_choice_for_a_time_begin_with_the_request(talk: Talk) -
     assert texts(talk.heard(watcher)) == ["first"]
 
 
-def test_a_choice_that_ends_while_it_is_held_is_never_seen(talk: Talk) -> None:
+def test_a_choice_that_expires_while_it_is_held_is_never_visible(talk: Talk) -> None:
     ada, watcher = talk.enter("userId=ada"), talk.enter("userId=bob")
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     assert talk.say(ada, "SET_STATUS", status="away", expiresIn=0.2, id=1)[0] == {"type": "ACK", "id": 1}
@@ -80,7 +80,7 @@ def test_a_choice_that_ends_while_it_is_held_is_never_seen(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("ending", [Ending.CLOSED, Ending.LOST, Ending.GOING_AWAY])
-def test_waiting_requests_take_effect_when_the_last_connection_of_the_user_ends(talk: Talk, ending: Ending) -> None:
+def test_held_requests_take_effect_when_the_last_connection_of_the_user_ends(talk: Talk, ending: Ending) -> None:
     ada, watcher = talk.enter("userId=ada"), talk.enter("userId=bob")
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     talk.say(ada, "SET_STATUS", status="away", text="second")
@@ -92,7 +92,7 @@ def test_waiting_requests_take_effect_when_the_last_connection_of_the_user_ends(
     assert [text for text in texts(talk.heard(watcher)) if text != "second"] == []
 
 
-def test_a_waiting_request_outlives_its_connection(talk: Talk) -> None:
+def test_a_held_request_outlives_its_connection(talk: Talk) -> None:
     ada, phone, watcher = talk.enter("userId=ada"), talk.enter("userId=ada"), talk.enter("userId=bob")
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     talk.say(ada, "SET_STATUS", status="busy", text="second")
@@ -111,7 +111,7 @@ def test_accepted_choices_take_effect_when_the_application_disconnects_the_user(
     assert [m["text"] for m in talk.heard(back) if m["type"] == "SELF"] == ["second"]
 
 
-def test_no_waiting_request_takes_effect_after_a_user_is_erased(talk: Talk) -> None:
+def test_no_held_request_takes_effect_after_a_user_is_erased(talk: Talk) -> None:
     ada, application = talk.enter("userId=ada"), PresenceService(talk.node)
     talk.say(ada, "SET_STATUS", status="busy", text="first")
     talk.say(ada, "SET_STATUS", status="busy", text="second")
@@ -121,7 +121,7 @@ def test_no_waiting_request_takes_effect_after_a_user_is_erased(talk: Talk) -> N
     assert [(m["chosen"], m.get("text")) for m in talk.heard(back) if m["type"] == "SELF"] == [("auto", None)]
 
 
-def test_waiting_requests_are_stored_when_the_server_stops() -> None:
+def test_held_requests_are_stored_when_the_server_stops() -> None:
     house = House()
     ada, _ = house.open(subprotocol="presenced.v1"), house.open()
     house.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
@@ -131,7 +131,7 @@ def test_waiting_requests_are_stored_when_the_server_stops() -> None:
     assert house.keeper.of(UserFact)[-1].chosen.status == "away"
 
 
-def test_the_pause_is_the_users_so_devices_together_change_what_others_see_no_faster(talk: Talk) -> None:
+def test_all_devices_of_a_user_share_the_pause(talk: Talk) -> None:
     devices = [talk.enter("userId=ada") for _ in range(5)]
     watcher = talk.enter("userId=bob")
     for number in range(50):
@@ -140,7 +140,7 @@ def test_the_pause_is_the_users_so_devices_together_change_what_others_see_no_fa
     assert len(texts(talk.heard(watcher))) <= 5 / PAUSE + 1
 
 
-def test_each_devices_activity_counts_and_none_takes_the_place_of_anothers(talk: Talk) -> None:
+def test_the_held_activity_of_each_device_counts(talk: Talk) -> None:
     phone, laptop, watcher = talk.enter("userId=ada"), talk.enter("userId=ada"), talk.enter("userId=bob")
     talk.say(phone, "SET_STATUS", status="auto")
     talk.say(phone, "ACTIVITY", state="idle")
@@ -154,7 +154,7 @@ def test_each_devices_activity_counts_and_none_takes_the_place_of_anothers(talk:
     assert statuses(talk.heard(watcher)) == []
 
 
-def test_activity_that_is_held_is_not_undone_by_a_choice_of_the_api(talk: Talk) -> None:
+def test_a_choice_by_the_api_does_not_undo_held_activity(talk: Talk) -> None:
     ada, watcher, application = talk.enter("userId=ada"), talk.enter("userId=bob"), PresenceService(talk.node)
     talk.say(ada, "SET_STATUS", status="busy")
     talk.say(ada, "ACTIVITY", state="idle")
@@ -163,11 +163,11 @@ def test_activity_that_is_held_is_not_undone_by_a_choice_of_the_api(talk: Talk) 
     assert statuses(talk.heard(watcher)) == [("ada", "busy"), ("ada", "online"), ("ada", "away")]
 
 
-def test_waiting_requests_do_not_change_when_a_user_was_last_seen() -> None:
+def test_held_requests_do_not_change_when_a_user_was_last_seen() -> None:
     house = House()
     ada, _phone = house.open(subprotocol="presenced.v1"), house.open(subprotocol="presenced.v1")
     house.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
     house.node.received(ada, '{"type":"SET_STATUS","status":"away"}')
     asked_ms = house.clock.now().epoch_ms
     house.clock.advance(60)
-    assert house.node.directory.user("ada").active_ms == asked_ms  # type: ignore[union-attr]  # the user is known
+    assert house.node.directory.users.user("ada").active_ms == asked_ms  # type: ignore[union-attr]  # the user is known

@@ -28,7 +28,7 @@ def causes(messages: list[dict[str, Any]], user_id: str = "ada") -> list[Any]:
     return [record.get("cause") for record in records if record["userId"] == user_id]
 
 
-def test_who_has_the_role_is_told_and_others_are_not(house: House) -> None:
+def test_only_viewers_with_the_role_receive_causes(house: House) -> None:
     desk, bo = house.come("desk", **DESK), house.come("bo", roles=["night shift"])
     ada = house.come("ada", "watch=none")
     house.say(ada, "ACTIVITY", state="idle")
@@ -38,7 +38,7 @@ def test_who_has_the_role_is_told_and_others_are_not(house: House) -> None:
     assert statuses(desk.messages)[-3:] == statuses(bo.messages)[-3:]
 
 
-def test_by_snapshot_watch_list_room_and_resumption(house: House) -> None:
+def test_causes_are_in_snapshots_watched_users_rooms_and_resumptions(house: House) -> None:
     ada = house.come("ada", "watch=none")
     house.say(ada, "JOIN", room="lobby")
     desk, bo = house.come("desk", **DESK), house.come("bo")
@@ -60,7 +60,7 @@ def test_by_snapshot_watch_list_room_and_resumption(house: House) -> None:
         assert causes(told) == [cause]
 
 
-def test_a_slow_one_catches_up_with_them(house: House) -> None:
+def test_a_slow_client_catches_up_with_causes(house: House) -> None:
     desk = house.come("desk", **DESK)
     house.heard(desk)
     desk.paused = True
@@ -73,7 +73,7 @@ def test_a_slow_one_catches_up_with_them(house: House) -> None:
     assert causes(house.heard(desk)) == ["idle"]
 
 
-def test_rooms_told_of_once_a_second() -> None:
+def test_coalesced_rooms_have_causes() -> None:
     house = House("everyone", room_coalesced=2)
     desk, bo, blocker = (
         house.come(name, "watch=none", False, **more)
@@ -92,7 +92,7 @@ def test_rooms_told_of_once_a_second() -> None:
     assert [causes(house.heard(watcher)) for watcher in (desk, bo, blocker)] == [["idle"], [None], ["idle"]]
 
 
-def test_those_with_the_role_are_written_the_same_bytes_and_so_are_the_others(house: House) -> None:
+def test_viewers_with_the_role_share_bytes_and_so_do_the_others(house: House) -> None:
     entitled = [house.come(f"desk{n}", **DESK) for n in range(2)]
     others = [house.come(f"bo{n}") for n in range(2)]
     house.come("ada")
@@ -101,7 +101,7 @@ def test_those_with_the_role_are_written_the_same_bytes_and_so_are_the_others(ho
     assert others[0].writes[-1] != entitled[0].writes[-1]
 
 
-def test_who_became_invisible_looks_like_one_who_left(house: House) -> None:
+def test_a_user_who_became_invisible_looks_like_one_who_disconnected(house: House) -> None:
     desk, ada = house.come("desk", **DESK), house.come("ada", "watch=none")
     house.heard(desk)
     house.say(ada, "SET_STATUS", status="invisible")
@@ -110,7 +110,7 @@ def test_who_became_invisible_looks_like_one_who_left(house: House) -> None:
     assert causes(house.heard(desk)) == ["close", "connect"]
 
 
-def test_a_newer_token_gives_the_role_or_takes_it_away(house: House) -> None:
+def test_a_newer_token_grants_or_revokes_the_role(house: House) -> None:
     house.come("ada", "watch=none")
     desk = house.come("desk", **DESK)
     house.heard(desk)
@@ -127,7 +127,7 @@ def test_another_role_changes_nothing(house: House) -> None:
     assert house.say(desk, "AUTH", token=token("desk", roles=["b"]), id=1) == [{"type": "ACK", "id": 1}]
 
 
-def test_where_everyone_is_told_the_role_costs_nothing() -> None:
+def test_with_show_causes_the_role_costs_nothing() -> None:
     house = House("everyone", show_causes=True)
     desk, bo = house.come("desk", **DESK), house.come("bo")
     house.come("ada")
@@ -135,7 +135,7 @@ def test_where_everyone_is_told_the_role_costs_nothing() -> None:
     assert causes(house.heard(bo)) == ["connect"]
 
 
-def test_the_role_shows_nobody_who_may_not_be_seen() -> None:
+def test_the_role_reveals_no_hidden_user() -> None:
     house = House("claims")
     desk: FakeConnection = house.come("desk", watch=["bo"], **DESK)
     house.come("ada")

@@ -53,7 +53,7 @@ def house() -> House:
     return House()
 
 
-def test_changes_reach_only_those_who_may_see_them(house: House) -> None:
+def test_changes_reach_only_viewers_who_may_see_them(house: House) -> None:
     ada, classic = house.come("ada", **ADA), house.come("ada", classic=True, **ADA)
     house.heard(ada)
     bo, eve = house.come("bo"), house.come("eve")
@@ -67,13 +67,13 @@ def test_changes_reach_only_those_who_may_see_them(house: House) -> None:
     assert statuses(house.heard(house.come("zoe", watch="*"))) == [("ada", "online"), ("zoe", "online")]
 
 
-def test_who_names_nobody_sees_themselves_only(house: House) -> None:
+def test_a_token_that_names_nobody_shows_only_its_own_user(house: House) -> None:
     house.come("bo")
     ada = house.come("ada")
     assert statuses(house.heard(ada)) == [("ada", "online")]
 
 
-def test_snapshots_and_watch_lists(house: House) -> None:
+def test_snapshots_and_watched_users_show_only_visible_users(house: House) -> None:
     house.come("bo"), house.come("eve")
     ada = house.come("ada", **ADA)
     assert sorted(statuses(house.heard(ada))) == [("ada", "online"), ("bo", "online")]
@@ -86,7 +86,7 @@ def test_snapshots_and_watch_lists(house: House) -> None:
     assert house.heard(ada) == []
 
 
-def test_counts(house: House) -> None:
+def test_counts_include_only_visible_users(house: House) -> None:
     ada = house.come("ada", "watch=none", **ADA)
     for user_id in ("bo", "eve", "fred"):
         house.come(user_id)
@@ -102,7 +102,7 @@ def test_counts(house: House) -> None:
     assert [(m["watch"], m["online"]) for m in told] == [("everyone", 3), ("users", 1)]
 
 
-def test_rooms_are_entered_by_those_allowed_and_show_who_is_there(house: House) -> None:
+def test_only_permitted_users_enter_a_room_and_see_its_members(house: House) -> None:
     ada, eve = house.come("ada", **ADA), house.come("eve", rooms=["lobby", "den"])
     house.say(eve, "JOIN", room="den")
     house.heard(ada)
@@ -119,7 +119,7 @@ def test_rooms_are_entered_by_those_allowed_and_show_who_is_there(house: House) 
     assert joined["members"][0]["userId"] == "eve", "who is in a room is seen there"
 
 
-def test_by_shared_rooms_alone() -> None:
+def test_with_visibility_rooms_users_see_each_other_only_in_shared_rooms() -> None:
     house = House("rooms")
     ada, bo = house.come("ada", watch=["bo"]), house.come("bo")
     house.come("eve")
@@ -135,7 +135,7 @@ def test_by_shared_rooms_alone() -> None:
     assert statuses(house.heard(ada)) == []
 
 
-def test_where_everyone_is_seen_rooms_may_be_limited_all_the_same() -> None:
+def test_rooms_can_be_restricted_although_everyone_is_visible() -> None:
     house = House("everyone")
     ada = house.come("ada", rooms=["lobby"])
     house.heard(ada)
@@ -144,7 +144,7 @@ def test_where_everyone_is_seen_rooms_may_be_limited_all_the_same() -> None:
     assert house.say(ada, "JOIN", room="den")[0]["name"] == "NOT_ALLOWED"
 
 
-def test_a_newer_token_shows_more_or_less(house: House) -> None:
+def test_a_newer_token_widens_or_narrows_visibility(house: House) -> None:
     house.come("bo"), house.come("eve")
     ada = house.come("ada", **ADA)
     house.say(ada, "JOIN", room="lobby")
@@ -159,7 +159,7 @@ def test_a_newer_token_shows_more_or_less(house: House) -> None:
     assert house.say(viewer, "WATCH", rooms=["lobby"])[-1]["members"] == [], "it may not be in the lobby any more"
 
 
-def test_a_session_that_comes_back_with_another_token(house: House) -> None:
+def test_a_session_resumed_with_another_visibility_receives_everything_again(house: House) -> None:
     house.come("bo"), house.come("eve")
     ada = house.come("ada", **ADA)
     house.say(ada, "JOIN", room="lobby")
@@ -172,7 +172,7 @@ def test_a_session_that_comes_back_with_another_token(house: House) -> None:
     assert not any(m["type"] == "ROOM_SNAPSHOT" for m in told)
 
 
-def test_a_slow_watcher_catches_up_with_what_it_may_see(house: House) -> None:
+def test_a_slow_watcher_catches_up_with_visible_users_only(house: House) -> None:
     ada, classic = house.come("ada", **ADA), house.come("ada", classic=True, **ADA)
     house.heard(ada)
     for watcher in (ada, classic):
@@ -324,7 +324,7 @@ def plain(part: Any) -> Any:
 
 @settings(max_examples=150)
 @given(st.lists(STEP, max_size=25))
-def test_the_world_looks_as_if_hidden_users_had_never_been(steps: list[tuple[str, str]]) -> None:
+def test_hidden_users_look_as_if_they_never_existed(steps: list[tuple[str, str]]) -> None:
     with_hidden, without = (
         transcript(Viewer(House(log_size=4), **ADA), steps, hidden_in) for hidden_in in (["den"], None)
     )
@@ -334,7 +334,7 @@ def test_the_world_looks_as_if_hidden_users_had_never_been(steps: list[tuple[str
 @pytest.mark.parametrize("visibility", ["everyone", "claims", "rooms"])
 @settings(max_examples=150)
 @given(st.lists(STEP_WHERE_SOME_ARE_BLOCKED, max_size=25))
-def test_the_world_looks_as_if_blocked_users_had_never_been(visibility: str, steps: list[tuple[str, str]]) -> None:
+def test_blocked_users_look_as_if_they_never_existed(visibility: str, steps: list[tuple[str, str]]) -> None:
     """In rooms, too, and whoever else is seen."""
     with_blocked, without = (
         transcript(Viewer(House(visibility, request_burst=100), **SEEING[visibility]), steps, hidden_in)
@@ -357,19 +357,19 @@ def test_the_world_looks_as_if_blocked_users_had_never_been(visibility: str, ste
         {"watch": None},
     ],
 )
-def test_what_can_not_be_used_is_refused(given_: Any) -> None:
+def test_invalid_visibility_is_refused(given_: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
         with_grants(Principal("ada"), given_)
 
 
-def test_a_restriction_that_is_misspelt_is_named_with_the_one_that_is_meant() -> None:
+def test_a_misspelt_restriction_is_refused_with_the_similar_name() -> None:
     """`blok` would block nobody."""
     with pytest.raises(ValueError, match=r"unknown field blok \(did you mean block\?\); known are watch, rooms, block"):
         with_grants(Principal("ada"), {"blok": ["eve"]})
     assert with_grants(Principal("ada"), {"x-blok": ["eve"]}) == with_grants(Principal("ada"), {})
 
 
-def test_what_is_allowed_is_read() -> None:
+def test_a_valid_restriction_is_read() -> None:
     assert Grants() == Grants(watch=UNSET, rooms=UNSET)
     visibility = visibility_of(
         Settings(auth="ticket", visibility="claims"), with_grants(Principal("ada"), {"watch": [7, "bo"]})
@@ -378,7 +378,7 @@ def test_what_is_allowed_is_read() -> None:
     assert not visibility.may_enter("lobby")
 
 
-def test_a_connection_that_is_replaced_by_one_that_sees_something_else_leaves_nothing_behind(house: House) -> None:
+def test_a_replaced_connection_frees_its_visibility(house: House) -> None:
     ada = house.come("ada", **ADA)
     session = house.heard(ada)[0]["sessionId"]
     house.say(ada, "WATCH", rooms=["lobby"])

@@ -17,8 +17,8 @@ from presenced import PresenceServer
 from presenced.auth.api_keys import new_key
 from presenced.http import waiting
 from presenced.node.service import PresenceService
-from presenced.presence.claims import Claim
 from presenced.presence.model import Custom, Status
+from presenced.presence.status import Claim
 from presenced.transports.http1.connection import HttpConnection
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ from presenced.errors import Close
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import Ending, Status
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.protocols.classic.feed import ClassicFeed
 from presenced.runtime.clock import Timer
@@ -30,14 +30,14 @@ class Watching(RuleBasedStateMachine):
     def start(self, log_size: int) -> None:
         self.clock = FakeClock()
         self.directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 3600, 0), Journal(1000))
-        self.feed = ClassicFeed(self.directory)
+        self.feed = ClassicFeed(self.directory.users)
         self.broadcaster = Broadcaster(clock=self.clock, timer=Timer(self.clock), metrics=Metrics(), behind_timeout=30)
         self.broadcaster.add_feed(self.feed)
         self.watchers: dict[FakeConnection, dict[str, bool]] = {}
         self.closed: list[FakeConnection] = []
 
     def truth(self) -> dict[str, bool]:
-        return {user: self.directory.status(user) is Status.ONLINE for user in USERS}
+        return {user: self.directory.users.status(user) is Status.ONLINE for user in USERS}
 
     @rule(room=st.sampled_from([1, 2, 1000]))
     def join(self, room: int) -> None:
@@ -58,7 +58,7 @@ class Watching(RuleBasedStateMachine):
     def toggle(self, users: list[str], turn_ends: bool) -> None:
         for user in users:
             now = self.clock.now()
-            if self.directory.status(user) is Status.ONLINE:
+            if self.directory.users.status(user) is Status.ONLINE:
                 change = self.directory.close(user, user, Ending.CLOSED, now).change
             else:
                 change = self.directory.open(user, user, now).change

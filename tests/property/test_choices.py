@@ -15,13 +15,12 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from presenced.presence.choices import Made, choice_of
-from presenced.presence.directory import Directory
+from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, Change, Choice, Ending, Own, Status
-from presenced.presence.outcome import Outcome
-from presenced.presence.since import Since
-from presenced.presence.user import Grace
+from presenced.presence.restore import SinceStart
+from presenced.presence.session import Grace
+from presenced.presence.status import TimedChoice, choice_of
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -118,7 +117,7 @@ class Choosing(RuleBasedStateMachine):
             )
             self.stored[user_id] = [((status, text), self.now + lasts) for _, (status, text, lasts) in kept]
         if stored:
-            self.subject.since_start, self.spelt.since_start = Since(), Since()
+            self.subject.since_start, self.spelt.since_start = SinceStart(), SinceStart()
             for user_id in stored:
                 self.early.restore_choices(user_id, self.made(self.stored[user_id]), self.instant())
         self.is_restored = not stored
@@ -128,9 +127,10 @@ class Choosing(RuleBasedStateMachine):
     def instant(self) -> Instant:
         return Instant(self.now, int(self.now * 1000))
 
-    def made(self, events: list[Event]) -> tuple[Made, ...]:
+    def made(self, events: list[Event]) -> tuple[TimedChoice, ...]:
         return tuple(
-            Made(choice_of(*chosen, until_ms=0 if ends == inf else int(ends * 1000)), ends) for chosen, ends in events
+            TimedChoice(choice_of(*chosen, until_ms=0 if ends == inf else int(ends * 1000)), ends)
+            for chosen, ends in events
         )
 
     def all(self, event: str, *args: Any, **options: Any) -> None:
@@ -304,8 +304,8 @@ class Choosing(RuleBasedStateMachine):
     @invariant()
     def users_are_what_the_model_says(self) -> None:
         for user_id, user in self.users.items():
-            assert self.subject.status(user_id) == user.looks == user.looks
-            known = self.subject.user(user_id)
+            assert self.subject.users.status(user_id) == user.looks == user.looks
+            known = self.subject.users.user(user_id)
             chosen = known.choice if known else AS_DETECTED
             assert (chosen.status or "auto", chosen.custom.text) == user.now_chosen(self.now), user_id
             assert (known.true_view().status if known else "offline") == user.status(self.now)
@@ -313,7 +313,7 @@ class Choosing(RuleBasedStateMachine):
     @invariant()
     def auto_is_auto_however_it_is_spelt(self) -> None:
         for user_id in USERS:
-            subject, spelt = self.subject.user(user_id), self.spelt.user(user_id)
+            subject, spelt = self.subject.users.user(user_id), self.spelt.users.user(user_id)
             assert (subject is None) is (spelt is None), "remembered alike"
             assert subject is None or spelt is None or subject.true_view() == spelt.true_view()
 
@@ -321,8 +321,8 @@ class Choosing(RuleBasedStateMachine):
     def what_is_restored_late_is_as_if_it_had_been_there_from_the_start(self) -> None:
         if self.stored and self.is_restored:
             for user_id in USERS:
-                late, early = self.subject.user(user_id), self.early.user(user_id)
-                assert self.subject.status(user_id) == self.early.status(user_id)
+                late, early = self.subject.users.user(user_id), self.early.users.user(user_id)
+                assert self.subject.users.status(user_id) == self.early.users.status(user_id)
                 if late and early:
                     assert late.true_view() == early.true_view()
                     assert (late.chosen, late.choice) == (early.chosen, early.choice)

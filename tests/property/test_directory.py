@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import Change, Ending, Status
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -84,8 +84,8 @@ class OneUser(RuleBasedStateMachine):
     @invariant()
     def the_user_is_online_exactly_while_something_keeps_them_so(self) -> None:
         online = bool(self.open or self.announced or self.graces)
-        assert (self.directory.status("u") is Status.ONLINE) is online
-        assert self.directory.connections("u") == self.open
+        assert (self.directory.users.status("u") is Status.ONLINE) is online
+        assert self.directory.users.connections("u") == self.open
 
     @invariant()
     def changes_take_turns_and_versions_rise(self) -> None:

@@ -88,7 +88,7 @@ class World:
     def compare(self) -> None:
         self.talk.clock.advance(1.5)  # what rooms are told of once a second
         directory = self.talk.node.directory
-        expected = {"name": self.newest[1]} if self.newest[1] and directory.status("ada") != "offline" else None
+        expected = {"name": self.newest[1]} if self.newest[1] and directory.users.status("ada") != "offline" else None
         for user_id, watcher in self.watchers.items():
             if watcher.paused:
                 watcher.paused = False
@@ -105,7 +105,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(WHAT), st.integers(0, 3), st.sampled_
 
 
 @given(steps=STEPS, each=st.booleans())
-def test_the_newest_token_s_is_seen_and_causes_by_those_entitled_only(
+def test_the_newest_display_data_is_visible_and_causes_only_to_entitled_viewers(
     steps: list[tuple[str, int, str]], each: bool
 ) -> None:
     world = World()

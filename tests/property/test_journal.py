@@ -11,11 +11,10 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from presenced.presence import journal as module
-from presenced.presence.directory import Directory
+from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Digest, Journal
 from presenced.presence.model import PLAIN, Change, Choice, Ending, Status
-from presenced.presence.outcome import Outcome
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -78,7 +77,7 @@ class Following(RuleBasedStateMachine):
                 gone = [c for c in self.all if c.position > self.cursor][: -len(self.journal)]
                 assert gone, "refused only when something would be missed"
                 self.cursor = self.journal.position
-                self.states = {c.user_id: (c.status, c.version) for c in self.directory.snapshot()}
+                self.states = {c.user_id: (c.status, c.version) for c in self.directory.users.snapshot()}
                 return
             expected = [c for c in self.all if c.position > self.cursor][:limit]
             assert changes == expected
@@ -92,10 +91,12 @@ class Following(RuleBasedStateMachine):
     @rule(tries=st.integers(1, 20))
     def compare(self, tries: int) -> None:
         with patch.object(module, "MAX_HASHED", self.part):
-            digests = [self.journal.digest(self.directory.snapshot) for _ in range(tries)]
+            digests = [self.journal.digest(self.directory.users.snapshot) for _ in range(tries)]
         for digest in digests:
             if digest:
-                assert digest == self.recomputed(self.all[-1].position if self.all else 0, self.directory.snapshot())
+                assert digest == self.recomputed(
+                    self.all[-1].position if self.all else 0, self.directory.users.snapshot()
+                )
                 if self.cursor >= digest.position:
                     assert (digest.value, digest.users) == (total(self.states), len(self.states))
 

@@ -182,7 +182,7 @@ class Presence(RuleBasedStateMachine):
     def the_directory_is_what_the_model_says(self) -> None:
         """Promises 4, 5 and 11, and the counts."""
         truth, stats = self.truth(), self.node.stats()
-        assert {user_id: self.node.directory.status(user_id) == "online" for user_id in USERS} == truth
+        assert {user_id: self.node.directory.users.status(user_id) == "online" for user_id in USERS} == truth
         assert stats.online_users == sum(truth.values())
         assert stats.connected_users == sum(bool(user.open) for user in self.users.values())
         assert stats.total_connections == sum(len(user.open) for user in self.users.values())

@@ -21,9 +21,10 @@ from tests.support.nodes import make_node, request, v1
 
 from presenced.config.settings import Settings
 from presenced.errors import Close
+from presenced.http.api.explain import sentence
 from presenced.node.service import PresenceService
-from presenced.presence.claims import Claim
 from presenced.presence.model import Choice, Custom, Ending, Status
+from presenced.presence.status import Claim
 from presenced.testing import FakeClock
 
 ROOMS = ("lobby", "bar")
@@ -343,7 +344,7 @@ class Watching(RuleBasedStateMachine):
     @invariant()
     def others_are_told_the_truth_as_far_as_they_may_know_it(self) -> None:
         truth = self.truth()
-        assert {user_id: str(self.node.directory.status(user_id)) for user_id in USERS} == truth
+        assert {user_id: str(self.node.directory.users.status(user_id)) for user_id in USERS} == truth
         if self.clock.waiting:
             return
         for user_id, session in self.connected(paused=False):
@@ -375,7 +376,7 @@ class Watching(RuleBasedStateMachine):
             explained = self.application.explain(user_id, USERS[0])
             assert (explained.shown.status if explained.shown else "offline") == truth[user_id]
             assert explained.true.status == self.users[user_id].true_status(self.now())
-            assert f"{user_id} is " in explained.why
+            assert f"{user_id} is " in sentence(explained)
 
     @invariant()
     def classic_clients_are_told_who_comes_and_goes(self) -> None:

@@ -230,7 +230,7 @@ class World:
         truth = {user_id: self.truth(user_id) for user_id in users}
         assert truth[ROCK]["status"] == "online"
         online = sum(record["status"] != "offline" for record in truth.values())
-        told = {user_id: self.node.directory.status(user_id).value for user_id in truth}
+        told = {user_id: self.node.directory.users.status(user_id).value for user_id in truth}
         assert told == {user_id: record["status"] for user_id, record in truth.items()}, "the directory itself"
         assert self.node.stats().online_users == online
         for client in [*self.clients, self.rock]:

@@ -10,7 +10,7 @@ from msgspec import json
 from presenced.delivery.events import Batch
 from presenced.errors import Close
 from presenced.presence.model import Ending
-from presenced.presence.user import Session
+from presenced.presence.session import Session
 from presenced.testing import FakeClock
 
 ENDINGS = {

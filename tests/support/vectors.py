@@ -20,9 +20,8 @@ from presenced.auth.grants import with_grants
 from presenced.auth.principal import Principal
 from presenced.errors import BadToken
 from presenced.node.service import PresenceService
-from presenced.presence.choices import choice_of
-from presenced.presence.claims import Claim
 from presenced.presence.model import Custom, Status
+from presenced.presence.status import Claim, choice_of
 from presenced.runtime.instant import Instant
 from presenced.transports.websocket.endings import client_ending
 

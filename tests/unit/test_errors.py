@@ -9,7 +9,7 @@ from presenced.errors import ClientClose, Close, Problem
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 from presenced.transports.websocket.endings import client_ending
@@ -30,8 +30,8 @@ def test_a_client_s_close_code_affects_its_session_as_the_table_says(close: Clie
     directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 1, resume_window=120), Journal(1000))
     directory.open("7", "a", Instant(0, 0), "session")
     directory.close("7", "a", client_ending(close.code), Instant(1, 1000))
-    assert ("session" in directory.sessions) is close.resumable
-    assert directory.status("7") == ("online" if close.resumable else "offline"), "a grace period, or none"
+    assert ("session" in directory.users.sessions) is close.resumable
+    assert directory.users.status("7") == ("online" if close.resumable else "offline"), "a grace period, or none"
 
 
 def test_a_client_can_send_4001_only_with_its_defined_meaning() -> None:

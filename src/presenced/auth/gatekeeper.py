@@ -30,7 +30,7 @@ from presenced.delivery.connection import Connection
 from presenced.errors import BadToken, BadUserId, Close
 from presenced.net.query import parameter
 from presenced.presence.identity import PLACEHOLDERS
-from presenced.presence.user import Session
+from presenced.presence.session import Session
 from presenced.protocols.base import ConnectRequest
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.deadlines import Deadlines

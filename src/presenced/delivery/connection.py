@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from presenced.errors import Close
-from presenced.presence.user import Session
+from presenced.presence.session import Session
 
 if TYPE_CHECKING:
     from presenced.delivery.events import Batch

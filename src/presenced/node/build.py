@@ -20,7 +20,7 @@ from presenced.node.publisher import NodePublisher
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.rooms import Rooms, Thresholds
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.protocols.base import ClientProtocol, Protocols
 from presenced.protocols.classic.protocol import ClassicProtocol
@@ -115,12 +115,12 @@ def build_node(
             timer=timer,
             metrics=metrics,
             authenticator=authenticator,
-            sessions=directory.sessions,
+            sessions=directory.users.sessions,
             **({"on_revoked": storage.revoked} if storage is not None else {}),
         )
         if storage is not None:
             storage.restore_revocations = gatekeeper.restore
-    encoding = Encoding(directory, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
+    encoding = Encoding(directory.users, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
     parts = Parts(
         settings=settings,
         clock=clock,
@@ -173,8 +173,10 @@ def _v1(parts: Parts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
 
 
 def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms, broadcaster: Broadcaster) -> None:
-    metrics.gauge("presenced_users_connected", "Users with an open connection.", lambda: directory.connected_users)
-    metrics.gauge("presenced_users_online", "Users shown online.", lambda: directory.online_users)
+    metrics.gauge(
+        "presenced_users_connected", "Users with an open connection.", lambda: directory.users.connected_users
+    )
+    metrics.gauge("presenced_users_online", "Users shown online.", lambda: directory.users.online_users)
     metrics.gauge("presenced_rooms", "Rooms with a member.", lambda: len(rooms))
     metrics.gauge(
         "presenced_slow_watchers", "Watchers that are too slow, and get changes later.", lambda: broadcaster.behind

@@ -1,20 +1,105 @@
-"""The heartbeat: asks every connection whether it is still there, and drops those that don't answer."""
+"""The heartbeat: pings every connection and closes those that do not answer.
+
+There is no timer per connection. An interval is divided into `SLICES` ticks, and each connection is in one slice. A
+tick pings the connections of the next slice, and judges those of the slice that was pinged `timeout` ago:
+
+    slices     0   1   2   3   4   5   6   7  ...  59
+                       ^ judged        ^ pinged now          both move on by one at each tick
+
+The time to answer is counted in ticks and not on a clock. While the process is stopped or the event loop is blocked, no
+tick happens, so that time does not count against a client. Between two ticks the sockets are read at least once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.errors import Close
 from presenced.node.event_log import EventLog
-from presenced.presence.heartbeat import Beat, Sweep
+from presenced.presence.explain import Beat
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.metrics import Metrics
 
 MAX_LAG = 1.0
-"""Seconds that a tick came late, from which on no new connection is taken until one comes in time again."""
+"""Delay of a tick in seconds above which no new connection is accepted, until a tick is on time again."""
+
+
+SLICES = 60
+"""Number of ticks in an interval. Each tick pings one slice of the connections."""
+
+MIN_TICKS_TO_ANSWER = 2
+"""Minimum number of ticks that a client has to answer, however short the timeout."""
+
+
+class Pingable(Protocol):
+    """Connection, as far as a sweep needs it."""
+
+    heard_at: float
+    """Monotonic seconds when the client last sent anything."""
+    slice: int
+    """Number of its slice; -1 if it is in none. Only the sweep sets it."""
+
+    def __hash__(self) -> int: ...
+
+
+P = TypeVar("P", bound=Pingable)
+
+
+class Sweep(Generic[P]):
+    """Selects the connections to ping and those that did not answer. It sends nothing and reads no clock.
+
+    The time to answer is `timeout` rounded down to whole ticks.
+
+    Args:
+        interval: Seconds between two pings of one connection, above 0.
+        timeout: Seconds that a client has to send something after a ping, at most `interval`.
+    """
+
+    __slots__ = ("_current", "_next", "_pinged_at", "_slices", "_ticks_to_answer", "tick_seconds")
+
+    def __init__(self, interval: float, timeout: float) -> None:
+        assert 0 < timeout <= interval, "checked with the settings"
+        self.tick_seconds = interval / SLICES
+        self._ticks_to_answer = max(MIN_TICKS_TO_ANSWER, int(timeout / self.tick_seconds))
+        self._slices: list[dict[P, None]] = [{} for _ in range(SLICES)]
+        self._pinged_at = [float("-inf")] * SLICES
+        self._current = 0
+        self._next = 0
+
+    def add(self, connection: P) -> None:
+        """Ping `connection` from now on. Consecutive connections go to different slices, which levels the load."""
+        self._next = (self._next + 1) % SLICES
+        connection.slice = self._next
+        self._slices[self._next][connection] = None
+
+    def discard(self, connection: P) -> None:
+        """Stop pinging `connection`. No-op if it is in no slice."""
+        if connection.slice >= 0:
+            del self._slices[connection.slice][connection]
+            connection.slice = -1
+
+    def ahead(self, connection: P) -> Beat:
+        """Return in how many ticks `connection` is pinged next, and judged if it stays silent."""
+        since = (self._current - connection.slice) % SLICES
+        left = self._ticks_to_answer - since
+        is_awaited = left > 0 and connection.heard_at < self._pinged_at[connection.slice]
+        return Beat(SLICES - since, left if is_awaited else None)
+
+    def tick(self, now: float) -> tuple[list[P], list[P]]:
+        """Move on by one slice. To be called every `tick_seconds`.
+
+        Returns:
+            Connections to ping now, and connections that sent nothing since their last ping.
+        """
+        self._current = (self._current + 1) % SLICES
+        judged = (self._current - self._ticks_to_answer) % SLICES
+        asked_at = self._pinged_at[judged]
+        silent = [c for c in self._slices[judged] if c.heard_at < asked_at]
+        self._pinged_at[self._current] = now
+        return list(self._slices[self._current]), silent
 
 
 C = TypeVar("C", bound=Connection)
@@ -23,7 +108,7 @@ C = TypeVar("C", bound=Connection)
 class Heartbeat(Generic[C]):
     """Pings each connection once in `heartbeat_interval`.
 
-    Bounds: by the connections added.
+    Bounds: the connections added.
 
     Args:
         also: Called at every tick.
@@ -44,30 +129,30 @@ class Heartbeat(Generic[C]):
         self._log = log
         self._also = also
         self._sweep: Sweep[C] = Sweep(settings.heartbeat_interval, settings.pong_timeout)
-        self._unsent_when_asked: dict[C, int] = {}
+        self._unsent_at_ping: dict[C, int] = {}
         self._due = self._lag = 0.0
 
     @property
     def is_behind(self) -> bool:
-        """The loop has more to do than it can."""
+        """Whether the event loop cannot keep up."""
         return self._lag > MAX_LAG
 
     def start(self) -> None:
-        """Begin."""
+        """Start ticking."""
         self._due = self._clock.monotonic() + self._sweep.tick_seconds
         self._timer.set(self._tick, self._due)
 
     def add(self, connection: C) -> None:
-        """Ask it from now on."""
+        """Ping a connection from now on."""
         self._sweep.add(connection)
 
     def discard(self, connection: C) -> None:
-        """Ask it no more."""
+        """Stop pinging a connection."""
         self._sweep.discard(connection)
-        self._unsent_when_asked.pop(connection, None)
+        self._unsent_at_ping.pop(connection, None)
 
     def of(self, connection: C) -> Beat:
-        """In how many seconds `connection`, one of those added, is pinged next, and dropped when it stays silent."""
+        """Return in how many seconds `connection` is pinged next, and closed if it stays silent."""
         tick, first = self._sweep.tick_seconds, self._due - self._clock.monotonic()
         ping, silent = self._sweep.ahead(connection)
         return Beat(first + (ping - 1) * tick, None if silent is None else first + (silent - 1) * tick)
@@ -78,17 +163,17 @@ class Heartbeat(Generic[C]):
         self._metrics.loop_lag.observe(self._lag)
         to_ping, silent = self._sweep.tick(now)
         for connection in silent:
-            # A slow one can't be asked, but it is there as long as it takes some of what its transport holds.
-            if not (connection.paused and connection.unsent < self._unsent_when_asked.pop(connection, 0)):
+            # A slow client cannot be pinged. It counts as alive while it reads some of what its transport holds.
+            if not (connection.paused and connection.unsent < self._unsent_at_ping.pop(connection, 0)):
                 self._metrics.heartbeats_failed.inc()
                 self._log.heartbeat_failed(connection.user_id)
                 connection.close(Close.TIMED_OUT, "no answer to a ping")
         for connection in to_ping:
             if connection.paused:
-                self._unsent_when_asked[connection] = connection.unsent
+                self._unsent_at_ping[connection] = connection.unsent
             else:
                 connection.ping()
         self._also()
-        # From now, not from when it was due: after a pause the ticks missed are not made up for (`Sweep`).
+        # From now, not from when it was due: ticks missed during a pause are not made up for.
         self._due = now + self._sweep.tick_seconds
         self._timer.set(self._tick, self._due)

@@ -28,7 +28,7 @@ from presenced.node.refusals import Refusals
 from presenced.node.shutdown import close_in_waves
 from presenced.node.stats import Stats, statistics
 from presenced.presence.directory import Directory
-from presenced.presence.heartbeat import Beat
+from presenced.presence.explain import Beat
 from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
 from presenced.presence.rooms import Rooms
@@ -201,7 +201,7 @@ class Node:
         except BadParameter as error:
             self.refused(connection, Close.BAD_PARAMETER, str(error), now)
             return
-        others = self.directory.connected(user.user_id) - protocol.replaces(user.user_id, parameters)
+        others = self.directory.users.connected(user.user_id) - protocol.replaces(user.user_id, parameters)
         if others >= (most := self.settings.user_connections):
             self.refused(connection, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open", now)
             return
@@ -242,7 +242,7 @@ class Node:
 
     def stats(self, limit: int = 100, after: int = 0) -> Stats:
         """Return statistics, with the `limit` (0 to `MAX_PAGE`) sessions that follow the serial number `after`."""
-        return statistics(self.directory, self._connections.by_serial, limit, after, self.clock.now())
+        return statistics(self.directory.users, self._connections.by_serial, limit, after, self.clock.now())
 
     def beat(self, connection: Connection) -> Beat:
         """Return what the heartbeat does next about an open connection."""
@@ -272,5 +272,5 @@ class Node:
         self.timer.stop()
 
     def _log_stats(self) -> None:
-        self._log.stats(self.directory.connected_users, len(self._connections))
+        self._log.stats(self.directory.users.connected_users, len(self._connections))
         self.timer.set(self._log_stats, self.clock.monotonic() + self.settings.stats_interval)

@@ -16,10 +16,9 @@ from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.node.event_log import EventLog
 from presenced.node.journal_followers import JournalFollowers
-from presenced.presence.directory import Directory
+from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import Status
-from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import Rooms
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
@@ -63,29 +62,29 @@ class NodePublisher:
         if change and not self.is_silent:
             self._changes[change.status].inc()
             if change.is_turn:
-                own = 1 if self._directory.connections(change.user_id) else 0
-                self._log.changed(change.user_id, change.status, self._directory.connected_users - own)
+                own = 1 if self._directory.users.connections(change.user_id) else 0
+                self._log.changed(change.user_id, change.status, self._directory.users.connected_users - own)
             self._journal.append(change)
             self._followers.changed()
             self._broadcaster.publish(change)
         if self.storage is not None:
             self.storage.event(outcome, not self.is_silent)
         if outcome.own:
-            for connection in self._directory.connections(outcome.user_id):
+            for connection in self._directory.users.connections(outcome.user_id):
                 connection.protocol.self_changed(connection, outcome.own)
         self.settle_rooms(outcome.user_id, now)
         self._set_timer()
 
     def settle_rooms(self, user_id: str, now: Instant) -> None:
         """Bring the rooms into line with the rooms of the user's sessions."""
-        wanted = self._directory.rooms_wanted(user_id)
+        wanted = self._directory.users.rooms_wanted(user_id)
         if not wanted and not self._rooms.of(user_id):
             return
         for change in self._rooms.settle(user_id, wanted, now):
             if not self.is_silent:
                 self._broadcaster.publish(change)
                 if self.storage is not None:
-                    self.storage.room_changed(change, self._rooms.get(change.room), now)
+                    self.storage.room_changed(change, now)
 
     def session_opened(self, connection: Connection) -> None:
         """Store that the session of a connection opened, or was resumed."""

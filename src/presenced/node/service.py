@@ -23,13 +23,13 @@ from presenced.net.origins import ANY, FILES
 from presenced.net.refusals import Refusal
 from presenced.node.node import Node
 from presenced.node.stats import Stats
-from presenced.presence.claims import Claim, check
 from presenced.presence.explain import MAX_CHANGES, Explanation, Viewer, explain
 from presenced.presence.journal import Digest
 from presenced.presence.model import AS_DETECTED, Change, Choice, Status
 from presenced.presence.rooms import Mode, Room
-from presenced.presence.user import Session
-from presenced.presence.visibility import EVERYTHING, Visibility
+from presenced.presence.session import Session
+from presenced.presence.status import Claim, check_claim
+from presenced.presence.visibility import EVERYTHING, ViewerVisibility, Visibility
 from presenced.protocols.v1.encoder import Encoding
 from presenced.runtime.instant import Instant
 
@@ -72,7 +72,7 @@ class PresenceService:
 
         Event streams that the user watches through count, too.
         """
-        connections = self._directory.connections(user_id)
+        connections = self._directory.users.connections(user_id)
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")
         now = now or self._node.clock.now()
@@ -111,7 +111,7 @@ class PresenceService:
             BadClaim: The source, the status or the priority is invalid.
             CapacityError: The user has claims of the maximum number of sources.
         """
-        check(claim)
+        check_claim(claim)
         now = now or self._node.clock.now()
         claim = structs.replace(claim, set_ms=now.epoch_ms)
         if lasts is not None:
@@ -155,11 +155,11 @@ class PresenceService:
 
     def claims_of(self, user_id: str) -> tuple[Claim, ...]:
         """Return the claims about a user, in the order in which they were set."""
-        return user.claims if (user := self._directory.user(user_id)) else ()
+        return user.claims if (user := self._directory.users.user(user_id)) else ()
 
     def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
         """Return the last change of each user, as everyone who may see the user sees it; None for unknown users."""
-        return self._directory.changes_of(user_ids)
+        return self._directory.users.changes_of(user_ids)
 
     def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
         """Return users shown as anything but offline, each with a number to pass as `after` for the next page.
@@ -167,12 +167,14 @@ class PresenceService:
         A user who stays online while the pages are read appears exactly once. A user who comes online meanwhile may
         appear. O(users), whatever the limit.
         """
-        return self._directory.online_after(after, limit)
+        return self._directory.users.online_after(after, limit)
 
     def counts(self) -> Counts:
         """Return the numbers of users, connections and rooms."""
         node = self._node
-        return Counts(self._directory.online_users, self._directory.connected_users, node.connections, len(node.rooms))
+        return Counts(
+            self._directory.users.online_users, self._directory.users.connected_users, node.connections, len(node.rooms)
+        )
 
     def stats(self, limit: int, after: int) -> Stats:
         """Return statistics with the `limit` sessions that follow `after` (`node.stats.statistics`)."""
@@ -184,7 +186,7 @@ class PresenceService:
 
     def sessions_of(self, user_id: str) -> list[Session[Connection]]:
         """Return the user's sessions that have a connection or are in their grace period, to read and not to change."""
-        user = self._directory.user(user_id)
+        user = self._directory.users.user(user_id)
         return [session for session in user.sessions if session.is_present] if user else []
 
     def explain(self, user_id: str, viewer: str | None = None, now: Instant | None = None) -> Explanation:
@@ -193,10 +195,10 @@ class PresenceService:
         watching = None
         if viewer is not None:
             sessions = self.sessions_of(viewer)
-            roles = node.gatekeeper.roles(self._directory.connections(viewer)) if node.gatekeeper else ()
+            roles = node.gatekeeper.roles(self._directory.users.connections(viewer)) if node.gatekeeper else ()
             watching = Viewer(viewer, sessions, node.settings.visibility == "everyone", roles)
         changes = node.journal.last_of(user_id, MAX_CHANGES)
-        user, rooms = self._directory.user(user_id), node.rooms.of(user_id)
+        user, rooms = self._directory.users.user(user_id), node.rooms.of(user_id)
         return explain(user_id, user, frozenset(rooms), watching, changes, now or node.clock.now(), node.beat)
 
     def scope_of(self, viewer: str | None) -> ViewerScope:
@@ -209,9 +211,8 @@ class PresenceService:
             return ViewerScope(self._node, "", [EVERYTHING], with_causes=True)
         settings = self._node.settings
         sessions = self.sessions_of(viewer)
-        visibilities = [s.visibility for s in sessions] or [visibility_of(settings, Principal(viewer))]
-        with_causes = settings.show_causes or any(visibility.causes for visibility in visibilities)
-        return ViewerScope(self._node, viewer, visibilities, with_causes)
+        parts = [session.visibility for session in sessions] or [visibility_of(settings, Principal(viewer))]
+        return ViewerScope(self._node, viewer, parts, settings.show_causes)
 
     # Following changes.
 
@@ -223,7 +224,7 @@ class PresenceService:
     @property
     def newest_version(self) -> int:
         """Newest version that any user was given. Users without known presence have it."""
-        return self._directory.versions.newest
+        return self._directory.users.versions.newest
 
     def position_text(self, position: int) -> str:
         """Return the cursor of a position, for clients."""
@@ -240,7 +241,7 @@ class PresenceService:
     def digest(self) -> Digest | None:
         """Return the state as one number, at the position of the newest change. None: a part of the work is done; call
         again in another turn of the loop (`Journal.digest`)."""
-        return self._node.journal.digest(self._directory.snapshot)
+        return self._node.journal.digest(self._directory.users.snapshot)
 
     def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have `wake` called in the turn of the loop after one in which something changed.
@@ -301,37 +302,30 @@ class ViewerScope:
     all sessions block is invisible to the viewer everywhere, in rooms, too.
     """
 
-    def __init__(self, node: Node, viewer: str, visibilities: Sequence[Visibility], with_causes: bool) -> None:
-        self._directory = node.directory
+    def __init__(self, node: Node, viewer: str, parts: Sequence[Visibility], with_causes: bool) -> None:
+        self._users = node.directory.users
         self._rooms = node.rooms
-        self._viewer = viewer
-        self._visibilities = visibilities
-        self.with_causes = with_causes
+        self._visible = ViewerVisibility(viewer, parts, node.rooms.of)
+        self.with_causes = with_causes or self._visible.causes
         """Whether the viewer may see why users changed."""
-        self.blocked = frozenset.intersection(*(visibility.blocked for visibility in visibilities))
+        self.blocked = self._visible.blocked
         """Users whom all sessions block."""
 
     def sees(self, user_id: str) -> bool:
         """Return whether the viewer may see the user, be it only in a room that both are in."""
-        if user_id == self._viewer or any(visibility.sees(user_id) for visibility in self._visibilities):
-            return True
-        if user_id in self.blocked:
-            return False
-        return not set(self._rooms.of(self._viewer)).isdisjoint(self._rooms.of(user_id))
+        return self._visible.may_see(user_id)
 
     def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
         """Return the last change of each user; None for users who are unknown or whom the viewer may not see.
 
         The two cases look the same on purpose, so that a viewer cannot learn whether a hidden user exists.
         """
-        changes = self._directory.changes_of(user_ids)
+        changes = self._users.changes_of(user_ids)
         return [change if change is not None and self.sees(change.user_id) else None for change in changes]
 
     def room(self, name: str) -> Room | None:
         """Return a room, to read and not to change; None if it has no members or the viewer may not enter it."""
-        if any(visibility.may_enter(name) for visibility in self._visibilities):
-            return self._rooms.get(name)
-        return None
+        return self._rooms.get(name) if self._visible.may_enter(name) else None
 
     def room_mode(self, room: Room) -> Mode:
         """Return the mode in which the viewer is notified about a room. It depends on the members that the viewer sees,
@@ -344,20 +338,17 @@ class ViewerScope:
         It takes constant time for a viewer who sees everyone and blocks few users. Otherwise it is O(users named by the
         rules + members of the viewer's rooms).
         """
-        widest = [visibility for visibility in self._visibilities if visibility.everyone]
-        if widest:
-            blocked = frozenset.intersection(*(visibility.blocked for visibility in widest))
+        if (blocked := self._visible.blocked_by_widest) is not None:
             hidden = [user_id for user_id in blocked if not self.sees(user_id)]
-            return self._directory.online_users - self._online(hidden)
+            return self._users.online_users - self._online(hidden)
         members: set[str] = set()
-        for name in tuple(self._rooms.of(self._viewer)):
+        for name in tuple(self._visible.rooms()):
             if room := self._rooms.get(name):
                 members.update(room.members)
             await asyncio.sleep(0)  # each room may have 100,000 members, so the loop gets a turn between two of them
         members -= self.blocked
-        named = {self._viewer}.union(*(visibility.users for visibility in self._visibilities))
-        return len(members) + self._online(named - members)
+        return len(members) + self._online(self._visible.named - members)
 
     def _online(self, user_ids: Iterable[str]) -> int:
-        changes = self._directory.changes_of(user_ids)
+        changes = self._users.changes_of(user_ids)
         return sum(change is not None and change.status is not Status.OFFLINE for change in changes)

@@ -9,8 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from presenced.delivery.connection import Connection
-from presenced.presence.directory import Directory
 from presenced.presence.model import Status
+from presenced.presence.users import Users
 from presenced.protocols.ids import wire_user_id
 from presenced.runtime.instant import Instant, timestamp
 
@@ -41,14 +41,12 @@ class Stats(Struct, frozen=True, rename="camel"):
     """Value of `after` for the next page; None on the last page."""
 
 
-def statistics(
-    directory: Directory[Any], connections: Mapping[int, Connection], limit: int, after: int, now: Instant
-) -> Stats:
+def statistics(users: Users[Any], connections: Mapping[int, Connection], limit: int, after: int, now: Instant) -> Stats:
     """Return the statistics with the `limit` sessions whose serial number follows `after`. O(connections).
 
     Invisible users are part of the numbers, but their sessions are left out.
     """
-    seen = (c for n, c in connections.items() if n > after and directory.status(c.user_id) is not Status.OFFLINE)
+    seen = (c for n, c in connections.items() if n > after and users.status(c.user_id) is not Status.OFFLINE)
     found = list(islice(seen, limit + 1))
     sessions = [
         SessionStats(
@@ -60,4 +58,4 @@ def statistics(
         for c in found[:limit]
     ]
     following = found[limit - 1].serial if limit and len(found) > limit else None
-    return Stats(directory.connected_users, directory.online_users, len(connections), sessions, following)
+    return Stats(users.connected_users, users.online_users, len(connections), sessions, following)

@@ -1,23 +1,61 @@
-"""All users: who is online, their versions, and the log of changes. Every answer is a value; nothing is sent."""
+"""The directory: everything that can happen to users, and what of it others see.
+
+Each event is one call with the time as an argument. It changes the sessions, choices and claims of one user and then
+settles: `_settle` compares what others see now with what they saw before, and only if that differs, `_show` makes a
+`Change`. Every result is a value (`Outcome`); nothing is sent, and nothing here reads a clock.
+
+    event --> session, choice or claim of the user --> _settle --> nothing visible: Outcome without a change
+                                                             '--> visible: _show --> Change with position and version
+
+Time alone is an event, too: `expire`, to be called when `next_deadline` has come. It ends grace periods, sessions,
+temporary choices, claims and the pause after a client's change.
+
+The pause (`status_pause`) protects watchers from a client that changes its status in a loop. After a change by one of
+the user's clients, further requests are held (`HeldRequests`). At the end of the pause they take effect together, in
+the order of arrival, and the next pause begins. A backend's decisions do not wait.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from math import inf
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from presenced.errors import CapacityError
 from presenced.presence.journal import Journal
-from presenced.presence.model import Cause, Choice, Display, Ending
-from presenced.presence.outcome import NOTHING, Outcome
-from presenced.presence.statuses import Statuses
-from presenced.presence.subscriptions import Watch
-from presenced.presence.user import MAX_DETACHED, Given, Grace, Session, User
-from presenced.presence.users import Limits
-from presenced.presence.versions import VersionClock
+from presenced.presence.model import (
+    AS_DETECTED,
+    NO_DISPLAY,
+    Cause,
+    Change,
+    Choice,
+    Display,
+    Ending,
+    Own,
+    Status,
+    View,
+)
+from presenced.presence.restore import SinceStart
+from presenced.presence.session import Grace, Session
+from presenced.presence.status import (
+    MAX_SOURCES,
+    Claim,
+    HeldRequests,
+    TimedChoice,
+    in_force,
+    timed_choice,
+    without_source,
+)
+from presenced.presence.subscriptions import Subscription
+from presenced.presence.user import MAX_DETACHED, User
+from presenced.presence.users import Limits, Users
+from presenced.presence.versions import VersionClock, VersionCounter
+from presenced.runtime.deadlines import Deadlines
 from presenced.runtime.instant import Instant
+from presenced.runtime.limits import BoundedMap
 
 C = TypeVar("C", bound=Hashable)
 
@@ -30,17 +68,39 @@ _CAUSES = {
     Ending.DISCONNECTED: Cause.KICK,
 }
 
+_HERE = Status.ONLINE, Status.BUSY
 
-class Directory(Statuses[C]):
-    """Who is online. A connection is an opaque object.
 
-    OFFLINE turns into another status exactly when a user's first source of presence appears, and back when the last is
-    gone; a user with an open connection is never OFFLINE, unless they chose to be invisible. Nothing here fails
-    because of what a client did.
+class Outcome(Struct, Generic[C], frozen=True, gc=False):
+    """Result of applying one event."""
 
-    Bounds: users who are there, plus those with a session to resume, with a choice (`max_choices`) or with their last
-    change in the log; sessions without a connection by `MAX_DETACHED` per user; announcements by `max_announced`; the
-    log by its entries and age. Connections are the caller's to bound.
+    user_id: str = ""
+    """User of the event; empty if it did not apply to any."""
+    change: Change | None = None
+    """Set if others see the user differently."""
+    own: Own | None = None
+    """Set if the user's own devices see the user differently."""
+    session: Session[C] | None = None
+    """Session of the connection that opened."""
+    connection_id: str = ""
+    replaced: C | None = None
+    """Connection that the one that opened replaces; to be closed."""
+
+
+NOTHING: Outcome[Any] = Outcome()
+
+
+class Directory(Generic[C]):
+    """The users, and the events that change them. A connection is an opaque object.
+
+    OFFLINE changes to another status exactly when a user's first source of presence appears, and back when the last one
+    ends. A user with an open connection is never OFFLINE, unless they chose to be invisible. Nothing that a client does
+    makes a method fail.
+
+    A cluster subclasses this and overrides `_settle`, which decides that something becomes visible, so that all nodes
+    decide together. `_show`, which makes it visible, stays. This is the one planned use of inheritance.
+
+    Bounds: those of `Users`, and announcements by `max_announced`. Connections are the caller's to bound.
 
     Args:
         journal: Gives positions to changes. The caller appends the changes to it.
@@ -48,12 +108,24 @@ class Directory(Statuses[C]):
     """
 
     def __init__(self, grace: Grace, limits: Limits, journal: Journal, versions: VersionClock | None = None) -> None:
-        super().__init__(limits, journal, versions)
+        self.users: Users[C] = Users(limits, journal, versions or VersionCounter())
+        """Read access to all users."""
+        self.since_start: SinceStart | None = None
+        """Decisions made since the start; None once everything is restored."""
         self._grace = grace
+        self._limits = limits
+        self._journal = journal
+        self._versions = self.users.versions
+        self._by_id = self.users.by_id  # one attribute less on the hot path
+        self._deadlines: Deadlines[str] = Deadlines()
         self._announced = 0
-        self._given = 0  # times that data was given with a room
 
-    # Events.
+    def begin_above(self, number: int) -> None:
+        """Give only positions and versions above `number`, which an earlier start may have used, from now on."""
+        self._journal.advance(number)
+        self._versions.advance(number)
+
+    # Connections.
 
     def open(
         self,
@@ -62,23 +134,23 @@ class Directory(Statuses[C]):
         now: Instant,
         session_id: str = "",
         device: str = "",
-        watch: Watch | None = None,
+        watch: Subscription | None = None,
         active: bool = True,
         brought: Choice | None = None,
         display: Display | None = None,
     ) -> Outcome[C]:
-        """Add `connection` of `user_id` (as `presence.identity` returns it), which opened.
+        """Open a connection of `user_id` (as `presence.identity` returns it).
 
         Args:
             session_id: A new id for a session that can be resumed; empty for a classic connection, which counts as the
                 return of the classic connection lost last.
             device: Kind of device; empty if unknown.
-            watch: Users and rooms that a resumable session watches.
+            watch: Subscription of a session that can be resumed.
             active: Whether the person is active at this device.
-            brought: The user's choice as the client remembers it. It counts if the server knows nothing of the user.
-            display: Display data of its token; None if the token says nothing about it.
+            brought: The user's choice as the client remembers it. It counts if the server knows nothing about the user.
+            display: Display data of its token; None if the token has no say in it.
         """
-        user = self._get_or_make(user_id)
+        user = self.users.get_or_add(user_id)
         if active:
             user.active_ms = now.epoch_ms
         if brought and user.last_change is None and not user.sessions and not user.has_chosen:
@@ -86,12 +158,12 @@ class Directory(Statuses[C]):
         if display is not None:
             user.give_display(display, now)
         lost = [s for s in user.detached() if not s.session_id]
-        if lost and not session_id:
+        if lost and not session_id:  # nothing tells classic connections of a user apart: one of them has returned
             user.remove(lost[-1])
         session = Session(user_id, connection, session_id, device, watch)
         session.active = active
         if session_id:
-            self.sessions[session_id] = session
+            self.users.sessions[session_id] = session
         return self._attached(user, session, now)
 
     def resume(
@@ -103,22 +175,26 @@ class Directory(Statuses[C]):
         display: Display | None = None,
         active: bool | None = None,
     ) -> Outcome[C] | None:
-        """Resume a session with a new connection. If the old connection is not known to be dead, the new one replaces
-        it.
+        """Resume a session with a new connection, which replaces the old one if that is still open.
 
-        `active` is whether the person is active at this device; None leaves it unchanged. Returns None if this user has
-        no such session (any more).
+        The server may not know yet that the old connection is dead, so the client must not have to wait for it.
+
+        Args:
+            active: Whether the person is active at this device; None leaves it unchanged.
+
+        Returns:
+            None if the user does not have this session, or no longer.
         """
-        session = self.sessions.get(session_id)
+        session = self.users.sessions.get(session_id)
         if session is None or session.user_id != user_id:
             return None
-        user = self._users[user_id]
+        user = self._by_id[user_id]
         if display is not None:
             user.give_display(display, now)
         replaced = session.connection
         user.remove(session)
         if replaced is not None and not user.connected:
-            self.connected_users -= 1  # for a moment
+            self.users.connected_users -= 1  # `_attached` counts the user again
         session.connection, session.grace_ends = connection, None
         if active is not None:
             session.active = active
@@ -130,11 +206,13 @@ class Directory(Statuses[C]):
     def close(
         self, user_id: str, connection: C, ending: Ending, now: Instant, silent: float = 0.0, unheard_age: float = inf
     ) -> Outcome[C]:
-        """End `connection`, which had been silent for `silent` seconds. No-op if it is not open.
+        """Close a connection. No-op if it is not open.
 
-        `unheard_age` is that of `Grace.after`.
+        Args:
+            silent: Seconds since the client was last heard, for `last seen` after a timeout; 0 if it just was.
+            unheard_age: As for `Grace.after`.
         """
-        user = self._users.get(user_id)
+        user = self._by_id.get(user_id)
         session = user.session_of(connection) if user else None
         if user is None or session is None:
             return NOTHING
@@ -147,17 +225,17 @@ class Directory(Statuses[C]):
         if max(grace, window) <= 0:
             self._forget_session(user, session)
         elif len(detached := user.detached()) > MAX_DETACHED:
-            # Those that are not waited for first: of them nobody sees anything.
+            # Sessions beyond their grace period first, because their end is not visible.
             first = min(detached, key=lambda s: (s.grace_ends is not None, s.grace_ends or s.forget_at))
             self._forget_session(user, first)
         if not user.connected:
-            self.connected_users -= 1
+            self.users.connected_users -= 1
         self._wait_for(user)
         return self._settle(user, _CAUSES[ending], now)
 
     def set_active(self, user_id: str, connection: C, active: bool, now: Instant) -> Outcome[C]:
-        """Set whether the client's person is active or idle. During the user's pause the request waits (`Held`)."""
-        user = self._users.get(user_id)
+        """Set whether the client's person is active or idle. During the user's pause the request is held."""
+        user = self._by_id.get(user_id)
         session = user.session_of(connection) if user else None
         if user is None or session is None:
             return NOTHING
@@ -178,50 +256,50 @@ class Directory(Statuses[C]):
         return self._settle(user, Cause.IDLE, now)
 
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
-        """A backend says that a user it knows of from elsewhere is online, or is not.
+        """Announce on behalf of a backend that a user is online elsewhere, or withdraw the announcement.
 
-        The announcement holds until the opposite is announced. It can add presence, never take it from an open
-        connection: announcing offline a user who has one only withdraws the announcement. With no connection
-        open it also ends any grace, for the backend knows better than a time-out.
+        It holds until it is withdrawn. It can add presence, but never take it from an open connection. If the user has
+        no connection, a withdrawal also ends their grace periods, because the backend knows better than a timeout.
 
         Raises:
-            CapacityError: As many users are announced as may be.
+            CapacityError: The maximum number of users is announced.
         """
-        user = self._users.get(user_id)
+        user = self._by_id.get(user_id)
         if online:
             if (user is None or not user.announced) and self._announced >= self._limits.max_announced:
                 raise CapacityError(
                     f"{self._limits.max_announced} users are announced online already; withdraw some first"
                 )
-            user = self._get_or_make(user_id)
+            user = self.users.get_or_add(user_id)
         elif user is None:
             return NOTHING
         self._announced += online - user.announced
         user.announced = online
         if not online and not user.connected:
-            self._end_graces(user)
+            self._end_grace_periods(user)
         return self._settle(user, Cause.ANNOUNCEMENT, now)
 
     def stop_waiting(self, user_id: str, now: Instant) -> Outcome[C]:
-        """End the user's graces at once: nobody is expected back."""
-        user = self._users.get(user_id)
+        """End the user's grace periods immediately."""
+        user = self._by_id.get(user_id)
         if user is None:
             return NOTHING
-        self._end_graces(user)
+        self._end_grace_periods(user)
         return self._settle(user, Cause.KICK, now)
 
     def expire(self, now: Instant) -> list[Outcome[C]]:
-        """Let end what is over, and drop what is too old; to be called when `next_deadline` has come."""
+        """End everything whose time has come, and drop what is too old. To be called at `next_deadline`."""
         outcomes: list[Outcome[C]] = []
         while (user_id := self._deadlines.pop_due(now.monotonic)) is not None:
-            user = self._users[user_id]
+            user = self._by_id[user_id]
             cause = Cause.GRACE
+            # All that is due of one user together, so that others see one change.
             for session in user.detached():
                 if session.grace_ends is not None and session.grace_ends <= now.monotonic:
                     session.grace_ends = None
                 if session.grace_ends is None and session.forget_at <= now.monotonic:
                     self._forget_session(user, session)
-            if user.timed and user.timed_until <= now.monotonic:
+            if user.timed and user.timed_until <= now.monotonic:  # the permanent choice returns
                 user.timed, cause = None, Cause.EXPIRY
             if user.claims and any(c.ends <= now.monotonic for c in user.claims):
                 user.claims = tuple(c for c in user.claims if c.ends > now.monotonic)
@@ -230,23 +308,142 @@ class Directory(Statuses[C]):
             outcomes.append(self._settle(user, cause, now))
             if (held := user.held) is not None and held.deadline is not None and held.until <= now.monotonic:
                 outcomes += self._release(user, held, now)
-        self._log.trim(now.monotonic)
+        self.users.trim_log(now.monotonic)
         return outcomes
 
     def next_deadline(self) -> float | None:
-        """Monotonic seconds at which `expire` has something to do; None when never."""
+        """Return the monotonic time at which `expire` has something to do; None if never."""
         return self._deadlines.next()
 
-    def give(self, session: Session[C], room: str, data: bytes) -> None:
-        """A session joins a room, or gives other data; which rooms the user is in is settled elsewhere."""
-        self._given += 1
-        session.rooms = (session.rooms or {}) | {room: Given(self._given, data)}
+    # Choices.
 
-    # How.
+    def choose(
+        self, user_id: str, choice: Choice, now: Instant, lasts: float | None = None, by_user: bool = True
+    ) -> Outcome[C]:
+        """Apply a user's choice of status: for `lasts` seconds from now, or permanently (`status.in_force`).
+
+        During the user's pause the choice waits, unless a later choice replaces it before the pause is over. A
+        backend's choice takes effect immediately, after all waiting ones. The choice of an absent user is remembered.
+
+        Args:
+            by_user: The choice comes from a client of the user, not from a backend.
+        """
+        user, latest = self.users.get_or_add(user_id), timed_choice(choice, lasts, now)
+        held = user.held
+        if not by_user:
+            return self._choose(user, (*(held.take_choices() if held else ()), latest), now)
+        user.seen_ms = user.active_ms = now.epoch_ms
+        if held is not None and held.must_wait(now.monotonic):
+            held.choices = in_force(held.choices, latest)
+            self._wait_for(user)
+            return Outcome(user_id)
+        self._pause(user, now)
+        return self._choose(user, (latest,), now)
+
+    def release(self, user_id: str, connection: C, now: Instant) -> list[Outcome[C]]:
+        """Apply all waiting requests if `connection`, which is about to end, is the user's last one.
+
+        A user without a connection makes no more requests, so there is nothing to wait for.
+        """
+        user = self._by_id.get(user_id)
+        if user is None or user.held is None or user.connected > 1 or user.session_of(connection) is None:
+            return []
+        return self._release(user, user.held, now)
+
+    def restore_choices(self, user_id: str, stored: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
+        """Restore a choice from before the start: a permanent one, a temporary one, or both in this order.
+
+        The result is the same as if it had arrived before everything since. No-op if the user's client sent a choice,
+        too.
+        """
+        user, since = self._by_id.get(user_id), self.since_start
+        if since is not None and since.has_chosen(user_id):
+            stored = () if since.has_chosen_permanently(user_id) else tuple(one for one in stored if one.is_permanent)
+            if user is not None and user.timed is not None:
+                stored = *stored, TimedChoice(user.timed, user.timed_until)
+        elif user is not None and user.has_chosen:
+            return NOTHING
+        if not stored:
+            return NOTHING
+        user = self.users.get_or_add(user_id)
+        for one in stored:
+            user.choose(one, now)
+        self._wait_for(user)
+        return self._settle(user, Cause.CHOICE, now)
+
+    def forget_stored(self, user_id: str) -> None:
+        """Prevent the restore of stored data about the user."""
+        if self.since_start is not None:
+            self.since_start.forgot(user_id)
+
+    # Claims.
+
+    def set_claim(self, user_id: str, claim: Claim, now: Instant) -> Outcome[C]:
+        """Set a backend's claim about a user. It replaces the previous claim of the same source.
+
+        Raises:
+            CapacityError: The user already has claims of the maximum number of other sources.
+        """
+        user = self._by_id.get(user_id)
+        others = without_source(user.claims, claim.source) if user else ()
+        if len(others) >= MAX_SOURCES:
+            raise CapacityError(f"{MAX_SOURCES} sources claim something of this user already; clear one first")
+        user = self.users.get_or_add(user_id)
+        user.claims = (*others, claim)
+        if self.since_start is not None:
+            self.since_start.claimed(user_id, claim.source)
+        self._wait_for(user)
+        return self._settle(user, Cause.CLAIM, now)
+
+    def clear_claim(self, user_id: str, source: str, now: Instant) -> Outcome[C] | None:
+        """Clear the claim of a source. Return None if there was none."""
+        if self.since_start is not None:
+            self.since_start.claimed(user_id, source)
+        user = self._by_id.get(user_id)
+        if user is None or len(others := without_source(user.claims, source)) == len(user.claims):
+            return None
+        user.claims = others
+        self._wait_for(user)
+        return self._settle(user, Cause.CLAIM, now)
+
+    # Display data.
+
+    def give_display(self, user_id: str, display: Display, now: Instant) -> Outcome[C]:
+        """Set the display data from the token of one of the user's connections.
+
+        No-op if a newer token has set some.
+        """
+        user = self._by_id.get(user_id)
+        if user is None or not user.give_display(display, now):
+            return NOTHING
+        return self._settle(user, Cause.DISPLAY, now)
+
+    def restore_display(self, user_id: str, data: bytes, now: Instant) -> Outcome[C]:
+        """Restore display data from before the start. No-op if a token has set some since, or the user was erased."""
+        display, user = Display(data, 0.0), self._by_id.get(user_id)
+        if self.since_start is not None and self.since_start.is_forgotten(user_id):
+            return NOTHING
+        if user is not None and user.display == NO_DISPLAY:
+            user.display = display
+            return self._settle(user, Cause.DISPLAY, now)
+        if user is None and not self.users.has_display(user_id):
+            self.users.remember_display(user_id, display)
+        return NOTHING
+
+    def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
+        """Erase the display data that the user's tokens have set."""
+        self.users.erase_display(user_id)
+        user = self._by_id.get(user_id)
+        if user is None:
+            return NOTHING
+        user.display = NO_DISPLAY
+        return self._settle(user, Cause.DISPLAY, now)
+
+    # Internal.
 
     def _attached(self, user: User[C], session: Session[C], now: Instant) -> Outcome[C]:
         if not user.connected:
-            self.connected_users += 1
+            self.users.connected_users += 1
         user.add(session)
         user.seen_ms = now.epoch_ms
         self._wait_for(user)
@@ -256,11 +453,117 @@ class Directory(Statuses[C]):
 
     def _forget_session(self, user: User[C], session: Session[C]) -> None:
         user.remove(session)
-        self.sessions.pop(session.session_id, None)
+        self.users.sessions.pop(session.session_id, None)
         if user.held is not None:
             user.held.activities.pop(session, None)
 
-    def _end_graces(self, user: User[C]) -> None:
+    def _end_grace_periods(self, user: User[C]) -> None:
         for session in user.detached():
             self._forget_session(user, session)
         self._wait_for(user)
+
+    def _choose(self, user: User[C], choices: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
+        """Apply these choices in order. Others see only the combined result."""
+        for one in choices:
+            user.choose(one, now)
+            if self.since_start is not None:
+                self.since_start.chose(user.user_id, one.is_permanent)
+        self._wait_for(user)
+        return self._settle(user, Cause.CHOICE, now)
+
+    def _pause(self, user: User[C], now: Instant) -> None:
+        """Start the pause after a change by one of the user's clients, during which further requests wait."""
+        if self._limits.status_pause > 0:
+            user.held = user.held or HeldRequests()
+            user.held.until = now.monotonic + self._limits.status_pause
+
+    def _release(self, user: User[C], held: HeldRequests, now: Instant) -> list[Outcome[C]]:
+        """Apply all waiting requests and start the next pause."""
+        activities, choices = held.take_activities(), held.take_choices()
+        if not activities and not choices:
+            return []
+        self._pause(user, now)
+        outcomes = []
+        for session, active in activities.items():
+            session.active = active
+        if activities:
+            outcomes.append(self._settle(user, Cause.IDLE, now))
+        if choices:
+            outcomes.append(self._choose(user, choices, now))
+        self._wait_for(user)
+        return outcomes
+
+    def _settle(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
+        """Decide whether something about the user becomes visible. Every event ends here.
+
+        A cluster overrides this method.
+        """
+        users = self.users
+        view, own = user.look(cause)  # hot: once per event, also when nothing changes
+        news = None
+        if own is None or not own.looks_like(user.own):  # also when all sessions of presenced.v1 are gone
+            user.own = news = own
+        change = self._show(user, view, cause, now) if view != user.shown else None
+        if not user.is_present:
+            if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
+                self._remember(user)
+            users.evict_if_unneeded(user)
+        else:
+            if users.with_choice:
+                users.with_choice.pop(user.user_id)
+            if users.with_claim:
+                users.with_claim.pop(user.user_id)
+        return Outcome(user.user_id, change, news)
+
+    def _show(self, user: User[C], view: View, cause: Cause, now: Instant) -> Change:
+        """Make it visible: give the change its version and position, and log it. Return the change."""
+        users = self.users
+        last, was = user.last_change, user.shown.status
+        since = last.since_ms if last and view.status is was else now.epoch_ms
+        here = view.status in _HERE
+        before = last.version if last else 0
+        user.version = version = self._versions.next(user.version)
+        users.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
+        if not here and user.connected:
+            user.seen_ms = now.epoch_ms  # invisible, which looks like a close, or away by a claim
+        seen = 0 if here else user.seen_ms
+        position = self._journal.next_position()
+        change = Change(position, user.user_id, view, was, version, now, since, seen, cause, before)
+        user.last_change = change
+        users.log(change)
+        return change
+
+    def _wait_for(self, user: User[C]) -> None:
+        """Schedule the next time at which the user's status changes without an event."""
+        if (deadline := user.next_deadline()) is not None:
+            self._deadlines.set(user.user_id, deadline)
+        else:
+            self._deadlines.cancel(user.user_id)
+
+    def _remember(self, user: User[C]) -> None:
+        """Remember an absent user's choice and claims. At the bounds the users away longest lose theirs."""
+        has_chosen = user.has_chosen
+        if user.timed is not None and not has_chosen:  # `auto` for a time, with nothing after it
+            if self.since_start is not None:
+                has_chosen = True  # it takes precedence over a permanent choice that is still to be restored
+            else:
+                user.timed = None
+                self._wait_for(user)
+        if loser := self._keep_absent(self.users.with_choice, user.user_id, has_chosen):
+            loser.chosen, loser.timed = AS_DETECTED, None
+            self._let_go(loser)
+        if loser := self._keep_absent(self.users.with_claim, user.user_id, bool(user.claims)):
+            loser.claims = ()
+            self._let_go(loser)
+
+    def _keep_absent(self, absent: BoundedMap[str, None], user_id: str, is_needed: bool) -> User[C] | None:
+        """Put the user into the map or take them out. Return the user who was evicted from it."""
+        if not is_needed:
+            absent.pop(user_id)
+        elif user_id not in absent and (evicted := absent.set(user_id, None)):  # in the order of leaving, not renewed
+            return self._by_id[evicted[0]]
+        return None
+
+    def _let_go(self, user: User[C]) -> None:
+        self._wait_for(user)
+        self.users.evict_if_unneeded(user)

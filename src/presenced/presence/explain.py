@@ -1,97 +1,159 @@
-"""Why a user looks as they do to somebody: for whoever is asked by phone."""
+"""Explanations for support: why a user looks as they do to a viewer.
+
+An explanation consists of records and codes. `http.api.explain` makes sentences of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from enum import StrEnum
 from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from presenced.presence.claims import Claim, deciding, winner
-from presenced.presence.heartbeat import Beat
 from presenced.presence.model import Cause, Change, Choice, Status, View
-from presenced.presence.user import Session, User
+from presenced.presence.session import Session
+from presenced.presence.status import Claim, deciding_claim, winning_claim
+from presenced.presence.user import User
 from presenced.runtime.instant import Instant
 
 MAX_CHANGES = 50
-"""Changes in one explanation."""
+"""Maximum number of changes in one explanation."""
 
-_LEFT = {
-    Cause.CLOSE: "their client closed the connection",
-    Cause.GRACE: "a lost connection did not come back",
-    Cause.TIMEOUT: "their client did not answer any more",
-    Cause.KICK: "the application disconnected them",
-    Cause.ANNOUNCEMENT: "a backend announced it",
-}
+_LEAVING = frozenset((Cause.CLOSE, Cause.GRACE, Cause.TIMEOUT, Cause.KICK, Cause.ANNOUNCEMENT))
+"""Causes that make a user absent."""
+
+
+class Beat(NamedTuple):
+    """What the heartbeat does next about a connection, in seconds."""
+
+    pinged_in: float
+    times_out_in: float | None
+    """None unless the client was pinged and has not been heard since."""
 
 
 class Heard(Protocol):
-    """What is told of a connection."""
+    """Connection, as far as an explanation needs it."""
 
     connection_id: str
     heard_at: float
 
 
 class Viewer(NamedTuple):
-    """Who looks."""
+    """User who looks at another."""
 
     user_id: str
     sessions: Sequence[Session[Any]]
-    """Those that are there."""
+    """The present ones."""
     sees_everyone: bool
-    """Everybody does, by the settings, unless a session's token says otherwise."""
+    """The setting `visibility` allows everyone, unless a session's token restricts it."""
     roles: tuple[str, ...] = ()
-    """By what their connections came with."""
+    """Roles in the tokens of the viewer's connections."""
 
 
 class SessionExplained(Struct, frozen=True):
-    """One client instance of the user."""
+    """One client instance of the user. Times are seconds from now."""
 
     connection_id: str
-    """Empty for one that has no connection."""
+    """Empty if it has no connection."""
     protocol: str
     """`classic` or `presenced.v1`."""
     device: str
-    """Empty when not known."""
+    """Empty if unknown."""
     active: bool
     heard: float | None
-    """Seconds since the client was last heard; None while it has no connection."""
+    """Seconds since the client was last heard; None without a connection."""
     pinged_in: float | None
-    """Seconds until the client is pinged next; None while it has no connection."""
+    """Until the client is pinged next; None without a connection."""
     times_out_in: float | None
-    """Seconds until the connection is given up when the client, which has been pinged, stays silent; None while nothing
-    is awaited."""
+    """Until the connection is closed if the client, which was pinged, stays silent; None if no answer is due."""
     waited_for: float | None
-    """Seconds for which it still keeps its user online without a connection; None when it does not."""
+    """Until its grace period ends; None while none runs."""
     resumable: float | None
-    """Seconds for which its client can still resume it; None while it has a connection."""
+    """Until its client can no longer resume it; None with a connection."""
     rooms: tuple[str, ...]
 
 
 class Pending(Struct, frozen=True):
-    """What happens by time alone."""
+    """Something that ends by time alone."""
 
     what: str
-    """Which ends: a `grace`, a `choice` or a `claim`."""
+    """`grace`, `choice` or `claim`."""
     source: str
-    """Of the claim."""
+    """Source of the claim."""
     seconds: float
     """From now."""
 
 
-class Visibility(Struct, frozen=True):
+class Basis(StrEnum):
+    """What decides the status."""
+
+    ABSENT = "absent"
+    CLAIM = "claim"
+    CHOICE = "choice"
+    ANNOUNCEMENT = "announcement"
+    ACTIVITY = "activity"
+
+
+class Decision(Struct, frozen=True):
+    """What decides the user's status."""
+
+    basis: Basis
+    chosen: Status | None = None
+    """Status of the choice in force; None: as detected."""
+    claim: Claim | None = None
+    """Claim that decides, or that loses against the choice."""
+    ends_in: float | None = None
+    """Seconds until the deciding claim or choice ends; None if it does not end by itself."""
+    sessions: int = 0
+    """Number of present sessions."""
+    active: int = 0
+    """Number of present sessions whose person is active."""
+
+
+class Liveness(Struct, frozen=True):
+    """What makes the user present, or how they became absent."""
+
+    connections: int = 0
+    quiet: float | None = None
+    """Seconds since the newest input on any connection; None without a connection."""
+    grace_left: float | None = None
+    """Seconds until the last grace period ends; None while none runs, or with a connection."""
+    left: Cause | None = None
+    """Why the user became absent; None if present or forgotten."""
+    left_ago: float = 0.0
+    """Seconds since then."""
+
+
+class Rule(StrEnum):
+    """Why a viewer may see a user, or may not."""
+
+    SELF = "self"
+    EVERYONE = "everyone"
+    NAMED = "named"
+    ROOM = "room"
+    """The viewer watches a room where the user is."""
+    NOT_ALLOWED = "not_allowed"
+    BLOCKED = "blocked"
+    NO_SESSION = "no_session"
+    """Unknown: it depends on the token that the viewer's next session brings."""
+    NO_SESSION_EVERYONE = "no_session_everyone"
+    """The viewer has no session, but the setting `visibility` allows everyone."""
+
+
+class Seen(Struct, frozen=True):
     """What one viewer sees of the user."""
 
     user_id: str
+    """The viewer."""
     may_see: bool | None
-    """None: not known, as the viewer has no session."""
+    """None: unknown, because the viewer has no session."""
     watches: bool
-    """Whether a session of the viewer is told of the user."""
-    is_absent: bool
-    """The viewer has no session."""
-    rule: str
-    """Why, in words."""
+    """A session of the viewer is notified about the user."""
+    rule: Rule
+    room: str = ""
+    """Room of the rule `ROOM`."""
     roles: tuple[str, ...] = ()
     """The viewer's."""
 
@@ -100,26 +162,35 @@ class Explanation(Struct, frozen=True):
     """Everything that decides how a user looks."""
 
     user_id: str
-    why: str
-    """One sentence."""
+    decision: Decision
+    liveness: Liveness
     shown: Change | None
-    """What all who may see the user are shown; None when nothing is known of the user, which looks like offline."""
+    """What permitted viewers see; None if the user is unknown, which looks like offline."""
     true: View
     """What the user's own devices see."""
     sessions: tuple[SessionExplained, ...]
     announced: bool
     pending: tuple[Pending, ...]
-    """What comes first stands first."""
+    """In the order of their ends."""
     chosen: Choice
     timed: Choice | None
-    """What was chosen for a time; the other one returns after it."""
+    """Temporary choice, after which `chosen` returns."""
     claims: tuple[Claim, ...]
     """In the order in which they were set."""
-    winner: str
-    """The source of the claim that decides the status; empty when none does."""
-    viewer: Visibility | None
+    viewer: Seen | None
     changes: tuple[Change, ...]
-    """The last ones that are remembered, newest first."""
+    """Last ones in the journal, newest first."""
+
+    @property
+    def winner(self) -> str:
+        """Source of the claim that decides the status; empty if none does."""
+        claim = self.decision.claim
+        return claim.source if claim and self.decision.basis is Basis.CLAIM else ""
+
+    @property
+    def status(self) -> Status:
+        """Status that permitted viewers see."""
+        return self.shown.status if self.shown else Status.OFFLINE
 
 
 def explain(
@@ -131,20 +202,19 @@ def explain(
     now: Instant,
     beat: Callable[[Any], Beat],
 ) -> Explanation:
-    """Why the user looks as they do.
+    """Explain why the user looks as they do.
 
     Args:
-        user: None: nothing is known of them. Its connections are `Heard`.
-        rooms: Those the user is seen in.
-        changes: Their last ones, newest first.
-        beat: What the heartbeat does next about a connection.
+        user: None if unknown. Its connections are `Heard`.
+        rooms: Rooms in which the user is a member.
+        changes: The user's last changes, newest first.
+        beat: Returns what the heartbeat does next about a connection.
     """
     user = user or User(user_id)
-    seen = _visibility(user_id, rooms, viewer) if viewer else None
-    claim = deciding(user.choice, user.claims) if user.is_present else None
     return Explanation(
         user_id,
-        f"{_to_whom(user, seen)}: {_reason(user, claim, now)}.",
+        _decision(user, now),
+        _liveness(user, now),
         user.last_change,
         user.true_view(),
         tuple(_session(session, now, beat) for session in user.sessions),
@@ -153,10 +223,36 @@ def explain(
         user.chosen,
         user.timed,
         user.claims,
-        claim.source if claim else "",
-        seen,
+        _seen(user_id, rooms, viewer) if viewer else None,
         tuple(changes),
     )
+
+
+def _decision(user: User[Any], now: Instant) -> Decision:
+    chosen = user.choice.status
+    if not user.is_present:
+        return Decision(Basis.ABSENT, chosen)
+    if (claim := deciding_claim(user.choice, user.claims)) is not None:
+        return Decision(Basis.CLAIM, chosen, claim, None if claim.ends == inf else claim.ends - now.monotonic)
+    if chosen is not None:
+        ends_in = user.timed_until - now.monotonic if user.timed else None
+        return Decision(Basis.CHOICE, chosen, winning_claim(user.claims), ends_in)
+    present = [session for session in user.sessions if session.is_present]
+    active = sum(session.active for session in present)
+    announced = not present or (user.announced and not active)
+    return Decision(Basis.ANNOUNCEMENT if announced else Basis.ACTIVITY, sessions=len(present), active=active)
+
+
+def _liveness(user: User[Any], now: Instant) -> Liveness:
+    if user.connected:
+        quiet = min(now.monotonic - s.connection.heard_at for s in user.sessions if s.connection is not None)
+        return Liveness(user.connected, quiet)
+    if ends := [s.grace_ends for s in user.detached() if s.grace_ends is not None]:
+        return Liveness(grace_left=max(ends) - now.monotonic)
+    last = user.last_change
+    if user.is_present or last is None or last.cause not in _LEAVING:
+        return Liveness()
+    return Liveness(left=last.cause, left_ago=now.monotonic - last.at.monotonic)
 
 
 def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -> SessionExplained:
@@ -177,114 +273,37 @@ def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -
 
 
 def _pending(user: User[Any], now: Instant) -> list[Pending]:
-    graces = [Pending("grace", "", s.grace_ends) for s in user.detached() if s.grace_ends is not None]
+    periods = [Pending("grace", "", s.grace_ends) for s in user.detached() if s.grace_ends is not None]
     choice = [Pending("choice", "", user.timed_until)] if user.timed else []
     claims = [Pending("claim", claim.source, claim.ends) for claim in user.claims if claim.ends < inf]
-    return [Pending(p.what, p.source, _round(p.seconds - now.monotonic)) for p in (*graces, *choice, *claims)]
+    return [Pending(p.what, p.source, _round(p.seconds - now.monotonic)) for p in (*periods, *choice, *claims)]
 
 
-def _visibility(user_id: str, rooms: Collection[str], viewer: Viewer) -> Visibility:
+def _seen(user_id: str, rooms: Collection[str], viewer: Viewer) -> Seen:
     if viewer.user_id == user_id:
-        rule = "everybody sees the truth of themselves"
-        return Visibility(user_id, True, bool(viewer.sessions), not viewer.sessions, rule, viewer.roles)
+        return Seen(user_id, True, bool(viewer.sessions), Rule.SELF, roles=viewer.roles)
     if not viewer.sessions:
-        rule = "has no session, and everybody may see everyone" if viewer.sees_everyone else "has no session"
-        return Visibility(viewer.user_id, viewer.sees_everyone or None, False, True, rule)
+        rule = Rule.NO_SESSION_EVERYONE if viewer.sees_everyone else Rule.NO_SESSION
+        return Seen(viewer.user_id, viewer.sees_everyone or None, False, rule)
     sessions = [s for s in viewer.sessions if user_id not in s.visibility.blocked]
-    by_sight = any(s.visibility.sees(user_id) for s in sessions)
+    is_visible = any(s.visibility.sees(user_id) for s in sessions)
     shared = sorted({room for s in sessions if s.watch for room in s.watch.full.rooms.intersection(rooms)})
     if not sessions:
-        rule = "has blocked this user"
+        rule = Rule.BLOCKED
     elif any(s.visibility.everyone for s in sessions):
-        rule = "may see everyone"
-    elif by_sight:
-        rule = "may see this user by name"
-    elif shared:
-        rule = f"watches the room {shared[0]}, where the user is"
+        rule = Rule.EVERYONE
+    elif is_visible:
+        rule = Rule.NAMED
     else:
-        rule = "may see neither this user nor a room where the user is"
-    watches = bool(shared) or any(_asks_for(session, user_id) for session in sessions)
-    return Visibility(viewer.user_id, by_sight or bool(shared), watches, False, rule, viewer.roles)
+        rule = Rule.ROOM if shared else Rule.NOT_ALLOWED
+    watches = bool(shared) or any(_subscribes(session, user_id) for session in sessions)
+    room = shared[0] if rule is Rule.ROOM else ""
+    return Seen(viewer.user_id, is_visible or bool(shared), watches, rule, room, viewer.roles)
 
 
-def _asks_for(session: Session[Any], user_id: str) -> bool:
+def _subscribes(session: Session[Any], user_id: str) -> bool:
     watch = session.watch
     return session.visibility.sees(user_id) and (watch is None or watch.full.everyone or user_id in watch.full.users)
-
-
-def _to_whom(user: User[Any], seen: Visibility | None) -> str:
-    shown = f"{user.user_id} is {user.shown.status}"
-    if seen is None:
-        return f"{shown} to all who may see them"
-    if seen.user_id == user.user_id:
-        return f"{user.user_id} is {user.true_view().status} to themselves"
-    if seen.may_see is None:
-        return f"{shown}, but whether {seen.user_id} may see that is not known, as {seen.user_id} {seen.rule}"
-    if not seen.may_see:
-        return f"{shown}, but {seen.user_id} is not told, as {seen.user_id} {seen.rule}"
-    if not seen.watches:
-        why = f"{seen.user_id} {seen.rule}" if seen.is_absent else "no session of theirs asks to be"
-        return f"{shown}, but {seen.user_id} is not told, as {why}"
-    return f"{shown} to {seen.user_id}, who {seen.rule}"
-
-
-def _reason(user: User[Any], claim: Claim | None, now: Instant) -> str:
-    if not user.is_present:
-        nobody, last = "no session is connected or waited for, and no backend announces them", user.last_change
-        if last is None or last.cause not in _LEFT:
-            return nobody
-        return f"{nobody}; {_LEFT[last.cause]} {_span(now.monotonic - last.at.monotonic)} ago"
-    return f"{_decision(user, claim, now)}; {_here(user, now)}"
-
-
-def _decision(user: User[Any], claim: Claim | None, now: Instant) -> str:
-    choice = user.choice
-    status = choice.status
-    if claim is not None:
-        over = "what was detected" if status is None else f"their choice to be {status}"
-        until = "" if claim.ends == inf else f", for {_span(claim.ends - now.monotonic)} more"
-        return f"{claim.source} claims it with priority {claim.priority}{until}, and wins over {over}"
-    if status is None:
-        return _detected(user)
-    chose = f"they chose to be {status}"
-    if user.timed:
-        chose += f", for {_span(user.timed_until - now.monotonic)} more"
-    lost = winner(user.claims)
-    if lost is None:
-        return chose
-    why = "no claim does" if status is Status.INVISIBLE else f"its priority is {lost.priority}, not above 0"
-    return f"{chose}, and what {lost.source} claims ({lost.status}) does not win over that: {why}"
-
-
-def _detected(user: User[Any]) -> str:
-    present = [session for session in user.sessions if session.is_present]
-    active = sum(session.active for session in present)
-    which, state = f"{active} of {len(present)} sessions", "active" if active else "idle"
-    if not present or (user.announced and not active):
-        return "a backend announces them"
-    if len(present) == 1:
-        which = "their only session"
-    elif active in (0, len(present)):
-        which = f"all {len(present)} sessions"
-    return f"{which} {'is' if len(present) == 1 or active == 1 else 'are'} {state}"
-
-
-def _here(user: User[Any], now: Instant) -> str:
-    if user.connected:
-        quiet = min(now.monotonic - s.connection.heard_at for s in user.sessions if s.connection is not None)
-        are = "1 connection is" if user.connected == 1 else f"{user.connected} connections are"
-        return f"{are} open, last heard {_span(quiet)} ago"
-    if graces := [s.grace_ends for s in user.detached() if s.grace_ends is not None]:
-        return f"no connection is open, and a lost one is waited for {_span(max(graces) - now.monotonic)} more"
-    return "no connection is open, and a backend announces them"
-
-
-def _span(seconds: float) -> str:
-    for size, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name}"
-    whole = round(max(0.0, seconds))
-    return "1 second" if whole == 1 else f"{whole} seconds"
 
 
 def _round(seconds: float) -> float:

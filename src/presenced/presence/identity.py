@@ -6,10 +6,10 @@ from presenced.errors import BadUserId
 from presenced.runtime.text import refused_character
 
 MAX_USER_ID_LENGTH = 128
-"""Characters (code points) of the longest user id."""
+"""Maximum number of characters (code points) of a user id."""
 
 MAX_SAFE_INTEGER = 2**53 - 1
-"""The largest integer that every JSON reader holds exactly (RFC 8259 section 6)."""
+"""Largest integer that every JSON parser represents exactly (RFC 8259 section 6)."""
 
 PLACEHOLDERS = frozenset(("undefined", "null", "NaN", "None", "[object Object]"))
 """Texts that JavaScript and Python templates produce from a variable without a value or with the wrong value."""
@@ -42,7 +42,7 @@ def parse_user_id(value: str | int, placeholders: bool = True) -> str:
 
 
 def is_json_number(user_id: str) -> bool:
-    """Whether the id is a JSON number on the wire: a canonical decimal integer from 0 to 2^53-1."""
+    """Return whether the id is a JSON number on the wire: a canonical decimal integer from 0 to 2^53-1."""
     return (
         user_id.isascii()
         and user_id.isdigit()

@@ -3,6 +3,16 @@
 A position is a place in the order of everything that happens on this server: changes of users, changes of rooms, and
 the periodic digests of large rooms. Only events have positions. A snapshot takes none: its position is that of the last
 event before it. Versions are something else: they belong to users (`presence.versions`).
+
+There are two logs of changes, with the same `Change` objects in them, because they answer different questions:
+
+    log              asked by                     keeps                          bound
+    LatestChanges    watchers that were behind    the last change of each user   `log_size`, `log_age`
+    Journal          followers (HTTP API)         every change                   `journal_size`
+
+Few users change often. Because the first drops what a newer change of the same user replaces, it reaches back much
+further with the same memory, and a user is remembered as long as their last change is in it. The second must not skip
+anything, and contains nothing of the time in which the server stops, which is not published.
 """
 
 from __future__ import annotations
@@ -19,7 +29,7 @@ from msgspec.structs import replace
 from presenced.presence.model import Change, Status, View
 
 MAX_HASHED = 1_000
-"""Changes that one call of `Journal.digest` looks at; about a millisecond."""
+"""Maximum number of changes that one call of `Journal.digest` hashes, which takes about a millisecond."""
 
 
 class Cursor(NamedTuple):
@@ -34,21 +44,93 @@ class Cursor(NamedTuple):
     """Number of the session's snapshot that ends here; 0 at the end of changes."""
 
 
+class LatestChanges:
+    """Last change of each user who changed recently, in the order of positions.
+
+    Bounds: at most `max_entries` changes, none older than `max_age` seconds. When full, changes that are no longer the
+    last one of their user are dropped first. If that does not halve the log, its older half is dropped. Appending is
+    O(1) amortised.
+
+    Args:
+        is_latest: Returns whether a change is still the last one of its user.
+        on_dropped: Called with each change that is dropped while it is the last one of its user.
+    """
+
+    __slots__ = ("_entries", "_is_latest", "_max_age", "_max_entries", "_on_dropped", "floor")
+
+    def __init__(
+        self,
+        max_entries: int,
+        max_age: float,
+        is_latest: Callable[[Change], bool],
+        on_dropped: Callable[[Change], None],
+    ) -> None:
+        assert max_entries >= 2, "checked with the settings"
+        self._max_entries = max_entries
+        self._max_age = max_age
+        self._is_latest = is_latest
+        self._on_dropped = on_dropped
+        self._entries: list[Change] = []
+        self.floor = 0
+        """Position up to which changes may have been dropped."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def append(self, change: Change) -> None:
+        """Add the newest change; its position is above all others."""
+        if len(self._entries) >= self._max_entries:
+            self._entries = [c for c in self._entries if self._is_latest(c)]
+            self._drop(len(self._entries) - self._max_entries // 2)
+        self._entries.append(change)
+
+    def trim(self, now: float) -> None:
+        """Drop changes older than `max_age`."""
+        oldest_kept = now - self._max_age
+        if self._entries and self._entries[0].at.monotonic < oldest_kept:
+            self._drop(bisect_right(self._entries, oldest_kept, key=lambda c: c.at.monotonic))
+
+    def since(self, position: int, limit: int) -> list[Change] | None:
+        """Return the last change of every user who changed after `position`, in order, at most `limit` of them.
+
+        A user who changed twice appears once. Continue from the position of the last one until the result is empty.
+        Return None if the log does not reach back to `position`.
+        """
+        if position < self.floor:
+            return None
+        found: list[Change] = []
+        for index in range(bisect_right(self._entries, position, key=lambda c: c.position), len(self._entries)):
+            if self._is_latest(self._entries[index]):
+                found.append(self._entries[index])
+                if len(found) == limit:
+                    break
+        return found
+
+    def _drop(self, count: int) -> None:
+        if count <= 0:
+            return
+        dropped, self._entries = self._entries[:count], self._entries[count:]
+        self.floor = dropped[-1].position
+        for change in dropped:
+            if self._is_latest(change):
+                self._on_dropped(change)
+
+
 class Digest(Struct, frozen=True):
-    """The state of all users at a position, as one number."""
+    """State of all users at a position, as one number that any implementation can recompute."""
 
     position: int
     value: int
-    """The sum, modulo 2^64, over all users shown as anything but offline, of the first 8 bytes, big-endian, of the
+    """Sum, modulo 2^64, over all users shown as anything but offline, of the first 8 bytes, big-endian, of the
     SHA-256 of user id, NUL, status, NUL, version."""
     users: int
-    """How many they are."""
+    """Number of these users."""
 
 
 class Journal:
-    """The newest changes, each of them, in the order of their positions.
+    """Positions of all events, and the newest changes, every one of them, in the order of their positions.
 
-    Bounds: `size` changes; of one more the oldest goes. Appending is O(1), and nothing else happens then.
+    Bounds: `size` changes; at the bound the oldest is dropped. Appending is O(1).
 
     """
 
@@ -58,11 +140,11 @@ class Journal:
         self.position = 0
         """Position of the newest event."""
         self._entries: list[Change] = []
-        self._first = 0  # where the oldest one is
+        self._first = 0  # index of the oldest change: the list is a ring
         self.floor = 0
-        """The position up to which changes have been dropped."""
+        """Position up to which changes have been dropped."""
         self._unhashed: list[Change] = []
-        self._hashed_to: int | None = None  # what follows belongs to it, once nothing is left unhashed
+        self._hashed_to: int | None = None  # position of the digest, once nothing is left unhashed
         self._value = 0
         self._users = 0
 
@@ -96,7 +178,7 @@ class Journal:
         self._first = (first + 1) % self._size
 
     def since(self, position: int, limit: int) -> list[Change] | None:
-        """The first `limit` changes after `position`; None when some of those have been dropped."""
+        """Return the first `limit` changes after `position`; None if some of those have been dropped."""
         if position < self.floor:
             return None
         entries, first = self._entries, self._first
@@ -108,21 +190,22 @@ class Journal:
         return found
 
     def last_of(self, user_id: str, limit: int) -> list[Change]:
-        """The user's last changes, newest first. O(size)."""
+        """Return the user's last changes, newest first. O(size)."""
         newest_first = chain(reversed(self._entries[: self._first]), reversed(self._entries[self._first :]))
         return list(islice((change for change in newest_first if change.user_id == user_id), limit))
 
     def blank(self, user_id: str) -> None:
-        """Of the user's changes keep what followers need: from which status to which, and the version. O(size)."""
+        """Erase details from the user's changes. Statuses and versions stay, because followers need them. O(size)."""
         for index, change in enumerate(self._entries):
             if change.user_id == user_id:
                 self._entries[index] = replace(change, view=View(change.status), seen_ms=0)
 
     def digest(self, everyone: Callable[[], list[Change]]) -> Digest | None:
-        """The state after the newest change.
+        """Return the state after the newest change as a digest.
 
-        None: `MAX_HASHED` changes have been taken into account, and there are more; ask again in another turn of the
-        loop. It begins with all users, goes on with the changes since, and begins again when some of those are gone.
+        Return None if `MAX_HASHED` changes have been hashed and more remain: call again in another turn of the event
+        loop. The digest starts from all users, continues with the changes since, and starts again if some of those have
+        been dropped.
 
         Args:
             everyone: Returns the last change of each user who is shown as anything but offline (`Users.snapshot`).
@@ -136,7 +219,7 @@ class Journal:
             if self._unhashed:
                 return None
         changes = self.since(self._hashed_to, MAX_HASHED)
-        assert changes is not None, "looked at above"
+        assert changes is not None, "compared with the floor above"
         for change in changes:
             if change.was is not Status.OFFLINE:
                 self._value -= _hash(change.user_id, change.was, change.was_version)

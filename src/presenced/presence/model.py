@@ -1,4 +1,4 @@
-"""The records the rules speak of. No behaviour."""
+"""Records of the presence rules. They have no behaviour."""
 
 from __future__ import annotations
 
@@ -12,79 +12,79 @@ from presenced.runtime.instant import Instant
 
 
 class Status(StrEnum):
-    """How available a user is."""
+    """Availability of a user."""
 
     ONLINE = "online"
     AWAY = "away"
     BUSY = "busy"
     INVISIBLE = "invisible"
-    """Chosen only; all but the user see `offline`."""
+    """Only a user can choose it. Everyone else sees `offline`."""
     OFFLINE = "offline"
 
 
 class Ending(StrEnum):
-    """How a connection ended; it determines the grace period (`presence.user.Grace`)."""
+    """How a connection ended; it determines the grace period (`presence.session.Grace`)."""
 
     CLOSED = "closed"
     """Deliberate close by the client: code 1000, 1005 or one of its own (3000 to 4999, except 4001)."""
     GOING_AWAY = "going_away"
-    """The client's page is going away (1001): a reload, perhaps."""
+    """The client's page is going away (1001), perhaps for a reload."""
     KEEP_SESSION = "keep_session"
     """The client's page enters the back/forward cache or is frozen (4001). It may return and resume."""
     LOST = "lost"
-    """It broke without a word (1006), or was ended for breaking a rule."""
+    """The connection was lost without a close frame (1006), or was closed because its client broke a rule."""
     TIMED_OUT = "timed_out"
-    """It no longer answered."""
+    """The client did not answer a ping in time."""
     DISCONNECTED = "disconnected"
-    """The application ended it (`handle_user_disconnect`)."""
+    """The application closed it (`handle_user_disconnect`)."""
     REPLACED = "replaced"
-    """A new connection of the same session took its place."""
+    """A new connection of the same session replaced it."""
 
 
 class Cause(StrEnum):
-    """Why what is seen of a user changed."""
+    """Why others see a user differently."""
 
     CONNECT = "connect"
     CLOSE = "close"
     GRACE = "grace"
-    """A grace ended and nobody had come back."""
+    """A grace period ended without a reconnect."""
     TIMEOUT = "timeout"
-    """The last connection no longer answered, and there was no grace."""
+    """The last connection timed out, and there was no grace period."""
     IDLE = "idle"
     """All of the user's devices became idle, or one became active again."""
     CHOICE = "choice"
-    """A status was chosen: by the user, or for the user by a backend."""
+    """The user, or a backend for the user, chose a status."""
     CLAIM = "claim"
-    """A backend claims something of the user, or no longer does."""
+    """A backend set or cleared a claim."""
     EXPIRY = "expiry"
-    """A chosen status, or a claim, came to its end."""
+    """A temporary choice or a claim expired."""
     KICK = "kick"
-    """The application ended the user's connections."""
+    """The application closed the user's connections."""
     DISPLAY = "display"
-    """A newer token of a connection gives other display data."""
+    """A newer token of a connection has other display data."""
     DRAIN = "drain"
-    """The server that the user was connected to stopped, and they did not come back. Reserved for servers that share
-    their users: one alone tells nobody while it stops."""
+    """The node of the user stopped, and the user did not reconnect. Reserved for a cluster: a single node notifies
+    nobody while it stops."""
     ANNOUNCEMENT = "announcement"
-    """A backend said so (`broadcast_user_status`)."""
+    """A backend announced it (`broadcast_user_status`)."""
 
 
 class Custom(Struct, frozen=True, gc=False, array_like=True):
-    """What a person adds to their status. Everything is optional."""
+    """Details that go with a status. All are optional."""
 
     text: str = ""
     emoji: str = ""
     data: bytes = b""
-    """JSON; empty when there is none."""
+    """JSON; empty if there is none."""
     until_ms: int = 0
-    """When the choice ends, in epoch milliseconds; 0 when it lasts."""
+    """When the choice or claim ends, in epoch milliseconds; 0 if it does not end by itself."""
 
 
 PLAIN = Custom()
 
 
 class Choice(NamedTuple):
-    """A status that a person chose, with text and emoji. `choices.choice_of` builds it from untrusted input."""
+    """A status that a user chose, with its details. `status.choice_of` builds it from untrusted input."""
 
     status: Status | None
     """None: as detected. Never `offline`."""
@@ -96,78 +96,77 @@ AS_DETECTED = Choice(None)
 
 
 class Display(Struct, frozen=True, gc=False):
-    """What a token, a ticket or a hook gives of its user for others to see: a name, a picture."""
+    """Display data of a user, for example a name and a picture, from a token, a ticket or a hook."""
 
     data: bytes = b""
-    """A JSON object; empty when there is nothing to see."""
+    """A JSON object; empty if there is nothing to show."""
     issued: float = inf
-    """When what gives it was made, in epoch seconds; inf: it does not say, and counts as made when it is shown."""
+    """Issue time of the source in epoch seconds; infinity if unknown, which counts as the time it is presented."""
 
 
 NO_DISPLAY = Display(issued=-inf)
-"""Nobody has given any."""
+"""No display data."""
 
 
 class View(Struct, frozen=True, gc=False, array_like=True):
-    """What is seen of a user at one time; two that are equal look the same."""
+    """What a viewer sees of a user. Two equal views look the same."""
 
     status: Status
     custom: Custom = PLAIN
     devices: tuple[str, ...] = ()
-    """Kinds of device that are connected, each once, sorted."""
+    """Kinds of devices that are connected, each once, sorted."""
     display: bytes = b""
     """`Display.data`."""
 
 
-_OFFLINE = Status.OFFLINE  # an enum's members are found slowly by its name
+_OFFLINE = Status.OFFLINE  # attribute access on an enum is slow
 
 SEEN_ONLINE = View(Status.ONLINE)
 SEEN_OFFLINE = View(Status.OFFLINE)
 
 
 class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
-    """What others see of one user became another; the last one of a user is what they see now.
+    """One visible change of one user. The user's last change is what others see now.
 
-    It is stored as it is: what it consists of can be packed, as arrays.
+    The write-behind stores it as it is: it consists of types that msgspec can pack as arrays.
     """
 
     position: int
-    """Place in the log of changes: 1, 2, 3, ... without a gap, across all users."""
+    """Place in the journal."""
     user_id: str
     view: View
     was: Status
-    """The status before."""
+    """Status before."""
     version: int
-    """Strictly increasing for one user; may skip."""
+    """Number from the version clock. It strictly increases for one user, with gaps."""
     at: Instant
     since_ms: int
-    """When the status (not only what goes with it) became this one, in epoch milliseconds."""
+    """When the status, as opposed to its details, became this one, in epoch milliseconds."""
     seen_ms: int
-    """When the user was last known to be there, in epoch milliseconds; 0 while they are online or busy."""
+    """When the user was last known to be present, in epoch milliseconds; 0 while they are online or busy."""
     cause: Cause
     was_version: int = 0
-    """Of the change before; 0 when nothing was known of the user, who was offline then."""
+    """Version of the change before; 0 if the user was unknown, and offline, before."""
 
     @property
     def status(self) -> Status:
-        """What is seen."""
+        """Status that others see."""
         return self.view.status
 
     @property
     def is_turn(self) -> bool:
-        """Whether it is one of offline into another or back: all that the classic protocol tells."""
+        """Whether the user went online or offline, which is all that the classic protocol notifies about."""
         return (self.view.status is _OFFLINE) is not (self.was is _OFFLINE)
 
 
 class Own(Struct, frozen=True, gc=False):
-    """What a user's own devices see of the user: the truth."""
+    """What a user's own devices see of the user: the true state."""
 
     view: View
     """Its status may be `invisible`."""
     chosen: Status | None
-    """None: as detected."""
+    """Chosen status; None: as detected."""
     cause: Cause
-    """Why it became this."""
     overruled: Custom | None = None
     """Text, emoji and end of the choice that a claim overrides; None if no claim determines the status."""
 

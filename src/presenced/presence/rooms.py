@@ -1,41 +1,60 @@
-"""Rooms: which users are members, as others see it, and what changed since a position."""
+"""Rooms: their members as others see them, and what changed since a position.
+
+Membership has two sides. A session joins, updates its data and leaves (`Rooms.join`, `Rooms.leave`), which others do
+not see. The present sessions of a user decide in which rooms the user is a member (`Rooms.settle`), which others do
+see. So a user with two sessions in a room leaves it with the second one, and an invisible user is in none.
+
+A room is occupied by its first member and vacated by its last. `RoomChange.occupied` says so.
+
+The mode of a room depends on its size, because the cost of a room grows with the square of its members:
+
+    mode         from                 watchers receive
+    full         1 member             each change at once
+    coalesced    `room_coalesced`     the changes of a second together
+    counts       `room_counts`        the number of members, once a second
+
+A room returns to the mode before only below `STEP_BACK` of the threshold, so that it does not flap.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Set
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
-from presenced.presence.visibility import NOBODY
+from presenced.presence.session import RoomData, Session
+from presenced.presence.visibility import NOBODY, Visibility
 from presenced.runtime.instant import Instant
 
 MAX_LEFT = 1_000
-"""Members of one room who left and are remembered, for watchers that are behind; those further behind get it all."""
+"""Maximum number of former members that a room remembers for watchers that are behind. Watchers that are further behind
+receive the whole room."""
 
 STEP_BACK = 0.8
-"""Share of a threshold below which a room returns to the mode before: one that hovers about it does not flap."""
+"""Share of a threshold below which a room returns to the mode before."""
 
 
 class Mode(StrEnum):
-    """How the watchers of a room are told of it."""
+    """How the watchers of a room are notified."""
 
     FULL = "full"
     COALESCED = "coalesced"
-    """Once a second."""
+    """Changes once a second."""
     COUNTS = "counts"
-    """How many there are, once a second; members one by one only to those who watch them by id."""
+    """Number of members once a second; members' presence only to those who watch them by id."""
 
 
 class Thresholds(Struct, frozen=True):
-    """Members from which on a room is told of in another mode."""
+    """Number of members from which on a room is in another mode."""
 
     coalesced: int
     counts: int
 
     def mode(self, size: int, now: Mode) -> Mode:
-        """The mode of a room of `size` members that is in mode `now`."""
+        """Return the mode of a room of `size` members that is in mode `now`."""
         steps = ((Mode.COUNTS, self.counts), (Mode.COALESCED, self.coalesced))
         order = list(Mode)
         for mode, threshold in steps:
@@ -46,28 +65,30 @@ class Thresholds(Struct, frozen=True):
 
 
 class Member(Struct, frozen=True, gc=False):
-    """A user in a room; a user who is there by several sessions is one member."""
+    """A user in a room. A user with several sessions in it is one member."""
 
     user_id: str
     joined_ms: int
     data: bytes
-    """JSON; empty when there is none."""
+    """JSON; empty if there is none."""
     position: int
-    """Of the last change: joined, or other data."""
+    """Position of the last change: of the joining, or of other data."""
 
 
 class RoomChange(Struct, frozen=True, gc=False):
-    """A member joined, left, or gave other data."""
+    """One change of a room: a member joined, left, or gave other data."""
 
     position: int
     room: str
     user_id: str
     member: Member | None
-    """None: left."""
+    """None if the user left."""
+    occupied: bool | None = None
+    """True if the room has its first member, False if it lost its last one; None otherwise."""
 
 
 class Room:
-    """One room. It exists as long as it has a member; watching one that has none is possible."""
+    """One room. It exists while it has a member. A room without a member can be watched."""
 
     __slots__ = ("digested_until", "floor", "left", "members", "mode", "name", "position")
 
@@ -75,21 +96,21 @@ class Room:
         self.name = name
         self.members: dict[str, Member] = {}
         self.left: OrderedDict[str, int] = OrderedDict()
-        """Who left, and at which position; in that order."""
+        """Former members and the positions at which they left, in this order."""
         self.mode = Mode.FULL
         self.position = position
-        """Of the last change."""
+        """Position of the last change."""
         self.floor = position
-        """The position up to which those who left may be forgotten."""
+        """Position up to which former members may be forgotten."""
         self.digested_until = -1
-        """The position up to which it was, at times, told of later than what is told at once."""
+        """Position up to which its changes were, at times, sent later than changes of users."""
 
     def size(self, but: Set[str]) -> int:
-        """How many members there are besides these."""
+        """Return the number of members besides these."""
         return len(self.members) - (len(self.members.keys() & but) if but else 0)
 
     def since(self, position: int) -> tuple[list[Member], list[str]] | None:
-        """Members who joined or changed after `position`, and users who left; None when that is not known any more."""
+        """Return members who joined or changed after `position`, and users who left; None if that is forgotten."""
         if position < self.floor:
             return None
         left = []
@@ -101,13 +122,13 @@ class Room:
 
 
 class Rooms:
-    """All rooms, kept in line with the sessions that say they are in them.
+    """All rooms with their members.
 
-    Bounds: members of a room by `max_members`, and as many more as one of them does not see (`MAX_BLOCKED`); rooms by
-    the sessions' own bound; who left by `MAX_LEFT` per room.
+    Bounds: members of a room by `max_members`, plus as many as one of them blocks (`MAX_BLOCKED`); rooms by the bounds
+    of sessions (`MAX_ROOMS`); former members by `MAX_LEFT` per room.
 
     Args:
-        next_position: Take the next place in the order of all changes.
+        next_position: Returns the next position (`Journal.next_position`).
     """
 
     def __init__(self, thresholds: Thresholds, max_members: int, next_position: Callable[[], int]) -> None:
@@ -116,43 +137,57 @@ class Rooms:
         self._next_position = next_position
         self._rooms: dict[str, Room] = {}
         self._of_user: dict[str, set[str]] = {}
+        self._joins = 0
 
     def __len__(self) -> int:
         return len(self._rooms)
 
     def get(self, name: str) -> Room | None:
-        """The room, if there is anything to know of it."""
+        """Return the room; None if it has no member."""
         return self._rooms.get(name)
 
     def of(self, user_id: str) -> Iterable[str]:
-        """The rooms the user is seen in."""
+        """Return the rooms in which the user is a member."""
         return self._of_user.get(user_id, ())
 
     def has_place(self, name: str, user_id: str, unseen: Set[str] = NOBODY) -> bool:
-        """Whether the user may join: is in it already, or it is not full.
+        """Return whether the user may join: as a member already, or because the room is not full.
 
         Args:
-            unseen: Of whose being there nothing may be learnt: their places do not count.
+            unseen: Users whose membership must not be revealed, so their places do not count.
         """
         room = self._rooms.get(name)
         return room is None or user_id in room.members or room.size(unseen) < self._max_members
 
     def mode(self, room: Room, unseen: Set[str]) -> Mode:
-        """The mode of the room for one who does not see these.
+        """Return the mode of the room for a viewer who does not see some users.
 
-        It follows from how many are seen now, without `STEP_BACK`: the mode before may have been due to others.
+        It follows from the number of members the viewer sees, without `STEP_BACK`: the mode before may have been due to
+        the unseen ones, and must not reveal them.
         """
         return self._thresholds.mode(room.size(unseen), Mode.FULL) if unseen else room.mode
 
+    def join(self, session: Session[Any], name: str, data: bytes) -> None:
+        """Have a session join a room, or replace its data in a room it is in. `settle` follows."""
+        self._joins += 1
+        session.rooms = {**(session.rooms or {}), name: RoomData(self._joins, data)}
+
+    def leave(self, session: Session[Any], name: str) -> None:
+        """Have a session leave a room. `settle` follows."""
+        session.rooms = {room: data for room, data in (session.rooms or {}).items() if room != name}
+
+    def leave_forbidden(self, session: Session[Any], visibility: Visibility) -> None:
+        """Have a session leave all rooms that it may no longer enter. `settle` follows."""
+        session.rooms = {name: data for name, data in (session.rooms or {}).items() if visibility.may_enter(name)}
+
     def settle(self, user_id: str, wanted: Mapping[str, bytes], now: Instant) -> list[RoomChange]:
-        """Bring the rooms into line with what the user's sessions say: the only place where a membership changes.
+        """Make the user a member of exactly the wanted rooms. Memberships change only here.
 
         Args:
-            wanted: The rooms that the user is to be seen in, with the member's data; empty for one who is offline to
-                others.
+            wanted: Rooms with the member's data (`Users.rooms_wanted`).
         """
         gone = [name for name in self.of(user_id) if name not in wanted]
-        changes = [self._leave(self._rooms[name], user_id) for name in gone]
+        changes = [self._remove(self._rooms[name], user_id) for name in gone]
         for name, data in wanted.items():
             room = self._rooms.get(name)
             member = room.members.get(user_id) if room else None
@@ -162,9 +197,9 @@ class Rooms:
 
     def _put(self, name: str, user_id: str, joined_ms: int, data: bytes) -> RoomChange:
         position = self._next_position()
-        room = self._rooms.get(name)
+        room, is_new = self._rooms.get(name), name not in self._rooms
         if room is None:
-            # Of an earlier room of this name nothing is known: whoever is at an earlier position gets it all.
+            # Nothing is known about an earlier room of this name, so watchers at earlier positions receive it whole.
             room = self._rooms[name] = Room(name, position - 1)
         room.position = position
         member = Member(user_id, joined_ms, data, room.position)
@@ -172,9 +207,9 @@ class Rooms:
         room.left.pop(user_id, None)
         self._of_user.setdefault(user_id, set()).add(room.name)
         room.mode = self._thresholds.mode(len(room.members), room.mode)
-        return RoomChange(room.position, room.name, user_id, member)
+        return RoomChange(room.position, room.name, user_id, member, True if is_new else None)
 
-    def _leave(self, room: Room, user_id: str) -> RoomChange:
+    def _remove(self, room: Room, user_id: str) -> RoomChange:
         room.position = self._next_position()
         del room.members[user_id]
         room.left[user_id] = room.position
@@ -187,4 +222,4 @@ class Rooms:
         room.mode = self._thresholds.mode(len(room.members), room.mode)
         if not room.members:
             del self._rooms[room.name]
-        return RoomChange(room.position, room.name, user_id, None)
+        return RoomChange(room.position, room.name, user_id, None, None if room.members else False)

@@ -1,4 +1,4 @@
-"""Who watches whom: the sets that sessions chose, and the answer to "who must hear of this user?"."""
+"""Subscriptions: the users and rooms that a session is notified about, and the index from a user to the subscribers."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Generic, TypeVar
 S = TypeVar("S", bound=Hashable)
 
 MAX_WATCHED = 1000
-"""Users that one session watches by id at most, in full and by count together."""
+"""Maximum number of users that one session watches by id, in full and by count together. Further ones are refused."""
 
 MAX_ROOMS = 100
-"""Rooms that one session is in or watches at most."""
+"""Maximum number of rooms that one session is in or watches. Further ones are refused."""
 
 
-class Set:
-    """Everyone, users by id, rooms by name."""
+class Selection:
+    """Selected users and rooms: everyone, users by id, rooms by name."""
 
     __slots__ = ("everyone", "rooms", "users")
 
@@ -26,57 +26,57 @@ class Set:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it is nobody."""
+        """Whether nothing is selected."""
         return not (self.everyone or self.users or self.rooms)
 
     def add(self, everyone: bool, users: Iterable[str], rooms: Iterable[str]) -> None:
-        """Watch these, too."""
+        """Select these in addition."""
         self.everyone = self.everyone or everyone
         self.users.update(users)
         self.rooms.update(rooms)
 
     def discard(self, everyone: bool, users: Iterable[str], rooms: Iterable[str]) -> None:
-        """No longer watch these."""
+        """Deselect these."""
         self.everyone = self.everyone and not everyone
         self.users.difference_update(users)
         self.rooms.difference_update(rooms)
 
 
-class Watch:
-    """What one session watches; it outlives the session's connections."""
+class Subscription:
+    """Subscription of one session. It outlives the session's connections."""
 
     __slots__ = ("counted", "full")
 
     def __init__(self, everyone: bool = False) -> None:
-        self.full = Set(everyone)
-        """Told of by name."""
-        self.counted = Set()
-        """Told of by number."""
+        self.full = Selection(everyone)
+        """The client receives these users' presence."""
+        self.counted = Selection()
+        """The client receives only how many of these are online."""
 
 
-class WatchIndex(Generic[S]):
-    """The sessions that are kept up to date, by what they watch.
+class SubscriptionIndex(Generic[S]):
+    """Sessions by the users and rooms they watch: answers which sessions a change goes to.
 
-    Bounds: by the sessions in it, and their `MAX_WATCHED` users and `MAX_ROOMS` rooms. An edge costs one place in a
-    set; sessions that watch nothing cost nothing.
+    Bounds: the sessions added, with their `MAX_WATCHED` users and `MAX_ROOMS` rooms. An edge costs one place in a set;
+    a session that watches nothing costs nothing.
     """
 
     def __init__(self) -> None:
         self.everyone: dict[S, None] = {}
-        """Those that watch everyone, whomever else they watch."""
+        """Sessions that watch everyone, regardless of what else they watch."""
         self._by_user: dict[str, set[S]] = {}
         self._by_room: dict[str, set[S]] = {}
 
-    def add(self, session: S, watched: Set) -> None:
-        """Keep `session` up to date with all of `watched`."""
+    def add(self, session: S, watched: Selection) -> None:
+        """Index `session` under all of `watched`."""
         if watched.everyone:
             self.everyone[session] = None
         for edges, keys in ((self._by_user, watched.users), (self._by_room, watched.rooms)):
             for key in keys:
                 edges.setdefault(key, set()).add(session)
 
-    def remove(self, session: S, watched: Set) -> None:
-        """No longer; no-op for one that is not here."""
+    def remove(self, session: S, watched: Selection) -> None:
+        """Remove `session` from under all of `watched`. No-op for a session that is not indexed."""
         self.everyone.pop(session, None)
         for edges, keys in ((self._by_user, watched.users), (self._by_room, watched.rooms)):
             for key in keys:
@@ -86,9 +86,9 @@ class WatchIndex(Generic[S]):
                         del edges[key]
 
     def watchers_of(self, user_id: str) -> Collection[S]:
-        """The sessions that watch this user by id; some may watch everyone as well."""
+        """Return the sessions that watch this user by id. Some of them may watch everyone as well."""
         return self._by_user.get(user_id, ())
 
     def watchers_of_room(self, room: str) -> Collection[S]:
-        """The sessions that watch this room."""
+        """Return the sessions that watch this room."""
         return self._by_room.get(room, ())

@@ -1,14 +1,14 @@
-"""One user over their sessions: what others see, and how long a lost connection is waited for."""
+"""One user: the sessions, what was chosen and claimed, and from these what others see.
+
+`User.look` is the rule of visibility over time; `presence.status` has the precedence of choice, claim and detection.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from math import inf
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
-from presenced.presence.choices import Held, Made, is_nothing
-from presenced.presence.claims import Claim, decide, deciding
-from presenced.presence.journal import Cursor
 from presenced.presence.model import (
     AS_DETECTED,
     NO_DISPLAY,
@@ -18,125 +18,23 @@ from presenced.presence.model import (
     Change,
     Choice,
     Display,
-    Ending,
     Own,
     Status,
     View,
 )
-from presenced.presence.subscriptions import Watch
-from presenced.presence.visibility import EVERYTHING
+from presenced.presence.session import RoomData, Session
+from presenced.presence.status import Claim, HeldRequests, TimedChoice, decide, deciding_claim, is_nothing
 from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
 
 MAX_DETACHED = 8
-"""Sessions without a connection kept at a time, per user; beyond it one is forgotten: of those that are no longer
-waited for, else of all, the one that would end first. The user is shown offline when the last one ends all the same."""
-
-
-UNHEARD_S = 5.0
-"""Age in seconds up to which a lost connection counts as closed while it was opening, if its client sent nothing.
-
-React's StrictMode mounts components twice. It closes the first socket before it is open, without a close frame. An
-older silent connection is a normal classic client.
-"""
-
-
-class Grace(NamedTuple):
-    """Seconds in which an ended connection may return before others are notified; 0 notifies them immediately."""
-
-    going_away: float
-    """After code 1001 (a page reload) or 4001 (a page kept in the back/forward cache)."""
-    lost: float
-    """After an abrupt loss or a timeout."""
-
-    def after(self, ending: Ending, unheard_age: float = inf) -> float:
-        """Return the grace period of a connection that ended this way. A deliberate close has none.
-
-        Args:
-            unheard_age: Seconds since the connection opened if its client never sent anything, otherwise infinity.
-        """
-        match ending:
-            case Ending.GOING_AWAY | Ending.KEEP_SESSION:
-                return self.going_away
-            case Ending.LOST if unheard_age <= UNHEARD_S:
-                return min(self.going_away, self.lost)
-            case Ending.LOST | Ending.TIMED_OUT:
-                return self.lost
-            case Ending.CLOSED | Ending.DISCONNECTED | Ending.REPLACED:
-                return 0.0
-
-
-class Given(NamedTuple):
-    """What a session gave with a room it is in."""
-
-    number: int
-    """Grows with each: of a user's sessions in one room, what was given last is seen."""
-    data: bytes
-    """JSON; empty when there is none."""
-
-
-class Session(Generic[C]):
-    """One client instance as it lives on across reconnects.
-
-    A classic connection is one, too, without an id: nobody can resume it by name, so the user's next classic
-    connection is taken for its return.
-    """
-
-    __slots__ = (
-        "active",
-        "connection",
-        "device",
-        "forget_at",
-        "grace_ends",
-        "kept",
-        "rooms",
-        "session_id",
-        "snapshots",
-        "token_id",
-        "user_id",
-        "visibility",
-        "watch",
-        "whole_from",
-    )
-
-    def __init__(self, user_id: str, connection: C, session_id: str, device: str, watch: Watch | None) -> None:
-        self.user_id = user_id
-        self.connection: C | None = connection
-        self.session_id = session_id
-        """Empty for a classic connection."""
-        self.device = device
-        self.watch = watch
-        """Whom it watches; None for a classic connection, which hears of everyone."""
-        self.visibility = EVERYTHING
-        """Whom it may see. To be changed only while no feed has its connection."""
-        self.token_id = ""
-        """What it came in with last; empty where nobody shows who they are."""
-        self.rooms: dict[str, Given] | None = None
-        """The rooms it has joined, with the data it gave."""
-        self.active = True
-        self.grace_ends: float | None = None
-        """Monotonic end of the grace, while one runs."""
-        self.snapshots = 0
-        """Number of snapshots that its client was sent."""
-        self.whole_from = Cursor(0)
-        """End of the last snapshot. A client whose cursor is below it does not have all of that snapshot."""
-        self.kept: object = None
-        """What is noted of it by whoever keeps what happened."""
-        self.forget_at = 0.0
-        """Monotonic end of the time in which it can be resumed; meaningless while it has a connection."""
-
-    @property
-    def is_present(self) -> bool:
-        """Whether it keeps its user online."""
-        return self.connection is not None or self.grace_ends is not None
+"""Maximum number of sessions without a connection per user. At the bound one is forgotten: of those beyond their grace
+period, or else of all, the one that would end first. The user is shown offline when the last one ends all the same."""
 
 
 class User(Generic[C]):
-    """What is known of one user: sessions, an announcement, what they chose, and the last change others were told.
-
-    The user is there as long as there is a connection, a grace or an announcement.
-    """
+    """State of one user. The user is present while there is a connection, a grace period or an announcement."""
 
     __slots__ = (
         "active_ms",
@@ -165,81 +63,87 @@ class User(Generic[C]):
         self.version = 0
         """That of the last change; 0 before the first."""
         self.serial = serial
-        """A number that grows from one user who becomes known to the next."""
+        """Order in which users became known."""
         self.sessions: list[Session[C]] = []
-        """Oldest first; those that were lost, in the order they were lost, behind those of their time."""
+        """Connected ones in the order they were opened. A session that loses its connection moves to the end."""
         self.connected = 0
-        """Sessions that have a connection."""
+        """Number of sessions with a connection."""
         self.named = 0
-        """Sessions that have an id: those of presenced.v1."""
+        """Number of sessions with an id, which are those of presenced.v1."""
         self.announced = False
+        """A backend says that the user is online elsewhere."""
         self.chosen = AS_DETECTED
-        """What the user chose to last."""
+        """Permanent choice."""
         self.timed: Choice | None = None
-        """What the user chose to last until `timed_until`, when the other returns."""
+        """Temporary choice until `timed_until` (monotonic), when the permanent one returns."""
         self.timed_until = 0.0
-        self.held: Held | None = None
+        self.held: HeldRequests | None = None
         """Waiting requests of the user's clients; None before the first change by one of them."""
         self.seen_ms = 0
-        """When the user was last known to be there, in epoch milliseconds."""
+        """When the user was last known to be present, in epoch milliseconds."""
         self.active_ms = 0
-        """When the user last did something: came, chose, or became active; in epoch milliseconds."""
+        """When the user last connected actively, chose or became active, in epoch milliseconds."""
         self.claims: tuple[Claim, ...] = ()
-        """What backends claim, one of each source, in the order in which it was set."""
+        """One of each source, in the order in which they were set."""
         self.display = NO_DISPLAY
-        """What the newest token that gave any gives for others to see."""
+        """Display data of the newest token that has any."""
         self.last_id_ms = 0
         self.last_change: Change | None = None
         self.left = (0, 0)
-        """`since_ms` and `seen_ms` of the last change, once the user is offline and the change has left the log."""
+        """`since_ms` and `seen_ms` of the last change of an offline user, once that is dropped from the log."""
         self.own: Own | None = None
-        """What their own sessions were told last; None while they have none that is told."""
+        """Last state sent to the user's own sessions; None while no session is of presenced.v1."""
 
     # Sessions.
 
     def connections(self) -> list[C]:
-        """The open ones, oldest session first."""
+        """Return the open connections, oldest session first."""
         return [s.connection for s in self.sessions if s.connection is not None]
 
     def session_of(self, connection: C) -> Session[C] | None:
-        """The session that has `connection`."""
+        """Return the session of `connection`."""
         for session in self.sessions:
             if session.connection == connection:
                 return session
         return None
 
     def add(self, session: Session[C]) -> None:
-        """A session with a connection."""
+        """Add a session, which has a connection."""
         self.sessions.append(session)
         self.connected += 1
         self.named += bool(session.session_id)
 
     def remove(self, session: Session[C]) -> None:
-        """It is no longer kept."""
+        """Remove a session, connected or not."""
         self.sessions.remove(session)
         self.connected -= session.connection is not None
         self.named -= bool(session.session_id)
 
     def detach(self, session: Session[C], grace_ends: float | None, forget_at: float) -> None:
-        """The session's connection ended; wait for it until `grace_ends`, let it be resumed until `forget_at`."""
+        """Detach the session's connection, which ended.
+
+        Args:
+            grace_ends: Monotonic end of the grace period; None for none.
+            forget_at: Monotonic time until which it can be resumed.
+        """
         session.connection, session.grace_ends, session.forget_at = None, grace_ends, forget_at
         self.connected -= 1
         self.sessions.remove(session)
-        self.sessions.append(session)  # the one lost last stands last
+        self.sessions.append(session)  # the order in which they were lost
 
     def detached(self) -> list[Session[C]]:
-        """Sessions without a connection, in the order they were lost."""
+        """Return the sessions without a connection, in the order they were lost."""
         if self.connected == len(self.sessions):
             return []
         return [s for s in self.sessions if s.connection is None]
 
     def next_id_ms(self, epoch_ms: int) -> int:
-        """The number in the next connection's id: the time, or one more than the last when that is not later."""
+        """Return the number in the next connection's id: the time, or the last number plus one if that is not later."""
         self.last_id_ms = max(epoch_ms, self.last_id_ms + 1)
         return self.last_id_ms
 
     def next_deadline(self) -> float | None:
-        """When time alone changes something; None when it does not."""
+        """Return when time alone changes something (monotonic); None if it does not."""
         times = [s.forget_at if s.grace_ends is None else s.grace_ends for s in self.detached()]
         if self.timed is not None:
             times.append(self.timed_until)
@@ -249,9 +153,9 @@ class User(Generic[C]):
             times.append(held)
         return min(times) if times else None
 
-    def choose(self, made: Made, now: Instant) -> None:
+    def choose(self, made: TimedChoice, now: Instant) -> None:
         """Apply a choice: permanently, or until its end, when the last permanent one returns."""
-        if made.is_for_good:
+        if made.is_permanent:
             self.chosen, self.timed = made.choice, None
         elif made.ends <= now.monotonic:
             self.timed = None  # it ended while it waited
@@ -262,21 +166,21 @@ class User(Generic[C]):
         """Adopt the choice that the client remembers and this server does not know, unless it has ended."""
         until_ms = choice.custom.until_ms
         ends = now.monotonic + (until_ms - now.epoch_ms) / 1000 if until_ms else inf
-        self.choose(Made(choice, ends), now)
+        self.choose(TimedChoice(choice, ends), now)
 
     def give_display(self, display: Display, now: Instant) -> bool:
-        """A token gives this. Whether it is seen from now on: it is not when a newer one has given something."""
+        """Set the display data of a token. Return False, and change nothing, if a newer token has set some."""
         issued = min(display.issued, now.epoch_ms / 1000)
         if issued < self.display.issued:
             return False
         self.display = Display(display.data, issued)
         return True
 
-    # What is seen.
+    # What others see.
 
     def rooms(self) -> dict[str, bytes]:
-        """The rooms of all sessions that are present, with the data given last."""
-        last: dict[str, Given] = {}
+        """Return the rooms of all sessions that are present, with the data given last."""
+        last: dict[str, RoomData] = {}
         for rooms in [session.rooms for session in self.sessions if session.rooms and session.is_present]:
             for room, given in rooms.items():
                 if room not in last or given.number > last[room].number:
@@ -285,7 +189,7 @@ class User(Generic[C]):
 
     @property
     def is_present(self) -> bool:
-        """Whether the user is there."""
+        """Whether anything keeps the user online."""
         return self.connected > 0 or self.announced or any(s.is_present for s in self.sessions)
 
     @property
@@ -300,12 +204,11 @@ class User(Generic[C]):
 
     @property
     def shown(self) -> View:
-        """What others were told last."""
+        """What others see, by the last change."""
         return self.last_change.view if self.last_change else SEEN_OFFLINE
 
     def true_view(self) -> View:
-        """What the user is: a choice beats what was detected, as a claim may; active anywhere is online, all idle is
-        away."""
+        """Return the true state, which only the user's own devices may see (`presence.status`)."""
         if not self.is_present:
             return SEEN_OFFLINE
         choice = self.choice
@@ -320,15 +223,20 @@ class User(Generic[C]):
         return View(status, choice.custom, tuple(sorted(devices)), self.display.data)
 
     def look(self, cause: Cause) -> tuple[View, Own | None]:
-        """What others are to see now, and what the user's own devices are, after something happened by `cause`."""
+        """Return what others see now, and what the user's own devices see, after an event of this cause.
+
+        The second is None if the user has no session of presenced.v1.
+        """
+        # The common case first: a user of whom only presence is known, as with every classic client, needs no view of
+        # its own. This runs at every event.
         has_more = self.named or self.claims or self.timed is not None or self.display.data
         if not has_more and self.chosen == AS_DETECTED:
-            return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None  # as with every classic user
+            return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None
         true = self.true_view()
         public = SEEN_OFFLINE if true.status is Status.INVISIBLE else true
         if not self.named:
             return public, None
         overruled = (
-            self.choice.custom if self.claims and self.is_present and deciding(self.choice, self.claims) else None
+            self.choice.custom if self.claims and self.is_present and deciding_claim(self.choice, self.claims) else None
         )
         return public, Own(true, self.choice.status, cause, overruled)

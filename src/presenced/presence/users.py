@@ -1,19 +1,34 @@
-"""Read access to all users. `presence.statuses` and `presence.directory` change them."""
+"""The table of users: what is known of each, read access to it, and when a user is evicted.
+
+`presence.directory` changes users; everything else reads them here.
+
+A user is in the table as long as one of these holds. Otherwise nothing is left to know, and the user is evicted:
+
+    reason                                        bound
+    a session, connected or resumable             connections by the caller, others by `MAX_DETACHED` per user
+    an announcement                               `max_announced`
+    the last change is still in the log           `log_entries`, `log_age`
+    absent, with a choice                         `max_choices`; at the bound the user away longest loses it
+    absent, with a claim                          `max_claimed`; at the bound the user away longest loses theirs
+    a held request                                ends with `status_pause`
+
+The display data of evicted users is remembered in a map of its own, which takes less memory, for up to `max_choices`
+users.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
-from presenced.presence.absent import Absent
-from presenced.presence.change_log import ChangeLog
-from presenced.presence.claims import MAX_CLAIMED
-from presenced.presence.journal import Journal
+from presenced.presence.journal import Journal, LatestChanges
 from presenced.presence.model import NO_DISPLAY, Change, Display, Own, Status
-from presenced.presence.user import Session, User
-from presenced.presence.versions import VersionClock, VersionCounter
+from presenced.presence.session import Session
+from presenced.presence.status import MAX_CLAIMED
+from presenced.presence.user import User
+from presenced.presence.versions import VersionClock
+from presenced.runtime.limits import BoundedMap
 
 C = TypeVar("C", bound=Hashable)
 
@@ -21,65 +36,100 @@ _OFFLINE = Status.OFFLINE  # attribute access on an enum is slow
 
 
 class Limits(NamedTuple):
-    """How much is kept."""
+    """Bounds of the table."""
 
     log_entries: int
     log_age: float
     """Seconds."""
     max_announced: int
     max_choices: int = 100_000
-    """Users who are not there and whose choice is remembered; as many of whom nothing but the display data is."""
+    """Absent users with a choice, and as many evicted users with display data."""
     resume_window: float = 0.0
     """Seconds in which a session without a connection can be resumed."""
     max_claimed: int = MAX_CLAIMED
-    """Users who are not there and of whom something is claimed."""
+    """Absent users with claims."""
     status_pause: float = 0.0
     """Seconds after a client's change during which further requests of the user's clients wait."""
 
 
 class Users(Generic[C]):
-    """Every user of whom anything is known."""
+    """All users of whom anything is known.
 
-    def __init__(self, limits: Limits, journal: Journal, versions: VersionClock | None) -> None:
-        self._limits = limits
+    Args:
+        journal: Journal of the server, whose positions the changes have.
+        versions: Version clock, for the records of unknown users.
+    """
+
+    def __init__(self, limits: Limits, journal: Journal, versions: VersionClock) -> None:
         self.journal = journal
-        self.versions: VersionClock = versions or VersionCounter()
-        self._users: dict[str, User[C]] = {}
+        self.versions = versions
+        self.by_id: dict[str, User[C]] = {}
+        """To be read, not changed. Use `get_or_add` to add a user."""
         self.sessions: dict[str, Session[C]] = {}
-        """By their ids; those that can be resumed."""
-        self._made = 0
-        self._with_choice = Absent(limits.max_choices)
-        self._claimed = Absent(limits.max_claimed)
-        self._displays: OrderedDict[str, Display] = OrderedDict()
-        """Of those of whom nothing else is known; those away longest first."""
-        self._log = ChangeLog(limits.log_entries, limits.log_age, self._is_latest, self._left_the_log)
+        """Sessions that can be resumed, by their ids."""
         self.online_users = 0
-        """Users shown as anything but offline."""
+        """Number of users who are shown as anything but offline."""
         self.connected_users = 0
-        """Users with at least one open connection."""
+        """Number of users with at least one open connection."""
+        self.with_choice: BoundedMap[str, None] = BoundedMap(limits.max_choices)
+        """Absent users with a choice, in the order of leaving."""
+        self.with_claim: BoundedMap[str, None] = BoundedMap(limits.max_claimed)
+        """Absent users with a claim, in the order of leaving."""
+        self._displays: BoundedMap[str, Display] = BoundedMap(limits.max_choices)
+        self._log = LatestChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
+        self._added = 0
 
-    def begin_above(self, number: int) -> None:
-        """Give only positions and versions above `number`, which an earlier start may have used, from now on."""
-        self.journal.advance(number)
-        self.versions.advance(number)
+    # Users.
 
     def user(self, user_id: str) -> User[C] | None:
-        """What is known of the user. To be read, not changed."""
-        return self._users.get(user_id)
+        """Return what is known of the user. To be read, not changed."""
+        return self.by_id.get(user_id)
+
+    def status(self, user_id: str) -> Status:
+        """Return the status that others see."""
+        return user.shown.status if (user := self.by_id.get(user_id)) else Status.OFFLINE
+
+    def own(self, user_id: str) -> Own | None:
+        """Return what the user's own devices see; None if the user has no session of presenced.v1."""
+        user = self.by_id.get(user_id)
+        return user.own if user else None
+
+    def connections(self, user_id: str) -> list[C]:
+        """Return the user's open connections, oldest first."""
+        user = self.by_id.get(user_id)
+        return user.connections() if user else []
+
+    def connected(self, user_id: str) -> int:
+        """Return the number of open connections of the user."""
+        return user.connected if (user := self.by_id.get(user_id)) else 0
+
+    def is_connected(self, session_id: str, user_id: str) -> bool:
+        """Return whether the user has this session, with a connection that resuming it would replace."""
+        session = self.sessions.get(session_id)
+        return session is not None and session.user_id == user_id and session.connection is not None
+
+    def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
+        """Return the rooms in which the user is to be a member, with the data that was given last."""
+        user = self.by_id.get(user_id)
+        if user is None or not user.named or user.shown.status is Status.OFFLINE:
+            return {}
+        return user.rooms()
+
+    # Changes.
 
     def since(self, position: int, limit: int) -> list[Change] | None:
-        """What a watcher of everyone at `position` missed: `ChangeLog.since`."""
+        """Return what a watcher of everyone at `position` missed (`LatestChanges.since`)."""
         return self._log.since(position, limit)
 
     def since_of(self, position: int, user_ids: Iterable[str]) -> tuple[list[Change], list[str]]:
-        """What a watcher of these users at `position` missed: their last changes, and those who may have gone for good.
+        """Return what a watcher of these users at `position` missed: their last changes, and users now unknown.
 
-        A user who left the log after `position` was offline then, and nothing more is known of them.
+        A user whose last change was dropped from the log after `position` was offline then.
         """
         changes: list[Change] = []
         unknown: list[str] = []
         for user_id in user_ids:
-            user = self._users.get(user_id)
+            user = self.by_id.get(user_id)
             if user is None or user.last_change is None:
                 if position < self._log.floor:
                     unknown.append(user_id)
@@ -88,91 +138,79 @@ class Users(Generic[C]):
         return changes, unknown
 
     def snapshot(self) -> list[Change]:
-        """What is seen of everyone who is not offline. O(users)."""
-        found = (user.last_change for user in self._users.values())
+        """Return the last change of everyone who is not offline. O(users)."""
+        found = (user.last_change for user in self.by_id.values())
         return [change for change in found if change and change.view.status is not _OFFLINE]
 
     def snapshot_of(self, user_ids: Iterable[str]) -> list[Change]:
-        """What is seen of these users, as far as anything is known of them."""
-        known = (self._users.get(user_id) for user_id in user_ids)
+        """Return the last change of those of these users who have one."""
+        known = (self.by_id.get(user_id) for user_id in user_ids)
         return [user.last_change for user in known if user and user.last_change]
 
     def changes_of(self, user_ids: Iterable[str]) -> list[Change | None]:
-        """What is seen of each of these users; None of whom nothing is known."""
-        known = map(self._users.get, user_ids)
+        """Return the last change of each of these users; None for unknown users."""
+        known = map(self.by_id.get, user_ids)
         return [user.last_change if user else None for user in known]
 
     def online_after(self, serial: int, limit: int) -> list[tuple[int, Change]]:
-        """Who is not offline, `limit` of them at most, in the order in which they became known, from the one after the
-        one who became known as the `serial`-th. O(users)."""
-        found = ((u.serial, u.last_change) for u in self._users.values() if u.serial > serial and u.last_change)
+        """Return one page of the users who are not offline, in the order in which they became known. O(users).
+
+        Args:
+            serial: Number that the last page returned with its last user; 0 for the first page.
+        """
+        found = ((u.serial, u.last_change) for u in self.by_id.values() if u.serial > serial and u.last_change)
         return list(islice(((n, change) for n, change in found if change.view.status is not _OFFLINE), limit))
 
-    def connections(self, user_id: str) -> list[C]:
-        """The user's open connections, oldest first."""
-        user = self._users.get(user_id)
-        return user.connections() if user else []
+    # What follows is for `presence.directory`.
 
-    def connected(self, user_id: str) -> int:
-        """How many open connections the user has."""
-        return user.connected if (user := self._users.get(user_id)) else 0
-
-    def is_connected(self, session_id: str, user_id: str) -> bool:
-        """Whether there is such a session of this user, and it has a connection, which resuming it would replace."""
-        session = self.sessions.get(session_id)
-        return session is not None and session.user_id == user_id and session.connection is not None
-
-    def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
-        """The rooms the user is to be seen in, with the data of the session that joined or gave it last."""
-        user = self._users.get(user_id)
-        if user is None or not user.named or user.shown.status is Status.OFFLINE:
-            return {}
-        return user.rooms()
-
-    def own(self, user_id: str) -> Own | None:
-        """What the user's own devices see; None when the user has no session that is told."""
-        user = self._users.get(user_id)
-        return user.own if user else None
-
-    def status(self, user_id: str) -> Status:
-        """What others see of the user now."""
-        return user.shown.status if (user := self._users.get(user_id)) else Status.OFFLINE
-
-    # What is kept.
-
-    def _get_or_make(self, user_id: str) -> User[C]:
-        user = self._users.get(user_id)
+    def get_or_add(self, user_id: str) -> User[C]:
+        """Return the user, who is added if unknown."""
+        user = self.by_id.get(user_id)
         if user is None:
-            self._made += 1
-            user = self._users[user_id] = User(user_id, self._made)
+            self._added += 1
+            user = self.by_id[user_id] = User(user_id, self._added)
             if self._displays:
-                user.display = self._displays.pop(user_id, NO_DISPLAY)
+                user.display = self._displays.pop(user_id) or NO_DISPLAY
         return user
 
-    def _keep_display(self, user_id: str, display: Display) -> None:
-        """Nothing else is known of the user."""
-        self._displays[user_id] = display
-        if len(self._displays) > self._limits.max_choices:
-            self._displays.popitem(last=False)
+    def log(self, change: Change) -> None:
+        """Add a change, which is its user's last one already, to the log."""
+        self._log.append(change)
 
-    def _is_latest(self, change: Change) -> bool:
-        user = self._users.get(change.user_id)
-        return user is not None and user.last_change is change
+    def trim_log(self, now: float) -> None:
+        """Drop what is too old from the log."""
+        self._log.trim(now)
 
-    def _left_the_log(self, change: Change) -> None:
-        """The last change of a user left the log: of who is offline nothing is known then, whyever they are kept."""
-        user = self._users[change.user_id]
-        if change.view.status is Status.OFFLINE:
-            user.last_change, user.left = None, (change.since_ms, change.seen_ms)
-        self._drop_if_unneeded(user)
-
-    def _drop_if_unneeded(self, user: User[C]) -> None:
-        """Forget a user of whom nothing is left to know."""
+    def evict_if_unneeded(self, user: User[C]) -> None:
+        """Evict a user of whom nothing is left to know."""
         if user.sessions or user.announced or (user.last_change and user.last_change.position > self._log.floor):
             return
-        if user.user_id in self._with_choice or user.user_id in self._claimed:
+        if user.user_id in self.with_choice or user.user_id in self.with_claim:
             return
         if user.held is not None and user.held.deadline is not None:
             return
-        if self._users.pop(user.user_id, None) and user.display != NO_DISPLAY:
-            self._keep_display(user.user_id, user.display)
+        if self.by_id.pop(user.user_id, None) and user.display != NO_DISPLAY:
+            self._displays.set(user.user_id, user.display)
+
+    def has_display(self, user_id: str) -> bool:
+        """Return whether display data of an evicted user is remembered."""
+        return user_id in self._displays
+
+    def remember_display(self, user_id: str, display: Display) -> None:
+        """Remember the display data of a user of whom nothing else is known."""
+        self._displays.set(user_id, display)
+
+    def erase_display(self, user_id: str) -> None:
+        """Erase the display data of an evicted user."""
+        self._displays.pop(user_id)
+
+    def _is_latest(self, change: Change) -> bool:
+        user = self.by_id.get(change.user_id)
+        return user is not None and user.last_change is change
+
+    def _dropped_from_log(self, change: Change) -> None:
+        """The last change of a user was dropped: an offline user is unknown from now on, even if still in the table."""
+        user = self.by_id[change.user_id]
+        if change.view.status is Status.OFFLINE:
+            user.last_change, user.left = None, (change.since_ms, change.seen_ms)
+        self.evict_if_unneeded(user)

@@ -1,21 +1,34 @@
-"""Whom somebody may see, and which rooms they may enter."""
+"""Visibility: the users a viewer may see, the users they block, and the rooms they may enter.
+
+All filtering goes through here. A viewer sees a user
+
+    1. never, if the viewer blocks the user;
+    2. always, if the user is the viewer;
+    3. if the viewer's token, or the setting `visibility`, allows everyone or names the user;
+    4. in a room that both are in, whatever else is allowed.
+
+`Visibility` is that of one session and knows nothing of rooms' members, because a session is sent a room's members with
+the room. `ViewerVisibility` is that of a user with all sessions, as the HTTP API shows it, and includes rooms.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
+from typing import Protocol, TypeVar
 
-from presenced.presence.subscriptions import Set
+from presenced.presence.model import Change
+from presenced.presence.subscriptions import Selection
 
 MAX_BLOCKED = 1_000
-"""Users that one session does not see although it may see others like them."""
+"""Maximum number of users that a session blocks. A token with more is refused."""
 
 NOBODY: frozenset[str] = frozenset()
 
 
 class Visibility:
-    """What one session may know of others. Of its own user it knows anyway.
+    """Users and rooms that one session may see. Its own user it sees anyway.
 
-    Who is blocked is seen nowhere, in rooms neither; who merely is not among `users` is seen in rooms.
+    A blocked user is invisible everywhere, in rooms too. A user who is merely not among `users` is visible in rooms.
     """
 
     __slots__ = ("_rooms", "blocked", "causes", "everyone", "users")
@@ -29,12 +42,12 @@ class Visibility:
         causes: bool = False,
     ) -> None:
         self.everyone = everyone
-        """All but those who are blocked."""
+        """Everyone but the blocked users is visible."""
         self.users = frozenset(users) - blocked
-        """Who may be seen, when it is not everyone."""
+        """The visible users, unless `everyone`."""
         self.blocked = blocked
         self.causes = causes
-        """It is told why others changed, also where that is not told to everyone."""
+        """The session receives the causes of changes, even if the setting `show_causes` is off."""
         self._rooms = None if rooms is None else frozenset(rooms)
 
     def __eq__(self, other: object) -> bool:
@@ -47,32 +60,101 @@ class Visibility:
         return self.everyone, self.users, self._rooms, self.blocked, self.causes
 
     def may_enter(self, room: str) -> bool:
-        """Whether the room may be joined and watched; who is in it is seen there by all who do not block them."""
+        """Return whether the room may be joined and watched. Whoever may enter sees all members but blocked ones."""
         return self._rooms is None or room in self._rooms
 
     def sees(self, user_id: str) -> bool:
-        """Whether the user may be seen, rooms aside."""
+        """Return whether the user is visible, apart from rooms."""
         return user_id not in self.blocked if self.everyone else user_id in self.users
 
     def among(self, users: Collection[str]) -> Collection[str]:
-        """Those of `users` who may be seen, rooms aside."""
+        """Return the visible ones of `users`, apart from rooms."""
         if self.everyone:
             return set(users) - self.blocked if self.blocked else users
         return self.users.intersection(users)
 
-    def of(self, watched: Set) -> Set:
-        """What of `watched` is seen: everyone means all that may be."""
+    def changes(self, changes: list[Change | None]) -> list[Change | None]:
+        """Return these changes with None in place of those of users who are not visible, apart from rooms."""
+        if self.everyone and not self.blocked:
+            return changes
+        return [change if change and self.sees(change.user_id) else None for change in changes]
+
+    def of(self, watched: Selection) -> Selection:
+        """Return the visible part of a selection. Everyone becomes all users who are visible."""
         if self.everyone and not self.blocked:
             return watched
         named = self.users if watched.everyone and not self.everyone else self.among(watched.users)
-        seen = Set(watched.everyone and self.everyone, named)
+        seen = Selection(watched.everyone and self.everyone, named)
         seen.rooms = watched.rooms
         return seen
 
-    def restrict(self, watched: Set) -> None:
-        """Take out the rooms that may not be entered."""
+    def restrict(self, watched: Selection) -> None:
+        """Remove the rooms that may not be entered from a selection."""
         if self._rooms is not None:
             watched.rooms &= self._rooms
 
 
 EVERYTHING = Visibility(everyone=True)
+
+
+class AboutUser(Protocol):
+    """Anything about one user: a change of a user, a change of a room, a member."""
+
+    @property
+    def user_id(self) -> str:
+        """The user's id."""
+
+
+T = TypeVar("T", bound=AboutUser)
+
+
+def unblocked(items: Sequence[T], blocked: Set[str]) -> Sequence[T]:
+    """Return the items that are not about blocked users. Without blocked users that is `items` itself."""
+    return [item for item in items if item.user_id not in blocked] if blocked else items
+
+
+class ViewerVisibility:
+    """Users and rooms that a user may see: what any of their sessions may see.
+
+    Args:
+        viewer: User id; empty for a backend, which sees everything.
+        parts: Visibility of each session; at least one.
+        rooms_of: Returns the rooms in which a user is visible (`Rooms.of`).
+    """
+
+    def __init__(self, viewer: str, parts: Sequence[Visibility], rooms_of: Callable[[str], Iterable[str]]) -> None:
+        self.viewer = viewer
+        self._parts = parts
+        self._rooms_of = rooms_of
+        self.blocked = _in_all(parts)
+        """Users who are invisible everywhere, in rooms too."""
+        self.causes = any(part.causes for part in parts)
+
+    @property
+    def blocked_by_widest(self) -> frozenset[str] | None:
+        """Users who are blocked by every session that may see everyone; None if no session may."""
+        widest = [part for part in self._parts if part.everyone]
+        return _in_all(widest) if widest else None
+
+    @property
+    def named(self) -> set[str]:
+        """The viewer, and the users whom a session names."""
+        return {self.viewer}.union(*(part.users for part in self._parts))
+
+    def may_see(self, user_id: str) -> bool:
+        """Return whether the user is visible, perhaps only in a room that both are in."""
+        if any(part.sees(user_id) for part in self._parts) or user_id == self.viewer:
+            return True
+        return user_id not in self.blocked and not set(self.rooms()).isdisjoint(self._rooms_of(user_id))
+
+    def may_enter(self, room: str) -> bool:
+        """Return whether any session may enter the room."""
+        return any(part.may_enter(room) for part in self._parts)
+
+    def rooms(self) -> Iterable[str]:
+        """Return the rooms in which the viewer is visible."""
+        return self._rooms_of(self.viewer)
+
+
+def _in_all(parts: Sequence[Visibility]) -> frozenset[str]:
+    return frozenset.intersection(*(part.blocked for part in parts))

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple, Protocol
 
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Feed
+from presenced.presence.directory import Outcome
 from presenced.presence.model import Display, Own
-from presenced.presence.outcome import Outcome
 from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.ids import user_id_from_query
 from presenced.runtime.instant import Instant

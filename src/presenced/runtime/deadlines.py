@@ -1,4 +1,9 @@
-"""Things that are due at a time: set, cancel, ask for the next, take what is due."""
+"""Deadlines: keys that become due at a time.
+
+A heap of pairs of time and serial number, and two dictionaries that link serial numbers and keys. Cancelling only
+removes the links. The pair stays in the heap until it comes first, or until more than half of the heap is stale and it
+is rebuilt. That keeps cancelling O(1), which matters because most deadlines are cancelled: clients answer in time.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +14,14 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 _SLACK = 64
-"""Cancelled entries tolerated in the heap beyond as many as there are live ones."""
+"""Number of cancelled entries that the heap may contain beyond the number of live ones, before it is rebuilt."""
 
 
 class Deadlines(Generic[K]):
     """At most one deadline per key. Times are monotonic seconds.
 
-    Setting costs O(log n), cancelling O(1). Memory is bounded by twice the number of keys plus a constant: a pair of
-    numbers stays behind a cancelled deadline until it surfaces or the heap is rebuilt, but never the key.
+    Setting costs O(log n), cancelling O(1). Memory is bounded by twice the number of keys plus `_SLACK`. A cancelled
+    deadline leaves a pair of numbers in the heap, but never its key.
     """
 
     __slots__ = ("_heap", "_keys", "_last", "_serials")
@@ -34,7 +39,7 @@ class Deadlines(Generic[K]):
         return key in self._serials
 
     def set(self, key: K, at: float) -> None:
-        """Make `key` due at `at`, in place of any earlier deadline it had."""
+        """Make `key` due at `at`. It replaces any other deadline of the key."""
         self.cancel(key)
         self._last += 1
         self._serials[key] = self._last
@@ -45,20 +50,20 @@ class Deadlines(Generic[K]):
             heapify(self._heap)
 
     def cancel(self, key: K) -> None:
-        """Forget the deadline of `key`; no-op when it has none."""
+        """Cancel the deadline of `key`. No-op if it has none."""
         serial = self._serials.pop(key, None)
         if serial is not None:
             del self._keys[serial]
 
     def next(self) -> float | None:
-        """When the earliest deadline is; None when there is none."""
+        """Return the earliest deadline; None if there is none."""
         heap = self._heap
         while heap and heap[0][1] not in self._keys:
             heappop(heap)
         return heap[0][0] if heap else None
 
     def pop_due(self, now: float) -> K | None:
-        """Take out the key that has been due longest at `now`; None when none is."""
+        """Remove and return the key that has been due longest at `now`; None if no key is due."""
         at = self.next()
         if at is None or at > now:
             return None

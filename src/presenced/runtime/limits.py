@@ -83,9 +83,9 @@ class BoundedMap(Generic[K, V]):
 
 
 class Bucket:
-    """Lets through `rate` a second in the long run, and `burst` at once.
+    """Token bucket: allows `rate` events per second in the long run, and `burst` at once.
 
-    One number and one time per bucket; time is an argument (monotonic seconds).
+    The bucket stores one number and one time. The rate and the burst are arguments, because many buckets share them.
     """
 
     __slots__ = ("_left", "_seen_at")
@@ -95,7 +95,7 @@ class Bucket:
         self._seen_at = now
 
     def take(self, rate: float, burst: float, now: float) -> bool:
-        """Take one; False when there is none."""
+        """Take one token. Return False if there is none."""
         self._left = min(burst, self._left + (now - self._seen_at) * rate)
         self._seen_at = now
         if self._left < 1:
@@ -139,10 +139,10 @@ class Buckets:
 
 
 class Pace:
-    """How many came in the best second so far; time is an argument (monotonic seconds)."""
+    """Highest number of events in one second so far."""
 
     LEAST = 1000.0
-    """A second, when no more than that ever came at once: what any machine can do."""
+    """Lower limit of `best`, per second: what any machine can do."""
 
     def __init__(self) -> None:
         self.best = self.LEAST
@@ -150,7 +150,7 @@ class Pace:
         self._came = 0
 
     def count(self, now: float) -> None:
-        """One came."""
+        """Count one event."""
         if now - self._second >= 1:
             self._second, self._came = now, 0
         self._came += 1

@@ -14,14 +14,12 @@ from typing import Any, Protocol
 
 from presenced.config.settings import Settings
 from presenced.errors import CapacityError
-from presenced.presence.choices import Made, choice_of
-from presenced.presence.claims import CLAIMABLE, Claim
-from presenced.presence.directory import Directory
+from presenced.presence.directory import Directory, Outcome
 from presenced.presence.model import Choice, Custom, Status
-from presenced.presence.outcome import Outcome
-from presenced.presence.rooms import Room, RoomChange, Rooms
-from presenced.presence.since import Since
-from presenced.presence.user import Session
+from presenced.presence.restore import SinceStart
+from presenced.presence.rooms import RoomChange, Rooms
+from presenced.presence.session import Session
+from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
 from presenced.protocols.v1 import codec as v1
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
@@ -113,7 +111,7 @@ class WriteBehind:
         self._noted = Noted(metrics.facts_merged.inc)
         self.blocked = False
         """The keeper takes nothing, and something waits."""
-        directory.since_start = Since()
+        directory.since_start = SinceStart()
         metrics.gauge("presenced_storage_waiting_facts", "Facts that wait to be stored.", lambda: self.waiting)
 
     # Events.
@@ -126,7 +124,7 @@ class WriteBehind:
         """
         noted = self._noted
         self._is_told = is_told
-        if (user := self._directory.user(outcome.user_id)) is not None:
+        if (user := self._directory.users.user(outcome.user_id)) is not None:
             noted.users[outcome.user_id] = user
         if (change := outcome.change) is not None and is_told and self._with_changes:
             noted.changes.append(change)
@@ -160,12 +158,10 @@ class WriteBehind:
             fact.closed_ms, fact.reason = now.epoch_ms, reason
             self._noted.sessions[fact.key] = fact
 
-    def room_changed(self, change: RoomChange, room: Room | None, now: Instant) -> None:
-        """A membership of `room` changed, which is None when it has no member any more."""
-        if not self._with_changes:
-            return
-        if room is None or room.floor == change.position - 1:  # which is so for its first member only
-            self._noted.changes.append(RoomFact(change.position, change.room, room is not None, now.epoch_ms))
+    def room_changed(self, change: RoomChange, now: Instant) -> None:
+        """Collect a change of a room if that is occupied or vacated by it."""
+        if self._with_changes and change.occupied is not None:
+            self._noted.changes.append(RoomFact(change.position, change.room, change.occupied, now.epoch_ms))
             self._wait()
 
     def revoked(self, kind: str, subject: str, at: float, until: float) -> None:
@@ -213,7 +209,7 @@ class WriteBehind:
         """
         if not self._is_told:
             return [], []
-        offline = [user_id for user_id in users if self._directory.status(user_id) is Status.OFFLINE]
+        offline = [user_id for user_id in users if self._directory.users.status(user_id) is Status.OFFLINE]
         return offline, [name for name in rooms if self._rooms.get(name) is None]
 
     def waiting_of(self, user_ids: Collection[str]) -> dict[str, UserFact]:
@@ -233,7 +229,7 @@ class WriteBehind:
     @property
     def position(self) -> int:
         """Highest number that was used as a position or version."""
-        return max(self._directory.journal.position, self._directory.versions.newest)
+        return max(self._directory.users.journal.position, self._directory.users.versions.newest)
 
     @property
     def since(self) -> float | None:
@@ -282,7 +278,7 @@ class WriteBehind:
 
     def begin_at(self, position: int) -> None:
         """Positions begin at `position`; before anything else."""
-        assert self._directory.journal.position == 0, "nobody was told one yet"
+        assert self._directory.users.journal.position == 0, "nobody was told one yet"
         self._directory.begin_above(position)
 
     def begin(self, position: int) -> None:
@@ -292,14 +288,14 @@ class WriteBehind:
         self.flush()
 
     def _restore_choice(self, fact: ChosenFact, now: Instant) -> None:
-        stored = [Made(choice) for choice in _choices(fact.chosen)]
+        stored = [TimedChoice(choice) for choice in _choices(fact.chosen)]
         for choice in _choices(fact.timed):
             lasts = (choice.custom.until_ms - now.epoch_ms) / 1000
-            stored += [Made(choice, now.monotonic + lasts)] if lasts > 0 else []
+            stored += [TimedChoice(choice, now.monotonic + lasts)] if lasts > 0 else []
         self._apply(self._directory.restore_choices(fact.user_id, tuple(stored), now), now)
 
     def _restore_claim(self, fact: ClaimFact, now: Instant) -> None:
-        user, since = self._directory.user(fact.user_id), self._directory.since_start
+        user, since = self._directory.users.user(fact.user_id), self._directory.since_start
         is_decided = since is not None and since.has_claim(fact.user_id, fact.source)
         if is_decided or (user is not None and any(claim.source == fact.source for claim in user.claims)):
             return

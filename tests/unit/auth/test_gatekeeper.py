@@ -141,9 +141,9 @@ def test_a_client_that_authenticated_by_a_message_was_heard(house: House) -> Non
     house.auth(ada, "ada")
     house.node.closed(ada, Ending.LOST, "lost")
     house.clock.advance(14.9)
-    assert house.node.directory.status("ada") is Status.ONLINE
+    assert house.node.directory.users.status("ada") is Status.ONLINE
     house.clock.advance(0.2)
-    assert house.node.directory.status("ada") is Status.OFFLINE
+    assert house.node.directory.users.status("ada") is Status.OFFLINE
 
 
 def test_a_bad_token_closes_and_says_why(house: House) -> None:

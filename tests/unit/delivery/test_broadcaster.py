@@ -13,7 +13,7 @@ from presenced.errors import Close
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.protocols.classic.feed import CATCH_UP, ClassicFeed
 from presenced.runtime.clock import Timer
@@ -55,7 +55,7 @@ class Bench(NamedTuple):
 def make(log_size: int = 100_000) -> Bench:
     clock, metrics = FakeClock(), Metrics()
     directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 600, 0), Journal(1000))
-    feed = ClassicFeed(directory)
+    feed = ClassicFeed(directory.users)
     broadcaster = Broadcaster(clock=clock, timer=Timer(clock), metrics=metrics, behind_timeout=BEHIND_TIMEOUT)
     broadcaster.add_feed(feed)
     return Bench(clock, directory, feed, broadcaster, metrics)
@@ -252,7 +252,7 @@ class Loop(FakeClock):
 def test_under_load_the_next_flush_waits_for_an_idle_turn_and_batches_grow(flush: float, longest: float) -> None:
     loop = Loop()
     directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, 0), Journal(1000))
-    feed = ClassicFeed(directory)
+    feed = ClassicFeed(directory.users)
     broadcaster = Broadcaster(clock=loop, timer=Timer(loop), metrics=Metrics(), behind_timeout=BEHIND_TIMEOUT)
     broadcaster.add_feed(feed)
     watcher = FakeConnection()

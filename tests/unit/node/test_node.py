@@ -138,7 +138,7 @@ def test_a_slow_client_that_has_caught_up_is_not_asked_about_the_past() -> None:
     watcher = house.connect("1")
     watcher.paused, watcher.unsent = True, 100_000
     house.node.paused(watcher)
-    while not house.node._heartbeat._unsent_when_asked:
+    while not house.node._heartbeat._unsent_at_ping:
         house.clock.advance(0.1)
     watcher.paused, watcher.unsent = False, 0
     house.node.resumed(watcher)

@@ -7,11 +7,12 @@ from tests.support.fakes import FakeConnection
 from tests.support.talk import Talk, statuses
 
 from presenced.errors import BadClaim, CapacityError, Close
+from presenced.http.api.explain import sentence
 from presenced.node.journal_followers import MAX_FOLLOWERS
 from presenced.node.service import Counts, PresenceService
-from presenced.presence.claims import Claim
-from presenced.presence.explain import Pending
+from presenced.presence.explain import Pending, Rule
 from presenced.presence.model import PLAIN, Cause, Choice, Custom, Ending, Status
+from presenced.presence.status import Claim
 from presenced.presence.visibility import Visibility
 
 BUSY = Choice(Status.BUSY, PLAIN)
@@ -29,7 +30,7 @@ class Harness(Talk):
         return self.open(f"userId={user_id}", "")
 
     def why(self, user_id: str, viewer: str | None = None) -> str:
-        return self.service.explain(user_id, viewer).why
+        return sentence(self.service.explain(user_id, viewer))
 
 
 @pytest.fixture
@@ -264,14 +265,14 @@ def test_an_explanation_shows_the_grace_period_and_its_end(harness: Harness) -> 
     harness.end(lost, Ending.LOST)
     harness.clock.advance(5)
     explained = harness.service.explain("7")
-    assert "no connection is open, and a lost one is waited for 10 seconds more" in explained.why
+    assert "no connection is open, and a lost one is waited for 10 seconds more" in sentence(explained)
     [session] = explained.sessions
     assert (session.protocol, session.device, session.heard) == ("presenced.v1", "web", None)
     assert (session.waited_for, session.resumable) == (10.0, 115.0)
     assert explained.pending == (Pending("grace", "", 10.0),)
     harness.clock.advance(30)
     explained = harness.service.explain("7")
-    assert explained.why.endswith("; a lost connection did not come back 20 seconds ago.")
+    assert sentence(explained).endswith("; a lost connection did not come back 20 seconds ago.")
     assert [(change.status, change.cause) for change in explained.changes] == [
         ("offline", "grace"),
         ("online", "connect"),
@@ -282,11 +283,15 @@ def test_an_explanation_shows_the_claims_and_which_one_wins(harness: Harness) ->
     own = harness.enter("userId=7")
     harness.service.set_claim("7", Claim("calendar", Status.BUSY), lasts=600)
     explained = harness.service.explain("7")
-    assert "calendar claims it with priority 0, for 10 minutes more, and wins over what was detected" in explained.why
+    assert "calendar claims it with priority 0, for 10 minutes more, and wins over what was detected" in sentence(
+        explained
+    )
     assert (explained.winner, explained.pending) == ("calendar", (Pending("claim", "calendar", 600.0),))
     harness.say(own, "SET_STATUS", status="away", expiresIn=90)
     explained = harness.service.explain("7")
-    assert "they chose to be away, for 90 seconds more, and what calendar claims (busy) does not win" in explained.why
+    assert "they chose to be away, for 90 seconds more, and what calendar claims (busy) does not win" in sentence(
+        explained
+    )
     assert (explained.winner, [pending.what for pending in explained.pending]) == ("", ["choice", "claim"])
     harness.clock.advance(89)
     assert "they chose to be away, for 1 second more" in harness.why("7")
@@ -297,7 +302,9 @@ def test_an_explanation_shows_the_claims_and_which_one_wins(harness: Harness) ->
     explained = harness.service.explain("7")
     assert explained.shown
     assert (explained.shown.status, explained.true.status, explained.winner) == ("offline", "invisible", "")
-    assert "7 is offline to all who may see them: they chose to be invisible, and what call claims" in explained.why
+    assert "7 is offline to all who may see them: they chose to be invisible, and what call claims" in sentence(
+        explained
+    )
 
 
 def test_an_explanation_says_that_a_viewer_has_no_session(harness: Harness) -> None:
@@ -305,7 +312,7 @@ def test_an_explanation_says_that_a_viewer_has_no_session(harness: Harness) -> N
     explained = harness.service.explain("7", "8")
     assert explained.viewer
     assert (explained.viewer.may_see, explained.viewer.watches) == (True, False)
-    assert "8 is not told, as 8 has no session" in explained.why
+    assert "8 is not told, as 8 has no session" in sentence(explained)
 
 
 def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harness: Harness) -> None:
@@ -313,22 +320,22 @@ def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harne
     seen = harness.enter("userId=7")
     viewer.session.visibility = Visibility(False, ["8"])
 
-    def visible() -> tuple[bool | None, bool, str]:
+    def visible() -> tuple[bool | None, bool, Rule, str]:
         found = harness.service.explain("7", "8").viewer
         assert found
-        return found.may_see, found.watches, found.rule
+        return found.may_see, found.watches, found.rule, found.room
 
-    assert visible() == (False, False, "may see neither this user nor a room where the user is")
+    assert visible() == (False, False, Rule.NOT_ALLOWED, "")
     assert "7 is online, but 8 is not told, as 8 may see neither" in harness.why("7", "8")
     harness.say(viewer, "JOIN", room="lobby")
     harness.say(seen, "JOIN", room="lobby")
-    assert visible() == (True, True, "watches the room lobby, where the user is")
+    assert visible() == (True, True, Rule.ROOM, "lobby")
     harness.say(seen, "LEAVE", room="lobby")
     viewer.session.visibility = Visibility(False, ["7", "8"])
-    assert visible() == (True, False, "may see this user by name")
+    assert visible() == (True, False, Rule.NAMED, "")
     assert "8 is not told, as no session of theirs asks to be" in harness.why("7", "8")
     harness.say(viewer, "WATCH", users=[7])
-    assert visible() == (True, True, "may see this user by name")
+    assert visible() == (True, True, Rule.NAMED, "")
 
 
 def test_under_a_restrictive_rule_the_view_of_an_absent_viewer_is_unknown() -> None:
@@ -337,7 +344,7 @@ def test_under_a_restrictive_rule_the_view_of_an_absent_viewer_is_unknown() -> N
     explained = harness.service.explain("7", "8")
     assert explained.viewer
     assert explained.viewer.may_see is None
-    assert "whether 8 may see that is not known, as 8 has no session" in explained.why
+    assert "whether 8 may see that is not known, as 8 has no session" in sentence(explained)
 
 
 def test_an_explanation_has_at_most_50_changes(harness: Harness) -> None:

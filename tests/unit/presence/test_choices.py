@@ -2,11 +2,11 @@
 
 import pytest
 
-from presenced.presence.choices import Made, choice_of, in_force
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, Choice, Custom, Ending, Status
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
+from presenced.presence.status import TimedChoice, choice_of, in_force
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -19,26 +19,26 @@ def new(**limits: int) -> Directory[str]:
     return Directory(Grace(going_away=3, lost=15), Limits(1000, 600, 2, **limits), Journal(1000))
 
 
-def test_nothing_is_chosen_however_that_is_said() -> None:
+def test_all_spellings_of_auto_are_the_same_choice() -> None:
     assert choice_of("auto") == choice_of("") == AS_DETECTED
     assert choice_of("auto", "x") != AS_DETECTED
     assert choice_of("busy", "x") == (Status.BUSY, Custom("x"))
 
 
 @pytest.mark.parametrize("status", ["offline", "gone", "BUSY"])
-def test_a_status_that_nobody_can_choose_is_refused(status: str) -> None:
+def test_a_status_that_cannot_be_chosen_is_refused(status: str) -> None:
     with pytest.raises(ValueError, match=r"offline|is not a valid"):
         choice_of(status)
 
 
-def test_of_several_choices_the_last_one_for_good_and_the_last_one_for_a_time_after_it_matter() -> None:
+def test_the_last_permanent_choice_and_the_last_temporary_one_after_it_are_in_force() -> None:
     good, other, lunch, call = (
-        Made(choice_of("busy")),
-        Made(choice_of("away")),
-        Made(choice_of("away"), 5),
-        Made(choice_of("busy"), 9),
+        TimedChoice(choice_of("busy")),
+        TimedChoice(choice_of("away")),
+        TimedChoice(choice_of("away"), 5),
+        TimedChoice(choice_of("busy"), 9),
     )
-    held: tuple[Made, ...] = ()
+    held: tuple[TimedChoice, ...] = ()
     for latest, expected in [
         (lunch, (lunch,)),
         (good, (good,)),
@@ -52,9 +52,7 @@ def test_of_several_choices_the_last_one_for_good_and_the_last_one_for_a_time_af
 
 @pytest.mark.parametrize("nothing", [AS_DETECTED, choice_of("auto")])
 @pytest.mark.parametrize("lasts", [None, 60.0])
-def test_to_choose_auto_takes_nobodys_place_among_the_choices_that_are_remembered(
-    nothing: Choice, lasts: float | None
-) -> None:
+def test_choosing_auto_evicts_no_remembered_choice(nothing: Choice, lasts: float | None) -> None:
     users = new(max_choices=1)
     users.choose("ada", choice_of("invisible"), at(0), by_user=False)
     users.choose("bob", nothing, at(1), lasts, by_user=False)
@@ -68,15 +66,15 @@ def test_a_client_still_sends_the_user_s_choice_after_a_backend_chose_auto(nothi
     assert users.open("ada", "a", at(1), brought=choice_of("invisible")).change is None
 
 
-def test_nothing_is_due_of_a_user_who_is_forgotten() -> None:
+def test_an_evicted_user_has_no_deadline() -> None:
     users = new()
     users.choose("ada", choice_of("auto"), at(0), lasts=10, by_user=False)
-    assert users.user("ada") is None
+    assert users.users.user("ada") is None
     assert users.next_deadline() is None
     assert users.expire(at(10)) == []
 
 
-def test_auto_for_a_time_is_a_choice_where_another_one_returns() -> None:
+def test_a_temporary_auto_is_a_choice_when_a_permanent_one_returns_after_it() -> None:
     users = new()
     users.open("ada", "a", at(0), "s")
     users.choose("ada", choice_of("busy"), at(1))
@@ -88,7 +86,7 @@ def test_auto_for_a_time_is_a_choice_where_another_one_returns() -> None:
     assert outcome.change.status == "busy"
 
 
-def test_under_a_choice_for_a_time_that_took_the_place_of_another_one_the_one_for_good_returns() -> None:
+def test_a_permanent_choice_returns_after_several_temporary_ones() -> None:
     users = new()
     users.open("ada", "a", at(0), "s")
     users.choose("ada", choice_of("busy"), at(1))
@@ -99,7 +97,7 @@ def test_under_a_choice_for_a_time_that_took_the_place_of_another_one_the_one_fo
     assert outcome.change.status == "busy", "not the first one for a time, although it would go on"
 
 
-def test_waiting_requests_are_bounded_however_often_a_client_asks() -> None:
+def test_held_requests_are_bounded_however_many_a_client_sends() -> None:
     users = new(status_pause=60)
     for name in ("a", "b"):
         users.open("ada", name, at(0), name)
@@ -107,7 +105,7 @@ def test_waiting_requests_are_bounded_however_often_a_client_asks() -> None:
         users.choose("ada", choice_of("busy", str(number)), at(1), lasts=number % 3 or None)
         users.set_active("ada", "a", bool(number % 2), at(1))
         users.set_active("ada", "b", number % 3 == 0, at(1))
-    user = users.user("ada")
+    user = users.users.user("ada")
     assert user is not None
     assert user.held is not None
     assert len(user.held.choices) <= 2

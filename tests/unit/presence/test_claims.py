@@ -3,12 +3,12 @@
 import pytest
 
 from presenced.errors import BadClaim, CapacityError
-from presenced.presence.claims import MAX_SOURCES, Claim, check, decide
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, PLAIN, Cause, Change, Choice, Custom, Ending, Status
-from presenced.presence.subscriptions import Watch
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
+from presenced.presence.status import MAX_SOURCES, Claim, check_claim, decide
+from presenced.presence.subscriptions import Subscription
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -34,7 +34,7 @@ def directory() -> Directory[str]:
     )
 
 
-def test_the_highest_priority_wins_and_of_equal_ones_the_one_set_last() -> None:
+def test_the_highest_priority_wins_and_the_newest_of_equal_ones() -> None:
     first, second = claim("a", Status.AWAY, text="first"), claim("b", Status.BUSY, text="second")
     assert decide(AS_DETECTED, (first, second)) == Choice(Status.BUSY, Custom("second"))
     assert decide(AS_DETECTED, (second, first)) == Choice(Status.AWAY, Custom("first"))
@@ -59,9 +59,9 @@ def test_a_text_chosen_without_a_status_stays_beside_a_claim_of_low_priority() -
     assert decide(Choice(None, Custom(until_ms=9)), (claim(text="meeting"),)).custom == Custom("meeting")
 
 
-def test_a_claim_counts_while_the_user_is_there_and_is_told_with_its_cause(directory: Directory[str]) -> None:
+def test_a_claim_counts_while_the_user_is_present_and_causes_a_change(directory: Directory[str]) -> None:
     assert directory.set_claim("7", claim(text="meeting"), at(0)).change is None
-    assert directory.status("7") is Status.OFFLINE
+    assert directory.users.status("7") is Status.OFFLINE
     assert told(directory.open("7", "a", at(1)).change) == (Status.BUSY, "meeting", Cause.CONNECT)
     assert directory.set_claim("7", claim("other", priority=-1), at(2)).change is None, "it does not win"
     cleared = directory.clear_claim("7", "calendar", at(3))
@@ -75,13 +75,13 @@ def test_a_source_has_one_claim_and_setting_it_again_makes_it_the_newest(directo
     directory.open("7", "a", at(0))
     for number, source in enumerate(["x", "y", "x"]):
         directory.set_claim("7", claim(source, text=f"{number}"), at(0))
-    user = directory.user("7")
+    user = directory.users.user("7")
     assert user
     assert [(c.source, c.custom.text) for c in user.claims] == [("y", "1"), ("x", "2")]
     assert user.shown.custom.text == "2"
 
 
-def test_a_claim_ends_to_the_moment_also_while_the_user_is_not_there(directory: Directory[str]) -> None:
+def test_a_claim_expires_on_time_also_while_the_user_is_absent(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
     directory.set_claim("7", Claim("call", Status.BUSY, ends=10), at(0))
     directory.set_claim("7", Claim("day", Status.AWAY, priority=-1, ends=20), at(0))
@@ -94,8 +94,8 @@ def test_a_claim_ends_to_the_moment_also_while_the_user_is_not_there(directory: 
     assert told(directory.open("7", "b", at(21)).change) == (Status.ONLINE, "", Cause.CONNECT)
 
 
-def test_the_users_own_devices_see_the_claim_and_beside_it_what_they_chose(directory: Directory[str]) -> None:
-    directory.open("7", "a", at(0), "session", watch=Watch())
+def test_the_users_own_devices_see_the_claim_and_the_overruled_choice(directory: Directory[str]) -> None:
+    directory.open("7", "a", at(0), "session", watch=Subscription())
     directory.choose("7", AWAY, at(1))
     own = directory.set_claim("7", claim(priority=1), at(2)).own
     assert own
@@ -103,46 +103,46 @@ def test_the_users_own_devices_see_the_claim_and_beside_it_what_they_chose(direc
     own = directory.choose("7", Choice(Status.INVISIBLE, PLAIN), at(3)).own
     assert own
     assert (own.view.status, own.chosen) == (Status.INVISIBLE, Status.INVISIBLE)
-    assert directory.status("7") is Status.OFFLINE
+    assert directory.users.status("7") is Status.OFFLINE
 
 
-def test_one_more_source_than_may_be_is_refused_and_changes_nothing(directory: Directory[str]) -> None:
+def test_a_claim_of_one_source_too_many_is_refused_and_changes_nothing(directory: Directory[str]) -> None:
     for number in range(MAX_SOURCES):
         directory.set_claim("7", claim(f"{number}"), at(0))
     with pytest.raises(CapacityError, match="16 sources"):
         directory.set_claim("7", claim("more"), at(0))
     directory.set_claim("7", claim("0", text="another"), at(0))
-    user = directory.user("7")
+    user = directory.users.user("7")
     assert user
     assert len(user.claims) == MAX_SOURCES
 
 
-def test_of_more_absent_users_than_may_be_who_is_away_longest_loses_their_claims(directory: Directory[str]) -> None:
+def test_at_the_bound_the_user_away_longest_loses_their_claims(directory: Directory[str]) -> None:
     directory.open("here", "h", at(0))
     directory.set_claim("here", claim(), at(0))
     for user_id in "123":
         directory.set_claim(user_id, Claim("x", Status.BUSY, ends=50), at(0))
-    assert [directory.user(user_id) is not None for user_id in ("here", *"123")] == [True, False, True, True]
+    assert [directory.users.user(user_id) is not None for user_id in ("here", *"123")] == [True, False, True, True]
     for user_id in "23":
         directory.clear_claim(user_id, "x", at(1))
-        assert directory.user(user_id) is None, "nothing is left to know"
+        assert directory.users.user(user_id) is None, "nothing is left to know"
     assert directory.next_deadline() is None
 
 
-def test_who_has_come_back_keeps_their_claims_whoever_else_is_claimed_of(directory: Directory[str]) -> None:
+def test_a_user_who_returned_does_not_lose_claims_at_the_bound(directory: Directory[str]) -> None:
     directory.set_claim("back", claim(), at(0))
     directory.open("back", "b", at(1))
     for user_id in "123":
         directory.set_claim(user_id, claim(), at(2))
-    assert directory.status("back") is Status.BUSY
-    user = directory.user("back")
+    assert directory.users.status("back") is Status.BUSY
+    user = directory.users.user("back")
     assert user
     assert [held.source for held in user.claims] == ["calendar"]
 
 
-def test_a_backend_chooses_for_who_is_not_there_and_that_is_not_being_there(directory: Directory[str]) -> None:
+def test_a_backend_can_choose_for_an_absent_user_who_stays_absent(directory: Directory[str]) -> None:
     assert directory.choose("7", BUSY, at(5), by_user=False).change is None
-    user = directory.user("7")
+    user = directory.users.user("7")
     assert user
     assert (user.seen_ms, user.active_ms) == (0, 0)
     assert told(directory.open("7", "a", at(6)).change) == (Status.BUSY, "", Cause.CONNECT)
@@ -150,20 +150,20 @@ def test_a_backend_chooses_for_who_is_not_there_and_that_is_not_being_there(dire
     directory.close("7", "a", Ending.CLOSED, at(7))
     directory.choose("7", AS_DETECTED, at(8), by_user=False)
     directory.choose("8", AS_DETECTED, at(8), by_user=False)
-    assert directory.user("8") is None
+    assert directory.users.user("8") is None
 
 
-def test_what_was_chosen_for_a_time_for_who_is_not_there_ends_and_is_forgotten() -> None:
+def test_a_temporary_choice_for_an_absent_user_expires_and_is_forgotten() -> None:
     directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, max_announced=0), Journal(1000))
     directory.choose("7", BUSY, at(0), lasts=10, by_user=False)
-    assert directory.user("7") is not None
+    assert directory.users.user("7") is not None
     directory.expire(at(10))
-    assert directory.user("7") is None
+    assert directory.users.user("7") is None
 
 
-def test_active_is_when_somebody_last_came_chose_or_became_active(directory: Directory[str]) -> None:
-    directory.open("7", "a", at(1), "session", watch=Watch())
-    user = directory.user("7")
+def test_last_active_is_the_last_connect_choice_or_activity(directory: Directory[str]) -> None:
+    directory.open("7", "a", at(1), "session", watch=Subscription())
+    user = directory.users.user("7")
     assert user
     seen = [user.active_ms]
     directory.set_active("7", "a", False, at(2))
@@ -178,7 +178,7 @@ def test_active_is_when_somebody_last_came_chose_or_became_active(directory: Dir
     assert seen == [1000, 1000, 3000, 3000, 6000]
 
 
-def test_who_is_there_but_away_by_a_claim_was_seen_now_not_when_they_came(directory: Directory[str]) -> None:
+def test_a_present_user_who_is_away_by_a_claim_was_last_seen_now(directory: Directory[str]) -> None:
     directory.open("7", "a", at(1))
     change = directory.set_claim("7", claim(status=Status.AWAY), at(100)).change
     assert change
@@ -197,6 +197,6 @@ def test_who_is_there_but_away_by_a_claim_was_seen_now_not_when_they_came(direct
         (claim(priority=-101), "-100 to 100"),
     ],
 )
-def test_what_can_not_be_claimed_is_refused(bad: Claim, said: str) -> None:
+def test_an_invalid_claim_is_refused(bad: Claim, said: str) -> None:
     with pytest.raises(BadClaim, match=said):
-        check(bad)
+        check_claim(bad)

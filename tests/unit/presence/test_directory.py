@@ -5,10 +5,11 @@ from math import inf
 import pytest
 
 from presenced.errors import CapacityError
-from presenced.presence.directory import Directory
+from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.model import PLAIN, Cause, Change, Choice, Custom, Ending, Status
-from presenced.presence.user import MAX_DETACHED, Grace
+from presenced.presence.session import Grace
+from presenced.presence.user import MAX_DETACHED, User
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
 
@@ -34,13 +35,13 @@ def directory() -> Directory[str]:
     )
 
 
-def test_online_is_told_on_the_first_connection_and_offline_on_the_last(directory: Directory[str]) -> None:
+def test_the_first_connection_makes_a_user_online_and_the_last_one_offline(directory: Directory[str]) -> None:
     assert told(directory.open("7", "a", at(0)).change) == ("7", Status.ONLINE, Cause.CONNECT)
     assert directory.open("7", "b", at(1)).change is None
     assert directory.close("7", "a", Ending.CLOSED, at(2)).change is None
-    assert directory.status("7") is Status.ONLINE
+    assert directory.users.status("7") is Status.ONLINE
     assert told(directory.close("7", "b", Ending.CLOSED, at(3)).change) == ("7", Status.OFFLINE, Cause.CLOSE)
-    assert directory.status("7") is Status.OFFLINE
+    assert directory.users.status("7") is Status.OFFLINE
 
 
 def test_a_second_close_is_a_no_op(directory: Directory[str]) -> None:
@@ -48,21 +49,21 @@ def test_a_second_close_is_a_no_op(directory: Directory[str]) -> None:
     assert directory.close("7", "a", Ending.CLOSED, at(1)).change is not None
     assert directory.close("7", "a", Ending.CLOSED, at(1)).change is None
     assert directory.close("8", "never opened", Ending.LOST, at(1)).change is None
-    assert (directory.connected_users, directory.online_users) == (0, 0)
+    assert (directory.users.connected_users, directory.users.online_users) == (0, 0)
 
 
 @pytest.mark.parametrize(
     ("ending", "seconds"),
     [(Ending.GOING_AWAY, 3), (Ending.KEEP_SESSION, 3), (Ending.LOST, 15), (Ending.TIMED_OUT, 15)],
 )
-def test_after_a_loss_offline_is_told_when_the_grace_ends(
+def test_a_user_whose_connection_is_lost_goes_offline_when_the_grace_period_ends(
     directory: Directory[str], ending: Ending, seconds: float
 ) -> None:
     directory.open("7", "a", at(0))
     assert directory.close("7", "a", ending, at(10)).change is None
     assert directory.next_deadline() == 10 + seconds
     assert expired(directory, at(9.9 + seconds)) == []
-    assert directory.status("7") is Status.ONLINE
+    assert directory.users.status("7") is Status.ONLINE
     assert [told(c) for c in expired(directory, at(10 + seconds))] == [("7", Status.OFFLINE, Cause.GRACE)]
     assert directory.next_deadline() is None
 
@@ -78,7 +79,7 @@ def test_after_a_loss_offline_is_told_when_the_grace_ends(
         (Ending.GOING_AWAY, 1.0, 3),
     ],
 )
-def test_a_connection_lost_within_5_s_whose_client_sent_nothing_has_the_grace_of_a_page_that_left(
+def test_a_connection_lost_within_5_s_whose_client_sent_nothing_has_the_grace_period_of_a_page_that_left(
     directory: Directory[str], ending: Ending, unheard_age: float, seconds: float
 ) -> None:
     """React's StrictMode closes the first socket while it is connecting. Nobody returns with it."""
@@ -87,7 +88,7 @@ def test_a_connection_lost_within_5_s_whose_client_sent_nothing_has_the_grace_of
     assert directory.next_deadline() == 10 + seconds
 
 
-def test_a_connection_closed_while_it_was_opening_holds_its_user_no_longer_than_any_loss() -> None:
+def test_a_connection_closed_while_it_was_opening_keeps_its_user_online_no_longer_than_any_loss() -> None:
     """`grace_lost` 0 disables this grace period, too. A longer `grace_going_away` does not extend it."""
     assert Grace(going_away=3, lost=0).after(Ending.LOST, 1.0) == 0
     assert Grace(going_away=60, lost=15).after(Ending.LOST, 1.0) == 15
@@ -104,7 +105,7 @@ def test_a_cached_page_can_resume_its_session() -> None:
     assert told(back.change) == ("7", Status.ONLINE, Cause.CONNECT)
 
 
-def test_a_client_that_says_it_is_idle_comes_as_away(directory: Directory[str]) -> None:
+def test_a_client_that_connects_idle_is_away(directory: Directory[str]) -> None:
     assert told(directory.open("7", "a", at(0), "session", active=False).change) == ("7", Status.AWAY, Cause.CONNECT)
     assert told(directory.open("7", "b", at(1), "other").change) == ("7", Status.ONLINE, Cause.CONNECT)
 
@@ -116,19 +117,19 @@ def test_a_resumed_session_is_as_active_as_it_was_unless_its_client_says_otherwi
     directory.open("7", "a", at(0), "session", active=False)
     directory.close("7", "a", Ending.LOST, at(10))
     assert directory.resume("session", "7", "b", at(11), active=active) is not None
-    assert directory.status("7") == status
+    assert directory.users.status("7") == status
 
 
-def test_a_choice_that_a_client_brings_counts_where_nothing_is_known_of_its_user(directory: Directory[str]) -> None:
+def test_a_choice_that_a_client_brings_counts_if_its_user_is_unknown(directory: Directory[str]) -> None:
     lunch = Choice(Status.AWAY, Custom("lunch", "🍕"))
     change = directory.open("7", "a", at(0), "session", brought=lunch).change
     assert change is not None
     assert (change.status, change.view.custom) == (Status.AWAY, lunch.custom)
     directory.open("7", "b", at(1), "other", brought=Choice(Status.BUSY, PLAIN))
-    assert directory.status("7") is Status.AWAY, "what is known here counts"
+    assert directory.users.status("7") is Status.AWAY, "what is known here counts"
 
 
-def test_coming_back_within_the_grace_tells_nobody_anything(directory: Directory[str]) -> None:
+def test_a_reconnect_within_the_grace_period_notifies_nobody(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
     directory.close("7", "a", Ending.GOING_AWAY, at(1))
     assert directory.open("7", "b", at(2)).change is None
@@ -136,7 +137,7 @@ def test_coming_back_within_the_grace_tells_nobody_anything(directory: Directory
     assert told(directory.close("7", "b", Ending.CLOSED, at(101)).change) == ("7", Status.OFFLINE, Cause.CLOSE)
 
 
-def test_a_grace_holds_while_other_connections_come_and_go(directory: Directory[str]) -> None:
+def test_a_grace_period_continues_while_other_connections_open_and_close(directory: Directory[str]) -> None:
     """The tab closed on purpose is not the laptop whose network is gone."""
     directory.open("7", "laptop", at(0))
     directory.open("7", "tab", at(0))
@@ -146,7 +147,7 @@ def test_a_grace_holds_while_other_connections_come_and_go(directory: Directory[
     assert [told(c) for c in expired(directory, at(16))] == [("7", Status.OFFLINE, Cause.GRACE)]
 
 
-def test_of_two_lost_connections_one_return_ends_one_grace(directory: Directory[str]) -> None:
+def test_one_reconnect_ends_the_grace_period_of_one_of_two_lost_connections(directory: Directory[str]) -> None:
     for name in ("a", "b"):
         directory.open("7", name, at(0))
     directory.close("7", "a", Ending.LOST, at(1))
@@ -156,7 +157,7 @@ def test_of_two_lost_connections_one_return_ends_one_grace(directory: Directory[
     assert len(expired(directory, at(16))) == 1
 
 
-def test_the_end_of_one_grace_leaves_the_others_alone(directory: Directory[str]) -> None:
+def test_the_end_of_one_grace_period_does_not_affect_others(directory: Directory[str]) -> None:
     for name in ("a", "b"):
         directory.open("7", name, at(0))
     directory.close("7", "a", Ending.LOST, at(0))
@@ -166,7 +167,7 @@ def test_the_end_of_one_grace_leaves_the_others_alone(directory: Directory[str])
     assert len(expired(directory, at(15))) == 1
 
 
-def test_only_so_many_graces_are_kept_and_the_last_to_end_decides(directory: Directory[str]) -> None:
+def test_grace_periods_are_bounded_and_the_last_to_end_decides(directory: Directory[str]) -> None:
     for number in range(MAX_DETACHED + 5):
         directory.open("7", f"c{number}", at(0))
     for number in range(MAX_DETACHED + 5):
@@ -177,13 +178,15 @@ def test_only_so_many_graces_are_kept_and_the_last_to_end_decides(directory: Dir
     assert len(expired(directory, at(last))) == 1
 
 
-def test_with_grace_0_all_are_told_at_once() -> None:
+def test_with_grace_0_others_are_notified_immediately() -> None:
     directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, 2), Journal(1000))
     directory.open("7", "a", at(0))
     assert told(directory.close("7", "a", Ending.LOST, at(1)).change) == ("7", Status.OFFLINE, Cause.TIMEOUT)
 
 
-def test_being_disconnected_has_no_grace_and_stop_waiting_ends_the_others(directory: Directory[str]) -> None:
+def test_a_disconnect_has_no_grace_period_and_stop_waiting_ends_the_others(
+    directory: Directory[str],
+) -> None:
     directory.open("7", "a", at(0))
     directory.open("7", "b", at(0))
     directory.close("7", "a", Ending.LOST, at(1))
@@ -207,23 +210,23 @@ def test_an_announcement_adds_presence(directory: Directory[str]) -> None:
 def test_an_announcement_never_takes_presence_from_an_open_connection(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
     assert directory.announce("7", False, at(1)).change is None
-    assert directory.status("7") is Status.ONLINE
+    assert directory.users.status("7") is Status.ONLINE
     directory.close("7", "a", Ending.LOST, at(2))
     assert told(directory.announce("7", False, at(3)).change) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
     assert expired(directory, at(100)) == []
 
 
-def test_only_so_many_users_can_be_announced(directory: Directory[str]) -> None:
+def test_announcements_are_bounded(directory: Directory[str]) -> None:
     directory.announce("1", True, at(0))
     directory.announce("2", True, at(0))
     with pytest.raises(CapacityError, match="2 users are announced"):
         directory.announce("3", True, at(0))
-    assert directory.status("3") is Status.OFFLINE
+    assert directory.users.status("3") is Status.OFFLINE
     directory.announce("1", False, at(0))
     assert directory.announce("3", True, at(0)).change is not None
 
 
-def test_positions_count_all_changes_and_versions_rise_for_each_user(directory: Directory[str]) -> None:
+def test_positions_count_all_changes_and_versions_increase_for_each_user(directory: Directory[str]) -> None:
     changes = []
     for number in range(6):
         user_id = str(number % 2)
@@ -235,7 +238,7 @@ def test_positions_count_all_changes_and_versions_rise_for_each_user(directory: 
         assert versions == sorted(set(versions))
 
 
-def test_a_user_who_was_forgotten_goes_on_above_their_old_versions() -> None:
+def test_an_evicted_user_continues_above_their_old_versions() -> None:
     directory: Directory[str] = Directory(
         Grace(0, 0), Limits(log_entries=4, log_age=600, max_announced=0), Journal(1000)
     )
@@ -245,41 +248,41 @@ def test_a_user_who_was_forgotten_goes_on_above_their_old_versions() -> None:
     assert last
     for number in range(20):
         directory.open(f"user{number}", "c", at(1))
-    assert "old" not in directory._users, "left with the log"
+    assert "old" not in directory.users.by_id, "left with the log"
     again = directory.open("old", "c", at(2)).change
     assert again
     assert again.version > last.version
 
 
-def test_users_who_are_offline_are_kept_no_longer_than_the_log() -> None:
+def test_offline_users_are_evicted_with_the_log() -> None:
     directory: Directory[str] = Directory(
         Grace(0, 0), Limits(log_entries=10, log_age=60, max_announced=0), Journal(1000)
     )
     for number in range(1000):
         directory.open(str(number), "c", at(0))
         directory.close(str(number), "c", Ending.CLOSED, at(0))
-        assert len(directory._users) <= 10
+        assert len(directory.users.by_id) <= 10
     expired(directory, at(61))
-    assert directory._users == {}
+    assert directory.users.by_id == {}
 
 
-def test_a_connection_id_is_the_user_and_the_time_and_unique_within_a_millisecond(directory: Directory[str]) -> None:
+def test_a_connection_id_has_user_and_time_and_is_unique_within_a_millisecond(directory: Directory[str]) -> None:
     ids = [directory.open("7", f"c{number}", at(0)).connection_id for number in range(3)]
     assert ids == [f"7-{EPOCH}", f"7-{EPOCH + 1}", f"7-{EPOCH + 2}"]
     assert directory.open("8", "d", at(0)).connection_id == f"8-{EPOCH}"
     assert directory.open("7", "e", at(1)).connection_id == f"7-{EPOCH + 1000}"
 
 
-def test_an_hours_step_of_the_wall_clock_changes_nothing_but_timestamps(directory: Directory[str]) -> None:
+def test_a_step_of_the_wall_clock_by_an_hour_changes_only_timestamps(directory: Directory[str]) -> None:
     first = directory.open("7", "a", at(10)).connection_id
     assert directory.close("7", "a", Ending.LOST, at(11, step=3600)).change is None
     assert expired(directory, at(12, step=3600)) == [], "the grace runs on the other clock"
     assert directory.open("7", "b", at(13, step=-3600)).connection_id != first
     assert expired(directory, at(100, step=-3600)) == []
-    assert directory.status("7") is Status.ONLINE
+    assert directory.users.status("7") is Status.ONLINE
 
 
-def test_a_choice_that_ended_while_its_user_was_away_leaves_nothing_behind() -> None:
+def test_a_choice_that_expired_while_its_user_was_absent_frees_its_place() -> None:
     directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 60, max_announced=2, max_choices=1), Journal(1000))
     busy = Choice(Status.BUSY, PLAIN)
     directory.open("7", "a", at(0))
@@ -290,12 +293,12 @@ def test_a_choice_that_ended_while_its_user_was_away_leaves_nothing_behind() -> 
     directory.choose("8", busy, at(11))
     directory.close("8", "b", Ending.CLOSED, at(12))
     directory.open("8", "b", at(13))
-    assert directory.status("8") is Status.BUSY, "the place is taken by nobody"
+    assert directory.users.status("8") is Status.BUSY, "the place is taken by nobody"
     directory.expire(at(100))
-    assert list(directory._users) == ["8"]
+    assert list(directory.users.by_id) == ["8"]
 
 
-def test_who_no_longer_answered_was_seen_when_they_last_did(directory: Directory[str]) -> None:
+def test_after_a_timeout_the_user_was_last_seen_at_the_last_answer(directory: Directory[str]) -> None:
     """A laptop that sleeps is found out late; another device may have been seen since its last word."""
     directory.open("7", "laptop", at(0))
     directory.open("7", "phone", at(20))
@@ -307,3 +310,30 @@ def test_who_no_longer_answered_was_seen_when_they_last_did(directory: Directory
     directory.close("7", "laptop", Ending.TIMED_OUT, at(160), silent=40)
     [change] = expired(directory, at(175))
     assert change.seen_ms == at(120).epoch_ms
+
+
+class Deferring(Directory[str]):
+    """Decides later, as a cluster does."""
+
+    def __init__(self) -> None:
+        super().__init__(Grace(0, 0), Limits(1000, 600, 0), Journal(1000))
+        self.undecided: list[str] = []
+
+    def _settle(self, user: User[str], cause: Cause, now: Instant) -> Outcome[str]:
+        self.undecided.append(user.user_id)
+        return Outcome(user.user_id)
+
+    def decide(self, user_id: str) -> Outcome[str]:
+        """Settle what happened since."""
+        user = self.users.user(user_id)
+        assert user
+        return super()._settle(user, Cause.CONNECT, at(0))
+
+
+def test_a_cluster_may_decide_later_that_something_becomes_visible() -> None:
+    directory = Deferring()
+    assert directory.open("7", "a", at(0)).change is None
+    assert (directory.users.status("7"), directory.undecided) == (Status.OFFLINE, ["7"])
+    change = directory.decide("7").change
+    assert change
+    assert (change.status, directory.users.status("7"), change.version) == (Status.ONLINE, Status.ONLINE, 1)

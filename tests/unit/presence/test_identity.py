@@ -58,7 +58,7 @@ def test_a_text_that_goes_into_a_log_stays_in_its_line() -> None:
 
 
 @pytest.mark.parametrize("text", sorted(PLACEHOLDERS))
-def test_a_variable_that_was_not_set_is_no_user_id_unless_it_is_allowed(text: str) -> None:
+def test_placeholders_of_unset_variables_are_no_user_ids_unless_allowed(text: str) -> None:
     with pytest.raises(BadUserId, match="is a variable not set") as refused:
         user_id_from_query(b"userId=" + quote(text).encode(), placeholders=False)
     assert len(str(refused.value).encode()) <= 123, "fits into a close frame (RFC 6455 section 5.5)"
@@ -73,7 +73,7 @@ def test_only_a_text_or_an_integer_is_a_user_id(value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "alice", "a b", "Zoë", "李", "-5", "a@b.c", "__proto__", "x" * 128])
-def test_1_to_128_characters_are_a_user_id(text: str) -> None:
+def test_a_user_id_has_1_to_128_characters(text: str) -> None:
     assert parse_user_id(text) == text
 
 
@@ -94,7 +94,7 @@ def test_an_integer_means_its_decimal_digits() -> None:
         ("a\u2028b", r"contains U\+2028"),
     ],
 )
-def test_anything_else_is_refused_with_the_reason(text: str, says: str) -> None:
+def test_other_values_are_refused_with_the_reason(text: str, says: str) -> None:
     with pytest.raises(BadUserId, match=says):
         parse_user_id(text)
 

@@ -18,7 +18,7 @@ def nobody() -> list[Change]:
     return []
 
 
-def test_what_fits_is_told_in_order_page_by_page() -> None:
+def test_changes_are_returned_in_order_page_by_page() -> None:
     journal = Journal(10)
     changes = [change(position) for position in (2, 3, 7, 9)]
     for each in changes:
@@ -30,7 +30,7 @@ def test_what_fits_is_told_in_order_page_by_page() -> None:
     assert journal.newest_change == 9
 
 
-def test_when_full_the_oldest_goes_and_who_would_miss_it_is_told() -> None:
+def test_a_full_journal_drops_the_oldest_and_says_so_to_followers_that_miss_it() -> None:
     journal = Journal(3)
     for position in range(1, 6):
         journal.append(change(position))
@@ -42,7 +42,7 @@ def test_when_full_the_oldest_goes_and_who_would_miss_it_is_told() -> None:
     assert journal.newest_change == 5
 
 
-def test_the_last_changes_of_one_user_stand_newest_first() -> None:
+def test_the_last_changes_of_one_user_are_returned_newest_first() -> None:
     journal = Journal(4)
     for position, user_id in enumerate("ababab", start=1):
         journal.append(change(position, user_id))
@@ -51,7 +51,7 @@ def test_the_last_changes_of_one_user_stand_newest_first() -> None:
     assert journal.last_of("c", 50) == []
 
 
-def test_the_digest_is_the_sum_of_hashes_that_any_language_can_make() -> None:
+def test_the_digest_is_a_sum_of_hashes_that_any_language_can_compute() -> None:
     """The first 8 bytes of `printf '%s\\0online\\0%s' 7 5 | sha256sum`, and of the same with 8 and 6."""
     journal = Journal(10)
     empty = journal.digest(nobody)
@@ -69,7 +69,7 @@ def test_the_digest_is_the_sum_of_hashes_that_any_language_can_make() -> None:
     assert (digest.position, digest.value, digest.users) == (8, eight, 1)
 
 
-def test_the_digest_of_many_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digest_of_many_users_is_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_HASHED", 2)
     everyone = [change(position, f"{position}") for position in range(1, 6)]
     journal = Journal(100)
@@ -82,7 +82,7 @@ def test_the_digest_of_many_is_made_in_parts(monkeypatch: pytest.MonkeyPatch) ->
     assert (digest.position, digest.users) == (6, 6)
 
 
-def test_of_who_is_blanked_only_what_followers_need_is_left() -> None:
+def test_blanking_a_user_leaves_only_what_followers_need() -> None:
     journal = Journal(3)
     view = View(Status.BUSY, Custom(text="private"), ("phone",))
     for position in range(1, 5):

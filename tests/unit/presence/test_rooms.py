@@ -5,6 +5,10 @@ from itertools import count
 import pytest
 
 from presenced.presence.rooms import MAX_LEFT, Mode, RoomChange, Rooms, Thresholds
+from presenced.presence.session import Session
+from presenced.presence.subscriptions import Subscription
+from presenced.presence.user import User
+from presenced.presence.visibility import Visibility
 from presenced.runtime.instant import Instant
 
 NOW = Instant(0.0, 1_704_110_400_000)
@@ -20,7 +24,7 @@ def told(changes: list[RoomChange]) -> list[tuple[int, str, str, bytes | None]]:
     return [(c.position, c.room, c.user_id, c.member.data if c.member else None) for c in changes]
 
 
-def test_a_membership_changes_when_what_is_wanted_does(rooms: Rooms) -> None:
+def test_memberships_follow_the_wanted_rooms(rooms: Rooms) -> None:
     assert told(rooms.settle("ada", {"lobby": b"1"}, NOW)) == [(1, "lobby", "ada", b"1")]
     assert rooms.settle("ada", {"lobby": b"1"}, NOW) == []
     assert told(rooms.settle("ada", {"lobby": b"2", "bar": b""}, NOW)) == [
@@ -40,7 +44,7 @@ def test_other_data_does_not_make_a_new_member(rooms: Rooms) -> None:
     assert change.member.joined_ms == NOW.epoch_ms
 
 
-def test_since_a_position_each_member_stands_once(rooms: Rooms) -> None:
+def test_since_a_position_each_member_appears_once(rooms: Rooms) -> None:
     rooms.settle("ada", {"lobby": b""}, NOW)  # 1
     rooms.settle("bob", {"lobby": b""}, NOW)  # 2
     rooms.settle("ada", {"lobby": b"x"}, NOW)  # 3
@@ -61,7 +65,7 @@ def test_since_a_position_each_member_stands_once(rooms: Rooms) -> None:
     assert since(3) == (["bob"], []), "who is back has not left"
 
 
-def test_of_an_earlier_room_of_the_same_name_nothing_is_known(rooms: Rooms) -> None:
+def test_a_new_room_knows_nothing_about_an_earlier_one_of_the_same_name(rooms: Rooms) -> None:
     rooms.settle("ada", {"lobby": b""}, NOW)
     rooms.settle("ada", {}, NOW)
     rooms.settle("bob", {"lobby": b""}, NOW)
@@ -71,7 +75,7 @@ def test_of_an_earlier_room_of_the_same_name_nothing_is_known(rooms: Rooms) -> N
     assert room.since(2) is not None
 
 
-def test_so_many_who_left_are_remembered(rooms: Rooms) -> None:
+def test_former_members_are_bounded(rooms: Rooms) -> None:
     rooms.settle("host", {"lobby": b""}, NOW)
     for number in range(MAX_LEFT + 5):
         rooms.settle(str(number), {"lobby": b""}, NOW)
@@ -104,10 +108,39 @@ def test_the_mode_follows_the_size_and_does_not_flap(rooms: Rooms) -> None:
     assert str(room.mode) == "full"
 
 
-def test_a_full_room_takes_nobody_new(rooms: Rooms) -> None:
+def test_nobody_can_join_a_full_room(rooms: Rooms) -> None:
     for number in range(30):
         assert rooms.has_place("lobby", str(number))
         rooms.settle(str(number), {"lobby": b""}, NOW)
     assert not rooms.has_place("lobby", "30")
     assert rooms.has_place("lobby", "7"), "who is in it already"
     assert rooms.has_place("bar", "30")
+
+
+def test_a_room_is_occupied_by_its_first_member_and_vacated_by_its_last(rooms: Rooms) -> None:
+    changes = [
+        *rooms.settle("ada", {"lobby": b""}, NOW),
+        *rooms.settle("bob", {"lobby": b""}, NOW),
+        *rooms.settle("ada", {"lobby": b"x"}, NOW),
+        *rooms.settle("ada", {}, NOW),
+        *rooms.settle("bob", {}, NOW),
+        *rooms.settle("eve", {"lobby": b""}, NOW),
+    ]
+    assert [change.occupied for change in changes] == [True, None, None, None, False, True]
+
+
+def test_a_session_joins_updates_and_leaves_rooms(rooms: Rooms) -> None:
+    phone, laptop = (Session("ada", name, name, "", Subscription()) for name in ("phone", "laptop"))
+    rooms.join(phone, "lobby", b"1")
+    rooms.join(laptop, "lobby", b"2")
+    rooms.join(laptop, "bar", b"")
+    user: User[str] = User("ada")
+    for session in (phone, laptop):
+        user.add(session)
+    assert user.rooms() == {"lobby": b"2", "bar": b""}, "the data that was given last"
+    rooms.join(phone, "lobby", b"3")
+    assert user.rooms() == {"lobby": b"3", "bar": b""}
+    rooms.leave(phone, "lobby")
+    assert user.rooms() == {"lobby": b"2", "bar": b""}, "in it with the other session"
+    rooms.leave_forbidden(laptop, Visibility(everyone=True, rooms=("bar",)))
+    assert user.rooms() == {"bar": b""}

@@ -1,16 +1,16 @@
 """Who must hear of whom."""
 
-from presenced.presence.subscriptions import Set, Watch, WatchIndex
+from presenced.presence.subscriptions import Selection, Subscription, SubscriptionIndex
 
 
-def watched(*users: str, everyone: bool = False, rooms: tuple[str, ...] = ()) -> Set:
-    chosen = Set(everyone)
+def watched(*users: str, everyone: bool = False, rooms: tuple[str, ...] = ()) -> Selection:
+    chosen = Selection(everyone)
     chosen.add(False, users, rooms)
     return chosen
 
 
 def test_watchers_are_found_by_what_they_watch() -> None:
-    index: WatchIndex[str] = WatchIndex()
+    index: SubscriptionIndex[str] = SubscriptionIndex()
     index.add("all", watched(everyone=True))
     index.add("a", watched("1", "2"))
     index.add("b", watched("2", rooms=("lobby",)))
@@ -21,8 +21,8 @@ def test_watchers_are_found_by_what_they_watch() -> None:
     assert set(index.watchers_of_room("lobby")) == {"b"}
 
 
-def test_who_leaves_leaves_nothing_behind() -> None:
-    index: WatchIndex[str] = WatchIndex()
+def test_removing_a_watcher_frees_all_its_memory() -> None:
+    index: SubscriptionIndex[str] = SubscriptionIndex()
     chosen = watched("1", everyone=True, rooms=("lobby",))
     index.add("a", chosen)
     index.remove("a", chosen)
@@ -30,8 +30,8 @@ def test_who_leaves_leaves_nothing_behind() -> None:
     assert (index.everyone, index._by_user, index._by_room) == ({}, {}, {})
 
 
-def test_a_set_grows_and_shrinks() -> None:
-    chosen = Watch(everyone=True).full
+def test_a_selection_grows_and_shrinks() -> None:
+    chosen = Subscription(everyone=True).full
     chosen.add(False, ["1", "2"], ["lobby"])
     assert (chosen.everyone, chosen.users, chosen.rooms) == (True, {"1", "2"}, {"lobby"})
     chosen.discard(True, ["1", "7"], ["bar"])

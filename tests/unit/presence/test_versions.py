@@ -3,7 +3,7 @@
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import Ending, Status
-from presenced.presence.user import Grace
+from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.presence.versions import VersionClock, VersionCounter
 from presenced.runtime.instant import Instant
@@ -46,7 +46,7 @@ def test_versions_come_from_the_clock_that_the_directory_was_given() -> None:
 
 def test_versions_and_positions_are_counted_apart() -> None:
     subject = directory()
-    subject.journal.next_position()  # something in a room
+    subject.users.journal.next_position()  # something in a room
     change = subject.open("ada", "1", NOW).change
     assert change
     assert (change.version, change.position) == (1, 2)
@@ -59,10 +59,10 @@ def test_the_newest_version_is_between_any_that_was_known_of_a_forgotten_user_an
     gone = subject.close("ada", "ada", Ending.CLOSED, NOW).change
     for number in range(5):
         version_after(subject, f"{number}")
-    assert subject.user("ada") is None, "forgotten"
-    assert subject.status("ada") is Status.OFFLINE
+    assert subject.users.user("ada") is None, "forgotten"
+    assert subject.users.status("ada") is Status.OFFLINE
     assert gone
-    newest = subject.versions.newest
+    newest = subject.users.versions.newest
     assert gone.version < newest < version_after(subject, "ada")
 
 

@@ -29,13 +29,13 @@ def test_setting_again_replaces_and_cancelling_forgets() -> None:
     assert deadlines.next() == 5.0
 
 
-def test_an_empty_one_has_no_next() -> None:
+def test_without_a_deadline_there_is_no_next() -> None:
     deadlines: Deadlines[str] = Deadlines()
     assert deadlines.next() is None
     assert len(deadlines) == 0
 
 
-def test_cancelled_entries_do_not_pile_up() -> None:
+def test_cancelled_entries_do_not_accumulate() -> None:
     deadlines: Deadlines[int] = Deadlines()
     for key in range(10_000):
         deadlines.set(key, 1e9)

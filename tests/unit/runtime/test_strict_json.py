@@ -31,11 +31,11 @@ FIELDS = ("status", "text", "emoji", "data", "expiresIn")
         ("x" * 100_000, ""),
     ],
 )
-def test_the_known_name_that_is_meant_is_found(name: str, meant: str) -> None:
+def test_the_most_similar_known_name_is_found(name: str, meant: str) -> None:
     assert nearest(name, FIELDS) == meant
 
 
-def test_an_unknown_field_is_refused_with_the_one_that_is_meant_and_all_there_are() -> None:
+def test_an_unknown_field_is_refused_with_the_most_similar_name_and_all_names() -> None:
     with pytest.raises(msgspec.ValidationError) as refused:
         read(b'{"status":"busy","expires_in":60}', STATUS, NewStatus)
     assert str(refused.value) == (
@@ -43,7 +43,7 @@ def test_an_unknown_field_is_refused_with_the_one_that_is_meant_and_all_there_ar
     )
 
 
-def test_fields_of_the_senders_own_are_ignored_and_the_rest_is_read_as_strictly() -> None:
+def test_extension_fields_are_ignored_and_the_rest_is_read_strictly() -> None:
     given = b'{"x-a":1,"status":"busy","data":{"x-b": 1.50},"x-c":{"x":[]}}'
     assert bytes(read(given, STATUS, NewStatus).data) == b'{"x-b": 1.50}'
     for wrong in (b'{"x-a":1,"status":"busy","expires_in":1}', b'{"x-a":1,"status":"gone"}', b'{"x-a":1}'):
@@ -61,7 +61,7 @@ def test_a_client_s_invented_name_is_printable_and_short() -> None:
 
 
 @pytest.mark.parametrize("end", ["", "x", "`"])
-def test_a_name_made_to_look_like_the_end_of_an_error_is_refused_in_few_words(end: str) -> None:
+def test_a_name_that_imitates_the_end_of_an_error_is_refused_briefly(end: str) -> None:
     """The search takes linear time, because a name may have 64 KB."""
     name = "` - at `$" * 7000 + end
     with pytest.raises(msgspec.ValidationError, match="unknown field") as refused:
@@ -94,7 +94,7 @@ def test_half_a_surrogate_pair_is_found(text: str, half: str | None) -> None:
         ),
     )
 )
-def test_all_input_is_read_or_refused_in_few_words(value: object) -> None:
+def test_all_input_is_read_or_refused_briefly(value: object) -> None:
     try:
         data = msgspec.json.encode(value)
     except OverflowError:  # an integer beyond 64 bits

@@ -9,9 +9,8 @@ from tests.support.nodes import request
 from tests.support.recording import House, come_and_go
 
 from presenced.node.service import PresenceService
-from presenced.presence.choices import choice_of
-from presenced.presence.claims import Claim
 from presenced.presence.model import PLAIN, Change, Choice, Ending, Status, View
+from presenced.presence.status import Claim, choice_of
 from presenced.storage import noted as module
 from presenced.storage.noted import CROWDED, STATE_PERIOD
 from presenced.storage.records import (
@@ -117,7 +116,7 @@ def test_last_seen_is_known_of_who_was_forgotten_before_it_could_be_stored() -> 
         house.clock.advance(100)
         house.node.closed(house.open("bob"), Ending.LOST, "lost")  # when the grace period ends, the log is trimmed
     house.clock.advance(100)
-    assert house.node.directory.user("ada") is None, "forgotten"
+    assert house.node.directory.users.user("ada") is None, "forgotten"
     house.keeper.room = 10
     house.recorder.flush()
     seen = {fact.user_id: fact for fact in house.keeper.of(UserFact)}
@@ -287,7 +286,7 @@ def test_auto_that_was_chosen_since_the_start_goes_before_a_choice_that_is_resto
     stored = ChosenFact("ada", ChoiceFact("busy"), ChoiceFact("away", until_ms=house.clock.now().epoch_ms + 60_000))
     house.recorder.restore([stored, structs.replace(stored, user_id="eve"), structs.replace(stored, user_id="fay")])
     house.open("fay")
-    assert [house.node.directory.status(user_id) for user_id in ("ada", "eve", "fay")] == ["online"] * 3
+    assert [house.node.directory.users.status(user_id) for user_id in ("ada", "eve", "fay")] == ["online"] * 3
 
 
 def test_a_choice_for_good_that_is_restored_late_returns_when_one_for_a_time_ends() -> None:
@@ -297,7 +296,7 @@ def test_a_choice_for_good_that_is_restored_late_returns_when_one_for_a_time_end
     ends = house.clock.now().epoch_ms + 60_000
     house.recorder.restore([ChosenFact("ada", ChoiceFact("busy", "writing"), ChoiceFact("online", until_ms=ends))])
     house.recorder.begin(0)
-    assert house.node.directory.status("ada") == "away"
+    assert house.node.directory.users.status("ada") == "away"
     house.clock.advance(10)
     assert [(m["status"], m.get("text")) for m in ada.messages if m["type"] == "SELF"][-1] == ("busy", "writing")
 
@@ -334,7 +333,7 @@ def test_a_row_with_a_status_that_nobody_can_choose_is_not_restored() -> None:
     house.recorder.restore([ChosenFact(status, ChoiceFact(status), None) for status in ("offline", "gone")])
     for user_id in ("offline", "gone"):
         house.open(user_id)
-        assert house.node.directory.status(user_id) == "online"
+        assert house.node.directory.users.status(user_id) == "online"
 
 
 def test_display_data_is_restored_unless_somebody_else_has_written_it() -> None:

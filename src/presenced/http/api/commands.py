@@ -12,10 +12,9 @@ from presenced.http.api.presence import user_records
 from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
 from presenced.http.api.responses import Announced, Claims, Cleared, ClosedConnections, Erased, Ticket, claim_record
 from presenced.http.errors import ProblemError
-from presenced.presence.choices import choice_of
-from presenced.presence.claims import Claim
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Custom, Status
+from presenced.presence.status import Claim, choice_of
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.requests import BadRequest
 from presenced.protocols.v1.checks import check_shown, data_of

@@ -44,8 +44,8 @@ from presenced.http.api.endpoint import Api, Call, Endpoint, Reply
 from presenced.http.api.requests import Nothing
 from presenced.http.api.routes import ENDPOINTS, TOKENS
 from presenced.http.errors import RETRY_AFTER_S, ProblemError, problem_response, without_example
-from presenced.presence.claims import MAX_SOURCE_LENGTH
 from presenced.presence.identity import parse_user_id
+from presenced.presence.status import MAX_SOURCE_LENGTH
 from presenced.protocols.v1.messages import MAX_ROOM_NAME
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.strict_json import EXTENSION, explained, no_field, read

@@ -22,9 +22,9 @@ from presenced.http.api.responses import (
     details_of,
     display_of,
 )
-from presenced.presence import explain as core
-from presenced.presence.model import Choice, View
-from presenced.presence.user import Session
+from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, Seen, SessionExplained
+from presenced.presence.model import Cause, Choice, Status, View
+from presenced.presence.session import Session
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import Chosen, UserRecord
@@ -68,7 +68,7 @@ async def explain_user(api: Api, call: Call[AsViewer, Nothing]) -> Explained:
     found = api.service.explain(call.user_id, viewer, call.now)
     return Explained(
         wire_user_id(found.user_id),
-        found.why,
+        sentence(found),
         _shown(found, api.service.newest_version),
         _looks(found.true),
         [_session(session) for session in found.sessions],
@@ -83,7 +83,7 @@ async def explain_user(api: Api, call: Call[AsViewer, Nothing]) -> Explained:
     )
 
 
-def _shown(found: core.Explanation, newest: int) -> UserRecord:
+def _shown(found: Explanation, newest: int) -> UserRecord:
     return v1.user_record(found.shown, with_cause=True) if found.shown else v1.unknown_user(found.user_id, newest)
 
 
@@ -91,7 +91,7 @@ def _looks(view: View) -> Looks:
     return Looks(view.status, *details_of(view.custom), view.devices, display_of(view))
 
 
-def _session(session: core.SessionExplained) -> ExplainedSession:
+def _session(session: SessionExplained) -> ExplainedSession:
     return ExplainedSession(
         session.connection_id,
         session.protocol,
@@ -111,5 +111,112 @@ def _choice(choice: Choice) -> ChoiceRecord:
     return ChoiceRecord(status, *details_of(choice.custom))
 
 
-def _seeing(viewer: core.Visibility) -> Seeing:
-    return Seeing(wire_user_id(viewer.user_id), viewer.may_see, viewer.watches, viewer.rule, viewer.roles)
+def _seeing(viewer: Seen) -> Seeing:
+    return Seeing(wire_user_id(viewer.user_id), viewer.may_see, viewer.watches, _rule(viewer), viewer.roles)
+
+
+# Sentences.
+
+_RULES = {
+    Rule.SELF: "everybody sees the truth of themselves",
+    Rule.EVERYONE: "may see everyone",
+    Rule.NAMED: "may see this user by name",
+    Rule.ROOM: "watches the room {room}, where the user is",
+    Rule.NOT_ALLOWED: "may see neither this user nor a room where the user is",
+    Rule.BLOCKED: "has blocked this user",
+    Rule.NO_SESSION: "has no session",
+    Rule.NO_SESSION_EVERYONE: "has no session, and everybody may see everyone",
+}
+
+_LEFT = {
+    Cause.CLOSE: "their client closed the connection",
+    Cause.GRACE: "a lost connection did not come back",
+    Cause.TIMEOUT: "their client did not answer any more",
+    Cause.KICK: "the application disconnected them",
+    Cause.ANNOUNCEMENT: "a backend announced it",
+}
+
+
+_NOBODY = "no session is connected or waited for, and no backend announces them"
+
+
+def sentence(found: Explanation) -> str:
+    """Return an explanation as one sentence."""
+    decided = found.decision
+    reason = _liveness(found.liveness)
+    if decided.basis is not Basis.ABSENT:
+        reason = f"{_decision(decided)}; {reason}"
+    elif found.liveness.left is not None:
+        reason = f"{_NOBODY}; {reason}"
+    else:
+        reason = _NOBODY
+    return f"{_to_whom(found)}: {reason}."
+
+
+def _rule(viewer: Seen) -> str:
+    return _RULES[viewer.rule].replace("{room}", viewer.room)
+
+
+def _to_whom(found: Explanation) -> str:
+    shown, seen = f"{found.user_id} is {found.status}", found.viewer
+    if seen is None:
+        return f"{shown} to all who may see them"
+    if seen.rule is Rule.SELF:
+        return f"{found.user_id} is {found.true.status} to themselves"
+    rule = f"{seen.user_id} {_rule(seen)}"
+    if seen.may_see is None:
+        return f"{shown}, but whether {seen.user_id} may see that is not known, as {rule}"
+    if not seen.may_see:
+        return f"{shown}, but {seen.user_id} is not told, as {rule}"
+    if not seen.watches:
+        why = rule if seen.rule is Rule.NO_SESSION_EVERYONE else "no session of theirs asks to be"
+        return f"{shown}, but {seen.user_id} is not told, as {why}"
+    return f"{shown} to {seen.user_id}, who {_rule(seen)}"
+
+
+def _decision(decided: Decision) -> str:
+    claim, more = decided.claim, "" if decided.ends_in is None else f", for {_span(decided.ends_in)} more"
+    match decided.basis:
+        case Basis.CLAIM:
+            assert claim is not None, "it decides"
+            over = "what was detected" if decided.chosen is None else f"their choice to be {decided.chosen}"
+            return f"{claim.source} claims it with priority {claim.priority}{more}, and wins over {over}"
+        case Basis.CHOICE:
+            chose = f"they chose to be {decided.chosen}{more}"
+            if claim is None:
+                return chose
+            is_invisible = decided.chosen is Status.INVISIBLE
+            why = "no claim does" if is_invisible else f"its priority is {claim.priority}, not above 0"
+            return f"{chose}, and what {claim.source} claims ({claim.status}) does not win over that: {why}"
+        case Basis.ACTIVITY:
+            return _activity(decided.sessions, decided.active)
+        case _:
+            return "a backend announces them"
+
+
+def _activity(sessions: int, active: int) -> str:
+    which, state = f"{active} of {sessions} sessions", "active" if active else "idle"
+    if sessions == 1:
+        which = "their only session"
+    elif active in (0, sessions):
+        which = f"all {sessions} sessions"
+    return f"{which} {'is' if 1 in (sessions, active) else 'are'} {state}"
+
+
+def _liveness(liveness: Liveness) -> str:
+    if liveness.quiet is not None:
+        are = "1 connection is" if liveness.connections == 1 else f"{liveness.connections} connections are"
+        return f"{are} open, last heard {_span(liveness.quiet)} ago"
+    if liveness.grace_left is not None:
+        return f"no connection is open, and a lost one is waited for {_span(liveness.grace_left)} more"
+    if liveness.left is not None:
+        return f"{_LEFT[liveness.left]} {_span(liveness.left_ago)} ago"
+    return "no connection is open, and a backend announces them"
+
+
+def _span(seconds: float) -> str:
+    for size, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    whole = round(max(0.0, seconds))
+    return "1 second" if whole == 1 else f"{whole} seconds"

@@ -10,8 +10,8 @@ from typing import Annotated, Literal, cast
 
 from msgspec import Meta, Raw, Struct
 
-from presenced.presence.claims import Claim
 from presenced.presence.model import Change, Custom, View
+from presenced.presence.status import Claim
 from presenced.protocols.ids import UserId, wire_user_id
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import (

@@ -16,9 +16,9 @@ from typing import Any
 
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Batch, Event, Missed, Portion
-from presenced.presence.directory import Directory
 from presenced.presence.model import Change
-from presenced.presence.subscriptions import Set, WatchIndex
+from presenced.presence.subscriptions import Selection, SubscriptionIndex
+from presenced.presence.users import Users
 from presenced.protocols.classic.codec import change_message
 
 CATCH_UP = 256
@@ -28,14 +28,14 @@ CATCH_UP = 256
 class ClassicFeed:
     """The feed of the classic protocol (`delivery.events.Feed`)."""
 
-    def __init__(self, directory: Directory[Any]) -> None:
-        self._directory = directory
+    def __init__(self, users: Users[Any]) -> None:
+        self._users = users
         self._unlimited: dict[Connection, None] = {}
         """Connections that may see everyone."""
-        self._limited: WatchIndex[Connection] = WatchIndex()
+        self._limited: SubscriptionIndex[Connection] = SubscriptionIndex()
         """The others, by the users that they may see."""
-        self._limits: dict[Connection, Set] = {}
-        self._blocking: WatchIndex[Connection] = WatchIndex()
+        self._limits: dict[Connection, Selection] = {}
+        self._blocking: SubscriptionIndex[Connection] = SubscriptionIndex()
         """Connections that may see everyone except a few, by these few."""
 
     def __len__(self) -> int:
@@ -50,9 +50,9 @@ class ClassicFeed:
         if visibility.everyone:
             self._unlimited[connection] = None
             if visibility.blocked:
-                self._blocking.add(connection, Set(users=visibility.blocked))
+                self._blocking.add(connection, Selection(users=visibility.blocked))
         else:
-            self._limits[connection] = visibility.of(Set(everyone=True))
+            self._limits[connection] = visibility.of(Selection(everyone=True))
             self._limited.add(connection, self._limits[connection])
 
     def leave(self, connection: Connection) -> bool:
@@ -64,7 +64,7 @@ class ClassicFeed:
             return False
         del self._unlimited[connection]
         if blocked := connection.session.visibility.blocked:
-            self._blocking.remove(connection, Set(users=blocked))
+            self._blocking.remove(connection, Selection(users=blocked))
         return True
 
     def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
@@ -94,14 +94,14 @@ class ClassicFeed:
         messages = [
             message
             for message, (_, user_id) in zip(told.messages, told.users, strict=True)
-            if visibility.sees(user_id) and connection not in self._directory.connections(user_id)
+            if visibility.sees(user_id) and connection not in self._users.connections(user_id)
         ]
         return Portion((connection,), Batch(messages), len(messages))
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the last change of each user who changed after `position`."""
-        now = self._directory.journal.position
-        changes = self._directory.since(position, CATCH_UP)
+        now = self._users.journal.position
+        changes = self._users.since(position, CATCH_UP)
         if changes is None:
             return None
         if len(changes) == CATCH_UP:
@@ -110,7 +110,7 @@ class ClassicFeed:
         messages = [
             change_message(change)
             for change in changes
-            if visibility.sees(change.user_id) and connection not in self._directory.connections(change.user_id)
+            if visibility.sees(change.user_id) and connection not in self._users.connections(change.user_id)
         ]
         portion = Portion((connection,), Batch(messages), len(messages))
         return Missed(iter((portion,) if messages else ()), now)
@@ -118,7 +118,7 @@ class ClassicFeed:
     def _portions_of_limited(self, told: _Messages, joined: Mapping[Connection, int]) -> Iterable[Portion]:
         seen: dict[Connection, list[bytes]] = {}
         for message, (index, user_id) in zip(told.messages, told.users, strict=True):
-            own = self._directory.connections(user_id)
+            own = self._users.connections(user_id)
             for connection in self._limited.watchers_of(user_id):
                 if index >= joined.get(connection, 0) and connection not in own:
                     seen.setdefault(connection, []).append(message)
@@ -129,7 +129,7 @@ class ClassicFeed:
         """Return connections whose own user changed, or that block one who changed, with the messages to leave out."""
         found: dict[Connection, set[int]] = {}
         for number, (index, user_id) in enumerate(told.users):
-            for connection in chain(self._directory.connections(user_id), self._blocking.watchers_of(user_id)):
+            for connection in chain(self._users.connections(user_id), self._blocking.watchers_of(user_id)):
                 if index >= joined.get(connection, 0) and connection in self._unlimited:
                     found.setdefault(connection, set()).add(number)
         return found

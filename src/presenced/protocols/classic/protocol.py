@@ -33,7 +33,7 @@ class ClassicProtocol(ClientProtocol):
         publisher: Publisher,
         renew_token: RenewToken | None,
     ) -> None:
-        self.feed = ClassicFeed(directory)
+        self.feed = ClassicFeed(directory.users)
         self._directory = directory
         self._broadcaster = broadcaster
         self._publisher = publisher

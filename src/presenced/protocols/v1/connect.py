@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from presenced.errors import BadParameter
 from presenced.net.query import parameter
-from presenced.presence.choices import AUTO, choice_of, is_nothing
 from presenced.presence.model import Choice, Status
+from presenced.presence.status import AUTO, choice_of, is_nothing
 from presenced.protocols.v1.messages import MAX_EMOJI, MAX_TEXT
 from presenced.runtime.text import refused_character
 

@@ -9,8 +9,8 @@ from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.presence.directory import Directory
 from presenced.presence.rooms import Rooms
-from presenced.presence.subscriptions import Watch
-from presenced.presence.user import Session
+from presenced.presence.session import Session
+from presenced.presence.subscriptions import Subscription
 from presenced.protocols.base import Publisher
 from presenced.protocols.requests import Handlers
 from presenced.protocols.tokens import RenewToken
@@ -56,7 +56,7 @@ class Context:
         return self.connection.session.user_id
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> Subscription:
         """What the session subscribes to."""
         return watch_of(self.connection)
 

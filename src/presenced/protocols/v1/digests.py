@@ -9,8 +9,8 @@ from presenced.delivery.connection import Connection
 from presenced.delivery.events import Batch, Event, Portion
 from presenced.presence.model import Change
 from presenced.presence.rooms import Member, Mode, RoomChange
-from presenced.presence.subscriptions import Set as Watched
-from presenced.presence.subscriptions import Watch, WatchIndex
+from presenced.presence.subscriptions import Selection as Watched
+from presenced.presence.subscriptions import Subscription, SubscriptionIndex
 from presenced.presence.visibility import NOBODY
 from presenced.protocols.v1.encoder import Encoding
 
@@ -45,7 +45,7 @@ class Digests:
         """Those in another mode than full, or that were at the last digest."""
         self._changed: set[str] = set()
         """Rooms of which something is to be told."""
-        self._counting: WatchIndex[Connection] = WatchIndex()
+        self._counting: SubscriptionIndex[Connection] = SubscriptionIndex()
         self._turned: set[str] = set()
         """Users who came or went, while somebody watches the number of all."""
         self._recount_rooms: dict[str, set[str]] = {}
@@ -193,7 +193,7 @@ class Digests:
             yield Portion(nameless, Batch([*messages, encoding.changes(now, [])]), 1)
         others = [watcher for watcher in watchers if not full_of(watcher).everyone]
         if others:
-            seen = encoding.directory.snapshot_of(users)
+            seen = encoding.users.snapshot_of(users)
             yield Portion(others, Batch([*messages, encoding.changes_of(now, seen)]), 1 + len(seen))
 
 
@@ -208,7 +208,7 @@ def _counted(
             yield Portion((watcher,), Batch((count(blocked),)), 1)
 
 
-def watch_of(watcher: Connection) -> Watch:
+def watch_of(watcher: Connection) -> Subscription:
     """What it watches. To be changed only while it is not in the feed."""
     watch = watcher.session.watch
     assert watch is not None, "a session of presenced.v1 has one"

@@ -9,10 +9,10 @@ from typing import Any
 
 from msgspec import Raw
 
-from presenced.presence.directory import Directory
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Change, Status
 from presenced.presence.rooms import Member, Mode, Room, Rooms
+from presenced.presence.users import Users
 from presenced.presence.visibility import NOBODY, Visibility
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1 import codec as wire
@@ -40,13 +40,13 @@ class Encoding:
         page_size: Users or members in one page of a snapshot.
     """
 
-    def __init__(self, directory: Directory[Any], rooms: Rooms, epoch: str, tells_causes: bool, page_size: int) -> None:
-        self.directory = directory
+    def __init__(self, users: Users[Any], rooms: Rooms, epoch: str, tells_causes: bool, page_size: int) -> None:
+        self.users = users
         self.rooms = rooms
         self.epoch = epoch
         self.page_size = page_size
         self._tells_causes = tells_causes
-        self.with_causes = self if tells_causes else Encoding(directory, rooms, epoch, True, page_size)
+        self.with_causes = self if tells_causes else Encoding(users, rooms, epoch, True, page_size)
         """The same for those who are told why users changed."""
         # Ordered: the first of a plain dict is looked for past all that was deleted, here 1.2 us for each change.
         self._records: OrderedDict[int, Raw] = OrderedDict()  # by the position of the change; the newest MAX_RECORDS
@@ -75,7 +75,7 @@ class Encoding:
         epoch, *numbers = text.split("-")
         if epoch != self.epoch or not all(n.isascii() and n.isdigit() and len(n) < 20 for n in numbers):
             return None
-        if not 1 <= len(numbers) <= 2 or int(numbers[0]) > self.directory.journal.position:
+        if not 1 <= len(numbers) <= 2 or int(numbers[0]) > self.users.journal.position:
             return None
         return Cursor(*map(int, numbers))
 
@@ -94,7 +94,7 @@ class Encoding:
 
     def own(self, user_id: str) -> bytes:
         """SELF, as it is now; nothing for a user who has no session that is told."""
-        own = self.directory.own(user_id)
+        own = self.users.own(user_id)
         return wire.self_message(own) if own else b""
 
     def changes(self, position: int, records: list[Raw], snapshot: int = 0) -> bytes:
@@ -107,7 +107,7 @@ class Encoding:
 
     def member(self, member: Member) -> Raw:
         """A member of a room, and what is seen of the user now; who has left since the page began may be unknown."""
-        for seen in self.directory.snapshot_of((member.user_id,)):
+        for seen in self.users.snapshot_of((member.user_id,)):
             key = member.position, seen.position
             encoded = self._members.get(key)
             if encoded is None:
@@ -115,7 +115,7 @@ class Encoding:
                 if len(self._members) > MAX_RECORDS:
                     self._members.popitem(last=False)
             return encoded
-        return wire.member(member, self.unknown(member.user_id, self.directory.versions.newest))
+        return wire.member(member, self.unknown(member.user_id, self.users.versions.newest))
 
     def room_mode(self, room: Room | None, blocked: Set[str] = NOBODY) -> Mode:
         """How the room is told of."""
@@ -156,7 +156,7 @@ class Encoding:
 
     def count_everyone(self, blocked: Set[str] = NOBODY) -> bytes:
         """PRESENCE_COUNT of everyone."""
-        return wire.encode(PresenceCount("everyone", self.directory.online_users - self._online(blocked)))
+        return wire.encode(PresenceCount("everyone", self.users.online_users - self._online(blocked)))
 
     def count_seen(self, user_ids: Iterable[str]) -> bytes:
         """PRESENCE_COUNT of everyone, for one who may see these only."""
@@ -167,7 +167,7 @@ class Encoding:
         return wire.encode(PresenceCount("users", self._online(user_ids)))
 
     def _online(self, user_ids: Iterable[str]) -> int:
-        return sum(change.status is not Status.OFFLINE for change in self.directory.snapshot_of(user_ids))
+        return sum(change.status is not Status.OFFLINE for change in self.users.snapshot_of(user_ids))
 
     def count_room(self, name: str, blocked: Set[str] = NOBODY) -> bytes:
         """PRESENCE_COUNT of a room, whose members are all online."""

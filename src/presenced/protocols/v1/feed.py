@@ -20,8 +20,9 @@ from presenced.delivery.events import Batch, Event, Missed, Portion
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Change
 from presenced.presence.rooms import Member, Mode
-from presenced.presence.subscriptions import Set as Watched
-from presenced.presence.subscriptions import WatchIndex
+from presenced.presence.subscriptions import Selection as Watched
+from presenced.presence.subscriptions import SubscriptionIndex
+from presenced.presence.visibility import unblocked
 from presenced.protocols.v1.batch import Content, EventBatch
 from presenced.protocols.v1.digests import Digests, full_of, watch_of
 from presenced.protocols.v1.encoder import Encoding
@@ -45,14 +46,14 @@ class V1Feed:
         self._schedule_digest = schedule_digest
         self._parts = {part.topic: part for part in parts}
         self.encoding = encoding
-        self._directory = encoding.directory
+        self._users = encoding.users
         self._rooms = encoding.rooms
         self._snapshots = {one: Snapshots(one) for one in (encoding, encoding.with_causes)}
-        self._index: WatchIndex[Connection] = WatchIndex()
+        self._index: SubscriptionIndex[Connection] = SubscriptionIndex()
         self._live: set[Connection] = set()
         self._blockers: set[Connection] = set()
         """Those of them that do not see some users, in rooms neither."""
-        self._blocking: WatchIndex[Connection] = WatchIndex()
+        self._blocking: SubscriptionIndex[Connection] = SubscriptionIndex()
         """The same, by whom they do not see."""
         self._entitled: set[Connection] = set()
         """Those of them that are told causes, where not everyone is."""
@@ -118,17 +119,17 @@ class V1Feed:
 
     def missed(self, watcher: Connection, position: int) -> Missed | None:
         """The truth about the user, and the last change of each watched user who changed; or it all."""
-        watched, blocked, now = full_of(watcher), watcher.session.visibility.blocked, self._directory.journal.position
+        watched, blocked, now = full_of(watcher), watcher.session.visibility.blocked, self._users.journal.position
         unknown: list[str] = []
         if watched.everyone:
-            changes = self._directory.since(position, CATCH_UP)
+            changes = self._users.since(position, CATCH_UP)
             if changes is None:
                 return self.all(watcher)
             now = changes[-1].position if len(changes) == CATCH_UP else now
-            changes = [c for c in changes if c.user_id not in blocked] if blocked else changes
+            changes = list(unblocked(changes, blocked))
         else:
-            changes, unknown = self._directory.since_of(position, watched.users)
-            if self._directory.since(position, 1) is None:  # who may not be seen looks like who never was
+            changes, unknown = self._users.since_of(position, watched.users)
+            if self._users.since(position, 1) is None:  # who may not be seen looks like who never was
                 unknown += watch_of(watcher).full.users - watched.users
         parts: list[Iterator[Portion]] = [iter([self._own(watcher)])]
         for name in sorted(watched.rooms):
@@ -143,7 +144,7 @@ class V1Feed:
                 changes = changes + seen
         parts += [self._missed_of(part, watcher, position) for part in self._parts.values()]
         once = {change.user_id: change for change in changes}  # who is in two rooms, or watched as well
-        newest = self._directory.versions.newest  # now, not when they are encoded
+        newest = self._users.versions.newest  # now, not when they are encoded
         gone = [self.encoding.unknown(user_id, newest) for user_id in unknown]
         cursors = _cursor(watcher, max(0, position)), _cursor(watcher, now)
         parts.append(self._news_of_users(watcher, *cursors, list(once.values()), gone))
@@ -165,7 +166,7 @@ class V1Feed:
         watch, visibility, snapshots = watch_of(watcher), watcher.session.visibility, self._snapshots_for(watcher)
         parts = [iter([self._own(watcher)])]
         is_new = watcher.session.snapshots == 0
-        position = self._directory.journal.position
+        position = self._users.journal.position
         if watch.full.everyone and not visibility.everyone:
             parts.append(snapshots.those_seen(visibility.users).portions(watcher))
         elif watch.full.everyone:
@@ -183,7 +184,7 @@ class V1Feed:
 
         One that is behind is not at their position afterwards: what it missed before is still to come.
         """
-        position, visibility = self._directory.journal.position, watcher.session.visibility
+        position, visibility = self._users.journal.position, watcher.session.visibility
         snapshots = self._snapshots_for(watcher)
         parts = [snapshots.room(name, watcher) for name in sorted(rooms)]
         if everyone and not visibility.everyone:
@@ -295,7 +296,7 @@ class V1Feed:
         changes: list[Change] = []
         if not watched.everyone:
             new = {member.user_id for member in came} | watched.users
-            changes = self._directory.since_of(position, [user for user in room.members if user not in new])[0]
+            changes = self._users.since_of(position, [user for user in room.members if user not in new])[0]
         return came, left, changes
 
     def _news_of_room(

@@ -24,11 +24,10 @@ from presenced.config.settings import WEBSOCKET_PATH, Settings
 from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.errors import Close, Fault
-from presenced.presence.directory import Directory
+from presenced.presence.directory import Directory, Outcome
 from presenced.presence.model import Own
-from presenced.presence.outcome import Outcome
 from presenced.presence.rooms import Rooms
-from presenced.presence.subscriptions import Watch
+from presenced.presence.subscriptions import Subscription
 from presenced.presence.visibility import Visibility
 from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, Publisher
 from presenced.protocols.requests import BadRequest, Handlers
@@ -129,7 +128,7 @@ class V1Protocol(ClientProtocol):
 
     def replaces(self, user_id: str, parameters: Hello) -> bool:
         """Return whether the session that the client names has an open connection."""
-        return self._directory.is_connected(parameters.session_id, user_id)
+        return self._directory.users.is_connected(parameters.session_id, user_id)
 
     def token_in(self, message: str | bytes) -> str:
         """Return the token of an AUTH message; empty for any other message."""
@@ -169,7 +168,7 @@ class V1Protocol(ClientProtocol):
         outcome = self._directory.resume(hello.session_id, user.user_id, connection, now, user.display, hello.active)
         if outcome is None:
             self._metrics.sessions.labels("new").inc()
-            session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
+            session_id, watch = secrets.token_urlsafe(16), Subscription(hello.everyone)
             outcome = self._directory.open(
                 user.user_id,
                 connection,
@@ -286,7 +285,7 @@ class V1Protocol(ClientProtocol):
         if session.watch is not None:
             visibility.restrict(session.watch.full)
             visibility.restrict(session.watch.counted)
-            session.rooms = {name: data for name, data in (session.rooms or {}).items() if visibility.may_enter(name)}
+            self._parts.rooms.leave_forbidden(session, visibility)
 
     # Digests.
 
@@ -296,5 +295,5 @@ class V1Protocol(ClientProtocol):
 
     def _send_digest(self) -> None:
         self._broadcaster.flush()
-        position = self._directory.journal.next_position()
+        position = self._directory.users.journal.next_position()
         self._broadcaster.send(tuple(self.feed.digests.due(position)), position)

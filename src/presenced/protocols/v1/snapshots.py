@@ -33,8 +33,8 @@ class Snapshot:
     """
 
     def __init__(self, encoding: Encoding, kind: Literal["everyone", "users"], changes: Sequence[Change | str]) -> None:
-        self.position = encoding.directory.journal.position
-        self._newest = encoding.directory.versions.newest  # now, not when the page is encoded
+        self.position = encoding.users.journal.position
+        self._newest = encoding.users.versions.newest  # now, not when the page is encoded
         self._encoding = encoding
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
@@ -91,23 +91,23 @@ class Snapshots:
         return found.without(blocked) if blocked else found
 
     def _everyone(self, may_be_older: bool) -> Snapshot:
-        directory = self._encoding.directory
+        users = self._encoding.users
         last = self._last
         if last is not None and may_be_older:
-            age = directory.journal.position - last.position
-            if len(last) > SMALL and age <= isqrt(AGE * len(last)) and directory.since(last.position, 1) is not None:
+            age = users.journal.position - last.position
+            if len(last) > SMALL and age <= isqrt(AGE * len(last)) and users.since(last.position, 1) is not None:
                 return last
-        self._last = Snapshot(self._encoding, "everyone", directory.snapshot())
+        self._last = Snapshot(self._encoding, "everyone", users.snapshot())
         return self._last
 
     def those_seen(self, user_ids: Collection[str]) -> Snapshot:
         """Of everyone, for one who may see these only."""
-        found = self._encoding.directory.snapshot_of(user_ids)
+        found = self._encoding.users.snapshot_of(user_ids)
         return Snapshot(self._encoding, "everyone", [c for c in found if c.status is not Status.OFFLINE])
 
     def users(self, user_ids: Collection[str], visibility: Visibility) -> Snapshot:
         """Of all these users; those who may not be seen look like those who never were."""
-        changes = self._encoding.directory.snapshot_of(visibility.among(user_ids))
+        changes = self._encoding.users.snapshot_of(visibility.among(user_ids))
         unknown = set(user_ids).difference(change.user_id for change in changes)
         return Snapshot(self._encoding, "users", [*changes, *unknown])
 

@@ -33,7 +33,7 @@ from websockets.frames import Opcode
 from presenced.delivery.events import Batch
 from presenced.errors import Close
 from presenced.presence.model import Ending
-from presenced.presence.user import Session
+from presenced.presence.session import Session
 from presenced.protocols.base import ConnectRequest
 from presenced.transports.base import ConnectionHandler
 from presenced.transports.websocket import endings

@@ -298,7 +298,7 @@ def test_a_snapshot_takes_no_position(talk: Talk) -> None:
 )
 def test_a_position_of_another_server_or_of_the_future_is_none(bad: str) -> None:
     encoding = Talk().node.encoding
-    encoding.directory.journal.position = 17
+    encoding.users.journal.position = 17
     assert encoding.cursor(f"{encoding.epoch}-17") == (17, 0)
     assert encoding.cursor(f"{encoding.epoch}-17-2") == (17, 2)
     assert encoding.position_number(f"{encoding.epoch}-17-2") is None, "it is only a session's"

@@ -177,7 +177,7 @@ def test_a_field_that_is_not_known_is_refused_with_the_one_that_is_meant(talk: T
     assert error["message"].startswith(
         "unknown field expires_in (did you mean expiresIn?); known are type, status, id,"
     )
-    assert talk.node.directory.status("ada") is Status.ONLINE, "nothing was changed"
+    assert talk.node.directory.users.status("ada") is Status.ONLINE, "nothing was changed"
 
 
 def test_a_field_of_the_clients_own_is_ignored(talk: Talk) -> None:
@@ -237,7 +237,7 @@ def test_data_is_passed_on_in_one_line(talk: Talk) -> None:
     """Line breaks between tokens of JSON are valid, but would end the line of an event stream."""
     ada = talk.enter("userId=ada")
     talk.node.received(ada, '{"type":"SET_STATUS","status":"busy","data":{"a":\n\r 1,\n"b c" : "d\\ne"}}')
-    user = talk.node.directory.user("ada")
+    user = talk.node.directory.users.user("ada")
     assert user is not None
     assert user.chosen.custom.data == b'{"a":1,"b c":"d\\ne"}'
 

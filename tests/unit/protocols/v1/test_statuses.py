@@ -4,8 +4,8 @@ import pytest
 from tests.support.talk import Talk, statuses
 
 from presenced.node.service import PresenceService
-from presenced.presence.claims import Claim
 from presenced.presence.model import Custom, Ending, Status
+from presenced.presence.status import Claim
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_client_that_says_nothing_for_hours_is_not_called_away(talk: Talk) -> 
         for connection in (ada, bob):
             connection.heard_at = talk.clock.monotonic()  # it answers pings
     assert talk.heard(bob) == []
-    assert str(talk.node.directory.status("ada")) == "online"
+    assert str(talk.node.directory.users.status("ada")) == "online"
 
 
 def test_every_change_has_its_cause_where_the_server_tells() -> None:

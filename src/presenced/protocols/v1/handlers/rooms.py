@@ -24,7 +24,7 @@ def join(context: Context, request: Join | SetMember) -> None:
     if not context.parts.rooms.has_place(name, session.user_id, session.visibility.blocked):
         raise BadRequest(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
     context.ack()
-    context.parts.directory.give(session, name, data)
+    context.parts.rooms.join(session, name, data)
     context.parts.publisher.settle_rooms(session.user_id, context.now)
     if name not in watch.full.rooms:
         broadcaster, connection = context.parts.broadcaster, context.connection
@@ -41,6 +41,6 @@ def leave(context: Context, request: Leave) -> None:
         raise BadRequest(Fault.NOT_A_MEMBER, f"this session is not in the room {name}")
     with context.parts.broadcaster.changing(context.connection):
         context.watch.full.discard(False, (), (name,))
-    session.rooms = {room: data for room, data in (session.rooms or {}).items() if room != name}
+    context.parts.rooms.leave(session, name)
     context.ack()
     context.parts.publisher.settle_rooms(session.user_id, context.now)

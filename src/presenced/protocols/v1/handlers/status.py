@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from presenced.presence.choices import choice_of
+from presenced.presence.status import choice_of
 from presenced.protocols.v1.checks import check_shown, data_of
 from presenced.protocols.v1.context import Context, handlers
 from presenced.protocols.v1.messages import Activity, SetStatus

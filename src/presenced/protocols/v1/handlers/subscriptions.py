@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from presenced.errors import Fault
-from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Set
+from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection
 from presenced.protocols.v1.checks import check_may_enter, check_room_for, room_names, user_ids
 from presenced.protocols.v1.context import Context, handlers
 from presenced.protocols.v1.messages import Unwatch, Watch
@@ -21,7 +21,7 @@ def subscribe(context: Context, request: Watch) -> None:
     if request.mode == "count":
         with broadcaster.changing(connection):
             watch.counted.add(request.everyone, users, rooms)
-        named = Set(request.everyone, watch.counted.users if users else ())
+        named = Selection(request.everyone, watch.counted.users if users else ())
         named.rooms = rooms
         _send_counts(context, named)
         return
@@ -45,10 +45,10 @@ def unsubscribe(context: Context, request: Unwatch) -> None:
         watch.counted.discard(request.everyone, users, rooms)
     context.ack()
     if counts_fewer and watch.counted.users:
-        _send_counts(context, Set(users=watch.counted.users))
+        _send_counts(context, Selection(users=watch.counted.users))
 
 
-def _send_counts(context: Context, named: Set) -> None:
+def _send_counts(context: Context, named: Selection) -> None:
     """Send the counts that the request names. A client that is behind gets all its counts when it catches up."""
     feed, connection = context.parts.feed, context.connection
     if not feed.keeps_up(connection):

@@ -11,7 +11,7 @@ MAX_SINCE = 100_000
 recorded. Restored data then wins, unless the live state shows something newer of the same kind."""
 
 
-class Since:
+class SinceStart:
     """Decisions that take precedence over restored data.
 
     Bounds: `MAX_SINCE` of each kind.
@@ -27,12 +27,12 @@ class Since:
         self._forgotten: set[str] = set()
         """Users whose stored data must not be restored."""
 
-    def chose(self, user_id: str, for_good: bool) -> None:
+    def chose(self, user_id: str, permanently: bool) -> None:
         """Record a choice that took effect."""
         if user_id in self._choices:
-            self._choices[user_id] = self._choices[user_id] or for_good
+            self._choices[user_id] = self._choices[user_id] or permanently
         elif len(self._choices) < MAX_SINCE:
-            self._choices[user_id] = for_good
+            self._choices[user_id] = permanently
 
     def claimed(self, user_id: str, source: str) -> None:
         """Record a claim that was set or cleared, whether or not it existed."""
@@ -48,7 +48,7 @@ class Since:
         """Return whether a choice took effect, permanent or temporary. Either replaces any earlier temporary choice."""
         return user_id in self._choices or user_id in self._forgotten
 
-    def has_chosen_for_good(self, user_id: str) -> bool:
+    def has_chosen_permanently(self, user_id: str) -> bool:
         """Return whether no earlier choice of the user is in force any more."""
         return self._choices.get(user_id, False) or user_id in self._forgotten
 

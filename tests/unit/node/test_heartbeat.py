@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from presenced.presence.heartbeat import SLICES, Sweep
+from presenced.node.heartbeat import SLICES, Sweep
 
 
 class Peer:

@@ -1,6 +1,6 @@
 """The log of changes: what a watcher missed, each user once; bounded by entries and by age."""
 
-from presenced.presence.change_log import ChangeLog
+from presenced.presence.journal import LatestChanges
 from presenced.presence.model import SEEN_ONLINE, Cause, Change, Status
 from presenced.runtime.instant import Instant
 
@@ -11,7 +11,7 @@ class Log:
     def __init__(self, max_entries: int = 100, max_age: float = 60.0) -> None:
         self.latest: dict[str, Change] = {}
         self.forgotten: list[str] = []
-        self.log = ChangeLog(max_entries, max_age, self.is_latest, lambda c: self.forgotten.append(c.user_id))
+        self.log = LatestChanges(max_entries, max_age, self.is_latest, lambda c: self.forgotten.append(c.user_id))
 
     def is_latest(self, change: Change) -> bool:
         return self.latest.get(change.user_id) is change
@@ -26,7 +26,7 @@ class Log:
         return None if found is None else [c.position for c in found]
 
 
-def test_since_a_position_each_user_stands_once_with_the_last_change() -> None:
+def test_since_a_position_each_user_appears_once_with_the_last_change() -> None:
     log = Log()
     for position, user_id in enumerate("abacab", 1):
         log.add(position, user_id)
@@ -35,7 +35,7 @@ def test_since_a_position_each_user_stands_once_with_the_last_change() -> None:
     assert log.since(6) == []
 
 
-def test_a_limit_cuts_the_answer_and_the_last_position_asks_for_the_rest() -> None:
+def test_the_rest_follows_after_the_last_position_of_a_page() -> None:
     log = Log()
     for position in range(1, 8):
         log.add(position, f"user{position}")
@@ -44,7 +44,7 @@ def test_a_limit_cuts_the_answer_and_the_last_position_asks_for_the_rest() -> No
     assert log.since(6, 3) == [7]
 
 
-def test_when_full_obsolete_changes_go_first_and_nothing_is_missed() -> None:
+def test_a_full_log_drops_obsolete_changes_first_and_nothing_is_missed() -> None:
     log = Log(max_entries=10)
     log.add(1, "steady")
     for position in range(2, 500):
@@ -54,7 +54,7 @@ def test_when_full_obsolete_changes_go_first_and_nothing_is_missed() -> None:
     assert log.forgotten == []
 
 
-def test_beyond_its_entries_it_says_that_it_no_longer_reaches_back() -> None:
+def test_the_log_does_not_reach_back_beyond_its_entries() -> None:
     log = Log(max_entries=10)
     for position in range(1, 101):
         log.add(position, f"user{position}")
@@ -65,7 +65,7 @@ def test_beyond_its_entries_it_says_that_it_no_longer_reaches_back() -> None:
     assert log.forgotten == [f"user{p}" for p in range(1, 101 - len(log.log))], "each told once, in order"
 
 
-def test_beyond_its_age_it_says_that_it_no_longer_reaches_back() -> None:
+def test_the_log_does_not_reach_back_beyond_its_age() -> None:
     log = Log(max_age=60)
     log.add(1, "a", at=0)
     log.add(2, "b", at=30)

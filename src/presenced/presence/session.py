@@ -1,0 +1,128 @@
+"""One client instance, from its first connection until its session can no longer be resumed.
+
+    open ----> connected ----lost----> grace period ----over----> resumable ----over----> forgotten
+                   ^                        |                         |
+                   '-------- resume --------'-------- resume ---------'
+
+A session counts towards its user's presence while it is connected or in its grace period. Within the grace period
+nobody else notices that the connection was lost. In the resumable state others see the user without this session, but
+its subscription and rooms are still there for the client to return to. A deliberate close skips both states.
+
+The grace period depends on how the connection ended:
+
+    ending                                    code               grace period       resumable
+    deliberate close by the client            1000, 1005, 3xxx   none               no
+    closed by the application                 4410               none               no
+    page going away or frozen                 1001, 4001         `going_away`       `resume_window`
+    abrupt loss, unheard for `UNHEARD_S`      1006               the shorter one    `resume_window`
+    abrupt loss, or no answer to a ping       1006               `lost`             `resume_window`
+
+Classic connections are sessions without an id. No client can resume one by name, so the user's next classic connection
+counts as its return.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from math import inf
+from typing import Generic, NamedTuple, TypeVar
+
+from presenced.presence.journal import Cursor
+from presenced.presence.model import Ending
+from presenced.presence.subscriptions import Subscription
+from presenced.presence.visibility import EVERYTHING
+
+C = TypeVar("C", bound=Hashable)
+
+UNHEARD_S = 5.0
+"""Age in seconds up to which a lost connection counts as closed while it was opening, if its client sent nothing.
+
+React's StrictMode mounts components twice. It closes the first socket before it is open, without a close frame. An
+older silent connection is a normal classic client.
+"""
+
+
+class Grace(NamedTuple):
+    """Grace periods in seconds: the time a connection has to come back before others are notified. 0: none."""
+
+    going_away: float
+    """After code 1001 (a page reload) or 4001 (a page kept in the back/forward cache)."""
+    lost: float
+    """After an abrupt loss or a timeout."""
+
+    def after(self, ending: Ending, unheard_age: float = inf) -> float:
+        """Return the grace period of a connection that ended this way. A deliberate close has none.
+
+        Args:
+            unheard_age: Seconds since the connection opened if its client never sent anything, otherwise infinity.
+        """
+        match ending:
+            case Ending.GOING_AWAY | Ending.KEEP_SESSION:
+                return self.going_away
+            case Ending.LOST if unheard_age <= UNHEARD_S:
+                return min(self.going_away, self.lost)
+            case Ending.LOST | Ending.TIMED_OUT:
+                return self.lost
+            case Ending.CLOSED | Ending.DISCONNECTED | Ending.REPLACED:
+                return 0.0
+
+
+class RoomData(NamedTuple):
+    """Data that a session gave with a room it is in."""
+
+    number: int
+    """Order in which sessions gave data: of a user's sessions in one room, the highest number is shown."""
+    data: bytes
+    """JSON; empty if there is none."""
+
+
+class Session(Generic[C]):
+    """One client instance, which survives reconnects."""
+
+    __slots__ = (
+        "active",
+        "connection",
+        "device",
+        "forget_at",
+        "grace_ends",
+        "kept",
+        "rooms",
+        "session_id",
+        "snapshots",
+        "token_id",
+        "user_id",
+        "visibility",
+        "watch",
+        "whole_from",
+    )
+
+    def __init__(self, user_id: str, connection: C, session_id: str, device: str, watch: Subscription | None) -> None:
+        self.user_id = user_id
+        self.connection: C | None = connection
+        self.session_id = session_id
+        """Empty for a classic connection."""
+        self.device = device
+        self.watch = watch
+        """Subscription; None for a classic connection, which is notified about everyone."""
+        self.visibility = EVERYTHING
+        """Users and rooms that its client may see. To be changed only while no feed has its connection."""
+        self.token_id = ""
+        """Id of the last token that authenticated it; empty without authentication."""
+        self.rooms: dict[str, RoomData] | None = None
+        """Rooms it has joined. `Rooms.join` and `Rooms.leave` change it."""
+        self.active = True
+        self.grace_ends: float | None = None
+        """Monotonic end of the grace period, while one runs."""
+        self.snapshots = 0
+        """Number of snapshots that its client was sent."""
+        self.whole_from = Cursor(0)
+        """End of the last snapshot. A client whose cursor is below it does not have all of that snapshot."""
+        self.kept: object = None
+        """Record of this session for the storage, which alone reads and writes it."""
+        self.forget_at = 0.0
+        """Monotonic time until which it can be resumed; meaningless while it has a connection."""
+
+    @property
+    def is_present(self) -> bool:
+        """Whether it keeps its user online."""
+        return self.connection is not None or self.grace_ends is not None

@@ -1,0 +1,214 @@
+"""Status of a user who is present: what was detected, what the user chose, and what backends claim.
+
+A user without a session, grace period or announcement is `offline`, whatever was chosen or claimed. For a user who is
+present, the first rule that applies decides:
+
+    choice            winning claim      status             text, emoji, data and end
+    invisible         any                invisible          of the choice
+    any other         priority > 0       of the claim       of the claim
+    a status          none, or <= 0      of the choice      of the choice
+    none (`auto`)     priority <= 0      of the claim       of the choice if it has any, otherwise of the claim
+    none (`auto`)     none               as detected        of the choice
+
+As detected is `online` while a backend announces the user or a session is active, and `away` while all are idle. The
+winning claim is the one of the highest priority; of several, the one set last.
+
+A choice is permanent or temporary. At most one of each is in force, and the temporary one takes precedence:
+
+    in force                    permanent choice P'       temporary choice T'      T ends
+    nothing                     P'                        T'                       -
+    permanent P                 P'                        T' over P                -
+    temporary T over P          P'                        T' over P                P
+
+Both kinds are values: they are built by `choice_of` or `Claim` from untrusted input, and compared with `==`.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from presenced.errors import BadClaim
+from presenced.presence.model import PLAIN, Choice, Custom, Status
+from presenced.runtime.instant import Instant
+from presenced.runtime.text import refused_character
+
+AUTO = "auto"
+"""Choice of `auto`: the status is as detected."""
+
+MAX_SOURCES = 16
+"""Maximum number of sources with a claim about one user. A claim of one more is refused."""
+
+MAX_CLAIMED = 100_000
+"""Maximum number of absent users with claims. At the bound the user away longest loses theirs."""
+
+MAX_SOURCE_LENGTH = 64
+"""Characters of a source's name."""
+
+MAX_PRIORITY = 100
+"""Priorities range from minus this to this."""
+
+CLAIMABLE = frozenset((Status.ONLINE, Status.AWAY, Status.BUSY))
+"""Statuses that a backend can claim. Only the user can choose to be invisible, and a claim needs a user who is
+present."""
+
+
+# Choices.
+
+
+def choice_of(status: str, text: str = "", emoji: str = "", data: bytes = b"", until_ms: int = 0) -> Choice:
+    """Return the choice in these fields. All choices of clients, backends and databases are made here.
+
+    `auto`, or an empty status, without text or emoji equals `AS_DETECTED`: nothing is chosen.
+
+    Raises:
+        ValueError: This status cannot be chosen.
+    """
+    chosen = None if status in ("", AUTO) else Status(status)
+    if chosen is Status.OFFLINE:
+        raise ValueError("offline cannot be chosen; use invisible")
+    return Choice(chosen, Custom(text, emoji, data, until_ms))
+
+
+def is_nothing(choice: Choice) -> bool:
+    """Return whether nothing is chosen, regardless of the end."""
+    custom = choice.custom
+    return choice.status is None and not (custom.text or custom.emoji or custom.data)
+
+
+class TimedChoice(NamedTuple):
+    """A choice with its end."""
+
+    choice: Choice
+    ends: float = inf
+    """Monotonic seconds; infinity for a permanent choice."""
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether only another choice ends it."""
+        return self.ends == inf
+
+
+def timed_choice(choice: Choice, lasts: float | None, now: Instant) -> TimedChoice:
+    """Return the choice as made now: for `lasts` seconds, or permanently."""
+    if lasts is None:
+        return TimedChoice(choice)
+    until_ms = now.epoch_ms + int(lasts * 1000)
+    return TimedChoice(choice._replace(custom=replace(choice.custom, until_ms=until_ms)), now.monotonic + lasts)
+
+
+def in_force(earlier: tuple[TimedChoice, ...], latest: TimedChoice) -> tuple[TimedChoice, ...]:
+    """Return the choices that still matter, in order, when `latest` follows the earlier ones: at most two."""
+    if latest.is_permanent:
+        return (latest,)
+    return (*(one for one in earlier if one.is_permanent), latest)
+
+
+class HeldRequests:
+    """Requests of a user's clients that wait until the pause after the user's last change is over.
+
+    It belongs to the user and not to a connection: if two devices send requests, the last request wins.
+
+    Bounds: two choices (`in_force`); one activity for each of the user's sessions.
+    """
+
+    __slots__ = ("activities", "choices", "until")
+
+    def __init__(self) -> None:
+        self.until = -inf
+        """Monotonic end of the pause."""
+        self.choices: tuple[TimedChoice, ...] = ()
+        self.activities: dict[Any, bool] = {}
+        """Sessions whose person becomes active (True) or idle. A session that is already in that state is not in it."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Monotonic time when something takes effect; None if nothing waits."""
+        return self.until if self.choices or self.activities else None
+
+    def must_wait(self, now: float) -> bool:
+        """Return whether a request at `now` waits. It never overtakes requests that are already waiting."""
+        return now < self.until or self.deadline is not None
+
+    def take_choices(self) -> tuple[TimedChoice, ...]:
+        """Remove and return the waiting choices."""
+        choices, self.choices = self.choices, ()
+        return choices
+
+    def take_activities(self) -> dict[Any, bool]:
+        """Remove and return the waiting activities."""
+        activities, self.activities = self.activities, {}
+        return activities
+
+
+# Claims.
+
+
+class Claim(Struct, frozen=True, gc=False):
+    """Status that one backend sets on a user's behalf, for example a calendar. It counts while the user is present."""
+
+    source: str
+    status: Status
+    """One of `CLAIMABLE`."""
+    custom: Custom = PLAIN
+    priority: int = 0
+    """Above 0 it takes precedence over the user's choice, otherwise only over the detected status."""
+    set_ms: int = 0
+    """When it was set, in epoch milliseconds; informative only."""
+    ends: float = inf
+    """Monotonic seconds."""
+
+
+def check_claim(claim: Claim) -> None:
+    """Check what the types cannot express.
+
+    Raises:
+        BadClaim: Its source, status or priority is invalid.
+    """
+    if not 0 < len(claim.source) <= MAX_SOURCE_LENGTH:
+        raise BadClaim(f"a source has 1 to {MAX_SOURCE_LENGTH} characters")
+    if character := refused_character(claim.source):
+        raise BadClaim(f"a source must not contain {character}")
+    if claim.status not in CLAIMABLE:
+        raise BadClaim(f"{claim.status} can't be claimed; online, away and busy can")
+    if not -MAX_PRIORITY <= claim.priority <= MAX_PRIORITY:
+        raise BadClaim(f"priority is {claim.priority}, expected -{MAX_PRIORITY} to {MAX_PRIORITY}")
+
+
+def winning_claim(claims: tuple[Claim, ...]) -> Claim | None:
+    """Return the claim of the highest priority; of several the one set last, which is the last in `claims`."""
+    best: Claim | None = None
+    for claim in claims:
+        if best is None or claim.priority >= best.priority:
+            best = claim
+    return best
+
+
+def without_source(claims: tuple[Claim, ...], source: str) -> tuple[Claim, ...]:
+    """Return all claims but that of this source."""
+    return tuple(claim for claim in claims if claim.source != source)
+
+
+# The decision.
+
+
+def deciding_claim(choice: Choice, claims: tuple[Claim, ...]) -> Claim | None:
+    """Return the claim that decides the status of a user who is present; None if the choice or the detected status
+    does."""
+    claim = winning_claim(claims)
+    if claim is None or choice.status is Status.INVISIBLE:
+        return None
+    return claim if claim.priority > 0 or choice.status is None else None
+
+
+def decide(choice: Choice, claims: tuple[Claim, ...]) -> Choice:
+    """Return the status and details of a user who is present, by choice and claims. No status: as detected."""
+    claim = deciding_claim(choice, claims)
+    if claim is None:
+        return choice
+    own = choice.custom
+    stays = claim.priority <= 0 and (own.text or own.emoji or own.data)
+    return Choice(claim.status, own if stays else claim.custom)
