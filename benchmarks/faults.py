@@ -250,7 +250,7 @@ def measure(fault: Fault, house: House, port: int, quick: bool) -> tuple[Churn, 
             noticed = begun.is_set() and (
                 metric(port, "presenced_storage_behind_seconds") > 1
                 or metric(port, "presenced_storage_failures_total") > 0
-                or metric(port, "presenced_keepers_lost_total") > 0
+                or metric(port, "presenced_storage_workers_lost_total") > 0
             )
         finally:
             mend.set()

@@ -27,7 +27,7 @@ from tests.support.services import MariaDB, PostgreSQL
 from presenced.storage import migrate
 from presenced.storage import queries as reading
 from presenced.storage.database import open_database
-from presenced.storage.records import ChoiceFact, Fact, SessionFact, UserFact
+from presenced.storage.records import Record, StoredChoice, StoredSession, StoredUser
 from presenced.storage.schema import changes, sessions, users
 from presenced.storage.store import SLICE, Store
 
@@ -176,14 +176,14 @@ async def _fill(database: AsyncEngine, store: Store, users_: int) -> None:
     async with database.begin() as connection:
         await connection.run_sync(migrate.check)
     for first in range(0, users_, CHUNK):
-        facts: list[Fact] = []
+        facts: list[Record] = []
         for number in range(first, first + CHUNK):
             user = f"user-{number}"
-            choice = ChoiceFact("busy", "deep work") if number % CHOSEN == 0 else None
+            choice = StoredChoice("busy", "deep work") if number % CHOSEN == 0 else None
             facts += [
-                UserFact(user, "online", number + 1, NOW, NOW, NOW, choice),
+                StoredUser(user, "online", number + 1, NOW, NOW, NOW, choice),
                 change_of(user, number + 1, at_ms=FIRST + number, since_ms=NOW),
-                SessionFact(f"{user}-1", user, f"{user}-1", "", "classic", "", "", FIRST + number, NOW, "closed"),
+                StoredSession(f"{user}-1", user, f"{user}-1", "", "classic", "", "", FIRST + number, NOW, "closed"),
             ]
         async with database.begin() as connection:
             await store.sign(connection, NOW, users_)
@@ -193,7 +193,7 @@ async def _fill(database: AsyncEngine, store: Store, users_: int) -> None:
         at = FIRST + number
         facts += [
             change_of(BUSY, 10 * users_ + number, "away", "online", "idle", at_ms=at),
-            SessionFact(f"busy-{number}", BUSY, f"busy-{number}", "", "classic", "", "", at, at, "closed"),
+            StoredSession(f"busy-{number}", BUSY, f"busy-{number}", "", "classic", "", "", at, at, "closed"),
         ]
     async with database.begin() as connection:
         await store.write(connection, facts)

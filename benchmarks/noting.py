@@ -19,7 +19,7 @@ from presenced.config.settings import Settings
 from presenced.node.node import Node
 from presenced.presence.model import Ending
 from presenced.runtime.metrics import Metrics
-from presenced.storage.records import Fact
+from presenced.storage.records import Record
 from presenced.storage.write_behind import PERIOD
 from presenced.testing import FakeClock
 from presenced.worker.rpc import Batch, encode
@@ -50,7 +50,7 @@ class _Keeper:
     takes = True
     warning = ""
 
-    def give(self, facts: list[Fact], position: int) -> None:
+    def give(self, facts: list[Record], position: int) -> None:
         """Pack."""
         encode(Batch(1, position, facts))
 

@@ -29,7 +29,7 @@ from presenced.transports.fastpath.direct import Direct
 from presenced.transports.fastpath.writers import Writers
 from presenced.transports.listener import Listener
 from presenced.worker.client import WorkerClient
-from presenced.worker.factory import make_keeper
+from presenced.worker.factory import make_worker_client
 
 SPARE_FILES = 64
 """Open files kept free for everything that is not a client's connection."""
@@ -90,7 +90,7 @@ class PresenceServer:
         loop = asyncio.get_running_loop()
         max_connections = self.settings.max_connections or _files_left()
         clock, metrics = SystemClock(loop), Metrics()
-        keeper = make_keeper(self.settings, clock, metrics)
+        keeper = make_worker_client(self.settings, clock, metrics)
         writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
             tickets = Tickets(self.settings.api_keys)

@@ -23,16 +23,16 @@ from presenced.storage import queries as reading
 from presenced.storage.database import open_database
 from presenced.storage.records import (
     YEAR_2026_MS,
-    ChoiceFact,
-    ChosenFact,
-    ClaimFact,
-    DisplayFact,
-    Fact,
+    Record,
     Restored,
-    RevocationFact,
-    RoomFact,
-    SessionFact,
-    UserFact,
+    RestoredChoices,
+    RestoredDisplay,
+    RoomOccupancy,
+    StoredChoice,
+    StoredClaim,
+    StoredRevocation,
+    StoredSession,
+    StoredUser,
     start_position,
 )
 from presenced.storage.schema import changes, metadata, nodes, sessions, users
@@ -79,20 +79,20 @@ def store(
     return Store(database.dialect.name, node, epoch, started, history)
 
 
-def user(user_id: str = "ada", status: str = "online", version: int = 5, seen: int = NOW, **more: Any) -> UserFact:
-    return UserFact(user_id, status, version, seen, seen, seen, **more)
+def user(user_id: str = "ada", status: str = "online", version: int = 5, seen: int = NOW, **more: Any) -> StoredUser:
+    return StoredUser(user_id, status, version, seen, seen, seen, **more)
 
 
-def session(key: str = "ada-1", user_id: str = "ada", opened: int = NOW, closed: int = 0) -> SessionFact:
+def session(key: str = "ada-1", user_id: str = "ada", opened: int = NOW, closed: int = 0) -> StoredSession:
     reason = "closed" if closed else ""
-    return SessionFact(key, user_id, key, "", "classic", "phone", "", opened, closed, reason)
+    return StoredSession(key, user_id, key, "", "classic", "phone", "", opened, closed, reason)
 
 
 def change(position: int, user_id: str = "ada", status: str = "online", at: int = NOW) -> Change:
     return change_of(user_id, position, status, at_ms=at)
 
 
-async def write(database: AsyncEngine, keeper: Store, *facts: Fact, at: int = NOW, position: int = 1) -> None:
+async def write(database: AsyncEngine, keeper: Store, *facts: Record, at: int = NOW, position: int = 1) -> None:
     async with database.begin() as connection:
         await keeper.sign(connection, at, position)
         await keeper.write(connection, facts)
@@ -137,13 +137,13 @@ async def test_tables_without_a_version_are_left_alone(database: AsyncEngine) ->
 
 async def test_what_comes_again_changes_nothing(database: AsyncEngine) -> None:
     keeper = store(database)
-    facts: list[Fact] = [
-        user(chosen=ChoiceFact("busy", "écrire", "🖋", b'{"a":[1]}', 7), timed=ChoiceFact("away")),
+    facts: list[Record] = [
+        user(chosen=StoredChoice("busy", "écrire", "🖋", b'{"a":[1]}', 7), timed=StoredChoice("away")),
         session(),
         change(1),
-        RoomFact(2, "lobby", True, NOW),
-        ClaimFact("ada", "calendar", "busy", "meeting", set_ms=NOW, until_ms=NOW + 1),
-        RevocationFact("token", "jti", 1.5, 2.5),
+        RoomOccupancy(2, "lobby", True, NOW),
+        StoredClaim("ada", "calendar", "busy", "meeting", set_ms=NOW, until_ms=NOW + 1),
+        StoredRevocation("token", "jti", 1.5, 2.5),
     ]
     await write(database, keeper, *facts)
     before = [await rows(database, table) for table in metadata.sorted_tables]
@@ -157,7 +157,7 @@ async def test_an_older_state_overwrites_no_newer_one_and_last_seen_never_falls(
     await write(database, keeper, user(version=7, status="away", seen=NOW))
     await write(database, keeper, user(version=6, status="online", seen=NOW + 5))
     assert [(row["version"], row["status"]) for row in await rows(database, users)] == [(7, "away")]
-    await write(database, keeper, UserFact("ada", "offline", 8, 0, 0, 0))
+    await write(database, keeper, StoredUser("ada", "offline", 8, 0, 0, 0))
     assert [(row["status"], row["seen_ms"], row["active_ms"]) for row in await rows(database, users)] == [
         ("offline", NOW, NOW)
     ]
@@ -213,13 +213,13 @@ async def test_ids_compare_byte_by_byte(database: AsyncEngine) -> None:
 
 async def test_sources_and_revocations_compare_byte_by_byte_too(database: AsyncEngine) -> None:
     names = ["call", "call ", "call\u3000", "Call", "ca\u200dll", "\U0001fae8" * 64]
-    claimed = [ClaimFact("ada", name, "busy", set_ms=NOW) for name in names]
-    revoked = [RevocationFact("user", name, NOW / 1000, NOW / 1000 + 60) for name in names]
+    claimed = [StoredClaim("ada", name, "busy", set_ms=NOW) for name in names]
+    revoked = [StoredRevocation("user", name, NOW / 1000, NOW / 1000 + 60) for name in names]
     keeper = store(database)
     await write(database, keeper, *claimed, *revoked)
     found = await restored(database, keeper)
-    assert sorted(fact.source for fact in found if isinstance(fact, ClaimFact)) == sorted(names)
-    assert sorted(fact.subject for fact in found if isinstance(fact, RevocationFact)) == sorted(names)
+    assert sorted(fact.source for fact in found if isinstance(fact, StoredClaim)) == sorted(names)
+    assert sorted(fact.subject for fact in found if isinstance(fact, StoredRevocation)) == sorted(names)
 
 
 async def test_a_session_that_is_resumed_is_open_again(database: AsyncEngine) -> None:
@@ -388,7 +388,7 @@ async def test_positions_grow_from_start_to_start_even_when_the_clock_was_set_ba
 
 async def test_what_still_holds_is_restored(database: AsyncEngine) -> None:
     keeper = store(database)
-    busy, away = ChoiceFact("busy", "écrire", "🖋", b'{"a":[1]}'), ChoiceFact("away", until_ms=NOW + 10)
+    busy, away = StoredChoice("busy", "écrire", "🖋", b'{"a":[1]}'), StoredChoice("away", until_ms=NOW + 10)
     await write(
         database,
         keeper,
@@ -396,49 +396,49 @@ async def test_what_still_holds_is_restored(database: AsyncEngine) -> None:
         user("timed", timed=away, seen=NOW + 2),
         user("both", chosen=busy, timed=away, seen=NOW + 1),
         user("neither"),
-        ClaimFact("ada", "call", "busy", "on a call", "📞", b"{}", 3, NOW),
-        ClaimFact("ada", "calendar", "away", set_ms=NOW, until_ms=NOW + 10),
-        ClaimFact("ada", "agent", "away", set_ms=NOW),
-        RevocationFact("user", "ada", 1.25, NOW / 1000 + 1),
+        StoredClaim("ada", "call", "busy", "on a call", "📞", b"{}", 3, NOW),
+        StoredClaim("ada", "calendar", "away", set_ms=NOW, until_ms=NOW + 10),
+        StoredClaim("ada", "agent", "away", set_ms=NOW),
+        StoredRevocation("user", "ada", 1.25, NOW / 1000 + 1),
     )
-    await write(database, keeper, ClaimFact("ada", "agent"))
+    await write(database, keeper, StoredClaim("ada", "agent"))
     found = await restored(database, keeper)
-    assert [fact for fact in found if isinstance(fact, ChosenFact)] == [
-        ChosenFact("lasting", busy, None),
-        ChosenFact("both", busy, away),
-        ChosenFact("timed", None, away),
+    assert [fact for fact in found if isinstance(fact, RestoredChoices)] == [
+        RestoredChoices("lasting", busy, None),
+        RestoredChoices("both", busy, away),
+        RestoredChoices("timed", None, away),
     ]
-    claimed = {fact.source: fact for fact in found if isinstance(fact, ClaimFact)}
-    assert claimed["call"] == ClaimFact("ada", "call", "busy", "on a call", "📞", b"{}", 3, NOW)
+    claimed = {fact.source: fact for fact in found if isinstance(fact, StoredClaim)}
+    assert claimed["call"] == StoredClaim("ada", "call", "busy", "on a call", "📞", b"{}", 3, NOW)
     assert claimed.keys() == {"call", "calendar"}
-    assert found[-1] == RevocationFact("user", "ada", 1.25, NOW / 1000 + 1)
+    assert found[-1] == StoredRevocation("user", "ada", 1.25, NOW / 1000 + 1)
     later = await restored(database, keeper, NOW + 1000)
-    assert [fact for fact in later if isinstance(fact, ChosenFact)] == [
-        ChosenFact("lasting", busy, None),
-        ChosenFact("both", busy, None),
+    assert [fact for fact in later if isinstance(fact, RestoredChoices)] == [
+        RestoredChoices("lasting", busy, None),
+        RestoredChoices("both", busy, None),
     ]
-    assert [fact.source for fact in later if isinstance(fact, ClaimFact)] == ["call"]
-    assert not [fact for fact in later if isinstance(fact, RevocationFact)]
-    assert [fact.user_id for fact in await restored(database, keeper, most=1) if isinstance(fact, ChosenFact)] == [
+    assert [fact.source for fact in later if isinstance(fact, StoredClaim)] == ["call"]
+    assert not [fact for fact in later if isinstance(fact, StoredRevocation)]
+    assert [fact.user_id for fact in await restored(database, keeper, most=1) if isinstance(fact, RestoredChoices)] == [
         "timed"
     ]
 
 
 async def test_display_data_is_restored_of_those_seen_last_however_many_have_chosen(database: AsyncEngine) -> None:
-    keeper, busy = store(database), ChoiceFact("busy")
+    keeper, busy = store(database), StoredChoice("busy")
     data = '{"name":"Zoë 🖋 \\u0000"}'.encode()
     given = [user(name, seen=NOW + number, display=data) for number, name in enumerate(("ada", "bo", "carl"))]
     await write(database, keeper, *given, user("chose", seen=NOW + 9, chosen=busy), user("neither"))
-    found = [fact for fact in await restored(database, keeper, most=2) if isinstance(fact, DisplayFact)]
-    assert found == [DisplayFact("bo", data), DisplayFact("carl", data)]
+    found = [fact for fact in await restored(database, keeper, most=2) if isinstance(fact, RestoredDisplay)]
+    assert found == [RestoredDisplay("bo", data), RestoredDisplay("carl", data)]
     await write(database, keeper, user("carl", version=6, seen=NOW + 3))
-    found = [fact for fact in await restored(database, keeper) if isinstance(fact, DisplayFact)]
+    found = [fact for fact in await restored(database, keeper) if isinstance(fact, RestoredDisplay)]
     assert [fact.user_id for fact in found] == ["ada", "bo"], "it was taken away"
 
 
 async def test_a_user_who_is_erased_is_gone_from_every_table(database: AsyncEngine) -> None:
     keeper = store(database)
-    of_ada: list[Fact] = [user(), session(), change(1), ClaimFact("ada", "call", "busy")]
+    of_ada: list[Record] = [user(), session(), change(1), StoredClaim("ada", "call", "busy")]
     await write(database, keeper, *of_ada, user("bob"), change(2, "bob"))
     async with database.begin() as connection:
         assert await keeper.erase(connection, "ada") == 4

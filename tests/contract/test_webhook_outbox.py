@@ -16,7 +16,7 @@ from tests.support.webhooks import NOON, change, config_for, tell, turns
 
 from presenced.presence.model import Change
 from presenced.storage.database import writing
-from presenced.storage.records import RoomFact
+from presenced.storage.records import RoomOccupancy
 from presenced.storage.schema import told, users, webhooks
 from presenced.storage.store import Store
 from presenced.webhooks import producer as telling
@@ -91,7 +91,9 @@ async def known(database: AsyncEngine) -> dict[str, tuple[str, int]]:
 
 
 async def test_each_endpoint_has_each_event_in_order_with_one_id(database: AsyncEngine) -> None:
-    await tell(hooks_of(database), database, *turns("ada", 1, 3), RoomFact(4, "lobby", True, NOON), change("Ada", 5))
+    await tell(
+        hooks_of(database), database, *turns("ada", 1, 3), RoomOccupancy(4, "lobby", True, NOON), change("Ada", 5)
+    )
     here, there = await waiting(database), await waiting(database, THERE)
     assert shape(here) == [
         ("user.online", "ada", 1),
@@ -105,9 +107,9 @@ async def test_each_endpoint_has_each_event_in_order_with_one_id(database: Async
 
 
 async def test_facts_that_come_again_tell_nothing(database: AsyncEngine) -> None:
-    facts: list[Change | RoomFact] = [
+    facts: list[Change | RoomOccupancy] = [
         *turns("ada", 1, 3),
-        RoomFact(4, "lobby", True, NOON),
+        RoomOccupancy(4, "lobby", True, NOON),
         change("ada", 5, "offline"),
     ]
     await tell(hooks_of(database), database, *facts)
@@ -128,7 +130,7 @@ async def test_a_transaction_that_fails_tells_nothing_and_the_next_tells_all(dat
 
 async def test_only_events_that_are_wanted_and_nothing_is_told_late(database: AsyncEngine) -> None:
     hooks = hooks_of(database, events=("user.offline",))
-    await tell(hooks, database, *turns("ada", 1, 3), change("ada", 4, "offline"), RoomFact(5, "lobby", True, NOON))
+    await tell(hooks, database, *turns("ada", 1, 3), change("ada", 4, "offline"), RoomOccupancy(5, "lobby", True, NOON))
     assert shape(await waiting(database)) == [("user.offline", "ada", 4)]
 
 
@@ -163,7 +165,7 @@ async def test_who_does_not_come_back_after_a_crash_is_told_once(database: Async
 async def test_more_users_than_one_page_are_reconciled(database: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telling, "CHUNK", 10)
     await tell(hooks_of(database), database, *(change(f"u{n}", n) for n in range(1, 36)))
-    await tell(hooks_of(database), database, *(RoomFact(100 + n, f"r{n}", True, NOON) for n in range(35)))
+    await tell(hooks_of(database), database, *(RoomOccupancy(100 + n, f"r{n}", True, NOON) for n in range(35)))
     questions = await settle(database, hooks_of(database), present=("u7", "r7"))
     kinds = [event["type"] for event in (await waiting(database))[70:]]
     assert (kinds.count("user.offline"), kinds.count("room.vacated")) == (34, 34)
@@ -232,9 +234,9 @@ async def test_only_one_question_is_outstanding_and_none_before_its_time(databas
 
 
 async def test_rooms_that_are_not_occupied_again_after_a_crash_are_told_vacated(database: AsyncEngine) -> None:
-    await tell(hooks_of(database), database, *(RoomFact(n, name, True, NOON) for n, name in enumerate("abc", 1)))
+    await tell(hooks_of(database), database, *(RoomOccupancy(n, name, True, NOON) for n, name in enumerate("abc", 1)))
     hooks = hooks_of(database)
-    await tell(hooks, database, RoomFact(1001, "b", True, NOON))
+    await tell(hooks, database, RoomOccupancy(1001, "b", True, NOON))
     await settle(database, hooks, present=("b",))
     assert shape(await waiting(database))[3:] == [("room.vacated", "a", 2), ("room.vacated", "c", 4)]
 
@@ -335,8 +337,12 @@ async def test_what_waits_of_earlier_endpoints_goes_dead_when_it_is_old(database
 
 async def test_rooms_of_long_ago_are_forgotten(database: AsyncEngine) -> None:
     hooks = hooks_of(database)
-    facts = [RoomFact(1, "old", True, NOON), RoomFact(2, "old", False, NOON), RoomFact(3, "kept", True, NOON)]
-    await tell(hooks, database, *facts, RoomFact(2_000_000, "new", True, NOON))
+    facts = [
+        RoomOccupancy(1, "old", True, NOON),
+        RoomOccupancy(2, "old", False, NOON),
+        RoomOccupancy(3, "kept", True, NOON),
+    ]
+    await tell(hooks, database, *facts, RoomOccupancy(2_000_000, "new", True, NOON))
     await hooks.sweep()
     async with database.connect() as connection:
         assert set((await connection.execute(select(told.c.subject))).scalars()) == {"kept", "new"}

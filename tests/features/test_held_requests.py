@@ -11,7 +11,7 @@ from tests.support.talk import Talk, statuses
 from presenced.node.service import PresenceService
 from presenced.presence.choices import choice_of
 from presenced.presence.model import AS_DETECTED, Ending
-from presenced.storage.records import UserFact
+from presenced.storage.records import StoredUser
 
 PAUSE = 0.5
 
@@ -128,7 +128,7 @@ def test_waiting_requests_are_stored_when_the_server_stops() -> None:
     house.node.received(ada, '{"type":"SET_STATUS","status":"away"}')
     list(house.node.drain())
     house.recorder.finish()
-    assert house.keeper.of(UserFact)[-1].chosen.status == "away"
+    assert house.keeper.of(StoredUser)[-1].chosen.status == "away"
 
 
 def test_the_pause_is_the_users_so_devices_together_change_what_others_see_no_faster(talk: Talk) -> None:

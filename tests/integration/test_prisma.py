@@ -27,7 +27,7 @@ from presenced.presence.model import Change
 from presenced.storage import migrate
 from presenced.storage.database import open_database
 from presenced.storage.migrate import VERSION_TABLE
-from presenced.storage.records import ChoiceFact, Fact, SessionFact, UserFact
+from presenced.storage.records import Record, StoredChoice, StoredSession, StoredUser
 from presenced.storage.schema import metadata, told
 from presenced.storage.store import Store
 
@@ -89,12 +89,12 @@ async def fill(url: str, *statements: str) -> None:
     await engine.dispose()
 
 
-def user(user_id: str, status: str, seen: int, chosen: ChoiceFact | None = None) -> UserFact:
-    return UserFact(user_id, status, 7, seen, seen, seen, chosen)
+def user(user_id: str, status: str, seen: int, chosen: StoredChoice | None = None) -> StoredUser:
+    return StoredUser(user_id, status, 7, seen, seen, seen, chosen)
 
 
-def session(key: str, user_id: str, device: str, opened: int, closed: int = 0) -> SessionFact:
-    return SessionFact(key, user_id, key, "", "classic", device, "", opened, closed, "closed" if closed else "")
+def session(key: str, user_id: str, device: str, opened: int, closed: int = 0) -> StoredSession:
+    return StoredSession(key, user_id, key, "", "classic", device, "", opened, closed, "closed" if closed else "")
 
 
 def change(position: int, user_id: str, was: str, status: str, text: str = "") -> Change:
@@ -103,12 +103,12 @@ def change(position: int, user_id: str, was: str, status: str, text: str = "") -
 
 
 # The sign of life is in the future, so that nobody takes the server for dead on a slow machine.
-WRITTEN: list[tuple[str, str, int, list[Fact]]] = [
+WRITTEN: list[tuple[str, str, int, list[Record]]] = [
     ("alive:3001", "e1", NOW - HOUR, [user("old", "online", NOW - HOUR)]),  # before it was started again
     (
         *("alive:3001", "e2", NOW + HOUR),
         [
-            user("ada", "busy", NOW - HOUR, ChoiceFact("busy", "in a meeting")),
+            user("ada", "busy", NOW - HOUR, StoredChoice("busy", "in a meeting")),
             user("bob", "offline", NOW - 2 * HOUR),
             user("7", "online", NOW - HOUR),
             session("ada-1", "ada", "web", NOW - HOUR, NOW - HOUR + 5),

@@ -18,7 +18,6 @@ from tests.support.server import metric
 from tests.support.stored import (
     audience,
     drained,
-    keeper_pid,
     link,
     rows,
     says,
@@ -28,6 +27,7 @@ from tests.support.stored import (
     stored_in_time,
     warnings,
     well,
+    worker_pid,
 )
 from tests.support.webhooks import SECRET
 from websockets.asyncio.client import connect
@@ -131,7 +131,7 @@ async def test_a_server_and_keeper_that_are_killed_leave_no_session_open_after_t
 async def test_a_keeper_that_is_killed_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
     async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
         await drained(house)
-        first = keeper_pid(house)
+        first = worker_pid(house)
         os.kill(first, signal.SIGSTOP)  # so that it has something that it has not stored
         one = await seen.sees_changes()
         await soon(lambda: link(house)._unstored)
@@ -141,34 +141,34 @@ async def test_a_keeper_that_is_killed_is_replaced_and_nothing_is_lost(tmp_path:
         with pytest.raises(StorageUnavailable):
             await link(house).questions.last_seen(["ada"])
         await drained(house)
-        assert keeper_pid(house) != first
-        assert metric(house, "presenced_keepers_lost_total") == 1
+        assert worker_pid(house) != first
+        assert metric(house, "presenced_storage_workers_lost_total") == 1
         assert {one, other} <= statuses(tmp_path).keys()
 
 
 async def test_a_keeper_that_is_announced_too_long_a_message_ends_and_nothing_is_lost(tmp_path: Path) -> None:
     async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
         await drained(house)
-        first, transport = keeper_pid(house), link(house)._transport
+        first, transport = worker_pid(house), link(house)._transport
         assert transport
         transport.write(HEADER.pack(MAX_MESSAGE + 1))
         visitor = await seen.sees_changes()
-        await soon(lambda: metric(house, "presenced_keepers_lost_total") == 1)
+        await soon(lambda: metric(house, "presenced_storage_workers_lost_total") == 1)
         await drained(house)
-        assert keeper_pid(house) != first
+        assert worker_pid(house) != first
         assert statuses(tmp_path) == {"watcher": "online", visitor: "offline"}, "it closed nobody's session"
 
 
 async def test_a_keeper_gives_way_and_ignores_signals_for_all(tmp_path: Path) -> None:
     async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
         await drained(house)  # so its program runs
-        pid = keeper_pid(house)
+        pid = worker_pid(house)
         assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(pid, number)
         visitor = await seen.sees_changes()
         await soon(lambda: visitor in statuses(tmp_path))
-        assert keeper_pid(house) == pid
+        assert worker_pid(house) == pid
 
 
 async def test_processes_that_help_know_no_settings_by_their_environment(tmp_path: Path) -> None:
@@ -195,12 +195,12 @@ async def test_who_is_erased_does_not_come_back_when_the_keeper_dies_before_it_s
         await soon(lambda: visitor not in statuses(tmp_path))
         assert link(house)._unstored, "these will be sent again"
         other = await seen.sees_changes()
-        os.kill(keeper_pid(house), signal.SIGKILL)
+        os.kill(worker_pid(house), signal.SIGKILL)
         transport.abort()
         with pytest.raises(StorageUnavailable):
             await erasing
         await drained(house)
-        assert metric(house, "presenced_keepers_lost_total") == 1
+        assert metric(house, "presenced_storage_workers_lost_total") == 1
         assert statuses(tmp_path).keys() == {"watcher", other}
         for query in ("SELECT user_id FROM presenced_sessions", "SELECT user_id FROM presenced_changes"):
             assert {user_id for (user_id,) in rows(tmp_path, query)} == {"watcher", other}

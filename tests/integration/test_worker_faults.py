@@ -18,7 +18,6 @@ from tests.support.server import metric, server
 from tests.support.stored import (
     audience,
     drained,
-    keeper_pid,
     link,
     postgres,
     says,
@@ -26,12 +25,13 @@ from tests.support.stored import (
     sqlite_house,
     statuses,
     warnings,
+    worker_pid,
 )
 from tests.support.webhooks import SECRET, Receiver, change
 
 from presenced.errors import ConfigError, StorageError
 from presenced.storage import url as address
-from presenced.storage.records import UserFact
+from presenced.storage.records import StoredUser
 from presenced.worker import factory
 
 pytestmark = pytest.mark.anyio
@@ -82,8 +82,8 @@ async def test_a_fact_that_the_database_does_not_take_holds_up_no_other() -> Non
     with postgres() as (_, settings):
         async with server(**settings) as house:
             good, bad = (
-                UserFact("good", "online", 1, 1, 1, 1),
-                UserFact("bad", "much too long for a status", 1, 1, 1, 1),
+                StoredUser("good", "online", 1, 1, 1, 1),
+                StoredUser("bad", "much too long for a status", 1, 1, 1, 1),
             )
             link(house).give([bad, good], 1)
             await soon(lambda: metric(house, "presenced_storage_facts_unusable_total") == 1)
@@ -98,7 +98,7 @@ async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refus
         hooks = {"webhook_urls": receiver.url, "webhook_secrets": SECRET, "outgoing_private": True}
         # These users are not connected: when the server has settled, receivers hear that they are offline.
         async with server(**settings, **hooks, grace_lost=600) as house:
-            bad = UserFact("bad", "much too long for a status", 1, 1, 1, 1)
+            bad = StoredUser("bad", "much too long for a status", 1, 1, 1, 1)
             link(house).give([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)
             await soon(lambda: metric(house, "presenced_storage_facts_unusable_total") == 1)
             await soon(lambda: len(receiver.taken) == 3)
@@ -127,11 +127,11 @@ async def test_a_file_that_breaks_is_reported_and_left_for_a_backup(tmp_path: Pa
     backup = file.read_bytes()
     async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
         await drained(house)
-        os.kill(keeper_pid(house), signal.SIGSTOP)
+        os.kill(worker_pid(house), signal.SIGSTOP)
         for path in (tmp_path / "kept").iterdir():
             path.unlink()
         file.write_bytes(b"no database" * 2000)
-        os.kill(keeper_pid(house), signal.SIGKILL)
+        os.kill(worker_pid(house), signal.SIGKILL)
         visitor = await seen.sees_changes()
         await says(house, "the database file is broken")
         await seen.sees_changes()

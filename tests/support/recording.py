@@ -11,28 +11,28 @@ from presenced.node.node import Node
 from presenced.presence.model import Ending
 from presenced.runtime.metrics import Metrics
 from presenced.storage.noted import STATE_PERIOD
-from presenced.storage.records import Fact
+from presenced.storage.records import Record
 from presenced.storage.write_behind import PERIOD
 from presenced.testing import FakeClock
-from presenced.worker.rpc import HEADER, Batch, encode, to_keeper
+from presenced.worker.rpc import HEADER, Batch, encode, to_worker
 
 
-class FakeKeeper:
+class FakeStorageWorker:
     """Takes as many batches as it is told to."""
 
     def __init__(self) -> None:
         self.room = 1000
-        self.facts: list[Fact] = []
+        self.facts: list[Record] = []
         self.warning = ""
 
     @property
     def takes(self) -> bool:
         return self.room > 0
 
-    def give(self, facts: list[Fact], position: int) -> None:
+    def give(self, facts: list[Record], position: int) -> None:
         assert facts
         self.room -= 1
-        batch = to_keeper.decode(encode(Batch(1, position, facts))[HEADER.size :])
+        batch = to_worker.decode(encode(Batch(1, position, facts))[HEADER.size :])
         assert isinstance(batch, Batch)
         assert batch.facts == facts
         self.facts += batch.facts
@@ -50,7 +50,7 @@ class House:
 
     def __init__(self, restored: bool = True, **settings: object) -> None:
         self.clock = FakeClock()
-        self.keeper = FakeKeeper()
+        self.keeper = FakeStorageWorker()
         self.node = Node(Settings.model_validate(settings), self.clock, Metrics(), 1000, keeper=self.keeper)
         assert self.node.recorder
         self.recorder = self.node.recorder

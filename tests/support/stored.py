@@ -28,7 +28,7 @@ def link(house: PresenceServer) -> WorkerClient:
     return house._parts.keeper
 
 
-def keeper_pid(house: PresenceServer) -> int:
+def worker_pid(house: PresenceServer) -> int:
     process = link(house)._process
     assert process
     return process.pid

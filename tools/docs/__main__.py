@@ -21,7 +21,7 @@ from presenced.errors import ClientClose, Close, Fault, Problem
 from presenced.node.node import Node
 from presenced.runtime.metrics import Metrics
 from presenced.testing.clock import FakeClock
-from presenced.worker.factory import make_keeper
+from presenced.worker.factory import make_worker_client
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,7 +102,7 @@ def _settings_of(names: list[str]) -> str:
 def metrics() -> str:
     """The table of metrics, from a registry like the server's."""
     clock, metrics = FakeClock(), Metrics()
-    keeper = make_keeper(Settings(database="sqlite"), clock, metrics)
+    keeper = make_worker_client(Settings(database="sqlite"), clock, metrics)
     registry = Node(Settings(), clock, metrics, max_connections=1, keeper=keeper).metrics.registry
     rows = [
         [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]

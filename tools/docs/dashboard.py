@@ -202,7 +202,7 @@ ROWS = [
                 "short",
                 {
                     "writers": "sum(increase(presenced_writers_lost_total{}[$__rate_interval]))",
-                    "keepers": "sum(increase(presenced_keepers_lost_total{}[$__rate_interval]))",
+                    "keepers": "sum(increase(presenced_storage_workers_lost_total{}[$__rate_interval]))",
                 },
                 "They are started again.",
             ),

@@ -23,7 +23,7 @@ from presenced.runtime.deadlines import Deadlines
 from presenced.runtime.instant import Instant
 from presenced.runtime.limits import Bucket
 from presenced.runtime.metrics import Metrics
-from presenced.storage.records import RevocationFact
+from presenced.storage.records import StoredRevocation
 
 Renewed = Callable[[BadToken | None], None]
 
@@ -192,7 +192,7 @@ class Gatekeeper(Generic[C]):
             return 0
         return self.revoke_token(session.token_id)
 
-    def restore(self, revocations: Iterable[RevocationFact]) -> None:
+    def restore(self, revocations: Iterable[StoredRevocation]) -> None:
         """Revocations of before the start; what came in meanwhile by what they are about is closed."""
         for one in revocations:
             self._revocations.restore(one.kind, one.subject, one.at, one.until)

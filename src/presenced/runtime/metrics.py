@@ -88,7 +88,7 @@ class Metrics:
         )
         self.writers_lost = Counter("presenced_writers_lost", "Writers that died or hung.", registry=registry)
         self.batches_stored = Counter("presenced_storage_batches", "Batches stored.", registry=registry)
-        self.batch_facts = Histogram(
+        self.batch_records = Histogram(
             "presenced_storage_batch_facts", "Facts in one of them.", buckets=_CHANGES, registry=registry
         )
         self.batch_seconds = Histogram(
@@ -97,21 +97,21 @@ class Metrics:
         self.storage_failures = Counter(
             "presenced_storage_failures", "Tries to store that failed and were made again.", registry=registry
         )
-        self.facts_dropped = Counter(
+        self.records_dropped = Counter(
             "presenced_storage_facts_dropped",
             "Facts given up because too many waited: most of them made obsolete by newer ones.",
             registry=registry,
         )
-        self.facts_merged = Counter(
+        self.records_merged = Counter(
             "presenced_storage_facts_merged",
             "Changes left out, while many came, because a newer one of the same user or room followed at once.",
             registry=registry,
         )
-        self.facts_unusable = Counter(
+        self.records_unusable = Counter(
             "presenced_storage_facts_unusable", "Facts that the database would never take.", registry=registry
         )
-        self.keepers_lost = Counter(
-            "presenced_keepers_lost", "Processes that store and ended by themselves.", registry=registry
+        self.storage_workers_lost = Counter(
+            "presenced_storage_workers_lost", "Processes that store and ended by themselves.", registry=registry
         )
         self.heartbeats_failed = Counter(
             "presenced_heartbeats_failed", "Clients that did not answer.", registry=registry

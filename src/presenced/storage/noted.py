@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from presenced.presence.model import AS_DETECTED, Change, Choice, Status
 from presenced.presence.user import User
-from presenced.storage.records import ChoiceFact, ClaimFact, Fact, RoomFact, SessionFact, UserFact
+from presenced.storage.records import Record, RoomOccupancy, StoredChoice, StoredClaim, StoredSession, StoredUser
 
 PORTION = 400
 """Facts of one kind in one batch: to make and pack a batch takes some milliseconds at most."""
@@ -52,16 +52,16 @@ class Noted:
     def __init__(self, merged: Callable[[int], None]) -> None:
         self.users: dict[str, User[Any]] = {}
         """Who may be another now. This and the three that follow are there to be put into."""
-        self.sessions: dict[str, SessionFact] = {}
-        self.changes: list[Change | RoomFact] = []
-        self.others: dict[tuple[str, str], Fact] = {}
+        self.sessions: dict[str, StoredSession] = {}
+        self.changes: list[Change | RoomOccupancy] = []
+        self.others: dict[tuple[str, str], Record] = {}
         self.since: float | None = None
         """Monotonic: when the first of what they hold was put into them; set by who does that. None: they are empty."""
         self._merged = merged
         # What is due, and goes portion by portion:
         self._due_users: dict[str, User[Any]] = {}
-        self._due_sessions: dict[str, SessionFact] = {}
-        self._due_changes: list[Change | RoomFact] = []
+        self._due_sessions: dict[str, StoredSession] = {}
+        self._due_changes: list[Change | RoomOccupancy] = []
         self._due_since: float | None = None
         self._next_due = 0.0
         self._ending = False
@@ -83,14 +83,14 @@ class Noted:
         """All is due at once from now on."""
         self._ending, self._next_due = True, 0.0
 
-    def portion(self, now: float) -> list[Fact]:
+    def portion(self, now: float) -> list[Record]:
         """Some of what is due; none when nothing is.
 
         Args:
             now: Monotonic.
         """
         self._count(now)
-        facts: list[Fact] = [self.others.pop(key) for key in list(islice(self.others, PORTION))]
+        facts: list[Record] = [self.others.pop(key) for key in list(islice(self.others, PORTION))]
         if not self._to_merge and not self._due_changes:
             facts += self._take(self.changes)
         if now >= self._next_due and not self._has_due:
@@ -104,7 +104,7 @@ class Noted:
             self.since = None
         return facts
 
-    def waiting_of(self, user_ids: Iterable[str]) -> dict[str, UserFact]:
+    def waiting_of(self, user_ids: Iterable[str]) -> dict[str, StoredUser]:
         """Return the state of those of these users with waiting facts."""
         users, due = self.users, self._due_users
         found = ((user_id, users.get(user_id) or due.get(user_id)) for user_id in user_ids)
@@ -130,11 +130,11 @@ class Noted:
             for sessions in (self.sessions, self._due_sessions)
         )
         self.changes, self._due_changes = (
-            [one for one in changes if isinstance(one, RoomFact) or one.user_id != user_id]
+            [one for one in changes if isinstance(one, RoomOccupancy) or one.user_id != user_id]
             for changes in (self.changes, self._due_changes)
         )
         self.others = {
-            key: fact for key, fact in self.others.items() if not isinstance(fact, ClaimFact) or key[0] != user_id
+            key: fact for key, fact in self.others.items() if not isinstance(fact, StoredClaim) or key[0] != user_id
         }
 
     @property
@@ -164,7 +164,7 @@ class Noted:
             period = CROWDED_PERIOD if self._crowded else STATE_PERIOD
             self._next_due = now if self._ending else now + period
 
-    def _take(self, changes: list[Change | RoomFact]) -> list[Change | RoomFact]:
+    def _take(self, changes: list[Change | RoomOccupancy]) -> list[Change | RoomOccupancy]:
         portion = changes[:PORTION]
         del changes[:PORTION]
         if changes is self.changes:
@@ -172,7 +172,7 @@ class Noted:
         return portion
 
 
-def _latest(changes: list[Change | RoomFact]) -> list[Change | RoomFact]:
+def _latest(changes: list[Change | RoomOccupancy]) -> list[Change | RoomOccupancy]:
     """The newest of each user and room, in order."""
     latest = {one.user_id if isinstance(one, Change) else (one.room,): one for one in changes}
     return sorted(latest.values(), key=lambda one: one.position)
@@ -186,7 +186,7 @@ def _trim(waiting: dict[K, V], due: int) -> int:
     return len(too_many)
 
 
-def _user_fact(user: User[Any]) -> UserFact:
+def _user_fact(user: User[Any]) -> StoredUser:
     """As others see the user: who is invisible was last seen, and active, when they became so."""
     change, seen_ms, active_ms = user.last_change, user.seen_ms, user.active_ms
     # The fact may have waited for so long that the change has left the log.
@@ -194,7 +194,7 @@ def _user_fact(user: User[Any]) -> UserFact:
     if user.shown.status is Status.OFFLINE:
         seen_ms = left_ms
         active_ms = min(active_ms, seen_ms)
-    return UserFact(
+    return StoredUser(
         user.user_id,
         user.shown.status,
         user.version,
@@ -207,6 +207,6 @@ def _user_fact(user: User[Any]) -> UserFact:
     )
 
 
-def _choice_fact(choice: Choice) -> ChoiceFact:
+def _choice_fact(choice: Choice) -> StoredChoice:
     custom = choice.custom
-    return ChoiceFact(choice.status or "", custom.text, custom.emoji, custom.data, custom.until_ms)
+    return StoredChoice(choice.status or "", custom.text, custom.emoji, custom.data, custom.until_ms)

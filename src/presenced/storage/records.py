@@ -11,7 +11,7 @@ from msgspec import Struct
 from presenced.presence.model import Change
 
 
-class ChoiceFact(Struct, frozen=True, array_like=True):
+class StoredChoice(Struct, frozen=True, array_like=True):
     """What a person chose."""
 
     status: str
@@ -28,7 +28,7 @@ YEAR_2026_MS = 1_767_225_600_000
 """Its begin, in epoch milliseconds."""
 
 
-class UserFact(Struct, frozen=True, array_like=True, tag="user"):
+class StoredUser(Struct, frozen=True, array_like=True, tag="user"):
     """How a user is now."""
 
     user_id: str
@@ -40,14 +40,14 @@ class UserFact(Struct, frozen=True, array_like=True, tag="user"):
     """When they were last known to be there."""
     active_ms: int
     """When they last did something: came, chose, or became active."""
-    chosen: ChoiceFact | None = None
-    timed: ChoiceFact | None = None
+    chosen: StoredChoice | None = None
+    timed: StoredChoice | None = None
     """What was chosen to last until its end; the one above returns then."""
     display: bytes = b""
     """JSON that the user's token gives for others to see; empty when there is none."""
 
 
-class SessionFact(Struct, array_like=True, tag="session"):
+class StoredSession(Struct, array_like=True, tag="session"):
     """How a session is now; it is made once for each, and changed. One that is resumed is open again."""
 
     key: str
@@ -67,7 +67,7 @@ class SessionFact(Struct, array_like=True, tag="session"):
     """Why its last connection ended."""
 
 
-class RoomFact(Struct, frozen=True, array_like=True, tag="room"):
+class RoomOccupancy(Struct, frozen=True, array_like=True, tag="room"):
     """A room got its first member, or lost its last."""
 
     position: int
@@ -76,7 +76,7 @@ class RoomFact(Struct, frozen=True, array_like=True, tag="room"):
     at_ms: int
 
 
-class ClaimFact(Struct, frozen=True, array_like=True, tag="claim"):
+class StoredClaim(Struct, frozen=True, array_like=True, tag="claim"):
     """What a backend claims of a user, or, without a status, claims no more."""
 
     user_id: str
@@ -90,7 +90,7 @@ class ClaimFact(Struct, frozen=True, array_like=True, tag="claim"):
     until_ms: int = 0
 
 
-class RevocationFact(Struct, frozen=True, array_like=True, tag="revocation"):
+class StoredRevocation(Struct, frozen=True, array_like=True, tag="revocation"):
     """Tokens that are accepted no longer. Times are epoch seconds."""
 
     kind: str
@@ -100,28 +100,28 @@ class RevocationFact(Struct, frozen=True, array_like=True, tag="revocation"):
     until: float
 
 
-class ChosenFact(Struct, frozen=True, array_like=True, tag="chosen"):
+class RestoredChoices(Struct, frozen=True, array_like=True, tag="chosen"):
     """What a user had chosen, as it is read again at the start."""
 
     user_id: str
-    chosen: ChoiceFact | None
-    timed: ChoiceFact | None
+    chosen: StoredChoice | None
+    timed: StoredChoice | None
 
 
-class DisplayFact(Struct, frozen=True, array_like=True, tag="display"):
+class RestoredDisplay(Struct, frozen=True, array_like=True, tag="display"):
     """What was seen of a user beside how available they were, as it is read again at the start."""
 
     user_id: str
     display: bytes
 
 
-Restored = ChosenFact | DisplayFact | ClaimFact | RevocationFact
-Fact = UserFact | SessionFact | Change | RoomFact | ClaimFact | RevocationFact
+Restored = RestoredChoices | RestoredDisplay | StoredClaim | StoredRevocation
+Record = StoredUser | StoredSession | Change | RoomOccupancy | StoredClaim | StoredRevocation
 
 
-def is_of(fact: Fact | Restored, user_id: str) -> bool:
+def is_of(fact: Record | Restored, user_id: str) -> bool:
     """Whether it goes when the user is erased; what is revoked stays."""
-    return isinstance(fact, (UserFact, SessionFact, Change, ClaimFact)) and fact.user_id == user_id
+    return isinstance(fact, (StoredUser, StoredSession, Change, StoredClaim)) and fact.user_id == user_id
 
 
 def start_position(started_ms: int) -> int:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from presenced.presence.model import Change
-from presenced.storage.records import ChoiceFact, ClaimFact, Fact, RevocationFact, SessionFact, UserFact
+from presenced.storage.records import Record, StoredChoice, StoredClaim, StoredRevocation, StoredSession, StoredUser
 
 Row = dict[str, Any]
 
@@ -43,7 +43,7 @@ class Details(Struct, frozen=True, rename="camel", omit_defaults=True):
 class Rows:
     """What a batch of facts comes to, table by table: of two facts about the same the newer one."""
 
-    def __init__(self, facts: Iterable[Fact], node: str, epoch: str, with_changes: bool) -> None:
+    def __init__(self, facts: Iterable[Record], node: str, epoch: str, with_changes: bool) -> None:
         self.users: dict[str, Row] = {}
         self.sessions: dict[str, Row] = {}
         self.changes: dict[int, Row] = {}
@@ -53,21 +53,21 @@ class Rows:
         self._of = {"node": node, "epoch": epoch}
         for fact in facts:
             match fact:
-                case UserFact():
+                case StoredUser():
                     self.users[fact.user_id] = self._user(fact)
-                case SessionFact():
+                case StoredSession():
                     self.sessions[fact.key] = self._session(fact)
                 case Change():
                     if with_changes:
                         self.changes[fact.position] = self._change(fact)
-                case ClaimFact():
+                case StoredClaim():
                     self.claims[fact.user_id, fact.source] = _claim(fact) if fact.status else None
-                case RevocationFact():
+                case StoredRevocation():
                     self.revocations[fact.kind, fact.subject] = msgspec.structs.asdict(fact)
                 case _:
                     pass  # rooms: told of, not kept
 
-    def _user(self, fact: UserFact) -> Row:
+    def _user(self, fact: StoredUser) -> Row:
         return {
             **self._of,
             "user_id": fact.user_id,
@@ -81,7 +81,7 @@ class Rows:
             "display": fact.display.decode() or None,
         }
 
-    def _session(self, fact: SessionFact) -> Row:
+    def _session(self, fact: StoredSession) -> Row:
         return {
             **self._of,
             "session_key": fact.key,
@@ -114,7 +114,7 @@ class Rows:
         }
 
 
-def _claim(fact: ClaimFact) -> Row:
+def _claim(fact: StoredClaim) -> Row:
     return {
         "user_id": fact.user_id,
         "source": fact.source,
@@ -128,16 +128,16 @@ def _claim(fact: ClaimFact) -> Row:
     }
 
 
-def claim_from(row: Mapping[str, Any]) -> ClaimFact:
+def claim_from(row: Mapping[str, Any]) -> StoredClaim:
     """The other way round."""
     data = (row["data"] or "").encode()
-    return ClaimFact(
+    return StoredClaim(
         row["user_id"], row["source"], row["status"], row["text"], row["emoji"], data, row["priority"], row["set_ms"],
         row["until_ms"] or 0,
     )  # fmt: skip
 
 
-def choice_text(choice: ChoiceFact | None) -> str | None:
+def choice_text(choice: StoredChoice | None) -> str | None:
     """As it is kept."""
     if choice is None:
         return None
@@ -149,7 +149,7 @@ def _json(data: bytes) -> Raw:
     return Raw(data) if data else NO_JSON
 
 
-def choice_from(text: str | None) -> ChoiceFact | None:
+def choice_from(text: str | None) -> StoredChoice | None:
     """The other way round; None also for what somebody else has written there and that can't be read."""
     if not text:
         return None
@@ -157,4 +157,4 @@ def choice_from(text: str | None) -> ChoiceFact | None:
         kept = msgspec.json.decode(text, type=Choice)
     except msgspec.MsgspecError:
         return None
-    return ChoiceFact(kept.status, kept.text, kept.emoji, bytes(kept.data), kept.until)
+    return StoredChoice(kept.status, kept.text, kept.emoji, bytes(kept.data), kept.until)

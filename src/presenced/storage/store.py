@@ -27,7 +27,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Delete, Insert
 
 from presenced.storage.database import execute_many, put
-from presenced.storage.records import ChosenFact, DisplayFact, Fact, Restored, RevocationFact, start_position
+from presenced.storage.records import (
+    Record,
+    Restored,
+    RestoredChoices,
+    RestoredDisplay,
+    StoredRevocation,
+    start_position,
+)
 from presenced.storage.rows import Row, Rows, choice_from, claim_from
 from presenced.storage.schema import changes, claims, nodes, revocations, sessions, told, users, webhooks
 
@@ -83,7 +90,7 @@ class Store:
 
     # Writing.
 
-    async def write(self, connection: AsyncConnection, facts: Iterable[Fact]) -> None:
+    async def write(self, connection: AsyncConnection, facts: Iterable[Record]) -> None:
         """Write facts down."""
         rows = Rows(facts, self._node, self._epoch, self._history_ms > 0)
         set_claims = [row for row in rows.claims.values() if row is not None]
@@ -220,13 +227,13 @@ class Store:
         last_ones = last.order_by(users.c.seen_ms.desc(), users.c.user_id).limit(most).subquery()
         result = await connection.execute(select(last_ones).order_by(last_ones.c.seen_ms))
         while rows := result.fetchmany(PAGE):
-            facts = [ChosenFact(row[0], choice_from(row[1]), choice_from(row[2])) for row in rows]
+            facts = [RestoredChoices(row[0], choice_from(row[1]), choice_from(row[2])) for row in rows]
             yield [fact for fact in (_without_ended(fact, now_ms) for fact in facts) if fact is not None]
         display = select(users.c.user_id, users.c.display, users.c.seen_ms).where(users.c.display.is_not(None))
         displays = display.order_by(users.c.seen_ms.desc(), users.c.user_id).limit(most).subquery()
         result = await connection.execute(select(displays).order_by(displays.c.seen_ms))
         while rows := result.fetchmany(PAGE):
-            yield [DisplayFact(row[0], row[1].encode()) for row in rows]
+            yield [RestoredDisplay(row[0], row[1].encode()) for row in rows]
         held = select(claims).where(or_(claims.c.until_ms.is_(None), claims.c.until_ms > now_ms))
         result = await connection.execute(held.order_by(claims.c.set_ms, claims.c.source).limit(most))
         while found := result.mappings().fetchmany(PAGE):
@@ -234,7 +241,7 @@ class Store:
         revoked = select(revocations).where(revocations.c.until > now_ms / 1000)
         result = await connection.execute(revoked.order_by(revocations.c.until).limit(most))
         while found := result.mappings().fetchmany(PAGE):
-            yield [RevocationFact(**row) for row in found]
+            yield [StoredRevocation(**row) for row in found]
 
     # From time to time.
 
@@ -253,9 +260,9 @@ class Store:
 _CLEAR: Delete = delete(claims).where(claims.c.user_id == bindparam("a"), claims.c.source == bindparam("b"))
 
 
-def _without_ended(fact: ChosenFact, now_ms: int) -> ChosenFact | None:
+def _without_ended(fact: RestoredChoices, now_ms: int) -> RestoredChoices | None:
     timed = fact.timed if fact.timed and fact.timed.until_ms > now_ms else None
-    return ChosenFact(fact.user_id, fact.chosen, timed) if fact.chosen or timed else None
+    return RestoredChoices(fact.user_id, fact.chosen, timed) if fact.chosen or timed else None
 
 
 async def _prune(connection: AsyncConnection, table: Table, time: ColumnElement[int], oldest: int) -> bool:

@@ -29,16 +29,16 @@ from presenced.runtime.metrics import Metrics
 from presenced.runtime.text import refused_character
 from presenced.storage.noted import Noted
 from presenced.storage.records import (
-    ChoiceFact,
-    ChosenFact,
-    ClaimFact,
-    DisplayFact,
-    Fact,
+    Record,
     Restored,
-    RevocationFact,
-    RoomFact,
-    SessionFact,
-    UserFact,
+    RestoredChoices,
+    RestoredDisplay,
+    RoomOccupancy,
+    StoredChoice,
+    StoredClaim,
+    StoredRevocation,
+    StoredSession,
+    StoredUser,
 )
 
 PERIOD = 0.02
@@ -64,7 +64,7 @@ class Keeper(Protocol):
     def warning(self) -> str:
         """What an operator should know; empty when all is well."""
 
-    def give(self, facts: list[Fact], position: int) -> None:
+    def give(self, facts: list[Record], position: int) -> None:
         """Store these; never fails, never waits. `position` is the newest change's."""
 
 
@@ -108,9 +108,9 @@ class WriteBehind:
         self._is_told = True
         self._with_changes = settings.history_age > 0 or bool(settings.webhook_urls)
         self._with_addresses = settings.keep_addresses
-        self.restore_revocations: Callable[[Sequence[RevocationFact]], None] = lambda _: None
+        self.restore_revocations: Callable[[Sequence[StoredRevocation]], None] = lambda _: None
         """Who is told what was revoked before the start."""
-        self._noted = Noted(metrics.facts_merged.inc)
+        self._noted = Noted(metrics.records_merged.inc)
         self.blocked = False
         """The keeper takes nothing, and something waits."""
         directory.since_start = Since()
@@ -137,11 +137,11 @@ class WriteBehind:
         """A session opened, or is open again."""
         session = connection.session
         known = session.kept
-        if isinstance(known, SessionFact):
+        if isinstance(known, StoredSession):
             fact = known
             fact.connection_id, fact.closed_ms, fact.reason = connection.connection_id, 0, ""
         else:
-            fact = SessionFact(
+            fact = StoredSession(
                 connection.connection_id,
                 connection.user_id,
                 connection.connection_id,
@@ -156,7 +156,7 @@ class WriteBehind:
     def closed(self, connection: Connection, reason: str, now: Instant) -> None:
         """A connection ended; no-op for one whose session has another by now."""
         fact = connection.session.kept
-        if connection.session.connection is connection and isinstance(fact, SessionFact):
+        if connection.session.connection is connection and isinstance(fact, StoredSession):
             fact.closed_ms, fact.reason = now.epoch_ms, reason
             self._noted.sessions[fact.key] = fact
 
@@ -165,13 +165,13 @@ class WriteBehind:
         if not self._with_changes:
             return
         if room is None or room.floor == change.position - 1:  # which is so for its first member only
-            self._noted.changes.append(RoomFact(change.position, change.room, room is not None, now.epoch_ms))
+            self._noted.changes.append(RoomOccupancy(change.position, change.room, room is not None, now.epoch_ms))
             self._wait()
 
     def revoked(self, kind: str, subject: str, at: float, until: float) -> None:
         """Tokens are accepted no longer: all of a `user`, or one `token`."""
         if len(subject) <= MAX_SUBJECT and not refused_character(subject):
-            self._noted.others[kind, subject] = RevocationFact(kind, subject, at, until)
+            self._noted.others[kind, subject] = StoredRevocation(kind, subject, at, until)
             self._wait()
 
     @property
@@ -182,7 +182,7 @@ class WriteBehind:
     def claimed(self, user_id: str, claim: Claim) -> None:
         """A backend claims something of a user."""
         custom = claim.custom
-        self._noted.others[user_id, claim.source] = ClaimFact(
+        self._noted.others[user_id, claim.source] = StoredClaim(
             user_id,
             claim.source,
             claim.status,
@@ -197,7 +197,7 @@ class WriteBehind:
 
     def unclaimed(self, user_id: str, source: str) -> None:
         """A backend claims no longer what it claimed."""
-        self._noted.others[user_id, source] = ClaimFact(user_id, source)
+        self._noted.others[user_id, source] = StoredClaim(user_id, source)
         self._wait()
 
     def forget(self, user_id: str) -> None:
@@ -216,7 +216,7 @@ class WriteBehind:
         offline = [user_id for user_id in users if self._directory.status(user_id) is Status.OFFLINE]
         return offline, [name for name in rooms if self._rooms.get(name) is None]
 
-    def waiting_of(self, user_ids: Collection[str]) -> dict[str, UserFact]:
+    def waiting_of(self, user_ids: Collection[str]) -> dict[str, StoredUser]:
         """Return the state of those of these users whose facts wait to be sent."""
         return self._noted.waiting_of(user_ids)
 
@@ -249,7 +249,7 @@ class WriteBehind:
         if not self.waiting:
             self._timer.cancel(self.flush)
         elif self.blocked:
-            self._metrics.facts_dropped.inc(self._noted.bound())
+            self._metrics.records_dropped.inc(self._noted.bound())
             self._timer.set(self.flush, now + BLOCKED_PERIOD)
         else:
             self._timer.set(self.flush, now + PERIOD)
@@ -270,14 +270,14 @@ class WriteBehind:
         """Restore stored data from before the start. Decisions made since then take precedence (`presence.since`)."""
         now = self._clock.now()
         for fact in facts:
-            if isinstance(fact, ChosenFact):
+            if isinstance(fact, RestoredChoices):
                 self._restore_choice(fact, now)
-            elif isinstance(fact, DisplayFact):
+            elif isinstance(fact, RestoredDisplay):
                 if v1.is_display(fact.display):  # else somebody else has written it
                     self._apply(self._directory.restore_display(fact.user_id, v1.compact(fact.display), now))
-            elif isinstance(fact, ClaimFact):
+            elif isinstance(fact, StoredClaim):
                 self._restore_claim(fact, now)
-        if revocations := [fact for fact in facts if isinstance(fact, RevocationFact)]:
+        if revocations := [fact for fact in facts if isinstance(fact, StoredRevocation)]:
             self.restore_revocations(revocations)
 
     def begin_at(self, position: int) -> None:
@@ -291,14 +291,14 @@ class WriteBehind:
         self._directory.since_start = None
         self.flush()
 
-    def _restore_choice(self, fact: ChosenFact, now: Instant) -> None:
+    def _restore_choice(self, fact: RestoredChoices, now: Instant) -> None:
         stored = [Made(choice) for choice in _choices(fact.chosen)]
         for choice in _choices(fact.timed):
             lasts = (choice.custom.until_ms - now.epoch_ms) / 1000
             stored += [Made(choice, now.monotonic + lasts)] if lasts > 0 else []
         self._apply(self._directory.restore_choices(fact.user_id, tuple(stored), now))
 
-    def _restore_claim(self, fact: ClaimFact, now: Instant) -> None:
+    def _restore_claim(self, fact: StoredClaim, now: Instant) -> None:
         user, since = self._directory.user(fact.user_id), self._directory.since_start
         is_decided = since is not None and since.has_claim(fact.user_id, fact.source)
         if is_decided or (user is not None and any(claim.source == fact.source for claim in user.claims)):
@@ -312,7 +312,7 @@ class WriteBehind:
             self._apply(self._directory.set_claim(fact.user_id, claim, now))
 
 
-def _choices(fact: ChoiceFact | None) -> list[Choice]:
+def _choices(fact: StoredChoice | None) -> list[Choice]:
     """Return the stored choice; None if it is invalid, since another program may have written the row."""
     if fact is None:
         return []

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from presenced.presence.model import Change
 from presenced.storage.answers import DeadLetter
 from presenced.storage.database import reason, writing
-from presenced.storage.records import RoomFact
+from presenced.storage.records import RoomOccupancy
 from presenced.storage.schema import webhooks
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.delivery import Delivery
@@ -58,7 +58,7 @@ class Webhooks:
         queues = [delivery.queue for delivery in self._deliveries]
         self._teller = Teller(queues, config.events, config.max_waiting, now_ms, self._expelled)
 
-    async def enqueue(self, connection: AsyncConnection, facts: Sequence[Change | RoomFact]) -> None:
+    async def enqueue(self, connection: AsyncConnection, facts: Sequence[Change | RoomOccupancy]) -> None:
         """Have the receivers told of these facts, which are in order; within the transaction that stores them.
 
         Facts that came before tell nothing. Call `wake` when the transaction is done.

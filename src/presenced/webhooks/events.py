@@ -14,7 +14,7 @@ from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.codec import cause_as_shown, user_record
 from presenced.protocols.v1.messages import UserRecord
 from presenced.runtime.instant import timestamp
-from presenced.storage.records import RoomFact
+from presenced.storage.records import RoomOccupancy
 
 _encoder = Encoder()
 
@@ -87,24 +87,24 @@ Subject = tuple[str, str]
 """`user` or `room`, and which one."""
 
 
-def subject_of(fact: Change | RoomFact) -> Subject:
+def subject_of(fact: Change | RoomOccupancy) -> Subject:
     """Whom it is about."""
     return ("user", fact.user_id) if isinstance(fact, Change) else ("room", fact.room)
 
 
-def now_told(fact: Change | RoomFact) -> Told:
+def now_told(fact: Change | RoomOccupancy) -> Told:
     """What the receivers know once they were told of it."""
-    if isinstance(fact, RoomFact):
+    if isinstance(fact, RoomOccupancy):
         return Told(OCCUPIED if fact.occupied else VACATED, fact.position)
     return Told(fact.status.value, fact.version, _digest(fact))
 
 
-def news(fact: Change | RoomFact, told: Told) -> News | None:
+def news(fact: Change | RoomOccupancy, told: Told) -> News | None:
     """What there is to tell to receivers that know `told`: none when they know it, or better."""
     new = now_told(fact)
     if new.version <= told.version or (new.status, new.details) == (told.status, told.details):
         return None
-    if isinstance(fact, RoomFact):
+    if isinstance(fact, RoomOccupancy):
         return News(f"room.{new.status}", fact.at_ms, RoomData(fact.room, fact.position))
     if OFFLINE in (new.status, told.status):
         kind = "user.offline" if new.status == OFFLINE else "user.online"

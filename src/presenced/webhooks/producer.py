@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.presence.model import Cause, Change
 from presenced.storage.database import execute_many
-from presenced.storage.records import RoomFact
+from presenced.storage.records import RoomOccupancy
 from presenced.storage.schema import told, users, webhooks
 from presenced.webhooks.events import (
     OFFLINE,
@@ -63,7 +63,7 @@ class Teller:
         self._last_serial = 0
         self._newest = 0
 
-    async def enqueue(self, connection: AsyncConnection, facts: Sequence[Change | RoomFact]) -> None:
+    async def enqueue(self, connection: AsyncConnection, facts: Sequence[Change | RoomOccupancy]) -> None:
         """Within the transaction that stores these facts, which are in order."""
         if not facts:
             return

@@ -18,7 +18,7 @@ from presenced.config.sources import without_settings
 from presenced.errors import StorageError
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
-from presenced.storage.records import Fact, UserFact, is_of
+from presenced.storage.records import Record, StoredUser, is_of
 from presenced.storage.write_behind import WriteBehind
 from presenced.worker.queries import Questions
 from presenced.worker.rpc import (
@@ -123,11 +123,11 @@ class WorkerClient(asyncio.Protocol):
         """Whether a batch may be given."""
         return self._ready and not self._said_farewell and len(self._unstored) < MAX_UNSTORED
 
-    def give(self, facts: list[Fact], position: int) -> None:
+    def give(self, facts: list[Record], position: int) -> None:
         """Store these facts. A fact too long for one message is dropped and counted as unusable."""
         assert self.takes, "asked before"
 
-        def send(some: list[Fact]) -> None:
+        def send(some: list[Record]) -> None:
             batch = Batch(self._number + 1, position, some)
             message = encode(batch)
             self._number += 1
@@ -135,7 +135,7 @@ class WorkerClient(asyncio.Protocol):
             self._send(message)
 
         if left_out := in_parts(facts, send):
-            self._metrics.facts_unusable.inc(left_out)
+            self._metrics.records_unusable.inc(left_out)
             _logger.error("%d facts were dropped: each is too long for a message", left_out)
 
     @property
@@ -254,7 +254,7 @@ class WorkerClient(asyncio.Protocol):
         self._changed.set()
         if not self._stopping:
             self._failing = self._failing or "its process has ended"
-            self._metrics.keepers_lost.inc()
+            self._metrics.storage_workers_lost.inc()
             _logger.error("the process that stores has ended; there will be another one")
             self._launch_later()
 
@@ -274,12 +274,12 @@ class WorkerClient(asyncio.Protocol):
             facts = [fact for fact in batch.facts if not is_of(fact, user_id)]
             self._unstored[number] = _Unstored(msgspec.structs.replace(batch, facts=facts), since)
 
-    def _unstored_of(self, user_ids: Sequence[str]) -> dict[str, UserFact]:
+    def _unstored_of(self, user_ids: Sequence[str]) -> dict[str, StoredUser]:
         wanted = set(user_ids)
-        found: dict[str, UserFact] = {}
+        found: dict[str, StoredUser] = {}
         for batch, _ in self._unstored.values():
             for fact in batch.facts:
-                if isinstance(fact, UserFact) and fact.user_id in wanted:
+                if isinstance(fact, StoredUser) and fact.user_id in wanted:
                     found[fact.user_id] = fact
         if self._recorder is not None:
             found |= self._recorder.waiting_of(wanted)
@@ -363,9 +363,9 @@ class WorkerClient(asyncio.Protocol):
         for number in [number for number in self._unstored if number <= stored.number]:
             del self._unstored[number]
         self._metrics.batches_stored.inc()
-        self._metrics.batch_facts.observe(stored.facts)
+        self._metrics.batch_records.observe(stored.facts)
         self._metrics.batch_seconds.observe(stored.seconds)
-        self._metrics.facts_unusable.inc(stored.unusable)
+        self._metrics.records_unusable.inc(stored.unusable)
         if self._recorder.blocked:
             self._recorder.flush()
 

@@ -18,7 +18,7 @@ START_PATIENCE = 3.0
 """Seconds for which the server waits for stored data before it accepts connections."""
 
 
-def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> WorkerClient | None:
+def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> WorkerClient | None:
     """Return the keeper that the settings ask for; None if nothing is stored.
 
     Raises:

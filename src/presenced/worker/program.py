@@ -18,7 +18,7 @@ from presenced.presence.model import Change
 from presenced.storage import migrate
 from presenced.storage import queries as reading
 from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason, writing
-from presenced.storage.records import Fact, Restored, RoomFact
+from presenced.storage.records import Record, Restored, RoomOccupancy
 from presenced.storage.store import LOST, Store
 from presenced.webhooks.dispatcher import Webhooks
 from presenced.worker.rpc import (
@@ -44,12 +44,12 @@ from presenced.worker.rpc import (
     Setup,
     State,
     Stored,
-    ToKeeper,
     ToServer,
+    ToWorker,
     encode,
     in_parts,
     size_in,
-    to_keeper,
+    to_worker,
 )
 from presenced.worker.settling import Settling
 
@@ -92,7 +92,7 @@ async def serve(sock: socket.socket) -> None:
     await keeper.run(reader)
 
 
-async def _receive(reader: asyncio.StreamReader) -> ToKeeper | None:
+async def _receive(reader: asyncio.StreamReader) -> ToWorker | None:
     """Return the next message; None when the stream has ended.
 
     Raises:
@@ -100,7 +100,7 @@ async def _receive(reader: asyncio.StreamReader) -> ToKeeper | None:
     """
     try:
         size = size_in(await reader.readexactly(HEADER.size))
-        return to_keeper.decode(await reader.readexactly(size))
+        return to_worker.decode(await reader.readexactly(size))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
 
@@ -162,7 +162,7 @@ class Keeper:
         await asyncio.gather(*ending, return_exceptions=True)
         await self._let_go()
 
-    def _take(self, message: ToKeeper) -> None:
+    def _take(self, message: ToWorker) -> None:
         match message:
             case Ask(_, Erase()) | Batch() | Absent():
                 self._items.append(message)
@@ -324,10 +324,12 @@ class Keeper:
             self._webhooks.wake()
         return answers
 
-    async def _write_facts(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
+    async def _write_facts(self, connection: AsyncConnection, facts: Sequence[Record]) -> None:
         await self._store.write(connection, facts)
         if self._webhooks is not None:
-            await self._webhooks.enqueue(connection, [fact for fact in facts if isinstance(fact, (Change, RoomFact))])
+            await self._webhooks.enqueue(
+                connection, [fact for fact in facts if isinstance(fact, (Change, RoomOccupancy))]
+            )
 
     async def _erase(self, connection: AsyncConnection, ask: Ask) -> Answer:
         assert isinstance(ask.question, Erase), "other questions don't wait for batches"

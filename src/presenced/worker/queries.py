@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 from presenced.errors import BadParameter, StorageUnavailable
-from presenced.storage.records import UserFact
+from presenced.storage.records import StoredUser
 from presenced.worker.rpc import (
     Answer,
     Ask,
@@ -42,7 +42,7 @@ class Questions:
         self,
         send: Callable[[bytes], str],
         forget: Callable[[str], None],
-        unstored: Callable[[Sequence[str]], dict[str, UserFact]],
+        unstored: Callable[[Sequence[str]], dict[str, StoredUser]],
     ) -> None:
         self._send = send
         self._forget = forget
@@ -54,7 +54,7 @@ class Questions:
         """When these users were last there: `storage.answers.Seen` of those of whom it is known."""
         return await self._ask(LastSeen(list(user_ids)))
 
-    def unstored(self, user_ids: Sequence[str]) -> Mapping[str, UserFact]:
+    def unstored(self, user_ids: Sequence[str]) -> Mapping[str, StoredUser]:
         """Return the state of those of these users whose newest facts the database may not have. Call this before
         `last_seen`. In the other order, a fact stored in between would be missing in both results."""
         return self._unstored(user_ids)

@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from presenced.storage.records import Fact, Restored
+from presenced.storage.records import Record, Restored
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.stats import WebhookFigures
 
@@ -59,7 +59,7 @@ class Batch(Struct, frozen=True, array_like=True, tag="batch"):
     """One more than the one before; some may come again."""
     position: int
     """Of the newest change."""
-    facts: list[Fact]
+    facts: list[Record]
 
 
 class LastSeen(Struct, frozen=True, array_like=True, tag="last_seen"):
@@ -124,7 +124,7 @@ class Farewell(Struct, frozen=True, array_like=True, tag="farewell"):
     """The server stops, and this is the last message."""
 
 
-ToKeeper = Setup | Batch | Ask | Absent | Farewell
+ToWorker = Setup | Batch | Ask | Absent | Farewell
 
 
 class Page(Struct, frozen=True, array_like=True, tag="page"):
@@ -194,11 +194,11 @@ class Figures(Struct, frozen=True, array_like=True, tag="figures"):
 ToServer = Page | Ready | Refused | State | Stored | WhoIsAbsent | Answer | Figures
 
 _encoder = msgspec.msgpack.Encoder()
-to_keeper: msgspec.msgpack.Decoder[ToKeeper] = msgspec.msgpack.Decoder(ToKeeper)
+to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 to_server: msgspec.msgpack.Decoder[ToServer] = msgspec.msgpack.Decoder(ToServer)
 
 
-def encode(message: ToKeeper | ToServer) -> bytes:
+def encode(message: ToWorker | ToServer) -> bytes:
     """Return the message with its length as prefix.
 
     Raises:

@@ -7,7 +7,7 @@ from tests.support.recording import House, come_and_go
 from presenced.node.service import PresenceService
 from presenced.presence.model import Change
 from presenced.storage.noted import CROWDED, CROWDED_PERIOD, PORTION
-from presenced.storage.records import UserFact
+from presenced.storage.records import StoredUser
 from presenced.storage.write_behind import PERIOD
 
 
@@ -21,7 +21,7 @@ def test_while_very_many_changes_come_those_that_a_newer_one_follows_are_left_ou
     assert len(changes) < made / 5  # before it is seen that many come, all are given
     assert [change.position for change in changes] == sorted(change.position for change in changes)
     assert {change.user_id: change.status for change in changes} == {f"user{n}": "offline" for n in range(10)}
-    last = {fact.user_id: (fact.status, fact.version) for fact in house.keeper.of(UserFact)}
+    last = {fact.user_id: (fact.status, fact.version) for fact in house.keeper.of(StoredUser)}
     assert last == {change.user_id: (change.status, change.version) for change in changes}
     assert house.recorder.waiting == 0
     assert house.recorder.since is None
@@ -38,7 +38,7 @@ def test_of_very_many_users_who_change_once_none_is_left_out_and_they_wait_littl
         house.clock.advance(PERIOD)
         waited = max(waited, house.clock.monotonic() - (house.recorder.since or house.clock.monotonic()))
     house.clock.advance(2 * CROWDED_PERIOD)
-    assert len(house.keeper.of(Change)) == len(house.keeper.of(UserFact)) == users
+    assert len(house.keeper.of(Change)) == len(house.keeper.of(StoredUser)) == users
     assert waited < 2 * CROWDED_PERIOD
 
 

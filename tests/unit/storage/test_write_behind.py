@@ -14,13 +14,13 @@ from presenced.presence.model import PLAIN, Change, Choice, Ending, Status, View
 from presenced.storage import noted as module
 from presenced.storage.noted import CROWDED, STATE_PERIOD
 from presenced.storage.records import (
-    ChoiceFact,
-    ChosenFact,
-    ClaimFact,
-    DisplayFact,
-    RevocationFact,
-    SessionFact,
-    UserFact,
+    RestoredChoices,
+    RestoredDisplay,
+    StoredChoice,
+    StoredClaim,
+    StoredRevocation,
+    StoredSession,
+    StoredUser,
 )
 from presenced.storage.write_behind import PERIOD
 
@@ -29,9 +29,9 @@ def test_a_user_who_comes_and_goes_at_once_is_one_fact_of_how_they_are_now_and_t
     house = House()
     house.close(house.open())
     house.pass_period()
-    assert [(fact.user_id, fact.status) for fact in house.keeper.of(UserFact)] == [("ada", "offline")]
+    assert [(fact.user_id, fact.status) for fact in house.keeper.of(StoredUser)] == [("ada", "offline")]
     assert [fact.status for fact in house.keeper.of(Change)] == ["online", "offline"]
-    (session,) = house.keeper.of(SessionFact)
+    (session,) = house.keeper.of(StoredSession)
     assert (session.reason, session.closed_ms > 0, session.address) == ("closed", True, "")
 
 
@@ -39,16 +39,16 @@ def test_users_and_sessions_are_given_at_once_and_again_a_while_later_changes_al
     house = House()
     first = house.open()
     house.clock.advance(PERIOD)
-    assert (len(house.keeper.of(UserFact)), len(house.keeper.of(SessionFact))) == (1, 1)
+    assert (len(house.keeper.of(StoredUser)), len(house.keeper.of(StoredSession))) == (1, 1)
     house.close(first)
     for _ in range(3):
         house.close(house.open())
         house.clock.advance(PERIOD)
-    assert (len(house.keeper.of(UserFact)), len(house.keeper.of(SessionFact))) == (1, 1)
+    assert (len(house.keeper.of(StoredUser)), len(house.keeper.of(StoredSession))) == (1, 1)
     assert len(house.keeper.of(Change)) == 8
     house.clock.advance(STATE_PERIOD)
-    assert [fact.status for fact in house.keeper.of(UserFact)] == ["online", "offline"]
-    assert [fact.reason for fact in house.keeper.of(SessionFact)] == ["", *["closed"] * 4]
+    assert [fact.status for fact in house.keeper.of(StoredUser)] == ["online", "offline"]
+    assert [fact.reason for fact in house.keeper.of(StoredSession)] == ["", *["closed"] * 4]
     assert house.recorder.since is None
 
 
@@ -58,10 +58,10 @@ def test_at_the_end_all_is_given_at_once() -> None:
     house.clock.advance(PERIOD)
     house.close(connection)
     house.recorder.finish()
-    assert [fact.status for fact in house.keeper.of(UserFact)] == ["online", "offline"]
+    assert [fact.status for fact in house.keeper.of(StoredUser)] == ["online", "offline"]
     house.close(house.open("eve"))
     house.clock.advance(PERIOD)
-    assert [fact.user_id for fact in house.keeper.of(UserFact)] == ["ada", "ada", "eve"]
+    assert [fact.user_id for fact in house.keeper.of(StoredUser)] == ["ada", "ada", "eve"]
     assert house.recorder.waiting == 0
 
 
@@ -85,7 +85,7 @@ def test_facts_wait_while_the_keeper_takes_nothing_and_go_when_it_does() -> None
     assert house.recorder.blocked
     house.keeper.room = 10
     house.recorder.flush()
-    assert len(house.keeper.of(UserFact)) == 1
+    assert len(house.keeper.of(StoredUser)) == 1
     assert len(house.keeper.of(Change)) == 6
     assert house.recorder.since is None
 
@@ -119,7 +119,7 @@ def test_last_seen_is_known_of_who_was_forgotten_before_it_could_be_stored() -> 
     assert house.node.directory.user("ada") is None, "forgotten"
     house.keeper.room = 10
     house.recorder.flush()
-    seen = {fact.user_id: fact for fact in house.keeper.of(UserFact)}
+    seen = {fact.user_id: fact for fact in house.keeper.of(StoredUser)}
     assert (seen["ada"].status, seen["ada"].since_ms, seen["ada"].seen_ms) == ("offline", left_ms, left_ms)
 
 
@@ -137,7 +137,7 @@ def test_an_invisible_user_was_last_seen_on_becoming_invisible_even_if_the_fact_
     house.close(connection)
     house.keeper.room = 10
     house.recorder.flush()
-    seen = {fact.user_id: fact for fact in house.keeper.of(UserFact)}
+    seen = {fact.user_id: fact for fact in house.keeper.of(StoredUser)}
     assert (seen["ada"].status, seen["ada"].seen_ms) == ("offline", hidden_ms)
 
 
@@ -148,7 +148,7 @@ def test_who_is_invisible_was_last_seen_when_they_became_so() -> None:
     house.clock.advance(60)
     connection = house.open()
     house.pass_period()
-    (*_, hidden) = house.keeper.of(UserFact)
+    (*_, hidden) = house.keeper.of(StoredUser)
     assert (hidden.seen_ms, hidden.active_ms) == (0, 0), "nobody has seen them"
     application.set_status("ada", None)
     house.clock.advance(60)
@@ -157,7 +157,7 @@ def test_who_is_invisible_was_last_seen_when_they_became_so() -> None:
     house.clock.advance(60)
     house.close(connection)
     house.pass_period()
-    (*_, left) = house.keeper.of(UserFact)
+    (*_, left) = house.keeper.of(StoredUser)
     assert left.seen_ms == since, "that they left tells nobody that they were there"
     assert left.active_ms <= since
 
@@ -167,14 +167,14 @@ def test_changes_are_not_given_where_nobody_wants_them() -> None:
     house.open()
     house.pass_period()
     assert house.keeper.of(Change) == []
-    assert len(house.keeper.of(UserFact)) == 1
+    assert len(house.keeper.of(StoredUser)) == 1
 
 
 def test_addresses_are_kept_only_where_they_are_wanted() -> None:
     house = House(keep_addresses=True)
     house.open()
     house.pass_period()
-    assert [fact.address for fact in house.keeper.of(SessionFact)] == ["192.0.2.1"]
+    assert [fact.address for fact in house.keeper.of(StoredSession)] == ["192.0.2.1"]
 
 
 def test_absent_users_are_found_in_the_live_state_although_facts_wait_to_be_stored() -> None:
@@ -229,7 +229,7 @@ def test_the_id_of_a_session_which_is_a_secret_is_not_kept() -> None:
     house = House()
     connection = house.open(subprotocol="presenced.v1")
     house.pass_period()
-    (session,) = house.keeper.of(SessionFact)
+    (session,) = house.keeper.of(StoredSession)
     assert session.protocol == "presenced.v1"
     assert len(session.session) == 32
     assert connection.session.session_id not in str(session)
@@ -244,7 +244,7 @@ def test_a_session_that_is_resumed_goes_on() -> None:
     query = f"userId=ada&session={first.session.session_id}".encode()
     house.node.opened(second, query, b"", "presenced.v1")
     house.pass_period()
-    lost, resumed = house.keeper.of(SessionFact)
+    lost, resumed = house.keeper.of(StoredSession)
     assert (lost.key, lost.reason, bool(lost.closed_ms)) == (first.connection_id, "lost", True)
     assert (resumed.key, resumed.connection_id, resumed.closed_ms) == (first.connection_id, second.connection_id, 0)
 
@@ -257,7 +257,7 @@ def test_a_connection_that_another_one_replaces_does_not_end_the_session() -> No
     house.node.opened(second, query, b"", "presenced.v1")
     assert first.closed_with
     house.pass_period()
-    assert house.keeper.of(SessionFact)[-1].closed_ms == 0
+    assert house.keeper.of(StoredSession)[-1].closed_ms == 0
 
 
 def test_a_choice_that_is_restored_late_does_not_override_what_a_user_chose_since() -> None:
@@ -266,11 +266,11 @@ def test_a_choice_that_is_restored_late_does_not_override_what_a_user_chose_sinc
     house.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
     house.node.received(ada, '{"type":"SET_STATUS","status":"auto"}')
     house.clock.advance(1)
-    away = ChoiceFact("away", "gone fishing")
-    house.recorder.restore([ChosenFact("ada", away, None), ChosenFact("bob", away, None)])
+    away = StoredChoice("away", "gone fishing")
+    house.recorder.restore([RestoredChoices("ada", away, None), RestoredChoices("bob", away, None)])
     house.recorder.begin(7)
     house.pass_period()
-    now = {fact.user_id: fact.status for fact in house.keeper.of(UserFact)}
+    now = {fact.user_id: fact.status for fact in house.keeper.of(StoredUser)}
     assert now == {"ada": "online", "bob": "away"}
     assert [m["status"] for m in bob.messages if m["type"] == "SELF"][-1] == "away"
 
@@ -283,7 +283,9 @@ def test_auto_that_was_chosen_since_the_start_goes_before_a_choice_that_is_resto
     application = PresenceService(house.node)
     application.set_status("eve", None)
     application.set_status("fay", choice_of("auto"))
-    stored = ChosenFact("ada", ChoiceFact("busy"), ChoiceFact("away", until_ms=house.clock.now().epoch_ms + 60_000))
+    stored = RestoredChoices(
+        "ada", StoredChoice("busy"), StoredChoice("away", until_ms=house.clock.now().epoch_ms + 60_000)
+    )
     house.recorder.restore([stored, structs.replace(stored, user_id="eve"), structs.replace(stored, user_id="fay")])
     house.open("fay")
     assert [house.node.directory.status(user_id) for user_id in ("ada", "eve", "fay")] == ["online"] * 3
@@ -294,7 +296,9 @@ def test_a_choice_for_good_that_is_restored_late_returns_when_one_for_a_time_end
     ada = house.open("ada", "presenced.v1")
     house.node.received(ada, '{"type":"SET_STATUS","status":"away","expiresIn":10}')
     ends = house.clock.now().epoch_ms + 60_000
-    house.recorder.restore([ChosenFact("ada", ChoiceFact("busy", "writing"), ChoiceFact("online", until_ms=ends))])
+    house.recorder.restore(
+        [RestoredChoices("ada", StoredChoice("busy", "writing"), StoredChoice("online", until_ms=ends))]
+    )
     house.recorder.begin(0)
     assert house.node.directory.status("ada") == "away"
     house.clock.advance(10)
@@ -307,9 +311,9 @@ def test_nothing_of_a_user_who_was_erased_since_the_start_is_restored() -> None:
     application.forget("ada")
     house.recorder.restore(
         [
-            ChosenFact("ada", ChoiceFact("busy", "secret"), None),
-            ClaimFact("ada", "calendar", "busy", "secret"),
-            DisplayFact("ada", b'{"name":"secret"}'),
+            RestoredChoices("ada", StoredChoice("busy", "secret"), None),
+            StoredClaim("ada", "calendar", "busy", "secret"),
+            RestoredDisplay("ada", b'{"name":"secret"}'),
         ]
     )
     house.open("ada", "presenced.v1")
@@ -323,14 +327,14 @@ def test_a_claim_that_is_cleared_before_it_is_restored_is_cleared_for_good() -> 
     application = PresenceService(house.node)
     assert not application.clear_claim("ada", "calendar")
     house.pass_period()
-    assert house.keeper.of(ClaimFact) == [ClaimFact("ada", "calendar")], "without a status: deleted"
-    house.recorder.restore([ClaimFact("ada", "calendar", "busy")])
+    assert house.keeper.of(StoredClaim) == [StoredClaim("ada", "calendar")], "without a status: deleted"
+    house.recorder.restore([StoredClaim("ada", "calendar", "busy")])
     assert application.claims_of("ada") == ()
 
 
 def test_a_row_with_a_status_that_nobody_can_choose_is_not_restored() -> None:
     house = House(restored=False)
-    house.recorder.restore([ChosenFact(status, ChoiceFact(status), None) for status in ("offline", "gone")])
+    house.recorder.restore([RestoredChoices(status, StoredChoice(status), None) for status in ("offline", "gone")])
     for user_id in ("offline", "gone"):
         house.open(user_id)
         assert house.node.directory.status(user_id) == "online"
@@ -340,13 +344,13 @@ def test_display_data_is_restored_unless_somebody_else_has_written_it() -> None:
     house = House()
     here, data = house.open("here", "presenced.v1"), b'{"name":"Ada"}'
     broken = [b"{", b"[1]", b'{"a":1e999}', b'{"name":"' + b"x" * 1024 + b'"}', b'{"a":1}{']
-    house.recorder.restore([DisplayFact(name, data) for name in ("here", "late")])
-    house.recorder.restore([DisplayFact(f"broken{number}", given) for number, given in enumerate(broken)])
+    house.recorder.restore([RestoredDisplay(name, data) for name in ("here", "late")])
+    house.recorder.restore([RestoredDisplay(f"broken{number}", given) for number, given in enumerate(broken)])
     for user_id in ("late", *(f"broken{number}" for number in range(len(broken)))):
         house.open(user_id)
     house.pass_period()
     assert [m.get("display") for m in here.messages if m["type"] == "SELF"] == [None, {"name": "Ada"}]
-    given_of = {fact.user_id: fact.display for fact in house.keeper.of(UserFact) if fact.display}
+    given_of = {fact.user_id: fact.display for fact in house.keeper.of(StoredUser) if fact.display}
     assert given_of == {"here": data, "late": data}
     told = {change.user_id: change.view.display for change in house.keeper.of(Change) if change.view.display}
     assert told == given_of
@@ -357,8 +361,8 @@ def test_a_timed_choice_is_restored_for_the_rest_of_its_time() -> None:
     until = house.clock.now().epoch_ms + 60_000
     house.recorder.restore(
         [
-            ChosenFact("ada", ChoiceFact("away"), ChoiceFact("busy", until_ms=until)),
-            ChosenFact("eve", ChoiceFact("no"), None),
+            RestoredChoices("ada", StoredChoice("away"), StoredChoice("busy", until_ms=until)),
+            RestoredChoices("eve", StoredChoice("no"), None),
         ]
     )
     house.open("ada")
@@ -379,18 +383,18 @@ def test_claims_are_kept_and_restored_but_for_those_that_were_set_or_cleared_sin
     ends = house.clock.now().epoch_ms + 60_000
     house.recorder.restore(
         [
-            ClaimFact("ada", "call", "away", set_ms=1),
-            ClaimFact("ada", "agent", "away", set_ms=1),
-            ClaimFact("ada", "calendar", "away", "lunch", priority=3, set_ms=1, until_ms=ends),
-            ClaimFact("ada", "broken", "invisible"),
-            ClaimFact("ada", "over", "busy", until_ms=1),
+            StoredClaim("ada", "call", "away", set_ms=1),
+            StoredClaim("ada", "agent", "away", set_ms=1),
+            StoredClaim("ada", "calendar", "away", "lunch", priority=3, set_ms=1, until_ms=ends),
+            StoredClaim("ada", "broken", "invisible"),
+            StoredClaim("ada", "over", "busy", until_ms=1),
         ]
     )
     found = {claim.source: claim.status for claim in application.claims_of("ada")}
     assert found == {"call": Status.BUSY, "calendar": Status.AWAY}
     house.keeper.room = 10
     house.recorder.flush()
-    assert {(fact.source, fact.status) for fact in house.keeper.of(ClaimFact)} == {("call", "busy"), ("agent", "")}
+    assert {(fact.source, fact.status) for fact in house.keeper.of(StoredClaim)} == {("call", "busy"), ("agent", "")}
     house.clock.advance(61)
     assert [claim.source for claim in application.claims_of("ada")] == ["call"]
 
@@ -409,14 +413,14 @@ def test_what_was_revoked_is_kept_unless_its_id_can_not_be_read() -> None:
     house.recorder.revoked("user", "ada", 1.0, 2.0)
     house.recorder.revoked("token", "\ud800", 1.0, 2.0)
     house.pass_period()
-    assert house.keeper.facts == [RevocationFact("user", "ada", 1.0, 2.0)]
+    assert house.keeper.facts == [StoredRevocation("user", "ada", 1.0, 2.0)]
 
 
 def test_revocations_are_remembered_for_users_in_all_scripts() -> None:
     house = House()
     house.recorder.revoked("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)
     house.pass_period()
-    assert house.keeper.facts == [RevocationFact("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)]
+    assert house.keeper.facts == [StoredRevocation("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)]
 
 
 def test_stored_data_is_passed_on_in_one_line_and_only_if_clients_can_read_it() -> None:
@@ -425,10 +429,10 @@ def test_stored_data_is_passed_on_in_one_line_and_only_if_clients_can_read_it() 
     broken = b'{"a":\n\r 1,"b":'
     house.recorder.restore(
         [
-            ChosenFact("ada", ChoiceFact("away", data=broken + b"2}"), None),
-            ChosenFact("bob", ChoiceFact("away", data=broken), None),
-            ClaimFact("eve", "call", "busy", data=broken + b"[3]\n}", set_ms=1),
-            DisplayFact("dee", broken + b"2}"),
+            RestoredChoices("ada", StoredChoice("away", data=broken + b"2}"), None),
+            RestoredChoices("bob", StoredChoice("away", data=broken), None),
+            StoredClaim("eve", "call", "busy", data=broken + b"[3]\n}", set_ms=1),
+            RestoredDisplay("dee", broken + b"2}"),
         ]
     )
     for user_id in ("ada", "bob", "eve", "dee"):

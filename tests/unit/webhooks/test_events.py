@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.webhooks import NOON, change
 
-from presenced.storage.records import RoomFact
+from presenced.storage.records import RoomOccupancy
 from presenced.webhooks.events import UNTOLD, Told, batch_id, encode, encode_batch, news, now_told
 
 NOBODY = UNTOLD["user"]
@@ -93,13 +93,13 @@ def test_an_event_of_a_user() -> None:
 
 
 def test_events_of_a_room() -> None:
-    occupied = news(RoomFact(4, "lobby", True, NOON), UNTOLD["room"])
+    occupied = news(RoomOccupancy(4, "lobby", True, NOON), UNTOLD["room"])
     assert occupied
     assert json.loads(encode("msg_1", occupied))["data"] == {"room": "lobby", "version": 4}
-    vacated = news(RoomFact(5, "lobby", False, NOON), Told("occupied", 4))
+    vacated = news(RoomOccupancy(5, "lobby", False, NOON), Told("occupied", 4))
     assert vacated
     assert (occupied.type, vacated.type) == ("room.occupied", "room.vacated")
-    assert news(RoomFact(5, "lobby", False, NOON), UNTOLD["room"]) is None
+    assert news(RoomOccupancy(5, "lobby", False, NOON), UNTOLD["room"]) is None
 
 
 def test_a_batch_has_its_events_in_order_and_an_id_that_comes_from_them() -> None:

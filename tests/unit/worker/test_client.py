@@ -10,7 +10,7 @@ from tests.support.fakes import FakeTransport
 from tests.support.recording import House
 
 from presenced.errors import StorageUnavailable
-from presenced.storage.records import RevocationFact, UserFact
+from presenced.storage.records import StoredRevocation, StoredUser
 from presenced.testing import FakeClock
 from presenced.worker import rpc as messages
 from presenced.worker.client import WorkerClient
@@ -25,10 +25,10 @@ from presenced.worker.rpc import (
     Ready,
     Setup,
     Splitter,
-    ToKeeper,
+    ToWorker,
     WhoIsAbsent,
     encode,
-    to_keeper,
+    to_worker,
 )
 
 pytestmark = pytest.mark.anyio
@@ -50,8 +50,8 @@ class Pair:
     def ready(self) -> None:
         self.link.data_received(encode(Ready(0, 0)))
 
-    def sent(self) -> list[ToKeeper]:
-        return [to_keeper.decode(message) for message in Splitter().split(self.transport.take())]
+    def sent(self) -> list[ToWorker]:
+        return [to_worker.decode(message) for message in Splitter().split(self.transport.take())]
 
 
 def test_a_batch_too_large_for_a_message_goes_in_several_and_a_fact_too_large_is_counted(
@@ -60,7 +60,7 @@ def test_a_batch_too_large_for_a_message_goes_in_several_and_a_fact_too_large_is
     pair = Pair()
     pair.ready()
     monkeypatch.setattr(messages, "MAX_MESSAGE", 400)
-    facts: list[Any] = [RevocationFact("token", f"t{n}" * (200 if n == 5 else 1), 1.0, 2.0) for n in range(40)]
+    facts: list[Any] = [StoredRevocation("token", f"t{n}" * (200 if n == 5 else 1), 1.0, 2.0) for n in range(40)]
     pair.link.give(facts, 7)
     batches = [message for message in pair.sent() if isinstance(message, Batch)]
     assert [batch.number for batch in batches] == list(range(1, len(batches) + 1))
@@ -104,8 +104,8 @@ async def test_a_user_s_waiting_facts_are_dropped_only_if_the_keeper_can_erase_t
 def test_facts_that_wait_to_be_stored_are_known_of_users() -> None:
     pair = Pair()
     pair.ready()
-    older, newer = UserFact("ada", "online", 1, 1, 1, 1), UserFact("ada", "offline", 2, 2, 2, 2)
-    pair.link.give([older, UserFact("bo", "online", 1, 1, 1, 1)], 1)
+    older, newer = StoredUser("ada", "online", 1, 1, 1, 1), StoredUser("ada", "offline", 2, 2, 2, 2)
+    pair.link.give([older, StoredUser("bo", "online", 1, 1, 1, 1)], 1)
     pair.link.give([newer], 2)
     assert pair.link.questions.unstored(["ada", "cy"]) == {"ada": newer}
 

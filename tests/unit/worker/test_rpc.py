@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.storage.records import DisplayFact, RevocationFact
+from presenced.storage.records import RestoredDisplay, StoredRevocation
 from presenced.worker import rpc as messages
 from presenced.worker.rpc import (
     HEADER,
@@ -19,8 +19,8 @@ from presenced.worker.rpc import (
     Splitter,
     encode,
     in_parts,
-    to_keeper,
     to_server,
+    to_worker,
 )
 
 
@@ -50,22 +50,22 @@ def test_a_message_that_is_announced_above_the_bound_is_not_waited_for() -> None
 
 
 def test_facts_that_are_too_many_for_a_message_go_in_several_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = [RevocationFact("user", f"u{number}", 1.0, 2.0) for number in range(100)]
+    facts = [StoredRevocation("user", f"u{number}", 1.0, 2.0) for number in range(100)]
     monkeypatch.setattr(messages, "MAX_MESSAGE", 300)
     sent: list[bytes] = []
     assert in_parts(facts, lambda some: sent.append(encode(Batch(1, 1, list(some))))) == 0
     assert len(sent) > 1
     assert max(map(len, sent)) <= 300 + HEADER.size
-    batches = [to_keeper.decode(message[HEADER.size :]) for message in sent]
+    batches = [to_worker.decode(message[HEADER.size :]) for message in sent]
     assert [fact for batch in batches if isinstance(batch, Batch) for fact in batch.facts] == facts
 
 
 def test_a_fact_that_is_too_long_by_itself_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = [DisplayFact(f"u{number}", b"x" * (1000 if number == 3 else 10)) for number in range(7)]
+    facts = [RestoredDisplay(f"u{number}", b"x" * (1000 if number == 3 else 10)) for number in range(7)]
     monkeypatch.setattr(messages, "MAX_MESSAGE", 300)
-    sent: list[DisplayFact] = []
+    sent: list[RestoredDisplay] = []
 
-    def send(some: list[DisplayFact]) -> None:
+    def send(some: list[RestoredDisplay]) -> None:
         encode(Page(list(some)))
         sent.extend(some)
 

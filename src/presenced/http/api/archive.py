@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from presenced.storage.records import UserFact
+from presenced.storage.records import StoredUser
 
 
 class Archive(Protocol):
@@ -15,7 +15,7 @@ class Archive(Protocol):
         StorageUnavailable: It is not answered now.
     """
 
-    def unstored(self, user_ids: Sequence[str]) -> Mapping[str, UserFact]:
+    def unstored(self, user_ids: Sequence[str]) -> Mapping[str, StoredUser]:
         """Function that returns the state of those of these users whose newest facts `last_seen` may miss. Call it
         before `last_seen`. It raises nothing."""
         ...

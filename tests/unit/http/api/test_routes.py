@@ -29,7 +29,7 @@ from presenced.http.errors import ProblemError
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.runtime.metrics import Metrics
-from presenced.storage.records import UserFact
+from presenced.storage.records import StoredUser
 from presenced.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +41,7 @@ class Shelf:
     def __init__(self, is_down: bool = False) -> None:
         self.is_down = is_down
         self.asked: list[Any] = []
-        self.waiting: dict[str, UserFact] = {}
+        self.waiting: dict[str, StoredUser] = {}
 
     def _answer(self, *asked: object, answer: bytes) -> bytes:
         self.asked.append(asked)
@@ -49,7 +49,7 @@ class Shelf:
             raise StorageUnavailable("the database does not answer")
         return answer
 
-    def unstored(self, user_ids: Sequence[str]) -> dict[str, UserFact]:
+    def unstored(self, user_ids: Sequence[str]) -> dict[str, StoredUser]:
         return {user_id: fact for user_id, fact in self.waiting.items() if user_id in user_ids}
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:
@@ -109,7 +109,7 @@ async def test_what_was_kept_is_answered_as_it_came() -> None:
 
 async def test_last_seen_is_newer_than_the_stored_row_while_facts_wait() -> None:
     shelf = Shelf()
-    shelf.waiting = {"7": UserFact("7", "offline", 9, 800, 900, 800), "eve": UserFact("eve", "offline", 9, 1, 2, 3)}
+    shelf.waiting = {"7": StoredUser("7", "offline", 9, 800, 900, 800), "eve": StoredUser("eve", "offline", 9, 1, 2, 3)}
     async with house(shelf) as (_, client):
         found = (await client.post("/users/last-seen", json={"users": [7, "ada", "eve"]})).json()
         assert found["users"] == [
