@@ -46,7 +46,7 @@ class _Parts(NamedTuple):
     followers: Followers
     listener: Listener
     writers: Writers | None
-    keeper: WorkerClient | None
+    storage: WorkerClient | None
     remote: Remote | None
     loop: asyncio.AbstractEventLoop
 
@@ -90,28 +90,28 @@ class PresenceServer:
         loop = asyncio.get_running_loop()
         max_connections = self.settings.max_connections or _files_left()
         clock, metrics = SystemClock(loop), Metrics()
-        keeper = make_worker_client(self.settings, clock, metrics)
+        storage = make_worker_client(self.settings, clock, metrics)
         writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
             tickets = Tickets(self.settings.api_keys)
             authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
-            epoch = keeper.epoch if keeper is not None else ""
+            epoch = storage.epoch if storage is not None else ""
             node = Node(
-                self.settings, clock, metrics, max_connections, writers or Direct(), authenticator, keeper, epoch
+                self.settings, clock, metrics, max_connections, writers or Direct(), authenticator, storage, epoch
             )
             application = PresenceService(node)
             followers = Followers(application.on_change, metrics.api_followers.set)
             keys = ApiKeys(self.settings.api_keys)
-            archive = keeper.questions if keeper is not None else None
+            archive = storage.calls if storage is not None else None
             letters = archive if self.settings.webhook_urls else None
             app = make_app(application, node, keys, tickets, followers, archive, letters)
             listener = Listener(node, app)
-            if keeper is not None and node.recorder is not None:
-                await keeper.start(node.recorder)
+            if storage is not None and node.recorder is not None:
+                await storage.start(node.recorder)
             await listener.start()
         except BaseException:
-            if keeper is not None:
-                keeper.abandon()
+            if storage is not None:
+                storage.abandon()
             if writers is not None:
                 writers.stop()
             raise
@@ -122,7 +122,7 @@ class PresenceServer:
         if remote is not None:
             remote.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(node, application, followers, listener, writers, keeper, remote, loop)
+        self._parts = _Parts(node, application, followers, listener, writers, storage, remote, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -162,13 +162,13 @@ class PresenceServer:
             for pause in parts.node.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()
-            if parts.keeper is not None:
-                await parts.keeper.stop()
+            if parts.storage is not None:
+                await parts.storage.stop()
         finally:
             parts.node.stop()
             parts.node.metrics.gc_pauses.stop()
-            if parts.keeper is not None:
-                parts.keeper.abandon()
+            if parts.storage is not None:
+                parts.storage.abandon()
             if parts.remote is not None:
                 await parts.remote.stop()
             if parts.writers is not None:

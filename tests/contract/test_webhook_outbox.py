@@ -23,7 +23,7 @@ from presenced.webhooks import producer as telling
 from presenced.webhooks.dispatcher import Webhooks
 from presenced.webhooks.queue import Queue
 from presenced.webhooks.sender import endpoint_key
-from presenced.worker.rpc import Absent, WhoIsAbsent
+from presenced.worker.rpc import Absent, FindAbsent
 from presenced.worker.settling import Settling
 
 __all__ = ["servers"]
@@ -69,7 +69,7 @@ def shape(events: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
     return [(e["type"], e["data"].get("userId", e["data"].get("room")), e["data"]["version"]) for e in events]
 
 
-async def settle(database: AsyncEngine, hooks: Webhooks, present: Sequence[str]) -> list[WhoIsAbsent]:
+async def settle(database: AsyncEngine, hooks: Webhooks, present: Sequence[str]) -> list[FindAbsent]:
     """Compare the receivers' beliefs with a server that sees these users and rooms. Return the questions it
     received."""
     settling, asked = Settling(database, hooks), []
@@ -78,7 +78,7 @@ async def settle(database: AsyncEngine, hooks: Webhooks, present: Sequence[str])
         asked.append(question)
         users, rooms = ([name for name in names if name not in present] for names in (question.users, question.rooms))
         async with database.begin() as connection:
-            await settling.tell(connection, Absent(users, rooms))
+            await settling.report(connection, Absent(users, rooms))
         settling.answered()
     return asked
 
@@ -197,9 +197,9 @@ async def test_a_user_who_returns_right_after_the_answer_absent_is_reported_onli
     await tell(hooks, database, change("ada", 1))
     settling = Settling(database, hooks)
     settling.begin(0)
-    assert await settling.question() == WhoIsAbsent(["ada"], [])
+    assert await settling.question() == FindAbsent(["ada"], [])
     async with database.begin() as connection:  # the server's answer, then its next fact
-        await settling.tell(connection, Absent(["ada"], []))
+        await settling.report(connection, Absent(["ada"], []))
         await hooks.enqueue(connection, [change("ada", 101)])
     settling.answered()
     assert shape(await waiting(database)) == [
@@ -227,7 +227,7 @@ async def test_only_one_question_is_outstanding_and_none_before_its_time(databas
     settling.begin(3600)
     assert await settling.question() is None
     settling.begin(0)
-    assert await settling.question() == WhoIsAbsent(["ada"], [])
+    assert await settling.question() == FindAbsent(["ada"], [])
     assert await settling.question() is None, "it waits for the answer"
     settling.answered()
     assert await settling.question() is None, "all was asked"
@@ -361,7 +361,7 @@ async def test_that_a_user_who_is_erased_has_left_is_told_once_and_nothing_else_
     if is_delivered:
         async with database.begin() as connection:
             await connection.execute(delete(webhooks))
-    store = Store(database.dialect.name, "here", "e1", NOON, 0)
+    store = Store(dialect=database.dialect.name, node="here", epoch="e1", started_ms=NOON, history_ms=0)
     async with database.begin() as connection:
         known = await hooks.known_of(connection, "ada")
         await store.erase(connection, "ada")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.recording import House
+from tests.support.recording import StoringNode
 from tests.support.talk import Talk, statuses
 
 from presenced.node.service import PresenceService
 from presenced.presence.choices import choice_of
 from presenced.presence.model import AS_DETECTED, Ending
-from presenced.storage.records import StoredUser
+from presenced.storage.records import StoredUser, choice_json
 
 PAUSE = 0.5
 
@@ -122,13 +122,13 @@ def test_no_waiting_request_takes_effect_after_a_user_is_erased(talk: Talk) -> N
 
 
 def test_waiting_requests_are_stored_when_the_server_stops() -> None:
-    house = House()
-    ada, _ = house.open(subprotocol="presenced.v1"), house.open()
-    house.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
-    house.node.received(ada, '{"type":"SET_STATUS","status":"away"}')
-    list(house.node.drain())
-    house.recorder.finish()
-    assert house.keeper.of(StoredUser)[-1].chosen.status == "away"
+    storing = StoringNode()
+    ada, _ = storing.open(subprotocol="presenced.v1"), storing.open()
+    storing.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
+    storing.node.received(ada, '{"type":"SET_STATUS","status":"away"}')
+    list(storing.node.drain())
+    storing.write_behind.finish()
+    assert storing.worker.of(StoredUser)[-1].chosen == choice_json(choice_of("away"))
 
 
 def test_the_pause_is_the_users_so_devices_together_change_what_others_see_no_faster(talk: Talk) -> None:
@@ -164,7 +164,7 @@ def test_activity_that_is_held_is_not_undone_by_a_choice_of_the_api(talk: Talk) 
 
 
 def test_waiting_requests_do_not_change_when_a_user_was_last_seen() -> None:
-    house = House()
+    house = StoringNode()
     ada, _phone = house.open(subprotocol="presenced.v1"), house.open(subprotocol="presenced.v1")
     house.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
     house.node.received(ada, '{"type":"SET_STATUS","status":"away"}')

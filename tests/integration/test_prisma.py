@@ -23,11 +23,12 @@ from tests.support.raw import PATIENCE
 from tests.support.services import PostgreSQL
 from websockets.sync.client import connect
 
+from presenced.presence.choices import choice_of
 from presenced.presence.model import Change
 from presenced.storage import migrate
 from presenced.storage.database import open_database
 from presenced.storage.migrate import VERSION_TABLE
-from presenced.storage.records import Record, StoredChoice, StoredSession, StoredUser
+from presenced.storage.records import Record, StoredSession, StoredUser, choice_json
 from presenced.storage.schema import metadata, told
 from presenced.storage.store import Store
 
@@ -80,7 +81,7 @@ async def fill(url: str, *statements: str) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(migrate.check)
         for node, epoch, sign_ms, facts in WRITTEN:
-            store = Store("postgresql", node, epoch, NOW - 3 * HOUR, history_ms=24 * HOUR)
+            store = Store(dialect="postgresql", node=node, epoch=epoch, started_ms=NOW - 3 * HOUR, history_ms=24 * HOUR)
             await store.sign(connection, sign_ms, 3)
             await store.write(connection, facts)
         await connection.execute(insert(told).values(kind="user", subject="ada", status="busy", version=3, details=""))
@@ -89,12 +90,12 @@ async def fill(url: str, *statements: str) -> None:
     await engine.dispose()
 
 
-def user(user_id: str, status: str, seen: int, chosen: StoredChoice | None = None) -> StoredUser:
+def user(user_id: str, status: str, seen: int, chosen: bytes = b"") -> StoredUser:
     return StoredUser(user_id, status, 7, seen, seen, seen, chosen)
 
 
-def session(key: str, user_id: str, device: str, opened: int, closed: int = 0) -> StoredSession:
-    return StoredSession(key, user_id, key, "", "classic", device, "", opened, closed, "closed" if closed else "")
+def session(key: str, user_id: str, device: str, opened: int, closed: int | None = None) -> StoredSession:
+    return StoredSession(key, user_id, key, "", "classic", device, None, opened, closed, "closed" if closed else "")
 
 
 def change(position: int, user_id: str, was: str, status: str, text: str = "") -> Change:
@@ -108,7 +109,7 @@ WRITTEN: list[tuple[str, str, int, list[Record]]] = [
     (
         *("alive:3001", "e2", NOW + HOUR),
         [
-            user("ada", "busy", NOW - HOUR, StoredChoice("busy", "in a meeting")),
+            user("ada", "busy", NOW - HOUR, choice_json(choice_of("busy", "in a meeting"))),
             user("bob", "offline", NOW - 2 * HOUR),
             user("7", "online", NOW - HOUR),
             session("ada-1", "ada", "web", NOW - HOUR, NOW - HOUR + 5),

@@ -102,8 +102,8 @@ def _settings_of(names: list[str]) -> str:
 def metrics() -> str:
     """The table of metrics, from a registry like the server's."""
     clock, metrics = FakeClock(), Metrics()
-    keeper = make_worker_client(Settings(database="sqlite"), clock, metrics)
-    registry = Node(Settings(), clock, metrics, max_connections=1, keeper=keeper).metrics.registry
+    storage = make_worker_client(Settings(database="sqlite"), clock, metrics)
+    registry = Node(Settings(), clock, metrics, max_connections=1, storage_worker=storage).metrics.registry
     rows = [
         [f"`{family.name}{'_total' if family.type == 'counter' else ''}`", family.type, family.documentation]
         for family in registry.collect()

@@ -79,6 +79,8 @@ class Gatekeeper(Generic[C]):
             the attempt counts as a failure of the client's address.
         look_anew: Function called when an admitted connection has sent a newer token.
         sessions: Sessions by id, including those without a connection.
+        revoked: Function called with each revocation: `user` or `token`, its id, and the epoch seconds from and until
+            which it holds.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Gatekeeper(Generic[C]):
         refuse: Callable[[C, Arrival, Close, str, bool], None],
         look_anew: Callable[[C, Principal], None],
         sessions: Mapping[str, Session[Any]],
+        revoked: Callable[[str, str, float, float], None] = lambda _kind, _subject, _at, _until: None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -105,11 +108,7 @@ class Gatekeeper(Generic[C]):
         self._waiting: dict[C, Arrival] = {}
         self._admitted: dict[C, _Admitted] = {}
         self._deadlines: Deadlines[C] = Deadlines()
-        self.revoked: Callable[[str, str, float, float], None] = lambda _kind, _subject, _at, _until: None
-        """Told of each revocation: `user` or `token`, of whom or which, from when and until when."""
-        self._revocations = Revocations(
-            settings.token_lifetime + settings.jwt_leeway, lambda *revocation: self.revoked(*revocation)
-        )
+        self._revocations = Revocations(settings.token_lifetime + settings.jwt_leeway, revoked)
         metrics.gauge("presenced_unauthenticated", "Connections that have still to show who they are.", self._count)
 
     def opened(self, connection: C, arrival: Arrival) -> None:

@@ -50,7 +50,7 @@ from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
 from presenced.runtime.limits import Pace
 from presenced.runtime.metrics import Metrics
-from presenced.storage.write_behind import Keeper, WriteBehind
+from presenced.storage.write_behind import StorageWorker, WriteBehind
 
 
 class Node:
@@ -64,7 +64,7 @@ class Node:
         max_connections: int,
         writers: Writers | None = None,
         authenticator: Authenticator | None = None,
-        keeper: Keeper | None = None,
+        storage_worker: StorageWorker | None = None,
         epoch: str = "",
     ) -> None:
         self.settings = settings
@@ -99,16 +99,21 @@ class Node:
         """None where anybody may claim any user id."""
         if authenticator is not None:
             doors = self._admit, self._refuse, self._look_anew, self.directory.sessions
-            self.gatekeeper = Gatekeeper(settings, clock, self.timer, metrics, authenticator, *doors)
+            self.gatekeeper = Gatekeeper(settings, clock, self.timer, metrics, authenticator, *doors, self._revoked)
         self.recorder: WriteBehind | None = None
-        """None where nothing is kept."""
-        if keeper is not None:
+        """None if nothing is stored."""
+        if storage_worker is not None:
             self.recorder = WriteBehind(
-                settings, clock, self.timer, metrics, keeper, self.directory, self.rooms, self.apply
+                settings=settings,
+                clock=clock,
+                timer=self.timer,
+                metrics=metrics,
+                worker=storage_worker,
+                directory=self.directory,
+                rooms=self.rooms,
+                apply=self.apply,
+                restore_revocations=self.gatekeeper.restore if self.gatekeeper else lambda _: None,
             )
-            if self.gatekeeper is not None:
-                self.gatekeeper.revoked = self.recorder.revoked
-                self.recorder.restore_revocations = self.gatekeeper.restore
         renew = self.gatekeeper.renew if self.gatekeeper else lambda _connection, _token, renewed: renewed(None)
         shared = settings, clock, metrics, self.directory
         self._requests = Requests(*shared, self._broadcaster, self._v1, self.apply, self._settle_rooms, renew)
@@ -193,6 +198,10 @@ class Node:
             self.apply(self.directory.give_display(connection.user_id, principal.display, self.clock.now()))
         if (visibility := visibility_of(self.settings, principal)) != connection.session.visibility:
             self._requests.look_anew(connection, visibility)
+
+    def _revoked(self, kind: str, subject: str, at: float, until: float) -> None:
+        if self.recorder is not None:
+            self.recorder.revoked(kind, subject, at, until)
 
     def _refuse(self, connection: Connection, arrival: Arrival, close: Close, reason: str, guess: bool = False) -> None:
         if arrival.response:

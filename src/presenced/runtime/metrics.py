@@ -89,29 +89,32 @@ class Metrics:
         self.writers_lost = Counter("presenced_writers_lost", "Writers that died or hung.", registry=registry)
         self.batches_stored = Counter("presenced_storage_batches", "Batches stored.", registry=registry)
         self.batch_records = Histogram(
-            "presenced_storage_batch_facts", "Facts in one of them.", buckets=_CHANGES, registry=registry
+            "presenced_storage_batch_facts", "Records in one batch.", buckets=_CHANGES, registry=registry
         )
         self.batch_seconds = Histogram(
-            "presenced_storage_batch_duration_seconds", "Time it took.", buckets=_SECONDS, registry=registry
+            "presenced_storage_batch_duration_seconds",
+            "Time in which a batch was stored.",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.storage_failures = Counter(
-            "presenced_storage_failures", "Tries to store that failed and were made again.", registry=registry
+            "presenced_storage_failures", "Attempts to store that failed and were repeated.", registry=registry
         )
         self.records_dropped = Counter(
             "presenced_storage_facts_dropped",
-            "Facts given up because too many waited: most of them made obsolete by newer ones.",
+            "Records dropped because too many waited.",
             registry=registry,
         )
         self.records_merged = Counter(
             "presenced_storage_facts_merged",
-            "Changes left out, while many came, because a newer one of the same user or room followed at once.",
+            "Changes not stored because too many waited and a newer one of the same user or room did, too.",
             registry=registry,
         )
         self.records_unusable = Counter(
-            "presenced_storage_facts_unusable", "Facts that the database would never take.", registry=registry
+            "presenced_storage_facts_unusable", "Records that the database would never accept.", registry=registry
         )
         self.storage_workers_lost = Counter(
-            "presenced_storage_workers_lost", "Processes that store and ended by themselves.", registry=registry
+            "presenced_storage_workers_lost", "Storage workers that ended unexpectedly.", registry=registry
         )
         self.heartbeats_failed = Counter(
             "presenced_heartbeats_failed", "Clients that did not answer.", registry=registry

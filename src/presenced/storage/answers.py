@@ -1,6 +1,6 @@
-"""What is answered out of what was kept, as JSON: the keeper makes it, and the HTTP API passes it on as it is.
+"""Answers about stored data, as the HTTP API documents them. OpenAPI is generated from these types.
 
-Times are epoch milliseconds.
+The storage worker encodes them, and the server passes the JSON on without decoding it. Times are epoch milliseconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from presenced.protocols.v1.messages import SeenStatus, SomeCause, UserId
 
 
 class Seen(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """When a user was last there, as it was kept."""
+    """When a user was last seen, according to the database."""
 
     user_id: UserId
     last_seen: int
@@ -19,7 +19,7 @@ class Seen(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A change as it was kept."""
+    """A stored change. The fields from `text` on are those of `records.Details`, in the same order."""
 
     version: int
     status: SeenStatus
@@ -39,23 +39,23 @@ class History(Struct, frozen=True, rename="camel"):
 
     changes: list[PastChange]
     next: str | None
-    """`after` of the next page; null when this is the last."""
+    """`after` of the next page; null if this is the last page."""
 
 
 class PastSession(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A session as it was kept."""
+    """A stored session."""
 
     connection_id: str
-    """Of its last connection."""
+    """Id of its latest connection."""
     protocol: str
     opened_at: int
     closed_at: int = 0
-    """Not given while it is open."""
+    """Missing while the session is open."""
     reason: str = ""
-    """Why its last connection ended."""
+    """Why its latest connection ended."""
     device: str = ""
     address: str = ""
-    """Where addresses are kept."""
+    """Missing unless addresses are stored."""
     node: str = ""
 
 
@@ -64,25 +64,25 @@ class PastSessions(Struct, frozen=True, rename="camel"):
 
     sessions: list[PastSession]
     next: str | None
-    """`after` of the next page; null when this is the last."""
+    """`after` of the next page; null if this is the last page."""
 
 
 class DeadLetter(Struct, frozen=True, rename="camel"):
     """A webhook that could not be delivered."""
 
     id: str
-    """To send it again by."""
+    """Id for a request to send it again."""
     endpoint: str
     attempts: int
-    """Requests that it was in; 0 for one that went dead with others before it was sent."""
+    """Number of requests that contained it; 0 if it went dead before it was sent."""
     error: str
-    """Of the last attempt."""
+    """Error of the last attempt."""
     event: Raw
 
 
 class DeadLetters(Struct, frozen=True, rename="camel"):
-    """Webhooks that could not be delivered, in the order of their making."""
+    """Webhooks that could not be delivered, oldest first."""
 
     dead_letters: list[DeadLetter]
     next: str | None
-    """`after` of the next page; null when this is the last."""
+    """`after` of the next page; null if this is the last page."""

@@ -1,4 +1,4 @@
-"""What the keeper says of the webhooks, as metrics of the server."""
+"""Metrics of the server about webhooks, from the reports of the storage worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from presenced.webhooks.stats import SECONDS, WebhookFigures
 class RequestTimes(Collector):
     """Histogram of the duration of requests to receivers.
 
-    The keeper sorts requests into buckets and reports a count for each bucket. `Histogram` of the client library takes
+    The worker sorts requests into buckets and reports a count for each bucket. `Histogram` of the client library takes
     single observations only.
     """
 
@@ -27,7 +27,7 @@ class RequestTimes(Collector):
 
     def add(self, now: WebhookFigures, before: WebhookFigures) -> None:
         """Add the requests made between two reports."""
-        # Strict: a keeper that counts in other buckets is a bug.
+        # Strict: a worker that counts in other buckets is a bug.
         for index, (many, few) in enumerate(zip(now.buckets, before.buckets, strict=True)):
             self._requests[index] += max(0, many - few)
         self._seconds += max(0.0, now.seconds - before.seconds)
@@ -37,14 +37,14 @@ class RequestTimes(Collector):
         bounds = [*map(str, SECONDS), "+Inf"]
         yield HistogramMetricFamily(
             "presenced_webhooks_request_duration_seconds",
-            "Time that a request to a receiver took until it was answered or given up.",
+            "Duration of a request to a receiver, until its response or its timeout.",
             buckets=list(zip(bounds, accumulate(self._requests), strict=True)),
             sum_value=self._seconds,
         )
 
 
 class WebhookMetrics:
-    """Counts on over the ends of keepers, which count from their own starts."""
+    """Counters that go on across restarts of the worker, which counts from its own start."""
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._last = WebhookFigures()
@@ -54,29 +54,31 @@ class WebhookMetrics:
         self._counters = {
             name: Counter(f"presenced_webhooks_{name}", documentation, registry=registry)
             for name, documentation in (
-                ("delivered", "Events that a receiver took."),
-                ("failed", "Requests that did not get a 2xx."),
-                ("retried", "Events sent once more, each time."),
-                ("expelled", "Events that went dead because too many waited."),
-                ("dropped", "Dead letters deleted because there were too many, or for their age."),
+                ("delivered", "Events that a receiver accepted."),
+                ("failed", "Requests without a 2xx response."),
+                ("retried", "Events sent again, counted each time."),
+                ("expelled", "Events that became dead letters because too many waited."),
+                ("dropped", "Dead letters deleted because of their number or age."),
                 ("requests", "Requests to receivers."),
-                ("seconds", "Seconds that these took together."),
+                ("seconds", "Total duration of requests to receivers in seconds."),
             )
         }
-        metrics.gauge("presenced_webhooks_waiting", "Events that wait to be delivered.", lambda: self._last.waiting)
-        metrics.gauge("presenced_webhooks_dead", "Events that could not be delivered.", lambda: self._last.dead)
+        metrics.gauge("presenced_webhooks_waiting", "Events waiting for delivery.", lambda: self._last.waiting)
+        metrics.gauge(
+            "presenced_webhooks_dead", "Dead letters: events that could not be delivered.", lambda: self._last.dead
+        )
         metrics.gauge(
             "presenced_webhooks_oldest_seconds",
-            "For how long the oldest of those that wait has.",
+            "Time that the oldest event has waited for delivery.",
             lambda: max(0.0, (clock.now().epoch_ms - self._last.oldest_ms) / 1000) if self._last.oldest_ms else 0.0,
         )
 
-    def begin(self) -> None:
-        """There is a new keeper, which counts from 0."""
+    def restart(self) -> None:
+        """Prepare for the reports of a new worker, which counts from 0."""
         self._last = WebhookFigures()
 
-    def now(self, figures: WebhookFigures) -> None:
-        """How it is."""
+    def update(self, figures: WebhookFigures) -> None:
+        """Add what has happened since the last report."""
         for name, counter in self._counters.items():
             counter.inc(max(0, getattr(figures, name) - getattr(self._last, name)))
         self._times.add(figures, self._last)
