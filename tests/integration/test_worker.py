@@ -193,7 +193,7 @@ async def test_an_erased_user_does_not_return_if_the_worker_dies_before_it_confi
         await soon(lambda: statuses(tmp_path).get(visitor) == "offline")
         erasing = asyncio.create_task(client_of(running).calls.erase(visitor))
         await soon(lambda: visitor not in statuses(tmp_path))
-        assert client_of(running).unconfirmed, "these will be sent again"
+        assert client_of(running)._unconfirmed, "these will be sent again"
         other = await seen.sees_changes()
         os.kill(worker_pid(running), signal.SIGKILL)
         transport.abort()

@@ -100,9 +100,8 @@ async def stored_in_time(running: PresenceServer, condition: Callable[[], object
     began = time.monotonic()
     async with asyncio.timeout(PATIENCE):
         while True:
-            is_late = (
-                time.monotonic() - began > 1 and not client_of(running).behind
-            )  # checked before: it may be stored by now
+            # Checked before the condition: it may be stored in between.
+            is_late = time.monotonic() - began > 1 and not client_of(running).behind
             if condition():
                 return
             assert not is_late, "it waits no longer, and is not stored"
@@ -134,7 +133,7 @@ async def drained(running: PresenceServer) -> None:
     write_behind = node(running).recorder
     assert write_behind
     client = client_of(running)
-    await soon(lambda: not write_behind.waiting and not client.unconfirmed and not client.warning)
+    await soon(lambda: not write_behind.waiting and not client._unconfirmed and not client.warning)
     assert await warnings(running) == ""
 
 

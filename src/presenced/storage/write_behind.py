@@ -1,7 +1,7 @@
 """The write-behind: collects what must be stored, and sends it to the storage worker in batches.
 
 The live process never waits for a database. An event costs it a dictionary entry or an append, 2.1 µs of its CPU per
-change of the classic protocol (`benchmarks/noting.py`). Everything else happens up to a quarter of a second later.
+change of the classic protocol (`benchmarks/write_behind.py`). Everything else happens up to a quarter of a second later.
 
 Life of a record:
 
@@ -368,7 +368,8 @@ class WriteBehind:
         dropped += _trim(self._sessions, MAX_WAITING - len(self._due_sessions))
         dropped += _trim(self._others, MAX_WAITING)
         if (waiting := len(self._changes)) > MAX_WAITING:
-            # Half the bound, so that this takes its tens of milliseconds once in many flushes, not in each.
+            # Merging 100,000 changes takes 8 ms of CPU if they are of 100 users, and 51 ms if each is of another user.
+            # So only half the bound stays, and the next merge is many flushes later.
             latest = _latest(self._changes)
             self._changes = latest[-(MAX_WAITING // 2) :]
             self._metrics.records_merged.inc(waiting - len(latest))
