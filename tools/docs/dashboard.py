@@ -202,7 +202,7 @@ ROWS = [
                 "short",
                 {
                     "writers": "sum(increase(presenced_writers_lost_total{}[$__rate_interval]))",
-                    "keepers": "sum(increase(presenced_storage_workers_lost_total{}[$__rate_interval]))",
+                    "storage workers": "sum(increase(presenced_storage_workers_lost_total{}[$__rate_interval]))",
                 },
                 "They are started again.",
             ),
@@ -228,13 +228,13 @@ ROWS = [
         [
             Panel("Is being stored", "bool_yes_no", {"{{instance}}": "presenced_storage_up{}"}),
             Panel(
-                "Facts on their way",
+                "Records on their way",
                 "short",
                 {
                     "waiting": "sum(presenced_storage_waiting_facts{})",
                     "being stored": "sum(presenced_storage_unstored_facts{})",
                 },
-                "At 100,000 of a kind the older ones are given up.",
+                "Beyond 100,000 of a kind, changes are merged and the oldest records dropped.",
             ),
             Panel("Behind", "s", {"{{instance}}": "presenced_storage_behind_seconds{}"}, "Below 1 s when all is well."),
             Panel("Time of a batch", "s", quantiles("presenced_storage_batch_duration_seconds")),
@@ -243,17 +243,17 @@ ROWS = [
                 "ops",
                 {
                     "batches": rate("presenced_storage_batches_total"),
-                    "facts": rate("presenced_storage_batch_facts_sum"),
+                    "records": rate("presenced_storage_batch_facts_sum"),
                 },
             ),
             Panel(
                 "Failures",
                 "short",
                 {
-                    "tries that failed": "sum(increase(presenced_storage_failures_total{}[$__rate_interval]))",
-                    "facts given up": "sum(increase(presenced_storage_facts_dropped_total{}[$__rate_interval]))",
-                    "facts merged": "sum(increase(presenced_storage_facts_merged_total{}[$__rate_interval]))",
-                    "facts unusable": "sum(increase(presenced_storage_facts_unusable_total{}[$__rate_interval]))",
+                    "failed attempts": "sum(increase(presenced_storage_failures_total{}[$__rate_interval]))",
+                    "records dropped": "sum(increase(presenced_storage_facts_dropped_total{}[$__rate_interval]))",
+                    "changes merged": "sum(increase(presenced_storage_facts_merged_total{}[$__rate_interval]))",
+                    "records unusable": "sum(increase(presenced_storage_facts_unusable_total{}[$__rate_interval]))",
                 },
             ),
         ],

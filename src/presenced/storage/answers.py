@@ -19,7 +19,7 @@ class Seen(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A stored change. The fields from `text` on are those of `records.Details`, in the same order."""
+    """A stored change."""
 
     version: int
     status: SeenStatus
@@ -27,6 +27,7 @@ class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The status before."""
     cause: SomeCause
     at: int
+    # From here on the fields of `records.Details`, in the same order.
     text: str = ""
     emoji: str = ""
     data: Raw | UnsetType = UNSET
