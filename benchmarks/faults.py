@@ -241,8 +241,8 @@ def measure(fault: Fault, target: Target, port: int, quick: bool) -> tuple[Churn
         load.open(watchers)
         wait_drained(port)
         well = load.churn(watchers, 16, seconds, pause)
-        begun, mend = threading.Event(), threading.Event()
-        breaking = threading.Thread(target=_break, args=(fault, target, begun, mend))
+        begun, repaired = threading.Event(), threading.Event()
+        breaking = threading.Thread(target=_break, args=(fault, target, begun, repaired))
         breaking.start()
         try:
             ill = load.churn(watchers, 16, seconds, pause)
@@ -252,7 +252,7 @@ def measure(fault: Fault, target: Target, port: int, quick: bool) -> tuple[Churn
                 or metric(port, "presenced_storage_workers_lost_total") > 0
             )
         finally:
-            mend.set()
+            repaired.set()
             breaking.join()
         if not noticed:
             raise LoadError("nothing was wrong with storage")
@@ -260,11 +260,11 @@ def measure(fault: Fault, target: Target, port: int, quick: bool) -> tuple[Churn
     return well, ill
 
 
-def _break(fault: Fault, target: Target, begun: threading.Event, mend: threading.Event) -> None:
+def _break(fault: Fault, target: Target, begun: threading.Event, repaired: threading.Event) -> None:
     time.sleep(SOON)
     with fault(target):
         begun.set()
-        mend.wait()
+        repaired.wait()
 
 
 def kill_worker(target: Target) -> None:

@@ -64,7 +64,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service | None]:
 
 @pytest.fixture
 async def empty(service: Service | None, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    engine = open_database(service.new_database() if service else f"sqlite:///{tmp_path}/kept/presenced.db")
+    engine = open_database(service.new_database() if service else f"sqlite:///{tmp_path}/data/presenced.db")
     yield engine
     await engine.dispose()
 
@@ -312,15 +312,15 @@ async def test_a_start_closes_what_a_dead_process_left_open_at_its_last_sign_of_
     assert [found[key]["seen_ms"] for key in ("ada", "bob", "eve")] == [NOW + 700, NOW + 700, NOW - 9]
     ended = {row["session_key"]: (row["closed_ms"], row["reason"]) for row in await rows(database, sessions)}
     assert ended == {"ada-1": (NOW + 700, "lost"), "bob-1": (NOW + 1, "closed"), "zoe-1": (None, "")}
-    told = await rows(database, changes)
-    assert [(row["user_id"], row["was"], row["status"], row["cause"], row["at_ms"]) for row in told] == [
+    stored = await rows(database, changes)
+    assert [(row["user_id"], row["was"], row["status"], row["cause"], row["at_ms"]) for row in stored] == [
         ("ada", "online", "offline", "timeout", NOW + 700),
         ("bob", "away", "offline", "timeout", NOW + 700),
     ]
-    assert all(5 < row["version"] <= start.position for row in [*told, found["ada"], found["bob"]])
+    assert all(5 < row["version"] <= start.position for row in [*stored, found["ada"], found["bob"]])
     async with database.begin() as connection:
         assert (await second.start(connection)).closed == 0  # again: nothing is left to do
-    assert await rows(database, changes) == told
+    assert await rows(database, changes) == stored
 
 
 async def test_a_late_start_does_not_override_the_live_state_of_its_server(database: AsyncEngine) -> None:

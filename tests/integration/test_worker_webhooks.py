@@ -101,8 +101,7 @@ async def test_after_a_kill_only_users_who_do_not_return_are_reported_offline(tm
 async def test_receivers_know_returned_users_before_the_database_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Facts about users wait before they are stored, here so long that the database never learns who is back. The check
-    after a restart uses the live state."""
+    """The check after a restart uses the live state: here records wait so long that the database never learns it."""
     back = [f"back{number}" for number in range(20)]
     with Receiver() as receiver:
         given = settings(tmp_path, receiver, webhook_secrets=SECRET, grace_lost=1.0)

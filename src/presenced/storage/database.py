@@ -197,7 +197,9 @@ async def writing(database: AsyncEngine, timeout_s: float = WRITE_TIMEOUT_S) -> 
         yield connection
 
 
-def put(dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", highest: Sequence[str] = ()) -> Insert:
+def upsert(
+    dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", highest: Sequence[str] = ()
+) -> Insert:
     """Return an upsert: it inserts new rows, and overwrites rows with the same primary key.
 
     Args:
@@ -219,14 +221,14 @@ def put(dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", h
             values = {c: getattr(func, "if")(wins, values[c], table.c[c]) for c in columns}
         return insert.on_duplicate_key_update(list(values.items()))
     kind = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    upsert = kind(table)
+    statement = kind(table)
     if not columns:
-        return upsert.on_conflict_do_nothing(index_elements=keys)
+        return statement.on_conflict_do_nothing(index_elements=keys)
     higher = func.greatest if dialect == "postgresql" else func.max
-    excluded = upsert.excluded
+    excluded = statement.excluded
     values = {c: higher(excluded[c], table.c[c]) if c in highest else excluded[c] for c in columns}
-    where: ColumnElement[bool] | None = upsert.excluded[newer] >= table.c[newer] if newer else None
-    return upsert.on_conflict_do_update(index_elements=keys, set_=values, where=where)
+    where: ColumnElement[bool] | None = excluded[newer] >= table.c[newer] if newer else None
+    return statement.on_conflict_do_update(index_elements=keys, set_=values, where=where)
 
 
 def is_about_rows(error: Exception) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.errors import PresencedError, StorageError
 from presenced.storage import migrate
-from presenced.storage.database import file_of, is_driver_error, open_database, put, reason
+from presenced.storage.database import file_of, is_driver_error, open_database, reason, upsert
 from presenced.storage.migrate import Versions
 from presenced.storage.schema import metadata, nodes
 
@@ -82,7 +82,7 @@ async def try_writing(url: str) -> None:
             await connection.run_sync(migrate.upgrade)
         times = {"started_ms": 0, "sign_ms": 0, "stopped_ms": None, "position": 0}
         row = {"node": f"doctor-{secrets.token_hex(8)}", "epoch": "", **times}
-        await connection.execute(put(dialect, nodes), [row])
+        await connection.execute(upsert(dialect, nodes), [row])
         for table in metadata.tables.values():
             await connection.execute(delete(table).where(false()))
 

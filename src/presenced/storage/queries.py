@@ -32,7 +32,7 @@ async def history(connection: AsyncConnection, user_id: str, before: int, limit:
     wanted = select(changes).where(changes.c.user_id == user_id)
     if before:
         wanted = wanted.where(changes.c.version < before)
-    # One row more than asked for tells whether there is a next page.
+    # One row more than wanted shows whether there is a next page.
     rows = (await connection.execute(wanted.order_by(changes.c.version.desc()).limit(limit + 1))).mappings().all()
     found = [_past_change(row) for row in rows[:limit]]
     return msgspec.json.encode(History(found, str(found[-1].version) if len(rows) > limit else None))

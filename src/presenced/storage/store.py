@@ -1,8 +1,9 @@
 """The SQL of one server: writing records, restoring, closing what dead servers left open, and pruning.
 
-Every method works within a transaction of its caller, and may be repeated: a second call changes nothing more. The
-storage worker relies on that. It repeats a transaction whose result it does not know, and the server sends batches
-again to a new worker.
+Every method works within a transaction of its caller, and may be repeated: a second call changes nothing more. Rows are
+upserts by a key that the server made, and a user's row gives way only to the same or a higher version. So the storage
+worker may repeat a transaction whose result it does not know, the server may send batches again to a new worker, and an
+old worker that still writes does no harm.
 
 A row of `presenced_users` or `presenced_sessions` belongs to the server that wrote it last: `node`, the name of the
 server, and `epoch`, one start of it. A server is *dead* if its node has started again with another epoch, or if it gave
@@ -14,7 +15,7 @@ no sign of life for `SILENT_MS`. `start` closes what dead servers left open:
           sessions closed here        rows closed with versions <= `first`
 
 The database may answer long after the server has begun to serve. Records about users who are back then wait with live
-versions, and a row is only overwritten by the same or a higher version. So closed rows must stay at or below `first`.
+versions, and must overwrite the closed rows. So closed rows get versions at or below `first`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Delete, Insert
 
-from presenced.storage.database import execute_many, put
+from presenced.storage.database import execute_many, upsert
 from presenced.storage.records import (
     Record,
     Restored,
@@ -96,13 +97,13 @@ class Store:
         self._epoch = epoch
         self._started_ms = started_ms
         self._history_ms = history_ms
-        self._put_node = put(dialect, nodes)
-        self._puts: dict[Table, Insert] = {
-            users: put(dialect, users, newer="version", highest=("since_ms", "seen_ms", "active_ms")),
-            sessions: put(dialect, sessions),
-            changes: put(dialect, changes, keep=[c.name for c in changes.columns]),
-            claims: put(dialect, claims),
-            revocations: put(dialect, revocations),
+        self._upsert_node = upsert(dialect, nodes)
+        self._upserts: dict[Table, Insert] = {
+            users: upsert(dialect, users, newer="version", highest=("since_ms", "seen_ms", "active_ms")),
+            sessions: upsert(dialect, sessions),
+            changes: upsert(dialect, changes, keep=[c.name for c in changes.columns]),
+            claims: upsert(dialect, claims),
+            revocations: upsert(dialect, revocations),
         }
 
     # Writing.
@@ -120,7 +121,7 @@ class Store:
             (revocations, list(rows.revocations.values())),
         ):
             if found:
-                await execute_many(connection, self._puts[table], found)
+                await execute_many(connection, self._upserts[table], found)
         if cleared := [{"a": key[0], "b": key[1]} for key, row in rows.claims.items() if row is None]:
             await connection.execute(_CLEAR, cleared)
 
@@ -142,7 +143,7 @@ class Store:
             "stopped_ms": stopped_ms or None,
             "position": position,
         }
-        await connection.execute(self._put_node, [row])
+        await connection.execute(self._upsert_node, [row])
 
     async def erase(self, connection: AsyncConnection, user_id: str) -> int:
         """Delete everything about a user but revocations. Return the number of rows, without those of `told`."""

@@ -1,7 +1,7 @@
 """The write-behind: collects what must be stored, and sends it to the storage worker in batches.
 
 The live process never waits for a database. An event costs it a dictionary entry or an append, 2.1 µs of its CPU per
-change of the classic protocol (`benchmarks/write_behind.py`). Everything else happens up to a quarter of a second later.
+change of the classic protocol (`benchmarks/write_behind.py`). The rest happens up to a quarter of a second later.
 
 Life of a record:
 
@@ -9,7 +9,7 @@ Life of a record:
              | here                | `worker.client`  | `worker.program`
 
 1. *Collected.* Of a user or a session, only a reference: the record is made when it is sent, so any number of events
-   in between is one row. Changes and occupancies of rooms are events, and all of them are kept, in order. Claims and
+   in between is one row. Changes and occupancies of rooms are events, and all of them are sent, in order. Claims and
    revocations are few: the newest of each key.
 2. *Due.* Changes, claims and revocations are due at once, users and sessions at most every `STATE_PERIOD_S`. A user who
    reloads a page, or changes ten times while the database is slow, is one row. A flush runs `PERIOD_S` after an event
@@ -259,7 +259,7 @@ class WriteBehind:
         self._flush_later()
 
     def forget(self, user_id: str) -> None:
-        """Discard everything that waits about a user who is being erased."""
+        """Discard everything that waits about a user, because the user is being erased."""
         self._users.pop(user_id, None)
         self._due_users.pop(user_id, None)
         self._sessions, self._due_sessions = (

@@ -139,7 +139,7 @@ def test_a_database_that_can_t_be_used_or_written_or_is_of_another_version(tmp_p
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE presenced_version SET version_num = '9999'")
     (broken,) = of_database(tmp_path)
-    assert (broken.level, "a newer one made them" in broken.what) == ("broken", True)
+    assert (broken.level, "a newer one created them" in broken.what) == ("broken", True)
     file.write_bytes(b"no database" * 1000)
     (broken,) = of_database(tmp_path)
     assert (broken.level, "file is not a database" in broken.what) == ("broken", True)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.storage.database import is_about_rows, open_database, put, reason
+from presenced.storage.database import is_about_rows, open_database, reason, upsert
 from presenced.storage.schema import changes, users
 from presenced.storage.url import database_url
 
@@ -72,13 +72,15 @@ def test_only_the_owner_can_read_the_directory_and_the_file(tmp_path: Path) -> N
 
 
 def test_mysql_compares_versions_before_it_assigns_the_new_one() -> None:
-    statement = str(put("mysql", users, newer="version").compile(dialect=open_database("mysql://ada@db/app").dialect))
+    statement = str(
+        upsert("mysql", users, newer="version").compile(dialect=open_database("mysql://ada@db/app").dialect)
+    )
     assert statement.rindex("version = if(") > statement.index("status = if(")
     assert statement.index("version = if(") > statement.index("epoch = if(")
 
 
 def test_an_upsert_that_keeps_all_columns_does_nothing_to_existing_rows() -> None:
-    statement = put("postgresql", changes, keep=[column.name for column in changes.columns])
+    statement = upsert("postgresql", changes, keep=[column.name for column in changes.columns])
     assert str(statement.compile(dialect=open_database("postgres://db/app").dialect)).endswith(
         "ON CONFLICT (epoch, position) DO NOTHING"
     )

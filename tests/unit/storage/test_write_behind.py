@@ -451,8 +451,8 @@ def test_display_data_is_restored_unless_it_is_invalid() -> None:
     assert [m.get("display") for m in here.messages if m["type"] == "SELF"] == [None, {"name": "Ada"}]
     given_of = {record.user_id: record.display for record in storing.worker.of(StoredUser) if record.display}
     assert given_of == {"here": data, "late": data}
-    told = {change.user_id: change.view.display for change in storing.worker.of(Change) if change.view.display}
-    assert told == given_of
+    shown = {change.user_id: change.view.display for change in storing.worker.of(Change) if change.view.display}
+    assert shown == given_of
 
 
 def test_a_temporary_choice_is_restored_for_the_rest_of_its_time() -> None:
