@@ -15,7 +15,7 @@ from msgspec import json
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from presenced.protocols.framing import LEVEL
+from presenced.transports.websocket.framing import LEVEL
 
 CHANGES = (10, 100, 1_000)
 LEVELS = (1, 3, 6)

@@ -17,11 +17,14 @@ from benchmarks.machine import resident_bytes
 from benchmarks.report import Report, Table
 from msgspec import json
 
-from presenced.config.settings import Settings
-from presenced.node.node import Node
+from presenced.config.settings import WEBSOCKET_PATH, Settings
+from presenced.delivery.events import Batch
+from presenced.node.build import build_node
 from presenced.presence.visibility import Visibility
+from presenced.protocols.base import ConnectRequest
 from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
+from presenced.transports.websocket.framing import frames, text_frame
 
 WATCHERS = 10_000
 USERS = 100_000
@@ -41,61 +44,56 @@ class Sink:
     """A connection that takes everything."""
 
     def __init__(self) -> None:
-        self.feed: Any = None
+        self.protocol: Any = None
         self.session: Any = None
         self.user_id = self.connection_id = self.address = ""
         self.serial = self.opened_ms = self.unsent = self.writes = self.size = 0
         self.opened_at = 0.0
-        self.slice = self.file = -1
+        self.slice = -1
         self.heard_at = 0.0
         self.paused = False
-        self.writer: Any = None
-        self.deflates = False
 
-    @property
-    def send(self) -> Callable[[bytes], None]:
-        """Count."""
-        return self._send
+    def accept(self) -> None:
+        """Do nothing."""
 
-    def _send(self, data: bytes) -> None:
+    def send(self, message: bytes) -> None:
+        """Count a message."""
+        self._count(text_frame(message))
+
+    def send_batch(self, batch: Batch) -> int:
+        """Count a batch."""
+        data = frames(batch, False)
+        self._count(data)
+        return len(data)
+
+    def ping(self) -> None:
+        """Do nothing."""
+
+    def _count(self, data: bytes) -> None:
         self.writes += 1
         self.size += len(data)
-
-    def fileno(self) -> int:
-        """None."""
-        return -1
-
-    def look(self) -> int:
-        """None."""
-        return -1
-
-    def cut(self) -> None:
-        """Nobody has a reason to."""
-        raise AssertionError("cut")
 
     def close(self, close: object, reason: str = "") -> None:
         """Nobody has a reason to."""
         raise AssertionError(f"closed: {close} {reason}")
 
-    def fall_behind(self) -> None:
-        """Nobody does."""
-        raise AssertionError("it takes everything")
-
 
 class Bench:
-    """An node and its sinks."""
+    """A node and its sinks."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         settings = Settings(stats_interval=0, log_burst=0, request_rate=10_000, request_burst=100_000)
-        self.node = Node(settings, self.clock, Metrics(), max_connections=10**7)
+        self.node = build_node(settings=settings, clock=self.clock, metrics=Metrics(), max_connections=10**7)
         self.users = 0
 
     def open(self, query: str = "watch=none", subprotocol: str = "presenced.v1") -> Sink:
         """A connection of a new user."""
         sink = Sink()
         self.users += 1
-        self.node.opened(sink, f"userId={self.users}&{query}".encode(), b"", subprotocol)
+        self.node.opened(
+            sink, ConnectRequest(WEBSOCKET_PATH.encode(), f"userId={self.users}&{query}".encode(), subprotocol, "")
+        )
         return sink
 
     def many(self, count: int, query: str = "watch=none", subprotocol: str = "presenced.v1") -> list[Sink]:
@@ -208,7 +206,8 @@ def cost_of_a_flush(changes: int, touched: bool) -> float:
     strangers = [sink.user_id for sink in bench.many(10)]
     for number, watcher in enumerate(bench.many(WATCHERS, "watch=everyone")):
         blocked = [*strangers[1:], movers[number % changes].user_id if touched else strangers[0]]
-        bench.node._requests.look_anew(watcher, Visibility(True, blocked=frozenset(blocked)))
+        visibility = Visibility(True, blocked=frozenset(blocked))
+        watcher.protocol.visibility_changed(watcher, visibility, bench.clock.now())
     idle, flushes, started = True, 0, time.perf_counter()
     while time.perf_counter() - started < SECONDS:
         bench.toggle(movers, idle)
@@ -227,9 +226,9 @@ def snapshot_without_one() -> tuple[float, float]:
     for user_id in ("1", "2", "3"):
         watcher = bench.open()
         started = time.perf_counter()
-        seen = bench.node._v1._snapshots_for(watcher).everyone(True, frozenset([user_id]))
+        seen = watcher.protocol.feed._snapshots_for(watcher).everyone(True, frozenset([user_id]))
         for page in seen.portions(watcher):
-            watcher.send(page.data)
+            watcher.send_batch(page.batch)
         times.append(time.perf_counter() - started)
     return times[0], times[2]
 

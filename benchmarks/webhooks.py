@@ -1,7 +1,7 @@
-"""How many events a second does an endpoint get, with one request at a time, and would several at a time pay?
+"""How many events per second does an endpoint get, with one request at a time and with several?
 
-Events wait in an SQLite file; a receiver in a process of its own answers after a fixed time. Several requests at a time
-are measured as several endpoints that share the events: the same queries, requests and connections as lanes would have.
+Events wait in an SQLite file. A receiver in its own process answers after a fixed time. Several concurrent requests are
+measured as several endpoints that share the events, because those have the same queries, requests and connections.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from aiohttp import web
 from benchmarks.report import Report, Table
 from tests.support.webhooks import change, config_for, make_tables, now_ms, sqlite
 
-from presenced.webhooks.dispatcher import Webhooks
+from presenced.webhooks.dispatcher import WebhookDispatcher
 
 DELAYS = (0.0, 0.01, 0.05, 0.2)
-"""Seconds that the receiver takes to answer."""
+"""Seconds until the receiver answers."""
 
 WAYS = ((1, 100), (2, 100), (4, 100), (1, 400))
-"""Requests at a time, and events in each."""
+"""Concurrent requests, and events in each."""
 
 EVENTS, QUICK_EVENTS = 20_000, 1_200
 USERS = 500
@@ -47,30 +47,30 @@ def run(quick: bool) -> Report:
             for (lanes, batch), rate in zip(WAYS, rates, strict=True)
         }
     header = ["answer takes", *(f"{lanes} x {batch}" for lanes, batch in WAYS)]
-    answer = "Lanes bring what larger batches bring, too: the wait for answers is the bound."
-    return Report(__doc__.partition("\n")[0], answer, [Table(header, rows)], ["requests at a time x events"], figures)
+    answer = "Larger batches gain as much as concurrent requests, because the wait for answers is the limit."
+    return Report(__doc__.partition("\n")[0], answer, [Table(header, rows)], ["concurrent requests x events"], figures)
 
 
 async def _rate(events: int, lanes: int, batch: int, port: int) -> float:
-    """Events a second."""
+    """Return the events per second."""
     with tempfile.TemporaryDirectory() as folder:
         database = sqlite(Path(folder) / "presenced.db")
         await make_tables(database)
         urls = [f"http://127.0.0.1:{port}/{lane}" for lane in range(lanes)]
         share = events // lanes
         for lane, url in enumerate(urls):
-            hooks = Webhooks(database, config_for(url), now_ms)
+            hooks = WebhookDispatcher(database, config_for(url), now_ms)
             for first in range(0, share, CHUNK):
                 facts = [
                     change(f"l{lane}u{n % USERS}", n + 1, ("online", "away")[n // USERS % 2])
                     for n in range(first, min(share, first + CHUNK))
                 ]
                 async with database.begin() as connection:
-                    await hooks.enqueue(connection, facts)
-        hooks = Webhooks(database, msgspec.structs.replace(config_for(*urls), batch_size=batch), now_ms)
+                    await hooks.producer.enqueue(connection, facts)
+        hooks = WebhookDispatcher(database, msgspec.structs.replace(config_for(*urls), batch_size=batch), now_ms)
         began = time.monotonic()
         task = asyncio.create_task(hooks.run())
-        while hooks.figures().delivered < share * lanes:  # noqa: ASYNC110  # a count has no event
+        while hooks.stats().delivered < share * lanes:  # noqa: ASYNC110  # a count has no event
             await asyncio.sleep(0.005)
         took = time.monotonic() - began
         task.cancel()
@@ -81,7 +81,7 @@ async def _rate(events: int, lanes: int, batch: int, port: int) -> float:
 
 @contextmanager
 def receiver(delay: float) -> Iterator[int]:
-    """One in a process of its own, on the cores of this one: its port."""
+    """Run a receiver in its own process, on the cores of this one, and yield its port."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=_receive, args=(delay, theirs), daemon=True)
     process.start()

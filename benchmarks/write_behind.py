@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from benchmarks.watching import Sink
 
-from presenced.config.settings import Settings
-from presenced.node.node import Node
+from presenced.config.settings import WEBSOCKET_PATH, Settings
+from presenced.node.build import build_node
 from presenced.presence.model import Ending
+from presenced.protocols.base import ConnectRequest
 from presenced.runtime.metrics import Metrics
 from presenced.storage.records import Record
 from presenced.storage.write_behind import PERIOD_S
@@ -71,7 +72,13 @@ class _Load:
             }
         )
         self._clock = FakeClock()
-        self._node = Node(settings, self._clock, Metrics(), 10**7, storage_worker=_EncodingWorker() if stores else None)
+        self._node = build_node(
+            settings=settings,
+            clock=self._clock,
+            metrics=Metrics(),
+            max_connections=10**7,
+            storage_worker=_EncodingWorker() if stores else None,
+        )
         if self._node.recorder is not None:
             self._node.recorder.begin(1)
         self._users = 0
@@ -83,7 +90,8 @@ class _Load:
     def _open(self, subprotocol: str) -> Sink:
         self._users += 1
         sink = Sink()
-        self._node.opened(sink, f"userId={self._users % 5_000}&watch=none".encode(), b"", subprotocol)
+        query = f"userId={self._users % 5_000}&watch=none".encode()
+        self._node.opened(sink, ConnectRequest(WEBSOCKET_PATH.encode(), query, subprotocol, ""))
         return sink
 
     def come_and_go(self) -> None:

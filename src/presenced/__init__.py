@@ -1,4 +1,7 @@
-"""presenced: the server that tells people, in real time, who is online."""
+"""presenced: a presence server, which shows in real time who is online.
+
+These names are the public Python API. `PresenceServer` embeds a server in a program; everything else is used with it.
+"""
 
 from presenced.auth.principal import Principal
 from presenced.config.settings import Settings

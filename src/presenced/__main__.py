@@ -1,4 +1,4 @@
-"""`python -m presenced` is the command `presenced`."""
+"""Entry point of `python -m presenced`, which is the same as the command `presenced`."""
 
 from presenced.cli.main import main
 

@@ -9,15 +9,15 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from presenced.auth.api_keys import ApiKeys
-from presenced.auth.authenticator import Remote
-from presenced.auth.callable import Authenticate
+from presenced.auth.authenticator import Authenticator
+from presenced.auth.callable import AuthenticateFunction
 from presenced.auth.factory import make_authenticator
 from presenced.auth.tickets import Tickets
 from presenced.config.settings import WEBSOCKET_PATH, Settings
 from presenced.errors import ConfigError
-from presenced.http.api.followers import Followers
 from presenced.http.app import make_app
-from presenced.http.health import warnings
+from presenced.http.waiting import WaitingRequests
+from presenced.node.build import build_node
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.node.stats import MAX_PAGE, Stats
@@ -25,8 +25,8 @@ from presenced.presence.identity import parse_user_id
 from presenced.runtime.clock import SystemClock
 from presenced.runtime.logs import logger
 from presenced.runtime.metrics import Metrics
-from presenced.transports.fastpath.direct import Direct
-from presenced.transports.fastpath.writers import Writers
+from presenced.transports.fastpath.direct import DirectWriter
+from presenced.transports.fastpath.writer_pool import WriterPool
 from presenced.transports.listener import Listener
 from presenced.worker.client import WorkerClient
 from presenced.worker.factory import make_worker_client
@@ -42,12 +42,12 @@ class _Parts(NamedTuple):
     """What runs between `start` and `stop`."""
 
     node: Node
-    application: PresenceService
-    followers: Followers
+    service: PresenceService
+    waiting: WaitingRequests
     listener: Listener
-    writers: Writers | None
+    writers: WriterPool | None
     storage: WorkerClient | None
-    remote: Remote | None
+    authenticator: Authenticator | None
     loop: asyncio.AbstractEventLoop
 
 
@@ -68,7 +68,7 @@ class PresenceServer:
         ConfigError: `authenticate` is given and `auth` is not callable.
     """
 
-    def __init__(self, settings: Settings | None = None, authenticate: Authenticate | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, authenticate: AuthenticateFunction | None = None) -> None:
         self.settings = settings or Settings()
         if authenticate is not None and self.settings.auth != "callable":
             raise ConfigError(f'authenticate is given, and the setting auth is {self.settings.auth}, not "callable"')
@@ -91,20 +91,34 @@ class PresenceServer:
         max_connections = self.settings.max_connections or _files_left()
         clock, metrics = SystemClock(loop), Metrics()
         storage = make_worker_client(self.settings, clock, metrics)
-        writers = Writers(self.settings.writers, clock, metrics) if self.settings.writers else None
+        writers = WriterPool(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
             tickets = Tickets(self.settings.api_keys)
-            authenticator = make_authenticator(self.settings, tickets, clock, self._authenticate)
-            epoch = storage.epoch if storage is not None else ""
-            node = Node(
-                self.settings, clock, metrics, max_connections, writers or Direct(), authenticator, storage, epoch
+            authenticator = make_authenticator(self.settings, tickets=tickets, clock=clock, function=self._authenticate)
+            node = build_node(
+                settings=self.settings,
+                clock=clock,
+                metrics=metrics,
+                max_connections=max_connections,
+                writer=writers or DirectWriter(),
+                authenticator=authenticator,
+                storage_worker=storage,
+                epoch=storage.epoch if storage is not None else "",
             )
-            application = PresenceService(node)
-            followers = Followers(application.on_change, metrics.api_followers.set)
-            keys = ApiKeys(self.settings.api_keys)
-            archive = storage.calls if storage is not None else None
-            letters = archive if self.settings.webhook_urls else None
-            app = make_app(application, node, keys, tickets, followers, archive, letters)
+            service = PresenceService(node)
+            waiting = WaitingRequests(service.on_change, metrics.api_followers.set)
+            app = make_app(
+                service=service,
+                settings=self.settings,
+                clock=clock,
+                metrics=metrics,
+                throttle=node.throttle,
+                gatekeeper=node.gatekeeper,
+                keys=ApiKeys(self.settings.api_keys),
+                tickets=tickets,
+                waiting=waiting,
+                storage=storage.calls if storage is not None else None,
+            )
             listener = Listener(node, app)
             if storage is not None and node.recorder is not None:
                 await storage.start(node.recorder)
@@ -116,13 +130,12 @@ class PresenceServer:
                 writers.stop()
             raise
         node.start()
-        for warning in warnings(node):
+        for warning in service.warnings():
             logger.warning("%s", warning, extra={"event": "insecure"})
-        remote = authenticator if isinstance(authenticator, Remote) else None
-        if remote is not None:
-            remote.start()
+        if authenticator is not None:
+            authenticator.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(node, application, followers, listener, writers, storage, remote, loop)
+        self._parts = _Parts(node, service, waiting, listener, writers, storage, authenticator, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -158,7 +171,7 @@ class PresenceServer:
             return
         try:
             parts.listener.stop_accepting()
-            parts.followers.end()
+            parts.waiting.end()
             for pause in parts.node.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()
@@ -169,8 +182,8 @@ class PresenceServer:
             parts.node.metrics.gc_pauses.stop()
             if parts.storage is not None:
                 parts.storage.abandon()
-            if parts.remote is not None:
-                await parts.remote.stop()
+            if parts.authenticator is not None:
+                await parts.authenticator.stop()
             if parts.writers is not None:
                 parts.writers.stop()
             self._parts = None
@@ -226,7 +239,7 @@ class PresenceServer:
             CapacityError: `max_announced` users are already announced online.
         """
         checked = parse_user_id(user_id, self.settings.placeholder_ids)
-        return self._running().application.announce(checked, is_online)
+        return self._running().service.announce(checked, is_online)
 
     def handle_user_disconnect(self, user_id: str | int) -> int:
         """Close all connections of a user (close code 4410), who goes offline immediately, without a grace period.
@@ -239,7 +252,7 @@ class PresenceServer:
         Raises:
             BadUserId: `presence.identity.parse_user_id` refuses `user_id`.
         """
-        return self._running().application.disconnect(parse_user_id(user_id))
+        return self._running().service.disconnect(parse_user_id(user_id))
 
     def _running(self) -> _Parts:
         if self._parts is None:

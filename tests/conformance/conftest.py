@@ -1,4 +1,4 @@
-"""One event loop: what is tested here reads and makes frames, and that is the same on both."""
+"""Conformance tests run on one event loop, because reading and writing frames does not depend on it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""RFC 6455 sections 5.6 and 8.1: text is UTF-8, however it is cut."""
+"""RFC 6455 sections 5.6 and 8.1: text is UTF-8, however it is cut into fragments."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ BAD = [
 
 
 @pytest.mark.parametrize("text", GOOD, ids=ascii)
-async def test_valid_text_comes_back(text: str) -> None:
+async def test_valid_text_is_echoed(text: str) -> None:
     async with client() as peer:
         [echoed] = await answers(peer, frame(Opcode.TEXT, text.encode()))
         assert echoed.data == text.encode()
 
 
 @pytest.mark.parametrize("text", GOOD, ids=ascii)
-async def test_a_character_may_be_cut_anywhere(text: str) -> None:
+async def test_a_character_may_span_fragments(text: str) -> None:
     data = text.encode()
     async with client() as peer:
         pieces = [frame(Opcode.TEXT, data[:1], fin=False)]
@@ -62,7 +62,7 @@ async def test_invalid_text_in_fragments_fails_the_connection(data: bytes) -> No
 
 
 @pytest.mark.parametrize("data", BAD, ids=bytes.hex)
-async def test_in_a_binary_message_anything_goes(data: bytes) -> None:
+async def test_a_binary_message_may_hold_any_bytes(data: bytes) -> None:
     async with client() as peer:
         [echoed] = await answers(peer, frame(Opcode.BINARY, data))
         assert echoed.data == data
@@ -71,7 +71,7 @@ async def test_in_a_binary_message_anything_goes(data: bytes) -> None:
 MESSAGES = st.lists(st.one_of(st.lists(st.text(max_size=300), min_size=1), st.binary(max_size=2000)), max_size=8)
 
 
-async def test_a_client_of_the_library_gets_back_what_it_sends_in_fragments() -> None:
+async def test_fragments_of_the_websockets_client_are_echoed() -> None:
     async with echo() as server, connect(f"ws://127.0.0.1:{server.port}/ws-online-status", proxy=None) as websocket:
 
         @settings(max_examples=50, derandomize=True)

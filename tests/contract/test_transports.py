@@ -1,4 +1,4 @@
-"""The facts about transports that `transports.fastpath.direct` relies on, for uvloop's and asyncio's."""
+"""The facts about the transports of uvloop and asyncio that `transports.fastpath.direct` relies on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 
 class Server(asyncio.Protocol):
-    """Notes whether its file was still its own when it was told of the end."""
+    """Records whether its file was still its own in `connection_lost`."""
 
     def __init__(self) -> None:
         self.lost = asyncio.Event()
@@ -47,12 +47,12 @@ def reset_then_write(client: socket.socket, server: Server) -> None:
         server.transport.write(b"x")
 
 
-def reset_while_it_holds_something(client: socket.socket, server: Server) -> None:
+def reset_with_a_full_buffer(client: socket.socket, server: Server) -> None:
     server.transport.write(bytes(10_000_000))
     reset(client, server)
 
 
-def abort_while_it_holds_something(client: socket.socket, server: Server) -> None:
+def abort_with_a_full_buffer(client: socket.socket, server: Server) -> None:
     server.transport.write(bytes(10_000_000))
     server.transport.abort()
 
@@ -62,10 +62,10 @@ ENDS: list[Callable[[socket.socket, Server], None]] = [
     lambda client, server: client.shutdown(socket.SHUT_WR),
     reset,
     reset_then_write,
-    reset_while_it_holds_something,
+    reset_with_a_full_buffer,
     lambda client, server: server.transport.close(),
     lambda client, server: server.transport.abort(),
-    abort_while_it_holds_something,
+    abort_with_a_full_buffer,
 ]
 
 
@@ -104,7 +104,7 @@ def test_a_file_is_closed_after_connection_lost_was_called(
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_what_is_written_to_the_file_of_an_empty_transport_comes_between_what_the_transport_writes(loop: str) -> None:
+def test_a_write_to_the_file_of_an_empty_transport_keeps_the_order(loop: str) -> None:
     async def run() -> bytes:
         client, server = await connected()
         with client:
@@ -122,7 +122,7 @@ def test_what_is_written_to_the_file_of_an_empty_transport_comes_between_what_th
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_transport_that_could_not_write_all_says_that_it_holds_something(loop: str) -> None:
+def test_a_transport_that_could_not_write_everything_reports_its_buffer(loop: str) -> None:
     async def run() -> None:
         client, server = await connected()
         with client:

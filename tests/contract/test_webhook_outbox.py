@@ -1,4 +1,4 @@
-"""The outbox of webhooks, over the same facts in each database: what gets in, what stays, what goes."""
+"""The outbox of webhooks in every database: events that are queued, held, sent again and deleted."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from presenced.storage.database import writing
 from presenced.storage.records import RoomOccupancy
 from presenced.storage.schema import told, users, webhooks
 from presenced.storage.store import Store
-from presenced.webhooks import producer as telling
-from presenced.webhooks.dispatcher import Webhooks
-from presenced.webhooks.queue import Queue
+from presenced.webhooks import producer
+from presenced.webhooks.dispatcher import WebhookDispatcher
+from presenced.webhooks.queue import EndpointQueue
 from presenced.webhooks.sender import endpoint_key
 from presenced.worker.rpc import Absent, FindAbsent
 from presenced.worker.settling import Settling
@@ -35,7 +35,7 @@ HERE, THERE = "https://here.example/?key=hidden", "https://there.example/"
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """One loop is enough: the databases are what differs."""
+    """One event loop is enough, because the databases are what differs."""
     return "asyncio"
 
 
@@ -53,8 +53,8 @@ class Time:
         return self.ms
 
 
-def hooks_of(database: AsyncEngine, time: Time | None = None, **changes: Any) -> Webhooks:
-    return Webhooks(database, config_for(HERE, THERE, **changes), time or Time())
+def hooks_of(database: AsyncEngine, time: Time | None = None, **changes: Any) -> WebhookDispatcher:
+    return WebhookDispatcher(database, config_for(HERE, THERE, **changes), time or Time())
 
 
 async def waiting(database: AsyncEngine, url: str = HERE, state: str = "waiting") -> list[dict[str, Any]]:
@@ -69,9 +69,8 @@ def shape(events: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
     return [(e["type"], e["data"].get("userId", e["data"].get("room")), e["data"]["version"]) for e in events]
 
 
-async def settle(database: AsyncEngine, hooks: Webhooks, present: Sequence[str]) -> list[FindAbsent]:
-    """Compare the receivers' beliefs with a server that sees these users and rooms. Return the questions it
-    received."""
+async def settle(database: AsyncEngine, hooks: WebhookDispatcher, present: Sequence[str]) -> list[FindAbsent]:
+    """Compare the last states sent with a server on which these are present. Return the questions to the server."""
     settling, asked = Settling(database, hooks), []
     settling.begin(0)
     while (question := await settling.question()) is not None:
@@ -83,14 +82,14 @@ async def settle(database: AsyncEngine, hooks: Webhooks, present: Sequence[str])
     return asked
 
 
-async def known(database: AsyncEngine) -> dict[str, tuple[str, int]]:
-    """Return the receivers' beliefs about users."""
+async def last_sent(database: AsyncEngine) -> dict[str, tuple[str, int]]:
+    """Return the last state sent about each user."""
     async with database.connect() as connection:
         found = await connection.execute(select(told.c.subject, told.c.status, told.c.version))
         return {name: (status, version) for name, status, version in found}
 
 
-async def test_each_endpoint_has_each_event_in_order_with_one_id(database: AsyncEngine) -> None:
+async def test_every_endpoint_gets_every_event_in_order_with_the_same_id(database: AsyncEngine) -> None:
     await tell(
         hooks_of(database), database, *turns("ada", 1, 3), RoomOccupancy(4, "lobby", True, NOON), change("Ada", 5)
     )
@@ -106,37 +105,37 @@ async def test_each_endpoint_has_each_event_in_order_with_one_id(database: Async
     assert len({event["id"] for event in here}) == 5
 
 
-async def test_facts_that_come_again_tell_nothing(database: AsyncEngine) -> None:
+async def test_repeated_facts_are_no_events(database: AsyncEngine) -> None:
     facts: list[Change | RoomOccupancy] = [
         *turns("ada", 1, 3),
         RoomOccupancy(4, "lobby", True, NOON),
         change("ada", 5, "offline"),
     ]
     await tell(hooks_of(database), database, *facts)
-    await tell(hooks_of(database), database, *facts)  # another keeper, which does not know
+    await tell(hooks_of(database), database, *facts)  # another storage worker, with an empty memory
     assert len(await waiting(database)) == 5
 
 
-async def test_a_transaction_that_fails_tells_nothing_and_the_next_tells_all(database: AsyncEngine) -> None:
+async def test_a_transaction_that_fails_queues_nothing_and_its_repetition_queues_all(database: AsyncEngine) -> None:
     hooks = hooks_of(database)
     with pytest.raises(ZeroDivisionError):
         async with database.begin() as connection:
-            await hooks.enqueue(connection, turns("ada", 1, 2))
+            await hooks.producer.enqueue(connection, turns("ada", 1, 2))
             raise ZeroDivisionError
     assert await waiting(database) == []
     await tell(hooks, database, *turns("ada", 1, 2))
     assert len(await waiting(database)) == 2
 
 
-async def test_only_events_that_are_wanted_and_nothing_is_told_late(database: AsyncEngine) -> None:
+async def test_only_configured_events_are_queued_and_none_is_queued_later(database: AsyncEngine) -> None:
     hooks = hooks_of(database, events=("user.offline",))
     await tell(hooks, database, *turns("ada", 1, 3), change("ada", 4, "offline"), RoomOccupancy(5, "lobby", True, NOON))
     assert shape(await waiting(database)) == [("user.offline", "ada", 4)]
 
 
-async def test_who_comes_back_after_a_crash_is_no_news_unless_they_look_different(database: AsyncEngine) -> None:
+async def test_a_user_who_returns_after_a_crash_is_an_event_only_if_the_status_differs(database: AsyncEngine) -> None:
     await tell(hooks_of(database), database, change("ada", 1, text="tea"), change("bo", 2), change("cy", 3))
-    again = hooks_of(database)  # the new server says of all of them that they were offline
+    again = hooks_of(database)  # to the new server, all of them were offline before
     await tell(again, database, change("ada", 101), change("bo", 102), change("cy", 103, "away"))
     assert shape(await waiting(database))[3:] == [
         ("user.status_changed", "ada", 101),
@@ -144,7 +143,7 @@ async def test_who_comes_back_after_a_crash_is_no_news_unless_they_look_differen
     ]
 
 
-async def test_who_does_not_come_back_after_a_crash_is_told_once(database: AsyncEngine) -> None:
+async def test_a_user_who_does_not_return_after_a_crash_is_reported_offline_once(database: AsyncEngine) -> None:
     await tell(hooks_of(database), database, *(change(name, n) for n, name in enumerate(("ada", "bo", "cy", "di"), 1)))
     async with database.begin() as connection:
         for name, status, version in (("ada", "online", 101), ("bo", "offline", 2), ("cy", "offline", 50)):
@@ -156,14 +155,14 @@ async def test_who_does_not_come_back_after_a_crash_is_told_once(database: Async
         await settle(database, hooks_of(database, time), present=("ada",))
     found = (await waiting(database))[4:]
     assert shape(found) == [("user.offline", "bo", 3), ("user.offline", "cy", 50), ("user.offline", "di", 5)]
-    told_of_bo = {"userId": "bo", "status": "offline", "since": 7, "version": 3, "lastSeen": 8}
-    assert found[0]["data"] == {**told_of_bo, "cause": "restart", "was": "online"}
+    bo = {"userId": "bo", "status": "offline", "since": 7, "version": 3, "lastSeen": 8}
+    assert found[0]["data"] == {**bo, "cause": "restart", "was": "online"}
     await tell(hooks_of(database), database, change("bo", 103))
     assert shape(await waiting(database))[7:] == [("user.online", "bo", 103)]
 
 
 async def test_more_users_than_one_page_are_reconciled(database: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telling, "CHUNK", 10)
+    monkeypatch.setattr(producer, "CHUNK", 10)
     await tell(hooks_of(database), database, *(change(f"u{n}", n) for n in range(1, 36)))
     await tell(hooks_of(database), database, *(RoomOccupancy(100 + n, f"r{n}", True, NOON) for n in range(35)))
     questions = await settle(database, hooks_of(database), present=("u7", "r7"))
@@ -187,7 +186,7 @@ async def test_returned_users_are_not_reported_offline_before_the_database_knows
     await tell(hooks, database, change("ada", 101))  # her row is still offline
     await settle(database, hooks, present=("ada",))
     assert shape(await waiting(database))[2:] == [("user.offline", "bo", 50)]
-    assert await known(database) == {"ada": ("online", 101), "bo": ("offline", 50)}
+    assert await last_sent(database) == {"ada": ("online", 101), "bo": ("offline", 50)}
 
 
 async def test_a_user_who_returns_right_after_the_answer_absent_is_reported_online(
@@ -200,7 +199,7 @@ async def test_a_user_who_returns_right_after_the_answer_absent_is_reported_onli
     assert await settling.question() == FindAbsent(["ada"], [])
     async with database.begin() as connection:  # the server's answer, then its next fact
         await settling.report(connection, Absent(["ada"], []))
-        await hooks.enqueue(connection, [change("ada", 101)])
+        await hooks.producer.enqueue(connection, [change("ada", 101)])
     settling.answered()
     assert shape(await waiting(database)) == [
         ("user.online", "ada", 1),
@@ -215,7 +214,7 @@ async def test_a_user_whose_row_says_online_has_been_offline_since_the_answer(da
     row = {"user_id": "ada", "status": "online", "version": 1, "since_ms": 7, "seen_ms": 8, "active_ms": 9}
     async with database.begin() as connection:
         await connection.execute(insert(users).values(**row, node="n", epoch="e"))
-        await hooks.tell_absent(connection, ["ada"], [])
+        await hooks.producer.enqueue_absent(connection, ["ada"], [])
     assert (await waiting(database))[-1]["data"]["since"] == NOON
 
 
@@ -233,7 +232,7 @@ async def test_only_one_question_is_outstanding_and_none_before_its_time(databas
     assert await settling.question() is None, "all was asked"
 
 
-async def test_rooms_that_are_not_occupied_again_after_a_crash_are_told_vacated(database: AsyncEngine) -> None:
+async def test_rooms_that_are_not_occupied_again_after_a_crash_are_reported_vacated(database: AsyncEngine) -> None:
     await tell(hooks_of(database), database, *(RoomOccupancy(n, name, True, NOON) for n, name in enumerate("abc", 1)))
     hooks = hooks_of(database)
     await tell(hooks, database, RoomOccupancy(1001, "b", True, NOON))
@@ -241,7 +240,7 @@ async def test_rooms_that_are_not_occupied_again_after_a_crash_are_told_vacated(
     assert shape(await waiting(database))[3:] == [("room.vacated", "a", 2), ("room.vacated", "c", 4)]
 
 
-async def test_ids_grow_although_the_clock_is_set_back(database: AsyncEngine) -> None:
+async def test_ids_increase_although_the_clock_is_set_back(database: AsyncEngine) -> None:
     await tell(hooks_of(database), database, *turns("ada", 1, 2))
     early = Time()
     early.ms -= 3_600_000
@@ -249,12 +248,12 @@ async def test_ids_grow_although_the_clock_is_set_back(database: AsyncEngine) ->
     assert [event["data"]["version"] for event in await waiting(database)] == [1, 2, 3, 4]
 
 
-async def test_when_too_many_wait_the_oldest_go_dead_and_are_counted(database: AsyncEngine) -> None:
+async def test_when_too_many_events_wait_the_oldest_become_dead_letters_and_are_counted(database: AsyncEngine) -> None:
     hooks = hooks_of(database, max_waiting=10)
     await tell(hooks, database, *turns("ada", 1, 25))
     assert [event["data"]["version"] for event in await waiting(database)] == list(range(16, 26))
-    assert hooks.figures().expelled == 30
-    letters = json.loads(await hooks.dead("", 100))["deadLetters"]
+    assert hooks.stats().expelled == 30
+    letters = json.loads(await hooks.dead_letters("", 100))["deadLetters"]
     assert len(letters) == 30
     assert "more than 10 events waited" in letters[0]["error"]
 
@@ -264,24 +263,24 @@ async def test_too_many_dead_letters_and_too_old_ones_are_deleted_and_counted(da
     hooks = hooks_of(database, time, max_waiting=0, max_dead=5)
     await tell(hooks, database, *turns("ada", 1, 8))
     await hooks.sweep()
-    assert (hooks.figures().dead, hooks.figures().dropped) == (10, 6)
+    assert (hooks.stats().dead, hooks.stats().dropped) == (10, 6)
     versions = [event["data"]["version"] for event in await waiting(database, state="dead")]
     assert versions == [4, 5, 6, 7, 8]
     time.ms += 31 * 86_400_000
     await hooks.sweep()
-    assert (hooks.figures().dead, hooks.figures().dropped) == (0, 16)
+    assert (hooks.stats().dead, hooks.stats().dropped) == (0, 16)
 
 
-async def test_what_is_added_while_the_counting_waits_for_its_turn_is_counted_once(database: AsyncEngine) -> None:
+async def test_events_added_while_the_sweep_waits_for_its_turn_are_counted_once(database: AsyncEngine) -> None:
     hooks = hooks_of(database)
     await tell(hooks, database, change("ada", 1))
     await hooks.sweep()
     async with writing(database) as connection:
         counting = asyncio.create_task(hooks.sweep())
         await asyncio.sleep(0)  # it waits now
-        await hooks.enqueue(connection, [change("bo", 2), change("cy", 3)])
+        await hooks.producer.enqueue(connection, [change("bo", 2), change("cy", 3)])
     await counting
-    assert hooks.figures().waiting == 6, "each for two endpoints"
+    assert hooks.stats().waiting == 6, "each for two endpoints"
 
 
 async def test_dead_letters_are_read_in_pages_and_sent_again(database: AsyncEngine) -> None:
@@ -291,42 +290,42 @@ async def test_dead_letters_are_read_in_pages_and_sent_again(database: AsyncEngi
     found: list[Any] = []
     page = {"next": ""}
     while page["next"] is not None:
-        page = json.loads(await hooks.dead(page["next"], 3))
+        page = json.loads(await hooks.dead_letters(page["next"], 3))
         found += page["deadLetters"]
     assert len(found) == len({letter["id"] for letter in found}) == 8
     assert {letter["endpoint"] for letter in found} == {"https://here.example/", "https://there.example/"}
     assert [letter["event"]["data"]["version"] for letter in found] == [1, 1, 2, 2, 3, 3, 4, 4]
 
-    again = Webhooks(database, config_for(HERE), time)  # `there` is not in the settings any more
+    again = WebhookDispatcher(database, config_for(HERE), time)  # `THERE` has been removed from the settings
     await again.sweep()
     time.ms += 7 * 86_400_000
     chosen = [letter["id"] for letter in found if letter["event"]["data"]["version"] <= 2]
-    assert await again.retry([*chosen, "nonsense"]) == 2
-    assert await again.retry(chosen) == 0
+    assert await again.retry_dead([*chosen, "nonsense"]) == 2
+    assert await again.retry_dead(chosen) == 0
     assert [event["data"]["version"] for event in await waiting(database)] == [1, 2]
-    assert await again.retry(None) == 2
+    assert await again.retry_dead(None) == 2
     assert await waiting(database, THERE) == []
-    assert (again.figures().waiting, again.figures().dead) == (4, 4)
-    queue = Queue(database, endpoint_key(HERE))
-    assert await queue.give_up("too old", time.ms - 86_400_000) == 0, "they have another 24 h"
+    assert (again.stats().waiting, again.stats().dead) == (4, 4)
+    queue = EndpointQueue(database, endpoint_key(HERE))
+    assert await queue.expire("too old", time.ms - 86_400_000) == 0, "they have another 24 h"
 
 
-async def test_an_event_that_is_held_holds_its_subject_and_no_other(database: AsyncEngine) -> None:
+async def test_a_held_event_blocks_its_subject_and_no_other(database: AsyncEngine) -> None:
     await tell(hooks_of(database), database, change("ada", 1), change("bo", 2), change("ada", 3, "away"))
-    queue = Queue(database, endpoint_key(HERE))
-    first = (await queue.first(1))[0]
-    await queue.failed([first], "no", NOON + 1000, held=True)
-    queue.held = 1
-    assert [json.loads(row.payload)["data"]["userId"] for row in await queue.first(10)] == ["bo"]
-    assert await queue.due(NOON, 300_000) == []
-    assert [row.id for row in await queue.due(NOON + 1000, 300_000)] == [first.id]
-    assert [row.id for row in await queue.due(NOON - 3_600_000, 300_000)] == [first.id], "the clock was set back"
+    queue = EndpointQueue(database, endpoint_key(HERE))
+    (first,) = await queue.oldest(1)
+    await queue.hold(first, "no", NOON + 1000)
+    assert [json.loads(event.payload)["data"]["userId"] for event in await queue.oldest(10)] == ["bo"]
+    assert await queue.due_held(NOON, 300_000) == []
+    assert [event.row_id for event in await queue.due_held(NOON + 1000, 300_000)] == [first.row_id]
+    (due,) = await queue.due_held(NOON - 3_600_000, 300_000)
+    assert due.row_id == first.row_id, "the clock was set back"
 
 
-async def test_what_waits_of_earlier_endpoints_goes_dead_when_it_is_old(database: AsyncEngine) -> None:
+async def test_waiting_events_of_removed_endpoints_become_dead_letters_when_they_are_old(database: AsyncEngine) -> None:
     time = Time()
     await tell(hooks_of(database, time), database, change("ada", 1))
-    again = Webhooks(database, config_for(HERE), time)
+    again = WebhookDispatcher(database, config_for(HERE), time)
     await again.sweep()
     assert len(await waiting(database, THERE)) == 1
     time.ms += 86_400_001
@@ -335,7 +334,7 @@ async def test_what_waits_of_earlier_endpoints_goes_dead_when_it_is_old(database
     assert len(await waiting(database)) == 1
 
 
-async def test_rooms_of_long_ago_are_forgotten(database: AsyncEngine) -> None:
+async def test_rooms_vacated_long_ago_are_forgotten(database: AsyncEngine) -> None:
     hooks = hooks_of(database)
     facts = [
         RoomOccupancy(1, "old", True, NOON),
@@ -352,7 +351,7 @@ async def test_rooms_of_long_ago_are_forgotten(database: AsyncEngine) -> None:
     ("last", "is_delivered", "version"),
     [("online", True, 6), ("offline", False, 5), ("offline", True, None), (None, True, None)],
 )
-async def test_that_a_user_who_is_erased_has_left_is_told_once_and_nothing_else_stays(
+async def test_an_erased_user_is_reported_offline_once_and_nothing_else_stays(
     database: AsyncEngine, last: str | None, is_delivered: bool, version: int | None
 ) -> None:
     hooks = hooks_of(database)
@@ -363,16 +362,18 @@ async def test_that_a_user_who_is_erased_has_left_is_told_once_and_nothing_else_
             await connection.execute(delete(webhooks))
     store = Store(dialect=database.dialect.name, node="here", epoch="e1", started_ms=NOON, history_ms=0)
     async with database.begin() as connection:
-        known = await hooks.known_of(connection, "ada")
+        state = await hooks.producer.sent_state(connection, "ada")
         await store.erase(connection, "ada")
-        if known is not None:
-            await hooks.tell_left(connection, "ada", known)
+        if state is not None:
+            await hooks.producer.enqueue_erased(connection, "ada", state)
     assert shape(await waiting(database)) == ([("user.offline", "ada", version)] if version else [])
     await tell(hooks, database, change("ada", 7))
-    assert shape(await waiting(database))[-1:] == [("user.online", "ada", 7)], "who comes again begins anew"
+    assert shape(await waiting(database))[-1:] == [("user.online", "ada", 7)], (
+        "a new session of the user is announced again"
+    )
 
 
-async def test_ids_and_texts_of_any_kind(database: AsyncEngine) -> None:
+async def test_user_ids_and_texts_of_any_kind_are_queued(database: AsyncEngine) -> None:
     names = ["x" * 128, "é" * 128, "😀" * 64, "a'b\"c\\d", "%_", "7"]
     await tell(hooks_of(database), database, *(change(name, n, text="😀'") for n, name in enumerate(names, 1)))
     await tell(hooks_of(database), database, *(change(name, n, text="😀'") for n, name in enumerate(names, 1)))
@@ -391,16 +392,16 @@ async def test_the_queue_is_read_by_its_index(database: AsyncEngine) -> None:
     assert "TEMP B-TREE" not in plan
 
 
-async def test_nothing_to_do_costs_nothing(database: AsyncEngine) -> None:
+async def test_no_facts_queue_nothing(database: AsyncEngine) -> None:
     hooks = hooks_of(database)
     await tell(hooks, database)
     async with database.begin() as connection:
         await connection.execute(update(webhooks).values(state="dead"))
-        await hooks.tell_absent(connection, ["ada"], ["lobby"])
+        await hooks.producer.enqueue_absent(connection, ["ada"], ["lobby"])
         assert (await connection.execute(select(func.count()).select_from(webhooks))).scalar() == 0
 
 
-async def test_who_wants_to_write_has_a_turn_while_another_writes_on_and_on(database: AsyncEngine) -> None:
+async def test_a_writer_gets_its_turn_while_another_writes_continuously(database: AsyncEngine) -> None:
     writes, ended = 0, False
 
     async def write_on() -> None:

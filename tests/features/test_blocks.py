@@ -11,10 +11,11 @@ import pytest
 from msgspec import json
 from tests.features.test_visibility import House, token
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import classic, v1
 from tests.support.talk import position, statuses, types
 
-from presenced.auth.callbacks import _merged
-from presenced.auth.grants import visibility_of, with_allowed
+from presenced.auth.callbacks import merge_grants
+from presenced.auth.grants import visibility_of, with_grants
 from presenced.auth.principal import Principal
 from presenced.config.settings import Settings
 from presenced.presence.model import Ending
@@ -238,20 +239,20 @@ def test_a_session_that_comes_back_with_the_same_blocks_is_told_what_it_missed(h
 
 
 def test_nothing_is_left_of_one_who_is_gone(house: House) -> None:
-    ada, classic = house.come("ada", block=["eve"]), house.come("ada", classic=True, block=["eve"])
-    house.node.received(classic, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
+    ada, other = house.come("ada", block=["eve"]), house.come("ada", classic=True, block=["eve"])
+    house.node.received(other, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
     house.say(ada, "AUTH", token=token("ada", block=["bo"]))
-    v1, old = house.node._v1, house.node._classic
-    assert (set(v1._blocking.watchers_of("bo")), set(old._blocking.watchers_of("bo"))) == ({ada}, {classic})
+    new, old = v1(house.node).feed, classic(house.node).feed
+    assert (set(new._blocking.watchers_of("bo")), set(old._blocking.watchers_of("bo"))) == ({ada}, {other})
     house.end(ada, Ending.CLOSED)
-    house.end(classic, Ending.CLOSED)
-    assert (v1._blocking._by_user, v1._blockers, old._blocking._by_user) == ({}, set(), {})
+    house.end(other, Ending.CLOSED)
+    assert (new._blocking._by_user, new._blockers, old._blocking._by_user) == ({}, set(), {})
 
 
 @pytest.mark.parametrize("rule", ["everyone", "rooms", "claims", "callback"])
 def test_nobody_blocks_themselves_and_the_rest_holds_whatever_else_may_be_seen(rule: str) -> None:
     settings = Settings.model_validate({"auth": "ticket", "visibility": rule, "visibility_url": "http://h/"})
-    visibility = visibility_of(settings, with_allowed(Principal("7"), {"watch": ["bo", "eve"], "block": [7, "eve"]}))
+    visibility = visibility_of(settings, with_grants(Principal("7"), {"watch": ["bo", "eve"], "block": [7, "eve"]}))
     assert visibility.blocked == {"eve"}
     assert visibility.sees("7")
     assert not visibility.sees("eve")
@@ -260,20 +261,20 @@ def test_nobody_blocks_themselves_and_the_rest_holds_whatever_else_may_be_seen(r
 
 def test_who_blocks_nobody_is_like_all_others() -> None:
     settings = Settings(auth="ticket")
-    assert visibility_of(settings, with_allowed(Principal("ada"), {"block": []})) is EVERYTHING
-    assert visibility_of(settings, with_allowed(Principal("ada"), {"block": ["ada"]})) is EVERYTHING
+    assert visibility_of(settings, with_grants(Principal("ada"), {"block": []})) is EVERYTHING
+    assert visibility_of(settings, with_grants(Principal("ada"), {"block": ["ada"]})) is EVERYTHING
 
 
 def test_a_hook_adds_to_the_token_s_blocks() -> None:
     """A backend may say it in either place: what one leaves out does not show what the other hides."""
-    by_token, by_hook = (with_allowed(Principal("ada"), {"block": [name]}) for name in ("bo", "eve"))
-    assert _merged(by_token, by_hook).block == {"bo", "eve"}
+    by_token, by_hook = (with_grants(Principal("ada"), {"block": [name]}) for name in ("bo", "eve"))
+    assert merge_grants(by_token, by_hook).block == {"bo", "eve"}
 
 
 @pytest.mark.parametrize("block", ["eve", ["a\nb"], [True], ["x"] * (MAX_BLOCKED + 1), None])
 def test_blocks_that_can_not_be_used_are_refused(block: object) -> None:
     with pytest.raises(ValueError, match=r"."):
-        with_allowed(Principal("ada"), {"block": block})
+        with_grants(Principal("ada"), {"block": block})
 
 
 def test_the_mode_of_a_room_is_not_held_by_a_member_who_is_not_seen() -> None:

@@ -10,10 +10,11 @@ from tests.features.test_visibility import House, token
 from tests.support.fakes import FakeConnection
 from tests.support.talk import position, statuses
 
-from presenced.auth.callbacks import _merged
-from presenced.auth.grants import MAX_ROLE, MAX_ROLES, with_allowed
+from presenced.auth.callbacks import merge_grants
+from presenced.auth.grants import MAX_ROLE_LENGTH, MAX_ROLES, with_grants
 from presenced.auth.principal import Principal
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import NO_DISPLAY, SEEN_ONLINE, Cause, Display, Ending
 from presenced.presence.user import Grace
 from presenced.presence.users import Limits
@@ -145,7 +146,7 @@ def test_it_is_remembered_of_who_is_not_there_and_erased_with_the_user(house: Ho
 
 
 def directory(most: int = 2) -> Directory[str]:
-    return Directory(Grace(0, 0), Limits(log_entries=2, log_age=1.0, max_announced=9, max_choices=most))
+    return Directory(Grace(0, 0), Limits(log_entries=2, log_age=1.0, max_announced=9, max_choices=most), Journal(1000))
 
 
 NOW = Instant(0.0, 1_000_000_000)
@@ -236,7 +237,7 @@ for _ in range(v1.MAX_DEPTH + 1):
         {"roles": "causes"},
         {"roles": [1]},
         {"roles": [""]},
-        {"roles": ["x" * (MAX_ROLE + 1)]},
+        {"roles": ["x" * (MAX_ROLE_LENGTH + 1)]},
         {"roles": ["x"] * (MAX_ROLES + 1)},
         {"roles": ["a\nb"]},
         {"roles": ["\ud800"]},
@@ -245,7 +246,7 @@ for _ in range(v1.MAX_DEPTH + 1):
 )
 def test_what_can_t_be_passed_on_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"display|role|Expected"):
-        with_allowed(Principal("ada"), given)
+        with_grants(Principal("ada"), given)
 
 
 @pytest.mark.parametrize(
@@ -266,11 +267,11 @@ def test_hostile_data_is_passed_on_as_it_is(house: House, display: dict[str, Any
 
 
 def test_it_is_as_old_as_what_gives_it() -> None:
-    by_token = with_allowed(Principal("ada", issued_at=7.0), {"display": ADA})
+    by_token = with_grants(Principal("ada", issued_at=7.0), {"display": ADA})
     assert by_token.display == Display(b'{"name":"Ada"}', 7.0)
-    assert with_allowed(Principal("ada"), {"display": {}}).display == Display()
-    assert with_allowed(Principal("ada"), {"display": None}).display is None
-    by_hook = with_allowed(Principal("ada", issued_at=9.0), {"display": {"name": "A"}, "roles": ["b", "c"]})
-    merged = _merged(by_token._replace(roles=("a", "b")), by_hook)
+    assert with_grants(Principal("ada"), {"display": {}}).display == Display()
+    assert with_grants(Principal("ada"), {"display": None}).display is None
+    by_hook = with_grants(Principal("ada", issued_at=9.0), {"display": {"name": "A"}, "roles": ["b", "c"]})
+    merged = merge_grants(by_token._replace(roles=("a", "b")), by_hook)
     assert (merged.display, merged.roles) == (by_hook.display, ("a", "b", "c"))
-    assert _merged(by_token, by_hook._replace(display=None)).display == by_token.display
+    assert merge_grants(by_token, by_hook._replace(display=None)).display == by_token.display

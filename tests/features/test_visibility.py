@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, json
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import v1
 from tests.support.talk import Talk, position, statuses
 
-from presenced.auth.authenticator import Answer, Answered
-from presenced.auth.grants import Allowed, visibility_of, with_allowed
+from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
+from presenced.auth.grants import Grants, visibility_of, with_grants
 from presenced.auth.principal import Principal
 from presenced.config.settings import Settings
 from presenced.node.service import PresenceService
@@ -22,13 +23,13 @@ from presenced.presence.model import Ending
 from presenced.runtime.instant import Instant
 
 
-class Guard:
+class Guard(Authenticator):
     """Tokens are JSON: `{"sub": "ada", "presence": {...}}`."""
 
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer:
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
         claims = json.decode(token)
         principal = Principal(claims["sub"], None, token)
-        return with_allowed(principal, claims["presence"]) if "presence" in claims else principal
+        return with_grants(principal, claims["presence"]) if "presence" in claims else principal
 
 
 def token(user_id: str, **presence: Any) -> str:
@@ -358,20 +359,20 @@ def test_the_world_looks_as_if_blocked_users_had_never_been(visibility: str, ste
 )
 def test_what_can_not_be_used_is_refused(given_: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
-        with_allowed(Principal("ada"), given_)
+        with_grants(Principal("ada"), given_)
 
 
 def test_a_restriction_that_is_misspelt_is_named_with_the_one_that_is_meant() -> None:
     """`blok` would block nobody."""
     with pytest.raises(ValueError, match=r"unknown field blok \(did you mean block\?\); known are watch, rooms, block"):
-        with_allowed(Principal("ada"), {"blok": ["eve"]})
-    assert with_allowed(Principal("ada"), {"x-blok": ["eve"]}) == with_allowed(Principal("ada"), {})
+        with_grants(Principal("ada"), {"blok": ["eve"]})
+    assert with_grants(Principal("ada"), {"x-blok": ["eve"]}) == with_grants(Principal("ada"), {})
 
 
 def test_what_is_allowed_is_read() -> None:
-    assert Allowed() == Allowed(watch=UNSET, rooms=UNSET)
+    assert Grants() == Grants(watch=UNSET, rooms=UNSET)
     visibility = visibility_of(
-        Settings(auth="ticket", visibility="claims"), with_allowed(Principal("ada"), {"watch": [7, "bo"]})
+        Settings(auth="ticket", visibility="claims"), with_grants(Principal("ada"), {"watch": [7, "bo"]})
     )
     assert visibility.users == {"ada", "bo", "7"}
     assert not visibility.may_enter("lobby")
@@ -382,7 +383,7 @@ def test_a_connection_that_is_replaced_by_one_that_sees_something_else_leaves_no
     session = house.heard(ada)[0]["sessionId"]
     house.say(ada, "WATCH", rooms=["lobby"])
     back = house.come("ada", f"session={session}&position={position(ada)}", watch=["eve"], rooms=["bar"])
-    index = house.node._v1._index
+    index = v1(house.node).feed._index
     assert set(index.watchers_of("eve")) == {back}
     assert not index.watchers_of("bo")
     assert not index.watchers_of_room("lobby")

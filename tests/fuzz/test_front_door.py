@@ -1,6 +1,6 @@
-"""Whatever comes to the port: every connection ends in a documented way, the server lives, others notice nothing.
+"""Fuzzing of the port: every connection ends in a documented way, the server survives, other clients notice nothing.
 
-Documented ways: HTTP answers with a status of the tables, then the end; 101 and valid frames; or the end alone.
+Documented ways are HTTP responses with a status of the tables and then the end, 101 and valid frames, or the end alone.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ AT_A_TIME = 40
 QUICK = {"head_timeout": 0.5, "message_timeout": 0.5, "close_timeout": 0.3, "grace_lost": 0, "grace_going_away": 0}
 
 
-async def test_every_connection_ends_in_a_documented_way_and_others_notice_nothing(
+async def test_every_connection_ends_in_a_documented_way_and_other_clients_notice_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     async with (
-        server(**QUICK, heartbeat_interval=3600, pong_timeout=3600) as house,
-        raw_websocket(house.port, "?userId=witness") as witness,
+        server(**QUICK, heartbeat_interval=3600, pong_timeout=3600) as running,
+        raw_websocket(running.port, "?userId=witness") as witness,
     ):
-        hearing = asyncio.create_task(hear(witness))
+        listening = asyncio.create_task(listen(witness))
         waiting = asyncio.Semaphore(AT_A_TIME)
         async with asyncio.TaskGroup() as group:
             for seed in seeds(2000):
                 await waiting.acquire()
-                task = group.create_task(attack(house.port, seed))
+                task = group.create_task(attack(running.port, seed))
                 task.add_done_callback(lambda _: waiting.release())
-        await settle(house)
-        await is_well(house, hearing)
+        await settle(running)
+        await assert_works(running, listening)
     assert failures == []
     assert [record.getMessage() for record in caplog.records] == []
 
@@ -64,7 +64,7 @@ async def attack(port: int, seed: int) -> None:
                         await asyncio.sleep(0)
                 client.writer.write_eof()
             except OSError:
-                pass  # it has been closed already, which the rest looks at
+                pass  # already closed; `check` examines the output
             check(await client.closed())
     except Exception as error:
         error.add_note(f"seed {seed}{', byte by byte' if byte_by_byte else ''}: {data!r}")
@@ -72,14 +72,14 @@ async def attack(port: int, seed: int) -> None:
 
 
 def check(received: bytes) -> None:
-    """Whole HTTP answers, perhaps a WebSocket at the end; a reset may have taken the rest."""
+    """Check that `received` is whole responses, perhaps a WebSocket at the end. A reset may have cut off the rest."""
     while received:
         head, _, rest = received.partition(b"\r\n\r\n")
         line = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
-        assert line, f"not an answer: {received[:200]!r}"
+        assert line, f"not a response: {received[:200]!r}"
         status = int(line[1])
         assert status in STATUSES, head
-        assert status < 500 or status in (503, 505), "nothing is the server's fault"
+        assert status < 500 or status in (503, 505), "no server fault"
         if status == 101:
             check_frames(rest)
             return
@@ -90,7 +90,7 @@ def check(received: bytes) -> None:
             assert problem["status"] == status
             assert problem["detail"]
         following = rest[size:]
-        # The answer to HEAD has a length and no body.
+        # The response to HEAD has a length and no body.
         received = following if following.startswith(b"HTTP/1.1 ") or not rest.startswith(b"HTTP/1.1 ") else rest
 
 
@@ -104,15 +104,15 @@ def check_frames(received: bytes) -> None:
             assert json.loads(bytes(event.data))["type"] in {"CONNECTION_ESTABLISHED", "USER_ONLINE", "USER_OFFLINE"}
 
 
-async def settle(house: PresenceServer) -> None:
-    """Only the witness is left."""
+async def settle(running: PresenceServer) -> None:
+    """Wait until only the witness is connected."""
     async with asyncio.timeout(PATIENCE):
-        while house.get_stats().total_connections > 1:
+        while running.get_stats().total_connections > 1:
             await asyncio.sleep(PATIENCE / 1000)
 
 
-async def hear(witness: RawClient) -> dict[object, bool]:
-    """What the witness is told up to the coming of somebody new: nothing but changes that take turns."""
+async def listen(witness: RawClient) -> dict[object, bool]:
+    """Return the users whose changes the witness receives until the probe connects. Their changes must alternate."""
     online: dict[object, bool] = {}
     while "probe" not in online:
         try:
@@ -127,11 +127,11 @@ async def hear(witness: RawClient) -> dict[object, bool]:
     return online
 
 
-async def is_well(house: PresenceServer, hearing: asyncio.Task[dict[object, bool]]) -> None:
-    """The server answers, and who heard of all that came and went hears of somebody new."""
-    async with raw(house.port) as client:
+async def assert_works(running: PresenceServer, listening: asyncio.Task[dict[object, bool]]) -> None:
+    """Check that the server responds and that the witness is still notified."""
+    async with raw(running.port) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await client.answer()).status == 200
-    async with raw_websocket(house.port, "?userId=probe"), asyncio.timeout(PATIENCE):
-        online = await hearing
-    assert [user_id for user_id, is_online in online.items() if is_online] == ["probe"], "nobody is left behind"
+    async with raw_websocket(running.port, "?userId=probe"), asyncio.timeout(PATIENCE):
+        online = await listening
+    assert [user_id for user_id, is_online in online.items() if is_online] == ["probe"], "no user stays online"

@@ -1,4 +1,4 @@
-"""`deploy/prometheus/alerts.yml` fires when it should and is quiet else, as Prometheus' own `promtool` sees it."""
+"""Alerts in `deploy/prometheus/alerts.yml` fire when they should, and only then, according to `promtool`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ALERTS: list[dict[str, Any]] = [
 ]
 NAMES = [str(alert["alert"]) for alert in ALERTS]
 
-WELL = {
+HEALTHY = {
     "up": "1x60",
     "process_start_time_seconds": "5x60",
     "process_open_fds": "500x60",
@@ -47,9 +47,9 @@ WELL = {
     "presenced_webhooks_oldest_seconds": "2x60",
     "presenced_webhooks_dead": "0x60",
 }
-"""The metrics of a server without a trouble, minute by minute: VALUExMINUTES, or START+STEPxMINUTES."""
+"""Metrics of a healthy server for each minute: VALUExMINUTES, or START+STEPxMINUTES."""
 
-TROUBLES = {
+PROBLEMS = {
     "PresencedDown": {"up": "1x57 0 0 0"},
     "PresencedRestarts": {"process_start_time_seconds": "1x45 2x3 3x3 4x9"},
     "PresencedOverloaded": {'presenced_loop_lag_seconds_bucket{le="0.05"}': "0+100x60"},
@@ -70,13 +70,13 @@ TROUBLES = {
 }
 
 
-def scenario(trouble: dict[str, str], fires: list[str]) -> dict[str, Any]:
+def scenario(problem: dict[str, str], fires: list[str]) -> dict[str, Any]:
     return {
         "interval": "1m",
         "input_series": [
             {"series": f"{name}{{{','.join(filter(None, [labels, OF]))}}}", "values": values}
-            for series, values in {**WELL, **trouble}.items()
-            for name, labels in [re.match(r"(\w+)(?:{(.*)})?$", series).groups()]  # type: ignore[union-attr] # it does
+            for series, values in {**HEALTHY, **problem}.items()
+            for name, labels in [re.match(r"(\w+)(?:{(.*)})?$", series).groups()]  # type: ignore[union-attr]  # every series matches
         ],
         "promql_expr_test": [
             {
@@ -101,21 +101,21 @@ def promtool(tmp_path: Path, *tests: dict[str, Any]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_prometheus_takes_the_rules() -> None:
+def test_prometheus_accepts_the_rules() -> None:
     subprocess.run([find("promtool"), "check", "rules", str(RULES)], check=True, capture_output=True, timeout=60)
 
 
-def test_all_is_quiet_when_all_is_well(tmp_path: Path) -> None:
+def test_no_alert_fires_for_a_healthy_server(tmp_path: Path) -> None:
     promtool(tmp_path, scenario({}, []))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_alert_fires_at_its_trouble_and_no_other_does(name: str, tmp_path: Path) -> None:
-    promtool(tmp_path, scenario(TROUBLES[name], [name]))
+def test_an_alert_fires_for_its_problem_and_no_other_does(name: str, tmp_path: Path) -> None:
+    promtool(tmp_path, scenario(PROBLEMS[name], [name]))
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=NAMES)
-def test_an_alert_says_what_and_where_to_read_on(alert: dict[str, Any]) -> None:
+def test_an_alert_has_a_summary_and_a_runbook(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in ("warning", "critical")
     assert alert["annotations"]["summary"]
     file, _, anchor = alert["annotations"]["runbook"].partition("#")

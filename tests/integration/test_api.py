@@ -1,4 +1,4 @@
-"""What a backend asks and tells over HTTP: presence, commands, errors, scopes."""
+"""Queries and commands of a backend over HTTP: presence, errors, scopes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import get_args
 
 import httpx
 import pytest
-from tests.support.api import backend, come, is_unknown, problem, say
+from tests.support.api import backend, connect_v1, is_unknown, problem, send_request
 from tests.support.server import server
 
 from presenced.auth.api_keys import SCOPES, Scope, new_key
@@ -16,11 +16,11 @@ from presenced.http.api.routes import ENDPOINTS
 pytestmark = pytest.mark.anyio
 
 
-async def test_one_user_looks_as_on_the_websocket() -> None:
-    async with server() as house, backend(house) as api:
+async def test_a_user_looks_the_same_as_on_the_websocket() -> None:
+    async with server() as running, backend(running) as api:
         assert is_unknown(await api.get("/users/7"))
-        async with come(house, "userId=7&device=phone") as socket:
-            await say(socket, "SET_STATUS", status="busy", text="lunch", data={"a": 1})
+        async with connect_v1(running, "userId=7&device=phone") as socket:
+            await send_request(socket, "SET_STATUS", status="busy", text="lunch", data={"a": 1})
             found = await api.get("/users/7")
             assert found.pop("since") > 0
             assert found == {
@@ -34,42 +34,42 @@ async def test_one_user_looks_as_on_the_websocket() -> None:
             }
 
 
-async def test_an_unknown_user_has_the_newest_version_of_all_in_every_interface() -> None:
+async def test_an_unknown_user_has_the_newest_version_in_every_interface() -> None:
     """The version is above any that a client still knows of the user, and below the one when the user connects."""
-    async with server() as house, backend(house) as api, come(house, "userId=ada&watch=none") as ada:
+    async with server() as running, backend(running) as api, connect_v1(running, "userId=ada&watch=none") as ada:
         await api.announce("bo")
-        await say(ada, "SET_STATUS", status="busy")
+        await send_request(ada, "SET_STATUS", status="busy")
         await ada.send('{"type":"WATCH","users":["dora"]}')
         while (heard := json.loads(await ada.recv()))["type"] != "PRESENCE_SNAPSHOT":
             pass
-        told = {"push": heard["users"], "query": (await api.post("/users/query", {"users": ["dora"]}))["users"]}
-        told["http"] = [await api.get("/users/dora")]
-        told["explain"] = [(await api.get("/users/dora/explain"))["shown"]]
+        found = {"push": heard["users"], "query": (await api.post("/users/query", {"users": ["dora"]}))["users"]}
+        found["http"] = [await api.get("/users/dora")]
+        found["explain"] = [(await api.get("/users/dora/explain"))["shown"]]
         async with api.events("/watch?users=dora") as events:
-            told["watch"] = (await anext(events)).data["users"]
+            found["watch"] = (await anext(events)).data["users"]
         newest = max([(await api.get(f"/users/{user_id}"))["version"] for user_id in ("ada", "bo")])
-        versions = {name: user["version"] for name, (user,) in told.items()}
+        versions = {name: user["version"] for name, (user,) in found.items()}
         assert len(set(versions.values())) == 1, versions
         assert versions["http"] >= newest > 0
-        assert all(is_unknown(user) for (user,) in told.values())
+        assert all(is_unknown(user) for (user,) in found.values())
         await api.announce("dora")
         assert (await api.get("/users/dora"))["version"] > versions["http"]
 
 
 async def test_auto_by_put_is_the_same_as_no_status_by_delete() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, backend(running) as api:
         for user_id, ask in (
             ("put", api.put("/users/put/status", {"status": "auto"})),
             ("del", api.delete("/users/del/status")),
         ):
             assert is_unknown(await ask)
-            async with come(house, f"userId={user_id}&status=invisible") as socket:
-                await say(socket, "PING")
-                assert is_unknown(await api.get(f"/users/{user_id}")), "who comes back invisible is"
+            async with connect_v1(running, f"userId={user_id}&status=invisible") as socket:
+                await send_request(socket, "PING")
+                assert is_unknown(await api.get(f"/users/{user_id}")), "the status in the URL counts"
 
 
-async def test_what_is_known_already_is_not_sent_again() -> None:
-    async with server() as house, backend(house) as api:
+async def test_a_client_with_the_same_etag_gets_304() -> None:
+    async with server() as running, backend(running) as api:
         first = await api.ask("GET", "/users/ada")
         tag = first.headers["etag"]
         again = await api.ask("GET", "/users/ada", if_none_match=f'"other", W/{tag}')
@@ -80,8 +80,8 @@ async def test_what_is_known_already_is_not_sent_again() -> None:
         assert (await api.ask("GET", "/rooms/lobby", if_none_match=room)).status_code == 304
 
 
-async def test_of_many_each_has_an_answer_or_an_error() -> None:
-    async with server() as house, backend(house) as api:
+async def test_a_query_of_many_users_has_a_result_or_an_error_for_each() -> None:
+    async with server() as running, backend(running) as api:
         await api.announce("bo")
         found = await api.post("/users/query", {"users": [7, "", "bo", "a\nb", "x" * 129]})
         assert [(user["userId"], user["status"]) for user in found["users"]] == [(7, "offline"), ("bo", "online")]
@@ -89,17 +89,21 @@ async def test_of_many_each_has_an_answer_or_an_error() -> None:
         odd = await api.post("/users/query", {"users": [None, 7, 1.5, True, "bo", [7], {"userId": 7}, 7.0]})
         assert [user["userId"] for user in odd["users"]] == [7, "bo"]
         assert [error["index"] for error in odd["errors"]] == [0, 2, 3, 5, 6, 7]
-        assert await api.post("/users/query", {"users": ["bo"], "viewer": 7}), "a number is an id"
+        assert await api.post("/users/query", {"users": ["bo"], "viewer": 7}), "a whole number is a valid id"
         assert odd["errors"][0]["detail"] == "userId must be a text or a whole number"
         assert len((await api.post("/users/query", {"users": list(range(1000))}))["users"]) == 1000
         assert problem(await api.ask("POST", "/users/query", {"users": list(range(1001))})) == (400, "BAD_BODY")
 
 
-async def test_a_room_in_pages() -> None:
-    async with server() as house, backend(house) as api:
-        async with come(house, "userId=ada") as ada, come(house, "userId=9") as nine, come(house, "userId=bo") as bo:
+async def test_a_room_is_returned_in_pages() -> None:
+    async with server() as running, backend(running) as api:
+        async with (
+            connect_v1(running, "userId=ada") as ada,
+            connect_v1(running, "userId=9") as nine,
+            connect_v1(running, "userId=bo") as bo,
+        ):
             for socket in (bo, nine, ada):
-                await say(socket, "JOIN", room="a/b ö", data={"seat": 1})
+                await send_request(socket, "JOIN", room="a/b ö", data={"seat": 1})
             first = await api.get("/rooms/a%2Fb%20%C3%B6?limit=2")
             assert (first["room"], first["mode"], first["count"], first["next"]) == ("a/b ö", "full", 3, "ada")
             assert [member["userId"] for member in first["members"]] == [9, "ada"]
@@ -111,12 +115,12 @@ async def test_a_room_in_pages() -> None:
         assert (await api.get("/rooms/nowhere"))["count"] == 0
 
 
-async def test_who_is_online_in_pages_and_how_many() -> None:
-    async with server() as house, backend(house) as api:
+async def test_online_users_are_returned_in_pages_and_counted() -> None:
+    async with server() as running, backend(running) as api:
         for number in range(7):
             await api.announce(f"user{number}")
-        async with come(house, "userId=hidden") as socket:
-            await say(socket, "SET_STATUS", status="invisible")
+        async with connect_v1(running, "userId=hidden") as socket:
+            await send_request(socket, "SET_STATUS", status="invisible")
             seen: list[str] = []
             cursor: int | None = 0
             while cursor is not None:
@@ -129,10 +133,10 @@ async def test_who_is_online_in_pages_and_how_many() -> None:
 
 
 async def test_announce_and_disconnect() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, backend(running) as api:
         assert await api.post("/users/bo/announce", {"online": True}) == {"changed": True}
         assert await api.post("/users/bo/announce", {"online": True}) == {"changed": False}
-        async with come(house, "userId=ada") as socket:
+        async with connect_v1(running, "userId=ada") as socket:
             await socket.recv()
             assert await api.post("/users/ada/disconnect") == {"closed": 1}
             await socket.wait_closed()
@@ -140,11 +144,11 @@ async def test_announce_and_disconnect() -> None:
         assert (await api.get("/users/ada"))["status"] == "offline"
 
 
-async def test_a_status_set_for_somebody_who_is_not_there_is_remembered() -> None:
-    async with server() as house, backend(house) as api:
+async def test_a_status_set_for_an_absent_user_is_remembered() -> None:
+    async with server() as running, backend(running) as api:
         body = {"status": "busy", "text": "at the doctor", "emoji": "🩺", "expiresIn": 3600}
         assert (await api.put("/users/ada/status", body))["status"] == "offline"
-        async with come(house, "userId=ada") as socket:
+        async with connect_v1(running, "userId=ada") as socket:
             await socket.recv()
             found = await api.get("/users/ada")
             assert (found["status"], found["text"], found["emoji"]) == ("busy", "at the doctor", "🩺")
@@ -153,7 +157,7 @@ async def test_a_status_set_for_somebody_who_is_not_there_is_remembered() -> Non
 
 
 async def test_claims_are_set_listed_and_cleared() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, backend(running) as api:
         await api.announce("ada")
         await api.put("/users/ada/claims/calendar", {"status": "busy", "text": "meeting", "priority": -1})
         seen = await api.put("/users/ada/claims/a%2Fb", {"status": "away", "priority": 5, "expiresIn": 60})
@@ -172,10 +176,10 @@ async def test_claims_are_set_listed_and_cleared() -> None:
         assert problem(refused) == (503, "UNAVAILABLE")
 
 
-async def test_sessions_and_an_explanation() -> None:
-    async with server() as house, backend(house) as api, come(house, "userId=ada&device=web") as socket:
-        await say(socket, "JOIN", room="lobby")
-        await say(socket, "SET_STATUS", status="invisible")
+async def test_sessions_and_the_explanation_of_a_status() -> None:
+    async with server() as running, backend(running) as api, connect_v1(running, "userId=ada&device=web") as socket:
+        await send_request(socket, "JOIN", room="lobby")
+        await send_request(socket, "SET_STATUS", status="invisible")
         (session,) = (await api.get("/users/ada/sessions"))["sessions"]
         assert (session["protocol"], session["connected"], session["device"]) == ("presenced.v1", True, "web")
         assert session["rooms"] == ["lobby"]
@@ -190,8 +194,8 @@ async def test_sessions_and_an_explanation() -> None:
         assert "ada" in found["why"]
 
 
-async def test_who_is_erased_is_forgotten() -> None:
-    async with server() as house, backend(house) as api, come(house, "userId=ada") as socket:
+async def test_erasing_a_user_forgets_everything_about_them() -> None:
+    async with server() as running, backend(running) as api, connect_v1(running, "userId=ada") as socket:
         await socket.recv()
         await api.announce("ada")
         await api.put("/users/ada/status", {"status": "busy", "text": "private"})
@@ -199,17 +203,17 @@ async def test_who_is_erased_is_forgotten() -> None:
         assert await api.delete("/users/ada") == {"closed": 1, "stored": 0}
         assert (await api.get("/users/ada"))["status"] == "offline"
         assert (await api.get("/users/ada/claims"))["claims"] == []
-        assert "private" not in str(await api.get("/users/ada/explain")), "nor in what changed earlier"
+        assert "private" not in str(await api.get("/users/ada/explain")), "not in earlier changes either"
         await api.announce("ada")
-        assert (await api.get("/users/ada"))["status"] == "online", "nothing is chosen any more"
+        assert (await api.get("/users/ada"))["status"] == "online", "the choice is forgotten"
 
 
 @pytest.mark.parametrize("scope", ["", "read", "write", "admin"])
-async def test_each_endpoint_asks_for_its_scope(scope: str) -> None:
+async def test_each_endpoint_requires_its_scope(scope: str) -> None:
     order = ("", *SCOPES)
     keys = {name: new_key(name) for name in get_args(Scope)}
     entries = [key.entry for key in keys.values()]
-    async with server(api_keys=entries) as house, backend(house, keys[scope].key if scope else "") as api:
+    async with server(api_keys=entries) as running, backend(running, keys[scope].key if scope else "") as api:
         for endpoint in ENDPOINTS:
             if not endpoint.checks_access:
                 continue
@@ -263,36 +267,36 @@ async def test_each_endpoint_asks_for_its_scope(scope: str) -> None:
 async def test_every_refusal_is_a_problem_document(
     method: str, path: str, body: object, status: int, code: str
 ) -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, backend(running) as api:
         assert problem(await api.ask(method, path, body)) == (status, code)
 
 
-async def test_a_path_names_its_methods() -> None:
-    async with server() as house, backend(house) as api:
+async def test_a_405_lists_the_methods_of_the_path() -> None:
+    async with server() as running, backend(running) as api:
         allowed = (await api.ask("PATCH", "/users/ada/status")).headers["allow"]
         assert sorted(allowed.split(", ")) == ["DELETE", "PUT"]
         assert (await api.ask("PATCH", "/users/query")).headers["allow"] == "POST"
         assert (await api.ask("GET", "/users/query")).json()["userId"] == "query"
 
 
-async def test_an_id_may_hold_anything_printable() -> None:
-    async with server() as house, backend(house) as api:
+async def test_an_id_may_contain_any_printable_character() -> None:
+    async with server() as running, backend(running) as api:
         for user_id in ("a/b", "100%", "%2F", "?", "#", "ö 漢 😀", "__proto__", "..;"):
             path = "/users/" + "".join(f"%{byte:02X}" for byte in user_id.encode())
             assert (await api.get(path))["userId"] == user_id
 
 
-async def test_after_a_large_body_the_connection_goes_on() -> None:
-    """Its bytes once counted as the next request's head."""
-    async with server() as house, backend(house) as api:
+async def test_the_connection_stays_usable_after_a_large_body() -> None:
+    """The rest of a body must not be parsed as the next request."""
+    async with server() as running, backend(running) as api:
         many = {"users": ["u" * 100 + str(number) for number in range(500)]}
         for _ in range(3):
             assert len((await api.post("/users/query", many))["users"]) == 500
             assert (await api.get("/counts"))["onlineUsers"] == 0
 
 
-async def test_pages_of_other_origins_may_put_and_delete_where_they_may_read() -> None:
-    async with server(origins=["https://app.example.com"]) as house, backend(house) as api:
+async def test_pages_of_allowed_origins_may_put_and_delete() -> None:
+    async with server(origins=["https://app.example.com"]) as running, backend(running) as api:
         headers = {"origin": "https://app.example.com", "access_control_request_method": "PUT"}
         answer = await api.ask("OPTIONS", "/users/ada/status", **headers)
         assert answer.status_code == 204
@@ -300,8 +304,8 @@ async def test_pages_of_other_origins_may_put_and_delete_where_they_may_read() -
         assert problem(await api.ask("GET", "/counts", origin="https://evil.example")) == (403, "FORBIDDEN_ORIGIN")
 
 
-async def test_answers_are_counted_by_route_and_nothing_of_users() -> None:
-    async with server() as house, backend(house) as api:
+async def test_responses_are_counted_by_route_and_metrics_name_no_user() -> None:
+    async with server() as running, backend(running) as api:
         await api.get("/users/secret-name")
         await api.ask("GET", "/users/secret-name/history")
         await api.ask("GET", "/users/secret-name/nothing")
@@ -312,10 +316,10 @@ async def test_answers_are_counted_by_route_and_nothing_of_users() -> None:
         assert "secret-name" not in text
 
 
-async def test_what_is_below_api_is_still_there() -> None:
+async def test_the_endpoints_for_tokens_are_reachable_below_api_too() -> None:
     key = new_key("write")
-    async with server(auth="ticket", api_keys=[key.entry]) as house:
+    async with server(auth="ticket", api_keys=[key.entry]) as running:
         headers = {"authorization": f"Bearer {key.key}"}
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.port}", headers=headers) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", headers=headers) as client:
             for path in ("/api/tickets", "/api/v1/tickets"):
                 assert (await client.post(path, json={"userId": 7})).status_code == 201

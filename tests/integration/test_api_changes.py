@@ -1,4 +1,4 @@
-"""Following all changes: by asking, by long poll, as a stream; and that nothing is missed."""
+"""Following all changes by polls, long polls and streams, without missing any."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 from tests.support.api import Backend, backend, problem
-from tests.support.follower import Believer
+from tests.support.follower import ChangesFollower
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, server, until
 
-from presenced.http.api import changes, followers
+from presenced.http import waiting
+from presenced.http.api import changes
 
 pytestmark = pytest.mark.anyio
 
 
 async def shake(api: Backend, seed: int, steps: int) -> None:
-    """Many changes of few users."""
+    """Make many random changes of few users."""
     rng = random.Random(seed)
     for _ in range(steps):
         user = f"/users/{rng.randrange(8)}"
@@ -38,48 +39,50 @@ async def shake_and_tell(api: Backend, seed: int, steps: int) -> None:
     await api.announce(f"end of {seed}")
 
 
-async def poll(api: Backend, believer: Believer, cursor: str, wait: float = 0.0, limit: int = 3) -> tuple[str, Any]:
-    """All that there is after the cursor; the next one, and the last digest."""
+async def poll(
+    api: Backend, follower: ChangesFollower, cursor: str, wait: float = 0.0, limit: int = 3
+) -> tuple[str, Any]:
+    """Apply all changes after the cursor, and return the next cursor and the last digest."""
     while True:
         answer = await api.get(f"/changes?after={cursor}&limit={limit}&wait={wait}")
         for record in answer["changes"]:
-            believer.hear(record)
+            follower.apply(record)
         cursor = answer["next"]
         if answer["digest"] is not None:
             return cursor, answer["digest"]
-        assert answer["changes"], "none is given only while more wait"
+        assert answer["changes"], "the digest is null only if there are more changes"
 
 
-async def begin(api: Backend, believer: Believer) -> str:
-    """From who is online; where to go on."""
+async def begin(api: Backend, follower: ChangesFollower) -> str:
+    """Apply the pages of online users, and return the position from which to continue."""
     position, cursor = "", 0
     while cursor is not None:
         page = await api.get(f"/online?limit=2&after={cursor}")
         position = position or page["position"]
         for record in page["users"]:
-            believer.hear(record)
+            follower.apply(record)
         cursor = page["next"]
     return position
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_who_asks_again_and_again_knows_everything_and_can_prove_it(seed: int) -> None:
-    async with server() as house, backend(house) as api:
+async def test_a_polling_client_knows_everything_and_can_prove_it(seed: int) -> None:
+    async with server() as running, backend(running) as api:
         await shake(api, seed, 60)
-        believer = Believer()
-        shaking = asyncio.create_task(shake(api, seed + 100, 60))  # while it begins, too
-        cursor = await begin(api, believer)
+        follower = ChangesFollower()
+        shaking = asyncio.create_task(shake(api, seed + 100, 60))  # also while the client reads the first pages
+        cursor = await begin(api, follower)
         while not shaking.done():
-            cursor, digest = await poll(api, believer, cursor)
-            assert digest["digest"] == believer.digest()
+            cursor, digest = await poll(api, follower, cursor)
+            assert digest["digest"] == follower.digest()
         await shaking
-        cursor, digest = await poll(api, believer, cursor)
-        assert digest["digest"] == believer.digest()
+        cursor, digest = await poll(api, follower, cursor)
+        assert digest["digest"] == follower.digest()
         assert digest["users"] == (await api.get("/counts"))["onlineUsers"]
 
 
-async def test_changes_are_all_there_in_order_with_versions_and_causes() -> None:
-    async with server() as house, backend(house) as api:
+async def test_the_feed_has_all_changes_in_order_with_versions_and_causes() -> None:
+    async with server() as running, backend(running) as api:
         start = (await api.get("/changes"))["next"]
         await api.announce("ada")
         await api.put("/users/ada/claims/call", {"status": "busy", "text": "on the phone"})
@@ -88,55 +91,55 @@ async def test_changes_are_all_there_in_order_with_versions_and_causes() -> None
         assert [(c["was"], c["status"], c["cause"]) for c in found] == [
             ("offline", "online", "announcement"),
             ("online", "busy", "claim"),
-            ("busy", "offline", "close"),  # to others it looks like one
+            ("busy", "offline", "close"),  # to others, going invisible looks like a close
         ]
         versions = [c["version"] for c in found]
         assert versions == sorted(set(versions))
         assert found[1]["text"] == "on the phone"
 
 
-async def test_a_long_poll_ends_with_the_first_change_or_when_its_time_is_over() -> None:
-    async with server() as house, backend(house) as api:
-        waiting = asyncio.create_task(api.get("/changes?wait=30"))
-        await until(lambda: metric(house, "presenced_api_followers") == 1)
+async def test_a_long_poll_ends_at_the_first_change_or_at_its_timeout() -> None:
+    async with server() as running, backend(running) as api:
+        poll_task = asyncio.create_task(api.get("/changes?wait=30"))
+        await until(lambda: metric(running, "presenced_api_followers") == 1)
         await api.announce("ada")
-        assert [c["userId"] for c in (await waiting)["changes"]] == ["ada"]
-        assert metric(house, "presenced_api_followers") == 0
+        assert [c["userId"] for c in (await poll_task)["changes"]] == ["ada"]
+        assert metric(running, "presenced_api_followers") == 0
         assert (await api.get("/changes?wait=0.05"))["changes"] == []
 
 
-async def test_a_client_that_goes_away_is_not_waited_for() -> None:
-    async with server() as house, backend(house) as api:
-        waiting = asyncio.create_task(api.get("/changes?wait=60"))
-        await until(lambda: metric(house, "presenced_api_followers") == 1)
-        waiting.cancel()
-        await until(lambda: metric(house, "presenced_api_followers") == 0)
+async def test_a_long_poll_ends_when_its_client_disconnects() -> None:
+    async with server() as running, backend(running) as api:
+        poll_task = asyncio.create_task(api.get("/changes?wait=60"))
+        await until(lambda: metric(running, "presenced_api_followers") == 1)
+        poll_task.cancel()
+        await until(lambda: metric(running, "presenced_api_followers") == 0)
 
 
-async def test_a_stream_proves_itself_and_goes_on_where_it_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changes, "DIGEST_PERIOD", 0.05)
-    async with server() as house, backend(house) as api:
+async def test_a_stream_resumes_where_it_was_lost_and_its_digests_prove_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "DIGEST_PERIOD_S", 0.05)
+    async with server() as running, backend(running) as api:
         await shake(api, 1, 20)
-        believer = Believer()
-        last = await begin(api, believer)
+        follower = ChangesFollower()
+        last = await begin(api, follower)
         for seed in range(3):  # it is lost twice
             shaking = asyncio.create_task(shake_and_tell(api, seed, 40))
             async with api.events("/changes", last_event_id=last) as events:
                 async for event in events:
                     last = event.id
                     if event.kind == "change":
-                        believer.hear(event.data)
+                        follower.apply(event.data)
                         continue
                     assert event.kind == "digest"
-                    assert event.data["digest"] == believer.digest()
-                    if f"end of {seed}" in believer.users:
+                    assert event.data["digest"] == follower.digest()
+                    if f"end of {seed}" in follower.users:
                         break
             await shaking
 
 
-async def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.sse.HEARTBEAT", 0.02)
-    async with server() as house, backend(house) as api:
+async def test_a_silent_stream_sends_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.http.sse.HEARTBEAT_S", 0.02)
+    async with server() as running, backend(running) as api:
         async with api.client.stream("GET", "/api/v1/changes", headers={"accept": "text/event-stream"}) as response:
             lines = []
             async for line in response.aiter_lines():
@@ -147,11 +150,11 @@ async def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) ->
         assert lines[0].startswith("retry: ")
 
 
-async def test_who_is_too_far_behind_is_told_to_start_again() -> None:
-    async with server(journal_size=1000) as house, backend(house) as api:
+async def test_a_client_too_far_behind_must_start_again() -> None:
+    async with server(journal_size=1000) as running, backend(running) as api:
         start = (await api.get("/changes"))["next"]
         for number in range(1001):
-            house.broadcast_user_status("ada", number % 2 == 0)
+            running.broadcast_user_status("ada", number % 2 == 0)
         answer = await api.ask("GET", f"/changes?after={start}")
         assert problem(answer) == (410, "CURSOR_TOO_OLD")
         assert "/api/v1/online" in answer.json()["detail"]
@@ -159,23 +162,23 @@ async def test_who_is_too_far_behind_is_told_to_start_again() -> None:
         assert problem(streamed) == (410, "CURSOR_TOO_OLD")
 
 
-async def test_requests_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(followers, "MAX_BACKENDS", 1)
-    async with server() as house, backend(house) as api, api.events("/changes") as events:
+async def test_waiting_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "MAX_BACKENDS", 1)
+    async with server() as running, backend(running) as api, api.events("/changes") as events:
         await anext(events)
         refused = await api.ask("GET", "/changes?wait=1")
         assert problem(refused) == (503, "UNAVAILABLE")
         assert refused.headers["retry-after"] == "5"
-        assert (await api.ask("GET", "/changes")).status_code == 200, "it does not wait"
+        assert (await api.ask("GET", "/changes")).status_code == 200, "a request that does not wait needs no place"
 
 
-async def test_a_stop_ends_what_waits() -> None:
-    async with server() as house, backend(house) as api:
-        waiting = asyncio.create_task(api.get("/changes?wait=60"))
+async def test_a_stop_ends_waiting_requests() -> None:
+    async with server() as running, backend(running) as api:
+        poll_task = asyncio.create_task(api.get("/changes?wait=60"))
         async with api.events("/changes") as events:
             await anext(events)
-            await until(lambda: metric(house, "presenced_api_followers") == 2)
+            await until(lambda: metric(running, "presenced_api_followers") == 2)
             async with asyncio.timeout(PATIENCE):
-                await house.stop()
+                await running.stop()
                 assert [event async for event in events] == []
-                assert (await waiting)["changes"] == []
+                assert (await poll_task)["changes"] == []

@@ -1,4 +1,4 @@
-"""What is written of the HTTP API holds: the OpenAPI document by schemathesis, the lines of the documents by curl."""
+"""The documentation of the HTTP API is true: schemathesis checks the OpenAPI document, curl runs the commands."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SPEC = ROOT / "spec" / "openapi.json"
 KEY = new_key("admin")
 
 STREAM_SECONDS = "5"
-"""For which a stream is listened to."""
+"""Seconds after which a command with a stream is ended."""
 
 NEEDS_STORAGE = re.compile(r"last-seen|/history|/sessions/past")
 VARY = {"since", "version", "lastSeen", "until", "setAt", "position", "next", "digest"}
-"""Members whose values are others each time."""
+"""Fields whose values differ each time."""
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def keeps() -> bool:
 
 
 @pytest.mark.timeout(600)
-def test_the_running_server_is_as_its_openapi_document_says(server: ServerProcess) -> None:
-    """In some ten seconds; user ids are the one thing stricter than JSON Schema can say."""
+def test_the_running_server_conforms_to_its_openapi_document(server: ServerProcess) -> None:
+    """It takes some ten seconds. Only the rules for user ids are stricter than JSON Schema can express."""
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         *("--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
@@ -62,7 +62,7 @@ def test_the_running_server_is_as_its_openapi_document_says(server: ServerProces
     ran = subprocess.run(command, capture_output=True, text=True, timeout=550, check=False)
     assert ran.returncode == 0, ran.stdout[-10_000:] + ran.stderr[-2_000:]
     assert ran.stdout.count(f"{len(ENDPOINTS) - 1} passed") == 2, (
-        "each, but for the one that only streams, in both phases"
+        "every endpoint except the one that only streams, in both phases"
     )
 
 
@@ -79,7 +79,7 @@ def test_the_document_is_served_and_is_openapi(server: ServerProcess) -> None:
     assert all(operation["summary"].endswith(".") and operation["description"] for operation in operations)
 
 
-def test_every_example_is_one() -> None:
+def test_every_example_matches_its_schema() -> None:
     document = json.loads(SPEC.read_text("utf-8"))
     checked = 0
     for path in document["paths"].values():
@@ -90,31 +90,32 @@ def test_every_example_is_one() -> None:
                     schema = {**content["schema"], "components": document["components"]}
                     Draft202012Validator(schema).validate(content["example"])
                     checked += 1
-    assert checked > len(ENDPOINTS), "nearly all answers, and bodies"
+    assert checked > len(ENDPOINTS), "nearly all responses, and bodies"
 
 
 class Line(NamedTuple):
-    """A line of a document, and what it says is answered."""
+    """A command in a document, and the documented response."""
 
     command: str
     answer: str
 
 
 def lines(document: str) -> list[Line]:
-    """The curl lines about the API, in their order."""
+    """Return the curl commands about the API in their order. Commands and responses may continue on more lines."""
     found = []
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / document).read_text("utf-8"), re.DOTALL):
-        for command, answer in re.findall(r"^(curl .*localhost:3001/api/v1.*)\n(?:# (.*)\n)?", block, re.MULTILINE):
+        joined = block.replace("\\\n", "").replace("\n#  ", " ")
+        for command, answer in re.findall(r"^(curl .*localhost:3001/api/v1.*)\n(?:# (.*)\n)?", joined, re.MULTILINE):
             if keeps() or not NEEDS_STORAGE.search(command):
                 found.append(Line(command, answer))
     return found
 
 
 @pytest.mark.parametrize("document", ["docs/http-api.md", "README.md"])
-def test_the_documents_curl_lines_do_what_they_say(document: str, server: ServerProcess) -> None:
-    told = lines(document)
-    assert told
-    for command, answer in told:
+def test_the_curl_commands_of_the_documents_give_the_documented_responses(document: str, server: ServerProcess) -> None:
+    commands = lines(document)
+    assert commands
+    for command, answer in commands:
         said = run(command, server)
         if "-N " in command:
             assert said.startswith("retry: "), said
@@ -126,7 +127,7 @@ def test_the_documents_curl_lines_do_what_they_say(document: str, server: Server
 
 
 def run(command: str, server: ServerProcess) -> str:
-    """What it prints, with a key, and after a while ended."""
+    """Run a command with a key, end it if it streams, and return its output."""
     key = "" if "Authorization" in command else f"-H 'Authorization: Bearer {KEY.key}'"
     command = command.replace("localhost:3001", f"localhost:{server.port}").replace("curl ", f"curl -sS {key} ", 1)
     if "-N " in command:
@@ -140,7 +141,7 @@ def run(command: str, server: ServerProcess) -> str:
 
 
 def comparable(value: Any) -> Any:
-    """Without what differs each time, but for its being there and its type."""
+    """Replace values that differ each time by their types."""
     if isinstance(value, dict):
         return {k: type(v) if k in VARY and v and not isinstance(v, dict) else comparable(v) for k, v in value.items()}
     return [comparable(item) for item in value] if isinstance(value, list) else value

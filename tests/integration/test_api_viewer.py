@@ -1,9 +1,9 @@
-"""What a viewer is answered over HTTP: what they may see, and nothing of others."""
+"""Responses for a viewer contain what the viewer may see, and nothing about others."""
 
 from __future__ import annotations
 
 import pytest
-from tests.support.api import backend, come, is_unknown, parsed, say
+from tests.support.api import backend, connect_v1, is_unknown, parsed, send_request
 from tests.support.server import server
 
 from presenced.auth.api_keys import new_key
@@ -11,18 +11,18 @@ from presenced.auth.api_keys import new_key
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_viewer_is_answered_as_they_may_see() -> None:
+async def test_a_response_for_a_viewer_contains_only_what_they_may_see() -> None:
     keys = new_key("admin")
     async with (
-        server(auth="ticket", visibility="claims", api_keys=[keys.entry]) as house,
-        backend(house, keys.key) as api,
+        server(auth="ticket", visibility="claims", api_keys=[keys.entry]) as running,
+        backend(running, keys.key) as api,
     ):
         await api.announce("bo")
         await api.announce("eve")
         allowed = {"watch": ["bo"], "rooms": ["lobby"]}
         ticket = parsed(await api.ask("POST", "/tickets", {"userId": "ada", "presence": allowed}), 201)["ticket"]
-        async with come(house, f"token={ticket}") as ada:
-            await say(ada, "JOIN", room="lobby")
+        async with connect_v1(running, f"token={ticket}") as ada:
+            await send_request(ada, "JOIN", room="lobby")
             assert (await api.get("/users/bo?viewer=ada"))["status"] == "online"
             assert is_unknown(await api.get("/users/eve?viewer=ada"))
             both = await api.post("/users/query", {"users": ["eve", "bo"], "viewer": "ada"})
@@ -31,16 +31,16 @@ async def test_a_viewer_is_answered_as_they_may_see() -> None:
             assert sorted(user["userId"] for user in online["users"]) == ["ada", "bo"]
             assert await api.get("/counts?viewer=ada") == {"onlineUsers": 2, "rooms": None}
             assert (await api.get("/rooms/lobby?viewer=ada"))["count"] == 1
-            assert (await api.get("/rooms/lobby?viewer=bo"))["count"] == 0, "it has no session"
+            assert (await api.get("/rooms/lobby?viewer=bo"))["count"] == 0, "bo has no session"
             assert (await api.get("/users/eve/explain?viewer=ada"))["viewer"]["maySee"] is False
-        assert is_unknown(await api.get("/users/bo?viewer=ada")), "it has no session any more"
+        assert is_unknown(await api.get("/users/bo?viewer=ada")), "ada has no session any more"
 
 
-async def test_a_viewer_is_not_answered_of_whom_they_block() -> None:
+async def test_a_response_for_a_viewer_contains_no_blocked_users() -> None:
     keys = new_key("admin")
     async with (
-        server(auth="ticket", api_keys=[keys.entry]) as house,
-        backend(house, keys.key) as api,
+        server(auth="ticket", api_keys=[keys.entry]) as running,
+        backend(running, keys.key) as api,
     ):
         await api.announce("bo")
         await api.announce("eve")
@@ -48,14 +48,14 @@ async def test_a_viewer_is_not_answered_of_whom_they_block() -> None:
         ticket = parsed(await api.ask("POST", "/tickets", body), 201)["ticket"]
         others = [parsed(await api.ask("POST", "/tickets", {"userId": user}), 201)["ticket"] for user in ("bo", "eve")]
         async with (
-            come(house, f"token={ticket}") as ada,
-            come(house, f"token={others[0]}") as bo,
-            come(house, f"token={others[1]}") as eve,
+            connect_v1(running, f"token={ticket}") as ada,
+            connect_v1(running, f"token={others[0]}") as bo,
+            connect_v1(running, f"token={others[1]}") as eve,
         ):
-            await say(ada, "PING")
+            await send_request(ada, "PING")
             for socket in (ada, bo, eve):
-                await say(socket, "JOIN", room="lobby")
-            await say(eve, "JOIN", room="cellar")
+                await send_request(socket, "JOIN", room="lobby")
+            await send_request(eve, "JOIN", room="cellar")
             page = await api.get("/rooms/lobby?viewer=ada")
             assert ([member["userId"] for member in page["members"]], page["count"]) == (["ada", "bo"], 2)
             first = await api.get("/rooms/lobby?viewer=ada&limit=2")
@@ -72,10 +72,10 @@ async def test_a_viewer_is_not_answered_of_whom_they_block() -> None:
             assert (seen["maySee"], seen["rule"]) == (False, "has blocked this user")
 
 
-async def test_display_data_is_seen_by_those_who_see_the_user_until_they_are_erased() -> None:
+async def test_display_data_is_visible_with_the_user_until_the_user_is_erased() -> None:
     keys, shown = new_key("admin"), {"name": "Eve"}
     settings = {"auth": "ticket", "visibility": "claims", "api_keys": [keys.entry]}
-    async with server(**settings) as house, backend(house, keys.key) as api:
+    async with server(**settings) as running, backend(running, keys.key) as api:
 
         async def ticket(user_id: str, **presence: object) -> str:
             body = {"userId": user_id, "presence": presence}
@@ -87,11 +87,11 @@ async def test_display_data_is_seen_by_those_who_see_the_user_until_they_are_era
         ada, desk = await ticket("ada"), await ticket("desk", watch=["eve"], roles=["causes", "desk"])
         eve = await ticket("eve", display=shown)
         async with (
-            come(house, f"token={eve}") as socket,
-            come(house, f"token={ada}"),
-            come(house, f"token={desk}"),
+            connect_v1(running, f"token={eve}") as socket,
+            connect_v1(running, f"token={ada}"),
+            connect_v1(running, f"token={desk}"),
         ):
-            await say(socket, "PING")
+            await send_request(socket, "PING")
             assert (await api.get("/users/eve"))["display"] == shown
             assert (await api.get("/online"))["users"][0]["display"] == shown
             assert is_unknown(await api.get("/users/eve?viewer=ada"))
@@ -100,20 +100,20 @@ async def test_display_data_is_seen_by_those_who_see_the_user_until_they_are_era
             explained = await api.get("/users/eve/explain?viewer=desk")
             assert (explained["viewer"]["roles"], explained["own"]["display"]) == (["causes", "desk"], shown)
             assert explained["changes"][0]["display"] == shown
-            assert "cause" not in await api.get("/users/ada?viewer=ada"), "without the role"
+            assert "cause" not in await api.get("/users/ada?viewer=ada"), "ada's token has no role"
             await api.delete("/users/eve")
         await api.announce("eve")
         assert "display" not in await api.get("/users/eve")
 
 
-async def test_a_viewer_s_token_names_rooms_whatever_users_they_may_see() -> None:
+async def test_the_rooms_of_a_viewers_token_restrict_the_response_whatever_users_they_may_see() -> None:
     keys = new_key("admin")
-    async with server(auth="ticket", api_keys=[keys.entry]) as house, backend(house, keys.key) as api:
+    async with server(auth="ticket", api_keys=[keys.entry]) as running, backend(running, keys.key) as api:
         body = {"userId": "ada", "presence": {"rooms": ["lobby"]}}
         ticket = parsed(await api.ask("POST", "/tickets", body), 201)["ticket"]
         other = parsed(await api.ask("POST", "/tickets", {"userId": "bo"}), 201)["ticket"]
-        async with come(house, f"token={ticket}") as ada, come(house, f"token={other}") as bo:
-            await say(bo, "JOIN", room="cellar")
-            await say(ada, "PING")
+        async with connect_v1(running, f"token={ticket}") as ada, connect_v1(running, f"token={other}") as bo:
+            await send_request(bo, "JOIN", room="cellar")
+            await send_request(ada, "PING")
             assert (await api.get("/rooms/cellar"))["count"] == 1
             assert (await api.get("/rooms/cellar?viewer=ada"))["count"] == 0

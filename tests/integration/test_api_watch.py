@@ -1,4 +1,4 @@
-"""Watching by Server-Sent Events: who may, what they see, and what becomes of those who read slowly."""
+"""Watching over Server-Sent Events: authentication, visibility, and slow clients."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import jwt
 import pytest
-from tests.support.api import Event, backend, come, problem
+from tests.support.api import Event, backend, connect_v1, problem
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, node, server, until
 
 from presenced import PresenceServer
 from presenced.auth.api_keys import new_key
-from presenced.http.api import followers
+from presenced.http import waiting
 from presenced.node.service import PresenceService
 from presenced.presence.claims import Claim
 from presenced.presence.model import Custom, Status
@@ -37,8 +37,8 @@ def seen(event: Event) -> dict[int | str, str]:
     return {user["userId"]: user["status"] for user in event.data["users"]}
 
 
-async def test_users_are_watched_from_a_snapshot_on() -> None:
-    async with server() as house, backend(house) as api:
+async def test_a_stream_begins_with_a_snapshot_and_continues_with_changes() -> None:
+    async with server() as running, backend(running) as api:
         await api.announce("bo")
         async with api.events("/watch?users=bo&users=7") as events:
             first = await anext(events)
@@ -50,28 +50,28 @@ async def test_users_are_watched_from_a_snapshot_on() -> None:
 
 
 @pytest.mark.parametrize("path", ["/watch?users=eve&users=bo", "/watch?everyone=true", "/changes"])
-async def test_no_client_breaks_the_streams_of_others(path: str) -> None:
+async def test_data_with_line_breaks_from_a_client_breaks_no_stream(path: str) -> None:
     """Line breaks between tokens of JSON are valid, but end a line of an event stream."""
     broken = '{"type":"SET_STATUS","status":"busy","data":{"a":\n\n1,\r"\u2028":"\\n"}}'
-    async with server(status_pause=0) as house, backend(house) as api, come(house, "userId=eve") as eve:
+    async with server(status_pause=0) as running, backend(running) as api, connect_v1(running, "userId=eve") as eve:
         async with api.events(path) as events:
             if path != "/changes":
                 await anext(events)
             await eve.send(broken)
             await api.announce("bo")
-            told: dict[object, Any] = {}
+            received: dict[object, Any] = {}
             async with asyncio.timeout(10):
-                while len(told) < 2:
+                while len(received) < 2:
                     event = await anext(events)
                     for user in event.data.get("users", [event.data]) if event.kind.startswith("change") else ():
-                        told[user["userId"]] = user
-            assert told["eve"]["data"] == {"a": 1, "\u2028": "\n"}
+                        received[user["userId"]] = user
+            assert received["eve"]["data"] == {"a": 1, "\u2028": "\n"}
         async with api.events("/watch?users=eve") as events:
             assert (await anext(events)).data["users"][0]["data"] == {"a": 1, "\u2028": "\n"}, "in a snapshot, too"
 
 
-async def test_no_backend_breaks_them_either() -> None:
-    async with server() as house, backend(house) as api, api.events("/watch?users=ada") as events:
+async def test_data_with_line_breaks_from_a_backend_breaks_no_stream() -> None:
+    async with server() as running, backend(running) as api, api.events("/watch?users=ada") as events:
         await anext(events)
         await api.announce("ada")
         body = '{"status":"busy","priority":1,"data":[\n\n1\r\n]}'
@@ -82,9 +82,9 @@ async def test_no_backend_breaks_them_either() -> None:
         assert user["data"] == [1]
 
 
-async def test_everyone_is_watched_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_snapshot_of_everyone_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.api.watch.PAGE", 2)
-    async with server() as house, backend(house) as api:
+    async with server() as running, backend(running) as api:
         for number in range(5):
             await api.announce(str(number))
         async with api.events("/watch?everyone=true") as events:
@@ -94,8 +94,8 @@ async def test_everyone_is_watched_in_pages(monkeypatch: pytest.MonkeyPatch) -> 
             assert len({user for page in pages for user in seen(page)}) == 5
 
 
-async def test_a_token_with_the_role_is_told_causes_and_another_is_not() -> None:
-    async with server(**JWT) as house, backend(house, KEY.key) as api:
+async def test_only_a_token_with_the_role_receives_causes() -> None:
+    async with server(**JWT) as running, backend(running, KEY.key) as api:
         for presence, cause in ({"roles": ["causes"]}, "announcement"), ({"roles": ["desk"]}, None):
             await api.announce("bo", True)
             given = token("ada", presence=presence)
@@ -105,8 +105,8 @@ async def test_a_token_with_the_role_is_told_causes_and_another_is_not() -> None
                 assert (await anext(events)).data["users"][0].get("cause") == cause
 
 
-async def test_whom_a_token_blocks_its_user_does_not_watch() -> None:
-    async with server(**JWT) as house, backend(house, KEY.key) as api:
+async def test_users_blocked_by_the_token_are_not_watched() -> None:
+    async with server(**JWT) as running, backend(running, KEY.key) as api:
         await api.announce("bo")
         await api.announce("eve")
         mine = token("ada", presence={"block": ["eve"]})
@@ -120,24 +120,24 @@ async def test_whom_a_token_blocks_its_user_does_not_watch() -> None:
                 await api.announce("eve")
 
 
-async def test_what_changes_quickly_is_told_once_with_its_last_state() -> None:
-    async with server() as house, backend(house) as api, api.events("/watch?users=ada") as events:
+async def test_a_user_who_changes_quickly_is_sent_once_with_the_last_state() -> None:
+    async with server() as running, backend(running) as api, api.events("/watch?users=ada") as events:
         await anext(events)
         await api.announce("ada")
-        application = PresenceService(node(house))
+        service = PresenceService(node(running))
         for number in range(50):  # in parallel, so that the result does not depend on the duration of requests
-            application.set_claim("ada", Claim("x", Status.BUSY, Custom(str(number))))
-        told = 0
+            service.set_claim("ada", Claim("x", Status.BUSY, Custom(str(number))))
+        count = 0
         async for event in events:
-            told += 1
+            count += 1
             (user,) = event.data["users"]
             if user.get("text") == "49":
                 break
-        assert told <= 2, "fewer than there were changes"
+        assert count <= 2, "fewer events than changes"
 
 
-async def test_a_lost_stream_goes_on() -> None:
-    async with server() as house, backend(house) as api:
+async def test_a_lost_stream_resumes() -> None:
+    async with server() as running, backend(running) as api:
         async with api.events("/watch?everyone=true") as events:
             last = (await anext(events)).id
         await api.announce("ada")
@@ -148,8 +148,8 @@ async def test_a_lost_stream_goes_on() -> None:
             assert (await anext(events)).kind == "snapshot"
 
 
-async def test_a_user_s_token_shows_what_that_user_may_see() -> None:
-    async with server(visibility="claims", **JWT) as house, backend(house, KEY.key) as api:
+async def test_a_stream_with_a_users_token_shows_what_that_user_may_see() -> None:
+    async with server(visibility="claims", **JWT) as running, backend(running, KEY.key) as api:
         await api.announce("bo")
         await api.announce("eve")
         mine = token("ada", presence={"watch": ["bo"]})
@@ -170,14 +170,14 @@ async def test_a_user_s_token_shows_what_that_user_may_see() -> None:
 
 
 @pytest.mark.parametrize("shown", ["", "&token=nonsense", "&token=" + token("ada", seconds=-60)])
-async def test_who_can_t_show_who_they_are_is_refused(shown: str) -> None:
-    async with server(**JWT) as house, backend(house) as api:
+async def test_a_request_without_valid_credentials_is_refused(shown: str) -> None:
+    async with server(**JWT) as running, backend(running) as api:
         assert problem(await api.ask("GET", f"/watch?everyone=true{shown}")) == (401, "UNAUTHORIZED")
 
 
-async def test_a_token_s_end_and_its_revocation_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.http.api.watch.CHECK", 0.05)
-    async with server(jwt_leeway=0, **JWT) as house, backend(house, KEY.key) as api:
+async def test_a_stream_ends_when_its_token_expires_or_is_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.http.api.watch.CHECK_S", 0.05)
+    async with server(jwt_leeway=0, **JWT) as running, backend(running, KEY.key) as api:
         async with api.events(f"/watch?users=bo&token={token('ada', seconds=2)}") as events:
             assert len([event async for event in events]) == 1
         async with api.events(f"/watch?users=bo&token={token('ada')}") as events:
@@ -186,56 +186,56 @@ async def test_a_token_s_end_and_its_revocation_end_the_stream(monkeypatch: pyte
             assert [event async for event in events] == []
 
 
-async def test_one_user_does_not_take_all_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(followers, "MAX_OF_USER", 1)
+async def test_one_user_cannot_occupy_the_places_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "MAX_OF_USER", 1)
     mine, other = (f"/watch?users=bo&token={token(user_id)}" for user_id in ("ada", "bo"))
-    async with server(**JWT) as house, backend(house) as api, api.events(mine) as events:
+    async with server(**JWT) as running, backend(running) as api, api.events(mine) as events:
         await anext(events)
         assert problem(await api.ask("GET", mine)) == (503, "UNAVAILABLE")
         async with api.events(other) as others:
             await anext(others)
 
 
-async def test_one_that_does_not_read_is_cut_off_and_harms_nobody() -> None:
-    """It is sent more than the kernel takes."""
-    async with server(behind_timeout=0.5, max_announced=20_000) as house, backend(house) as api:
+async def test_a_client_that_does_not_read_is_cut_off_and_harms_no_other() -> None:
+    """The snapshot is larger than the buffers of the kernel."""
+    async with server(behind_timeout=0.5, max_announced=20_000) as running, backend(running) as api:
         for number in range(15_000):
-            house.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
+            running.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
         with socket.socket() as slow:
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            slow.connect(("127.0.0.1", house.port))
+            slow.connect(("127.0.0.1", running.port))
             slow.sendall(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            await until(lambda: metric(house, "presenced_api_followers") == 1)
+            await until(lambda: metric(running, "presenced_api_followers") == 1)
             async with asyncio.timeout(PATIENCE):
-                while metric(house, "presenced_api_followers"):
+                while metric(running, "presenced_api_followers"):
                     assert (await api.get("/counts"))["onlineUsers"] == 15_000
                     await asyncio.sleep(0.01)
 
 
-def holds_something(house: PresenceServer) -> bool:
+def holds_something(running: PresenceServer) -> bool:
     """Return whether a transport has unwritten output."""
-    assert house._parts
-    peers = house._parts.listener._peers
+    assert running._parts
+    peers = running._parts.listener._peers
     return any(isinstance(peer, HttpConnection) and peer.transport.get_write_buffer_size() for peer in peers)
 
 
-async def test_one_that_does_not_read_does_not_hold_up_a_stop(caplog: pytest.LogCaptureFixture) -> None:
-    async with server(max_announced=20_000, close_timeout=60, behind_timeout=60) as house:
+async def test_a_client_that_does_not_read_does_not_delay_a_stop(caplog: pytest.LogCaptureFixture) -> None:
+    async with server(max_announced=20_000, close_timeout=60, behind_timeout=60) as running:
         for number in range(15_000):
-            house.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
+            running.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
         with socket.socket() as slow:
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            slow.connect(("127.0.0.1", house.port))
+            slow.connect(("127.0.0.1", running.port))
             slow.sendall(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            await until(lambda: metric(house, "presenced_api_followers") == 1)
-            await until(lambda: holds_something(house))  # so the kernel's buffer is full
+            await until(lambda: metric(running, "presenced_api_followers") == 1)
+            await until(lambda: holds_something(running))  # so the kernel's buffer is full
             async with asyncio.timeout(PATIENCE):
-                await house.stop()
+                await running.stop()
     assert not [record for record in caplog.records if record.exc_info], "no exception in the log"
 
 
-async def test_without_authentication_whoever_may_connect_may_watch() -> None:
-    async with server(host="127.0.0.1") as house, backend(house) as api:
+async def test_without_authentication_every_client_that_may_connect_may_watch() -> None:
+    async with server(host="127.0.0.1") as running, backend(running) as api:
         assert problem(await api.ask("GET", "/counts", x_forwarded_for="203.0.113.7")) == (401, "UNAUTHORIZED")
         async with api.events("/watch?users=bo", x_forwarded_for="203.0.113.7") as events:
             assert (await anext(events)).kind == "snapshot"

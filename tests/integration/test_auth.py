@@ -1,4 +1,4 @@
-"""Showing who one is, by each way, to a running server."""
+"""Authentication to a running server, by each method and each way to send a token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 from tests.support.server import metric, server
-from tests.support.tokens import SECRET, WRITE, ask, closed, first, house_of_tokens, token, url
+from tests.support.tokens import SECRET, WRITE, call_api, close_of, first_message, token, token_server, url
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
@@ -21,136 +21,138 @@ from presenced.errors import ConfigError
 pytestmark = pytest.mark.anyio
 
 
-async def test_by_header() -> None:
-    async with house_of_tokens() as house:
+async def test_a_token_in_a_header() -> None:
+    async with token_server() as running:
         headers = {"Authorization": f"Bearer {token(7)}"}
-        async with connect(url(house), additional_headers=headers, proxy=None) as socket:
-            assert (await first(socket))["userId"] == 7
+        async with connect(url(running), additional_headers=headers, proxy=None) as socket:
+            assert (await first_message(socket))["userId"] == 7
 
 
 @pytest.mark.parametrize(("protocol", "agreed"), [("presenced.v1", "presenced.v1"), ("presenced.classic",) * 2])
-async def test_beside_the_subprotocol(protocol: str, agreed: str) -> None:
-    async with house_of_tokens() as house:
+async def test_a_token_beside_the_subprotocol(protocol: str, agreed: str) -> None:
+    async with token_server() as running:
         offered = [Subprotocol(protocol), Subprotocol(f"presenced.token.{token()}")]
-        async with connect(url(house, "?userId=ada"), subprotocols=offered, proxy=None) as socket:
+        async with connect(url(running, "?userId=ada"), subprotocols=offered, proxy=None) as socket:
             assert socket.subprotocol == agreed
             assert socket.response
             assert "token" not in str(socket.response.headers)
-            greeting = await first(socket)
+            greeting = await first_message(socket)
             assert greeting["userId"] == "ada"
             assert ("sessionId" in greeting) is (protocol == "presenced.v1")
 
 
-async def test_by_url() -> None:
-    async with house_of_tokens() as house, connect(url(house, f"?token={token()}"), proxy=None) as socket:
-        assert (await first(socket))["userId"] == "ada"
+async def test_a_token_in_the_url() -> None:
+    async with token_server() as running, connect(url(running, f"?token={token()}"), proxy=None) as socket:
+        assert (await first_message(socket))["userId"] == "ada"
 
 
-async def test_by_message() -> None:
-    async with house_of_tokens() as house, connect(url(house, "?userId=ada"), proxy=None) as socket:
+async def test_a_token_in_a_message() -> None:
+    async with token_server() as running, connect(url(running, "?userId=ada"), proxy=None) as socket:
         await socket.send(json.dumps({"type": "AUTH", "token": token()}))
-        assert (await first(socket))["userId"] == "ada"
+        assert (await first_message(socket))["userId"] == "ada"
 
 
-async def test_who_shows_nothing_or_something_bad_is_closed_and_others_hear_nothing() -> None:
-    async with house_of_tokens(auth_timeout=0.2) as house:
-        watched = url(house, f"?token={token('watcher')}")
+async def test_connections_without_a_good_token_are_closed_and_nobody_is_notified() -> None:
+    async with token_server(auth_timeout=0.2) as running:
+        watched = url(running, f"?token={token('watcher')}")
         async with connect(watched, proxy=None) as watcher:
-            await first(watcher)
+            await first_message(watcher)
             for query, says in (
                 ("", "nothing showed within 0.2 s who this is; send AUTH"),
                 (f"?token={token(seconds=-60)}", "the token has expired"),
                 ("?token=nonsense", "the token is not a JSON Web Token"),
                 (f"?token={jwt.encode({'sub': 1}, SECRET[::-1])}", "the token's signature does not fit any key"),
             ):
-                async with connect(url(house, query), proxy=None) as socket:
-                    assert await closed(socket) == (4401, says)
-            async with connect(url(house, f"?userId=bo&token={token()}"), proxy=None) as socket:
-                assert (await closed(socket))[0] == 4403
-            async with connect(url(house, f"?token={token('bo')}"), proxy=None) as other:
-                await first(other)
-                assert (await first(watcher))["userId"] == "bo", "the first that it hears of"
+                async with connect(url(running, query), proxy=None) as socket:
+                    assert await close_of(socket) == (4401, says)
+            async with connect(url(running, f"?userId=bo&token={token()}"), proxy=None) as socket:
+                assert (await close_of(socket))[0] == 4403
+            async with connect(url(running, f"?token={token('bo')}"), proxy=None) as other:
+                await first_message(other)
+                assert (await first_message(watcher))["userId"] == "bo", "the first change it receives"
 
 
-async def test_a_token_s_end_closes() -> None:
-    async with house_of_tokens(jwt_leeway=0) as house:
+async def test_the_end_of_a_token_closes_its_connection() -> None:
+    async with token_server(jwt_leeway=0) as running:
         started = time.monotonic()
-        async with connect(url(house, f"?token={token(seconds=4)}"), proxy=None) as socket:
-            await first(socket)
-            assert await closed(socket) == (4401, "the token has expired")
+        async with connect(url(running, f"?token={token(seconds=4)}"), proxy=None) as socket:
+            await first_message(socket)
+            assert await close_of(socket) == (4401, "the token has expired")
             assert time.monotonic() - started < 4 + 5
 
 
-async def test_revocation_closes_and_holds() -> None:
-    async with house_of_tokens() as house:
+async def test_a_revocation_closes_connections_and_holds() -> None:
+    async with token_server() as running:
         old = token(jti="t1")
-        async with connect(url(house, f"?token={old}"), proxy=None) as socket:
-            await first(socket)
-            answer = await ask(house, "POST", "/api/users/ada/revoke")
+        async with connect(url(running, f"?token={old}"), proxy=None) as socket:
+            await first_message(socket)
+            answer = await call_api(running, "POST", "/api/users/ada/revoke")
             assert (answer.status_code, answer.json()) == (200, {"closed": 1})
-            assert await closed(socket) == (4401, "the token was revoked")
-        async with connect(url(house, f"?token={old}"), proxy=None) as socket:
-            assert await closed(socket) == (4401, "the token was revoked")
+            assert await close_of(socket) == (4401, "the token was revoked")
+        async with connect(url(running, f"?token={old}"), proxy=None) as socket:
+            assert await close_of(socket) == (4401, "the token was revoked")
         fresh = token(iat=int(time.time()) + 5)
-        async with connect(url(house, f"?token={fresh}"), proxy=None) as socket:
-            await first(socket)
+        async with connect(url(running, f"?token={fresh}"), proxy=None) as socket:
+            await first_message(socket)
 
 
-async def test_who_is_erased_is_closed_and_may_come_again_with_a_new_token() -> None:
-    async with house_of_tokens() as house:
-        async with connect(url(house, f"?token={token()}"), proxy=None) as socket:
-            await first(socket)
-            assert (await ask(house, "DELETE", "/api/v1/users/ada")).json() == {"closed": 1, "stored": 0}
-            assert await closed(socket) == (4401, "the token was revoked")
-        async with connect(url(house, f"?token={token(iat=int(time.time()) + 5)}"), proxy=None) as socket:
-            await first(socket)
+async def test_an_erased_user_is_disconnected_and_may_return_with_a_new_token() -> None:
+    async with token_server() as running:
+        async with connect(url(running, f"?token={token()}"), proxy=None) as socket:
+            await first_message(socket)
+            assert (await call_api(running, "DELETE", "/api/v1/users/ada")).json() == {"closed": 1, "stored": 0}
+            assert await close_of(socket) == (4401, "the token was revoked")
+        async with connect(url(running, f"?token={token(iat=int(time.time()) + 5)}"), proxy=None) as socket:
+            await first_message(socket)
 
 
 async def test_one_token_is_revoked_by_its_id_or_by_its_session() -> None:
-    async with house_of_tokens() as house:
+    async with token_server() as running:
         v1 = [Subprotocol("presenced.v1")]
         one, other = token(jti="t1"), token(seconds=599)
         async with (
-            connect(url(house, f"?token={one}"), proxy=None) as first_socket,
-            connect(url(house, f"?token={other}"), subprotocols=v1, proxy=None) as second,
+            connect(url(running, f"?token={one}"), proxy=None) as first_socket,
+            connect(url(running, f"?token={other}"), subprotocols=v1, proxy=None) as second,
         ):
-            await first(first_socket)
-            session = (await first(second))["sessionId"]
-            assert (await ask(house, "POST", "/api/users/ada/revoke", body={"tokenId": "t1"})).json() == {"closed": 1}
-            assert (await closed(first_socket))[0] == 4401
-            answer = await ask(house, "POST", "/api/users/ada/revoke", body={"sessionId": session})
+            await first_message(first_socket)
+            session = (await first_message(second))["sessionId"]
+            assert (await call_api(running, "POST", "/api/users/ada/revoke", body={"tokenId": "t1"})).json() == {
+                "closed": 1
+            }
+            assert (await close_of(first_socket))[0] == 4401
+            answer = await call_api(running, "POST", "/api/users/ada/revoke", body={"sessionId": session})
             assert answer.json() == {"closed": 1}
-            assert (await closed(second))[0] == 4401
+            assert (await close_of(second))[0] == 4401
 
 
 @pytest.mark.parametrize(("visibility", "presence"), [("claims", {"watch": ["bo"]}), ("everyone", {"block": ["eve"]})])
-async def test_a_ticket_says_whom_its_user_may_see(visibility: str, presence: dict[str, Any]) -> None:
-    async with server(auth="ticket", api_keys=[WRITE.entry], visibility=visibility) as house:
+async def test_a_ticket_names_the_visible_users(visibility: str, presence: dict[str, Any]) -> None:
+    async with server(auth="ticket", api_keys=[WRITE.entry], visibility=visibility) as running:
         tickets = {}
         for user_id, more in (("ada", {"presence": presence}), ("bo", {}), ("eve", {})):
-            answer = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": user_id, **more})
+            answer = await call_api(running, "POST", "/api/tickets", WRITE.key, {"userId": user_id, **more})
             tickets[user_id] = answer.json()["ticket"]
-        bad = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": 1, "presence": {"watch": 7}})
+        bad = await call_api(running, "POST", "/api/tickets", WRITE.key, {"userId": 1, "presence": {"watch": 7}})
         assert (bad.status_code, bad.json()["code"]) == (400, "BAD_BODY")
-        async with connect(url(house, f"?token={tickets['ada']}"), proxy=None) as ada:
-            await first(ada)
+        async with connect(url(running, f"?token={tickets['ada']}"), proxy=None) as ada:
+            await first_message(ada)
             for user_id in ("eve", "bo"):
-                async with connect(url(house, f"?token={tickets[user_id]}"), proxy=None) as other:
-                    await first(other)
-            assert (await first(ada))["userId"] == "bo", "the first that it hears of"
+                async with connect(url(running, f"?token={tickets[user_id]}"), proxy=None) as other:
+                    await first_message(other)
+            assert (await first_message(ada))["userId"] == "bo", "the first change it receives"
 
 
-async def test_tickets() -> None:
-    async with server(auth="ticket", api_keys=[WRITE.entry]) as house:
-        answer = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": 7})
+async def test_a_ticket_opens_one_connection() -> None:
+    async with server(auth="ticket", api_keys=[WRITE.entry]) as running:
+        answer = await call_api(running, "POST", "/api/tickets", WRITE.key, {"userId": 7})
         assert answer.status_code == 201
         made = answer.json()
         assert (made["userId"], made["expiresIn"]) == (7, 30)
         assert answer.headers["cache-control"] == "no-store"
-        async with connect(url(house, f"?token={made['ticket']}"), proxy=None) as socket:
-            assert (await first(socket))["userId"] == 7
-        async with connect(url(house, f"?token={made['ticket']}"), proxy=None) as socket:
-            assert (await closed(socket))[0] == 4401
+        async with connect(url(running, f"?token={made['ticket']}"), proxy=None) as socket:
+            assert (await first_message(socket))["userId"] == 7
+        async with connect(url(running, f"?token={made['ticket']}"), proxy=None) as socket:
+            assert (await close_of(socket))[0] == 4401
 
 
 @pytest.mark.parametrize(
@@ -166,21 +168,21 @@ async def test_tickets() -> None:
         (("https://*.example.com",), "https://a.example.com", 101),
     ],
 )
-async def test_origins(origins: tuple[str, ...], origin: str, status: int) -> None:
-    async with server(origins=origins) as house:
-        coming = connect(url(house, "?userId=1"), additional_headers={"Origin": origin}, proxy=None)
+async def test_foreign_origins_are_refused(origins: tuple[str, ...], origin: str, status: int) -> None:
+    async with server(origins=origins) as running:
+        coming = connect(url(running, "?userId=1"), additional_headers={"Origin": origin}, proxy=None)
         if status == 101:
             async with coming as socket:
-                await first(socket)
+                await first_message(socket)
         else:
             with pytest.raises(InvalidStatus) as caught:
                 await coming
             assert caught.value.response.status_code == status
             assert json.loads(caught.value.response.body)["code"] == "FORBIDDEN_ORIGIN"
-        assert metric(house, "presenced_connections_opened_total") == (status == 101)
+        assert metric(running, "presenced_connections_opened_total") == (status == 101)
 
 
-async def test_a_server_without_a_key_it_can_use_does_not_start() -> None:
+async def test_a_server_without_a_usable_key_does_not_start() -> None:
     for settings, says in (
         ({"auth": "jwt", "jwt_key": "short"}, "at least 32"),
         ({"auth": "jwt", "jwt_key_file": "/nonexistent"}, "can't read"),
@@ -188,19 +190,19 @@ async def test_a_server_without_a_key_it_can_use_does_not_start() -> None:
         ({"origins": "example.com"}, "origins"),
         ({"api_keys": "admin"}, "api_keys"),
     ):
-        house = server(**settings)
+        running = server(**settings)
         with pytest.raises(ConfigError, match=says):
-            await house.start()
+            await running.start()
 
 
 async def test_no_token_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
     bad, good = token()[:-4], token()
-    async with house_of_tokens(log_level="debug") as house:
+    async with token_server(log_level="debug") as running:
         for given in (bad, good):
-            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
-                await (first(socket) if given == good else closed(socket))
-        exposition = (await ask(house, "GET", "/metrics")).text
+            async with connect(url(running, f"?token={given}"), proxy=None) as socket:
+                await (first_message(socket) if given == good else close_of(socket))
+        exposition = (await call_api(running, "GET", "/metrics")).text
     ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("presenced"))
     assert "User ada connected" in ours
     for part in (*bad.split("."), *good.split("."), SECRET):
@@ -208,7 +210,7 @@ async def test_no_token_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         assert part not in exposition
 
 
-async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_function_of_the_program_authenticates_tokens(caplog: pytest.LogCaptureFixture) -> None:
     async def later(given: str) -> Principal | None:
         await asyncio.sleep(0)
         return Principal("bo", time.time() + 600) if given == "later" else None
@@ -220,13 +222,13 @@ async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.Lo
             {"now": 7, "never": None, "newline": "a\nb"}.get(given) if given not in ("later", "other") else later(given)
         )
 
-    async with PresenceServer(Settings(port=0, auth="callable", stats_interval=0), function) as house:
+    async with PresenceServer(Settings(port=0, auth="callable", stats_interval=0), function) as running:
         for given, expected in (("now", 7), ("later", "bo")):
-            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
-                assert (await first(socket))["userId"] == expected
+            async with connect(url(running, f"?token={given}"), proxy=None) as socket:
+                assert (await first_message(socket))["userId"] == expected
         for given, code in (("never", 4401), ("other", 4401), ("fault", 1013), ("newline", 1013), ("x" * 9000, 4401)):
-            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
-                assert (await closed(socket))[0] == code
+            async with connect(url(running, f"?token={given}"), proxy=None) as socket:
+                assert (await close_of(socket))[0] == code
     with pytest.raises(ConfigError, match="authenticate"):
         await PresenceServer(Settings(port=0, auth="callable")).start()
     with pytest.raises(ConfigError, match="callable"):
@@ -234,12 +236,12 @@ async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.Lo
     assert "authentication function failed: RuntimeError" in caplog.text
 
 
-async def test_what_a_function_s_exception_says_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_text_of_a_function_s_exception_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     sessions: dict[str, str] = {}
     given = "a-token-that-is-in-the-text-of-the-exception"
-    async with PresenceServer(Settings(port=0, auth="callable"), lambda token: sessions[token]) as house:
+    async with PresenceServer(Settings(port=0, auth="callable"), lambda token: sessions[token]) as running:
         for _ in range(20):
-            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
-                assert (await closed(socket))[0] == 1013
+            async with connect(url(running, f"?token={given}"), proxy=None) as socket:
+                assert (await close_of(socket))[0] == 1013
     assert given not in caplog.text
-    assert 1 <= caplog.text.count("failed: KeyError") < 20, "nor do strangers fill the log"
+    assert 1 <= caplog.text.count("failed: KeyError") < 20, "clients cannot fill the log either"

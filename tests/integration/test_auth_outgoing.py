@@ -1,4 +1,4 @@
-"""Names with several addresses in the server's own requests: JWKS, hooks and webhooks, all through `Outgoing`."""
+"""Names with several addresses in the server's own requests: JWKS, callbacks and webhooks, all through `HttpClient`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import pytest
 
-from presenced.net.http_client import MAX_ADDRESSES, Outgoing, OutgoingError, Resolve
+from presenced.net.http_client import MAX_ADDRESSES_OF_NAME, HttpClient, HttpClientError, Resolve
 
 pytestmark = pytest.mark.anyio
 
@@ -18,7 +18,7 @@ HERE, DEAD, MUTE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 
 
 class Receiver:
-    """Server that counts the requests it answers."""
+    """Server that counts the requests it responds to."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -69,8 +69,8 @@ def resolving_to(*answers: Sequence[str]) -> Resolve:
 
 
 @asynccontextmanager
-async def outgoing(port: int, resolve: Resolve, within: float = 5) -> AsyncIterator[Outgoing]:
-    made = Outgoing("webhook_urls", f"http://name.example:{port}/", within, allow_private=True, resolve=resolve)
+async def outgoing(port: int, resolve: Resolve, within: float = 5) -> AsyncIterator[HttpClient]:
+    made = HttpClient("webhook_urls", f"http://name.example:{port}/", within, allow_private=True, resolve=resolve)
     try:
         yield made
     finally:
@@ -85,7 +85,7 @@ async def test_the_next_address_is_tried_when_one_refuses() -> None:
         assert there.hosts == [f"name.example:{there.port}".encode()] * 2, "the name, not the address"
 
 
-async def test_the_next_address_is_tried_when_one_does_not_answer_and_all_within_the_timeout() -> None:
+async def test_the_next_address_is_tried_when_one_does_not_respond_within_one_timeout_for_all() -> None:
     async with receiver() as there:
         with mute(there.port):
             started = asyncio.get_running_loop().time()
@@ -94,7 +94,7 @@ async def test_the_next_address_is_tried_when_one_does_not_answer_and_all_within
             took = asyncio.get_running_loop().time() - started
             assert 1 < took < 4, "half of the time for each"
             async with outgoing(there.port, resolving_to([MUTE, MUTE]), within=0.5) as door:
-                with pytest.raises(OutgoingError, match=r"did not answer within 0.5 s|127.0.0.3: ConnectTimeout"):
+                with pytest.raises(HttpClientError, match=r"did not respond within 0.5 s|127.0.0.3: ConnectTimeout"):
                     await door.get()
 
 
@@ -109,24 +109,24 @@ async def test_an_address_that_failed_is_tried_last_for_a_while() -> None:
                     await door.get()
                 assert asyncio.get_running_loop().time() - started < 2
             async with outgoing(there.port, resolving_to([DEAD], [DEAD, HERE], [HERE]), within=4) as door:
-                with pytest.raises(OutgoingError):
+                with pytest.raises(HttpClientError):
                     await door.get()
                 assert (await door.get()).status == 204
                 assert (await door.get()).status == 204
 
 
-async def test_when_no_address_takes_the_connection_each_is_named() -> None:
+async def test_when_no_address_accepts_the_connection_the_error_names_each() -> None:
     async with receiver() as there:
         pass  # its port is free now
     async with outgoing(there.port, resolving_to([DEAD, HERE, DEAD])) as door:
         with pytest.raises(
-            OutgoingError, match=r"name\.example can't be reached: 127\.0\.0\.2: .*; 127\.0\.0\.1: "
+            HttpClientError, match=r"name\.example can't be reached: 127\.0\.0\.2: .*; 127\.0\.0\.1: "
         ) as c:
             await door.get()
         assert str(c.value).count(DEAD) == 1, "once each"
 
 
-async def test_a_request_that_was_sent_is_not_sent_to_another_address() -> None:
+async def test_a_request_that_was_sent_is_not_repeated_at_another_address() -> None:
     """The first address may have processed it, so the application would receive the webhook twice."""
 
     async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -136,17 +136,17 @@ async def test_a_request_that_was_sent_is_not_sent_to_another_address() -> None:
     async with receiver() as there:
         dropping = await asyncio.start_server(drop, DEAD, there.port)
         async with dropping, outgoing(there.port, resolving_to([DEAD, HERE])) as door:
-            with pytest.raises(OutgoingError, match="can't be asked"):
+            with pytest.raises(HttpClientError, match=r"the request to name\.example failed"):
                 await door.post(b"{}", {})
         assert there.requests == 0
 
 
 async def test_the_number_of_addresses_tried_is_bounded() -> None:
-    many = [f"127.0.1.{number}" for number in range(MAX_ADDRESSES)]
+    many = [f"127.0.1.{number}" for number in range(MAX_ADDRESSES_OF_NAME)]
     async with receiver() as there, outgoing(there.port, resolving_to([*many, HERE])) as door:
-        with pytest.raises(OutgoingError) as caught:
+        with pytest.raises(HttpClientError) as caught:
             await door.get()
-        assert str(caught.value).count("127.0.1.") == MAX_ADDRESSES
+        assert str(caught.value).count("127.0.1.") == MAX_ADDRESSES_OF_NAME
         assert there.requests == 0
 
 
@@ -156,7 +156,7 @@ async def test_a_name_with_one_private_address_is_refused_whole(
 ) -> None:
     """Each address is checked before any connection."""
     resolve = resolving_to(list(order(["93.184.215.14", "10.0.0.1"])))
-    door = Outgoing("jwt_jwks_url", "https://name.example/", 1, allow_private=False, resolve=resolve)
-    with pytest.raises(OutgoingError, match="private address"):
+    door = HttpClient("jwt_jwks_url", "https://name.example/", 1, allow_private=False, resolve=resolve)
+    with pytest.raises(HttpClientError, match="private address"):
         await door.get()
     await door.close()

@@ -1,4 +1,4 @@
-"""The command: start, banner, signals, exit codes, settings, log lines."""
+"""The command `presenced`: start, banner, signals, exit codes, settings, log lines."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The loop of the test; what matters here is the loop of the command."""
+    """Event loop of the test. The loop of the command is what matters here."""
     return "asyncio"
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])
 def loop(request: pytest.FixtureRequest) -> str:
-    """The loop of the command."""
+    """Event loop of the command."""
     return str(request.param)
 
 
-async def test_it_starts_without_configuration_and_tells_where_to_look(tmp_path: Path) -> None:
+async def test_the_command_starts_without_configuration_and_prints_its_urls(tmp_path: Path) -> None:
     async with serve(cwd=tmp_path) as command:
         said = await command.say("Ctrl+C")
         base = f"http://localhost:{command.port}"
@@ -47,12 +47,12 @@ async def test_it_starts_without_configuration_and_tells_where_to_look(tmp_path:
             f"{base}/healthz",
             f"{base}/metrics",
             "Authentication is off",
-            "Hence it listens on loopback only",
+            "the server listens on loopback only",
         ):
             assert part in said
 
 
-async def test_the_log_lines_of_the_contract_come_in_its_words(tmp_path: Path) -> None:
+async def test_log_lines_have_the_wording_of_the_contract(tmp_path: Path) -> None:
     heartbeat = ("--heartbeat-interval", "1", "--pong-timeout", "1")
     async with serve("--stats-interval", "0.5", *heartbeat, cwd=tmp_path) as command:
         async with connect(f"{command.url}?userId=123", proxy=None), raw_websocket(command.port, "?userId=ghost"):
@@ -65,7 +65,7 @@ async def test_the_log_lines_of_the_contract_come_in_its_words(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_signal_ends_it_cleanly_and_nobody_is_reported_offline(
+async def test_a_signal_stops_the_server_cleanly_and_no_user_is_reported_offline(
     tmp_path: Path, loop: str, number: signal.Signals
 ) -> None:
     async with serve("--loop", loop, cwd=tmp_path) as command, AsyncExitStack() as stack:
@@ -84,7 +84,7 @@ async def test_a_signal_ends_it_cleanly_and_nobody_is_reported_offline(
         assert "Traceback" not in command.said
 
 
-async def test_a_second_signal_ends_it_at_once(tmp_path: Path, loop: str) -> None:
+async def test_a_second_signal_ends_the_process_immediately(tmp_path: Path, loop: str) -> None:
     async with (
         serve("--loop", loop, cwd=tmp_path, PRESENCED_CLOSE_TIMEOUT="60") as command,
         raw_websocket(command.port) as silent,
@@ -95,7 +95,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path, loop: str) -> Non
         assert await command.exit() == -signal.SIGTERM
 
 
-async def test_a_port_in_use_is_one_line_and_exit_1(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     async with serve(cwd=tmp_path) as command:
         code, output, errors = await run("serve", "--port", str(command.port), cwd=tmp_path)
         assert (code, output) == (1, "")
@@ -104,7 +104,7 @@ async def test_a_port_in_use_is_one_line_and_exit_1(tmp_path: Path) -> None:
         assert "--port" in errors
 
 
-async def test_after_kill_9_it_starts_again_on_the_same_port_and_everyone_is_right(tmp_path: Path) -> None:
+async def test_after_sigkill_the_server_restarts_on_the_same_port_and_users_are_correct(tmp_path: Path) -> None:
     async with serve(cwd=tmp_path) as command, connect(f"{command.url}?userId=1", proxy=None) as alice:
         await alice.recv()
         command.process.kill()
@@ -136,7 +136,7 @@ async def test_after_kill_9_it_starts_again_on_the_same_port_and_everyone_is_rig
         (["serve", "--database", "nothing"], {}, "expected one of sqlite, url, or an empty text"),
     ],
 )
-async def test_a_mistake_is_named_and_ends_it_with_2(
+async def test_a_mistake_is_one_line_and_exit_code_2(
     tmp_path: Path, arguments: list[str], environ: dict[str, str], says: str
 ) -> None:
     code, _, errors = await run(*arguments, cwd=tmp_path, environ=environ)
@@ -174,10 +174,10 @@ async def test_config_show_prints_secrets_as_comments_and_a_server_starts_from_i
         pass  # it starts
     (tmp_path / "presenced.toml").write_text(shown.replace('auth = "none"', 'auth = "jwt"'))
     code, _, errors = await run("serve", cwd=tmp_path)
-    assert (code, "which needs a key" in errors) == (2, True), "there is no secret that nobody knows"
+    assert (code, "which needs a key" in errors) == (2, True), "the printed file has no secret"
 
 
-async def test_config_show_prints_a_settings_file_that_says_where_each_value_came_from(tmp_path: Path) -> None:
+async def test_config_show_prints_a_settings_file_with_the_origin_of_each_value(tmp_path: Path) -> None:
     (tmp_path / "presenced.toml").write_text("grace_lost = 20\n")
     code, shown, _ = await run(
         "config", "show", "--port", "4000", cwd=tmp_path, environ={"PRESENCED_LOG_FORMAT": "json"}
@@ -192,7 +192,7 @@ async def test_config_show_prints_a_settings_file_that_says_where_each_value_cam
     assert Settings.model_validate(tomllib.loads(shown)).grace_lost == 20
 
 
-async def test_help_and_version(tmp_path: Path) -> None:
+async def test_help_lists_all_flags_and_version_prints_the_version(tmp_path: Path) -> None:
     code, shown, _ = await run("--version", cwd=tmp_path)
     assert (code, shown.strip()) == (0, __version__)
     code, shown, _ = await run("serve", "--help", cwd=tmp_path, environ={"COLUMNS": "200"})
@@ -209,7 +209,7 @@ async def test_help_and_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", ["80", "120"])
-async def test_help_has_groups_and_shows_the_value_of_each_flag(tmp_path: Path, columns: str) -> None:
+async def test_help_has_sections_and_shows_the_value_of_each_flag(tmp_path: Path, columns: str) -> None:
     code, shown, _ = await run("serve", "--help", cwd=tmp_path, environ={"COLUMNS": columns})
     assert code == 0
     assert max(map(len, shown.splitlines())) <= int(columns)
@@ -236,7 +236,7 @@ async def test_help_has_groups_and_shows_the_value_of_each_flag(tmp_path: Path, 
         ("webhook test", "--config FILE"),
     ],
 )
-async def test_the_help_of_every_command_names_kinds_of_values_and_shows_none_of_python(
+async def test_the_help_of_every_command_names_values_and_shows_no_python_values(
     tmp_path: Path, command: str, flag: str
 ) -> None:
     code, shown, _ = await run(*command.split(), "--help", cwd=tmp_path, environ={"COLUMNS": "100"})
@@ -259,12 +259,12 @@ async def test_json_logs_are_json_from_the_first_line_to_the_last(tmp_path: Path
 
 @pytest.mark.parametrize(("form", "says"), [("text", "WARNING: authentication is off"), ("json", '"event":"insecure"')])
 async def test_an_insecure_server_warns_at_every_start(tmp_path: Path, form: str, says: str) -> None:
-    # A way to write a loopback address that is not known for one.
+    # A loopback address in a form that `is_loopback` does not know.
     async with serve("--host", "127.1", "--insecure", "--log-format", form, cwd=tmp_path) as command:
         await command.say(says)
 
 
-async def test_what_clients_send_puts_no_control_characters_into_the_log(tmp_path: Path) -> None:
+async def test_clients_cannot_put_control_characters_into_the_log(tmp_path: Path) -> None:
     async with serve("--log-level", "debug", cwd=tmp_path) as command:
         for query in ("?userId=%1b[31m", "?userId=a%0d%0ab", "?userId=%00", "?userId=%e2%80%ae", "?userId=fine"):
             async with raw_websocket(command.port, query) as client:
@@ -276,20 +276,20 @@ async def test_what_clients_send_puts_no_control_characters_into_the_log(tmp_pat
         assert all(character.isprintable() or character == "\n" for character in said)
 
 
-async def test_a_reader_of_the_log_that_stops_reading_does_not_stop_the_server(tmp_path: Path) -> None:
-    """Standard output is a pipe that nobody empties; more is logged than it holds."""
+async def test_the_server_continues_when_nothing_reads_its_log(tmp_path: Path) -> None:
+    """Standard output is a pipe that nothing empties, and the log is larger than the pipe."""
     async with serve("--log-burst", "100000", cwd=tmp_path) as command:
         async with raw_websocket(command.port, "?userId=watcher") as watcher:
             await watcher.frame()
             for number in range(400):
                 async with raw_websocket(command.port, f"?userId={number}-{'x' * 100}") as client:
                     await client.frame()
-                assert (await watcher.frame()).data, "told of, whatever happens to the log"
+                assert (await watcher.frame()).data, "watchers are notified although the log is blocked"
         command.process.send_signal(signal.SIGTERM)
         assert await command.exit() == 0
 
 
-async def test_files_run_out_and_the_server_neither_spins_nor_dies(tmp_path: Path, loop: str) -> None:
+async def test_the_server_survives_running_out_of_file_descriptors_without_spinning(tmp_path: Path, loop: str) -> None:
     async with serve(
         "--loop", loop, cwd=tmp_path, PRESENCED_MAX_CONNECTIONS="10000", PRESENCED_HEAD_TIMEOUT="60"
     ) as command:
@@ -305,7 +305,7 @@ async def test_files_run_out_and_the_server_neither_spins_nor_dies(tmp_path: Pat
         async with asyncio.timeout(PATIENCE):
             answer = b""
             while b"alive" not in answer:
-                with suppress(ConnectionError):  # of those that wait, some are still without a file
+                with suppress(ConnectionError):  # some waiting connections still have no file descriptor
                     async with raw(command.port) as client:
                         await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
                         answer = await client.reader.read(1000)

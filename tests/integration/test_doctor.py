@@ -1,4 +1,4 @@
-"""`presenced doctor` at real database servers."""
+"""`presenced doctor` with real database servers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from sqlalchemy import inspect, select
 from tests.support.command import run
 from tests.support.services import MariaDB, PostgreSQL, Service, free_port
 
-from presenced.storage import migrate
-from presenced.storage import probe as access
+from presenced.storage import migrate, probe
 from presenced.storage.schema import nodes
 
 pytestmark = pytest.mark.anyio
@@ -21,7 +20,7 @@ NEW = ["note: the database has no tables yet"]
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """It starts a process."""
+    """These tests start processes, which needs asyncio."""
     return "asyncio"
 
 
@@ -33,7 +32,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
 
 
 async def doctor(folder: Path, url: str) -> list[str]:
-    """What it says of the database."""
+    """Return the findings about the database."""
     environ = {"PRESENCED_DATABASE": "url", "PRESENCED_DATABASE_URL": url}
     _, output, errors = await run("doctor", cwd=folder, environ=environ)
     assert "Traceback" not in errors
@@ -42,21 +41,21 @@ async def doctor(folder: Path, url: str) -> list[str]:
     return [one for one in findings if "authentication is off" not in one and "as root" not in one]
 
 
-async def test_a_database_is_tried_and_left_as_it_was(service: Service, tmp_path: Path) -> None:
+async def test_the_doctor_writes_to_the_database_and_leaves_it_unchanged(service: Service, tmp_path: Path) -> None:
     url = service.new_database()
     assert await doctor(tmp_path, url) == NEW
-    async with access.connected(url) as connection:
+    async with probe.connected(url) as connection:
         assert await connection.run_sync(lambda sync: inspect(sync).get_table_names()) == []
         await connection.run_sync(migrate.upgrade)
         await connection.commit()
     assert await doctor(tmp_path, url) == []
-    async with access.connected(url) as connection:
+    async with probe.connected(url) as connection:
         assert (await connection.execute(select(nodes))).all() == []
 
 
-async def test_a_database_that_can_only_be_read(service: Service, tmp_path: Path) -> None:
+async def test_a_read_only_database_is_broken(service: Service, tmp_path: Path) -> None:
     url = service.new_database()
-    async with access.connected(url) as connection:
+    async with probe.connected(url) as connection:
         await connection.run_sync(migrate.upgrade)
         await connection.commit()
     if isinstance(service, PostgreSQL):
@@ -70,7 +69,7 @@ async def test_a_database_that_can_only_be_read(service: Service, tmp_path: Path
     assert "INSERT" in broken
 
 
-async def test_a_server_that_is_not_there(service: Service, tmp_path: Path) -> None:
+async def test_a_database_server_that_is_down_is_broken(service: Service, tmp_path: Path) -> None:
     url = service.new_database().replace("not-asked-for", "hidden").replace("secret", "hidden")
     (broken,) = await doctor(tmp_path, url.replace(str(service.port), str(free_port())))
     assert broken.startswith("broken: the database can't be used: ")

@@ -1,4 +1,4 @@
-"""Standard output is closed, full or no longer read: the server serves all the same."""
+"""The server works although its standard output is closed, full or not read."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.command import run, serve, start
-from tests.support.raw import PATIENCE
-from websockets.asyncio.client import connect
+from tests.support.command import first_message, run, serve, start
 
 from presenced.webhooks.signing import new_secret
 
@@ -28,27 +26,16 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def port() -> int:
-    """One that was free a moment ago: what the server prints can't be read here."""
+    """Return a free port. The server cannot print it in these tests."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
 
 
-async def told(port: int, user_id: str) -> str:
-    """Connect as soon as the server takes connections; its first message."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                async with connect(f"ws://127.0.0.1:{port}/ws-online-status?userId={user_id}", proxy=None) as client:
-                    return str(await client.recv())
-            except OSError:
-                await asyncio.sleep(PATIENCE / 1000)
-
-
 async def serve_two_and_stop(process: asyncio.subprocess.Process, port: int) -> str:
-    """Two clients are served and a signal stops it cleanly; what it said of errors."""
+    """Serve two clients, stop the server with a signal, and return its standard error."""
     try:
         for user_id in "ab":
-            assert "CONNECTION_ESTABLISHED" in await told(port, user_id)
+            assert "CONNECTION_ESTABLISHED" in await first_message(port, user_id)
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = await process.communicate()
@@ -57,7 +44,7 @@ async def serve_two_and_stop(process: asyncio.subprocess.Process, port: int) -> 
 
 
 @pytest.mark.parametrize("redirection", ["<&- >&- 2>&-", ">&-", ">/dev/full"])
-async def test_it_serves_whatever_its_output_is(tmp_path: Path, port: int, redirection: str) -> None:
+async def test_the_server_works_with_closed_and_full_output(tmp_path: Path, port: int, redirection: str) -> None:
     command = f"exec {shlex.quote(sys.executable)} -m presenced serve --port {port} {redirection}"
     process = await asyncio.create_subprocess_exec(
         "sh", "-c", command, cwd=tmp_path, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
@@ -67,7 +54,7 @@ async def test_it_serves_whatever_its_output_is(tmp_path: Path, port: int, redir
     assert errors.splitlines() == (expected if "full" in redirection else [])
 
 
-async def test_a_reader_of_the_log_that_goes_away_is_mentioned_once(tmp_path: Path, port: int) -> None:
+async def test_a_broken_pipe_is_reported_once(tmp_path: Path, port: int) -> None:
     reads, writes = os.pipe()
     process = await start("serve", "--port", str(port), cwd=tmp_path, stdout=writes, stderr=asyncio.subprocess.PIPE)
     os.close(writes)
@@ -76,7 +63,7 @@ async def test_a_reader_of_the_log_that_goes_away_is_mentioned_once(tmp_path: Pa
     assert errors == "presenced: log lines can't be written: Broken pipe; the server goes on\n"
 
 
-async def test_what_cannot_be_printed_is_an_error_in_one_line(tmp_path: Path) -> None:
+async def test_output_that_cannot_be_printed_is_an_error_in_one_line(tmp_path: Path) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     code, _, errors = await run("config", "show", cwd=tmp_path, stdout=full)
     os.close(full)
@@ -86,7 +73,7 @@ async def test_what_cannot_be_printed_is_an_error_in_one_line(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("form", "pattern"), [("text", r"\d{4}-\d\d-\d\dT\S+Z webhooks to "), ("json", r'\{"time":".*"level":')]
 )
-async def test_the_process_that_stores_logs_in_the_form_of_the_server(tmp_path: Path, form: str, pattern: str) -> None:
+async def test_the_storage_worker_logs_in_the_format_of_the_server(tmp_path: Path, form: str, pattern: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         nobody = sock.getsockname()[1]
     environ = {
@@ -96,9 +83,9 @@ async def test_the_process_that_stores_logs_in_the_form_of_the_server(tmp_path: 
         "PRESENCED_WEBHOOK_SECRETS": new_secret(),
     }
     async with serve("--log-format", form, cwd=tmp_path, port=0, **environ) as command:
-        await told(command.port, "ada")
-        said = await command.say("are not taken")
+        await first_message(command.port, "ada")
+        said = await command.say("are not accepted")
         command.process.send_signal(signal.SIGTERM)
         assert await command.exit() == 0
-    (line,) = [line for line in said.splitlines() if "are not taken" in line]
+    (line,) = [line for line in said.splitlines() if "are not accepted" in line]
     assert re.match(pattern, line)

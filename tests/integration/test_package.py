@@ -1,4 +1,4 @@
-"""The wheel that people install."""
+"""Contents of the wheel and of the source package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_wheel_holds_the_page_and_the_type_marker(tmp_path: Path) -> None:
+def test_the_wheel_contains_every_file_of_the_package_and_no_other(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT],
         check=True,
@@ -38,7 +38,7 @@ def test_the_wheel_holds_the_page_and_the_type_marker(tmp_path: Path) -> None:
     }
 
 
-def test_the_source_package_holds_what_is_deployed_beside_it(tmp_path: Path) -> None:
+def test_the_source_package_contains_the_deploy_folder(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "build", "--sdist", "--outdir", tmp_path, ROOT],
         check=True,
@@ -47,6 +47,6 @@ def test_the_source_package_holds_what_is_deployed_beside_it(tmp_path: Path) -> 
     )
     [package] = tmp_path.glob("*.tar.gz")
     with tarfile.open(package) as archive:
-        held = {name.partition("/")[2] for name in archive.getnames()}
+        contained = {name.partition("/")[2] for name in archive.getnames()}
     listed = subprocess.run(["git", "ls-files", "deploy"], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert {name for name in held if name.startswith("deploy/")} == set(listed.stdout.split())
+    assert {name for name in contained if name.startswith("deploy/")} == set(listed.stdout.split())

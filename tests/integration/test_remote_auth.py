@@ -1,4 +1,4 @@
-"""Keys from a URL, and the application's own hook: real servers on loopback, that fail in every way."""
+"""Keys from a URL, and callbacks: real servers on loopback, which fail in every way."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.support.backends import (
     Backend,
     Handler,
     backend,
-    come,
+    callback_server,
+    connect_with,
     elsewhere,
-    house_of_hook,
-    house_of_keys,
+    jwks_server,
     large,
     nonsense,
     outcome,
@@ -34,9 +34,9 @@ from tests.support.tokens import KEY
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from presenced.auth import jwks as key_set
+from presenced.auth import jwks
+from presenced.auth.callbacks import signature_headers
 from presenced.errors import Close
-from presenced.net.http_client import signed
 
 pytestmark = pytest.mark.anyio
 
@@ -45,64 +45,64 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_keys_come_from_the_url_and_new_ones_when_a_token_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
+    monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
     async with backend() as issuer:
         issuer.new_key("a")
-        async with house_of_keys(issuer) as house:
-            assert await come(house, issuer.token()) == (0, "ada")
+        async with jwks_server(issuer) as running:
+            assert await connect_with(running, issuer.token()) == (0, "ada")
             issuer.new_key("b")
-            assert await come(house, issuer.token("bo")) == (0, "bo")
+            assert await connect_with(running, issuer.token("bo")) == (0, "bo")
             assert len(issuer.requests) == 2
             issuer.keys = issuer.keys[1:]
-            assert await come(house, issuer.token()) == (0, "ada")
-            assert len(issuer.requests) == 2, "known keys are not asked for"
+            assert await connect_with(running, issuer.token()) == (0, "ada")
+            assert len(issuer.requests) == 2, "tokens of known keys cause no request"
 
 
-async def test_tokens_with_made_up_keys_do_not_make_it_ask_without_end() -> None:
+async def test_tokens_with_invented_keys_cause_a_bounded_number_of_requests() -> None:
     async with backend() as issuer:
         issuer.new_key("a")
-        async with house_of_keys(issuer) as house:
-            assert await come(house, issuer.token()) == (0, "ada")
+        async with jwks_server(issuer) as running:
+            assert await connect_with(running, issuer.token()) == (0, "ada")
             forger = Backend()
             for number in range(50):
                 forger.new_key(f"x{number}")
-                code, says = await come(house, forger.token())
+                code, says = await connect_with(running, forger.token())
                 assert (code, says) == (4401, "the token is signed with a key or algorithm that is not accepted")
             assert len(issuer.requests) == 1
             forger.keys[-1] = ("a", forger.keys[-1][1])
-            assert (await come(house, forger.token()))[1] == "the token's signature does not fit any key"
+            assert (await connect_with(running, forger.token()))[1] == "the token's signature does not fit any key"
 
 
-async def test_while_the_issuer_is_down_its_keys_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_the_issuer_is_down_its_keys_stay_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     async with backend() as issuer:
         issuer.new_key("a")
-        async with house_of_keys(issuer, jwt_jwks_refresh=1) as house:
-            assert await come(house, issuer.token()) == (0, "ada")
+        async with jwks_server(issuer, jwt_jwks_refresh=1) as running:
+            assert await connect_with(running, issuer.token()) == (0, "ada")
 
             async def down(_: web.Request) -> web.StreamResponse:
                 return web.Response(status=500)
 
             issuer.handler = down
             await until(lambda: len(issuer.requests) >= 2)
-            assert await come(house, issuer.token()) == (0, "ada")
+            assert await connect_with(running, issuer.token()) == (0, "ada")
 
 
 @pytest.mark.parametrize("handler", [large, slow, elsewhere, nonsense, refusing])
-async def test_without_any_key_clients_are_told_to_come_back(
+async def test_without_any_key_clients_are_asked_to_retry(
     handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("presenced.auth.factory.JWKS_TIMEOUT", 0.5)
+    monkeypatch.setattr("presenced.auth.factory.JWKS_TIMEOUT_S", 3.0)
     async with backend() as issuer:
         issuer.new_key("a")
         issuer.handler = handler
-        async with house_of_keys(issuer) as house:
-            code, says = await come(house, issuer.token())
+        async with jwks_server(issuer) as running:
+            code, says = await connect_with(running, issuer.token())
             assert (code, says) == (1013, "the user cannot be authenticated now; retry later")
             assert len(issuer.requests) == 1, "a redirect is not followed"
     assert "gave no keys" in caplog.text
 
 
-async def test_by_tls_the_certificate_is_held_to_the_name(tmp_path: Path) -> None:
+async def test_with_tls_the_certificate_must_match_the_name(tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
@@ -120,29 +120,29 @@ async def test_by_tls_the_certificate_is_held_to_the_name(tmp_path: Path) -> Non
                 await asyncio.to_thread(process.kill)
 
 
-# The hook.
+# Callbacks.
 
 
-async def test_the_hook_says_whose_a_token_is_and_knows_who_asks() -> None:
+async def test_a_callback_names_the_user_and_its_request_is_signed() -> None:
     async with backend() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
             return web.json_response({"userId": 7, "expiresIn": 60, "x-more": True})
 
         application.handler = who
-        async with house_of_hook(application, callback_secret="s3cret") as house:
-            assert await come(house, "session-of-7") == (0, 7)  # type: ignore[comparison-overlap]  # a number
+        async with callback_server(application, callback_secret="s3cret") as running:
+            assert await connect_with(running, "session-of-7") == (0, 7)  # type: ignore[comparison-overlap]  # a number
         (request,) = application.requests
         assert application.bodies == [b'{"token":"session-of-7"}']
         timestamp = int(request.headers["presenced-timestamp"])
         assert abs(timestamp - time.time()) < 60
-        for name, value in signed("s3cret", timestamp, application.bodies[0]).items():
+        for name, value in signature_headers("s3cret", timestamp, application.bodies[0]).items():
             assert request.headers[name] == value
         assert request.headers["host"].startswith("localhost:")
 
 
 @pytest.mark.parametrize("wrong", [{"expires_in": 60}, {"presense": {"watch": []}}, {"presence": None}])
-async def test_a_hook_s_answer_with_a_misspelt_restriction_lets_nobody_in(
+async def test_a_callback_response_with_a_misspelt_restriction_admits_nobody(
     wrong: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with backend() as application:
@@ -151,60 +151,60 @@ async def test_a_hook_s_answer_with_a_misspelt_restriction_lets_nobody_in(
             return web.json_response({"userId": 7, **wrong})
 
         application.handler = who
-        async with house_of_hook(application) as house:
-            assert (await come(house, "session-of-7"))[0] == Close.TRY_AGAIN_LATER.code
+        async with callback_server(application) as running:
+            assert (await connect_with(running, "session-of-7"))[0] == Close.TRY_AGAIN_LATER.code
     (name,) = wrong
     assert name in caplog.text, "the log names the field"
 
 
-async def test_the_hook_s_answer_may_end_and_may_be_remembered() -> None:
+async def test_a_callback_result_may_expire_and_may_be_cached() -> None:
     async with backend() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
             return web.json_response({"userId": "ada", "expiresIn": 1})
 
         application.handler = who
-        async with house_of_hook(application, callback_cache=60) as house:
-            async with connect(f"ws://127.0.0.1:{house.port}/ws-online-status?token=t", proxy=None) as socket:
+        async with callback_server(application, callback_cache=60) as running:
+            async with connect(f"ws://127.0.0.1:{running.port}/ws-online-status?token=t", proxy=None) as socket:
                 assert await outcome(socket) == (0, "ada")
                 assert await outcome(socket) == (4401, "the token has expired")
-            await come(house, "t")
+            await connect_with(running, "t")
             assert len(application.requests) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-async def test_what_the_hook_does_not_accept_is_refused(status: int) -> None:
+async def test_a_token_that_the_callback_refuses_is_refused(status: int) -> None:
     async with backend() as application:
 
         async def refuse(_: web.Request) -> web.StreamResponse:
             return web.Response(status=status)
 
         application.handler = refuse
-        async with house_of_hook(application) as house:
-            assert await come(house, "t") == (4401, "the token is not accepted")
+        async with callback_server(application) as running:
+            assert await connect_with(running, "t") == (4401, "the token is not accepted")
 
 
 @pytest.mark.parametrize("handler", [large, slow, elsewhere, nonsense, refusing])
-async def test_while_the_hook_fails_clients_are_told_to_come_back(
+async def test_while_the_callback_fails_clients_are_asked_to_retry(
     handler: Handler, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with backend() as application:
         application.handler = handler
-        async with house_of_hook(application, callback_timeout=0.5) as house:
-            assert (await come(house, "secret-token"))[0] == 1013
+        async with callback_server(application, callback_timeout=3) as running:
+            assert (await connect_with(running, "secret-token"))[0] == 1013
             assert len(application.requests) == 1
     assert "callback_url" in caplog.text
     assert "secret-token" not in "".join(r.getMessage() for r in caplog.records if r.name.startswith("presenced"))
 
 
-async def test_a_backend_that_is_not_there_at_all() -> None:
+async def test_clients_retry_while_nothing_listens_at_the_callback_url() -> None:
     async with backend() as application:
-        house = house_of_hook(application)
-    async with house:
-        assert (await come(house, "t"))[0] == 1013
+        running = callback_server(application)
+    async with running:
+        assert (await connect_with(running, "t"))[0] == 1013
 
 
-async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
+async def test_simultaneous_callbacks_are_bounded_and_further_ones_wait() -> None:
     async with backend() as application:
         release, most, now = asyncio.Event(), 0, 0
 
@@ -217,9 +217,9 @@ async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
             return web.json_response({"userId": "ada"})
 
         application.handler = who
-        async with house_of_hook(application, callback_concurrency=3, callback_timeout=10) as house:
-            coming = [asyncio.create_task(come(house, f"t{number}")) for number in range(10)]
-            await until(lambda: metric(house, "presenced_unauthenticated") == 10)
+        async with callback_server(application, callback_concurrency=3, callback_timeout=10) as running:
+            coming = [asyncio.create_task(connect_with(running, f"t{number}")) for number in range(10)]
+            await until(lambda: metric(running, "presenced_unauthenticated") == 10)
             await until(lambda: now == 3)
             release.set()
             assert await asyncio.gather(*coming) == [(0, "ada")] * 10
@@ -227,35 +227,35 @@ async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
 
 
 @pytest.mark.parametrize("presence", [{"watch": ["bo"]}, {"watch": "*", "block": ["eve"]}])
-async def test_a_hook_says_whom_somebody_may_see(presence: dict[str, Any]) -> None:
+async def test_a_callback_names_the_visible_users(presence: dict[str, Any]) -> None:
     async with backend() as application:
         allowed: dict[str, Any] = {"ada": presence, "bo": {}, "eve": {}, "7": {"watch": "*"}}
 
         async def whom(request: web.Request) -> web.StreamResponse:
-            asked = json.loads(application.bodies[-1])["userId"]
-            return web.json_response(allowed[str(asked)])
+            requested = json.loads(application.bodies[-1])["userId"]
+            return web.json_response(allowed[str(requested)])
 
         application.handler = whom
         settings = {"visibility": "callback", "visibility_url": application.url, "outgoing_private": True}
         secret = "s" * 40
         tokens = {u: jwt.encode({"sub": u, "exp": int(time.time()) + 600}, secret) for u in ("ada", "bo", "eve", 7)}
-        async with server(auth="jwt", jwt_key=secret, callback_cache=60, **settings) as house:
-            url = f"ws://127.0.0.1:{house.port}/ws-online-status?token="
+        async with server(auth="jwt", jwt_key=secret, callback_cache=60, **settings) as running:
+            url = f"ws://127.0.0.1:{running.port}/ws-online-status?token="
             async with connect(url + tokens["ada"], proxy=None) as ada:
                 assert await outcome(ada) == (0, "ada")
                 for user_id in ("eve", "bo"):
                     async with connect(url + tokens[user_id], proxy=None) as other:
                         await outcome(other)
-                assert await outcome(ada) == (0, "bo"), "the first that it hears of"
-            asked = len(application.requests)
-            assert await come(house, tokens["ada"]) == (0, "ada")
-            assert len(application.requests) == asked, "it is remembered"
+                assert await outcome(ada) == (0, "bo"), "the first change it receives"
+            before = len(application.requests)
+            assert await connect_with(running, tokens["ada"]) == (0, "ada")
+            assert len(application.requests) == before, "it is cached"
             application.handler = nonsense
-            assert (await come(house, tokens[7]))[0] == 1013
-            assert (await come(house, "forged"))[0] == 4401
+            assert (await connect_with(running, tokens[7]))[0] == 1013
+            assert (await connect_with(running, "forged"))[0] == 4401
 
 
-async def test_a_returning_stream_sees_the_users_that_the_hook_names_then() -> None:
+async def test_a_resuming_stream_sees_the_users_that_the_callback_names_now() -> None:
     """The result is not the user from the first use of the ticket."""
     async with backend() as application:
         allowed: dict[str, Any] = {"watch": ["bo", "eve"], "roles": ["causes"]}
@@ -265,45 +265,45 @@ async def test_a_returning_stream_sees_the_users_that_the_hook_names_then() -> N
 
         application.handler = whom
         settings = {"visibility": "callback", "visibility_url": application.url, "outgoing_private": True}
-        async with server(auth="ticket", api_keys=[KEY.entry], **settings) as house, api_of(house, KEY.key) as api:
+        async with server(auth="ticket", api_keys=[KEY.entry], **settings) as running, api_of(running, KEY.key) as api:
             await api.announce("bo")
             await api.announce("eve")
             made = (await api.ask("POST", "/tickets", {"userId": "ada"})).json()["ticket"]
             path = f"/watch?everyone=true&token={made}"
-            async with api_of(house) as page, page.events(path) as events:
+            async with api_of(running) as page, page.events(path) as events:
                 event = await anext(events)
                 assert [user["userId"] for user in event.data["users"]] == ["bo", "eve"]
                 assert "cause" in event.data["users"][0]
             allowed = {"watch": ["bo"]}
             secret = event.id.partition(".")[2]
-            async with api_of(house) as page, page.events(path, last_event_id=f".{secret}") as events:
+            async with api_of(running) as page, page.events(path, last_event_id=f".{secret}") as events:
                 (seen,) = (await anext(events)).data["users"]
                 assert seen["userId"] == "bo"
                 assert "cause" not in seen
 
 
-async def test_a_hook_can_say_that_a_token_is_genuine_and_over() -> None:
+async def test_a_callback_can_report_a_token_as_expired() -> None:
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x-forwarded-for": "203.0.113.7"}
     async with backend() as application:
 
         async def who(_: web.Request) -> web.StreamResponse:
-            asked = json.loads(application.bodies[-1])["token"]
-            if asked == "forged":
+            requested = json.loads(application.bodies[-1])["token"]
+            if requested == "forged":
                 return web.Response(status=401)
-            return web.json_response({"userId": "ada", "expiresIn": 0 if asked == "old" else 60})
+            return web.json_response({"userId": "ada", "expiresIn": 0 if requested == "old" else 60})
 
         application.handler = who
-        async with house_of_hook(application, **limits) as house:
+        async with callback_server(application, **limits) as running:
             for _ in range(3):
-                assert await come(house, "old", **office) == (4401, "the token has expired")
-            assert await come(house, "good", **office) == (0, "ada")
-            assert (await come(house, "forged", **office))[0] == 4401
+                assert await connect_with(running, "old", **office) == (4401, "the token has expired")
+            assert await connect_with(running, "good", **office) == (0, "ada")
+            assert (await connect_with(running, "forged", **office))[0] == 4401
             with pytest.raises(InvalidStatus):
-                await come(house, "good", **office)
+                await connect_with(running, "good", **office)
 
 
-async def test_a_secret_that_everybody_can_read_is_none() -> None:
+async def test_a_shared_secret_in_a_public_jwk_set_is_ignored() -> None:
     async with backend() as issuer:
 
         async def leaky(_: web.Request) -> web.StreamResponse:
@@ -311,15 +311,15 @@ async def test_a_secret_that_everybody_can_read_is_none() -> None:
 
         issuer.handler = leaky
         forged = jwt.encode({"sub": "ada", "exp": int(time.time()) + 60}, b"AAA" * 16, "HS256", {"kid": "a"})
-        async with house_of_keys(issuer) as house:
-            assert (await come(house, forged))[0] == 1013
+        async with jwks_server(issuer) as running:
+            assert (await connect_with(running, forged))[0] == 1013
 
 
-async def test_a_server_that_stops_asks_no_more() -> None:
+async def test_a_stopping_server_cancels_callbacks() -> None:
     async with backend() as application:
         application.handler = slow
-        async with house_of_hook(application, callback_timeout=20) as house:
-            socket: Any = await connect(f"ws://127.0.0.1:{house.port}/ws-online-status?token=t", proxy=None)
+        async with callback_server(application, callback_timeout=20) as running:
+            socket: Any = await connect(f"ws://127.0.0.1:{running.port}/ws-online-status?token=t", proxy=None)
             await until(lambda: application.requests)
             started = time.monotonic()
         assert time.monotonic() - started < 10

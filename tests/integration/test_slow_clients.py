@@ -1,4 +1,4 @@
-"""A client that does not read: the others notice nothing, its memory is bounded, and it catches up exactly."""
+"""A client that does not read: others notice nothing, its memory is bounded, and it catches up exactly."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
 from presenced import PresenceServer
-from presenced.transports.listener import MAX_UNSENT
+from presenced.transports.listener import MAX_UNSENT_BYTES
 
 pytestmark = pytest.mark.anyio
 
 
 class SlowClient:
-    """Reads only when told, from a socket with a small buffer."""
+    """A client that reads on demand, from a socket with a small buffer."""
 
     def __init__(self) -> None:
         self.socket = socket.socket()
@@ -32,9 +32,9 @@ class SlowClient:
         self.messages: list[dict[str, object]] = []
         self.close_code: int | None = None
 
-    async def connect(self, house: PresenceServer, user_id: str) -> None:
+    async def connect(self, running: PresenceServer, user_id: str) -> None:
         loop = asyncio.get_running_loop()
-        await loop.sock_connect(self.socket, ("127.0.0.1", house.port))
+        await loop.sock_connect(self.socket, ("127.0.0.1", running.port))
         await loop.sock_sendall(self.socket, upgrade(f"?userId={user_id}"))
         head = b""
         while b"\r\n\r\n" not in head:
@@ -61,78 +61,78 @@ class SlowClient:
                         await loop.sock_sendall(self.socket, answer)
 
 
-def behind(house: PresenceServer) -> int:
-    return node(house)._broadcaster.behind
+def behind(running: PresenceServer) -> int:
+    return node(running).broadcaster.behind
 
 
 @asynccontextmanager
-async def slow_client(house: PresenceServer) -> AsyncIterator[SlowClient]:
-    """A client that has been sent more than the buffers on its way hold."""
+async def slow_client(running: PresenceServer) -> AsyncIterator[SlowClient]:
+    """Connect a client and send it more than the buffers on its way hold."""
     slow = SlowClient()
     with slow.socket:
-        await slow.connect(house, "slow")
-        await until(lambda: house.get_stats().total_connections)
+        await slow.connect(running, "slow")
+        await until(lambda: running.get_stats().total_connections)
         online = False
-        while not behind(house):
-            assert house.get_stats().total_connections, "dropped before it was slow"
+        while not behind(running):
+            assert running.get_stats().total_connections, "dropped before it was slow"
             online = not online
             for user in range(500):
-                house.broadcast_user_status(f"{user}-{'x' * 100}", online)
+                running.broadcast_user_status(f"{user}-{'x' * 100}", online)
             await asyncio.sleep(0.001)
         yield slow
 
 
-async def test_a_client_that_reads_again_is_told_each_user_once_with_their_last_status() -> None:
+async def test_a_client_that_resumes_reading_gets_each_user_once_with_the_last_status() -> None:
     quiet = {"heartbeat_interval": 3600, "pong_timeout": 3600, "behind_timeout": 60}
-    async with server(**quiet) as house, slow_client(house) as slow:
+    async with server(**quiet) as running, slow_client(running) as slow:
         for round_ in range(50):
             for user in range(200):
-                house.broadcast_user_status(f"late {user}", round_ % 2 == 0)
+                running.broadcast_user_status(f"late {user}", round_ % 2 == 0)
             await asyncio.sleep(0)
         for user in range(100):
-            house.broadcast_user_status(f"late {user}", True)
-        house.broadcast_user_status("the last", True)
+            running.broadcast_user_status(f"late {user}", True)
+        running.broadcast_user_status("the last", True)
         await slow.read_until("the last")
         late = [m for m in slow.messages if str(m["userId"]).startswith("late")]
-        assert len(late) == 200, "each once"
+        assert len(late) == 200, "each user once"
         online = {m["userId"] for m in late if m["type"] == "USER_ONLINE"}
         assert online == {f"late {user}" for user in range(100)}
-        await until(lambda: behind(house) == 0)
+        await until(lambda: behind(running) == 0)
         slow.messages.clear()
-        house.broadcast_user_status("one more", True)
+        running.broadcast_user_status("one more", True)
         await slow.read_until("one more")
         assert [m["userId"] for m in slow.messages] == ["one more"]
 
 
-async def test_one_that_stays_behind_is_closed_and_told_why() -> None:
+async def test_a_client_that_stays_behind_is_closed_with_a_code() -> None:
     quiet = {"heartbeat_interval": 3600, "pong_timeout": 3600, "write_buffer": 2048}
-    async with server(**quiet, behind_timeout=1) as house, slow_client(house) as slow:
-        await until(lambda: house.get_stats().total_connections == 0)
-        await slow.read_until("nobody")
-        assert slow.close_code in (4420, None), "told, if it read what was before it in time"
+    async with server(**quiet, behind_timeout=1) as running, slow_client(running) as slow:
+        await until(lambda: running.get_stats().total_connections == 0)
+        await slow.read_until("no user")
+        assert slow.close_code in (4420, None), "it sees the code if it reads everything before it in time"
 
 
-async def test_one_that_takes_nothing_is_dropped_by_the_heartbeat() -> None:
-    async with server(heartbeat_interval=3, pong_timeout=1.5, behind_timeout=60) as house, slow_client(house):
-        await until(lambda: house.get_stats().total_connections == 0)
-        assert metric(house, "presenced_heartbeats_failed_total") == 1
+async def test_a_client_that_reads_nothing_is_dropped_by_the_heartbeat() -> None:
+    async with server(heartbeat_interval=3, pong_timeout=1.5, behind_timeout=60) as running, slow_client(running):
+        await until(lambda: running.get_stats().total_connections == 0)
+        assert metric(running, "presenced_heartbeats_failed_total") == 1
 
 
-async def test_the_others_hear_everything_while_one_is_slow() -> None:
+async def test_other_clients_are_notified_while_one_is_slow() -> None:
     quiet = {"heartbeat_interval": 3600, "pong_timeout": 3600, "behind_timeout": 60}
-    async with server(**quiet) as house, slow_client(house), raw_websocket(house.port, "?userId=quick") as quick:
+    async with server(**quiet) as running, slow_client(running), raw_websocket(running.port, "?userId=quick") as quick:
         assert (await quick.frame()).opcode is Opcode.TEXT
         for user in range(1000):
-            house.broadcast_user_status(f"user {user}", True)
-        heard = [json.loads(bytes((await quick.frame()).data))["userId"] for _ in range(1000)]
-        assert heard == [f"user {user}" for user in range(1000)]
+            running.broadcast_user_status(f"user {user}", True)
+        notified = [json.loads(bytes((await quick.frame()).data))["userId"] for _ in range(1000)]
+        assert notified == [f"user {user}" for user in range(1000)]
 
 
 async def test_a_ping_flood_without_reading_is_bounded() -> None:
-    async with server(heartbeat_interval=3600, pong_timeout=3600) as house, raw_websocket(house.port) as client:
-        transport_limit = house.settings.write_buffer
+    async with server(heartbeat_interval=3600, pong_timeout=3600) as running, raw_websocket(running.port) as client:
+        transport_limit = running.settings.write_buffer
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's transport can
-        (connection,) = node(house)._connections.values()
+        (connection,) = node(running)._connections
         ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
         for _ in range(300):
             client.writer.write(ping * 1000)
@@ -144,12 +144,13 @@ async def test_a_ping_flood_without_reading_is_bounded() -> None:
             assert connection.unsent <= 2 * transport_limit
 
 
-async def test_the_kernel_holds_little_of_what_a_client_does_not_read() -> None:
-    """By itself Linux would take 4 MB before the client were known to be slow."""
+async def test_the_kernel_buffers_little_for_a_client_that_does_not_read() -> None:
+    """By default Linux buffers 4 MB before the client appears slow."""
     if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
         pytest.skip("the system has no such option")
-    async with server() as house, raw_websocket(house.port):
-        await until(lambda: house.get_stats().total_connections)
-        (connection,) = node(house)._connections.values()
-        with socket.socket(fileno=os.dup(connection.fileno())) as same:
-            assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT
+    async with server() as running, raw_websocket(running.port):
+        await until(lambda: running.get_stats().total_connections)
+        (connection,) = node(running)._connections
+        file = os.dup(connection.fileno())  # type: ignore[attr-defined]  # the real one has a file
+        with socket.socket(fileno=file) as same:
+            assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT_BYTES

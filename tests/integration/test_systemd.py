@@ -1,4 +1,4 @@
-"""The command under a service manager: reports, reload, the journal, and the shipped unit."""
+"""The server under systemd: reports, reload, the journal, and the unit in `deploy/`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.test_output import told
 from tests.support.certificates import write_certificate
-from tests.support.command import serve, start
+from tests.support.command import first_message, serve, start
 from tests.support.raw import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -47,16 +46,14 @@ async def report(manager: socket.socket, which: bytes) -> bytes:
             assert found == b"WATCHDOG=1", f"{found!r} comes before {which!r}"
 
 
-async def test_it_reports_ready_once_it_takes_connections_then_life_then_its_end(
-    tmp_path: Path, manager: socket.socket
-) -> None:
+async def test_the_server_reports_ready_then_alive_then_stopping(tmp_path: Path, manager: socket.socket) -> None:
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "200000"}
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     process = await start("serve", "--port", str(port), cwd=tmp_path, environ=environ)
     try:
         assert await report(manager, b"READY=1") == b"READY=1"
-        _, writer = await asyncio.open_connection("127.0.0.1", port)  # on the first try
+        _, writer = await asyncio.open_connection("127.0.0.1", port)  # accepted on the first attempt
         writer.close()
         for _ in range(3):
             await report(manager, b"WATCHDOG=1")
@@ -68,8 +65,8 @@ async def test_it_reports_ready_once_it_takes_connections_then_life_then_its_end
     assert process.returncode == 0
 
 
-async def test_a_hangup_reloads_under_a_manager_and_ends_nothing(tmp_path: Path, manager: socket.socket) -> None:
-    """Also without TLS, where there is nothing to reload: `systemctl reload` must not end the service."""
+async def test_sighup_reloads_a_server_under_a_service_manager(tmp_path: Path, manager: socket.socket) -> None:
+    """Without TLS there is nothing to reload, and `systemctl reload` must not stop the service."""
     certificate, key = write_certificate(tmp_path)
     for flags in ([], ["--tls-certificate", str(certificate), "--tls-key", str(key)]):
         process = await start(
@@ -88,7 +85,7 @@ async def test_a_hangup_reloads_under_a_manager_and_ends_nothing(tmp_path: Path,
         assert process.returncode == 0
 
 
-async def test_without_a_manager_a_hangup_ends_the_server_as_closing_a_terminal_does(tmp_path: Path) -> None:
+async def test_sighup_ends_a_server_without_a_service_manager(tmp_path: Path) -> None:
     async with serve(cwd=tmp_path) as command:
         command.process.send_signal(signal.SIGHUP)
         assert await command.exit() == -signal.SIGHUP
@@ -100,7 +97,7 @@ async def test_helper_processes_do_not_get_the_socket_of_the_manager(tmp_path: P
     try:
         await report(manager, b"READY=1")
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(children) == 2, "a writer, and the process that stores"
+        assert len(children) == 2, "a writer and the storage worker"
         for child in children:
             variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
             assert not [one for one in variables if one.startswith((b"NOTIFY", b"WATCHDOG", b"PRESENCED_DATABASE"))]
@@ -122,7 +119,7 @@ async def log_lines(tmp_path: Path, *, journal: bool, when: str = "auto") -> lis
     )
     os.close(writes)
     try:
-        await told(port, "ada")
+        await first_message(port, "ada")
     finally:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):
@@ -131,7 +128,7 @@ async def log_lines(tmp_path: Path, *, journal: bool, when: str = "auto") -> lis
         return [line.rstrip("\n") for line in output if "WS: User ada connected" in line]
 
 
-async def test_log_lines_have_the_time_unless_something_else_adds_it(tmp_path: Path) -> None:
+async def test_log_lines_have_the_time_unless_the_journal_adds_it(tmp_path: Path) -> None:
     classic = "🚀 WS: User ada connected"
     (line,) = await log_lines(tmp_path, journal=False)
     assert re.fullmatch(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{{3}}Z {classic}", line)
@@ -141,7 +138,7 @@ async def test_log_lines_have_the_time_unless_something_else_adds_it(tmp_path: P
     assert line.endswith(f"Z {classic}")
 
 
-def test_systemd_accepts_the_unit_that_we_ship(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     assert analyze, "tools/setup installs it"
     installed = "/opt/presenced/bin/presenced"

@@ -1,4 +1,4 @@
-"""TLS by the server itself."""
+"""TLS that the server terminates itself."""
 
 from __future__ import annotations
 
@@ -29,45 +29,45 @@ from presenced.transports.tls import Certificate
 pytestmark = pytest.mark.anyio
 
 
-def house_of_tls(folder: Path, **changes: object) -> PresenceServer:
+def tls_server(folder: Path, **changes: object) -> PresenceServer:
     certificate, key = write_certificate(folder)
     return server(tls_certificate=str(certificate), tls_key=str(key), **changes)
 
 
-def url(house: PresenceServer, user_id: str) -> str:
-    return f"wss://127.0.0.1:{house.port}/ws-online-status?userId={user_id}"
+def url(running: PresenceServer, user_id: str) -> str:
+    return f"wss://127.0.0.1:{running.port}/ws-online-status?userId={user_id}"
 
 
-async def name_shown(house: PresenceServer) -> str:
-    """The common name of the certificate that a new connection is shown."""
+async def presented_name(running: PresenceServer) -> str:
+    """Return the subject of the certificate that a new connection gets."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    _, writer = await asyncio.open_connection("127.0.0.1", house.port, ssl=context)
-    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    _, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=context)
+    certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.transport.abort()
     from cryptography.x509 import load_der_x509_certificate
 
-    return load_der_x509_certificate(shown).subject.rfc4514_string()
+    return load_der_x509_certificate(certificate).subject.rfc4514_string()
 
 
-async def test_clients_and_browsers_connect_by_tls(tmp_path: Path) -> None:
-    async with house_of_tls(tmp_path) as house:
-        assert house.url.startswith("wss://")
+async def test_websocket_and_http_clients_connect_with_tls(tmp_path: Path) -> None:
+    async with tls_server(tmp_path) as running:
+        assert running.url.startswith("wss://")
         context = trusting(tmp_path / "certificate.pem")
-        async with connect(url(house, "ada"), ssl=context, proxy=None) as ada:
+        async with connect(url(running, "ada"), ssl=context, proxy=None) as ada:
             assert json.loads(await ada.recv())["userId"] == "ada"
-            async with connect(url(house, "bo"), ssl=context, proxy=None) as bo:
+            async with connect(url(running, "bo"), ssl=context, proxy=None) as bo:
                 await bo.recv()
                 assert json.loads(await ada.recv())["type"] == "USER_ONLINE"
             assert json.loads(await ada.recv())["type"] == "USER_OFFLINE"
         async with httpx.AsyncClient(verify=context, trust_env=False) as client:
-            assert (await client.get(f"https://127.0.0.1:{house.port}/healthz")).status_code == 200
+            assert (await client.get(f"https://127.0.0.1:{running.port}/healthz")).status_code == 200
 
 
-async def test_a_refusal_by_tls_is_read_by_the_client(tmp_path: Path) -> None:
-    async with house_of_tls(tmp_path) as house:
+async def test_a_refusal_reaches_the_client_through_tls(tmp_path: Path) -> None:
+    async with tls_server(tmp_path) as running:
         context = trusting(tmp_path / "certificate.pem")
-        reader, writer = await asyncio.open_connection("127.0.0.1", house.port, ssl=context)
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=context)
         writer.write(b"nonsense\r\n\r\n")
         async with asyncio.timeout(PATIENCE):
             assert (await reader.read()).startswith(b"HTTP/1.1 400")
@@ -75,28 +75,28 @@ async def test_a_refusal_by_tls_is_read_by_the_client(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_tls_1_2_and_1_3_are_spoken(tmp_path: Path, version: ssl.TLSVersion) -> None:
-    async with house_of_tls(tmp_path) as house:
+async def test_tls_1_2_and_1_3_are_supported(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    async with tls_server(tmp_path) as running:
         context = trusting(tmp_path / "certificate.pem")
         context.minimum_version = context.maximum_version = version
-        async with connect(url(house, "ada"), ssl=context, proxy=None) as ada:
+        async with connect(url(running, "ada"), ssl=context, proxy=None) as ada:
             await ada.recv()
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-async def test_tls_1_1_is_not(tmp_path: Path) -> None:
-    async with house_of_tls(tmp_path) as house:
+async def test_tls_1_1_is_not_supported(tmp_path: Path) -> None:
+    async with tls_server(tmp_path) as running:
         context = trusting(tmp_path / "certificate.pem")
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
         with pytest.raises((ssl.SSLError, ConnectionError)):
-            await connect(url(house, "ada"), ssl=context, proxy=None)
+            await connect(url(running, "ada"), ssl=context, proxy=None)
 
 
-async def test_a_handshake_that_does_not_go_on_is_cut_off(tmp_path: Path) -> None:
-    async with house_of_tls(tmp_path, head_timeout=0.3) as house:
+async def test_an_incomplete_tls_handshake_is_cut_off(tmp_path: Path) -> None:
+    async with tls_server(tmp_path, head_timeout=0.3) as running:
         started = time.monotonic()
-        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         writer.write(b"\x16\x03\x01")
         async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
@@ -104,23 +104,23 @@ async def test_a_handshake_that_does_not_go_on_is_cut_off(tmp_path: Path) -> Non
         writer.transport.abort()
 
 
-async def test_a_new_certificate_is_shown_once_its_files_are_there_and_fit(tmp_path: Path) -> None:
-    async with house_of_tls(tmp_path) as house:
+async def test_a_new_certificate_is_used_once_its_key_matches(tmp_path: Path) -> None:
+    async with tls_server(tmp_path) as running:
         context = trusting(tmp_path / "certificate.pem")
-        async with connect(url(house, "ada"), ssl=context, proxy=None) as ada:
+        async with connect(url(running, "ada"), ssl=context, proxy=None) as ada:
             await ada.recv()
             write_certificate(tmp_path, "second")
-            house.reload()
-            assert await name_shown(house) == "CN=second"
+            running.reload()
+            assert await presented_name(running) == "CN=second"
             old = (tmp_path / "key.pem").read_bytes()
             write_certificate(tmp_path, "third")
             (tmp_path / "key.pem").write_bytes(old)
-            house.reload()
-            assert await name_shown(house) == "CN=second", "the third one's key is not there yet"
+            running.reload()
+            assert await presented_name(running) == "CN=second", "the key of the third certificate is missing"
             write_certificate(tmp_path, "fourth")
-            house.reload()
-            assert await name_shown(house) == "CN=fourth"
-            assert json.loads(await _echo(ada)) == "pong", "the connection goes on"
+            running.reload()
+            assert await presented_name(running) == "CN=fourth"
+            assert json.loads(await _echo(ada)) == "pong", "the open connection continues"
 
 
 async def _echo(socket: Any) -> str:
@@ -128,7 +128,7 @@ async def _echo(socket: Any) -> str:
     return '"pong"'
 
 
-async def test_files_that_can_not_be_used_are_an_error_that_names_them(tmp_path: Path) -> None:
+async def test_unusable_files_raise_an_error_that_names_them(tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path, password="secret")
     for cert_path, key_path in (
         (certificate, key),
@@ -150,7 +150,7 @@ async def test_files_that_can_not_be_used_are_an_error_that_names_them(tmp_path:
         (lambda pem: b"", "is not PEM"),
     ],
 )
-def test_a_pem_file_that_openssl_can_not_read_is_an_error_that_says_why(
+def test_an_invalid_pem_file_raises_an_error_with_the_reason(
     tmp_path: Path, name: str, change: Callable[[str], bytes], says: str
 ) -> None:
     certificate, key = write_certificate(tmp_path)
@@ -161,7 +161,7 @@ def test_a_pem_file_that_openssl_can_not_read_is_an_error_that_says_why(
     assert str(file) in str(refused.value)
 
 
-def test_sighup_takes_the_new_certificate(tmp_path: Path) -> None:
+def test_sighup_reloads_the_certificate(tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path)
     process = ServerProcess(tls_certificate=str(certificate), tls_key=str(key))
     with process:
@@ -180,11 +180,11 @@ def test_sighup_takes_the_new_certificate(tmp_path: Path) -> None:
             time.sleep(0.01)
 
 
-async def test_by_itself_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("presenced.transports.tls.LOOK_AGAIN", 0.05)
-    async with house_of_tls(tmp_path) as house:
+async def test_the_certificate_is_reloaded_without_a_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.transports.tls.CHECK_INTERVAL_S", 0.05)
+    async with tls_server(tmp_path) as running:
         write_certificate(tmp_path, "second")
         seen: list[str] = []
         while not seen or seen[-1] != "CN=second":
-            seen.append(await name_shown(house))
+            seen.append(await presented_name(running))
         await until(lambda: seen)

@@ -179,7 +179,7 @@ async def test_a_client_that_stops_reading_is_told_what_it_missed_once() -> None
     async with server(**QUIET, behind_timeout=60, write_buffer=4096) as house, enter(house, "slow") as slow:
         slow.connection.transport.pause_reading()
         online = False
-        while not house._parts.node._outbox.behind:  # type: ignore[union-attr]  # it runs
+        while not house._parts.node.broadcaster.behind:  # type: ignore[union-attr]  # it runs
             online = not online
             for number in range(300):
                 house.broadcast_user_status(f"{number} {'x' * 100}", online)

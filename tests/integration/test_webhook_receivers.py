@@ -14,8 +14,8 @@ import pytest
 from tests.support.raw import PATIENCE
 from tests.support.webhooks import SECRET, config_for, make_tables, now_ms, sqlite, tell, turns
 
-from presenced.webhooks.dispatcher import Webhooks
-from presenced.webhooks.sender import try_all
+from presenced.webhooks.dispatcher import WebhookDispatcher
+from presenced.webhooks.sender import send_test_events
 from presenced.webhooks.signing import new_secret
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +43,7 @@ async def test_the_receivers_in_the_documents_work(
     database = sqlite(tmp_path / "presenced.db")
     await make_tables(database)
     config = config_for(f"http://127.0.0.1:{unused_port}/")
-    hooks = Webhooks(database, config, now_ms)
+    hooks = WebhookDispatcher(database, config, now_ms)
     delivering = asyncio.create_task(hooks.run())
     try:
         await tell(hooks, database, *turns("7", 1, 2), *turns("é'", 3, 1))
@@ -51,10 +51,10 @@ async def test_the_receivers_in_the_documents_work(
         async with asyncio.timeout(PATIENCE):
             lines = [(await child.stdout.readline()).decode() for _ in range(3)]
         assert lines == ["user.online 7 online\n", "user.status_changed 7 away\n", "user.online é' online\n"]
-        assert [tried.ok for tried in await try_all(config, now_ms())] == [True]
-        forged = config_for(*config.endpoints, secrets=(new_secret(),))
-        assert [tried.status for tried in await try_all(forged, now_ms())] == [401]
-        late = [tried.status for tried in await try_all(config, now_ms() - 600_000)]
+        assert [result.error for result in await send_test_events(config, now_ms())] == [""]
+        forged = config_for(*config.urls, secrets=(new_secret(),))
+        assert [result.status for result in await send_test_events(forged, now_ms())] == [401]
+        late = [result.status for result in await send_test_events(config, now_ms() - 600_000)]
         assert late == [401]
     finally:
         delivering.cancel()

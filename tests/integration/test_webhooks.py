@@ -1,4 +1,4 @@
-"""Webhooks over real HTTP: the receiver is the specification's own library, and fails in every way."""
+"""Webhooks over HTTP, to receivers that use the library of the specification and fail in every way."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from tests.support.webhooks import (
     turns,
 )
 
-from presenced.webhooks.dispatcher import Webhooks
-from presenced.webhooks.sender import try_all
+from presenced.webhooks.dispatcher import WebhookDispatcher
+from presenced.webhooks.sender import send_test_events
 from presenced.webhooks.signing import new_secret
 
 pytestmark = pytest.mark.anyio
@@ -49,14 +49,14 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def sending(folder: Path, *urls: str, **changes: Any) -> AsyncIterator[tuple[Webhooks, AsyncEngine]]:
-    """Webhooks that deliver, over an SQLite file."""
+async def sending(folder: Path, *urls: str, **changes: Any) -> AsyncIterator[tuple[WebhookDispatcher, AsyncEngine]]:
+    """Run a dispatcher with an SQLite file."""
     database = sqlite(folder / "presenced.db")
     await make_tables(database)
-    hooks = Webhooks(database, config_for(*urls, **changes), now_ms)
+    hooks = WebhookDispatcher(database, config_for(*urls, **changes), now_ms)
     task = asyncio.create_task(hooks.run())
     try:
-        await until(lambda: all(delivery._idle for delivery in hooks._deliveries))
+        await until(lambda: hooks.is_idle)
         yield hooks, database
     finally:
         task.cancel()
@@ -65,7 +65,7 @@ async def sending(folder: Path, *urls: str, **changes: Any) -> AsyncIterator[tup
 
 
 class Failing:
-    """Answers with these statuses, one after the other, and then with 204."""
+    """Answer with these statuses, one after the other, and then with 204."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses)
@@ -75,7 +75,7 @@ class Failing:
 
 
 def waits_for(release: threading.Event) -> Callable[[Received], int]:
-    """Says nothing until then."""
+    """Answer only after `release` is set."""
 
     def answer(_: Received) -> int:
         release.wait(PATIENCE)
@@ -84,27 +84,27 @@ def waits_for(release: threading.Event) -> Callable[[Received], int]:
     return answer
 
 
-def has_taken(receiver: Receiver, number: int) -> bool:
+def has_accepted(receiver: Receiver, number: int) -> bool:
     return len(receiver.taken) == number
 
 
-async def test_events_come_in_batches_verified_and_in_order(tmp_path: Path) -> None:
+async def test_events_arrive_in_batches_signed_and_in_order(tmp_path: Path) -> None:
     with Receiver() as receiver:
         async with sending(tmp_path, receiver.url) as (hooks, database):
             await tell(hooks, database, *turns("ada", 1, 250))
-            await until(lambda: hooks.figures().delivered == 250)
+            await until(lambda: hooks.stats().delivered == 250)
             assert [len(request.events) for request in receiver.requests] == [100, 100, 50]
             assert receiver.versions("ada") == list(range(1, 251))
             assert receiver.forged == 0
             assert all(request.body["type"] == "presence.batch" for request in receiver.requests)
-            figures = hooks.figures()
+            figures = hooks.stats()
             assert (figures.delivered, figures.requests, figures.failed, figures.waiting) == (250, 3, 0, 0)
             assert sum(figures.buckets) == 3
 
 
-async def test_events_that_come_within_a_moment_go_together(tmp_path: Path) -> None:
+async def test_events_within_the_batch_wait_share_a_request(tmp_path: Path) -> None:
     with Receiver() as receiver:
-        async with sending(tmp_path, receiver.url, batch_wait=300 * SCALE) as (hooks, database):
+        async with sending(tmp_path, receiver.url, batch_wait_s=300 * SCALE) as (hooks, database):
             for number in range(5):
                 await tell(hooks, database, change(f"u{number}", number + 1))
             await until(lambda: len(receiver.taken) == 5)
@@ -112,7 +112,7 @@ async def test_events_that_come_within_a_moment_go_together(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("status", [500, 429, 302, 404, 0])
-async def test_a_failed_request_is_sent_again_as_it_was_with_the_same_id(tmp_path: Path, status: int) -> None:
+async def test_a_failed_request_is_repeated_unchanged_with_the_same_id(tmp_path: Path, status: int) -> None:
     answer, there_is_more = Failing(status, status), threading.Event()
 
     def failing(request: Received) -> int:
@@ -120,40 +120,40 @@ async def test_a_failed_request_is_sent_again_as_it_was_with_the_same_id(tmp_pat
         return answer(request)
 
     with Receiver(failing) as receiver:
-        async with sending(tmp_path, receiver.url, timeout=PATIENCE) as (hooks, database):
+        async with sending(tmp_path, receiver.url, timeout_s=PATIENCE) as (hooks, database):
             await tell(hooks, database, *turns("ada", 1, 10))
             await until(lambda: receiver.asked == 1)
             await tell(hooks, database, *turns("ada", 11, 5))
             there_is_more.set()
-            await until(lambda: hooks.figures().delivered == 15)
+            await until(lambda: hooks.stats().delivered == 15)
             assert [len(request.events) for request in receiver.requests] == [10, 10, 10, 5]
             assert len({(request.id, json.dumps(request.body)) for request in receiver.requests[:3]}) == 1
-            figures = hooks.figures()
+            figures = hooks.stats()
             assert (figures.failed, figures.retried) == (2, 20)
 
 
-async def test_a_receiver_that_is_not_there_yet_is_told_when_it_comes(tmp_path: Path) -> None:
+async def test_a_receiver_that_is_down_gets_its_events_when_it_starts(tmp_path: Path) -> None:
     with Receiver() as receiver:
         port, url = receiver.port, receiver.url
     async with sending(tmp_path, url) as (hooks, database):
         await tell(hooks, database, *turns("ada", 1, 10))
-        await until(lambda: hooks.figures().failed >= 3)
-        assert hooks.figures().waiting == 10
-        assert hooks.figures().oldest_ms > 0
+        await until(lambda: hooks.stats().failed >= 3)
+        assert hooks.stats().waiting == 10
+        assert hooks.stats().oldest_ms > 0
         with Receiver(port=port) as receiver:
             await until(lambda: len(receiver.taken) == 10)
             assert receiver.versions("ada") == list(range(1, 11))
 
 
-async def test_a_time_out_is_a_failure(tmp_path: Path) -> None:
+async def test_a_timeout_is_a_failure(tmp_path: Path) -> None:
     release = threading.Event()
 
     with Receiver(waits_for(release)) as receiver:
-        async with sending(tmp_path, receiver.url, timeout=10 * SCALE) as (hooks, database):
+        async with sending(tmp_path, receiver.url, timeout_s=10 * SCALE) as (hooks, database):
             await tell(hooks, database, change("ada", 1))
-            await until(lambda: hooks.figures().failed)
+            await until(lambda: hooks.stats().failed)
             release.set()
-            await until(lambda: hooks.figures().delivered == 1)
+            await until(lambda: hooks.stats().delivered == 1)
             assert len({event["id"] for event in receiver.taken}) == 1
 
 
@@ -167,11 +167,11 @@ async def test_retry_after_is_honoured(tmp_path: Path) -> None:
             assert second.at - first.at >= 1
 
 
-async def test_one_event_that_is_refused_holds_up_its_user_alone_and_then_arrives(tmp_path: Path) -> None:
-    mended = threading.Event()
+async def test_a_refused_event_delays_only_its_user_and_arrives_later(tmp_path: Path) -> None:
+    is_fixed = threading.Event()
 
     def picky(request: Received) -> int:
-        return 422 if any(e["data"]["userId"] == "eve" for e in request.events) and not mended.is_set() else 204
+        return 422 if any(e["data"]["userId"] == "eve" for e in request.events) and not is_fixed.is_set() else 204
 
     with Receiver(picky) as receiver:
         async with sending(tmp_path, receiver.url, batch_size=8) as (hooks, database):
@@ -181,48 +181,48 @@ async def test_one_event_that_is_refused_holds_up_its_user_alone_and_then_arrive
             await tell(hooks, database, *(change(f"u{n}", 100 + n) for n in range(20)))
             await until(lambda: receiver.versions("u19"))
             assert receiver.versions("eve") == []
-            mended.set()
+            is_fixed.set()
             await until(lambda: len(receiver.versions("eve")) == 2)
             assert receiver.versions("eve") == [1 + 2, 6]
             assert receiver.versions("bo") == [2, 7]
-            await until(lambda: hooks.figures().waiting == 0)
+            await until(lambda: hooks.stats().waiting == 0)
 
 
-async def test_during_the_change_of_secrets_receivers_with_either_are_told(tmp_path: Path) -> None:
+async def test_while_secrets_are_replaced_receivers_accept_either(tmp_path: Path) -> None:
     fresh = new_secret()
     with Receiver() as old, Receiver(secret=fresh) as new:
         async with sending(tmp_path, old.url, new.url, secrets=(fresh, SECRET)) as (hooks, database):
             await tell(hooks, database, change("ada", 1))
-            await until(lambda: old.taken and new.taken and not hooks.figures().waiting)  # else it comes once more
+            await until(lambda: old.taken and new.taken and not hooks.stats().waiting)  # otherwise it is sent once more
         async with sending(tmp_path, old.url, new.url, secrets=(fresh,)) as (hooks, database):
             await tell(hooks, database, change("ada", 2, "away"))
             await until(lambda: len(new.taken) == 2 and old.forged)
             assert len(old.taken) == 1
 
 
-async def test_a_slow_and_a_dead_receiver_do_not_hold_up_another(tmp_path: Path) -> None:
+async def test_a_slow_and_a_dead_receiver_do_not_delay_another(tmp_path: Path) -> None:
     release = threading.Event()
     with Receiver() as gone:
         dead_url = gone.url
     with Receiver(waits_for(release)) as slow, Receiver() as good:
-        async with sending(tmp_path, slow.url, dead_url, good.url, timeout=PATIENCE) as (hooks, database):
+        async with sending(tmp_path, slow.url, dead_url, good.url, timeout_s=PATIENCE) as (hooks, database):
             for number in range(5):
                 began = time.monotonic()
                 await tell(hooks, database, change("ada", number + 1, ("online", "away")[number % 2]))
-                await until(partial(has_taken, good, number + 1))
-                assert time.monotonic() - began < PATIENCE / 2, "for as long as the slow one waits it is not held up"
+                await until(partial(has_accepted, good, number + 1))
+                assert time.monotonic() - began < PATIENCE / 2, "the slow receiver does not delay the good one"
             assert slow.taken == []
             release.set()
 
 
-async def test_what_is_too_old_goes_dead_and_can_be_sent_again(tmp_path: Path) -> None:
+async def test_events_that_are_too_old_become_dead_letters_and_can_be_sent_again(tmp_path: Path) -> None:
     working = threading.Event()
     with Receiver(lambda _: 204 if working.is_set() else 500) as receiver:
-        async with sending(tmp_path, receiver.url, max_age=20 * SCALE) as (hooks, database):
+        async with sending(tmp_path, receiver.url, max_age_s=20 * SCALE) as (hooks, database):
             await tell(hooks, database, *turns("ada", 1, 10), change("bo", 11))
-            await until(lambda: hooks.figures().dead == 11)
-            assert hooks.figures().waiting == 0
-            found = json.loads(await hooks.dead("", 5))
+            await until(lambda: hooks.stats().dead == 11)
+            assert hooks.stats().waiting == 0
+            found = json.loads(await hooks.dead_letters("", 5))
             assert len(found["deadLetters"]) == 5
             first = found["deadLetters"][0]
             assert first["error"] == "it answered with status 500"
@@ -230,22 +230,22 @@ async def test_what_is_too_old_goes_dead_and_can_be_sent_again(tmp_path: Path) -
             assert first["attempts"] > 0
             assert first["event"]["data"]["userId"] == "ada"
             working.set()
-            assert await hooks.retry([first["id"]]) == 1
+            assert await hooks.retry_dead([first["id"]]) == 1
             await until(lambda: len(receiver.taken) == 1)
             assert receiver.taken[0] == first["event"]
-            assert await hooks.retry(None) == 10
+            assert await hooks.retry_dead(None) == 10
             await until(lambda: len(receiver.taken) == 11)
-            assert hooks.figures().dead == 0
+            assert hooks.stats().dead == 0
 
 
-async def test_gone_makes_all_that_waits_dead_at_once_and_the_endpoint_is_not_pestered(tmp_path: Path) -> None:
+async def test_410_turns_all_waiting_events_into_dead_letters_after_one_request(tmp_path: Path) -> None:
     with Receiver(lambda _: 410) as receiver:
-        async with sending(tmp_path, receiver.url, batch_size=10, first_retry=PATIENCE) as (hooks, database):
+        async with sending(tmp_path, receiver.url, batch_size=10, first_retry_s=PATIENCE) as (hooks, database):
             await tell(hooks, database, *turns("ada", 1, 50))
-            await until(lambda: hooks.figures().dead == 50)
+            await until(lambda: hooks.stats().dead == 50)
             assert len(receiver.requests) == 1
-            tries = [letter["attempts"] for letter in json.loads(await hooks.dead("", 50))["deadLetters"]]
-            assert tries == [1] * 10 + [0] * 40, "so many were in the request"
+            tries = [letter["attempts"] for letter in json.loads(await hooks.dead_letters("", 50))["deadLetters"]]
+            assert tries == [1] * 10 + [0] * 40, "only the events of the request were attempted"
 
 
 async def test_redirects_and_private_addresses_are_not_followed(tmp_path: Path) -> None:
@@ -258,10 +258,10 @@ async def test_redirects_and_private_addresses_are_not_followed(tmp_path: Path) 
         url = inside.url.replace("http:", "https:")
         async with sending(tmp_path, url, allow_private=False) as (hooks, database):
             await tell(hooks, database, change("bo", 2))
-            await until(lambda: hooks.figures().failed)
+            await until(lambda: hooks.stats().failed)
             assert inside.requests == []
-            (tried,) = await try_all(config_for(url, allow_private=False), now_ms())
-            assert "private address" in tried.error
+            (result,) = await send_test_events(config_for(url, allow_private=False), now_ms())
+            assert "private address" in result.error
 
 
 async def test_one_connection_serves_many_requests(tmp_path: Path) -> None:
@@ -291,14 +291,14 @@ async def test_while_the_database_is_locked_nothing_is_lost(tmp_path: Path) -> N
 
 
 @pytest.mark.timeout(600)
-def test_killed_twenty_times_while_telling_and_delivering_every_event_arrives_in_order(tmp_path: Path) -> None:
+def test_every_event_arrives_in_order_although_the_process_is_killed_twenty_times(tmp_path: Path) -> None:
     chance = random.Random(6)
     statuses = random.Random(7)
 
     def sometimes(_: Received) -> int:
         return statuses.choices((204, 500, 0), (90, 5, 5))[0]
 
-    program = [sys.executable, "-m", "tests.integration.webhook_sender", str(tmp_path / "presenced.db")]
+    program = [sys.executable, "-m", "tests.support.webhook_sender", str(tmp_path / "presenced.db")]
     with Receiver(sometimes) as receiver:
         for number in range(20):
             before = len(receiver.requests)
@@ -309,20 +309,20 @@ def test_killed_twenty_times_while_telling_and_delivering_every_event_arrives_in
             time.sleep(chance.uniform(0, 0.15))
             child.kill()
             child.wait()
-            assert len(receiver.requests) > before, f"life {number}: it delivered"
+            assert len(receiver.requests) > before, f"process {number} delivered something"
         receiver.answer = lambda _: 204
         subprocess.run([*program, receiver.url, "drain"], check=True, timeout=PATIENCE)
     found: dict[int, set[str]] = defaultdict(set)
     for event in receiver.taken:
         found[event["data"]["version"]].add(event["id"])
     assert set(found) == set(range(1, max(found) + 1)), "every event arrived"
-    assert all(len(ids) == 1 for ids in found.values()), "one that comes twice has the same id"
+    assert all(len(ids) == 1 for ids in found.values()), "a repeated event has the same id"
     for user in range(USERS):
         versions = receiver.versions(f"u{user}")
         assert versions == sorted(versions)
 
 
-async def test_the_command_tells_what_came_back_and_whether_all_is_well(tmp_path: Path) -> None:
+async def test_the_command_prints_every_response_and_fails_if_one_is_an_error(tmp_path: Path) -> None:
     with Receiver() as good, Receiver(lambda _: 500) as bad:
         environ = {
             "PRESENCED_DATABASE": "sqlite",
@@ -332,13 +332,13 @@ async def test_the_command_tells_what_came_back_and_whether_all_is_well(tmp_path
         }
         code, output, errors = await command.run("webhook", "test", cwd=tmp_path, environ=environ)
         assert (code, errors) == (0, "")
-        assert "taken (204" in output
+        assert "accepted (204" in output
         assert "hidden" not in output
         assert [request.body["type"] for request in good.requests] == ["presence.test"]
         environ["PRESENCED_WEBHOOK_URLS"] += f",{bad.url}"
         code, output, errors = await command.run("webhook", "test", cwd=tmp_path, environ=environ)
         assert code == 1
-        assert "NOT TAKEN: it answered with status 500" in output
+        assert "NOT ACCEPTED: it answered with status 500" in output
         assert "1 of 2 endpoints" in errors
         code, output, _ = await command.run("webhook", "secret", cwd=tmp_path)
         assert code == 0

@@ -103,14 +103,12 @@ class Crowd:
         self._is_over = kind != "worker"
 
     async def _watch(self, watcher: ClientConnection) -> None:
-        origin = 0
         with suppress(WebSocketException):
             async for text in watcher:
                 message = json.loads(text)
-                origin = message.get("origin", origin)
                 if message["type"] == "PRESENCE_CHANGES":
                     for user in message["users"]:
-                        self.seen[user["userId"], origin + user["version"]] = now_ms()
+                        self.seen[user["userId"], user["version"]] = now_ms()
 
     async def _live(self, user_id: str) -> None:
         url = f"{self._url}?userId={user_id}"

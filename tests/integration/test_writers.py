@@ -1,4 +1,4 @@
-"""Processes that help to write: who is written to by whom, what a slow client takes, and what a dead helper costs."""
+"""Helper processes that write: their shares, slow clients, and the cost of a helper that dies."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from typing import Any
 
 import pytest
 from tests.support.fakes import FakeConnection
@@ -18,16 +19,16 @@ from tests.support.server import metric, node, server, until
 
 from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
-from presenced.transports.fastpath.writers import AT_LEAST, RETRY, Writers
+from presenced.transports.fastpath.writer_pool import MIN_CONNECTIONS, RETRY_S, WriterPool
 
-MANY = 2 * AT_LEAST
+MANY = 2 * MIN_CONNECTIONS
 
-SHORT_PATIENCE = 0.2
-"""Seconds, for a helper that is known to hang."""
+SHORT_TIMEOUT_S = 0.2
+"""Timeout in seconds for a helper that hangs."""
 
 
 class Client(FakeConnection):
-    """A watcher with a real socket and a transport that is as simple as can be."""
+    """A connection with a real socket and a minimal transport."""
 
     def __init__(self, serial: int) -> None:
         super().__init__()
@@ -36,21 +37,27 @@ class Client(FakeConnection):
         self.near.setblocking(False)
         self.far.settimeout(10)
         self.own_writes = 0
-        self.was_cut = False
+        self.direct_fd = -1
+        self.helper: Any = None
+        self.deflates = False
+        self.was_aborted = False
 
     def fileno(self) -> int:
         return self.near.fileno()
 
-    def cut(self) -> None:
-        self.was_cut = True
+    def abort(self) -> None:
+        self.was_aborted = True
 
-    def _send(self, data: bytes) -> None:
+    def check_direct_fd(self) -> int:
+        return -1
+
+    def write(self, data: bytes) -> None:
         self.own_writes += 1
         self.writes.append(data)
         self.drain()
 
     def drain(self) -> None:
-        """Write what the socket takes of what the transport holds."""
+        """Write as much of the buffer as the socket takes."""
         waiting = b"".join(self.writes)
         with suppress(BlockingIOError, BrokenPipeError):
             waiting = waiting[self.near.send(waiting) :]
@@ -73,14 +80,14 @@ class Bench:
         self.clock = FakeClock()
         self.metrics = Metrics()
         self.clients = [Client(serial) for serial in range(1, clients + 1)]
-        self.writers = Writers(helpers, self.clock, self.metrics, PATIENCE)
+        self.writers = WriterPool(helpers, self.clock, self.metrics, PATIENCE)
 
     def write(self, data: bytes) -> None:
-        self.writers.write(self.clients, data)
+        self.writers._write(self.clients, data)
 
     @property
     def helped(self) -> list[Client]:
-        return [client for client in self.clients if client.writer is not None]
+        return [client for client in self.clients if client.helper is not None]
 
     @property
     def pids(self) -> list[int]:
@@ -91,7 +98,7 @@ class Bench:
 
 
 def kill(pid: int) -> None:
-    """Kill a process and see it dead."""
+    """Kill a process and wait until it is dead."""
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
@@ -109,7 +116,7 @@ def bench(helpers: int = 1, clients: int = MANY) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize("helpers", [1, 3])
-def test_every_process_gets_its_share_and_everybody_everything_in_order(helpers: int) -> None:
+def test_every_process_has_its_share_and_every_client_gets_everything_in_order(helpers: int) -> None:
     with bench(helpers) as b:
         expected = b""
         for number in range(8):
@@ -119,24 +126,24 @@ def test_every_process_gets_its_share_and_everybody_everything_in_order(helpers:
         assert {client.read(len(expected)) for client in b.clients} == {expected}
         share = MANY / (helpers + 1)
         for helper in b.writers._helpers:
-            assert abs(len(helper.watchers) - share) <= 20
-        assert min(client.own_writes for client in b.helped) < 8, "its helper did the rest"
+            assert abs(len(helper.connections) - share) <= 20
+        assert min(client.own_writes for client in b.helped) < 8, "its helper wrote the rest"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only there a process can choose its cores")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process choose its cores")
 @pytest.mark.parametrize("helpers", [1, 2, 64])
-def test_each_process_has_cores_of_its_own_where_there_are_enough(helpers: int) -> None:
+def test_each_process_has_its_own_cores_if_there_are_enough(helpers: int) -> None:
     before = os.sched_getaffinity(0)
     with bench(helpers, clients=1) as b:
         shares = [os.sched_getaffinity(pid) for pid in (0, *b.pids)]
         if len(before) > helpers:
             assert set.union(*shares) == before
-            assert sum(map(len, shares)) == len(before), "no core is in two of them"
+            assert sum(map(len, shares)) == len(before), "no two processes share a core"
             kill(b.pids[0])
-            b.clock.advance(RETRY)
-            for _ in range(2):  # the one that finds it dead, and the one that has another
-                b.writers.write(b.clients * AT_LEAST, b"x")
-                b.clock.advance(RETRY)
+            b.clock.advance(RETRY_S)
+            for _ in range(2):  # the first finds it dead, the second starts another
+                b.writers._write(b.clients * MIN_CONNECTIONS, b"x")
+                b.clock.advance(RETRY_S)
             assert [os.sched_getaffinity(pid) for pid in (0, *b.pids)][-1] == shares[1]
         else:
             assert all(share == before for share in shares)
@@ -144,7 +151,7 @@ def test_each_process_has_cores_of_its_own_where_there_are_enough(helpers: int) 
 
 
 def test_a_batch_larger_than_any_buffer_between_the_processes() -> None:
-    with bench(clients=AT_LEAST) as b:
+    with bench(clients=MIN_CONNECTIONS) as b:
         b.write(b"x")
         assert b.helped
         data = os.urandom(400_000)
@@ -152,14 +159,14 @@ def test_a_batch_larger_than_any_buffer_between_the_processes() -> None:
         assert b.helped[0].read(400_001) == b"x" + data
 
 
-def test_few_are_written_to_from_here() -> None:
+def test_few_connections_are_written_to_without_helpers() -> None:
     with bench() as b:
         b.write(b"a")
-        b.writers.write(b.helped[: AT_LEAST - 1], b"b")
-        assert {client.own_writes for client in b.helped[: AT_LEAST - 1]} == {2}
+        b.writers._write(b.helped[: MIN_CONNECTIONS - 1], b"b")
+        assert {client.own_writes for client in b.helped[: MIN_CONNECTIONS - 1]} == {2}
 
 
-def test_a_client_that_takes_a_part_gets_the_rest_from_its_transport_and_what_follows_behind_it() -> None:
+def test_a_client_that_takes_a_part_gets_the_rest_from_its_transport_in_order() -> None:
     with bench() as b:
         b.write(b"x")
         slow = b.helped[0]
@@ -171,7 +178,7 @@ def test_a_client_that_takes_a_part_gets_the_rest_from_its_transport_and_what_fo
         assert slow.read(1 + len(big) + 5) == b"x" + big + b"after"
 
 
-def test_a_client_that_is_gone_costs_nobody_anything() -> None:
+def test_a_client_that_is_gone_affects_no_other() -> None:
     with bench() as b:
         b.write(b"x")
         b.helped[0].far.close()
@@ -180,37 +187,37 @@ def test_a_client_that_is_gone_costs_nobody_anything() -> None:
         assert b.metric("presenced_writers_lost_total") == 0
 
 
-def test_who_is_discarded_is_closed_everywhere() -> None:
+def test_a_discarded_connection_is_closed_in_every_process() -> None:
     with bench() as b:
         b.write(b"x")
         client = b.helped[0]
         b.writers.discard(client)
         client.near.close()
         assert client.read(1) == b"x"
-        assert client.far.recv(1) == b"", "no process has the socket any more"
+        assert client.far.recv(1) == b"", "no process holds the socket"
         client.far.close()
         b.clients.remove(client)
         b.write(b"y")
         assert b.helped[0].read(2) == b"xy"
 
 
-def test_a_helper_that_died_is_replaced_and_nobody_misses_anything() -> None:
+def test_a_helper_that_died_is_replaced_and_no_client_misses_anything() -> None:
     with bench() as b:
         b.write(b"a")
         kill(b.pids[0])
         b.write(b"b")
         assert b.metric("presenced_writers") == 0
         assert b.metric("presenced_writers_lost_total") == 1
-        b.clock.advance(RETRY)
+        b.clock.advance(RETRY_S)
         for letter in (b"c", b"d"):
             b.write(letter)
         assert b.metric("presenced_writers") == 1
         assert b.helped
         assert {client.read(4) for client in b.clients} == {b"abcd"}
-        assert not any(client.was_cut for client in b.clients)
+        assert not any(client.was_aborted for client in b.clients)
 
 
-def test_a_helper_that_died_is_noticed_when_one_of_its_clients_leaves() -> None:
+def test_a_dead_helper_is_detected_when_one_of_its_clients_leaves() -> None:
     with bench() as b:
         b.write(b"a")
         kill(b.pids[0])
@@ -219,22 +226,22 @@ def test_a_helper_that_died_is_noticed_when_one_of_its_clients_leaves() -> None:
         assert not b.helped
 
 
-def test_of_a_helper_that_hangs_only_the_clients_it_was_writing_to_are_cut() -> None:
+def test_only_the_clients_that_a_hanging_helper_was_writing_to_are_aborted() -> None:
     with bench(helpers=2) as b:
         for _ in range(4):
             b.write(b"a")
         hung, other = b.writers._helpers
         os.kill(hung._process.pid, signal.SIGSTOP)
-        hung._socket.settimeout(SHORT_PATIENCE)
-        theirs = set(hung.watchers.values())
+        hung._socket.settimeout(SHORT_TIMEOUT_S)
+        theirs: set[Any] = set(hung.connections.values())
         b.write(b"b")
-        assert {client for client in b.clients if client.was_cut} == theirs
+        assert {client for client in b.clients if client.was_aborted} == theirs
         assert b.writers._helpers == [other]
         for client in set(b.clients) - theirs:
             assert client.read(5) == b"aaaab"
 
 
-def test_after_the_stop_it_writes_alone() -> None:
+def test_after_the_stop_the_server_writes_alone() -> None:
     with bench() as b:
         b.write(b"a")
         pid = b.pids[0]
@@ -245,7 +252,7 @@ def test_after_the_stop_it_writes_alone() -> None:
         assert {client.read(2) for client in b.clients} == {b"ab"}
 
 
-def test_without_a_process_to_be_had_it_writes_alone(
+def test_if_no_helper_can_be_started_the_server_writes_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
@@ -256,44 +263,44 @@ def test_without_a_process_to_be_had_it_writes_alone(
 
 
 class Listening:
-    """A client of a server: the ids it was told of."""
+    """A client that records the users it is notified of."""
 
     def __init__(self, client: RawClient) -> None:
         self._client = client
-        self.heard: list[int] = []
+        self.notified: list[int] = []
 
     async def listen(self) -> None:
         with suppress(AssertionError):  # the server closed the connection
             while True:
                 message = json.loads(bytes((await self._client.frame()).data))
                 if message["type"] == "USER_ONLINE":
-                    self.heard.append(message["userId"])
+                    self.notified.append(message["userId"])
 
 
 @pytest.mark.anyio
-async def test_a_server_with_helpers_tells_everybody_everything_also_when_they_are_killed() -> None:
-    """One user with many connections: the announcements are all that there is to tell."""
+async def test_every_client_is_notified_of_everything_even_when_helpers_are_killed() -> None:
+    """One user has many connections, so the announcements are the only changes."""
     calm = {"heartbeat_interval": 3600, "pong_timeout": 3600}
-    async with server(writers=2, **calm) as house, AsyncExitStack() as stack:
-        clients = [Listening(await stack.enter_async_context(raw_websocket(house.port))) for _ in range(MANY)]
+    async with server(writers=2, **calm) as running, AsyncExitStack() as stack:
+        clients = [Listening(await stack.enter_async_context(raw_websocket(running.port))) for _ in range(MANY)]
         listening = [asyncio.create_task(client.listen()) for client in clients]
-        told: list[int] = []
+        announced: list[int] = []
 
-        async def tell() -> None:
-            told.append(1000 + len(told))
-            house.broadcast_user_status(told[-1], True)
-            await until(lambda: all(client.heard == told for client in clients))
+        async def announce() -> None:
+            announced.append(1000 + len(announced))
+            running.broadcast_user_status(announced[-1], True)
+            await until(lambda: all(client.notified == announced for client in clients))
 
         for _ in range(3):
-            await tell()
-        writers = node(house)._broadcaster._writers
-        assert isinstance(writers, Writers)
-        assert metric(house, "presenced_writers") == 2
-        assert all(len(helper.watchers) > MANY / 4 for helper in writers._helpers)
+            await announce()
+        writers = node(running).broadcaster._writer
+        assert isinstance(writers, WriterPool)
+        assert metric(running, "presenced_writers") == 2
+        assert all(len(helper.connections) > MANY / 4 for helper in writers._helpers)
         for helper in writers._helpers:
             kill(helper._process.pid)
-        await tell()
-        assert metric(house, "presenced_writers_lost_total") == 2
-        assert metric(house, "presenced_connections") == MANY
+        await announce()
+        assert metric(running, "presenced_writers_lost_total") == 2
+        assert metric(running, "presenced_connections") == MANY
         for task in listening:
             task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -9,9 +10,10 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.support.fakes import FakeConnection
 
+from presenced.delivery.broadcaster import Broadcaster
 from presenced.errors import Close
-from presenced.node.broadcaster import Broadcaster
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import Ending, Status
 from presenced.presence.user import Grace
 from presenced.presence.users import Limits
@@ -27,9 +29,10 @@ class Watching(RuleBasedStateMachine):
     @initialize(log_size=st.sampled_from([2, 4, 1000]))
     def start(self, log_size: int) -> None:
         self.clock = FakeClock()
-        self.directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 3600, 0))
+        self.directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 3600, 0), Journal(1000))
         self.feed = ClassicFeed(self.directory)
-        self.broadcaster = Broadcaster(self.clock, Timer(self.clock), Metrics(), [self.feed], behind_timeout=30)
+        self.broadcaster = Broadcaster(clock=self.clock, timer=Timer(self.clock), metrics=Metrics(), behind_timeout=30)
+        self.broadcaster.add_feed(self.feed)
         self.watchers: dict[FakeConnection, dict[str, bool]] = {}
         self.closed: list[FakeConnection] = []
 
@@ -40,7 +43,7 @@ class Watching(RuleBasedStateMachine):
     def join(self, room: int) -> None:
         watcher = FakeConnection(on_closed=lambda gone, *_: self.leave(gone))
         watcher.full_after = room
-        watcher.feed = self.feed
+        watcher.protocol = SimpleNamespace(feed=self.feed)
         watcher.on_full = lambda: self.broadcaster.pause(watcher)  # as the real one's transport would
         self.watchers[watcher] = self.truth()
         self.broadcaster.add(watcher)

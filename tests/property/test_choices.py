@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from presenced.presence.choices import Made, choice_of
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, Change, Choice, Ending, Own, Status
 from presenced.presence.outcome import Outcome
 from presenced.presence.since import Since
@@ -108,7 +109,7 @@ class Choosing(RuleBasedStateMachine):
         self.users = {user_id: User() for user_id in USERS}
         self.most = 1000 if stored else most
         limits = Limits(1000, 3600, 1, self.most, status_pause=PAUSE)
-        self.subject, self.spelt, self.early = (Directory[int](Grace(3, LOST), limits) for _ in range(3))
+        self.subject, self.spelt, self.early = (Directory[int](Grace(3, LOST), limits, Journal(1000)) for _ in range(3))
         self.stored: dict[str, list[Event]] = {}
         for user_id, choices in stored.items():
             # A permanent choice, and a temporary one after it, as they are stored.

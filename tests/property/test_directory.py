@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import Change, Ending, Status
 from presenced.presence.user import Grace
 from presenced.presence.users import Limits
@@ -22,7 +23,7 @@ GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.KEEP_SESSION: AWAY
 class OneUser(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.directory: Directory[int] = Directory(Grace(AWAY, LOST), Limits(1000, 3600, 1))
+        self.directory: Directory[int] = Directory(Grace(AWAY, LOST), Limits(1000, 3600, 1), Journal(1000))
         self.now = 0.0
         self.serial = 0
         self.open: list[int] = []

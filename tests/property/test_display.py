@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.support.fakes import FakeConnection
 from tests.support.talk import Talk, position
 
-from presenced.auth.authenticator import Answer, Answered
-from presenced.auth.grants import with_allowed
+from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
+from presenced.auth.grants import with_grants
 from presenced.auth.principal import Principal
 from presenced.presence.model import Ending
 from presenced.runtime.instant import Instant
@@ -21,14 +21,14 @@ NAMES = ["", "A", "B"]
 """The empty one takes away what was given."""
 
 
-class Guard:
+class Guard(Authenticator):
     """A token is `user issued name` or `user issued -`, which gives nothing; `desk` has the role."""
 
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer:
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
         user_id, issued, name = token.split(" ")
         presence: dict[str, Any] = {} if name == "-" else {"display": {"name": name} if name else {}}
         presence |= {"roles": ["causes"]} if user_id == "desk" else {}
-        return with_allowed(Principal(user_id, None, token, float(issued)), presence)
+        return with_grants(Principal(user_id, None, token, float(issued)), presence)
 
 
 class World:

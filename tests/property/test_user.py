@@ -14,14 +14,13 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import make_node, request
 
 from presenced.config.settings import Settings
 from presenced.errors import Close
-from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
 from presenced.presence.user import MAX_DETACHED
-from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 
 USERS = ("1", "2", "three", "four")
@@ -47,7 +46,7 @@ class Presence(RuleBasedStateMachine):
     def start(self, log_size: int) -> None:
         self.clock = FakeClock()
         options = Settings(stats_interval=0, log_size=log_size, log_age=3600, log_level="error")
-        self.node = Node(options, self.clock, Metrics(), max_connections=1000)
+        self.node = make_node(options, self.clock)
         self.application = PresenceService(self.node)
         self.node.start()
         self.users: dict[str, User] = {user_id: User() for user_id in USERS}
@@ -119,7 +118,7 @@ class Presence(RuleBasedStateMachine):
         self.connections.append(connection)
         self.knew[connection] = self.truth()
         self.opened_at[connection] = nextafter(self.clock.monotonic(), inf)  # as the server calculates, at the bound
-        self.node.opened(connection, b"userId=" + user_id.encode(), b"", "")
+        self.node.opened(connection, request(f"userId={user_id}"))
         self.settle(turn_ends)
 
     @precondition(lambda self: self.open_ones())

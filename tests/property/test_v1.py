@@ -17,14 +17,13 @@ from msgspec import json
 from tests.support.client_v1 import Client
 from tests.support.fakes import FakeConnection
 from tests.support.model_v1 import GRACES, PAUSE, USERS, WINDOW, Claimed, Session, User
+from tests.support.nodes import make_node, request, v1
 
 from presenced.config.settings import Settings
 from presenced.errors import Close
-from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.presence.claims import Claim
 from presenced.presence.model import Choice, Custom, Ending, Status
-from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 
 ROOMS = ("lobby", "bar")
@@ -56,7 +55,7 @@ class Watching(RuleBasedStateMachine):
             heartbeat_interval=3600,
             pong_timeout=3600,
         )
-        self.node = Node(options, self.clock, Metrics(), max_connections=1000)
+        self.node = make_node(options, self.clock)
         self.application = PresenceService(self.node)
         self.node.start()
         self.users = {user_id: User() for user_id in USERS}
@@ -64,7 +63,7 @@ class Watching(RuleBasedStateMachine):
         self.orders = 0
         self.causes = causes
         self.classic = FakeConnection(self.closed, self.clock)
-        self.node.opened(self.classic, b"userId=classic", b"", "")
+        self.node.opened(self.classic, request("userId=classic"))
         self.clock.run_soon()
 
     # The model.
@@ -120,7 +119,7 @@ class Watching(RuleBasedStateMachine):
     def connect(self, user_id: str, query: str, room: int) -> Client:
         client = Client(self.closed, self.clock)
         client.full_after, client.on_full = room, lambda: self.node.paused(client)
-        self.node.opened(client, f"userId={user_id}{query}".encode(), b"", "presenced.v1")
+        self.node.opened(client, request(f"userId={user_id}{query}", "presenced.v1"))
         return client
 
     # What may happen.
@@ -359,7 +358,7 @@ class Watching(RuleBasedStateMachine):
             assert own["status"] == user.true_status(self.now()), "the truth for oneself"
             assert (own["chosen"], own.get("text", "")) == (user.choice(self.now())[0], user.decided(self.now())[1])
             assert not session.strangers & client.records.keys(), "only those who watch are told"
-            if session.counting and self.node._digest not in self.node.timer:
+            if session.counting and v1(self.node)._send_digest not in self.node.timer:
                 online = 1 + sum(status != "offline" for status in truth.values())  # and the classic one
                 assert client.counts["everyone", ""] == online
 
@@ -407,7 +406,7 @@ class Watching(RuleBasedStateMachine):
         for _, session in self.connected(paused=False):
             for room in session.watched_rooms:
                 mode = session.client.modes.get(room)
-                if mode != "full" or self.node._v1.digests.is_digested(room):
+                if mode != "full" or v1(self.node).feed.digests.is_digested(room):
                     continue  # told later
                 members = {user_id: rooms[room] for user_id, rooms in inside.items() if room in rooms}
                 assert session.client.rooms[room] == members

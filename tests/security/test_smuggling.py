@@ -270,7 +270,7 @@ BODIES = {
     "a request in the body of GET": fine(lambda g: g.hides()),
     "a request in a chunk of GET": fine(lambda g: g.get(CHUNKED, chunks(g.hidden[:9], g.hidden[9:]))),
     "a request in the body of POST": fine(lambda g: g.post(b"Content-Length: %d\r\n" % len(g.hidden), g.hidden), 400),
-    "a body that is asked for": fine(lambda g: g.post(b"Expect: 100-continue\r\n" + SIZED, BODY)),
+    "a body that waits for 100 Continue": fine(lambda g: g.post(b"Expect: 100-continue\r\n" + SIZED, BODY)),
     "requests right behind each other": fine(
         lambda g: g.get() + g.post(SIZED, BODY) + g.get() + g.hides(), 200, 200, 200, 200
     ),
@@ -282,8 +282,8 @@ BODIES = {
 CASES = UPGRADES | LENGTHS | CHUNKS | LINES | HOSTS | BODIES
 
 
-class Street:
-    """The server, and the routes to it."""
+class Routes:
+    """The server, and the routes to it: directly and through proxies."""
 
     def __init__(self, server: ServerProcess, ports: dict[str, int], contexts: dict[str, ssl.SSLContext]) -> None:
         self.ports = ports
@@ -325,7 +325,7 @@ class Street:
 
 
 @pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
+def routes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routes]:
     folders = {kind: tmp_path_factory.mktemp(kind) for kind in ("nginx", "caddy")}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(ServerProcess(api_keys=KEY.entry, trusted_proxies="127.0.0.1"))
@@ -333,9 +333,9 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
         for kind, folder in folders.items():
             ports[kind] = stack.enter_context(proxy(kind, folder, server.port, "127.0.0.1"))
         contexts = {kind: trusting(folder / "certificate.pem") for kind, folder in folders.items()}
-        street = Street(server, ports, contexts)
-        stack.callback(street.api.close)
-        yield street
+        routes = Routes(server, ports, contexts)
+        stack.callback(routes.api.close)
+        yield routes
         assert "Traceback" not in server.output
 
 
@@ -350,7 +350,7 @@ def answers(received: bytes) -> list[tuple[int, bytes]]:
     while received:
         head, _, received = received.partition(b"\r\n\r\n")
         line = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
-        assert line, f"not an answer: {head[:200]!r}"
+        assert line, f"not a response: {head[:200]!r}"
         status = int(line[1])
         if 100 <= status < 200 and status != 101:
             continue
@@ -359,7 +359,7 @@ def answers(received: bytes) -> list[tuple[int, bytes]]:
             received = b""
         elif length := re.search(rb"(?i)\r\ncontent-length: (\d+)", head):
             body, received = received[: int(length[1])], received[int(length[1]) :]
-            assert len(body) == int(length[1]), "the answer is whole"
+            assert len(body) == int(length[1]), "the response is complete"
         elif re.search(rb"(?i)\r\ntransfer-encoding: chunked", head):
             while (size := int((line_ := received.partition(b"\r\n"))[0], 16)) > 0:
                 body, received = body + line_[2][:size], line_[2][size + 2 :]
@@ -373,36 +373,36 @@ def answers(received: bytes) -> list[tuple[int, bytes]]:
 @pytest.mark.parametrize("size", [1_000_000, 1], ids=["whole", "byte by byte"])
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_one_request_gets_one_answer(street: Street, case: Case, route: str, size: int) -> None:
-    user, given = street.given(route)
-    got = [status for status, _ in answers(street.send(route, case.make(given) + last(given), size))]
+def test_one_request_gets_one_answer(routes: Routes, case: Case, route: str, size: int) -> None:
+    user, given = routes.given(route)
+    got = [status for status, _ in answers(routes.send(route, case.make(given) + last(given), size))]
     expected = [*case.answers, *([200] if case.goes_on else [])]
     if route == "direct" or case.is_sound:
         assert got == expected
-    else:  # a proxy may refuse it itself, in its own words, or repair it
+    else:  # a proxy may refuse the request itself, or repair it
         assert len(got) <= len(case.answers) - 1 + case.requests + 1
         # Caddy responds with 502 when it cannot read the rest of a body that it is forwarding.
         assert not ({500, 503, 504} | (set() if case in CHUNKS.values() else {502})) & set(got)
-    assert street.status_of(user) == "offline", "the hidden request was carried out"
-    for status, body in answers(street.send(route, given.get() + last(given), size)):
+    assert routes.status_of(user) == "offline", "the hidden request was carried out"
+    for status, body in answers(routes.send(route, given.get() + last(given), size)):
         assert status == 200
-        assert b'"alive"' in body, "somebody else's answer"
+        assert b'"alive"' in body, "the response to another visitor"
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_answers_come_in_the_order_of_the_requests(street: Street, route: str) -> None:
-    _, given = street.given(route)
+def test_answers_come_in_the_order_of_the_requests(routes: Routes, route: str) -> None:
+    _, given = routes.given(route)
     requests = [given.get(), given.post(SIZED, BODY)] * 5
-    got = answers(street.send(route, b"".join(requests) + last(given), 1_000_000))
+    got = answers(routes.send(route, b"".join(requests) + last(given), 1_000_000))
     assert [b'"alive"' in body for _, body in got] == [True, False] * 5 + [True]
 
 
-def test_the_host_of_a_url_goes_before_the_host_field(street: Street) -> None:
+def test_the_host_of_a_url_goes_before_the_host_field(routes: Routes) -> None:
     """RFC 9112 section 3.2.2."""
-    asked = b"GET http://localhost:81/ws-online-status HTTP/1.1\r\nHost: other.example\r\n\r\n"
-    ((status, body),) = answers(street.send("direct", asked, 1_000_000))
+    request = b"GET http://localhost:81/ws-online-status HTTP/1.1\r\nHost: other.example\r\n\r\n"
+    ((status, body),) = answers(routes.send("direct", request, 1_000_000))
     assert status == 426
     assert b"ws://localhost:81/ws-online-status" in body
-    asked = b"GET http://other.example/stats HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    ((status, _),) = answers(street.send("direct", asked, 1_000_000))
+    request = b"GET http://other.example/stats HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    ((status, _),) = answers(routes.send("direct", request, 1_000_000))
     assert status == 421

@@ -1,5 +1,4 @@
-"""Who strangers are not, where they come from, and what they must not learn: against a running server, like
-`test_attacks.py`."""
+"""Attacks on authentication, origins and visibility of a running server, like `test_attacks.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from tests.support.fortress import Fortress, fortress
+from tests.support.attacked_server import AttackedServer, attacked_server
 from tests.support.raw import raw, upgrade
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -38,7 +37,7 @@ def anyio_backend() -> str:
 
 
 LASTS = 36_000.0
-"""Seconds: longer than all tests together take, for some tokens are made when they begin."""
+"""Seconds until tokens expire. Some are created when the tests are collected, so this exceeds the time of all tests."""
 
 
 def token(user_id: str, seconds: float = LASTS, secret: str = SECRET, **claims: Any) -> str:
@@ -49,7 +48,7 @@ GOOD = token("good", presence={"watch": "*"})
 
 
 def forged(header: dict[str, Any], **claims: Any) -> str:
-    """Signed by nobody."""
+    """Return a token with an invalid signature."""
     parts = header, {"sub": "eve", "exp": time.time() + LASTS, "aud": "presence", **claims}
     return ".".join([*(base64.urlsafe_b64encode(json.dumps(p).encode()).decode().rstrip("=") for p in parts), "AAAA"])
 
@@ -64,7 +63,7 @@ BAD_TOKENS = {
     "a key of its own": forged({"alg": "HS256", "jwk": {"kty": "oct", "k": "AAAA"}, "jku": "http://127.0.0.1:9/"}),
     "unknown crit": jwt.encode({"sub": "eve", "exp": time.time() + LASTS}, SECRET, headers={"crit": ["x"], "x": 1}),
     "of the future": token("eve", nbf=time.time() + LASTS / 2),
-    "another audience": token("eve", aud="somebody else"),
+    "another audience": token("eve", aud="another service"),
     "no end": jwt.encode({"sub": "eve", "aud": "presence"}, SECRET),
     "an end far away": token("eve", 10**9),
     "no user": jwt.encode({"exp": time.time() + LASTS, "aud": "presence"}, SECRET),
@@ -72,14 +71,14 @@ BAD_TOKENS = {
 
 
 @contextlib.asynccontextmanager
-async def guarded(**settings: float | str) -> AsyncIterator[Fortress]:
+async def jwt_server(**settings: float | str) -> AsyncIterator[AttackedServer]:
     given = {"auth": "jwt", "jwt_audience": "presence", "api_keys": KEY.entry, "stats_interval": 0, **settings}
-    async with fortress(ENVIRON, GOOD, **given) as house:
-        yield house
+    async with attacked_server(ENVIRON, GOOD, **given) as target:
+        yield target
 
 
-async def ask(house: Fortress, method: str, path: str, **more: Any) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=house.server.url, trust_env=False) as client:
+async def call_api(target: AttackedServer, method: str, path: str, **more: Any) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=target.server.url, trust_env=False) as client:
         return await client.request(method, path, **more)
 
 
@@ -91,23 +90,23 @@ async def close_code(socket: ClientConnection) -> int | None:
     return socket.close_code
 
 
-async def test_a1_tokens_that_are_not_accepted() -> None:
-    async with guarded() as house, house.attack():
+async def test_a1_bad_tokens_are_refused() -> None:
+    async with jwt_server() as target, target.attack():
         for given in BAD_TOKENS.values():
             for headers, query in (({"Authorization": f"Bearer {given}"}, ""), ({}, f"?token={given}")):
-                url = f"{house.server.websocket_url}{query}"
+                url = f"{target.server.websocket_url}{query}"
                 async with connect(url, additional_headers=headers, proxy=None) as socket:
                     assert await close_code(socket) == 4401
-            async with connect(house.server.websocket_url, proxy=None) as socket:
+            async with connect(target.server.websocket_url, proxy=None) as socket:
                 await socket.send(json.dumps({"type": "AUTH", "token": given}))
                 assert await close_code(socket) == 4401
-        async with connect(f"{house.server.websocket_url}?userId=ada&token={token('eve')}", proxy=None) as socket:
+        async with connect(f"{target.server.websocket_url}?userId=ada&token={token('eve')}", proxy=None) as socket:
             assert await close_code(socket) == 4403
-        metrics = (await ask(house, "GET", "metrics")).text
-        assert house.heard == [], "none of them was seen"
+        metrics = (await call_api(target, "GET", "metrics")).text
+        assert target.seen_users == [], "no attacker was shown as online"
         for given in BAD_TOKENS.values():
             for part in given.split("."):
-                assert len(part) < 5 or (part not in house.server.output and part not in metrics)
+                assert len(part) < 5 or (part not in target.server.output and part not in metrics)
 
 
 FOREIGN = [
@@ -125,19 +124,19 @@ FOREIGN = [
 
 
 async def test_a2_foreign_origins() -> None:
-    async with guarded(origins="https://app.example.com") as house, house.attack():
+    async with jwt_server(origins="https://app.example.com") as target, target.attack():
         for origin in FOREIGN:
-            async with raw(house.port) as client:
+            async with raw(target.port) as client:
                 await client.send(upgrade(f"?token={token('eve')}", more=f"Origin: {origin}\r\nCookie: session=1\r\n"))
                 assert (await client.answer()).status == 403, origin
-        async with raw(house.port) as client:
+        async with raw(target.port) as client:
             await client.send(upgrade(f"?token={token('eve')}", more="Origin: https://app.example.com\r\n"))
             assert (await client.answer()).status == 101
 
 
 async def test_a12_expiry_and_revocation_while_connected() -> None:
-    async with guarded(jwt_leeway=0) as house, house.attack():
-        url, started = house.server.websocket_url, time.monotonic()
+    async with jwt_server(jwt_leeway=0) as target, target.attack():
+        url, started = target.server.websocket_url, time.monotonic()
         async with connect(f"{url}?token={token('eve', 2)}", proxy=None) as socket:
             assert await close_code(socket) == 4401
             assert time.monotonic() - started < 2 + 5
@@ -147,7 +146,7 @@ async def test_a12_expiry_and_revocation_while_connected() -> None:
             connect(f"{url}?token={token('eve')}", proxy=None) as other,
         ):
             for body, concerned in (({"tokenId": "t1"}, one), ({}, other)):
-                answer = await ask(house, "POST", "api/users/eve/revoke", json=body, headers=AUTHORIZED)
+                answer = await call_api(target, "POST", "api/users/eve/revoke", json=body, headers=AUTHORIZED)
                 assert answer.json() == {"closed": 1}
                 assert await close_code(concerned) == 4401
         for given in (named, token("eve")):
@@ -155,15 +154,17 @@ async def test_a12_expiry_and_revocation_while_connected() -> None:
                 assert await close_code(socket) == 4401
 
 
-async def test_a13_probing_for_users_one_may_not_see() -> None:
-    """What is answered about somebody who is here is what is answered about an id that nobody ever had."""
-    async with guarded(visibility="claims") as house, house.attack():
-        hidden = f"{house.server.websocket_url}?token={token('hidden', presence={'rooms': ['den']})}"
+async def test_a13_probing_for_hidden_users() -> None:
+    """Responses about a hidden user are the same as about an id that never existed."""
+    async with jwt_server(visibility="claims") as target, target.attack():
+        hidden = f"{target.server.websocket_url}?token={token('hidden', presence={'rooms': ['den']})}"
         v1 = [Subprotocol("presenced.v1")]
         async with connect(hidden, subprotocols=v1, proxy=None) as socket:
             await socket.send('{"type":"JOIN","room":"den"}')
-            told = {name: await probed(house, name, room) for name, room in (("hidden", "den"), ("nobody", "nowhere"))}
-        assert told["hidden"] == told["nobody"]
+            received = {
+                name: await probed(target, name, room) for name, room in (("hidden", "den"), ("nobody", "nowhere"))
+            }
+        assert received["hidden"] == received["nobody"]
 
 
 BLOCKED = ["hidden", "visitor"]
@@ -175,10 +176,10 @@ SEEING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("visibility", SEEING)
-async def test_a13_probing_for_users_one_has_blocked(visibility: str) -> None:
-    """The same in rooms that one may enter, and while somebody who is blocked comes, joins, changes and goes."""
-    async with guarded(visibility=visibility) as house, house.attack():
-        v1, url = [Subprotocol("presenced.v1")], house.server.websocket_url
+async def test_a13_probing_for_blocked_users(visibility: str) -> None:
+    """They are also the same in rooms that may be entered, and while a blocked user connects, joins and leaves."""
+    async with jwt_server(visibility=visibility) as target, target.attack():
+        v1, url = [Subprotocol("presenced.v1")], target.server.websocket_url
         hidden, visitor = (f"{url}?token={token(name, presence={'rooms': ['den']})}" for name in BLOCKED)
 
         async def visit() -> None:
@@ -190,12 +191,12 @@ async def test_a13_probing_for_users_one_has_blocked(visibility: str) -> None:
 
         async with connect(hidden, subprotocols=v1, proxy=None, max_queue=None) as socket:
             await socket.send('{"type":"JOIN","room":"den"}')
-            told = {
-                name: await probed(house, name, room, SEEING[visibility], visit)
+            received = {
+                name: await probed(target, name, room, SEEING[visibility], visit)
                 for name, room in (("hidden", "den"), ("nobody", "nowhere"))
             }
-        assert set(told["hidden"]) == set(told["nobody"]), "but for order and repetition, which depend on the time"
-        assert not any("visitor" in text for text in told["hidden"])
+        assert set(received["hidden"]) == set(received["nobody"]), "order and repetition depend on timing"
+        assert not any("visitor" in text for text in received["hidden"])
 
 
 async def nothing() -> None:
@@ -203,7 +204,7 @@ async def nothing() -> None:
 
 
 async def until(socket: ClientConnection, is_last: Callable[[dict[str, Any]], bool]) -> list[str]:
-    """What comes until that has come."""
+    """Return the messages up to the one that `is_last` accepts."""
     came: list[str] = []
     async with asyncio.timeout(10):
         while not came or not is_last(json.loads(came[-1])):
@@ -212,22 +213,22 @@ async def until(socket: ClientConnection, is_last: Callable[[dict[str, Any]], bo
 
 
 def is_settled(number: int, answer: dict[str, Any]) -> bool:
-    """Whether it tells what came of an own request about a room: the refusal, or oneself as a member."""
+    """Return whether a message is the result of a request about a room: a refusal, or the sender as a member."""
     if answer["type"] == "ERROR":
         return bool(answer["id"] == number)
     return answer["type"] == "ROOM_CHANGES" and any(member["userId"] == "eve" for member in answer["members"])
 
 
 async def probed(
-    house: Fortress,
+    target: AttackedServer,
     name: str,
     room: str,
     presence: dict[str, Any] | None = None,
     meanwhile: Callable[[], Awaitable[None]] = nothing,
 ) -> list[str]:
-    """All that somebody hears who asks for this user and this room in every way there is, by both protocols."""
-    url = f"{house.server.websocket_url}?token={token('eve', presence=presence or {'watch': ['good']})}"
-    asked: list[dict[str, Any]] = [
+    """Request this user and this room in every way, with both protocols, and return everything received."""
+    url = f"{target.server.websocket_url}?token={token('eve', presence=presence or {'watch': ['good']})}"
+    messages: list[dict[str, Any]] = [
         {"type": "WATCH", "everyone": True},
         {"type": "WATCH", "everyone": True, "mode": "count"},
         {"type": "WATCH", "users": [name]},
@@ -238,23 +239,23 @@ async def probed(
         {"type": "SET_MEMBER", "room": room, "data": {}},
         {"type": "AUTH", "token": token(name, secret="t" * 40)},
     ]
-    heard = []
+    received = []
     async with (
         connect(url, proxy=None) as classic,
         connect(url, subprotocols=[Subprotocol("presenced.v1")], proxy=None) as socket,
     ):
         came: list[str] = []
-        for number, message in enumerate(asked):
+        for number, message in enumerate(messages):
             await socket.send(json.dumps({**message, "id": number}))
-            if message["type"] in ("JOIN", "SET_MEMBER"):  # else what came of both may be told at once, or not
+            if message["type"] in ("JOIN", "SET_MEMBER"):  # otherwise both results may come in one message, or in two
                 came += await until(socket, partial(is_settled, number))
         await meanwhile()
         for last in ({"type": "LEAVE", "room": room}, {"type": "UNWATCH", "users": [name], "rooms": [room]}):
             await socket.send(json.dumps(last))
         await socket.send('{"type":"PING","id":"last"}')
-        heard.append(json.loads(await classic.recv())["type"])
+        received.append(json.loads(await classic.recv())["type"])
         with contextlib.suppress(TimeoutError):
-            heard.append(f"classic: {await asyncio.wait_for(classic.recv(), 0.1)!r}")
+            received.append(f"classic: {await asyncio.wait_for(classic.recv(), 0.1)!r}")
         came += await until(socket, lambda answer: answer["type"] == "PONG")
         for text in came:
             message = json.loads(text)
@@ -265,15 +266,15 @@ async def probed(
             for key in ("position", "version"):
                 text = re.sub(rf'"{key}":("[^"]*"|\d+)', "", text)
             text = re.sub(r'"(since|joinedAt)":[1-9]\d+', r'"\1":"a time"', text)
-            heard.append(text.replace(name, "NAME").replace(room, "ROOM"))
+            received.append(text.replace(name, "NAME").replace(room, "ROOM"))
     query = f"?userId={name}&token={token('eve')}"
-    async with connect(f"{house.server.websocket_url}{query}", proxy=None) as socket:
-        heard.append(f"{await close_code(socket)} {socket.close_reason}")
+    async with connect(f"{target.server.websocket_url}{query}", proxy=None) as socket:
+        received.append(f"{await close_code(socket)} {socket.close_reason}")
     for path in ("stats", f"api/users/{name}", f"users/{name}"):
-        answer = await ask(house, "GET", path)
+        answer = await call_api(target, "GET", path)
         assert name not in answer.text.replace(path, "")
-        heard.append(str(answer.status_code))
-    return heard
+        received.append(str(answer.status_code))
+    return received
 
 
 HOSTILE = [
@@ -288,8 +289,8 @@ HOSTILE = [
 
 
 async def test_a11_hostile_texts_to_other_clients() -> None:
-    async with guarded() as house, house.attack():
-        url = f"{house.server.websocket_url}?token={token('eve')}"
+    async with jwt_server() as target, target.attack():
+        url = f"{target.server.websocket_url}?token={token('eve')}"
         async with connect(url, subprotocols=[Subprotocol("presenced.v1")], proxy=None) as socket:
             for text in HOSTILE:
                 for message in (
@@ -302,7 +303,7 @@ async def test_a11_hostile_texts_to_other_clients() -> None:
                     await socket.send(json.dumps({**message, "id": 1}))
                     assert json.loads(await asyncio.wait_for(socket.recv(), 5))["type"]
                     await asyncio.sleep(0.15)
-        assert all(line.isprintable() for line in house.server.output.splitlines())
+        assert all(line.isprintable() for line in target.server.output.splitlines())
 
 
 GREETING = b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 17\r\n\r\n{"userId":"good"}'
@@ -310,15 +311,15 @@ GREETING = b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 17\r\n\r\n{
 
 @contextlib.asynccontextmanager
 async def backend(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """Somebody's backend, which knows who `good` is and has been taken over: its port, and what it was asked."""
-    asked: list[bytes] = []
+    """Run a backend that knows `good` and is otherwise hostile. Yields its port and the requests it received."""
+    requests: list[bytes] = []
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readuntil(b"}")
-            asked.append(head + body)
+            requests.append(head + body)
             writer.write(GREETING if b'"good"' in body else answer)
             for _ in range(20 if b"endless" in answer and b'"good"' not in body else 0):
                 writer.write(b"x" * 65_536)
@@ -330,7 +331,7 @@ async def backend(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
         serving.add(asyncio.create_task(serve(reader, writer)))
 
     async with await asyncio.start_server(taken, "127.0.0.1", 0) as server:
-        yield server.sockets[0].getsockname()[1], asked
+        yield server.sockets[0].getsockname()[1], requests
         await asyncio.gather(*serving)
 
 
@@ -344,39 +345,39 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-async def test_a14_a_hook_that_leads_astray(answer: bytes) -> None:
+async def test_a14_a_hostile_callback(answer: bytes) -> None:
     environ = {"PRESENCED_CALLBACK_SECRET": "k" * 32}
     async with (
-        backend(b"") as (port_elsewhere, asked_elsewhere),
-        backend(answer.replace(b"{port}", str(port_elsewhere).encode())) as (port, asked),
+        backend(b"") as (port_elsewhere, requests_elsewhere),
+        backend(answer.replace(b"{port}", str(port_elsewhere).encode())) as (port, requests),
     ):
-        hook: dict[str, float | str] = {"callback_url": f"http://127.0.0.1:{port}/", "callback_timeout": 1}
-        async with fortress(environ, "good", auth="callback", outgoing_private=True, **hook) as house:
-            async with house.attack():
-                coming = [connect(f"{house.server.websocket_url}?token=eve{n}", proxy=None) for n in range(10)]
+        callback: dict[str, float | str] = {"callback_url": f"http://127.0.0.1:{port}/", "callback_timeout": 1}
+        async with attacked_server(environ, "good", auth="callback", outgoing_private=True, **callback) as target:
+            async with target.attack():
+                coming = [connect(f"{target.server.websocket_url}?token=eve{n}", proxy=None) for n in range(10)]
                 assert [await close_code(socket) for socket in await asyncio.gather(*coming)] == [1013] * 10
-            assert house.heard == []
-            assert "Traceback" not in house.server.output
-    assert 1 <= len(asked) <= 11, "nobody is asked about twice; on a slow machine some are refused before they are"
-    assert all(b"presenced-signature: v1=" in question.lower() for question in asked)
-    assert asked_elsewhere == [], "redirects are not followed"
+            assert target.seen_users == []
+            assert "Traceback" not in target.server.output
+    assert 1 <= len(requests) <= 11, "one request each; on a slow machine some are refused before"
+    assert all(b"presenced-signature: v1=" in request.lower() for request in requests)
+    assert requests_elsewhere == [], "redirects are not followed"
 
 
-async def test_a14_private_addresses_are_not_asked() -> None:
+async def test_a14_private_addresses_get_no_request() -> None:
     async with (
-        backend(b"") as (port, asked),
-        guarded(jwt_jwks_url=f"https://127.0.0.1:{port}/") as house,
-        house.attack(),
+        backend(b"") as (port, requests),
+        jwt_server(jwt_jwks_url=f"https://127.0.0.1:{port}/") as target,
+        target.attack(),
     ):
         unknown = jwt.encode({"sub": "eve", "exp": time.time() + LASTS}, "t" * 40, headers={"kid": "another"})
-        async with connect(f"{house.server.websocket_url}?token={unknown}", proxy=None) as socket:
+        async with connect(f"{target.server.websocket_url}?token={unknown}", proxy=None) as socket:
             assert await close_code(socket) == 4401
-        assert "private address" in house.server.output
-    assert asked == []
+        assert "private address" in target.server.output
+    assert requests == []
 
 
 async def test_a15_the_page_has_a_strict_policy_and_no_script_of_its_own() -> None:
-    async with fortress() as house, house.attack():
+    async with attacked_server() as target, target.attack():
         for path in (
             "",
             "nothing",
@@ -385,7 +386,7 @@ async def test_a15_the_page_has_a_strict_policy_and_no_script_of_its_own() -> No
             "%3Cscript%3Ealert(1)%3C/script%3E",
             "..%2f..%2fetc/passwd",
         ):
-            answer = await ask(house, "GET", path)
+            answer = await call_api(target, "GET", path)
             policy = answer.headers["content-security-policy"]
             assert "default-src 'none'" in policy
             assert "unsafe" not in policy
@@ -393,6 +394,6 @@ async def test_a15_the_page_has_a_strict_policy_and_no_script_of_its_own() -> No
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert "alert(1)" not in answer.text
             assert "root:" not in answer.text
-        page = (await ask(house, "GET", "")).text
+        page = (await call_api(target, "GET", "")).text
         assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page)), "no inline script"
         assert not re.search(r"\son\w+=|javascript:|<style", page)

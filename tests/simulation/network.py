@@ -10,16 +10,19 @@ from typing import Any, Protocol
 
 from msgspec import json
 from tests.support.fakes import ENDINGS, Reported
+from tests.support.nodes import request
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT
 from websockets.protocol import Protocol as WebSocketProtocol
 
+from presenced.delivery.events import Batch
 from presenced.errors import Close
 from presenced.node.node import Node
 from presenced.presence.model import Ending
 from presenced.testing import FakeClock
-from presenced.transports.websocket.endings import of_client
+from presenced.transports.websocket.endings import client_ending
+from presenced.transports.websocket.framing import PING_FRAME, frames, text_frame
 
 FULL = 4096
 """Unsent bytes above which a transport is full; it has drained at a quarter of them."""
@@ -49,11 +52,21 @@ class ServerEnd(Reported):
         self.is_open = True
         self._link = link
 
-    @property
-    def send(self) -> Callable[[bytes], None]:
-        return self._send
+    def accept(self) -> None:
+        """The clients of the simulation do not wait for the response of the handshake."""
 
-    def _send(self, data: bytes) -> None:
+    def send(self, message: bytes) -> None:
+        self._write(text_frame(message))
+
+    def send_batch(self, batch: Batch) -> int:
+        data = frames(batch, False)
+        self._write(data)
+        return len(data)
+
+    def ping(self) -> None:
+        self._write(PING_FRAME)
+
+    def _write(self, data: bytes) -> None:
         assert self.is_open, "nothing is written after a close"
         self._link.put(data)
         self.unsent += len(data)
@@ -73,9 +86,6 @@ class ServerEnd(Reported):
             frame = Frame(Opcode.CLOSE, CloseFrame(close.code, reason[:100]).serialize()).serialize(mask=False)
             self._link.put(frame)
             self.ends(ENDINGS.get(close, Ending.LOST), close.name.lower())
-
-    def fall_behind(self) -> None:
-        self.close(Close.FELL_BEHIND)
 
     def ends(self, ending: Ending, reason: str) -> None:
         if self.is_open:
@@ -106,7 +116,7 @@ class Link:
         self._later("up", partial(self._open, query, subprotocol))
 
     def _open(self, query: str, subprotocol: str) -> None:
-        self.node.opened(self._server, query.encode(), b"", subprotocol)
+        self.node.opened(self._server, request(query, subprotocol))
 
     # The client.
 
@@ -116,7 +126,7 @@ class Link:
     def close(self, code: int) -> None:
         """The client closes: it hears nothing more."""
         self._client = None
-        self._later("up", partial(self._server.ends, of_client(code), str(code)))
+        self._later("up", partial(self._server.ends, client_ending(code), str(code)))
 
     def abandon(self) -> None:
         """The client no longer cares; the server is not told."""

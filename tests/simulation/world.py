@@ -8,11 +8,11 @@ from typing import Any
 
 from tests.simulation.clients import AnyClient, ClassicClient, V1Client
 from tests.simulation.network import QUICK, Link
+from tests.support.nodes import make_node
 
 from presenced.config.settings import Settings
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
-from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 
 ROOMS = ("lobby", "bar", "hall")
@@ -72,7 +72,7 @@ class World:
             client.come(self.random.uniform(0, 5))
 
     def _start_engine(self) -> Node:
-        node = Node(self.settings, self.clock, Metrics(), max_connections=1000)
+        node = make_node(self.settings, self.clock)
         node.start()
         return node
 

@@ -26,7 +26,7 @@ class Event(NamedTuple):
 
 
 class Backend:
-    """Asks below `/api/v1`."""
+    """Client whose paths are below `/api/v1`."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
@@ -53,7 +53,7 @@ class Backend:
 
     @asynccontextmanager
     async def events(self, path: str, **headers: str) -> AsyncIterator[AsyncIterator[Event]]:
-        """Those of a stream; comments and hints left out."""
+        """Yield the events of a stream, without comments and `retry` fields."""
         named = {"accept": "text/event-stream"} | {k.replace("_", "-"): v for k, v in headers.items()}
         async with self.client.stream("GET", f"/api/v1{path}", headers=named) as response:
             assert response.status_code == 200, await response.aread()
@@ -74,9 +74,9 @@ async def _events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
 
 
 @asynccontextmanager
-async def backend(house: PresenceServer, key: str = "") -> AsyncIterator[Backend]:
+async def backend(running: PresenceServer, key: str = "") -> AsyncIterator[Backend]:
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    base = f"http://127.0.0.1:{house.port}"
+    base = f"http://127.0.0.1:{running.port}"
     async with httpx.AsyncClient(base_url=base, trust_env=False, headers=headers, timeout=PATIENCE) as client:
         yield Backend(client)
 
@@ -87,7 +87,7 @@ def parsed(response: httpx.Response, status: int = 200) -> Any:
 
 
 def problem(response: httpx.Response) -> tuple[int, str]:
-    """Its status and code; it is a problem document."""
+    """Check that the response is a problem document, and return its status and code."""
     assert response.headers["content-type"] == "application/problem+json", response.text
     found = response.json()
     assert found["status"] == response.status_code
@@ -101,12 +101,12 @@ def is_unknown(record: dict[str, Any]) -> bool:
     return record.keys() == {"userId", "status", "since", "version"} and record["since"] == 0
 
 
-def come(house: PresenceServer, query: str) -> Any:
-    return connect(f"ws://127.0.0.1:{house.port}/ws-online-status?{query}", subprotocols=[V1], proxy=None)
+def connect_v1(running: PresenceServer, query: str) -> Any:
+    return connect(f"ws://127.0.0.1:{running.port}/ws-online-status?{query}", subprotocols=[V1], proxy=None)
 
 
-async def say(socket: ClientConnection, kind: str, **fields: object) -> None:
-    """Ask, and wait for the answer."""
+async def send_request(socket: ClientConnection, kind: str, **fields: object) -> None:
+    """Send a request of presenced.v1, and wait for its ACK or error."""
     await socket.send(json.dumps({"type": kind, "id": kind, **fields}))
     while json.loads(await socket.recv()).get("id") != kind:
         pass

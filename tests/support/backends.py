@@ -1,4 +1,4 @@
-"""Servers that presenced calls: an issuer of keys, and an application with hooks. They run on loopback and may fail."""
+"""Servers that presenced calls: an issuer of keys, and an application with callbacks. They may fail in many ways."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Backend:
-    """An HTTP server; `self.handler` responds."""
+    """HTTP server whose `handler` responds."""
 
     def __init__(self) -> None:
         self.handler: Handler = self.keys_handler
@@ -69,17 +69,17 @@ async def backend(context: ssl.SSLContext | None = None) -> AsyncIterator[Backen
         await runner.cleanup()
 
 
-def house_of_keys(issuer: Backend, **changes: object) -> PresenceServer:
+def jwks_server(issuer: Backend, **changes: object) -> PresenceServer:
     return server(auth="jwt", jwt_jwks_url=issuer.url, outgoing_private=True, **changes)
 
 
-def house_of_hook(application: Backend, **changes: object) -> PresenceServer:
+def callback_server(application: Backend, **changes: object) -> PresenceServer:
     return server(auth="callback", callback_url=application.url, outgoing_private=True, **changes)
 
 
-async def come(house: PresenceServer, token: str, **headers: str) -> tuple[int, str]:
+async def connect_with(running: PresenceServer, token: str, **headers: str) -> tuple[int, str]:
     """Return the user id of the token with code 0, or the code and reason with which the server closes."""
-    url, given = f"ws://127.0.0.1:{house.port}/ws-online-status?token={token}", dict(headers)
+    url, given = f"ws://127.0.0.1:{running.port}/ws-online-status?token={token}", dict(headers)
     async with connect(url, additional_headers=given, proxy=None) as socket:
         return await outcome(socket)
 

@@ -1,21 +1,21 @@
-"""What a client of presenced.v1 makes of what it is told: exactly as the protocol says, nothing else."""
+"""The state of a client of presenced.v1 that applies messages exactly as the protocol says."""
 
 from __future__ import annotations
 
 from typing import Any
 
 OFFLINE: dict[str, Any] = {"status": "offline", "version": -1}
-"""What is believed of a user nobody has told of."""
+"""State of a user whom no message has mentioned."""
 
 
 class Believer:
-    """Takes in messages in their order."""
+    """State of a client. Messages are applied in their order."""
 
     def __init__(self) -> None:
         self.records: dict[str, dict[str, Any]] = {}
-        """By user."""
+        """Last record of each user."""
         self.rooms: dict[str, dict[str, Any]] = {}
-        """Members' data, by room and user."""
+        """Data of the members, by room and user."""
         self.modes: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
         self.own: dict[str, Any] = {}
@@ -25,17 +25,17 @@ class Believer:
         self.resumed = False
 
     def seen(self, user_id: str) -> dict[str, Any]:
-        """The last record of a user."""
+        """Return the last record of a user."""
         return self.records.get(user_id, OFFLINE)
 
     def goes_on_as(self, other: Believer) -> None:
-        """What the session knew before."""
+        """Continue with the state of an earlier connection of the session."""
         self.records = dict(other.records)
         self.rooms = {room: dict(members) for room, members in other.rooms.items()}
         self.modes, self.sizes, self.counts = dict(other.modes), dict(other.sizes), dict(other.counts)
 
     def take(self, message: dict[str, Any]) -> None:
-        """One message."""
+        """Apply one message."""
         self.position = message.get("position", self.position)
         match message["type"]:
             case "CONNECTION_ESTABLISHED":

@@ -1,4 +1,4 @@
-"""The command, run as its users run it."""
+"""The command `presenced` in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tests.support.raw import PATIENCE
+from websockets.asyncio.client import connect
 
 QUICK = {
     "PRESENCED_HEARTBEAT_INTERVAL": "3600",
@@ -23,7 +24,7 @@ QUICK = {
 
 
 class Command:
-    """A running `presenced serve`."""
+    """Process of `presenced serve`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
@@ -35,7 +36,7 @@ class Command:
         return int(self.url.split(":")[2].split("/")[0])
 
     async def say(self, text: str) -> str:
-        """Wait until it has printed a line with `text`; everything so far."""
+        """Wait until the server has printed a line with `text`, and return all output so far."""
         assert self.process.stdout
         async with asyncio.timeout(PATIENCE):
             while text not in self.said:
@@ -54,7 +55,7 @@ class Command:
 async def run(
     *arguments: str, cwd: Path, stdout: int = asyncio.subprocess.PIPE, environ: Mapping[str, str] = MappingProxyType({})
 ) -> tuple[int, str, str]:
-    """Run to the end: exit code, output, errors."""
+    """Run a command to its end, and return its exit code, output and errors."""
     process = await start(*arguments, cwd=cwd, stdout=stdout, stderr=asyncio.subprocess.PIPE, environ=environ)
     async with asyncio.timeout(PATIENCE):
         output, errors = await process.communicate()
@@ -97,7 +98,7 @@ async def start_module(
 
 @asynccontextmanager
 async def serve(*flags: str, cwd: Path, port: int = 0, **environ: str) -> AsyncIterator[Command]:
-    """`presenced serve`, quick, on a free port; killed at the end if it still runs."""
+    """Run `presenced serve` with short timeouts on a free port, and kill it at the end if it still runs."""
     process = await start("serve", "--port", str(port), *flags, cwd=cwd, environ={**QUICK, **environ})
     command = Command(process)
     try:
@@ -110,3 +111,14 @@ async def serve(*flags: str, cwd: Path, port: int = 0, **environ: str) -> AsyncI
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+async def first_message(port: int, user_id: str) -> str:
+    """Connect as soon as the server accepts connections, and return its first message."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                async with connect(f"ws://127.0.0.1:{port}/ws-online-status?userId={user_id}", proxy=None) as client:
+                    return str(await client.recv())
+            except OSError:
+                await asyncio.sleep(PATIENCE / 1000)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import json
-from websockets.frames import Opcode
-from websockets.protocol import CLIENT, Protocol
 
+from presenced.delivery.events import Batch
 from presenced.errors import Close
 from presenced.presence.model import Ending
 from presenced.presence.user import Session
@@ -22,10 +21,10 @@ ENDINGS = {
 
 
 class Reported:
-    """What the node sets of a connection that reports to it."""
+    """What a node sets of a connection that reports to it."""
 
     def __init__(self) -> None:
-        self.feed: Any = None
+        self.protocol: Any = None
         self.session: Any = Session("", self, "", "", None)
         self.user_id = ""
         self.address = ""
@@ -35,24 +34,12 @@ class Reported:
         self.opened_at = 0.0
         self.heard_at = 0.0
         self.slice = -1
-        self.file = -1
         self.paused = False
         self.unsent = 0
-        self.writer: Any = None
-        self.deflates = False
-
-    def fileno(self) -> int:
-        raise NotImplementedError("it has no socket")
-
-    def look(self) -> int:
-        return self.file
-
-    def cut(self) -> None:
-        raise NotImplementedError("it has no socket")
 
 
 class FakeConnection(Reported):
-    """What `node.Connection` asks for; a client of the `websockets` library reads the frames it is sent."""
+    """A connection without a socket (`delivery.connection.Connection`), and the client at its other end."""
 
     def __init__(
         self,
@@ -61,37 +48,43 @@ class FakeConnection(Reported):
     ) -> None:
         super().__init__()
         self.write_when_paused = False
-        """Whether it is one that may be written answers to although it is slow."""
+        """Whether it may be sent answers although it is slow."""
         self.full_after = 0
-        """Its transport is full after so many more writes; 0 means never."""
+        """Number of further writes after which its transport is full; 0 means never."""
         self.on_full: Callable[[], None] = lambda: None
         self.writes: list[bytes] = []
+        """The messages of each write, joined."""
+        self.accepted = False
         self.closed_with: tuple[Close, str] | None = None
         self.messages: list[dict[str, Any]] = []
         self.pings = self.pongs = 0
         self.answers = clock is not None
-        """Whether it answers pings; else it is there in name only, as behind a cut cable."""
+        """Whether its client answers pings; otherwise it is there in name only, as behind a cut cable."""
         self._clock = clock
         self._on_closed = on_closed
-        self._reader = Protocol(CLIENT)
 
-    @property
-    def send(self) -> Callable[[bytes], None]:
-        return self._send
+    def accept(self) -> None:
+        self.accepted = True
 
-    def _send(self, data: bytes) -> None:
+    def send(self, message: bytes) -> None:
+        self._write((message,))
+
+    def send_batch(self, batch: Batch) -> int:
+        self._write(batch.messages)
+        return sum(map(len, batch.messages))
+
+    def ping(self) -> None:
+        self.pings += 1
+        if self.answers and self._clock:
+            self.heard_at = self._clock.monotonic()
+            self.pongs += 1
+        self._write(())
+
+    def _write(self, messages: Sequence[bytes]) -> None:
         assert self.closed_with is None, "nothing is written after a close"
         assert not self.paused or self.write_when_paused, "nothing is written to a slow connection"
-        self.writes.append(data)
-        self._reader.receive_data(data)
-        for frame in self._reader.events_received():
-            if frame.opcode is Opcode.PING:  # type: ignore[union-attr]  # a protocol that is open yields frames only
-                self.pings += 1
-                if self.answers and self._clock:
-                    self.heard_at = self._clock.monotonic()
-                    self.pongs += 1
-            else:
-                self.messages.append(json.decode(frame.data))  # type: ignore[union-attr]  # as above
+        self.writes.append(b"".join(messages))
+        self.messages += map(json.decode, messages)
         self.full_after -= 1
         if self.full_after == 0:
             self.paused = True
@@ -103,11 +96,8 @@ class FakeConnection(Reported):
             if self._on_closed:
                 self._on_closed(self, ENDINGS.get(close, Ending.LOST), close.name.lower())
 
-    def fall_behind(self) -> None:
-        self.close(Close.FELL_BEHIND)
-
     def told(self) -> list[tuple[str, int | str]]:
-        """What it heard of others: `("USER_ONLINE", 7)`."""
+        """What it was sent of others: `("USER_ONLINE", 7)`."""
         return [(m["type"], m["userId"]) for m in self.messages if m["type"] != "CONNECTION_ESTABLISHED"]
 
 

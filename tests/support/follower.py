@@ -1,4 +1,4 @@
-"""A backend that follows all changes, as docs/http-api.md says."""
+"""A backend that follows all changes, as docs/http-api.md describes."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "http-api.md"
 
 
 def documented_digest() -> Callable[[Iterable[Record]], str]:
-    """The function that the document has."""
+    """Return the function in the document."""
     found = re.search(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
-    assert found, "the document shows it"
+    assert found, "the document contains it"
     names: dict[str, Any] = {}
     exec(found[1], names)  # noqa: S102  # our own document
     digest: Callable[[Iterable[Record]], str] = names["digest"]
     return digest
 
 
-class Believer:
-    """What it holds for true."""
+class ChangesFollower:
+    """The last record of each user."""
 
     def __init__(self) -> None:
         self.users: dict[int | str, Record] = {}
         self._digest = documented_digest()
 
-    def hear(self, record: Record) -> None:
+    def apply(self, record: Record) -> None:
+        """Apply a record unless a newer one is known."""
         known = self.users.get(record["userId"])
         if known is None or record["version"] > known["version"]:
             self.users[record["userId"]] = record
 
     def digest(self) -> str:
+        """Return the digest of all users who are not offline."""
         return self._digest(user for user in self.users.values() if user["status"] != "offline")

@@ -15,7 +15,7 @@ from tests.support.certificates import write_certificate
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
 PATIENCE = 10.0
-"""Seconds for a proxy to listen, and to end."""
+"""Maximum number of seconds for a proxy to listen, and to stop."""
 
 
 def free_port() -> int:
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 @contextmanager
 def proxy(kind: str, folder: Path, behind: int, backends: str) -> Iterator[int]:
-    """A proxy in front of the server on port `behind`. Yields its own port, which uses TLS.
+    """Run a proxy in front of the server on port `behind`. Yields its own port, which uses TLS.
 
     Args:
         kind: `nginx` or `caddy`.
@@ -66,7 +66,7 @@ def _nginx(folder: Path, port: int, behind: int, backends: str) -> list[str]:
         ("127.0.0.1:3001", f"127.0.0.1:{behind}"),
         ("/etc/ssl/presence.example.com/fullchain.pem", str(folder / "certificate.pem")),
         ("/etc/ssl/presence.example.com/privkey.pem", str(folder / "key.pem")),
-        ("/var/log/nginx/presenced.runtime.logs", str(folder / "access.log")),
+        ("/var/log/nginx/presenced.log", str(folder / "access.log")),
         ("allow 10.0.0.0/8", f"allow {backends}"),
     ):
         assert old in text

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import make_node, request
 
 from presenced.config.settings import Settings
-from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
-from presenced.runtime.metrics import Metrics
 from presenced.storage.records import Record
 from presenced.storage.write_behind import PERIOD_S, STATE_PERIOD_S
 from presenced.testing import FakeClock
@@ -51,7 +50,7 @@ class StoringNode:
     def __init__(self, restored: bool = True, **settings: object) -> None:
         self.clock = FakeClock()
         self.worker = FakeStorageWorker()
-        self.node = Node(Settings.model_validate(settings), self.clock, Metrics(), 1000, storage_worker=self.worker)
+        self.node = make_node(Settings.model_validate(settings), self.clock, storage_worker=self.worker)
         assert self.node.recorder
         self.write_behind = self.node.recorder
         if restored:
@@ -60,7 +59,7 @@ class StoringNode:
     def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
         connection = FakeConnection(self.node.closed)
         connection.address = "192.0.2.1"
-        self.node.opened(connection, f"userId={user_id}".encode(), b"", subprotocol)
+        self.node.opened(connection, request(f"userId={user_id}", subprotocol))
         return connection
 
     def close(self, connection: FakeConnection) -> None:

@@ -35,7 +35,7 @@ def server(**changes: object) -> PresenceServer:
 
 async def heard_from_all(house: PresenceServer) -> None:
     """Wait until every client has answered a new ping, or has sent something else."""
-    connections = node(house)._connections
+    connections = node(house)._connections.by_serial
     before = {serial: connection.heard_at for serial, connection in connections.items()}
     assert before
     await until(lambda: all(connection.heard_at > before[serial] for serial, connection in connections.items()))

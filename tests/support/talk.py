@@ -6,35 +6,28 @@ from typing import Any
 
 from msgspec import json
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import make_node, request
 
 from presenced.auth.authenticator import Authenticator
 from presenced.config.settings import Settings
-from presenced.node.node import Node
 from presenced.presence.model import Ending
-from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
-
-ORIGIN = 28_000_000_000
-"""Where positions begin, as on a server that stores; clients are told of them as if they began at 0."""
 
 
 class Talk:
     """The node; each client has read everything up to its last `heard`."""
 
-    origin = ORIGIN
-
     def __init__(self, authenticator: Authenticator | None = None, **settings: object) -> None:
         self.clock = FakeClock()
         options = Settings.model_validate({"stats_interval": 0, **settings})
-        self.node = Node(options, self.clock, Metrics(), max_connections=1000, authenticator=authenticator)
-        self.node.directory.position = self.node.directory.origin = self.origin
+        self.node = make_node(options, self.clock, authenticator=authenticator)
         self.node.start()
         self._read: dict[FakeConnection, int] = {}
 
     def open(self, query: str, subprotocol: str = "presenced.v1", token: str = "") -> FakeConnection:
         """Connect; what comes at once is not read yet."""
         connection = FakeConnection(on_closed=self.node.closed, clock=self.clock)
-        self.node.opened(connection, query.encode(), b"", subprotocol, token)
+        self.node.opened(connection, request(query, subprotocol, token))
         self.clock.run_soon()
         return connection
 

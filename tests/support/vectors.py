@@ -15,8 +15,8 @@ from msgspec import json
 from tests.support.fakes import FakeConnection
 from tests.support.talk import Talk
 
-from presenced.auth.authenticator import Answer, Answered
-from presenced.auth.grants import with_allowed
+from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
+from presenced.auth.grants import with_grants
 from presenced.auth.principal import Principal
 from presenced.errors import BadToken
 from presenced.node.service import PresenceService
@@ -24,7 +24,7 @@ from presenced.presence.choices import choice_of
 from presenced.presence.claims import Claim
 from presenced.presence.model import Custom, Status
 from presenced.runtime.instant import Instant
-from presenced.transports.websocket.endings import of_client
+from presenced.transports.websocket.endings import client_ending
 
 FOLDER = Path(__file__).parents[2] / "spec/vectors"
 FILES = sorted(FOLDER.glob("v1-*.jsonl"))
@@ -35,27 +35,21 @@ CHOSEN_BY_THE_SERVER = {"sessionId": "session", "epoch": "epoch", "position": "p
 """Fields whose values a server makes up, and what the names begin with that stand for them in the vectors."""
 
 
-class _Talk(Talk):
-    """With a server that does not store."""
-
-    origin = 0
-
-
-class Guard:
+class Guard(Authenticator):
     """Implements `Authenticator`: knows the tokens that the conversation names."""
 
     def __init__(self, tokens: dict[str, Line], epoch_ms: int) -> None:
         self._tokens = tokens
         self._epoch = epoch_ms / 1000
 
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer:
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
         """At once."""
         found = self._tokens.get(token)
         if found is None:
             return BadToken("signature", "the token's signature does not fit any key")
         issued = self._epoch + found.get("issued", 0)
         principal = Principal(str(found["userId"]), self._epoch + found["expires"], token, issued)
-        return with_allowed(principal, found["presence"]) if "presence" in found else principal
+        return with_grants(principal, found["presence"]) if "presence" in found else principal
 
 
 class Replay:
@@ -63,7 +57,7 @@ class Replay:
 
     def __init__(self, head: Line) -> None:
         guard = Guard(head["tokens"], head["epochMs"]) if "tokens" in head else None
-        self._talk = _Talk(guard, **head.get("settings", {}))
+        self._talk = Talk(guard, **head.get("settings", {}))
         self._application = PresenceService(self._talk.node)
         assert self._talk.clock.now().epoch_ms == head["epochMs"], "conversations start when the fake clock does"
         self._started = self._talk.clock.monotonic()
@@ -98,9 +92,9 @@ class Replay:
                 self._clients[name].heard_at = self._talk.clock.monotonic()  # as the transport sets it
                 self._talk.node.received(self._clients[name], text)
             case "close":
-                self._talk.end(self._clients.pop(name), of_client(line["code"]))
+                self._talk.end(self._clients.pop(name), client_ending(line["code"]))
             case "lose":
-                self._talk.end(self._clients.pop(name), of_client(1006))
+                self._talk.end(self._clients.pop(name), client_ending(1006))
             case "go silent":
                 self._clients[name].answers = False
             case "claim" | "claim no longer" | "choose for" | "announce" | "disconnect":

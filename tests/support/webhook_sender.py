@@ -1,7 +1,7 @@
-"""A program that tells and delivers without end, to be killed: `python -m tests.integration.webhook_sender FILE URL`.
+"""A program that queues and delivers events until it is killed: `python -m tests.support.webhook_sender FILE URL`.
 
-The n-th fact is about user `u{n % USERS}` and differs from the one before, so each is an event. Where the file has
-some, it goes on behind them. With `drain` as a third argument it adds nothing, and ends when nothing waits.
+The n-th fact is about user `u{n % USERS}` and differs from the one before, so each is an event. If the file has
+facts already, it continues after them. With `drain` as a third argument it adds nothing, and ends when no event waits.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.support.webhooks import change, config_for, make_tables, now_ms, sqlite, tell
 
 from presenced.storage.schema import told, webhooks
-from presenced.webhooks.dispatcher import Webhooks
+from presenced.webhooks.dispatcher import WebhookDispatcher
 
 USERS = 7
 AT_ONCE = 11
-"""Facts in a transaction."""
+"""Number of facts in one transaction."""
 
 
 async def main(file: Path, url: str, drain: bool) -> None:
     database = sqlite(file)
     await make_tables(database)
-    hooks = Webhooks(database, config_for(url, batch_size=20), now_ms)
+    hooks = WebhookDispatcher(database, config_for(url, batch_size=20), now_ms)
     delivering = asyncio.create_task(hooks.run())
     async with database.connect() as connection:
         number = (await connection.execute(select(func.max(told.c.version)))).scalar() or 0
@@ -44,7 +44,7 @@ async def main(file: Path, url: str, drain: bool) -> None:
     await database.dispose()
 
 
-async def _until_nothing_waits(hooks: Webhooks, database: AsyncEngine) -> None:
+async def _until_nothing_waits(hooks: WebhookDispatcher, database: AsyncEngine) -> None:
     while True:
         async with database.connect() as connection:
             if not (await connection.execute(select(func.count()).select_from(webhooks))).scalar():

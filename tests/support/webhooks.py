@@ -1,4 +1,4 @@
-"""A receiver of webhooks that verifies them with the specification's own library, and facts to tell it."""
+"""A receiver of webhooks that verifies signatures with the library of the specification, and records to send."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from presenced.presence.model import Change
 from presenced.storage.records import RoomOccupancy
 from presenced.storage.schema import metadata
 from presenced.webhooks.config import WebhookConfig
-from presenced.webhooks.dispatcher import Webhooks
+from presenced.webhooks.dispatcher import WebhookDispatcher
 
 SCALE = 0.01
-"""Seconds that stand for one of the product's."""
+"""Seconds in tests for one second of the product."""
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-"""The one of the specification's own tests."""
+"""Secret in the tests of the specification."""
 NOON = 1_704_110_400_000
 
 
 class Received(NamedTuple):
-    """One request."""
+    """One request to a receiver."""
 
     id: str
     body: dict[str, Any]
     events: list[dict[str, Any]]
     status: int
-    """What it was answered with; 0 for not at all."""
+    """Status of the response; 0 if there was none."""
     at: float
 
 
 Answer = Callable[["Received"], int]
-"""The status to answer with; 0 closes the connection without a word."""
+"""Function that returns the status to answer with; 0 closes the connection without a response."""
 
 
 class Receiver:
-    """Listens on loopback, in threads of its own.
+    """HTTP server on loopback, in threads of its own.
 
     Args:
-        answer: For a request whose signature is right; others get 401.
-        port: 0 takes a free one.
+        answer: Status for a request with a valid signature. Others get 401.
+        port: 0 for a free one.
     """
 
     def __init__(self, answer: Answer = lambda _: 204, secret: str = SECRET, port: int = 0) -> None:
         self.answer = answer
         self.headers: dict[str, str] = {}
-        """Added to each answer."""
+        """Headers added to each response."""
         self.requests: list[Received] = []
         self.asked = 0
-        """Requests, also those that have still to be answered."""
+        """Number of requests, including those that are not answered yet."""
         self.forged = 0
         self.connections: set[object] = set()
         self._secret = secret
@@ -86,11 +86,11 @@ class Receiver:
 
     @property
     def taken(self) -> list[dict[str, Any]]:
-        """Events answered with 2xx, in order."""
+        """Return the events answered with 2xx, in order."""
         return [one for request in self.requests if 200 <= request.status < 300 for one in request.events]
 
     def versions(self, user: object) -> list[int]:
-        """Of a user's events that were taken, each event once, in the order of their first arrival."""
+        """Return the versions of a user's accepted events, each event once, in the order of their first arrival."""
         seen = {one["id"]: one["data"] for one in self.taken}
         return [data["version"] for data in seen.values() if data.get("userId") == user]
 
@@ -103,7 +103,7 @@ class Receiver:
             def do_POST(self) -> None:
                 receiver.connections.add(self.client_address)
                 body = self.rfile.read(int(self.headers["content-length"]))
-                status = receiver._take(body, dict(self.headers.items()))
+                status = receiver.respond(body, dict(self.headers.items()))
                 if not status:
                     self.close_connection = True
                     return
@@ -118,7 +118,7 @@ class Receiver:
 
         return Handler
 
-    def _take(self, body: bytes, headers: dict[str, str]) -> int:
+    def respond(self, body: bytes, headers: dict[str, str]) -> int:
         try:
             found = Webhook(self._secret).verify(body, headers)
         except Exception:
@@ -135,16 +135,16 @@ class Receiver:
 
 
 def config_for(*urls: str, **changes: Any) -> WebhookConfig:
-    """Quick, and to loopback."""
+    """Return a configuration with short delays that allows loopback."""
     config = WebhookConfig(
         urls,
         (SECRET,),
         allow_private=True,
-        timeout=3000 * SCALE,
-        batch_wait=2 * SCALE,
-        first_retry=2 * SCALE,
-        last_retry=10 * SCALE,
-        idle_wait=10 * SCALE,
+        timeout_s=3000 * SCALE,
+        batch_wait_s=2 * SCALE,
+        first_retry_s=2 * SCALE,
+        max_retry_s=10 * SCALE,
+        poll_s=10 * SCALE,
     )
     return msgspec.structs.replace(config, **changes)
 
@@ -154,7 +154,7 @@ def now_ms() -> int:
 
 
 def sqlite(file: Path) -> AsyncEngine:
-    """An SQLite file as the keeper opens it."""
+    """Open an SQLite file as the storage worker does."""
     made = create_async_engine(f"sqlite+aiosqlite:///{file}", connect_args={"timeout": 5})
 
     @event.listens_for(made.sync_engine, "connect")
@@ -172,18 +172,18 @@ async def make_tables(database: AsyncEngine) -> None:
         await connection.run_sync(metadata.create_all)
 
 
-async def tell(hooks: Webhooks, database: AsyncEngine, *facts: Change | RoomOccupancy) -> None:
-    """As the keeper does it."""
+async def tell(hooks: WebhookDispatcher, database: AsyncEngine, *records: Change | RoomOccupancy) -> None:
+    """Queue the events of records as the storage worker does."""
     async with database.begin() as connection:
-        await hooks.enqueue(connection, facts)
+        await hooks.producer.enqueue(connection, records)
     hooks.wake()
 
 
 def change(user: str, version: int, status: str = "online", **more: Any) -> Change:
-    """A change; `was` and `seen_ms` do not matter here."""
+    """Return a change; `was` and `seen_ms` do not matter here."""
     return change_of(user, version, status, at_ms=NOON, **more)
 
 
 def turns(user: str, first: int, number: int) -> list[Change]:
-    """So many changes, each of which is to be told: online, away, online, ..."""
+    """Return changes that are all events: online, away, online, ..."""
     return [change(user, first + n, ("online", "away")[n % 2]) for n in range(number)]

@@ -7,11 +7,12 @@ from websockets.frames import Close as CloseFrame
 
 from presenced.errors import ClientClose, Close, Problem
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
 from presenced.presence.user import Grace
 from presenced.presence.users import Limits
 from presenced.runtime.instant import Instant
-from presenced.transports.websocket.endings import of_client
+from presenced.transports.websocket.endings import client_ending
 
 
 @pytest.mark.parametrize("close", [*Close, *ClientClose])
@@ -26,9 +27,9 @@ def test_close_codes_are_told_apart() -> None:
 
 @pytest.mark.parametrize("close", ClientClose)
 def test_a_client_s_close_code_affects_its_session_as_the_table_says(close: ClientClose) -> None:
-    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 1, resume_window=120))
+    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 1, resume_window=120), Journal(1000))
     directory.open("7", "a", Instant(0, 0), "session")
-    directory.close("7", "a", of_client(close.code), Instant(1, 1000))
+    directory.close("7", "a", client_ending(close.code), Instant(1, 1000))
     assert ("session" in directory.sessions) is close.resumable
     assert directory.status("7") == ("online" if close.resumable else "offline"), "a grace period, or none"
 
@@ -36,7 +37,7 @@ def test_a_client_s_close_code_affects_its_session_as_the_table_says(close: Clie
 def test_a_client_can_send_4001_only_with_its_defined_meaning() -> None:
     """The server never sends it, and no other code from 3000 to 4999 is an exception."""
     assert ClientClose.KEEP_SESSION.code not in {close.code for close in Close}
-    kept = [code for code in range(3000, 5000) if of_client(code) is not Ending.CLOSED]
+    kept = [code for code in range(3000, 5000) if client_ending(code) is not Ending.CLOSED]
     assert kept == [ClientClose.KEEP_SESSION.code]
 
 

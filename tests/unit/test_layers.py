@@ -15,6 +15,7 @@ LAYERS = [
     "config",
     "presence",
     "net",
+    "delivery",
     "protocols",
     "transports",
     "storage",

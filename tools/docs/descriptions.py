@@ -1,4 +1,4 @@
-"""What the code says of the fields of its records."""
+"""Descriptions of the fields of records, read from the source."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ from presenced.runtime.strict_json import EXTENSION
 
 
 def descriptions(*modules: ModuleType) -> dict[tuple[str, str], str]:
-    """The text below each field in the source, by the name of the type and the field's name on the wire."""
-    found = {}
+    """Return the text below each field in the source, by the name of the type and the field's name in JSON.
+
+    A record has the texts of its base, too, if the base is in the same module.
+    """
+    found: dict[tuple[str, str], str] = {}
     for module in modules:
+        by_class: dict[str, dict[str, str]] = {}
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef):
-                for name, text in _fields(node):
-                    found[node.name, camel(name)] = text
+                inherited = [by_class.get(base.id, {}) for base in node.bases if isinstance(base, ast.Name)]
+                by_class[node.name] = dict(itertools.chain(*(texts.items() for texts in inherited), _fields(node)))
+        found |= {(name, camel(key)): text for name, texts in by_class.items() for key, text in texts.items()}
     return found
 
 
@@ -26,8 +31,8 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str]]:
     found = []
     for field, text in itertools.pairwise(node.body):
         match field, text:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
-                found.append((name, " ".join(said.split())))
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(description))):
+                found.append((name, " ".join(description.split())))
     return found
 
 
@@ -38,13 +43,13 @@ def with_extensions(schema: dict[str, Any]) -> None:
 
 
 def without_null(field: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a field of a record that leaves out what is empty: null is not sent."""
+    """Return the schema of a field without null, for a record that omits empty fields."""
     kinds = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
     rest = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
     return rest | (kinds[0] if len(kinds) == 1 else {"anyOf": kinds} if kinds else {})
 
 
 def camel(name: str) -> str:
-    """A field's name on the wire."""
+    """Return a field's name in JSON."""
     first, *others = name.split("_")
     return first + "".join(other.title() for other in others)

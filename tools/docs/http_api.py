@@ -10,7 +10,7 @@ BEGIN, END = "<!-- endpoints: made by `make docs` -->", "<!-- end of endpoints -
 
 
 def endpoints(text: str) -> str:
-    """The document with the table as it is now."""
+    """Return the document with a current table."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     rows = [[f"`{e.method} {e.path.replace('{user_id}', '{id}')}`", e.scope, e.summary] for e in ENDPOINTS]

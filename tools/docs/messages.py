@@ -1,4 +1,4 @@
-"""`spec/messages.md`: every message with fields, types, bounds and an example, from the types and the vectors."""
+"""`spec/messages.md`: every message with fields, types, bounds and an example, from its type and the test vectors."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any, get_args
 from tools.docs.asyncapi import schemas
 from tools.docs.table import table
 
+from presenced.protocols.classic import messages as classic_messages
 from presenced.protocols.v1 import messages
 
 _VECTORS = Path(__file__).parents[2] / "spec/vectors"
 
-_LONGEST_EXAMPLE = 600
-"""Characters."""
+_MAX_EXAMPLE_CHARACTERS = 600
+"""Length above which a message in the vectors is not used as an example."""
 
 
 def message_tables() -> str:
-    """The document."""
+    """Return the document."""
     described, examples = schemas(), _examples()
     parts = {
         "Records": (messages.UserRecord, messages.Member, messages.LimitsV1, messages.Overruled),
         "presenced.v1, from the server": get_args(messages.ServerMessageV1),
         "presenced.v1, from the client": get_args(messages.Request),
-        "Classic, from the server": get_args(messages.Message),
+        "Classic, from the server": get_args(classic_messages.Message),
     }
     sections = [
         f"## {title}\n\n" + "\n\n".join(_section(type_.__name__, described, examples) for type_ in types)
@@ -35,11 +36,13 @@ def message_tables() -> str:
 
 _HEAD = """# Messages
 
-*Made from `src/presenced/protocols/v1/messages.py` and `vectors/` by `make docs`; don't edit it here.*
+*Generated from `src/presenced/protocols/v1/messages.py` and `vectors/` by `make docs`. Do not edit
+this file.*
 
-What they mean is in [protocol.md](protocol.md) and [protocol-v1.md](protocol-v1.md). A field marked
-with ? may be left out, and is empty then. The example is from a conversation in [vectors](vectors/README.md), where `$`
-begins the name of a value that the server makes up. Times are epoch milliseconds, durations seconds."""
+[protocol.md](protocol.md) and [protocol-v1.md](protocol-v1.md) explain the messages. A field marked
+with ? is optional. If it is missing, it is empty. Examples are from conversations in
+[vectors](vectors/README.md), where `$` begins the name of a value that the server creates. Times are
+epoch milliseconds, durations are seconds."""
 
 
 def _section(name: str, described: dict[str, dict[str, Any]], examples: dict[str, str]) -> str:
@@ -60,7 +63,7 @@ def _section(name: str, described: dict[str, dict[str, Any]], examples: dict[str
 
 
 def _type(field: dict[str, Any]) -> str:
-    """A JSON Schema in words."""
+    """Return a JSON Schema in words."""
     if "anyOf" in field:
         return " or ".join(_type(kind) for kind in field["anyOf"] if kind != {"type": "null"})
     if "$ref" in field:
@@ -88,7 +91,7 @@ def _name(field: dict[str, Any]) -> str:
 
 
 def _examples() -> dict[str, str]:
-    """By the name of the type, the shortest message of the vectors that has the most fields."""
+    """Return an example by the name of the type: of the messages with the most fields in the vectors, the shortest."""
     found: dict[str, dict[str, Any]] = {}
     names = _names()
     for path in sorted(_VECTORS.glob("v1-*.jsonl")):
@@ -98,7 +101,7 @@ def _examples() -> dict[str, str]:
             if event["do"] == "connect":
                 (classic.discard if "subprotocol" in event else classic.add)(event["client"])
             name = names.get((event.get("client") in classic, event.get("message", {}).get("type")))
-            if name and len(json.dumps(event["message"])) <= _LONGEST_EXAMPLE:
+            if name and len(json.dumps(event["message"])) <= _MAX_EXAMPLE_CHARACTERS:
                 found[name] = max(found.get(name, {}), event["message"], key=_worth)
     return {name: json.dumps(message, ensure_ascii=False) for name, message in found.items()}
 
@@ -109,8 +112,11 @@ def _worth(message: dict[str, Any]) -> tuple[int, int]:
 
 
 def _names() -> dict[tuple[bool, str], str]:
-    """The type's name by whether it is classic and by its tag."""
-    classic, new = get_args(messages.Message), [*get_args(messages.ServerMessageV1), *get_args(messages.Request)]
+    """Return the names of the types, by whether the protocol is classic and by their tags."""
+    classic, new = (
+        get_args(classic_messages.Message),
+        [*get_args(messages.ServerMessageV1), *get_args(messages.Request)],
+    )
     return {(True, t.__struct_config__.tag): t.__name__ for t in classic} | {
         (False, t.__struct_config__.tag): t.__name__ for t in new
     }

@@ -1,4 +1,4 @@
-"""`openapi.json`: the HTTP API for programs, made from the table of endpoints and the types in it."""
+"""`openapi.json`: the HTTP API for programs, made from the endpoints and the types of their requests and responses."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from tools.docs.samples import sample
 
 from presenced.auth.api_keys import SCOPES
 from presenced.errors import Problem
-from presenced.http.api import parameters as questions
-from presenced.http.api import responses as replies
-from presenced.http.api.endpoint import AnyEndpoint
-from presenced.http.api.parameters import Nothing
+from presenced.http.api import requests, responses
+from presenced.http.api.endpoint import Endpoint
+from presenced.http.api.requests import Nothing
 from presenced.http.api.routes import ENDPOINTS
 from presenced.http.sse import MEDIA_TYPE as EVENTS
-from presenced.net import problems as problem
+from presenced.net import problems
 from presenced.net.problems import MEDIA_TYPE as PROBLEM
 from presenced.net.problems import ProblemDocument
 from presenced.protocols.v1 import messages
@@ -38,19 +37,19 @@ PATH: dict[str, Json] = {
     "room": {"schema": {"type": "string", "minLength": 1, "maxLength": 128}, "example": "lobby"},
     "source": {"schema": {"type": "string", "minLength": 1, "maxLength": 64}, "example": "calendar"},
 }
-"""Pattern of an id in a path: the characters that protocol.md allows, percent-encoded, `/` as `%2F`."""
+"""Schemas of the names in paths. They are percent-encoded, `/` as `%2F`. protocol.md lists the allowed characters."""
 
-PATH_SAYS = {
-    "user_id": "Whom it is about.",
-    "room": "The room's name.",
-    "source": "Who claims it: a calendar, a call, an agent.",
+PATH_DESCRIPTIONS = {
+    "user_id": "User id.",
+    "room": "Name of the room.",
+    "source": "Source of the claim, such as a calendar, a call or an agent.",
 }
 
-CODES = {200: "Done.", 201: "Made.", 304: "It is as the client knows it."}
+STATUS_DESCRIPTIONS = {200: "Success.", 201: "Created.", 304: "The client has this response already."}
 
 
 def openapi() -> str:
-    """The document, OpenAPI 3.1."""
+    """Return the document, OpenAPI 3.1."""
     paths: dict[str, Json] = {}
     for endpoint in ENDPOINTS:
         paths.setdefault(_path(endpoint), {})[endpoint.method.lower()] = _operation(endpoint)
@@ -59,9 +58,9 @@ def openapi() -> str:
         "info": {
             "title": "presenced",
             "version": __version__,
-            "description": "Who is online, for backends. Times are epoch milliseconds, durations seconds. "
-            "A user id is a number in JSON when it is a whole one from 0 to 2^53 - 1 without a leading zero, else a "
-            "text. Every refusal is a problem document (RFC 9457); codes.json lists them.",
+            "description": "Presence of users, for backends. Times are epoch milliseconds, durations are seconds. "
+            "In JSON, a user id is a number if it is a whole number from 0 to 2^53 - 1 without a leading zero, "
+            "otherwise a text. Every refusal is a problem document (RFC 9457); codes.json lists them.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/api/v1"}],
@@ -74,8 +73,8 @@ def openapi() -> str:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": f"A key that `presenced api-key` made. Scopes: {', '.join(SCOPES)}, each with those "
-                    "before it. On this machine, in development, none is needed.",
+                    "description": "A key that `presenced api-key` created. Each scope includes the ones before it: "
+                    f"{', '.join(SCOPES)}. In development, local requests need no key.",
                 },
                 "token": {"type": "http", "scheme": "bearer", "description": "A user's token or ticket."},
             },
@@ -86,38 +85,39 @@ def openapi() -> str:
 
 @cache
 def schemas() -> dict[str, Json]:
-    """JSON Schema (2020-12) of every record, by the name of its type; fields are described where the code does."""
+    """Return the JSON Schema (2020-12) of every record by the name of its type, with the descriptions in the code."""
     types: list[Any] = [ProblemDocument]
     for endpoint in ENDPOINTS:
         types += [kind for kind in (endpoint.body, endpoint.reply) if kind is not Nothing]
     _, components = schema_components(list(dict.fromkeys(types)), ref_template="#/components/schemas/{name}")
-    described = descriptions(messages, questions, replies, answers, problem)
+    described = descriptions(messages, requests, responses, answers, problems)
     for name, schema in components.items():
         schema["description"] = " ".join(schema["description"].split())
-        is_reply = "additionalProperties" not in schema
+        is_response = "additionalProperties" not in schema
         with_extensions(schema)
         for key, field in schema["properties"].items():
-            if is_reply and _leaves_out(name):
+            if is_response and _omits_empty(name):
                 schema["properties"][key] = field = without_null(field)
             if text := described.get((name, key)):
                 schema["properties"][key] = {**field, "description": text}
     return dict(sorted(components.items()))
 
 
-def _leaves_out(name: str) -> bool:
-    kind = getattr(replies, name, None) or getattr(answers, name, None) or getattr(messages, name, None)
+def _omits_empty(name: str) -> bool:
+    kind = getattr(responses, name, None) or getattr(answers, name, None) or getattr(messages, name, None)
     return kind is not None and kind.__struct_config__.omit_defaults
 
 
-def _path(endpoint: AnyEndpoint) -> str:
+def _path(endpoint: Endpoint) -> str:
     return endpoint.path.replace("{user_id}", "{userId}")
 
 
-def _operation(endpoint: AnyEndpoint) -> Json:
+def _operation(endpoint: Endpoint) -> Json:
+    description = " ".join((inspect.getdoc(endpoint.handler) or "").split())
     operation: Json = {
         "tags": [endpoint.group],
         "summary": endpoint.summary,
-        "description": f"{_said(endpoint)}\n\nScope: {endpoint.scope}.",
+        "description": f"{description}\n\nScope: {endpoint.scope}.",
         "operationId": camel(endpoint.operation),
         "x-scope": endpoint.scope,
         "x-order": ENDPOINTS.index(endpoint),
@@ -138,57 +138,53 @@ def _operation(endpoint: AnyEndpoint) -> Json:
     return operation
 
 
-def _responses(endpoint: AnyEndpoint) -> Iterable[tuple[str, Json]]:
+def _responses(endpoint: Endpoint) -> Iterable[tuple[str, Json]]:
     content: Json = {}
-    if endpoint.checks_access:  # else it streams only
+    if endpoint.checks_access:  # otherwise it only streams
         content[JSON] = {"schema": _reference(endpoint.reply), "example": sample(_reference(endpoint.reply), schemas())}
     if endpoint.streams:
         content[EVENTS] = {"schema": {"type": "string"}}
     headers: Json = {"ETag": {"schema": {"type": "string"}}} if endpoint.conditional else {}
-    done: Json = {"description": CODES[endpoint.status], "content": content}
-    yield str(endpoint.status), done | ({"headers": headers} if headers else {})
+    success: Json = {"description": STATUS_DESCRIPTIONS[endpoint.status], "content": content}
+    yield str(endpoint.status), success | ({"headers": headers} if headers else {})
     if endpoint.conditional:
-        yield "304", {"description": CODES[304], "headers": headers}
+        yield "304", {"description": STATUS_DESCRIPTIONS[304], "headers": headers}
     by_status: dict[int, list[Problem]] = {}
     for one in sorted(endpoint.every_problem(), key=lambda p: p.status):
         by_status.setdefault(one.status, []).append(one)
-    for status, problems in by_status.items():
-        said = " ".join(f"{one.name}: {one.meaning}" for one in problems)
-        yield str(status), {"description": said, "content": {PROBLEM: {"schema": _reference(ProblemDocument)}}}
+    for status, found in by_status.items():
+        meanings = " ".join(f"{one.name}: {one.meaning}" for one in found)
+        yield str(status), {"description": meanings, "content": {PROBLEM: {"schema": _reference(ProblemDocument)}}}
 
 
-def _in_path(endpoint: AnyEndpoint) -> Iterable[Json]:
+def _in_path(endpoint: Endpoint) -> Iterable[Json]:
     for name in re.findall(r"{(\w+)}", endpoint.path):
         shown = "userId" if name == "user_id" else name
-        yield {"name": shown, "in": "path", "required": True, "description": PATH_SAYS[name], **PATH[name]}
+        yield {"name": shown, "in": "path", "required": True, "description": PATH_DESCRIPTIONS[name], **PATH[name]}
 
 
-def _in_query(endpoint: AnyEndpoint) -> Iterable[Json]:
+def _in_query(endpoint: Endpoint) -> Iterable[Json]:
     if endpoint.query is Nothing:
         return
     _, components = schema_components([endpoint.query])
     schema = components[endpoint.query.__name__]
-    described = descriptions(questions)
+    described = descriptions(requests)
     for name, field in schema["properties"].items():
-        said = described.get((endpoint.query.__name__, name), "")
+        description = described.get((endpoint.query.__name__, name), "")
         if field.get("default") == "":  # omit the parameter: an empty one is refused
             del field["default"]
-        yield {"name": name, "in": "query", "description": said, "schema": field}
+        yield {"name": name, "in": "query", "description": description, "schema": field}
 
 
-def _in_headers(endpoint: AnyEndpoint) -> Iterable[Json]:
+def _in_headers(endpoint: Endpoint) -> Iterable[Json]:
     names = []
     if endpoint.conditional:
-        names.append(("If-None-Match", "The ETag of an answer that is known."))
+        names.append(("If-None-Match", "`ETag` of a response that the client has."))
     if endpoint.streams:
-        names.append(("Last-Event-ID", "Of a stream: the id of the last event, to go on from there."))
-    for name, said in names:
-        yield {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
+        names.append(("Last-Event-ID", "For a stream: id of the last event, from which the stream continues."))
+    for name, description in names:
+        yield {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
 
 
 def _reference(kind: Any) -> Json:
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
-
-
-def _said(endpoint: AnyEndpoint) -> str:
-    return " ".join((inspect.getdoc(endpoint.handler) or "").split())

@@ -1,4 +1,4 @@
-"""Examples of answers, made from their schemas and from what their members are called."""
+"""Examples of responses, made from their schemas and the names of their fields."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ NUMBERS = {"version": 3, "priority": 10, "seconds": 1800.5, "heard": 2.5, "expir
 LISTS: dict[str, list[str]] = {"devices": ["web"], "rooms": ["lobby"], "roles": ["causes"], "errors": []}
 ANYTHING: Json = {"event": {"type": "user.online"}, "display": {"name": "Ada Lovelace"}}
 NULL = {"next", "timed", "graceEndsIn", "resumableFor"}
-"""Where there may be null."""
+"""Fields whose example is null where the schema allows it."""
 
 LEFT_OUT = {"certainty", "graceEndsIn", "lastSeen"}
-"""Where they may be."""
+"""Optional fields that examples leave out."""
 
 MOMENT = 1_767_268_800_000
 
 
 def sample(schema: Json, known: Mapping[str, Json], name: str = "") -> Any:
-    """An example of what the schema describes.
+    """Return an example for a schema.
 
     Args:
-        known: The schemas that references name.
-        name: Of the member that it is of.
+        known: Schemas that references name.
+        name: Name of the field that the example is for.
     """
     if "$ref" in schema:
         schema = known[schema["$ref"].rpartition("/")[2]]
@@ -77,5 +77,5 @@ def sample(schema: Json, known: Mapping[str, Json], name: str = "") -> Any:
             return True
         case "string":
             return TEXTS[name]
-        case _:  # anything, or one of several texts
+        case _:  # any JSON, or one of several texts
             return TEXTS.get(name) or ANYTHING.get(name, {"room": 12})

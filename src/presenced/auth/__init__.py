@@ -1,1 +1,1 @@
-"""Who somebody is, where they come from, and whether that is allowed. Answers are values; no sockets."""
+"""Authentication: which user a token belongs to, and what that user may see and do."""

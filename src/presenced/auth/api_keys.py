@@ -1,4 +1,4 @@
-"""Keys of backends for the HTTP API; only their digests are in the settings."""
+"""API keys of backends. The settings contain only their digests."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from typing import Literal, NamedTuple, cast, get_args
 from presenced.errors import ConfigError
 
 Scope = Literal["read", "write", "admin"]
-"""Each includes those before it."""
+"""Scope of a key. Each includes the ones before it."""
 
 SCOPES: tuple[str, ...] = get_args(Scope)
 
 DEFAULT_SCOPE: Scope = "read"
-"""Default scope of a new key: the least privilege."""
+"""Scope of a new key unless another is requested: the least privilege."""
 
 PREFIX = "pk_"
 
-MAX_KEYS = 100
+MAX_API_KEYS = 100
+"""Maximum number of accepted keys. The server does not start with more."""
 
 _ENTRY = re.compile(rf"({'|'.join(SCOPES)}):sha256:([0-9a-f]{{64}})")
 
 
 class NewKey(NamedTuple):
-    """A key that was just made."""
+    """A new key."""
 
     key: str
-    """For the backend; kept nowhere else."""
+    """Key for the backend. It is stored nowhere else."""
     entry: str
-    """For the setting `api_keys`."""
+    """Entry for the setting `api_keys`."""
 
 
 def new_key(scope: Scope = DEFAULT_SCOPE) -> NewKey:
@@ -42,34 +43,36 @@ def new_key(scope: Scope = DEFAULT_SCOPE) -> NewKey:
 
 
 class ApiKeys:
-    """Those that are accepted; several at once, so that one can be replaced.
+    """Accepted keys. Several are accepted at once, so that one can be replaced without an interruption.
 
     Raises:
-        ConfigError: An entry is not one that `new_key` made.
+        ConfigError: `new_key` did not make one of the entries.
     """
 
     def __init__(self, entries: Iterable[str]) -> None:
-        self._digests: list[tuple[str, Scope]] = []
+        self._scopes: list[tuple[str, Scope]] = []  # by digest
         for number, entry in enumerate(entries, 1):
             match = _ENTRY.fullmatch(entry)
             if match is None:
-                # Not quoted: it may be the key itself.
+                # The message does not quote the entry, which may be the key itself.
                 raise ConfigError(
                     f"entry {number} of api_keys must look like read:sha256:...; `presenced api-key` creates one"
                 )
-            self._digests.append((match[2], cast(Scope, match[1])))
-        if len(self._digests) > MAX_KEYS:
-            raise ConfigError(f"api_keys has {len(self._digests)} entries; at most {MAX_KEYS} are taken")
+            self._scopes.append((match[2], cast(Scope, match[1])))
+        if len(self._scopes) > MAX_API_KEYS:
+            raise ConfigError(f"api_keys has {len(self._scopes)} entries; at most {MAX_API_KEYS} are allowed")
 
     def __bool__(self) -> bool:
-        return bool(self._digests)
+        return bool(self._scopes)
 
     def scope(self, key: str) -> Scope | None:
-        """What `key` is for; None for one that is not accepted."""
+        """Return the scope of `key`; None if it is not accepted."""
         digest = _digest(key)
-        found = [scope for known, scope in self._digests if hmac.compare_digest(known, digest)]
+        # All entries are compared, each in constant time, so the time reveals nothing (CVE-2021-33880).
+        found = [scope for known, scope in self._scopes if hmac.compare_digest(known, digest)]
         return max(found, key=SCOPES.index) if found else None
 
 
 def _digest(key: str) -> str:
+    # A plain hash suffices: a key has 256 random bits, so there is nothing to guess and nothing to slow down.
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()

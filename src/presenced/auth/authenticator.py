@@ -1,65 +1,69 @@
-"""The ways to show who one is: what `Settings.auth` names."""
+"""The interface behind the setting `auth`: it turns a token into a user, or into the reason for a refusal.
+
+| setting | module | when the result is available |
+|---|---|---|
+| `auth = "jwt"` | `jwt` | immediately |
+| `auth = "jwt"` with `jwt_jwks_url` | `jwks` | immediately, or after a request for newer keys |
+| `auth = "ticket"` | `tickets` | immediately |
+| `auth = "callback"` | `callbacks` | immediately if cached, otherwise after a request |
+| `auth = "callable"` | `callable` | immediately, unless the function returns an awaitable |
+| `visibility = "callback"` | `callbacks` | after the authenticator above, which it wraps; cached as well |
+
+`authenticate` is a plain call that returns the result if it is available. Most results are, and a coroutine for each
+handshake would cost a task. A result that takes time arrives through a function instead.
+
+`factory` builds the authenticator of the settings. `gatekeeper` adds the rules that are the same for all of them:
+expiry, revocation and placeholder ids.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
-from presenced.auth.jwt import Tokens
 from presenced.auth.principal import Principal
-from presenced.auth.tickets import Tickets
 from presenced.errors import BadToken
 from presenced.runtime.instant import Instant
 
-Answer = Principal | BadToken
-Answered = Callable[[Answer], None]
-
+AuthResult = Principal | BadToken
+OnAuthResult = Callable[[AuthResult], None]
 
 UNAVAILABLE = BadToken("unavailable", "the user cannot be authenticated now; retry later")
-"""The answer when there is none."""
+"""Result when a backend does not respond, or when too many calls are pending."""
+
+MAX_TOKEN_LENGTH = 8_192
+"""Maximum number of characters of a token. Longer ones are refused without parsing. The limit leaves room for the other
+headers of a request head of 16 KiB."""
 
 
 class Authenticator(Protocol):
-    """Says whose a token is."""
+    """Turns tokens into users. Implementations inherit from this class; most have no background work."""
 
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer | None:
-        """Whose `token` is, or why it is not accepted; None when that takes a while: `answered` is called then."""
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
+        """Authenticate a token.
 
-
-@runtime_checkable
-class Remote(Authenticator, Protocol):
-    """One that asks another server."""
+        Returns:
+            The result. None if it is not available yet; then `on_result` is called with it later, exactly once unless
+            the server stops.
+        """
 
     def start(self) -> None:
-        """Begin, on the running loop."""
+        """Start background work on the running loop."""
+        return
 
     async def stop(self) -> None:
-        """Ask no more."""
+        """Stop background work. Pending results are dropped."""
+        return
 
 
-class ByToken:
-    """Implements `Authenticator` for `auth = "jwt"`."""
-
-    def __init__(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer:
-        """At once."""
-        try:
-            return self._tokens.verify(token, now.epoch_ms / 1000)
-        except BadToken as error:
-            return error
+def too_long(token: str) -> BadToken | None:
+    """Return the refusal of a token longer than `MAX_TOKEN_LENGTH`; None for other tokens."""
+    if len(token) <= MAX_TOKEN_LENGTH:
+        return None
+    return BadToken("malformed", f"the token has more than {MAX_TOKEN_LENGTH} characters")
 
 
-class ByTicket:
-    """Implements `Authenticator` for `auth = "ticket"`."""
-
-    def __init__(self, tickets: Tickets) -> None:
-        self._tickets = tickets
-
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer:
-        """At once; the ticket is used up."""
-        try:
-            return self._tickets.redeem(token, now.monotonic, now.epoch_ms / 1000)
-        except BadToken as error:
-            return error
+def token_digest(token: str) -> str:
+    """Return the id of a token without a `jti`. It can be stored and logged, because it does not reveal the token."""
+    return "sha256:" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

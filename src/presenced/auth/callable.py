@@ -1,97 +1,93 @@
-"""A function of the program that the server runs in says whose a token is."""
+"""Authentication by a function of the program that embeds the server."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import traceback
 from collections.abc import Awaitable, Callable
 
-from presenced.auth.authenticator import UNAVAILABLE, Answer, Answered
-from presenced.auth.jwt import MAX_TOKEN, digest
+from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult, token_digest, too_long
+from presenced.auth.pending import PendingCalls
 from presenced.auth.principal import Principal
 from presenced.errors import BadToken
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Display
 from presenced.protocols.v1.codec import compact, is_display
+from presenced.runtime.clock import Clock
 from presenced.runtime.instant import Instant
-from presenced.runtime.limits import COMPLAINTS, Bucket
 
-MAX_WAITING = 1_000
-"""Answers waited for at a time; one more client is told to come back."""
-
-Said = int | str | Principal | None
-Authenticate = Callable[[str], Said | Awaitable[Said]]
-"""A token's user id, or a `Principal`, at once or as something to await; None for one that is not accepted."""
-
-_logger = logging.getLogger("presenced")
+FunctionResult = int | str | Principal | None
+AuthenticateFunction = Callable[[str], FunctionResult | Awaitable[FunctionResult]]
+"""Function that returns the user id of a token or a `Principal`, or None to refuse the token. It may be async."""
 
 
-class ByFunction:
-    """Implements `Authenticator` for `auth = "callable"`.
+class CallableAuthenticator(Authenticator):
+    """Authenticator for `auth = "callable"`.
 
-    When the function fails, the kind and the place of its exception are logged, and not its text, which may hold the
-    token (`SESSIONS[token]`).
+    If the function fails, the client is asked to retry. The log has the type and place of the exception but not its
+    text, which may contain the token (`KeyError` of `sessions[token]`).
 
-    Bounds: `MAX_WAITING`; the time by the `auth_timeout` of the connection.
+    Bounds: as `PendingCalls`; `timeout` seconds for an asynchronous function.
     """
 
-    def __init__(self, function: Authenticate, timeout: float) -> None:
+    def __init__(self, function: AuthenticateFunction, timeout: float, clock: Clock) -> None:
         self._function = function
         self._timeout = timeout
-        self._asking: set[asyncio.Task[None]] = set()
-        self._complaints = Bucket(COMPLAINTS, 0.0)
-
-    def start(self) -> None:
-        """Nothing to begin."""
+        self._pending = PendingCalls(clock)
 
     async def stop(self) -> None:
-        """Wait for no answer any more."""
-        for task in list(self._asking):
-            task.cancel()
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        """Cancel pending calls."""
+        await self._pending.stop()
 
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer | None:
-        """At once, unless the function's answer has to be awaited."""
-        if len(token) > MAX_TOKEN:
-            return BadToken("malformed", f"the token has more than {MAX_TOKEN} characters")
-        if len(self._asking) >= MAX_WAITING:
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
+        """Call the function; return its result unless it has to be awaited."""
+        if (refusal := too_long(token)) is not None:
+            return refusal
+        if self._pending.is_full:
             return UNAVAILABLE
         try:
-            said = self._function(token)
-            if not inspect.isawaitable(said):
-                return self._answer(said, token, now)
+            returned = self._function(token)
+            if not inspect.isawaitable(returned):
+                return _result_of(returned, token, now)
         except Exception as error:
-            self._complain(error)
+            self._log(error)
             return UNAVAILABLE
-        task = asyncio.create_task(self._wait(said, token, now, answered), name="presenced: authenticate")
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        self._pending.start(self._await(returned, token, now, on_result))
         return None
 
-    async def _wait(self, said: Awaitable[Said], token: str, now: Instant, answered: Answered) -> None:
+    async def _await(
+        self, returned: Awaitable[FunctionResult], token: str, now: Instant, on_result: OnAuthResult
+    ) -> None:
+        result: AuthResult = UNAVAILABLE
         try:
             async with asyncio.timeout(self._timeout):
-                answer = self._answer(await said, token, now)
+                result = _result_of(await returned, token, now)
         except Exception as error:
-            self._complain(error)
-            answer = UNAVAILABLE
-        answered(answer)
+            self._log(error)
+        on_result(result)
 
-    def _complain(self, error: Exception) -> None:
-        if self._complaints.take(COMPLAINTS, COMPLAINTS, asyncio.get_running_loop().time()):
-            frames = traceback.extract_tb(error.__traceback__)
-            place = ", from ".join(f"{one.filename}:{one.lineno} in {one.name}" for one in reversed(frames))
-            _logger.error("the authentication function failed: %s at %s", type(error).__name__, place)
+    def _log(self, error: Exception) -> None:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = ", from ".join(f"{one.filename}:{one.lineno} in {one.name}" for one in reversed(frames))
+        self._pending.log_failure("the authentication function failed: %s at %s", type(error).__name__, place)
 
-    def _answer(self, said: Said, token: str, now: Instant) -> Answer:
-        if said is None:
-            return BadToken("refused", "the token is not accepted")
-        if isinstance(said, Principal):
-            if said.display is not None and said.display.data:
-                if not is_display(said.display.data):
-                    raise ValueError("display is not a valid JSON object")
-                said = said._replace(display=Display(compact(said.display.data), said.display.issued))
-            return said._replace(user_id=parse_user_id(said.user_id), token_id=said.token_id or digest(token))
-        return Principal(parse_user_id(said), None, digest(token), now.epoch_ms / 1000)
+
+def _result_of(returned: FunctionResult, token: str, now: Instant) -> AuthResult:
+    """Return the result for a value of the function.
+
+    Raises:
+        ValueError: The value is invalid.
+    """
+    if returned is None:
+        return BadToken("refused", "the token is not accepted")
+    if not isinstance(returned, Principal):
+        return Principal(parse_user_id(returned), None, token_digest(token), now.epoch_ms / 1000)
+    display = returned.display
+    if display is not None and display.data:
+        if not is_display(display.data):
+            raise ValueError("display is not a valid JSON object")
+        display = Display(compact(display.data), display.issued)  # messages and SSE need it in one line
+    return returned._replace(
+        user_id=parse_user_id(returned.user_id), token_id=returned.token_id or token_digest(token), display=display
+    )

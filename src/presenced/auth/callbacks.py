@@ -1,238 +1,245 @@
-"""Hooks of the application: its backend is asked whose a token is, and whom somebody may see."""
+"""Callbacks to the application's backend: which user a token belongs to, and which users a user may see.
+
+Two settings name a URL, and each URL has a `Callback` of its own:
+
+| setting | request body | cache key | response body |
+|---|---|---|---|
+| `callback_url`, for `auth = "callback"` | `{"token": "..."}` | digest of the token | `CallbackResponse` |
+| `visibility_url`, for `visibility = "callback"` | `{"userId": 7}` | user id | `grants.Grants` |
+
+A response becomes a result as follows. A failure of the backend is never a refusal: a client that is refused discards
+its token, so an outage would log everyone out. `UNAVAILABLE` makes it retry (close code 1013).
+
+| response | result | cached | logged |
+|---|---|---|---|
+| 200 with a valid body | the user | yes | no |
+| 200 with any other body | `UNAVAILABLE` | no | yes |
+| 3xx, 408, 429, 5xx | `UNAVAILABLE` | no | yes |
+| any other status | refused | only of `callback_url` | no |
+| timeout, connection error, too large, private address | `UNAVAILABLE` | no | yes |
+
+Concurrency: `callback_concurrency` requests of a URL run at a time. Further calls wait in the order of arrival, up to
+`pending.MAX_PENDING_CALLS` in all. A connection that waits for longer than `auth_timeout` is closed by the gatekeeper.
+Two clients with the same uncached token cause two requests.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import OrderedDict
-from collections.abc import Callable
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.json import Decoder
 
-from presenced.auth.authenticator import UNAVAILABLE, Answer, Answered, Authenticator, Remote
-from presenced.auth.grants import with_allowed
-from presenced.auth.jwt import MAX_TOKEN, digest
+from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult, token_digest, too_long
+from presenced.auth.grants import with_grants
+from presenced.auth.pending import PendingCalls
 from presenced.auth.principal import Principal
 from presenced.errors import BadToken
-from presenced.net.http_client import Answer as Response
-from presenced.net.http_client import Outgoing, OutgoingError, signed
+from presenced.net.http_client import HttpClient, HttpClientError, HttpResponse
 from presenced.presence.identity import parse_user_id
 from presenced.protocols.ids import wire_user_id
+from presenced.runtime.clock import Clock
 from presenced.runtime.instant import Instant
-from presenced.runtime.limits import COMPLAINTS, Bucket
+from presenced.runtime.limits import BoundedMap
 from presenced.runtime.strict_json import read
 
-MAX_WAITING = 1_000
-"""Questions asked or waiting to be; for one more the client is told to come back."""
+MAX_CACHED_RESULTS = 10_000
+"""Maximum number of cached results of one URL, some 3 MB. At the bound the oldest is evicted."""
 
-MAX_CACHED = 10_000
-"""Answers; some 3 MB. One more makes the oldest forgotten."""
-
-_logger = logging.getLogger("presenced")
+ReadResponse = Callable[[HttpResponse, float], AuthResult]
+"""Function that turns a response with status 200 into a result, given the time of the request in epoch seconds."""
 
 
-class Moments(Protocol):
-    """Tells the time."""
-
-    def now(self) -> Instant:
-        """This moment on both clocks."""
-
-
-class Hook:
-    """One URL of the application.
-
-    Bounds: `concurrency` requests at a time, `MAX_WAITING` with those that wait; `MAX_CACHED` answers, for `cached`
-    seconds.
-
-    Args:
-        name: Of the setting the URL comes from.
-        secret: Requests are signed with it; empty: they are not.
-    """
-
-    def __init__(
-        self, name: str, outgoing: Outgoing, secret: str, concurrency: int, cached: float, clock: Moments
-    ) -> None:
-        self._name = name
-        self._outgoing = outgoing
-        self._secret = secret
-        self._cached = cached
-        self._clock = clock
-        self._free = asyncio.Semaphore(concurrency)
-        self._asking: set[asyncio.Task[None]] = set()
-        self._complaints = Bucket(COMPLAINTS, clock.now().monotonic)
-        self._answers: OrderedDict[str, tuple[float, Answer]] = OrderedDict()  # until when; oldest first
-
-    def now(self) -> Instant:
-        """This moment."""
-        return self._clock.now()
-
-    async def stop(self) -> None:
-        """Ask no more."""
-        asking = list(self._asking)
-        for task in asking:
-            task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
-        await self._outgoing.close()
-
-    def known(self, key: str, now: Instant) -> Answer | None:
-        """What it answered lately."""
-        while self._answers and next(iter(self._answers.values()))[0] <= now.monotonic:
-            self._answers.popitem(last=False)
-        found = self._answers.get(key)
-        return None if found is None else found[1]
-
-    def ask(self, key: str, question: object, read: Callable[[Response, float], Answer], answered: Answered) -> bool:
-        """Ask, and call `answered`; False when there is no room for one more question.
-
-        Args:
-            key: What the answer is remembered by.
-            read: What a response, which came at this time (epoch seconds), comes to. May raise OutgoingError, and
-                what decoding raises.
-        """
-        if len(self._asking) >= MAX_WAITING:
-            return False
-        task = asyncio.create_task(self._find_out(key, question, read, answered), name="presenced: hook")
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
-        return True
-
-    async def _find_out(
-        self, key: str, question: object, read: Callable[[Response, float], Answer], answered: Answered
-    ) -> None:
-        async with self._free:
-            try:
-                answer = await self._from_hook(question, read)
-            except (OutgoingError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-                if self._complaints.take(COMPLAINTS, COMPLAINTS, self._clock.now().monotonic):
-                    _logger.error("%s gave no answer that can be used: %s", self._name, error)
-                answered(UNAVAILABLE)
-                return
-        if self._cached:
-            self._answers.pop(key, None)
-            self._answers[key] = self._clock.now().monotonic + self._cached, answer
-            if len(self._answers) > MAX_CACHED:
-                self._answers.popitem(last=False)
-        answered(answer)
-
-    async def _from_hook(self, question: object, read: Callable[[Response, float], Answer]) -> Answer:
-        now = self._clock.now().epoch_ms / 1000
-        body = msgspec.json.encode(question)
-        headers = signed(self._secret, int(now), body) if self._secret else {}
-        response = await self._outgoing.post(body, headers)
-        if response.status >= 500 or response.status in (408, 429) or 300 <= response.status < 400:
-            raise OutgoingError(f"it answered with status {response.status}")
-        if response.status != 200:
-            return BadToken("refused", "the token is not accepted")
-        return read(response, now)
-
-
-class Said(Struct, rename="camel", forbid_unknown_fields=True):  # `presense` would restrict nothing
-    """What the hook answers with status 200; other statuses below 500 mean that the token is not accepted."""
+class CallbackResponse(Struct, rename="camel", forbid_unknown_fields=True):  # a misspelt `presense` restricts nobody
+    """Response of `callback_url` with status 200."""
 
     user_id: int | str
     expires_in: float | None = None
-    """Seconds for which the connection may stay; for good when not given."""
+    """Seconds until the connection has to be authenticated again; no limit if omitted."""
     token_id: str = ""
     presence: dict[str, Any] | UnsetType = UNSET
-    """Whom they may see, where they may go, what others see of them: `Allowed`."""
+    """Grants of the user, as `grants.Grants`."""
 
 
-_said = Decoder(Said)
+_response_decoder = Decoder(CallbackResponse)
 
 
-class ByHook:
-    """Implements `Authenticator` for `auth = "callback"`: the application says whose a token is."""
+class Callback:
+    """Client for one callback URL, with a cache.
 
-    def __init__(self, hook: Hook) -> None:
-        self._hook = hook
-
-    def start(self) -> None:
-        """Nothing to begin."""
-
-    async def stop(self) -> None:
-        """Ask no more."""
-        await self._hook.stop()
-
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer | None:
-        """At once when it was asked lately."""
-        if len(token) > MAX_TOKEN:
-            return BadToken("malformed", f"the token has more than {MAX_TOKEN} characters")
-        key = digest(token)
-        if (known := self._hook.known(key, now)) is not None:
-            return known
-        question = {"token": token.encode("utf-8", "replace").decode()}
-        return None if self._hook.ask(key, question, partial(_whose, key), answered) else UNAVAILABLE
-
-
-def _whose(key: str, response: Response, now: float) -> Answer:
-    said = read(response.body, _said, Said)
-    ends = None if said.expires_in is None else now + said.expires_in
-    principal = Principal(parse_user_id(said.user_id), ends, said.token_id or key, now)
-    return principal if said.presence is UNSET else with_allowed(principal, said.presence)
-
-
-class SeenByHook:
-    """Implements `Authenticator` for `visibility = "callback"`: once it is known who somebody is, the application is
-    asked whom they may see.
+    Bounds: `concurrency` simultaneous requests; pending calls as `PendingCalls`; `MAX_CACHED_RESULTS` results, each for
+    `cache` seconds.
 
     Args:
-        inner: Says who somebody is.
+        name: Setting that holds the URL, for the log.
+        secret: Secret that signs the requests; empty for unsigned requests.
+        caches_refusals: Cache refusals, too. For a user, unlike for a token, the backend may decide differently soon.
     """
 
-    def __init__(self, inner: Authenticator, hook: Hook) -> None:
-        self._inner = inner
-        self._hook = hook
-
-    def start(self) -> None:
-        """Begin what says who somebody is."""
-        if isinstance(self._inner, Remote):
-            self._inner.start()
+    def __init__(
+        self,
+        *,
+        name: str,
+        client: HttpClient,
+        secret: str,
+        concurrency: int,
+        cache: float,
+        caches_refusals: bool,
+        clock: Clock,
+    ) -> None:
+        self.clock = clock
+        self._name = name
+        self._client = client
+        self._secret = secret
+        self._free = asyncio.Semaphore(concurrency)
+        self._pending = PendingCalls(clock)
+        self._cache: BoundedMap[str, AuthResult] = BoundedMap(MAX_CACHED_RESULTS, ttl=cache)
+        self._caches_refusals = caches_refusals
 
     async def stop(self) -> None:
-        """Ask no more."""
-        if isinstance(self._inner, Remote):
-            await self._inner.stop()
-        await self._hook.stop()
+        """Cancel pending calls and close connections."""
+        await self._pending.stop()
+        await self._client.close()
 
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer | None:
-        """At once when it was asked about the user lately."""
-        answer = self._inner.ask(token, now, lambda late: self._go_on(late, answered))
-        return None if answer is None else self._look(answer, now, answered)
+    def call(
+        self, key: str, body: object, read_response: ReadResponse, now: Instant, on_result: OnAuthResult
+    ) -> AuthResult | None:
+        """Return the cached result, or send a request and return None.
 
-    def _go_on(self, late: Answer, answered: Answered) -> None:
-        answer = self._look(late, self._hook.now(), answered)
-        if answer is not None:
-            answered(answer)
+        Args:
+            key: Cache key.
+            body: Request body, encoded as JSON.
+            read_response: May raise `HttpClientError`, `ValueError` and what msgspec raises for invalid responses.
+        """
+        if (cached := self._cache.get(key, now.monotonic)) is not None:
+            return cached
+        if self._pending.is_full:
+            return UNAVAILABLE
+        self._pending.start(self._call(key, msgspec.json.encode(body), read_response, on_result))
+        return None
 
-    def _look(self, answer: Answer, now: Instant, answered: Answered) -> Answer | None:
-        if isinstance(answer, BadToken):
-            return answer
-        key = answer.user_id
-        known = self._hook.known(key, now)
-        if isinstance(known, Principal):
-            return _merged(answer, known)
-        question = {"userId": wire_user_id(answer.user_id)}
+    async def _call(self, key: str, body: bytes, read_response: ReadResponse, on_result: OnAuthResult) -> None:
+        result: AuthResult = UNAVAILABLE
+        async with self._free:
+            try:
+                result = await self._request(body, read_response)
+            except (HttpClientError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+                self._pending.log_failure("%s gave no usable response: %s", self._name, error)
+            else:
+                if self._caches_refusals or isinstance(result, Principal):
+                    self._cache.set(key, result, self.clock.monotonic())
+        on_result(result)
 
-        def merge(found: Answer) -> None:
-            answered(_merged(answer, found) if isinstance(found, Principal) else found)
+    async def _request(self, body: bytes, read_response: ReadResponse) -> AuthResult:
+        now = self.clock.now().epoch_ms / 1000
+        headers = signature_headers(self._secret, int(now), body) if self._secret else {}
+        response = await self._client.post(body, headers)
+        if response.status >= 500 or response.status in (408, 429) or 300 <= response.status < 400:
+            raise HttpClientError(f"it responded with status {response.status}")
+        if response.status != 200:
+            return BadToken("refused", "the token is not accepted")
+        return read_response(response, now)
 
-        return None if self._hook.ask(key, question, partial(_whom, key), merge) else UNAVAILABLE
+
+class CallbackAuthenticator(Authenticator):
+    """Authenticator for `auth = "callback"`: the backend names the user of a token."""
+
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
+
+    async def stop(self) -> None:
+        """Cancel pending calls."""
+        await self._callback.stop()
+
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
+        """Return the cached result, or call the backend."""
+        if (refusal := too_long(token)) is not None:
+            return refusal
+        key = token_digest(token)  # the cache holds no token that a memory dump could reveal
+        body = {"token": token.encode("utf-8", "replace").decode()}
+        return self._callback.call(key, body, partial(_read_user, key), now, on_result)
 
 
-def _whom(user_id: str, response: Response, now: float) -> Answer:
-    return with_allowed(Principal(user_id, issued_at=now), msgspec.json.decode(response.body))
+class CallbackVisibility(Authenticator):
+    """Authenticator for `visibility = "callback"`: the backend names the users whom an authenticated user may see.
+
+    Args:
+        inner: Authenticator that identifies the user.
+    """
+
+    def __init__(self, inner: Authenticator, callback: Callback) -> None:
+        self._inner = inner
+        self._callback = callback
+
+    def start(self) -> None:
+        """Start the inner authenticator."""
+        self._inner.start()
+
+    async def stop(self) -> None:
+        """Stop the inner authenticator and cancel pending calls."""
+        await self._inner.stop()
+        await self._callback.stop()
+
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
+        """Authenticate the token, then look up the visibility of its user."""
+
+        def continue_later(result: AuthResult) -> None:
+            if (late := self._look_up(result, self._callback.clock.now(), on_result)) is not None:
+                on_result(late)
+
+        result = self._inner.authenticate(token, now, continue_later)
+        return None if result is None else self._look_up(result, now, on_result)
+
+    def _look_up(self, result: AuthResult, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
+        if isinstance(result, BadToken):
+            return result
+        principal, user_id = result, result.user_id
+
+        def merge(granted: AuthResult) -> AuthResult:
+            return granted if isinstance(granted, BadToken) else merge_grants(principal, granted)
+
+        body, read_response = {"userId": wire_user_id(user_id)}, partial(_read_grants, user_id)
+        granted = self._callback.call(user_id, body, read_response, now, lambda late: on_result(merge(late)))
+        return None if granted is None else merge(granted)
 
 
-def _merged(principal: Principal, allowed: Principal) -> Principal:
+def _read_user(token_id: str, response: HttpResponse, now: float) -> AuthResult:
+    found = read(response.body, _response_decoder, CallbackResponse)
+    expires_at = None if found.expires_in is None else now + found.expires_in
+    principal = Principal(parse_user_id(found.user_id), expires_at, found.token_id or token_id, now)
+    return principal if found.presence is UNSET else with_grants(principal, found.presence)
+
+
+def _read_grants(user_id: str, response: HttpResponse, now: float) -> AuthResult:
+    return with_grants(Principal(user_id, issued_at=now), msgspec.json.decode(response.body))
+
+
+def merge_grants(principal: Principal, granted: Principal) -> Principal:
+    """Return the principal with the grants of the visibility callback.
+
+    Visibility and rooms are the callback's. Blocks and roles of the token stay: a callback cannot lift a block.
+    """
     return principal._replace(
-        watch=allowed.watch,
-        watch_everyone=allowed.watch_everyone,
-        rooms=allowed.rooms,
-        block=principal.block | allowed.block,
-        display=principal.display if allowed.display is None else allowed.display,
-        roles=tuple(dict.fromkeys(principal.roles + allowed.roles)),
+        watch=granted.watch,
+        watch_everyone=granted.watch_everyone,
+        rooms=granted.rooms,
+        block=principal.block | granted.block,
+        display=principal.display if granted.display is None else granted.display,
+        roles=tuple(dict.fromkeys(principal.roles + granted.roles)),
     )
+
+
+def signature_headers(secret: str, timestamp: int, body: bytes) -> Mapping[str, str]:
+    """Return the headers that authenticate a request and let the receiver detect replays.
+
+    `Presenced-Signature` is `v1=` and the hexadecimal HMAC-SHA256 of timestamp, full stop and body. Without the
+    timestamp in the signed text, an old request could be sent again under a new time.
+    """
+    signature = hmac.digest(secret.encode(), str(timestamp).encode() + b"." + body, hashlib.sha256).hex()
+    return {"presenced-timestamp": str(timestamp), "presenced-signature": f"v1={signature}"}

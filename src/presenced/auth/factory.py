@@ -1,69 +1,110 @@
-"""The authenticator that the settings name."""
+"""Builds the authenticator of the settings. This is the only place that does."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from presenced.auth.authenticator import Authenticator, ByTicket, ByToken
-from presenced.auth.callable import Authenticate, ByFunction
-from presenced.auth.callbacks import ByHook, Hook, Moments, SeenByHook
-from presenced.auth.jwks import ByKeySet
-from presenced.auth.jwt import Rules, Tokens
-from presenced.auth.keys import Key, checked, keys_from_file, keys_from_text, restricted
-from presenced.auth.tickets import Tickets
+from presenced.auth.authenticator import Authenticator
+from presenced.auth.callable import AuthenticateFunction, CallableAuthenticator
+from presenced.auth.callbacks import Callback, CallbackAuthenticator, CallbackVisibility
+from presenced.auth.jwks import JwksAuthenticator
+from presenced.auth.jwt import ClaimRules, JwtAuthenticator
+from presenced.auth.keys import Key, check_keys, keys_from_file, keys_from_text, restrict_algorithms
+from presenced.auth.tickets import TicketAuthenticator, Tickets
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.net.http_client import Outgoing
+from presenced.net.http_client import HttpClient
+from presenced.runtime.clock import Clock
 
-JWKS_TIMEOUT = 10.0
-"""Seconds for a JWK Set to come."""
+JWKS_TIMEOUT_S = 10.0
+"""Seconds for a request for the JWK Set."""
 
 
 def make_authenticator(
-    settings: Settings, tickets: Tickets, clock: Moments, function: Authenticate | None
+    settings: Settings, *, tickets: Tickets, clock: Clock, function: AuthenticateFunction | None
 ) -> Authenticator | None:
-    """The one the settings ask for; None where anybody may claim any user id.
+    """Return the authenticator of the settings; None if `auth` is none, so that clients may claim any user id.
+
+    Args:
+        tickets: Tickets for `auth = "ticket"`.
+        function: Function for `auth = "callable"`.
 
     Raises:
-        ConfigError: A key can't be read or used.
+        ConfigError: A key cannot be read or used, a URL is invalid, or the function is missing.
     """
-    found = _who(settings, tickets, clock, function)
-    if found is None or settings.visibility != "callback":
-        return found
-    return SeenByHook(found, _hook("visibility_url", settings.visibility_url, settings, clock))
+    authenticator = _authenticator(settings, tickets, clock, function)
+    if authenticator is None or settings.visibility != "callback":
+        return authenticator
+    return CallbackVisibility(authenticator, _callback("visibility_url", settings.visibility_url, settings, clock))
 
 
-def _hook(name: str, url: str, settings: Settings, clock: Moments) -> Hook:
-    outgoing = Outgoing(name, url, settings.callback_timeout, settings.outgoing_private)
-    secret = settings.callback_secret.get_secret_value()
-    return Hook(name, outgoing, secret, settings.callback_concurrency, settings.callback_cache, clock)
-
-
-def _who(settings: Settings, tickets: Tickets, clock: Moments, function: Authenticate | None) -> Authenticator | None:
+def _authenticator(
+    settings: Settings, tickets: Tickets, clock: Clock, function: AuthenticateFunction | None
+) -> Authenticator | None:
     match settings.auth:
         case "jwt" if settings.jwt_jwks_url:
-            outgoing = Outgoing("jwt_jwks_url", settings.jwt_jwks_url, JWKS_TIMEOUT, settings.outgoing_private)
-            algorithms = settings.jwt_algorithms
-            return ByKeySet(make_tokens(settings), outgoing, algorithms, settings.jwt_jwks_refresh, clock)
+            return JwksAuthenticator(
+                jwt=make_jwt_authenticator(settings),
+                client=HttpClient(
+                    "jwt_jwks_url",
+                    settings.jwt_jwks_url,
+                    timeout=JWKS_TIMEOUT_S,
+                    allow_private=settings.outgoing_private,
+                ),
+                algorithms=settings.jwt_algorithms,
+                refresh=settings.jwt_jwks_refresh,
+                clock=clock,
+            )
         case "jwt":
-            return ByToken(make_tokens(settings))
+            return make_jwt_authenticator(settings)
+        case "ticket":
+            return TicketAuthenticator(tickets)
+        case "callback":
+            return CallbackAuthenticator(_callback("callback_url", settings.callback_url, settings, clock))
         case "callable":
             if function is None:
                 raise ConfigError("auth is callable, which needs PresenceServer(settings, authenticate=function)")
-            return ByFunction(function, settings.auth_timeout)
-        case "callback":
-            return ByHook(_hook("callback_url", settings.callback_url, settings, clock))
-        case "ticket":
-            return ByTicket(tickets)
+            return CallableAuthenticator(function, timeout=settings.auth_timeout, clock=clock)
         case "none":
             return None
 
 
-def keys_of(settings: Settings) -> list[Key]:
+def _callback(name: str, url: str, settings: Settings, clock: Clock) -> Callback:
+    return Callback(
+        name=name,
+        client=HttpClient(name, url, timeout=settings.callback_timeout, allow_private=settings.outgoing_private),
+        secret=settings.callback_secret.get_secret_value(),
+        concurrency=settings.callback_concurrency,
+        cache=settings.callback_cache,
+        caches_refusals=name == "callback_url",
+        clock=clock,
+    )
+
+
+def make_jwt_authenticator(settings: Settings) -> JwtAuthenticator:
+    """Return the verifier of tokens, with the keys that the settings contain. Keys from a URL are added by `jwks`.
+
+    Raises:
+        ConfigError: A key cannot be read or used.
+    """
+    keys = configured_keys(settings)
+    if keys or not settings.jwt_jwks_url:
+        keys = restrict_algorithms(check_keys(keys), settings.jwt_algorithms)
+    rules = ClaimRules(
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        leeway=settings.jwt_leeway,
+        required=settings.jwt_required_claims,
+        lifetime=settings.token_lifetime,
+    )
+    return JwtAuthenticator(keys=keys, rules=rules)
+
+
+def configured_keys(settings: Settings) -> list[Key]:
     """Return the keys of `jwt_key`, then those of `jwt_key_file`.
 
     Raises:
-        ConfigError: A key can't be read or used.
+        ConfigError: A key cannot be read or used.
     """
     keys = []
     if secret := settings.jwt_key.get_secret_value():
@@ -71,22 +112,3 @@ def keys_of(settings: Settings) -> list[Key]:
     if settings.jwt_key_file:
         keys += keys_from_file(Path(settings.jwt_key_file))
     return keys
-
-
-def make_tokens(settings: Settings) -> Tokens:
-    """Return the verifier of tokens that the settings describe.
-
-    Raises:
-        ConfigError: A key can't be read or used.
-    """
-    keys = keys_of(settings)
-    rules = Rules(
-        settings.jwt_issuer,
-        settings.jwt_audience,
-        settings.jwt_leeway,
-        settings.jwt_required_claims,
-        settings.token_lifetime,
-    )
-    if not keys and settings.jwt_jwks_url:
-        return Tokens([], rules)
-    return Tokens(restricted(checked(keys), settings.jwt_algorithms), rules)

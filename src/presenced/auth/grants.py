@@ -1,4 +1,4 @@
-"""What a token, a ticket or a hook says of its user: whom they may see, where they may go, what others see of them."""
+"""Grants in a token, ticket or callback response: the user's visibility, rooms, blocks, display data and roles."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ from presenced.runtime.strict_json import explained, without_extensions
 from presenced.runtime.text import refused_character
 
 MAX_ROLES = 10
+"""Maximum number of roles. Grants with more are refused."""
 
-MAX_ROLE = 64
-"""Characters of a role."""
+MAX_ROLE_LENGTH = 64
+"""Maximum number of characters of a role. Grants with a longer one are refused."""
 
 
-class Allowed(Struct, frozen=True, forbid_unknown_fields=True):  # `blok` would block nobody
-    """`{"watch": [7, "bo"], "rooms": ["lobby"], "block": ["eve"], "display": {"name": "Ada"}, "roles": ["causes"]}`."""
+class Grants(Struct, frozen=True, forbid_unknown_fields=True):  # a misspelt `blok` would block nobody
+    """Claim `presence` of a token, field of the same name in a ticket request, or response of a callback.
+
+    `{"watch": [7, "bo"], "rooms": ["lobby"], "block": ["eve"], "display": {"name": "Ada"}, "roles": ["causes"]}`
+    """
 
     watch: Annotated[list[int | str], Meta(max_length=MAX_WATCHED)] | Literal["*"] | UnsetType = UNSET
     """Ids of users, or `*` for everyone."""
@@ -37,47 +41,50 @@ class Allowed(Struct, frozen=True, forbid_unknown_fields=True):  # `blok` would 
     ) = UNSET
     """Rooms that the user may join and watch; any room if omitted. null does not mean any room."""
     block: Annotated[list[int | str], Meta(max_length=MAX_BLOCKED)] = []
-    """Ids of users who are not seen, whatever else is said."""
+    """Ids of users hidden from this user, whatever the other fields say."""
     display: dict[str, Any] | None = None
-    """What others see of the user; `{}` takes away what was given earlier."""
-    roles: Annotated[list[Annotated[str, Meta(min_length=1, max_length=MAX_ROLE)]], Meta(max_length=MAX_ROLES)] = []
+    """Display data that others see; `{}` removes earlier display data."""
+    roles: Annotated[
+        list[Annotated[str, Meta(min_length=1, max_length=MAX_ROLE_LENGTH)]], Meta(max_length=MAX_ROLES)
+    ] = []
 
 
-def with_allowed(principal: Principal, given: Any) -> Principal:
-    """Return the principal with the restrictions in `given`, the decoded JSON.
+def with_grants(principal: Principal, given: Any) -> Principal:
+    """Return the principal with the grants in `given`, the decoded JSON.
 
     Raises:
         ValueError: `given` is invalid; the message says why.
     """
     try:
-        allowed = msgspec.convert(without_extensions(given), Allowed)
-        watch = None if allowed.watch in (UNSET, "*") else frozenset(map(parse_user_id, allowed.watch or ()))
-        block = frozenset(map(parse_user_id, allowed.block))
+        grants = msgspec.convert(without_extensions(given), Grants)
+        watch = None if grants.watch in (UNSET, "*") else frozenset(map(parse_user_id, grants.watch or ()))
+        block = frozenset(map(parse_user_id, grants.block))
     except msgspec.ValidationError as error:
-        raise ValueError(explained(error, Allowed)) from None
+        raise ValueError(explained(error, Grants)) from None
     except BadUserId as error:
         raise ValueError(str(error)) from None
-    if any(map(refused_character, allowed.roles)):
+    if any(map(refused_character, grants.roles)):
         raise ValueError("a role holds a line break or another control character")
-    rooms = None if allowed.rooms is UNSET else frozenset(allowed.rooms)
+    rooms = None if grants.rooms is UNSET else frozenset(grants.rooms)
     display = None
-    if allowed.display is not None:
-        display = Display(_encoded(allowed.display), inf if principal.issued_at is None else principal.issued_at)
+    if grants.display is not None:
+        # Without a time of issue, the display data counts as the newest.
+        display = Display(_encoded(grants.display), inf if principal.issued_at is None else principal.issued_at)
     return principal._replace(
         watch=watch,
-        watch_everyone=allowed.watch == "*",
+        watch_everyone=grants.watch == "*",
         rooms=rooms,
         block=block,
         display=display,
-        roles=tuple(dict.fromkeys(allowed.roles)),
+        roles=tuple(dict.fromkeys(grants.roles)),
     )
 
 
 def _encoded(display: dict[str, Any]) -> bytes:
-    """As JSON; nothing for an empty one."""
+    """Return display data as JSON; empty for `{}`."""
     try:
         data = msgspec.json.encode(display) if display else b""
-    except (ValueError, TypeError, OverflowError, RecursionError):  # half a surrogate pair, or a number out of range
+    except (ValueError, TypeError, OverflowError, RecursionError):  # a lone surrogate, or a number out of range
         raise ValueError("display holds what can't be passed on") from None
     if data and not v1.is_display(data):
         raise ValueError(f"display has more than {MAX_DISPLAY} bytes of JSON, or {v1.MAX_DEPTH} levels of nesting")
@@ -85,18 +92,18 @@ def _encoded(display: dict[str, Any]) -> bytes:
 
 
 def visibility_of(settings: Settings, principal: Principal) -> Visibility:
-    """Whom the user may see, and where they may go, by the setting `visibility`; and whether they are told causes."""
+    """Return what the user may see by the setting `visibility` and the grants."""
     own: Iterable[str] = (principal.user_id,)
-    blocked = principal.block.difference(own)
+    blocked = principal.block.difference(own)  # users always see themselves
     causes = CAUSES in principal.roles
     match settings.visibility:
         case "everyone":
             if principal.rooms is None and not blocked and not causes:
-                return EVERYTHING
+                return EVERYTHING  # most users have no restriction, and share one object
             return Visibility(True, (), principal.rooms, blocked, causes)
         case "rooms":
             return Visibility(False, own, principal.rooms, blocked, causes)
         case "claims" | "callback":
             named = principal.watch or frozenset()
-            rooms = principal.rooms or frozenset()
+            rooms = principal.rooms or frozenset()  # unlike above, no rooms means none: each has to be granted
             return Visibility(principal.watch_everyone, named.union(own), rooms, blocked, causes)

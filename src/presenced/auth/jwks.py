@@ -1,4 +1,33 @@
-"""Keys from a URL (JWKS)."""
+"""Keys from the issuer's JWK Set URL (RFC 7517), and when they are requested.
+
+The URL comes from the settings. `jku` and `x5u` in a token are ignored: a server that requests a URL from an unverified
+token can be pointed at its internal network (CVE-2026-32301).
+
+A background task requests the set. Between requests it waits for the next one:
+
+    start ──> FETCHING ──────── set usable: replace keys ────────┐
+                 ^   └────────── failed: keep known keys ────────┤
+                 │                                               v
+                 │                      verify the waiting tokens again, in order
+                 │                                               │
+                 │    `refresh` seconds over, or                 v
+                 └─── a token is waiting and `MIN_REFETCH_S` ── IDLE
+                      have passed since the last request
+
+| token arrives | result |
+|---|---|
+| a known key verifies it, or it has another fault | immediately, in every state |
+| its key may be new (`_MAY_BE_NEW`), and the last request began `MIN_REFETCH_S` ago | after the next request |
+| its key may be new, and another token waits already, or no key is known yet | after the next request |
+| its key may be new otherwise | refused immediately |
+| after a successful request, its key is still unknown | refused |
+| after a failed request, its key is still unknown | `UNAVAILABLE`: with old keys, a new key looks like a forgery |
+
+Bounds: anyone can invent tokens, so tokens trigger one request per `MIN_REFETCH_S` and at most `MAX_WAITING_TOKENS`
+wait. A response has at most 256 KiB (`net.http_client`) and at most `keys.MAX_KEYS` usable keys. `MAX_RETIRED_KEYS`
+keys are remembered after they left the set. There is one issuer and one URL, so no key of one issuer can verify a token
+of another (CVE-2026-49998: a cache whose key was the `kid` alone).
+"""
 
 from __future__ import annotations
 
@@ -6,127 +35,118 @@ import asyncio
 import logging
 import math
 
-from presenced.auth.authenticator import UNAVAILABLE, Answer, Answered
-from presenced.auth.callbacks import Moments
-from presenced.auth.jwt import Tokens
-from presenced.auth.keys import SHARED, Key, checked, keys_from_jwks, restricted
+from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult
+from presenced.auth.jwt import JwtAuthenticator
+from presenced.auth.keys import HMAC_ALGORITHMS, Key, check_keys, keys_from_jwks, restrict_algorithms
 from presenced.errors import BadToken, ConfigError
-from presenced.net.http_client import Outgoing, OutgoingError
+from presenced.net.http_client import HttpClient, HttpClientError
+from presenced.runtime.clock import Clock
 from presenced.runtime.instant import Instant
 
-MIN_PAUSE = 10.0
-"""Minimum number of seconds between two requests for keys that tokens trigger, because anyone can invent tokens."""
+MIN_REFETCH_S = 10.0
+"""Minimum number of seconds between two requests that tokens trigger. Within it, tokens of unknown keys are refused."""
 
-MAX_WAITING = 1_000
-"""Maximum number of tokens waiting for new keys. At the bound a client gets a close code that makes it retry."""
+MAX_WAITING_TOKENS = 1_000
+"""Maximum number of tokens waiting for new keys. At the bound, clients get `UNAVAILABLE` and retry later."""
 
-MAX_RETIRED = 4
+MAX_RETIRED_KEYS = 4
 """Maximum number of keys remembered after they left the set. At the bound the one that left first is evicted. Tokens
-signed with a remembered key are refused, but count as genuine."""
+signed with a remembered key are refused, but count as genuine: pages that return after a weekend have such tokens."""
 
 _MAY_BE_NEW = ("unknown_key", "signature")
-"""Faults of a token whose key may have been added since the last request for keys. A `kid` is optional and chosen by
-the issuer (RFC 7517 section 4.5), so a signature that fits no key is as inconclusive as an unknown `kid`."""
+"""Faults of a token whose key may have been added since the last request. A `kid` is optional and chosen by the issuer
+(RFC 7517 section 4.5), so a signature that fits no key is as inconclusive as an unknown `kid`."""
 
 _logger = logging.getLogger("presenced")
 
 
-class ByKeySet:
-    """`Authenticator` for `auth = "jwt"` with keys from a URL.
+class JwksAuthenticator(Authenticator):
+    """Authenticator for `auth = "jwt"` with `jwt_jwks_url`.
 
-    The keys are requested at the start and every `refresh` seconds. A token whose signature fits no key triggers
-    another request, at most once in `MIN_PAUSE`. If the URL does not respond, the known keys stay in use.
-
-    Bounds: `MAX_WAITING` for tokens; `keys.MAX_KEYS` and `MAX_RETIRED` for keys.
+    Args:
+        jwt: Verifier, whose keys are replaced. Its present keys come from the settings and always stay.
+        algorithms: Algorithms to restrict the keys to; empty for all.
+        refresh: Seconds between two regular requests.
     """
 
     def __init__(
-        self, tokens: Tokens, outgoing: Outgoing, algorithms: tuple[str, ...], refresh: float, clock: Moments
+        self, *, jwt: JwtAuthenticator, client: HttpClient, algorithms: tuple[str, ...], refresh: float, clock: Clock
     ) -> None:
-        self._tokens = tokens
-        self._given: list[Key] = list(tokens.keys)
-        self._outgoing = outgoing
+        self._jwt = jwt
+        self._static_keys: list[Key] = list(jwt.keys)
+        self._client = client
         self._algorithms = algorithms
         self._refresh = refresh
         self._clock = clock
-        self._waiting: list[tuple[str, Answered]] = []
-        self._asked_at = -math.inf
-        self._wanted = asyncio.Event()
-        self._main: asyncio.Task[None] | None = None
+        self._waiting: list[tuple[str, OnAuthResult]] = []
+        self._fetched_at = -math.inf
+        """Monotonic time of the last request."""
+        self._fetch_wanted = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start to request keys."""
-        self._main = asyncio.create_task(self._keep_fresh(), name="presenced: keys")
+        """Request the keys now and from then on regularly."""
+        self._task = asyncio.create_task(self._keep_fresh(), name="presenced: keys")
 
     async def stop(self) -> None:
-        """Ask no more."""
-        await _end(self._main)
-        await self._outgoing.close()
+        """Stop requesting keys."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._client.close()
 
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer | None:
-        """Return the result at once, unless the token's key is unknown and may be among newer keys."""
-        answer = self._verify(token, now)
-        if not _may_be_new(answer):
-            return answer
-        pause_over = now.monotonic - self._asked_at >= MIN_PAUSE
-        if self._tokens.keys and not self._waiting and not pause_over:
-            return answer
-        if len(self._waiting) >= MAX_WAITING:
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
+        """Verify the token; wait for a request if its key may be among newer keys."""
+        result = self._jwt.authenticate(token, now, on_result)
+        if not _may_be_new(result):
+            return result
+        may_fetch = now.monotonic - self._fetched_at >= MIN_REFETCH_S
+        if self._jwt.keys and not self._waiting and not may_fetch:
+            return result
+        if len(self._waiting) >= MAX_WAITING_TOKENS:
             return UNAVAILABLE
-        self._waiting.append((token, answered))
-        self._wanted.set()
+        self._waiting.append((token, on_result))
+        self._fetch_wanted.set()
         return None
-
-    def _verify(self, token: str, now: Instant) -> Answer:
-        try:
-            return self._tokens.verify(token, now.epoch_ms / 1000)
-        except BadToken as error:
-            return error
 
     async def _keep_fresh(self) -> None:
         while True:
             is_fresh = await self._fetch()
-            self._wanted.clear()
-            self._answer_all(is_fresh)
+            self._fetch_wanted.clear()
+            self._finish_waiting(is_fresh)
             try:
                 async with asyncio.timeout(self._refresh):
-                    await self._wanted.wait()
-                    since = self._clock.now().monotonic - self._asked_at
-                    await asyncio.sleep(max(0.0, MIN_PAUSE - since))
+                    await self._fetch_wanted.wait()
+                    since = self._clock.monotonic() - self._fetched_at
+                    await asyncio.sleep(max(0.0, MIN_REFETCH_S - since))
             except TimeoutError:
                 pass
 
     async def _fetch(self) -> bool:
         """Replace the keys. Return False if there is no usable response."""
-        self._asked_at = self._clock.now().monotonic
+        self._fetched_at = self._clock.monotonic()
         try:
-            answer = await self._outgoing.get()
-            if answer.status != 200:
-                raise OutgoingError(f"it answered with status {answer.status}")
-            # What everybody can read is no secret, whatever it says it is.
-            public = [key for key in keys_from_jwks(answer.body) if key.algorithms[0] not in SHARED]
-            keys = restricted(checked([*self._given, *public]), self._algorithms)
-        except (OutgoingError, ConfigError) as error:
-            _logger.error("jwt_jwks_url gave no keys, those known stay: %s", error)
+            response = await self._client.get()
+            if response.status != 200:
+                raise HttpClientError(f"it responded with status {response.status}")
+            # A secret that everyone can download is not a secret: HMAC keys in the set would let anyone sign tokens.
+            public = [key for key in keys_from_jwks(response.body) if key.algorithms[0] not in HMAC_ALGORITHMS]
+            keys = restrict_algorithms(check_keys([*self._static_keys, *public]), self._algorithms)
+        except (HttpClientError, ConfigError) as error:
+            _logger.error("jwt_jwks_url gave no keys, the known keys stay in use: %s", error)
             return False
-        retired = [key for key in (*self._tokens.keys, *self._tokens.retired) if key not in keys]
-        self._tokens.keys, self._tokens.retired = keys, retired[:MAX_RETIRED]
+        retired = [key for key in (*self._jwt.keys, *self._jwt.retired_keys) if key not in keys]
+        self._jwt.keys, self._jwt.retired_keys = keys, retired[:MAX_RETIRED_KEYS]
         return True
 
-    def _answer_all(self, is_fresh: bool) -> None:
+    def _finish_waiting(self, is_fresh: bool) -> None:
         waiting, self._waiting = self._waiting, []
         now = self._clock.now()
-        for token, answered in waiting:
-            answer = self._verify(token, now)
+        for token, on_result in waiting:
+            result = self._jwt.authenticate(token, now, on_result)
             # Old keys cannot distinguish a token signed with a new key from a forgery, so the client may retry.
-            answered(UNAVAILABLE if not is_fresh and _may_be_new(answer) else answer)
+            on_result(UNAVAILABLE if not is_fresh and _may_be_new(result) else result)
 
 
-def _may_be_new(answer: Answer) -> bool:
-    return isinstance(answer, BadToken) and answer.kind in _MAY_BE_NEW
-
-
-async def _end(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def _may_be_new(result: AuthResult) -> bool:
+    return isinstance(result, BadToken) and result.kind in _MAY_BE_NEW

@@ -1,67 +1,97 @@
-"""JSON Web Tokens (RFC 7519): whose they are, and why one is not accepted. The library is PyJWT."""
+"""JSON Web Tokens (RFC 7519), verified with PyJWT under the rules of RFC 8725.
+
+Checks run in this order, and the first that fails decides. `kind` is the label in the metrics. A *genuine* token was
+signed by the issuer, so presenting it is not a guess and does not count against the client's address.
+
+| # | check | `kind` | genuine | why |
+|---|---|---|---|---|
+| 1 | at most 8,192 ASCII characters, decodable header | malformed | no | RFC 7519 section 7.2 |
+| 2 | `alg` is in `ALGORITHMS`; `none` is not | algorithm | no | RFC 8725 sections 3.1 and 3.2 |
+| 3 | no `crit` | algorithm | no | RFC 7515 section 4.1.11 |
+| 4 | a key fits `kid` and may be used with `alg` | unknown_key | if retired | RFC 8725 sections 3.1 and 3.10 |
+| 5 | the signature fits one of these keys | signature | if retired | RFC 8725 section 3.3 |
+| 6 | `exp`, `nbf`, `iat`, with leeway | expired, claims | yes | RFC 7519 sections 4.1.4 to 4.1.6 |
+| 7 | `iss`, `aud`, required claims | claims | yes | RFC 8725 sections 3.8 and 3.9 |
+| 8 | `sub` is a user id, `jti` is short, `exp` is near | claims | yes | RFC 7519 sections 4.1.2 and 4.1.7 |
+| 9 | the claim `presence` is valid | claims | yes | a misspelt restriction would restrict nothing |
+
+A key decides which algorithms it may be used with, whatever the header says. Servers that let the header choose have
+accepted HMAC signatures made with the public key as secret (CVE-2017-11424, CVE-2022-29217). Keys and URLs in the
+header (`jwk`, `jku`, `x5u`, `x5c`) are never read.
+
+"If retired" means that a key that recently left the JWK Set verifies the token (`jwks`). Texts of refusals go to the
+client. They never contain parts of the token, because logs and close frames must not.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jwt
 from jwt import exceptions as faults
 
-from presenced.auth.grants import with_allowed
+from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult, token_digest, too_long
+from presenced.auth.grants import with_grants
 from presenced.auth.keys import ALGORITHMS, Key
 from presenced.auth.principal import Principal
 from presenced.errors import BadToken, BadUserId
 from presenced.presence.identity import parse_user_id
+from presenced.runtime.instant import Instant
 
-MAX_TOKEN = 8_192
-"""Characters of a token; a head of 16 KB has to have room for it."""
-
-MAX_TOKEN_ID = 128
-"""Characters of a `jti`."""
+MAX_TOKEN_ID_LENGTH = 128
+"""Maximum number of characters of a `jti`. Tokens with a longer one are refused, because revocations store it."""
 
 
-class Rules(NamedTuple):
-    """What a token has to say."""
+class ClaimRules(NamedTuple):
+    """Rules for the claims of a token."""
 
     issuer: str = ""
-    """What `iss` has to be; empty: anything."""
+    """Required value of `iss`; empty for any."""
     audience: Sequence[str] = ()
-    """One of these has to be in `aud`; empty: a token may have none, and none may be for somebody."""
+    """Values of which `aud` must contain one. If empty, tokens with an `aud` are refused (RFC 7519 section 4.1.3)."""
     leeway: float = 10.0
-    """Seconds by which clocks may differ."""
+    """Seconds by which the clocks of issuer and server may differ."""
     required: Sequence[str] = ("exp",)
-    """Claims that have to be there; `sub` always has."""
+    """Claims that must be present, besides `sub`."""
     lifetime: float = 86_400.0
-    """Seconds from now in which a token has to expire: for so long a revocation is remembered."""
+    """Maximum number of seconds until a token expires. Revocations are remembered for as long."""
 
 
-class Tokens:
-    """Verifies tokens by some keys, which may be replaced (`keys`)."""
+class JwtAuthenticator(Authenticator):
+    """Authenticator for `auth = "jwt"`.
 
-    def __init__(self, keys: Sequence[Key], rules: Rules) -> None:
+    Args:
+        keys: Keys that verify tokens. They may be replaced at any time.
+    """
+
+    def __init__(self, *, keys: Sequence[Key], rules: ClaimRules) -> None:
         self.keys = keys
-        self.retired: Sequence[Key] = ()
-        """Retired keys. Tokens signed with one are refused, but do not count as guesses."""
+        self.retired_keys: Sequence[Key] = ()
+        """Keys whose tokens are refused, but do not count as guesses."""
         self._rules = rules
 
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
+        """Verify a token."""
+        try:
+            return self.verify(token, now.epoch_ms / 1000)
+        except BadToken as error:
+            return error
+
     def verify(self, token: str, now: float) -> Principal:
-        """Whose token it is.
+        """Return the user of a token.
 
         Args:
-            now: Epoch seconds.
+            now: Current time in epoch seconds.
 
         Raises:
-            BadToken: It is not accepted; `str()` says why and holds nothing of the token. `key_id` is set when no
-                key of that id is known.
+            BadToken: The token is refused. `key_id` is set if no key with that id is known.
         """
-        claims = self._decode(token)
-        return self._principal(claims, digest(token), now)
+        return self._principal(self._decode(token), token_digest(token), now)
 
     def _decode(self, token: str) -> dict[str, Any]:
-        if len(token) > MAX_TOKEN:
-            raise BadToken("malformed", f"the token has more than {MAX_TOKEN} characters")
+        if (refusal := too_long(token)) is not None:
+            raise refusal
         if not token.isascii():
             raise BadToken("malformed", "the token is not a JSON Web Token")
         try:
@@ -71,16 +101,17 @@ class Tokens:
         algorithm, key_id = header.get("alg"), header.get("kid", "")
         if algorithm not in ALGORITHMS:
             raise BadToken("algorithm", "the token is not signed by an algorithm that is accepted")
-        if "crit" in header:  # RFC 7515 section 4.1.11: what is critical and not understood must not be accepted
+        if "crit" in header:  # RFC 7515 section 4.1.11: an unknown critical header must not be ignored (CVE-2026-32597)
             raise BadToken("algorithm", "the token has critical headers, of which none is understood")
-        fitting = _fitting(self.keys, algorithm, key_id)
-        for key in fitting:
+        candidates = _candidates(self.keys, algorithm, key_id)
+        for key in candidates:
             try:
                 return self._with_key(token, key, str(algorithm))
             except faults.InvalidSignatureError:
                 continue
-        is_genuine = any(_signed_by(key, token, str(algorithm)) for key in _fitting(self.retired, algorithm, key_id))
-        if not fitting:
+        retired = _candidates(self.retired_keys, algorithm, key_id)
+        is_genuine = any(_is_signed_by(key, token, str(algorithm)) for key in retired)
+        if not candidates:
             detail = "the token is signed with a key or algorithm that is not accepted"
             raise BadToken("unknown_key", detail, key_id, is_genuine)
         raise BadToken("signature", "the token's signature does not fit any key", is_genuine=is_genuine)
@@ -95,51 +126,52 @@ class Tokens:
                 issuer=rules.issuer or None,
                 audience=rules.audience or None,
                 leeway=rules.leeway,
+                # PyJWT accepts a text as `sub` only. Numbers are user ids, too, and `_principal` checks both.
                 options={"require": ["sub", *rules.required], "verify_sub": False},
             )
         except faults.InvalidSignatureError:
             raise
         except faults.PyJWTError as error:
-            # PyJWT checks claims after the signature, so a fault in a claim means that the issuer signed the token.
-            raise BadToken(*_why(error), is_genuine=isinstance(error, _CLAIM_FAULTS)) from None
+            raise _refusal(error) from None
         except (ValueError, TypeError, OverflowError, RecursionError):
             raise BadToken("malformed", "the token holds values that can't be used") from None
 
-    def _principal(self, claims: Mapping[str, Any], token_digest: str, now: float) -> Principal:
-        subject, expires = claims["sub"], claims.get("exp")
+    def _principal(self, claims: Mapping[str, Any], digest: str, now: float) -> Principal:
+        rules, subject, expires = self._rules, claims["sub"], claims.get("exp")
         if isinstance(subject, bool) or not isinstance(subject, str | int):
-            raise _unusable("the token's sub must be a text or a number")
+            raise _bad_claim("the token's sub must be a text or a number")
         try:
             user_id = parse_user_id(subject)
         except BadUserId as error:
-            raise _unusable(f"the token's sub is not a user id: {error}") from None
-        if expires is not None and float(expires) > now + self._rules.lifetime + self._rules.leeway:
-            raise _unusable(f"the token is valid for longer than {self._rules.lifetime:g} s from now")
+            raise _bad_claim(f"the token's sub is not a user id: {error}") from None
+        # A revocation is forgotten after `lifetime`. A token that is valid for longer would be accepted again.
+        if expires is not None and float(expires) > now + rules.lifetime + rules.leeway:
+            raise _bad_claim(f"the token is valid for longer than {rules.lifetime:g} s from now")
         token_id = claims.get("jti", "")
-        if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID:
-            raise _unusable(f"the token's jti must be a text of at most {MAX_TOKEN_ID} characters")
+        if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID_LENGTH:
+            raise _bad_claim(f"the token's jti must be a text of at most {MAX_TOKEN_ID_LENGTH} characters")
         issued = claims.get("iat")
         principal = Principal(
-            user_id,
-            None if expires is None else float(expires) + self._rules.leeway,
-            token_id or token_digest,
-            None if issued is None else float(issued),
+            user_id=user_id,
+            expires_at=None if expires is None else float(expires) + rules.leeway,
+            token_id=token_id or digest,
+            issued_at=None if issued is None else float(issued),
         )
         if "presence" not in claims:
             return principal
         try:
-            return with_allowed(principal, claims["presence"])
-        except ValueError:  # whose text may hold something of the token
-            raise _unusable("the token's claim presence is invalid") from None
+            return with_grants(principal, claims["presence"])
+        except ValueError:  # its text may quote the token
+            raise _bad_claim("the token's claim presence is invalid") from None
 
 
-def _fitting(keys: Sequence[Key], algorithm: object, key_id: object) -> list[Key]:
+def _candidates(keys: Sequence[Key], algorithm: object, key_id: object) -> list[Key]:
     """Return the keys that may have signed a token with this header, starting with the keys of its `kid`."""
     found = [key for key in keys if algorithm in key.algorithms and key_id in (key.key_id, "")]
     return found + [key for key in keys if algorithm in key.algorithms and key_id and not key.key_id]
 
 
-def _signed_by(key: Key, token: str, algorithm: str) -> bool:
+def _is_signed_by(key: Key, token: str, algorithm: str) -> bool:
     try:
         jwt.PyJWS().decode(token, key.material, algorithms=[algorithm])
     except (faults.PyJWTError, ValueError, TypeError):
@@ -147,40 +179,29 @@ def _signed_by(key: Key, token: str, algorithm: str) -> bool:
     return True
 
 
-def _unusable(detail: str) -> BadToken:
-    """Return the fault of a claim in a token with a valid signature."""
+def _bad_claim(detail: str) -> BadToken:
+    """Return the refusal of a token whose signature is valid."""
     return BadToken("claims", detail, is_genuine=True)
 
 
-def digest(token: str) -> str:
-    """What stands for a token that has no id."""
-    return "sha256:" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+def _refusal(error: faults.PyJWTError) -> BadToken:
+    """Return the refusal for an error of PyJWT, whose own text may quote the token.
 
-
-_CLAIM_FAULTS = (
-    faults.ExpiredSignatureError,
-    faults.ImmatureSignatureError,
-    faults.InvalidAudienceError,
-    faults.InvalidIssuedAtError,
-    faults.InvalidIssuerError,
-    faults.InvalidJTIError,
-    faults.MissingRequiredClaimError,
-)
-
-
-def _why(error: faults.PyJWTError) -> tuple[str, str]:
-    """The kind of fault, and a sentence for the client: the library's own may quote the token."""
+    PyJWT checks claims after the signature, so a fault in a claim means that the issuer signed the token.
+    """
     match error:
         case faults.ExpiredSignatureError():
-            return "expired", "the token has expired"
+            return BadToken("expired", "the token has expired", is_genuine=True)
         case faults.ImmatureSignatureError():
-            return "claims", "the token is not valid yet"
+            return _bad_claim("the token is not valid yet")
         case faults.InvalidAudienceError():
-            return "claims", "the token is for another audience"
+            return _bad_claim("the token is for another audience")
         case faults.InvalidIssuerError():
-            return "claims", "the token is from another issuer"
+            return _bad_claim("the token is from another issuer")
         case faults.MissingRequiredClaimError():
-            return "claims", f"the token has no {error.claim}"
+            return _bad_claim(f"the token has no {error.claim}")
+        case faults.InvalidIssuedAtError() | faults.InvalidJTIError():
+            return _bad_claim("one of the token's claims can't be used")
         case faults.DecodeError():
-            return "malformed", "the token is damaged"
-    return "claims", "one of the token's claims can't be used"
+            return BadToken("malformed", "the token is damaged")
+    return BadToken("claims", "one of the token's claims can't be used")

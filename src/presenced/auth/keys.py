@@ -1,4 +1,14 @@
-"""Keys that tokens are signed with: a shared secret, public keys as PEM, or a JWK Set (RFC 7517)."""
+"""Keys that verify tokens: a shared secret, public keys as PEM, or a JWK Set (RFC 7517).
+
+| key | algorithms | minimum |
+|---|---|---|
+| shared secret | HS256, HS384, HS512 with at least 32, 48, 64 bytes | RFC 7518 section 3.2 |
+| RSA | RS256, RS384, RS512 | 2,048 bits, RFC 7518 section 3.3 |
+| P-256, P-384, P-521 | ES256, ES384, ES512, one per curve | RFC 7518 section 3.4 |
+| Ed25519, Ed448 | EdDSA | RFC 8037 section 3.1 |
+
+The key decides, not the token (`jwt`).
+"""
 
 from __future__ import annotations
 
@@ -22,65 +32,68 @@ from presenced.config.text_files import read_text
 from presenced.config.types import is_masked, secret_text
 from presenced.errors import ConfigError
 
-SHARED = ("HS256", "HS384", "HS512")
-RSA = ("RS256", "RS384", "RS512")
+HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
+RSA_ALGORITHMS = ("RS256", "RS384", "RS512")
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
-ALGORITHMS = (*SHARED, *RSA, *_CURVES.values(), "EdDSA")
+ALGORITHMS = (*HMAC_ALGORITHMS, *RSA_ALGORITHMS, *_CURVES.values(), "EdDSA")
 
-MIN_SECRET = 32
-"""Bytes of a shared secret: as many as HS256 yields (RFC 7518 section 3.2). Shorter ones have been guessed."""
+MIN_SECRET_BYTES = 32
+"""Minimum number of bytes of a shared secret: the size of an HS256 signature. Shorter secrets are refused, because such
+secrets have been guessed."""
 
-MIN_RSA = 2048
-"""Bits of an RSA key (RFC 7518 section 3.3)."""
+MIN_RSA_BITS = 2048
+"""Minimum number of bits of an RSA key. Shorter keys are refused."""
 
 MAX_KEYS = 32
-"""Keys at once."""
+"""Maximum number of keys. Settings with more are refused. Of a longer JWK Set, the first ones are used."""
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 
 
 class Key(NamedTuple):
-    """One key. What it is decides by which algorithms it may be used, whatever a token says."""
+    """Key that verifies tokens."""
 
     key_id: str
-    """Empty when it has none."""
+    """Id that a token's `kid` refers to; empty if it has none."""
     algorithms: tuple[str, ...]
+    """Algorithms that the key may be used with, whatever a token says."""
     material: Any
+    """Secret as bytes, or a public key of `cryptography`."""
 
 
 def shared_secret(secret: bytes, key_id: str = "") -> Key:
-    """A secret that both sides have.
+    """Return the key for a secret that issuer and server share.
 
     Raises:
-        ConfigError: It is too short for any algorithm.
+        ConfigError: The secret is too short for any algorithm.
     """
-    algorithms = tuple(name for name in SHARED if len(secret) >= int(name[2:]) // 8)
+    algorithms = tuple(name for name in HMAC_ALGORITHMS if len(secret) >= int(name[2:]) // 8)
     if not algorithms:
         raise ConfigError(
-            f"the key is a secret of {len(secret)} bytes; at least {MIN_SECRET} are needed "
+            f"the key is a secret of {len(secret)} bytes; at least {MIN_SECRET_BYTES} are needed "
             "(`openssl rand -base64 32` makes one)"
         )
     return Key(key_id, algorithms, secret)
 
 
 def keys_from_text(text: str) -> list[Key]:
-    """Of one setting: public keys or certificates as PEM, a JWK Set, or else a shared secret.
+    """Return the keys in a text: public keys or certificates as PEM, a JWK Set, or otherwise a shared secret.
 
     Raises:
-        ConfigError: It can't be used.
+        ConfigError: The text cannot be used.
     """
     if "-----BEGIN" in text:
-        return checked([_from_pem(match[0], match[1]) for match in _PEM.finditer(text)])
+        return check_keys([_from_pem(match[0], match[1]) for match in _PEM.finditer(text)])
     if text.lstrip().startswith("{"):
         return keys_from_jwks(text)
     return [shared_secret(text.encode())]
 
 
 def keys_from_file(path: Path) -> list[Key]:
-    """Of a file.
+    """Return the keys in a file.
 
     Raises:
-        ConfigError: It can't be read or used.
+        ConfigError: The file cannot be read or used.
     """
     text = secret_text(read_text(path, "the key file"))
     if is_masked(text, secret=True):
@@ -92,10 +105,12 @@ def keys_from_file(path: Path) -> list[Key]:
 
 
 def keys_from_jwks(text: str | bytes) -> list[Key]:
-    """Of a JWK Set; keys in it that are of no use here, such as those for encryption, are passed over.
+    """Return the keys of a JWK Set. Keys that cannot verify tokens, such as encryption keys, are skipped.
+
+    Unknown kinds of keys are skipped as well (RFC 7517 section 5), so that an issuer can add some.
 
     Raises:
-        ConfigError: It is not a JWK Set, or none of its keys can be used.
+        ConfigError: The text is not a JWK Set, or none of its keys can be used.
     """
     try:
         entries = json.loads(text)["keys"]
@@ -104,30 +119,33 @@ def keys_from_jwks(text: str | bytes) -> list[Key]:
     if not isinstance(entries, list):
         raise ConfigError('its "keys" are not a list')
     found = [key for entry in entries[:MAX_KEYS] if isinstance(entry, dict) and (key := _from_jwk(entry))]
-    return checked(found)
+    return check_keys(found)
 
 
-def checked(keys: Iterable[Key]) -> list[Key]:
-    """The keys, when they can be used together.
+def check_keys(keys: Iterable[Key]) -> list[Key]:
+    """Return the keys if they can be used together.
 
-    A public key is no secret: where both kinds are accepted, somebody will one day have a token accepted that was made
-    with a public key taken for a secret one. So both at once are refused.
+    Shared secrets and public keys are not accepted together. With both, one mistake lets anyone sign tokens with a
+    public key as secret (RFC 8725 section 2.1).
 
     Raises:
-        ConfigError: There is none, there are too many, or both kinds.
+        ConfigError: There are no keys, too many, or both kinds.
     """
     found = list(keys)
     if not found:
         raise ConfigError("there is no key in it that tokens can be verified with")
     if len(found) > MAX_KEYS:
-        raise ConfigError(f"there are {len(found)} keys; at most {MAX_KEYS} are taken")
-    if len({key.algorithms[0] in SHARED for key in found}) > 1:
+        raise ConfigError(f"there are {len(found)} keys; at most {MAX_KEYS} are allowed")
+    if len({key.algorithms[0] in HMAC_ALGORITHMS for key in found}) > 1:
         raise ConfigError("shared secrets and public keys can't be used together: use one kind")
     return found
 
 
-def restricted(keys: Sequence[Key], algorithms: Sequence[str]) -> list[Key]:
-    """The keys with these algorithms only; all of theirs when none is named.
+def restrict_algorithms(keys: Sequence[Key], algorithms: Sequence[str]) -> list[Key]:
+    """Return the keys restricted to these algorithms, without the keys that have none of them.
+
+    Args:
+        algorithms: Allowed algorithms; empty for all.
 
     Raises:
         ConfigError: No key is left.
@@ -143,7 +161,7 @@ def restricted(keys: Sequence[Key], algorithms: Sequence[str]) -> list[Key]:
 
 def _from_pem(text: str, label: str) -> Key:
     if "PRIVATE" in label:
-        raise ConfigError("it holds a private key, which only who makes tokens should have; give the public key")
+        raise ConfigError("it holds a private key, which belongs to the issuer of the tokens alone; use the public key")
     try:
         if label == "CERTIFICATE":
             return _public(load_pem_x509_certificate(text.encode()).public_key(), "")
@@ -153,7 +171,7 @@ def _from_pem(text: str, label: str) -> Key:
 
 
 def _from_jwk(entry: dict[str, Any]) -> Key | None:
-    if entry.get("use", "sig") != "sig" or "d" in entry:
+    if entry.get("use", "sig") != "sig" or "d" in entry:  # for encryption, or a private key
         return None
     key_id = entry.get("kid", "")
     if not isinstance(key_id, str):
@@ -172,12 +190,16 @@ def _from_jwk(entry: dict[str, Any]) -> Key | None:
 
 
 def _public(material: object, key_id: str) -> Key:
-    """Raises ConfigError: no token can be signed with it, or it is too weak."""
+    """Return the key for a public key.
+
+    Raises:
+        ConfigError: No supported algorithm uses it, or it is too weak.
+    """
     match material:
         case RSAPublicKey():
-            if material.key_size < MIN_RSA:
-                raise ConfigError(f"its RSA key has {material.key_size} bits; at least {MIN_RSA} are needed")
-            return Key(key_id, RSA, material)
+            if material.key_size < MIN_RSA_BITS:
+                raise ConfigError(f"its RSA key has {material.key_size} bits; at least {MIN_RSA_BITS} are needed")
+            return Key(key_id, RSA_ALGORITHMS, material)
         case EllipticCurvePublicKey() if material.curve.name in _CURVES:
             return Key(key_id, (_CURVES[material.curve.name],), material)
         case Ed25519PublicKey() | Ed448PublicKey():

@@ -1,4 +1,4 @@
-"""What is known of somebody who has shown who they are."""
+"""The authenticated user."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import NamedTuple
 from presenced.presence.model import Display
 
 CAUSES = "causes"
-"""The role of those who are told why others changed."""
+"""Role of users who are notified of the cause of each change."""
 
 
 class Principal(NamedTuple):
-    """A user, and on what it rests that it is them. Times are epoch seconds."""
+    """User whom a token, ticket, callback or function named. Times are epoch seconds."""
 
     user_id: str
     expires_at: float | None = None
-    """When this has to be shown anew; None: never."""
+    """End of the authentication; None for no end."""
     token_id: str = ""
-    """By which what was shown can be revoked: the token's `jti`, or a digest of what has none."""
+    """Id by which the token can be revoked: its `jti`, or a digest if it has none."""
     issued_at: float | None = None
-    """When the token was made; None when it does not say."""
+    """Time when the token was issued; None if unknown."""
     watch: frozenset[str] | None = None
-    """Whom the user may see, where the setting visibility is claims; None: nobody is named."""
+    """Users visible to this user if the setting visibility is claims or callback; None if the token names none."""
     watch_everyone: bool = False
-    """It may see everyone all the same."""
+    """Whether all users are visible to this user if visibility is claims or callback."""
     rooms: frozenset[str] | None = None
-    """The rooms the user may enter; None: any."""
+    """Rooms that the user may join and watch; None for any room."""
     block: frozenset[str] = frozenset()
-    """Whom the user does not see, whatever else is said."""
+    """Users hidden from this user, whatever else the token says."""
     display: Display | None = None
-    """What others see of the user beside how available they are; None: nothing is said of that."""
+    """Display data that others see; None if the token says nothing about it."""
     roles: tuple[str, ...] = ()
-    """Of these `CAUSES` means something here."""
+    """Roles. The server gives a meaning to `CAUSES` only."""

@@ -1,4 +1,4 @@
-"""What was taken back before it expired: all tokens of a user, or single ones."""
+"""Revoked tokens: all tokens of a user issued until a time, or single tokens."""
 
 from __future__ import annotations
 
@@ -9,73 +9,75 @@ from presenced.errors import CapacityError
 from presenced.runtime.deadlines import Deadlines
 
 MAX_REVOCATIONS = 100_000
-"""Users and tokens together; some 40 MB. One more is refused, for to forget one would let somebody in again."""
+"""Maximum number of revoked users and tokens together, some 40 MB. At the bound new revocations are refused. Evicting
+one would accept a revoked token again."""
 
 
 class Revocations:
-    """Users whose earlier tokens, and tokens that, are not accepted. Times are epoch seconds.
+    """Revoked users and tokens. Times are epoch seconds.
 
-    Bounds: `MAX_REVOCATIONS`, each for `lifetime` seconds: after it no token from before can be valid any more.
+    Bounds: `MAX_REVOCATIONS`, each for `lifetime` seconds. After that, every token from before has expired.
 
     Args:
-        keep: Told of each: `user` or `token`, of whom or which, from when and until when.
+        on_revoked: Function called with each new revocation: its kind (`user` or `token`), the id of the user or token,
+            its time, and the time until which it is remembered.
     """
 
     def __init__(
-        self, lifetime: float, keep: Callable[[str, str, float, float], None] = lambda _kind, _key, _at, _until: None
+        self,
+        lifetime: float,
+        on_revoked: Callable[[str, str, float, float], None] = lambda _kind, _key, _at, _until: None,
     ) -> None:
         self._lifetime = lifetime
-        self._keep = keep
-        self._users: dict[str, float] = {}  # since when they have been revoked
-        self._tokens: dict[str, float] = {}
+        self._on_revoked = on_revoked
+        self._revoked_at: dict[str, dict[str, float]] = {"user": {}, "token": {}}  # by kind and key
         self._ends: Deadlines[tuple[str, str]] = Deadlines()  # by kind and key
 
     def __len__(self) -> int:
-        return len(self._users) + len(self._tokens)
+        return sum(map(len, self._revoked_at.values()))
 
     def revoke_user(self, user_id: str, now: float) -> None:
-        """Accept no token of the user that was made until now; one that does not say when is taken for such.
+        """Revoke all tokens of the user issued until now. Tokens that do not say when they were issued are included.
 
         Raises:
-            CapacityError: There is no room.
+            CapacityError: Too many revocations are remembered.
         """
-        self._put("user", user_id, now)
+        self._revoke("user", user_id, now)
 
     def revoke_token(self, token_id: str, now: float) -> None:
-        """Don't accept the token with this `jti`.
+        """Revoke the token with this `jti` or digest.
 
         Raises:
-            CapacityError: There is no room.
+            CapacityError: Too many revocations are remembered.
         """
-        self._put("token", token_id, now)
+        self._revoke("token", token_id, now)
 
-    def concerns(self, principal: Principal, now: float) -> bool:
-        """Whether what `principal` rests on was taken back."""
-        self._forget(now)
-        if principal.token_id and principal.token_id in self._tokens:
+    def is_revoked(self, principal: Principal, now: float) -> bool:
+        """Return whether the token of `principal` is revoked."""
+        self._expire(now)
+        if principal.token_id and principal.token_id in self._revoked_at["token"]:
             return True
-        revoked = self._users.get(principal.user_id)
-        # Tokens say whole seconds: one of the same second may be from before, so it is taken for that.
-        return revoked is not None and (principal.issued_at is None or principal.issued_at <= revoked)
+        revoked_at = self._revoked_at["user"].get(principal.user_id)
+        # `iat` is in whole seconds. A token of the same second may be from before the revocation, so it is revoked.
+        return revoked_at is not None and (principal.issued_at is None or principal.issued_at <= revoked_at)
 
     def restore(self, kind: str, key: str, at: float, until: float) -> None:
-        """One of before the start; one made since then stays. As long as there is room."""
-        if key not in self._of(kind) and len(self) < MAX_REVOCATIONS:
-            self._of(kind)[key] = at
+        """Restore a revocation from before the start, as far as there is room. A newer one of the same key stays."""
+        revoked_at = self._revoked_at[kind]
+        if key not in revoked_at and len(self) < MAX_REVOCATIONS:
+            revoked_at[key] = at
             self._ends.set((kind, key), until)
 
-    def _put(self, kind: str, key: str, now: float) -> None:
-        self._forget(now)
-        if key not in self._of(kind) and len(self) >= MAX_REVOCATIONS:
+    def _revoke(self, kind: str, key: str, now: float) -> None:
+        self._expire(now)
+        revoked_at, until = self._revoked_at[kind], now + self._lifetime
+        if key not in revoked_at and len(self) >= MAX_REVOCATIONS:
             raise CapacityError(f"{MAX_REVOCATIONS:,} revocations are remembered already; wait until some have ended")
-        self._of(kind)[key] = now
-        self._ends.set((kind, key), now + self._lifetime)
-        self._keep(kind, key, now, now + self._lifetime)
+        revoked_at[key] = now
+        self._ends.set((kind, key), until)
+        self._on_revoked(kind, key, now, until)
 
-    def _of(self, kind: str) -> dict[str, float]:
-        return self._users if kind == "user" else self._tokens
-
-    def _forget(self, now: float) -> None:
+    def _expire(self, now: float) -> None:
         while (ended := self._ends.pop_due(now)) is not None:
             kind, key = ended
-            del self._of(kind)[key]
+            del self._revoked_at[kind][key]

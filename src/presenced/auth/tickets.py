@@ -1,5 +1,12 @@
-"""Tickets for one-time use: a backend requests one for an authenticated user, and the user's client connects with
-it."""
+"""Tickets for one-time use: a backend requests one for a user it has authenticated, and the user's client connects with
+it.
+
+    "ticket_" + 256 random bits + mark
+
+The mark is an HMAC of the rest. It grants nothing. It only tells a ticket that this server issued, and that is used,
+expired or from before a restart, from an invented one. Invented tickets are guesses and count against their address;
+genuine ones do not.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +14,17 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from presenced.auth.grants import with_allowed
+from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
+from presenced.auth.grants import with_grants
 from presenced.auth.principal import Principal
 from presenced.errors import BadToken, CapacityError
+from presenced.runtime.instant import Instant
+from presenced.runtime.limits import BoundedMap
 
-LIFETIME = 30.0
+TICKET_LIFETIME_S = 30.0
 """Seconds from issue in which a ticket can be used."""
 
 MAX_TICKETS = 100_000
@@ -29,52 +38,53 @@ _MARK_LENGTH = 16
 
 
 class _Ticket(NamedTuple):
-    until: float
-    lasts: float | None
     principal: Principal
+    lasts: float | None
+    """Maximum number of seconds for the connection; None for no limit."""
 
 
 class Tickets:
     """Tickets that were issued and not used yet.
 
-    Only digests are stored, so nobody who reads this memory can use a ticket. A ticket ends with a mark, which
-    distinguishes a used or expired ticket from an invented one. The mark grants no access. Times are monotonic seconds,
-    except `epoch`.
+    Only digests are stored, so nobody who reads this memory can use a ticket. The time of looking up a digest says
+    nothing about the ticket either (comparing secrets directly: CVE-2021-33880). Times are monotonic seconds, except
+    `epoch`.
 
-    Bounds: `MAX_TICKETS`, each for `LIFETIME`.
+    Bounds: `MAX_TICKETS`, each for `TICKET_LIFETIME_S`.
 
     Args:
-        api_keys: Entries of the setting `api_keys`. The mark derives from them, so that tickets from before a restart
-            are still recognised.
+        api_keys: Entries of the setting `api_keys`. The key of the mark derives from them, so that tickets from before
+            a restart, or from another process with the same settings, are recognised.
     """
 
     def __init__(self, api_keys: Iterable[str] = ()) -> None:
-        self._tickets: OrderedDict[bytes, _Ticket] = OrderedDict()  # oldest first
+        # One more than may be unused, for a reissued ticket: evicting an unused one would break its promise.
+        self._tickets: BoundedMap[bytes, _Ticket] = BoundedMap(MAX_TICKETS + 1, ttl=TICKET_LIFETIME_S)
         entries = "\n".join(sorted(api_keys)).encode()
         self._mark_key = hashlib.sha256(b"presenced ticket mark\n" + (entries or secrets.token_bytes(32))).digest()
 
     def __len__(self) -> int:
         return len(self._tickets)
 
-    def issue(self, user_id: str, now: float, epoch: float, lasts: float | None = None, allowed: Any = None) -> str:
+    def issue(self, user_id: str, now: float, epoch: float, lasts: float | None = None, grants: Any = None) -> str:
         """Issue a ticket for this user.
 
         Args:
             epoch: Current time in epoch seconds.
             lasts: Maximum number of seconds for the connection it opens; None for no limit.
-            allowed: Visibility, rooms and display data of the user: decoded JSON as for `Allowed`.
+            grants: Visibility, rooms and display data of the user: decoded JSON as for `Grants`.
 
         Raises:
             CapacityError: Too many tickets are unused.
-            ValueError: `allowed` is invalid.
+            ValueError: `grants` is invalid.
         """
-        self._forget(now)
+        self._tickets.expire(now)
         if len(self._tickets) >= MAX_TICKETS:
-            raise CapacityError(f"{MAX_TICKETS:,} tickets wait to be used; try again in {LIFETIME:g} s")
+            raise CapacityError(f"{MAX_TICKETS:,} tickets wait to be used; try again in {TICKET_LIFETIME_S:g} s")
         principal = Principal(user_id, issued_at=epoch)
-        if allowed is not None:
-            principal = with_allowed(principal, allowed)
-        return self._put(_Ticket(now + LIFETIME, lasts, principal))
+        if grants is not None:
+            principal = with_grants(principal, grants)
+        return self._put(_Ticket(principal, lasts), now)
 
     def redeem(self, ticket: str, now: float, epoch: float) -> Principal:
         """Redeem a ticket and return its principal.
@@ -84,14 +94,14 @@ class Tickets:
         """
         found = self.take(ticket, now, epoch)
         if found is None:
-            raise refused(self._is_marked(ticket))
+            raise refused_ticket(is_genuine=self._is_marked(ticket))
         return found
 
     def take(self, ticket: str, now: float, epoch: float) -> Principal | None:
         """Redeem a ticket and return its principal; None if it is not valid."""
-        self._forget(now)
-        key = digest(ticket)
-        found = self._tickets.pop(key, None)
+        self._tickets.expire(now)
+        key = ticket_digest(ticket)
+        found = self._tickets.pop(key, now)
         if found is None:
             return None
         principal = found.principal
@@ -104,33 +114,43 @@ class Tickets:
 
         It never leaves the server, so it does not count towards `MAX_TICKETS`.
         """
-        return self._put(_Ticket(now + LIFETIME, None, principal))
+        return self._put(_Ticket(principal, None), now)
 
-    def _put(self, made: _Ticket) -> str:
-        text = PREFIX + secrets.token_urlsafe(32)
-        ticket = text + self._mark(text)
-        self._tickets[digest(ticket)] = made
-        return ticket
+    def _put(self, ticket: _Ticket, now: float) -> str:
+        unmarked = PREFIX + secrets.token_urlsafe(32)
+        text = unmarked + self._mark(unmarked)
+        self._tickets.set(ticket_digest(text), ticket, now)
+        return text
 
-    def _mark(self, text: str) -> str:
-        made = hmac.digest(self._mark_key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    def _mark(self, unmarked: str) -> str:
+        made = hmac.digest(self._mark_key, unmarked.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return base64.urlsafe_b64encode(made[: _MARK_LENGTH * 3 // 4]).decode()
 
     def _is_marked(self, ticket: str) -> bool:
-        text, mark = ticket[:-_MARK_LENGTH], ticket[-_MARK_LENGTH:].encode("utf-8", "surrogatepass")
-        return hmac.compare_digest(mark, self._mark(text).encode())
-
-    def _forget(self, now: float) -> None:
-        while self._tickets and self._tickets[next(iter(self._tickets))].until <= now:
-            self._tickets.popitem(last=False)
+        unmarked, mark = ticket[:-_MARK_LENGTH], ticket[-_MARK_LENGTH:].encode("utf-8", "surrogatepass")
+        return hmac.compare_digest(mark, self._mark(unmarked).encode())
 
 
-def digest(ticket: str) -> bytes:
+class TicketAuthenticator(Authenticator):
+    """Authenticator for `auth = "ticket"`."""
+
+    def __init__(self, tickets: Tickets) -> None:
+        self._tickets = tickets
+
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
+        """Redeem a ticket. It cannot be used again, whatever becomes of the connection."""
+        try:
+            return self._tickets.redeem(token, now.monotonic, now.epoch_ms / 1000)
+        except BadToken as error:
+            return error
+
+
+def ticket_digest(ticket: str) -> bytes:
     """Return the key under which a ticket is stored."""
     return hashlib.sha256(ticket.encode("utf-8", "surrogatepass")).digest()
 
 
-def refused(is_genuine: bool) -> BadToken:
+def refused_ticket(is_genuine: bool) -> BadToken:
     """Return the refusal of an invalid ticket.
 
     Args:

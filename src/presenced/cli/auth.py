@@ -1,4 +1,4 @@
-"""Commands about safety: `doctor`, `api-key`, `token`, `verify-token`."""
+"""Commands for security: `doctor`, `api-key`, `token`, `verify-token`."""
 
 from __future__ import annotations
 
@@ -17,41 +17,44 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cyclopts import App, Parameter
 
 from presenced.auth.api_keys import DEFAULT_SCOPE, Scope, new_key
-from presenced.auth.factory import keys_of, make_tokens
-from presenced.auth.jwt import MAX_TOKEN
+from presenced.auth.authenticator import MAX_TOKEN_LENGTH
+from presenced.auth.factory import configured_keys, make_jwt_authenticator
 from presenced.auth.keys import Key, keys_from_text
 from presenced.cli.doctor import examine
+from presenced.cli.options import ConfigFile
 from presenced.config.settings import Settings
 from presenced.config.sources import load
 from presenced.errors import BadToken, BadUserId, ConfigError, PresencedError
 from presenced.presence.identity import parse_user_id
 
-Config = Annotated[Path | None, Parameter(metavar="FILE", help="Settings file. [default presenced.toml, if it exists]")]
-
 
 class UnsafeError(PresencedError):
-    """The doctor found something that needs a fix."""
+    """Error that ends `doctor` with exit code 1 when something must be fixed."""
 
 
 def add_to(app: App) -> None:
-    """Make them commands of `app`."""
+    """Add the commands to `app`."""
     app.command(doctor)
     app.command(api_key)
     app.command(token)
     app.command(verify_token)
 
 
-def doctor(*, config: Config = None) -> None:
-    """Say what in the settings is unsafe or broken, and how to fix it.
+def doctor(*, config: ConfigFile = None) -> None:
+    """Print everything in the settings that is unsafe or broken, and how to fix it.
 
-    Exit code 1 if something is.
+    The exit code is 1 if there is anything. Notes do not count.
     """
     effective = load({}, os.environ, config)
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    files = sys.maxsize if limit == resource.RLIM_INFINITY else limit
-    findings = examine(effective, files, os.geteuid() == 0, datetime.datetime.now(datetime.UTC))
-    for level, what, mend in findings:
-        sys.stdout.write(f"{level:>6}: {what}\n        {mend}\n")
+    findings = examine(
+        effective,
+        file_limit=sys.maxsize if limit == resource.RLIM_INFINITY else limit,
+        is_root=os.geteuid() == 0,
+        today=datetime.datetime.now(datetime.UTC),
+    )
+    for level, what, fix in findings:
+        sys.stdout.write(f"{level:>6}: {what}\n        {fix}\n")
     if not findings:
         sys.stdout.write("nothing is unsafe\n")
     if any(finding.level != "note" for finding in findings):
@@ -73,11 +76,11 @@ def api_key(
     The default scope is the least privilege: read. Creating tickets, announcing and setting statuses need write.
     Erasing, revoking and seeing sessions, history and invisible users need admin.
     """
-    made = new_key(scope)
+    new = new_key(scope)
     sys.stdout.write(
-        f"{made.key}\n\n"
+        f"{new.key}\n\n"
         f"This is the key, with scope {scope}. Store it in the backend: it is shown only once. Add to the settings:\n\n"
-        f'api_keys = ["{made.entry}"]\n'
+        f'api_keys = ["{new.entry}"]\n'
     )
 
 
@@ -85,7 +88,7 @@ def token(
     user: Annotated[str, Parameter(metavar="ID", help="User id, which becomes sub.")],
     *,
     expires_in: Annotated[
-        float, Parameter(metavar="SECONDS", help="Seconds for which the token is valid. [default 3600]")
+        float, Parameter(metavar="SECONDS", help="Seconds until the token expires. [default 3600]")
     ] = 3600,
     claim: Annotated[
         tuple[str, ...],
@@ -93,13 +96,13 @@ def token(
     ] = (),
     signing_key: Annotated[
         Path | None,
-        Parameter(metavar="FILE", help="File with a private key, as PEM. Needed if tokens have public keys."),
+        Parameter(metavar="FILE", help="PEM file with a private key. Needed if the server verifies with public keys."),
     ] = None,
-    config: Config = None,
+    config: ConfigFile = None,
 ) -> None:
-    """Print a token that the server would accept, for a try.
+    """Print a token that the server would accept, for a first test.
 
-    Signed with the setting jwt_key or jwt_key_file when that is a shared secret.
+    The setting jwt_key or jwt_key_file signs it if that is a shared secret.
     """
     settings = load({}, os.environ, config).settings
     try:
@@ -114,31 +117,31 @@ def token(
         claims["aud"] = settings.jwt_audience[0]
     claims |= dict(map(_claim, claim))
     key = _signing_key(signing_key, settings)
-    made = jwt.encode(claims, key.material, key.algorithms[0], {"kid": key.key_id} if key.key_id else None)
-    sys.stdout.write(made + "\n")
+    encoded = jwt.encode(claims, key.material, key.algorithms[0], {"kid": key.key_id} if key.key_id else None)
+    sys.stdout.write(encoded + "\n")
 
 
-def verify_token(*, config: Config = None) -> None:
-    """Read a token from standard input and say whose it is, or why the server would not accept it."""
+def verify_token(*, config: ConfigFile = None) -> None:
+    """Read a token from standard input, and print its user, or the reason why the server would not accept it."""
     settings = load({}, os.environ, config).settings
-    given = sys.stdin.read(2 * MAX_TOKEN).strip()
+    given = sys.stdin.read(2 * MAX_TOKEN_LENGTH).strip()
     out = sys.stdout.write
     for name, part in zip(("header", "claims"), _unverified(given), strict=False):
         out(f"{name}: {json.dumps(part, ensure_ascii=True)}\n")
     try:
-        found = make_tokens(settings).verify(given, time.time())
+        found = make_jwt_authenticator(settings).verify(given, time.time())
     except BadToken as error:
         raise ConfigError(f"not accepted ({error.kind}): {error}") from None
     out(f"accepted: it is user {json.dumps(found.user_id)}")
     if found.expires_at is not None:
-        out(f", for {found.expires_at - time.time():.0f} s yet, leeway included")
+        out(f", for {found.expires_at - time.time():.0f} s more, leeway included")
     out("\n")
 
 
 def _claim(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"a claim is NAME=VALUE, and {text!r} is not")
+        raise ConfigError(f"can't use the claim {text!r}: expected NAME=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -147,10 +150,10 @@ def _claim(text: str) -> tuple[str, Any]:
 
 def _signing_key(path: Path | None, settings: Settings) -> Key:
     if path is None:
-        keys = keys_of(settings)
+        keys = configured_keys(settings)
         if not keys or not isinstance(keys[0].material, bytes):
             raise ConfigError(
-                "there is nothing to sign with: set jwt_key or jwt_key_file to a shared secret, or give --signing-key"
+                "there is no key to sign with: set jwt_key or jwt_key_file to a shared secret, or use --signing-key"
             )
         return keys[0]
     try:
@@ -162,7 +165,7 @@ def _signing_key(path: Path | None, settings: Settings) -> Key:
 
 
 def _unverified(given: str) -> list[Any]:
-    """What the token says, true or not; nothing when it is not one."""
+    """Return the header and the claims of a token without checking them; nothing if it is not a token."""
     try:
         return [jwt.get_unverified_header(given), jwt.decode(given, options={"verify_signature": False})]
     except (jwt.PyJWTError, ValueError, RecursionError):

@@ -1,23 +1,21 @@
-"""The command for the database: `migrate`."""
+"""Command for the database: `migrate`."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from presenced.cli.options import ConfigFile
 from presenced.config.sources import load
 from presenced.errors import ConfigError, StorageError
 from presenced.storage.url import database_url
 
 if TYPE_CHECKING:
     from presenced.storage.migrate import Versions
-
-Config = Annotated[Path | None, Parameter(metavar="FILE", help="Settings file. [default presenced.toml, if it exists]")]
 
 
 def add_to(app: App) -> None:
@@ -30,7 +28,7 @@ def migrate(
     check: Annotated[
         bool, Parameter(negative=(), help="Only check: exit code 1 if the tables need a migration.")
     ] = False,
-    config: Config = None,
+    config: ConfigFile = None,
 ) -> None:
     """Migrate the tables in the database to the version that this presenced needs.
 
@@ -50,12 +48,12 @@ def migrate(
 
 async def _migrate(url: str, check: bool) -> Versions:
     """Return the version that the tables had, and the version that is needed."""
-    from presenced.storage import migrate
-    from presenced.storage import probe as access
+    # Imported here, because SQLAlchemy and Alembic would slow down the start of the other commands.
+    from presenced.storage import migrate, probe
 
     if check:
-        return await access.look(url)
-    async with access.connected(url, endless=True) as connection:
-        found = await connection.run_sync(migrate.upgrade)
+        return await probe.look(url)
+    async with probe.connected(url, endless=True) as connection:
+        versions = await connection.run_sync(migrate.upgrade)
         await connection.commit()
-        return found
+        return versions

@@ -1,4 +1,4 @@
-"""Findings about a configuration: what is unsafe in it, and how to fix it."""
+"""Findings about a configuration: everything that is unsafe or broken in it, and how to fix it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import ipaddress
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,80 +15,83 @@ from typing import Literal, NamedTuple
 from cryptography.x509 import load_pem_x509_certificate
 
 from presenced.auth.api_keys import ApiKeys
-from presenced.auth.factory import make_tokens
-from presenced.auth.keys import SHARED, keys_from_file
+from presenced.auth.factory import make_jwt_authenticator
+from presenced.auth.keys import HMAC_ALGORITHMS, keys_from_file
 from presenced.config.help import is_secret
 from presenced.config.settings import Settings, is_loopback
 from presenced.config.sources import Effective
 from presenced.errors import ConfigError, StorageError
-from presenced.net.addresses import Proxies
+from presenced.net.addresses import TrustedProxies
 from presenced.net.hosts import AllowedHosts
-from presenced.net.http_client import Outgoing
+from presenced.net.http_client import HttpClient
 from presenced.net.origins import ANY, FILES
 from presenced.storage.url import database_url
 from presenced.transports.tls import Certificate
 from presenced.webhooks.config import webhook_config
 
-FEW_FILES = 10_000
-"""Open files; with a lower limit, connections are refused earlier than most would think."""
+MIN_OPEN_FILES = 10_000
+"""Limit of open files below which there is a note: the server refuses connections earlier than most people expect."""
 
-SOON = 14
-"""Days before the end of a certificate."""
+EXPIRY_NOTICE_DAYS = 14
+"""Number of days before a certificate expires from which there is a note."""
 
-WIDE = 8
-"""Bits of a network of proxies; one with fewer is larger than any owner's."""
-
-_NOT_ROOT = "run it as its own user, as deploy/systemd/presenced.service does"
+MIN_PREFIX_BITS = 8
+"""Shortest prefix of a trusted network. A shorter one covers more addresses than any single owner has."""
 
 Level = Literal["unsafe", "broken", "note"]
 
 
 class Finding(NamedTuple):
-    """One thing to know."""
+    """One finding."""
 
     level: Level
-    """`unsafe`: strangers can do what they should not; `broken`: it won't work; `note`: worth knowing."""
+    """`unsafe`: strangers can do things that they should not. `broken`: it does not work. `note`: for information."""
     what: str
-    mend: str
+    fix: str
 
 
-def examine(effective: Effective, file_limit: int, is_root: bool, today: datetime.datetime) -> list[Finding]:
-    """Everything found in these settings.
+def examine(effective: Effective, *, file_limit: int, is_root: bool, today: datetime.datetime) -> list[Finding]:
+    """Return all findings about these settings.
 
     Args:
-        file_limit: Open files the server may have.
-        today: With a time zone.
+        file_limit: Maximum number of open files of the server.
+        is_root: Whether the server runs as root.
+        today: Present time, with a time zone.
     """
     settings = effective.settings
     return [
         *_authentication(settings),
         *_tokens(settings),
-        *_asked(settings),
+        *_outgoing_requests(settings),
         *_pages(settings),
-        *_surroundings(settings),
+        *_proxies(settings),
         *_tls(settings, today),
         *_database(settings),
         *_secrets(effective),
-        *_files(file_limit),
-        *([Finding("note", "it runs as root, but does not need root rights", _NOT_ROOT)] if is_root else []),
+        *_process(file_limit, is_root),
     ]
 
 
 def _authentication(settings: Settings) -> Iterator[Finding]:
     if settings.auth == "none":
         if is_loopback(settings.host):
-            yield Finding("note", "authentication is off; only this machine may connect", "set auth before others may")
+            yield Finding(
+                "note",
+                "authentication is off, and only this machine may connect",
+                "set auth before other machines may connect",
+            )
         else:
             yield Finding(
                 "unsafe",
-                "authentication is off, and other machines may connect: whoever does may claim any user id",
+                "authentication is off, and other machines may connect: anyone may claim any user id",
                 "set auth to jwt, ticket or callback",
             )
     if settings.auth == "ticket" and not settings.api_keys:
-        yield Finding("broken", "no backend can ask for tickets", "`presenced api-key --scope write`, and set api_keys")
+        fix = "make a key with `presenced api-key --scope write`, and set api_keys"
+        yield Finding("broken", "no backend can request tickets", fix)
     for check in (
         lambda: ApiKeys(settings.api_keys),
-        lambda: AllowedHosts.own(settings),  # which reads origins, too
+        lambda: AllowedHosts.own(settings),  # it also checks origins
         lambda: webhook_config(settings),
     ):
         yield from _broken(check)
@@ -97,31 +100,29 @@ def _authentication(settings: Settings) -> Iterator[Finding]:
 def _tokens(settings: Settings) -> Iterator[Finding]:
     if settings.auth != "jwt":
         return
-    yield from _broken(lambda: make_tokens(settings))
+    yield from _broken(lambda: make_jwt_authenticator(settings))
     if not settings.jwt_audience:
-        yield Finding(
-            "note", "tokens need not be meant for this server", "have your application set aud, and set jwt_audience"
-        )
+        fix = "let your application set aud, and set jwt_audience"
+        yield Finding("note", "tokens need not be meant for this server", fix)
     if not settings.jwt_issuer:
-        yield Finding("note", "tokens may be of any issuer that has the key", "set jwt_issuer")
+        yield Finding("note", "tokens of any issuer that has the key are accepted", "set jwt_issuer")
     if "exp" not in settings.jwt_required_claims:
         yield Finding("unsafe", "tokens that never expire are accepted", "add exp to jwt_required_claims")
 
 
-def _asked(settings: Settings) -> Iterator[Finding]:
-    """Of what the server asks others."""
-    hooks = [
+def _outgoing_requests(settings: Settings) -> Iterator[Finding]:
+    """Yield findings about the requests that the server makes."""
+    callbacks = [
         ("callback_url", settings.callback_url, settings.auth == "callback"),
         ("visibility_url", settings.visibility_url, settings.visibility == "callback"),
     ]
     keys = "jwt_jwks_url", settings.jwt_jwks_url, settings.auth == "jwt" and bool(settings.jwt_jwks_url)
-    for name, url, is_used in (*hooks, keys):
+    for name, url, is_used in (*callbacks, keys):
         if is_used:
-            yield from _broken(partial(Outgoing, name, url, settings.callback_timeout, settings.outgoing_private))
-    if any(is_used for *_, is_used in hooks) and not settings.callback_secret.get_secret_value():
-        yield Finding(
-            "note", "your backend can't know that it is this server that asks", "set PRESENCED_CALLBACK_SECRET"
-        )
+            yield from _broken(partial(HttpClient, name, url, settings.callback_timeout, settings.outgoing_private))
+    if any(is_used for *_, is_used in callbacks) and not settings.callback_secret.get_secret_value():
+        what = "your backend can't verify that requests come from this server"
+        yield Finding("note", what, "set PRESENCED_CALLBACK_SECRET")
 
 
 def _pages(settings: Settings) -> Iterator[Finding]:
@@ -130,7 +131,7 @@ def _pages(settings: Settings) -> Iterator[Finding]:
         yield Finding("unsafe", "pages of every origin may connect", "name the origins of your pages in origins")
     elif not settings.origins and not is_loopback(settings.host):
         yield Finding(
-            "note", "only pages of this server's own host may connect", "set origins when yours are elsewhere"
+            "note", "only pages of this server's own host may connect", "set origins if your pages have other hosts"
         )
     if FILES in settings.origins:
         yield Finding(
@@ -147,21 +148,22 @@ def _pages(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _surroundings(settings: Settings) -> Iterator[Finding]:
-    yield from _broken(lambda: Proxies(settings.trusted_proxies))
+def _proxies(settings: Settings) -> Iterator[Finding]:
+    yield from _broken(lambda: TrustedProxies(settings.trusted_proxies))
     for entry in settings.trusted_proxies:
         try:
             bits = ipaddress.ip_network(entry, strict=False).prefixlen
         except ValueError:
             continue
-        if bits < WIDE:
+        if bits < MIN_PREFIX_BITS:
             yield Finding(
                 "unsafe",
                 f"trusted_proxies has {entry}: clients in it can claim any address",
-                "name your proxies' addresses only",
+                "list only the addresses of your proxies",
             )
     if settings.outgoing_private:
-        yield Finding("note", "requests of the server's own may go to private addresses", "leave out outgoing_private")
+        what = "the server may send requests to private addresses"
+        yield Finding("note", what, "remove outgoing_private if you do not need it")
 
 
 def _tls(settings: Settings, today: datetime.datetime) -> Iterator[Finding]:
@@ -169,7 +171,7 @@ def _tls(settings: Settings, today: datetime.datetime) -> Iterator[Finding]:
         if not (is_loopback(settings.host) or settings.trusted_proxies):
             yield Finding(
                 "unsafe",
-                "there is no TLS and no trusted proxy: tokens travel for everyone on the way to read",
+                "there is no TLS and no trusted proxy: anyone on the network path can read tokens",
                 "set tls_certificate and tls_key, or let a proxy do TLS, listen on localhost, and set trusted_proxies",
             )
         return
@@ -178,11 +180,12 @@ def _tls(settings: Settings, today: datetime.datetime) -> Iterator[Finding]:
     yield from broken
     if broken:
         return
-    ends = load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
-    if ends < today:
-        yield Finding("broken", f"the certificate ended on {ends:%Y-%m-%d}", "renew it")
-    elif ends < today + datetime.timedelta(days=SOON):
-        yield Finding("note", f"the certificate ends on {ends:%Y-%m-%d}", "renew it; the server takes it by itself")
+    expires = load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc
+    if expires < today:
+        yield Finding("broken", f"the certificate expired on {expires:%Y-%m-%d}", "renew it")
+    elif expires < today + datetime.timedelta(days=EXPIRY_NOTICE_DAYS):
+        fix = "renew it; the server loads the new one by itself"
+        yield Finding("note", f"the certificate expires on {expires:%Y-%m-%d}", fix)
     if _others_may_read(key):
         yield Finding("unsafe", f"other users of this machine may read the key {key}", f"chmod 600 {key}")
 
@@ -197,36 +200,37 @@ def _secrets(effective: Effective) -> Iterator[Finding]:
     for name in filter(is_secret, Settings.model_fields):
         origin = effective.origins[name]
         if origin != "default" and not getattr(settings, name):
-            danger: Level = "unsafe" if used.get(name) else "note"
-            yield Finding(danger, f"{name} is empty, although {origin} sets it", f"give {name} a value, or remove it")
-        file, mend = Path(origin), f"chmod 600 {origin}"
+            level: Level = "unsafe" if used.get(name) else "note"
+            yield Finding(level, f"{name} is empty, although {origin} sets it", f"give {name} a value, or remove it")
+        file, level, fix = Path(origin), "unsafe", f"chmod 600 {origin}"
         if name in effective.secret_files:
-            file = effective.secret_files[name]
-            mend = f"chmod 400 {file}; in Kubernetes set defaultMode: 0400 for the volume"
+            # Only a note: Docker and Kubernetes give secrets to every user of a container, which has only one.
+            file, level = effective.secret_files[name], "note"
+            fix = f"chmod 400 {file}; in Kubernetes set defaultMode: 0400 for the volume"
         if file.is_file() and _others_may_read(file):
-            # Docker and Kubernetes give secrets to every user of a container, which has only one.
-            level: Level = "note" if name in effective.secret_files else "unsafe"
-            yield Finding(level, f"other users of this machine may read {name} in {file}", mend)
-    if file_name := settings.jwt_key_file:
-        with contextlib.suppress(ConfigError, OSError):  # reported elsewhere
-            if any(key.algorithms[0] in SHARED for key in keys_from_file(Path(file_name))) and _others_may_read(
-                Path(file_name)
-            ):
-                what = f"other users of this machine may read the shared secret in {file_name}"
-                yield Finding("note", what, f"chmod 400 {file_name}")
+            yield Finding(level, f"other users of this machine may read {name} in {file}", fix)
+    if settings.jwt_key_file:
+        file = Path(settings.jwt_key_file)
+        with contextlib.suppress(ConfigError, OSError):  # `_tokens` reports them
+            if any(key.algorithms[0] in HMAC_ALGORITHMS for key in keys_from_file(file)) and _others_may_read(file):
+                what = f"other users of this machine may read the shared secret in {file}"
+                yield Finding("note", what, f"chmod 400 {file}")
 
 
-def _files(file_limit: int) -> Iterator[Finding]:
-    if file_limit < FEW_FILES:
+def _process(file_limit: int, is_root: bool) -> Iterator[Finding]:
+    if file_limit < MIN_OPEN_FILES:
         yield Finding(
             "note",
-            f"it may have {file_limit:,} open files, and each connection is one",
+            f"the server may have {file_limit:,} open files, and each connection is one",
             "raise the limit: LimitNOFILE= of systemd, ulimit -Hn, or --ulimit nofile= of a container",
         )
+    if is_root:
+        fix = "run it as its own user, as deploy/systemd/presenced.service does"
+        yield Finding("note", "the server runs as root, but does not need root rights", fix)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    """It is opened and written to; nothing of that stays."""
+    """Yield findings about the database. The check writes to it, and rolls everything back."""
     try:
         if url := database_url(settings):
             yield from _database_at(url)
@@ -235,35 +239,35 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _database_at(url: str) -> Iterator[Finding]:
-    from presenced.storage import probe as access
+    from presenced.storage import probe  # not at the top: SQLAlchemy would slow down the start of every command
 
     is_file = url.startswith("sqlite:")
     try:
-        has, needs = asyncio.run(access.look(url))
+        has, needs = asyncio.run(probe.look(url))
     except StorageError as error:
-        mend = "see that it runs, and that database_url has its host and port, a user, the password and a database"
-        yield Finding("broken", str(error), "see to the file and its directory, data_dir" if is_file else mend)
+        fix = "check that it runs, and that database_url has its host and port, a user, the password and a database"
+        yield Finding("broken", str(error), "check the file and its directory, data_dir" if is_file else fix)
         return
     if has and has != needs:
-        mend = "stop the servers that use it, back it up, and run `presenced migrate`"
-        yield Finding("broken", f"the tables are of version {has}, and {needs} is needed", mend)
+        fix = "stop the servers that use it, back it up, and run `presenced migrate`"
+        yield Finding("broken", f"the tables have version {has}, and {needs} is needed", fix)
         return
     try:
-        asyncio.run(access.try_writing(url))
+        asyncio.run(probe.try_writing(url))
     except StorageError as error:
-        mend = "let its user insert, update and delete in the tables presenced_…"
+        fix = "let its user insert, update and delete in the tables presenced_…"
         if not has:
-            mend = "let its user make tables, or run `presenced migrate` as a user who may"
+            fix = "let its user create tables, or run `presenced migrate` as a user who may"
         if is_file:
-            mend = "give the file and its directory, data_dir, to the user who runs the server, and look at the disk"
-        yield Finding("broken", f"nothing can be stored: {error}", mend)
+            fix = "give the file and its directory, data_dir, to the user that runs the server, and check the disk"
+        yield Finding("broken", f"nothing can be stored: {error}", fix)
     else:
         if not has:
-            yield Finding("note", "the database has no tables yet", "the server makes them when it starts")
+            yield Finding("note", "the database has no tables yet", "the server creates them when it starts")
 
 
-def _broken(check: object) -> Iterator[Finding]:
-    assert callable(check), "it is to be called"
+def _broken(check: Callable[[], object]) -> Iterator[Finding]:
+    """Yield the error that `check` raises, if it raises one."""
     try:
         check()
     except ConfigError as error:

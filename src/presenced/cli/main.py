@@ -1,5 +1,7 @@
-"""The command: arguments, banner, signals and exit codes (0 success, 1 start failed, 2 invalid arguments or
-settings)."""
+"""The command `presenced`: arguments, banner, signals and exit codes.
+
+Exit codes: 0 for success, 1 if the server could not start or a check failed, 2 for invalid arguments or settings.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +13,19 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypedDict
 
 from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 from prometheus_client import disable_created_metrics
 
-from presenced.cli import auth as cli_auth
-from presenced.cli import database as cli_storage
-from presenced.cli import webhooks as cli_webhooks
+from presenced.cli import auth, database, webhooks
+from presenced.cli.options import ConfigFile
 from presenced.cli.systemd import ServiceManager
-from presenced.config.help import groups, help_text, is_secret, value_name
+from presenced.config.help import help_text, is_secret, sections, value_name
 from presenced.config.settings import Settings, is_loopback
 from presenced.config.sources import SECRET_FILES, Effective, load
 from presenced.errors import ConfigError, PresencedError
-from presenced.runtime import gc as garbage
-from presenced.runtime import logs as log
+from presenced.runtime import gc, logs
 from presenced.server import PresenceServer, authority
 from presenced.version import __version__
 
@@ -38,9 +37,9 @@ def _flag(name: str, group: Group, help_text: str, metavar: str, is_switch: bool
 
 
 def _flags() -> Iterator[tuple[str, Any]]:
-    """Flag for each setting. A secret has none, because every user of a machine sees flags. It has a flag for its
-    file."""
-    for number, (title, names) in enumerate(groups().items(), start=1):
+    """Yield a flag for each setting. A secret has only a flag for its file, because every user of a machine sees
+    flags."""
+    for number, (title, names) in enumerate(sections().items(), start=1):
         group = Group(title, sort_key=number)
         for name in names:
             if not is_secret(name):
@@ -53,22 +52,15 @@ def _flags() -> Iterator[tuple[str, Any]]:
 if TYPE_CHECKING:
     Flags = dict[str, Any]
 else:
-    # Texts, except for switches: `config.load` parses and checks the values of all sources in the same way.
+    # Texts, except for switches: `config.sources.load` parses and checks the values of all sources in the same way.
     Flags = TypedDict("Flags", dict(_flags()), total=False)  # noqa: UP013  # the fields are computed
 
-Config = Annotated[
-    Path | None,
-    Parameter(
-        group=Group("Settings file", sort_key=0),
-        metavar="FILE",
-        help="Settings file. [default presenced.toml, if it exists]",
-    ),
-]
+ServeConfigFile = Annotated[ConfigFile, Parameter(group=Group("Settings file", sort_key=0))]
 GivenFlags = Annotated[Flags | None, Parameter(name="*")]
 
 app = App(
     "presenced",
-    help="Tells people, in real time, who is online.\n\nStart with: presenced serve",
+    help="Shows in real time who is online.\n\nStart with: presenced serve",
     version=__version__,
     version_flags=["--version"],
     # Defaults are part of the help texts: cyclopts would print them as Python writes them, as in `[default: ()]`.
@@ -77,14 +69,13 @@ app = App(
 )
 config = App("config", help="Print the settings.")
 app.command(config)
-cli_auth.add_to(app)
-cli_storage.add_to(app)
-cli_webhooks.add_to(app)
+for module in (auth, database, webhooks):
+    module.add_to(app)
 
 
 @app.command
-def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
-    """Run the server until SIGINT or SIGTERM. A second signal ends it at once.
+def serve(*, config: ServeConfigFile = None, flags: GivenFlags = None) -> None:
+    """Run the server until SIGINT or SIGTERM. A second signal ends it immediately.
 
     Each setting is a flag, an environment variable (PRESENCED_PORT=4000 for --port 4000), or a line of the settings
     file (port = 4000). Secrets are not flags: set them in the environment (PRESENCED_JWT_KEY), or name a file that
@@ -92,8 +83,9 @@ def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
     """
     settings = load(flags or {}, os.environ, config).settings
     _raise_file_limit()
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # else a second series for each, which nobody asks for
-    finish_log = log.configure(settings.log_level, settings.log_format, settings.log_time)
+    # Without it, every counter and histogram has a second series with its time of creation.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
+    finish_log = logs.configure(settings.log_level, settings.log_format, settings.log_time)
     try:
         with asyncio.Runner(loop_factory=_loop_factory(settings.loop)) as runner:
             runner.run(_serve(settings))
@@ -102,7 +94,7 @@ def serve(*, config: Config = None, flags: GivenFlags = None) -> None:
 
 
 @config.command
-def show(*, config: Config = None, flags: GivenFlags = None) -> None:
+def show(*, config: ServeConfigFile = None, flags: GivenFlags = None) -> None:
     """Print every setting in force, as a settings file, and the origin of each value.
 
     Secrets are not printed. Comments stand in their place.
@@ -116,16 +108,16 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     _fill_standard_files()
     try:
         app(arguments, exit_on_error=False, print_error=False)
-    except UnusedCliTokensError:  # cyclopts prints a Python list, which may contain a secret
+    except UnusedCliTokensError:  # the message of cyclopts is a Python list, which may contain a secret
         _fail(ConfigError("unexpected argument: a value follows its flag, as in --port 4000"), 2)
     except (CycloptsError, ConfigError) as error:
         _fail(error, 2)
     except PresencedError as error:
         _fail(error, 1)
     except OSError as error:
-        log.give_up_output()
+        logs.discard_output()
         _fail(error, 1)
-    log.give_up_output()
+    logs.discard_output()
     sys.exit(0)
 
 
@@ -137,7 +129,7 @@ def _fail(error: Exception, code: int) -> NoReturn:
 
 async def _serve(settings: Settings) -> None:
     server = PresenceServer(settings)
-    garbage.keep_pauses_short()
+    gc.keep_pauses_short()
     await server.start()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -146,7 +138,7 @@ async def _serve(settings: Settings) -> None:
         stopping.set()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
+            signal.signal(number, signal.SIG_DFL)  # a second signal ends the process immediately
 
     def on_hangup() -> None:
         manager.reloading()
@@ -156,7 +148,7 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
     with contextlib.closing(ServiceManager(os.environ)) as manager:
-        if settings.tls_key or manager.is_there:  # otherwise it ends the server, for example when a terminal is closed
+        if settings.tls_key or manager.is_present:  # otherwise SIGHUP ends the server, as when its terminal is closed
             loop.add_signal_handler(signal.SIGHUP, on_hangup)
         _announce(server)
         manager.ready()
@@ -168,31 +160,31 @@ async def _serve(settings: Settings) -> None:
 
 
 def _announce(server: PresenceServer) -> None:
-    """Print the URLs of the server and a warning if it is open, or log them as JSON."""
+    """Print the URLs of the server, with a warning if anyone can use it; or log them as JSON."""
     host, port = server.settings.host, server.port
     scheme = "https" if server.settings.tls_key else "http"
     web = f"{scheme}://{authority(host, port)}"
     if server.settings.log_format == "json":
         fields = {"url": server.url, "version": __version__, "authentication": server.settings.auth != "none"}
-        log.logger.info("listening on %s", server.url, extra={"event": "listening", "fields": fields})
+        logs.logger.info("listening on %s", server.url, extra={"event": "listening", "fields": fields})
         return
     if server.settings.auth != "none":
         safety = f"Authentication is by {server.settings.auth}."
     elif is_loopback(host):
-        safety = "Authentication is off: whoever connects may claim any user id. Hence it listens on loopback only."
+        safety = "Authentication is off: a client may claim any user id. So the server listens on loopback only."
     else:
-        safety = "WARNING: authentication is off, and other machines may connect: whoever does may claim any user id."
+        safety = "WARNING: authentication is off, and other machines may connect. Anyone may claim any user id."
     banner = (
         f"presenced {__version__}\n\n"
         f"  WebSocket  {server.url}?userId=ID\n"
         f"  Test page  {web}/\n"
         f"  HTTP API   {web}/docs\n"
         f"  Health     {web}/healthz   {web}/readyz\n"
-        f"  Figures    {web}/stats   {web}/metrics\n\n"
+        f"  Metrics    {web}/stats   {web}/metrics\n\n"
         f"  {safety}\n"
         f"  Stop with Ctrl+C.\n\n"
     )
-    with contextlib.suppress(OSError):  # the server works without a reader, too
+    with contextlib.suppress(OSError):  # the server also runs when nothing reads its output
         sys.stdout.write(banner)
         sys.stdout.flush()
 
@@ -212,7 +204,8 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _fill_standard_files() -> None:
-    """Started with standard output closed (`>&-`), a socket would get its number and be taken for it."""
+    """Open the null device for closed standard files (`>&-`). Otherwise a socket would get the number of standard
+    output, and log lines would be sent to a client."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         if number:
             setattr(sys, ("stdout", "stderr")[number - 1], os.fdopen(number, "w"))
@@ -220,21 +213,21 @@ def _fill_standard_files() -> None:
 
 
 def _raise_file_limit() -> None:
-    """Every connection is an open file, and the limit a process starts with is often 1,024."""
+    """Raise the limit of open files: each connection is one, and the initial limit is often 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and means less
+        with contextlib.suppress(ValueError, OSError):  # macOS reports an unlimited hard limit, and accepts less
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _toml(effective: Effective) -> Iterator[str]:
-    """Yield the lines of a settings file, by group. A secret becomes a comment, or the name of the file that contains
-    it."""
+    """Yield the lines of a settings file, by section. A secret becomes a comment, or the name of its file."""
     assigned = {name: _assignment(name, value, effective) for name, value in effective.settings}
     width = max(map(len, assigned.values()))
-    for title, names in groups().items():
+    for title, names in sections().items():
         yield f"\n# {title}"
         for name in names:
+            # A file name may contain line breaks, which would end the comment.
             origin = "".join(part if part.isprintable() else "?" for part in effective.origins[name])
             yield f"{assigned[name]:{width}}  # {origin}"
 

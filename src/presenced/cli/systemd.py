@@ -1,4 +1,4 @@
-"""Reports to a service manager with the protocol of sd_notify(3), as `Type=notify` of systemd expects them."""
+"""Reports to the service manager with the protocol of sd_notify(3), as `Type=notify` of systemd expects them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class ServiceManager:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         name = environ.get("NOTIFY_SOCKET", "")
-        self.is_there = name.startswith(("/", "@"))
+        self.is_present = name.startswith(("/", "@"))
         self._address = name.replace("@", "\0", 1) if name.startswith("@") else name  # an abstract socket, unix(7)
         # Opened once: the watchdog must still receive reports when the process is out of file descriptors.
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if self.is_there else None
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if self.is_present else None
         own = str(os.getpid())
         micros = environ.get("WATCHDOG_USEC", "") if environ.get("WATCHDOG_PID", own) == own else ""
-        self.watchdog_s = int(micros) / 2e6 if self.is_there and re.fullmatch("[0-9]+", micros) else 0.0
+        self.watchdog_s = int(micros) / 2e6 if self.is_present and re.fullmatch("[0-9]+", micros) else 0.0
         """Seconds between two reports of `alive`: half the manager's timeout. 0 if it expects none."""
 
     def ready(self) -> None:
@@ -47,7 +47,7 @@ class ServiceManager:
         """Close the socket and make further reports no-ops."""
         if self._socket is not None:
             self._socket.close()
-            self._socket, self.is_there = None, False
+            self._socket, self.is_present = None, False
 
     def _report(self, state: str) -> None:
         if self._socket is not None:

@@ -6,27 +6,24 @@ import asyncio
 import os
 import sys
 import time
-from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
+from presenced.cli.options import ConfigFile
 from presenced.config.sources import load
 from presenced.errors import ConfigError, PresencedError
 from presenced.webhooks.config import webhook_config
-from presenced.webhooks.sender import try_all
+from presenced.webhooks.sender import display_url, send_test_events
 from presenced.webhooks.signing import new_secret
 
-Config = Annotated[Path | None, Parameter(metavar="FILE", help="Settings file. [default presenced.toml, if it exists]")]
 
-
-class UntakenError(PresencedError):
+class RefusedError(PresencedError):
     """An endpoint did not accept the test event."""
 
 
 def add_to(app: App) -> None:
     """Add the commands to `app`."""
-    webhook = App("webhook", help="Test webhooks, and make secrets for them.")
+    webhook = App("webhook", help="Test webhooks, and create secrets for them.")
     webhook.command(secret)
     webhook.command(send_test, name="test")
     app.command(webhook)
@@ -37,17 +34,19 @@ def secret() -> None:
     sys.stdout.write(new_secret() + "\n")
 
 
-def send_test(*, config: Config = None) -> None:
+def send_test(*, config: ConfigFile = None) -> None:
     """Send a signed test event once to each endpoint in the settings, and print the responses.
 
     The exit code is 1 if an endpoint did not accept it. The server need not run.
     """
-    found = webhook_config(load({}, os.environ, config).settings)
-    if found is None:
+    webhooks = webhook_config(load({}, os.environ, config).settings)
+    if webhooks is None:
         raise ConfigError("there are no endpoints: set webhook_urls")
-    tried = asyncio.run(try_all(found, time.time_ns() // 1_000_000))
-    for one in tried:
-        answer = "taken" if one.ok else f"NOT TAKEN: {one.error}"
-        sys.stdout.write(f"{one.endpoint}\n  {answer} ({one.status or 'no answer'}, {one.seconds:g} s)\n")
-    if failed := sum(not one.ok for one in tried):
-        raise UntakenError(f"{failed} of {len(tried)} endpoints did not take the test event")
+    results = asyncio.run(send_test_events(webhooks, time.time_ns() // 1_000_000))
+    for url, result in zip(webhooks.urls, results, strict=True):
+        outcome = f"NOT ACCEPTED: {result.error}" if result.error else "accepted"
+        sys.stdout.write(
+            f"{display_url(url)}\n  {outcome} ({result.status or 'no response'}, {round(result.seconds, 3):g} s)\n"
+        )
+    if failed := sum(bool(result.error) for result in results):
+        raise RefusedError(f"{failed} of {len(results)} endpoints did not accept the test event")

@@ -1,1 +1,1 @@
-"""Settings of the server: their declaration, their sources, and help about them."""
+"""Settings of the server: their declaration, their sources, and the texts about them in `--help` and errors."""

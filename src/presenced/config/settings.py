@@ -1,17 +1,21 @@
 """All settings, declared once. Flags, environment, TOML file, `config show` and docs/settings.md derive from them.
 
-To add a setting, declare a field in the section it belongs to. `Group` starts a section; a field without one belongs to
-the section of the field above it. `ValueName` names the value in `--help`; types such as `Seconds` include one.
-"""
+    class StorageSettings(Section, title="Storage"):     a section: its fields, and the checks between them
+    class Settings(..., StorageSettings, ...):           all sections, and the checks between sections
 
-from __future__ import annotations
+Sections exist for the reader of this file and of `--help`. At run time a setting is a plain attribute (`settings.port`)
+and its name is the same everywhere: flag, environment variable, TOML file.
+
+To add a setting, declare a field in its section. A type such as `Seconds` names the value in `--help`. `ValueName`
+names it for a single setting.
+"""
 
 import ipaddress
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from presenced.config.types import Bytes, Declared, FileName, Group, Rate, Seconds, Secret, Texts, Url, Urls, ValueName
+from presenced.config.types import Bytes, FileName, Rate, Seconds, Secret, Section, Texts, Url, Urls, ValueName
 
 WEBSOCKET_PATH = "/ws-online-status"
 """Path of the WebSocket. Not a setting, because existing clients of the classic protocol have it built in."""
@@ -20,15 +24,13 @@ DATABASE_SCHEMES = ("postgresql://", "postgres://", "mysql://", "mariadb://", "s
 """Allowed beginnings of a database URL. An application's own URL of the same database begins with one of the first
 four."""
 
+_NOT_WITH_TLS = "{0} can't be used with tls_key: let a proxy do TLS, or remove {0}"
 
-class Settings(Declared):
-    """The settings of one server. Immutable, and checked on creation, also against each other.
 
-    Raises:
-        pydantic.ValidationError: A value is out of bounds, or two values contradict each other.
-    """
+class ListeningSettings(Section, title="Listening"):
+    """Address to listen on."""
 
-    host: Annotated[str, Group("Listening"), ValueName("HOST")] = Field(
+    host: Annotated[str, ValueName("HOST")] = Field(
         "localhost", min_length=1, max_length=253, description="Host name or address to listen on."
     )
     port: Annotated[int, ValueName("PORT")] = Field(
@@ -40,9 +42,11 @@ class Settings(Declared):
         "Anyone who can connect may then claim any user id.",
     )
 
-    auth: Annotated[
-        Literal["none", "jwt", "ticket", "callback", "callable"], Group("Authentication"), ValueName("METHOD")
-    ] = Field(
+
+class AuthenticationSettings(Section, title="Authentication"):
+    """Authentication of clients, and API keys of backends."""
+
+    auth: Annotated[Literal["none", "jwt", "ticket", "callback", "callable"], ValueName("METHOD")] = Field(
         "none",
         description="How clients authenticate. none: a client may claim any user id. jwt: by a JSON Web Token of your "
         "application. ticket: by a ticket that your backend requested. callback: by a token that your backend "
@@ -93,7 +97,19 @@ class Settings(Declared):
         "Without any, the API is open, but only to this machine.",
     )
 
-    origins: Annotated[Texts, Group("Origins, TLS and proxies")] = Field(
+    @model_validator(mode="after")
+    def _check_authentication(self) -> Self:
+        if self.auth == "jwt" and not (self.jwt_key.get_secret_value() or self.jwt_key_file or self.jwt_jwks_url):
+            raise ValueError("auth is jwt, which needs a key: set PRESENCED_JWT_KEY, jwt_key_file or jwt_jwks_url")
+        if self.auth == "callback" and not self.callback_url:
+            raise ValueError("auth is callback, which needs callback_url: set the URL of your backend")
+        return self
+
+
+class NetworkSettings(Section, title="Origins, TLS and proxies"):
+    """Origins, host names, TLS, and proxies in front of the server."""
+
+    origins: Texts = Field(
         (),
         description="Origins whose pages may connect, such as https://app.example.com, https://*.example.com or "
         "capacitor://localhost. file:// is for pages from files. * is for all, with authentication only. Empty: the "
@@ -115,7 +131,21 @@ class Settings(Declared):
     )
     proxy_protocol: bool = Field(False, description="Expect a PROXY protocol header (version 2) on every connection.")
 
-    address_rate: Annotated[Rate, Group("Limits for each address and user")] = Field(
+    @model_validator(mode="after")
+    def _check_network(self) -> Self:
+        if bool(self.tls_certificate) is not bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key belong together: set both, or none")
+        if self.tls_key and self.proxy_protocol:
+            raise ValueError(_NOT_WITH_TLS.format("proxy_protocol"))
+        if self.proxy_protocol and not self.trusted_proxies:
+            raise ValueError("proxy_protocol needs trusted_proxies: without it, anyone could claim any address")
+        return self
+
+
+class LimitSettings(Section, title="Limits for each address and user"):
+    """Limits that keep one address or user from using up the server."""
+
+    address_rate: Rate = Field(
         20, gt=0, le=1_000_000, description="Handshakes per second from one address, in the long run."
     )
     address_burst: int = Field(
@@ -152,16 +182,28 @@ class Settings(Declared):
         1_048_576, ge=1024, le=1_073_741_824, description="Maximum number of bytes that a client may send at once."
     )
 
-    visibility: Annotated[
-        Literal["everyone", "rooms", "claims", "callback"], Group("Visibility"), ValueName("RULE")
-    ] = Field(
+
+class VisibilitySettings(Section, title="Visibility"):
+    """Which users a user may see."""
+
+    visibility: Annotated[Literal["everyone", "rooms", "claims", "callback"], ValueName("RULE")] = Field(
         "everyone",
         description="Users that a user may see. everyone: all. rooms: those in a common room. claims: these, and those "
         "that the token names. callback: these, and those that your backend names.",
     )
     visibility_url: Url = Field("", description="URL of your backend that answers which users a user may see.")
 
-    database: Annotated[Literal["", "sqlite", "url"], Group("Storage"), ValueName("KIND")] = Field(
+    @model_validator(mode="after")
+    def _check_visibility(self) -> Self:
+        if self.visibility == "callback" and not self.visibility_url:
+            raise ValueError("visibility is callback, which needs visibility_url: set the URL of your backend")
+        return self
+
+
+class StorageSettings(Section, title="Storage"):
+    """Database, and what is stored in it."""
+
+    database: Annotated[Literal["", "sqlite", "url"], ValueName("KIND")] = Field(
         "",
         description="Where the server stores what must survive a restart. Empty: nowhere. sqlite: in a file in "
         "data_dir. url: in the database at database_url.",
@@ -189,7 +231,20 @@ class Settings(Declared):
         "day.",
     )
 
-    webhook_urls: Annotated[Urls, Group("Webhooks")] = Field(
+    @model_validator(mode="after")
+    def _check_storage(self) -> Self:
+        url = self.database_url.get_secret_value()
+        if bool(url) is not (self.database == "url"):
+            raise ValueError("database_url belongs to database = url: set both, or none of them")
+        if url and not url.startswith(DATABASE_SCHEMES):
+            raise ValueError(f"database_url has to begin with one of {', '.join(DATABASE_SCHEMES)}")
+        return self
+
+
+class WebhooksSettings(Section, title="Webhooks"):
+    """Delivery of changes to backends."""
+
+    webhook_urls: Urls = Field(
         (), description="URLs of your backends that receive changes as signed webhooks. Needs a database."
     )
     webhook_secrets: Secret = Field(
@@ -200,7 +255,20 @@ class Settings(Declared):
     webhook_events: Texts = Field((), description="Webhook events to send. Empty: all events.")
     webhook_timeout: Seconds = Field(10, gt=0, le=60, description="Timeout of one webhook request in seconds.")
 
-    loop: Annotated[Literal["auto", "uvloop", "asyncio"], Group("Process and connections"), ValueName("LOOP")] = Field(
+    @model_validator(mode="after")
+    def _check_webhooks(self) -> Self:
+        if self.webhook_urls and not self.webhook_secrets.get_secret_value():
+            raise ValueError(
+                "webhook_urls needs webhook_secrets: make one with `presenced webhook secret`, and set it in the "
+                "environment or the settings file"
+            )
+        return self
+
+
+class ProcessSettings(Section, title="Process and connections"):
+    """Event loop, processes and the number of connections."""
+
+    loop: Annotated[Literal["auto", "uvloop", "asyncio"], ValueName("LOOP")] = Field(
         "auto", description="Event loop of the command. auto: uvloop if it is installed."
     )
     writers: int = Field(
@@ -219,9 +287,11 @@ class Settings(Declared):
         "0: as many as the limit of open files allows.",
     )
 
-    heartbeat_interval: Annotated[Seconds, Group("Heartbeats and grace periods")] = Field(
-        30, gt=0, le=3600, description="Seconds between two pings of a connection."
-    )
+
+class HeartbeatsSettings(Section, title="Heartbeats and grace periods"):
+    """Detection of lost connections, and the time they have to come back."""
+
+    heartbeat_interval: Seconds = Field(30, gt=0, le=3600, description="Seconds between two pings of a connection.")
     pong_timeout: Seconds = Field(10, gt=0, le=3600, description="Seconds in which a client must react to a ping.")
     grace_going_away: Seconds = Field(
         3,
@@ -232,7 +302,20 @@ class Settings(Declared):
     )
     grace_lost: Seconds = Field(15, ge=0, le=3600, description="Grace period in seconds after an abrupt loss. 0: none.")
 
-    head_timeout: Annotated[Seconds, Group("Requests and messages")] = Field(
+    @model_validator(mode="after")
+    def _check_heartbeats(self) -> Self:
+        if self.pong_timeout > self.heartbeat_interval:
+            raise ValueError(
+                f"pong_timeout ({self.pong_timeout:g} s) must not exceed "
+                f"heartbeat_interval ({self.heartbeat_interval:g} s)"
+            )
+        return self
+
+
+class RequestsSettings(Section, title="Requests and messages"):
+    """Timeouts and sizes of HTTP requests, WebSocket messages and buffers."""
+
+    head_timeout: Seconds = Field(
         10, gt=0, le=600, description="Seconds within which the head of an HTTP request must arrive."
     )
     keep_alive: Seconds = Field(
@@ -262,7 +345,11 @@ class Settings(Declared):
         65_536, ge=1024, le=16_777_216, description="Number of unread bytes from which a client counts as slow."
     )
 
-    log_size: Annotated[int, Group("State in memory")] = Field(
+
+class MemorySettings(Section, title="State in memory"):
+    """Sizes of what the server remembers in memory."""
+
+    log_size: int = Field(
         50_000, ge=2, le=10_000_000, description="Maximum number of changes stored for watchers that are behind."
     )
     log_age: Seconds = Field(120, gt=0, le=86400, description="Maximum age of these changes in seconds.")
@@ -274,7 +361,11 @@ class Settings(Declared):
         100_000, ge=0, le=10_000_000, description="Maximum number of absent users whose chosen status is remembered."
     )
 
-    resume_window: Annotated[Seconds, Group("Sessions and rooms of presenced.v1")] = Field(
+
+class RoomSettings(Section, title="Sessions and rooms of presenced.v1"):
+    """Sessions, rooms and requests of presenced.v1."""
+
+    resume_window: Seconds = Field(
         120, ge=0, le=86_400, description="Seconds within which a client can resume a session after a loss."
     )
     show_causes: bool = Field(False, description="Show everyone, not only the user, why a status changed.")
@@ -296,7 +387,17 @@ class Settings(Declared):
         "meanwhile, the last wins.",
     )
 
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], Group("Logging"), ValueName("LEVEL")] = Field(
+    @model_validator(mode="after")
+    def _check_rooms(self) -> Self:
+        if self.room_coalesced > self.room_counts:
+            raise ValueError(f"room_coalesced ({self.room_coalesced}) must not exceed room_counts ({self.room_counts})")
+        return self
+
+
+class LoggingSettings(Section, title="Logging"):
+    """Log lines and statistics."""
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], ValueName("LEVEL")] = Field(
         "info", description="Lowest level to log."
     )
     log_format: Annotated[Literal["text", "json"], ValueName("FORMAT")] = Field(
@@ -316,46 +417,38 @@ class Settings(Declared):
     )
     stats_interval: Seconds = Field(30, ge=0, le=86400, description="Seconds between two statistics lines. 0: none.")
 
+
+class Settings(
+    # Last section first, because pydantic collects fields and runs checks from the last base class to the first.
+    LoggingSettings,
+    RoomSettings,
+    MemorySettings,
+    RequestsSettings,
+    HeartbeatsSettings,
+    ProcessSettings,
+    WebhooksSettings,
+    StorageSettings,
+    VisibilitySettings,
+    LimitSettings,
+    NetworkSettings,
+    AuthenticationSettings,
+    ListeningSettings,
+    title="All settings",
+):
+    """Settings of one server. They are immutable, and checked on creation, also against each other.
+
+    Raises:
+        pydantic.ValidationError: A value is out of bounds, or two values contradict each other.
+    """
+
     @model_validator(mode="after")
-    def _relations(self) -> Self:
-        if self.pong_timeout > self.heartbeat_interval:
-            raise ValueError(
-                f"pong_timeout ({self.pong_timeout:g} s) must not exceed "
-                f"heartbeat_interval ({self.heartbeat_interval:g} s)"
-            )
-        if self.room_coalesced > self.room_counts:
-            raise ValueError(f"room_coalesced ({self.room_coalesced}) must not exceed room_counts ({self.room_counts})")
+    def _check_limits(self) -> Self:
         if self.input_burst < self.max_message_size:
             raise ValueError(
                 f"input_burst ({self.input_burst}) must not be below max_message_size ({self.max_message_size})"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _safety(self) -> Self:
-        if bool(self.tls_certificate) is not bool(self.tls_key):
-            raise ValueError("tls_certificate and tls_key belong together: set both, or none")
-        if self.tls_key and (self.writers or self.proxy_protocol):
-            which = "writers" if self.writers else "proxy_protocol"
-            raise ValueError(f"{which} can't be used with tls_key: let a proxy do TLS, or remove {which}")
-        return self
-
-    @model_validator(mode="after")
-    def _storage(self) -> Self:
-        url = self.database_url.get_secret_value()
-        if bool(url) is not (self.database == "url"):
-            raise ValueError("database_url belongs to database = url: set both, or none of them")
-        if url and not url.startswith(DATABASE_SCHEMES):
-            raise ValueError(f"database_url has to begin with one of {', '.join(DATABASE_SCHEMES)}")
-        return self
-
-    @model_validator(mode="after")
-    def _telling(self) -> Self:
-        if self.webhook_urls and not self.webhook_secrets.get_secret_value():
-            raise ValueError(
-                "webhook_urls needs webhook_secrets: make one with `presenced webhook secret`, and set it in the "
-                "environment or the settings file"
-            )
+        if self.tls_key and self.writers:
+            raise ValueError(_NOT_WITH_TLS.format("writers"))
         if self.webhook_urls and not self.database:
             raise ValueError(
                 "webhook_urls needs a database, which stores events until they are delivered: set database"
@@ -363,15 +456,8 @@ class Settings(Declared):
         return self
 
     @model_validator(mode="after")
-    def _trust(self) -> Self:
-        if self.proxy_protocol and not self.trusted_proxies:
-            raise ValueError("proxy_protocol needs trusted_proxies: without it, anyone could claim any address")
-        if self.auth == "jwt" and not (self.jwt_key.get_secret_value() or self.jwt_key_file or self.jwt_jwks_url):
-            raise ValueError("auth is jwt, which needs a key: set PRESENCED_JWT_KEY, jwt_key_file or jwt_jwks_url")
-        if self.visibility == "callback" and not self.visibility_url:
-            raise ValueError("visibility is callback, which needs visibility_url: set the URL of your backend")
-        if self.auth == "callback" and not self.callback_url:
-            raise ValueError("auth is callback, which needs callback_url: set the URL of your backend")
+    def _check_open_server(self) -> Self:
+        """Refuse a server that other machines or web pages could use without authentication."""
         if self.auth == "none" and "*" in self.origins:
             raise ValueError("origins is *, which needs auth: without it, every page could use the API and be any user")
         if self.auth == "none" and self.visibility != "everyone":
@@ -393,7 +479,7 @@ class Settings(Declared):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` is reachable from this machine alone: `localhost` or an address of 127.0.0.0/8 or ::1."""
+    """Return whether only this machine can reach `host`: `localhost`, or an address in 127.0.0.0/8 or ::1."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -45,7 +45,7 @@ MAX_SHOWN = 100
 _ENVIRONMENT_OF_SYSTEMD = ("NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC")
 
 _KUBERNETES = re.compile(r"PRESENCED_(SERVICE_(HOST|PORT)(_.*)?|PORT_\d+_(TCP|UDP)(_.*)?)")
-"""Kubernetes puts these into every pod when a Service is called `presenced`; they are not meant for us."""
+"""Variables that Kubernetes sets in every pod when a Service is called `presenced`. They are not settings."""
 
 
 def without_settings(environ: Mapping[str, str]) -> dict[str, str]:
@@ -114,7 +114,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
 
 
 def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, _Given]) -> list[str]:
-    """Override the values of earlier sources with those of this source. Return the errors in them."""
+    """Override the values of earlier sources with those of this source, and return the errors in them."""
     faults: list[str] = []
     given = {one.name: one for one in source}
     for name, one in given.items():
@@ -230,7 +230,7 @@ def _unknown(name: str, where: str, prefix: str = "") -> str:
 
 
 def _explain(fault: ErrorDetails, origins: Mapping[str, str]) -> str:
-    if not fault["loc"]:  # a relation between settings: the validator wrote the whole sentence
+    if not fault["loc"]:  # a check between settings: the validator wrote the whole sentence
         return str(fault["ctx"]["error"])
     name = str(fault["loc"][0])
     origin = origins[name]
@@ -247,7 +247,7 @@ def _explain(fault: ErrorDetails, origins: Mapping[str, str]) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value for an error. It may be a URL meant for another setting, so passwords and queries are left out."""
+    """Return a value for an error message, without passwords and queries: it may be a URL meant for another setting."""
     text = re.sub("://.*@", "://...@", repr(value))
     text = re.sub(r"(://[^?]*\?).*", r"\1...", text)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."

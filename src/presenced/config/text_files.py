@@ -8,7 +8,7 @@ from pathlib import Path
 from presenced.errors import ConfigError
 
 MAX_BYTES = 262_144
-"""Maximum size of a file in bytes. A larger file is an error."""
+"""Maximum size of a file. A larger file is an error, because its path is probably wrong."""
 
 
 def read_text(path: Path, what: str) -> str:

@@ -1,4 +1,4 @@
-"""Building blocks for declaring settings: groups, value names, and the types that settings share."""
+"""Building blocks for declaring settings: sections, value names, and the types that settings share."""
 
 from __future__ import annotations
 
@@ -34,12 +34,6 @@ _MASK_WORD = re.compile(
 _PASSWORD = re.compile(r"//[^/@\s]*:([^/@\s]*)@")
 
 
-class Group(NamedTuple):
-    """Metadata: heading in `--help` and docs/settings.md for a setting and those declared after it."""
-
-    title: str
-
-
 class ValueName(NamedTuple):
     """Metadata: name of a setting's value in `--help`, such as SECONDS in `--grace-lost SECONDS`."""
 
@@ -73,14 +67,14 @@ def _with_line_breaks(block: re.Match[str]) -> str:
     return "\n".join([begin, *lines, end])
 
 
-def _plain(value: object) -> object:
+def _clean_secret(value: object) -> object:
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     return secret_text(value) if isinstance(value, str) else value
 
 
 def _split(value: object) -> object:
-    """Split a text into a list, because flags and the environment know only text."""
+    """Split a text into a list, because flags and the environment can only hold text."""
     return tuple(filter(None, re.split(r"[\s,]+", value))) if isinstance(value, str) else value
 
 
@@ -88,7 +82,7 @@ def file_name(text: str) -> str:
     """Return `text`, which names a file.
 
     Raises:
-        ValueError: It is the content itself. The message does not show it, because it may be a secret.
+        ValueError: The text is the content of a file. The message does not show it, because it may be a secret.
     """
     if "-----BEGIN" in text or "\n" in text or text.startswith(("whsec_", "{")):
         raise ValueError("holds a key or secret itself: give the name of a file that contains it")
@@ -107,8 +101,8 @@ def _all_without_user(urls: tuple[str, ...]) -> tuple[str, ...]:
     return urls
 
 
-Secret = Annotated[SecretStr, BeforeValidator(_plain), ValueName("SECRET")]
-"""Never a flag, because every user of a machine sees flags. Each has a twin `..._file` (see `config`)."""
+Secret = Annotated[SecretStr, BeforeValidator(_clean_secret), ValueName("SECRET")]
+"""Never a flag, because every user of a machine sees flags. Each has a twin `..._file` (see `config.sources`)."""
 
 Seconds = Annotated[float, ValueName("SECONDS")]
 Rate = Annotated[float, ValueName("PER_SECOND")]
@@ -119,19 +113,23 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_split), Field(max_length=100
 Urls = Annotated[Texts, AfterValidator(_all_without_user), ValueName("URLS")]
 
 
-class Declared(BaseModel):
-    """Base of a class that declares settings: immutable, and without masks such as `***` in any value."""
+class Section(BaseModel):
+    """Base of a class that declares settings: immutable, and without masks such as `***` in any value.
+
+    The class argument `title` is the heading of the section in `--help` and docs/settings.md.
+    """
 
     # Without `hide_input_in_errors`, an error of pydantic prints its input, which may be a secret.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # `defer_build`: only the class `Settings` is ever validated, so building a validator of each section is in vain.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _real(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse masks that programs print in place of a secret: a server must not start with asterisks as its key."""
+    def _refuse_masks(cls, value: object, info: ValidationInfo) -> object:
+        """Raise if the value holds a mask in place of a secret: a server must not start with asterisks as its key."""
         is_secret = cls.model_fields[str(info.field_name)].annotation is SecretStr
-        given = value.get_secret_value() if isinstance(value, SecretStr) else value
-        for part in given if isinstance(given, list | tuple) else (given,):
+        plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+        for part in plain if isinstance(plain, list | tuple) else (plain,):
             if isinstance(part, str) and is_masked(part, is_secret):
                 hint = " (if the password has asterisks, write each as %2A)" if "://" in part else ""
                 raise ValueError(

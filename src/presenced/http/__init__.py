@@ -1,1 +1,1 @@
-"""What is answered over plain HTTP: the page, health, statistics, metrics. Asks the node, keeps no state."""
+"""HTTP: the ASGI application, health checks, and the API for backends."""

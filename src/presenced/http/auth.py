@@ -1,4 +1,4 @@
-"""Who may use the HTTP API: keys and their scopes, and whose pages."""
+"""Authorization of HTTP requests: API keys and their scopes, and pages of other origins."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from starlette.requests import Request
 from presenced.auth.api_keys import DEFAULT_SCOPE, SCOPES, ApiKeys, Scope
 from presenced.config.settings import is_loopback
 from presenced.errors import Problem
-from presenced.http.errors import ProblemError, TurnedAway
+from presenced.http.errors import ProblemError, ReportRefusal
 from presenced.net.hosts import AllowedHosts
 from presenced.net.origins import Origins
 from presenced.net.refusals import foreign_host, foreign_page
 from presenced.net.throttle import Throttle
-from presenced.runtime.clock import Clock
+from presenced.runtime.instant import Instant
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
@@ -25,47 +25,52 @@ class Access:
 
     Args:
         hosts: Names of this server from the settings, regardless of the setting `auth`.
+        is_development: Authentication is off.
+        report: Function that logs and counts a refusal.
     """
 
     def __init__(
         self,
+        *,
         keys: ApiKeys,
         origins: Origins,
         hosts: AllowedHosts,
         is_development: bool,
-        gate: Throttle,
-        clock: Clock,
-        turned_away: TurnedAway,
+        throttle: Throttle,
+        report: ReportRefusal,
     ) -> None:
-        self._hosts = hosts
-        self._turned_away = turned_away
-        self._throttle = gate
-        self._clock = clock
         self._keys = keys
         self._origins = origins
+        self._hosts = hosts
         self._is_development = is_development
+        self._throttle = throttle
+        self._report = report
 
     def allows(self, request: Request, scope: Scope) -> bool:
-        """Whether it may do what needs `scope`."""
+        """Return whether the request may do what needs `scope`."""
         found = self._scope_of(request)
         return found is not None and SCOPES.index(found) >= SCOPES.index(scope)
 
-    def check(self, request: Request, scope: Scope) -> None:
-        """Refuse it unless it may do what needs `scope`.
+    def may_name_users(self, request: Request) -> bool:
+        """Return whether the response to a request that passed `check_figures` may contain user ids."""
+        return self._is_development or self.allows(request, "read")
+
+    def check(self, request: Request, scope: Scope, now: Instant) -> None:
+        """Refuse the request unless it may do what needs `scope`.
 
         Raises:
-            ProblemError: It may not.
+            ProblemError: The request is refused.
         """
-        self.check_source(request)
+        self.check_source(request, now)
         found = self._scope_of(request)
         if found is None:
             made = "presenced api-key" if scope == DEFAULT_SCOPE else f"presenced api-key --scope {scope}"
             detail = f"send Authorization: Bearer and a key; `{made}` creates one for the setting api_keys"
-            raise self.refused(request, detail, is_guess=bool(bearer_of(request)))
+            raise self.refused(request, detail, now, is_guess=bool(bearer_of(request)))
         if SCOPES.index(found) < SCOPES.index(scope):
             raise ProblemError(Problem.FORBIDDEN, f"this needs a key of scope {scope}; this one is for {found}")
 
-    def check_source(self, request: Request) -> None:
+    def check_source(self, request: Request, now: Instant) -> None:
         """Refuse a request of a foreign page, or of an address with too many failed authentications.
 
         Raises:
@@ -78,12 +83,12 @@ class Access:
             is_foreign = not (len(origins) == 1 and self._origins.allows(origins[0], host))
         if is_foreign:
             refusal = foreign_page(origins)
-            self._turned_away(refusal, origins[0] if origins else b"")
+            self._report(refusal, origins[0] if origins else b"")
             raise ProblemError(refusal.problem, refusal.detail)
-        if (barred := self._throttle.barred(self._address(request), self._clock.monotonic())) is not None:
+        if (barred := self._throttle.blocked(self._address(request), now.monotonic)) is not None:
             raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
 
-    def refused(self, request: Request, detail: str, is_guess: bool) -> ProblemError:
+    def refused(self, request: Request, detail: str, now: Instant, is_guess: bool) -> ProblemError:
         """Return the 401 for a request without an accepted key, token or ticket.
 
         Args:
@@ -91,45 +96,45 @@ class Access:
                 token, is not a guess and must not lock out others behind the same address.
         """
         if is_guess:
-            self._throttle.failed(self._address(request), self._clock.monotonic())
+            self._throttle.count_failure(self._address(request), now.monotonic)
         return ProblemError(Problem.UNAUTHORIZED, detail, {"www-authenticate": "Bearer"})
 
-    def check_figures(self, request: Request) -> None:
+    def check_figures(self, request: Request, now: Instant) -> None:
         """Refuse to reveal user counts to a client that may not see all users, because counts reveal hidden users, too.
 
         Local requests and holders of a key of scope `read` may ask. Anyone may if clients can claim any user id. A
         request with a foreign `Host` does not count as local, because it may come from a page that rebinds its name.
 
         Raises:
-            ProblemError: The request may not ask.
+            ProblemError: The request is refused.
         """
         if self._is_development:
             return
-        if not _is_of_this_machine(request):
-            self.check(request, "read")
+        if not _is_local(request):
+            self.check(request, "read", now)
             return
         hosts = [host.encode("latin-1") for host in request.headers.getlist("host")]
         if not (self._hosts.allow_all(hosts) or self.allows(request, "read")):
             refusal = foreign_host(hosts)
-            self._turned_away(refusal, request.headers.get("origin", "").encode("latin-1"))
+            self._report(refusal, request.headers.get("origin", "").encode("latin-1"))
             raise ProblemError(refusal.problem, f"{refusal.detail}, or send a key of scope read")
 
     def _address(self, request: Request) -> str:
-        """As whom it counts."""
-        values = [value.encode("latin-1") for value in request.headers.getlist(self._throttle.header.decode())]
+        """Return the key under which the throttle counts the request's address."""
+        values = [value.encode("latin-1") for value in request.headers.getlist(self._throttle.proxy_header.decode())]
         return self._throttle.key(request.client.host if request.client else "", values)
 
     def _scope_of(self, request: Request) -> Scope | None:
         if not self._keys:
-            return "admin" if self._is_development and _is_of_this_machine(request) else None
+            return "admin" if self._is_development and _is_local(request) else None
         key = bearer_of(request)
         return self._keys.scope(key) if key else None
 
 
 def bearer_of(request: Request) -> str:
     """Return the key, token or ticket in the `Authorization: Bearer` header; empty if there is none."""
-    kind, _, shown = request.headers.get("authorization", "").partition(" ")
-    return shown.strip() if kind.lower() == "bearer" else ""
+    kind, _, credential = request.headers.get("authorization", "").partition(" ")
+    return credential.strip() if kind.lower() == "bearer" else ""
 
 
 def _is_blind(request: Request) -> bool:
@@ -142,7 +147,7 @@ def _is_blind(request: Request) -> bool:
     return headers.get("sec-fetch-mode") == "no-cors" and headers.get("sec-fetch-site") in ("cross-site", "same-site")
 
 
-def _is_of_this_machine(request: Request) -> bool:
-    """What a proxy passed on is not."""
+def _is_local(request: Request) -> bool:
+    """Return whether the request comes from this machine and no proxy forwarded it."""
     peer = request.client.host if request.client else ""
     return is_loopback(peer) and not any(name in request.headers for name in _FORWARDED)

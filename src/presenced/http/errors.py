@@ -1,4 +1,4 @@
-"""What all answers are made of: JSON, and problem documents."""
+"""Bodies of HTTP responses: JSON, and problem documents (RFC 9457) for refusals."""
 
 from __future__ import annotations
 
@@ -12,30 +12,38 @@ from presenced.errors import BadUserId, Problem
 from presenced.net.problems import MEDIA_TYPE, problem_body
 from presenced.net.refusals import Refusal
 
-TurnedAway = Callable[[Refusal, bytes], None]
-"""Function that logs and counts a refusal of a request with this `Origin`: `Node.turned_away`."""
+RETRY_AFTER_S = "5"
+"""`Retry-After` of a response 503, in seconds."""
+
+ReportRefusal = Callable[[Refusal, bytes], None]
+"""Function that logs and counts the refusal of a request with this `Origin`: `PresenceService.report_refusal`."""
 
 _encoder = Encoder()
 
 
 class ProblemError(HTTPException):
-    """A request is refused with this problem."""
+    """Refusal of a request with a problem document."""
 
     def __init__(self, problem: Problem, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(problem.status, detail, headers)
         self.problem = problem
 
 
-def json_answer(content: object, status: int = 200) -> Response:
-    """JSON of this moment."""
+def unavailable(detail: str) -> ProblemError:
+    """Return the 503 for a request that may succeed in a few seconds."""
+    return ProblemError(Problem.UNAVAILABLE, detail, {"retry-after": RETRY_AFTER_S})
+
+
+def json_response(content: object, status: int = 200) -> Response:
+    """Return a JSON response that no cache stores."""
     return Response(_encoder.encode(content), status, {"cache-control": "no-store"}, "application/json")
 
 
-def problem_answer(problem: Problem, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A refusal."""
+def problem_response(problem: Problem, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a refusal with a problem document."""
     return Response(problem_body(problem, detail), problem.status, headers, MEDIA_TYPE)
 
 
 def without_example(error: BadUserId) -> str:
-    """What is wrong with a user id, without how to connect with a better one."""
+    """Return what is wrong with a user id, without the advice how to connect with a valid one."""
     return str(error).partition(": connect")[0]

@@ -1,31 +1,63 @@
-"""What `/readyz` says."""
+"""Routes for operators: health checks, statistics and metrics."""
 
 from __future__ import annotations
 
-from presenced.config.settings import is_loopback
-from presenced.net.origins import ANY, FILES
-from presenced.node.node import Node
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from presenced.config.settings import Settings
+from presenced.errors import Problem
+from presenced.http.api.dispatch import check_names
+from presenced.http.auth import Access
+from presenced.http.errors import ProblemError, json_response
+from presenced.node.service import PresenceService
+from presenced.node.stats import MAX_PAGE
+from presenced.presence.identity import MAX_SAFE_INTEGER
+from presenced.runtime.clock import Clock
+from presenced.runtime.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
+from presenced.runtime.metrics import Metrics
+from presenced.version import __version__
+
+DEFAULT_PAGE = 100
+"""Number of sessions in one page of `/stats` if the request has no `limit`."""
 
 
-def not_ready(node: Node) -> list[str]:
-    """Why no new connection should be sent here; empty when there is no reason."""
-    reasons = []
-    if node.draining:
-        reasons.append("the server is stopping")
-    if node.is_full:
-        reasons.append(f"all {node.max_connections} connections are taken")
-    return reasons
+def operator_routes(
+    *, service: PresenceService, settings: Settings, clock: Clock, metrics: Metrics, access: Access
+) -> list[Route]:
+    """Return the routes for health checks, statistics and metrics."""
+
+    async def healthz(_: Request) -> Response:
+        return json_response({"status": "alive", "version": __version__, "authentication": settings.auth})
+
+    async def readyz(_: Request) -> Response:
+        reasons = service.not_ready()
+        body = {"status": "not ready" if reasons else "ready", "reasons": reasons, "warnings": service.warnings()}
+        return json_response(body, 503 if reasons else 200)
+
+    async def stats(request: Request) -> Response:
+        access.check_figures(request, clock.now())
+        check_names(request, ("limit", "after"))
+        limit, after = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE), _number(request, "after", 0, MAX_SAFE_INTEGER)
+        if not access.may_name_users(request):
+            limit = 0
+        return json_response(service.stats(limit, after))
+
+    async def exposition(request: Request) -> Response:
+        access.check_figures(request, clock.now())
+        return Response(metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
+
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/stats", stats),
+        Route("/metrics", exposition),
+    ]
 
 
-def warnings(node: Node) -> list[str]:
-    """What an operator should know although everything works."""
-    found = [node.recorder.warning] if node.recorder is not None else []
-    if node.gatekeeper is None and not is_loopback(node.settings.host):
-        found.append("authentication is off and other machines may connect: whoever does may claim any user id")
-    if ANY in node.settings.origins:
-        found.append("pages of every origin may connect, because the setting origins contains *: list your own origins")
-    if FILES in node.settings.origins:
-        found.append(
-            "pages of every origin may connect from a sandboxed frame, because the setting origins contains file://"
-        )
-    return [warning for warning in found if warning]
+def _number(request: Request, name: str, default: int, most: int) -> int:
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most):
+        raise ProblemError(Problem.BAD_PARAMETER, f"{name} must be a whole number from 0 to {most}")
+    return int(text)

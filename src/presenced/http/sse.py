@@ -1,4 +1,8 @@
-"""Server-Sent Events (https://html.spec.whatwg.org/#server-sent-events): their bytes, and a response made of them."""
+"""Server-Sent Events (https://html.spec.whatwg.org/#server-sent-events): their bytes, and a response made of them.
+
+A stream is a generator of parts, one part per write. `EventStream` sends a part, gives the loop a turn and asks the
+generator for the next one, which it makes from the newest state (`http.waiting` explains why nothing is queued).
+"""
 
 from __future__ import annotations
 
@@ -10,21 +14,21 @@ from msgspec.json import Encoder
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from presenced.http.api.followers import Follower
+from presenced.http.waiting import WaitingRequest
 
 MEDIA_TYPE = "text/event-stream"
 
-HEARTBEAT = 15.0
-"""Seconds of silence after which a comment is sent: proxies close what is silent for long."""
+HEARTBEAT_S = 15.0
+"""Seconds of silence after which a comment is sent, because proxies close connections that are silent for long."""
 
 COMMENT = b":\n\n"
 
 ABORT = "presenced.abort"
-"""The key in a scope's extensions under which the front door says how to cut the connection."""
+"""Key in the extensions of an ASGI scope under which the front door provides the function that cuts the connection."""
 
 _HEADERS = {
     "cache-control": "no-store",
-    "x-accel-buffering": "no",  # nginx would keep it back
+    "x-accel-buffering": "no",  # nginx would collect events before it forwards them
     "content-type": MEDIA_TYPE,
 }
 
@@ -54,7 +58,7 @@ def _in_one_line(encoded: bytes) -> bytes:
     return encoded
 
 
-def comes_back(cursor: str = "") -> bytes:
+def retry_field(cursor: str = "") -> bytes:
     """Return the field that says when to reconnect after a loss.
 
     Each client gets a different time, so that they do not all reconnect at once.
@@ -67,39 +71,39 @@ def comes_back(cursor: str = "") -> bytes:
 
 
 class EventStream(Response):
-    """Sends what `parts` yields.
+    """Response that sends the parts of a generator.
 
-    A client that does not take a part within `patience` seconds is cut off, and soon when the server stops: what is
-    kept for it is that part and what the transport holds.
+    The client must take each part within `write_timeout_s` seconds, and soon when the server stops. Otherwise its
+    connection is cut. Until then the server holds that part, and the transport's buffer, for it.
     """
 
-    def __init__(self, follower: Follower, parts: AsyncGenerator[bytes, None], patience: float) -> None:
+    def __init__(self, waiting: WaitingRequest, parts: AsyncGenerator[bytes, None], write_timeout_s: float) -> None:
         super().__init__(headers=_HEADERS)
         del self.headers["content-length"]
-        self._follower = follower
+        self._waiting = waiting
         self._parts = parts
-        self._patience = patience
+        self._write_timeout_s = write_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handle one ASGI request."""
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] != "HEAD":
                 async for part in self._parts:
-                    async with self._follower.writing(self._patience):
+                    async with self._waiting.writing(self._write_timeout_s):
                         await send({"type": "http.response.body", "body": part, "more_body": True})
-                    await asyncio.sleep(0)  # a send that need not wait lets nobody else go on
-            async with self._follower.writing(self._patience):
+                    await asyncio.sleep(0)  # a `send` that need not wait never yields to the loop
+            async with self._waiting.writing(self._write_timeout_s):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             _cut(scope)
         finally:
             await self._parts.aclose()
-            self._follower.leave()
+            self._waiting.leave()
 
 
 def _cut(scope: Scope) -> None:
-    """Closing would wait for the client to read, and it does not."""
+    """Abort the connection. Closing it would wait for the client to read, and the client does not."""
     find: Callable[[], Callable[[], None] | None] = scope["extensions"][ABORT]
     if (abort := find()) is not None:
         abort()

@@ -1,10 +1,9 @@
-"""Where a client is: the address behind trusted proxies, and as whom it counts."""
+"""The address of a client: behind trusted proxies, and as the key under which it is limited."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from presenced.errors import ConfigError
 
@@ -12,16 +11,17 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_HOPS = 32
-"""Entries of a forwarding header looked at, from its end; a proxy adds one."""
+"""Maximum number of entries read from a forwarding header, from its end. Each proxy adds one. Beyond that, the client's
+address is the first entry read."""
 
 
-class Proxies:
-    """Proxies whose word on a client's address is taken.
+class TrustedProxies:
+    """Proxies that may state the address of a client.
 
-    There is one header for it, for proxies write one and pass on the other as the client sent it.
+    Exactly one header is read. Proxies write one of the two and forward the other as the client sent it.
 
     Args:
-        by_rfc_7239: The header is `Forwarded` (RFC 7239), else `X-Forwarded-For`.
+        by_rfc_7239: Read `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
 
     Raises:
         ConfigError: An entry is neither an address nor a network.
@@ -35,25 +35,25 @@ class Proxies:
         return bool(self._networks)
 
     def trusts(self, address: str) -> bool:
-        """Whether `address` is one of them."""
+        """Return whether `address` belongs to a trusted proxy."""
         found = parse_address(address)
         return found is not None and any(found in network for network in self._networks)
 
     def client(self, peer: str, values: Sequence[bytes]) -> str:
-        """The client's address: of the hops the header names, the last one that no trusted proxy has.
+        """Return the client's address: the last one in the header that is not a trusted proxy's.
 
-        What stands before it the client may have made up. Without a trusted peer the header means nothing.
+        A client may have invented everything before it. If the peer is not a trusted proxy, the header is ignored.
 
         Args:
-            values: Of the header the proxies write.
+            values: Values of the header that the proxies write.
         """
         if not self.trusts(peer):
             return peer
-        hops = _rfc_7239(values) if self._by_rfc_7239 else b",".join(values).decode("latin-1").split(",")
+        hops = _rfc_7239_hops(values) if self._by_rfc_7239 else b",".join(values).decode("latin-1").split(",")
         client = peer
         for hop in reversed(hops[-MAX_HOPS:]):
             address = parse_address(_without_port(hop.strip()))
-            if address is None:  # `unknown`, or made up: the proxy before it is all that is known
+            if address is None:  # `unknown`, or invented: the last known address is the proxy's
                 return client
             client = str(address)
             if not self.trusts(client):
@@ -61,26 +61,27 @@ class Proxies:
         return client
 
 
-class Counted(NamedTuple):
-    """As whom a client counts where addresses are limited."""
+def limit_key(address: str) -> str:
+    """Return the key under which `address` is limited; empty for addresses of this machine, which are not.
 
-    key: str
-    """An IPv4 address, or the /64 of an IPv6 one: so much anybody is given."""
-    is_loopback: bool
-
-
-def counted(address: str) -> Counted:
-    """As whom `address` counts; what is not an address counts as itself."""
+    The key is an IPv4 address, or the /64 of an IPv6 address: a single subscriber gets a whole /64 (RFC 6177), and
+    could use a new address of it for each attempt. Text that is not an address is its own key.
+    """
     found = parse_address(address)
     if found is None:
-        return Counted(address, is_loopback=False)
-    if isinstance(found, ipaddress.IPv6Address) and not found.is_loopback:
-        return Counted(str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64))), is_loopback=False)
-    return Counted(str(found), found.is_loopback)
+        return address
+    if found.is_loopback:
+        return ""
+    if isinstance(found, ipaddress.IPv6Address):
+        return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)))
+    return str(found)
 
 
 def parse_address(text: str) -> Address | None:
-    """An address, an IPv4 one also when it is written as IPv6 (`::ffff:192.0.2.1`)."""
+    """Return an address, or None. An IPv4 address in IPv6 notation (`::ffff:192.0.2.1`) is an IPv4 address.
+
+    Otherwise it would pass rules about its network, and have a limit of its own.
+    """
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -88,7 +89,7 @@ def parse_address(text: str) -> Address | None:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
-        if address.scope_id is not None:  # of this machine's interfaces; it says nothing of whose it is
+        if address.scope_id is not None:  # names a network interface of this machine, not another host
             return ipaddress.IPv6Address(int(address))
     return address
 
@@ -99,8 +100,8 @@ def _without_port(hop: str) -> str:
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
-def _rfc_7239(values: Sequence[bytes]) -> list[str]:
-    """What each element names with `for=`, empty when it names nothing."""
+def _rfc_7239_hops(values: Sequence[bytes]) -> list[str]:
+    """Return the value of `for=` in each element; empty if an element has none or several."""
     hops = []
     for element in b",".join(values).decode("latin-1").split(","):
         pairs = (pair.partition("=") for pair in element.split(";"))

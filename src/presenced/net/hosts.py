@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Self
 
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
 from presenced.net.origins import host_names
+from presenced.runtime.limits import BoundedMap
 
-MAX_REMEMBERED = 256
+MAX_CACHED_HOSTS = 256
 """Maximum number of cached verdicts. At the bound the oldest is evicted."""
 
-MAX_LENGTH = 300
+MAX_HOST_LENGTH = 300
 """Maximum length of a `Host` that may be allowed: 253 characters for a name plus 6 for a port. Longer values are
 refused without parsing."""
 
@@ -36,7 +36,7 @@ class AllowedHosts:
     Args:
         names: Names in lower case. A name that starts with `*.` includes every name below. None allows every `Host`.
 
-    Bounds: `MAX_REMEMBERED` verdicts of `MAX_LENGTH` characters.
+    Bounds: `MAX_CACHED_HOSTS` verdicts of `MAX_HOST_LENGTH` characters.
     """
 
     def __init__(self, names: Iterable[str] | None) -> None:
@@ -44,7 +44,7 @@ class AllowedHosts:
         names = ("localhost", "*.localhost", *(names or ()))
         self._names = frozenset(name for name in names if not name.startswith("*."))
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
-        self._verdicts: OrderedDict[bytes, bool] = OrderedDict()
+        self._verdicts: BoundedMap[bytes, bool] = BoundedMap(MAX_CACHED_HOSTS)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -65,20 +65,19 @@ class AllowedHosts:
         Raises:
             ConfigError: As for `of`.
         """
-        allowed = [_checked(entry) for entry in settings.allowed_hosts]
+        allowed = [_checked_entry(entry) for entry in settings.allowed_hosts]
         return cls([settings.host.lower(), *host_names(settings.origins), *allowed])
 
     def allow(self, host: bytes) -> bool:
-        """Return whether a request with this `Host` is meant for this server."""
+        """Return whether a request with this `Host` is for this server."""
         if self._any:
             return True
         verdict = self._verdicts.get(host)
         if verdict is None:
-            if len(host) > MAX_LENGTH:
+            if len(host) > MAX_HOST_LENGTH:
                 return False
-            verdict = self._verdicts[host] = self._judge(host.decode("latin-1"))
-            if len(self._verdicts) > MAX_REMEMBERED:
-                self._verdicts.popitem(last=False)
+            verdict = self._judge(host.decode("latin-1"))
+            self._verdicts.set(host, verdict)
         return verdict
 
     def allow_all(self, hosts: Iterable[bytes]) -> bool:
@@ -87,7 +86,7 @@ class AllowedHosts:
 
     def _judge(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
-        if match is None:
+        if match is None:  # the name is matched as a whole: no prefix or suffix of it may decide (CVE-2022-42975)
             return False
         name = match[1].lower()
         if _is_address(name):
@@ -98,12 +97,13 @@ class AllowedHosts:
 
 def host_name(host: bytes) -> str:
     """Return the name in a `Host` as `allowed_hosts` can hold it; empty if it cannot."""
-    match = _HOST.fullmatch(host.decode("latin-1")) if len(host) <= MAX_LENGTH else None
+    match = _HOST.fullmatch(host.decode("latin-1")) if len(host) <= MAX_HOST_LENGTH else None
     name = match[1].lower().removesuffix(".") if match else ""
     return name if "*" not in name and _ENTRY.fullmatch(name) else ""
 
 
 def _is_address(name: str) -> bool:
+    # Only the standard notation: `127.1` and `0x7f.1` are addresses to some resolvers and names to others.
     try:
         if name.startswith("["):
             ipaddress.IPv6Address(name[1:-1])
@@ -114,7 +114,7 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _checked(entry: str) -> str:
+def _checked_entry(entry: str) -> str:
     name = entry.lower().removesuffix(".")
     if not _ENTRY.fullmatch(name):
         raise ConfigError(

@@ -1,16 +1,28 @@
-"""HTTP requests that the server sends to the few URLs in its settings, with protection against hostile responses.
+"""HTTP requests that the server sends to the few URLs in its settings: JWK Set, callbacks and webhooks.
 
-Private and link-local addresses are refused unless the settings allow them. Redirects are not followed, and a response
-has a maximum time and size. The name is resolved here, and the connection goes to the checked addresses, so a name that
-resolves differently the next time gains nothing. If a name has several addresses, they are tried in the resolver's
-order, because sometimes only one responds (`localhost` has ::1 and 127.0.0.1).
+A request of the server can reach machines that the public cannot, such as metadata services of clouds. These rules keep
+whoever controls the other server, or its DNS, from using that (server-side request forgery, CVE-2026-32301):
+
+| rule | attack that it stops |
+|---|---|
+| The URL comes from the settings, never from a token, request or response | a URL of the attacker's choice |
+| `https` only, and public addresses only, unless `outgoing_private` is set | a name that resolves to 10.0.0.1 |
+| One private address rules out the whole name | a second address that is used when the first fails |
+| The connection goes to the address that was checked | a name that resolves differently the next time |
+| IPv4 in IPv6 (mapped, 6to4, Teredo, NAT64) is not public | `::ffff:10.0.0.1`, `64:ff9b::a00:1` |
+| Redirects are not followed | `Location: http://169.254.169.254/` |
+| The certificate must match the name, with the trust store of the machine | an address that someone else took over |
+| At most `MAX_RESPONSE_BYTES`, uncompressed, within `timeout` | endless responses, compression bombs |
+| No proxies from the environment | a proxy that resolves the name itself |
+
+A name may have several addresses of which only one responds: `localhost` has ::1 and 127.0.0.1. They are tried in the
+resolver's order, each with its share of the remaining time. An address that refused is tried last for `UNREACHABLE_S`.
+A request that was sent is never repeated at another address, because the first one may have processed it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,10 +35,10 @@ from presenced.net.addresses import parse_address
 if TYPE_CHECKING:
     import httpx2
 
-MAX_ANSWER = 262_144
-"""Bytes."""
+MAX_RESPONSE_BYTES = 262_144
+"""Maximum number of bytes of a response. A longer one is a failure."""
 
-MAX_ADDRESSES = 16
+MAX_ADDRESSES_OF_NAME = 16
 """Maximum number of addresses tried for one name. Further addresses are ignored."""
 
 UNREACHABLE_S = 60.0
@@ -36,51 +48,54 @@ address would take a share of every request's timeout."""
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Function that returns the addresses of a name, for a port. It may raise OSError."""
 
-
+# `identity`: a compressed response could expand beyond the bound.
 _HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "presenced"}
 
-
-class OutgoingError(Exception):
-    """There was no answer that can be used; the text is for the log."""
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-class Answer(NamedTuple):
-    """The answer of another server."""
+class HttpClientError(Exception):
+    """There is no usable response. The text is for the log."""
+
+
+class HttpResponse(NamedTuple):
+    """Response of another server."""
 
     status: int
     body: bytes
     retry_after: str = ""
-    """The header of that name."""
+    """Value of the `Retry-After` header."""
 
 
-async def resolve_by_system(host: str, port: int) -> Sequence[str]:
+async def resolve_with_system(host: str, port: int) -> Sequence[str]:
     """Return the addresses from the system's resolver, in its order (RFC 6724)."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(entry[4][0]) for entry in found]
 
 
-class Outgoing:
-    """Client for requests to one URL.
+class HttpClient:
+    """Client for requests to one URL. It keeps connections open between requests.
 
-    Bounds: `MAX_ANSWER` for a response; `MAX_ADDRESSES` for a name; `timeout` seconds for a request, over all
-    addresses.
+    Bounds: `MAX_RESPONSE_BYTES` for a response; `MAX_ADDRESSES_OF_NAME` for a name; `timeout` seconds for a request,
+    over all addresses.
 
     Args:
         name: Setting that holds the URL.
+        allow_private: Also allow private addresses, and `http`.
 
     Raises:
         ConfigError: The URL is invalid.
     """
 
     def __init__(
-        self, name: str, url: str, timeout: float, allow_private: bool, resolve: Resolve = resolve_by_system
+        self, name: str, url: str, timeout: float, allow_private: bool, resolve: Resolve = resolve_with_system
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.fragment:
             raise ConfigError(f"{name} can't be {url!r}: expected a URL like https://example.com/path, without a user")
         if parts.scheme == "http" and not allow_private:
             raise ConfigError(
-                f"{name} is not https, which is for private addresses only: add outgoing_private where it is one"
+                f"{name} is not https, which is for private addresses only: add outgoing_private if it is one"
             )
         self._url = url
         self._host = parts.hostname
@@ -93,33 +108,33 @@ class Outgoing:
         """Monotonic time until which an address is tried last. Only current addresses of the name are in it."""
         self._client: httpx2.AsyncClient | None = None
 
-    async def get(self) -> Answer:
-        """GET.
+    async def get(self) -> HttpResponse:
+        """Send a GET request.
 
         Raises:
-            OutgoingError: It failed.
+            HttpClientError: There is no usable response.
         """
         return await self._request("GET", b"", {})
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """POST of JSON.
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
+        """Send a POST request with a JSON body.
 
         Raises:
-            OutgoingError: It failed.
+            HttpClientError: There is no usable response.
         """
         return await self._request("POST", body, {"content-type": "application/json", **headers})
 
     async def close(self) -> None:
-        """Close the connections kept open."""
+        """Close open connections."""
         if self._client is not None:
             await self._client.aclose()
             self._client = None
 
-    async def _request(self, method: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _request(self, method: str, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
         import httpx2
 
         loop = asyncio.get_running_loop()
-        request = method, body, {"host": self._netloc, **_HEADERS, **headers}
+        request_headers = {"host": self._netloc, **_HEADERS, **headers}
         faults: list[str] = []
         try:
             async with asyncio.timeout(self._timeout):
@@ -129,23 +144,23 @@ class Outgoing:
                     # The last address may use all the remaining time. Each earlier address gets a share of it.
                     share = max((ends - loop.time()) / (len(addresses) - tried), 0.001)
                     try:
-                        answer = await self._ask(address, share, *request)
+                        response = await self._send(address, share, method, body, request_headers)
                     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL) as error:
                         # Nothing was sent, so trying another address cannot repeat the request.
                         self._unreachable[address] = loop.time() + UNREACHABLE_S
                         faults.append(f"{address}: {type(error).__name__}: {error}")
                     else:
                         self._unreachable.pop(address, None)
-                        return answer
+                        return response
         except TimeoutError:
-            raise OutgoingError(f"{self._host} did not answer within {self._timeout:g} s") from None
+            raise HttpClientError(f"{self._host} did not respond within {self._timeout:g} s") from None
         except (httpx2.HTTPError, OSError, ValueError) as error:
-            raise OutgoingError(f"{self._host} can't be asked: {type(error).__name__}: {error}") from None
-        raise OutgoingError(f"{self._host} can't be reached: {'; '.join(faults)}")
+            raise HttpClientError(f"the request to {self._host} failed: {type(error).__name__}: {error}") from None
+        raise HttpClientError(f"{self._host} can't be reached: {'; '.join(faults)}")
 
-    async def _ask(
+    async def _send(
         self, address: str, connect_timeout: float, method: str, body: bytes, headers: Mapping[str, str]
-    ) -> Answer:
+    ) -> HttpResponse:
         """Send the request to one address. The certificate and the `Host` header must match the name."""
         import httpx2
 
@@ -156,17 +171,17 @@ class Outgoing:
             method, url, content=body, headers=headers, extensions=extensions, timeout=timeout
         ) as response:
             found = b""
-            async for part in response.aiter_raw():
+            async for part in response.aiter_raw():  # raw: not decompressed, whatever Content-Encoding says
                 found += part
-                if len(found) > MAX_ANSWER:
-                    raise OutgoingError(f"{self._host} answered with more than {MAX_ANSWER:,} bytes")
-            return Answer(response.status_code, found, response.headers.get("retry-after", ""))
+                if len(found) > MAX_RESPONSE_BYTES:
+                    raise HttpClientError(f"{self._host} responded with more than {MAX_RESPONSE_BYTES:,} bytes")
+            return HttpResponse(response.status_code, found, response.headers.get("retry-after", ""))
 
     def _connected(self) -> httpx2.AsyncClient:
-        import httpx2  # 70 ms, which most servers need not spend
+        import httpx2  # takes 70 ms, which most servers need not spend
 
         if self._client is None:
-            # Certificates as the machine knows them, and SSL_CERT_FILE; but no proxies out of the environment.
+            # This context uses the trust store of the machine, and SSL_CERT_FILE. `trust_env` would add proxies.
             trusted = httpx2.create_ssl_context()
             self._client = httpx2.AsyncClient(
                 verify=trusted, follow_redirects=False, trust_env=False, timeout=self._timeout
@@ -177,40 +192,28 @@ class Outgoing:
         """Return the name's addresses, in the order to try them.
 
         Raises:
-            OutgoingError: The name has no address, or one that is not allowed. A single private address rules out the
-                whole name, because a public name with such an address is suspicious.
+            HttpClientError: The name has no address, or one that is not allowed.
         """
         try:
             found = await self._resolve(self._host, self._port)
         except OSError as error:
-            raise OutgoingError(f"{self._host} is not known: {error.strerror}") from None
+            raise HttpClientError(f"{self._host} is not known: {error.strerror}") from None
         if not self._allow_private and not all(map(is_public, found)):
-            raise OutgoingError(f"{self._host} has a private address, which outgoing_private would allow")
-        addresses = list(dict.fromkeys(found))[:MAX_ADDRESSES]
+            raise HttpClientError(f"{self._host} has a private address, which outgoing_private would allow")
+        addresses = list(dict.fromkeys(found))[:MAX_ADDRESSES_OF_NAME]
         now, unreachable = asyncio.get_running_loop().time(), self._unreachable
         self._unreachable = {a: unreachable[a] for a in addresses if unreachable.get(a, 0.0) > now}
         return sorted(addresses, key=self._unreachable.__contains__)  # stable: keeps the resolver's order otherwise
 
 
 def is_public(text: str) -> bool:
-    """Whether an address is one of the internet at large: not private, link-local, loopback, shared or reserved."""
+    """Return whether an address is public: not private, link-local, loopback, shared, reserved or multicast."""
     address = parse_address(text)
     if address is None:
         return False
     if isinstance(address, ipaddress.IPv6Address):
+        # These carry an IPv4 address to which a gateway may forward.
         inner = address.sixtofour or (address.teredo[1] if address.teredo else None)
         if inner is not None or address in _NAT64:
             return False
     return address.is_global and not address.is_multicast
-
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-
-def signed(secret: str, timestamp: int, body: bytes) -> Mapping[str, str]:
-    """Headers by which the receiver knows whose request it is, and that it is not an old one sent again.
-
-    `Presenced-Signature` is `v1=` and the hexadecimal HMAC-SHA256 of the timestamp, a full stop and the body.
-    """
-    signature = hmac.digest(secret.encode(), str(timestamp).encode() + b"." + body, hashlib.sha256).hex()
-    return {"presenced-timestamp": str(timestamp), "presenced-signature": f"v1={signature}"}

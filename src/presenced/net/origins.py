@@ -1,30 +1,43 @@
 """Check of a browser's `Origin` against an allow-list of web pages (RFC 6454, RFC 6455 section 10.2).
 
-The list keeps other people's pages from using a visitor's browser. It is not authentication, because a program can send
-any `Origin`.
+The list keeps foreign pages from using a visitor's browser. It is not authentication, because a program can send any
+`Origin`.
+
+| list | pages that may connect |
+|---|---|
+| empty | of the host in the request, on any port, if that host is a name of this server; of this machine |
+| `https://app.example.com` | of exactly this scheme, host and port |
+| `https://*.example.com` | of every name below the domain, with this scheme and port; not of the domain itself |
+| `capacitor://` | of an app with this scheme, whatever the host |
+| `file://` | from files, and sandboxed frames of every page: browsers send `null` for both |
+| `*` | of every origin except `null` |
+
+An origin is parsed and then compared part by part. Servers that compared beginnings or endings of the text allowed
+`https://app.example.com.evil` (CVE-2022-42975).
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from presenced.errors import ConfigError
+from presenced.runtime.limits import BoundedMap
 
 ANY = "*"
+"""Entry that allows every origin except those that send `null`."""
 
 FILES = "file://"
 """Entry that allows pages from files. Browsers send `null` for them, and for sandboxed frames of every page."""
 
 _OPAQUE = ("null", FILES)  # some programs that embed a browser send file://
 
-MAX_REMEMBERED = 256
+MAX_CACHED_ORIGINS = 256
 """Maximum number of cached verdicts. At the bound the oldest is evicted."""
 
-MAX_REMEMBERED_BYTES = 1024
+MAX_CACHED_ORIGIN_BYTES = 1024
 """Maximum size in bytes of an origin and a host with a cached verdict. Longer ones are checked again each time."""
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]+\]|[a-z0-9_*.-]+)(?::([0-9]{1,5}))?")
@@ -70,7 +83,7 @@ class Origins:
         is_own_host: Returns whether a `Host` is a name of this server. A page of any other host never counts as a page
             of the same host.
 
-    Bounds: `MAX_REMEMBERED` verdicts of `MAX_REMEMBERED_BYTES`.
+    Bounds: `MAX_CACHED_ORIGINS` verdicts of `MAX_CACHED_ORIGIN_BYTES`.
 
     Raises:
         ConfigError: An entry is not an origin.
@@ -83,7 +96,7 @@ class Origins:
         self._files = FILES in entries
         self._patterns = tuple(_patterns(entries))
         self._is_default = not entries
-        self._verdicts: OrderedDict[tuple[bytes, bytes], bool] = OrderedDict()
+        self._verdicts: BoundedMap[tuple[bytes, bytes], bool] = BoundedMap(MAX_CACHED_ORIGINS)
 
     def allows(self, origin: bytes, host: bytes) -> bool:
         """Return whether a page of `origin` may connect.
@@ -94,10 +107,8 @@ class Origins:
         verdict = self._verdicts.get((origin, host))
         if verdict is None:
             verdict = self._judge(origin, host)
-            if len(origin) + len(host) <= MAX_REMEMBERED_BYTES:
-                self._verdicts[origin, host] = verdict
-                if len(self._verdicts) > MAX_REMEMBERED:
-                    self._verdicts.popitem(last=False)
+            if len(origin) + len(host) <= MAX_CACHED_ORIGIN_BYTES:
+                self._verdicts.set((origin, host), verdict)
         return verdict
 
     def _judge(self, origin: bytes, host: bytes) -> bool:
@@ -105,13 +116,13 @@ class Origins:
         if text in _OPAQUE:
             return self._files
         found = _parse(text)
-        if found is None or "*" in found.host:
+        if found is None or "*" in found.host:  # a page cannot pose as a pattern
             return False
         if not self._is_default:
             return self._any or any(pattern.covers(found) for pattern in self._patterns)
         if found.is_loopback:
             return True
-        # Whatever the ports: a page's own server is often beside this one, on another port of the same host.
+        # On any port: a page's own server often listens beside this one, on another port of the same host.
         same = _parse(f"{found.scheme}://{host.decode('latin-1').lower()}")
         is_same = found.scheme in _PORTS and same is not None and found.host == same.host
         return is_same and self._is_own_host(host)

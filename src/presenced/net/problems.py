@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): what an HTTP client is told when it is refused."""
+"""Problem documents (RFC 9457): the JSON body of HTTP refusals."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ _encoder = Encoder()
 
 
 class ProblemDocument(Struct, frozen=True):
-    """The members of RFC 9457 section 3.1 (`type` is left at its default, `about:blank`), and two of ours."""
+    """Members of RFC 9457 section 3.1, and `code` and `retry`. `type` is omitted: its default is `about:blank`."""
 
     title: str
     status: int
     detail: str
-    """What was wrong with this request and what to do about it."""
+    """Fault of this request, and how to fix it."""
     code: str
-    """The stable name: a member of `errors.Problem`."""
+    """Stable name of the fault: a member of `errors.Problem`."""
     retry: bool
-    """Whether the same request, unchanged, may succeed later."""
+    """Whether the same request may succeed later."""
 
 
 def problem_document(problem: Problem, detail: str) -> ProblemDocument:
-    """What a refusal says. `detail` holds nothing internal, and nothing the client did not send itself."""
+    """Return the document for a refusal.
+
+    Args:
+        detail: Text with nothing internal, and nothing that the client did not send itself.
+    """
     return ProblemDocument(problem.meaning, problem.status, detail, problem.name, problem.retry)
 
 
 def problem_body(problem: Problem, detail: str) -> bytes:
-    """The JSON body of a refusal."""
+    """Return the JSON body for a refusal."""
     return _encoder.encode(problem_document(problem, detail))

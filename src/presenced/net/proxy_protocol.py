@@ -1,6 +1,16 @@
-"""The PROXY protocol, version 2: what a TCP proxy says of its client ahead of the client's bytes.
+"""The PROXY protocol, version 2: a header with the client's address that a TCP proxy sends before the client's bytes.
 
-https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2.2
+https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2.2:
+
+| bytes | content |
+|---|---|
+| 12 | signature |
+| 1 | version and command: 0x20 LOCAL (a connection of the proxy itself), 0x21 PROXY |
+| 1 | address family in the upper 4 bits: 1 IPv4, 2 IPv6 |
+| 2 | length of the rest |
+| 8 or 32 | source and destination address |
+| 4 | source and destination port |
+| rest | extensions, which are skipped |
 """
 
 from __future__ import annotations
@@ -10,42 +20,41 @@ from typing import NamedTuple
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 
-MAX_LENGTH = 2_048
-"""Bytes after the first 16: addresses, and what else a proxy adds, which is passed over."""
+MAX_PROXY_HEADER_BYTES = 2_048
+"""Maximum number of bytes after the first 16: addresses and extensions. Longer headers are refused."""
 
+_FIXED = 16
 _LOCAL, _PROXY = 0x20, 0x21
-_IPV4, _IPV6 = 0x1, 0x2
+_ADDRESS_BYTES = {0x1: 4, 0x2: 16}
 
 
-class Header(NamedTuple):
-    """One that is whole."""
+class ProxyHeader(NamedTuple):
+    """A complete header."""
 
     size: int
-    """Bytes it takes."""
+    """Number of bytes."""
     address: str | None
-    """Of the client; None when the proxy speaks for itself (a health check), or of something without an address."""
+    """Address of the client; None for connections of the proxy itself (health checks) and for other families."""
 
 
-def parse(data: bytes) -> Header | None:
-    """The header that `data` begins with; None when more has to come.
+def parse_proxy_header(data: bytes) -> ProxyHeader | None:
+    """Return the header at the start of `data`; None if it is incomplete.
 
     Raises:
-        ValueError: It is none.
+        ValueError: `data` does not start with a valid header.
     """
     if data[: len(SIGNATURE)] != SIGNATURE[: len(data)]:
         raise ValueError("the connection does not begin with a PROXY protocol header, version 2")
-    if len(data) < 16:
+    if len(data) < _FIXED:
         return None
     command, family, length = data[12], data[13] >> 4, int.from_bytes(data[14:16], "big")
-    if command not in (_LOCAL, _PROXY) or length > MAX_LENGTH:
+    if command not in (_LOCAL, _PROXY) or length > MAX_PROXY_HEADER_BYTES:
         raise ValueError("the PROXY protocol header has an unknown version or command, or is too long")
-    if len(data) < 16 + length:
+    if len(data) < _FIXED + length:
         return None
-    if command == _LOCAL:
-        return Header(16 + length, None)
-    size = {_IPV4: 4, _IPV6: 16}.get(family)
-    if size is None:
-        return Header(16 + length, None)
+    size = _ADDRESS_BYTES.get(family)
+    if command == _LOCAL or size is None:
+        return ProxyHeader(_FIXED + length, None)
     if length < 2 * size + 4:
         raise ValueError("the PROXY protocol header is too short for its addresses")
-    return Header(16 + length, str(ipaddress.ip_address(data[16 : 16 + size])))
+    return ProxyHeader(_FIXED + length, str(ipaddress.ip_address(data[_FIXED : _FIXED + size])))

@@ -6,13 +6,15 @@ from urllib.parse import unquote_to_bytes
 
 
 def parameter(query: bytes, name: bytes) -> list[bytes]:
-    """The values of a parameter of a query, decoded as HTML forms are, in their order."""
+    """Return all values of a parameter, in order, decoded like HTML forms."""
     return [
-        _plain(value) for key, _, value in (part.partition(b"=") for part in query.split(b"&")) if _plain(key) == name
+        _decoded(value)
+        for key, _, value in (part.partition(b"=") for part in query.split(b"&"))
+        if _decoded(key) == name
     ]
 
 
-def _plain(encoded: bytes) -> bytes:
+def _decoded(encoded: bytes) -> bytes:
     if b"%" in encoded or b"+" in encoded:
         return unquote_to_bytes(encoded.replace(b"+", b" "))
     return encoded

@@ -1,4 +1,20 @@
-"""How much may come from one address: handshakes, connections, and failures to show who one is."""
+"""Limits for one address: handshakes, failed authentications and open connections.
+
+| limit | settings | counts | at the limit |
+|---|---|---|---|
+| handshakes | `address_rate`, `address_burst` | every WebSocket handshake | 429 with `Retry-After` |
+| failures | `address_failure_rate`, `address_failure_burst` | guesses (below) | 429 for handshakes and the API |
+| connections | `address_connections` | open TCP connections of any kind | 429, and the connection is closed |
+
+Handshakes and failures are token buckets: `burst` at once, `rate` a second in the long run. A failure is an attempt
+that may be a guess: a token that no known key signed, an invented ticket, an unknown API key, or a connection that does
+not authenticate in time. An expired or revoked token does not count, because many people share one address and one of
+them must not lock out the others. docs/security.md lists every case.
+
+Handshakes are refused while *failures* are exhausted, but other addresses are not affected. An address counts as
+`addresses.limit_key` says. Addresses of this machine are not limited, because a proxy may be behind them. If the server
+listens on loopback only and trusts no proxy, nothing can be limited, and callers need not find out the address.
+"""
 
 from __future__ import annotations
 
@@ -8,73 +24,71 @@ from math import ceil
 from typing import NamedTuple
 
 from presenced.config.settings import Settings, is_loopback
-from presenced.net.addresses import Proxies, counted
+from presenced.net.addresses import TrustedProxies, limit_key
 from presenced.runtime.limits import Buckets
 
 MAX_ADDRESSES = 100_000
-"""Addresses whose pace is remembered; some 25 MB. One more makes the one that was quiet longest forgotten."""
+"""Maximum number of addresses with a bucket, some 25 MB. At the bound the least recently counted one is evicted. By
+then its bucket is full again, unless more addresses than that are active."""
 
 
-class Refused(NamedTuple):
-    """An address has had enough for now."""
+class Throttled(NamedTuple):
+    """Refusal of an address that has reached a limit."""
 
     detail: str
     retry_after: int
-    """Seconds."""
+    """Seconds until the next attempt may succeed."""
 
 
 class Throttle:
-    """Counts by address. Times are monotonic seconds; a key is an address as it counts, empty for one that does not.
+    """Counters by address. Times are monotonic seconds. Keys come from `key`; an empty key is never limited.
 
-    This machine's own addresses do not count: a proxy or a test may be behind them. Where the server listens on
-    loopback alone and no proxy is trusted, nothing is counted.
-
-    Bounds: `MAX_ADDRESSES`, for handshakes and failures each; connections by the server's own bound.
+    Bounds: `MAX_ADDRESSES` for handshakes and for failures; the server's connections bound the counted connections.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.proxies = Proxies(settings.trusted_proxies, settings.proxy_header == "forwarded")
-        self.header = settings.proxy_header.encode()
-        """In which proxies name the client."""
-        self.is_open = is_loopback(settings.host) and not self.proxies
-        """Nothing is counted: what asks for an address need not find it out."""
+        self.proxies = TrustedProxies(settings.trusted_proxies, settings.proxy_header == "forwarded")
+        self.proxy_header = settings.proxy_header.encode()
+        """Name of the header in which proxies state the client's address."""
+        self.is_disabled = is_loopback(settings.host) and not self.proxies
+        """Whether no address is limited."""
         self._handshakes = Buckets(settings.address_rate, settings.address_burst, MAX_ADDRESSES)
         self._failures = Buckets(settings.address_failure_rate, settings.address_failure_burst, MAX_ADDRESSES)
         self._connections: Counter[str] = Counter()
 
     def key(self, peer: str, values: Sequence[bytes]) -> str:
-        """As whom a request counts.
+        """Return the key of a request.
 
         Args:
-            values: Those of `header`.
+            values: Values of `proxy_header`.
         """
-        if self.is_open:
-            return ""
-        found = counted(self.proxies.client(peer, values))
-        return "" if found.is_loopback else found.key
+        return "" if self.is_disabled else limit_key(self.proxies.client(peer, values))
 
-    def handshake(self, key: str, now: float) -> Refused | None:
-        """One is asked for; why there is none."""
-        if (barred := self.barred(key, now)) is not None:
-            return barred
+    def admit_handshake(self, key: str, now: float) -> Throttled | None:
+        """Count a handshake. Return the refusal if the address has reached a limit."""
+        if (blocked := self.blocked(key, now)) is not None:
+            return blocked
         if key and (wait := self._handshakes.take(key, now)):
-            return Refused("too many recent connections from this address; retry later", ceil(wait))
+            return Throttled("too many recent connections from this address; retry later", ceil(wait))
         return None
 
-    def barred(self, key: str, now: float) -> Refused | None:
-        """Whether too many from there failed to show who they are."""
+    def blocked(self, key: str, now: float) -> Throttled | None:
+        """Return the refusal if the address has too many failures."""
         if key and (wait := self._failures.wait(key, now)):
-            return Refused("too many failed authentications from this address; retry later", ceil(wait))
+            return Throttled("too many failed authentications from this address; retry later", ceil(wait))
         return None
 
-    def failed(self, key: str, now: float) -> None:
-        """Somebody from there could not show who they are."""
+    def count_failure(self, key: str, now: float) -> None:
+        """Count a failed authentication."""
         if key:
             self._failures.take(key, now)
 
-    def came(self, key: str) -> bool:
-        """A connection; whether there may be one more. To be matched by `left` if so."""
+    def admit_connection(self, key: str) -> bool:
+        """Count an open connection. Return False, and do not count it, if the address has too many.
+
+        Each admitted connection is released by `release_connection`.
+        """
         if not key:
             return True
         if self._connections[key] >= self._settings.address_connections:
@@ -82,8 +96,8 @@ class Throttle:
         self._connections[key] += 1
         return True
 
-    def left(self, key: str) -> None:
-        """A connection ended."""
+    def release_connection(self, key: str) -> None:
+        """Count the end of an admitted connection."""
         if key:
             self._connections[key] -= 1
             if self._connections[key] <= 0:

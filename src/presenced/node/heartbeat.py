@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from presenced.config.settings import Settings
+from presenced.delivery.connection import Connection
 from presenced.errors import Close
 from presenced.node.event_log import EventLog
 from presenced.presence.heartbeat import Beat, Sweep
-from presenced.protocols.base import Watcher
-from presenced.protocols.framing import PING_FRAME
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.metrics import Metrics
 
@@ -18,15 +17,7 @@ MAX_LAG = 1.0
 """Seconds that a tick came late, from which on no new connection is taken until one comes in time again."""
 
 
-class Beating(Watcher, Protocol):
-    """A connection that is asked."""
-
-    user_id: str
-    heard_at: float
-    slice: int
-
-
-C = TypeVar("C", bound=Beating)
+C = TypeVar("C", bound=Connection)
 
 
 class Heartbeat(Generic[C]):
@@ -96,7 +87,7 @@ class Heartbeat(Generic[C]):
             if connection.paused:
                 self._unsent_when_asked[connection] = connection.unsent
             else:
-                connection.send(PING_FRAME)
+                connection.ping()
         self._also()
         # From now, not from when it was due: after a pause the ticks missed are not made up for (`Sweep`).
         self._due = now + self._sweep.tick_seconds

@@ -1,36 +1,48 @@
-"""What applications ask and tell: the HTTP API and the Python interface call it. Answers are records, never bytes.
+"""Operations of a running node for applications: the HTTP API and the Python interface use nothing else of it.
 
-Ids are texts as `presence.identity.parse_user_id` returns them. All methods are plain calls on the loop's thread.
+Commands and queries take and return records, never bytes. User ids are texts as `presence.identity.parse_user_id`
+returns them. All methods except `ViewerScope.count_online` are plain calls on the loop's thread.
+
+A command is one event, so it happens at one moment. A caller that has already read the clock passes that moment as
+`now`; otherwise the command reads the clock once, and passes the moment to everything that it does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct, structs
 
+from presenced.auth.grants import visibility_of
+from presenced.auth.principal import Principal
+from presenced.config.settings import is_loopback
+from presenced.delivery.connection import Connection
 from presenced.errors import Close
+from presenced.net.origins import ANY, FILES
+from presenced.net.refusals import Refusal
 from presenced.node.node import Node
+from presenced.node.stats import Stats
 from presenced.presence.claims import Claim, check
 from presenced.presence.explain import MAX_CHANGES, Explanation, Viewer, explain
 from presenced.presence.journal import Digest
-from presenced.presence.model import AS_DETECTED, Change, Choice, Custom
-from presenced.presence.rooms import Room
+from presenced.presence.model import AS_DETECTED, Change, Choice, Status
+from presenced.presence.rooms import Mode, Room
 from presenced.presence.user import Session
 from presenced.presence.visibility import EVERYTHING, Visibility
-from presenced.protocols.base import Connection
+from presenced.protocols.v1.encoder import Encoding
 from presenced.runtime.instant import Instant
 
 
 class Counts(Struct, frozen=True):
-    """How many there are of what."""
+    """Numbers of users, connections and rooms."""
 
     online_users: int
     """Users shown as anything but offline."""
     connected_users: int
     connections: int
     rooms: int
-    """With a member."""
+    """Rooms with at least one member."""
 
 
 class PresenceService:
@@ -41,19 +53,20 @@ class PresenceService:
         self._directory = node.directory
         self._on_disconnect: list[Callable[[str], int]] = []
 
-    # What it tells.
+    # Commands.
 
-    def announce(self, user_id: str, online: bool) -> bool:
-        """Announce a user known from elsewhere: `Directory.announce`. True when others are told of a change.
+    def announce(self, user_id: str, online: bool, now: Instant | None = None) -> bool:
+        """Announce a user known from elsewhere (`Directory.announce`) and return whether others see a change.
 
         Raises:
             CapacityError: `max_announced` users are announced already.
         """
-        outcome = self._directory.announce(user_id, online, self._node.clock.now())
-        self._node.apply(outcome)
+        now = now or self._node.clock.now()
+        outcome = self._directory.announce(user_id, online, now)
+        self._node.publisher.apply(outcome, now)
         return outcome.change is not None
 
-    def disconnect(self, user_id: str) -> int:
+    def disconnect(self, user_id: str, now: Instant | None = None) -> int:
         """Close all connections of a user, who goes offline immediately unless announced. Return the number of
         connections.
 
@@ -62,7 +75,8 @@ class PresenceService:
         connections = self._directory.connections(user_id)
         for connection in connections:
             connection.close(Close.DISCONNECTED, "the application closed this user's connections")
-        self._node.apply(self._directory.stop_waiting(user_id, self._node.clock.now()))
+        now = now or self._node.clock.now()
+        self._node.publisher.apply(self._directory.stop_waiting(user_id, now), now)
         return len(connections) + sum(end(user_id) for end in self._on_disconnect)
 
     def on_disconnect(self, end: Callable[[str], int]) -> None:
@@ -73,102 +87,108 @@ class PresenceService:
         """
         self._on_disconnect.append(end)
 
-    def set_status(self, user_id: str, choice: Choice | None, lasts: float | None = None) -> None:
+    def set_status(
+        self, user_id: str, choice: Choice | None, lasts: float | None = None, now: Instant | None = None
+    ) -> None:
         """Choose a status for a user, as their own devices can. The choice of an absent user is remembered.
 
         Args:
             choice: The choice, whose end is filled in; None for the status as detected, the same as `AS_DETECTED`.
             lasts: Seconds after which the previous permanent choice returns; None for a permanent choice.
         """
-        now = self._node.clock.now()
-        self._node.apply(self._directory.choose(user_id, choice or AS_DETECTED, now, lasts, by_user=False))
+        now = now or self._node.clock.now()
+        outcome = self._directory.choose(user_id, choice or AS_DETECTED, now, lasts, by_user=False)
+        self._node.publisher.apply(outcome, now)
 
-    def set_claim(self, user_id: str, claim: Claim, lasts: float | None = None) -> None:
-        """Claim something of a user, in place of what this source claimed before; of one who is not there, too.
+    def set_claim(self, user_id: str, claim: Claim, lasts: float | None = None, now: Instant | None = None) -> None:
+        """Set a claim, which replaces the previous claim of its source. The user may be absent.
 
         Args:
-            claim: When it was set and when it ends are filled in here.
-            lasts: Seconds after which it ends; None: when it is cleared.
+            claim: The claim, whose times are filled in.
+            lasts: Seconds after which the claim ends; None until it is cleared.
 
         Raises:
-            BadClaim: Its source, status or priority can't be used.
-            CapacityError: As many sources claim something of the user already as may.
+            BadClaim: The source, the status or the priority is invalid.
+            CapacityError: The user has claims of the maximum number of sources.
         """
         check(claim)
-        now = self._node.clock.now()
+        now = now or self._node.clock.now()
         claim = structs.replace(claim, set_ms=now.epoch_ms)
         if lasts is not None:
-            claim = structs.replace(claim, ends=now.monotonic + lasts, custom=_ending(claim.custom, now, lasts))
-        self._node.apply(self._directory.set_claim(user_id, claim, now))
+            custom = structs.replace(claim.custom, until_ms=now.epoch_ms + int(lasts * 1000))
+            claim = structs.replace(claim, ends=now.monotonic + lasts, custom=custom)
+        self._node.publisher.apply(self._directory.set_claim(user_id, claim, now), now)
         if self._node.recorder is not None:
             self._node.recorder.claimed(user_id, claim)
 
-    def forget_display(self, user_id: str) -> None:
-        """Forget what tokens of the user gave for others to see; the next one gives it again."""
-        self._node.apply(self._directory.erase_display(user_id, self._node.clock.now()))
-
-    def clear_claim(self, user_id: str, source: str) -> bool:
-        """Claim it no longer. Whether there was such a claim."""
-        outcome = self._directory.clear_claim(user_id, source, self._node.clock.now())
+    def clear_claim(self, user_id: str, source: str, now: Instant | None = None) -> bool:
+        """Clear the claim of a source and return whether there was one."""
+        now = now or self._node.clock.now()
+        outcome = self._directory.clear_claim(user_id, source, now)
         recorder = self._node.recorder
         if outcome is not None:
-            self._node.apply(outcome)
+            self._node.publisher.apply(outcome, now)
         if recorder is not None and (outcome is not None or recorder.is_restoring):
-            recorder.unclaimed(user_id, source)  # it may be stored and not yet restored
+            recorder.unclaimed(user_id, source)  # the claim may be stored and not yet restored
         return outcome is not None
 
-    def forget(self, user_id: str) -> int:
-        """Close a user's connections, and forget what was announced, chosen and claimed of them, their display data,
-        and what their changes said. How many connections there were. O(journal)."""
+    def forget_display(self, user_id: str, now: Instant | None = None) -> None:
+        """Forget the display data from the user's tokens. The user's next token provides it again."""
+        now = now or self._node.clock.now()
+        self._node.publisher.apply(self._directory.erase_display(user_id, now), now)
+
+    def forget(self, user_id: str, now: Instant | None = None) -> int:
+        """Close a user's connections, and forget the announcement, choice, claims, display data and the details of past
+        changes. Return the number of connections. O(journal)."""
+        now = now or self._node.clock.now()
         self._directory.forget_stored(user_id)
-        closed = self.disconnect(user_id)
-        self.announce(user_id, online=False)
-        self.set_status(user_id, None)
+        closed = self.disconnect(user_id, now)
+        self.announce(user_id, online=False, now=now)
+        self.set_status(user_id, None, now=now)
         for claim in self.claims_of(user_id):
-            self.clear_claim(user_id, claim.source)
-        self.forget_display(user_id)
+            self.clear_claim(user_id, claim.source, now)
+        self.forget_display(user_id, now)
         self._node.journal.blank(user_id)
         return closed
 
-    # What it asks.
+    # Queries.
 
     def claims_of(self, user_id: str) -> tuple[Claim, ...]:
-        """What is claimed of the user, in the order in which it was set."""
+        """Return the claims about a user, in the order in which they were set."""
         return user.claims if (user := self._directory.user(user_id)) else ()
 
-    def seen(self, user_ids: Iterable[str], visibility: Visibility = EVERYTHING) -> list[Change | None]:
-        """What is seen of each of these users by who has this visibility; None: nothing is known, or may not be seen.
-
-        That members of a room see each other is not looked at.
-        """
-        changes = self._directory.changes_of(user_ids)
-        if visibility.everyone and not visibility.blocked:
-            return changes
-        return [c if c and visibility.sees(c.user_id) else None for c in changes]
+    def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
+        """Return the last change of each user, as everyone who may see the user sees it; None for unknown users."""
+        return self._directory.changes_of(user_ids)
 
     def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
-        """Users shown as anything but offline, each with a number to give as `after` for those who follow.
+        """Return users shown as anything but offline, each with a number to pass as `after` for the next page.
 
-        Who is there all the while is listed once; who comes meanwhile may be. O(users), whatever the limit.
+        A user who stays online while the pages are read appears exactly once. A user who comes online meanwhile may
+        appear. O(users), whatever the limit.
         """
         return self._directory.online_after(after, limit)
 
     def counts(self) -> Counts:
-        """How many there are of what."""
+        """Return the numbers of users, connections and rooms."""
         node = self._node
         return Counts(self._directory.online_users, self._directory.connected_users, node.connections, len(node.rooms))
 
+    def stats(self, limit: int, after: int) -> Stats:
+        """Return statistics with the `limit` sessions that follow `after` (`node.stats.statistics`)."""
+        return self._node.stats(limit, after)
+
     def room(self, name: str) -> Room | None:
-        """The room with its members; None while it has none. To be read, not changed."""
+        """Return a room with its members, to read and not to change; None if it has no members."""
         return self._node.rooms.get(name)
 
     def sessions_of(self, user_id: str) -> list[Session[Connection]]:
-        """The user's sessions that have a connection, or are waited for. To be read, not changed."""
+        """Return the user's sessions that have a connection or are in their grace period, to read and not to change."""
         user = self._directory.user(user_id)
         return [session for session in user.sessions if session.is_present] if user else []
 
-    def explain(self, user_id: str, viewer: str | None = None) -> Explanation:
-        """Why the user looks as they do: to everyone who may see them, or to the user `viewer`."""
+    def explain(self, user_id: str, viewer: str | None = None, now: Instant | None = None) -> Explanation:
+        """Explain the status of a user, as seen by everyone who may see the user, or by the user `viewer`."""
         node = self._node
         watching = None
         if viewer is not None:
@@ -177,44 +197,167 @@ class PresenceService:
             watching = Viewer(viewer, sessions, node.settings.visibility == "everyone", roles)
         changes = node.journal.last_of(user_id, MAX_CHANGES)
         user, rooms = self._directory.user(user_id), node.rooms.of(user_id)
-        return explain(user_id, user, frozenset(rooms), watching, changes, node.clock.now(), node.beat)
+        return explain(user_id, user, frozenset(rooms), watching, changes, now or node.clock.now(), node.beat)
 
-    # Following.
+    def scope_of(self, viewer: str | None) -> ViewerScope:
+        """Return the users and rooms that a viewer may see; everything if `viewer` is None, for a backend.
+
+        The next token of a viewer without a session is unknown. Such a viewer sees what the setting `visibility` grants
+        to a token that names nobody.
+        """
+        if viewer is None:
+            return ViewerScope(self._node, "", [EVERYTHING], with_causes=True)
+        settings = self._node.settings
+        sessions = self.sessions_of(viewer)
+        visibilities = [s.visibility for s in sessions] or [visibility_of(settings, Principal(viewer))]
+        with_causes = settings.show_causes or any(visibility.causes for visibility in visibilities)
+        return ViewerScope(self._node, viewer, visibilities, with_causes)
+
+    # Following changes.
 
     @property
     def position(self) -> int:
-        """Version of the newest change, or higher. No version is above it. Users without known presence have this
-        version."""
-        return self._directory.position
+        """Position of the newest event."""
+        return self._node.journal.position
+
+    @property
+    def newest_version(self) -> int:
+        """Newest version that any user was given. Users without known presence have it."""
+        return self._directory.versions.newest
 
     def position_text(self, position: int) -> str:
-        """A position as followers are told it: their cursor."""
+        """Return the cursor of a position, for clients."""
         return self._node.encoding.position_text(position)
 
     def parse_cursor(self, text: str) -> int | None:
-        """The position a follower says it is at; None when it is not one of this server's, since its start."""
+        """Return the position of a cursor; None if it does not come from this server since its start."""
         return self._node.encoding.position_number(text)
 
     def changes_since(self, position: int, limit: int) -> list[Change] | None:
-        """The first `limit` changes after `position`, all of them; None when some have been forgotten."""
+        """Return the first `limit` changes after `position`; None if the journal has evicted some of them."""
         return self._node.journal.since(position, limit)
 
     def digest(self) -> Digest | None:
-        """The state as one number, at the position of the newest change. None: a part of the work has been done; ask
+        """Return the state as one number, at the position of the newest change. None: a part of the work is done; call
         again in another turn of the loop (`Journal.digest`)."""
-        return self._node.journal.digest()
+        return self._node.journal.digest(self._directory.snapshot)
 
     def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have `wake` called in the turn of the loop after one in which something changed.
 
         Returns:
-            What ends it.
+            Function that ends this.
 
         Raises:
-            CapacityError: As many follow as may.
+            CapacityError: The maximum number of followers is reached.
         """
         return self._node.followers.add(wake)
 
+    def encoding_for(self, visibility: Visibility) -> Encoding:
+        """Return the encoder of user records for a viewer. It shares its cache with the WebSocket clients that may see
+        the same, so a change is encoded once for all of them."""
+        return self._node.encoding.of(visibility)
 
-def _ending(custom: Custom, now: Instant, lasts: float) -> Custom:
-    return structs.replace(custom, until_ms=now.epoch_ms + int(lasts * 1000))
+    # Operation.
+
+    def not_ready(self) -> list[str]:
+        """Return the reasons why a load balancer should send no new connection here; empty if there are none."""
+        reasons = []
+        if self._node.draining:
+            reasons.append("the server is stopping")
+        if self._node.is_full:
+            reasons.append(f"all {self._node.max_connections} connections are taken")
+        return reasons
+
+    def warnings(self) -> list[str]:
+        """Return facts that an operator should know although the server works."""
+        node, origins = self._node, self._node.settings.origins
+        found = [node.recorder.warning] if node.recorder is not None else []
+        if node.gatekeeper is None and not is_loopback(node.settings.host):
+            found.append("authentication is off and other machines may connect, so every client may claim any user id")
+        if ANY in origins:
+            found.append(
+                "pages of every origin may connect, because the setting origins contains *: list your own origins"
+            )
+        if FILES in origins:
+            found.append(
+                "pages of every origin may connect from a sandboxed frame, because the setting origins contains file://"
+            )
+        return [warning for warning in found if warning]
+
+    def report_refusal(self, refusal: Refusal, origin: bytes) -> None:
+        """Log and count an HTTP refusal.
+
+        Args:
+            origin: The request's `Origin` header; empty if absent.
+        """
+        self._node.turned_away(refusal, origin)
+
+
+class ViewerScope:
+    """The users and rooms that one viewer may see, through all of the viewer's sessions together.
+
+    A viewer sees a user whom any of the sessions may see, and everyone who is in a room with the viewer. A user whom
+    all sessions block is invisible to the viewer everywhere, in rooms, too.
+    """
+
+    def __init__(self, node: Node, viewer: str, visibilities: Sequence[Visibility], with_causes: bool) -> None:
+        self._directory = node.directory
+        self._rooms = node.rooms
+        self._viewer = viewer
+        self._visibilities = visibilities
+        self.with_causes = with_causes
+        """Whether the viewer may see why users changed."""
+        self.blocked = frozenset.intersection(*(visibility.blocked for visibility in visibilities))
+        """Users whom all sessions block."""
+
+    def sees(self, user_id: str) -> bool:
+        """Return whether the viewer may see the user, be it only in a room that both are in."""
+        if user_id == self._viewer or any(visibility.sees(user_id) for visibility in self._visibilities):
+            return True
+        if user_id in self.blocked:
+            return False
+        return not set(self._rooms.of(self._viewer)).isdisjoint(self._rooms.of(user_id))
+
+    def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
+        """Return the last change of each user; None for users who are unknown or whom the viewer may not see.
+
+        The two cases look the same on purpose, so that a viewer cannot learn whether a hidden user exists.
+        """
+        changes = self._directory.changes_of(user_ids)
+        return [change if change is not None and self.sees(change.user_id) else None for change in changes]
+
+    def room(self, name: str) -> Room | None:
+        """Return a room, to read and not to change; None if it has no members or the viewer may not enter it."""
+        if any(visibility.may_enter(name) for visibility in self._visibilities):
+            return self._rooms.get(name)
+        return None
+
+    def room_mode(self, room: Room) -> Mode:
+        """Return the mode in which the viewer is notified about a room. It depends on the members that the viewer sees,
+        because the mode would otherwise reveal hidden members."""
+        return self._rooms.mode(room, self.blocked)
+
+    async def count_online(self) -> int:
+        """Return the number of online users that the viewer sees.
+
+        It takes constant time for a viewer who sees everyone and blocks few users. Otherwise it is O(users named by the
+        rules + members of the viewer's rooms).
+        """
+        widest = [visibility for visibility in self._visibilities if visibility.everyone]
+        if widest:
+            blocked = frozenset.intersection(*(visibility.blocked for visibility in widest))
+            hidden = [user_id for user_id in blocked if not self.sees(user_id)]
+            return self._directory.online_users - self._online(hidden)
+        members: set[str] = set()
+        for name in tuple(self._rooms.of(self._viewer)):
+            if room := self._rooms.get(name):
+                members.update(room.members)
+            await asyncio.sleep(0)  # each room may have 100,000 members, so the loop gets a turn between two of them
+        members -= self.blocked
+        named = {self._viewer}.union(*(visibility.users for visibility in self._visibilities))
+        return len(members) + self._online(named - members)
+
+    def _online(self, user_ids: Iterable[str]) -> int:
+        changes = self._directory.changes_of(user_ids)
+        return sum(change is not None and change.status is not Status.OFFLINE for change in changes)

@@ -5,11 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+from presenced.delivery.connection import Connection
 from presenced.errors import Close
-from presenced.protocols.base import Watcher
-from presenced.protocols.v1 import codec as v1
-from presenced.protocols.v1.feed import V1Feed
-from presenced.protocols.v1.messages import GoingAway
 
 LONGEST_DRAIN = 2.0
 """Seconds that closing all connections is spread over at most."""
@@ -28,7 +25,7 @@ LEAST_SPREAD = 1.0
 """Seconds over which the reconnects of 100 or more clients are spread, regardless of the rate."""
 
 
-def close_in_waves(connections: Sequence[Watcher], feed: V1Feed, pace: float) -> Iterator[float]:
+def close_in_waves(connections: Sequence[Connection], pace: float) -> Iterator[float]:
     """Close all connections (1001), some with each item.
 
     Each client of presenced.v1 receives a different delay before it reconnects (`return_times`). Classic clients choose
@@ -44,8 +41,7 @@ def close_in_waves(connections: Sequence[Watcher], feed: V1Feed, pace: float) ->
     times = return_times(len(connections), pace)
     for wave in range(waves):
         for connection, wait in zip(connections[wave::waves], times[wave::waves], strict=True):
-            if feed.keeps_up(connection):
-                connection.send(v1.frame(GoingAway(wait)))
+            connection.protocol.goodbye(connection, wait)
             connection.close(Close.GOING_AWAY, "the server is stopping")
         if wave < waves - 1:
             yield WAVE

@@ -1,30 +1,21 @@
-"""The statistics: `get_stats()` in Python, `/stats` by HTTP."""
+"""Statistics of a running server: `get_stats()` in Python, `/stats` over HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
+from presenced.delivery.connection import Connection
 from presenced.presence.directory import Directory
 from presenced.presence.model import Status
 from presenced.protocols.ids import wire_user_id
 from presenced.runtime.instant import Instant, timestamp
 
 MAX_PAGE = 1000
-"""Sessions in one page of the statistics at most."""
-
-
-class Counted(Protocol):
-    """What is told of a connection."""
-
-    user_id: str
-    serial: int
-    connection_id: str
-    opened_ms: int
-    heard_at: float
+"""Maximum number of sessions in one page of the statistics."""
 
 
 class SessionStats(Struct, frozen=True, rename="camel"):
@@ -34,28 +25,28 @@ class SessionStats(Struct, frozen=True, rename="camel"):
     connection_id: str
     connected_at: str
     last_seen: str
-    """When the client last sent anything, a pong included."""
+    """Time of the last input from the client, a pong included."""
 
 
 class Stats(Struct, frozen=True, rename="camel"):
-    """Statistics of this moment, and one page of the active sessions, oldest first."""
+    """Current statistics, and one page of the active sessions, oldest first."""
 
     connected_users: int
     """Users with an open connection, each counted once."""
     online_users: int
-    """Users shown online: also those a grace or an announcement holds."""
+    """Users shown online, including those whom a grace period or an announcement keeps online."""
     total_connections: int
     user_sessions: list[SessionStats]
     next: int | None
-    """What to pass as `after` for the next page; None when this is the last."""
+    """Value of `after` for the next page; None on the last page."""
 
 
 def statistics(
-    directory: Directory[Any], connections: Mapping[int, Counted], limit: int, after: int, now: Instant
+    directory: Directory[Any], connections: Mapping[int, Connection], limit: int, after: int, now: Instant
 ) -> Stats:
-    """Those with the `limit` sessions whose serial follows `after`. O(connections).
+    """Return the statistics with the `limit` sessions whose serial number follows `after`. O(connections).
 
-    Who is invisible is in the numbers, without a name.
+    Invisible users are part of the numbers, but their sessions are left out.
     """
     seen = (c for n, c in connections.items() if n > after and directory.status(c.user_id) is not Status.OFFLINE)
     found = list(islice(seen, limit + 1))

@@ -9,12 +9,14 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from presenced.errors import CapacityError
+from presenced.presence.journal import Journal
 from presenced.presence.model import Cause, Choice, Display, Ending
 from presenced.presence.outcome import NOTHING, Outcome
 from presenced.presence.statuses import Statuses
 from presenced.presence.subscriptions import Watch
 from presenced.presence.user import MAX_DETACHED, Given, Grace, Session, User
 from presenced.presence.users import Limits
+from presenced.presence.versions import VersionClock
 from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
@@ -39,10 +41,14 @@ class Directory(Statuses[C]):
     Bounds: users who are there, plus those with a session to resume, with a choice (`max_choices`) or with their last
     change in the log; sessions without a connection by `MAX_DETACHED` per user; announcements by `max_announced`; the
     log by its entries and age. Connections are the caller's to bound.
+
+    Args:
+        journal: Gives positions to changes. The caller appends the changes to it.
+        versions: Gives versions to changes; by default a counter of its own.
     """
 
-    def __init__(self, grace: Grace, limits: Limits) -> None:
-        super().__init__(limits)
+    def __init__(self, grace: Grace, limits: Limits, journal: Journal, versions: VersionClock | None = None) -> None:
+        super().__init__(limits, journal, versions)
         self._grace = grace
         self._announced = 0
         self._given = 0  # times that data was given with a room
@@ -235,11 +241,6 @@ class Directory(Statuses[C]):
         """A session joins a room, or gives other data; which rooms the user is in is settled elsewhere."""
         self._given += 1
         session.rooms = (session.rooms or {}) | {room: Given(self._given, data)}
-
-    def take_position(self) -> int:
-        """The next place in the order of all changes, for one that is not a user's (`presence.rooms`)."""
-        self.position += 1
-        return self.position
 
     # How.
 

@@ -139,7 +139,7 @@ def explain(
         changes: Their last ones, newest first.
         beat: What the heartbeat does next about a connection.
     """
-    user = user or User(user_id, 0)
+    user = user or User(user_id)
     seen = _visibility(user_id, rooms, viewer) if viewer else None
     claim = deciding(user.choice, user.claims) if user.is_present else None
     return Explanation(

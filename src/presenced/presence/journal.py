@@ -1,4 +1,9 @@
-"""All changes in order, as many as fit; and a number that two who followed them can compare."""
+"""The journal: positions, all changes in their order, and a digest that two followers can compare.
+
+A position is a place in the order of everything that happens on this server: changes of users, changes of rooms, and
+the periodic digests of large rooms. Only events have positions. A snapshot takes none: its position is that of the last
+event before it. Versions are something else: they belong to users (`presence.versions`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from hashlib import sha256
 from itertools import chain, islice
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,6 +20,18 @@ from presenced.presence.model import Change, Status, View
 
 MAX_HASHED = 1_000
 """Changes that one call of `Journal.digest` looks at; about a millisecond."""
+
+
+class Cursor(NamedTuple):
+    """How far the client of a session has come. Cursors of one session compare in the order in which they were sent.
+
+    Snapshots take no position, so two snapshots can end at one position, as can the changes before them. The number of
+    the snapshot distinguishes them: a client that lost its connection within a snapshot does not have it.
+    """
+
+    position: int
+    snapshot: int = 0
+    """Number of the session's snapshot that ends here; 0 at the end of changes."""
 
 
 class Digest(Struct, frozen=True):
@@ -32,14 +50,13 @@ class Journal:
 
     Bounds: `size` changes; of one more the oldest goes. Appending is O(1), and nothing else happens then.
 
-    Args:
-        everyone: The last change of each user who is shown as anything but offline (`Users.snapshot`).
     """
 
-    def __init__(self, size: int, everyone: Callable[[], list[Change]]) -> None:
+    def __init__(self, size: int) -> None:
         assert size > 0, "checked with the settings"
         self._size = size
-        self._everyone = everyone
+        self.position = 0
+        """Position of the newest event."""
         self._entries: list[Change] = []
         self._first = 0  # where the oldest one is
         self.floor = 0
@@ -53,9 +70,20 @@ class Journal:
         return len(self._entries)
 
     @property
-    def position(self) -> int:
-        """The newest change's."""
+    def newest_change(self) -> int:
+        """Position of the newest change in the journal; that of the start if there is none."""
         return self._entries[self._first - 1].position if self._entries else self.floor
+
+    def next_position(self) -> int:
+        """Give the next position, to an event that happens now."""
+        self.position += 1
+        return self.position
+
+    def advance(self, number: int) -> None:
+        """Give only positions above `number`, which an earlier start has used, from now on."""
+        if self.position == 0:
+            self.floor = number
+        self.position = max(self.position, number)
 
     def append(self, change: Change) -> None:
         """Add the newest change; its position is above all others."""
@@ -90,14 +118,17 @@ class Journal:
             if change.user_id == user_id:
                 self._entries[index] = replace(change, view=View(change.status), seen_ms=0)
 
-    def digest(self) -> Digest | None:
+    def digest(self, everyone: Callable[[], list[Change]]) -> Digest | None:
         """The state after the newest change.
 
         None: `MAX_HASHED` changes have been taken into account, and there are more; ask again in another turn of the
         loop. It begins with all users, goes on with the changes since, and begins again when some of those are gone.
+
+        Args:
+            everyone: Returns the last change of each user who is shown as anything but offline (`Users.snapshot`).
         """
         if self._hashed_to is None or self._hashed_to < self.floor:
-            self._unhashed, self._hashed_to = self._everyone(), self.position
+            self._unhashed, self._hashed_to = everyone(), self.newest_change
             self._value, self._users = 0, len(self._unhashed)
         if self._unhashed:
             self._value += sum(map(_hash_of, self._unhashed[-MAX_HASHED:]))
@@ -114,7 +145,9 @@ class Journal:
                 self._value += _hash_of(change)
                 self._users += 1
         self._hashed_to = changes[-1].position if changes else self._hashed_to
-        return None if self._hashed_to < self.position else Digest(self._hashed_to, self._value % 2**64, self._users)
+        if self._hashed_to < self.newest_change:
+            return None
+        return Digest(self._hashed_to, self._value % 2**64, self._users)
 
 
 def _position(change: Change) -> int:

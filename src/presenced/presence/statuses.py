@@ -8,11 +8,13 @@ from typing import TypeVar
 from presenced.errors import CapacityError
 from presenced.presence.choices import Held, Made, in_force, made
 from presenced.presence.claims import MAX_SOURCES, Claim, without
+from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, NO_DISPLAY, Cause, Change, Choice, Display, Status, View
 from presenced.presence.outcome import NOTHING, Outcome
 from presenced.presence.since import Since
 from presenced.presence.user import User
 from presenced.presence.users import Limits, Users
+from presenced.presence.versions import VersionClock
 from presenced.runtime.deadlines import Deadlines
 from presenced.runtime.instant import Instant
 
@@ -24,8 +26,8 @@ _HERE = Status.ONLINE, Status.BUSY
 class Statuses(Users[C]):
     """Decisions of users and backends about a user's status. `presence.directory` adds sessions."""
 
-    def __init__(self, limits: Limits) -> None:
-        super().__init__(limits)
+    def __init__(self, limits: Limits, journal: Journal, versions: VersionClock | None) -> None:
+        super().__init__(limits, journal, versions)
         self._deadlines: Deadlines[str] = Deadlines()
         self.since_start: Since | None = None
         """Decisions made since the start; None once everything is restored."""
@@ -210,14 +212,13 @@ class Statuses(Users[C]):
         since = last.since_ms if last and view.status is was else now.epoch_ms
         here = view.status in _HERE
         before = last.version if last else 0
-        # Above the version in the last record for an unknown user: the position then (`unknown_record`).
-        user.version = (user.version if last else max(user.version, self.position)) + 1
-        self.position += 1
+        user.version = version = self.versions.next(user.version)
         self.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
         if not here and user.connected:
             user.seen_ms = now.epoch_ms  # invisible, which looks like a close, or away by a claim
         seen = 0 if here else user.seen_ms
-        change = Change(self.position, user.user_id, view, was, user.version, now, since, seen, cause, before)
+        position = self.journal.next_position()
+        change = Change(position, user.user_id, view, was, version, now, since, seen, cause, before)
         user.last_change = change
         self._log.append(change)
         return change

@@ -8,6 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from presenced.presence.choices import Held, Made, is_nothing
 from presenced.presence.claims import Claim, decide, deciding
+from presenced.presence.journal import Cursor
 from presenced.presence.model import (
     AS_DETECTED,
     NO_DISPLAY,
@@ -91,6 +92,7 @@ class Session(Generic[C]):
         "kept",
         "rooms",
         "session_id",
+        "snapshots",
         "token_id",
         "user_id",
         "visibility",
@@ -115,8 +117,10 @@ class Session(Generic[C]):
         self.active = True
         self.grace_ends: float | None = None
         """Monotonic end of the grace, while one runs."""
-        self.whole_from = 0
-        """The position that says that the client has the last snapshots it was sent, and all before."""
+        self.snapshots = 0
+        """Number of snapshots that its client was sent."""
+        self.whole_from = Cursor(0)
+        """End of the last snapshot. A client whose cursor is below it does not have all of that snapshot."""
         self.kept: object = None
         """What is noted of it by whoever keeps what happened."""
         self.forget_at = 0.0
@@ -156,9 +160,10 @@ class User(Generic[C]):
         "version",
     )
 
-    def __init__(self, user_id: str, version: int, serial: int = 0) -> None:
+    def __init__(self, user_id: str, serial: int = 0) -> None:
         self.user_id = user_id
-        self.version = version
+        self.version = 0
+        """That of the last change; 0 before the first."""
         self.serial = serial
         """A number that grows from one user who becomes known to the next."""
         self.sessions: list[Session[C]] = []

@@ -10,8 +10,10 @@ from typing import Generic, NamedTuple, TypeVar
 from presenced.presence.absent import Absent
 from presenced.presence.change_log import ChangeLog
 from presenced.presence.claims import MAX_CLAIMED
+from presenced.presence.journal import Journal
 from presenced.presence.model import NO_DISPLAY, Change, Display, Own, Status
 from presenced.presence.user import Session, User
+from presenced.presence.versions import VersionClock, VersionCounter
 
 C = TypeVar("C", bound=Hashable)
 
@@ -38,8 +40,10 @@ class Limits(NamedTuple):
 class Users(Generic[C]):
     """Every user of whom anything is known."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, journal: Journal, versions: VersionClock | None) -> None:
         self._limits = limits
+        self.journal = journal
+        self.versions: VersionClock = versions or VersionCounter()
         self._users: dict[str, User[C]] = {}
         self.sessions: dict[str, Session[C]] = {}
         """By their ids; those that can be resumed."""
@@ -49,14 +53,15 @@ class Users(Generic[C]):
         self._displays: OrderedDict[str, Display] = OrderedDict()
         """Of those of whom nothing else is known; those away longest first."""
         self._log = ChangeLog(limits.log_entries, limits.log_age, self._is_latest, self._left_the_log)
-        self.position = 0
-        """The position of the newest change."""
-        self.origin = 0
-        """Where positions and versions of this start of the server begin."""
         self.online_users = 0
         """Users shown as anything but offline."""
         self.connected_users = 0
         """Users with at least one open connection."""
+
+    def begin_above(self, number: int) -> None:
+        """Give only positions and versions above `number`, which an earlier start may have used, from now on."""
+        self.journal.advance(number)
+        self.versions.advance(number)
 
     def user(self, user_id: str) -> User[C] | None:
         """What is known of the user. To be read, not changed."""
@@ -139,8 +144,7 @@ class Users(Generic[C]):
         user = self._users.get(user_id)
         if user is None:
             self._made += 1
-            # Positions grow at least as fast as any version: who was forgotten goes on above their old ones.
-            user = self._users[user_id] = User(user_id, self.position, self._made)
+            user = self._users[user_id] = User(user_id, self._made)
             if self._displays:
                 user.display = self._displays.pop(user_id, NO_DISPLAY)
         return user

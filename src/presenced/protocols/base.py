@@ -1,147 +1,179 @@
-"""What the node and the protocols know of each other: connections, events and feeds."""
+"""The interface of a protocol that clients speak, and the table of all protocols.
+
+A protocol is an object. It reads what its clients send, decides what they are sent (its feed), and enters their
+sessions into the directory. The node knows protocols by this interface only, so another one is a new class and a line
+in `node.build`. What happens to one connection:
+
+    transport                node                                   protocol
+    ---------                ----                                   --------
+    handshake  ----------->  find(path, subprotocol)
+                             authenticate (auth.gatekeeper)         user_id(request), token_in(message)
+                             check limits                           connect(request), replaces(...)
+                             adopt the connection  -------------->  opened(...): directory, first message, feed
+    message    ------------------------------------------------->   received(...)
+                             the user's own state changed  ------>  self_changed(...)
+                             a newer token allows other things  ->  visibility_changed(...)
+    end        ----------->  forget the connection  ------------->  closed(...)
+                             stop  ------------------------------>  goodbye(...)
+"""
+
+# ruff: noqa: B027  # empty methods are hooks that a protocol may leave out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from math import inf, nextafter
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from presenced.errors import Close
-from presenced.presence.model import Change
-from presenced.presence.rooms import RoomChange
-from presenced.presence.user import Session
+from presenced.delivery.connection import Connection
+from presenced.delivery.events import Feed
+from presenced.presence.model import Display, Own
+from presenced.presence.outcome import Outcome
+from presenced.presence.visibility import EVERYTHING, Visibility
+from presenced.protocols.ids import user_id_from_query
 from presenced.runtime.instant import Instant
 
-Event = Change | RoomChange
+
+class ConnectRequest(NamedTuple):
+    """What a client asked for when it connected. The handshake has been accepted."""
+
+    path: bytes
+    query: bytes
+    subprotocol: str
+    """Agreed subprotocol; empty if none."""
+    token: str
+    """Token of the client; empty if it sent none with the handshake."""
 
 
-class Watcher(Protocol):
-    """A connection that hears of others."""
+class Admitted(NamedTuple):
+    """A user whom the node has let in."""
 
-    @property
-    def paused(self) -> bool:
-        """Its transport holds more than it should: write nothing more."""
-
-    @property
-    def send(self) -> Callable[[bytes], None]:
-        """Hand finished frames to the transport. Never raises; may make `paused` true."""
-
-    @property
-    def feed(self) -> Feed:
-        """What it is sent, and how."""
-
-    @property
-    def session(self) -> Session[Any]:
-        """The client instance it belongs to."""
-
-    serial: int
-    """A number of its own."""
-
-    file: int
-    """The number of its socket's file if its transport surely holds nothing, so that bytes written to it come after all
-    that was sent; else -1."""
-
-    writer: Any
-    """Who of the `Writers` has it; theirs alone."""
-
-    @property
-    def unsent(self) -> int:
-        """Bytes its transport holds."""
-
-    @property
-    def deflates(self) -> bool:
-        """It may be sent compressed messages."""
-
-    def fileno(self) -> int:
-        """The number of its socket's file."""
-
-    def look(self) -> int:
-        """What `file` is by what its transport holds now."""
-
-    def cut(self) -> None:
-        """End it at once: what was sent may not be whole."""
-
-    def close(self, close: Close, reason: str = "") -> None:
-        """Close the connection; it is discarded from here by that."""
-
-    def fall_behind(self) -> None:
-        """Close the connection because it read too slowly for too long."""
-
-    def __hash__(self) -> int: ...
-
-
-class Connection(Watcher, Protocol):
-    """What is needed of it; `transports.websocket.connection` has it."""
-
-    feed: Feed
-    """Set by the node, as all that follow."""
-    session: Session[Any]
     user_id: str
-    """Empty until the node has accepted it."""
-    connection_id: str
-    address: str
-    """As whom it counts where addresses are limited; empty when it does not."""
-    opened_ms: int
-    opened_at: float
-    """Monotonic opening time, which equals `heard_at` until the client sends something; minus infinity if it sent
-    something before that."""
-    heard_at: float
-    slice: int
+    visibility: Visibility = EVERYTHING
+    """What the user may see of others."""
+    display: Display | None = None
+    """Display data of the token; None if it says nothing about it."""
 
 
-def mark_opened(connection: Connection, now: Instant) -> None:
-    """Set the times of an admitted connection. A client that sent AUTH has already been heard."""
-    connection.opened_ms = now.epoch_ms
-    # The next representable time after now, so that input in the same tick of a coarse clock still differs from it.
-    opened_at = nextafter(now.monotonic, inf)
-    connection.opened_at = -inf if connection.heard_at else opened_at
-    connection.heard_at = opened_at
+class Publisher(Protocol):
+    """What a protocol calls after it has changed the directory. Implemented by `node.publisher`."""
+
+    def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
+        """Notify everyone whom the result of an event concerns, and schedule what time alone will change."""
+
+    def settle_rooms(self, user_id: str, now: Instant) -> None:
+        """Bring the rooms into line with the rooms of the user's sessions."""
+
+    def session_opened(self, connection: Connection) -> None:
+        """Record that the session of a connection opened, or was resumed."""
 
 
-def unheard_age(connection: Connection, now: Instant) -> float:
-    """Return the seconds since a connection opened if its client has sent nothing since, otherwise infinity."""
-    return now.monotonic - connection.opened_at if connection.heard_at == connection.opened_at else inf
+class ClientProtocol(ABC):
+    """One protocol, for all of its connections."""
 
+    name: str
+    """Name in the database and in metrics."""
+    path: bytes
+    """Path of its WebSocket. Several protocols may share one; then their subprotocols differ."""
+    subprotocols: tuple[str, ...]
+    """Values of `Sec-WebSocket-Protocol` that select it; an empty one stands for clients that offer none."""
+    is_compressed = False
+    """Whether its messages are worth compressing for clients that offer it."""
+    feed: Feed
+    """What its connections are sent of others."""
 
-class Portion(NamedTuple):
-    """What some watchers are sent."""
+    def started(self, now: Instant) -> None:
+        """The node starts. No connection has opened yet."""
 
-    watchers: Collection[Watcher]
-    data: bytes
-    """Finished frames."""
-    changes: int
-    """How many are in `data`."""
-
-
-class Missed(NamedTuple):
-    """What a watcher has to be sent, and how far it is then."""
-
-    portions: Iterator[Portion]
-    """Some 20 KB each, made when they are sent."""
-    position: int
-
-
-class Feed(Protocol):
-    """What the watchers of one protocol are sent."""
-
-    def join(self, watcher: Watcher) -> None:
-        """`watcher` keeps up: it is to be in the portions from now on."""
-
-    def leave(self, watcher: Watcher) -> bool:
-        """`watcher` is no longer to be in them; whether it was."""
-
-    def portions(self, batch: Sequence[Event], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
-        """Who is to be sent what of `batch`; each watcher is in one portion at most.
+    def user_id(self, request: ConnectRequest, placeholders: bool) -> str:
+        """Return the id of the user that the client claims to be.
 
         Args:
-            joined: Those that have everything before this index of the batch; the others have nothing of it yet.
+            placeholders: Whether texts such as `undefined` are valid user ids.
+
+        Raises:
+            BadUserId: It is missing or invalid.
+        """
+        return user_id_from_query(request.query, placeholders)
+
+    def connect(self, request: ConnectRequest) -> Any:
+        """Return the parameters of the request, parsed; the node passes them to `opened`.
+
+        Raises:
+            BadParameter: One of them is invalid.
+        """
+        return None
+
+    def replaces(self, user_id: str, parameters: Any) -> bool:
+        """Return whether the connection takes the place of another open one of the user."""
+        return False
+
+    def token_in(self, message: str | bytes) -> str:
+        """Return the token in a message of a client that authenticates; empty if there is none."""
+        return ""
+
+    @abstractmethod
+    def opened(self, connection: Connection, user: Admitted, parameters: Any, now: Instant) -> None:
+        """Enter a connection: send its first message, and from then on what its feed has for it.
+
+        Afterwards `connection.session` is set.
         """
 
-    def part(self, watcher: Watcher, events: Sequence[Event]) -> Portion:
-        """What one watcher, which has nothing of `events` yet, is to be sent of them; perhaps nothing."""
+    @abstractmethod
+    def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
+        """Process a message, text or binary."""
 
-    def missed(self, watcher: Watcher, position: int) -> Missed | None:
-        """What `watcher`, which is at `position`, missed; a first part of it when it is much.
+    def self_changed(self, connection: Connection, own: Own) -> None:
+        """Tell a client the state of its own user. No-op for a protocol without such a message."""
 
-        None when it can't be brought up to date any more.
-        """
+    def visibility_changed(self, connection: Connection, visibility: Visibility, now: Instant) -> None:
+        """Apply what a newer token of the connection allows."""
+        connection.session.visibility = visibility
+
+    warns = False
+    """Whether clients are warned before their tokens expire."""
+
+    def token_expires(self, connection: Connection, expires_at: float) -> None:
+        """Warn a client that its token expires at `expires_at`, in epoch seconds. Only called if `warns` is True."""
+
+    def drained(self, connection: Connection) -> None:
+        """The client has read everything it was sent."""
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection that is about to leave the directory."""
+
+    def goodbye(self, connection: Connection, retry_in: float) -> None:
+        """Tell a client that the server stops, and after how many seconds it should reconnect."""
+
+
+class Protocols:
+    """All protocols of a node, by path and subprotocol."""
+
+    def __init__(self, protocols: Iterable[ClientProtocol]) -> None:
+        self.all = tuple(protocols)
+        self._by_name: dict[tuple[bytes, str], ClientProtocol] = {}
+        for protocol in self.all:
+            for subprotocol in protocol.subprotocols:
+                key = protocol.path, subprotocol
+                assert key not in self._by_name, (
+                    f"two protocols are {subprotocol or 'the default'} at {protocol.path!r}"
+                )
+                self._by_name[key] = protocol
+
+    def find(self, path: bytes, subprotocol: str) -> ClientProtocol:
+        """Return the protocol for an accepted handshake."""
+        return self._by_name[path, subprotocol]
+
+    @property
+    def subprotocols(self) -> Mapping[bytes, Sequence[str]]:
+        """Subprotocols at each path, the preferred one first: that of the protocol registered first."""
+        found: dict[bytes, list[str]] = {protocol.path: [] for protocol in self.all}
+        for path, subprotocol in self._by_name:
+            if subprotocol:
+                found[path].append(subprotocol)
+        return found
+
+    @property
+    def compressed(self) -> Collection[str]:
+        """Subprotocols whose messages are worth compressing."""
+        return {name for protocol in self.all if protocol.is_compressed for name in protocol.subprotocols}

@@ -6,6 +6,9 @@ from presenced.errors import BadUserId
 from presenced.net.query import parameter
 from presenced.presence.identity import EXAMPLE, is_json_number, parse_user_id
 
+UserId = int | str
+"""User id in JSON: 1 to 128 characters, or a number if it is a canonical decimal up to 2^53 - 1."""
+
 
 def wire_user_id(user_id: str) -> int | str:
     """The id as JSON has it: a number where `is_json_number`, else a string."""

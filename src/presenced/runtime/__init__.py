@@ -1,1 +1,1 @@
-"""What every part of the server uses: time, limits, logs, metrics. No presence rules."""
+"""Tools for every part of the server: time, limits, logs, metrics. They contain no presence rules."""

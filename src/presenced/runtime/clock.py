@@ -1,4 +1,19 @@
-"""The shell's clocks and its one timer."""
+"""Clocks, and the one timer of a server.
+
+A server has thousands of deadlines: grace periods, pongs, authentication timeouts, expiries. A timer of the event loop
+for each of them would be an object and a callback per connection. Instead, each part keeps its deadlines in a heap
+(`runtime.deadlines`), and sets one action in `Timer` for the earliest of them. `Timer` keeps these few actions in
+another heap, and has a single timer of the event loop running: for the earliest.
+
+    grace periods ──┐
+    pongs         ──┼──▶ Timer (earliest action) ──▶ one `call_at` of the event loop
+    expiries      ──┘
+
+- Setting a later deadline does not touch the event loop. Cancelling does not either: the timer may fire in vain.
+- The presence rules never read a clock. An event enters with one `Instant`, which is passed down.
+- Tests use `presenced.testing.FakeClock`, which a test moves, so no test of a deadline sleeps.
+- Deadlines use monotonic time, so a step of the wall clock moves none of them.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +29,30 @@ Action = Callable[[], None]
 
 
 class Cancellable(Protocol):
-    """What `Clock.call_at` returns."""
+    """Handle of a scheduled call."""
 
     def cancel(self) -> None:
-        """Don't call; no-op when it was called."""
+        """Cancel the call; no-op if it has happened."""
 
 
 class Clock(Protocol):
-    """Time, and being called later; `presenced.testing.FakeClock` is the other one."""
+    """Time, and calls at a later time: `SystemClock`, or `presenced.testing.FakeClock` in tests."""
 
     def monotonic(self) -> float:
-        """Seconds on a clock that never steps."""
+        """Return seconds on a clock that never steps."""
 
     def now(self) -> Instant:
-        """This moment on both clocks."""
+        """Return the present moment on both clocks."""
 
     def call_soon(self, action: Action) -> None:
-        """Call in the next turn of the loop."""
+        """Call `action` in the next turn of the loop."""
 
     def call_at(self, at: float, action: Action) -> Cancellable:
-        """Call when `monotonic` has reached `at`; loops round, so it may be up to a millisecond early."""
+        """Call `action` when `monotonic` reaches `at`. Event loops round, so it may be up to a millisecond early."""
 
 
 class SystemClock:
-    """The clocks of the machine and the running event loop."""
+    """Clocks of the machine, and calls by an event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -45,22 +60,22 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)
 
     def now(self) -> Instant:
-        """This moment on both clocks."""
+        """Return the present moment on both clocks."""
         return Instant(time.monotonic(), time.time_ns() // 1_000_000)
 
     def call_soon(self, action: Action) -> None:
-        """Call in the next turn of the loop."""
+        """Call `action` in the next turn of the loop."""
         self._loop.call_soon(action)
 
     def call_at(self, at: float, action: Action) -> Cancellable:
-        """Call when `monotonic` has reached `at`, to the millisecond."""
+        """Call `action` when `monotonic` has reached `at`, to the millisecond."""
         return self._loop.call_later(max(0.0, at - time.monotonic()), action)
 
 
 class Timer:
-    """One timer for any number of deadlines. The key of a deadline is the action itself.
+    """One timer for any number of actions, each with at most one deadline.
 
-    Bounds: as `runtime.deadlines.Deadlines`, by the number of actions that wait.
+    Bounds: as `runtime.deadlines.Deadlines`, by the number of waiting actions.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -73,17 +88,17 @@ class Timer:
         return action in self._deadlines
 
     def set(self, action: Action, at: float) -> None:
-        """Call `action` at `at` (monotonic seconds), instead of when it was due before."""
+        """Call `action` at `at` (monotonic seconds). This replaces its earlier deadline."""
         self._deadlines.set(action, at)
         if self._armed_for is None or at < self._armed_for:
             self._arm()
 
     def cancel(self, action: Action) -> None:
-        """Don't call `action`; no-op when it does not wait. The timer may still fire, to no effect."""
+        """Cancel the deadline of `action`; no-op if it has none."""
         self._deadlines.cancel(action)
 
     def stop(self) -> None:
-        """Forget all."""
+        """Cancel all deadlines."""
         if self._handle is not None:
             self._handle.cancel()
         self._deadlines = Deadlines()
@@ -101,5 +116,5 @@ class Timer:
         try:
             while (action := self._deadlines.pop_due(now)) is not None:  # one by one: an action may cancel the next
                 action()
-        finally:
+        finally:  # an action that raises must not stop the others: the timer fires again for them
             self._arm()

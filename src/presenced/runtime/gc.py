@@ -1,4 +1,14 @@
-"""Python's cyclic garbage collector: how long it stops the loop, and how that is kept short."""
+"""Garbage collection: measured pauses, and short ones.
+
+Python's cyclic garbage collector stops the event loop while it runs. A full collection examines every object that may
+refer to others, about eight for each connection. With 15,000 connections it stopped the loop for 45 ms.
+
+`keep_pauses_short` therefore moves the survivors of each full collection out of the collector's sight (`gc.freeze`),
+and lets full collections happen more often. Each one examines only objects created since the last one: 6 ms.
+
+The price is that a cycle among frozen objects is never collected. Connections, sessions and users are in no cycle. Only
+objects of an HTTP request that is being answered at that moment may stay behind.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +16,28 @@ import gc
 import time
 
 FULL_COLLECTION_EVERY = 4
-"""Collections of the middle generation, 7,000 new objects each, from one full collection to the next (Python's: 10)."""
+"""Number of middle collections between two full ones; Python's default is 10. Each stands for 7,000 new objects."""
 
 
 class Pauses:
-    """How long collections took, from `start` to `stop`.
+    """Duration of collections from `start` to `stop`.
 
-    Plain numbers: a collection may begin anywhere, also where a metric's lock is held.
+    It holds plain numbers, not metrics: a collection may begin anywhere, also while the lock of a metric is held.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        """Of all together."""
+        """Total duration."""
         self.longest = 0.0
+        """Duration of the longest collection in seconds."""
         self._began = 0.0
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start measuring."""
         gc.callbacks.append(self._on_collection)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop measuring."""
         gc.callbacks.remove(self._on_collection)
 
     def _on_collection(self, phase: str, _: dict[str, int]) -> None:
@@ -39,20 +50,19 @@ class Pauses:
 
 
 def keep_pauses_short() -> None:
-    """Have each full collection look only at what was made since the last one. For a process that does nothing else.
+    """Let each full collection examine only objects created since the last one.
 
-    A full collection looks at all objects that may refer to others, some eight of every connection: at 15,000
-    connections that held the loop for 45 ms. What has survived one is therefore set aside (`gc.freeze`), and they come
-    more often: 6 ms. The price is that a cycle among objects set aside is never collected. Connections, sessions and
-    users are in none, so what may stay behind is what is left of an HTTP request that was being answered right then.
+    Only for a process that runs nothing but the server, because it changes the collector of the whole process.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # the collector waits until there is a quarter more than the last one left: now that is nothing
-    gc.callbacks.append(_set_aside)
+    # The collector skips full collections until the number of new objects exceeds a quarter of those that survived the
+    # last one. After this call that number is nearly zero.
+    gc.collect()
+    gc.callbacks.append(_freeze_survivors)
     gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTION_EVERY)
 
 
-def _set_aside(phase: str, what: dict[str, int]) -> None:
-    if phase == "stop" and what["generation"] == len(gc.get_threshold()) - 1:
+def _freeze_survivors(phase: str, info: dict[str, int]) -> None:
+    if phase == "stop" and info["generation"] == len(gc.get_threshold()) - 1:
         gc.freeze()

@@ -1,4 +1,14 @@
-"""The log lines of the contract, and the bound that keeps them from becoming the bottleneck."""
+"""Format and output of log lines.
+
+Standard output may be a full pipe or a paused terminal. Writing to it would then stop the event loop. So a thread
+writes the lines, and a bounded queue leads to it:
+
+    logger ──▶ queue (10,000 records) ──▶ thread ──▶ standard output
+                 └─ full: drop the record and count it
+
+The number of dropped lines is printed at the end. Lines contain texts of clients, so both formats escape everything
+that could end a line, change a terminal or pass for another message.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +33,11 @@ from presenced.runtime.text import escaped
 
 logger = logging.getLogger("presenced")
 
-MAX_WAITING = 10_000
-"""Log records that may wait for a slow terminal or pipe; further ones are dropped and counted."""
+MAX_WAITING_RECORDS = 10_000
+"""Maximum number of records that wait for a slow terminal or pipe. Further ones are dropped and counted."""
 
-LAST_WORDS = 2.0
-"""Seconds that the end of the process waits for the last lines to be taken."""
+FINISH_TIMEOUT_S = 2.0
+"""Seconds for which the process waits at its end until the last lines are written."""
 
 
 class TextFormatter(logging.Formatter):
@@ -47,7 +57,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines of a record."""
         record = copy(record)
-        record.exc_text = None  # cached by another handler
+        record.exc_text = None  # another handler may have cached an unescaped traceback
         text = super().format(record)
         return f"{timestamp(int(record.created * 1000))} {text}" if self._with_time else text
 
@@ -61,12 +71,12 @@ class TextFormatter(logging.Formatter):
         return "\n".join("  " + escaped(line) for line in super().formatException(ei).split("\n"))
 
 
-_NO_LINE_OF_ITS_OWN = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that JSON allows in a text, but that end a line or change its direction for some log readers."""
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, event, message, and the event's own fields."""
+    """Formatter that writes one JSON object in each line: time, level, event, message, and the fields of the event."""
 
     _encoder = Encoder()
 
@@ -81,13 +91,13 @@ class JsonFormatter(logging.Formatter):
         }
         try:
             text = self._encoder.encode(line).decode()
-        except UnicodeEncodeError:  # half a surrogate pair, which a file name may contain
+        except UnicodeEncodeError:  # half a surrogate pair, which a file name may contain, and msgspec rejects
             text = json.dumps(line)
-        return _NO_LINE_OF_ITS_OWN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+        return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 class _BoundedQueueHandler(QueueHandler):
-    """Drops what does not fit instead of waiting for it."""
+    """Queue handler that drops a record instead of waiting when the queue is full."""
 
     dropped = 0
 
@@ -99,7 +109,7 @@ class _BoundedQueueHandler(QueueHandler):
 
 
 class _Writer(logging.StreamHandler[TextIO]):
-    """Says once, on standard error, that lines can't be written (a broken pipe, a full disk), and goes on trying."""
+    """Stream handler that reports the first failed write (broken pipe, full disk) on standard error, and goes on."""
 
     _failing = False
 
@@ -114,8 +124,8 @@ class _Writer(logging.StreamHandler[TextIO]):
             self._failing = True
 
 
-def give_up_output() -> None:
-    """At the end of the process: what standard output still holds and can't take must not fail the exit."""
+def discard_output() -> None:
+    """Discard buffered output that can't be written, so that Python's flush at the exit does not fail."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -176,11 +186,11 @@ def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
         when: The setting `log_time`.
 
     Returns:
-        Function to call at the end. It writes the waiting lines, for at most `LAST_WORDS` seconds.
+        Function to call at the end. It writes the waiting lines, for at most `FINISH_TIMEOUT_S` seconds.
     """
     writer = _Writer(sys.stdout)
     formatter = _formatter(form, when, sys.stdout)
-    waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING)
+    waiting: queue.Queue[logging.LogRecord] = queue.Queue(MAX_WAITING_RECORDS)
     listener = QueueListener(waiting, writer)
     root = logging.getLogger()
     waiting_handler = _BoundedQueueHandler(waiting)
@@ -195,15 +205,15 @@ def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
 
     def finish() -> None:
         def stop() -> None:
-            with contextlib.suppress(queue.Full):  # nobody reads; nothing more can be said
+            with contextlib.suppress(queue.Full):  # nothing reads the output, so the thread cannot be stopped
                 listener.stop()
 
         stopper = threading.Thread(target=stop, daemon=True)
         stopper.start()
-        stopper.join(LAST_WORDS)
+        stopper.join(FINISH_TIMEOUT_S)
         if waiting_handler.dropped:
             sys.stderr.write(
-                f"presenced: {waiting_handler.dropped:,} log lines were dropped: nobody took them in time\n"
+                f"presenced: {waiting_handler.dropped:,} log lines were dropped, because the output was too slow\n"
             )
 
     return finish

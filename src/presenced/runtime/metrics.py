@@ -1,4 +1,4 @@
-"""What the server counts. One registry per server, so that two in one process don't mix."""
+"""Metrics of a server, in the Prometheus format. Each server has its own registry, also two in one process."""
 
 from __future__ import annotations
 
@@ -16,122 +16,131 @@ MEDIA_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """Every metric by name. Base units; no label that grows with users or clients."""
+    """Metrics of a server. They use base units, and no label has a value for each user or client."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        GCCollector(registry=registry)
-        self.opened = Counter("presenced_connections_opened", "Connections opened.", registry=registry)
-        self.closed = Counter(
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._add_connections()
+        self._add_broadcasts()
+        self._add_http_api()
+        self._add_storage()
+        self._add_process()
+
+    def _add_connections(self) -> None:
+        self.opened = self._counter("presenced_connections_opened", "Connections that were opened.")
+        self.closed = self._counter(
             "presenced_connections_closed",
-            "Connections ended, by reason: closed, going_away, keep_session and lost are the client's; stopping and "
-            "the names of close codes in lower case are the server's.",
-            ["reason"],
-            registry=registry,
+            "Connections that ended, by reason. closed, going_away, keep_session and lost come from the client. "
+            "stopping and close codes in lower case come from the server.",
+            "reason",
         )
-        self.refused = Counter(
-            "presenced_handshakes_refused", "WebSockets refused, by the name of the code.", ["code"], registry=registry
+        self.refused = self._counter(
+            "presenced_handshakes_refused", "WebSocket handshakes that were refused, by code.", "code"
         )
-        self.turned_away = Counter(
+        self.turned_away = self._counter(
             "presenced_connections_refused",
-            "Connections and requests refused before a WebSocket was opened, by reason: full, behind, stopping; "
-            "address, at one of its limits; forbidden_origin and misdirected, also for requests of the HTTP side; "
-            "otherwise the code of the problem in lower case.",
-            ["reason"],
-            registry=registry,
+            "Connections and requests that were refused before a WebSocket was opened, by reason. full, behind, "
+            "stopping: state of the server. address: limit of an address. forbidden_origin and misdirected include "
+            "HTTP requests. All others are problem codes in lower case.",
+            "reason",
         )
-        self.sessions = Counter(
+        self.authentications = self._counter(
+            "presenced_authentications", "Tokens and tickets that were checked, by result.", "result"
+        )
+        self.sessions = self._counter(
             "presenced_sessions",
-            "Connections of presenced.v1, by what became of their sessions: new, resumed, or told_again.",
-            ["how"],
-            registry=registry,
+            "Connections of presenced.v1, by what happened to the session. new: it was created. resumed: the client "
+            "got the missed changes. told_again: the client got a new snapshot.",
+            "how",
         )
-        self.requests_refused = Counter(
-            "presenced_requests_refused", "ERRORs of presenced.v1, by name.", ["name"], registry=registry
+        self.received = self._counter("presenced_messages_received", "Messages received from clients.")
+        self.requests_refused = self._counter(
+            "presenced_requests_refused", "Requests of presenced.v1 that were refused with ERROR, by name.", "name"
         )
-        self.received = Counter("presenced_messages_received", "Messages from clients.", registry=registry)
-        self.changes = Counter(
-            "presenced_changes", "Changes of visible status, by the new status.", ["status"], registry=registry
+        self.heartbeats_failed = self._counter("presenced_heartbeats_failed", "Clients that did not answer a ping.")
+
+    def _add_broadcasts(self) -> None:
+        self.changes = self._counter("presenced_changes", "Visible changes of status, by new status.", "status")
+        self.deliveries = self._counter("presenced_deliveries", "Changes written to sockets of watchers.")
+        self.sent = self._counter("presenced_sent_bytes", "Bytes of changes written to sockets of watchers.")
+        self.flush_changes = self._histogram("presenced_flush_changes", "Number of changes in one flush.", _CHANGES)
+        self.flush_seconds = self._histogram("presenced_flush_duration_seconds", "Duration of one flush.", _SECONDS)
+        self.writers_lost = self._counter(
+            "presenced_writers_lost", "Writer processes that died or hung, and were replaced."
         )
-        self.deliveries = Counter("presenced_deliveries", "Changes handed to watchers' sockets.", registry=registry)
-        self.sent = Counter("presenced_sent_bytes", "Bytes of changes handed to watchers' sockets.", registry=registry)
-        self.flush_changes = Histogram(
-            "presenced_flush_changes", "Changes in one flush.", buckets=_CHANGES, registry=registry
+
+    def _add_http_api(self) -> None:
+        self.api_answers = self._counter(
+            "presenced_api_answers", "Responses of the HTTP API, by route and status.", "route", "status"
         )
-        self.flush_seconds = Histogram(
-            "presenced_flush_duration_seconds", "Time one flush took.", buckets=_SECONDS, registry=registry
-        )
-        self.authentications = Counter(
-            "presenced_authentications",
-            "Tokens and tickets shown, by what came of it.",
-            ["result"],
-            registry=registry,
-        )
-        self.api_answers = Counter(
-            "presenced_api_answers",
-            "Answers of the HTTP API, by route and status.",
-            ["route", "status"],
-            registry=registry,
-        )
-        self.api_seconds = Histogram(
+        self.api_seconds = self._histogram(
             "presenced_api_duration_seconds",
-            "Time an answer of the HTTP API took, but for those that wait for changes, by route.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=registry,
+            "Duration of a request of the HTTP API, by route, without requests that wait for changes.",
+            _SECONDS,
+            "route",
         )
         self.api_followers = Gauge(
             "presenced_api_followers",
-            "Requests that wait for changes, or are told of them as they happen.",
-            registry=registry,
+            "Open requests of the HTTP API that wait for changes or stream them.",
+            registry=self.registry,
         )
-        self.writers_lost = Counter("presenced_writers_lost", "Writers that died or hung.", registry=registry)
-        self.batches_stored = Counter("presenced_storage_batches", "Batches stored.", registry=registry)
-        self.batch_records = Histogram(
-            "presenced_storage_batch_facts", "Records in one batch.", buckets=_CHANGES, registry=registry
+
+    def _add_storage(self) -> None:
+        self.batches_stored = self._counter("presenced_storage_batches", "Batches of records written to the database.")
+        self.batch_records = self._histogram(
+            "presenced_storage_batch_facts", "Number of records in one batch.", _CHANGES
         )
-        self.batch_seconds = Histogram(
-            "presenced_storage_batch_duration_seconds",
-            "Time in which a batch was stored.",
-            buckets=_SECONDS,
-            registry=registry,
+        self.batch_seconds = self._histogram(
+            "presenced_storage_batch_duration_seconds", "Duration of writing one batch to the database.", _SECONDS
         )
-        self.storage_failures = Counter(
-            "presenced_storage_failures", "Attempts to store that failed and were repeated.", registry=registry
+        self.storage_failures = self._counter(
+            "presenced_storage_failures", "Failed attempts to write a batch, which were retried."
         )
-        self.records_dropped = Counter(
+        self.records_dropped = self._counter(
             "presenced_storage_facts_dropped",
             "Records dropped because too many waited.",
-            registry=registry,
         )
-        self.records_merged = Counter(
+        self.records_merged = self._counter(
             "presenced_storage_facts_merged",
             "Changes not stored because too many waited and a newer one of the same user or room did, too.",
-            registry=registry,
         )
-        self.records_unusable = Counter(
-            "presenced_storage_facts_unusable", "Records that the database would never accept.", registry=registry
+        self.records_unusable = self._counter(
+            "presenced_storage_facts_unusable", "Records dropped because the database rejects them."
         )
-        self.storage_workers_lost = Counter(
-            "presenced_storage_workers_lost", "Storage workers that ended unexpectedly.", registry=registry
+        self.storage_workers_lost = self._counter(
+            "presenced_storage_workers_lost", "Storage workers that died, and were replaced."
         )
-        self.heartbeats_failed = Counter(
-            "presenced_heartbeats_failed", "Clients that did not answer.", registry=registry
-        )
-        self.loop_lag = Histogram(
-            "presenced_loop_lag_seconds", "How late the heartbeat tick was.", buckets=_SECONDS, registry=registry
+
+    def _add_process(self) -> None:
+        self.loop_lag = self._histogram(
+            "presenced_loop_lag_seconds",
+            "Delay of the heartbeat tick, which shows how busy the event loop is.",
+            _SECONDS,
         )
         self.gc_pauses = pauses = Pauses()
         self.gauge(
-            "presenced_gc_paused_seconds", "Time that garbage collections held everything.", lambda: pauses.seconds
+            "presenced_gc_paused_seconds",
+            "Total time for which garbage collections stopped the process.",
+            lambda: pauses.seconds,
         )
-        self.gauge("presenced_gc_longest_pause_seconds", "The longest of them.", lambda: pauses.longest)
+        self.gauge(
+            "presenced_gc_longest_pause_seconds",
+            "Longest pause for a garbage collection since the start.",
+            lambda: pauses.longest,
+        )
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(name, documentation, labels, registry=self.registry)
+
+    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
-        """A value read at each scrape."""
+        """Add a gauge whose value is read at each scrape."""
         Gauge(name, documentation, registry=self.registry).set_function(read)
 
     def exposition(self) -> bytes:
-        """All of it in the Prometheus text format (`MEDIA_TYPE`)."""
+        """Return all metrics in the Prometheus text format (`MEDIA_TYPE`)."""
         return generate_latest(self.registry)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from presenced.protocols.v1.messages import SeenStatus, SomeCause, UserId
+from presenced.protocols.ids import UserId
+from presenced.protocols.v1.messages import SeenStatus, SomeCause
 
 
 class Seen(Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -112,7 +112,7 @@ class StorageWorker(Protocol):
         """Text for operators about what is wrong; empty if nothing is."""
 
     def give(self, records: list[Record], position: int) -> None:
-        """Store a batch. This neither waits nor fails. `position` is the position of the newest change."""
+        """Store a batch. This neither waits nor fails. `position` is `WriteBehind.position`."""
 
 
 class Connection(Protocol):
@@ -145,7 +145,7 @@ class WriteBehind:
         worker: StorageWorker,
         directory: Directory[Any],
         rooms: Rooms,
-        apply: Callable[[Outcome[Any]], None],
+        apply: Callable[[Outcome[Any], Instant], None],
         restore_revocations: Callable[[Sequence[StoredRevocation]], None],
     ) -> None:
         self._worker = worker
@@ -298,8 +298,8 @@ class WriteBehind:
 
     @property
     def position(self) -> int:
-        """Position of the newest change."""
-        return self._directory.position
+        """Highest number that was used as a position or version."""
+        return max(self._directory.journal.position, self._directory.versions.newest)
 
     def waiting_of(self, user_ids: Collection[str]) -> dict[str, StoredUser]:
         """Return the state of those of these users whose records wait."""
@@ -322,7 +322,7 @@ class WriteBehind:
         """Send one batch of what is due, if the worker accepts it. Call this again when it accepts more."""
         now = self._clock.monotonic()
         if self._worker.takes and (records := self._batch(now)):
-            self._worker.give(records, self._directory.position)
+            self._worker.give(records, self.position)
         self._apply_bounds()
         self.blocked = bool(self.waiting) and not self._worker.takes
         if not self.waiting:
@@ -387,7 +387,7 @@ class WriteBehind:
                     self._restore_choices(record, now)
                 case RestoredDisplay(user_id, display):
                     if v1.is_display(display):  # another program may have written the row
-                        self._apply(self._directory.restore_display(user_id, v1.compact(display), now))
+                        self._apply(self._directory.restore_display(user_id, v1.compact(display), now), now)
                 case StoredClaim():
                     self._restore_claim(record, now)
         if revocations := [record for record in records if isinstance(record, StoredRevocation)]:
@@ -395,12 +395,12 @@ class WriteBehind:
 
     def begin_at(self, position: int) -> None:
         """Set the position before the first change."""
-        assert self._directory.position == 0, "no position has been used"
-        self._directory.position = self._directory.origin = position
+        assert self._directory.journal.position == 0, "no position has been used"
+        self._directory.begin_above(position)
 
     def begin(self, position: int) -> None:
         """Finish the restore. The next positions are above `position`."""
-        self._directory.position = max(self._directory.position, position)
+        self._directory.begin_above(position)
         self._directory.since_start = None
         self.flush()
 
@@ -409,7 +409,7 @@ class WriteBehind:
         for choice in _choices(record.timed):
             lasts = (choice.custom.until_ms - now.epoch_ms) / 1000
             stored += [Made(choice, now.monotonic + lasts)] if lasts > 0 else []
-        self._apply(self._directory.restore_choices(record.user_id, tuple(stored), now))
+        self._apply(self._directory.restore_choices(record.user_id, tuple(stored), now), now)
 
     def _restore_claim(self, record: StoredClaim, now: Instant) -> None:
         user, since = self._directory.user(record.user_id), self._directory.since_start
@@ -423,7 +423,7 @@ class WriteBehind:
         ends = now.monotonic + lasts
         claim = Claim(record.source, Status(record.status), custom, record.priority, record.set_ms, ends)
         with suppress(CapacityError):  # other sources have used up the user's claims since
-            self._apply(self._directory.set_claim(record.user_id, claim, now))
+            self._apply(self._directory.set_claim(record.user_id, claim, now), now)
 
 
 def stored_user(user: User[Any]) -> StoredUser:

@@ -1,4 +1,4 @@
-"""For tests, ours and yours: a clock that stands still until told, and an echo endpoint on the same protocol class."""
+"""Test helpers for this project and its users: a clock that a test moves, and an echo endpoint."""
 
 from presenced.testing.clock import FakeClock
 

@@ -1,4 +1,4 @@
-"""A clock that moves only when told."""
+"""Clock that a test moves."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from presenced.runtime.clock import Action
 from presenced.runtime.instant import Instant
 
 NOON_2024 = 1_704_110_400_000
-"""2024-01-01T12:00:00.000Z in epoch milliseconds: where a `FakeClock` starts."""
+"""Epoch milliseconds of 2024-01-01T12:00:00.000Z, the default start of a `FakeClock`."""
 
 
 class _Entry:
@@ -20,7 +20,7 @@ class _Entry:
 
 
 class FakeClock:
-    """A `Clock` under the test's control: what is due is called, in order, by `advance` and `run_soon`."""
+    """`Clock` whose time passes only in `advance` and `hold`. Due actions are called in order."""
 
     def __init__(self, monotonic: float = 1000.0, epoch_ms: int = NOON_2024) -> None:
         self._monotonic = monotonic
@@ -30,42 +30,42 @@ class FakeClock:
         self._serial = 0
 
     def monotonic(self) -> float:
-        """Seconds on the clock that never steps."""
+        """Return the seconds of the monotonic clock."""
         return self._monotonic
 
     def now(self) -> Instant:
-        """This moment on both clocks."""
+        """Return the current time of both clocks."""
         return Instant(self._monotonic, int(self._epoch_ms))
 
     def call_soon(self, action: Action) -> None:
-        """Call on the next `run_soon` or `advance`."""
+        """Call `action` in the next `run_soon` or `advance`."""
         self._soon.append(action)
 
     def call_at(self, at: float, action: Action) -> _Entry:
-        """Call when `advance` reaches `at`."""
+        """Call `action` when `advance` reaches `at` (monotonic seconds)."""
         self._serial += 1
         entry = _Entry(action)
         heappush(self._later, (at, self._serial, entry))
         return entry
 
     def step_wall_clock(self, seconds: float) -> None:
-        """Set the wall clock forward or back; the monotonic one does not notice."""
+        """Set the wall clock forward or back. The monotonic clock stays the same."""
         self._epoch_ms += seconds * 1000
 
     @property
     def waiting(self) -> bool:
-        """Whether something was asked for that `run_soon` would call."""
+        """Whether `run_soon` would call an action."""
         return bool(self._soon)
 
     def run_soon(self) -> None:
-        """Call what waits for the next turn, and what that asks for, until nothing waits."""
+        """Call the actions of the next turn, and those they schedule, until none is left."""
         while self._soon:
             actions, self._soon = self._soon, []
             for action in actions:
                 action()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass; what becomes due is called at its own time."""
+        """Let time pass. Each action is called at the time it is due."""
         end = self._monotonic + seconds
         self.run_soon()
         while self._later and self._later[0][0] <= end:
@@ -77,7 +77,7 @@ class FakeClock:
         self._move_to(end)
 
     def hold(self, seconds: float) -> None:
-        """Let time pass with nothing called meanwhile, as when the process is held up; then what became due."""
+        """Let time pass as if the process were suspended, and call the due actions afterwards."""
         self._move_to(self._monotonic + seconds)
         self.advance(0)
 

@@ -1,7 +1,6 @@
-"""An endpoint that sends every message back, on the server's own front door, protocol class and limits.
+"""Echo endpoint for conformance suites: it sends every message back, through the server's own transports and limits.
 
-For clients that try the protocol's edges: `python -m presenced.testing.echo --port 9001`, then point the fuzzing
-client at `ws://localhost:9001/ws-online-status`.
+Run `python -m presenced.testing.echo --port 9001`, then point the suite at `ws://localhost:9001/ws-online-status`.
 """
 
 from __future__ import annotations
@@ -13,27 +12,31 @@ from types import TracebackType
 from typing import Self
 
 from starlette.applications import Starlette
-from websockets.frames import Frame, Opcode
 
 from presenced.config.settings import WEBSOCKET_PATH, Settings
+from presenced.errors import Close
 from presenced.net.refusals import Refusal
 from presenced.net.throttle import Throttle
 from presenced.presence.model import Ending
+from presenced.protocols.base import ConnectRequest
 from presenced.runtime.clock import SystemClock, Timer
 from presenced.transports.listener import Listener
 from presenced.transports.websocket.connection import WebSocketConnection
+from presenced.transports.websocket.framing import message_frame
 
 
 class EchoServer:
-    """A `transports.base.Service` that sends back what it gets."""
+    """A `transports.base.ConnectionHandler` that sends every message back."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.draining = self.is_behind = False
         self.max_connections = 10_000
+        self.subprotocols = {WEBSOCKET_PATH.encode(): ("presenced.v1", "presenced.classic")}
+        self.compressed = ("presenced.v1",)
         self.throttle = Throttle(settings)
         self.endings: list[tuple[Ending, str]] = []
-        """How the connections ended, oldest first; the newest 1,000."""
+        """Endings of the last 1,000 connections, oldest first."""
 
     async def __aenter__(self) -> Self:
         self.clock = SystemClock(asyncio.get_running_loop())
@@ -51,36 +54,32 @@ class EchoServer:
 
     @property
     def port(self) -> int:
-        """The TCP port it listens on."""
+        """TCP port of the endpoint."""
         return self._listener.port
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
         """Ignore the refusal, because its client sees the reason."""
 
-    def opened(
-        self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str
-    ) -> None:
-        """The handshake succeeded; the query does not matter."""
+    def opened(self, connection: WebSocketConnection, request: ConnectRequest) -> None:
+        """Accept every connection."""
         connection.serial = 1
-        connection.send(response)
+        connection.accept()
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
-        """Send it back; a client that sends without reading is closed."""
+        """Send the message back. Close a client that sends without reading."""
         if connection.paused:
-            connection.fall_behind()
+            connection.close(Close.FELL_BEHIND, "reading too slowly")
             return
-        text = isinstance(message, str)
-        payload = message.encode() if isinstance(message, str) else message
-        connection.send(Frame(Opcode.TEXT if text else Opcode.BINARY, payload).serialize(mask=False))
+        connection.write(message_frame(message))
 
     def paused(self, connection: WebSocketConnection) -> None:
-        """Nothing to hold back."""
+        """Do nothing: `received` checks `paused`."""
 
     def resumed(self, connection: WebSocketConnection) -> None:
-        """Nothing was held back."""
+        """Do nothing."""
 
     def closed(self, connection: WebSocketConnection, ending: Ending, reason: str) -> None:
-        """Note how, once for each connection."""
+        """Record the ending, once for each connection."""
         if connection.serial:
             connection.serial = 0
             self.endings = [*self.endings[-999:], (ending, reason)]

@@ -1,75 +1,87 @@
-"""What connections report to."""
+"""Interface between the transports and the node."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from presenced.config.settings import Settings
 from presenced.net.refusals import Refusal
 from presenced.net.throttle import Throttle
 from presenced.presence.model import Ending
+from presenced.protocols.base import ConnectRequest
 from presenced.runtime.clock import Clock, Timer
 
 if TYPE_CHECKING:
     from presenced.transports.websocket.connection import WebSocketConnection
 
 
-class Service(Protocol):
-    """What a connection reports to: the node, or the echo of `presenced.testing`."""
+class ConnectionHandler(Protocol):
+    """Handler of connections: the node, or the echo server of `presenced.testing`.
+
+    Order of calls for one connection: `opened`, any number of `received`, `paused` and `resumed`, then `closed`.
+    """
 
     @property
     def settings(self) -> Settings:
-        """The limits."""
+        """Settings with the limits of connections."""
 
     @property
     def clock(self) -> Clock:
-        """The time."""
+        """Source of the time."""
 
     @property
     def timer(self) -> Timer:
-        """The one timer."""
+        """Timer that all connections share."""
 
     @property
     def draining(self) -> bool:
-        """No new connection is taken."""
+        """Whether the server is stopping and refuses handshakes."""
 
     @property
     def throttle(self) -> Throttle:
-        """What counts by address."""
+        """Limits for each client address."""
 
     @property
     def is_behind(self) -> bool:
-        """There is more to do than can be done: no new connection is taken for now."""
+        """Whether the server is overloaded and refuses handshakes for now."""
 
     @property
     def max_connections(self) -> int:
-        """Open connections at most, HTTP ones included."""
+        """Maximum number of open connections, HTTP connections included."""
 
-    def opened(
-        self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str
-    ) -> None:
-        """The handshake is done but for sending `response`, which is to go out with the first frame.
+    @property
+    def subprotocols(self) -> Mapping[bytes, Sequence[str]]:
+        """Paths of WebSockets, each with its subprotocols in the order of preference."""
 
-        Args:
-            subprotocol: What was agreed on; empty for the classic protocol.
-            token: What the client showed of who it is; empty when it showed nothing yet.
-        """
+    @property
+    def compressed(self) -> Collection[str]:
+        """Subprotocols whose messages are worth compressing."""
+
+    def opened(self, connection: WebSocketConnection, request: ConnectRequest) -> None:
+        """Handle a successful handshake. Its response goes out with the first message, or by `connection.accept()`."""
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
         """Log and count a request that was refused before it became a WebSocket.
 
         Args:
-            origin: Its `Origin` header; empty if absent.
+            origin: Value of its `Origin` header; empty if absent.
         """
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
-        """A whole text or binary message came."""
+        """Handle a whole text or binary message."""
 
     def paused(self, connection: WebSocketConnection) -> None:
-        """The transport holds more than `write_buffer` bytes."""
+        """Handle a transport that buffers more than `write_buffer` bytes."""
 
     def resumed(self, connection: WebSocketConnection) -> None:
-        """The transport has drained."""
+        """Handle a transport whose buffer has drained."""
 
     def closed(self, connection: WebSocketConnection, ending: Ending, reason: str) -> None:
-        """The connection ended, or began to be closed. Called at least once, and whatever comes later is no-op."""
+        """Handle the end of a connection, or the start of its closing handshake.
+
+        The first call counts. It may be called again, for example when the socket closes after the handshake.
+
+        Args:
+            reason: Label for logs and metrics, from a fixed set (`websocket.endings`).
+        """

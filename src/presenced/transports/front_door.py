@@ -10,7 +10,7 @@ the difference.
 
 Rules:
 
-- A handshake is a GET of the WebSocket path that offers `websocket` and nothing else. The server ignores any other
+- A handshake is a GET of a WebSocket path that offers `websocket` and nothing else. The server ignores any other
   offer to upgrade (RFC 9110 section 7.8). It reads the body as usual and sends one response per request.
 - A handshake has no body. It may arrive on a connection that was used before, and frames may follow it immediately.
 - Limits are checked in a fixed order. When a client connects: connections of the whole server, then of one address. At
@@ -24,30 +24,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from starlette.types import ASGIApp
 
-from presenced.config.settings import WEBSOCKET_PATH
 from presenced.errors import Problem
-from presenced.net.proxy_protocol import parse as parse_proxy_header
+from presenced.net.proxy_protocol import parse_proxy_header
 from presenced.net.query import parameter
 from presenced.net.refusals import Refusal
+from presenced.protocols.base import ConnectRequest
 from presenced.transports.http1.connection import HttpConnection
-from presenced.transports.http1.faults import Faults
+from presenced.transports.http1.exchange import socket_address
+from presenced.transports.http1.fault_log import FaultLog
 from presenced.transports.http1.head import Head
-from presenced.transports.http1.scope import address
 from presenced.transports.websocket.handshake import Handshake
 
 if TYPE_CHECKING:
-    from presenced.transports.base import Service
+    from presenced.transports.base import ConnectionHandler
     from presenced.transports.websocket.connection import WebSocketConnection
 
-MAX_RETRY = 10
-"""Maximum number of seconds in `Retry-After` when the server is behind."""
-
-_PATH = WEBSOCKET_PATH.encode()
+MAX_RETRY_S = 10
+"""Maximum value of `Retry-After` when the server is behind."""
 
 
 class Peer(Protocol):
@@ -56,37 +54,38 @@ class Peer(Protocol):
     def shutdown(self) -> None:
         """End soon, because the server is stopping."""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End immediately."""
 
 
 class FrontDoor:
-    """The state and decisions shared by one listener's connections; implements `Door` (`http1/door.py`).
+    """State and decisions that the connections of one listener share.
 
-    Bounds: `max_connections` for connections; the service's gate for connections of one address.
+    Bounds: `max_connections` for connections; the handler's `throttle` for connections of one address.
 
     Args:
         app: Answers every request that is not a handshake.
+        handshakes: Rules of the handshake for each path of a WebSocket.
         open_websocket: Returns the protocol of an upgraded connection.
         peers: All open connections, of either kind.
     """
 
     def __init__(
         self,
-        service: Service,
+        handler: ConnectionHandler,
         app: ASGIApp,
-        handshake: Handshake,
+        handshakes: Mapping[bytes, Handshake],
         open_websocket: Callable[[], WebSocketConnection],
         peers: set[Peer],
     ) -> None:
-        self.settings = service.settings
-        self.clock = service.clock
-        self.timer = service.timer
+        self.settings = handler.settings
+        self.clock = handler.clock
+        self.timer = handler.timer
         self.app = app
         self.tasks: set[asyncio.Task[None]] = set()
-        self.faults = Faults(service.clock)
-        self._service = service
-        self._handshake = handshake
+        self.faults = FaultLog(handler.clock)
+        self._handler = handler
+        self._handshakes = handshakes
         self._open_websocket = open_websocket
         self._peers = peers
 
@@ -94,29 +93,29 @@ class FrontDoor:
         """Return the protocol of a new connection."""
         return HttpConnection(self, not self.settings.proxy_protocol)
 
-    def came(self, connection: HttpConnection) -> None:
+    def connected(self, connection: HttpConnection) -> None:
         """Register a new connection, or refuse it."""
         self._peers.add(connection)
-        gate = self._service.throttle
-        if not (gate.is_open or self.settings.proxy_protocol):
-            found = address(connection.transport)
-            connection.peer = found[0] if found else ""
-            if not gate.proxies.trusts(connection.peer):
-                self._count(connection, gate.key(connection.peer, ()))
-        if len(self._peers) > self._service.max_connections:
-            detail = f"all {self._service.max_connections} connections are taken; retry later"
+        throttle = self._handler.throttle
+        if not (throttle.is_disabled or self.settings.proxy_protocol):
+            found = socket_address(connection.transport)
+            connection.client_address = found[0] if found else ""
+            if not throttle.proxies.trusts(connection.client_address):
+                self._count_or_refuse(connection, throttle.key(connection.client_address, ()))
+        if len(self._peers) > self._handler.max_connections:
+            detail = f"all {self._handler.max_connections} connections are taken; retry later"
             connection.refuse(Refusal(Problem.UNAVAILABLE, detail, ((b"retry-after", b"5"),), "full"))
 
-    def left(self, connection: HttpConnection) -> None:
+    def disconnected(self, connection: HttpConnection) -> None:
         """Unregister a connection that ended without an upgrade."""
         self._peers.discard(connection)
-        self._service.throttle.left(connection.key)
+        self._handler.throttle.release_connection(connection.throttle_key)
 
     def identify(self, connection: HttpConnection, data: bytes) -> bytes | None:
         """Return the bytes after the PROXY header; None if the header is incomplete or was refused."""
         try:
-            found = address(connection.transport)
-            if found is None or not self._service.throttle.proxies.trusts(found[0]):
+            found = socket_address(connection.transport)
+            if found is None or not self._handler.throttle.proxies.trusts(found[0]):
                 raise ValueError("only a trusted proxy may connect")
             header = parse_proxy_header(data)
         except ValueError as error:
@@ -124,21 +123,22 @@ class FrontDoor:
             return None
         if header is None:
             return None
-        connection.peer = header.address or found[0]
-        self._count(connection, self._service.throttle.key(connection.peer, ()))
+        connection.client_address = header.address or found[0]
+        self._count_or_refuse(connection, self._handler.throttle.key(connection.client_address, ()))
         return data[header.size :]
 
-    def upgrades(self, connection: HttpConnection, head: Head) -> bool:
+    def upgrade(self, connection: HttpConnection, head: Head) -> bool:
         """Return whether the request was a handshake, which upgrades the connection or refuses it."""
-        if head.method != b"GET" or head.path != _PATH:
+        if head.method != b"GET" or (handshake := self._handshakes.get(head.path)) is None:
             return False
-        refusal = self._why_not(head) or self._barred(connection, head)
+        refusal = self._general_refusal(head) or self._address_refusal(connection, head)
         if refusal is None:
-            answer = self._handshake.answer(head.version, head.headers)
+            answer = handshake.answer(head.version, head.headers)
             if not isinstance(answer, Refusal):
                 token = answer.token or _token(head.query)
                 websocket = self._hand_over(connection)
-                websocket.accept(answer.response, head.query, answer.subprotocol, answer.deflates, token)
+                request = ConnectRequest(head.path, head.query, answer.subprotocol, token)
+                websocket.upgrade(answer.response, request, answer.deflates)
                 if early := connection.hand_over():
                     websocket.data_received(early)
                 return True
@@ -149,59 +149,62 @@ class FrontDoor:
     def refused(self, connection: HttpConnection, refusal: Refusal) -> None:
         """Log and count `refusal`. The connection calls this for every refusal, before writing it."""
         origin = next((value for name, value in connection.headers if name == b"origin"), b"")
-        self._service.turned_away(refusal, origin)
+        self._handler.turned_away(refusal, origin)
 
     def _hand_over(self, connection: HttpConnection) -> WebSocketConnection:
         self._peers.discard(connection)
         websocket = self._open_websocket()
-        websocket.address, connection.key = connection.key, ""
+        websocket.address, connection.throttle_key = connection.throttle_key, ""
         connection.transport.set_protocol(websocket)
         websocket.connection_made(connection.transport)
         websocket.paused = connection.is_behind  # it may not have read the answers before the handshake
         return websocket
 
-    def _why_not(self, head: Head) -> Refusal | None:
+    def _general_refusal(self, head: Head) -> Refusal | None:
         """Return the refusal that applies to every client now, or to this request."""
         if head.length != 0:
             return Refusal(Problem.BAD_HANDSHAKE, "a handshake has no body")
-        if self._service.draining:
+        if self._handler.draining:
             retry = ((b"retry-after", b"1"),)
             return Refusal(Problem.UNAVAILABLE, "the server is stopping; retry in a moment", retry, "stopping")
-        if self._service.is_behind:
+        if self._handler.is_behind:
             # A random delay, because otherwise all clients would reconnect at once.
-            retry = ((b"retry-after", b"%d" % random.randint(1, MAX_RETRY)),)  # noqa: S311  # no secret
+            retry = ((b"retry-after", b"%d" % random.randint(1, MAX_RETRY_S)),)  # noqa: S311  # no secret
             return Refusal(Problem.UNAVAILABLE, "the server is behind; retry in a moment", retry, "behind")
         return None
 
-    def _barred(self, connection: HttpConnection, head: Head) -> Refusal | None:
+    def _address_refusal(self, connection: HttpConnection, head: Head) -> Refusal | None:
         """Return the refusal that applies to the client's address."""
-        gate = self._service.throttle
-        if gate.is_open:
+        throttle = self._handler.throttle
+        if throttle.is_disabled:
             return None
-        if not connection.key:  # a proxy: its header names the client
-            values = [value for name, value in head.headers if name == gate.header]
-            if (refusal := self._counted(connection, gate.key(connection.peer, values))) is not None:
+        if not connection.throttle_key:  # a proxy: its header names the client
+            values = [value for name, value in head.headers if name == throttle.proxy_header]
+            if (refusal := self._count(connection, throttle.key(connection.client_address, values))) is not None:
                 return refusal
-        refused = gate.handshake(connection.key, self.clock.monotonic())
+        refused = throttle.admit_handshake(connection.throttle_key, self.clock.monotonic())
         if refused is None:
             return None
         retry = ((b"retry-after", b"%d" % refused.retry_after),)
         return Refusal(Problem.TOO_MANY_REQUESTS, refused.detail, retry, "address")
 
-    def _count(self, connection: HttpConnection, key: str) -> None:
-        if (refusal := self._counted(connection, key)) is not None:
+    def _count_or_refuse(self, connection: HttpConnection, key: str) -> None:
+        if (refusal := self._count(connection, key)) is not None:
             connection.refuse(refusal)
 
-    def _counted(self, connection: HttpConnection, key: str) -> Refusal | None:
-        """Count the connection for the address `key`; return the refusal if the address is at its limit."""
-        if self._service.throttle.came(key):
-            connection.key = key
+    def _count(self, connection: HttpConnection, key: str) -> Refusal | None:
+        """Count the connection for an address. Return the refusal if the address is at its limit."""
+        if self._handler.throttle.admit_connection(key):
+            connection.throttle_key = key
             return None
         detail = "this address has reached its limit of open connections"
         return Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"5"),), "address")
 
 
 def _token(query: bytes) -> str:
-    """Of `?token=...`, for clients that can show it in no other way: URLs reach the logs of proxies."""
+    """Return the value of `?token=...`; empty unless there is exactly one.
+
+    It is for clients that can send a token in no other way, because URLs reach the logs of proxies.
+    """
     found = parameter(query, b"token") if b"token=" in query else []
     return found[0].decode("utf-8", "replace") if len(found) == 1 else ""

@@ -15,24 +15,27 @@ from starlette.types import ASGIApp
 from presenced.errors import ListenError, PortInUse
 from presenced.net.hosts import AllowedHosts
 from presenced.net.origins import Origins
-from presenced.transports.base import Service
+from presenced.transports.base import ConnectionHandler
 from presenced.transports.front_door import FrontDoor, Peer
 from presenced.transports.tls import Certificate
 from presenced.transports.websocket.connection import WebSocketConnection
 from presenced.transports.websocket.handshake import Handshake
-from presenced.transports.websocket.reader import FrameParsers
 
 BACKLOG = 4096
-"""Connections the kernel holds until they are accepted (`net.core.somaxconn` may cap it lower)."""
+"""Maximum number of connections that wait in the kernel to be accepted (`net.core.somaxconn` may cap it lower). At the
+bound the kernel ignores further attempts, and clients retry."""
 
 ACCEPTS_PER_TURN = 128
-"""Backlog passed to the loop. asyncio (3.11) accepts up to this many connections at once. When the process runs out of
-files it keeps trying and logs each failure."""
+"""Backlog passed to the loop. asyncio (3.11) accepts up to this many connections in one turn. If it were `BACKLOG`, a
+process without free file descriptors would fail and log that many times at once."""
 
-MAX_UNSENT = 131_072
-"""Bytes that the kernel holds of what a client's receive window has no room for. Linux by itself takes up to 4 MB: a
-client that reads nothing for a minute would then not even be known to be slow, cost so much memory, and later have to
-read all of it before it is right again."""
+MAX_UNSENT_BYTES = 131_072
+"""Maximum number of bytes that the kernel buffers beyond a client's receive window (`TCP_NOTSENT_LOWAT`).
+
+By default Linux buffers up to 4 MB. A client that reads nothing for a minute would then cost that much memory without
+appearing slow, and would have to read all of it before its view is right again. With this bound a client is up to date
+0.4 s after it resumes reading, instead of 13 s (100 of 5,000 clients, after a minute; `benchmarks/slow_watchers.py`).
+"""
 
 STOP_CHECK_S = 0.02
 """Seconds between two checks whether all connections have ended."""
@@ -42,57 +45,62 @@ Addresses = tuple[tuple[socket.AddressFamily, str], ...]
 LOOPBACK: Addresses = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 _PORT_ATTEMPTS = 20
-"""With port 0, the port that is free on one address may be taken on the next; so often another one is tried."""
+"""Maximum number of attempts with port 0. A port that is free on one address may be taken on the next."""
 
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class Listener:
-    """Listens for one service until stopped; HTTP that is not the WebSocket's goes to `app`."""
+    """Listens for one handler until it is stopped. `app` answers the requests that are not WebSocket handshakes."""
 
-    def __init__(self, service: Service, app: ASGIApp) -> None:
-        settings = service.settings
-        self._service = service
+    def __init__(self, handler: ConnectionHandler, app: ASGIApp) -> None:
+        settings = handler.settings
+        self._handler = handler
         self._certificate: Certificate | None = None
-        """None where the server does no TLS."""
+        """None without TLS."""
         if settings.tls_certificate:
             self._certificate = Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
         self._peers: set[Peer] = set()
-        parsers = FrameParsers(settings.max_message_size)
         hosts = AllowedHosts.of(settings)
+        origins = Origins(settings.origins, hosts.allow)
+        compressed = handler.compressed if settings.compression else ()
+        handshakes = {
+            path: Handshake(subprotocols=subprotocols, compressed=compressed, origins=origins, hosts=hosts)
+            for path, subprotocols in handler.subprotocols.items()
+        }
         self._door = FrontDoor(
-            service,
+            handler,
             app,
-            Handshake(settings.compression, Origins(settings.origins, hosts.allow), hosts),
-            functools.partial(WebSocketConnection, service, parsers, self._peers),
+            handshakes,
+            functools.partial(WebSocketConnection, handler, self._peers),
             self._peers,
         )
         self._servers: list[asyncio.Server] = []
         self.port = 0
 
     async def start(self) -> None:
-        """Start to listen.
+        """Start listening.
 
         Raises:
             PortInUse, ListenError: The address is not available. No socket stays open.
         """
-        sockets = await bind(self._service.settings.host, self._service.settings.port)
+        sockets = await bind(self._handler.settings.host, self._handler.settings.port)
         self.port = sockets[0].getsockname()[1]
         tls: dict[str, Any] = {}
         if self._certificate is not None:
-            settings = self._service.settings
+            settings = self._handler.settings
             tls["ssl"] = self._certificate.context
             tls["ssl_handshake_timeout"] = settings.head_timeout  # otherwise the loop's own default, 60 s
             tls["ssl_shutdown_timeout"] = settings.close_timeout
-            self._certificate.watch(self._service.clock, self._service.timer)
+            self._certificate.watch(self._handler.clock, self._handler.timer)
         loop = asyncio.get_running_loop()
         for sock in sockets:
             server = await loop.create_server(self._door.connection, sock=sock, backlog=ACCEPTS_PER_TURN, **tls)
             self._servers.append(server)
-            sock.listen(BACKLOG)  # the loop has set it to what it was told
+            sock.listen(BACKLOG)  # the loop has lowered it to ACCEPTS_PER_TURN
 
     def reload_certificate(self) -> None:
-        """Take the certificate's files if they have changed; no-op without TLS."""
+        """Reload the certificate if its files have changed; no-op without TLS."""
         if self._certificate is not None:
             self._certificate.reload()
 
@@ -102,21 +110,24 @@ class Listener:
         return len(self._peers)
 
     def stop_accepting(self) -> None:
-        """Accept no more; what is open stays so."""
+        """Stop accepting connections. Open ones stay open."""
         for server in self._servers:
             server.close()
 
     async def stop(self) -> None:
-        """Stop accepting, end every connection, and wait for that at most `close_timeout` plus one second."""
+        """Stop accepting, end every connection, and wait until all have ended.
+
+        Bound: after `close_timeout` plus one second, the remaining connections are aborted.
+        """
         self.stop_accepting()
         for peer in list(self._peers):
             peer.shutdown()
         # Connections end themselves after close_timeout. The extra second is for a request that does not end.
-        await self._end_of_all(self._service.settings.close_timeout + 1)
+        await self._end_of_all(self._handler.settings.close_timeout + 1)
         for task in self._door.tasks:
             task.cancel()
         for peer in list(self._peers):
-            peer.cut()
+            peer.abort()
         await self._end_of_all(1)
         for server in self._servers:
             with contextlib.suppress(TimeoutError):
@@ -124,16 +135,16 @@ class Listener:
 
     async def _end_of_all(self, seconds: float) -> None:
         """Wait until no connection is open and no request is being answered, or until the timeout."""
-        ends = self._service.clock.monotonic() + seconds
-        while (self._peers or self._door.tasks) and self._service.clock.monotonic() < ends:  # noqa: ASYNC110  # two sets
+        ends = self._handler.clock.monotonic() + seconds
+        while (self._peers or self._door.tasks) and self._handler.clock.monotonic() < ends:  # noqa: ASYNC110  # two sets
             await asyncio.sleep(STOP_CHECK_S)
 
 
 async def bind(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets on all addresses of `host`, one port for all; port 0 takes a free one.
+    """Return listening sockets on all addresses of `host`, with one port for all. Port 0 selects a free one.
 
-    `localhost` is 127.0.0.1 and ::1, whatever the resolver says, because clients differ in which they try. An address
-    that the machine does not have is left out, as long as one remains.
+    `localhost` means both 127.0.0.1 and ::1, whatever the resolver returns, because clients try either. Addresses that
+    the machine does not have are skipped, as long as one remains.
 
     Raises:
         PortInUse, ListenError: Nothing was bound.
@@ -184,10 +195,10 @@ def _bind_one(family: socket.AddressFamily, address: str, port: int) -> socket.s
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # what is accepted inherits it
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # inherited by accepted sockets
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
         sock.bind((address, port))
-        sock.listen(BACKLOG)  # of two servers that start at the same moment, the second fails only here
+        sock.listen(BACKLOG)  # if two servers start at the same moment, the second fails only here
         sock.setblocking(False)
     except OSError:
         sock.close()

@@ -1,4 +1,4 @@
-"""TLS: the certificate, and another one while the server runs."""
+"""TLS: the certificate, and its replacement while the server runs."""
 
 from __future__ import annotations
 
@@ -10,49 +10,51 @@ from presenced.config.text_files import read_text
 from presenced.errors import ConfigError
 from presenced.runtime.clock import Clock, Timer
 
-LOOK_AGAIN = 10.0
-"""Seconds between two looks at whether the files have changed."""
+CHECK_INTERVAL_S = 10.0
+"""Seconds between two checks of the certificate's files."""
 
 _logger = logging.getLogger("presenced")
 
 
 class Certificate:
-    """The certificate that new connections are shown, read again when its files have changed.
+    """The certificate that the server presents to new connections, reloaded when its files change.
 
     Raises:
-        ConfigError: The files can't be read, or don't belong together.
+        ConfigError: The files can't be read, or the key does not match the certificate.
     """
 
     def __init__(self, certificate: Path, key: Path) -> None:
         self._certificate = certificate
         self._key = key
-        self._state = self._look()
-        self.context = self._make()
+        self._loaded = self._versions()
+        self.context = self._make_context()
 
     def watch(self, clock: Clock, timer: Timer) -> None:
-        """Look every `LOOK_AGAIN` seconds, from now on."""
+        """Check the files every `CHECK_INTERVAL_S` seconds from now on."""
 
-        def look() -> None:
+        def check() -> None:
             self.reload()
-            timer.set(look, clock.monotonic() + LOOK_AGAIN)
+            timer.set(check, clock.monotonic() + CHECK_INTERVAL_S)
 
-        timer.set(look, clock.monotonic() + LOOK_AGAIN)
+        timer.set(check, clock.monotonic() + CHECK_INTERVAL_S)
 
     def reload(self) -> None:
-        """Take the files if they have changed; what can't be used is logged, and the earlier certificate stays."""
-        state = self._look()
-        if state == self._state:
+        """Load the files if they have changed. If they are not usable, log the fault and keep the old certificate."""
+        versions = self._versions()
+        if versions == self._loaded:
             return
-        self._state = state
+        self._loaded = versions
         try:
-            self._make()  # apart: a certificate without its key would end all handshakes
+            # A new context checks the files first, because a certificate that does not match its key would make every
+            # handshake fail. The listener keeps the old context, so that is the one to load them into.
+            self._make_context()
             self.context.load_cert_chain(self._certificate, self._key)
         except (ConfigError, OSError) as error:
             _logger.error("the certificate was not replaced: %s", error)
         else:
             _logger.info("the certificate was replaced by the one in %s", self._certificate)
 
-    def _make(self) -> ssl.SSLContext:
+    def _make_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
@@ -67,8 +69,8 @@ class Certificate:
             ) from None
         return context
 
-    def _look(self) -> tuple[tuple[int, int], ...]:
-        """What tells whether the files have changed; a link may point to another one."""
+    def _versions(self) -> tuple[tuple[int, int], ...]:
+        """Return time and inode of each file. The inode changes when a symbolic link points to another file."""
         found = []
         for path in (self._certificate, self._key):
             try:

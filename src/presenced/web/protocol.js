@@ -25,23 +25,23 @@ const TYPES = new Set(["CONNECTION_ESTABLISHED", "USER_ONLINE", "USER_OFFLINE"])
  * @type {ReadonlyMap<number, CloseCode>}
  */
 export const CLOSE_CODES = new Map([
-  [1000, { meaning: "The connection did what it was opened for.", reconnect: false }],
+  [1000, { meaning: "The connection has served its purpose.", reconnect: false }],
   [1001, { meaning: "The server is stopping or restarting.", reconnect: true }],
-  [1002, { meaning: "The client broke the rules of WebSocket framing.", reconnect: false }],
+  [1002, { meaning: "The client violated the WebSocket protocol.", reconnect: false }],
   [1007, { meaning: "A text message was not valid UTF-8.", reconnect: false }],
-  [1009, { meaning: "A message exceeded the size or the number of fragments allowed.", reconnect: false }],
-  [1011, { meaning: "The server met a fault of its own.", reconnect: true }],
-  [1013, { meaning: "Too many connections wait to be let in.", reconnect: true }],
-  [4400, { meaning: "The userId in the URL is missing or not usable; the reason says why.", reconnect: false }],
-  [4401, { meaning: "The token is missing, not accepted, expired or revoked; the reason says which.", reconnect: false }],
-  [4402, { meaning: "Another parameter of the URL can't be used; the reason says which.", reconnect: false }],
-  [4403, { meaning: "The userId in the URL is another than the token's.", reconnect: false }],
-  [4408, { meaning: "No answer to a ping, or a message left unfinished, for too long.", reconnect: true }],
-  [4409, { meaning: "A newer connection of the same session took its place.", reconnect: false }],
-  [4410, { meaning: "The application closed all connections of this user.", reconnect: false }],
-  [4420, { meaning: "The client read too slowly, for too long, to be kept up to date.", reconnect: true }],
-  [4421, { meaning: "The user has as many open connections as a user may have.", reconnect: true }],
-  [4429, { meaning: "The client sent or asked more, or faster, than allowed.", reconnect: true }],
+  [1009, { meaning: "A message is too large, or has too many fragments.", reconnect: false }],
+  [1011, { meaning: "An error occurred in the server.", reconnect: true }],
+  [1013, { meaning: "Too many connections are waiting to authenticate.", reconnect: true }],
+  [4400, { meaning: "The userId in the URL is missing or invalid. The reason says why.", reconnect: false }],
+  [4401, { meaning: "The token is missing, invalid, expired or revoked. The reason says which.", reconnect: false }],
+  [4402, { meaning: "Another parameter of the URL is invalid. The reason says which.", reconnect: false }],
+  [4403, { meaning: "The userId in the URL is not the user of the token.", reconnect: false }],
+  [4408, { meaning: "The client did not answer a ping, or did not finish a message, in time.", reconnect: true }],
+  [4409, { meaning: "A newer connection of the same session has replaced this one.", reconnect: false }],
+  [4410, { meaning: "The application has disconnected this user.", reconnect: false }],
+  [4420, { meaning: "The client was too slow for too long to receive all changes.", reconnect: true }],
+  [4421, { meaning: "The user has the maximum number of open connections.", reconnect: true }],
+  [4429, { meaning: "The client has exceeded a rate limit.", reconnect: true }],
 ]);
 
 /** Close code of a page that the browser caches or freezes. The user may return and resume. */

@@ -1,1 +1,1 @@
-"""Webhooks: events out of changes, an outbox in the database, and its delivery. All of it runs in the keeper."""
+"""Webhooks: events made from changes, an outbox in the database, and delivery. All of it runs in the storage worker."""

@@ -1,4 +1,4 @@
-"""What of the settings the webhooks need."""
+"""Configuration of webhooks, made from the settings."""
 
 from __future__ import annotations
 
@@ -6,83 +6,79 @@ from msgspec import Struct
 
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.net.http_client import Outgoing
-from presenced.webhooks.signing import key_of
+from presenced.net.http_client import HttpClient
+from presenced.webhooks.signing import decode_secret
 
 EVENTS = ("user.online", "user.offline", "user.status_changed", "room.occupied", "room.vacated")
-"""All there are."""
+"""Types of all events."""
 
 MAX_ENDPOINTS = 16
-"""URLs at most: each has its own copy of every event, and a connection."""
+"""Maximum number of URLs; more are an error. Each has its own copy of every event, and a connection."""
 
 MAX_SECRETS = 2
-"""One to sign with, and the other one while receivers change from one to the other."""
+"""Maximum number of secrets: one, or two while receivers change from one to the other."""
 
 
 class WebhookConfig(Struct, frozen=True, array_like=True):
-    """How webhooks are sent. Crosses to the keeper; it holds secrets, and does not show them. Durations are seconds."""
+    """Configuration of all endpoints. It is sent to the storage worker. It holds secrets, and `repr` hides them."""
 
-    endpoints: tuple[str, ...]
-    """URLs."""
+    urls: tuple[str, ...]
     secrets: tuple[str, ...]
-    """One or two, `whsec_...`."""
+    """One or two texts, `whsec_...`."""
     events: tuple[str, ...] = EVENTS
+    """Types of the events to send."""
     allow_private: bool = False
-    timeout: float = 10.0
-    """For one request."""
+    """Allow endpoints at private addresses, and without TLS."""
+    timeout_s: float = 10.0
+    """Timeout of one request."""
     batch_size: int = 100
-    """Events in a request at most."""
-    batch_wait: float = 0.25
-    """How long an event may wait for others to go with it."""
-    max_age: float = 86_400.0
-    """How long an event is tried again."""
-    first_retry: float = 1.0
-    """The longest pause after one failure; doubled by each further one."""
-    last_retry: float = 300.0
-    """It is not doubled beyond this."""
-    idle_wait: float = 5.0
-    """After it an endpoint looks for work although nobody woke it."""
+    """Maximum number of events in one request."""
+    batch_wait_s: float = 0.25
+    """Seconds for which an event waits for others to fill its batch."""
+    max_age_s: float = 86_400.0
+    """Seconds for which an event is retried. Then it becomes a dead letter."""
+    first_retry_s: float = 1.0
+    """Longest delay after one failure. It doubles with each further failure."""
+    max_retry_s: float = 300.0
+    """Longest delay after any number of failures."""
+    poll_s: float = 5.0
+    """Seconds after which an idle endpoint looks into the database although nothing has woken it."""
     max_waiting: int = 1_000_000
-    """Events that wait, per endpoint; with one more the oldest go dead."""
+    """Maximum number of waiting events for one endpoint. Above it, the oldest become dead letters."""
     max_dead: int = 1_000_000
-    """Dead letters, per endpoint; with one more the oldest are deleted."""
+    """Maximum number of dead letters of one endpoint. Above it, the oldest are deleted."""
 
     def __repr__(self) -> str:
-        return f"WebhookConfig({len(self.endpoints)} endpoints)"
+        return f"WebhookConfig({len(self.urls)} endpoints)"
 
 
 def webhook_config(settings: Settings) -> WebhookConfig | None:
-    """What the settings say; None when there are no webhooks.
+    """Return the configuration of webhooks; None if the settings name no URL.
 
     Raises:
-        ConfigError: A URL, a secret or the name of an event can't be used.
+        ConfigError: A URL, a secret or the name of an event is invalid.
     """
     if not settings.webhook_urls:
         return None
     if len(settings.webhook_urls) > MAX_ENDPOINTS:
-        raise ConfigError(f"webhook_urls has {len(settings.webhook_urls)} URLs; at most {MAX_ENDPOINTS} can be told")
+        raise ConfigError(f"webhook_urls has {len(settings.webhook_urls)} URLs: expected at most {MAX_ENDPOINTS}")
     for url in settings.webhook_urls:
-        Outgoing("webhook_urls", url, settings.webhook_timeout, settings.outgoing_private)
+        HttpClient("webhook_urls", url, settings.webhook_timeout, settings.outgoing_private)
     if unknown := [name for name in settings.webhook_events if name not in EVENTS]:
-        raise ConfigError(f"webhook_events has {unknown[0]!r}: events are {', '.join(EVENTS)}")
+        raise ConfigError(f"webhook_events has {unknown[0]!r}: expected some of {', '.join(EVENTS)}")
     return WebhookConfig(
-        tuple(dict.fromkeys(settings.webhook_urls)),
-        secrets_of(settings.webhook_secrets.get_secret_value()),
-        settings.webhook_events or EVENTS,
-        settings.outgoing_private,
-        settings.webhook_timeout,
+        urls=tuple(dict.fromkeys(settings.webhook_urls)),
+        secrets=_parse_secrets(settings.webhook_secrets.get_secret_value()),
+        events=settings.webhook_events or EVENTS,
+        allow_private=settings.outgoing_private,
+        timeout_s=settings.webhook_timeout,
     )
 
 
-def secrets_of(text: str) -> tuple[str, ...]:
-    """The secrets in the setting's text.
-
-    Raises:
-        ConfigError: There is none, there are too many, or one can't be used.
-    """
-    found = tuple(text.split())
-    if not 1 <= len(found) <= MAX_SECRETS:
-        raise ConfigError(f"webhook_secrets has {len(found)} secrets: expected one, or two while you change it")
-    for secret in found:
-        key_of(secret)
-    return found
+def _parse_secrets(text: str) -> tuple[str, ...]:
+    secrets = tuple(text.split())
+    if not 1 <= len(secrets) <= MAX_SECRETS:
+        raise ConfigError(f"webhook_secrets has {len(secrets)} secrets: expected one, or two while you replace one")
+    for secret in secrets:
+        decode_secret(secret)
+    return secrets

@@ -1,4 +1,21 @@
-"""Delivery to one endpoint: one request at a time, in order, until each event was taken or is too old."""
+"""Delivery to one endpoint: one request at a time, in order, until every event is accepted or too old.
+
+A request that fails is repeated, so that nothing newer of the same user overtakes it:
+
+| failure | next request |
+|---|---|
+| first and second in a row | the same events with the same id, so that the receiver can recognise a repetition |
+| third and further ones | the first half of these events, each time, down to one |
+| one event alone is refused | it is held; events of other subjects go on, those of its subject wait |
+| no response, 429, 502, 503, 504 | as above, but never held: they say nothing about the event |
+| 410 Gone | none of these: everything that waits becomes a dead letter |
+
+The delay grows with each failure in a row (`backoff.retry_delay`), or is what the receiver requests with `Retry-After`.
+After a success, batches double back to their full size.
+
+An event is deleted after the receiver has accepted it, in a second step. A process that dies in between sends it again
+with the same id: delivery is at least once.
+"""
 
 from __future__ import annotations
 
@@ -10,198 +27,191 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from presenced.storage.database import reason
-from presenced.webhooks.backoff import pause
+from presenced.webhooks.backoff import retry_delay
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import batch_id, encode_batch
-from presenced.webhooks.queue import Queue, Row
-from presenced.webhooks.sender import BUSY, GONE, Sender, Sent
-from presenced.webhooks.stats import WebhookFigures
+from presenced.webhooks.queue import EndpointQueue, QueuedEvent
+from presenced.webhooks.sender import GONE, EndpointSender, SendResult
+from presenced.webhooks.stats import WebhookStats
 
-MAX_BODY = 262_144
-"""Bytes of the events of a request, about; one that is larger goes alone."""
+MAX_BATCH_BYTES = 262_144
+"""Approximate maximum size of the events in one request. A larger event is sent alone."""
 
-SAME_AGAIN = 2
-"""So often a failed request is sent again as it was, with the same id; then with half of its events, each time."""
+IDENTICAL_RETRIES = 2
+"""Number of retries with the same events. Further ones send half as many each time."""
 
 MAX_HELD = 100
-"""Events that may be refused, each alone, while others go on; with one more, all wait."""
+"""Maximum number of held events. With one more refused event, all events wait for it."""
 
 _logger = logging.getLogger("presenced")
 
 
-class Rest(NamedTuple):
-    """What to do between two turns: nothing, for so many seconds."""
+class Pause(NamedTuple):
+    """Time to wait before the next step."""
 
     seconds: float
-    idle: bool = False
-    """News end it."""
+    until_woken: bool = False
+    """End the pause early when there are new events."""
 
 
-class Delivery:
-    """Sends what waits in `queue`.
+class EndpointDelivery:
+    """Sends the events in `queue`.
 
-    Events of one user or room arrive in order: a request that fails is repeated before anything newer of them is sent.
-    If an event is refused although it goes alone, only what is of the same subject waits for it.
-
-    Bounds: one request, `config.batch_size` events; `MAX_HELD`.
+    Bounds: one request, with `config.batch_size` events; `MAX_HELD` held events.
 
     Args:
-        chance: Evenly out of [0, 1), for the jitter.
+        chance: Function that returns a random number in [0, 1), for the jitter of delays.
     """
 
     def __init__(
         self,
-        queue: Queue,
-        sender: Sender,
+        queue: EndpointQueue,
+        sender: EndpointSender,
         config: WebhookConfig,
-        figures: WebhookFigures,
+        stats: WebhookStats,
         now_ms: Callable[[], int],
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.queue = queue
-        self.shown = sender.shown
+        self.display_url = sender.display_url
         self.oldest_ms = 0
-        """When the oldest that waits was made; 0 when none waits."""
+        """Time at which the oldest waiting event was queued, in epoch milliseconds; 0 if none waits."""
+        self.is_idle = False
+        """Whether the delivery waits for new events."""
         self._sender = sender
         self._config = config
-        self._figures = figures
+        self._stats = stats
         self._now_ms = now_ms
         self._chance = chance
-        self._size = config.batch_size
-        self._failures = 0
-        self._again: list[str] = []  # the events of the request that failed last, to be sent again as they were
-        self._taken: list[Row] = []  # delivered, and still to be deleted
-        self._taken_was_held = False
-        self._waited = False
-        self._news = False
-        self._idle = False
-        self._up = asyncio.Event()
+        self._batch_size = config.batch_size
+        self._failures = 0  # requests that failed in a row
+        self._retry_ids: list[str] = []  # rows of the next request, if it repeats one that failed
+        self._delivered: list[QueuedEvent] = []  # accepted, but not deleted yet
+        self._delivered_held = False
+        self._has_waited = False
+        self._has_new = False
+        self._wake_up = asyncio.Event()
 
     def wake(self) -> None:
-        """There is something new; no-op while a pause after a failure lasts."""
-        self._news = True
-        if self._idle:
-            self._up.set()
+        """Look for new events; no-op during the delay after a failure."""
+        self._has_new = True
+        if self.is_idle:
+            self._wake_up.set()
 
-    def hurry(self) -> None:
-        """Try at once, whatever the pause."""
-        self._up.set()
+    def retry_now(self) -> None:
+        """Try immediately, also during the delay after a failure."""
+        self._wake_up.set()
 
     async def run(self) -> None:
-        """Deliver until cancelled. A database that fails is tried again."""
+        """Deliver until cancelled. Retries when the database fails."""
         try:
             while True:
                 try:
-                    rest = await self.turn()
-                except Exception as error:  # whatever it is: other endpoints, and the storage beside us, go on
-                    _logger.error("webhooks to %s: %s: %s", self.shown, type(error).__name__, reason(error))
-                    rest = Rest(self._config.first_retry)
-                await self._rest(rest)
+                    pause = await self._step()
+                except Exception as error:  # other endpoints and the storage in this process must go on
+                    _logger.error("webhooks to %s: %s: %s", self.display_url, type(error).__name__, reason(error))
+                    pause = Pause(self._config.first_retry_s)
+                await self._wait(pause)
         finally:
             await self._sender.close()
 
-    async def turn(self) -> Rest:
-        """One request, if there is something to send."""
-        self._news = False
-        if self._taken:
-            await self._forget_taken()
-        rows, held = await self._next()
-        if not rows:
-            self.oldest_ms = 0
-            return Rest(self._config.idle_wait, idle=True)
-        if not held:
-            self.oldest_ms = rows[0].created_ms
-            if len(rows) < self._size and not self._waited and not self._failures:
-                self._waited = True  # by no clock: it may be set back
-                return Rest(self._config.batch_wait)
-        return await self._attempt(rows, held)
-
-    async def _rest(self, rest: Rest) -> None:
-        if rest.idle and self._news:
-            return
-        self._idle = rest.idle
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(rest.seconds):
-                await self._up.wait()
-        self._idle = False
-        self._up.clear()
-
-    async def _next(self) -> tuple[list[Row], bool]:
-        """What to send now, and whether it is one that was held."""
+    async def _step(self) -> Pause:
+        """Send one request, if there is something to send."""
+        self._has_new = False
+        if self._delivered:
+            await self._delete_delivered()
         if self.queue.held:
-            longest_ms = int(self._config.last_retry * 1000)
-            if rows := await self.queue.due(self._now_ms(), longest_ms):
-                return rows, True
-        rows = await self.queue.these(self._again) if self._again else []
-        return _fitting(rows or await self.queue.first(self._size)), False
+            due = await self.queue.due_held(self._now_ms(), int(self._config.max_retry_s * 1000))
+            if due:
+                return await self._send(due, is_held=True)
+        events = await self.queue.still_waiting(self._retry_ids) if self._retry_ids else []
+        events = _fitting(events or await self.queue.oldest(self._batch_size))
+        if not events:
+            self.oldest_ms = 0
+            return Pause(self._config.poll_s, until_woken=True)
+        self.oldest_ms = events[0].created_ms
+        if len(events) < self._batch_size and not self._has_waited and not self._failures:
+            self._has_waited = True  # a flag, not a time: the clock may be set back
+            return Pause(self._config.batch_wait_s)
+        return await self._send(events, is_held=False)
 
-    async def _attempt(self, rows: Sequence[Row], held: bool) -> Rest:
-        self._waited = False
-        body = encode_batch([row.payload for row in rows], rows[-1].created_ms)
-        sent = await self._sender.send(batch_id([row.event_id for row in rows]), body, self._now_ms())
-        self._figures.took(sent.seconds)
-        self._figures.retried += sum(row.attempts > 0 for row in rows)
-        if sent.error:
-            return await self._failed(rows, sent, held)
+    async def _wait(self, pause: Pause) -> None:
+        if pause.until_woken and self._has_new:
+            return
+        self.is_idle = pause.until_woken
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause.seconds):
+                await self._wake_up.wait()
+        self.is_idle = False
+        self._wake_up.clear()
+
+    async def _send(self, events: Sequence[QueuedEvent], is_held: bool) -> Pause:
+        self._has_waited = False
+        body = encode_batch([event.payload for event in events], events[-1].created_ms)
+        result = await self._sender.send(batch_id([event.event_id for event in events]), body, self._now_ms())
+        self._stats.count_request(result.seconds)
+        self._stats.retried += sum(event.attempts > 0 for event in events)
+        if result.error:
+            self._stats.failed += 1
+            pause = await self._handle_failure(events, result, is_held)
+            await self._expire(result.error)
+            return pause
         if self._failures:
-            _logger.info("webhooks to %s are taken again", self.shown)
+            _logger.info("webhooks to %s are accepted again", self.display_url)
         self._failures = 0
-        self._size = min(self._size * 2, self._config.batch_size)
-        self._again = []
-        self._taken, self._taken_was_held = list(rows), held
-        await self._forget_taken()
-        return Rest(0)
+        self._batch_size = min(self._batch_size * 2, self._config.batch_size)
+        self._retry_ids = []
+        self._delivered, self._delivered_held = list(events), is_held
+        await self._delete_delivered()
+        return Pause(0)
 
-    async def _forget_taken(self) -> None:
-        """Until it succeeds nothing else is sent, or they would be sent again with the next."""
-        await self.queue.delivered(self._taken, self._taken_was_held)
-        self._figures.delivered += len(self._taken)
-        self._taken = []
+    async def _delete_delivered(self) -> None:
+        """Delete accepted events. Until it succeeds nothing else is sent, or the next request would contain them."""
+        await self.queue.delete_delivered(self._delivered, self._delivered_held)
+        self._stats.delivered += len(self._delivered)
+        self._delivered = []
 
-    async def _failed(self, rows: Sequence[Row], sent: Sent, held: bool) -> Rest:
-        self._figures.failed += 1
-        now_ms = self._now_ms()
-        refused = sent.status not in (0, GONE) and sent.status not in BUSY
-        if held and refused:  # it alone waits
-            next_ms = now_ms + int(1000 * self._pause(rows[0].attempts + 1))
-            await self.queue.failed(rows, sent.error, next_ms, held=True)
-            await self._give_up_old(sent.error, now_ms)
-            return Rest(0)
+    async def _handle_failure(self, events: Sequence[QueuedEvent], result: SendResult, is_held: bool) -> Pause:
+        if is_held and result.is_refused:  # refused once more: it waits alone, and the endpoint is well
+            next_ms = self._now_ms() + int(1000 * self._delay_s(events[0].attempts + 1))
+            await self.queue.record_failure(events, result.error, next_ms)
+            return Pause(0)
         self._failures += 1
         if self._failures == 1:
-            _logger.warning("webhooks to %s are not taken, and will be tried again: %s", self.shown, sent.error)
-        wait = max(self._pause(self._failures), sent.retry_after)
-        if sent.status == GONE:
-            self._again = []
-            await self.queue.failed(rows, sent.error, now_ms, held)  # so that the try is counted
-            await self.queue.give_up(sent.error, before_ms=now_ms + 86_400_000)
-            return Rest(wait)
-        hold = held or (len(rows) == 1 and refused and self._failures > SAME_AGAIN and self.queue.held < MAX_HELD)
-        await self.queue.failed(rows, sent.error, now_ms + int(1000 * wait), hold)
-        if hold and not held:
-            self.queue.held += 1
-            self.queue.waiting = max(0, self.queue.waiting - 1)
-            self._again = []
-        elif not held:
-            if self._failures > SAME_AGAIN:
-                rows = rows[: max(1, len(rows) // 2)]
-                self._size = len(rows)
-            self._again = [row.id for row in rows]
-        await self._give_up_old(sent.error, now_ms)
-        return Rest(wait)
+            _logger.warning("webhooks to %s are not accepted, and will be retried: %s", self.display_url, result.error)
+        delay_s = max(self._delay_s(self._failures), result.retry_after_s)
+        if result.status == GONE:
+            self._retry_ids = []
+            await self.queue.record_failure(events, result.error, self._now_ms())
+            # Everything that waits, also events from a time before the clock was set back: hence a day ahead.
+            await self.queue.expire(result.error, before_ms=self._now_ms() + 86_400_000)
+            return Pause(delay_s)
+        next_ms = self._now_ms() + int(1000 * delay_s)
+        is_repeated = self._failures > IDENTICAL_RETRIES
+        if not is_held and len(events) == 1 and result.is_refused and is_repeated and self.queue.held < MAX_HELD:
+            self._retry_ids = []
+            await self.queue.hold(events[0], result.error, next_ms)
+            return Pause(delay_s)
+        await self.queue.record_failure(events, result.error, next_ms)
+        if not is_held:
+            if is_repeated:
+                events = events[: max(1, len(events) // 2)]
+                self._batch_size = len(events)
+            self._retry_ids = [event.row_id for event in events]
+        return Pause(delay_s)
 
-    async def _give_up_old(self, error: str, now_ms: int) -> None:
-        await self.queue.give_up(error, now_ms - int(1000 * self._config.max_age))
+    async def _expire(self, error: str) -> None:
+        await self.queue.expire(error, self._now_ms() - int(1000 * self._config.max_age_s))
 
-    def _pause(self, failures: int) -> float:
-        return pause(failures, self._config.first_retry, self._config.last_retry, self._chance())
+    def _delay_s(self, failures: int) -> float:
+        return retry_delay(failures, self._config.first_retry_s, self._config.max_retry_s, self._chance())
 
 
-def _fitting(rows: list[Row]) -> list[Row]:
-    """As many from the first on as fit into a request."""
+def _fitting(events: list[QueuedEvent]) -> list[QueuedEvent]:
+    """Return the first events, as many as fit into one request."""
     size = 0
-    for number, row in enumerate(rows):
-        size += len(row.payload)
-        if number and size > MAX_BODY:
-            return rows[:number]
-    return rows
+    for number, event in enumerate(events):
+        size += len(event.payload)
+        if number and size > MAX_BATCH_BYTES:
+            return events[:number]
+    return events

@@ -1,4 +1,22 @@
-"""All endpoints together: what the keeper uses."""
+"""Dispatcher of webhooks: all endpoints together, as the storage worker uses them.
+
+This is the outbox pattern. The transaction that stores a change also queues its events, so an event exists exactly
+when its change is stored, and survives any crash. A delivery for each endpoint reads its queue and sends.
+
+    records ──▶ producer ──▶ queue of endpoint 1 ──▶ delivery 1 ──▶ receiver
+                  │   └──▶ queue of endpoint 2 ──▶ delivery 2 ──▶ receiver
+              last state sent                     (one request at a time)
+
+- Delivery is at least once. A repeated event has the same id, a repeated request too.
+- Order is kept for each user and room. A slow endpoint does not delay another.
+- A failed request is retried with exponential back-off for a day. Then its events become dead letters, which the HTTP
+  API lists and sends again on request.
+- After a restart, the worker compares the last state sent with the live state (`worker.settling`). So receivers learn
+  of users who did not return.
+
+Bounds for each endpoint: `max_waiting` waiting events (the oldest become dead letters), `max_dead` dead letters (the
+oldest are deleted), 30 days for a dead letter, one request.
+"""
 
 from __future__ import annotations
 
@@ -6,172 +24,159 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from presenced.presence.model import Change
-from presenced.storage.answers import DeadLetter
+from presenced.storage.answers import DeadLetter, DeadLetters
 from presenced.storage.database import reason, writing
-from presenced.storage.records import RoomOccupancy
 from presenced.storage.schema import webhooks
 from presenced.webhooks.config import WebhookConfig
-from presenced.webhooks.delivery import Delivery
-from presenced.webhooks.events import Told
-from presenced.webhooks.producer import Teller
-from presenced.webhooks.queue import DEAD, HELD, WAITING, Queue, encode_dead
-from presenced.webhooks.sender import Sender, endpoint_key
-from presenced.webhooks.stats import WebhookFigures
+from presenced.webhooks.delivery import EndpointDelivery
+from presenced.webhooks.producer import WebhookProducer
+from presenced.webhooks.queue import DEAD, HELD, WAITING, EndpointQueue
+from presenced.webhooks.sender import EndpointSender, endpoint_key
+from presenced.webhooks.stats import WebhookStats
 
-SWEEP = 60.0
-"""Seconds between two countings of the rows."""
+SWEEP_INTERVAL_S = 60.0
+"""Seconds between two counts of the rows."""
 
-DEAD_AGE = 30 * 86_400.0
-"""Seconds for which a dead letter is kept at most."""
+MAX_DEAD_AGE_S = 30 * 86_400.0
+"""Seconds after which a dead letter is deleted."""
 
 _logger = logging.getLogger("presenced")
 
 
-class Webhooks:
-    """What is to be told, and its delivery. One for a database at a time.
-
-    Bounds: per endpoint `config.max_waiting` and `config.max_dead` rows, and one request.
+class WebhookDispatcher:
+    """Queues and delivers events to all endpoints. Only one may run for a database.
 
     Args:
-        now_ms: Epoch milliseconds.
+        now_ms: Function that returns the time in epoch milliseconds.
 
     Raises:
-        ConfigError: A URL or a secret can't be used.
+        ConfigError: A URL or a secret is invalid.
     """
 
     def __init__(self, database: AsyncEngine, config: WebhookConfig, now_ms: Callable[[], int]) -> None:
         self._database = database
         self._config = config
         self._now_ms = now_ms
-        self._figures = WebhookFigures()
-        self._delivering = False
+        self._stats = WebhookStats()
+        self._is_delivering = False
         self._deliveries = [
-            Delivery(Queue(database, endpoint_key(url)), Sender(url, config), config, self._figures, now_ms)
-            for url in config.endpoints
+            EndpointDelivery(
+                EndpointQueue(database, endpoint_key(url)), EndpointSender(url, config), config, self._stats, now_ms
+            )
+            for url in config.urls
         ]
-        self._strangers: dict[str, Queue] = {}  # endpoints of earlier settings, by key, of which there are rows
-        queues = [delivery.queue for delivery in self._deliveries]
-        self._teller = Teller(queues, config.events, config.max_waiting, now_ms, self._expelled)
+        self._removed: dict[str, EndpointQueue] = {}  # by key: endpoints that left the settings, and still have rows
+        self.producer = WebhookProducer(
+            queues=[delivery.queue for delivery in self._deliveries],
+            events=config.events,
+            max_waiting=config.max_waiting,
+            now_ms=now_ms,
+            on_expelled=self._count_expelled,
+        )
 
-    async def enqueue(self, connection: AsyncConnection, facts: Sequence[Change | RoomOccupancy]) -> None:
-        """Have the receivers told of these facts, which are in order; within the transaction that stores them.
-
-        Facts that came before tell nothing. Call `wake` when the transaction is done.
-        """
-        await self._teller.enqueue(connection, facts)
-
-    async def believed_present(self, connection: AsyncConnection, kind: str, after: str) -> list[str]:
-        """Return a page of the users (`kind` is `user`) or rooms (`room`) that the receivers believe to be present:
-        those after `after`, ordered by name."""
-        return await self._teller.believed_present(connection, kind, after)
-
-    async def tell_absent(self, connection: AsyncConnection, users: Sequence[str], rooms: Sequence[str]) -> None:
-        """Queue webhooks that these users are offline and these rooms empty, for receivers that believe otherwise.
-
-        The caller must know it from the live state (`worker.settling`). Call `wake` when the transaction is committed.
-        """
-        await self._teller.tell_absent(connection, users, rooms)
-
-    async def known_of(self, connection: AsyncConnection, user_id: str) -> Told | None:
-        """What the receivers know of a user who is to be erased: to be asked before, for `tell_left` after it."""
-        return await self._teller.known_of(connection, user_id)
-
-    async def tell_left(self, connection: AsyncConnection, user_id: str, known: Told) -> None:
-        """Have those who know this of a user told that the user has left, and note nothing of it."""
-        await self._teller.tell_left(connection, user_id, known)
+    @property
+    def is_idle(self) -> bool:
+        """Whether every endpoint waits for new events."""
+        return all(delivery.is_idle for delivery in self._deliveries)
 
     async def run(self) -> None:
         """Deliver until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                counted = await self._try_to_sweep()
-                if counted and not self._delivering:  # not before: what an earlier process left may be held
-                    self._delivering = True
+                is_counted = await self._try_to_sweep()
+                # Not before the first count: rows that an earlier process held must be known.
+                if is_counted and not self._is_delivering:
+                    self._is_delivering = True
                     for delivery in self._deliveries:
-                        tasks.create_task(delivery.run(), name=f"presenced: webhooks to {delivery.shown}")
-                await asyncio.sleep(SWEEP if self._delivering else self._config.first_retry)
+                        tasks.create_task(delivery.run(), name=f"presenced: webhooks to {delivery.display_url}")
+                await asyncio.sleep(SWEEP_INTERVAL_S if self._is_delivering else self._config.first_retry_s)
 
     def wake(self) -> None:
-        """There may be something new to deliver."""
+        """Deliver new events, because a transaction that may have queued some is committed."""
         for delivery in self._deliveries:
             delivery.wake()
 
-    def figures(self) -> WebhookFigures:
-        """How it goes."""
+    def stats(self) -> WebhookStats:
+        """Return the statistics."""
         queues = [delivery.queue for delivery in self._deliveries]
-        self._figures.waiting = sum(queue.waiting + queue.held for queue in queues)
-        self._figures.dead = sum(queue.dead for queue in (*queues, *self._strangers.values()))
+        self._stats.waiting = sum(queue.waiting + queue.held for queue in queues)
+        self._stats.dead = sum(queue.dead for queue in (*queues, *self._removed.values()))
         ages = [delivery.oldest_ms for delivery in self._deliveries if delivery.oldest_ms]
-        self._figures.oldest_ms = min(ages, default=0)
-        return self._figures
+        self._stats.oldest_ms = min(ages, default=0)
+        return self._stats
 
-    async def dead(self, after: str, limit: int) -> bytes:
-        """JSON of dead letters, in the order of their making: `{"deadLetters":[{id, endpoint, attempts, error, event}],
-        "next": id or null}`.
+    async def dead_letters(self, after: str, limit: int) -> bytes:
+        """Return a page of dead letters as JSON (`storage.answers.DeadLetters`), in the order of their creation.
 
         Args:
-            after: The `next` of the page before; empty for the first.
-            limit: How many at most.
+            after: `next` of the previous page; empty for the first page.
         """
         found: list[DeadLetter] = []
         for delivery in self._deliveries:
-            found += await delivery.queue.dead_letters(after, limit + 1, delivery.shown)
-        for key, queue in self._strangers.items():
+            found += await delivery.queue.dead_letters(after, limit + 1, delivery.display_url)
+        for key, queue in self._removed.items():
             found += await queue.dead_letters(after, limit + 1, key)
-        return encode_dead(found, limit)
+        found.sort(key=lambda letter: letter.id)
+        page = found[:limit]
+        return msgspec.json.encode(DeadLetters(page, page[-1].id if len(found) > limit else None))
 
-    async def retry(self, ids: Sequence[str] | None) -> int:
-        """Have dead letters sent again, in front of what is newer; all with None. Those of endpoints that are no longer
-        in the settings stay dead.
+    async def retry_dead(self, row_ids: Sequence[str] | None) -> int:
+        """Send dead letters again, before newer events. Return their number.
 
-        Returns:
-            How many.
+        Dead letters of endpoints that are no longer in the settings stay dead.
+
+        Args:
+            row_ids: None for all of them.
         """
         total = 0
         for delivery in self._deliveries:
-            total += await delivery.queue.send_again(ids, self._now_ms(), self._config.max_waiting)
+            total += await delivery.queue.requeue_dead(row_ids, self._now_ms(), self._config.max_waiting)
             delivery.wake()
-            delivery.hurry()
+            delivery.retry_now()
         return total
 
     async def sweep(self) -> None:
-        """Count the rows, and hold them to their bounds."""
-        key, state = webhooks.c.endpoint, webhooks.c.state
+        """Count the rows of every endpoint, and enforce the bounds."""
         ours = {delivery.queue.key: delivery.queue for delivery in self._deliveries}
+        key, state = webhooks.c.endpoint, webhooks.c.state
         async with writing(self._database) as connection:
-            # Not before: what others wrote until it was our turn is counted.
-            before = {name: (queue.waiting, queue.dead) for name, queue in (ours | self._strangers).items()}
+            # Read after `writing` has waited for its turn: rows written meanwhile are in the count below.
+            before = {name: (queue.waiting, queue.dead) for name, queue in (ours | self._removed).items()}
             query = select(key, state, func.count()).group_by(key, state)
-            numbers = {(row[0], row[1]): int(row[2]) for row in await connection.execute(query)}
-            await self._teller.forget_rooms(connection)
-        for stranger in {name for name, _ in numbers} - ours.keys() - self._strangers.keys():
-            self._strangers[stranger] = Queue(self._database, stranger)
-        now_ms = self._now_ms()
-        for name, queue in (ours | self._strangers).items():
-            # What came and went meanwhile is on top of what was counted.
+            counts = {(row[0], row[1]): int(row[2]) for row in await connection.execute(query)}
+            await self.producer.forget_rooms(connection)
+        for name in {name for name, _ in counts} - ours.keys() - self._removed.keys():
+            self._removed[name] = EndpointQueue(self._database, name)
+        for name, queue in (ours | self._removed).items():
+            # Rows that came and went since then are on top of the count.
             waiting, dead = before.get(name, (0, 0))
-            queue.waiting = max(0, numbers.get((name, WAITING), 0) + queue.waiting - waiting)
-            queue.dead = max(0, numbers.get((name, DEAD), 0) + queue.dead - dead)
-            if not self._delivering:  # later it is the delivery alone that holds and frees, and the order depends on it
-                queue.held = numbers.get((name, HELD), 0)
-            if name in self._strangers:
-                before_ms = now_ms - int(1000 * self._config.max_age)
-                await queue.give_up("the endpoint is not in the settings", before_ms)
-            self._figures.dropped += await queue.drop_dead(self._config.max_dead, now_ms - int(1000 * DEAD_AGE))
+            queue.waiting = max(0, counts.get((name, WAITING), 0) + queue.waiting - waiting)
+            queue.dead = max(0, counts.get((name, DEAD), 0) + queue.dead - dead)
+            if not self._is_delivering:  # later only the delivery holds and frees rows, and its order depends on it
+                queue.held = counts.get((name, HELD), 0)
+            await self._enforce_bounds(queue)
+
+    async def _enforce_bounds(self, queue: EndpointQueue) -> None:
+        now_ms = self._now_ms()
+        if queue.key in self._removed:
+            before_ms = now_ms - int(1000 * self._config.max_age_s)
+            await queue.expire("the endpoint is not in the settings", before_ms)
+        deleted = await queue.delete_dead(self._config.max_dead, now_ms - int(1000 * MAX_DEAD_AGE_S))
+        self._stats.dropped += deleted
 
     async def _try_to_sweep(self) -> bool:
         try:
             await self.sweep()
         except (SQLAlchemyError, OSError) as error:
-            _logger.error("webhooks can't be counted: %s", reason(error))
+            _logger.error("webhooks cannot be counted: %s", reason(error))
             return False
         return True
 
-    def _expelled(self, number: int) -> None:
-        self._figures.expelled += number
-        _logger.error("too many webhooks waited: %d went dead", number)
+    def _count_expelled(self, number: int) -> None:
+        self._stats.expelled += number
+        _logger.error("too many webhooks waited: %d became dead letters", number)

@@ -1,4 +1,17 @@
-"""Events: what the receivers are told, as JSON."""
+"""Events for receivers: which changes are events, and their JSON.
+
+A change is an event if it differs from the last state sent to receivers, not from the change before it. A lost or
+repeated change therefore does no harm: the next one is compared with what receivers really got.
+
+| last sent | new state | event |
+|---|---|---|
+| any | version not above the last one | none: it is a repetition |
+| any | same status and details | none |
+| offline | any other status | user.online |
+| any other status | offline | user.offline |
+| any other status | another one, or other details | user.status_changed |
+| vacated, occupied | the other one | room.occupied, room.vacated |
+"""
 
 from __future__ import annotations
 
@@ -21,28 +34,33 @@ _encoder = Encoder()
 OFFLINE, VACATED, OCCUPIED = "offline", "vacated", "occupied"
 
 RESTART = "restart"
-"""The cause of an event about somebody who was there when the server ended and did not come back."""
-
-BATCH = "presence.batch"
-TEST = "presence.test"
+"""Cause of an event about a user or room that was present when the server stopped, and did not return."""
 
 
-class Told(NamedTuple):
-    """What the receivers know of a user or a room."""
+class Subject(NamedTuple):
+    """User or room that an event is about."""
+
+    kind: str
+    """`user` or `room`."""
+    name: str
+
+
+class SentState(NamedTuple):
+    """State of a user or room as last sent to receivers."""
 
     status: str
     version: int = -1
-    """Of the fact that told it; -1 when they were told nothing."""
+    """Version of the change that was sent; -1 if nothing was sent."""
     details: str = ""
-    """A digest of what goes with the status."""
+    """Digest of the text, emoji, data and display data."""
 
 
-UNTOLD = {"user": Told(OFFLINE), "room": Told(VACATED)}
-"""By the kind of subject."""
+NEVER_SENT = {"user": SentState(OFFLINE), "room": SentState(VACATED)}
+"""State that receivers assume of a user or room of which nothing was sent, by kind."""
 
 
 class UserData(UserRecord, frozen=True, rename="camel", omit_defaults=True):
-    """`data` of an event about a user: a user record as in presenced.v1, and the status told before. Times are epoch
+    """`data` of an event about a user: a user record as in presenced.v1, and the status last sent. Times are epoch
     milliseconds.
     """
 
@@ -58,8 +76,16 @@ class RoomData(Struct, frozen=True, rename="camel", omit_defaults=True):
     cause: str = ""
 
 
-class Event(Struct, frozen=True):
-    """One event, as it stands in a batch."""
+class EventContent(NamedTuple):
+    """Event before it has an id."""
+
+    type: str
+    at_ms: int
+    data: UserData | RoomData
+
+
+class WebhookEvent(Struct, frozen=True):
+    """One event in a batch."""
 
     id: str
     type: str
@@ -67,80 +93,73 @@ class Event(Struct, frozen=True):
     data: UserData | RoomData
 
 
-class Batch(Struct, frozen=True):
-    """The body of a request."""
+class BatchBody(Struct, frozen=True):
+    """Body of a request."""
 
     type: str
     timestamp: str
     data: dict[str, list[Raw]]
 
 
-class News(NamedTuple):
-    """Something to tell."""
-
-    type: str
-    at_ms: int
-    data: UserData | RoomData
+def subject_of(record: Change | RoomOccupancy) -> Subject:
+    """Return the user or room that the record is about."""
+    return Subject("user", record.user_id) if isinstance(record, Change) else Subject("room", record.room)
 
 
-Subject = tuple[str, str]
-"""`user` or `room`, and which one."""
+def state_of(record: Change | RoomOccupancy) -> SentState:
+    """Return the state that receivers know after this record was sent."""
+    if isinstance(record, RoomOccupancy):
+        return SentState(OCCUPIED if record.occupied else VACATED, record.position)
+    return SentState(record.status.value, record.version, _digest(record))
 
 
-def subject_of(fact: Change | RoomOccupancy) -> Subject:
-    """Whom it is about."""
-    return ("user", fact.user_id) if isinstance(fact, Change) else ("room", fact.room)
-
-
-def now_told(fact: Change | RoomOccupancy) -> Told:
-    """What the receivers know once they were told of it."""
-    if isinstance(fact, RoomOccupancy):
-        return Told(OCCUPIED if fact.occupied else VACATED, fact.position)
-    return Told(fact.status.value, fact.version, _digest(fact))
-
-
-def news(fact: Change | RoomOccupancy, told: Told) -> News | None:
-    """What there is to tell to receivers that know `told`: none when they know it, or better."""
-    new = now_told(fact)
-    if new.version <= told.version or (new.status, new.details) == (told.status, told.details):
+def event_for(record: Change | RoomOccupancy, last_sent: SentState) -> EventContent | None:
+    """Return the event about this record; None if receivers know it already, or know something newer."""
+    new = state_of(record)
+    if new.version <= last_sent.version or (new.status, new.details) == (last_sent.status, last_sent.details):
         return None
-    if isinstance(fact, RoomOccupancy):
-        return News(f"room.{new.status}", fact.at_ms, RoomData(fact.room, fact.position))
-    if OFFLINE in (new.status, told.status):
+    if isinstance(record, RoomOccupancy):
+        return EventContent(f"room.{new.status}", record.at_ms, RoomData(record.room, record.position))
+    if OFFLINE in (new.status, last_sent.status):
         kind = "user.offline" if new.status == OFFLINE else "user.online"
     else:
         kind = "user.status_changed"
-    return News(kind, fact.at.epoch_ms, _user_data(fact, told.status))
+    return EventContent(kind, record.at.epoch_ms, _user_data(record, last_sent.status))
 
 
-def left(
-    user_id: str, version: int, told: Told, since_ms: int, seen_ms: int, now_ms: int, cause: str = RESTART
-) -> News:
-    """Somebody told to be there turned out not to have come back, or has been erased."""
-    record = UserData(
-        wire_user_id(user_id), OFFLINE, since_ms, version, last_seen=seen_ms, cause=cause, was=told.status
-    )
-    return News("user.offline", now_ms, record)
+def offline_event(
+    user_id: str, version: int, was: str, now_ms: int, since_ms: int = 0, seen_ms: int = 0, cause: str = RESTART
+) -> EventContent:
+    """Return the event that a user is offline of whom no change says so.
+
+    Args:
+        was: Status last sent to receivers.
+        since_ms: Time since which the user is offline, in epoch milliseconds; 0 if it is not known.
+        seen_ms: Time at which the user was last seen; 0 if it is not known.
+    """
+    data = UserData(wire_user_id(user_id), OFFLINE, since_ms, version, last_seen=seen_ms, cause=cause, was=was)
+    return EventContent("user.offline", now_ms, data)
 
 
-def encode(event_id: str, found: News) -> str:
-    """JSON of one event."""
-    return _encoder.encode(Event(event_id, found.type, timestamp(found.at_ms), found.data)).decode()
+def encode(event_id: str, content: EventContent) -> str:
+    """Return the JSON of one event."""
+    event = WebhookEvent(event_id, content.type, timestamp(content.at_ms), content.data)
+    return _encoder.encode(event).decode()
 
 
 def encode_batch(events: list[str], at_ms: int) -> bytes:
-    """JSON of a request with these events, in this order."""
+    """Return the JSON body of a request with these encoded events, in this order."""
     raw = [Raw(event.encode()) for event in events]
-    return _encoder.encode(Batch(BATCH, timestamp(at_ms), {"events": raw}))
+    return _encoder.encode(BatchBody("presence.batch", timestamp(at_ms), {"events": raw}))
 
 
 def encode_test(at_ms: int) -> bytes:
-    """JSON of a request that tells nothing."""
-    return _encoder.encode({"type": TEST, "timestamp": timestamp(at_ms), "data": {}})
+    """Return the JSON body of a test request, without events."""
+    return _encoder.encode({"type": "presence.test", "timestamp": timestamp(at_ms), "data": {}})
 
 
 def batch_id(event_ids: list[str]) -> str:
-    """The same for the same events: a request that is sent again keeps its id."""
+    """Return the id of a request with these events. A retry with the same events has the same id."""
     return f"msg_{hashlib.blake2b('.'.join(event_ids).encode(), digest_size=16).hexdigest()}"
 
 
@@ -154,5 +173,6 @@ def _digest(change: Change) -> str:
     if change.status == OFFLINE or not (custom.text or custom.emoji or custom.data or custom.until_ms or display):
         return ""
     parts = [custom.text.encode(), custom.emoji.encode(), custom.data, str(custom.until_ms).encode()]
-    parts += [display] if display else []  # as it always was without
+    # Without display data the digest must equal those stored before display data existed.
+    parts += [display] if display else []
     return hashlib.blake2b(b"\0".join(parts), digest_size=8).hexdigest()

@@ -1,4 +1,9 @@
-"""Which facts the receivers are told: what differs from what they were told before."""
+"""Producer: finds the events in stored records, and queues them in the same transaction.
+
+The table `told` holds the last state sent about each user and room. It changes together with the queues, in the
+transaction that stores the records. So an event is queued exactly when its record is stored. A new storage worker may
+receive records that its predecessor has stored already. They are no events the second time.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy import BindParameter, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.presence.model import Cause, Change
@@ -14,171 +19,173 @@ from presenced.storage.database import execute_many
 from presenced.storage.records import RoomOccupancy
 from presenced.storage.schema import told, users, webhooks
 from presenced.webhooks.events import (
+    NEVER_SENT,
     OFFLINE,
     RESTART,
-    UNTOLD,
     VACATED,
-    News,
+    EventContent,
     RoomData,
+    SentState,
     Subject,
-    Told,
     encode,
-    left,
-    news,
-    now_told,
+    event_for,
+    offline_event,
+    state_of,
     subject_of,
 )
-from presenced.webhooks.queue import CHUNK, New, Queue, event_id, serial_text
+from presenced.webhooks.queue import CHUNK, EndpointQueue, NewEvent, event_id, serial_text
 
-KEPT_POSITIONS = 1_000_000
-"""Rooms that were vacated longer ago than so many positions are forgotten. What a keeper is sent a second time, after
-it died, is never so old.
-"""
+ROOM_MEMORY_POSITIONS = 1_000_000
+"""Positions after which a vacated room is forgotten. Records that a storage worker receives twice are never so old."""
 
 
-class Teller:
-    """Puts into the queues what is to be told.
+class WebhookProducer:
+    """Queues events for every endpoint. All methods run within the caller's transaction.
 
-    What was told is in the database, and changes with the queues in one transaction: a fact that comes a second time
-    tells nothing. A fact is told if it differs from that, so that facts that were lost do not matter.
+    When the transaction is committed, call `WebhookDispatcher.wake`.
 
     Args:
-        events: Types of events that are told.
-        expelled: Called with the number of events that went dead because too many wait.
+        queues: Queue of each endpoint.
+        events: Types of events to queue. Records of other types still change the last state.
+        max_waiting: Maximum number of waiting events for one endpoint. Above it, the oldest become dead letters.
+        on_expelled: Called with the number of events that became dead letters because too many waited.
     """
 
     def __init__(
         self,
-        queues: Sequence[Queue],
+        *,
+        queues: Sequence[EndpointQueue],
         events: Sequence[str],
         max_waiting: int,
         now_ms: Callable[[], int],
-        expelled: Callable[[int], None],
+        on_expelled: Callable[[int], None],
     ) -> None:
         self._queues = queues
         self._events = frozenset(events)
         self._max_waiting = max_waiting
         self._now_ms = now_ms
-        self._expelled = expelled
+        self._on_expelled = on_expelled
         self._last_serial = 0
-        self._newest = 0
+        self._newest_position = 0
 
-    async def enqueue(self, connection: AsyncConnection, facts: Sequence[Change | RoomOccupancy]) -> None:
-        """Within the transaction that stores these facts, which are in order."""
-        if not facts:
+    async def enqueue(self, connection: AsyncConnection, records: Sequence[Change | RoomOccupancy]) -> None:
+        """Queue events about these records, which are in order, in the transaction that stores them."""
+        if not records:
             return
-        self._newest = max(self._newest, facts[-1].position)
-        known = await _told(connection, {subject_of(fact) for fact in facts})
-        changed: dict[Subject, Told] = {}
-        found: list[tuple[Subject, News]] = []
-        for fact in facts:
-            subject = subject_of(fact)
-            before = changed.get(subject) or known.get(subject) or UNTOLD[subject[0]]
-            new = now_told(fact)
+        self._newest_position = max(self._newest_position, records[-1].position)
+        last_sent = await _load_sent_states(connection, {subject_of(record) for record in records})
+        changed: dict[Subject, SentState] = {}
+        events: list[tuple[Subject, EventContent]] = []
+        for record in records:
+            subject = subject_of(record)
+            before = changed.get(subject) or last_sent.get(subject) or NEVER_SENT[subject.kind]
+            new = state_of(record)
             if new.version <= before.version:
                 continue
-            if (what := news(fact, before)) is not None:
-                found.append((subject, what))
+            if (event := event_for(record, before)) is not None:
+                events.append((subject, event))
             changed[subject] = new
-        await self._tell(connection, found, changed, known.keys())
+        await self._store(connection, events, changed, last_sent.keys())
 
-    async def believed_present(self, connection: AsyncConnection, kind: str, after: str) -> list[str]:
-        """Return a page of the users or rooms that the receivers believe to be present, ordered by name.
+    async def sent_as_present(self, connection: AsyncConnection, kind: str, after: str) -> list[str]:
+        """Return a page of the users or rooms that are present in the last state sent, ordered by name.
 
         Args:
             kind: `user` or `room`.
             after: Last name of the previous page; empty for the first page.
         """
-        mine = (told.c.kind == kind) & (told.c.status != UNTOLD[kind].status) & (told.c.subject > after)
-        query = select(told.c.subject).where(mine).order_by(told.c.subject).limit(CHUNK)
+        condition = (told.c.kind == kind) & (told.c.status != NEVER_SENT[kind].status) & (told.c.subject > after)
+        query = select(told.c.subject).where(condition).order_by(told.c.subject).limit(CHUNK)
         return list((await connection.execute(query)).scalars())
 
-    async def tell_absent(self, connection: AsyncConnection, user_ids: Sequence[str], rooms: Sequence[str]) -> None:
-        """Queue webhooks that these users have been offline, and these rooms empty, since the restart. No-op for those
-        that the receivers know to be."""
+    async def enqueue_absent(self, connection: AsyncConnection, user_ids: Sequence[str], rooms: Sequence[str]) -> None:
+        """Queue events that these users are offline and these rooms empty since the restart.
+
+        No-op for those of whom this was already sent. The caller must know it from the live state (`worker.settling`):
+        the database may be behind it.
+        """
         now_ms = self._now_ms()
-        subjects = {("user", user_id) for user_id in user_ids} | {("room", name) for name in rooms}
-        known = await _told(connection, subjects)
-        known = {subject: before for subject, before in known.items() if before.status != UNTOLD[subject[0]].status}
-        stored = await _stored(connection, [name for kind, name in known if kind == "user"])
-        changed: dict[Subject, Told] = {}
-        found: list[tuple[Subject, News]] = []
-        for subject, before in sorted(known.items()):
-            kind, name = subject
-            if kind == "user":
-                row = stored.get(name, _UNKNOWN)
-                version = max(row.version, before.version + 1)
-                # The row may be older than the answer. Then it says since when the user was online.
+        subjects = {Subject("user", user_id) for user_id in user_ids} | {Subject("room", name) for name in rooms}
+        last_sent = {
+            subject: state
+            for subject, state in (await _load_sent_states(connection, subjects)).items()
+            if state.status != NEVER_SENT[subject.kind].status
+        }
+        stored = await _load_users(connection, [subject.name for subject in last_sent if subject.kind == "user"])
+        changed: dict[Subject, SentState] = {}
+        events: list[tuple[Subject, EventContent]] = []
+        for subject, before in sorted(last_sent.items()):
+            version = before.version + 1
+            if subject.kind == "user":
+                row = stored.get(subject.name, _NO_ROW)
+                version = max(row.version, version)
+                # The row may be older than the server's answer. Then it says since when the user was online.
                 since_ms = row.since_ms if row.status == OFFLINE else now_ms
-                what = left(name, version, before, since_ms, row.seen_ms, now_ms)
+                event = offline_event(subject.name, version, before.status, now_ms, since_ms, row.seen_ms)
             else:
-                version = before.version + 1
-                what = News("room.vacated", now_ms, RoomData(name, version, RESTART))
-            found.append((subject, what))
-            changed[subject] = Told(UNTOLD[kind].status, version)
-        await self._tell(connection, found, changed, changed.keys())
+                event = EventContent("room.vacated", now_ms, RoomData(subject.name, version, RESTART))
+            events.append((subject, event))
+            changed[subject] = SentState(NEVER_SENT[subject.kind].status, version)
+        await self._store(connection, events, changed, changed.keys())
 
-    async def known_of(self, connection: AsyncConnection, user_id: str) -> Told | None:
-        """What the receivers know of a user, or are about to be told; None when they need not be told that the user has
-        left: they know nothing, or know that."""
-        known = (await _told(connection, {("user", user_id)})).get(("user", user_id))
-        if known is None or known.status != OFFLINE:
-            return known
-        undelivered = select(webhooks.c.id).where(*_of_user(user_id)).limit(1)
-        return known if (await connection.execute(undelivered)).first() else None
+    async def sent_state(self, connection: AsyncConnection, user_id: str) -> SentState | None:
+        """Return the last state sent about a user who is about to be erased, to pass it to `enqueue_erased`.
 
-    async def tell_left(self, connection: AsyncConnection, user_id: str, known: Told) -> None:
-        """Have those who know this of a user told that the user has left, and note nothing of it."""
-        # Above what they know, and below what a new session of the user will be told with.
-        version = known.version + (known.status != OFFLINE)
-        what = left(user_id, version, known, 0, 0, self._now_ms(), Cause.KICK)
-        if what.type in self._events and self._queues:
-            new = [await self._new(connection, ("user", user_id), what)]
+        None if no event is needed: nothing was sent about the user, or receivers have got that the user is offline.
+        """
+        subject = Subject("user", user_id)
+        last_sent = (await _load_sent_states(connection, {subject})).get(subject)
+        if last_sent is None or last_sent.status != OFFLINE:
+            return last_sent
+        is_of_user = (webhooks.c.subject == user_id) & webhooks.c.kind.like("user.%")
+        undelivered = await connection.execute(select(webhooks.c.id).where(is_of_user).limit(1))
+        return last_sent if undelivered.first() else None
+
+    async def enqueue_erased(self, connection: AsyncConnection, user_id: str, last_sent: SentState) -> None:
+        """Queue an event that an erased user is offline. Store no state of the user."""
+        # Above what receivers know, and below the version of a new session of the user.
+        version = last_sent.version + (last_sent.status != OFFLINE)
+        event = offline_event(user_id, version, last_sent.status, self._now_ms(), cause=Cause.KICK)
+        if event.type in self._events and self._queues:
+            new = [await self._new_event(connection, Subject("user", user_id), event)]
             for queue in self._queues:
                 await queue.add(connection, new, self._now_ms())
 
     async def forget_rooms(self, connection: AsyncConnection) -> None:
-        """Forget those that were vacated long ago, for there may be new ones for ever."""
-        mine = (told.c.kind == "room") & (told.c.status == VACATED) & (told.c.version < self._newest - KEPT_POSITIONS)
-        await connection.execute(delete(told).where(mine))
+        """Delete the state of rooms vacated long ago. Otherwise the table would grow with every new name of a room."""
+        oldest = self._newest_position - ROOM_MEMORY_POSITIONS
+        condition = (told.c.kind == "room") & (told.c.status == VACATED) & (told.c.version < oldest)
+        await connection.execute(delete(told).where(condition))
 
-    async def _tell(
+    async def _store(
         self,
         connection: AsyncConnection,
-        found: Sequence[tuple[Subject, News]],
-        changed: Mapping[Subject, Told],
-        known: Collection[Subject],
+        events: Sequence[tuple[Subject, EventContent]],
+        changed: Mapping[Subject, SentState],
+        existing: Collection[Subject],
     ) -> None:
-        """Add to the queues, and note what is told then."""
-        wanted = [(subject, what) for subject, what in found if what.type in self._events]
+        """Add the events to all queues, and store the state that they bring receivers to."""
+        wanted = [(subject, event) for subject, event in events if event.type in self._events]
         if wanted and self._queues:
-            new = [await self._new(connection, subject, what) for subject, what in wanted]
+            new = [await self._new_event(connection, subject, event) for subject, event in wanted]
             for queue in self._queues:
                 await queue.add(connection, new, self._now_ms())
-                if expelled := await queue.expel(connection, self._max_waiting):
-                    self._expelled(expelled)
-        rows = [
-            {
-                "a_kind": kind,
-                "a_subject": subject,
-                "a_status": now.status,
-                "a_version": now.version,
-                "a_text": now.details,
-            }
-            for (kind, subject), now in changed.items()
-        ]
-        if fresh := [row for row in rows if (row["a_kind"], row["a_subject"]) not in known]:
-            await execute_many(connection, _INSERT, fresh)
-        if others := [row for row in rows if (row["a_kind"], row["a_subject"]) in known]:
-            await execute_many(connection, _UPDATE, others)
+                if expelled := await queue.expel_excess(connection, self._max_waiting):
+                    self._on_expelled(expelled)
+        for statement, subjects in (
+            (_INSERT, [subject for subject in changed if subject not in existing]),
+            (_UPDATE, [subject for subject in changed if subject in existing]),
+        ):
+            if subjects:
+                await execute_many(connection, statement, [_row(subject, changed[subject]) for subject in subjects])
 
-    async def _new(self, connection: AsyncConnection, subject: Subject, what: News) -> New:
+    async def _new_event(self, connection: AsyncConnection, subject: Subject, event: EventContent) -> NewEvent:
         serial = serial_text(await self._next_serial(connection))
-        payload = encode(event_id(serial), what)
-        return New(serial, subject[1], what.type, what.data.version, payload)
+        payload = encode(event_id(serial), event)
+        return NewEvent(serial, subject.name, event.type, event.data.version, payload)
 
     async def _next_serial(self, connection: AsyncConnection) -> int:
-        """Above all before, also those of an earlier process, and whatever the clock says."""
+        """Return a serial above all earlier ones, also those of an earlier process, even if the clock was set back."""
         if not self._last_serial:
             newest = (await connection.execute(select(func.max(webhooks.c.id)))).scalar()
             self._last_serial = int(newest.partition(".")[0], 16) if newest else 0
@@ -186,6 +193,7 @@ class Teller:
         return self._last_serial
 
 
+# The parameters must not have the names of columns: SQLAlchemy reserves those for the values of an UPDATE.
 _VALUES: dict[str, BindParameter[Any]] = {
     "status": bindparam("a_status"),
     "version": bindparam("a_version"),
@@ -199,25 +207,30 @@ _UPDATE = (
 )
 
 
-async def _told(connection: AsyncConnection, subjects: Collection[Subject]) -> dict[Subject, Told]:
-    """What was told of these."""
-    found: dict[Subject, Told] = {}
-    for kind in UNTOLD:
-        names = [name for of_kind, name in subjects if of_kind == kind]
+def _row(subject: Subject, state: SentState) -> dict[str, object]:
+    return {
+        "a_kind": subject.kind,
+        "a_subject": subject.name,
+        "a_status": state.status,
+        "a_version": state.version,
+        "a_text": state.details,
+    }
+
+
+async def _load_sent_states(connection: AsyncConnection, subjects: Collection[Subject]) -> dict[Subject, SentState]:
+    found: dict[Subject, SentState] = {}
+    for kind in NEVER_SENT:
+        names = [subject.name for subject in subjects if subject.kind == kind]
         for start in range(0, len(names), CHUNK):
-            mine = (told.c.kind == kind) & told.c.subject.in_(names[start : start + CHUNK])
-            query = select(told.c.subject, told.c.status, told.c.version, told.c.details).where(mine)
-            for name, *known in await connection.execute(query):
-                found[kind, name] = Told(*known)
+            condition = (told.c.kind == kind) & told.c.subject.in_(names[start : start + CHUNK])
+            query = select(told.c.subject, told.c.status, told.c.version, told.c.details).where(condition)
+            for name, *state in await connection.execute(query):
+                found[Subject(kind, name)] = SentState(*state)
     return found
 
 
-def _of_user(user_id: str) -> tuple[ColumnElement[bool], ...]:
-    return webhooks.c.subject == user_id, webhooks.c.kind.like("user.%")
-
-
-class _Stored(NamedTuple):
-    """Return the stored state of a user's last change."""
+class _UserRow(NamedTuple):
+    """Stored state of a user after the last change."""
 
     status: str
     version: int
@@ -225,16 +238,15 @@ class _Stored(NamedTuple):
     seen_ms: int
 
 
-_UNKNOWN = _Stored(OFFLINE, -1, 0, 0)
+_NO_ROW = _UserRow(OFFLINE, -1, 0, 0)
 
 
-async def _stored(connection: AsyncConnection, user_ids: Sequence[str]) -> dict[str, _Stored]:
-    """Return the stored state of these users."""
-    found: dict[str, _Stored] = {}
+async def _load_users(connection: AsyncConnection, user_ids: Sequence[str]) -> dict[str, _UserRow]:
+    found: dict[str, _UserRow] = {}
+    c = users.c
     for start in range(0, len(user_ids), CHUNK):
-        mine = users.c.user_id.in_(user_ids[start : start + CHUNK])
-        c = users.c
-        query = select(c.user_id, c.status, c.version, c.since_ms, c.seen_ms).where(mine)
+        condition = c.user_id.in_(user_ids[start : start + CHUNK])
+        query = select(c.user_id, c.status, c.version, c.since_ms, c.seen_ms).where(condition)
         for user_id, *row in await connection.execute(query):
-            found[user_id] = _Stored(*row)
+            found[user_id] = _UserRow(*row)
     return found

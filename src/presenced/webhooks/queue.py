@@ -1,51 +1,60 @@
-"""What waits for one endpoint, in the database. A row is an event; it is deleted once the endpoint took it."""
+"""Queue of one endpoint in the database. A row is an event. It is deleted when the endpoint has accepted it.
+
+States of a row:
+
+| state | meaning | becomes |
+|---|---|---|
+| waiting | to be sent, in order | deleted (delivered), held (refused alone), dead |
+| held | refused although it was sent alone; its subject waits for it, others go on | deleted, dead |
+| dead | dead letter: too old, one too many, or the receiver is gone | waiting (sent again), deleted |
+
+The id of a row is a serial, a full stop and the key of the endpoint. A serial has 32 hexadecimal digits: 48 bits of
+epoch milliseconds, then 80 more. Later rows have greater ids, so the primary key gives the order and the age.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 from msgspec import Raw
 from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from presenced.storage.answers import DeadLetter, DeadLetters
+from presenced.storage.answers import DeadLetter
 from presenced.storage.database import execute_many, writing
 from presenced.storage.schema import webhooks
 
 WAITING, HELD, DEAD = "waiting", "held", "dead"
-"""`held`: refused although it went alone. Others go on meanwhile, but for those of the same subject."""
 
 CHUNK = 500
-"""Rows changed in one transaction, so that none keeps others from writing for long."""
+"""Rows changed in one transaction, so that no transaction blocks other writers for long."""
 
-MAX_ERROR = 500
-"""Characters of a `last_error`."""
+MAX_ERROR_CHARACTERS = 500
+"""Length to which a stored error is cut."""
 
 _c = webhooks.c
 _INSERT = insert(webhooks)
 
 
-class Row(NamedTuple):
-    """An event that waits."""
+class QueuedEvent(NamedTuple):
+    """Row to be sent."""
 
-    id: str
+    row_id: str
     payload: str
     created_ms: int
     attempts: int
 
     @property
     def event_id(self) -> str:
-        """As receivers know it."""
-        return event_id(self.id)
+        """Id of the event for receivers."""
+        return event_id(self.row_id)
 
 
-class New(NamedTuple):
-    """An event that is to wait."""
+class NewEvent(NamedTuple):
+    """Event to be queued."""
 
     serial: str
-    """Later ones compare as greater."""
     subject: str
     kind: str
     version: int
@@ -53,220 +62,210 @@ class New(NamedTuple):
 
 
 def event_id(row_id: str) -> str:
-    """The same for all endpoints."""
+    """Return the id of an event for receivers, the same for all endpoints, from the id of a row or a serial."""
     return f"msg_{row_id.partition('.')[0]}"
 
 
 def serial_text(number: int) -> str:
-    """A serial as it stands in ids: 48 bits of epoch milliseconds, then 80 more."""
+    """Return a serial as it stands in ids."""
     return f"{number:032x}"
 
 
-class Queue:
-    """The rows of one endpoint.
+class EndpointQueue:
+    """Rows of one endpoint, and how many there are.
 
     Args:
-        key: Of the endpoint, in the database.
+        key: Name of the endpoint in the database (`sender.endpoint_key`).
     """
 
     def __init__(self, database: AsyncEngine, key: str) -> None:
         self._database = database
         self.key = key
         self.waiting = self.held = self.dead = 0
-        """Rows, as far as known here; counted anew now and then."""
+        """Number of rows in each state, as far as this process knows. The dispatcher corrects them with each sweep."""
 
-    async def add(self, connection: AsyncConnection, new: Sequence[New], now_ms: int) -> None:
-        """Append, within the caller's transaction."""
+    async def add(self, connection: AsyncConnection, events: Sequence[NewEvent], now_ms: int) -> None:
+        """Append events within the caller's transaction."""
         rows = [
             {
-                "id": f"{one.serial}.{self.key}",
+                "id": f"{event.serial}.{self.key}",
                 "endpoint": self.key,
-                "subject": one.subject,
-                "kind": one.kind,
-                "version": one.version,
-                "payload": one.payload,
+                "subject": event.subject,
+                "kind": event.kind,
+                "version": event.version,
+                "payload": event.payload,
                 "created_ms": now_ms,
                 "attempts": 0,
                 "next_ms": 0,
                 "state": WAITING,
             }
-            for one in new
+            for event in events
         ]
         await execute_many(connection, _INSERT, rows)
         self.waiting += len(rows)
 
-    async def first(self, limit: int) -> list[Row]:
-        """The oldest that may go, in order."""
-        mine = self._in(WAITING)
+    async def oldest(self, limit: int) -> list[QueuedEvent]:
+        """Return the oldest waiting events, in order, without those whose subject has a held event."""
+        condition = self._in(WAITING)
         if self.held:
-            mine &= _c.subject.not_in(select(_c.subject).where(self._in(HELD)))
-        return await self._rows(mine, limit)
+            condition &= _c.subject.not_in(select(_c.subject).where(self._in(HELD)))
+        return await self._select(condition, limit)
 
-    async def these(self, ids: Sequence[str]) -> list[Row]:
-        """Those of `ids` that still wait, in order."""
-        return await self._rows(self._in(WAITING) & _c.id.in_(ids), len(ids))
+    async def still_waiting(self, row_ids: Sequence[str]) -> list[QueuedEvent]:
+        """Return the events with these row ids that still wait, in order."""
+        return await self._select(self._in(WAITING) & _c.id.in_(row_ids), len(row_ids))
 
-    async def due(self, now_ms: int, longest_ms: int) -> list[Row]:
-        """A held one whose time has come, if there is one; also where the clock was set back meanwhile."""
-        when = or_(_c.next_ms <= now_ms, _c.next_ms > now_ms + longest_ms)
-        return await self._rows(self._in(HELD) & when, 1)
+    async def due_held(self, now_ms: int, max_delay_ms: int) -> list[QueuedEvent]:
+        """Return a held event that is due for its retry, if there is one.
 
-    async def delivered(self, rows: Sequence[Row], held: bool) -> None:
-        """The endpoint took them: those that waited, or the one that was held."""
+        One that is due later than `max_delay_ms` from now is due as well: the clock was set back meanwhile.
+        """
+        is_due = or_(_c.next_ms <= now_ms, _c.next_ms > now_ms + max_delay_ms)
+        return await self._select(self._in(HELD) & is_due, 1)
+
+    async def delete_delivered(self, events: Sequence[QueuedEvent], were_held: bool) -> None:
+        """Delete events that the endpoint has accepted."""
         async with writing(self._database) as connection:
-            await connection.execute(delete(webhooks).where(_c.id.in_([row.id for row in rows])))
-        if held:
+            await connection.execute(delete(webhooks).where(_c.id.in_([event.row_id for event in events])))
+        if were_held:
             self.held -= 1
         else:
-            self.waiting = max(0, self.waiting - len(rows))
+            self.waiting = max(0, self.waiting - len(events))
 
-    async def failed(self, rows: Sequence[Row], error: str, next_ms: int, held: bool) -> None:
-        """They are to be tried again.
+    async def record_failure(self, events: Sequence[QueuedEvent], error: str, next_ms: int) -> None:
+        """Record an attempt that failed, and the time of the next one."""
+        await self._record_failure(events, error, next_ms, {})
 
-        Args:
-            held: Let others go on meanwhile.
-        """
-        values = {
-            "attempts": _c.attempts + 1,
-            "last_error": error[:MAX_ERROR],
-            "next_ms": next_ms,
-            "state": HELD if held else WAITING,
-        }
-        mine = _c.id.in_([row.id for row in rows]) & (_c.state != DEAD)
-        async with writing(self._database) as connection:
-            await connection.execute(update(webhooks).where(mine).values(values))
+    async def hold(self, event: QueuedEvent, error: str, next_ms: int) -> None:
+        """Record a refusal of this waiting event, and let events of other subjects pass it."""
+        await self._record_failure([event], error, next_ms, {"state": HELD})
+        self.held += 1
+        self.waiting = max(0, self.waiting - 1)
 
-    async def give_up(self, error: str, before_ms: int) -> int:
-        """Those made before this time go dead.
-
-        Returns:
-            How many.
-        """
-        # Ids begin with the time: the scan ends there. One that was sent again has a newer time than its id says.
-        old = (_c.created_ms < before_ms) & (_c.id < serial_text(max(0, before_ms) << 80))
-        values = {"state": DEAD, "last_error": error[:MAX_ERROR]}
+    async def expire(self, error: str, before_ms: int) -> int:
+        """Make dead letters of all events queued before this time. Return their number."""
+        # Ids begin with the time, so the scan ends there. An event that is sent again has a newer time than its id.
+        is_old = (_c.created_ms < before_ms) & (_c.id < serial_text(max(0, before_ms) << 80))
+        values = {"state": DEAD, "last_error": error[:MAX_ERROR_CHARACTERS]}
         total = 0
-        while found := await self._change(self._in(WAITING) & old, values):
-            self._gave_up(found)
-            total += found
-        while found := await self._change(self._in(HELD) & old, values):
-            self.held = max(0, self.held - found)
-            self.dead += found
-            total += found
+        while changed := await self._update(self._in(WAITING) & is_old, values):
+            self._count_dead(changed)
+            total += changed
+        while changed := await self._update(self._in(HELD) & is_old, values):
+            self.held = max(0, self.held - changed)
+            self.dead += changed
+            total += changed
         return total
 
-    async def expel(self, connection: AsyncConnection, most: int) -> int:
-        """When more than `most` wait, the oldest go dead, and 1 % more, so that it is not done for each new one.
+    async def expel_excess(self, connection: AsyncConnection, max_waiting: int) -> int:
+        """Make dead letters of the oldest events if more than `max_waiting` wait. Return their number.
 
-        Returns:
-            How many.
+        Another 1 % goes with them, so that this does not happen again for each new event.
         """
-        excess = self.waiting - most
+        excess = self.waiting - max_waiting
         if excess <= 0:
             return 0
-        values = {"state": DEAD, "last_error": f"more than {most:,} events waited for this endpoint"}
-        total, wanted = 0, excess + most // 100
+        values = {"state": DEAD, "last_error": f"more than {max_waiting:,} events waited for this endpoint"}
+        total, wanted = 0, excess + max_waiting // 100
         while total < wanted:
-            found = await self._change_in(connection, self._in(WAITING), values, min(CHUNK, wanted - total))
-            total += found
-            if not found:
+            changed = await self._update_in(connection, self._in(WAITING), values, min(CHUNK, wanted - total))
+            total += changed
+            if not changed:
                 break
-        self._gave_up(total)
+        self._count_dead(total)
         return total
 
-    async def drop_dead(self, most: int, before_ms: int) -> int:
-        """Delete the oldest dead letters while there are more than `most`, and those made before this time.
-
-        Returns:
-            How many.
-        """
+    async def delete_dead(self, max_dead: int, before_ms: int) -> int:
+        """Delete dead letters queued before this time, and the oldest above `max_dead`. Return their number."""
         total = 0
-        old = _c.id < serial_text(max(0, before_ms) << 80)
-        while found := await self._delete(self._in(DEAD) & old, CHUNK):
-            total += found
-        while self.dead - total > most:
-            found = await self._delete(self._in(DEAD), min(CHUNK, self.dead - total - most))
-            total += found
-            if not found:
+        is_old = _c.id < serial_text(max(0, before_ms) << 80)
+        while deleted := await self._delete(self._in(DEAD) & is_old, CHUNK):
+            total += deleted
+        while self.dead - total > max_dead:
+            deleted = await self._delete(self._in(DEAD), min(CHUNK, self.dead - total - max_dead))
+            total += deleted
+            if not deleted:
                 break
         self.dead = max(0, self.dead - total)
         return total
 
-    async def send_again(self, ids: Sequence[str] | None, now_ms: int, most: int) -> int:
-        """Dead letters wait again, as if new; all where `ids` is None, or until `most` wait.
-
-        Returns:
-            How many.
-        """
-        total = 0
-        if ids is None:
-            while self.waiting < most and (found := await self._revive(self._in(DEAD), now_ms)):
-                total += found
-        else:
-            for start in range(0, len(ids), CHUNK):
-                total += await self._revive(self._in(DEAD) & _c.id.in_(ids[start : start + CHUNK]), now_ms)
-        return total
-
-    async def dead_letters(self, after: str, limit: int, shown: str) -> list[DeadLetter]:
-        """Some of them, in order.
+    async def requeue_dead(self, row_ids: Sequence[str] | None, now_ms: int, max_waiting: int) -> int:
+        """Make dead letters wait again, as if they were new. Return their number.
 
         Args:
-            after: An id; empty: from the first.
-            shown: The endpoint, for people.
+            row_ids: Dead letters to send again. None for all, as long as fewer than `max_waiting` wait.
         """
-        mine = self._in(DEAD) & (_c.id > after)
-        query = select(_c.id, _c.attempts, _c.last_error, _c.payload).where(mine).order_by(_c.id).limit(limit)
+        total = 0
+        if row_ids is None:
+            while self.waiting < max_waiting and (changed := await self._requeue(self._in(DEAD), now_ms)):
+                total += changed
+        else:
+            for start in range(0, len(row_ids), CHUNK):
+                total += await self._requeue(self._in(DEAD) & _c.id.in_(row_ids[start : start + CHUNK]), now_ms)
+        return total
+
+    async def dead_letters(self, after: str, limit: int, endpoint: str) -> list[DeadLetter]:
+        """Return dead letters in order.
+
+        Args:
+            after: Row id after which to start; empty to start with the first.
+            endpoint: Name of the endpoint to show.
+        """
+        condition = self._in(DEAD) & (_c.id > after)
+        query = select(_c.id, _c.attempts, _c.last_error, _c.payload).where(condition).order_by(_c.id).limit(limit)
         async with self._database.connect() as connection:
             return [
-                DeadLetter(row_id, shown, attempts, error or "", Raw(payload.encode()))
+                DeadLetter(row_id, endpoint, attempts, error or "", Raw(payload.encode()))
                 for row_id, attempts, error, payload in await connection.execute(query)
             ]
 
-    async def _revive(self, mine: ColumnElement[bool], now_ms: int) -> int:
-        found = await self._change(mine, {"state": WAITING, "attempts": 0, "next_ms": 0, "created_ms": now_ms})
-        self.waiting += found
-        self.dead = max(0, self.dead - found)
-        return found
+    async def _record_failure(
+        self, events: Sequence[QueuedEvent], error: str, next_ms: int, values: Mapping[str, object]
+    ) -> None:
+        condition = _c.id.in_([event.row_id for event in events]) & (_c.state != DEAD)
+        changed = {"attempts": _c.attempts + 1, "last_error": error[:MAX_ERROR_CHARACTERS], "next_ms": next_ms}
+        async with writing(self._database) as connection:
+            await connection.execute(update(webhooks).where(condition).values({**changed, **values}))
+
+    async def _requeue(self, condition: ColumnElement[bool], now_ms: int) -> int:
+        values = {"state": WAITING, "attempts": 0, "next_ms": 0, "created_ms": now_ms}
+        changed = await self._update(condition, values)
+        self.waiting += changed
+        self.dead = max(0, self.dead - changed)
+        return changed
 
     def _in(self, state: str) -> ColumnElement[bool]:
         return (_c.endpoint == self.key) & (_c.state == state)
 
-    def _gave_up(self, number: int) -> None:
+    def _count_dead(self, number: int) -> None:
         self.waiting = max(0, self.waiting - number)
         self.dead += number
 
-    async def _rows(self, mine: ColumnElement[bool], limit: int) -> list[Row]:
-        query = select(_c.id, _c.payload, _c.created_ms, _c.attempts).where(mine).order_by(_c.id).limit(limit)
+    async def _select(self, condition: ColumnElement[bool], limit: int) -> list[QueuedEvent]:
+        query = select(_c.id, _c.payload, _c.created_ms, _c.attempts).where(condition).order_by(_c.id).limit(limit)
         async with self._database.connect() as connection:
-            return [Row(*row) for row in await connection.execute(query)]
+            return [QueuedEvent(*row) for row in await connection.execute(query)]
 
-    async def _change(self, mine: ColumnElement[bool], values: Mapping[str, object]) -> int:
+    async def _update(self, condition: ColumnElement[bool], values: Mapping[str, object]) -> int:
         async with writing(self._database) as connection:
-            return await self._change_in(connection, mine, values, CHUNK)
+            return await self._update_in(connection, condition, values, CHUNK)
 
-    async def _change_in(
-        self, connection: AsyncConnection, mine: ColumnElement[bool], values: Mapping[str, object], limit: int
+    async def _update_in(
+        self, connection: AsyncConnection, condition: ColumnElement[bool], values: Mapping[str, object], limit: int
     ) -> int:
-        ids = await _some(connection, mine, limit)
-        if ids:
-            await connection.execute(update(webhooks).where(_c.id.in_(ids)).values(values))
-        return len(ids)
+        row_ids = await _first_ids(connection, condition, limit)
+        if row_ids:
+            await connection.execute(update(webhooks).where(_c.id.in_(row_ids)).values(values))
+        return len(row_ids)
 
-    async def _delete(self, mine: ColumnElement[bool], limit: int) -> int:
+    async def _delete(self, condition: ColumnElement[bool], limit: int) -> int:
         async with writing(self._database) as connection:
-            ids = await _some(connection, mine, limit)
-            if ids:
-                await connection.execute(delete(webhooks).where(_c.id.in_(ids)))
-            return len(ids)
+            row_ids = await _first_ids(connection, condition, limit)
+            if row_ids:
+                await connection.execute(delete(webhooks).where(_c.id.in_(row_ids)))
+            return len(row_ids)
 
 
-async def _some(connection: AsyncConnection, mine: ColumnElement[bool], limit: int) -> list[str]:
-    """First the ids, then the change: not every database changes with a limit."""
-    return list((await connection.execute(select(_c.id).where(mine).order_by(_c.id).limit(limit))).scalars())
-
-
-def encode_dead(letters: Iterable[DeadLetter], limit: int) -> bytes:
-    """JSON of the first `limit` of them, and where to go on."""
-    found = sorted(letters, key=lambda letter: letter.id)
-    page = found[:limit]
-    return msgspec.json.encode(DeadLetters(page, page[-1].id if len(found) > limit else None))
+async def _first_ids(connection: AsyncConnection, condition: ColumnElement[bool], limit: int) -> list[str]:
+    """Return the ids of the oldest such rows. Not every database supports UPDATE and DELETE with a LIMIT."""
+    return list((await connection.execute(select(_c.id).where(condition).order_by(_c.id).limit(limit))).scalars())

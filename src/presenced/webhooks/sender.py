@@ -1,4 +1,4 @@
-"""One request to one endpoint."""
+"""Requests to one endpoint."""
 
 from __future__ import annotations
 
@@ -8,94 +8,85 @@ import time
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from msgspec import Struct
-
-from presenced.net.http_client import Outgoing, OutgoingError
-from presenced.webhooks.backoff import retry_after
+from presenced.net.http_client import HttpClient, HttpClientError
+from presenced.webhooks.backoff import parse_retry_after
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import batch_id, encode_test
-from presenced.webhooks.signing import key_of, signed_headers
+from presenced.webhooks.signing import decode_secret, signed_headers
 
 GONE = 410
 BUSY = frozenset({429, 502, 503, 504})
-"""Statuses that say something about the receiver, and nothing about what it was sent."""
+"""Statuses about the state of the receiver, not about the content of the request."""
 
 
-class Sent(NamedTuple):
-    """How a request went."""
+class SendResult(NamedTuple):
+    """Result of one request."""
 
     status: int
-    """Of the answer; 0 when there was none."""
+    """Status of the response; 0 if there was none."""
     error: str
-    """Empty when it was taken."""
-    retry_after: float
-    """Seconds for which the receiver wants to be left alone."""
+    """Empty if the receiver accepted the request with 2xx."""
+    retry_after_s: float
+    """Seconds for which the receiver asks to be left alone."""
     seconds: float
+    """Duration of the request."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the receiver rejected this content, and may well accept another."""
+        return bool(self.error) and self.status not in (0, GONE) and self.status not in BUSY
 
 
-class Sender:
-    """Sends to one endpoint.
+class EndpointSender:
+    """Signs requests and sends them to one endpoint, over a connection that stays open.
 
     Raises:
-        ConfigError: The URL or a secret can't be used.
+        ConfigError: The URL or a secret is invalid.
     """
 
     def __init__(self, url: str, config: WebhookConfig) -> None:
-        self._outgoing = Outgoing("webhook_urls", url, config.timeout, config.allow_private)
-        self._keys = [key_of(secret) for secret in config.secrets]
-        self.shown = shown(url)
+        self._outgoing = HttpClient("webhook_urls", url, config.timeout_s, config.allow_private)
+        self._keys = [decode_secret(secret) for secret in config.secrets]
+        self.display_url = display_url(url)
 
-    async def send(self, message_id: str, body: bytes, now_ms: int) -> Sent:
-        """POST it, signed; never raises because of what the receiver does."""
+    async def send(self, message_id: str, body: bytes, now_ms: int) -> SendResult:
+        """POST a signed request. Never raises because of anything that the receiver does."""
         headers = signed_headers(self._keys, message_id, now_ms // 1000, body)
         began = time.monotonic()
         try:
-            answer = await self._outgoing.post(body, headers)
-        except OutgoingError as error:
-            return Sent(0, str(error), 0.0, time.monotonic() - began)
-        took = time.monotonic() - began
-        if 200 <= answer.status < 300:
-            return Sent(answer.status, "", 0.0, took)
-        return Sent(
-            answer.status, f"it answered with status {answer.status}", retry_after(answer.retry_after, now_ms), took
-        )
+            response = await self._outgoing.post(body, headers)
+        except HttpClientError as error:
+            return SendResult(0, str(error), 0.0, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        if 200 <= response.status < 300:
+            return SendResult(response.status, "", 0.0, seconds)
+        error_text = f"it answered with status {response.status}"
+        return SendResult(response.status, error_text, parse_retry_after(response.retry_after, now_ms), seconds)
 
     async def close(self) -> None:
-        """Close the connection that was kept."""
+        """Close the connection."""
         await self._outgoing.close()
 
 
-class Tried(Struct, frozen=True, rename="camel"):
-    """What came of a test event."""
+async def send_test_events(config: WebhookConfig, now_ms: int) -> list[SendResult]:
+    """Send a test event once to every endpoint, all at the same time. Return the results in the order of the URLs."""
 
-    endpoint: str
-    ok: bool
-    status: int
-    error: str
-    seconds: float
-
-
-async def try_all(config: WebhookConfig, now_ms: int) -> list[Tried]:
-    """Send a test event to every endpoint, all at once and each once."""
-
-    async def one(url: str) -> Tried:
-        sender = Sender(url, config)
-        body = encode_test(now_ms)
+    async def send_to(url: str) -> SendResult:
+        sender = EndpointSender(url, config)
         try:
-            sent = await sender.send(batch_id([url, str(now_ms)]), body, now_ms)
+            return await sender.send(batch_id([url, str(now_ms)]), encode_test(now_ms), now_ms)
         finally:
             await sender.close()
-        return Tried(sender.shown, not sent.error, sent.status, sent.error, round(sent.seconds, 3))
 
-    return list(await asyncio.gather(*map(one, config.endpoints)))
+    return list(await asyncio.gather(*map(send_to, config.urls)))
 
 
 def endpoint_key(url: str) -> str:
-    """What an endpoint is called in the database, where a URL would be long, and may hold a secret."""
+    """Return the name of an endpoint in the database. A URL may be long, and may contain a secret."""
     return hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
 
 
-def shown(url: str) -> str:
-    """The URL without its query, which may hold a secret."""
+def display_url(url: str) -> str:
+    """Return the URL for logs and people: without its query, which may contain a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}{parts.path}"

@@ -1,4 +1,7 @@
-"""Signatures by Standard Webhooks 1.0.0 (https://github.com/standard-webhooks/standard-webhooks): `v1`, HMAC-SHA256."""
+"""Signatures of requests, as Standard Webhooks 1.0.0 defines them (`v1`, HMAC-SHA256).
+
+https://github.com/standard-webhooks/standard-webhooks
+"""
 
 from __future__ import annotations
 
@@ -12,45 +15,44 @@ from collections.abc import Iterable
 from presenced.errors import ConfigError
 
 PREFIX = "whsec_"
-LEAST, MOST = 24, 64
-"""Bytes of a secret."""
+MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
 
 
 def new_secret() -> str:
-    """A fresh one."""
+    """Return a new random secret of 32 bytes."""
     return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def key_of(secret: str) -> bytes:
-    """The bytes that a secret stands for.
+def decode_secret(secret: str) -> bytes:
+    """Return the key that a secret stands for.
 
     Raises:
-        ConfigError: It can't be used; the text does not show it.
+        ConfigError: The secret is invalid. The message does not show it.
     """
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if not secret.startswith(PREFIX) or not LEAST <= len(key) <= MOST:
+    if not secret.startswith(PREFIX) or not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
         raise ConfigError(
-            f"webhook_secrets has one that can't be used: expected {PREFIX} and the base64 of {LEAST} to {MOST} bytes, "
-            "as `presenced webhook secret` makes it"
+            f"webhook_secrets has an invalid secret: expected {PREFIX} and the base64 of {MIN_SECRET_BYTES} to "
+            f"{MAX_SECRET_BYTES} bytes, as `presenced webhook secret` prints it"
         )
     return key
 
 
-def signed_headers(keys: Iterable[bytes], message_id: str, seconds: int, body: bytes) -> dict[str, str]:
-    """The three headers of a request.
+def signed_headers(keys: Iterable[bytes], message_id: str, epoch_s: int, body: bytes) -> dict[str, str]:
+    """Return the three headers that authenticate a request.
 
     Args:
-        keys: There is a signature by each.
-        message_id: Without a full stop.
-        seconds: The time of the attempt, since 1970.
+        keys: Keys to sign with. A receiver accepts the request if it knows one of them.
+        message_id: Id of the request, without a full stop.
+        epoch_s: Time of this attempt. Receivers reject an old one, so a retry gets a new time.
     """
-    content = f"{message_id}.{seconds}.".encode() + body
+    content = f"{message_id}.{epoch_s}.".encode() + body
     signatures = (base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode() for key in keys)
     return {
         "webhook-id": message_id,
-        "webhook-timestamp": str(seconds),
+        "webhook-timestamp": str(epoch_s),
         "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
     }

@@ -1,4 +1,4 @@
-"""What an operator sees of the webhooks."""
+"""Statistics of webhooks. The storage worker counts, and the server shows the counts as metrics."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ from bisect import bisect_left
 
 from msgspec import Struct, field
 
-SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper ends of the buckets of a request's time; one more bucket is for what took longer."""
+BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets for the duration of a request. One more bucket holds the longer ones."""
 
 
-class WebhookFigures(Struct, array_like=True):
-    """Of all endpoints together. Numbers of events, where it does not say requests; since the keeper's start, but for
-    `waiting`, `dead` and `oldest_ms`, which are now.
+class WebhookStats(Struct, array_like=True):
+    """Statistics of all endpoints together. A count is of events unless it says requests.
+
+    `waiting`, `dead` and `oldest_ms` are the present state. All others count from the start of the storage worker.
     """
 
     waiting: int = 0
     dead: int = 0
+    """Dead letters: events that could not be delivered."""
     oldest_ms: int = 0
-    """When the oldest that waits was made, in epoch milliseconds; 0 when none waits."""
+    """Time at which the oldest waiting event was queued, in epoch milliseconds; 0 if none waits."""
     delivered: int = 0
     failed: int = 0
-    """Requests that did not get a 2xx."""
+    """Requests that were not answered with 2xx."""
     retried: int = 0
-    """Sent once more, each time."""
+    """Events sent again, counted each time."""
     expelled: int = 0
-    """Went dead because too many waited."""
+    """Events that became dead letters because too many waited."""
     dropped: int = 0
-    """Dead letters that were deleted because there were too many, or after 30 days."""
+    """Dead letters deleted because there were too many, or because of their age."""
     requests: int = 0
     seconds: float = 0.0
-    """That all requests took together."""
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
-    """Requests by the seconds they took, by `SECONDS`; not cumulative."""
+    """Total duration of all requests."""
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+    """Requests by duration, in the buckets of `BUCKETS_S`; not cumulative."""
 
-    def took(self, seconds: float) -> None:
-        """Count a request."""
+    def count_request(self, seconds: float) -> None:
+        """Count a request of this duration."""
         self.requests += 1
         self.seconds += seconds
-        self.buckets[bisect_left(SECONDS, seconds)] += 1
+        self.buckets[bisect_left(BUCKETS_S, seconds)] += 1

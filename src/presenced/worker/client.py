@@ -377,8 +377,8 @@ class WorkerClient(asyncio.Protocol):
                 self._send(encode(Absent(*self._attached.absent(users, rooms))))
             case CallResult() as result:
                 self.calls.returned(result)
-            case WebhookReport(figures):
-                self._webhooks.update(figures)
+            case WebhookReport(stats):
+                self._webhooks.update(stats)
 
     def _begin(self, position: int) -> None:
         self._ready, self._failing, self._retry_s, self._failures = True, "", RETRY_S, 0

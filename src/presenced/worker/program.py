@@ -38,7 +38,7 @@ from presenced.storage import migrate
 from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason, writing
 from presenced.storage.records import Record, Restored, RoomOccupancy
 from presenced.storage.store import LOST, Store
-from presenced.webhooks.dispatcher import Webhooks
+from presenced.webhooks.dispatcher import WebhookDispatcher
 from presenced.worker.methods import result_of
 from presenced.worker.rpc import (
     HEADER,
@@ -142,7 +142,9 @@ class WorkerProgram:
             started_ms=setup.started_ms,
             history_ms=setup.history_ms,
         )
-        self._webhooks = Webhooks(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
+        self._webhooks = (
+            WebhookDispatcher(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
+        )
         self._settling = Settling(self._database, self._webhooks) if self._webhooks is not None else None
         self._delivering: asyncio.Task[None] | None = None
         self._position = setup.position
@@ -328,7 +330,7 @@ class WorkerProgram:
     async def _work_periodically(self, now: float) -> None:
         """Do some of what is due. This runs after each transaction, so also while records come without a pause."""
         if self._webhooks is not None and now >= self._next_report:
-            self._send(WebhookReport(self._webhooks.figures()))
+            self._send(WebhookReport(self._webhooks.stats()))
             self._next_report = now + SIGN_S
         if self._settling is not None and (question := await self._settling.question()) is not None:
             self._send(question)
@@ -381,14 +383,14 @@ class WorkerProgram:
         await self._store.write(connection, records)
         if self._webhooks is not None:
             changes = [record for record in records if isinstance(record, (Change, RoomOccupancy))]
-            await self._webhooks.enqueue(connection, changes)
+            await self._webhooks.producer.enqueue(connection, changes)
 
     async def _erase(self, connection: AsyncConnection, call: Call) -> CallResult:
         assert call.method is Method.ERASE, "other calls are not items"
         (user_id,) = call.arguments
         webhooks = self._webhooks
-        known = await webhooks.known_of(connection, user_id) if webhooks is not None else None
+        known = await webhooks.producer.sent_state(connection, user_id) if webhooks is not None else None
         deleted = await self._store.erase(connection, user_id)
         if webhooks is not None and known is not None:
-            await webhooks.tell_left(connection, user_id, known)
+            await webhooks.producer.enqueue_erased(connection, user_id, known)
         return CallResult(call.number, b'{"stored":%d}' % deleted)

@@ -47,7 +47,7 @@ from msgspec import Struct
 
 from presenced.storage.records import Record, Restored
 from presenced.webhooks.config import WebhookConfig
-from presenced.webhooks.stats import WebhookFigures
+from presenced.webhooks.stats import WebhookStats
 
 HEADER = struct.Struct("<I")
 """Length of the message that follows."""
@@ -193,7 +193,7 @@ class CallResult(Struct, frozen=True, array_like=True, tag="result"):
 class WebhookReport(Struct, frozen=True, array_like=True, tag="webhooks"):
     """Figures for the metrics about webhooks."""
 
-    figures: WebhookFigures
+    stats: WebhookStats
 
 
 ToServer = RestoredPage | Ready | Refused | StorageState | BatchStored | FindAbsent | CallResult | WebhookReport

@@ -21,7 +21,7 @@ from math import inf
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from presenced.webhooks.dispatcher import Webhooks
+from presenced.webhooks.dispatcher import WebhookDispatcher
 from presenced.worker.rpc import Absent, FindAbsent
 
 
@@ -31,7 +31,7 @@ class Settling:
     Bounds: one outstanding page.
     """
 
-    def __init__(self, database: AsyncEngine, webhooks: Webhooks) -> None:
+    def __init__(self, database: AsyncEngine, webhooks: WebhookDispatcher) -> None:
         self._database = database
         self._webhooks = webhooks
         self._due = inf
@@ -48,8 +48,8 @@ class Settling:
         if self._is_asking or time.monotonic() < self._due:
             return None
         async with self._database.connect() as connection:
-            users = await self._webhooks.believed_present(connection, "user", self._last_user)
-            rooms = await self._webhooks.believed_present(connection, "room", self._last_room)
+            users = await self._webhooks.producer.sent_as_present(connection, "user", self._last_user)
+            rooms = await self._webhooks.producer.sent_as_present(connection, "room", self._last_room)
         if not users and not rooms:
             self._due = inf
             return None
@@ -62,7 +62,7 @@ class Settling:
 
     async def report(self, connection: AsyncConnection, absent: Absent) -> None:
         """Queue webhooks about these absent users and rooms, within the transaction that stores the earlier records."""
-        await self._webhooks.tell_absent(connection, absent.users, absent.rooms)
+        await self._webhooks.producer.enqueue_absent(connection, absent.users, absent.rooms)
 
     def answered(self) -> None:
         """Go on with the next page, because the transaction with the answer is committed."""

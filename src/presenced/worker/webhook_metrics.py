@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
-from presenced.webhooks.stats import SECONDS, WebhookFigures
+from presenced.webhooks.stats import BUCKETS_S, WebhookStats
 
 
 class RequestTimes(Collector):
@@ -22,10 +22,10 @@ class RequestTimes(Collector):
     """
 
     def __init__(self) -> None:
-        self._requests = [0] * (len(SECONDS) + 1)
+        self._requests = [0] * (len(BUCKETS_S) + 1)
         self._seconds = 0.0
 
-    def add(self, now: WebhookFigures, before: WebhookFigures) -> None:
+    def add(self, now: WebhookStats, before: WebhookStats) -> None:
         """Add the requests made between two reports."""
         # Strict: a worker that counts in other buckets is a bug.
         for index, (many, few) in enumerate(zip(now.buckets, before.buckets, strict=True)):
@@ -34,10 +34,10 @@ class RequestTimes(Collector):
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Yield the histogram; its buckets are cumulative."""
-        bounds = [*map(str, SECONDS), "+Inf"]
+        bounds = [*map(str, BUCKETS_S), "+Inf"]
         yield HistogramMetricFamily(
             "presenced_webhooks_request_duration_seconds",
-            "Duration of a request to a receiver, until its response or its timeout.",
+            "Duration of a request to a receiver, until its response or timeout.",
             buckets=list(zip(bounds, accumulate(self._requests), strict=True)),
             sum_value=self._seconds,
         )
@@ -47,7 +47,7 @@ class WebhookMetrics:
     """Counters that go on across restarts of the worker, which counts from its own start."""
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
-        self._last = WebhookFigures()
+        self._last = WebhookStats()
         registry = metrics.registry
         self._times = RequestTimes()
         registry.register(self._times)
@@ -55,31 +55,31 @@ class WebhookMetrics:
             name: Counter(f"presenced_webhooks_{name}", documentation, registry=registry)
             for name, documentation in (
                 ("delivered", "Events that a receiver accepted."),
-                ("failed", "Requests without a 2xx response."),
+                ("failed", "Requests that were not answered with 2xx."),
                 ("retried", "Events sent again, counted each time."),
                 ("expelled", "Events that became dead letters because too many waited."),
-                ("dropped", "Dead letters deleted because of their number or age."),
+                ("dropped", "Dead letters deleted because there were too many, or because of their age."),
                 ("requests", "Requests to receivers."),
-                ("seconds", "Total duration of requests to receivers in seconds."),
+                ("seconds", "Total duration of requests to receivers."),
             )
         }
-        metrics.gauge("presenced_webhooks_waiting", "Events waiting for delivery.", lambda: self._last.waiting)
+        metrics.gauge("presenced_webhooks_waiting", "Events that wait to be delivered.", lambda: self._last.waiting)
         metrics.gauge(
             "presenced_webhooks_dead", "Dead letters: events that could not be delivered.", lambda: self._last.dead
         )
         metrics.gauge(
             "presenced_webhooks_oldest_seconds",
-            "Time that the oldest event has waited for delivery.",
+            "Age of the oldest waiting event.",
             lambda: max(0.0, (clock.now().epoch_ms - self._last.oldest_ms) / 1000) if self._last.oldest_ms else 0.0,
         )
 
     def restart(self) -> None:
         """Prepare for the reports of a new worker, which counts from 0."""
-        self._last = WebhookFigures()
+        self._last = WebhookStats()
 
-    def update(self, figures: WebhookFigures) -> None:
+    def update(self, stats: WebhookStats) -> None:
         """Add what has happened since the last report."""
         for name, counter in self._counters.items():
-            counter.inc(max(0, getattr(figures, name) - getattr(self._last, name)))
-        self._times.add(figures, self._last)
-        self._last = figures
+            counter.inc(max(0, getattr(stats, name) - getattr(self._last, name)))
+        self._times.add(stats, self._last)
+        self._last = stats

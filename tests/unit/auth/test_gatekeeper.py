@@ -7,35 +7,34 @@ from typing import Any
 import pytest
 from msgspec import json
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import make_node, request
 
 from presenced.auth.api_keys import new_key
-from presenced.auth.authenticator import Answer, Answered
+from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
 from presenced.auth.principal import Principal
 from presenced.config.settings import Settings
 from presenced.errors import BadToken, Close
-from presenced.node.node import Node
 from presenced.presence.model import Ending, Status
 from presenced.runtime.instant import Instant
-from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 
 RESPONSE = b""
 
 
-class Guard:
+class Guard(Authenticator):
     """Knows tokens like `ada` (for good), `ada:60` (for so many seconds from the start) and `slow:ada`."""
 
     def __init__(self, epoch: float) -> None:
         self.epoch = epoch
-        self.asked: list[tuple[str, Answered]] = []
+        self.asked: list[tuple[str, OnAuthResult]] = []
 
-    def ask(self, token: str, now: Instant, answered: Answered) -> Answer | None:
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult | None:
         if token.startswith("slow:"):
-            self.asked.append((token.removeprefix("slow:"), answered))
+            self.asked.append((token.removeprefix("slow:"), on_result))
             return None
         return self.answer(token)
 
-    def answer(self, token: str) -> Answer:
+    def answer(self, token: str) -> AuthResult:
         if token.startswith("bad"):
             return BadToken("signature", "the token's signature does not fit any key")
         if token.startswith("old"):
@@ -53,12 +52,12 @@ class House:
         self.clock = FakeClock()
         self.guard = Guard(self.clock.now().epoch_ms / 1000)
         options = Settings.model_validate({"stats_interval": 0, "auth": "ticket", **settings})
-        self.node = Node(options, self.clock, Metrics(), 1000, authenticator=self.guard)
+        self.node = make_node(options, self.clock, authenticator=self.guard)
         self.node.start()
 
     def open(self, token: str = "", query: str = "", subprotocol: str = "presenced.v1") -> FakeConnection:
         connection = FakeConnection(self.node.closed, self.clock)
-        self.node.opened(connection, query.encode(), RESPONSE, subprotocol, token)
+        self.node.opened(connection, request(query, subprotocol, token))
         self.clock.run_soon()
         return connection
 
@@ -192,7 +191,7 @@ def test_a_bad_parameter_is_refused_as_ever(house: House) -> None:
 
 def test_one_that_waits_may_be_slow(house: House) -> None:
     connection = house.open()
-    del connection.feed, connection.session  # as of a connection that was never let in
+    del connection.session  # as of a connection that was never let in
     connection.paused = True
     house.node.paused(connection)
     connection.paused = False
@@ -353,15 +352,15 @@ def test_who_shows_nothing_counts_as_one_who_failed() -> None:
     )
     gate, key = house.node.throttle, "203.0.113.7"
     for message in (None, "hello", '{"type":"PING"}'):
-        assert gate.barred(key, house.clock.monotonic()) is None
+        assert gate.blocked(key, house.clock.monotonic()) is None
         silent = FakeConnection(house.node.closed, house.clock)
         silent.address = key
-        house.node.opened(silent, b"", RESPONSE, "")
+        house.node.opened(silent, request(""))
         if message:
             house.node.received(silent, message)
         house.clock.advance(11)
         assert (why(silent) or [None])[0] is Close.UNAUTHORIZED
-    assert gate.barred(key, house.clock.monotonic()) is not None
+    assert gate.blocked(key, house.clock.monotonic()) is not None
 
 
 def far_away(**settings: object) -> House:
@@ -373,7 +372,7 @@ def far_away(**settings: object) -> House:
 def come_from(house: House, address: str, token: str, query: str = "") -> FakeConnection:
     connection = FakeConnection(house.node.closed, house.clock)
     connection.address = address
-    house.node.opened(connection, query.encode(), RESPONSE, "presenced.v1", token)
+    house.node.opened(connection, request(query, "presenced.v1", token))
     house.clock.run_soon()
     return connection
 
@@ -401,9 +400,9 @@ def test_a_genuine_token_that_is_refused_does_not_count_against_its_address(
         if token.startswith("slow:"):
             house.guard.reply()
         assert (why(refused) or [None])[0] is code
-    assert house.node.throttle.barred(office, house.clock.monotonic()) is None
+    assert house.node.throttle.blocked(office, house.clock.monotonic()) is None
     assert why(come_from(house, office, "bad"))
-    assert house.node.throttle.barred(office, house.clock.monotonic()) is not None, "a forged one does"
+    assert house.node.throttle.blocked(office, house.clock.monotonic()) is not None, "a forged one does"
 
 
 def test_an_answer_that_is_over_already_lets_nobody_in(house: House) -> None:
@@ -414,8 +413,8 @@ def test_an_answer_that_is_over_already_lets_nobody_in(house: House) -> None:
 
 def test_where_nobody_has_to_show_who_they_are_auth_is_accepted() -> None:
     clock = FakeClock()
-    node = Node(Settings(stats_interval=0), clock, Metrics(), 10)
+    node = make_node(Settings(stats_interval=0), clock)
     connection = FakeConnection(node.closed, clock)
-    node.opened(connection, b"userId=1", RESPONSE, "presenced.v1")
+    node.opened(connection, request("userId=1", "presenced.v1"))
     node.received(connection, '{"type":"AUTH","token":"x","id":1}')
     assert connection.messages[-1] == {"type": "ACK", "id": 1}

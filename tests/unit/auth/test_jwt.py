@@ -1,4 +1,4 @@
-"""Tokens: whose they are, and each way in which one is not accepted (attack A1)."""
+"""JSON Web Tokens: the principal of a valid one, and each reason for a refusal (attack A1)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.auth.jwt import MAX_TOKEN, Rules, Tokens
-from presenced.auth.keys import MAX_KEYS, Key, checked, keys_from_jwks, keys_from_text, restricted, shared_secret
+from presenced.auth.authenticator import MAX_TOKEN_LENGTH
+from presenced.auth.jwt import ClaimRules, JwtAuthenticator
+from presenced.auth.keys import (
+    MAX_KEYS,
+    Key,
+    check_keys,
+    keys_from_jwks,
+    keys_from_text,
+    restrict_algorithms,
+    shared_secret,
+)
 from presenced.errors import BadToken, ConfigError
 
 SECRET = "s" * 40
@@ -51,7 +60,7 @@ def by_hand(header: dict[str, Any], payload: dict[str, Any], signature: bytes = 
 
 
 def verify(given: str, keys: str = SECRET, **rules: Any) -> str:
-    return Tokens(keys_from_text(keys), Rules(**rules)).verify(given, time.time()).user_id
+    return JwtAuthenticator(keys=keys_from_text(keys), rules=ClaimRules(**rules)).verify(given, time.time()).user_id
 
 
 def is_genuine(given: str, keys: str = SECRET, **rules: Any) -> bool:
@@ -64,12 +73,14 @@ def why_not(given: str, keys: str = SECRET, **rules: Any) -> tuple[str, str]:
     with pytest.raises(BadToken) as caught:
         verify(given, keys, **rules)
     assert len(str(caught.value).encode()) <= 123, "it fits into a close frame"
-    assert not any(part in str(caught.value) for part in given.split(".") if len(part) >= 10), "nothing of the token"
+    assert not any(part in str(caught.value) for part in given.split(".") if len(part) >= 10), (
+        "the text contains nothing of the token"
+    )
     return caught.value.kind, str(caught.value)
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
-def test_a_shared_secret(algorithm: str) -> None:
+def test_a_shared_secret_verifies_tokens(algorithm: str) -> None:
     secret = "x" * 64
     assert verify(token(secret, algorithm), secret) == "ada"
 
@@ -79,11 +90,11 @@ def test_a_shared_secret(algorithm: str) -> None:
     [(RSA_KEY, "RS256"), (RSA_KEY, "RS512"), (EC_KEY, "ES256"), (ED_KEY, "EdDSA")],
     ids=["RS256", "RS512", "ES256", "EdDSA"],
 )
-def test_public_keys(private: Any, algorithm: str) -> None:
+def test_public_keys_verify_tokens(private: Any, algorithm: str) -> None:
     assert verify(token(private, algorithm), pem(private)) == "ada"
 
 
-def test_several_keys_for_rotation() -> None:
+def test_several_keys_verify_tokens_during_a_rotation() -> None:
     both = pem(RSA_KEY) + pem(EC_KEY)
     assert verify(token(RSA_KEY, "RS256"), both) == "ada"
     assert verify(token(EC_KEY, "ES256"), both) == "ada"
@@ -91,7 +102,7 @@ def test_several_keys_for_rotation() -> None:
     assert verify(token(other, "RS256"), pem(RSA_KEY) + pem(other)) == "ada"
 
 
-def test_a_jwk_set_and_key_ids() -> None:
+def test_keys_of_a_jwk_set_are_chosen_by_their_ids() -> None:
     entries = [
         json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA_KEY.public_key())) | {"kid": "a", "alg": "RS256"},
         json.loads(jwt.algorithms.ECAlgorithm.to_jwk(EC_KEY.public_key())) | {"kid": "b", "use": "sig"},
@@ -110,22 +121,22 @@ def test_a_jwk_set_and_key_ids() -> None:
     assert caught.value.key_id == "new"
 
 
-def test_the_user_is_sub_a_text_or_a_number() -> None:
+def test_sub_may_be_a_text_or_a_number() -> None:
     assert verify(token(sub="ada")) == "ada"
     assert verify(token(sub=7)) == "7"
 
 
 @pytest.mark.parametrize("sub", [True, 1.5, [], {}, "", "a\nb", "x" * 129, "\u202eada"])
-def test_a_sub_that_is_no_user_id(sub: Any) -> None:
+def test_a_sub_that_is_not_a_user_id_is_refused(sub: Any) -> None:
     assert why_not(token(sub=sub))[0] == "claims"
 
 
-def test_not_a_token() -> None:
-    for text in ("", "x", "a.b", "a.b.c", "....", "{}", "ey" * 3000, "é", "\ud800", "a" * (MAX_TOKEN + 1)):
+def test_text_that_is_not_a_token_is_refused() -> None:
+    for text in ("", "x", "a.b", "a.b.c", "....", "{}", "ey" * 3000, "é", "\ud800", "a" * (MAX_TOKEN_LENGTH + 1)):
         assert why_not(text)[0] in ("malformed", "algorithm")
 
 
-def test_alg_none_is_refused_however_it_is_spelt() -> None:
+def test_alg_none_is_refused_in_any_spelling() -> None:
     for name in ("none", "None", "NONE", "nOnE", "", None, 7, ["HS256"]):
         assert why_not(by_hand({"alg": name, "typ": "JWT"}, claims()))[0] in ("algorithm", "malformed")
     assert why_not(by_hand({"typ": "JWT"}, claims()))[0] in ("algorithm", "malformed")
@@ -151,14 +162,14 @@ def test_critical_headers_are_refused() -> None:
     assert why_not(token(headers={"crit": ["b64"], "b64": False}))[0] in ("algorithm", "malformed")
 
 
-def test_a_changed_token_does_not_fit() -> None:
+def test_a_changed_token_is_refused() -> None:
     head, _, signature = token().split(".")
     body = base64.urlsafe_b64encode(json.dumps(claims(sub="eve")).encode()).rstrip(b"=").decode()
     assert why_not(f"{head}.{body}.{signature}")[0] == "signature"
     assert why_not(token("t" * 40))[0] == "signature"
 
 
-def test_times() -> None:
+def test_times_are_checked_with_leeway() -> None:
     now = int(time.time())
     assert verify(token(exp=now - 5)) == "ada", "within the leeway"
     assert why_not(token(exp=now - 15)) == ("expired", "the token has expired")
@@ -194,7 +205,7 @@ def test_a_token_that_the_issuer_signed_is_genuine_despite_any_other_fault() -> 
         assert is_genuine(made, **rules)
 
 
-def test_a_token_that_anybody_could_have_made_is_not_genuine() -> None:
+def test_a_token_that_anyone_could_have_made_is_not_genuine() -> None:
     now = int(time.time())
     for made in (
         token("t" * 40),
@@ -209,7 +220,7 @@ def test_a_token_that_anybody_could_have_made_is_not_genuine() -> None:
         assert not is_genuine(made)
 
 
-def test_issuer_audience_and_required_claims() -> None:
+def test_issuer_audience_and_required_claims_are_checked() -> None:
     rules: dict[str, Any] = {
         "issuer": "https://login.example",
         "audience": ("chat", "calls"),
@@ -225,11 +236,11 @@ def test_issuer_audience_and_required_claims() -> None:
     )
     assert why_not(token(**good | {"iss": None}), **rules)[0] == "claims"
     assert why_not(token(**good | {"role": None}), **rules)[1] == "the token has no role"
-    assert why_not(token(aud="chat"))[0] == "claims", "for somebody, and this is nobody"
+    assert why_not(token(aud="chat"))[0] == "claims", "the token is for an audience, and this server is none"
 
 
-def test_what_is_known_of_who_showed_a_token() -> None:
-    tokens, now = Tokens(keys_from_text(SECRET), Rules()), int(time.time())
+def test_a_token_yields_a_principal() -> None:
+    tokens, now = JwtAuthenticator(keys=keys_from_text(SECRET), rules=ClaimRules()), int(time.time())
     found = tokens.verify(token(iat=now, exp=now + 60, jti="t1"), now)
     assert (found.user_id, found.expires_at, found.token_id, found.issued_at) == ("ada", now + 70, "t1", now)
     one, two = (tokens.verify(token(iat=now, exp=now + 60 + more), now).token_id for more in (0, 1))
@@ -238,8 +249,8 @@ def test_what_is_known_of_who_showed_a_token() -> None:
     assert why_not(token(jti="x" * 129))[0] == "claims"
 
 
-def test_whom_a_token_s_user_may_see() -> None:
-    tokens, now = Tokens(keys_from_text(SECRET), Rules()), time.time()
+def test_a_token_contains_grants() -> None:
+    tokens, now = JwtAuthenticator(keys=keys_from_text(SECRET), rules=ClaimRules()), time.time()
     found = tokens.verify(token(presence={"watch": [7, "bo"], "rooms": ["lobby"], "block": [8, "eve"]}), now)
     assert (found.watch, found.rooms) == (frozenset({"7", "bo"}), frozenset({"lobby"}))
     found = tokens.verify(token(presence={"watch": "*"}), now)
@@ -248,7 +259,7 @@ def test_whom_a_token_s_user_may_see() -> None:
     assert why_not(token(presence={"blok": ["eve"]})) == ("claims", "the token's claim presence is invalid")
 
 
-def test_keys_that_can_not_be_used_say_why() -> None:
+def test_unusable_keys_are_errors_that_state_the_reason() -> None:
     small = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505  # it is what is refused
     for text, says in (
         ("short", "at least 32"),
@@ -265,35 +276,37 @@ def test_keys_that_can_not_be_used_say_why() -> None:
             keys_from_text(text)
 
 
-def test_both_kinds_of_keys_at_once_are_refused() -> None:
+def test_shared_secrets_and_public_keys_together_are_refused() -> None:
     with pytest.raises(ConfigError, match="one kind"):
-        checked([*keys_from_text(SECRET), *keys_from_text(pem(RSA_KEY))])
+        check_keys([*keys_from_text(SECRET), *keys_from_text(pem(RSA_KEY))])
     with pytest.raises(ConfigError, match="at most 32"):
-        checked([shared_secret(b"x" * 32)] * (MAX_KEYS + 1))
+        check_keys([shared_secret(b"x" * 32)] * (MAX_KEYS + 1))
 
 
-def test_algorithms_can_be_restricted_to() -> None:
-    keys = restricted(keys_from_text("x" * 64), ["HS512"])
-    assert Tokens(keys, Rules()).verify(token("x" * 64, "HS512"), time.time()).user_id == "ada"
+def test_algorithms_can_be_restricted() -> None:
+    keys = restrict_algorithms(keys_from_text("x" * 64), ["HS512"])
+    assert (
+        JwtAuthenticator(keys=keys, rules=ClaimRules()).verify(token("x" * 64, "HS512"), time.time()).user_id == "ada"
+    )
     with pytest.raises(BadToken):
-        Tokens(keys, Rules()).verify(token("x" * 64, "HS256"), time.time())
+        JwtAuthenticator(keys=keys, rules=ClaimRules()).verify(token("x" * 64, "HS256"), time.time())
     with pytest.raises(ConfigError, match="HS256, HS384"):
-        restricted(keys_from_text("x" * 48), ["RS256"])
+        restrict_algorithms(keys_from_text("x" * 48), ["RS256"])
 
 
-def test_secrets_in_a_jwk_set() -> None:
+def test_a_jwk_set_may_contain_shared_secrets() -> None:
     encoded = base64.urlsafe_b64encode(b"k" * 32).rstrip(b"=").decode()
     keys = keys_from_jwks(json.dumps({"keys": [{"kty": "oct", "k": encoded, "kid": "1"}, {"kty": "oct", "k": "AA"}]}))
     assert keys == [Key("1", ("HS256",), b"k" * 32)]
 
 
 @given(st.text(max_size=200))
-def test_whatever_comes_is_refused_with_a_reason(given_text: str) -> None:
+def test_all_text_is_refused_with_a_reason(given_text: str) -> None:
     assert why_not(given_text)
 
 
 @given(st.lists(st.binary(max_size=60), min_size=3, max_size=3))
-def test_whatever_is_encoded_is_refused_with_a_reason(parts: list[bytes]) -> None:
+def test_all_encoded_input_is_refused_with_a_reason(parts: list[bytes]) -> None:
     assert why_not(".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts))
 
 

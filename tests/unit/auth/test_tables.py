@@ -8,13 +8,13 @@ from presenced.auth import revocations, tickets
 from presenced.auth.api_keys import SCOPES, ApiKeys, new_key
 from presenced.auth.principal import Principal
 from presenced.auth.revocations import Revocations
-from presenced.auth.tickets import LIFETIME, Tickets
+from presenced.auth.tickets import TICKET_LIFETIME_S, Tickets
 from presenced.errors import BadToken, CapacityError, ConfigError
 
 NOW = 1_000_000.0
 
 
-def test_a_ticket_is_good_once() -> None:
+def test_a_ticket_is_valid_once() -> None:
     waiting = Tickets()
     ticket = waiting.issue("ada", 5, NOW, lasts=60)
     found = waiting.redeem(ticket, 6, NOW + 1)
@@ -24,17 +24,17 @@ def test_a_ticket_is_good_once() -> None:
             waiting.redeem(bad, 6, NOW)
 
 
-def test_a_ticket_is_good_for_thirty_seconds() -> None:
+def test_a_ticket_is_valid_for_thirty_seconds() -> None:
     waiting = Tickets()
     early, late = waiting.issue("ada", 5, NOW), waiting.issue("bo", 6, NOW)
     with pytest.raises(BadToken):
-        waiting.redeem(early, 5 + LIFETIME, NOW)
-    assert waiting.redeem(late, 5 + LIFETIME, NOW).expires_at is None
+        waiting.redeem(early, 5 + TICKET_LIFETIME_S, NOW)
+    assert waiting.redeem(late, 5 + TICKET_LIFETIME_S, NOW).expires_at is None
     assert len(waiting) == 0
 
 
-def test_a_ticket_that_can_t_be_used_is_known_from_one_that_somebody_made_up() -> None:
-    """Also after a restart: the new process has the same keys, but none of the tickets."""
+def test_a_used_or_expired_ticket_is_distinguished_from_an_invented_one() -> None:
+    """This also works after a restart: the new process has the same keys, but none of the tickets."""
     keys = [new_key("write").entry, new_key("admin").entry]
     used, expired = (before := Tickets(keys)).issue("ada", 5, NOW), before.issue("bo", 5, NOW)
     before.redeem(used, 6, NOW)
@@ -50,11 +50,11 @@ def test_a_ticket_that_can_t_be_used_is_known_from_one_that_somebody_made_up() -
 
 def is_genuine(tickets: Tickets, ticket: str) -> bool:
     with pytest.raises(BadToken) as caught:
-        tickets.redeem(ticket, 5 + LIFETIME, NOW)
+        tickets.redeem(ticket, 5 + TICKET_LIFETIME_S, NOW)
     return caught.value.is_genuine
 
 
-def test_tickets_are_kept_as_digests_and_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tickets_are_stored_as_digests_and_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tickets, "MAX_TICKETS", 3)
     waiting = Tickets()
     made = [waiting.issue("ada", 5, NOW) for _ in range(3)]
@@ -69,30 +69,30 @@ def shown(user_id: str = "ada", token_id: str = "t", issued_at: float | None = N
     return Principal(user_id, None, token_id, issued_at)
 
 
-def test_a_user_s_tokens_from_before_are_revoked_and_later_ones_are_not() -> None:
+def test_earlier_tokens_of_a_user_are_revoked_and_later_ones_are_not() -> None:
     table = Revocations(600)
     table.revoke_user("ada", NOW)
-    assert table.concerns(shown(issued_at=NOW - 1), NOW)
-    assert table.concerns(shown(issued_at=NOW), NOW), "it may be from before, within the second"
-    assert table.concerns(shown(issued_at=None), NOW)
-    assert not table.concerns(shown(issued_at=NOW + 1), NOW + 1)
-    assert not table.concerns(shown("bo"), NOW)
+    assert table.is_revoked(shown(issued_at=NOW - 1), NOW)
+    assert table.is_revoked(shown(issued_at=NOW), NOW), "it may be from before, within the second"
+    assert table.is_revoked(shown(issued_at=None), NOW)
+    assert not table.is_revoked(shown(issued_at=NOW + 1), NOW + 1)
+    assert not table.is_revoked(shown("bo"), NOW)
     table.revoke_user("ada", NOW + 5)
-    assert table.concerns(shown(issued_at=NOW + 1), NOW + 5)
+    assert table.is_revoked(shown(issued_at=NOW + 1), NOW + 5)
     assert len(table) == 1
 
 
-def test_a_revocation_holds_until_no_token_from_before_can_be_valid() -> None:
+def test_a_revocation_holds_until_every_earlier_token_has_expired() -> None:
     table = Revocations(600)
     table.revoke_user("ada", NOW)
     table.revoke_token("t", NOW + 1)
-    assert table.concerns(shown("bo"), NOW + 599)
-    assert table.concerns(shown(token_id="u", issued_at=NOW - 1), NOW + 599)
-    assert not table.concerns(shown("bo"), NOW + 601)
+    assert table.is_revoked(shown("bo"), NOW + 599)
+    assert table.is_revoked(shown(token_id="u", issued_at=NOW - 1), NOW + 599)
+    assert not table.is_revoked(shown("bo"), NOW + 601)
     assert len(table) == 0
 
 
-def test_revocations_are_never_forgotten_to_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revocations_are_never_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocations, "MAX_REVOCATIONS", 2)
     table = Revocations(600)
     table.revoke_user("ada", NOW)
@@ -100,11 +100,11 @@ def test_revocations_are_never_forgotten_to_make_room(monkeypatch: pytest.Monkey
     with pytest.raises(CapacityError, match="remembered already"):
         table.revoke_token("u", NOW)
     table.revoke_user("ada", NOW + 1)
-    assert table.concerns(shown("bo"), NOW)
+    assert table.is_revoked(shown("bo"), NOW)
     table.revoke_token("u", NOW + 700)
 
 
-def test_api_keys_are_known_by_their_digests_and_have_a_scope() -> None:
+def test_api_keys_are_identified_by_their_digests_and_have_a_scope() -> None:
     read, admin = new_key("read"), new_key("admin")
     keys = ApiKeys([read.entry, admin.entry])
     assert keys.scope(read.key) == "read"
@@ -120,7 +120,7 @@ def test_a_new_key_has_the_least_scope() -> None:
     assert ApiKeys([made.entry]).scope(made.key) == SCOPES[0] == "read"
 
 
-def test_an_entry_that_is_no_digest_is_not_shown_for_it_may_be_the_key() -> None:
+def test_an_entry_that_is_not_a_digest_is_not_shown_because_it_may_be_the_key() -> None:
     key = new_key("write").key
     with pytest.raises(ConfigError, match="entry 2 of api_keys") as caught:
         ApiKeys([new_key("read").entry, key])

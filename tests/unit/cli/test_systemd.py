@@ -1,4 +1,4 @@
-"""Reports to the service manager, over a real datagram socket."""
+"""Reports to the service manager over a datagram socket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def manager() -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
-def test_it_reports_to_the_socket_that_the_environment_names(manager: socket.socket, kind: str, tmp_path: Path) -> None:
+def test_reports_go_to_the_socket_in_the_environment(manager: socket.socket, kind: str, tmp_path: Path) -> None:
     name = str(tmp_path / "notify")
     if kind == "abstract":
         name = f"@presenced-test-{os.getpid()}"
@@ -38,18 +38,18 @@ def test_it_reports_to_the_socket_that_the_environment_names(manager: socket.soc
     assert manager.recv(100) == b"WATCHDOG=1"
     state, _, at = manager.recv(100).partition(b"\nMONOTONIC_USEC=")
     assert state == b"RELOADING=1"
-    assert before <= int(at) < before + 60_000_000, "what Type=notify-reload compares"
+    assert before <= int(at) < before + 60_000_000, "Type=notify-reload compares it"
     assert manager.recv(100) == b"STOPPING=1"
 
 
 @pytest.mark.parametrize("name", ["", "notify", "vsock:2:1234", "/nowhere/notify", "/" + "x" * 200])
-def test_without_a_manager_that_listens_nothing_happens(name: str) -> None:
+def test_reports_without_a_listening_manager_are_no_ops(name: str) -> None:
     with closing(ServiceManager({"NOTIFY_SOCKET": name})) as service:
         service.ready()
         service.stopping()
 
 
-def test_a_manager_that_reads_nothing_does_not_hold_the_server_up(manager: socket.socket, tmp_path: Path) -> None:
+def test_a_manager_that_reads_nothing_does_not_block_the_server(manager: socket.socket, tmp_path: Path) -> None:
     manager.bind(str(tmp_path / "notify"))
     with closing(ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify")})) as service:
         for _ in range(10_000):  # more than the socket holds
@@ -66,7 +66,7 @@ def test_a_manager_that_reads_nothing_does_not_hold_the_server_up(manager: socke
         ({}, 0),
     ],
 )
-def test_it_reports_twice_as_often_as_the_watchdog_asks_for(environ: dict[str, str], seconds: float) -> None:
+def test_the_watchdog_interval_is_half_of_its_timeout(environ: dict[str, str], seconds: float) -> None:
     with closing(ServiceManager({"NOTIFY_SOCKET": "/x", **environ})) as service:
         assert service.watchdog_s == seconds
     assert ServiceManager(environ).watchdog_s == 0, "no socket to report to"

@@ -1,4 +1,4 @@
-"""Settings: where values come from, and what is said of those that can't be used."""
+"""Settings: their sources, and the errors about invalid values."""
 
 import os
 from collections.abc import Callable
@@ -10,18 +10,17 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr, ValidationError
 
-from presenced.auth.factory import make_tokens
+from presenced.auth.factory import make_jwt_authenticator
 from presenced.auth.keys import keys_from_text
-from presenced.config.help import default_text, expected, groups, help_text, value_name
+from presenced.config.help import default_text, expected, help_text, sections, value_name
 from presenced.config.settings import Settings, is_loopback
 from presenced.config.sources import SECRET_FILES, load
-from presenced.config.types import Group
 from presenced.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder without a `presenced.toml` of ours."""
+    """Change to a folder without a `presenced.toml`."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -32,14 +31,14 @@ def faults(flags: dict[str, object], environ: dict[str, str], file: Path | None 
     return str(refused.value).splitlines()
 
 
-def test_without_any_source_all_is_default() -> None:
+def test_without_any_source_every_setting_has_its_default() -> None:
     settings, origins, _ = load({}, {})
     assert settings == Settings()
     assert (settings.port, settings.host) == (3001, "localhost")
     assert set(origins.values()) == {"default"}
 
 
-def test_a_flag_beats_the_environment_which_beats_the_file(elsewhere: Path) -> None:
+def test_a_flag_overrides_the_environment_which_overrides_the_file(elsewhere: Path) -> None:
     file = elsewhere / "mine.toml"
     file.write_text("port = 1\nheartbeat_interval = 41\npong_timeout = 5\n")
     environ = {"PRESENCED_PORT": "2", "PRESENCED_HEARTBEAT_INTERVAL": "42.5", "HOME": "/"}
@@ -51,7 +50,7 @@ def test_a_flag_beats_the_environment_which_beats_the_file(elsewhere: Path) -> N
     assert origins["host"] == "default"
 
 
-def test_presenced_toml_is_read_where_it_lies_unless_another_is_named(elsewhere: Path) -> None:
+def test_presenced_toml_in_the_working_directory_is_read_unless_another_file_is_named(elsewhere: Path) -> None:
     (elsewhere / "presenced.toml").write_text("port = 1\n")
     (elsewhere / "other.toml").write_text("port = 2\n")
     assert load({}, {}).settings.port == 1
@@ -59,11 +58,11 @@ def test_presenced_toml_is_read_where_it_lies_unless_another_is_named(elsewhere:
     assert load({}, {"PRESENCED_CONFIG": "nowhere.toml"}, Path("presenced.toml")).settings.port == 1
 
 
-def test_every_fault_is_told_with_where_it_comes_from_and_what_was_expected(elsewhere: Path) -> None:
+def test_every_error_is_reported_with_its_origin_and_the_expected_value(elsewhere: Path) -> None:
     file = elsewhere / "f.toml"
     file.write_text('port = "x"\nlog_formt = "json"\n')
-    told = faults({"loop": "fast"}, {"PRESENCED_PONG_TIMEOT": "3", "PRESENCED_GRACE_LOST": "-1"}, file)
-    assert told == [
+    errors = faults({"loop": "fast"}, {"PRESENCED_PONG_TIMEOT": "3", "PRESENCED_GRACE_LOST": "-1"}, file)
+    assert errors == [
         f"unknown setting log_formt in {file}: did you mean log_format?",
         "unknown setting PRESENCED_PONG_TIMEOT in the environment: did you mean PRESENCED_PONG_TIMEOUT?",
         f"port can't be 'x' (from {file}): expected a whole number from 0 to 65535",
@@ -72,13 +71,13 @@ def test_every_fault_is_told_with_where_it_comes_from_and_what_was_expected(else
     ]
 
 
-def test_a_name_like_no_other_gets_the_list() -> None:
+def test_a_name_that_resembles_no_setting_gets_no_suggestion() -> None:
     assert faults({}, {"PRESENCED_XYZZY": "1"}) == [
         "unknown setting PRESENCED_XYZZY in the environment: `presenced config show` lists all settings"
     ]
 
 
-def test_what_kubernetes_puts_into_the_environment_is_not_ours() -> None:
+def test_variables_of_kubernetes_are_no_settings() -> None:
     environ = {
         "PRESENCED_SERVICE_HOST": "10.0.0.1",
         "PRESENCED_SERVICE_PORT": "3001",
@@ -105,45 +104,45 @@ def test_a_file_that_cannot_be_read_is_an_error(elsewhere: Path, content: bytes 
     file = elsewhere / "bad.toml"
     if content is not None:
         file.write_bytes(content)
-    (told,) = faults({}, {}, file)
-    assert says in told
-    assert str(file) in told
+    (error,) = faults({}, {}, file)
+    assert says in error
+    assert str(file) in error
 
 
-def test_timers_that_contradict_each_other_are_refused() -> None:
-    (told,) = faults({"pong_timeout": "31"}, {})
-    assert told == "pong_timeout (31 s) must not exceed heartbeat_interval (30 s)"
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    (error,) = faults({"pong_timeout": "31"}, {})
+    assert error == "pong_timeout (31 s) must not exceed heartbeat_interval (30 s)"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])  # noqa: S104  # refused, that's the point
-def test_without_authentication_only_loopback_is_listened_on_unless_asked_to(host: str) -> None:
-    (told,) = faults({"host": host}, {})
-    assert "authentication is off" in told
-    assert "--insecure" in told
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])  # noqa: S104  # it is refused
+def test_without_authentication_the_server_listens_on_loopback_only_unless_it_is_insecure(host: str) -> None:
+    (error,) = faults({"host": host}, {})
+    assert "authentication is off" in error
+    assert "--insecure" in error
     assert load({"host": host, "insecure": True}, {}).settings.host == host
 
 
 def test_every_origin_is_allowed_with_authentication_only() -> None:
     """Without it, every page that a visitor opens could use the API of the visitor's own machine."""
-    (told,) = faults({"origins": "https://app.example.com,*"}, {})
-    assert told.startswith("origins is *, which needs auth")
+    (error,) = faults({"origins": "https://app.example.com,*"}, {})
+    assert error.startswith("origins is *, which needs auth")
     assert faults({"origins": "*", "insecure": True}, {})
     assert load({"origins": "*", "auth": "jwt", "jwt_key_file": "keys.pem"}, {}).settings.origins == ("*",)
 
 
-def test_loopback_addresses_are_known_in_all_their_forms() -> None:
+def test_loopback_addresses_are_recognised_in_all_forms() -> None:
     assert all(map(is_loopback, ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "[::1]"]))
     assert not any(map(is_loopback, ["localhost.example.com", "10.0.0.1", "::", "0.0.0.0"]))  # noqa: S104  # as above
 
 
-def test_settings_check_themselves_when_embedded() -> None:
+def test_settings_are_also_checked_in_python() -> None:
     with pytest.raises(ValidationError, match="less than or equal to 65535"):
         Settings(port=70_000)
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1  # type: ignore[misc]  # mypy knows it too
 
 
-def test_every_setting_is_documented_and_says_what_it_takes() -> None:
+def test_every_setting_has_a_description_and_its_allowed_values() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description
         assert field.description.endswith(".")
@@ -155,7 +154,7 @@ SECRETS = ["jwt_key", "callback_secret", "database_url", "webhook_secrets"]
 VALUES = {"database_url": "postgresql://ada:x@localhost/db"}
 
 
-def told_of(name: str, source: str, value: str, folder: Path) -> list[str]:
+def errors_of(name: str, source: str, value: str, folder: Path) -> list[str]:
     """The same error for an invalid value from the file, the environment, a flag or a secret file."""
     if source == "file":
         (folder / "presenced.toml").write_text(f"{name} = '{value}'\n")
@@ -188,11 +187,11 @@ def told_of(name: str, source: str, value: str, folder: Path) -> list[str]:
 def test_a_masked_value_is_refused_wherever_it_comes_from(elsewhere: Path, source: str, name: str, value: str) -> None:
     if source == "secret file" and f"{name}_file" not in SECRET_FILES:
         return
-    (told,) = told_of(name, source, value, elsewhere)
-    assert told.startswith(f"{name} (from ")
-    assert "holds a mask" in told
-    assert "give the real value" in told
-    assert value not in told.replace("a mask such as ***", "")
+    (error,) = errors_of(name, source, value, elsewhere)
+    assert error.startswith(f"{name} (from ")
+    assert "holds a mask" in error
+    assert "give the real value" in error
+    assert value not in error.replace("a mask such as ***", "")
 
 
 def test_a_masked_value_is_refused_in_python_and_in_a_key_file_too(elsewhere: Path) -> None:
@@ -200,7 +199,7 @@ def test_a_masked_value_is_refused_in_python_and_in_a_key_file_too(elsewhere: Pa
         Settings(jwt_key=SecretStr("**********"))
     (elsewhere / "key").write_text("*" * 40)
     with pytest.raises(ConfigError, match="key file key holds a mask"):
-        make_tokens(Settings(auth="jwt", jwt_key_file="key"))
+        make_jwt_authenticator(Settings(auth="jwt", jwt_key_file="key"))
 
 
 @pytest.mark.parametrize(
@@ -259,10 +258,10 @@ def test_a_pem_is_read_with_any_line_breaks_from_the_environment(line_break: str
 )
 def test_a_key_file_is_read_as_a_key_in_the_environment_is(elsewhere: Path, change: Callable[[str], str]) -> None:
     (elsewhere / "key.pem").write_text(change(public_key()), newline="")
-    make_tokens(Settings(auth="jwt", jwt_key_file="key.pem"))
+    make_jwt_authenticator(Settings(auth="jwt", jwt_key_file="key.pem"))
     (elsewhere / "key.pem").write_text(public_key(), "utf-16")
     with pytest.raises(ConfigError, match=r"the key file key.pem is not UTF-8 text but UTF-16"):
-        make_tokens(Settings(auth="jwt", jwt_key_file="key.pem"))
+        make_jwt_authenticator(Settings(auth="jwt", jwt_key_file="key.pem"))
 
 
 def test_a_settings_file_may_have_a_byte_order_mark_and_windows_line_ends(elsewhere: Path) -> None:
@@ -288,10 +287,10 @@ def test_a_carriage_return_at_the_end_of_a_variable_is_not_part_of_it() -> None:
         ({}, {"PRESENCED_CONFIG": '"presenced.toml"'}),
     ],
 )
-def test_quotation_marks_around_a_value_are_named(flags: dict[str, object], environ: dict[str, str]) -> None:
-    (told,) = faults(flags, environ)
-    assert "has quotation marks around its value: remove them" in told
-    assert SECRET not in told
+def test_quotation_marks_around_a_value_are_an_error(flags: dict[str, object], environ: dict[str, str]) -> None:
+    (error,) = faults(flags, environ)
+    assert "has quotation marks around its value: remove them" in error
+    assert SECRET not in error
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -328,8 +327,8 @@ def test_a_secret_that_is_set_twice_is_an_error(elsewhere: Path) -> None:
         "remove one of them"
     ]
     (elsewhere / "presenced.toml").write_text('callback_secret = "x"\ncallback_secret_file = "secret"\n')
-    (told,) = faults({}, {})
-    assert "callback_secret in presenced.toml and callback_secret_file in presenced.toml" in told
+    (error,) = faults({}, {})
+    assert "callback_secret in presenced.toml and callback_secret_file in presenced.toml" in error
 
 
 def test_an_empty_variable_for_the_file_of_a_secret_counts_as_not_set() -> None:
@@ -356,13 +355,13 @@ def test_an_error_about_a_secret_file_names_the_file_and_its_setting(elsewhere: 
         file.mkdir()
     elif content is not None:
         file.write_bytes(content)
-    told = faults(
+    error = faults(
         {"auth": "callback", "callback_url": "https://x.example"}, {"PRESENCED_CALLBACK_SECRET_FILE": str(file)}
     )
-    assert len(told) == 1
-    assert says in told[0]
-    assert str(file) in told[0]
-    assert "PRESENCED_CALLBACK_SECRET_FILE" in told[0]
+    assert len(error) == 1
+    assert says in error[0]
+    assert str(file) in error[0]
+    assert "PRESENCED_CALLBACK_SECRET_FILE" in error[0]
 
 
 def test_a_file_of_a_secret_that_may_not_be_read_names_the_user(elsewhere: Path) -> None:
@@ -371,30 +370,30 @@ def test_a_file_of_a_secret_that_may_not_be_read_names_the_user(elsewhere: Path)
     uid = os.geteuid()
     os.seteuid(uid or 65534)  # root may read every file
     try:
-        (told,) = faults({}, {"PRESENCED_CALLBACK_SECRET_FILE": str(file), "PRESENCED_CONFIG": os.devnull})
+        (error,) = faults({}, {"PRESENCED_CALLBACK_SECRET_FILE": str(file), "PRESENCED_CONFIG": os.devnull})
     finally:
         os.seteuid(uid)
-    assert f"Permission denied: let the user that runs presenced (uid {uid or 65534}) read it" in told
+    assert f"Permission denied: let the user that runs presenced (uid {uid or 65534}) read it" in error
 
 
 @pytest.mark.parametrize("name", ["PRESENCED_CALLBACK_SECRET_FILE", "PRESENCED_JWT_KEY_FILE"])
 def test_a_secret_in_place_of_the_name_of_its_file_is_not_printed(name: str) -> None:
     for value in (public_key(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", f"{SECRET}\n{SECRET}"):
-        (told,) = faults({}, {name: value})
-        assert "holds a key or secret itself: give the name of a file" in told
-        assert value not in told
+        (error,) = faults({}, {name: value})
+        assert "holds a key or secret itself: give the name of a file" in error
+        assert value not in error
 
 
-def test_port_of_a_hosting_platform_counts_where_ours_is_not_set(elsewhere: Path) -> None:
+def test_the_variable_port_counts_if_presenced_port_is_not_set(elsewhere: Path) -> None:
     (elsewhere / "presenced.toml").write_text("port = 1\n")
     found = load({}, {"PORT": "8080"})
     assert (found.settings.port, found.origins["port"]) == (8080, "PORT")
     assert load({}, {"PORT": "8080", "PRESENCED_PORT": "2"}).settings.port == 2
     assert load({"port": "3"}, {"PORT": "8080"}).settings.port == 3
     assert load({}, {"PORT": ""}).settings.port == 1
-    (told,) = faults({}, {"PORT": "http"})
-    assert told.startswith("port can't be 'http' (from PORT): expected a whole number")
-    assert "PRESENCED_PORT" in told
+    (error,) = faults({}, {"PORT": "http"})
+    assert error.startswith("port can't be 'http' (from PORT): expected a whole number")
+    assert "PRESENCED_PORT" in error
 
 
 def test_an_error_shows_no_secret(elsewhere: Path) -> None:
@@ -404,22 +403,21 @@ def test_an_error_shows_no_secret(elsewhere: Path) -> None:
     with pytest.raises(ValidationError) as refused:
         Settings.model_validate({"jwt_key": [SECRET]})
     assert SECRET not in str(refused.value)
-    (told,) = faults({"callback_url": f"https://ada:{SECRET}@example.com/"}, {})
-    assert "must not hold a user name or password" in told
-    assert SECRET not in told
+    (error,) = faults({"callback_url": f"https://ada:{SECRET}@example.com/"}, {})
+    assert "must not hold a user name or password" in error
+    assert SECRET not in error
 
 
 @pytest.mark.parametrize("url", [f"postgresql://ada:{SECRET}@db/x", f"postgresql://db/x?user=a&password={SECRET}"])
 @pytest.mark.parametrize("name", ["database", "auth", "port", "compression"])
 def test_a_url_given_for_another_setting_is_shown_without_its_password(name: str, url: str) -> None:
-    (told,) = faults({}, {f"PRESENCED_{name.upper()}": url})
-    assert f"{name} can't be 'postgresql://" in told
-    assert SECRET not in told
+    (error,) = faults({}, {f"PRESENCED_{name.upper()}": url})
+    assert f"{name} can't be 'postgresql://" in error
+    assert SECRET not in error
 
 
-def test_every_setting_has_a_group_and_a_name_for_its_value() -> None:
-    assert [name for names in groups().values() for name in names] == list(Settings.model_fields)
-    assert "Other" not in groups()
+def test_every_setting_has_a_section_and_a_name_for_its_value() -> None:
+    assert [name for names in sections().values() for name in names] == list(Settings.model_fields)
     names = {name: value_name(name) for name in Settings.model_fields}
     assert [
         names[name] for name in ("port", "grace_lost", "jwt_key_file", "writers", "callback_url", "write_buffer")
@@ -437,13 +435,10 @@ def test_every_setting_has_a_group_and_a_name_for_its_value() -> None:
 
 
 def test_an_empty_choice_is_not_listed_as_a_word() -> None:
-    (told,) = faults({"database": "nothing"}, {})
-    assert told == "database can't be 'nothing' (from --database): expected one of sqlite, url, or an empty text"
+    (error,) = faults({"database": "nothing"}, {})
+    assert error == "database can't be 'nothing' (from --database): expected one of sqlite, url, or an empty text"
 
 
-def test_a_group_holds_the_settings_below_it() -> None:
-    first = {names[0] for names in groups().values()}
-    declared = {
-        name for name, field in Settings.model_fields.items() if any(isinstance(one, Group) for one in field.metadata)
-    }
-    assert first == declared
+def test_sections_stand_in_the_order_of_their_declaration() -> None:
+    assert list(sections())[:3] == ["Listening", "Authentication", "Origins, TLS and proxies"]
+    assert sections()["Listening"] == ["host", "port", "insecure"]

@@ -1,4 +1,4 @@
-"""Host names of the server."""
+"""The allow-list of host names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.net.hosts import MAX_LENGTH, AllowedHosts, host_name
+from presenced.net.hosts import MAX_HOST_LENGTH, AllowedHosts, host_name
 
 
 def allows(given: str, /, **settings: Any) -> bool:
@@ -61,21 +61,21 @@ FOREIGN = [
     "\xb2.\xb2.\xb2.\xb2",
     "",
     ":3001",
-    "x" * (MAX_LENGTH + 1),
+    "x" * (MAX_HOST_LENGTH + 1),
 ]
 
 
 @pytest.mark.parametrize("host", THIS_MACHINE)
-def test_without_authentication_localhost_and_addresses_are_answered(host: str) -> None:
+def test_without_authentication_localhost_and_addresses_are_allowed(host: str) -> None:
     assert allows(host)
 
 
 @pytest.mark.parametrize("host", FOREIGN)
-def test_without_authentication_no_other_name_is_answered(host: str) -> None:
+def test_without_authentication_no_other_name_is_allowed(host: str) -> None:
     assert not allows(host)
 
 
-def test_names_in_the_settings_are_answered_on_every_port() -> None:
+def test_names_in_the_settings_are_allowed_on_every_port() -> None:
     settings = {"allowed_hosts": "presenced,Presence.Example.com"}
     for host in ("presenced:3001", "presence.example.com", "PRESENCE.example.com.:443", "localhost"):
         assert allows(host, **settings)
@@ -90,20 +90,20 @@ def test_a_pattern_means_every_name_below_and_not_the_name_itself() -> None:
         assert not allows(host, allowed_hosts="*.example.com")
 
 
-def test_hosts_of_web_pages_in_origins_are_answered_and_those_of_apps_are_not() -> None:
+def test_hosts_of_web_pages_in_origins_are_allowed_and_hosts_of_apps_are_not() -> None:
     origins = ["https://app.example.com:8443", "http://*.example.org", "app://evil.example", "ionic://", "file://"]
     for host in ("app.example.com", "app.example.com:3001", "a.example.org"):
         assert allows(host, origins=origins)
     assert not allows("evil.example", origins=origins)
 
 
-def test_the_name_listened_on_is_answered_since_the_banner_says_it() -> None:
+def test_the_name_in_the_setting_host_is_allowed_because_the_banner_shows_it() -> None:
     assert allows("presence.lan:3001", host="Presence.LAN", insecure=True)
     assert not allows("evil.example:3001", host="Presence.LAN", insecure=True)
     assert not allows("evil.example:3001", host="0.0.0.0", insecure=True)  # noqa: S104  # as a container does
 
 
-def test_with_authentication_every_name_is_answered_until_some_are_named() -> None:
+def test_with_authentication_every_name_is_allowed_unless_some_are_listed() -> None:
     token: dict[str, Any] = {"auth": "jwt", "jwt_key": "s" * 40}
     assert allows("evil.example", **token)
     assert not AllowedHosts.own(Settings.model_validate(token)).allow(b"evil.example")
@@ -112,7 +112,7 @@ def test_with_authentication_every_name_is_answered_until_some_are_named() -> No
     assert allows("127.0.0.1:3001", **token, allowed_hosts="presence.example.com")
 
 
-def test_every_value_of_host_has_to_be_allowed_and_none_at_all_is_no_browser() -> None:
+def test_every_value_of_host_must_be_allowed_and_requests_without_one_are() -> None:
     hosts = AllowedHosts([])
     assert hosts.allow_all([])
     assert hosts.allow_all([b"localhost"])
@@ -135,7 +135,7 @@ def test_every_value_of_host_has_to_be_allowed_and_none_at_all_is_no_browser() -
         ".",
     ],
 )
-def test_an_entry_that_is_no_name_is_an_error_that_shows_one(entry: str) -> None:
+def test_an_entry_that_is_not_a_name_is_an_error_with_an_example(entry: str) -> None:
     with pytest.raises(ConfigError, match=r"allowed_hosts can't hold .* presence\.example\.com"):
         AllowedHosts.of(Settings(allowed_hosts=(entry,)))
 

@@ -1,4 +1,4 @@
-"""Which web pages may connect."""
+"""The allow-list of web pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from presenced.errors import ConfigError
 from presenced.net.hosts import AllowedHosts
-from presenced.net.origins import MAX_REMEMBERED, MAX_REMEMBERED_BYTES, Origins, entry_for
+from presenced.net.origins import MAX_CACHED_ORIGIN_BYTES, MAX_CACHED_ORIGINS, Origins, entry_for
 
 HERE = b"chat.example.com"
 
@@ -34,7 +34,7 @@ def may(origin: str, *entries: str, host: bytes = HERE) -> bool:
         ("http://[::1]:3000", HERE),
     ],
 )
-def test_by_default_the_same_host_and_pages_of_this_machine_may(origin: str, host: bytes) -> None:
+def test_by_default_pages_of_the_same_host_and_of_this_machine_may_connect(origin: str, host: bytes) -> None:
     assert may(origin, host=host)
 
 
@@ -63,7 +63,7 @@ def test_by_default_the_same_host_and_pages_of_this_machine_may(origin: str, hos
         "https://ch\xe4t.example.com",
     ],
 )
-def test_by_default_others_may_not(origin: str) -> None:
+def test_by_default_other_pages_may_not_connect(origin: str) -> None:
     assert not may(origin)
 
 
@@ -76,7 +76,7 @@ def test_a_list_is_exact_in_scheme_host_and_port() -> None:
         "https://app.example.com:8443",
         "https://app.example.com.evil",
         "https://dev.example.com:8080",
-        "https://chat.example.com",  # the host itself: the list says it all
+        "https://chat.example.com",  # the host of the request: the list replaces the default
         "http://localhost:3000",
         "null",
     ):
@@ -99,7 +99,7 @@ def test_a_pattern_means_every_name_below_and_not_the_name_itself() -> None:
 
 
 @pytest.mark.parametrize("origin", ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://."])
-def test_apps_can_be_named_by_their_origin_or_their_scheme(origin: str) -> None:
+def test_apps_are_allowed_by_origin_or_by_scheme(origin: str) -> None:
     assert not may(origin)
     assert may(origin, origin)
     assert may(origin, f"{origin.partition('://')[0]}://")
@@ -109,14 +109,14 @@ def test_apps_can_be_named_by_their_origin_or_their_scheme(origin: str) -> None:
 
 
 @pytest.mark.parametrize("origin", ["null", "file://"])
-def test_pages_from_files_may_connect_where_the_list_says_so(origin: str) -> None:
+def test_pages_from_files_may_connect_if_the_list_contains_them(origin: str) -> None:
     assert may(origin, "https://app.example.com", "file://")
     assert not may(origin, "https://app.example.com")
     assert not may("https://evil.example", "file://")
     assert not may("file:///etc/passwd", "file://")
 
 
-def test_any_means_every_origin_and_those_without_one_are_named_apart() -> None:
+def test_any_includes_every_origin_except_null() -> None:
     assert may("https://anything.example", "*")
     assert may("capacitor://localhost", "*")
     assert not may("null", "*")
@@ -124,7 +124,7 @@ def test_any_means_every_origin_and_those_without_one_are_named_apart() -> None:
     assert may("null", "*", "file://")
 
 
-def test_a_page_of_the_same_host_is_of_no_host_that_the_server_does_not_go_by() -> None:
+def test_a_page_of_a_host_that_is_not_the_server_s_is_not_of_the_same_host() -> None:
     """A page that rebinds its name has that name in `Origin` and in `Host`."""
     origins = Origins((), AllowedHosts([]).allow)
     assert not origins.allows(b"http://evil.example:3001", b"evil.example:3001")
@@ -165,19 +165,19 @@ def test_the_entry_that_the_log_advises_allows_the_page(origin: bytes, entry: st
         "https://x:0",
     ],
 )
-def test_an_entry_that_is_no_origin_is_an_error_that_shows_one(entry: str) -> None:
+def test_an_entry_that_is_not_an_origin_is_an_error_with_an_example(entry: str) -> None:
     with pytest.raises(ConfigError, match=r"https://app\.example\.com"):
         Origins([entry])
 
 
-def test_verdicts_are_remembered_up_to_a_bound() -> None:
+def test_cached_verdicts_are_bounded() -> None:
     origins = Origins(["https://*.example.com"])
-    for number in range(2 * MAX_REMEMBERED):
+    for number in range(2 * MAX_CACHED_ORIGINS):
         assert origins.allows(b"https://a%d.example.com" % number, HERE)
         assert not origins.allows(b"https://a%d.example.org" % number, HERE)
-    assert len(origins._verdicts) == MAX_REMEMBERED
-    origins.allows(b"https://" + b"a" * MAX_REMEMBERED_BYTES, HERE)
-    assert max(len(origin) + len(host) for origin, host in origins._verdicts) <= MAX_REMEMBERED_BYTES
+    assert len(origins._verdicts) == MAX_CACHED_ORIGINS
+    origins.allows(b"https://" + b"a" * MAX_CACHED_ORIGIN_BYTES, HERE)
+    assert max(len(origin) + len(host) for origin, host in origins._verdicts) <= MAX_CACHED_ORIGIN_BYTES
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))

@@ -6,9 +6,9 @@ from presenced.errors import Problem
 from presenced.net.problems import problem_body
 
 
-def test_a_problem_says_what_is_wrong_and_whether_to_try_again() -> None:
+def test_a_problem_states_the_fault_and_whether_to_retry() -> None:
     assert json.decode(problem_body(Problem.UNAVAILABLE, "come back")) == {
-        "title": "The server is stopping or full, or does not reach what it depends on.",
+        "title": "The server is stopping or full, or a service that it needs does not respond.",
         "status": 503,
         "detail": "come back",
         "code": "UNAVAILABLE",

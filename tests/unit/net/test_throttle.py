@@ -1,16 +1,13 @@
-"""How much may come from one address."""
+"""Limits for one address."""
 
 from __future__ import annotations
-
-import ipaddress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.config.settings import Settings
-from presenced.net import throttle as gate
-from presenced.net.proxy_protocol import MAX_LENGTH, SIGNATURE, parse
+from presenced.net import throttle as throttles
 from presenced.net.throttle import Throttle
 from presenced.runtime.limits import Buckets
 
@@ -21,7 +18,7 @@ def make(**settings: object) -> Throttle:
     return Throttle(Settings.model_validate({"host": "192.0.2.99", "insecure": True, **settings}))
 
 
-def test_buckets_let_through_a_burst_and_then_a_rate() -> None:
+def test_a_burst_passes_and_then_the_rate() -> None:
     buckets = Buckets(rate=2, burst=3, max_keys=10)
     assert [buckets.take("a", 0) for _ in range(4)] == [0, 0, 0, 0.5]
     assert buckets.wait("a", 0.25) == 0.25
@@ -31,16 +28,16 @@ def test_buckets_let_through_a_burst_and_then_a_rate() -> None:
     assert buckets.wait("unknown", 7) == 0
 
 
-def test_buckets_forget_the_key_used_longest_ago() -> None:
+def test_the_bucket_used_least_recently_is_evicted() -> None:
     buckets = Buckets(rate=1, burst=1, max_keys=2)
     for key in "abac":
         buckets.take(key, 0)
     assert len(buckets) == 2
-    assert buckets.wait("a", 0) == 0, "forgotten: `a` was refused the second time, which is no use"
+    assert buckets.wait("a", 0) == 0, "evicted: `a` was refused the second time, which is not a use"
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 2)), max_size=60))
-def test_no_more_passes_than_burst_and_rate_allow(steps: list[tuple[str, float]]) -> None:
+def test_burst_and_rate_bound_everything_that_passes(steps: list[tuple[str, float]]) -> None:
     buckets, now, passed = Buckets(rate=3, burst=5, max_keys=100), 0.0, dict.fromkeys("abc", 0)
     for key, pause in steps:
         now += pause
@@ -48,115 +45,61 @@ def test_no_more_passes_than_burst_and_rate_allow(steps: list[tuple[str, float]]
         assert passed[key] <= 5 + 3 * now + 1e-6
 
 
-def test_where_only_this_machine_may_connect_nothing_is_counted() -> None:
-    open_gate = Throttle(Settings())
-    assert open_gate.is_open
-    assert open_gate.key(HERE, []) == ""
-    assert not make().is_open
-    assert not Throttle(Settings(trusted_proxies=("127.0.0.1",))).is_open
+def test_a_server_on_loopback_without_proxies_limits_no_address() -> None:
+    local = Throttle(Settings())
+    assert local.is_disabled
+    assert local.key(HERE, []) == ""
+    assert not make().is_disabled
+    assert not Throttle(Settings(trusted_proxies=("127.0.0.1",))).is_disabled
 
 
-def test_this_machine_does_not_count_elsewhere_either() -> None:
-    house = make(address_burst=1)
-    key = house.key("127.0.0.1", [])
+def test_addresses_of_this_machine_are_never_limited() -> None:
+    throttle = make(address_burst=1)
+    key = throttle.key("127.0.0.1", [])
     assert key == ""
-    assert not any(house.handshake(key, 0) for _ in range(10))
-    assert all(house.came(key) for _ in range(10_000))
+    assert not any(throttle.admit_handshake(key, 0) for _ in range(10))
+    assert all(throttle.admit_connection(key) for _ in range(10_000))
 
 
-def test_handshakes_of_one_address() -> None:
-    house = make(address_rate=0.5, address_burst=2)
-    assert [house.handshake(HERE, 0) is None for _ in range(3)] == [True, True, False]
-    refused = house.handshake(HERE, 0)
+def test_handshakes_of_one_address_are_limited() -> None:
+    throttle = make(address_rate=0.5, address_burst=2)
+    assert [throttle.admit_handshake(HERE, 0) is None for _ in range(3)] == [True, True, False]
+    refused = throttle.admit_handshake(HERE, 0)
     assert refused
     assert refused.retry_after == 2
-    assert house.handshake(THERE, 0) is None
-    assert house.handshake(HERE, 2) is None
+    assert throttle.admit_handshake(THERE, 0) is None
+    assert throttle.admit_handshake(HERE, 2) is None
 
 
-def test_failures_bar_an_address_for_a_while() -> None:
-    house = make(address_failure_rate=0.1, address_failure_burst=3)
+def test_failures_block_an_address_for_a_while() -> None:
+    throttle = make(address_failure_rate=0.1, address_failure_burst=3)
     for _ in range(3):
-        assert house.handshake(HERE, 0) is None
-        house.failed(HERE, 0)
-    refused = house.handshake(HERE, 0)
+        assert throttle.admit_handshake(HERE, 0) is None
+        throttle.count_failure(HERE, 0)
+    refused = throttle.admit_handshake(HERE, 0)
     assert refused
     assert refused.retry_after == 10
     assert "failed authentications" in refused.detail
-    assert house.handshake(THERE, 0) is None
-    assert house.handshake(HERE, 10) is None
+    assert throttle.admit_handshake(THERE, 0) is None
+    assert throttle.admit_handshake(HERE, 10) is None
 
 
-def test_connections_of_one_address() -> None:
-    house = make(address_connections=2)
-    assert [house.came(HERE) for _ in range(3)] == [True, True, False]
-    assert house.came(THERE)
-    house.left(HERE)
-    assert house.came(HERE)
+def test_open_connections_of_one_address_are_limited() -> None:
+    throttle = make(address_connections=2)
+    assert [throttle.admit_connection(HERE) for _ in range(3)] == [True, True, False]
+    assert throttle.admit_connection(THERE)
+    throttle.release_connection(HERE)
+    assert throttle.admit_connection(HERE)
     for key in (HERE, HERE, THERE, ""):
-        house.left(key)
-    assert not house._connections
+        throttle.release_connection(key)
+    assert not throttle._connections, "an address without connections occupies no memory"
 
 
 def test_the_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "MAX_ADDRESSES", 100)
-    house = make()
+    monkeypatch.setattr(throttles, "MAX_ADDRESSES", 100)
+    throttle = make()
     for number in range(300):
-        key = house.key(f"10.0.{number // 256}.{number % 256}", [])
-        house.handshake(key, 0)
-        house.failed(key, 0)
-    assert len(house._handshakes) == len(house._failures) == 100
-
-
-def header(family: int, addresses: bytes, command: int = 0x21, more: bytes = b"") -> bytes:
-    body = addresses + more
-    return SIGNATURE + bytes([command, family << 4 | 1]) + len(body).to_bytes(2, "big") + body
-
-
-def ports() -> bytes:
-    return (1234).to_bytes(2, "big") + (3001).to_bytes(2, "big")
-
-
-def test_a_proxy_header_names_the_client() -> None:
-    four = ipaddress.ip_address("203.0.113.7").packed + ipaddress.ip_address("10.0.0.1").packed + ports()
-    made = header(1, four, more=b"\x04\x00\x01x")
-    found = parse(made + b"GET / HTTP/1.1")
-    assert found
-    assert (found.size, found.address) == (len(made), "203.0.113.7")
-    six = ipaddress.ip_address("2001:db8::7").packed * 2 + ports()
-    found = parse(header(2, six))
-    assert found
-    assert found.address == "2001:db8::7"
-    for made in (header(0, b"", command=0x20), header(3, b"x" * 216)):
-        found = parse(made)
-        assert found
-        assert found.address is None
-    for size in range(len(header(1, four))):
-        assert parse(header(1, four)[:size]) is None
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"GET / HTTP/1.1\r\n",
-        b"PROXY TCP4 203.0.113.7 10.0.0.1 1 2\r\n",
-        header(1, b"x" * 12, command=0x31),
-        header(1, b"x" * 12, command=0x22),
-        header(1, b"x" * 11),
-        header(2, b"x" * 35),
-        header(1, b"x" * (MAX_LENGTH + 1)),
-    ],
-)
-def test_what_is_no_proxy_header_is_an_error(data: bytes) -> None:
-    with pytest.raises(ValueError, match="PROXY protocol"):
-        parse(data)
-
-
-@given(st.binary(max_size=64), st.booleans())
-def test_whatever_comes_is_a_header_the_begin_of_one_or_an_error(data: bytes, signed: bool) -> None:
-    data = SIGNATURE + data if signed else data
-    try:
-        found = parse(data)
-    except ValueError:
-        return
-    assert found is None or 16 <= found.size <= len(data)
+        key = throttle.key(f"10.0.{number // 256}.{number % 256}", [])
+        throttle.admit_handshake(key, 0)
+        throttle.count_failure(key, 0)
+    assert len(throttle._handshakes) == len(throttle._failures) == 100

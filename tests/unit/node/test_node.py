@@ -4,16 +4,13 @@ import logging
 
 import pytest
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import make_node, request
 
 from presenced.config.settings import Settings
 from presenced.errors import Close
-from presenced.http.health import not_ready, warnings
-from presenced.node.node import Node
+from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
-from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
-
-RESPONSE = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 
 class House:
@@ -21,12 +18,12 @@ class House:
 
     def __init__(self, **settings: object) -> None:
         self.clock = FakeClock()
-        self.node = Node(Settings.model_validate(settings), self.clock, Metrics(), max_connections=100)
+        self.node = make_node(Settings.model_validate(settings), self.clock)
         self.node.start()
 
     def connect(self, user_id: str) -> FakeConnection:
         connection = self.connection()
-        self.node.opened(connection, b"userId=" + user_id.encode(), b"", "")
+        self.node.opened(connection, request(f"userId={user_id}"))
         self.clock.run_soon()
         return connection
 
@@ -67,21 +64,9 @@ def test_a_connection_is_told_first_that_it_is_established_and_never_of_itself(h
     assert alice.told() == [("USER_ONLINE", "bob"), ("USER_OFFLINE", "bob")]
 
 
-def test_the_response_to_the_handshake_and_the_first_frame_are_one_write(house: House) -> None:
-    writes: list[bytes] = []
-
-    class Raw(FakeConnection):
-        def _send(self, data: bytes) -> None:
-            writes.append(data)
-
-    house.node.opened(Raw(), b"userId=1", RESPONSE, "")
-    assert len(writes) == 1
-    assert writes[0].startswith(RESPONSE + b"\x81")
-
-
 def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(house: House) -> None:
     connection = house.connection()
-    house.node.opened(connection, b"userid=1", b"", "")
+    house.node.opened(connection, request("userid=1"))
     assert connection.closed_with == (
         Close.BAD_USER_ID,
         "userId is missing: connect to /ws-online-status?userId=ID",
@@ -96,13 +81,13 @@ def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(hou
 def test_a_variable_that_was_not_set_is_no_user_id_unless_a_setting_allows_it(house: House, query: bytes) -> None:
     """All visitors of that page would be one user."""
     connection = house.connection()
-    house.node.opened(connection, query, b"", "")
+    house.node.opened(connection, request(query))
     assert connection.closed_with is not None
     code, reason = connection.closed_with
     assert (code, "is a variable not set" in reason) == (Close.BAD_USER_ID, True)
     lenient = House(placeholder_ids=True)
     welcome = lenient.connection()
-    lenient.node.opened(welcome, query, b"", "")
+    lenient.node.opened(welcome, request(query))
     assert welcome.closed_with is None
 
 
@@ -135,7 +120,7 @@ def test_a_slow_client_is_alive_while_it_takes_something_and_closed_when_it_stay
     assert slow.closed_with is None
     assert slow.pings == 0, "nothing is written to it"
     house.clock.advance(2)
-    assert slow.closed_with == (Close.FELL_BEHIND, "")
+    assert slow.closed_with == (Close.FELL_BEHIND, "reading too slowly")
 
 
 def test_a_slow_client_that_takes_nothing_is_as_dead_as_one_that_does_not_answer() -> None:
@@ -208,7 +193,7 @@ def test_while_draining_nobody_is_told_that_anybody_left(house: House) -> None:
     house.end(house.connect("3"))
     house.clock.advance(60)
     assert alice.told() == [("USER_ONLINE", 2)]
-    assert not_ready(house.node) == ["the server is stopping"]
+    assert PresenceService(house.node).not_ready() == ["the server is stopping"]
 
 
 def test_when_it_can_not_keep_up_it_says_so_until_it_can(house: House) -> None:
@@ -220,10 +205,10 @@ def test_when_it_can_not_keep_up_it_says_so_until_it_can(house: House) -> None:
 
 
 def test_when_full_it_says_that_it_is_not_ready(house: House) -> None:
-    assert not_ready(house.node) == []
-    house.node.max_connections = 1
+    assert PresenceService(house.node).not_ready() == []
+    house.node._connections.most = 1
     house.connect("1")
-    assert not_ready(house.node) == ["all 1 connections are taken"]
+    assert PresenceService(house.node).not_ready() == ["all 1 connections are taken"]
 
 
 def test_statistics_page_through_the_sessions(house: House) -> None:
@@ -246,8 +231,9 @@ def test_statistics_page_through_the_sessions(house: House) -> None:
 
 
 def test_an_insecure_server_warns() -> None:
-    assert warnings(House().node) == []
-    assert "any user id" in warnings(House(insecure=True, host="0.0.0.0").node)[0]  # noqa: S104  # what is tested
+    assert PresenceService(House().node).warnings() == []
+    exposed = PresenceService(House(insecure=True, host="0.0.0.0").node)  # noqa: S104  # what is tested
+    assert "any user id" in exposed.warnings()[0]
 
 
 def test_messages_from_classic_clients_are_counted_and_change_nothing(house: House) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from presenced.presence.choices import Made, choice_of, in_force
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, Choice, Custom, Ending, Status
 from presenced.presence.user import Grace
 from presenced.presence.users import Limits
@@ -15,7 +16,7 @@ def at(seconds: float) -> Instant:
 
 
 def new(**limits: int) -> Directory[str]:
-    return Directory(Grace(going_away=3, lost=15), Limits(1000, 600, 2, **limits))
+    return Directory(Grace(going_away=3, lost=15), Limits(1000, 600, 2, **limits), Journal(1000))
 
 
 def test_nothing_is_chosen_however_that_is_said() -> None:

@@ -5,6 +5,7 @@ import pytest
 from presenced.errors import BadClaim, CapacityError
 from presenced.presence.claims import MAX_SOURCES, Claim, check, decide
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import AS_DETECTED, PLAIN, Cause, Change, Choice, Custom, Ending, Status
 from presenced.presence.subscriptions import Watch
 from presenced.presence.user import Grace
@@ -28,7 +29,9 @@ def told(change: Change | None) -> tuple[Status, str, Cause] | None:
 
 @pytest.fixture
 def directory() -> Directory[str]:
-    return Directory(Grace(going_away=3, lost=15), Limits(1000, 600, max_announced=2, max_choices=2, max_claimed=2))
+    return Directory(
+        Grace(going_away=3, lost=15), Limits(1000, 600, max_announced=2, max_choices=2, max_claimed=2), Journal(1000)
+    )
 
 
 def test_the_highest_priority_wins_and_of_equal_ones_the_one_set_last() -> None:
@@ -151,7 +154,7 @@ def test_a_backend_chooses_for_who_is_not_there_and_that_is_not_being_there(dire
 
 
 def test_what_was_chosen_for_a_time_for_who_is_not_there_ends_and_is_forgotten() -> None:
-    directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, max_announced=0))
+    directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, max_announced=0), Journal(1000))
     directory.choose("7", BUSY, at(0), lasts=10, by_user=False)
     assert directory.user("7") is not None
     directory.expire(at(10))

@@ -6,6 +6,7 @@ import pytest
 
 from presenced.errors import CapacityError
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
 from presenced.presence.model import PLAIN, Cause, Change, Choice, Custom, Ending, Status
 from presenced.presence.user import MAX_DETACHED, Grace
 from presenced.presence.users import Limits
@@ -28,7 +29,9 @@ def expired(directory: Directory[str], now: Instant) -> list[Change]:
 
 @pytest.fixture
 def directory() -> Directory[str]:
-    return Directory(Grace(going_away=3, lost=15), Limits(log_entries=1000, log_age=600, max_announced=2))
+    return Directory(
+        Grace(going_away=3, lost=15), Limits(log_entries=1000, log_age=600, max_announced=2), Journal(1000)
+    )
 
 
 def test_online_is_told_on_the_first_connection_and_offline_on_the_last(directory: Directory[str]) -> None:
@@ -92,7 +95,7 @@ def test_a_connection_closed_while_it_was_opening_holds_its_user_no_longer_than_
 
 
 def test_a_cached_page_can_resume_its_session() -> None:
-    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 2, resume_window=120))
+    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 2, resume_window=120), Journal(1000))
     directory.open("7", "a", at(0), "session")
     assert directory.close("7", "a", Ending.KEEP_SESSION, at(1)).change is None
     assert [told(c) for c in expired(directory, at(4))] == [("7", Status.OFFLINE, Cause.GRACE)]
@@ -175,7 +178,7 @@ def test_only_so_many_graces_are_kept_and_the_last_to_end_decides(directory: Dir
 
 
 def test_with_grace_0_all_are_told_at_once() -> None:
-    directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, 2))
+    directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, 2), Journal(1000))
     directory.open("7", "a", at(0))
     assert told(directory.close("7", "a", Ending.LOST, at(1)).change) == ("7", Status.OFFLINE, Cause.TIMEOUT)
 
@@ -233,7 +236,9 @@ def test_positions_count_all_changes_and_versions_rise_for_each_user(directory: 
 
 
 def test_a_user_who_was_forgotten_goes_on_above_their_old_versions() -> None:
-    directory: Directory[str] = Directory(Grace(0, 0), Limits(log_entries=4, log_age=600, max_announced=0))
+    directory: Directory[str] = Directory(
+        Grace(0, 0), Limits(log_entries=4, log_age=600, max_announced=0), Journal(1000)
+    )
     for number in range(3):
         directory.open("old", f"c{number}", at(0))
         last = directory.close("old", f"c{number}", Ending.CLOSED, at(0)).change
@@ -247,7 +252,9 @@ def test_a_user_who_was_forgotten_goes_on_above_their_old_versions() -> None:
 
 
 def test_users_who_are_offline_are_kept_no_longer_than_the_log() -> None:
-    directory: Directory[str] = Directory(Grace(0, 0), Limits(log_entries=10, log_age=60, max_announced=0))
+    directory: Directory[str] = Directory(
+        Grace(0, 0), Limits(log_entries=10, log_age=60, max_announced=0), Journal(1000)
+    )
     for number in range(1000):
         directory.open(str(number), "c", at(0))
         directory.close(str(number), "c", Ending.CLOSED, at(0))
@@ -273,7 +280,7 @@ def test_an_hours_step_of_the_wall_clock_changes_nothing_but_timestamps(director
 
 
 def test_a_choice_that_ended_while_its_user_was_away_leaves_nothing_behind() -> None:
-    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 60, max_announced=2, max_choices=1))
+    directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 60, max_announced=2, max_choices=1), Journal(1000))
     busy = Choice(Status.BUSY, PLAIN)
     directory.open("7", "a", at(0))
     directory.choose("7", busy, at(0), lasts=10)

@@ -1,4 +1,4 @@
-"""One timer for all deadlines."""
+"""The timer of a server."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_an_action_may_set_itself_again() -> None:
     assert len(called) == 5
 
 
-def test_after_stop_nothing_is_called() -> None:
+def test_after_stop_no_action_is_called() -> None:
     clock = FakeClock()
     timer, called = Timer(clock), []
     timer.set(lambda: called.append(1), clock.monotonic() + 1)

@@ -1,4 +1,4 @@
-"""The garbage collector's pauses: measured, and kept short by setting aside what lives."""
+"""Garbage collection: measured pauses, and frozen survivors."""
 
 import gc
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from presenced.runtime.gc import Pauses, keep_pauses_short
 
 @pytest.fixture
 def untouched() -> Iterator[None]:
-    """The collector is afterwards as it was before."""
+    """Restore the collector after the test."""
     thresholds, callbacks = gc.get_threshold(), list(gc.callbacks)
     yield
     gc.callbacks[:] = callbacks
@@ -34,7 +34,7 @@ def test_pauses_are_counted_from_start_to_stop() -> None:
 
 
 @pytest.mark.usefixtures("untouched")
-def test_what_survived_a_full_collection_is_not_looked_at_again() -> None:
+def test_survivors_of_a_full_collection_are_frozen() -> None:
     keep_pauses_short()
     living = [[number] for number in range(1000)]
     gc.collect(1)
@@ -46,7 +46,7 @@ def test_what_survived_a_full_collection_is_not_looked_at_again() -> None:
 
 
 @pytest.mark.usefixtures("untouched")
-def test_garbage_made_since_is_still_collected() -> None:
+def test_new_garbage_is_still_collected() -> None:
     keep_pauses_short()
     cycle: list[object] = []
     cycle.append(cycle)

@@ -1,4 +1,4 @@
-"""Log lines: bounded per second, summed up beyond that, one JSON object a line when asked for."""
+"""Log lines: their rate, their formats, and their output."""
 
 import io
 import logging
@@ -17,7 +17,7 @@ from msgspec import json
 
 from presenced.node.event_log import EventLog
 from presenced.presence.model import Status
-from presenced.runtime import logs as log
+from presenced.runtime import logs
 from presenced.runtime.clock import Timer
 from presenced.runtime.logs import JsonFormatter, TextFormatter, wants_time
 from presenced.testing import FakeClock
@@ -34,7 +34,7 @@ def events(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> EventLog:
     return EventLog(clock, Timer(clock), burst=3)
 
 
-def test_a_storm_is_summed_up_once_a_second(
+def test_lines_above_the_burst_are_summed_up_once_a_second(
     events: EventLog, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for user in range(2000):
@@ -47,17 +47,17 @@ def test_a_storm_is_summed_up_once_a_second(
     events.connected("1")
     assert caplog.messages[4:] == ["🚀 WS: User 1 connected"]
     clock.advance(5)
-    assert len(caplog.messages) == 5, "nothing left out, nothing to sum up"
+    assert len(caplog.messages) == 5, "no line was left out, so there is no sum"
 
 
-def test_statistics_are_never_left_out(events: EventLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_statistics_lines_do_not_count_towards_the_burst(events: EventLog, caplog: pytest.LogCaptureFixture) -> None:
     for user in range(10):
         events.connected(str(user))
     events.stats(5, 8)
     assert caplog.messages[-1] == "📊 WS Stats: 5 users, 8 connections"
 
 
-def test_nothing_is_counted_when_nothing_is_logged(
+def test_there_is_no_sum_if_the_level_hides_the_lines(
     events: EventLog, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="presenced")
@@ -67,7 +67,7 @@ def test_nothing_is_counted_when_nothing_is_logged(
     assert caplog.messages == []
 
 
-def test_as_json_a_line_has_the_fields_of_its_event(events: EventLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_json_line_has_the_fields_of_its_event(events: EventLog, caplog: pytest.LogCaptureFixture) -> None:
     events.changed("123", Status.ONLINE, 5)
     lines = [json.decode(JsonFormatter().format(record)) for record in caplog.records]
     for line in lines:
@@ -78,9 +78,7 @@ def test_as_json_a_line_has_the_fields_of_its_event(events: EventLog, caplog: py
     ]
 
 
-def test_where_the_operator_does_not_want_it_nobody_is_named(
-    clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_anonymous_lines_contain_no_user_id(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="presenced")
     events = EventLog(clock, Timer(clock), burst=10, anonymous=True)
     events.connected("ada")
@@ -103,7 +101,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callable
     def write(form: str, say: Callable[[], None]) -> str:
         out = io.StringIO()
         monkeypatch.setattr(sys, "stdout", out)
-        finish = log.configure("info", form, "never")
+        finish = logs.configure("info", form, "never")
         say()
         finish()
         return out.getvalue()
@@ -111,16 +109,16 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callable
     yield write
     root.handlers[:] = before
     root.setLevel(logging.WARNING)
-    log.logger.setLevel(logging.NOTSET)
+    logs.logger.setLevel(logging.NOTSET)
 
 
-def test_no_text_of_a_peer_ends_a_line_of_the_log(written: Callable[[str, Callable[[], None]], str]) -> None:
-    text = written("text", lambda: log.logger.error("a hook said: %s", LINE_BREAKS))
+def test_no_text_of_a_peer_ends_a_text_line(written: Callable[[str, Callable[[], None]], str]) -> None:
+    text = written("text", lambda: logs.logger.error("a hook said: %s", LINE_BREAKS))
     assert text == r"a hook said: \r\n\x1b[2J\x85\u2028\u2029\u202e\x00" + "\n"
 
 
-def test_no_text_of_a_peer_ends_a_line_of_the_log_as_json(written: Callable[[str, Callable[[], None]], str]) -> None:
-    text = written("json", lambda: log.logger.error("a hook said: %s", LINE_BREAKS))
+def test_no_text_of_a_peer_ends_a_json_line(written: Callable[[str, Callable[[], None]], str]) -> None:
+    text = written("json", lambda: logs.logger.error("a hook said: %s", LINE_BREAKS))
     assert text.isascii()
     assert text.splitlines() == [text.removesuffix("\n")]
     assert json.decode(text)["message"] == f"a hook said: {LINE_BREAKS}"
@@ -131,7 +129,7 @@ def test_no_line_of_a_traceback_can_pass_for_a_message(written: Callable[[str, C
         try:
             raise ValueError("bad\n🚀 WS: User 7 connected\x1b[2J")
         except ValueError:
-            log.logger.exception("it failed")
+            logs.logger.exception("it failed")
 
     first, *rest, last = written("text", fail).rstrip("\n").split("\n")
     assert first == "it failed"
@@ -140,20 +138,18 @@ def test_no_line_of_a_traceback_can_pass_for_a_message(written: Callable[[str, C
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_half_a_surrogate_pair_does_not_end_the_log(
-    written: Callable[[str, Callable[[], None]], str], form: str
-) -> None:
+def test_half_a_surrogate_pair_can_be_logged(written: Callable[[str, Callable[[], None]], str], form: str) -> None:
     def say() -> None:
         for name in ("\ud800", "b"):
-            log.logger.error("no file %s", name)
+            logs.logger.error("no file %s", name)
 
     text = written(form, say)
     assert (text.count("\n"), r"\ud800" in text) == (2, True)
     assert text.encode()
 
 
-def test_a_reader_that_does_not_read_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records go through a bounded queue to a thread; when it is full they are dropped."""
+def test_a_blocked_output_does_not_block_the_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records go through a bounded queue to a thread. When the queue is full, they are dropped."""
     reading = threading.Event()
 
     class Pipe(io.StringIO):
@@ -163,23 +159,23 @@ def test_a_reader_that_does_not_read_holds_nothing_up(monkeypatch: pytest.Monkey
 
     pipe = Pipe()
     monkeypatch.setattr(sys, "stdout", pipe)
-    monkeypatch.setattr(log, "MAX_WAITING", 10)
-    monkeypatch.setattr(log, "LAST_WORDS", 0.05)
+    monkeypatch.setattr(logs, "MAX_WAITING_RECORDS", 10)
+    monkeypatch.setattr(logs, "FINISH_TIMEOUT_S", 0.05)
     root, before = logging.getLogger(), list(logging.getLogger().handlers)
-    finish = log.configure("info", "text")
+    finish = logs.configure("info", "text")
     try:
         for number in range(100):
-            log.logger.info("line %d", number)
-        finish()  # gives up on the pipe after LAST_WORDS
+            logs.logger.info("line %d", number)
+        finish()  # gives up on the pipe after FINISH_TIMEOUT_S
         assert pipe.getvalue() == ""
         reading.set()
     finally:
         root.handlers[:] = before
         root.setLevel(logging.WARNING)
-        log.logger.setLevel(logging.NOTSET)
+        logs.logger.setLevel(logging.NOTSET)
 
 
-def test_the_time_stands_before_the_words_of_the_contract(events: EventLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_time_stands_before_the_text_of_the_contract(events: EventLog, caplog: pytest.LogCaptureFixture) -> None:
     events.stats(5, 8)
     (record,) = caplog.records
     line = TextFormatter(with_time=True).format(record)
@@ -199,11 +195,11 @@ def named(file: int) -> dict[str, str]:
     return {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
 
 
-def test_lines_have_the_time_unless_a_terminal_or_the_journal_takes_them() -> None:
+def test_lines_have_the_time_unless_they_go_to_a_terminal_or_the_journal() -> None:
     reads, writes = os.pipe()
     with stream_to(writes) as pipe:
         assert wants_time("auto", pipe, {})
-        assert wants_time("auto", pipe, {"JOURNAL_STREAM": "8:12345"}), "the journal of a process before us"
+        assert wants_time("auto", pipe, {"JOURNAL_STREAM": "8:12345"}), "the journal of another process"
         assert wants_time("auto", pipe, {"JOURNAL_STREAM": "nonsense"})
         assert not wants_time("auto", pipe, named(writes))
         assert not wants_time("never", pipe, {})

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.json import Decoder
 
-from presenced.http.api.parameters import NewStatus
+from presenced.http.api.requests import NewStatus
 from presenced.protocols.v1.messages import Request
 from presenced.runtime.strict_json import half_pair, nearest, read, without_extensions
 

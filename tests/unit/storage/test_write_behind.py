@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from msgspec import UNSET, Raw, structs
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import request
 from tests.support.recording import StoringNode, change_often
 
 from presenced.node.service import PresenceService
@@ -338,7 +339,7 @@ def test_a_resumed_session_is_open_again() -> None:
     storing.pass_period()
     second = FakeConnection(storing.node.closed)
     query = f"userId=ada&session={first.session.session_id}".encode()
-    storing.node.opened(second, query, b"", "presenced.v1")
+    storing.node.opened(second, request(query, "presenced.v1"))
     storing.pass_period()
     lost, resumed = storing.worker.of(StoredSession)
     assert (lost.session_key, lost.reason, bool(lost.closed_ms)) == (first.connection_id, "lost", True)
@@ -351,7 +352,7 @@ def test_a_replaced_connection_does_not_end_its_session() -> None:
     first = storing.open(subprotocol="presenced.v1")
     second = FakeConnection(storing.node.closed)
     query = f"userId=ada&session={first.session.session_id}".encode()
-    storing.node.opened(second, query, b"", "presenced.v1")
+    storing.node.opened(second, request(query, "presenced.v1"))
     assert first.closed_with
     storing.pass_period()
     assert storing.worker.of(StoredSession)[-1].closed_ms is None

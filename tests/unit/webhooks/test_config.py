@@ -1,4 +1,4 @@
-"""Settings of webhooks."""
+"""Configuration of webhooks from the settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_without_urls_there_are_no_webhooks() -> None:
     assert webhook_config(Settings()) is None
 
 
-def test_all_events_unless_some_are_named() -> None:
+def test_all_events_are_sent_unless_some_are_named() -> None:
     every, some = webhook_config(settings()), webhook_config(settings(webhook_events="user.online,room.vacated"))
     assert every
     assert some
@@ -49,12 +49,12 @@ def test_urls_without_a_secret_are_refused() -> None:
         ({"webhook_secrets": f"{SECRET} {SECRET} {SECRET}"}, "3 secrets"),
     ],
 )
-def test_what_can_not_be_used_is_said_before_anything_starts(changes: dict[str, Any], says: str) -> None:
+def test_invalid_settings_are_refused(changes: dict[str, Any], says: str) -> None:
     with pytest.raises((ConfigError, ValidationError), match=says):
         webhook_config(settings(**changes))
 
 
-def test_it_does_not_show_its_secrets() -> None:
+def test_the_configuration_does_not_show_its_secrets() -> None:
     other = new_secret()
     config = webhook_config(settings(webhook_secrets=f"{SECRET} {other}"))
     assert config

@@ -1,4 +1,4 @@
-"""Signatures: the vectors that the specification and its libraries publish."""
+"""Signatures of requests, checked with the vectors and the library of the specification."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from presenced.errors import ConfigError
-from presenced.webhooks.signing import key_of, new_secret, signed_headers
+from presenced.webhooks.signing import decode_secret, new_secret, signed_headers
 
 
-def test_the_vector_of_the_specification_s_libraries() -> None:
-    key = key_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+def test_the_test_vector_of_the_specification() -> None:
+    key = decode_secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     headers = signed_headers([key], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, b'{"test": 2432232314}')
     assert headers == {
         "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
@@ -22,10 +22,10 @@ def test_the_vector_of_the_specification_s_libraries() -> None:
     }
 
 
-def test_with_two_secrets_a_receiver_with_either_accepts_and_one_with_another_does_not() -> None:
+def test_a_request_signed_with_two_secrets_is_accepted_with_either_and_no_other() -> None:
     old, new, other = new_secret(), new_secret(), new_secret()
     body = '{"text":"héllo"}'.encode()
-    headers = signed_headers([key_of(old), key_of(new)], "msg_1", int(time.time()), body)
+    headers = signed_headers([decode_secret(old), decode_secret(new)], "msg_1", int(time.time()), body)
     assert len(headers["webhook-signature"].split(" ")) == 2
     for secret in (old, new):
         assert Webhook(secret).verify(body, headers) == {"text": "héllo"}
@@ -35,12 +35,12 @@ def test_with_two_secrets_a_receiver_with_either_accepts_and_one_with_another_do
 
 def test_new_secrets_differ_and_have_32_bytes() -> None:
     assert new_secret() != new_secret()
-    assert len(key_of(new_secret())) == 32
+    assert len(decode_secret(new_secret())) == 32
 
 
 @pytest.mark.parametrize("size", [24, 64])
-def test_sizes_at_the_bounds(size: int) -> None:
-    assert key_of("whsec_" + base64.b64encode(bytes(size)).decode()) == bytes(size)
+def test_the_smallest_and_the_largest_secret_are_accepted(size: int) -> None:
+    assert decode_secret("whsec_" + base64.b64encode(bytes(size)).decode()) == bytes(size)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_sizes_at_the_bounds(size: int) -> None:
         "whsec_",
     ],
 )
-def test_a_secret_that_can_not_be_used_is_refused_and_not_shown(secret: str) -> None:
+def test_an_invalid_secret_is_refused_and_not_shown(secret: str) -> None:
     with pytest.raises(ConfigError, match="24 to 64 bytes") as raised:
-        key_of(secret)
+        decode_secret(secret)
     assert secret.removeprefix("whsec_")[:10] not in str(raised.value) or secret == "whsec_"

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
-from presenced.webhooks.stats import WebhookFigures
+from presenced.webhooks.stats import WebhookStats
 from presenced.worker.rpc import HEADER, WebhookReport, encode, to_server
 from presenced.worker.webhook_metrics import WebhookMetrics
 
@@ -20,24 +20,24 @@ def samples(metrics: Metrics, name: str) -> dict[tuple[str, str], float]:
     }
 
 
-def report(shown: WebhookMetrics, figures: WebhookFigures) -> None:
+def report(shown: WebhookMetrics, figures: WebhookStats) -> None:
     """Encode and decode the report as the pipe does."""
     message = to_server.decode(encode(WebhookReport(figures))[HEADER.size :])
     assert isinstance(message, WebhookReport)
-    shown.update(message.figures)
+    shown.update(message.stats)
 
 
 def test_the_histogram_of_requests_goes_on_across_restarts_of_the_worker() -> None:
     metrics = Metrics()
-    shown, figures = WebhookMetrics(metrics, FakeClock()), WebhookFigures()
+    shown, figures = WebhookMetrics(metrics, FakeClock()), WebhookStats()
     for seconds in (0.005, 0.02, 0.02, 3.0):
-        figures.took(seconds)
+        figures.count_request(seconds)
     report(shown, figures)
     report(shown, figures)  # nothing new
     shown.restart()  # another process, which counts from 0
-    figures = WebhookFigures()
+    figures = WebhookStats()
     for seconds in (0.3, 60.0):
-        figures.took(seconds)
+        figures.count_request(seconds)
     report(shown, figures)
     found = samples(metrics, "presenced_webhooks_request_duration_seconds")
     buckets = {float(bound): number for (suffix, bound), number in found.items() if suffix == "_bucket"}

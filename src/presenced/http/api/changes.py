@@ -1,4 +1,18 @@
-"""The ordered feed of all changes: what followed a cursor, at once, after a while, or as it happens."""
+"""The ordered feed of all changes after a cursor: as a page, as a long poll, or as an event stream.
+
+A stream repeats these steps until its client is gone. The first one that applies is taken:
+
+| state | step |
+|---|---|
+| the journal has evicted changes after the position | event `restart`, and the end |
+| there are changes | up to `PAGE` events `change`, then a pause of `PAUSE_S` |
+| nothing changed since the last digest | wait; a comment after `HEARTBEAT_S` of silence |
+| a digest is due | event `digest` |
+| no digest is due yet | wait for a change until one is |
+
+A client proves with a digest that it missed nothing. The digest is of one position, so it is sent only when no newer
+change exists. The response to a poll contains it under the same condition.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +23,25 @@ from collections.abc import AsyncGenerator
 from starlette.responses import Response
 
 from presenced.errors import Problem
-from presenced.http import sse as streams
-from presenced.http.api.endpoint import Api, Call
-from presenced.http.api.followers import Follower
-from presenced.http.api.parameters import After, Nothing
-from presenced.http.api.records import change_record
-from presenced.http.api.responses import Changes, DigestRecord
+from presenced.http import sse
+from presenced.http.api.endpoint import Api, Call, Endpoint
+from presenced.http.api.requests import ChangesAfter, Nothing
+from presenced.http.api.responses import Changes, DigestRecord, change_record
 from presenced.http.errors import ProblemError
+from presenced.http.waiting import WaitingRequest
 from presenced.net.problems import problem_document
+from presenced.node.service import PresenceService
 from presenced.presence.journal import Digest
 from presenced.presence.model import Change
 
-PAUSE = 0.02
-"""Seconds between two writes to one follower at least: what happens meanwhile rides in the next."""
+PAUSE_S = 0.02
+"""Minimum number of seconds between two writes to one stream. Changes in between are part of the next write."""
 
 PAGE = 500
-"""Changes in one write; some milliseconds."""
+"""Maximum number of changes in one write, which take some milliseconds to encode."""
 
-DIGEST_PERIOD = 10.0
-"""Seconds between two digests of a stream, while there are changes; another one ends each silence."""
+DIGEST_PERIOD_S = 10.0
+"""Seconds between two digests of a stream while there are changes. After the last change, one more follows."""
 
 _CURSOR = re.compile(r"[0-9a-z]{1,40}-[0-9]{1,19}")
 
@@ -37,109 +51,112 @@ _START_AGAIN = (
 )
 
 
-async def follow_changes(api: Api, call: Call[After, Nothing]) -> Changes | Response:
-    """Every change of every user, once, in order. Without `after`: from now on. With `Accept: text/event-stream` it
-    goes on for good: events `change`, whose ids are cursors (`Last-Event-ID` goes before `after`), and `digest`; one
-    that is too far behind gets the event `restart` and the end."""
+@Endpoint(
+    "GET",
+    "/changes",
+    scope="read",
+    group="Following",
+    summary="All changes after a cursor, in order.",
+    reply=Changes,
+    problems=(Problem.CURSOR_TOO_OLD, Problem.UNAVAILABLE),
+    streams=True,
+)
+async def follow_changes(api: Api, call: Call[ChangesAfter, Nothing]) -> Changes | Response:
+    """Returns every change of every user, once and in order. Without `after`, the feed starts now. With `Accept:
+    text/event-stream` it continues as Server-Sent Events: `change`, whose ids are cursors (`Last-Event-ID` takes
+    precedence over `after`), and `digest`. A stream that falls too far behind gets the event `restart` and ends."""
     request, query = call.request, call.query
-    streaming = streams.MEDIA_TYPE in request.headers.get("accept", "")
+    streaming = sse.MEDIA_TYPE in request.headers.get("accept", "")
     cursor = (request.headers.get("last-event-id", "") if streaming else "") or query.after
-    position = parse(api, cursor)
-    if api.application.changes_since(position, 1) is None:
+    position = parse_position(api.service, cursor)
+    if api.service.changes_since(position, 1) is None:
         raise _too_old()
     if streaming:
-        follower = api.followers.enter(request.receive, None)
-        parts = _stream(api, follower, position)
-        return streams.EventStream(follower, parts, api.node.settings.behind_timeout)
+        waiting = api.waiting.enter(request.receive, None)
+        return sse.EventStream(waiting, _stream(api, waiting, position), api.settings.behind_timeout)
     return await _poll(api, call, position)
 
 
-async def _poll(api: Api, call: Call[After, Nothing], position: int) -> Changes:
-    found = api.application.changes_since(position, call.query.limit)
-    if not found and call.query.wait > 0:
-        follower = api.followers.enter(call.request.receive, None)
+async def _poll(api: Api, call: Call[ChangesAfter, Nothing], position: int) -> Changes:
+    service, query = api.service, call.query
+    found = service.changes_since(position, query.limit)
+    if not found and query.wait > 0:
+        waiting = api.waiting.enter(call.request.receive, None)
         try:
-            found = await _first(api, follower, position, call.query)
+            found = await _first(api, waiting, position, query)
         finally:
-            follower.leave()
+            waiting.leave()
     if found is None:
         raise _too_old()
+    position = found[-1].position if found else position
+    digest = await _digest(service, position) if len(found) < query.limit else None
     records = [change_record(change) for change in found]
-    last = found[-1].position if found else position
-    text = api.application.position_text
-    if len(found) == call.query.limit:
-        return Changes(records, text(last), None)
-    if (digest := await _digest(api, last)) is None:
-        return Changes(records, text(last), None)
-    return Changes(records, text(digest.position), _record(api, digest))
+    if digest is None:
+        return Changes(records, service.position_text(position), None)
+    return Changes(records, service.position_text(digest.position), _digest_record(service, digest))
 
 
-async def _first(api: Api, follower: Follower, position: int, query: After) -> list[Change] | None:
-    """The changes after `position`, as soon as there are any; none when there were none for so long."""
-    ends = api.node.clock.monotonic() + query.wait
+async def _first(api: Api, waiting: WaitingRequest, position: int, query: ChangesAfter) -> list[Change] | None:
+    """Return the changes after `position` as soon as there are any; none if `query.wait` is over first."""
+    ends = api.clock.monotonic() + query.wait
     while True:
-        found = api.application.changes_since(position, query.limit)
-        left = ends - api.node.clock.monotonic()
-        if found or found is None or left <= 0 or follower.gone:
+        found = api.service.changes_since(position, query.limit)
+        left = ends - api.clock.monotonic()
+        if found or found is None or left <= 0 or waiting.gone:
             return found
-        await follower.wait(left)
+        await waiting.wait(left)
 
 
-async def _stream(api: Api, follower: Follower, position: int) -> AsyncGenerator[bytes, None]:
-    clock = api.node.clock
-    yield streams.comes_back()
+async def _stream(api: Api, waiting: WaitingRequest, position: int) -> AsyncGenerator[bytes, None]:
+    service, clock = api.service, api.clock
+    yield sse.retry_field()
     digest_at = clock.monotonic()
-    told: int | None = None
-    while not follower.gone:
-        found = api.application.changes_since(position, PAGE)
+    proved: int | None = None  # position of the last digest
+    while not waiting.gone:
+        found = service.changes_since(position, PAGE)
         if found is None:
-            yield streams.event("restart", problem_document(Problem.CURSOR_TOO_OLD, _START_AGAIN))
+            yield sse.event("restart", problem_document(Problem.CURSOR_TOO_OLD, _START_AGAIN))
             return
         if found:
             position = found[-1].position
-            yield _events(api, found)
-            await asyncio.sleep(PAUSE)
+            yield b"".join(sse.event("change", change_record(c), service.position_text(c.position)) for c in found)
+            await asyncio.sleep(PAUSE_S)
             continue
-        if position != told and clock.monotonic() >= digest_at and (digest := await _digest(api, position)):
-            told = position = digest.position
-            digest_at = clock.monotonic() + DIGEST_PERIOD
-            yield streams.event("digest", _record(api, digest), api.application.position_text(position))
+        if position != proved and clock.monotonic() >= digest_at and (digest := await _digest(service, position)):
+            proved = position = digest.position
+            digest_at = clock.monotonic() + DIGEST_PERIOD_S
+            yield sse.event("digest", _digest_record(service, digest), service.position_text(position))
             continue
-        silent = streams.HEARTBEAT if position == told else min(streams.HEARTBEAT, digest_at - clock.monotonic())
-        if not await follower.wait(max(silent, PAUSE)) and position == told:
-            yield streams.COMMENT
+        silent = sse.HEARTBEAT_S if position == proved else min(sse.HEARTBEAT_S, digest_at - clock.monotonic())
+        if not await waiting.wait(max(silent, PAUSE_S)) and position == proved:
+            yield sse.COMMENT
 
 
-def _events(api: Api, found: list[Change]) -> bytes:
-    text = api.application.position_text
-    return b"".join(streams.event("change", change_record(change), text(change.position)) for change in found)
-
-
-async def _digest(api: Api, position: int) -> Digest | None:
-    """Of the state after the changes up to `position`; None when others have followed meanwhile."""
-    while (digest := api.application.digest()) is None:  # noqa: ASYNC110  # the rest of the work, not a wait
+async def _digest(service: PresenceService, position: int) -> Digest | None:
+    """Return the digest of the state after the changes up to `position`; None if newer changes exist."""
+    while (digest := service.digest()) is None:  # noqa: ASYNC110  # does the rest of the work, does not wait for it
         await asyncio.sleep(0)
-    return digest if not api.application.changes_since(position, 1) else None
+    return digest if not service.changes_since(position, 1) else None
 
 
-def _record(api: Api, digest: Digest) -> DigestRecord:
-    return DigestRecord(api.application.position_text(digest.position), digest.users, f"{digest.value:016x}")
+def _digest_record(service: PresenceService, digest: Digest) -> DigestRecord:
+    return DigestRecord(service.position_text(digest.position), digest.users, f"{digest.value:016x}")
 
 
-def parse(api: Api, cursor: str) -> int:
-    """The position of a cursor; of none, now.
+def parse_position(service: PresenceService, cursor: str) -> int:
+    """Return the position of a cursor; the current position if it is empty.
 
     Raises:
-        ProblemError: It is none, or of another start of the server.
+        ProblemError: It is not a cursor, or it is of an earlier start of the server.
     """
     if not cursor:
-        return api.application.position
-    position = api.application.parse_cursor(cursor)
+        return service.position
+    position = service.parse_cursor(cursor)
     if position is not None:
         return position
     if _CURSOR.fullmatch(cursor):
         raise _too_old()
-    raise ProblemError(Problem.BAD_PARAMETER, "this is no cursor: give after, or Last-Event-ID, as it was answered")
+    raise ProblemError(Problem.BAD_PARAMETER, "this is not a cursor: send after, or Last-Event-ID, exactly as received")
 
 
 def _too_old() -> ProblemError:

@@ -1,134 +1,189 @@
-"""What a backend tells: announcements, statuses, claims; and the end of connections, tokens and users."""
+"""Endpoints that change something: announcements, statuses, claims, and the end of connections, tokens and users."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from presenced.auth.gatekeeper import Gatekeeper
-from presenced.auth.tickets import LIFETIME
+from presenced.auth.tickets import TICKET_LIFETIME_S
 from presenced.errors import BadClaim, Problem
-from presenced.http.api.endpoint import Api, Call
-from presenced.http.api.parameters import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
-from presenced.http.api.records import claim_record
-from presenced.http.api.responses import Announced, Claims, Cleared, Disconnected, Erased, Revoked, Ticket
-from presenced.http.api.viewing import Eyes
+from presenced.http.api.endpoint import Api, Call, Endpoint
+from presenced.http.api.presence import user_records
+from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
+from presenced.http.api.responses import Announced, Claims, Cleared, ClosedConnections, Erased, Ticket, claim_record
 from presenced.http.errors import ProblemError
-from presenced.node.requests import BadRequest, check_shown, data_of
 from presenced.presence.choices import choice_of
 from presenced.presence.claims import Claim
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Custom, Status
 from presenced.protocols.ids import wire_user_id
+from presenced.protocols.requests import BadRequest
+from presenced.protocols.v1.checks import check_shown, data_of
 from presenced.protocols.v1.messages import UserRecord
 
 
+@Endpoint(
+    "POST",
+    "/users/{user_id}/announce",
+    scope="write",
+    group="Commands",
+    summary="Announce a user known from elsewhere.",
+    problems=(Problem.UNAVAILABLE,),
+    example='{"online": true}',
+)
 async def announce(api: Api, call: Call[Nothing, Announcement]) -> Announced:
-    """It can add presence, never take it from an open connection: with `false`, a user who has one stays online."""
-    return Announced(api.application.announce(call.user_id, call.body.online))
+    """An announcement holds until the opposite is announced. It adds presence and never removes it: with `false`, a
+    user with an open connection stays online."""
+    return Announced(api.service.announce(call.user_id, call.body.online, call.now))
 
 
-async def disconnect(api: Api, call: Call[Nothing, Nothing]) -> Disconnected:
-    """Close code 4410 stops automatic reconnects of their clients. Event streams that their tokens opened end, too, and
-    a ticket's stream does not return. An announcement stays in force."""
-    return Disconnected(api.application.disconnect(call.user_id))
+@Endpoint(
+    "POST", "/users/{user_id}/disconnect", scope="write", group="Commands", summary="Close all connections of a user."
+)
+async def disconnect(api: Api, call: Call[Nothing, Nothing]) -> ClosedConnections:
+    """The close code 4410 stops automatic reconnects of the clients. Event streams that the user's tokens opened end,
+    too, and the stream of a ticket does not return. An announcement stays in force."""
+    return ClosedConnections(api.service.disconnect(call.user_id, call.now))
 
 
+@Endpoint(
+    "PUT",
+    "/users/{user_id}/status",
+    scope="write",
+    group="Commands",
+    summary="Choose a status for a user.",
+    example='{"status": "busy", "text": "in a meeting", "expiresIn": 3600}',
+)
 async def set_status(api: Api, call: Call[Nothing, NewStatus]) -> UserRecord:
-    """As the user's own devices can; of one who is not there it is remembered. The answer is what others see now."""
+    """Has the same effect as a choice on one of the user's devices. The choice of an absent user is remembered. The
+    response is what others see now."""
     body, custom = call.body, _custom(call.body)
     choice = choice_of(body.status, custom.text, custom.emoji, custom.data)
-    api.application.set_status(call.user_id, choice, body.expires_in)
+    api.service.set_status(call.user_id, choice, body.expires_in, call.now)
     return _shown(api, call.user_id)
 
 
+@Endpoint(
+    "DELETE", "/users/{user_id}/status", scope="write", group="Commands", summary="Clear the status that a user chose."
+)
 async def clear_status(api: Api, call: Call[Nothing, Nothing]) -> UserRecord:
-    """The status is as detected from now on, the same as after choosing `auto`. The response is what others see now."""
-    api.application.set_status(call.user_id, None)
+    """From now on the status is as detected, the same as after choosing `auto`. The response is what others see now."""
+    api.service.set_status(call.user_id, None, now=call.now)
     return _shown(api, call.user_id)
 
 
+@Endpoint("GET", "/users/{user_id}/claims", scope="read", group="Commands", summary="The claims about a user.")
 async def list_claims(api: Api, call: Call[Nothing, Nothing]) -> Claims:
-    """In the order in which they were set."""
-    found = [claim_record(claim) for claim in api.application.claims_of(call.user_id)]
+    """The claims are in the order in which they were set."""
+    found = [claim_record(claim) for claim in api.service.claims_of(call.user_id)]
     return Claims(wire_user_id(call.user_id), found)
 
 
+@Endpoint(
+    "PUT",
+    "/users/{user_id}/claims/{source}",
+    scope="write",
+    group="Commands",
+    summary="Set a claim about a user.",
+    problems=(Problem.UNAVAILABLE,),
+    example='{"status": "busy", "text": "on the phone", "priority": 10, "expiresIn": 600}',
+)
 async def set_claim(api: Api, call: Call[Nothing, NewClaim]) -> UserRecord:
-    """It takes the place of what this source said before, and counts while the user is there and not invisible. The
-    answer is what others see now."""
+    """Replaces the previous claim of this source. A claim counts while the user is present and not invisible. The
+    response is what others see now."""
     body = call.body
     claim = Claim(call.name, Status(body.status), _custom(body), body.priority)
     try:
-        api.application.set_claim(call.user_id, claim, body.expires_in)
+        api.service.set_claim(call.user_id, claim, body.expires_in, call.now)
     except BadClaim as error:
         raise ProblemError(Problem.BAD_BODY, str(error)) from None
     return _shown(api, call.user_id)
 
 
+@Endpoint(
+    "DELETE", "/users/{user_id}/claims/{source}", scope="write", group="Commands", summary="Clear a claim about a user."
+)
 async def clear_claim(api: Api, call: Call[Nothing, Nothing]) -> Cleared:
-    """Again and again, if need be."""
-    return Cleared(api.application.clear_claim(call.user_id, call.name))
+    """Clearing a claim again has no effect."""
+    return Cleared(api.service.clear_claim(call.user_id, call.name, call.now))
 
 
+@Endpoint(
+    "DELETE",
+    "/users/{user_id}",
+    scope="admin",
+    group="Administration",
+    summary="Erase a user.",
+    problems=(Problem.UNAVAILABLE,),
+)
+async def erase(api: Api, call: Call[Nothing, Nothing]) -> Erased:
+    """Revokes the user's tokens, closes the connections, and deletes the announcement, the status, the claims, the
+    display data and everything in the database. Clients that follow changes, and receivers of webhooks, learn that the
+    user is offline. Of earlier changes, only the statuses stay in memory for a while (docs/security.md). Erasing a user
+    again has no effect."""
+    user_id = call.user_id
+    closed = 0 if api.gatekeeper is None else api.gatekeeper.revoke_user(user_id)
+    closed += api.service.forget(user_id, call.now)
+    stored = 0
+    if api.storage is not None:
+        stored = msgspec.json.decode(await api.storage.erase(user_id), type=dict[str, int])["stored"]
+    return Erased(closed, stored)
+
+
+@Endpoint(
+    "POST",
+    "/tickets",
+    scope="write",
+    group="Tokens",
+    summary="Make a ticket, with which a client of a user connects once.",
+    problems=(Problem.CONFLICT, Problem.UNAVAILABLE),
+    status=201,
+    example='{"userId": 7}',
+)
 async def new_ticket(api: Api, call: Call[Nothing, NewTicket]) -> Ticket:
-    """For the setting auth = ticket: docs/security.md."""
-    settings, body = api.node.settings, call.body
+    """Needs the setting auth = ticket (docs/security.md)."""
+    settings, body = api.settings, call.body
     if settings.auth != "ticket":
         raise ProblemError(
-            Problem.CONFLICT, f"tickets are not taken here: the setting auth is {settings.auth}, not ticket"
+            Problem.CONFLICT, f"this server accepts no tickets: the setting auth is {settings.auth}, not ticket"
         )
     if body.lasts is not None and body.lasts > settings.token_lifetime:
         raise ProblemError(Problem.BAD_BODY, f"lasts must be above 0 and at most {settings.token_lifetime:g}")
-    user_id, now = parse_user_id(body.user_id, settings.placeholder_ids), api.node.clock.now()
+    user_id, now = parse_user_id(body.user_id, settings.placeholder_ids), call.now
     try:
         ticket = api.tickets.issue(
             user_id, now.monotonic, now.epoch_ms / 1000, body.lasts, None if body.presence is UNSET else body.presence
         )
     except ValueError as error:
         raise ProblemError(Problem.BAD_BODY, f"presence: {error}") from None
-    return Ticket(ticket, wire_user_id(user_id), LIFETIME)
+    return Ticket(ticket, wire_user_id(user_id), TICKET_LIFETIME_S)
 
 
-async def revoke(api: Api, call: Call[Nothing, Revocation]) -> Revoked:
-    """What came in by them is closed; they are accepted no longer: docs/security.md."""
-    if api.node.gatekeeper is None:
+@Endpoint(
+    "POST",
+    "/users/{user_id}/revoke",
+    scope="admin",
+    group="Tokens",
+    summary="Revoke tokens of a user.",
+    problems=(Problem.CONFLICT, Problem.UNAVAILABLE),
+    example="{}",
+)
+async def revoke(api: Api, call: Call[Nothing, Revocation]) -> ClosedConnections:
+    """Closes the connections that the tokens opened, and refuses the tokens from now on (docs/security.md)."""
+    gatekeeper, body = api.gatekeeper, call.body
+    if gatekeeper is None:
         raise ProblemError(Problem.CONFLICT, "there are no tokens to revoke: the setting auth is none")
-    return Revoked(_revoke(api.node.gatekeeper, call.user_id, call.body))
-
-
-def _revoke(gatekeeper: Gatekeeper[Any], user_id: str, body: Revocation) -> int:
     if body.session_id and body.token_id:
         raise ProblemError(Problem.BAD_BODY, "give sessionId or tokenId, not both")
     if body.session_id:
-        return gatekeeper.revoke_session(user_id, body.session_id)
+        return ClosedConnections(gatekeeper.revoke_session(call.user_id, body.session_id))
     if body.token_id:
-        return gatekeeper.revoke_token(body.token_id)
-    return gatekeeper.revoke_user(user_id)
-
-
-async def erase(api: Api, call: Call[Nothing, Nothing]) -> Erased:
-    """All that is known of a user is forgotten: tokens made until now, connections, announcement, status, claims,
-    display data, and what is kept. Those who follow changes, and receivers of webhooks, are told that they are offline;
-    of their earlier changes the statuses alone stay in memory for a while: docs/security.md. Done again, it does no
-    harm."""
-    user_id = call.user_id
-    closed = 0 if api.node.gatekeeper is None else api.node.gatekeeper.revoke_user(user_id)
-    closed += api.application.forget(user_id)
-    stored = 0
-    if api.archive is not None:
-        stored = msgspec.json.decode(await api.archive.erase(user_id), type=_Stored).stored
-    return Erased(closed, stored)
-
-
-class _Stored(msgspec.Struct):
-    stored: int
+        return ClosedConnections(gatekeeper.revoke_token(body.token_id))
+    return ClosedConnections(gatekeeper.revoke_user(call.user_id))
 
 
 def _shown(api: Api, user_id: str) -> UserRecord:
-    (record,) = Eyes(api, None).records([user_id])
+    (record,) = user_records(api.service, api.service.scope_of(None), [user_id])
     return record
 
 

@@ -1,14 +1,34 @@
-"""From a request to an endpoint's function and back: who may, what was asked, what is answered, how long it took."""
+"""The way of an API request: from a route to the function of its endpoint, and back.
+
+| step | where | refusal |
+|---|---|---|
+| 1. `Host` | `middleware.HostGuard` | 421 |
+| 2. CORS: preflight requests end here | `middleware.Cors` | 403 |
+| 3. route: path and method, percent-encoded | Starlette, `routes_of` | 404, 405 |
+| 4. origin, failures of the address, API key, scope | `Access.check` | 403, 429, 401 |
+| 5. body: size, time | `read_body` | 413, 408 |
+| 6. names in the path, parameters, fields of the body | `_validated` | 400 |
+| 7. the function of the endpoint | `endpoint.handler` | any problem |
+| 8. response: JSON, `ETag`, 304 | `_response` | |
+| 9. metrics: count by route and status, duration | `_count` | |
+
+Up to step 5 the body may still be in flight. A refusal is therefore raised, and `app` closes the connection with it.
+From step 6 on a refusal is an ordinary response, and the connection stays open for the next request.
+
+The clock is read in step 4, when only the head has arrived, and once more in step 6, because the body may take
+`BODY_TIMEOUT_S` in between. `Call.now` is the moment at which the request happens; nothing below reads the clock again,
+except for what happens after a wait.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from time import perf_counter
 from typing import Any, TypeVar
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 from msgspec import Raw, Struct
@@ -17,13 +37,13 @@ from msgspec.json import Decoder, Encoder
 from msgspec.structs import fields
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route, Router
 
 from presenced.errors import BadParameter, BadUserId, CapacityError, Problem, StorageUnavailable
-from presenced.http.api.endpoint import AnyEndpoint, Api, Call, Reply
-from presenced.http.api.parameters import Nothing
-from presenced.http.api.segments import name
-from presenced.http.errors import ProblemError, problem_answer, without_example
+from presenced.http.api.endpoint import Api, Call, Endpoint, Reply
+from presenced.http.api.requests import Nothing
+from presenced.http.api.routes import ENDPOINTS, TOKENS
+from presenced.http.errors import RETRY_AFTER_S, ProblemError, problem_response, without_example
 from presenced.presence.claims import MAX_SOURCE_LENGTH
 from presenced.presence.identity import parse_user_id
 from presenced.protocols.v1.messages import MAX_ROOM_NAME
@@ -33,39 +53,49 @@ from presenced.runtime.text import refused_character
 
 S = TypeVar("S", bound=Struct)
 
-LONGEST = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
-"""Characters of the names in paths, beside those of users."""
+MAX_NAME_LENGTH = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
+"""Maximum number of characters of the names in paths other than user ids. A longer name gets 400."""
 
 CLIENT_GONE = 499
 """Status in the metrics for a request whose client disconnected before its body was complete. nginx logs the same
 one."""
 
-BODY_PATIENCE = 10.0
-"""Seconds for a body to arrive."""
+BODY_TIMEOUT_S = 10.0
+"""Seconds for a body to arrive. After that the request gets 408, and the connection ends."""
 
 _encoder = Encoder()
 _NOTHING = Nothing()
 
 
-def routes(api: Api, endpoints: Iterable[AnyEndpoint]) -> list[Route]:
-    """One for each path, those without names first: they name their methods when they are asked by another."""
-    by_path: dict[str, dict[str, AnyEndpoint]] = {}
+def api_mount(api: Api) -> Mount:
+    """Return the API below `/api/v1`, and the endpoints that are reachable below `/api`, too."""
+    v1 = Router(routes_of(api, ENDPOINTS), redirect_slashes=False)
+    return Mount("/api", app=Router([Mount("/v1", app=v1), *routes_of(api, TOKENS)], redirect_slashes=False))
+
+
+def routes_of(api: Api, endpoints: Iterable[Endpoint]) -> list[Route]:
+    """Return one route for each path.
+
+    Paths without names come first. If no route has the method, Starlette's 405 lists the methods of the first path that
+    matches. For `/users/query` these would otherwise be the methods of `/users/{user_id}`.
+    """
+    by_path: dict[str, dict[str, Endpoint]] = {}
     for endpoint in sorted(endpoints, key=lambda e: e.path.count("{")):
         by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
     return [_route(api, path, methods) for path, methods in by_path.items()]
 
 
-def _route(api: Api, path: str, methods: Mapping[str, AnyEndpoint]) -> Route:
-    metrics = api.node.metrics
+def _route(api: Api, path: str, methods: Mapping[str, Endpoint]) -> Route:
+    metrics = api.metrics
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         endpoint, started = methods["GET" if request.method == "HEAD" else request.method], perf_counter()
         try:
-            response = await _answer(api, endpoint, request)
+            response = await _respond(api, endpoint, request)
         except ProblemError as error:
             _count(metrics, endpoint, error.status_code, started)
             raise
-        except ClientDisconnect:  # not a server fault: no traceback, and no alert
+        except ClientDisconnect:  # not a fault of the server, so no traceback and no alert
             _count(metrics, endpoint, CLIENT_GONE, started)
             return Response(status_code=CLIENT_GONE)  # nobody receives it
         except Exception:
@@ -74,68 +104,97 @@ def _route(api: Api, path: str, methods: Mapping[str, AnyEndpoint]) -> Route:
         _count(metrics, endpoint, response.status_code, started)
         return response
 
-    return Route(path, answer, methods=list(methods))
+    return Route(path, respond, methods=list(methods))
 
 
-def _count(metrics: Metrics, endpoint: AnyEndpoint, status: int, started: float) -> None:
+def _count(metrics: Metrics, endpoint: Endpoint, status: int, started: float) -> None:
     metrics.api_answers.labels(endpoint.name, str(status)).inc()
-    if not endpoint.streams:  # those wait on purpose
+    if not endpoint.streams:  # these wait on purpose, which would distort the durations
         metrics.api_seconds.labels(endpoint.name).observe(perf_counter() - started)
 
 
-async def _answer(api: Api, endpoint: AnyEndpoint, request: Request) -> Response:
-    """Problems found before the body is read are raised, which closes the connection: the body may be on its way."""
+async def _respond(api: Api, endpoint: Endpoint, request: Request) -> Response:
     if endpoint.checks_access:
-        api.access.check(request, endpoint.scope)
+        api.access.check(request, endpoint.scope, api.clock.now())
     data = await read_body(request, endpoint.max_body)
     try:
-        call = _call(api, endpoint, request, data)
-        reply = await endpoint.handler(api, call)
+        reply = await endpoint.handler(api, _validated(api, endpoint, request, data))
     except ProblemError as error:
-        return problem_answer(error.problem, error.detail, error.headers)
+        return problem_response(error.problem, error.detail, error.headers)
     except BadUserId as error:
-        return problem_answer(Problem.BAD_BODY, without_example(error))
+        return problem_response(Problem.BAD_BODY, without_example(error))
     except BadParameter as error:
-        return problem_answer(Problem.BAD_PARAMETER, str(error))
+        return problem_response(Problem.BAD_PARAMETER, str(error))
     except (CapacityError, StorageUnavailable) as error:
-        return problem_answer(Problem.UNAVAILABLE, str(error), {"retry-after": "5"})
-    return reply if isinstance(reply, Response) else _json(endpoint, request, reply)
+        return problem_response(Problem.UNAVAILABLE, str(error), {"retry-after": RETRY_AFTER_S})
+    return reply if isinstance(reply, Response) else _response(endpoint, request, reply)
 
 
-def _json(endpoint: AnyEndpoint, request: Request, reply: Reply) -> Response:
+def _response(endpoint: Endpoint, request: Request, reply: Reply) -> Response:
     body = bytes(reply) if isinstance(reply, Raw) else _encoder.encode(reply)
     if not endpoint.conditional:
         return Response(body, endpoint.status, {"cache-control": "no-store"}, "application/json")
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"cache-control": "private, no-cache", "etag": tag, "vary": "Authorization"}
-    if _has(request, tag):
+    if _is_known(request, tag):
         return Response(status_code=304, headers=headers)
     return Response(body, endpoint.status, headers, "application/json")
 
 
-def _has(request: Request, tag: str) -> bool:
-    """Whether the client has it already (RFC 9110 section 13.1.2); a weak tag compares as a strong one."""
+def _is_known(request: Request, tag: str) -> bool:
+    """Return whether the client has the response already (RFC 9110 section 13.1.2). Weak tags compare like strong
+    ones."""
     given = ",".join(request.headers.getlist("if-none-match"))
     return any(known.strip().removeprefix("W/") in (tag, "*") for known in given.split(","))
 
 
-# What was asked.
+# Reading a request.
 
 
-def _call(api: Api, endpoint: AnyEndpoint, request: Request, data: bytes) -> Call[Any, Any]:
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Read the whole body.
+
+    Raises:
+        ProblemError: The body is larger than `max_bytes`, by its `Content-Length` or by its bytes, or it takes longer
+            than `BODY_TIMEOUT_S`.
+    """
+    data = bytearray()
+    too_large = ProblemError(Problem.BODY_TOO_LARGE, f"at most {max_bytes:,} bytes")
+    if int(request.headers.get("content-length", "0")) > max_bytes:  # the parser of heads accepts only numbers
+        raise too_large
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for part in request.stream():
+                data += part
+                if len(data) > max_bytes:
+                    raise too_large
+    except TimeoutError:
+        raise ProblemError(
+            Problem.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_TIMEOUT_S:g} s", {"connection": "close"}
+        ) from None
+    return bytes(data)
+
+
+def _validated(api: Api, endpoint: Endpoint, request: Request, data: bytes) -> Call[Any, Any]:
     path: Mapping[str, str] = request.path_params
     user_id = ""
     if "user_id" in path:
         # A DELETE may remove data that an earlier version, or another setting, allowed.
-        placeholders = api.node.settings.placeholder_ids or endpoint.method == "DELETE"
-        user_id = parse_user_id(name(path["user_id"]), placeholders)
-    other = next((_name(name(value), key) for key, value in path.items() if key != "user_id"), "")
-    body = _decoded(data, endpoint.body) if endpoint.takes_body else _NOTHING
-    return Call(request, user_id, other, parameters(request, endpoint.query), body)
+        placeholders = api.settings.placeholder_ids or endpoint.method == "DELETE"
+        user_id = parse_user_id(decoded(path["user_id"]), placeholders)
+    name = next((_name(decoded(value), key) for key, value in path.items() if key != "user_id"), "")
+    body = _body(data, endpoint.body) if endpoint.takes_body else _NOTHING
+    return Call(request, api.clock.now(), user_id, name, parameters(request, endpoint.query), body)
+
+
+def decoded(segment: str) -> str:
+    """Return the name that a segment of a path holds (`middleware.RawPaths`). Bytes that are not UTF-8 become lone
+    surrogates, which no name may contain."""
+    return unquote(segment, errors="surrogateescape")
 
 
 def _name(text: str, what: str) -> str:
-    if not 0 < len(text) <= (most := LONGEST[what]):
+    if not 0 < len(text) <= (most := MAX_NAME_LENGTH[what]):
         raise ProblemError(Problem.BAD_BODY, f"the name of a {what} has 1 to {most} characters")
     if character := refused_character(text):
         raise ProblemError(Problem.BAD_BODY, f"the name of a {what} must not contain {character}")
@@ -143,7 +202,7 @@ def _name(text: str, what: str) -> str:
 
 
 def parameters(request: Request, kind: type[S]) -> S:
-    """Return the query of the URL.
+    """Return the parameters of the URL.
 
     An empty parameter is refused, never treated as omitted. Otherwise `?viewer=` would respond without the restriction
     to a viewer.
@@ -155,38 +214,52 @@ def parameters(request: Request, kind: type[S]) -> S:
         unquote_to_bytes(request.scope["query_string"]).decode()
     except UnicodeDecodeError:
         raise ProblemError(Problem.BAD_PARAMETER, "the parameters are not percent-encoded UTF-8") from None
-    several, known = _lists(kind), [f.encode_name for f in fields(kind)]
+    several = _lists(kind)
     given: dict[str, object] = {}
-    for key in request.query_params:
-        if key.startswith(EXTENSION):
-            continue
-        if key not in known:
-            raise ProblemError(Problem.BAD_PARAMETER, no_field(key, known, "parameter"))
-        values = request.query_params.getlist(key)
-        if "" in values:
-            raise ProblemError(Problem.BAD_PARAMETER, f"{key} is empty; give a value, or leave it out")
-        if key in several:
-            given[key] = values
-        elif len(values) > 1:
-            raise ProblemError(Problem.BAD_PARAMETER, f"{key} is given {len(values)} times; give it once")
-        else:
-            given[key] = values[0]
+    for key, values in check_names(request, [f.encode_name for f in fields(kind)], several, may_be_empty=False).items():
+        given[key] = values if key in several else values[0]
     try:
         return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ProblemError(Problem.BAD_PARAMETER, explained(error, kind)) from None
 
 
+def check_names(
+    request: Request, known: Sequence[str], several: frozenset[str] = frozenset(), may_be_empty: bool = True
+) -> dict[str, list[str]]:
+    """Return the values of each parameter of the URL. The client's own parameters (`x-`) are left out.
+
+    Args:
+        known: Names of the parameters.
+        several: Those that may be given more than once.
+
+    Raises:
+        ProblemError: A parameter is unknown, empty or given twice. An ignored `viewer` would not restrict the response.
+    """
+    found = {}
+    for key in request.query_params:
+        if key.startswith(EXTENSION):
+            continue
+        if key not in known:
+            raise ProblemError(Problem.BAD_PARAMETER, no_field(key, known, "parameter"))
+        values = found[key] = request.query_params.getlist(key)
+        if "" in values and not may_be_empty:
+            raise ProblemError(Problem.BAD_PARAMETER, f"{key} is empty; give a value, or leave it out")
+        if len(values) > 1 and key not in several:
+            raise ProblemError(Problem.BAD_PARAMETER, f"{key} is given {len(values)} times; give it once")
+    return found
+
+
 @cache
 def _lists(kind: type[Struct]) -> frozenset[str]:
-    """The names of the parameters that may be given several times."""
+    """Return the names of the parameters that may be given several times."""
     return frozenset(f.encode_name for f in fields(kind) if isinstance(type_info(f.type), ListType))
 
 
-def _decoded(data: bytes, kind: type[S]) -> S:
+def _body(data: bytes, kind: type[S]) -> S:
     """Return the body; an empty body counts as an empty object."""
     try:
-        data.decode()  # msgspec looks at those parts only that it makes texts of
+        data.decode()  # msgspec validates UTF-8 only in the parts that become texts
         body: S = read(data or b"{}", _decoder(kind), kind)
         return body
     except UnicodeDecodeError as error:
@@ -198,26 +271,3 @@ def _decoded(data: bytes, kind: type[S]) -> S:
 @cache
 def _decoder(kind: type[S]) -> Decoder[S]:
     return Decoder(kind)
-
-
-async def read_body(request: Request, most: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        ProblemError: It has more than `most` bytes, or says so, or takes longer than `BODY_PATIENCE`.
-    """
-    data = bytearray()
-    too_large = ProblemError(Problem.BODY_TOO_LARGE, f"at most {most:,} bytes")
-    if int(request.headers.get("content-length", "0")) > most:  # a number: the parser has looked
-        raise too_large
-    try:
-        async with asyncio.timeout(BODY_PATIENCE):
-            async for part in request.stream():
-                data += part
-                if len(data) > most:
-                    raise too_large
-    except TimeoutError:
-        raise ProblemError(
-            Problem.REQUEST_TIMEOUT, f"the body did not arrive within {BODY_PATIENCE:g} s", {"connection": "close"}
-        ) from None
-    return bytes(data)

@@ -1,113 +1,147 @@
-"""What an endpoint is: where it is, who may ask it what, what it answers, and the function that does so."""
+"""Endpoints of the HTTP API: a decorator that describes the function below it, and what such a function works with.
+
+    @Endpoint("GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.")
+    async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord: ...
+
+The types of the parameters, the body and the response are those of the function's annotations. `routes` lists all
+endpoints, `dispatch` calls them, and `tools/docs/openapi.py` writes the same types down as OpenAPI. The document can
+therefore say nothing else than what the server does, and a test with schemathesis checks that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 from msgspec import Raw, Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
 from presenced.auth.api_keys import Scope
-from presenced.auth.ticket_streams import TicketStreams
+from presenced.auth.gatekeeper import Gatekeeper
+from presenced.auth.resumable_streams import ResumableStreams
 from presenced.auth.tickets import Tickets
+from presenced.config.settings import Settings
 from presenced.errors import Problem
-from presenced.http.api.archive import Archive, Letters
-from presenced.http.api.followers import Followers
-from presenced.http.api.parameters import Nothing
-from presenced.http.api.spans import Spans
+from presenced.http.api.latest_changes import LatestChanges
+from presenced.http.api.requests import Nothing
 from presenced.http.auth import Access
-from presenced.node.node import Node
+from presenced.http.waiting import WaitingRequests
 from presenced.node.service import PresenceService
+from presenced.runtime.clock import Clock
+from presenced.runtime.instant import Instant
+from presenced.runtime.metrics import Metrics
+from presenced.worker.calls import StorageCalls
 
-MAX_BODY = 65_536
-"""Bytes of a request's body, where the endpoint does not say otherwise."""
+MAX_BODY_BYTES = 65_536
+"""Maximum size of a request's body unless the endpoint sets another one. A larger body gets 413."""
+
+LARGE_BODY_BYTES = 1_048_576
+"""Maximum size of a body that names a thousand users."""
 
 Q = TypeVar("Q", bound=Struct)
 B = TypeVar("B", bound=Struct)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """What endpoints work with."""
+    """Parts of the server that endpoints work with."""
 
-    application: PresenceService
-    node: Node
+    service: PresenceService
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
     access: Access
+    gatekeeper: Gatekeeper | None
+    """None if authentication is off."""
     tickets: Tickets
-    ticket_streams: TicketStreams
-    followers: Followers
-    spans: Spans
-    archive: Archive | None
-    """None: nothing is kept."""
-    letters: Letters | None
-    """None: no webhooks are sent."""
+    resumable_streams: ResumableStreams
+    waiting: WaitingRequests
+    latest_changes: LatestChanges
+    storage: StorageCalls | None
+    """None if there is no database."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Q, B]):
-    """One question, checked."""
+    """One validated request."""
 
     request: Request
+    now: Instant
+    """Moment at which the request was complete."""
     user_id: str
-    """Of the path; empty where it has none."""
+    """User id in the path; empty if the path has none."""
     name: str
-    """The other name in the path, a room's or a source's."""
+    """The other name in the path, of a room or a source; empty if the path has none."""
     query: Q
     body: B
 
 
 Reply = Struct | Raw | Response
-"""A record, JSON as it came, or a finished response."""
+"""Result of an endpoint: a record, finished JSON, or a finished response."""
+
+Handler = Callable[[Api, Call[Q, B]], Awaitable[Reply]]
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint(Generic[Q, B]):
-    """One method of one path below `/api/v1`."""
+async def _undefined(api: Api, call: Call[Any, Any]) -> Reply:
+    raise AssertionError("the decorator has no function")
 
-    method: Literal["GET", "POST", "PUT", "DELETE"]
-    path: str
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Decorator that makes the function below it one method of one path below `/api/v1`."""
+
+    method: Literal["GET", "POST", "PUT", "DELETE"] = field(kw_only=False)
+    path: str = field(kw_only=False)
     scope: Scope
-    handler: Callable[[Api, Call[Q, B]], Awaitable[Reply]]
-    query: type[Q]
-    body: type[B]
-    reply: type[Struct]
-    summary: str
-    """One sentence; what is to be known beyond it stands in the handler's docstring."""
     group: str
+    """Heading in the documentation."""
+    summary: str
+    """One sentence. The function's docstring is the description."""
     problems: tuple[Problem, ...] = ()
-    """Besides those that every endpoint has."""
+    """Problems that the endpoint may respond with, besides those of every endpoint."""
     status: int = 200
     conditional: bool = False
-    """It has an ETag, and answers 304 to who has it already."""
+    """Send an `ETag`, and 304 to a client that has the same response already."""
     streams: bool = False
-    """It answers Server-Sent Events when asked for `text/event-stream`."""
+    """Send Server-Sent Events if the request accepts `text/event-stream`."""
     checks_access: bool = True
-    """False: the handler does, because more than keys are taken."""
-    max_body: int = MAX_BODY
+    """False: the function checks access itself, because it accepts more than API keys."""
+    max_body: int = MAX_BODY_BYTES
     example: str = ""
-    """Of the body, as JSON."""
+    """Example of the body, as JSON."""
     example_query: str = ""
+    reply: type[Struct] = Nothing
+    """Type of the JSON response. It is given where the function returns finished JSON or a response instead."""
+    handler: Handler[Any, Any] = _undefined
+    query: type[Struct] = Nothing
+    body: type[Struct] = Nothing
+
+    def __call__(self, handler: Handler[Q, B]) -> Endpoint:
+        """Return the endpoint with its function, and with the types of the function's annotations."""
+        hints = get_type_hints(handler)
+        query, body = get_args(hints["call"])
+        reply = hints["return"] if self.reply is Nothing else self.reply
+        return replace(self, handler=handler, query=query, body=body, reply=reply)
 
     @property
     def name(self) -> str:
-        """In metrics and errors: bounded, for it is the template."""
+        """Label in metrics. The template of the path keeps their number bounded."""
         return f"{self.method} {self.path}"
 
     @property
     def operation(self) -> str:
-        """For programs that make clients."""
+        """Name for generated clients."""
         return self.handler.__name__
 
     @property
     def takes_body(self) -> bool:
-        """Whether there is anything in it."""
+        """Whether the body has any fields."""
         return self.body is not Nothing
 
     def every_problem(self) -> tuple[Problem, ...]:
-        """All that it may answer with."""
+        """Return all problems that the endpoint may respond with."""
         found = [*self.problems, Problem.TOO_MANY_REQUESTS, Problem.FORBIDDEN_ORIGIN, Problem.MISDIRECTED]
         if self.checks_access:
             found += [Problem.UNAUTHORIZED, Problem.FORBIDDEN]
@@ -116,6 +150,3 @@ class Endpoint(Generic[Q, B]):
             found.append(Problem.BAD_BODY)
         found += [Problem.BODY_TOO_LARGE, Problem.HEAD_TOO_LARGE]
         return tuple(dict.fromkeys(found))
-
-
-AnyEndpoint = Endpoint[Any, Any]

@@ -1,4 +1,4 @@
-"""Who is there: one, many, a room, all, and how many."""
+"""Endpoints for the presence of users and rooms, restricted to what a viewer may see."""
 
 from __future__ import annotations
 
@@ -6,77 +6,119 @@ from collections.abc import Iterable
 from heapq import nsmallest
 from typing import Any
 
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from presenced.errors import BadUserId, Problem
-from presenced.http.api.endpoint import Api, Call
-from presenced.http.api.parameters import Many, Nothing, OnlinePage, RoomPage, Viewing
-from presenced.http.api.responses import Counted, Fault, Found, Online, RoomMember, RoomReply
-from presenced.http.api.viewing import Eyes, checked_viewer
-from presenced.http.errors import without_example
+from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, Call, Endpoint
+from presenced.http.api.requests import AsViewer, Nothing, OnlinePage, PresenceQuery, RoomPage
+from presenced.http.api.responses import Found, ItemError, Online, OnlineCounts, RoomMember, RoomReply
+from presenced.http.errors import ProblemError, without_example
+from presenced.node.service import PresenceService, ViewerScope
 from presenced.presence.identity import parse_user_id
 from presenced.presence.rooms import Mode
 from presenced.protocols.ids import wire_user_id
+from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import UserRecord
 
 
-async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord:
-    """A user without known presence, or who must not be seen, is offline, with `since` 0 and the newest version of
-    all."""
-    (record,) = Eyes(api, checked_viewer(api, call.query.viewer)).records([call.user_id])
+@Endpoint(
+    "GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.", conditional=True
+)
+async def get_user(api: Api, call: Call[AsViewer, Nothing]) -> UserRecord:
+    """A user without known presence, or whom the viewer may not see, is offline, with `since` 0 and the newest version
+    of all users."""
+    scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
+    (record,) = user_records(api.service, scope, [call.user_id])
     return record
 
 
-async def query_users(api: Api, call: Call[Nothing, Many]) -> Found:
-    """An id that can't be one is named in `errors`, and does not keep the others from being answered."""
-    wanted, errors = checked(call.body.users)
-    eyes = Eyes(api, checked_viewer(api, call.body.viewer, Problem.BAD_BODY))
-    return Found(list(eyes.records(wanted)), errors)
+@Endpoint(
+    "POST",
+    "/users/query",
+    scope="read",
+    group="Presence",
+    summary="The presence of up to 1,000 users.",
+    max_body=LARGE_BODY_BYTES,
+    example='{"users": [7, "ada"]}',
+)
+async def query_users(api: Api, call: Call[Nothing, PresenceQuery]) -> Found:
+    """An invalid user id is listed in `errors`. The response still contains the other users."""
+    wanted, errors = checked_users(call.body.users)
+    scope = api.service.scope_of(checked_viewer(api, call.body.viewer, Problem.BAD_BODY))
+    return Found(user_records(api.service, scope, wanted), errors)
 
 
-def checked(given: Iterable[Any]) -> tuple[list[str], list[Fault]]:
-    """The ids that can be used, and what is wrong with the others."""
-    wanted, errors = [], []
-    for index, value in enumerate(given):
-        try:
-            wanted.append(parse_user_id(value))  # which refuses anything but a text or a whole number
-        except BadUserId as error:
-            errors.append(Fault(index, Problem.BAD_BODY.name, without_example(error)))
-    return wanted, errors
-
-
+@Endpoint("GET", "/rooms/{room}", scope="read", group="Presence", summary="A room and its members.", conditional=True)
 async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
-    """Of a room that does not exist, or that the viewer may not enter, it says that it has no members."""
-    eyes = Eyes(api, checked_viewer(api, call.query.viewer))
-    room = api.application.room(call.name) if eyes.may_enter(call.name) else None
+    """A room that does not exist, or that the viewer may not enter, has no members."""
+    scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
+    room = scope.room(call.name)
     if room is None:
         return RoomReply(call.name, Mode.FULL.value, 0, [], None)
-    limit, after, unseen = call.query.limit, call.query.after, eyes.unseen
+    limit, after, blocked = call.query.limit, call.query.after, scope.blocked
     # O(members): 10 ms for 100,000 of them.
-    found = nsmallest(limit + 1, (user_id for user_id in room.members if user_id > after and user_id not in unseen))
+    found = nsmallest(limit + 1, (user_id for user_id in room.members if user_id > after and user_id not in blocked))
     page = found[:limit]
     members = []
-    for user_id, change in zip(page, api.application.seen(page), strict=True):
-        assert change is not None, "a member is seen"
+    for user_id, change in zip(page, api.service.seen(page), strict=True):
+        assert change is not None, "a member of a room is a known user"
         member = room.members[user_id]
         data = Raw(member.data) if member.data else None
-        members.append(RoomMember(wire_user_id(user_id), member.joined_ms, eyes.record(change), data))
-    mode, count = api.node.rooms.mode(room, unseen), room.size(unseen)
+        record = v1.user_record(change, scope.with_causes)
+        members.append(RoomMember(wire_user_id(user_id), member.joined_ms, record, data))
+    mode, count = scope.room_mode(room), room.size(blocked)
     return RoomReply(room.name, mode.value, count, members, page[-1] if len(found) > limit else None)
 
 
-async def get_counts(api: Api, call: Call[Viewing, Nothing]) -> Counted:
-    """Of what is shown: who is invisible is in no number, connections are counted in `/stats` and `/metrics`."""
+@Endpoint("GET", "/counts", scope="read", group="Presence", summary="The numbers of online users and of rooms.")
+async def get_counts(api: Api, call: Call[AsViewer, Nothing]) -> OnlineCounts:
+    """Invisible users are not counted. `/stats` and `/metrics` count connections."""
     viewer = checked_viewer(api, call.query.viewer)
-    rooms = api.application.counts().rooms if viewer is None else None
-    return Counted(await Eyes(api, viewer).count_online(), rooms)
+    rooms = api.service.counts().rooms if viewer is None else None
+    return OnlineCounts(await api.service.scope_of(viewer).count_online(), rooms)
 
 
+@Endpoint("GET", "/online", scope="read", group="Presence", summary="All online users.", example_query="limit=100")
 async def list_online(api: Api, call: Call[OnlinePage, Nothing]) -> Online:
-    """Whoever is online all the while is listed once. With the changes after the `position` of the first page, the list
-    is made whole and kept so; of two records of one user the one with the higher version counts."""
-    eyes, limit = Eyes(api, checked_viewer(api, call.query.viewer)), call.query.limit
-    position = api.application.position_text(api.application.position)
-    found = api.application.online(call.query.after, limit + 1)
-    users = [eyes.record(change) for _, change in found[:limit] if eyes.may_see(change.user_id)]
+    """A user who is online all the time appears exactly once. To complete the list and keep it current, apply the
+    changes after the `position` of the first page. Of two records of one user, the one with the higher version
+    counts."""
+    scope, limit = api.service.scope_of(checked_viewer(api, call.query.viewer)), call.query.limit
+    position = api.service.position_text(api.service.position)
+    found = api.service.online(call.query.after, limit + 1)
+    users = [v1.user_record(change, scope.with_causes) for _, change in found[:limit] if scope.sees(change.user_id)]
     return Online(position, users, found[limit - 1][0] if len(found) > limit else None)
+
+
+def user_records(service: PresenceService, scope: ViewerScope, user_ids: Iterable[str]) -> list[UserRecord]:
+    """Return the users as a viewer sees them, in their order. A hidden user looks like an unknown one."""
+    wanted = list(user_ids)
+    return [
+        v1.user_record(change, scope.with_causes) if change else v1.unknown_user(user_id, service.newest_version)
+        for user_id, change in zip(wanted, scope.seen(wanted), strict=True)
+    ]
+
+
+def checked_users(given: Iterable[Any]) -> tuple[list[str], list[ItemError]]:
+    """Return the valid user ids, and the errors of the other items."""
+    wanted, errors = [], []
+    for index, value in enumerate(given):
+        try:
+            wanted.append(parse_user_id(value))  # refuses everything but texts and whole numbers
+        except BadUserId as error:
+            errors.append(ItemError(index, Problem.BAD_BODY.name, without_example(error)))
+    return wanted, errors
+
+
+def checked_viewer(api: Api, given: int | str | UnsetType, problem: Problem = Problem.BAD_PARAMETER) -> str | None:
+    """Return the viewer's id; None if no viewer is named and the response may show everything.
+
+    Raises:
+        ProblemError: The id is invalid. The error is `problem`.
+    """
+    if given is UNSET:
+        return None
+    try:
+        return parse_user_id(given, api.settings.placeholder_ids)
+    except BadUserId as error:
+        raise ProblemError(problem, without_example(error).replace("userId", "viewer", 1)) from None

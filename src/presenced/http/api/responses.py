@@ -1,138 +1,164 @@
-"""What the endpoints answer. OpenAPI is made from these, too. Times are epoch milliseconds, durations seconds."""
+"""Responses of the endpoints, as types. OpenAPI is made from them and from the texts below the fields.
+
+Times are epoch milliseconds, durations are seconds. Responses from the database are in `storage.answers`, and records
+that WebSocket clients receive, too, in `protocols.v1.messages`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from msgspec import Meta, Raw, Struct
 
+from presenced.presence.claims import Claim
+from presenced.presence.model import Change, Custom, View
+from presenced.protocols.ids import UserId, wire_user_id
+from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import (
     Chosen,
     DisplayData,
+    EncodedRecord,
     RoomMode,
     SeenStatus,
     SomeCause,
     TrueStatus,
-    UserId,
     UserRecord,
 )
 
 
-class Fault(Struct, frozen=True, rename="camel"):
-    """Why there is no answer for one item of a question."""
+class Record(Struct, frozen=True, rename="camel"):
+    """Base of records that contain all their fields."""
+
+
+class SparseRecord(Record, frozen=True, omit_defaults=True):
+    """Base of records that omit empty fields."""
+
+
+class ItemError(Record, frozen=True):
+    """Reason why one item of a request has no result."""
 
     index: int
-    """Its place in the question, from 0."""
+    """Position of the item in the request, from 0."""
     code: str
-    """The name of a problem: `spec/codes.md`."""
+    """Name of a problem: `spec/codes.md`."""
     detail: str
 
 
-class Found(Struct, frozen=True, rename="camel"):
-    """The presence of many."""
+# Presence.
+
+
+class Found(Record, frozen=True):
+    """Presence of several users."""
 
     users: list[UserRecord]
-    """In the order of the question, without those that are in `errors`."""
-    errors: list[Fault]
+    """In the order of the request, without the items in `errors`."""
+    errors: list[ItemError]
 
 
-class Online(Struct, frozen=True, rename="camel"):
-    """Who is online, one page of it, in no particular order."""
+class Online(Record, frozen=True):
+    """One page of the users who are online, in no particular order."""
 
     position: str
-    """Of the first page: where to follow the changes from (`after`); what changes meanwhile is told there."""
+    """Cursor from which to follow the changes (`after`). Use the one of the first page, because users may change while
+    the pages are read."""
     users: list[UserRecord]
     next: int | None
-    """`after` of the next page; null when this is the last."""
+    """`after` of the next page; null on the last page."""
 
 
-class Counted(Struct, frozen=True, rename="camel"):
-    """How many there are."""
+class OnlineCounts(Record, frozen=True):
+    """Numbers of users and rooms."""
 
     online_users: int
-    """Shown as anything but offline."""
+    """Users shown as anything but offline."""
     rooms: int | None
-    """With a member; null with `viewer`, for users are told of the rooms alone that they ask for."""
+    """Rooms with at least one member; null with `viewer`, because clients learn only of rooms that they name."""
 
 
-class RoomMember(Struct, frozen=True, rename="camel", omit_defaults=True):
+class RoomMember(SparseRecord, frozen=True):
     """A user in a room."""
 
     user_id: UserId
     joined_at: int
     presence: UserRecord
     data: Raw | None = None
-    """What the member gave."""
+    """Data that the member set with JOIN or SET_MEMBER."""
 
 
-class RoomReply(Struct, frozen=True, rename="camel"):
-    """A room, and one page of its members, in the order of their ids."""
+class RoomReply(Record, frozen=True):
+    """A room, and one page of its members in the order of their ids."""
 
     room: str
     mode: RoomMode
-    """In which its watchers are told of it."""
+    """Mode in which watchers are notified about the room."""
     count: int
-    """Members."""
+    """Number of members."""
     members: list[RoomMember]
     next: str | None
-    """`after` of the next page; null when this is the last."""
+    """`after` of the next page; null on the last page."""
 
 
-class LiveSession(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A session that is connected, or whose client is waited for."""
+# Sessions and last seen.
+
+
+class LiveSession(SparseRecord, frozen=True):
+    """A session that is connected or in its grace period."""
 
     protocol: Literal["classic", "presenced.v1"]
     connected: bool
     active: bool
-    """Its person is; false: idle."""
+    """Whether the person is active; false: idle."""
     connection_id: str = ""
-    """While it is connected."""
+    """Omitted while the session has no connection."""
     device: str = ""
     opened_at: int = 0
-    """When its connection opened."""
+    """When the connection opened."""
     heard_at: int = 0
-    """When its client last sent anything, a pong included."""
+    """When the client last sent anything, a pong included."""
     grace_ends_in: float | None = None
-    """Seconds for which others still see the user because of it; not given while it has a connection."""
+    """Seconds for which the session keeps the user online; omitted while it has a connection."""
     rooms: tuple[str, ...] = ()
 
 
-class LiveSessions(Struct, frozen=True, rename="camel"):
-    """Sessions of a user now."""
+class LiveSessions(Record, frozen=True):
+    """Current sessions of a user."""
 
     user_id: UserId
     sessions: list[LiveSession]
 
 
-class LastSeen(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """When a user was last there."""
+class LastSeen(SparseRecord, frozen=True):
+    """When a user was last seen."""
 
     user_id: UserId
     status: SeenStatus
-    """Now."""
+    """Current status."""
     last_seen: int = 0
-    """When they were last known to be there; not given for one who was never here."""
+    """When the user was last known to be present; omitted for a user who was never present."""
     last_active: int = 0
-    """When they last did something: came, chose, or became active."""
+    """When the user last connected, chose a status or became active."""
 
 
-class LastSeenOf(Struct, frozen=True, rename="camel"):
-    """When users were last there."""
+class LastSeenOf(Record, frozen=True):
+    """When several users were last seen."""
 
     users: list[LastSeen]
-    """In the order of the question, without those that are in `errors`."""
-    errors: list[Fault]
+    """In the order of the request, without the items in `errors`."""
+    errors: list[ItemError]
 
 
-class ChangeRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What others see of a user became another."""
+# Changes.
+
+
+class ChangeRecord(SparseRecord, frozen=True):
+    """One visible change of a user."""
 
     user_id: UserId
     status: SeenStatus
     was: SeenStatus
-    """The status before."""
+    """The previous status."""
     version: int
-    """Strictly increasing for one user, also over restarts where something is kept."""
+    """Strictly increasing for one user, also over restarts if there is a database."""
     cause: SomeCause
     at: int
     since: int
@@ -145,53 +171,56 @@ class ChangeRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     """When the chosen or claimed status ends."""
     devices: tuple[str, ...] = ()
     display: DisplayData | None = None
-    """What the user's token gives for others to see."""
+    """Display data from the user's token, such as a name."""
 
 
-class DigestRecord(Struct, frozen=True, rename="camel"):
-    """A sum over all that is shown, to compare with one's own: docs/http-api.md has how it is made."""
+class DigestRecord(Record, frozen=True):
+    """Sum over all visible users, to compare with your own. docs/http-api.md shows how to compute it."""
 
     position: str
-    """Of the moment it is of."""
+    """Position of the state that the digest sums up."""
     users: int
-    """Shown as anything but offline."""
+    """Users shown as anything but offline."""
     digest: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
 
-class Changes(Struct, frozen=True, rename="camel"):
+class Changes(Record, frozen=True):
     """Changes in their order."""
 
     changes: list[ChangeRecord]
     next: str
-    """`after` of the next question."""
+    """`after` of the next request."""
     digest: DigestRecord | None
-    """Of the state after these changes; null when more of them wait."""
+    """Digest of the state after these changes; null if there are more changes."""
 
 
-class Watched(Struct, frozen=True, rename="camel"):
-    """The data of an event of `/watch`."""
+class WatchEvent(Record, frozen=True):
+    """Data of an event of `/watch`."""
 
-    users: list[UserRecord]
+    users: list[EncodedRecord]
     more: bool = False
-    """In a snapshot: another part follows."""
+    """Another part of the snapshot, or of the changes, follows."""
 
 
-class Announced(Struct, frozen=True, rename="camel"):
-    """What came of an announcement."""
+# Results of commands.
+
+
+class Announced(Record, frozen=True):
+    """Result of an announcement."""
 
     changed: bool
-    """Others see something else now."""
+    """Whether others see a change."""
 
 
-class Disconnected(Struct, frozen=True, rename="camel"):
-    """What came of disconnecting a user."""
+class ClosedConnections(Record, frozen=True):
+    """Result of closing connections."""
 
     closed: int
-    """Connections that are being closed."""
+    """Number of connections that are being closed."""
 
 
-class ClaimRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What a backend says of a user."""
+class ClaimRecord(SparseRecord, frozen=True):
+    """A status that a backend set on a user's behalf."""
 
     source: str
     status: Literal["online", "away", "busy"]
@@ -201,11 +230,53 @@ class ClaimRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     emoji: str = ""
     data: Raw | None = None
     until: int = 0
-    """When it ends; not given when it lasts."""
+    """When the claim ends; omitted if it is permanent."""
 
 
-class ChoiceRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What a person chose."""
+class Claims(Record, frozen=True):
+    """All claims about a user."""
+
+    user_id: UserId
+    claims: list[ClaimRecord]
+
+
+class Cleared(Record, frozen=True):
+    """Result of clearing a claim."""
+
+    cleared: bool
+    """Whether there was such a claim."""
+
+
+class Erased(Record, frozen=True):
+    """Result of erasing a user."""
+
+    closed: int
+    """Number of connections that are being closed."""
+    stored: int
+    """Number of rows deleted from the database."""
+
+
+class Ticket(Record, frozen=True):
+    """A ticket."""
+
+    ticket: str
+    user_id: UserId
+    expires_in: float
+    """Seconds in which the ticket can be used, once."""
+
+
+class Retried(Record, frozen=True):
+    """Result of sending dead letters again."""
+
+    retried: int
+    """Number of webhooks that wait for delivery again."""
+
+
+# Explanations.
+
+
+class ChoiceRecord(SparseRecord, frozen=True):
+    """A status that a user chose."""
 
     status: Chosen
     text: str = ""
@@ -214,8 +285,8 @@ class ChoiceRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
     until: int = 0
 
 
-class Looks(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How a user looks to their own devices."""
+class Looks(SparseRecord, frozen=True):
+    """A user as the user's own devices see it."""
 
     status: TrueStatus
     text: str = ""
@@ -226,122 +297,115 @@ class Looks(Struct, frozen=True, rename="camel", omit_defaults=True):
     display: DisplayData | None = None
 
 
-class ExplainedSession(Struct, frozen=True, rename="camel"):
+class ExplainedSession(Record, frozen=True):
     """One client instance of a user."""
 
     connection_id: str
-    """Of its connection; empty while it has none."""
+    """Empty while the session has no connection."""
     protocol: str
     device: str
     active: bool
     heard: float | None
-    """Seconds since its client was last heard, a pong included; null while it has no connection."""
+    """Seconds since the client last sent anything, a pong included; null while there is no connection."""
     pinged_in: float | None
-    """Seconds until its client is pinged next; null while it has no connection."""
+    """Seconds until the next ping; null while there is no connection."""
     times_out_in: float | None
-    """Seconds until its connection is given up when its client, which was pinged, stays silent; null while it need say
-    nothing."""
+    """Seconds until a client that does not answer its ping times out; null while no answer is due."""
     grace_ends_in: float | None
-    """Seconds for which it keeps its user online without a connection; null when it does not."""
+    """Seconds for which the session keeps the user online without a connection; null if it does not."""
     resumable_for: float | None
-    """Seconds for which it can still be resumed; null while it has a connection."""
+    """Seconds for which the session can be resumed; null while it has a connection."""
     rooms: tuple[str, ...]
 
 
-class Pending(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What will happen by time alone."""
+class PendingEnd(SparseRecord, frozen=True):
+    """Something that ends by time alone."""
 
     what: str
-    """`grace`, `choice` or `claim`: which of them ends."""
+    """What ends: `grace`, `choice` or `claim`."""
     seconds: float
-    """From now."""
+    """Seconds from now."""
     source: str = ""
-    """Of the claim."""
+    """Source of the claim."""
 
 
-class Seeing(Struct, frozen=True, rename="camel"):
-    """What one viewer sees of the user."""
+class Seeing(Record, frozen=True):
+    """One viewer's view of the user."""
 
     user_id: UserId
     may_see: bool | None
-    """null: not known, for the viewer has no session."""
+    """null: unknown, because the viewer has no session."""
     watches: bool
-    """Whether a session of the viewer asks to be told of the user."""
+    """Whether a session of the viewer is notified about the user."""
     rule: str
-    """Why, in words."""
+    """The reason, in words."""
     roles: tuple[str, ...]
-    """The viewer's, by what their connections came with."""
+    """Roles from the tokens of the viewer's connections."""
 
 
-class Explained(Struct, frozen=True, rename="camel"):
-    """Everything that decides how a user looks."""
+class Explained(Record, frozen=True):
+    """Everything that decides the visible status of a user."""
 
     user_id: UserId
     why: str
-    """One sentence."""
+    """The reason, in one sentence."""
     shown: UserRecord
     """Presence that every permitted viewer sees."""
     own: Looks
-    """What the user's own devices see."""
+    """Presence that the user's own devices see."""
     sessions: list[ExplainedSession]
     announced: bool
-    """A backend said that they are online."""
-    pending: list[Pending]
-    """What comes first stands first."""
+    """Whether a backend announces the user as online."""
+    pending: list[PendingEnd]
+    """Soonest first."""
     chosen: ChoiceRecord
     timed: ChoiceRecord | None
-    """What was chosen for a time; the other one returns after it."""
+    """Temporary choice; when it ends, `chosen` returns."""
     claims: list[ClaimRecord]
     """In the order in which they were set."""
     winner: str
-    """The source of the claim that decides the status; empty when none does."""
+    """Source of the claim that decides the status; empty if none does."""
     viewer: Seeing | None
-    """When one was asked for."""
+    """null if the request names no viewer."""
     changes: list[ChangeRecord]
-    """The last ones, newest first, with their true causes."""
+    """Last changes with their true causes, newest first."""
 
 
-class Claims(Struct, frozen=True, rename="camel"):
-    """What backends say of a user."""
-
-    user_id: UserId
-    claims: list[ClaimRecord]
+# From the records of `presence`.
 
 
-class Cleared(Struct, frozen=True, rename="camel"):
-    """What came of taking a claim back."""
-
-    cleared: bool
-    """There was one."""
+def details_of(custom: Custom) -> tuple[str, str, Raw | None, int]:
+    """Return the fields `text`, `emoji`, `data` and `until` that accompany a status in several records."""
+    return custom.text, custom.emoji, Raw(custom.data) if custom.data else None, custom.until_ms
 
 
-class Erased(Struct, frozen=True, rename="camel"):
-    """What came of erasing a user."""
-
-    closed: int
-    """Connections that are being closed."""
-    stored: int
-    """Rows that were deleted where something is kept."""
+def display_of(view: View) -> Raw | None:
+    """Return the field `display`."""
+    return Raw(view.display) if view.display else None
 
 
-class Ticket(Struct, frozen=True, rename="camel"):
-    """A ticket."""
+def change_record(change: Change, cause: str = "") -> ChangeRecord:
+    """Return the record of a change.
 
-    ticket: str
-    user_id: UserId
-    expires_in: float
-    """Seconds in which it can be used, once."""
+    Args:
+        cause: The true cause, for clients that may know that a user is invisible; empty for the cause that others see.
+    """
+    return ChangeRecord(
+        wire_user_id(change.user_id),
+        change.status,
+        change.was,
+        change.version,
+        cause or v1.shown_cause(change),
+        change.at.epoch_ms,
+        change.since_ms,
+        change.seen_ms,
+        *details_of(change.view.custom),
+        change.view.devices,
+        display_of(change.view),
+    )
 
 
-class Revoked(Struct, frozen=True, rename="camel"):
-    """What came of a revocation."""
-
-    closed: int
-    """Connections that are being closed."""
-
-
-class Retried(Struct, frozen=True, rename="camel"):
-    """What came of sending dead letters again."""
-
-    retried: int
-    """How many wait to be delivered again."""
+def claim_record(claim: Claim) -> ClaimRecord:
+    """Return the record of a claim."""
+    status = cast(Literal["online", "away", "busy"], claim.status.value)  # one of `presence.claims.CLAIMABLE`
+    return ClaimRecord(claim.source, status, claim.priority, claim.set_ms, *details_of(claim.custom))

@@ -1,55 +1,69 @@
-"""Read-only watching by Server-Sent Events, where WebSockets do not pass."""
+"""Read-only watching over Server-Sent Events, for networks where WebSockets do not pass.
+
+A stream begins with a snapshot, or with the changes since `Last-Event-ID`. Then it repeats these steps until the client
+is gone or its token is no longer accepted:
+
+| position of the client | step |
+|---|---|
+| none, or before the journal | events `snapshot` in pages, the position is now |
+| before the newest change | events `changes` in pages: each user once, with the last state |
+| current | nothing |
+
+After each step the stream waits for the next multiple of `PAUSE_S`, and then for a change. All streams write at the
+same moments, so `LatestChanges` computes each span of changes once for all of them. Each change is encoded once, too,
+in the cache that WebSocket clients use.
+
+A position is in the id of the last page only. A client that loses the stream between two pages gets all pages again.
+
+The way of a request: check the origin and the address, authenticate (API key, or a user's token, or a ticket that opens
+or reopens its stream), validate the users to watch, take a place among the waiting requests, register the connection as
+the only one of the ticket's stream (`auth.resumable_streams`), stream.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 from starlette.responses import Response
 
-from presenced.auth.authenticator import UNAVAILABLE, Answer
+from presenced.auth.authenticator import UNAVAILABLE, AuthResult
 from presenced.auth.gatekeeper import Gatekeeper
 from presenced.auth.grants import visibility_of
 from presenced.auth.principal import Principal
-from presenced.auth.ticket_streams import SEPARATOR, Opening
+from presenced.auth.resumable_streams import SEPARATOR, Opening
 from presenced.errors import BadToken, BadUserId, Problem
-from presenced.http import sse as streams
-from presenced.http.api.endpoint import Api, Call
-from presenced.http.api.followers import Follower
-from presenced.http.api.parameters import Nothing, Watching
+from presenced.http import sse
+from presenced.http.api.endpoint import Api, Call, Endpoint
+from presenced.http.api.requests import Nothing, Watching
+from presenced.http.api.responses import WatchEvent
 from presenced.http.auth import bearer_of
-from presenced.http.errors import ProblemError, without_example
+from presenced.http.errors import ProblemError, unavailable, without_example
+from presenced.http.waiting import WaitingRequest
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Change, Status
 from presenced.presence.visibility import EVERYTHING
 from presenced.protocols.v1 import codec as v1
 
-PAUSE = 0.25
-"""Seconds between two moments in which watchers are told, the same for all: of what happens meanwhile each user's last
-state is told."""
+PAUSE_S = 0.25
+"""Seconds between the moments at which streams write, the same for all streams. Of the changes in between, a client
+gets the last state of each user."""
 
-CHECK = 5.0
-"""Seconds after which it is looked at latest whether what was shown still holds."""
+CHECK_S = 5.0
+"""Maximum number of seconds between two checks whether the token is still accepted."""
 
 PAGE = 500
-"""Users in one event at most."""
+"""Maximum number of users in one event."""
 
-SCANNED = 5_000
-"""Users of a snapshot of everyone that are looked up at a time; each time all are gone through."""
-
-
-class Told(Struct, frozen=True):
-    """`replies.Watched` of encoded records."""
-
-    users: list[Raw]
-    more: bool = False
+SCAN_PAGE = 5_000
+"""Number of users that a snapshot of everyone looks up at a time. Each look-up goes through all users."""
 
 
 class _Visitor(NamedTuple):
-    """The client that requests to watch."""
+    """An authenticated client."""
 
     principal: Principal | None
     """None for a backend, or for anyone if `auth` is none."""
@@ -62,185 +76,205 @@ class _Visitor(NamedTuple):
         return "" if self.opening is None else SEPARATOR + self.opening.secret
 
 
-class _Watcher:
-    """Who watches whom."""
+class _View:
+    """Users that one stream shows, as its visitor may see them.
+
+    Raises:
+        ProblemError: The request names no users, or an invalid id.
+    """
 
     def __init__(self, api: Api, visitor: _Visitor, query: Watching) -> None:
-        self.principal = principal = visitor.principal
+        self._service = api.service
+        self._gatekeeper = api.gatekeeper
+        self._principal = principal = visitor.principal
         self.suffix = visitor.suffix
         try:
-            placeholders = api.node.settings.placeholder_ids
+            placeholders = api.settings.placeholder_ids
             self._asked = frozenset(parse_user_id(user_id, placeholders) for user_id in query.users)
         except BadUserId as error:
             raise ProblemError(Problem.BAD_PARAMETER, without_example(error)) from None
         if not self._asked and not query.everyone:
-            raise ProblemError(Problem.BAD_PARAMETER, "say whom to watch: users=ID, once for each, or everyone=true")
-        self._api = api
+            raise ProblemError(
+                Problem.BAD_PARAMETER, "name the users to watch: users=ID, once for each, or everyone=true"
+            )
         self._everyone = query.everyone
-        visibility = visibility_of(api.node.settings, principal) if principal else EVERYTHING
-        self._with_causes = visibility.causes or api.node.settings.show_causes
-        self.record = api.node.encoding.of(visibility).record
-        """A change as it is told."""
-        self._seen: frozenset[str] | None = None
-        """Whom it is told of; None: everyone but those who are blocked."""
+        visibility = visibility_of(api.settings, principal) if principal else EVERYTHING
+        self._with_causes = visibility.causes or api.settings.show_causes
+        self._encoding = api.service.encoding_for(visibility)
+        self.record = self._encoding.record
+        """Function that encodes a change."""
+        self._visible: frozenset[str] | None = None
+        """Watched users whom the visitor may see; None for everyone except `_blocked`."""
         self._blocked = visibility.blocked
         if not query.everyone:
-            self._seen = frozenset(visibility.among(self._asked))
+            self._visible = frozenset(visibility.among(self._asked))
         elif not visibility.everyone:
-            self._seen = visibility.users
+            self._visible = visibility.users
 
     def snapshot(self) -> Iterator[list[Raw]]:
-        """Of everyone: who is not offline, as far as they are seen. Of users: all of them."""
-        application = self._api.application
-        if self._everyone and self._seen is None:
+        """Return the pages of a snapshot. It contains visible users who are not offline, or all users asked for."""
+        if self._everyone and self._visible is None:
             yield from self._all()
             return
-        wanted = sorted((self._seen or frozenset()) if self._everyone else self._asked)
+        visible = self._visible or frozenset()
+        wanted = sorted(visible if self._everyone else self._asked)
         records: list[Raw] = []
-        for user_id, change in zip(wanted, application.seen(wanted), strict=True):
-            if change and (self._seen is None or user_id in self._seen):
+        for user_id, change in zip(wanted, self._service.seen(wanted), strict=True):
+            if change and user_id in visible:
                 if change.status is not Status.OFFLINE or not self._everyone:
-                    records.append(self._fresh(change))
+                    records.append(self._uncached(change))
             elif not self._everyone:
-                records.append(self._api.node.encoding.unknown(user_id, application.position))
+                records.append(self._encoding.unknown(user_id, self._service.newest_version))
         for start in range(0, max(len(records), 1), PAGE):
             yield records[start : start + PAGE]
 
     def _all(self) -> Iterator[list[Raw]]:
-        """Looked up bit by bit, for there may be many: who changes meanwhile is told of again."""
+        """Return everyone. The pages are looked up one after the other, because there may be many. Users who change
+        meanwhile are part of the next event `changes`, too."""
         after = 0
-        while found := self._api.application.online(after, SCANNED):
+        while found := self._service.online(after, SCAN_PAGE):
             after = found[-1][0]
             seen = [change for _, change in found if change.user_id not in self._blocked]
             for start in range(0, len(seen), PAGE):
-                yield [self._fresh(change) for change in seen[start : start + PAGE]]
+                yield [self._uncached(change) for change in seen[start : start + PAGE]]
 
-    def _fresh(self, change: Change) -> Raw:
-        """As `record`, of which only what is told now is kept encoded."""
-        return v1.record(change, self._with_causes, self._api.node.directory.origin)
+    def _uncached(self, change: Change) -> Raw:
+        """Return the same as `record`. A snapshot would otherwise evict the newest changes from the shared cache."""
+        return v1.record(change, self._with_causes)
 
     def event_id(self, position: int) -> str:
         """Return the id of an event that leaves the client at `position`."""
-        return self._api.application.position_text(position) + self.suffix
+        return self._service.position_text(position) + self.suffix
 
-    def told(self, latest: Mapping[str, Change]) -> list[Change]:
-        """What of this it is told."""
-        if self._seen is None:
+    def visible(self, latest: Mapping[str, Change]) -> list[Change]:
+        """Return the changes that the stream shows."""
+        if self._visible is None:
             return [latest[user_id] for user_id in latest if user_id not in self._blocked]
-        return [latest[user_id] for user_id in latest.keys() & self._seen]
+        return [latest[user_id] for user_id in latest.keys() & self._visible]
 
-    def holds(self) -> bool:
-        """Whether what it came with still says who it is."""
-        gatekeeper, principal = self._api.node.gatekeeper, self.principal
+    def is_allowed(self) -> bool:
+        """Return whether the visitor's token is still accepted."""
+        gatekeeper, principal = self._gatekeeper, self._principal
         return principal is None or gatekeeper is None or gatekeeper.still_holds(principal)
 
 
+@Endpoint(
+    "GET",
+    "/watch",
+    scope="read",
+    group="Following",
+    summary="Watch users over Server-Sent Events.",
+    reply=WatchEvent,
+    problems=(Problem.UNAUTHORIZED, Problem.UNAVAILABLE),
+    streams=True,
+    checks_access=False,
+    example_query="users=7&users=ada",
+)
 async def watch(api: Api, call: Call[Watching, Nothing]) -> Response:
     """Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
     response shows only the users whom that user may see. Events are one or several `snapshot`, the last with `"more":
     false`, then `changes`, each user once with their last state. `Last-Event-ID` continues a lost stream. With it, a
-    ticket reopens the stream that it opened first, for an hour after each loss: docs/security.md."""
+    ticket reopens the stream that it opened first, for an hour after each loss (docs/security.md)."""
     given = call.request.headers.get("last-event-id", "") or call.query.last_event_id
     cursor, _, secret = given.partition(SEPARATOR)
-    visitor = await _who(api, call, secret)
-    watcher = _Watcher(api, visitor, call.query)
+    visitor = await _authenticate(api, call, secret)
+    view = _View(api, visitor, call.query)
     if visitor.opening is not None:
-        api.ticket_streams.take_over(visitor.opening.key)  # before the new connection takes one of the user's places
-    follower = api.followers.enter(call.request.receive, visitor.principal.user_id if visitor.principal else None)
+        api.resumable_streams.take_over(visitor.opening.key)  # before the new connection takes one of the user's places
+    waiting = api.waiting.enter(call.request.receive, visitor.principal.user_id if visitor.principal else None)
     if visitor.opening is not None:
-        _register(api, call, follower, visitor.opening)
-    position = api.application.parse_cursor(cursor) if cursor else None
-    parts = _stream(api, follower, watcher, position)
-    return streams.EventStream(follower, parts, api.node.settings.behind_timeout)
+        _register(api, call, waiting, visitor.opening)
+    position = api.service.parse_cursor(cursor) if cursor else None
+    return sse.EventStream(waiting, _stream(api, waiting, view, position), api.settings.behind_timeout)
 
 
-async def _who(api: Api, call: Call[Watching, Nothing], secret: str) -> _Visitor:
+async def _authenticate(api: Api, call: Call[Watching, Nothing], secret: str) -> _Visitor:
     """Authenticate a request.
 
     Args:
         secret: Secret from the id of the last event, with which a ticket's stream returns.
 
     Raises:
-        ProblemError: It has neither an API key nor an accepted token or ticket.
+        ProblemError: The request has neither an API key nor an accepted token or ticket.
     """
-    api.access.check_source(call.request)
-    gatekeeper = api.node.gatekeeper
+    api.access.check_source(call.request, call.now)
+    gatekeeper = api.gatekeeper
     if gatekeeper is None or (not call.query.token and api.access.allows(call.request, "read")):
         return _Visitor(None)
     token = call.query.token or bearer_of(call.request)
     if not token:
         detail = "send Authorization: Bearer and a user's token, a ticket or an API key"
-        raise api.access.refused(call.request, detail, is_guess=False)
+        raise api.access.refused(call.request, detail, call.now, is_guess=False)
     opening: Opening | None = None
     try:
-        opening = api.ticket_streams.begin(token, secret, api.node.clock.now())
+        opening = api.resumable_streams.begin(token, secret, call.now)
     except BadToken as error:
-        answer: Answer = gatekeeper.refused(error)
+        answer: AuthResult = gatekeeper.refused(error)
     else:
-        answer = await _identify(gatekeeper, opening.ticket if opening else token, api.node.settings.auth_timeout)
+        answer = await _identify(gatekeeper, opening.ticket if opening else token, api.settings.auth_timeout)
     if isinstance(answer, Principal):
         return _Visitor(answer, opening)
     if answer.kind == "unavailable":
-        raise ProblemError(Problem.UNAVAILABLE, str(answer), {"retry-after": "5"})
-    raise api.access.refused(call.request, str(answer), is_guess=not answer.is_genuine)
+        raise unavailable(str(answer))
+    raise api.access.refused(call.request, str(answer), api.clock.now(), is_guess=not answer.is_genuine)
 
 
-def _register(api: Api, call: Call[Watching, Nothing], follower: Follower, opening: Opening) -> None:
-    """Make this connection the only one of the ticket's stream.
-
-    Raises:
-        ProblemError: The user was disconnected while the ticket was being checked.
-    """
-    end = partial(_replace, follower)
-    if not api.ticket_streams.opened(opening.key, end):
-        follower.leave()
-        raise api.access.refused(call.request, "the application closed this user's connections", is_guess=False)
-    follower.on_leave = lambda: api.ticket_streams.closed(opening.key, end, api.node.clock.monotonic())
-
-
-def _replace(follower: Follower) -> None:
-    """End a connection and free its place immediately, for the connection that replaces it."""
-    follower.end()
-    follower.leave()
-
-
-async def _identify(gatekeeper: Gatekeeper[Any], token: str, patience: float) -> Answer:
-    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+async def _identify(gatekeeper: Gatekeeper, token: str, timeout_s: float) -> AuthResult:
+    """Return what the authenticator says about a token, or that it is unavailable."""
+    answered: asyncio.Future[AuthResult] = asyncio.get_running_loop().create_future()
     answer = gatekeeper.ask(token, lambda late: None if answered.done() else answered.set_result(late))
     if answer is not None:
         return answer
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout_s):
             return await answered
     except TimeoutError:
         return UNAVAILABLE
 
 
-async def _stream(api: Api, follower: Follower, watcher: _Watcher, position: int | None) -> AsyncGenerator[bytes, None]:
-    yield streams.comes_back(watcher.suffix)
-    text, record = watcher.event_id, watcher.record
+def _register(api: Api, call: Call[Watching, Nothing], waiting: WaitingRequest, opening: Opening) -> None:
+    """Make this connection the only one of the ticket's stream.
+
+    Raises:
+        ProblemError: The user was disconnected while the ticket was being checked.
+    """
+    end = partial(_replace, waiting)
+    if not api.resumable_streams.opened(opening.key, end):
+        waiting.leave()
+        detail = "the application closed this user's connections"
+        raise api.access.refused(call.request, detail, call.now, is_guess=False)
+    waiting.on_leave = lambda: api.resumable_streams.closed(opening.key, end, api.clock.monotonic())
+
+
+def _replace(waiting: WaitingRequest) -> None:
+    """End a connection and free its place immediately, for the connection that replaces it."""
+    waiting.end()
+    waiting.leave()
+
+
+async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int | None) -> AsyncGenerator[bytes, None]:
+    yield sse.retry_field(view.suffix)
     silent = 0.0
-    while not follower.gone and watcher.holds():
-        span = None if position is None else api.spans.since(position)
+    while not waiting.gone and view.is_allowed():
+        span = None if position is None else api.latest_changes.since(position)
         if span is None:
-            position = api.application.position
+            position = api.service.position
             last: list[Raw] = []
-            for page in watcher.snapshot():
+            for page in view.snapshot():
                 if last:
-                    yield streams.event("snapshot", Told(last, more=True))
+                    yield sse.event("snapshot", WatchEvent(last, more=True))
                 last = page
-            yield streams.event("snapshot", Told(last), text(position))
+            yield sse.event("snapshot", WatchEvent(last), view.event_id(position))
         elif span.latest:
-            position, changes = span.until, watcher.told(span.latest)
+            position, changes = span.until, view.visible(span.latest)
             for start in range(0, len(changes), PAGE):
-                page = [record(change) for change in changes[start : start + PAGE]]
+                page = [view.record(change) for change in changes[start : start + PAGE]]
                 more = start + PAGE < len(changes)
-                # The id comes with the last one alone: who lost that is told all of them again.
-                yield streams.event("changes", Told(page, more), "" if more else text(position))
+                yield sse.event("changes", WatchEvent(page, more), "" if more else view.event_id(position))
                 silent = 0.0
-        await asyncio.sleep(PAUSE - api.node.clock.monotonic() % PAUSE)
-        if not await follower.wait(CHECK):
-            silent += CHECK
-            if silent >= streams.HEARTBEAT:
+        await asyncio.sleep(PAUSE_S - api.clock.monotonic() % PAUSE_S)
+        if not await waiting.wait(CHECK_S):
+            silent += CHECK_S
+            if silent >= sse.HEARTBEAT_S:
                 silent = 0.0
-                yield streams.COMMENT
+                yield sse.COMMENT

@@ -1,4 +1,12 @@
-"""What watchers of the classic protocol are sent: every turn from offline to online and back, of everyone else."""
+"""What connections of the classic protocol are sent: every change from offline to online and back, of other users.
+
+Most connections see everyone, so a flush is one portion for all of them. The exceptions have portions of their own:
+
+    joined during the batch        the part of the batch since
+    its own user changed           all but the changes of its own user
+    blocks a user who changed      all but the changes of that user
+    may see some users only        the changes of these users (indexed by user, so that others cost nothing)
+"""
 
 from __future__ import annotations
 
@@ -6,149 +14,143 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from presenced.delivery.connection import Connection
+from presenced.delivery.events import Batch, Event, Missed, Portion
 from presenced.presence.directory import Directory
 from presenced.presence.model import Change
 from presenced.presence.subscriptions import Set, WatchIndex
-from presenced.protocols.base import Event, Missed, Portion, Watcher
-from presenced.protocols.classic.codec import change_frame
+from presenced.protocols.classic.codec import change_message
 
 CATCH_UP = 256
-"""Changes written at a time to a watcher that catches up: some 20 KB, well below a transport's write buffer."""
+"""Number of changes sent at once to a connection that catches up: some 20 KB, well below a transport's write buffer."""
 
 
 class ClassicFeed:
-    """Implements `broadcaster.Feed`."""
+    """The feed of the classic protocol (`delivery.events.Feed`)."""
 
     def __init__(self, directory: Directory[Any]) -> None:
         self._directory = directory
-        self._watchers: dict[Watcher, None] = {}
-        self._limited: WatchIndex[Watcher] = WatchIndex()
-        """Those of them that may not see everyone, by whom they may see."""
-        self._limits: dict[Watcher, Set] = {}
-        self._blocking: WatchIndex[Watcher] = WatchIndex()
-        """Those that may see everyone but a few, by these few."""
+        self._unlimited: dict[Connection, None] = {}
+        """Connections that may see everyone."""
+        self._limited: WatchIndex[Connection] = WatchIndex()
+        """The others, by the users that they may see."""
+        self._limits: dict[Connection, Set] = {}
+        self._blocking: WatchIndex[Connection] = WatchIndex()
+        """Connections that may see everyone except a few, by these few."""
 
     def __len__(self) -> int:
-        return len(self._watchers) + len(self._limits)
+        return len(self._unlimited) + len(self._limits)
 
-    def join(self, watcher: Watcher) -> None:
-        """It keeps up."""
-        visibility = watcher.session.visibility
+    def published(self, event: Event) -> None:
+        """Do nothing: this feed sends events with flushes only."""
+
+    def join(self, connection: Connection) -> None:
+        """Include a connection in the portions from now on."""
+        visibility = connection.session.visibility
         if visibility.everyone:
-            self._watchers[watcher] = None
+            self._unlimited[connection] = None
             if visibility.blocked:
-                self._blocking.add(watcher, Set(users=visibility.blocked))
+                self._blocking.add(connection, Set(users=visibility.blocked))
         else:
-            self._limits[watcher] = visibility.of(Set(everyone=True))
-            self._limited.add(watcher, self._limits[watcher])
+            self._limits[connection] = visibility.of(Set(everyone=True))
+            self._limited.add(connection, self._limits[connection])
 
-    def leave(self, watcher: Watcher) -> bool:
-        """It does not, or is gone."""
-        if (seen := self._limits.pop(watcher, None)) is not None:
-            self._limited.remove(watcher, seen)
+    def leave(self, connection: Connection) -> bool:
+        """Exclude a connection. Return whether it was included."""
+        if (seen := self._limits.pop(connection, None)) is not None:
+            self._limited.remove(connection, seen)
             return True
-        if watcher not in self._watchers:
+        if connection not in self._unlimited:
             return False
-        del self._watchers[watcher]
-        if blocked := watcher.session.visibility.blocked:
-            self._blocking.remove(watcher, Set(users=blocked))
+        del self._unlimited[connection]
+        if blocked := connection.session.visibility.blocked:
+            self._blocking.remove(connection, Set(users=blocked))
         return True
 
-    def portions(self, batch: Sequence[Event], joined: Mapping[Watcher, int]) -> Iterable[Portion]:
-        """One for all that were there when the batch began, and one each for the others."""
+    def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
+        """Return one portion for all that were there when the batch began, and one each for the others."""
         if not len(self):
             return
-        turns = _Turns(batch)
+        told = _Messages(events)
         if self._limits:
-            yield from self._portions_of_limited(turns, joined)
-        if not self._watchers:
+            yield from self._portions_of_limited(told, joined)
+        if not self._unlimited:
             return
-        apart = self._apart(turns, joined)
-        for watcher, untold in apart.items():
-            frames = turns.frames_from(joined.get(watcher, 0), but=untold)
-            if frames:
-                yield Portion((watcher,), b"".join(frames), len(frames))
-        for watcher, index in joined.items():
-            if watcher in self._watchers and watcher not in apart and (count := turns.count_from(index)):
-                yield Portion((watcher,), turns.data_from(index), count)
-        if turns.frames:
+        apart = self._apart(told, joined)
+        for connection, excluded in apart.items():
+            if messages := told.since(joined.get(connection, 0), excluded):
+                yield Portion((connection,), Batch(messages), len(messages))
+        for connection, index in joined.items():
+            if connection in self._unlimited and connection not in apart and (messages := told.since(index)):
+                yield Portion((connection,), Batch(messages), len(messages))
+        if told.messages:
             others = joined.keys() | apart.keys()
-            common = tuple(w for w in self._watchers if w not in others) if others else tuple(self._watchers)
-            yield Portion(common, turns.data_from(0), len(turns.frames))
+            common = tuple(c for c in self._unlimited if c not in others) if others else tuple(self._unlimited)
+            yield Portion(common, Batch(told.messages), len(told.messages))
 
-    def part(self, watcher: Watcher, events: Sequence[Event]) -> Portion:
-        """The changes of others that it may see."""
-        turns, visibility = _Turns(events), watcher.session.visibility
-        frames = [
-            frame
-            for frame, (_, user_id) in zip(turns.frames, turns.users, strict=True)
-            if visibility.sees(user_id) and watcher not in self._directory.connections(user_id)
+    def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
+        """Return the changes of other users that the connection may see."""
+        told, visibility = _Messages(events), connection.session.visibility
+        messages = [
+            message
+            for message, (_, user_id) in zip(told.messages, told.users, strict=True)
+            if visibility.sees(user_id) and connection not in self._directory.connections(user_id)
         ]
-        return Portion((watcher,), b"".join(frames), len(frames))
+        return Portion((connection,), Batch(messages), len(messages))
 
-    def _portions_of_limited(self, turns: _Turns, joined: Mapping[Watcher, int]) -> Iterable[Portion]:
-        heard: dict[Watcher, list[int]] = {}
-        for number, (index, user_id) in enumerate(turns.users):
-            own = self._directory.connections(user_id)
-            for watcher in self._limited.watchers_of(user_id):
-                if index >= joined.get(watcher, 0) and watcher not in own:
-                    heard.setdefault(watcher, []).append(number)
-        for watcher, numbers in heard.items():
-            yield Portion((watcher,), b"".join(turns.frames[number] for number in numbers), len(numbers))
-
-    def _apart(self, turns: _Turns, joined: Mapping[Watcher, int]) -> dict[Watcher, set[int]]:
-        """The watchers that would hear of themselves, or of whom they do not see, and in which frames."""
-        found: dict[Watcher, set[int]] = {}
-        for number, (index, user_id) in enumerate(turns.users):
-            for watcher in chain(self._directory.connections(user_id), self._blocking.watchers_of(user_id)):
-                if index >= joined.get(watcher, 0) and watcher in self._watchers:
-                    found.setdefault(watcher, set()).add(number)
-        return found
-
-    def missed(self, watcher: Watcher, position: int) -> Missed | None:
-        """The last change of each user who changed."""
-        now = self._directory.position
+    def missed(self, connection: Connection, position: int) -> Missed | None:
+        """Return the last change of each user who changed after `position`."""
+        now = self._directory.journal.position
         changes = self._directory.since(position, CATCH_UP)
         if changes is None:
             return None
         if len(changes) == CATCH_UP:
             now = changes[-1].position
-        visibility = watcher.session.visibility
-        frames = [
-            change_frame(change)
+        visibility = connection.session.visibility
+        messages = [
+            change_message(change)
             for change in changes
-            if visibility.sees(change.user_id) and watcher not in self._directory.connections(change.user_id)
+            if visibility.sees(change.user_id) and connection not in self._directory.connections(change.user_id)
         ]
-        portion = Portion((watcher,), b"".join(frames), len(frames))
-        return Missed(iter((portion,) if frames else ()), now)
+        portion = Portion((connection,), Batch(messages), len(messages))
+        return Missed(iter((portion,) if messages else ()), now)
+
+    def _portions_of_limited(self, told: _Messages, joined: Mapping[Connection, int]) -> Iterable[Portion]:
+        seen: dict[Connection, list[bytes]] = {}
+        for message, (index, user_id) in zip(told.messages, told.users, strict=True):
+            own = self._directory.connections(user_id)
+            for connection in self._limited.watchers_of(user_id):
+                if index >= joined.get(connection, 0) and connection not in own:
+                    seen.setdefault(connection, []).append(message)
+        for connection, messages in seen.items():
+            yield Portion((connection,), Batch(messages), len(messages))
+
+    def _apart(self, told: _Messages, joined: Mapping[Connection, int]) -> dict[Connection, set[int]]:
+        """Return connections whose own user changed, or that block one who changed, with the messages to leave out."""
+        found: dict[Connection, set[int]] = {}
+        for number, (index, user_id) in enumerate(told.users):
+            for connection in chain(self._directory.connections(user_id), self._blocking.watchers_of(user_id)):
+                if index >= joined.get(connection, 0) and connection in self._unlimited:
+                    found.setdefault(connection, set()).add(number)
+        return found
 
 
-class _Turns:
-    """The frames of a batch, and where those of a later part begin."""
+class _Messages:
+    """The messages of a batch. Events that are no turn between online and offline have none."""
 
-    def __init__(self, batch: Sequence[Event]) -> None:
-        self.frames: list[bytes] = []
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.messages: list[bytes] = []
         self.users: list[tuple[int, str]] = []
-        """For each frame the index in the batch, and of whom it tells."""
-        self._starts: list[tuple[int, int]] = []  # for each index of the batch: frames before it, and their bytes
-        size = 0
-        for index, change in enumerate(batch):
-            self._starts.append((len(self.frames), size))
-            if isinstance(change, Change) and change.is_turn:
-                self.users.append((index, change.user_id))
-                self.frames.append(change_frame(change))
-                size += len(self.frames[-1])
-        self._starts.append((len(self.frames), size))
-        self._data = b"".join(self.frames)
+        """For each message the index of its event, and the user."""
+        self._starts: list[int] = []  # for each event, the number of messages before it
+        for index, event in enumerate(events):
+            self._starts.append(len(self.messages))
+            if isinstance(event, Change) and event.is_turn:  # the only event that this protocol knows
+                self.users.append((index, event.user_id))
+                self.messages.append(change_message(event))
+        self._starts.append(len(self.messages))
 
-    def count_from(self, index: int) -> int:
-        """Frames of the batch from `index` on."""
-        return len(self.frames) - self._starts[index][0]
-
-    def data_from(self, index: int) -> bytes:
-        """Those frames, joined."""
-        return self._data[self._starts[index][1] :]
-
-    def frames_from(self, index: int, but: Container[int]) -> list[bytes]:
-        """Those frames but some."""
-        return [self.frames[number] for number in range(self._starts[index][0], len(self.frames)) if number not in but]
+    def since(self, index: int, excluded: Container[int] = ()) -> list[bytes]:
+        """Return the messages of the events from `index` on, without some."""
+        start = self._starts[index]
+        return [self.messages[number] for number in range(start, len(self.messages)) if number not in excluded]

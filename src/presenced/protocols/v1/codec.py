@@ -1,4 +1,4 @@
-"""The protocol presenced.v1: records to finished WebSocket frames, and requests out of text (`spec/protocol-v1.md`)."""
+"""The protocol presenced.v1: records to JSON, and requests out of text (`spec/protocol-v1.md`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from msgspec.json import Decoder, Encoder
 
 from presenced.presence.model import PLAIN, Cause, Change, Own, Status
 from presenced.presence.rooms import Member
-from presenced.protocols.framing import text_frame
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1 import messages
 from presenced.protocols.v1.messages import (
@@ -38,23 +37,19 @@ _SHOWN_AS: dict[str, tuple[Cause, Cause]] = {
 """Going invisible looks like a close to others, and coming back like a connect."""
 
 
-def frame(message: ServerMessageV1) -> bytes:
-    """One message."""
-    return text_frame(_encoder.encode(message))
+def encode(message: ServerMessageV1) -> bytes:
+    """Return a message as JSON."""
+    return _encoder.encode(message)
 
 
-def user_record(change: Change, with_cause: bool, origin: int = 0) -> UserRecord:
-    """What is seen of the user after `change`.
-
-    Args:
-        origin: What the version counts from.
-    """
+def user_record(change: Change, with_cause: bool) -> UserRecord:
+    """Return what is seen of the user after `change`."""
     custom = change.view.custom
     return UserRecord(
         wire_user_id(change.user_id),
         change.status,
         change.since_ms,
-        change.version - origin,
+        change.version,
         change.seen_ms,
         custom.text,
         custom.emoji,
@@ -66,9 +61,9 @@ def user_record(change: Change, with_cause: bool, origin: int = 0) -> UserRecord
     )
 
 
-def record(change: Change, with_cause: bool, origin: int) -> Raw:
+def record(change: Change, with_cause: bool) -> Raw:
     """The same as JSON."""
-    return Raw(_encoder.encode(user_record(change, with_cause, origin)))
+    return Raw(_encoder.encode(user_record(change, with_cause)))
 
 
 def member(member: Member, presence: Raw) -> Raw:
@@ -92,15 +87,15 @@ def unknown_record(user_id: str, version: int) -> Raw:
     return Raw(_encoder.encode(unknown_user(user_id, version)))
 
 
-def snapshot_frame(kind: Literal["everyone", "users"], page: int, pages: int, records: list[Raw]) -> bytes:
+def snapshot_page(kind: Literal["everyone", "users"], page: int, pages: int, records: list[Raw]) -> bytes:
     """PRESENCE_SNAPSHOT, one page."""
-    return frame(PresenceSnapshot(kind, page, pages, records))
+    return encode(PresenceSnapshot(kind, page, pages, records))
 
 
-def self_frame(own: Own) -> bytes:
+def self_message(own: Own) -> bytes:
     """SELF."""
     custom, overruled = own.view.custom, own.overruled
-    return frame(
+    return encode(
         Self(
             own.view.status,
             own.chosen or "auto",
@@ -125,24 +120,6 @@ def parse_request(text: str) -> Request:
         msgspec.DecodeError: It is not JSON.
     """
     return strict_json.read(text, _decoder, Request)
-
-
-class _Token(msgspec.Struct, tag_field="type", tag="AUTH"):
-    """AUTH as the first message. Other fields are ignored, as the classic protocol promises. Only the token counts
-    here, and the server cannot send an ERROR to an unauthenticated client."""
-
-    token: str
-
-
-_auth = Decoder(_Token)
-
-
-def token_of(message: str | bytes) -> str:
-    """Return the token of the message AUTH; nothing for any other message."""
-    try:
-        return _auth.decode(message).token if isinstance(message, str) else ""
-    except (msgspec.MsgspecError, RecursionError):
-        return ""
 
 
 def compact(data: bytes) -> bytes:

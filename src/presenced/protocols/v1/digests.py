@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
+from presenced.delivery.connection import Connection
+from presenced.delivery.events import Batch, Event, Portion
 from presenced.presence.model import Change
 from presenced.presence.rooms import Member, Mode, RoomChange
 from presenced.presence.subscriptions import Set as Watched
 from presenced.presence.subscriptions import Watch, WatchIndex
 from presenced.presence.visibility import NOBODY
-from presenced.protocols.base import Event, Portion, Watcher
 from presenced.protocols.v1.encoder import Encoding
 
 PERIOD = 1.0
@@ -37,30 +38,30 @@ class Digests:
     Bounds: by the rooms that are in another mode than full, and their members; by what is counted.
     """
 
-    def __init__(self, encoding: Encoding, watchers_of_room: Callable[[str], Collection[Watcher]]) -> None:
+    def __init__(self, encoding: Encoding, watchers_of_room: Callable[[str], Collection[Connection]]) -> None:
         self._encoding = encoding
         self._watchers_of_room = watchers_of_room
         self._rooms: dict[str, _Digest] = {}
         """Those in another mode than full, or that were at the last digest."""
         self._changed: set[str] = set()
         """Rooms of which something is to be told."""
-        self._counting: WatchIndex[Watcher] = WatchIndex()
+        self._counting: WatchIndex[Connection] = WatchIndex()
         self._turned: set[str] = set()
         """Users who came or went, while somebody watches the number of all."""
         self._recount_rooms: dict[str, set[str]] = {}
         """Rooms whose number is watched, and of whom there is something to tell there."""
-        self._recount: set[Watcher] = set()
+        self._recount: set[Connection] = set()
         """Who watches the number of some users, of whom one came or went."""
 
     def __len__(self) -> int:
         """How many rooms are told of once a second."""
         return len(self._rooms)
 
-    def join(self, watcher: Watcher) -> None:
+    def join(self, watcher: Connection) -> None:
         """`watcher` keeps up."""
         self._counting.add(watcher, watcher.session.visibility.of(watch_of(watcher).counted))
 
-    def leave(self, watcher: Watcher) -> None:
+    def leave(self, watcher: Connection) -> None:
         """`watcher` does not, or is gone."""
         self._counting.remove(watcher, watcher.session.visibility.of(watch_of(watcher).counted))
         self._recount.discard(watcher)
@@ -79,7 +80,7 @@ class Digests:
                 self._changed.add(event.room)
             if self._counting.watchers_of_room(event.room):
                 self._recount_rooms.setdefault(event.room, set()).add(event.user_id)
-        else:
+        elif isinstance(event, Change):
             self._note_change(event)
         return bool(self._changed or self._turned or self._recount_rooms or self._recount)
 
@@ -105,16 +106,16 @@ class Digests:
         for name, users in self._recount_rooms.items():
             yield from _counted(self._counting.watchers_of_room(name), users, partial(encoding.count_room, name))
         for watcher in tuple(self._recount):
-            yield Portion((watcher,), b"".join(self._counts_of_users(watcher, watch_of(watcher).counted)), 1)
+            yield Portion((watcher,), Batch(list(self._counts_of_users(watcher, watch_of(watcher).counted))), 1)
         self._turned.clear()
         self._recount_rooms.clear()
         self._recount.clear()
 
-    def counts(self, watcher: Watcher) -> Iterator[bytes]:
+    def counts(self, watcher: Connection) -> Iterator[bytes]:
         """The numbers that `watcher` watches, as they are now."""
         return self.counts_of(watcher, watch_of(watcher).counted)
 
-    def counts_of(self, watcher: Watcher, counted: Watched) -> Iterator[bytes]:
+    def counts_of(self, watcher: Connection, counted: Watched) -> Iterator[bytes]:
         """Return the counts of `counted` for `watcher`."""
         visibility = watcher.session.visibility
         if counted.everyone and visibility.everyone:
@@ -123,7 +124,7 @@ class Digests:
         for name in counted.rooms:
             yield self._encoding.count_room(name, visibility.blocked)
 
-    def _counts_of_users(self, watcher: Watcher, counted: Watched) -> Iterator[bytes]:
+    def _counts_of_users(self, watcher: Connection, counted: Watched) -> Iterator[bytes]:
         visibility = watcher.session.visibility
         if counted.everyone and not visibility.everyone:
             yield self._encoding.count_seen(visibility.users)
@@ -153,7 +154,7 @@ class Digests:
         if room is not None:
             room.digested_until = now
         watchers = self._watchers_of_room(name)
-        shared: dict[Encoding, list[Watcher]] = {}
+        shared: dict[Encoding, list[Connection]] = {}
         for watcher in watchers:
             if not watcher.session.visibility.blocked:
                 shared.setdefault(encoding.of(watcher.session.visibility), []).append(watcher)
@@ -173,7 +174,7 @@ class Digests:
         self,
         encoding: Encoding,
         name: str,
-        watchers: Collection[Watcher],
+        watchers: Collection[Connection],
         found: tuple[list[Member], list[str]] | None,
         users: set[str],
         now: int,
@@ -181,39 +182,39 @@ class Digests:
     ) -> Iterator[Portion]:
         room = encoding.rooms.get(name)
         if encoding.room_mode(room, blocked) is Mode.COUNTS:
-            frames, users = encoding.room_changes(room, name, [], [], blocked), set()
+            messages, users = [encoding.room_changes(room, name, [], [], blocked)], set()
         elif found is not None:
-            frames = encoding.room_changes(room, name, *found, blocked)
+            messages = [encoding.room_changes(room, name, *found, blocked)]
             users = users - {member.user_id for member in found[0]}
         else:  # it is empty, or was meanwhile, or more have left than are remembered
-            frames, users = b"".join(frame for frame, _ in encoding.room_pages(name, blocked)), set()
+            messages, users = [page for page, _ in encoding.room_pages(name, blocked)], set()
         nameless = [watcher for watcher in watchers if full_of(watcher).everyone]
         if nameless:
-            yield Portion(nameless, frames + encoding.changes(now, []), 1)
+            yield Portion(nameless, Batch([*messages, encoding.changes(now, [])]), 1)
         others = [watcher for watcher in watchers if not full_of(watcher).everyone]
         if others:
             seen = encoding.directory.snapshot_of(users)
-            yield Portion(others, frames + encoding.changes_of(now, seen), 1 + len(seen))
+            yield Portion(others, Batch([*messages, encoding.changes_of(now, seen)]), 1 + len(seen))
 
 
 def _counted(
-    watchers: Collection[Watcher], users: set[str], count: Callable[[frozenset[str]], bytes]
+    watchers: Collection[Connection], users: set[str], count: Callable[[frozenset[str]], bytes]
 ) -> Iterator[Portion]:
     """A number for those that watch it; none for who sees nobody of `users`, by whom it may have become another."""
     if shared := [watcher for watcher in watchers if not watcher.session.visibility.blocked]:
-        yield Portion(shared, count(NOBODY), 1)
+        yield Portion(shared, Batch((count(NOBODY),)), 1)
     for watcher in watchers:
         if (blocked := watcher.session.visibility.blocked) and not users <= blocked:
-            yield Portion((watcher,), count(blocked), 1)
+            yield Portion((watcher,), Batch((count(blocked),)), 1)
 
 
-def watch_of(watcher: Watcher) -> Watch:
+def watch_of(watcher: Connection) -> Watch:
     """What it watches. To be changed only while it is not in the feed."""
     watch = watcher.session.watch
     assert watch is not None, "a session of presenced.v1 has one"
     return watch
 
 
-def full_of(watcher: Watcher) -> Watched:
+def full_of(watcher: Connection) -> Watched:
     """What it is told of by name: of what it watches, what it may see."""
     return watcher.session.visibility.of(watch_of(watcher).full)

@@ -1,4 +1,4 @@
-"""What is seen of users and rooms, as frames of presenced.v1: one place for all feeds, snapshots and digests."""
+"""What is seen of users and rooms, as messages of presenced.v1: one place for feeds, snapshots and digests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Raw
 
 from presenced.presence.directory import Directory
+from presenced.presence.journal import Cursor
 from presenced.presence.model import Change, Status
 from presenced.presence.rooms import Member, Mode, Room, Rooms
 from presenced.presence.visibility import NOBODY, Visibility
@@ -27,10 +28,9 @@ def new_epoch() -> str:
 
 
 class Encoding:
-    """Frames of this moment.
+    """Encodes the state of this moment.
 
-    What is said of rooms and numbers may be for one who does not see some users (`blocked`). Versions and positions are
-    told as they count from the server's start: those of a server that stores have 11 digits, and are in every change.
+    What is said of rooms and numbers may be for one who does not see some users (`blocked`).
 
     Bounds: `MAX_RECORDS`.
 
@@ -57,45 +57,53 @@ class Encoding:
         """The one for who has this visibility."""
         return self.with_causes if visibility.causes else self
 
-    def position_text(self, position: int) -> str:
-        """What a client is told as its position."""
-        return f"{self.epoch}-{max(0, position - self.directory.origin)}"
+    def position_text(self, position: int, snapshot: int = 0) -> str:
+        """Return what a client is told as its position.
+
+        Args:
+            snapshot: Number of the session's snapshot that ends there; 0 at the end of changes.
+        """
+        return f"{self.epoch}-{position}-{snapshot}" if snapshot else f"{self.epoch}-{position}"
 
     def position_number(self, text: str) -> int | None:
-        """The position a client says it is at; None when it is not one of this server's."""
-        epoch, _, number = text.partition("-")
-        if epoch != self.epoch or not (number.isascii() and number.isdigit() and len(number) < 20):
+        """Return the position in a text without a snapshot; None if it is not one of this server's."""
+        cursor = self.cursor(text)
+        return cursor.position if cursor is not None and not cursor.snapshot else None
+
+    def cursor(self, text: str) -> Cursor | None:
+        """Return how far a client says it has come; None if the text is not one of this server's."""
+        epoch, *numbers = text.split("-")
+        if epoch != self.epoch or not all(n.isascii() and n.isdigit() and len(n) < 20 for n in numbers):
             return None
-        position = int(number) + self.directory.origin
-        return position if position <= self.directory.position else None
+        if not 1 <= len(numbers) <= 2 or int(numbers[0]) > self.directory.journal.position:
+            return None
+        return Cursor(*map(int, numbers))
 
     def record(self, change: Change) -> Raw:
         """What is seen of the user after `change`; encoded once for all who are told of it about now."""
         record = self._records.get(change.position)
         if record is None:
-            record = self._records[change.position] = wire.record(change, self._tells_causes, self.directory.origin)
+            record = self._records[change.position] = wire.record(change, self._tells_causes)
             if len(self._records) > MAX_RECORDS:
                 self._records.popitem(last=False)
         return record
 
-    def unknown(self, user_id: str, position: int) -> Raw:
-        """A user of whom nothing is known (any more) at this position."""
-        return wire.unknown_record(user_id, position - self.directory.origin)
+    def unknown(self, user_id: str, newest: int) -> Raw:
+        """A user of whom nothing is known (any more) when `newest` was the newest version."""
+        return wire.unknown_record(user_id, newest)
 
     def own(self, user_id: str) -> bytes:
         """SELF, as it is now; nothing for a user who has no session that is told."""
         own = self.directory.own(user_id)
-        return wire.self_frame(own) if own else b""
+        return wire.self_message(own) if own else b""
 
-    def changes(self, position: int, records: list[Raw]) -> bytes:
-        """PRESENCE_CHANGES."""
-        return wire.frame(PresenceChanges(self.position_text(position), records))
+    def changes(self, position: int, records: list[Raw], snapshot: int = 0) -> bytes:
+        """PRESENCE_CHANGES; after a snapshot, the one that ends it."""
+        return wire.encode(PresenceChanges(self.position_text(position, snapshot), records))
 
-    def changes_of(self, position: int, changes: Iterable[Change], unknown: Iterable[str] = ()) -> bytes:
+    def changes_of(self, position: int, changes: Iterable[Change]) -> bytes:
         """PRESENCE_CHANGES of these users, and with the position even when there are none."""
-        records = [self.record(change) for change in changes]
-        records += [self.unknown(user_id, position) for user_id in unknown]
-        return self.changes(position, records)
+        return self.changes(position, [self.record(change) for change in changes])
 
     def member(self, member: Member) -> Raw:
         """A member of a room, and what is seen of the user now; who has left since the page began may be unknown."""
@@ -107,7 +115,7 @@ class Encoding:
                 if len(self._members) > MAX_RECORDS:
                     self._members.popitem(last=False)
             return encoded
-        return wire.member(member, self.unknown(member.user_id, self.directory.position))
+        return wire.member(member, self.unknown(member.user_id, self.directory.versions.newest))
 
     def room_mode(self, room: Room | None, blocked: Set[str] = NOBODY) -> Mode:
         """How the room is told of."""
@@ -122,7 +130,7 @@ class Encoding:
         blocked: Set[str] = NOBODY,
     ) -> bytes:
         """ROOM_CHANGES; of those who joined and left, all are seen."""
-        return wire.frame(
+        return wire.encode(
             RoomChanges(
                 name,
                 room.size(blocked) if room else 0,
@@ -144,19 +152,19 @@ class Encoding:
         for number in range(pages):
             part = members[number * size : (number + 1) * size]
             told = [self.member(member) for member in part]
-            yield wire.frame(RoomSnapshot(name, mode.value, count, number + 1, pages, told)), len(part)
+            yield wire.encode(RoomSnapshot(name, mode.value, count, number + 1, pages, told)), len(part)
 
     def count_everyone(self, blocked: Set[str] = NOBODY) -> bytes:
         """PRESENCE_COUNT of everyone."""
-        return wire.frame(PresenceCount("everyone", self.directory.online_users - self._online(blocked)))
+        return wire.encode(PresenceCount("everyone", self.directory.online_users - self._online(blocked)))
 
     def count_seen(self, user_ids: Iterable[str]) -> bytes:
         """PRESENCE_COUNT of everyone, for one who may see these only."""
-        return wire.frame(PresenceCount("everyone", self._online(user_ids)))
+        return wire.encode(PresenceCount("everyone", self._online(user_ids)))
 
     def count_users(self, user_ids: Iterable[str]) -> bytes:
         """PRESENCE_COUNT of some users."""
-        return wire.frame(PresenceCount("users", self._online(user_ids)))
+        return wire.encode(PresenceCount("users", self._online(user_ids)))
 
     def _online(self, user_ids: Iterable[str]) -> int:
         return sum(change.status is not Status.OFFLINE for change in self.directory.snapshot_of(user_ids))
@@ -164,4 +172,4 @@ class Encoding:
     def count_room(self, name: str, blocked: Set[str] = NOBODY) -> bytes:
         """PRESENCE_COUNT of a room, whose members are all online."""
         room = self.rooms.get(name)
-        return wire.frame(PresenceCount("room", room.size(blocked) if room else 0, name))
+        return wire.encode(PresenceCount("room", room.size(blocked) if room else 0, name))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 from msgspec import Meta, Raw, Struct, field
 
 from presenced.presence.model import Cause, Status
+from presenced.protocols.ids import UserId
 
 MAX_TEXT = 140
 """Characters of a status' text."""
@@ -24,40 +25,7 @@ MAX_DISPLAY = 1024
 MAX_ROOM_NAME = 128
 """Characters of a room's name."""
 
-UserId = int | str
-"""1 to 128 characters; a number when it is a canonical decimal up to 2^53 - 1 (`protocols.classic.codec`)."""
-
 RoomName = Annotated[str, Meta(min_length=1, max_length=MAX_ROOM_NAME)]
-
-# The classic protocol.
-
-
-class ConnectionEstablished(Struct, frozen=True, tag_field="type", tag="CONNECTION_ESTABLISHED", rename="camel"):
-    """The first message on every connection."""
-
-    user_id: UserId
-    timestamp: str
-    """ISO 8601, UTC, milliseconds, `Z`."""
-    connection_id: str
-    """`{userId}-{epoch milliseconds}`, unique even when two open in the same millisecond."""
-
-
-class UserOnline(Struct, frozen=True, tag_field="type", tag="USER_ONLINE", rename="camel"):
-    """Another user came online."""
-
-    user_id: UserId
-    timestamp: str
-
-
-class UserOffline(Struct, frozen=True, tag_field="type", tag="USER_OFFLINE", rename="camel"):
-    """Another user went offline."""
-
-    user_id: UserId
-    timestamp: str
-
-
-Message = ConnectionEstablished | UserOnline | UserOffline
-
 
 # presenced.v1, server to client. Times are epoch milliseconds by the server's clock, durations seconds.
 
@@ -100,9 +68,6 @@ class EstablishedV1(
     """Seconds for which the server, which has just started, does not know yet who is coming back: until they are
     over, a client that came back itself keeps showing those it knew to be here."""
     limits: LimitsV1
-    origin: int = 0
-    """What versions count from: with it added they are those of the HTTP API and of webhooks. Not given where it is 0,
-    as where nothing is stored."""
     features: tuple[str, ...] = ()
     """Names of features that this server has beyond this version of the protocol; omitted if there are none. A client
     sends a field or request of a later version only if the server lists its feature."""

@@ -8,10 +8,10 @@ from typing import Literal
 
 from msgspec import Raw
 
+from presenced.delivery.connection import Connection
+from presenced.delivery.events import Batch, Portion
 from presenced.presence.model import Change, Status
 from presenced.presence.visibility import Visibility
-from presenced.protocols.base import Portion, Watcher
-from presenced.protocols.framing import WORTH_DEFLATING, deflated
 from presenced.protocols.v1 import codec as wire
 from presenced.protocols.v1.encoder import Encoding
 
@@ -33,13 +33,13 @@ class Snapshot:
     """
 
     def __init__(self, encoding: Encoding, kind: Literal["everyone", "users"], changes: Sequence[Change | str]) -> None:
-        self.position = encoding.directory.position
+        self.position = encoding.directory.journal.position
+        self._newest = encoding.directory.versions.newest  # now, not when the page is encoded
         self._encoding = encoding
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
         self._records: list[Raw] | None = None  # kept once somebody asked for it `without` some users
-        self._pages: list[bytes] = []
-        self._deflated: dict[int, bytes] = {}
+        self._pages: list[Batch] = []
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -52,10 +52,11 @@ class Snapshot:
         if self._records is None:
             self._records = [self._record(change) for change in self._changes]
         seen = Snapshot(self._encoding, self._kind, [self._changes[index] for index in kept])
-        seen.position, seen._records = self.position, [self._records[index] for index in kept]
+        seen.position, seen._newest = self.position, self._newest
+        seen._records = [self._records[index] for index in kept]
         return seen
 
-    def portions(self, watcher: Watcher) -> Iterator[Portion]:
+    def portions(self, watcher: Connection) -> Iterator[Portion]:
         """All pages; there is one even when there is nobody."""
         size = self._encoding.page_size
         pages = max(1, -(-len(self._changes) // size))
@@ -63,19 +64,13 @@ class Snapshot:
             start, end = number * size, min((number + 1) * size, len(self._changes))
             if number == len(self._pages):
                 records = self._records[start:end] if self._records else map(self._record, self._changes[start:end])
-                self._pages.append(wire.snapshot_frame(self._kind, number + 1, pages, list(records)))
-            yield Portion((watcher,), self._page(number, watcher.deflates), end - start)
-
-    def _page(self, number: int, deflates: bool) -> bytes:
-        if not deflates or len(self._pages[number]) < WORTH_DEFLATING:
-            return self._pages[number]
-        if number not in self._deflated:
-            self._deflated[number] = deflated(self._pages[number])
-        return self._deflated[number]
+                page = wire.snapshot_page(self._kind, number + 1, pages, list(records))
+                self._pages.append(Batch((page,)))
+            yield Portion((watcher,), self._pages[number], end - start)
 
     def _record(self, change: Change | str) -> Raw:
         if isinstance(change, str):
-            return self._encoding.unknown(change, self.position)
+            return self._encoding.unknown(change, self._newest)
         return self._encoding.record(change)
 
 
@@ -99,7 +94,7 @@ class Snapshots:
         directory = self._encoding.directory
         last = self._last
         if last is not None and may_be_older:
-            age = directory.position - last.position
+            age = directory.journal.position - last.position
             if len(last) > SMALL and age <= isqrt(AGE * len(last)) and directory.since(last.position, 1) is not None:
                 return last
         self._last = Snapshot(self._encoding, "everyone", directory.snapshot())
@@ -116,7 +111,7 @@ class Snapshots:
         unknown = set(user_ids).difference(change.user_id for change in changes)
         return Snapshot(self._encoding, "users", [*changes, *unknown])
 
-    def room(self, name: str, watcher: Watcher) -> Iterator[Portion]:
+    def room(self, name: str, watcher: Connection) -> Iterator[Portion]:
         """The pages of a room."""
-        for frame, members in self._encoding.room_pages(name, watcher.session.visibility.blocked):
-            yield Portion((watcher,), frame, members)
+        for page, members in self._encoding.room_pages(name, watcher.session.visibility.blocked):
+            yield Portion((watcher,), Batch((page,)), members)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from presenced.config.settings import Settings
+from presenced.delivery.connection import Connection
 from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED
-from presenced.protocols.base import Watcher
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.encoder import Encoding
@@ -13,7 +13,7 @@ from presenced.runtime.instant import Instant, timestamp
 
 
 def established(
-    connection: Watcher,
+    connection: Connection,
     connection_id: str,
     settings: Settings,
     encoding: Encoding,
@@ -36,7 +36,7 @@ def established(
         settings.request_rate,
         settings.request_burst,
     )
-    return v1.frame(
+    return v1.encode(
         EstablishedV1(
             wire_user_id(session.user_id),
             timestamp(now.epoch_ms),
@@ -49,6 +49,5 @@ def established(
             settings.resume_window,
             max(0.0, round(settled_at - now.monotonic, 3)),
             limits,
-            encoding.directory.origin,
         )
     )

@@ -1,1 +1,1 @@
-"""Writing the same bytes to many sockets past their transports, with helper processes if there are any."""
+"""Writes of one batch to many sockets past their transports, optionally with the help of other processes."""

@@ -1,15 +1,29 @@
-"""One TCP connection that speaks HTTP/1.1 until it is upgraded or ends.
+"""One TCP connection that speaks HTTP/1.1 until it is upgraded or ends (RFC 9112 section 9).
 
-Bytes flow one way. `data_received` appends them to the unread bytes. `_proceed` then takes the next head (`head`), or
-its body (`body`), as the state allows. It parses the next head once the request is answered (`exchange`). A pipelined
-request waits unparsed until the previous one is answered, so responses keep their order.
+Bytes flow one way. `data_received` appends them to the unread bytes. `_proceed` then takes the next head (`head.py`),
+or its body (`body.py`), as the state allows. A pipelined request waits unparsed until the previous one is answered
+(`exchange.py`), so responses keep their order.
+
+    state                  fields                       timeout             at the timeout
+    idle                   _is_idle                     keep_alive          close
+    head incomplete        not _is_idle                 head_timeout        408, then ending
+    answering              _exchange, perhaps _body     none                the application decides
+    answering, half-closed _exchange, _is_half_closed   PROBE_S             probe whether the client is still there
+    body left to discard   _body without _exchange      keep_alive          close
+    ending                 is_at_end                    close_timeout       abort
+
+    idle → head incomplete → answering → (body left to discard) → idle
+                  │              └→ ending, if the response announced it or the body broke a rule
+                  ├→ upgraded: a WebSocketConnection takes over the transport
+                  └→ ending, after a refusal
 
 - A head, body or chunk that breaks a rule gets 400 at once. The connection then ends, because the start of the next
-  request is unknown.
+  request is unknown (section 9.3).
 - Every refusal goes through `refuse`. It writes a problem document, half-closes and keeps reading for `close_timeout`
   seconds. If the connection closed with bytes unread, the kernel would reset it and the client would not see the
-  response.
-- A client that half-closes still gets its response. `Exchange.half_closed` describes the effect on a stream.
+  response (section 9.6).
+- A client that half-closes still gets its response. `Exchange.half_closed` describes the effect on a stream. A client
+  that has gone looks the same, so the connection probes it.
 - Up to `MAX_DISCARDED` bytes of a body that the application does not read are discarded, and the connection stays open.
 """
 
@@ -17,16 +31,18 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from typing import TYPE_CHECKING
 
 from presenced.errors import Problem
-from presenced.net.problems import MEDIA_TYPE, problem_body
 from presenced.net.refusals import Refusal
+from presenced.transports.http1.backpressure import Backpressure
 from presenced.transports.http1.body import Body, Chunked, Sized
-from presenced.transports.http1.door import Door
-from presenced.transports.http1.exchange import MAX_UNREAD_BODY, Exchange, answer_head
+from presenced.transports.http1.exchange import MAX_UNREAD_BODY, Exchange, asgi_scope
 from presenced.transports.http1.head import BadRequest, Head, Header, check_part, find_end, parse, skip_empty_lines
-from presenced.transports.http1.room import Room
-from presenced.transports.http1.scope import scope_of
+from presenced.transports.http1.response import problem_response
+
+if TYPE_CHECKING:
+    from presenced.transports.front_door import FrontDoor
 
 MAX_PIPELINED = 16
 """Maximum number of pipelined requests waiting on one connection. One more gets 429."""
@@ -52,37 +68,37 @@ class HttpConnection(asyncio.Protocol):
 
     __slots__ = (
         "__weakref__",
+        "_backpressure",
         "_body",
         "_discarded",
         "_door",
         "_exchange",
-        "_has_begun",
-        "_is_deaf",
         "_is_half_closed",
+        "_is_idle",
+        "_is_reading_paused",
         "_is_stopping",
-        "_pipelined",
-        "_room",
+        "_pipelined_bytes",
+        "_pipelined_requests",
         "_scanned",
         "_unread",
-        "_waiting",
+        "client_address",
         "headers",
         "is_at_end",
         "is_identified",
-        "key",
-        "peer",
+        "throttle_key",
         "transport",
     )
 
     transport: asyncio.Transport
 
-    def __init__(self, door: Door, is_identified: bool) -> None:
+    def __init__(self, door: FrontDoor, is_identified: bool) -> None:
         self._door = door
         self.is_identified = is_identified
         """Whether the PROXY header was read, or none is expected."""
-        self.peer = ""
+        self.client_address = ""
         """Client address; empty if nothing needs it."""
-        self.key = ""
-        """Address that the connection counts for; empty if it is not counted."""
+        self.throttle_key = ""
+        """Address that the connection counts for in the throttle; empty if it is not counted."""
         self.headers: list[Header] = []
         """Header fields of the request being read or answered."""
         self.is_at_end = False
@@ -94,16 +110,15 @@ class HttpConnection(asyncio.Protocol):
         """Unread part of the last request's body."""
         self._exchange: Exchange | None = None
         """Request being answered."""
-        self._waiting = self._pipelined = 0
-        """Number of unread bytes left from when the last response was complete, and number of requests parsed from
-        them."""
+        self._pipelined_bytes = self._pipelined_requests = 0
+        """Unread bytes that had arrived when a response was complete, and requests parsed from them since."""
         self._discarded = 0
-        self._has_begun = True
-        """Whether the connection is not idle between two requests."""
+        self._is_idle = False
+        """Whether the connection waits for the first byte of another request."""
         self._is_half_closed = self._is_stopping = False
-        self._is_deaf = False
+        self._is_reading_paused = False
         """Whether reading is paused."""
-        self._room: Room | None = None
+        self._backpressure: Backpressure | None = None
         """Wait for room in the transport's buffer; None while the client reads the output."""
 
     # Called by the transport.
@@ -112,7 +127,7 @@ class HttpConnection(asyncio.Protocol):
         """Register the new connection."""
         self.transport = transport
         self._end_in(self._door.settings.head_timeout)
-        self._door.came(self)
+        self._door.connected(self)
 
     def data_received(self, data: bytes) -> None:
         """Read `data`."""
@@ -140,21 +155,21 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Pause writing, because the client reads too slowly."""
-        self._room = Room(self._door, self.transport, self.cut)
+        self._backpressure = Backpressure(self._door, self.transport, self.abort)
 
     def resume_writing(self) -> None:
         """Resume writing, because the client has caught up."""
-        if self._room is not None:
-            self._room.end()
-            self._room = None
+        if self._backpressure is not None:
+            self._backpressure.end()
+            self._backpressure = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after the connection was lost before an upgrade."""
         self.is_at_end, self._unread = True, b""
         self._door.timer.cancel(self._ends)
-        self._door.left(self)
+        self._door.disconnected(self)
         if self._exchange is not None:
-            self._exchange.gone()
+            self._exchange.disconnected()
             self._exchange = None
         self.resume_writing()
 
@@ -173,21 +188,21 @@ class HttpConnection(asyncio.Protocol):
         while self._unread and not self.is_at_end:
             before = len(self._unread)
             if self._body is not None:
-                goes_on = self._read_body(self._body)
+                can_proceed = self._read_body(self._body)
             elif self._exchange is not None:
                 if before > MAX_UNREAD:
                     self._pause_reading()
                 return
             else:
-                goes_on = self._read_head()
-            self._waiting -= before - len(self._unread)
-            if not goes_on:
+                can_proceed = self._read_head()
+            self._pipelined_bytes -= before - len(self._unread)
+            if not can_proceed:
                 return
 
     def _read_head(self) -> bool:
         """Read the next head if it is complete. Return whether to continue."""
-        if not self._has_begun:
-            self._has_begun = True
+        if self._is_idle:
+            self._is_idle = False
             self.headers = []
             self._end_in(self._door.settings.head_timeout)
         data = self._unread
@@ -216,20 +231,20 @@ class HttpConnection(asyncio.Protocol):
     def _begin(self, head: Head) -> None:
         self._door.timer.cancel(self._ends)
         self.headers = head.headers
-        if self._waiting > 0:
-            self._pipelined += 1
-            if self._pipelined > MAX_PIPELINED:
+        if self._pipelined_bytes > 0:
+            self._pipelined_requests += 1
+            if self._pipelined_requests > MAX_PIPELINED:
                 detail = f"at most {MAX_PIPELINED} requests may wait for the response to the previous one"
                 self.refuse(Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"1"),)))
                 return
-        if head.asks_for_websocket and self._door.upgrades(self, head):
+        if head.asks_for_websocket and self._door.upgrade(self, head):
             return
         if head.length != 0:
             self._body = Chunked() if head.length is None else Sized(head.length)
-        peer = self.peer if self._door.settings.proxy_protocol else ""
+        peer = self.client_address if self._door.settings.proxy_protocol else ""
         # For `http.sse`. The reference is weak, because this object holds the exchange, which holds the scope.
-        extensions = {"presenced.abort": weakref.WeakMethod(self.cut)}
-        exchange = self._exchange = Exchange(self, scope_of(head, self.transport, peer, extensions), head)
+        extensions = {"presenced.abort": weakref.WeakMethod(self.abort)}
+        exchange = self._exchange = Exchange(self, asgi_scope(head, self.transport, peer, extensions), head)
         if self._is_half_closed:
             exchange.half_closed()
         task = asyncio.create_task(exchange.run(self._door.app, self._door.faults))
@@ -250,7 +265,7 @@ class HttpConnection(asyncio.Protocol):
         if body.is_complete:
             self._body = None
         if exchange is not None:
-            exchange.body_came(content, body.is_complete)
+            exchange.body_received(content, body.is_complete)
         elif body.is_complete:
             self._await_next()
         else:
@@ -260,13 +275,13 @@ class HttpConnection(asyncio.Protocol):
         if self._unread and not body.is_complete:
             # Chunks this small would block the other connections if reading continued now.
             self._pause_reading()
-            self._door.clock.call_soon(self.read_on)
+            self._door.clock.call_soon(self.resume_reading)
             return False
         return True
 
     def _pause_reading(self) -> None:
-        if not self._is_deaf:
-            self._is_deaf = True
+        if not self._is_reading_paused:
+            self._is_reading_paused = True
             self.transport.pause_reading()
 
     # Called by the exchange.
@@ -277,43 +292,47 @@ class HttpConnection(asyncio.Protocol):
 
     async def writable(self) -> None:
         """Wait until the client has read enough of the output, or is gone."""
-        if self._room is not None:
-            await self._room.wait()
+        if self._backpressure is not None:
+            await self._backpressure.wait()
 
-    def read_on(self) -> None:
+    def resume_reading(self) -> None:
         """Resume reading if it was paused."""
-        if self._is_deaf and not self.transport.is_closing():
-            self._is_deaf = False
+        if self._is_reading_paused and not self.transport.is_closing():
+            self._is_reading_paused = False
             self.transport.resume_reading()
             self._proceed()
 
-    def may_go_on(self) -> bool:
+    def may_keep_alive(self) -> bool:
         """Whether another request may follow on this connection."""
         # A client that expected 100 Continue may or may not send its body (RFC 9110 section 10.1.1).
         return not (self._is_stopping or (self._exchange is not None and self._exchange.awaits_continue))
 
-    def answered(self, goes_on: bool) -> None:
-        """Handle the end of a response; `goes_on` if the response did not announce the end of the connection."""
+    def response_complete(self, keeps_alive: bool) -> None:
+        """Handle the end of a response.
+
+        Args:
+            keeps_alive: Whether the response did not announce the end of the connection.
+        """
         self._exchange = None
-        if self.is_at_end or not goes_on:
+        if self.is_at_end or not keeps_alive:
             self._linger()
             return
-        if self._waiting <= 0:
-            self._waiting, self._pipelined = len(self._unread), 0
+        if self._pipelined_bytes <= 0:
+            self._pipelined_bytes, self._pipelined_requests = len(self._unread), 0
         self._discarded = 0
         self._await_next()
-        if self._is_deaf:
-            self.read_on()
+        if self._is_reading_paused:
+            self.resume_reading()
         else:
             self._proceed()
         if (self._is_half_closed or self._is_stopping) and not self.is_at_end:
             self._end_soon()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """End the connection immediately."""
         self.is_at_end = True
         if self._exchange is not None:
-            self._exchange.gone()
+            self._exchange.disconnected()
         self.transport.abort()
 
     # The end.
@@ -321,7 +340,7 @@ class HttpConnection(asyncio.Protocol):
     @property
     def is_behind(self) -> bool:
         """Whether the client reads too slowly. A transport does not say that again to another protocol."""
-        return self._room is not None
+        return self._backpressure is not None
 
     def hand_over(self) -> bytes:
         """Detach from the transport, so that another protocol can take it over. Return the unread bytes."""
@@ -341,11 +360,9 @@ class HttpConnection(asyncio.Protocol):
         self._door.refused(self, refusal)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.gone()
-        if not exchange.is_started if exchange is not None else self._body is None:
-            body = problem_body(refusal.problem, refusal.detail)
-            headers = (*refusal.headers, (b"content-type", MEDIA_TYPE.encode()))
-            self.transport.write(answer_head(refusal.problem.status, headers, len(body), is_last=True) + body)
+            exchange.disconnected()
+        if not exchange.is_begun if exchange is not None else self._body is None:
+            self.transport.write(problem_response(refusal.problem, refusal.detail, refusal.headers))
         self._linger()
 
     def _linger(self) -> None:
@@ -357,8 +374,8 @@ class HttpConnection(asyncio.Protocol):
         if self._is_half_closed or is_hurried or not self.transport.can_write_eof():
             self.transport.close()
         else:
-            if self._is_deaf:
-                self._is_deaf = False
+            if self._is_reading_paused:
+                self._is_reading_paused = False
                 self.transport.resume_reading()
             self.transport.write_eof()
         self._end_in(self._door.settings.close_timeout)
@@ -373,14 +390,14 @@ class HttpConnection(asyncio.Protocol):
         """Close, unless a request is being answered. Of a client that half-closed, nothing more comes of its body."""
         if self._exchange is None:
             self._close()
-        elif self._is_half_closed and self._body is not None and not self._is_deaf:
+        elif self._is_half_closed and self._body is not None and not self._is_reading_paused:
             self.refuse(Refusal(Problem.BAD_REQUEST, "the body ended before it was complete"))
         elif self._is_half_closed:
             self._end_in(PROBE_S)
 
     def _await_next(self) -> None:
         """Start the keep-alive timeout. Unread bytes of a discarded body may still arrive."""
-        self._has_begun = False
+        self._is_idle = True
         self._end_in(self._door.settings.keep_alive)
 
     def _end_in(self, seconds: float) -> None:
@@ -393,7 +410,7 @@ class HttpConnection(asyncio.Protocol):
         elif self._exchange is not None:
             if self._exchange.probe():
                 self._end_in(PROBE_S)
-        elif self._has_begun:
+        elif not self._is_idle:
             detail = f"the head did not arrive within {self._door.settings.head_timeout:g} s"
             self.refuse(Refusal(Problem.REQUEST_TIMEOUT, detail))
         else:

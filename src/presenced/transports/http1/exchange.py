@@ -1,58 +1,50 @@
-"""One request and its response, as ASGI defines them (https://asgi.readthedocs.io/en/latest/specs/www.html)."""
+"""One request and its response, as ASGI defines them (https://asgi.readthedocs.io/en/latest/specs/www.html).
+
+The connection feeds the body of the request; the application calls `receive` and `send`. States of the response:
+
+    state      _head   is_complete   next
+    not begun  None    no            http.response.start → held back
+    held back  bytes   no            http.response.body → begun or complete
+    begun      b""     no            http.response.body → begun or complete
+    complete   b""     yes           nothing may follow
+
+The head is held back until the first part of the body arrives, so that both take one packet. Until then a fault of the
+application, or a body that breaks a rule, still gets a response of its own. Afterwards the connection is cut off,
+because a short response would look complete.
+
+Length of the response body (RFC 9112 section 6.3):
+
+    HEAD, 204, 304           none
+    Content-Length           that many bytes; more or fewer are a fault of the application
+    otherwise, HTTP/1.1      chunked
+    otherwise, HTTP/1.0      up to the end of the connection
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections.abc import Iterable
-from email.utils import formatdate
-from functools import lru_cache
-from http import HTTPStatus
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Scope
 
 from presenced.errors import Problem
-from presenced.net.problems import MEDIA_TYPE, problem_body
-from presenced.transports.http1.faults import Faults
+from presenced.transports.http1.fault_log import FaultLog
 from presenced.transports.http1.head import Head, Header
+from presenced.transports.http1.response import CONTINUE, problem_response, response_head
+
+if TYPE_CHECKING:
+    from presenced.transports.http1.connection import HttpConnection
 
 MAX_UNREAD_BODY = 65_536
 """Maximum number of body bytes buffered for the application. At the bound the server pauses reading."""
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-
 _NO_BODY = frozenset((204, 304))
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-
-class Line(Protocol):
-    """The connection that a request arrived on."""
-
-    def write(self, data: bytes) -> None:
-        """Write bytes of a response."""
-
-    def read_on(self) -> None:
-        """Resume reading, because the application wants more of the body."""
-
-    async def writable(self) -> None:
-        """Wait until the client has read enough of the output, or is gone."""
-
-    def may_go_on(self) -> bool:
-        """Whether another request may follow on this connection."""
-
-    def answered(self, goes_on: bool) -> None:
-        """Handle the end of the response.
-
-        Args:
-            goes_on: The response did not announce the end of the connection.
-        """
-
-    def cut(self) -> None:
-        """End the connection immediately, because the response cannot be completed."""
 
 
 class Exchange:
@@ -62,66 +54,65 @@ class Exchange:
     """
 
     __slots__ = (
-        "_answer_goes_on",
-        "_awaits_continue",
         "_body",
-        "_chunks",
+        "_connection",
         "_event",
+        "_has_delivered_body",
         "_head",
-        "_is_head",
-        "_left",
-        "_line",
-        "_said_all",
+        "_is_chunked",
+        "_is_head_request",
+        "_keeps_alive",
+        "_length_left",
+        "awaits_continue",
         "is_body_complete",
         "is_complete",
-        "is_gone",
+        "is_disconnected",
         "is_half_closed",
         "scope",
     )
 
-    def __init__(self, line: Line, scope: Scope, head: Head) -> None:
+    def __init__(self, connection: HttpConnection, scope: Scope, head: Head) -> None:
         self.scope = scope
         self.is_body_complete = head.length == 0
         self.is_complete = False
         """Whether the response is written."""
-        self.is_gone = False
+        self.is_disconnected = False
         """Whether the client is out of reach."""
         self.is_half_closed = False
         """Whether the client has finished sending."""
-        self._line = line
+        self.awaits_continue = head.awaits_continue
+        """Whether the client waits for 100 Continue before it sends the body."""
+        self._connection = connection
         self._event = asyncio.Event()
+        """Set when something happened that `receive` may wait for."""
         self._body = bytearray()
-        self._said_all = False
-        self._awaits_continue = head.awaits_continue
-        self._is_head = scope["method"] == "HEAD"
+        """Part of the request body that the application has not read."""
+        self._has_delivered_body = False
+        """Whether the application has read the whole body."""
+        self._is_head_request = scope["method"] == "HEAD"
         self._head: bytes | None = None
-        """Head of the response, until it is written together with the first part of the body."""
-        self._answer_goes_on = head.keeps_alive
-        self._chunks: bool | None = None
-        """Whether the response is chunked; None before it starts."""
-        self._left: int | None = None
+        """Head of the response while it is held back; see the table above."""
+        self._keeps_alive = head.keeps_alive
+        self._is_chunked = False
+        """Whether the response is chunked."""
+        self._length_left: int | None = None
         """Number of bytes left in the response; None if the length is unknown."""
 
     # Called by the connection.
 
     @property
-    def is_started(self) -> bool:
+    def is_begun(self) -> bool:
         """Whether a part of the response was written."""
-        return self._chunks is not None and self._head is None
+        return self._head == b""
 
     @property
     def unread(self) -> int:
         """Number of body bytes that the application has not read."""
         return len(self._body)
 
-    @property
-    def awaits_continue(self) -> bool:
-        """Whether the client waits for 100 Continue before it sends the body."""
-        return self._awaits_continue
-
-    def body_came(self, data: bytes, is_complete: bool) -> None:
-        """Add a part of the body."""
-        self._awaits_continue = False
+    def body_received(self, data: bytes, is_complete: bool) -> None:
+        """Add a part of the request body."""
+        self.awaits_continue = False
         self.is_body_complete = is_complete
         if not self.is_complete:
             self._body += data
@@ -143,38 +134,37 @@ class Exchange:
         Returns:
             Whether another probe makes sense.
         """
-        if self.is_started or self.scope["http_version"] != "1.1":
+        if self.is_begun or self.scope["http_version"] != "1.1":
             return False
-        self._line.write(CONTINUE)  # "the client can simply discard" it (RFC 9110 section 15.2.1)
+        self._connection.write(CONTINUE)  # "the client can simply discard" it (RFC 9110 section 15.2.1)
         return True
 
-    def gone(self) -> None:
+    def disconnected(self) -> None:
         """Handle the loss of the connection."""
-        self.is_gone = True
+        self.is_disconnected = True
         self._event.set()
 
-    async def run(self, app: ASGIApp, faults: Faults) -> None:
+    async def run(self, app: ASGIApp, faults: FaultLog) -> None:
         """Run the application."""
         try:
             await app(self.scope, self.receive, self.send)
-            if not (self.is_complete or self.is_gone):
+            if not (self.is_complete or self.is_disconnected):
                 raise RuntimeError("the application returned before the response was complete")
         except ClientDisconnect:
             pass  # a client that hangs up is not a server fault
         except Exception as error:  # any fault of the application must leave other requests unharmed
             faults.report(error)
         finally:
-            if not (self.is_complete or self.is_gone):
+            if not (self.is_complete or self.is_disconnected):
                 self._fail()
 
     def _fail(self) -> None:
         """Respond with 500. If a response has begun, cut it off, because it would look complete."""
-        if self.is_started:
-            self._line.cut()
+        if self.is_begun:
+            self._connection.abort()
             return
-        body = problem_body(Problem.INTERNAL_ERROR, "the server's log has the details")
-        self._answer_goes_on = False
-        self._line.write(answer_head(500, [(b"content-type", MEDIA_TYPE.encode())], len(body), True) + body)
+        self._keeps_alive = False
+        self._connection.write(problem_response(Problem.INTERNAL_ERROR, "the server's log has the details"))
         self._complete()
 
     # Called by the application.
@@ -182,28 +172,28 @@ class Exchange:
     async def receive(self) -> Message:
         """Return the next part of the body, then the disconnect once the client has gone or the response is
         complete."""
-        if not (self._said_all or self.is_gone or self.is_complete):
-            if self._awaits_continue:
-                self._awaits_continue = False
-                self._line.write(CONTINUE)
-            while not (self._body or self.is_body_complete or self.is_gone):
+        if not (self._has_delivered_body or self.is_disconnected or self.is_complete):
+            if self.awaits_continue:
+                self.awaits_continue = False
+                self._connection.write(CONTINUE)
+            while not (self._body or self.is_body_complete or self.is_disconnected):
                 await self._wait()
-            if not self.is_gone:
-                self._said_all = self.is_body_complete
+            if not self.is_disconnected:
+                self._has_delivered_body = self.is_body_complete
                 body, self._body = bytes(self._body), bytearray()
-                return {"type": "http.request", "body": body, "more_body": not self._said_all}
-        while not (self.is_gone or self.is_complete or self._is_left):
+                return {"type": "http.request", "body": body, "more_body": not self._has_delivered_body}
+        while not (self.is_disconnected or self.is_complete or self._is_abandoned):
             await self._wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         """Write a part of the response; no-op once the client has gone."""
-        if not self.is_gone:
-            await self._line.writable()
-        if self.is_gone:
+        if not self.is_disconnected:
+            await self._connection.writable()
+        if self.is_disconnected:
             return
         kind = message["type"]
-        if self._chunks is None:
+        if self._head is None:
             if kind != "http.response.start":
                 raise RuntimeError(f"a response begins with http.response.start, not {kind}")
             self._start(message["status"], message.get("headers", ()))
@@ -213,12 +203,13 @@ class Exchange:
             self._add(message.get("body", b""), message.get("more_body", False))
 
     @property
-    def _is_left(self) -> bool:
-        return self.is_half_closed and self.is_started and self._left is None and not self.is_complete
+    def _is_abandoned(self) -> bool:
+        """Whether the client half-closed during an endless response."""
+        return self.is_half_closed and self.is_begun and self._length_left is None and not self.is_complete
 
     async def _wait(self) -> None:
         self._event.clear()
-        self._line.read_on()
+        self._connection.resume_reading()
         await self._event.wait()
 
     def _start(self, status: int, headers: Iterable[Header]) -> None:
@@ -231,77 +222,76 @@ class Exchange:
             if name == b"content-length":
                 length = int(value)
             elif name == b"connection" and b"close" in value.lower():
-                self._answer_goes_on = False
+                self._keeps_alive = False
                 fields.append((name, value))
             elif name != b"transfer-encoding":  # the server sets this field itself
                 fields.append((name, value))
-        self._answer_goes_on = self._answer_goes_on and self._line.may_go_on()
-        is_empty = self._is_head or status in _NO_BODY
+        self._keeps_alive = self._keeps_alive and self._connection.may_keep_alive()
+        is_empty = self._is_head_request or status in _NO_BODY
         length = None if status == 204 else length  # RFC 9110 section 8.6
-        self._left = 0 if is_empty else length
-        self._chunks = not is_empty and length is None and self.scope["http_version"] == "1.1"
-        if not (is_empty or self._chunks) and length is None:
-            self._answer_goes_on = False  # HTTP/1.0: the end of the connection ends the response
-        self._head = answer_head(status, fields, length, not self._answer_goes_on, self._chunks)
+        self._length_left = 0 if is_empty else length
+        self._is_chunked = not is_empty and length is None and self.scope["http_version"] == "1.1"
+        if not (is_empty or self._is_chunked) and length is None:
+            self._keeps_alive = False  # HTTP/1.0: the end of the connection ends the response
+        self._head = response_head(status, fields, length, not self._keeps_alive, self._is_chunked)
 
     def _add(self, body: bytes, more: bool) -> None:
-        if self._is_head:
+        if self._is_head_request:
             body = b""
-        elif self._left is not None:
-            self._left -= len(body)
-            if self._left < 0 or (self._left and not more):
+        elif self._length_left is not None:
+            self._length_left -= len(body)
+            if self._length_left < 0 or (self._length_left and not more):
                 raise RuntimeError("the response does not match its Content-Length")
-        elif self._chunks and body:
+        elif self._is_chunked and body:
             body = b"%x\r\n%b\r\n" % (len(body), body)
-        if self._chunks and not more:
+        if self._is_chunked and not more:
             body += b"0\r\n\r\n"
-        head, self._head = self._head or b"", None
+        head, self._head = self._head or b"", b""
         if head or body:
-            self._line.write(head + body)
+            self._connection.write(head + body)
         if not more:
             self._complete()
 
     def _complete(self) -> None:
         self.is_complete = True
+        self._head = b""
         self._body = bytearray()
         self._event.set()
-        self._line.answered(self._answer_goes_on)
+        self._connection.response_complete(self._keeps_alive)
 
 
-def answer_head(
-    status: int, headers: Iterable[Header], length: int | None, is_last: bool, chunks: bool = False
-) -> bytes:
-    """Return the head of a response, with its date.
+def asgi_scope(head: Head, transport: asyncio.Transport, peer: str, extensions: Mapping[str, object]) -> dict[str, Any]:
+    """Return the ASGI scope of the request with `head`.
 
     Args:
-        length: Length of the body in bytes; None if the head does not state it.
-        is_last: The connection ends with this response.
-        chunks: The body is chunked.
+        peer: Client address from a PROXY header; empty to use the address of the connection.
     """
-    parts = [_status_line(status), _date_field()]
-    closes = False
-    for name, value in headers:
-        parts += name, b": ", value, b"\r\n"
-        closes = closes or (name == b"connection" and b"close" in value.lower())
-    if length is not None:
-        parts.append(b"content-length: %d\r\n" % length)
-    if chunks:
-        parts.append(b"transfer-encoding: chunked\r\n")
-    if is_last and not closes:
-        parts.append(b"connection: close\r\n")
-    parts.append(b"\r\n")
-    return b"".join(parts)
+    path = head.path.decode("ascii")
+    client = socket_address(transport)
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": head.version,
+        "server": socket_address(transport, "sockname"),
+        "client": (peer, client[1]) if client and peer else client,
+        "scheme": "https" if transport.get_extra_info("sslcontext") else "http",
+        "method": head.method.decode("ascii"),
+        "root_path": "",
+        "path": unquote(path) if "%" in path else path,
+        "raw_path": head.path,
+        "query_string": head.query,
+        "headers": head.headers,
+        "extensions": extensions,
+    }
 
 
-def _date_field() -> bytes:
-    return _date_field_of(int(time.time()))
-
-
-@lru_cache(1)
-def _date_field_of(second: int) -> bytes:
-    return b"date: %b\r\n" % formatdate(second, usegmt=True).encode()
-
-
-@lru_cache
-def _status_line(status: int) -> bytes:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+def socket_address(transport: asyncio.Transport, which: str = "peername") -> tuple[str, int] | None:
+    """Return the address of the peer, or of this side (`sockname`); None if the connection is gone."""
+    # The socket is asked directly, because uvloop's transport asks the kernel for both addresses on every call
+    # (13 microseconds).
+    sock = transport.get_extra_info("socket")
+    try:
+        found = sock.getpeername() if which == "peername" else sock.getsockname()
+    except OSError:
+        return None
+    return str(found[0]), int(found[1])

@@ -1,33 +1,37 @@
-"""Close codes as reasons why a connection ended."""
+"""Why a connection ended, derived from its close code (RFC 6455 section 7.4).
+
+| closed by | code                         | ending                                        |
+|-----------|------------------------------|-----------------------------------------------|
+| client    | 1000, none, 3000 to 4999     | closed deliberately: no grace period          |
+| client    | 4001                         | the page may return: the grace period of 1001 |
+| client    | 1001                         | the page goes away: a short grace period      |
+| client    | any other, or no close frame | lost                                          |
+| server    | 4408, 4409, 4410             | timed out, replaced, disconnected             |
+| server    | any other                    | lost: the client is expected back             |
+"""
 
 from __future__ import annotations
 
 from presenced.errors import ClientClose, Close
 from presenced.presence.model import Ending
 
-_BY_CODE = {close.code: close for close in Close}
-_OF_SERVER = {
+_SERVER_ENDINGS = {
     Close.TIMED_OUT: Ending.TIMED_OUT,
     Close.DISCONNECTED: Ending.DISCONNECTED,
     Close.REPLACED: Ending.REPLACED,
 }
-_REASONS = {Close.GOING_AWAY: "stopping"}  # `going_away` is the client's
+_REASONS = {Close.GOING_AWAY: "stopping"}  # the reason `going_away` means that the client left with 1001
 
 
-def of_server(close: Close) -> tuple[Ending, str]:
-    """Return how a session ends that the server closes, and the reason as logs and metrics name it."""
-    return _OF_SERVER.get(close, Ending.LOST), _REASONS.get(close, close.name.lower())
+def server_ending(close: Close) -> tuple[Ending, str]:
+    """Return how a session ends whose connection the server closes, and the reason for logs and metrics."""
+    return _SERVER_ENDINGS.get(close, Ending.LOST), _REASONS.get(close, close.name.lower())
 
 
-def of_client(code: int) -> Ending:
-    """Return why a client left by its close code (RFC 6455 section 7.4.1; 1005: it gave none)."""
+def client_ending(code: int) -> Ending:
+    """Return how a session ends whose client closes with `code` (1005 if its close frame has no code)."""
     if code == ClientClose.KEEP_SESSION.code:  # the one exception to "3000 to 4999 are deliberate"
         return Ending.KEEP_SESSION
     if code in (1000, 1005) or 3000 <= code <= 4999:
         return Ending.CLOSED
     return Ending.GOING_AWAY if code == 1001 else Ending.LOST
-
-
-def reason_of(code: int) -> str:
-    """Return the reason of a connection that the frame parser failed with `code`, as logs and metrics name it."""
-    return _BY_CODE.get(code, Close.INTERNAL_ERROR).name.lower()

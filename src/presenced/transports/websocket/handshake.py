@@ -1,11 +1,29 @@
-"""The opening handshake (RFC 6455 section 4.2) by the rules of the `websockets` library, from a parsed head."""
+"""The opening handshake (RFC 6455 section 4.2): from a parsed head to the response, or to a refusal.
+
+The rules are those of `websockets.server.ServerProtocol`. One shared instance checks every handshake. A new instance
+for each connection, fed with the bytes of the head, would take ten times as long and keep 5 KiB of memory.
+
+Its results are cached. Clients of one kind send the same headers apart from `Sec-WebSocket-Key`, which decides nothing
+but the value of `Sec-WebSocket-Accept`. So the cache is looked up by the other headers that the rules read. It makes
+accepting a connection take 64 microseconds instead of 87.
+
+    headers → host allowed? → known? ── yes ─────────────────────→ origin allowed? → accept(key)
+                                │ no                                     ↑
+                                └→ without token → known? ── yes ────────┤
+                                                     └ no → the rules ───┘ (cached if they accept)
+
+- A token beside the subprotocols differs for each user. It is removed before the second lookup.
+- Host and origin are checked every time, because a verdict about the page depends on both.
+- A key that is not plain base64 of 16 bytes, a second key, and HTTP/1.0 go to the rules even if the rest is known.
+- Refusals are not cached. They may take longer.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, cast
 from zlib import MAX_WBITS
 
@@ -22,13 +40,8 @@ from presenced.net.hosts import AllowedHosts
 from presenced.net.origins import Origins
 from presenced.net.refusals import Header, Refusal, foreign_host, foreign_page
 
-V1 = Subprotocol("presenced.v1")
-
-CLASSIC = Subprotocol("presenced.classic")
-"""For browsers that give a token: they refuse an answer that agrees to none of what they offered."""
-
 TOKEN = b"presenced.token."
-"""Offered like a subprotocol, for a browser can send no header of its own; never agreed to."""
+"""Prefix of a token that is offered like a subprotocol, because pages cannot set headers. It is never selected."""
 
 _RELEVANT = frozenset(
     (
@@ -46,21 +59,21 @@ _PROTOCOL = b"sec-websocket-protocol"
 
 _LISTS = frozenset((b"connection", b"upgrade", b"sec-websocket-extensions", _PROTOCOL))
 
-_BESIDE = frozenset((b"host", b"authorization"))
+_OWN = frozenset((b"host", b"authorization"))
 """Headers that this module reads itself and does not pass to the rules."""
 
 _KEY = b"sec-websocket-key"
 _PLAIN_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
-"""Sixteen bytes in base64, as every library sends them; the rules decide on what else there may be."""
+"""Base64 of 16 bytes, as every client library sends it. The rules decide about any other key."""
 
-MAX_REMEMBERED = 256
-"""Different sets of headers."""
+MAX_CACHED = 256
+"""Maximum number of cached results. At the bound the oldest is evicted."""
 
-MAX_REMEMBERED_SIZE = 1024
-"""Bytes of one set."""
+MAX_CACHED_BYTES = 1024
+"""Maximum size in bytes of the headers of one cached result. Longer ones are checked again each time."""
 
 _MAX_DETAIL = 200
-"""Characters of the library's explanation passed on; it may quote a header the client sent."""
+"""Maximum number of characters of the library's explanation in a response. It may quote a header of the client."""
 
 
 class Accepted(NamedTuple):
@@ -69,47 +82,57 @@ class Accepted(NamedTuple):
     response: bytes
     """The head of the 101 response."""
     subprotocol: str
-    """What was agreed on; empty when the client offered nothing that is spoken here."""
+    """Selected subprotocol; empty for the classic protocol."""
     deflates: bool
-    """Either side may compress its messages, each on its own."""
+    """Whether both sides may compress messages, without context takeover (RFC 7692 section 7.1.1)."""
     token: str
-    """What the client showed of who it is, with `Authorization` or beside the subprotocols; empty when nothing."""
+    """Token from `Authorization` or from the subprotocols; empty if there is none."""
 
 
 class _Agreed(NamedTuple):
-    """What headers came to."""
+    """What the rules agreed to for one set of headers."""
 
     fields: str
-    """Of the response."""
+    """Header fields of the response."""
     subprotocol: str
     deflates: bool
     origins: tuple[bytes, ...]
-    """Those the headers had: whether one may connect hangs on the host, too."""
+    """Values of the `Origin` headers, to be checked together with the host."""
 
 
 class Handshake:
     """Answers handshakes by the rules of one shared `ServerProtocol`.
 
-    Making one per connection from the head's bytes costs ten times as much and keeps 5 KiB of it. What clients send
-    differs in the key alone, so its verdict on all else is remembered: 64 microseconds for taking a
-    connection instead of 87.
-
-    Bounds: `MAX_REMEMBERED` verdicts, each of headers that are together at most `MAX_REMEMBERED_SIZE` bytes.
+    Bounds: `MAX_CACHED` results, each for headers of at most `MAX_CACHED_BYTES`.
     """
 
     def __init__(
-        self, compression: bool = False, origins: Origins | None = None, hosts: AllowedHosts | None = None
+        self,
+        *,
+        subprotocols: Sequence[str] = (),
+        compressed: Collection[str] = (),
+        origins: Origins | None = None,
+        hosts: AllowedHosts | None = None,
     ) -> None:
+        self._compressed = compressed
         self._origins = origins or Origins(())
         self._hosts = hosts or AllowedHosts(None)
-        squeeze = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
+
+        def select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+            """Return the preferred subprotocol that the client offers.
+
+            None if it offers others only. Then the connection speaks the protocol for clients that offer nothing.
+            """
+            return next((Subprotocol(name) for name in subprotocols if name in offered), None)
+
+        deflate = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
         self._rules = ServerProtocol(
-            extensions=[squeeze] if compression else None,
-            subprotocols=[V1],
-            select_subprotocol=_select,
+            extensions=[deflate] if compressed else None,
+            subprotocols=[Subprotocol(name) for name in subprotocols],
+            select_subprotocol=select,
             logger=logging.getLogger("presenced.handshake"),
         )
-        self._agreed: OrderedDict[tuple[Header, ...], _Agreed] = OrderedDict()  # by the headers that were accepted
+        self._agreed: OrderedDict[tuple[Header, ...], _Agreed] = OrderedDict()
 
     def answer(self, http_version: str, headers: Iterable[Header]) -> Accepted | Refusal:
         """Return the response to a GET request, or the refusal.
@@ -118,11 +141,11 @@ class Handshake:
             http_version: `1.0` or `1.1`.
             headers: Names in lower case.
         """
-        keys, others, beside = _sorted(headers)
-        hosts = [value for name, value in beside if name == b"host"]
+        keys, others, own = _sorted(headers)
+        hosts = [value for name, value in own if name == b"host"]
         if not self._hosts.allow_all(hosts):
             return foreign_host(hosts)
-        token = _bearer(beside)
+        token = _bearer(own)
         agreed = self._agreed.get(others)
         if agreed is None:
             others, offered = _without_token(others)
@@ -139,16 +162,9 @@ class Handshake:
         except InvalidProtocol:
             return Refusal(Problem.HTTP_VERSION, f"the handshake uses HTTP/{http_version}; use HTTP/1.1")
         except InvalidHandshake as error:
-            detail = str(error)[:_MAX_DETAIL]
-            # The detail repeats a token that was offered in the wrong place, and tokens must not reach the log.
-            name = error.name if isinstance(error, InvalidHeader) else ""
-            logged = f"the header {name} is missing or can't be used" if name else ""
-            if name == "Sec-WebSocket-Version":
-                detail += "; send Sec-WebSocket-Version: 13"
-                return Refusal(Problem.WEBSOCKET_VERSION, detail, ((b"sec-websocket-version", b"13"),), logged=logged)
-            return Refusal(Problem.BAD_HANDSHAKE, f"{detail}; use a WebSocket client", logged=logged)
+            return _refusal(error)
         agreed = self._agree(extensions, subprotocol, _origins(others))
-        self._remember(others, agreed)
+        self._cache(others, agreed)
         return _accepted(accept, agreed, token)
 
     def _may_connect(self, origins: tuple[bytes, ...], hosts: Sequence[bytes]) -> bool:
@@ -158,22 +174,34 @@ class Handshake:
         return len(origins) == 1 and len(hosts) == 1 and self._origins.allows(origins[0], hosts[0])
 
     def _agree(self, extensions: str | None, subprotocol: str | None, origins: tuple[bytes, ...]) -> _Agreed:
-        """Compression is for presenced.v1: classic messages are too small to gain, as each is compressed on its own.
+        """Return what the rules agreed to. Compression is agreed to for presenced.v1 alone.
 
-        What is compressed once for all has to be within the window of each, so one smaller than the usual is declined.
+        Classic messages are too small to gain from it, because each is compressed on its own. A message is compressed
+        once for all receivers, so an offer with a window smaller than the usual is declined.
         """
         fields = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
         windows = [cast(PerMessageDeflate, extension).local_max_window_bits for extension in self._rules.extensions]
-        deflates = subprotocol == V1 and windows == [MAX_WBITS]
+        deflates = subprotocol in self._compressed and windows == [MAX_WBITS]
         if deflates:
             fields += f"Sec-WebSocket-Extensions: {extensions}\r\n"
         return _Agreed(fields, subprotocol or "", deflates, origins)
 
-    def _remember(self, others: tuple[Header, ...], agreed: _Agreed) -> None:
-        if sum(len(value) for _, value in others) <= MAX_REMEMBERED_SIZE:
+    def _cache(self, others: tuple[Header, ...], agreed: _Agreed) -> None:
+        if sum(len(value) for _, value in others) <= MAX_CACHED_BYTES:
             self._agreed[others] = agreed
-            if len(self._agreed) > MAX_REMEMBERED:
+            if len(self._agreed) > MAX_CACHED:
                 self._agreed.popitem(last=False)
+
+
+def _refusal(error: InvalidHandshake) -> Refusal:
+    detail = str(error)[:_MAX_DETAIL]
+    # The detail repeats a token that was offered in the wrong place, and tokens must not reach the log.
+    name = error.name if isinstance(error, InvalidHeader) else ""
+    logged = f"the header {name} is missing or can't be used" if name else ""
+    if name == "Sec-WebSocket-Version":
+        detail += "; send Sec-WebSocket-Version: 13"
+        return Refusal(Problem.WEBSOCKET_VERSION, detail, ((b"sec-websocket-version", b"13"),), logged=logged)
+    return Refusal(Problem.BAD_HANDSHAKE, f"{detail}; use a WebSocket client", logged=logged)
 
 
 def _request(http_version: str, headers: Iterable[Header]) -> Request:
@@ -185,16 +213,16 @@ def _request(http_version: str, headers: Iterable[Header]) -> Request:
 
 def _sorted(headers: Iterable[Header]) -> tuple[list[bytes], tuple[Header, ...], list[Header]]:
     """Return the keys, the other headers that the rules read, and those that only this module reads."""
-    keys, others, beside = [], [], []
+    keys, others, own = [], [], []
     for header in headers:
         name = header[0]
         if name == _KEY:
             keys.append(header[1])
         elif name in _RELEVANT:
             others.append(header)
-        elif name in _BESIDE:
-            beside.append(header)
-    return keys, tuple(others), beside
+        elif name in _OWN:
+            own.append(header)
+    return keys, tuple(others), own
 
 
 def _origins(headers: Iterable[Header]) -> tuple[bytes, ...]:
@@ -231,10 +259,4 @@ def _accepted(accept: str, agreed: _Agreed, token: str) -> Accepted:
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {accept}\r\n{agreed.fields}\r\n"
     )
-    subprotocol = "" if agreed.subprotocol == CLASSIC else agreed.subprotocol
-    return Accepted(response.encode(), subprotocol, agreed.deflates, token)
-
-
-def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """A client that offers something else is spoken to in the classic protocol."""
-    return V1 if V1 in offered else CLASSIC if CLASSIC in offered else None
+    return Accepted(response.encode(), agreed.subprotocol, agreed.deflates, token)

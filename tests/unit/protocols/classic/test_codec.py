@@ -6,24 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
-from websockets.frames import Opcode
-from websockets.protocol import CLIENT, Protocol
 
 from presenced.presence.model import Cause, Change, Status, View
-from presenced.protocols.classic.codec import change_frame, established_frame
-from presenced.protocols.framing import PING_FRAME
+from presenced.protocols.classic.codec import change_message, established
 from presenced.runtime.instant import Instant, timestamp
 from presenced.runtime.text import refused_character
 
 NOON = 1_704_110_400_000
-
-
-def payload(frame: bytes) -> bytes:
-    reader = Protocol(CLIENT)
-    reader.receive_data(frame)
-    (event,) = reader.events_received()
-    assert event.opcode is Opcode.TEXT  # type: ignore[union-attr]  # past the handshake, events are frames
-    return bytes(event.data)  # type: ignore[union-attr]  # as above
 
 
 def change(user_id: str, status: Status, epoch_ms: int = NOON) -> Change:
@@ -31,14 +20,14 @@ def change(user_id: str, status: Status, epoch_ms: int = NOON) -> Change:
 
 
 def test_connection_established_as_the_contract_has_it() -> None:
-    assert payload(established_frame("123", "123-1704110400000", Instant(0, NOON))) == (
+    assert established("123", "123-1704110400000", Instant(0, NOON)) == (
         b'{"type":"CONNECTION_ESTABLISHED","userId":123,"timestamp":"2024-01-01T12:00:00.000Z",'
         b'"connectionId":"123-1704110400000"}'
     )
 
 
 def test_user_online_and_offline_as_the_contract_has_them() -> None:
-    online, offline = (payload(change_frame(change("123", s))) for s in (Status.ONLINE, Status.OFFLINE))
+    online, offline = (change_message(change("123", s)) for s in (Status.ONLINE, Status.OFFLINE))
     assert online == b'{"type":"USER_ONLINE","userId":123,"timestamp":"2024-01-01T12:00:00.000Z"}'
     assert offline == b'{"type":"USER_OFFLINE","userId":123,"timestamp":"2024-01-01T12:00:00.000Z"}'
 
@@ -55,9 +44,9 @@ def test_the_vectors_of_the_specification(vector: dict[str, object]) -> None:
     user_id, epoch_ms = str(vector["user"]), int(str(vector["epochMs"]))
     match vector["event"]:
         case "established":
-            made = payload(established_frame(user_id, f"{user_id}-{epoch_ms}", Instant(0, epoch_ms)))
+            made = established(user_id, f"{user_id}-{epoch_ms}", Instant(0, epoch_ms))
         case event:
-            made = payload(change_frame(change(user_id, Status(str(event)), epoch_ms)))
+            made = change_message(change(user_id, Status(str(event)), epoch_ms))
     assert made.decode() == vector["message"]
 
 
@@ -76,13 +65,6 @@ def test_timestamps_are_those_of_javascript(epoch_ms: int, text: str) -> None:
 
 @given(st.text(min_size=1, max_size=128).filter(lambda text: not refused_character(text)))
 def test_every_user_id_arrives_as_it_was(user_id: str) -> None:
-    told = json.decode(payload(change_frame(change(user_id, Status.ONLINE))))
+    told = json.decode(change_message(change(user_id, Status.ONLINE)))
     assert str(told["userId"]) == user_id
     assert type(told["userId"]) in (int, str)
-
-
-def test_the_ping_is_an_empty_ping_frame() -> None:
-    reader = Protocol(CLIENT)
-    reader.receive_data(PING_FRAME)
-    (event,) = reader.events_received()
-    assert (event.opcode, event.data) == (Opcode.PING, b"")  # type: ignore[union-attr]  # as above

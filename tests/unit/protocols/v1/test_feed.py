@@ -2,7 +2,7 @@
 
 import pytest
 from msgspec import Raw
-from tests.support.talk import ORIGIN, Talk, position, statuses, types
+from tests.support.talk import Talk, position, statuses, types
 
 from presenced.node.service import PresenceService
 from presenced.presence.model import Change, Choice, Ending, Status
@@ -219,9 +219,9 @@ def test_a_crowd_that_comes_at_once_shares_a_snapshot(monkeypatch: pytest.Monkey
     encoded: list[str] = []
     record = wire.record
 
-    def counted(change: Change, with_cause: bool, origin: int) -> Raw:
+    def counted(change: Change, with_cause: bool) -> Raw:
         encoded.append(change.user_id)
-        return record(change, with_cause, origin)
+        return record(change, with_cause)
 
     monkeypatch.setattr(wire, "record", counted)
     talk = Talk()
@@ -266,19 +266,40 @@ def test_also_after_a_while_the_invisible_look_like_the_offline() -> None:
     assert back["version"] > seen["ada"]["version"]
 
 
-def test_versions_and_positions_are_told_as_they_count_from_the_start_of_the_server() -> None:
-    talk = Talk()
-    assert talk.node.directory.origin == ORIGIN
+def test_versions_and_positions_go_on_above_those_of_an_earlier_start(talk: Talk) -> None:
+    above = 28_000_000_000  # as on a server that stores
+    talk.node.directory.begin_above(above)
     ada = talk.open("userId=ada")
-    assert ada.messages[0]["origin"] == ORIGIN
     talk.say(talk.open("userId=bob"), "JOIN", room="lobby")
     [joined] = [m for m in talk.say(ada, "JOIN", room="lobby") if m["type"] == "ROOM_SNAPSHOT"]
     [asked] = talk.say(ada, "WATCH", users=["bob", "nobody"])
     told = [user for m in (*ada.messages, asked) for user in m.get("users", ())]
     told += [member["presence"] for member in joined["members"]]
     assert {user["userId"] for user in told} == {"ada", "bob", "nobody"}
-    assert all(0 < user["version"] < 100 for user in told)
-    number = int(position(ada).partition("-")[2])
-    assert 0 < number < 100
-    assert talk.node.encoding.position_number(position(ada)) == ORIGIN + number
-    assert talk.node.encoding.position_number(f"{talk.node.encoding.epoch}-{ORIGIN + number}") is None
+    assert all(0 < user["version"] - above < 100 for user in told)
+    assert 0 < int(position(ada).split("-")[1]) - above < 100
+
+
+def test_a_snapshot_takes_no_position(talk: Talk) -> None:
+    ada = talk.open("userId=ada")
+    before = talk.node.journal.position
+    for _ in range(3):
+        talk.say(ada, "WATCH", users=["bob"])
+        talk.say(ada, "UNWATCH", users=["bob"])
+    assert talk.node.journal.position == before
+    texts = [message["position"] for message in ada.messages if "position" in message]
+    cursors = [cursor for text in texts if (cursor := talk.node.encoding.cursor(text))]
+    assert len(cursors) > 3
+    assert cursors == sorted(set(cursors)), "each snapshot ends at a cursor of its own"
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "{epoch}", "{epoch}-", "{epoch}-1-2-3", "{epoch}-x", "{epoch}-1-x", "other-1", "{epoch}-999"]
+)
+def test_a_position_of_another_server_or_of_the_future_is_none(bad: str) -> None:
+    encoding = Talk().node.encoding
+    encoding.directory.journal.position = 17
+    assert encoding.cursor(f"{encoding.epoch}-17") == (17, 0)
+    assert encoding.cursor(f"{encoding.epoch}-17-2") == (17, 2)
+    assert encoding.position_number(f"{encoding.epoch}-17-2") is None, "it is only a session's"
+    assert encoding.cursor(bad.format(epoch=encoding.epoch)) is None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support.fakes import FakeConnection
+from tests.support.nodes import v1
 from tests.support.talk import Talk, position, statuses, types
 
 from presenced.presence.model import Ending
@@ -257,7 +258,7 @@ def test_a_digest_comes_after_what_happened_before_it(talk: Talk) -> None:
     eve = talk.enter("userId=eve")
     talk.say(eve, "WATCH", rooms=["lobby"])
     talk.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')  # not flushed yet
-    talk.node._digest()
+    v1(talk.node)._send_digest()
     told = talk.heard(eve)
     assert [m["type"] for m in told] == ["PRESENCE_CHANGES", "ROOM_CHANGES"]
     assert statuses(told) == [("ada", "busy")]
@@ -289,4 +290,4 @@ def test_a_large_room_that_all_are_lost_from_leaves_nothing_behind() -> None:
     for member in members:
         talk.end(member, Ending.LOST)
     talk.clock.advance(20)
-    assert (len(talk.node.rooms), len(talk.node._v1.digests)) == (0, 0)
+    assert (len(talk.node.rooms), len(v1(talk.node).feed.digests)) == (0, 0)

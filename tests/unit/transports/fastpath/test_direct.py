@@ -1,4 +1,4 @@
-"""Writing past the transports, to real sockets whose transports are as simple as can be."""
+"""Writing past the transports, to real sockets with minimal transports."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ from contextlib import suppress
 import pytest
 from tests.support.fakes import Reported
 
-from presenced.transports.fastpath.direct import Direct
+from presenced.transports.fastpath.direct import write_each
 
 
-class Watcher(Reported):
-    """Its transport takes what it is sent; `flush` writes it to the socket."""
+class FastPeer(Reported):
+    """A connection whose transport buffers everything until `flush` writes it to the socket."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.direct_fd = -1
         self.near, self.far = socket.socketpair()
         self.near.setblocking(False)
         self.far.setblocking(False)
-        self.held = b""
+        self.buffer = b""
         self.sends = 0
-        self.looks = 0
+        self.checks = 0
 
-    def look(self) -> int:
-        self.looks += 1
-        self.file = -1 if self.held else self.near.fileno()
-        return self.file
+    def check_direct_fd(self) -> int:
+        self.checks += 1
+        self.direct_fd = -1 if self.buffer else self.near.fileno()
+        return self.direct_fd
 
-    def send(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         self.sends += 1
-        self.file = -1
-        self.held += data
+        self.direct_fd = -1
+        self.buffer += data
 
     def flush(self) -> None:
         with suppress(BlockingIOError):
-            while self.held:
-                self.held = self.held[self.near.send(self.held) :]
+            while self.buffer:
+                self.buffer = self.buffer[self.near.send(self.buffer) :]
 
     def read(self) -> bytes:
         read = b""
@@ -48,63 +49,63 @@ class Watcher(Reported):
 
 
 @pytest.fixture
-def watchers() -> Iterator[list[Watcher]]:
-    made = [Watcher() for _ in range(3)]
+def peers() -> Iterator[list[FastPeer]]:
+    made = [FastPeer() for _ in range(3)]
     yield made
-    for watcher in made:
-        watcher.near.close()
-        watcher.far.close()
+    for peer in made:
+        peer.near.close()
+        peer.far.close()
 
 
-def write(watchers: list[Watcher], data: bytes) -> None:
-    Direct().write(watchers, data)  # type: ignore[arg-type]  # as much of a watcher as is used
+def write(peers: list[FastPeer], data: bytes) -> None:
+    write_each(peers, data)  # type: ignore[arg-type]  # as much of a connection as is used
 
 
-def test_transports_that_hold_nothing_are_passed_by_and_looked_at_once(watchers: list[Watcher]) -> None:
-    write(watchers, b"one")
-    write(watchers, b"two")
-    assert [watcher.read() for watcher in watchers] == [b"onetwo"] * 3
-    assert [(watcher.sends, watcher.looks) for watcher in watchers] == [(0, 1)] * 3
+def test_empty_transports_are_bypassed_and_checked_once(peers: list[FastPeer]) -> None:
+    write(peers, b"one")
+    write(peers, b"two")
+    assert [peer.read() for peer in peers] == [b"onetwo"] * 3
+    assert [(peer.sends, peer.checks) for peer in peers] == [(0, 1)] * 3
 
 
-def test_what_a_transport_was_sent_comes_first(watchers: list[Watcher]) -> None:
-    write(watchers, b"one")
-    watchers[1].send(b"two")
-    write(watchers, b"three")
-    watchers[1].flush()
-    write(watchers, b"four")
-    assert [watcher.read() for watcher in watchers] == [b"onethreefour", b"onetwothreefour", b"onethreefour"]
-    assert [watcher.sends for watcher in watchers] == [0, 2, 0]
+def test_output_that_a_transport_buffers_comes_first(peers: list[FastPeer]) -> None:
+    write(peers, b"one")
+    peers[1].write(b"two")
+    write(peers, b"three")
+    peers[1].flush()
+    write(peers, b"four")
+    assert [peer.read() for peer in peers] == [b"onethreefour", b"onetwothreefour", b"onethreefour"]
+    assert [peer.sends for peer in peers] == [0, 2, 0]
 
 
-def test_what_a_full_socket_does_not_take_its_transport_gets(watchers: list[Watcher]) -> None:
-    slow, written, read = watchers[0], b"", b""
+def test_a_transport_gets_what_a_full_socket_does_not_take(peers: list[FastPeer]) -> None:
+    slow, written, read = peers[0], b"", b""
     for number in range(40):
         data = bytes([number]) * 50_000
-        write(watchers, data)
+        write(peers, data)
         written += data
-        for watcher in watchers[1:]:
-            watcher.read()
-    assert slow.held, "it was full"
-    while slow.held:
+        for peer in peers[1:]:
+            peer.read()
+    assert slow.buffer, "it was full"
+    while slow.buffer:
         read += slow.read()
         slow.flush()
-    write(watchers, b"last")
+    write(peers, b"last")
     assert read + slow.read() == written + b"last"
 
 
-def test_a_broken_socket_is_left_to_its_transport(watchers: list[Watcher]) -> None:
-    write(watchers, b"one")
-    watchers[0].far.close()
-    write(watchers, b"two")
-    assert watchers[0].held == b"two"
-    assert [watcher.read() for watcher in watchers[1:]] == [b"onetwo"] * 2
+def test_a_broken_socket_is_left_to_its_transport(peers: list[FastPeer]) -> None:
+    write(peers, b"one")
+    peers[0].far.close()
+    write(peers, b"two")
+    assert peers[0].buffer == b"two"
+    assert [peer.read() for peer in peers[1:]] == [b"onetwo"] * 2
 
 
-def test_one_whose_file_can_not_be_written_to_is_sent_everything(watchers: list[Watcher]) -> None:
-    encrypted = watchers[0]
-    encrypted.look = lambda: -1  # type: ignore[method-assign]  # as with TLS
-    write(watchers, b"one")
-    write(watchers, b"two")
-    assert encrypted.held == b"onetwo"
+def test_a_connection_without_a_direct_fd_is_written_to_by_its_transport(peers: list[FastPeer]) -> None:
+    encrypted = peers[0]
+    encrypted.check_direct_fd = lambda: -1  # type: ignore[method-assign]  # as with TLS
+    write(peers, b"one")
+    write(peers, b"two")
+    assert encrypted.buffer == b"onetwo"
     assert encrypted.read() == b""

@@ -73,7 +73,7 @@ def test_a_chunked_body_ends_after_its_trailers(parts: list[bytes], extension: b
         b"0\r\nX: " + b"y" * MAX_TRAILERS,
     ],
 )
-def test_a_chunk_that_breaks_a_rule_is_refused_with_its_first_wrong_byte(data: bytes) -> None:
+def test_a_chunk_is_refused_at_its_first_invalid_byte(data: bytes) -> None:
     whole = Chunked()
     with pytest.raises(BadRequest):
         read(whole, [data])
@@ -82,9 +82,9 @@ def test_a_chunk_that_breaks_a_rule_is_refused_with_its_first_wrong_byte(data: b
         read(bytewise, [bytes([byte]) for byte in data])
 
 
-def test_tiny_chunks_are_read_a_bit_at_a_time() -> None:
+def test_tiny_chunks_are_read_a_few_at_a_time() -> None:
     body = Chunked()
     content, rest = body.feed(b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n")
     assert 0 < len(content) <= MAX_LINES
-    assert rest, "the loop serves others before it is fed once more"
+    assert rest, "the loop serves other connections before the next call"
     assert read(body, [rest]) == (b"a" * (10_000 - len(content)), b"")

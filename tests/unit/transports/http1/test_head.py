@@ -1,4 +1,4 @@
-"""Parsing of heads, and the moment at which an invalid one is refused."""
+"""Parsing of heads, and the moment at which an invalid head is refused."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_names_are_lowered_and_white_space_around_values_is_dropped() -> None:
         (b"http://[::1]:80", b"/", b""),
     ],
 )
-def test_a_target_is_divided_into_path_and_query(target: bytes, path: bytes, query: bytes) -> None:
+def test_a_target_is_split_into_path_and_query(target: bytes, path: bytes, query: bytes) -> None:
     found = head(b"GET %b HTTP/1.1" % target)
     assert (found.path, found.query) == (path, query)
 
@@ -66,7 +66,7 @@ def test_an_asterisk_is_a_target_of_options_only() -> None:
         head(b"GET * HTTP/1.1")
 
 
-def test_the_authority_of_a_url_takes_the_place_of_host() -> None:
+def test_the_authority_of_a_url_replaces_host() -> None:
     """RFC 9112 section 3.2.2."""
     found = head(b"GET http://y:81/ HTTP/1.1", b"X: z")
     assert found.headers == [(b"host", b"y:81"), (b"x", b"z")]
@@ -87,19 +87,19 @@ def test_the_authority_of_a_url_takes_the_place_of_host() -> None:
         b"a,b",
     ],
 )
-def test_hosts_of_the_grammar_are_taken(host: bytes) -> None:
+def test_valid_hosts_are_accepted(host: bytes) -> None:
     assert parse(b"GET / HTTP/1.1\r\nHost: " + host).headers == [(b"host", host)]
 
 
 @pytest.mark.parametrize(
     "host", [b"a b", b"a/b", b"a@b", b"a:b", b"a:1:2", b"[::1", b"::1", b"a?b", b"%", b"%4", b"\xc3\xa4"]
 )
-def test_other_hosts_are_refused(host: bytes) -> None:
+def test_invalid_hosts_are_refused(host: bytes) -> None:
     """RFC 9112 section 3.2."""
     assert "Host" in str(refused(b"GET / HTTP/1.1\r\nHost: " + host))
 
 
-def test_a_request_of_http_1_0_needs_no_host_and_has_one_at_most() -> None:
+def test_http_1_0_allows_at_most_one_host_and_http_1_1_requires_it() -> None:
     assert parse(b"GET / HTTP/1.0").version == "1.0"
     refused(b"GET / HTTP/1.0\r\nHost: x\r\nHost: y")
     refused(b"GET / HTTP/1.1")
@@ -129,7 +129,7 @@ def test_the_length_of_the_body(fields: list[bytes], length: int | None) -> None
         (b"1.0", b"keep-alive", False),
     ],
 )
-def test_whether_another_request_would_follow(version: bytes, connection: bytes, keeps_alive: bool) -> None:
+def test_keep_alive_by_version_and_connection_header(version: bytes, connection: bytes, keeps_alive: bool) -> None:
     assert head(b"GET / HTTP/" + version, b"Connection: " + connection).keeps_alive is keeps_alive
 
 
@@ -158,7 +158,7 @@ def test_only_a_request_with_a_body_waits_for_100() -> None:
     assert not head(b"POST / HTTP/1.0", expects, b"Content-Length: 1").awaits_continue, "RFC 9110 section 10.1.1"
 
 
-def test_fields_have_a_number() -> None:
+def test_the_number_of_fields_is_bounded() -> None:
     assert len(head(b"GET / HTTP/1.1", *[b"X: y"] * (MAX_HEADERS - 1)).headers) == MAX_HEADERS
     with pytest.raises(BadRequest) as caught:
         head(b"GET / HTTP/1.1", *[b"X: y"] * MAX_HEADERS)
@@ -168,7 +168,7 @@ def test_fields_have_a_number() -> None:
 GOOD = b"GET /?a HTTP/1.1\r\nHost: x\r\nX: y\r\nZ:\r\n\r"
 
 
-def test_a_good_head_is_not_refused_while_it_comes_byte_by_byte() -> None:
+def test_a_valid_head_is_accepted_byte_by_byte() -> None:
     for end in range(len(GOOD) + 1):
         check_part(GOOD[:end], max(0, end - 1))
         check_part(GOOD[:end], 0)
@@ -186,7 +186,7 @@ def test_a_good_head_is_not_refused_while_it_comes_byte_by_byte() -> None:
         b"GET /\rx",
     ],
 )
-def test_bytes_that_can_become_no_request_are_refused_before_the_head_is_complete(data: bytes) -> None:
+def test_input_that_cannot_become_a_request_is_refused_before_the_head_is_complete(data: bytes) -> None:
     check_part(data[:-1], 0)
     for start in (0, len(data) - 1):
         with pytest.raises(BadRequest):

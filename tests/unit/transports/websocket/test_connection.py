@@ -1,14 +1,14 @@
-"""One open WebSocket, on a fake transport and a fake clock; its peer is the client of the `websockets` library."""
+"""One open WebSocket on a fake transport and a fake clock. Its peer is the client of the `websockets` library."""
 
 from __future__ import annotations
 
 import gc
-import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.support.fakes import FakeTransport
+from tests.support.nodes import request
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
@@ -18,14 +18,15 @@ from presenced.errors import Close
 from presenced.net.refusals import Refusal
 from presenced.net.throttle import Throttle
 from presenced.presence.model import Ending
+from presenced.protocols.base import ConnectRequest
 from presenced.runtime.clock import Timer
 from presenced.testing import FakeClock
-from presenced.transports.websocket.connection import SLICE, WebSocketConnection
-from presenced.transports.websocket.reader import FrameParsers
+from presenced.transports.websocket.connection import SLICE_BYTES, WebSocketConnection
+from presenced.transports.websocket.frame_reader import FrameReader
 
 
-class House:
-    """A service that keeps what it is told."""
+class Handler:
+    """A `ConnectionHandler` that records its calls."""
 
     def __init__(self, **settings: object) -> None:
         self.settings = Settings.model_validate(settings)
@@ -33,21 +34,20 @@ class House:
         self.timer = Timer(self.clock)
         self.draining = self.is_behind = False
         self.max_connections = 100
+        self.subprotocols: dict[bytes, list[str]] = {}
+        self.compressed: list[str] = []
         self.throttle = Throttle(self.settings)
         self.peers: set[Any] = set()
-        self.parsers = FrameParsers(self.settings.max_message_size)
         self.messages: list[str | bytes] = []
         self.endings: list[tuple[Ending, str]] = []
         self.flow: list[str] = []
         self.on_message: Callable[[WebSocketConnection], None] = lambda _: None
 
-    def opened(
-        self, connection: WebSocketConnection, query: bytes, response: bytes, subprotocol: str, token: str
-    ) -> None:
-        connection.send(response)
+    def opened(self, connection: WebSocketConnection, request: ConnectRequest) -> None:
+        connection.accept()
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
-        raise AssertionError("it is in")
+        raise AssertionError("the handshake succeeded")
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:
         self.messages.append(message)
@@ -69,31 +69,31 @@ class House:
 class Peer:
     """The client's end of one connection."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, handler: Handler) -> None:
         self.transport = FakeTransport()
-        self.connection = WebSocketConnection(house, house.parsers, house.peers)
-        self.connection.connection_made(self.transport)  # type: ignore[arg-type]  # as much of a transport as is used
-        self.connection.accept(b"", b"", "")
+        self.connection = WebSocketConnection(handler, handler.peers)
+        self.connection.connection_made(self.transport)  # type: ignore[arg-type]  # the part of a transport that is used
+        self.connection.upgrade(b"", request(""))
         self.client = Protocol(CLIENT)
 
     def send(self, data: bytes | None = None) -> None:
-        """Let bytes arrive: `data`, or what the library's client has to send."""
+        """Deliver `data`, or the output of the library's client."""
         self.connection.data_received(b"".join(self.client.data_to_send()) if data is None else data)
 
     def received(self) -> list[Any]:
-        """Frames the server wrote since the last call."""
+        """Return the frames that the server wrote since the last call."""
         self.client.receive_data(self.transport.take())
         return self.client.events_received()
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def handler() -> Handler:
+    return Handler()
 
 
 @pytest.fixture
-def peer(house: House) -> Peer:
-    return house.peer()
+def peer(handler: Handler) -> Peer:
+    return handler.peer()
 
 
 def masked(opcode: Opcode, payload: bytes, fin: bool = True) -> bytes:
@@ -114,34 +114,39 @@ MESSAGES = ["Zoë", b"\x00\xff" * 200, "one, zwö", ""]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100, len(CONVERSATION)])
-def test_messages_come_whole_however_the_bytes_come(house: House, peer: Peer, size: int) -> None:
+def test_messages_are_delivered_whole_however_the_bytes_are_cut(handler: Handler, peer: Peer, size: int) -> None:
     for start in range(0, len(CONVERSATION), size):
         peer.send(CONVERSATION[start : start + size])
-    assert house.messages == MESSAGES
+    assert handler.messages == MESSAGES
     assert [(f.opcode, f.data) for f in peer.received()] == [(Opcode.PONG, b"in between")]
-    assert house.endings == []
+    assert handler.endings == []
 
 
-def test_connections_that_share_parsers_do_not_mix(house: House) -> None:
+def test_interleaved_connections_do_not_mix(handler: Handler) -> None:
     """Byte by byte in turn, each conversation on its own connection."""
-    peers = [house.peer() for _ in range(3)]
+    peers = [handler.peer() for _ in range(3)]
     for start in range(len(CONVERSATION)):
         for peer in peers:
             peer.send(CONVERSATION[start : start + 1])
-    assert sorted(house.messages, key=str) == sorted(MESSAGES * 3, key=str)
+    assert sorted(handler.messages, key=str) == sorted(MESSAGES * 3, key=str)
 
 
-def test_a_parser_is_kept_only_within_a_message(peer: Peer) -> None:
+def readers() -> list[FrameReader]:
+    return [one for one in gc.get_objects() if isinstance(one, FrameReader)]
+
+
+def test_a_connection_has_a_frame_reader_only_within_a_message(peer: Peer) -> None:
+    gc.collect()
     frame = masked(Opcode.TEXT, b"hello")
     for end in range(1, len(frame)):
         peer.send(frame[end - 1 : end])
-        assert peer.connection._parser is not None, f"after {end} bytes"
+        assert len(readers()) == 1, f"after {end} bytes"
     peer.send(frame[-1:])
-    assert peer.connection._parser is None
+    assert readers() == []
     peer.send(masked(Opcode.TEXT, b"", fin=False) + masked(Opcode.PING, b""))
-    assert peer.connection._parser is not None
+    assert len(readers()) == 1
     peer.send(masked(Opcode.CONT, b""))
-    assert peer.connection._parser is None
+    assert readers() == []
 
 
 @pytest.mark.parametrize(
@@ -158,58 +163,60 @@ def test_a_parser_is_kept_only_within_a_message(peer: Peer) -> None:
         (1011, Ending.LOST),
     ],
 )
-def test_a_close_frame_is_echoed_and_says_why_the_client_left(
-    house: House, peer: Peer, code: int | None, ending: Ending
+def test_a_close_frame_is_echoed_and_determines_the_ending(
+    handler: Handler, peer: Peer, code: int | None, ending: Ending
 ) -> None:
     peer.client.send_close(code)
     peer.send()
-    assert house.endings == [(ending, ending)]
+    assert handler.endings == [(ending, ending)]
     (frame,) = peer.received()
     assert frame.opcode is Opcode.CLOSE
     assert peer.client.close_rcvd == peer.client.close_sent
     assert peer.transport.ended
 
 
-def test_a_connection_that_breaks_is_lost(house: House, peer: Peer) -> None:
+def test_a_connection_that_breaks_is_lost(handler: Handler, peer: Peer) -> None:
     peer.connection.connection_lost(ConnectionResetError())
-    assert house.endings == [(Ending.LOST, "lost")]
-    assert peer.connection not in house.peers
+    assert handler.endings == [(Ending.LOST, "lost")]
+    assert peer.connection not in handler.peers
 
 
-def test_a_close_of_the_servers_waits_for_the_answer_then_ends_the_stream(house: House, peer: Peer) -> None:
+def test_the_server_closes_waits_for_the_echo_and_ends_the_stream(handler: Handler, peer: Peer) -> None:
     peer.connection.close(Close.DISCONNECTED, "so long")
     peer.connection.close(Close.NORMAL)
-    assert house.endings == [(Ending.DISCONNECTED, "disconnected")]
+    assert handler.endings == [(Ending.DISCONNECTED, "disconnected")]
     assert not peer.transport.ended
     (frame,) = peer.received()
     assert CloseFrame.parse(frame.data) == CloseFrame(4410, "so long")
     assert peer.transport.ended is False
-    peer.send()  # the library's client answers the close frame
+    peer.send()  # the library's client echoes the close frame
     assert peer.transport.ended
-    house.clock.advance(house.settings.close_timeout)
+    handler.clock.advance(handler.settings.close_timeout)
     assert peer.transport.aborted
 
 
-def test_what_comes_after_a_close_is_not_delivered(house: House, peer: Peer) -> None:
+def test_messages_after_a_close_are_not_delivered(handler: Handler, peer: Peer) -> None:
     peer.connection.close(Close.DISCONNECTED)
     peer.send(masked(Opcode.TEXT, b"still there?"))
-    assert house.messages == []
+    assert handler.messages == []
 
 
-def test_a_client_that_does_not_answer_a_close_is_cut_off(house: House, peer: Peer) -> None:
+def test_a_client_that_does_not_echo_a_close_is_aborted(handler: Handler, peer: Peer) -> None:
     peer.connection.close(Close.GOING_AWAY)
-    house.clock.advance(house.settings.close_timeout - 0.1)
+    handler.clock.advance(handler.settings.close_timeout - 0.1)
     assert not peer.transport.aborted
-    house.clock.advance(0.2)
+    handler.clock.advance(0.2)
     assert peer.transport.aborted
 
 
-def test_closing_in_answer_to_a_message_works_even_if_the_clients_close_follows_it(house: House, peer: Peer) -> None:
-    house.on_message = lambda connection: connection.close(Close.DISCONNECTED)
+def test_the_server_can_close_in_response_to_a_message_that_the_clients_close_follows(
+    handler: Handler, peer: Peer
+) -> None:
+    handler.on_message = lambda connection: connection.close(Close.DISCONNECTED)
     peer.client.send_text(b"close me")
     peer.client.send_close(1000)
     peer.send()
-    assert house.endings == [(Ending.DISCONNECTED, "disconnected")]
+    assert handler.endings == [(Ending.DISCONNECTED, "disconnected")]
     assert peer.transport.ended
     assert [f.opcode for f in peer.received()] == [Opcode.CLOSE]
 
@@ -229,77 +236,83 @@ def test_closing_in_answer_to_a_message_works_even_if_the_clients_close_follows_
         (b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff", Close.MESSAGE_TOO_BIG),
     ],
 )
-def test_a_broken_rule_closes_with_its_code_and_says_why(house: House, peer: Peer, data: bytes, close: Close) -> None:
-    for start in range(0, len(data), SLICE):
-        peer.send(data[start : start + SLICE])
-        house.clock.run_soon()
+def test_a_broken_rule_closes_with_its_code_and_reason(handler: Handler, peer: Peer, data: bytes, close: Close) -> None:
+    for start in range(0, len(data), SLICE_BYTES):
+        peer.send(data[start : start + SLICE_BYTES])
+        handler.clock.run_soon()
     frame = peer.received()[-1]
-    told = CloseFrame.parse(frame.data)
-    assert told.code == close.code
-    assert house.endings == [(Ending.LOST, close.name.lower())]
+    close_frame = CloseFrame.parse(frame.data)
+    assert close_frame.code == close.code
+    assert handler.endings == [(Ending.LOST, close.name.lower())]
 
 
-def test_a_message_may_be_as_big_as_allowed_and_no_bigger_in_fragments_too(house: House, peer: Peer) -> None:
+def test_the_size_of_a_message_in_fragments_is_bounded(handler: Handler, peer: Peer) -> None:
     half = bytes(32_768)
     peer.send(masked(Opcode.BINARY, half, fin=False))
     peer.send(masked(Opcode.CONT, half))
-    house.clock.run_soon()
-    assert [len(m) for m in house.messages] == [65_536]
+    handler.clock.run_soon()
+    assert [len(m) for m in handler.messages] == [65_536]
     peer.send(masked(Opcode.BINARY, half, fin=False))
-    house.clock.run_soon()
+    handler.clock.run_soon()
     peer.send(masked(Opcode.CONT, half + b"x"))
-    house.clock.run_soon()
-    assert house.endings == [(Ending.LOST, "message_too_big")]
+    handler.clock.run_soon()
+    assert handler.endings == [(Ending.LOST, "message_too_big")]
 
 
 def test_too_many_fragments_close_the_connection() -> None:
-    house = House(max_message_fragments=4)
-    peer = house.peer()
+    handler = Handler(max_message_fragments=4)
+    peer = handler.peer()
     peer.send(masked(Opcode.TEXT, b"", fin=False) + masked(Opcode.CONT, b"", fin=False) * 2 + masked(Opcode.CONT, b""))
-    assert house.messages == [""]
+    assert handler.messages == [""]
     peer.send(masked(Opcode.TEXT, b"", fin=False) + masked(Opcode.CONT, b"", fin=False) * 3)
-    told = CloseFrame.parse(peer.received()[-1].data)
-    assert (told.code, told.reason) == (1009, "more than 4 fragments")
+    close_frame = CloseFrame.parse(peer.received()[-1].data)
+    assert (close_frame.code, close_frame.reason) == (1009, "more than 4 fragments")
 
 
 @pytest.mark.parametrize(
-    "start",
-    [masked(Opcode.TEXT, b"never ending", fin=False), masked(Opcode.TEXT, b"half a frame")[:5]],
-    ids=["unfinished message", "unfinished frame"],
+    ("start", "more"),
+    [
+        (masked(Opcode.TEXT, b"never ending", fin=False), masked(Opcode.PING, b"alive")),
+        (masked(Opcode.TEXT, b"never ending", fin=False), masked(Opcode.CONT, b"", fin=False)),
+        (masked(Opcode.TEXT, b"half of a frame")[:5], b"x"),
+    ],
+    ids=["message with pings", "message in fragments", "frame"],
 )
-def test_a_message_must_arrive_in_time_counted_from_its_first_byte(house: House, peer: Peer, start: bytes) -> None:
+def test_a_message_must_arrive_in_time_counted_from_its_first_byte(
+    handler: Handler, peer: Peer, start: bytes, more: bytes
+) -> None:
     peer.send(start)
     for _ in range(9):
-        house.clock.advance(1)
-        peer.send(masked(Opcode.PING, b"alive") if peer.connection._parser is None else b"")
-    assert house.endings == []
-    house.clock.advance(1.1)
-    assert house.endings == [(Ending.TIMED_OUT, "timed_out")]
+        handler.clock.advance(1)
+        peer.send(more)
+    assert handler.endings == []
+    handler.clock.advance(1.1)
+    assert handler.endings == [(Ending.TIMED_OUT, "timed_out")]
 
 
-def test_a_message_that_arrives_in_time_leaves_no_deadline(house: House, peer: Peer) -> None:
+def test_a_message_that_arrives_in_time_leaves_no_timeout(handler: Handler, peer: Peer) -> None:
     peer.send(masked(Opcode.TEXT, b"a", fin=False))
-    house.clock.advance(9)
+    handler.clock.advance(9)
     peer.send(masked(Opcode.CONT, b"b") + masked(Opcode.TEXT, b"c", fin=False))
-    house.clock.advance(9)
-    assert house.endings == [], "the second message has a time of its own"
+    handler.clock.advance(9)
+    assert handler.endings == [], "the second message has its own timeout"
     peer.send(masked(Opcode.CONT, b"d"))
-    house.clock.advance(100)
-    assert house.messages == ["ab", "cd"]
-    assert house.endings == []
+    handler.clock.advance(100)
+    assert handler.messages == ["ab", "cd"]
+    assert handler.endings == []
 
 
-def test_a_flood_is_parsed_a_slice_at_a_time_while_reading_is_paused(house: House, peer: Peer) -> None:
+def test_a_flood_is_parsed_in_slices_while_reading_is_paused(handler: Handler, peer: Peer) -> None:
     one = masked(Opcode.TEXT, b"flood")
     peer.send(one * 2000)
-    assert len(house.messages) == SLICE // len(one)
+    assert len(handler.messages) == SLICE_BYTES // len(one)
     assert not peer.transport.reading
-    house.clock.run_soon()
-    assert house.messages == ["flood"] * 2000
+    handler.clock.run_soon()
+    assert handler.messages == ["flood"] * 2000
     assert peer.transport.reading
 
 
-def test_a_client_that_does_not_read_gets_no_pongs_and_later_the_last_one(house: House, peer: Peer) -> None:
+def test_a_client_that_does_not_read_gets_only_the_last_pong_later(handler: Handler, peer: Peer) -> None:
     peer.connection.pause_writing()
     assert peer.connection.paused
     for number in range(1000):
@@ -307,67 +320,91 @@ def test_a_client_that_does_not_read_gets_no_pongs_and_later_the_last_one(house:
     assert peer.transport.written == []
     peer.connection.resume_writing()
     assert [(f.opcode, f.data) for f in peer.received()] == [(Opcode.PONG, b"999")]
-    assert house.flow == ["paused", "resumed"]
+    assert handler.flow == ["paused", "resumed"]
     peer.connection.pause_writing()
     peer.connection.resume_writing()
     assert peer.received() == []
 
 
-def test_its_file_can_be_written_to_while_its_transport_holds_nothing() -> None:
+def test_the_direct_fd_is_available_while_the_transport_is_empty() -> None:
     transport = FakeTransport(file=7)
-    house = House()
-    connection = WebSocketConnection(house, house.parsers, house.peers)
-    connection.connection_made(transport)  # type: ignore[arg-type]  # as much of a transport as is used
-    assert (connection.file, connection.look(), connection.file, connection.fileno()) == (-1, 7, 7, 7)
+    handler = Handler()
+    connection = WebSocketConnection(handler, handler.peers)
+    connection.connection_made(transport)  # type: ignore[arg-type]  # the part of a transport that is used
+    assert (connection.direct_fd, connection.check_direct_fd(), connection.direct_fd, connection.fileno()) == (
+        -1,
+        7,
+        7,
+        7,
+    )
     transport.unsent = 1
     connection.send(b"x")
-    assert (connection.file, connection.look(), connection.file) == (-1, -1, -1)
+    assert (connection.direct_fd, connection.check_direct_fd(), connection.direct_fd) == (-1, -1, -1)
     transport.unsent = 0
-    assert connection.look() == 7
+    assert connection.check_direct_fd() == 7
 
 
-def test_the_file_of_an_encrypted_connection_is_not_written_to() -> None:
+def test_the_response_to_the_handshake_and_the_first_message_are_one_write() -> None:
+    transport = FakeTransport(file=7)
+    handler = Handler()
+    handler.opened = lambda connection, request: connection.send(b"{}")  # type: ignore[method-assign]  # as a node does
+    connection = WebSocketConnection(handler, handler.peers)
+    connection.connection_made(transport)  # type: ignore[arg-type]  # as above
+    connection.upgrade(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", request(""))
+    assert transport.written == [b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x02{}"]
+
+
+def test_the_response_to_the_handshake_comes_before_a_close_frame() -> None:
+    transport = FakeTransport()
+    handler = Handler()
+    handler.opened = lambda connection, request: connection.close(Close.BAD_USER_ID)  # type: ignore[method-assign]  # as above
+    connection = WebSocketConnection(handler, handler.peers)
+    connection.connection_made(transport)  # type: ignore[arg-type]  # as above
+    connection.upgrade(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", request(""))
+    assert transport.take().startswith(b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x88")
+
+
+def test_an_encrypted_connection_has_no_direct_fd() -> None:
     transport = FakeTransport(file=7)
     transport.get_extra_info = lambda name: object() if name == "sslcontext" else transport  # type: ignore[method-assign]  # TLS
-    house = House()
-    connection = WebSocketConnection(house, house.parsers, house.peers)
+    handler = Handler()
+    connection = WebSocketConnection(handler, handler.peers)
     connection.connection_made(transport)  # type: ignore[arg-type]  # as above
-    assert connection.look() == -1
+    assert connection.check_direct_fd() == -1
 
 
-def test_the_transport_is_told_its_limit() -> None:
-    assert House(write_buffer=2048).peer().transport.limit == 2048
+def test_the_transport_gets_the_limit_of_its_buffer() -> None:
+    assert Handler(write_buffer=2048).peer().transport.limit == 2048
 
 
-def test_hearing_anything_is_a_sign_of_life(house: House, peer: Peer) -> None:
-    house.clock.advance(5)
+def test_any_input_is_a_sign_of_life(handler: Handler, peer: Peer) -> None:
+    handler.clock.advance(5)
     peer.send(masked(Opcode.PONG, b""))
-    assert peer.connection.heard_at == house.clock.monotonic()
+    assert peer.connection.heard_at == handler.clock.monotonic()
 
 
-def test_the_end_of_the_server_is_told_by_1001(house: House, peer: Peer) -> None:
+def test_a_stopping_server_closes_with_1001(handler: Handler, peer: Peer) -> None:
     peer.connection.shutdown()
     (frame,) = peer.received()
     assert CloseFrame.parse(frame.data).code == 1001
-    assert house.endings == [(Ending.LOST, "stopping")]
+    assert handler.endings == [(Ending.LOST, "stopping")]
 
 
-def test_a_flood_that_goes_on_after_the_close_is_not_read() -> None:
-    house = House(input_burst=65_536)
-    peer = house.peer()
+def test_a_flood_that_continues_after_the_close_is_not_read() -> None:
+    handler = Handler(input_burst=65_536)
+    peer = handler.peer()
     flood = masked(Opcode.TEXT, b"") * 1000
     peer.send(flood)
-    house.clock.run_soon()
+    handler.clock.run_soon()
     assert peer.received()[-1].opcode is Opcode.CLOSE
-    assert peer.connection._unparsed == b""
-    heard = len(house.messages)
-    assert heard < 1000
+    delivered = len(handler.messages)
+    assert delivered < 1000
     for _ in range(10):
         peer.send(flood)
-        house.clock.run_soon()
+        handler.clock.run_soon()
     assert not peer.transport.reading
-    assert len(house.messages) == heard
-    house.clock.advance(house.settings.close_timeout + 0.1)
+    assert len(handler.messages) == delivered
+    handler.clock.advance(handler.settings.close_timeout + 0.1)
     assert peer.transport.aborted
 
 
@@ -382,18 +419,32 @@ def test_a_flood_that_goes_on_after_the_close_is_not_read() -> None:
     ],
     ids=["an unknown opcode", "not masked", "not deflated", "unfinished", "closed"],
 )
-def test_whatever_ends_a_connection_nothing_of_its_parser_stays(house: House, data: bytes) -> None:
-    """Without the collector: what it has set aside would stay for good."""
+def test_no_frame_reader_outlives_its_connection(handler: Handler, data: bytes) -> None:
+    """Not even until the next garbage collection, because `runtime.gc` may freeze it before that."""
     gc.collect()
     gc.disable()
     try:
-        peer = house.peer()
-        before = [one for one in gc.get_objects() if isinstance(one, Protocol)]
+        peer = handler.peer()
         peer.connection.deflates = True
         peer.send(data)
-        left = [weakref.ref(p) for p in (peer.connection._parser,) if p is not None]
+        assert len(readers()) == 1
         peer.connection.connection_lost(None)
-        assert [parser() for parser in left] == [None] * len(left)
-        assert not [one for one in gc.get_objects() if isinstance(one, Protocol) and one not in before]
+        assert readers() == []
     finally:
         gc.enable()
+
+
+def test_a_close_of_the_client_after_one_of_the_server_ends_the_stream(handler: Handler, peer: Peer) -> None:
+    peer.connection.close(Close.REPLACED)
+    peer.send(masked(Opcode.PING, b"not answered") + masked(Opcode.CLOSE, b"\x03\xe8"))
+    assert [frame.opcode for frame in peer.received()] == [Opcode.CLOSE]
+    assert peer.transport.ended
+    assert handler.endings == [(Ending.REPLACED, "replaced")]
+
+
+def test_a_broken_rule_after_a_close_of_the_server_ends_the_stream(handler: Handler, peer: Peer) -> None:
+    peer.connection.close(Close.REPLACED)
+    peer.send(b"\x83\x80")
+    assert [frame.opcode for frame in peer.received()] == [Opcode.CLOSE]
+    assert peer.transport.ended
+    assert handler.endings == [(Ending.REPLACED, "replaced")]

@@ -1,11 +1,13 @@
-"""The opening handshake: what is accepted, and what each refusal says."""
+"""The opening handshake: accepted requests, and the detail of each refusal."""
+
+from typing import Any
 
 import pytest
 
 from presenced.errors import Problem
 from presenced.net.hosts import AllowedHosts
 from presenced.net.refusals import Refusal
-from presenced.transports.websocket.handshake import MAX_REMEMBERED, MAX_REMEMBERED_SIZE, Accepted, Handshake
+from presenced.transports.websocket.handshake import MAX_CACHED, MAX_CACHED_BYTES, Accepted, Handshake
 
 GOOD = {
     b"host": b"localhost:3001",
@@ -15,7 +17,14 @@ GOOD = {
     b"sec-websocket-version": b"13",
 }
 
-answer = Handshake().answer
+SUBPROTOCOLS = ("presenced.v1", "presenced.classic")
+
+
+def handshake_with(**options: Any) -> Handshake:
+    return Handshake(subprotocols=SUBPROTOCOLS, **options)
+
+
+answer = handshake_with().answer
 
 
 def refusal(change: dict[bytes, bytes | None], http_version: str = "1.1") -> Refusal:
@@ -34,7 +43,7 @@ def test_the_example_of_rfc_6455_section_1_3() -> None:
     assert head.endswith(b"\r\n\r\n")
 
 
-def test_extensions_and_subprotocols_offered_are_not_taken_up() -> None:
+def test_unknown_extensions_and_subprotocols_are_ignored() -> None:
     offers = [(b"sec-websocket-extensions", b"permessage-deflate"), (b"sec-websocket-protocol", b"chat")]
     accepted = answer("1.1", [*GOOD.items(), *offers])
     assert isinstance(accepted, Accepted)
@@ -44,7 +53,7 @@ def test_extensions_and_subprotocols_offered_are_not_taken_up() -> None:
     assert b"Sec-WebSocket-Protocol" not in head
 
 
-def test_presenced_v1_is_agreed_on_by_whoever_offers_it() -> None:
+def test_presenced_v1_is_selected_when_it_is_offered() -> None:
     accepted = answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"chat, presenced.v1")])
     assert isinstance(accepted, Accepted)
     assert accepted.subprotocol == "presenced.v1"
@@ -57,7 +66,7 @@ WITHOUT_CONTEXT = b"permessage-deflate; server_no_context_takeover; client_no_co
 
 def compressed(*offers: bytes, protocol: tuple[bytes, bytes] = V1) -> Accepted:
     headers = [*GOOD.items(), protocol, *((b"sec-websocket-extensions", offer) for offer in offers)]
-    accepted = Handshake(compression=True).answer("1.1", headers)
+    accepted = handshake_with(compressed=("presenced.v1",)).answer("1.1", headers)
     assert isinstance(accepted, Accepted)
     assert accepted.deflates is (b"Sec-WebSocket-Extensions:" in accepted.response)
     return accepted
@@ -67,12 +76,12 @@ def compressed(*offers: bytes, protocol: tuple[bytes, bytes] = V1) -> Accepted:
     "offer",
     [
         b"permessage-deflate",
-        b"permessage-deflate; client_max_window_bits",  # as browsers have it
+        b"permessage-deflate; client_max_window_bits",  # as browsers offer it
         b"x-webkit-deflate-frame, permessage-deflate; client_max_window_bits=10",
         WITHOUT_CONTEXT,
     ],
 )
-def test_compression_where_it_is_on_is_agreed_on_without_context(offer: bytes) -> None:
+def test_compression_is_agreed_to_without_context_takeover(offer: bytes) -> None:
     response = compressed(offer).response
     assert b"\r\nSec-WebSocket-Extensions: " + WITHOUT_CONTEXT in response
 
@@ -80,21 +89,21 @@ def test_compression_where_it_is_on_is_agreed_on_without_context(offer: bytes) -
 @pytest.mark.parametrize(
     ("offer", "protocol"),
     [
-        (b"permessage-deflate", (b"sec-websocket-protocol", b"chat")),  # spoken to in the classic protocol
-        (b"permessage-deflate; server_max_window_bits=10", V1),  # what is shared needs the usual window
+        (b"permessage-deflate", (b"sec-websocket-protocol", b"chat")),  # gets the classic protocol
+        (b"permessage-deflate; server_max_window_bits=10", V1),  # a shared message needs the usual window
         (b"permessage-deflate; mystery", V1),
         (b"x-webkit-deflate-frame", V1),
     ],
 )
-def test_compression_is_declined_where_it_gains_nothing_or_can_not_be_shared(
+def test_compression_is_declined_where_it_gains_nothing_or_cannot_be_shared(
     offer: bytes, protocol: tuple[bytes, bytes]
 ) -> None:
     assert not compressed(offer, protocol=protocol).deflates
 
 
 @pytest.mark.parametrize("offer", [b"permessage-deflate", b""])
-def test_a_verdict_is_remembered_for_the_same_headers_and_another_key(offer: bytes) -> None:
-    handshake = Handshake(compression=True)
+def test_a_cached_result_serves_the_same_headers_with_another_key(offer: bytes) -> None:
+    handshake = handshake_with(compressed=("presenced.v1",))
     offers = [V1, (b"sec-websocket-extensions", offer)] if offer else [V1]
     first = handshake.answer("1.1", [*GOOD.items(), *offers])
     second = handshake.answer("1.1", [*GOOD.items(), *offers])
@@ -106,26 +115,26 @@ def test_a_verdict_is_remembered_for_the_same_headers_and_another_key(offer: byt
     assert other._replace(response=b"") == first._replace(response=b"")
     for bad in (b"short", b"A" * 24, b"AAAAAAAAAAAAAAAAAAAAAA==\n"):
         refused = handshake.answer("1.1", [*(GOOD | {b"sec-websocket-key": bad}).items(), *offers])
-        assert isinstance(refused, Refusal), "also when the rest is known to be good"
+        assert isinstance(refused, Refusal), "even if the other headers are cached"
     twice = [*GOOD.items(), (b"sec-websocket-key", GOOD[b"sec-websocket-key"]), *offers]
     assert isinstance(handshake.answer("1.1", twice), Refusal)
     assert isinstance(handshake.answer("1.0", [*GOOD.items(), *offers]), Refusal)
 
 
-def test_no_more_verdicts_are_remembered_than_the_bounds_allow() -> None:
-    handshake = Handshake()
-    for number in range(MAX_REMEMBERED + 10):
+def test_the_cache_keeps_its_bounds() -> None:
+    handshake = handshake_with()
+    for number in range(MAX_CACHED + 10):
         handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"p%d" % number)])
-    handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"p" * (MAX_REMEMBERED_SIZE + 1))])
-    assert len(handshake._agreed) == MAX_REMEMBERED
-    assert all(sum(len(value) for _, value in headers) <= MAX_REMEMBERED_SIZE for headers in handshake._agreed)
+    handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b"p" * (MAX_CACHED_BYTES + 1))])
+    assert len(handshake._agreed) == MAX_CACHED
+    assert all(sum(len(value) for _, value in headers) <= MAX_CACHED_BYTES for headers in handshake._agreed)
 
 
 @pytest.mark.parametrize("value", [b"", b",", b" , ,\t", b"  "])
 @pytest.mark.parametrize("name", [b"sec-websocket-protocol", b"sec-websocket-extensions", b"connection"])
-def test_an_empty_list_is_no_offer(name: bytes, value: bytes) -> None:
+def test_an_empty_list_offers_nothing(name: bytes, value: bytes) -> None:
     """RFC 9110 section 5.6.1: a recipient ignores empty elements."""
-    handshake = Handshake(compression=True)
+    handshake = handshake_with(compressed=("presenced.v1",))
     for _ in range(2):
         accepted = handshake.answer("1.1", [*GOOD.items(), (name, value)])
         assert isinstance(accepted, Accepted)
@@ -136,7 +145,7 @@ def test_an_empty_list_is_no_offer(name: bytes, value: bytes) -> None:
     assert both.subprotocol == "presenced.v1"
 
 
-def test_a_token_alone_among_the_subprotocols_is_no_offer() -> None:
+def test_a_token_alone_offers_no_subprotocol() -> None:
     accepted = answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", b", presenced.token.t ,")])
     assert isinstance(accepted, Accepted)
     assert (accepted.subprotocol, accepted.token) == ("", "t")
@@ -154,8 +163,8 @@ def test_a_token_alone_among_the_subprotocols_is_no_offer() -> None:
     ],
 )
 def test_a_foreign_host_name_is_refused_for_every_origin(hosts: list[bytes], fine: bool) -> None:
-    """DNS rebinding: the page's own name, in `Origin` as in `Host`."""
-    handshake = Handshake(hosts=AllowedHosts(["presenced"]))
+    """DNS rebinding sends the page's own name both as `Origin` and as `Host`."""
+    handshake = handshake_with(hosts=AllowedHosts(["presenced"]))
     others = [(name, value) for name, value in GOOD.items() if name != b"host"]
     for page in ([], [(b"origin", b"http://evil.example:3001")], [(b"origin", b"http://localhost:3001")]):
         found = handshake.answer("1.1", [*others, *((b"host", host) for host in hosts), *page])
@@ -167,7 +176,7 @@ def test_a_foreign_host_name_is_refused_for_every_origin(hosts: list[bytes], fin
             assert isinstance(found, Accepted)
 
 
-def test_the_log_is_given_no_token_that_was_offered_in_a_wrong_place() -> None:
+def test_a_token_in_the_wrong_place_does_not_reach_the_log() -> None:
     refused = refusal({b"sec-websocket-protocol": b"presenced.v1 presenced.token.hidden"})
     assert refused.logged == "the header Sec-WebSocket-Protocol is missing or can't be used"
 
@@ -190,7 +199,7 @@ def test_a_refusal_names_the_header_at_fault(change: dict[bytes, bytes | None], 
     assert says in refused.detail
 
 
-def test_a_wrong_version_is_answered_with_the_right_one() -> None:
+def test_a_refusal_of_the_version_names_the_supported_one() -> None:
     assert (b"sec-websocket-version", b"13") in refusal({b"sec-websocket-version": b"8"}).headers
 
 
@@ -198,18 +207,18 @@ def test_http_1_0_cannot_be_upgraded() -> None:
     assert refusal({}, http_version="1.0").problem is Problem.HTTP_VERSION
 
 
-def test_doubled_headers_are_refused() -> None:
+def test_a_duplicate_header_is_refused() -> None:
     refused = answer("1.1", [*GOOD.items(), (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==")])
     assert isinstance(refused, Refusal)
     assert "multiple" in refused.detail
 
 
-def test_what_a_client_sent_is_quoted_only_so_far() -> None:
+def test_a_quoted_header_is_truncated() -> None:
     assert len(refusal({b"sec-websocket-key": b"x" * 10_000}).detail) < 300
 
 
-def test_a_token_beside_the_subprotocols_is_neither_agreed_to_nor_remembered() -> None:
-    handshake = Handshake()
+def test_a_token_beside_the_subprotocols_is_neither_selected_nor_cached() -> None:
+    handshake = handshake_with()
     for offer, agreed in ((b"presenced.v1, presenced.token.a.b-c_d", "presenced.v1"), (b"presenced.token.a.b-c_d", "")):
         answer = handshake.answer("1.1", [*GOOD.items(), (b"sec-websocket-protocol", offer)])
         assert isinstance(answer, Accepted)
@@ -219,11 +228,11 @@ def test_a_token_beside_the_subprotocols_is_neither_agreed_to_nor_remembered() -
     assert len(handshake._agreed) == 2
 
 
-def test_the_classic_protocol_has_a_name_for_browsers_that_show_a_token() -> None:
+def test_the_classic_protocol_has_a_name_for_browsers_that_send_a_token() -> None:
     offer = (b"sec-websocket-protocol", b"presenced.classic, presenced.token.t")
-    answer = Handshake().answer("1.1", [*GOOD.items(), offer])
+    answer = handshake_with().answer("1.1", [*GOOD.items(), offer])
     assert isinstance(answer, Accepted)
-    assert (answer.subprotocol, answer.token) == ("", "t")
+    assert (answer.subprotocol, answer.token) == ("presenced.classic", "t")
     assert b"Sec-WebSocket-Protocol: presenced.classic\r\n" in answer.response
 
 
@@ -231,8 +240,8 @@ def test_the_classic_protocol_has_a_name_for_browsers_that_show_a_token() -> Non
     ("value", "token"),
     [(b"Bearer abc", "abc"), (b"bearer  abc ", "abc"), (b"Basic abc", ""), (b"Bearer", ""), (b"Bearerabc", "")],
 )
-def test_a_token_in_the_header_authorization(value: bytes, token: str) -> None:
-    answer = Handshake().answer("1.1", [*GOOD.items(), (b"authorization", value)])
+def test_a_token_in_the_authorization_header(value: bytes, token: str) -> None:
+    answer = handshake_with().answer("1.1", [*GOOD.items(), (b"authorization", value)])
     assert isinstance(answer, Accepted)
     assert answer.token == token
 
@@ -251,6 +260,6 @@ def test_a_token_in_the_header_authorization(value: bytes, token: str) -> None:
 )
 def test_origins(origins: list[bytes], hosts: list[bytes], fine: bool) -> None:
     more = [*((b"origin", origin) for origin in origins), *((b"host", host) for host in hosts)]
-    answer = Handshake().answer("1.1", [*((n, v) for n, v in GOOD.items() if n != b"host"), *more])
+    answer = handshake_with().answer("1.1", [*((n, v) for n, v in GOOD.items() if n != b"host"), *more])
     assert isinstance(answer, Accepted) is fine
     assert fine or (isinstance(answer, Refusal) and answer.problem is Problem.FORBIDDEN_ORIGIN)

@@ -1,0 +1,1 @@
+"""Delivery of events to connections: their interfaces, and the broadcaster."""

@@ -1,0 +1,70 @@
+"""The interface of one open connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from presenced.errors import Close
+from presenced.presence.user import Session
+
+if TYPE_CHECKING:
+    from presenced.delivery.events import Batch
+
+
+class Connection(Protocol):
+    """One open connection. A transport implements it; the node and the protocols use it.
+
+    The transport writes the attributes of the first group, the node those of the second. A node adopts a connection
+    when it admits the user; until then `serial` is 0 and the second group has no meaning.
+    """
+
+    # Written by the transport.
+
+    paused: bool
+    """Whether the transport holds so many bytes that nothing but answers should be sent."""
+    heard_at: float
+    """Monotonic time in seconds at which the client last sent anything, pongs included."""
+    address: str
+    """Address of the client for limits; empty if limits do not apply to it."""
+
+    # Written by the node.
+
+    protocol: Any
+    """The protocol that the client speaks (`protocols.base.ClientProtocol`)."""
+    session: Session[Any]
+    user_id: str
+    connection_id: str
+    serial: int
+    """Number of the connection within its node, from 1; 0 before the node has adopted it."""
+    opened_ms: int
+    """Opening time in epoch milliseconds."""
+    opened_at: float
+    """Monotonic opening time, which equals `heard_at` until the client sends something; minus infinity if it sent
+    something before that."""
+    slice: int
+    """Slice of the heartbeat; -1 if none."""
+
+    @property
+    def unsent(self) -> int:
+        """Number of bytes that the transport holds because the client has not taken them."""
+
+    def accept(self) -> None:
+        """Send the response to the handshake now. Otherwise it goes out together with the first message."""
+
+    def send(self, message: bytes) -> None:
+        """Send one text message, UTF-8. Never raises; may set `paused`."""
+
+    def send_batch(self, batch: Batch) -> int:
+        """Send the messages of a batch in one write. Never raises; may set `paused`.
+
+        Returns:
+            Number of bytes written.
+        """
+
+    def ping(self) -> None:
+        """Send a ping, which a living client answers."""
+
+    def close(self, close: Close, reason: str = "") -> None:
+        """Close the connection. The transport reports its end to the node before this returns. No-op if closed."""
+
+    def __hash__(self) -> int: ...

@@ -1,0 +1,194 @@
+"""Parameters of URLs and bodies of requests, as types. OpenAPI contains them and the texts below the fields."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
+
+from presenced.presence.identity import MAX_SAFE_INTEGER
+from presenced.protocols.ids import UserId
+from presenced.protocols.v1.messages import MAX_EMOJI, MAX_TEXT, Chosen
+
+MAX_USERS = 1_000
+"""Maximum number of users in one request. A longer list gets 400."""
+
+MAX_PAGE = 1_000
+"""Maximum number of entries in one response. A higher `limit` gets 400."""
+
+MAX_WAIT_S = 60
+"""Maximum number of seconds that a long poll may wait. A higher `wait` gets 400."""
+
+MAX_LASTS_S = 31_536_000
+"""Maximum number of seconds that a status or a claim may last, one year. A higher `expiresIn` gets 400."""
+
+Page = Annotated[int, Meta(ge=1, le=MAX_PAGE)]
+Cursor = Annotated[str, Meta(min_length=1, max_length=64)]
+Seconds = Annotated[float, Meta(gt=0, le=MAX_LASTS_S)]
+UserIds = Annotated[list[Any], Meta(max_length=MAX_USERS)]
+"""List of `UserId`. An invalid item gets an error of its own, so that the others still get a response."""
+ViewerId = Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType
+"""Unset if no viewer is named. An empty id is a fault of the backend and must not reveal everything."""
+Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+Emoji = Annotated[str, Meta(max_length=MAX_EMOJI)]
+
+
+class Strict(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Base of all records in requests."""
+
+
+class Nothing(Strict, frozen=True):
+    """No parameters, or no body."""
+
+
+# Parameters of the URL.
+
+
+class AsViewer(Strict, frozen=True):
+    """Restriction to a viewer."""
+
+    viewer: ViewerId = UNSET
+    """User whose view restricts the response. Without it, the response contains everything."""
+
+
+class RoomPage(Strict, frozen=True):
+    """Page of a room's members."""
+
+    viewer: ViewerId = UNSET
+    """User whose view restricts the response. Without it, the response contains everything."""
+    after: Annotated[str, Meta(min_length=1, max_length=128)] = ""
+    """`next` of the previous page."""
+    limit: Page = 100
+    """Maximum number of members."""
+
+
+class OnlinePage(Strict, frozen=True):
+    """Page of the users who are online."""
+
+    viewer: ViewerId = UNSET
+    """Only users whom this user may see. A page may then have fewer users than `limit`, or none."""
+    after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
+    """`next` of the previous page."""
+    limit: Page = 100
+    """Maximum number of users."""
+
+
+class PastPage(Strict, frozen=True):
+    """Page of stored entries, newest first."""
+
+    after: Annotated[str, Meta(min_length=1, max_length=256)] = ""
+    """`next` of the previous page."""
+    limit: Page = 100
+    """Maximum number of entries."""
+
+
+class ChangesAfter(Strict, frozen=True):
+    """Part of the feed of changes."""
+
+    after: Cursor = ""
+    """`next` of the previous response, or `position` of the first page of `/online`. Without it, the feed starts
+    now."""
+    wait: Annotated[float, Meta(ge=0, le=MAX_WAIT_S)] = 0
+    """Seconds to wait for a change if there is none yet."""
+    limit: Page = 100
+    """Maximum number of changes."""
+
+
+class Watching(Strict, frozen=True):
+    """Users to watch, and credentials."""
+
+    users: Annotated[list[Annotated[str, Meta(min_length=1, max_length=128)]], Meta(max_length=MAX_USERS)] = field(
+        default_factory=list
+    )
+    """Users to watch. Repeat the parameter for each: `users=7&users=ada`."""
+    everyone: bool = False
+    """Watch all visible users."""
+    token: Annotated[str, Meta(min_length=1, max_length=8192)] = ""
+    """A user's token or ticket, for the `EventSource` of browsers, which cannot set a header. Proxies log URLs."""
+    last_event_id: Annotated[str, Meta(max_length=256)] = ""
+    """Id of the last event, from clients that cannot send the `Last-Event-ID` header. The header takes precedence."""
+
+
+class DeadLetterPage(Strict, frozen=True):
+    """Page of dead letters."""
+
+    after: Cursor = ""
+    """`next` of the previous page."""
+    limit: Page = 100
+    """Maximum number of dead letters."""
+
+
+# Bodies.
+
+
+class UserList(Strict, frozen=True):
+    """Users that a query is about."""
+
+    users: UserIds
+    """User ids, as texts or whole numbers. An invalid item is listed in `errors`."""
+
+
+class PresenceQuery(UserList, frozen=True):
+    """Users that a query is about, and a viewer."""
+
+    viewer: UserId | UnsetType = UNSET
+    """User whose view restricts the response. Without it, the response contains everything."""
+
+
+class Announcement(Strict, frozen=True):
+    """Whether a user is online, as a backend knows from elsewhere."""
+
+    online: bool
+
+
+class NewStatus(Strict, frozen=True):
+    """Status to choose for a user. Omitted fields are empty."""
+
+    status: Chosen
+    """`auto` follows what the server detects."""
+    text: Text = ""
+    emoji: Emoji = ""
+    data: Raw = field(default_factory=Raw)
+    """Any JSON of at most 2,048 bytes."""
+    expires_in: Seconds | None = None
+    """Seconds after which the previous permanent choice returns. Without it, the choice is permanent."""
+
+
+class NewClaim(Strict, frozen=True):
+    """Status that a backend sets on a user's behalf, such as in a meeting or on the phone."""
+
+    status: Literal["online", "away", "busy"]
+    text: Text = ""
+    emoji: Emoji = ""
+    data: Raw = field(default_factory=Raw)
+    """Any JSON of at most 2,048 bytes."""
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0
+    """The claim with the highest priority wins, then the newest. Above 0 it also wins over the user's choice."""
+    expires_in: Seconds | None = None
+    """Seconds after which the claim ends. Without it, the claim is permanent."""
+
+
+class NewTicket(Strict, frozen=True):
+    """User and permissions of a ticket."""
+
+    user_id: UserId
+    lasts: Annotated[float, Meta(gt=0)] | None = None
+    """Maximum number of seconds for the connection. Without it, there is no limit."""
+    presence: dict[str, Any] | UnsetType = UNSET
+    """Users whom the user may see, and rooms that they may enter: `{"watch": [7, "bo"], "rooms": ["lobby"]}`."""
+
+
+class Revocation(Strict, frozen=True):
+    """Tokens to revoke. With neither field, all tokens of the user."""
+
+    session_id: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
+    """The token that opened this session."""
+    token_id: Annotated[str, Meta(min_length=1, max_length=256)] | UnsetType = UNSET
+    """The token with this `jti`."""
+
+
+class Retry(Strict, frozen=True):
+    """Dead letters to send again."""
+
+    ids: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=MAX_PAGE)] | UnsetType = UNSET
+    """Ids of the dead letters. Without it, all of them."""

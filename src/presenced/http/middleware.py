@@ -1,0 +1,154 @@
+"""Middleware around all routes. A request passes it in this order:
+
+| class | does | refuses |
+|---|---|---|
+| `SecurityHeaders` | adds response headers that keep browsers from misusing a response | nothing |
+| `HostGuard` | checks `Host` against DNS rebinding | 421, except on health checks |
+| `Cors` | answers preflight requests, lets allowed pages read responses | 403, preflight requests only |
+| `RawPaths` | keeps percent-encoded slashes inside names | nothing |
+
+`HostGuard` wraps `Cors`, so that a page that rebinds its name cannot read the responses of `Cors`.
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from presenced.http.errors import ReportRefusal, problem_response
+from presenced.net.hosts import AllowedHosts
+from presenced.net.origins import Origins
+from presenced.net.refusals import foreign_host, foreign_page
+
+SECURITY_HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+}
+
+ANY_HOST = frozenset(("/healthz", "/readyz"))
+"""Paths exempt from the check of `Host`. Load balancers request them with any configured `Host`, and the responses
+reveal nothing about users."""
+
+PREFLIGHT_MAX_AGE_S = 600
+"""Seconds for which a browser may cache the response to a preflight request."""
+
+ALLOWED_HEADERS = "authorization, cache-control, content-type, if-none-match, last-event-id"
+"""Headers that pages may send. Polyfills of `EventSource` that can authenticate add `Cache-Control: no-cache` to every
+request, and `Last-Event-ID` when they reconnect."""
+
+
+class SecurityHeaders:
+    """Adds the headers that keep browsers from misusing a response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class HostGuard:
+    """Refuses requests whose `Host` is not a name of this server (`net.hosts`)."""
+
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts, report: ReportRefusal) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._report = report
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI request."""
+        given = [value for name, value in scope["headers"] if name == b"host"]
+        if self._hosts.allow_all(given) or scope["path"] in ANY_HOST:
+            await self._app(scope, receive, send)
+            return
+        refusal = foreign_host(given)
+        self._report(refusal, Headers(scope=scope).get("origin", "").encode("latin-1"))
+        # A body may be in flight, and nothing reads it.
+        response = problem_response(refusal.problem, refusal.detail, {"connection": "close"})
+        await response(scope, receive, send)
+
+
+class Cors:
+    """Lets the pages that may connect read responses, too (https://fetch.spec.whatwg.org/#http-cors-protocol).
+
+    The server never reads cookies, so credentials are not allowed. Other requests than preflights pass whatever their
+    origin: browsers withhold the response from the page, and the endpoints check origins themselves (`http.auth`).
+    """
+
+    def __init__(self, app: ASGIApp, origins: Origins, report: ReportRefusal) -> None:
+        self._app = app
+        self._origins = origins
+        self._report = report
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI request."""
+        headers = Headers(scope=scope)
+        given = headers.getlist("origin")
+        if not given:
+            await self._app(scope, receive, send)
+            return
+        host = headers.get("host", "").encode("latin-1")
+        allowed = len(given) == 1 and self._origins.allows(given[0].encode("latin-1"), host)
+        if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            response = _preflight(given[0]) if allowed else self._refuse(given)
+            await response(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                fields = MutableHeaders(scope=message)
+                fields.add_vary_header("Origin")
+                if allowed:
+                    fields["access-control-allow-origin"] = given[0]
+                    fields["access-control-expose-headers"] = "etag, retry-after"
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+    def _refuse(self, origins: list[str]) -> Response:
+        given = [origin.encode("latin-1") for origin in origins]
+        refusal = foreign_page(given)
+        self._report(refusal, given[0])
+        return problem_response(refusal.problem, refusal.detail)
+
+
+def _preflight(origin: str) -> Response:
+    return Response(
+        status_code=204,
+        headers={
+            "access-control-allow-origin": origin,
+            "access-control-allow-methods": "GET, POST, PUT, DELETE",
+            "access-control-allow-headers": ALLOWED_HEADERS,
+            "access-control-max-age": str(PREFLIGHT_MAX_AGE_S),
+            "vary": "Origin",
+        },
+    )
+
+
+class RawPaths:
+    """Routes API requests by the path as it was sent, still percent-encoded.
+
+    User ids and names of rooms may contain `/`, sent as `%2F`. In a decoded path, `a%2Fb` would be two segments instead
+    of one (RFC 3986 section 2.2). `dispatch.decoded` decodes each name after routing.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI request."""
+        raw = scope.get("raw_path", b"")
+        if raw.startswith(b"/api/"):
+            scope = {**scope, "path": raw.decode("latin-1")}
+        await self._app(scope, receive, send)

@@ -1,0 +1,195 @@
+"""Composition: makes the parts of a node and connects them. The only place where parts are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from presenced.auth.authenticator import Authenticator
+from presenced.auth.gatekeeper import Gatekeeper
+from presenced.config.settings import Settings
+from presenced.delivery.broadcaster import BatchWriter, Broadcaster
+from presenced.delivery.connection import Connection
+from presenced.net.throttle import Throttle
+from presenced.node.connections import Connections
+from presenced.node.event_log import EventLog
+from presenced.node.heartbeat import Heartbeat
+from presenced.node.journal_followers import Followers
+from presenced.node.node import Node
+from presenced.node.publisher import NodePublisher
+from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
+from presenced.presence.rooms import Rooms, Thresholds
+from presenced.presence.user import Grace
+from presenced.presence.users import Limits
+from presenced.protocols.base import ClientProtocol, Protocols
+from presenced.protocols.classic.protocol import ClassicProtocol
+from presenced.protocols.tokens import RenewToken
+from presenced.protocols.v1.encoder import Encoding, new_epoch
+from presenced.protocols.v1.parts import FeedPart
+from presenced.protocols.v1.protocol import V1Protocol
+from presenced.runtime.clock import Clock, Timer
+from presenced.runtime.metrics import Metrics
+from presenced.storage.records import StoredRevocation
+from presenced.storage.write_behind import StorageWorker, WriteBehind
+
+
+class Parts(NamedTuple):
+    """Parts of a node that a protocol is made of."""
+
+    settings: Settings
+    clock: Clock
+    timer: Timer
+    metrics: Metrics
+    directory: Directory[Connection]
+    rooms: Rooms
+    broadcaster: Broadcaster
+    publisher: NodePublisher
+    encoding: Encoding
+    renew_token: RenewToken | None
+
+
+def build_node(
+    *,
+    settings: Settings,
+    clock: Clock,
+    metrics: Metrics,
+    max_connections: int,
+    writer: BatchWriter | None = None,
+    authenticator: Authenticator | None = None,
+    storage_worker: StorageWorker | None = None,
+    epoch: str = "",
+    more_protocols: Sequence[Callable[[Parts], ClientProtocol]] = (),
+    feed_parts: Sequence[FeedPart] = (),
+) -> Node:
+    """Return a node that has not been started.
+
+    Args:
+        max_connections: Maximum number of open connections, HTTP ones included.
+        writer: Writes batches to many connections; None to write through their transports.
+        authenticator: Verifies tokens; None if a client may claim any user id.
+        storage_worker: Stores what must survive a restart; None to store nothing.
+        epoch: Name of this start of the server in positions; empty for a random one.
+        more_protocols: Functions that make further protocols, besides the classic one and presenced.v1.
+        feed_parts: Parts of modules in the feed of presenced.v1.
+    """
+    timer = Timer(clock)
+    log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
+    limits = Limits(
+        settings.log_size,
+        settings.log_age,
+        settings.max_announced,
+        settings.max_choices,
+        settings.resume_window,
+        status_pause=settings.status_pause,
+    )
+    journal = Journal(settings.journal_size)
+    grace = Grace(settings.grace_going_away, settings.grace_lost)
+    directory: Directory[Connection] = Directory(grace, limits, journal)
+    thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
+    rooms = Rooms(thresholds, settings.room_members, journal.next_position)
+    followers = Followers(clock)
+    connections = Connections(max_connections, metrics)
+    broadcaster = Broadcaster(
+        clock=clock, timer=timer, metrics=metrics, behind_timeout=settings.behind_timeout, writer=writer
+    )
+    publisher = NodePublisher(
+        clock=clock,
+        timer=timer,
+        metrics=metrics,
+        log=log,
+        directory=directory,
+        rooms=rooms,
+        journal=journal,
+        followers=followers,
+        broadcaster=broadcaster,
+    )
+    storage = None
+    gatekeeper: Gatekeeper | None = None
+
+    def restore_revocations(revocations: Sequence[StoredRevocation]) -> None:
+        if gatekeeper is not None:
+            gatekeeper.restore(revocations)
+
+    if storage_worker is not None:
+        storage = WriteBehind(
+            settings=settings,
+            clock=clock,
+            timer=timer,
+            metrics=metrics,
+            worker=storage_worker,
+            directory=directory,
+            rooms=rooms,
+            apply=publisher.apply,
+            restore_revocations=restore_revocations,
+        )
+        publisher.storage = storage
+    if authenticator is not None:
+        gatekeeper = Gatekeeper(
+            settings=settings,
+            clock=clock,
+            timer=timer,
+            metrics=metrics,
+            authenticator=authenticator,
+            sessions=directory.sessions,
+            **({"on_revoked": storage.revoked} if storage is not None else {}),
+        )
+    encoding = Encoding(directory, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
+    parts = Parts(
+        settings=settings,
+        clock=clock,
+        timer=timer,
+        metrics=metrics,
+        directory=directory,
+        rooms=rooms,
+        broadcaster=broadcaster,
+        publisher=publisher,
+        encoding=encoding,
+        renew_token=gatekeeper.renew if gatekeeper is not None else None,
+    )
+    protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more_protocols)])
+    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
+        broadcaster.add_feed(protocol.feed)
+    _add_gauges(metrics, directory, rooms, broadcaster)
+    return Node(
+        settings=settings,
+        clock=clock,
+        timer=timer,
+        metrics=metrics,
+        log=log,
+        throttle=Throttle(settings),
+        directory=directory,
+        rooms=rooms,
+        journal=journal,
+        followers=followers,
+        connections=connections,
+        heartbeat=Heartbeat(settings, clock, timer, metrics, log, publisher.expire),
+        broadcaster=broadcaster,
+        publisher=publisher,
+        protocols=protocols,
+        encoding=encoding,
+        gatekeeper=gatekeeper,
+        storage=storage,
+    )
+
+
+def _classic(parts: Parts) -> ClientProtocol:
+    return ClassicProtocol(
+        directory=parts.directory,
+        broadcaster=parts.broadcaster,
+        publisher=parts.publisher,
+        renew_token=parts.renew_token,
+    )
+
+
+def _v1(parts: Parts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
+    return V1Protocol(**parts._asdict(), parts=feed_parts)
+
+
+def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms, broadcaster: Broadcaster) -> None:
+    metrics.gauge("presenced_users_connected", "Users with an open connection.", lambda: directory.connected_users)
+    metrics.gauge("presenced_users_online", "Users shown online.", lambda: directory.online_users)
+    metrics.gauge("presenced_rooms", "Rooms with a member.", lambda: len(rooms))
+    metrics.gauge(
+        "presenced_slow_watchers", "Watchers that are too slow, and get changes later.", lambda: broadcaster.behind
+    )

@@ -1,0 +1,104 @@
+"""What follows from an event: everyone whom its result concerns is notified.
+
+The directory decides what an event means and returns an `Outcome`, a value. The publisher is the one place that acts on
+outcomes, in this order:
+
+    the change, if others see one    metrics, log lines, journal, followers of the journal, broadcaster
+    storage                          the user's state, and the change
+    the user's own devices           if what they see of their user changed
+    rooms                            brought into line with the rooms of the user's sessions
+    the timer                        for what time alone will change next: a grace period, a choice, a claim
+"""
+
+from __future__ import annotations
+
+from presenced.delivery.broadcaster import Broadcaster
+from presenced.delivery.connection import Connection
+from presenced.node.event_log import EventLog
+from presenced.node.journal_followers import Followers
+from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
+from presenced.presence.model import Status
+from presenced.presence.outcome import Outcome
+from presenced.presence.rooms import Rooms
+from presenced.runtime.clock import Clock, Timer
+from presenced.runtime.instant import Instant
+from presenced.runtime.metrics import Metrics
+from presenced.storage.write_behind import WriteBehind
+
+
+class NodePublisher:
+    """The publisher of one node (`protocols.base.Publisher`)."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        timer: Timer,
+        metrics: Metrics,
+        log: EventLog,
+        directory: Directory[Connection],
+        rooms: Rooms,
+        journal: Journal,
+        followers: Followers,
+        broadcaster: Broadcaster,
+    ) -> None:
+        self.storage: WriteBehind | None = None
+        """What stores the results; None if nothing is stored."""
+        self.is_silent = False
+        """Whether others are notified no more, because the node stops: its users will come back elsewhere."""
+        self._clock = clock
+        self._timer = timer
+        self._log = log
+        self._directory = directory
+        self._rooms = rooms
+        self._journal = journal
+        self._followers = followers
+        self._broadcaster = broadcaster
+        self._changes = {status: metrics.changes.labels(status) for status in Status}  # a look-up takes 1 us
+
+    def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
+        """Notify everyone whom the result of an event concerns, and schedule what time alone will change."""
+        change = outcome.change
+        if change and not self.is_silent:
+            self._changes[change.status].inc()
+            if change.is_turn:
+                own = 1 if self._directory.connections(change.user_id) else 0
+                self._log.changed(change.user_id, change.status, self._directory.connected_users - own)
+            self._journal.append(change)
+            self._followers.changed()
+            self._broadcaster.publish(change)
+        if self.storage is not None:
+            self.storage.event(outcome, not self.is_silent)
+        if outcome.own:
+            for connection in self._directory.connections(outcome.user_id):
+                connection.protocol.self_changed(connection, outcome.own)
+        self.settle_rooms(outcome.user_id, now)
+        self._set_timer()
+
+    def settle_rooms(self, user_id: str, now: Instant) -> None:
+        """Bring the rooms into line with the rooms of the user's sessions."""
+        wanted = self._directory.rooms_wanted(user_id)
+        if not wanted and not self._rooms.of(user_id):
+            return
+        for change in self._rooms.settle(user_id, wanted, now):
+            if not self.is_silent:
+                self._broadcaster.publish(change)
+                if self.storage is not None:
+                    self.storage.room_changed(change, self._rooms.get(change.room), now)
+
+    def session_opened(self, connection: Connection) -> None:
+        """Store that the session of a connection opened, or was resumed."""
+        if self.storage is not None:
+            self.storage.opened(connection)
+
+    def expire(self) -> None:
+        """Apply what time alone has changed: ended grace periods, choices, claims and pauses."""
+        now = self._clock.now()
+        for outcome in self._directory.expire(now):
+            self.apply(outcome, now)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if (deadline := self._directory.next_deadline()) is not None:
+            self._timer.set(self.expire, deadline)

@@ -1,0 +1,41 @@
+"""Versions of users: numbers by which anyone can tell the newer of two records of one user."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class VersionClock(Protocol):
+    """Source of versions.
+
+    All users draw from one clock, because the record of an unknown user carries `newest`: that is at least any version
+    a client may still know of the user, and below the user's next one. In a cluster, all nodes share a clock.
+    """
+
+    newest: int
+    """Highest number given so far."""
+
+    def next(self, after: int) -> int:
+        """Return a new number, above `newest` and above `after`, the user's last version."""
+
+    def advance(self, number: int) -> None:
+        """Give only numbers above `number` from now on. No-op if `newest` is higher."""
+
+
+class VersionCounter:
+    """Implements `VersionClock` for one process: 1, 2, 3, ..."""
+
+    __slots__ = ("newest",)
+
+    def __init__(self) -> None:
+        self.newest = 0
+
+    def next(self, after: int) -> int:
+        """Return the next number."""
+        assert after <= self.newest, "it was given here"  # `advance` tells of the numbers of earlier starts
+        self.newest += 1
+        return self.newest
+
+    def advance(self, number: int) -> None:
+        """Continue above `number`, which an earlier start has given."""
+        self.newest = max(self.newest, number)

@@ -1,0 +1,69 @@
+"""The classic protocol: three messages, and clients that have nothing to say (`spec/protocol.md`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from presenced.config.settings import WEBSOCKET_PATH
+from presenced.delivery.broadcaster import Broadcaster
+from presenced.delivery.connection import Connection
+from presenced.presence.directory import Directory
+from presenced.protocols.base import Admitted, ClientProtocol, Publisher
+from presenced.protocols.classic.codec import established
+from presenced.protocols.classic.feed import ClassicFeed
+from presenced.protocols.tokens import RenewToken, token_in
+from presenced.runtime.instant import Instant
+
+
+class ClassicProtocol(ClientProtocol):
+    """The protocol of the first users, unchanged for ever."""
+
+    name = "classic"
+    path = WEBSOCKET_PATH.encode()
+    # A browser that offers its token as a subprotocol refuses a response that agrees to none of its offers.
+    subprotocols = "", "presenced.classic"
+
+    feed: ClassicFeed
+
+    def __init__(
+        self,
+        *,
+        directory: Directory[Connection],
+        broadcaster: Broadcaster,
+        publisher: Publisher,
+        renew_token: RenewToken | None,
+    ) -> None:
+        self.feed = ClassicFeed(directory)
+        self._directory = directory
+        self._broadcaster = broadcaster
+        self._publisher = publisher
+        self._renew_token = renew_token
+
+    def opened(self, connection: Connection, user: Admitted, parameters: Any, now: Instant) -> None:
+        """Enter a connection: CONNECTION_ESTABLISHED, then the changes of others."""
+        outcome = self._directory.open(user.user_id, connection, now, display=user.display)
+        assert outcome.session is not None, "it opened"
+        connection.session = outcome.session
+        connection.session.visibility = user.visibility
+        connection.connection_id = outcome.connection_id
+        self._publisher.session_opened(connection)
+        connection.send(established(user.user_id, outcome.connection_id, now))
+        self._publisher.apply(outcome, now)
+        self._broadcaster.add(connection)  # after its own change, which it is not sent
+        if connection.paused:  # it has not read while it waited to authenticate
+            self._broadcaster.pause(connection)
+
+    def token_in(self, message: str | bytes) -> str:
+        """Return the token of an AUTH message; empty for any other message."""
+        return token_in(message)
+
+    def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
+        """Take a newer token. The protocol ignores every other message."""
+        if self._renew_token is not None and (token := token_in(message)):
+            self._renew_token(connection, token, lambda _: None)
+
+    def visibility_changed(self, connection: Connection, visibility: Any, now: Instant) -> None:
+        """Apply what a newer token of the connection allows, to all later changes."""
+        with self._broadcaster.changing(connection):
+            connection.session.visibility = visibility
+        self._publisher.settle_rooms(connection.user_id, now)

@@ -1,0 +1,79 @@
+"""Requests of clients: a registry of their types and of the functions that handle them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property, reduce
+from operator import or_
+from typing import Any, Generic, TypeVar
+
+from msgspec.json import Decoder
+
+from presenced.errors import Fault
+from presenced.runtime import strict_json
+
+C = TypeVar("C")
+
+Handler = Callable[[C, Any], None]
+"""Function of the context of a request and the request."""
+
+
+class BadRequest(Exception):
+    """The request is refused, and nothing has changed. The client is sent the fault and the message."""
+
+    def __init__(self, fault: Fault, message: str) -> None:
+        self.fault = fault
+        super().__init__(message)
+
+
+class Handlers(Generic[C]):
+    """The requests of one protocol. `C` is the type of the context that handlers are given.
+
+        handlers: Handlers[Context] = Handlers()
+
+        @handlers.handles(SetStatus)
+        def set_status(context: Context, request: SetStatus) -> None: ...
+
+    What the decoder accepts follows from the registered types, so a request without a handler cannot be parsed.
+    """
+
+    def __init__(self, included: Iterable[Handlers[C]] = ()) -> None:
+        self._by_type: dict[type, Handler[C]] = {}
+        for other in included:
+            self._by_type |= other._by_type
+
+    def handles(self, *types: type) -> Callable[[Callable[[C, Any], None]], Callable[[C, Any], None]]:
+        """Register the decorated function for requests of these types, each a tagged `msgspec.Struct`."""
+
+        def register(handler: Handler[C]) -> Handler[C]:
+            for one in types:
+                assert one not in self._by_type, f"{one.__name__} has a handler already"
+                self._by_type[one] = handler
+            return handler
+
+        return register
+
+    def parse(self, text: str) -> Any:
+        """Return the request in `text`.
+
+        Raises:
+            msgspec.ValidationError: It is JSON, but not a request. The message says why and lists what is allowed.
+            msgspec.DecodeError: It is not JSON.
+        """
+        return strict_json.read(text, self._decoder, self._union)
+
+    def call(self, context: C, request: Any) -> None:
+        """Call the handler of a parsed request.
+
+        Raises:
+            BadRequest: The handler refuses the request.
+        """
+        self._by_type[type(request)](context, request)
+
+    @cached_property
+    def _union(self) -> Any:
+        return reduce(or_, self._by_type)
+
+    @cached_property
+    def _decoder(self) -> Decoder[Any]:
+        return Decoder(self._union)

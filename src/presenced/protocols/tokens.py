@@ -1,0 +1,33 @@
+"""AUTH, the message with which clients of every protocol show a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import MsgspecError, Struct
+from msgspec.json import Decoder
+
+from presenced.delivery.connection import Connection
+from presenced.errors import BadToken
+
+RenewToken = Callable[[Connection, str, Callable[[BadToken | None], None]], None]
+"""Function that takes a newer token of an admitted connection. It calls its last argument with the reason why the token
+is not accepted, or with None."""
+
+
+class _Auth(Struct, tag_field="type", tag="AUTH"):
+    """AUTH as the first message. Other fields are ignored, as the classic protocol promises: only the token counts
+    here, and an unauthenticated client cannot be sent an ERROR."""
+
+    token: str
+
+
+_decoder = Decoder(_Auth)
+
+
+def token_in(message: str | bytes) -> str:
+    """Return the token of an AUTH message; empty for any other message."""
+    try:
+        return _decoder.decode(message).token if isinstance(message, str) else ""
+    except (MsgspecError, RecursionError):
+        return ""

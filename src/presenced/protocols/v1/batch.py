@@ -1,0 +1,139 @@
+"""The events of one flush as messages of presenced.v1: each user once, each member once, encoded when first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
+from itertools import groupby
+from typing import NamedTuple
+
+from presenced.delivery.connection import Connection
+from presenced.delivery.events import EMPTY, Batch, Event, Portion
+from presenced.presence.model import Change
+from presenced.presence.rooms import RoomChange
+from presenced.presence.visibility import NOBODY, Visibility
+from presenced.protocols.v1.encoder import Encoding
+from presenced.protocols.v1.parts import FeedPart, Lane, PartEvent
+
+
+class Content(NamedTuple):
+    """What a portion tells of. Connections with equal content share a portion."""
+
+    users: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
+    others: tuple[int, ...] = ()
+    """Events of modules, by their index in `EventBatch.others`."""
+
+
+class EventBatch:
+    """Some events, in order.
+
+    Args:
+        parts: Parts of modules by topic.
+        blocked: Users of whom the messages must not tell.
+        visibility: What the one receiver may see; None if the messages are for receivers that block nobody.
+    """
+
+    def __init__(
+        self,
+        events: Sequence[Event],
+        encoding: Encoding,
+        parts: Mapping[str, FeedPart],
+        visibility: Visibility | None = None,
+    ) -> None:
+        self._encoding = encoding
+        self._parts = parts
+        self._visibility = visibility
+        self._blocked: Set[str] = visibility.blocked if visibility else NOBODY
+        self._position = events[-1].position
+        self.users: dict[str, Change] = {}
+        """The last change of each user."""
+        self.rooms: dict[str, dict[str, RoomChange]] = {}
+        """By room the last change of each member."""
+        self.others: list[PartEvent] = []
+        """Events of modules."""
+        for event in events:
+            _SORTERS.get(type(event), _sort_other)(self, event)
+        self._presence: dict[tuple[str, ...], bytes] = {}
+        self._room: dict[str, bytes] = {}
+        self._other: dict[tuple[int, ...], list[bytes]] = {}
+
+    def came(self, user_id: str, room: str) -> bool:
+        """Return whether a user joined a room. Then the member's message has the user's state."""
+        event = self.rooms.get(room, {}).get(user_id)
+        return event is not None and event.member is not None
+
+    def connections_of(self, event: PartEvent) -> Collection[Connection]:
+        """Return the connections that receive an event of a module."""
+        return self._parts[event.topic].connections(event)
+
+    def portions(self, by_content: Mapping[Content, Collection[Connection]]) -> Iterator[Portion]:
+        """Return a portion for each content that some connections receive."""
+        for content, connections in by_content.items():
+            if connections and any(content):
+                yield self.portion(connections, content)
+
+    def portion(self, connections: Collection[Connection], content: Content) -> Portion:
+        """Return a portion, empty if the content is. PRESENCE_CHANGES is last, with the position of the whole."""
+        if not any(content):
+            return Portion(connections, EMPTY, 0)
+        messages = list(map(self._room_changes, content.rooms))
+        if content.others:
+            messages += self._messages_of_others(content.others)
+        messages.append(self._presence_changes(content.users))
+        return Portion(connections, Batch(messages), sum(map(len, content)))
+
+    def _presence_changes(self, user_ids: tuple[str, ...]) -> bytes:
+        message = self._presence.get(user_ids)
+        if message is None:
+            records = [self._encoding.record(self.users[user_id]) for user_id in user_ids]
+            message = self._presence[user_ids] = self._encoding.changes(self._position, records)
+        return message
+
+    def _room_changes(self, name: str) -> bytes:
+        message = self._room.get(name)
+        if message is None:
+            events = self.rooms[name].values()
+            message = self._room[name] = self._encoding.room_changes(
+                self._encoding.rooms.get(name),
+                name,
+                [event.member for event in events if event.member],
+                [event.user_id for event in events if event.member is None],
+                self._blocked,
+            )
+        return message
+
+    def _messages_of_others(self, indexes: tuple[int, ...]) -> list[bytes]:
+        """Return the messages of modules: in the lane STATE of the newest event of each key, in LOG of every event."""
+        messages = self._other.get(indexes)
+        if messages is None:
+            messages = self._other[indexes] = []
+            events = [self.others[index] for index in indexes]
+            for topic, group in groupby(sorted(events, key=_topic), _topic):  # stable: their order within a topic stays
+                part, some = self._parts[topic], list(group)
+                if part.lane is Lane.STATE:
+                    some = list({event.key: event for event in some}.values())
+                messages += part.messages(some, self._visibility)
+        return messages
+
+    def _sort_change(self, event: Change) -> None:
+        if event.user_id not in self._blocked:
+            self.users[event.user_id] = event
+
+    def _sort_room_change(self, event: RoomChange) -> None:
+        if event.user_id not in self._blocked:
+            self.rooms.setdefault(event.room, {})[event.user_id] = event
+
+
+def _sort_other(batch: EventBatch, event: PartEvent) -> None:
+    batch.others.append(event)
+
+
+def _topic(event: PartEvent) -> str:
+    return event.topic
+
+
+_SORTERS: dict[type, Callable[..., None]] = {
+    Change: EventBatch._sort_change,
+    RoomChange: EventBatch._sort_room_change,
+}
+"""How an event is sorted, by its type. Every other type is an event of a module."""

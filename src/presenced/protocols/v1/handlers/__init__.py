@@ -1,0 +1,10 @@
+"""What each request of presenced.v1 does. Importing this package registers all handlers in `context.handlers`.
+
+The order of the imports is the order in which errors list the requests that are allowed.
+"""
+
+# ruff: noqa: I001
+
+from presenced.protocols.v1.handlers import auth, subscriptions, status, rooms, ping
+
+__all__ = ["auth", "ping", "rooms", "status", "subscriptions"]

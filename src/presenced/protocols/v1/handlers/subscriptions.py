@@ -1,0 +1,57 @@
+"""WATCH and UNWATCH: the users and rooms that the session is notified about."""
+
+from __future__ import annotations
+
+from presenced.errors import Fault
+from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Set
+from presenced.protocols.v1.checks import check_may_enter, check_room_for, room_names, user_ids
+from presenced.protocols.v1.context import Context, handlers
+from presenced.protocols.v1.messages import Unwatch, Watch
+
+
+@handlers.handles(Watch)
+def subscribe(context: Context, request: Watch) -> None:
+    """Subscribe to users and rooms, by name or by number."""
+    watch, users, rooms = context.watch, user_ids(request.users), room_names(request.rooms)
+    check_may_enter(context.connection, rooms)
+    check_room_for(len(watch.full.users | watch.counted.users | users), MAX_WATCHED, "users", Fault.TOO_MANY_WATCHED)
+    check_room_for(len(watch.full.rooms | watch.counted.rooms | rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
+    context.ack()
+    broadcaster, connection = context.parts.broadcaster, context.connection
+    if request.mode == "count":
+        with broadcaster.changing(connection):
+            watch.counted.add(request.everyone, users, rooms)
+        named = Set(request.everyone, watch.counted.users if users else ())
+        named.rooms = rooms
+        _send_counts(context, named)
+        return
+    everyone = request.everyone and not watch.full.everyone
+    new_users = users - watch.full.users
+    with broadcaster.changing(connection):
+        watch.full.add(request.everyone, users, rooms)
+    # A room is sent again even if the session subscribes to it already: by number before, it has names now.
+    if everyone or new_users or rooms:
+        broadcaster.insert(connection, context.parts.feed.news(connection, everyone, tuple(new_users), rooms))
+
+
+@handlers.handles(Unwatch)
+def unsubscribe(context: Context, request: Unwatch) -> None:
+    """End subscriptions, by name and by number. A room that the session has joined stays subscribed to."""
+    users, rooms = user_ids(request.users), room_names(request.rooms)
+    watch, joined = context.watch, context.session.rooms or {}
+    counts_fewer = not watch.counted.users.isdisjoint(users)
+    with context.parts.broadcaster.changing(context.connection):
+        watch.full.discard(request.everyone, users, rooms - joined.keys())
+        watch.counted.discard(request.everyone, users, rooms)
+    context.ack()
+    if counts_fewer and watch.counted.users:
+        _send_counts(context, Set(users=watch.counted.users))
+
+
+def _send_counts(context: Context, named: Set) -> None:
+    """Send the counts that the request names. A client that is behind gets all its counts when it catches up."""
+    feed, connection = context.parts.feed, context.connection
+    if not feed.keeps_up(connection):
+        context.parts.broadcaster.remind(connection)
+    elif counts := feed.counts(connection, named):
+        connection.send_batch(counts)

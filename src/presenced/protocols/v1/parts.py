@@ -1,0 +1,66 @@
+"""Parts of the feed of presenced.v1: how a module, such as chat, sends events of its own.
+
+A module publishes events with its topic. The feed asks the module's part which connections receive an event and how it
+is encoded, and puts the messages into the same write as rooms and presence. The last message of a write has the
+position, so a client that resumes from there has the module's events too.
+
+    lane     events of one flush       a client that was slow or comes back
+    -----    ----------------------    --------------------------------------------------------------
+    STATE    the newest of each key    the state as it is then: the part's `missed` computes it anew
+    LOG      all, in order             each event once, in order: the part's `missed` reads its history
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from enum import Enum
+from typing import Protocol
+
+from presenced.delivery.connection import Connection
+from presenced.delivery.events import Batch, Event
+from presenced.presence.visibility import Visibility
+
+
+class Lane(Enum):
+    """How much of what happened matters to a client that was slow."""
+
+    STATE = "state"
+    """Only the newest event of each key."""
+    LOG = "log"
+    """Every event, in order."""
+
+
+class PartEvent(Event, Protocol):
+    """An event of a module."""
+
+    @property
+    def topic(self) -> str:
+        """Topic of the part that encodes the event."""
+
+    @property
+    def key(self) -> str:
+        """What the event is about. In the lane STATE a newer event of a key replaces an older one."""
+
+
+class FeedPart(Protocol):
+    """What connections of presenced.v1 are sent of one topic."""
+
+    topic: str
+    lane: Lane
+
+    def connections(self, event: PartEvent) -> Collection[Connection]:
+        """Return the connections that receive an event, whether they keep up or not."""
+
+    def messages(self, events: Sequence[PartEvent], visibility: Visibility | None) -> list[bytes]:
+        """Return the messages that tell of some events, in order.
+
+        Args:
+            visibility: What the one receiver may see; None for receivers that block nobody. Their messages are shared.
+        """
+
+    def missed(self, connection: Connection, position: int | None) -> Iterable[Batch]:
+        """Return what a connection that has all up to `position` missed until now, some 20 KB at a time.
+
+        Args:
+            position: None for a connection that has nothing yet.
+        """

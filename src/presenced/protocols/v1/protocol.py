@@ -1,0 +1,300 @@
+"""The protocol presenced.v1 (`spec/protocol-v1.md`): sessions that are resumed, requests, subscriptions and rooms.
+
+A connection opens in one of three ways:
+
+    the client names    the directory    its position is      session      the client is sent
+    ----------------    -------------    ----------------     -------      ------------------
+    no session          --               --                   new          SELF and snapshots
+    a session           knows it         within the journal   resumed      SELF and what it missed
+    a session           knows it         too old or unknown   told again   SELF and snapshots
+    a session           has forgotten it --                   new          SELF and snapshots
+
+A request is parsed once, checked by its handler, and answered with ACK or ERROR (`handlers`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from math import inf
+
+import msgspec
+
+from presenced.config.settings import WEBSOCKET_PATH, Settings
+from presenced.delivery.broadcaster import Broadcaster
+from presenced.delivery.connection import Connection
+from presenced.errors import Close, Fault
+from presenced.presence.directory import Directory
+from presenced.presence.model import Own
+from presenced.presence.outcome import Outcome
+from presenced.presence.rooms import Rooms
+from presenced.presence.subscriptions import Watch
+from presenced.presence.visibility import Visibility
+from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, Publisher
+from presenced.protocols.requests import BadRequest, Handlers
+from presenced.protocols.tokens import RenewToken, token_in
+from presenced.protocols.v1 import codec
+from presenced.protocols.v1 import handlers as _registered  # noqa: F401  # importing registers them
+from presenced.protocols.v1.connect import Hello, hello_from_query
+from presenced.protocols.v1.context import Context, Parts, handlers
+from presenced.protocols.v1.digests import PERIOD
+from presenced.protocols.v1.encoder import Encoding
+from presenced.protocols.v1.feed import V1Feed
+from presenced.protocols.v1.messages import AuthExpiring, Error, GoingAway, RequestId
+from presenced.protocols.v1.parts import FeedPart
+from presenced.protocols.v1.welcome import established
+from presenced.runtime.clock import Clock, Timer
+from presenced.runtime.instant import Instant
+from presenced.runtime.limits import Bucket
+from presenced.runtime.metrics import Metrics
+
+MAX_UNREAD = 100
+"""Maximum number of requests from a client that does not read, each with an answer and perhaps a snapshot. One more
+closes the connection."""
+
+MAX_REASON = 300
+"""Maximum number of characters in the text of an ERROR, which may repeat what the client sent. The rest is cut off."""
+
+
+class _Requests:
+    """What is counted of the requests of one connection."""
+
+    __slots__ = ("bucket", "over", "unread")
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.over = 0
+        """Requests refused in a row because they came too fast."""
+        self.unread = 0
+        """Requests since the client last had read everything."""
+
+
+class V1Protocol(ClientProtocol):
+    """The protocol presenced.v1.
+
+    Bounds: requests by `request_rate` and `request_burst` (as many again are refused, then the connection is closed
+    with 4429); answers to a client that does not read by `MAX_UNREAD`; sessions and subscriptions by the directory.
+
+    Args:
+        requests: Requests and their handlers, those of modules included.
+        parts: Parts of modules in the feed.
+    """
+
+    name = "presenced.v1"
+    path = WEBSOCKET_PATH.encode()
+    subprotocols = ("presenced.v1",)
+    is_compressed = True
+    warns = True
+    feed: V1Feed
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        clock: Clock,
+        timer: Timer,
+        metrics: Metrics,
+        directory: Directory[Connection],
+        rooms: Rooms,
+        broadcaster: Broadcaster,
+        publisher: Publisher,
+        encoding: Encoding,
+        renew_token: RenewToken | None,
+        requests: Handlers[Context] = handlers,
+        parts: Sequence[FeedPart] = (),
+    ) -> None:
+        self.feed = feed = V1Feed(encoding, self._schedule_digest, parts)
+        self._settings = settings
+        self._clock = clock
+        self._timer = timer
+        self._metrics = metrics
+        self._directory = directory
+        self._broadcaster = broadcaster
+        self._publisher = publisher
+        self._encoding = encoding
+        self._settled_at = 0.0
+        self._handlers = requests
+        self._parts = Parts(settings, directory, rooms, broadcaster, publisher, feed, renew_token)
+        self._requests: dict[Connection, _Requests] = {}
+
+    # Opening.
+
+    def started(self, now: Instant) -> None:
+        """Note when the server will know who has come back after its start."""
+        self._settled_at = now.monotonic + self._settings.grace_lost
+
+    def connect(self, request: ConnectRequest) -> Hello:
+        """Return the parameters of the URL, parsed."""
+        return hello_from_query(request.query)
+
+    def replaces(self, user_id: str, parameters: Hello) -> bool:
+        """Return whether the session that the client names has an open connection."""
+        return self._directory.is_connected(parameters.session_id, user_id)
+
+    def token_in(self, message: str | bytes) -> str:
+        """Return the token of an AUTH message; empty for any other message."""
+        return token_in(message)
+
+    def opened(self, connection: Connection, user: Admitted, parameters: Hello, now: Instant) -> None:
+        """Enter a connection: a new session, or one that is resumed."""
+        outcome, position = self._enter(connection, user, parameters, now)
+        assert outcome.session is not None, "it opened"
+        connection.session = outcome.session
+        if outcome.replaced is not None:  # before anything of the session changes, because its feed finds it by that
+            outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
+        if user.visibility != connection.session.visibility:
+            position = None  # everything is sent again
+            self._limit(connection, user.visibility)
+        connection.connection_id = outcome.connection_id
+        self._publisher.session_opened(connection)
+        self._requests[connection] = _Requests(Bucket(self._settings.request_burst, now.monotonic))
+        connection.send(
+            established(
+                connection, outcome.connection_id, self._settings, self._encoding, position is not None,
+                self._settled_at, now,
+            )
+        )  # fmt: skip
+        self._publisher.apply(outcome, now)
+        missed = self.feed.missed(connection, position) if position is not None else None
+        self._broadcaster.catch_up(connection, missed or self.feed.all(connection))
+
+    def _enter(
+        self, connection: Connection, user: Admitted, hello: Hello, now: Instant
+    ) -> tuple[Outcome[Connection], int | None]:
+        """Resume the session that the client names, or open a new one.
+
+        Returns:
+            The result, and the position from which the client goes on; None if it needs snapshots.
+        """
+        outcome = self._directory.resume(hello.session_id, user.user_id, connection, now, user.display, hello.active)
+        if outcome is None:
+            self._metrics.sessions.labels("new").inc()
+            session_id, watch = secrets.token_urlsafe(16), Watch(hello.everyone)
+            outcome = self._directory.open(
+                user.user_id,
+                connection,
+                now,
+                session_id=session_id,
+                device=hello.device,
+                watch=watch,
+                active=hello.active is not False,
+                brought=hello.choice,
+                display=user.display,
+            )
+            return outcome, None
+        connection.opened_at = -inf  # a client that names its session has already read CONNECTION_ESTABLISHED
+        cursor = self._encoding.cursor(hello.position)
+        if cursor is not None and outcome.session and cursor < outcome.session.whole_from:
+            cursor = None  # a snapshot was lost on the way, or half of it
+        position = None if cursor is None else cursor.position
+        self._metrics.sessions.labels("told_again" if position is None else "resumed").inc()
+        return outcome, position
+
+    # Requests.
+
+    def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
+        """Process one request, or refuse it."""
+        requests = self._requests[connection]
+        if not self._may_ask(connection, requests, message, now):
+            return
+        request_id = None
+        try:
+            if not isinstance(message, str):
+                raise BadRequest(Fault.BAD_JSON, "send text frames with JSON, not binary ones")
+            try:
+                request = self._handlers.parse(message)
+            except msgspec.ValidationError as error:
+                raise BadRequest(Fault.BAD_REQUEST, f"{error}; the requests are in spec/protocol-v1.md") from None
+            except msgspec.DecodeError as error:
+                raise BadRequest(Fault.BAD_JSON, f"not JSON: {error}") from None
+            request_id = request.id
+            self._handlers.call(Context(self._parts, connection, request_id, now), request)
+        except BadRequest as error:
+            if request_id is None and isinstance(message, str):
+                request_id = codec.request_id(message)
+            self.refuse(connection, request_id, error)
+
+    def refuse(self, connection: Connection, request_id: RequestId | None, error: BadRequest) -> None:
+        """Send ERROR."""
+        self._metrics.requests_refused.labels(error.fault.name).inc()
+        reason = str(error)
+        reason = reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 1]}…"
+        connection.send(codec.encode(Error(error.fault.code, error.fault.name, reason, request_id)))
+
+    def knows(self, connection: Connection) -> bool:
+        """Return whether the connection is open."""
+        return connection in self._requests
+
+    def _may_ask(self, connection: Connection, requests: _Requests, message: str | bytes, now: Instant) -> bool:
+        """Return whether the client may send a request now. If not, it has been refused or closed."""
+        settings = self._settings
+        if connection.paused:
+            requests.unread += 1
+            if requests.unread > MAX_UNREAD:
+                connection.close(Close.FELL_BEHIND, "reading too slowly")
+                return False
+        if requests.bucket.take(settings.request_rate, settings.request_burst, now.monotonic):
+            requests.over = 0
+            return True
+        requests.over += 1
+        if requests.over > settings.request_burst:
+            connection.close(Close.TOO_MANY_REQUESTS, "too many requests; come back and ask more slowly")
+        else:
+            rate = f"{settings.request_rate:g} requests a second, {settings.request_burst} at once"
+            request_id = codec.request_id(message) if isinstance(message, str) else None
+            self.refuse(connection, request_id, BadRequest(Fault.RATE_LIMITED, f"at most {rate}; this was ignored"))
+        return False
+
+    # What the node reports.
+
+    def self_changed(self, connection: Connection, own: Own) -> None:
+        """Send SELF. A client that is behind receives it when it catches up."""
+        if self.feed.keeps_up(connection):
+            connection.send(codec.self_message(own))
+        else:
+            self._broadcaster.remind(connection)
+
+    def visibility_changed(self, connection: Connection, visibility: Visibility, now: Instant) -> None:
+        """Apply what a newer token allows, and send everything again."""
+        with self._broadcaster.changing(connection):
+            self._limit(connection, visibility)
+        self._publisher.settle_rooms(connection.session.user_id, now)
+        self._broadcaster.begin_again(connection, self.feed.all(connection))
+
+    def token_expires(self, connection: Connection, expires_at: float) -> None:
+        """Send AUTH_EXPIRING."""
+        connection.send(codec.encode(AuthExpiring(int(expires_at * 1000))))
+
+    def drained(self, connection: Connection) -> None:
+        """Count unread requests from 0 again."""
+        if (requests := self._requests.get(connection)) is not None:
+            requests.unread = 0
+
+    def closed(self, connection: Connection) -> None:
+        """Forget the requests of a connection."""
+        self._requests.pop(connection, None)
+
+    def goodbye(self, connection: Connection, retry_in: float) -> None:
+        """Send GOING_AWAY, unless the client is behind."""
+        if self.feed.keeps_up(connection):
+            connection.send(codec.encode(GoingAway(retry_in)))
+
+    def _limit(self, connection: Connection, visibility: Visibility) -> None:
+        """Apply a visibility to a connection that no feed includes: it leaves rooms that it may not enter."""
+        session = connection.session
+        session.visibility = visibility
+        if session.watch is not None:
+            visibility.restrict(session.watch.full)
+            visibility.restrict(session.watch.counted)
+            session.rooms = {name: data for name, data in (session.rooms or {}).items() if visibility.may_enter(name)}
+
+    # Digests.
+
+    def _schedule_digest(self) -> None:
+        if self._send_digest not in self._timer:
+            self._timer.set(self._send_digest, self._clock.monotonic() + PERIOD)
+
+    def _send_digest(self) -> None:
+        self._broadcaster.flush()
+        position = self._directory.journal.next_position()
+        self._broadcaster.send(tuple(self.feed.digests.due(position)), position)

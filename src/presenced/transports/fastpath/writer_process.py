@@ -1,0 +1,112 @@
+"""Program of a helper process, which writes to clients' sockets: `python -I -S writer_process.py FD`.
+
+`writer_pool.py` starts it and sends it messages. The program decides nothing. It imports nothing but the standard
+library, so it takes 11 MB of memory. FD is a stream socket. Each message on it has a header (`HEADER`) of a kind and
+two numbers, and then its content:
+
+| message         | content                                        | effect                                           |
+|-----------------|------------------------------------------------|--------------------------------------------------|
+| `ADOPT` n, 0    | n numbers; n files (`SCM_RIGHTS`) in that order | holds these sockets by their numbers            |
+| `DROP` n, 0     | n numbers                                      | closes these sockets                             |
+| `WRITE` n, size | n numbers; `size` bytes                        | writes the bytes to each socket without blocking |
+
+`WRITE` alone has a response, sent when it is done: the number of sockets that took less than all (`COUNT`), then for
+each its number and how many bytes it took.
+
+The process ends when the stream ends. It ignores SIGINT and SIGTERM, because a terminal sends those to the whole
+process group, and the server decides when to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import struct
+import sys
+from array import array
+from collections.abc import Callable
+
+HEADER = struct.Struct("<cII")
+COUNT = struct.Struct("<I")
+ADOPT, DROP, WRITE = b"a", b"d", b"w"
+
+NUMBERS = "Q"
+"""Type code of arrays of numbers."""
+
+MAX_FILES = 250
+"""Maximum number of files in one message. Linux allows 253 (unix(7))."""
+
+_READ_BYTES = 1 << 18
+
+
+class _Stream:
+    """Reader of the stream, and of the files that arrive with it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+        self.files: list[int] = []
+
+    def take(self, size: int) -> bytes:
+        """Return the next `size` bytes.
+
+        Raises:
+            EOFError: The stream has ended.
+        """
+        while len(self._buffer) < size:
+            data, files, _, _ = socket.recv_fds(self._sock, _READ_BYTES, MAX_FILES)
+            if not data:
+                raise EOFError
+            self._buffer += data
+            self.files += files
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+    def take_numbers(self, count: int) -> array[int]:
+        """Return the next `count` numbers."""
+        numbers = array(NUMBERS)
+        numbers.frombytes(self.take(count * numbers.itemsize))
+        return numbers
+
+
+def serve(control: socket.socket) -> None:
+    """Process messages until the stream ends."""
+    stream = _Stream(control)
+    sockets: dict[int, socket.socket] = {}
+    sends: dict[int, Callable[[bytes], int]] = {}
+    while True:
+        kind, count, size = HEADER.unpack(stream.take(HEADER.size))
+        numbers = stream.take_numbers(count)
+        if kind == ADOPT:
+            for number in numbers:
+                sockets[number] = sock = socket.socket(fileno=stream.files.pop(0))
+                sends[number] = sock.send
+        elif kind == DROP:
+            for number in numbers:
+                del sends[number]
+                sockets.pop(number).close()
+        else:
+            short = _write(sends, numbers, stream.take(size))
+            control.sendall(COUNT.pack(len(short) // 2) + short.tobytes())
+
+
+def _write(sends: dict[int, Callable[[bytes], int]], numbers: array[int], data: bytes) -> array[int]:
+    size = len(data)
+    short = array(NUMBERS)
+    for number in numbers:
+        try:
+            taken = sends[number](data)
+        except OSError:  # the socket is full, or broken, which the server detects itself
+            taken = 0
+        if taken != size:
+            short.extend((number, taken))
+    return short
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, ConnectionError):
+        serve(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,45 @@
+"""Log of application faults, limited so that a client cannot fill it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+from presenced.runtime.clock import Clock
+from presenced.runtime.limits import Bucket
+
+MAX_TRACEBACKS = 10
+"""Maximum number of tracebacks logged within `PERIOD_S` in the long run, and at once. Further faults are counted, and
+the next log line states the count."""
+
+PERIOD_S = 60.0
+
+MAX_MESSAGE = 300
+"""Maximum number of characters logged of an exception's message. The rest is omitted."""
+
+_logger = logging.getLogger("presenced")
+
+
+class FaultLog:
+    """Logs exceptions that the application raised.
+
+    Bounds: `MAX_TRACEBACKS` log entries in `PERIOD_S`; `MAX_MESSAGE` characters of a message.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._bucket = Bucket(MAX_TRACEBACKS, clock.monotonic())
+        self._left_out = 0
+
+    def report(self, error: Exception) -> None:
+        """Log `error` with its traceback, or count it."""
+        if not self._bucket.take(MAX_TRACEBACKS / PERIOD_S, MAX_TRACEBACKS, self._clock.monotonic()):
+            self._left_out += 1
+            return
+        before, self._left_out = self._left_out, 0
+        more = f" ({before:,} further faults before it were not logged)" if before else ""
+        words = ascii(str(error))[:MAX_MESSAGE]  # may contain text from a client
+        place = "".join(traceback.format_tb(error.__traceback__))
+        _logger.error(
+            "a request failed because of a server fault%s: %s: %s\n%s", more, type(error).__name__, words, place
+        )

@@ -1,0 +1,26 @@
+"""The cache of the last changes since a position."""
+
+from __future__ import annotations
+
+from tests.support.nodes import make_node
+
+from presenced.config.settings import Settings
+from presenced.http.api.latest_changes import MAX_SPANS, LatestChanges
+from presenced.node.service import PresenceService
+from presenced.testing import FakeClock
+
+
+def test_a_span_of_changes_is_computed_once_and_the_cache_is_bounded() -> None:
+    node = make_node(Settings(stats_interval=0), FakeClock())
+    service = PresenceService(node)
+    latest = LatestChanges(service, 1000)
+    for online in (True, False, True):
+        service.announce("ada", online)
+    span = latest.since(0)
+    assert span is not None
+    assert (span.until, [change.version for change in span.latest.values()]) == (3, [3])
+    assert latest.since(0) is span
+    for position in range(MAX_SPANS + 5):
+        service.announce(str(position), online=True)
+        latest.since(position)
+    assert len(latest) == MAX_SPANS

@@ -1,0 +1,79 @@
+"""Versions: from one clock, which a cluster can supply."""
+
+from presenced.presence.directory import Directory
+from presenced.presence.journal import Journal
+from presenced.presence.model import Ending, Status
+from presenced.presence.user import Grace
+from presenced.presence.users import Limits
+from presenced.presence.versions import VersionClock, VersionCounter
+from presenced.runtime.instant import Instant
+
+NOW = Instant(1.0, 1000)
+
+
+class TensClock:
+    """Implements `VersionClock` as a cluster might: other nodes draw numbers in between."""
+
+    newest = 0
+
+    def next(self, after: int) -> int:
+        self.newest = max(self.newest, after) // 10 * 10 + 10
+        return self.newest
+
+    def advance(self, number: int) -> None:
+        self.newest = max(self.newest, number)
+
+
+def directory(versions: VersionClock | None = None, log_entries: int = 1000) -> Directory[str]:
+    return Directory(Grace(0, 0), Limits(log_entries, 600, 0), Journal(1000), versions)
+
+
+def version_after(subject: Directory[str], user_id: str) -> int:
+    change = subject.open(user_id, user_id, NOW).change
+    assert change
+    return change.version
+
+
+def test_versions_come_from_the_clock_that_the_directory_was_given() -> None:
+    clock = TensClock()
+    subject = directory(clock)
+    assert [version_after(subject, user_id) for user_id in ("ada", "bob")] == [10, 20]
+    clock.advance(1234)
+    gone = subject.close("ada", "ada", Ending.CLOSED, NOW).change
+    assert gone
+    assert (gone.version, gone.was_version, gone.position) == (1240, 10, 3)
+
+
+def test_versions_and_positions_are_counted_apart() -> None:
+    subject = directory()
+    subject.journal.next_position()  # something in a room
+    change = subject.open("ada", "1", NOW).change
+    assert change
+    assert (change.version, change.position) == (1, 2)
+
+
+def test_the_newest_version_is_between_any_that_was_known_of_a_forgotten_user_and_their_next() -> None:
+    """It is the version in the record of an unknown user."""
+    subject = directory(log_entries=2)
+    version_after(subject, "ada")
+    gone = subject.close("ada", "ada", Ending.CLOSED, NOW).change
+    for number in range(5):
+        version_after(subject, f"{number}")
+    assert subject.user("ada") is None, "forgotten"
+    assert subject.status("ada") is Status.OFFLINE
+    assert gone
+    newest = subject.versions.newest
+    assert gone.version < newest < version_after(subject, "ada")
+
+
+def test_versions_go_on_above_those_of_an_earlier_start() -> None:
+    subject = directory()
+    subject.begin_above(700)
+    assert version_after(subject, "ada") == 701
+    subject.begin_above(5)
+    assert version_after(subject, "bob") == 702
+
+
+def test_a_counter_counts() -> None:
+    counter: VersionClock = VersionCounter()
+    assert [counter.next(0), counter.next(1), counter.newest] == [1, 2, 2]

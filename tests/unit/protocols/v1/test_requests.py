@@ -1,0 +1,378 @@
+"""What clients of presenced.v1 ask for: done and answered, or refused and nothing changed."""
+
+from typing import Any
+
+import pytest
+from msgspec import json
+from tests.support.fakes import FakeConnection
+from tests.support.talk import Talk, position, statuses, types
+
+from presenced.errors import Close, Fault
+from presenced.presence.model import Ending, Status
+from presenced.protocols.v1.protocol import MAX_REASON
+
+
+@pytest.fixture
+def talk() -> Talk:
+    return Talk()
+
+
+def test_a_ping_is_answered_with_the_servers_time(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    assert talk.say(ada, "PING", id="p") == [{"type": "PONG", "serverTime": talk.clock.now().epoch_ms, "id": "p"}]
+    assert "id" not in talk.say(ada, "PING")[0]
+
+
+def test_only_a_request_with_an_id_is_acknowledged(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    assert talk.say(ada, "ACTIVITY", state="active", id=7) == [{"type": "ACK", "id": 7}]
+    assert talk.say(ada, "ACTIVITY", state="active") == []
+
+
+ACCEPTED: list[tuple[str, dict[str, Any]]] = [
+    ("ACTIVITY", {"state": "idle"}),
+    ("SET_STATUS", {"status": "busy", "text": "x"}),
+    ("SET_STATUS", {"status": "auto", "expiresIn": 1}),
+    ("WATCH", {"everyone": True, "users": ["bob"], "rooms": ["r"]}),
+    ("WATCH", {"everyone": True, "users": ["bob"], "rooms": ["r"], "mode": "count"}),
+    ("UNWATCH", {"everyone": True, "users": ["bob"], "rooms": ["r"]}),
+    ("JOIN", {"room": "new", "data": 1}),
+    ("JOIN", {"room": "r", "data": 2}),
+    ("SET_MEMBER", {"room": "r", "data": None}),
+    ("LEAVE", {"room": "r"}),
+    ("AUTH", {"token": "any"}),
+]
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("ACTIVITY", {"state": "asleep"}),
+    ("SET_STATUS", {"status": "busy", "text": "a\nb"}),
+    ("SET_STATUS", {"status": "busy", "data": "x" * 3000}),
+    ("SET_STATUS", {"status": "busy", "expiresIn": 0}),
+    ("WATCH", {"users": ["carl", ""]}),
+    ("WATCH", {"users": ["carl"], "rooms": ["a\nb"]}),
+    ("WATCH", {"rooms": [str(number) for number in range(101)], "mode": "count"}),
+    ("UNWATCH", {"everyone": True, "users": [""]}),
+    ("UNWATCH", {"everyone": True, "rooms": ["a\nb"]}),
+    ("JOIN", {"room": "full"}),
+    ("JOIN", {"room": "r", "data": "x" * 3000}),
+    ("SET_MEMBER", {"room": "other", "data": 1}),
+    ("LEAVE", {"room": "other"}),
+]
+
+
+@pytest.fixture
+def busy_house() -> tuple[Talk, FakeConnection, FakeConnection]:
+    """Ada, who watches everyone and is in the room r, and a watcher of both who fills another room."""
+    talk = Talk(room_members=1)
+    ada, watcher = talk.enter("userId=ada"), talk.enter("userId=watcher")
+    talk.say(ada, "JOIN", room="r", data=1)
+    talk.say(watcher, "WATCH", rooms=["r"])
+    talk.say(watcher, "JOIN", room="full")
+    talk.heard(ada)
+    return talk, ada, watcher
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(("type_", "fields"), ACCEPTED)
+def test_an_accepted_request_is_acknowledged_once_before_anything_it_brings_about(
+    busy_house: tuple[Talk, FakeConnection, FakeConnection], type_: str, fields: dict[str, Any], held: bool
+) -> None:
+    talk, ada, _ = busy_house
+    if held:
+        talk.say(ada, "SET_STATUS", status="away")
+    talk.node.received(ada, json.encode({"type": type_, "id": "x", **fields}).decode())
+    assert talk.heard_all(ada)[:1] == [{"type": "ACK", "id": "x"}]
+    talk.clock.advance(10)
+    assert not [m for m in talk.heard_all(ada) if m["type"] in ("ACK", "ERROR")], "nothing refuses it any more"
+
+
+def watched_and_joined(client: FakeConnection) -> tuple[object, ...]:
+    watch = client.session.watch
+    assert watch is not None
+    kinds = [(kind.everyone, set(kind.users), set(kind.rooms)) for kind in (watch.full, watch.counted)]
+    return kinds, dict(client.session.rooms or {})
+
+
+@pytest.mark.parametrize(("type_", "fields"), REFUSED)
+def test_a_refused_request_is_not_acknowledged_and_changes_nothing(
+    busy_house: tuple[Talk, FakeConnection, FakeConnection], type_: str, fields: dict[str, Any]
+) -> None:
+    talk, ada, watcher = busy_house
+    before = watched_and_joined(ada)
+    assert [(m["type"], m["id"]) for m in talk.say(ada, type_, id="x", **fields)] == [("ERROR", "x")]
+    talk.clock.advance(10)
+    assert (talk.heard(ada), talk.heard(watcher)) == ([], [])
+    assert watched_and_joined(ada) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "fault", "says", "request_id"),
+    [
+        ("{", Fault.BAD_JSON, "not JSON", None),
+        ("[]", Fault.BAD_REQUEST, "Expected `object`", None),
+        ('{"type":"DANCE","id":3}', Fault.BAD_REQUEST, "DANCE", 3),
+        ('{"id":3}', Fault.BAD_REQUEST, "missing required field `type`", 3),
+        ('{"type":"SET_STATUS","status":"gone","id":"x"}', Fault.BAD_REQUEST, "gone", "x"),
+        ('{"type":"SET_STATUS","status":"away","expiresIn":-1,"id":1}', Fault.BAD_REQUEST, "expiresIn", 1),
+        (
+            '{"type":"SET_STATUS","status":"away","text":"a\\nb","id":1}',
+            Fault.BAD_REQUEST,
+            "text must not contain U+000A",
+            1,
+        ),
+        ('{"type":"SET_STATUS","status":"away","emoji":"%s","id":1}' % ("x" * 33), Fault.BAD_REQUEST, "emoji", 1),
+        ('{"type":"SET_STATUS","status":"away","data":"%s","id":1}' % ("x" * 2048), Fault.BAD_REQUEST, "data has", 1),
+        ('{"type":"SET_STATUS","status":"away","data":1e999,"id":1}', Fault.BAD_REQUEST, "out of range", 1),
+        (
+            '{{"type":"JOIN","room":"r","data":{}1{},"id":1}}'.format("[" * 33, "]" * 33),
+            Fault.BAD_REQUEST,
+            "32 levels",
+            1,
+        ),
+        ('{"type":"JOIN","data":' + "[" * 30_000 + "]" * 30_000 + ',"id":1}', Fault.BAD_JSON, "nested", None),
+        ('{"type":"WATCH","users":[""],"id":1}', Fault.BAD_REQUEST, "userId is empty", 1),
+        ('{"type":"JOIN","room":"","id":1}', Fault.BAD_REQUEST, "length >= 1 - at `room`", 1),
+        ('{"type":"JOIN","room":"a\\nb","id":1}', Fault.BAD_REQUEST, "name must not contain U+000A", 1),
+        ('{"type":"LEAVE","room":"r","id":1}', Fault.NOT_A_MEMBER, "not in the room r", 1),
+        ('{"type":"SET_MEMBER","room":"r","data":1,"id":1}', Fault.NOT_A_MEMBER, "JOIN it first", 1),
+    ],
+)
+def test_a_refusal_says_what_was_wrong(
+    talk: Talk, text: str, fault: Fault, says: str, request_id: int | str | None
+) -> None:
+    ada = talk.enter("userId=ada")
+    talk.node.received(ada, text)
+    [error] = talk.heard(ada)
+    assert (error["type"], error["code"], error["name"]) == ("ERROR", fault.code, fault.name)
+    assert says in error["message"]
+    assert error.get("id") == request_id
+    assert ada.closed_with is None
+
+
+def test_joiners_are_allowed_in_texts(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    answer = talk.say(ada, "SET_STATUS", status="busy", emoji="👩‍💻", text="می‌خواهم\u00a0x", id=1)
+    assert (answer[0]["type"], answer[1]["emoji"]) == ("ACK", "👩‍💻")
+    talk.clock.advance(1)
+    assert talk.say(ada, "SET_STATUS", status="busy", text="\u202egnp.exe")[0]["name"] == "BAD_REQUEST"
+
+
+def test_null_is_no_data(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    talk.say(ada, "JOIN", room="r", data={"x": 1})
+    [changes] = talk.say(ada, "SET_MEMBER", room="r", data=None)
+    assert "data" not in changes["members"][0]
+
+
+def test_a_binary_message_is_refused(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    talk.node.received(ada, b"{}")
+    assert talk.heard(ada)[0]["name"] == "BAD_JSON"
+
+
+def test_a_field_that_is_not_known_is_refused_with_the_one_that_is_meant(talk: Talk) -> None:
+    """A status set with `expires_in` would last forever."""
+    ada = talk.enter("userId=ada")
+    [error] = talk.say(ada, "SET_STATUS", status="busy", expires_in=60, id=1)
+    assert (error["name"], error["id"]) == ("BAD_REQUEST", 1)
+    assert error["message"].startswith(
+        "unknown field expires_in (did you mean expiresIn?); known are type, status, id,"
+    )
+    assert talk.node.directory.status("ada") is Status.ONLINE, "nothing was changed"
+
+
+def test_a_field_of_the_clients_own_is_ignored(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    answer = talk.say(ada, "SET_STATUS", **{"x-trace": {"a": [1]}}, status="busy", data={"x-kept": 1}, id=1)
+    assert (answer[0]["type"], answer[1]["data"]) == ("ACK", {"x-kept": 1})
+    [error] = talk.say(ada, "PING", **{"x-trace": 1, "xtrace": 2})
+    assert error["message"].startswith("unknown field xtrace; known are")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"type":"SET_STATUS","status":"gone"}', "allowed are auto, away, busy, invisible, online"),
+        ('{"type":"ACTIVITY","state":"asleep"}', "allowed are active, idle"),
+        ('{"type":"WATCH","mode":"some"}', "allowed are count, full"),
+        (
+            '{"type":"SET_STATE"}',
+            "allowed are AUTH, WATCH, UNWATCH, SET_STATUS, ACTIVITY, JOIN, SET_MEMBER, LEAVE, PING",
+        ),
+    ],
+)
+def test_a_refusal_names_the_values_that_are_allowed(talk: Talk, text: str, says: str) -> None:
+    ada = talk.enter("userId=ada")
+    talk.node.received(ada, text)
+    [error] = talk.heard(ada)
+    assert says in error["message"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{"type":"SET_STATUS","status":"busy","text":"\ud83d","id":7}',
+        r'{"id":7,"type":"SET_STATUS","status":"busy","emoji":"\ude00\ud83d"}',
+        r'{"type":"WATCH","users":["\ud83d"],"id":7}',
+        r'{"type":"JOIN","room":"r","data":{"a":"\ud83dx"},"id":7}',
+        r'{"type":"JOIN","room":"r","\ud83d":1,"id":7}',
+    ],
+)
+def test_half_an_emoji_is_refused_with_the_id_of_its_request(talk: Talk, text: str) -> None:
+    """RFC 8259 section 8.2: it is JSON all the same."""
+    ada = talk.enter("userId=ada")
+    talk.node.received(ada, text)
+    [error] = talk.heard(ada)
+    assert (error["name"], error["id"]) == ("BAD_REQUEST", 7)
+    assert "half" in error["message"]
+
+
+def test_an_id_that_is_half_an_emoji_is_not_sent_back(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    talk.node.received(ada, r'{"type":"PING","id":"\ud83d"}')
+    [error] = talk.heard(ada)
+    assert (error["name"], "id" in error) == ("BAD_REQUEST", False)
+
+
+def test_data_is_passed_on_in_one_line(talk: Talk) -> None:
+    """Line breaks between tokens of JSON are valid, but would end the line of an event stream."""
+    ada = talk.enter("userId=ada")
+    talk.node.received(ada, '{"type":"SET_STATUS","status":"busy","data":{"a":\n\r 1,\n"b c" : "d\\ne"}}')
+    user = talk.node.directory.user("ada")
+    assert user is not None
+    assert user.chosen.custom.data == b'{"a":1,"b c":"d\\ne"}'
+
+
+def test_too_many_watched_users_or_rooms_are_refused_whole(talk: Talk) -> None:
+    ada = talk.enter("userId=ada&watch=none")
+    assert types(talk.say(ada, "WATCH", users=list(range(900)), id=1)) == ["ACK", *["PRESENCE_SNAPSHOT"] * 2]
+    assert talk.say(ada, "WATCH", users=list(range(850, 1001)), id=2)[0]["name"] == "TOO_MANY_WATCHED"
+    bob = talk.enter("userId=950")
+    assert talk.heard(ada) == [], "nothing was changed"
+    talk.say(ada, "WATCH", users=list(range(850, 1000)), id=3)
+    talk.say(bob, "SET_STATUS", status="busy")
+    assert statuses(talk.heard(ada)) == [(950, "busy")]
+    assert talk.say(ada, "WATCH", rooms=[f"r{n}" for n in range(101)], id=4)[0]["name"] == "TOO_MANY_ROOMS"
+
+
+def test_who_asks_too_fast_is_told_and_then_closed() -> None:
+    talk = Talk(request_rate=1, request_burst=3)
+    ada = talk.enter("userId=ada")
+    answers = [talk.say(ada, "PING", id=n)[0] for n in range(5)]
+    assert types(answers) == ["PONG"] * 3 + ["ERROR"] * 2
+    assert answers[4] == {
+        "type": "ERROR",
+        "code": 120,
+        "name": "RATE_LIMITED",
+        "message": "at most 1 requests a second, 3 at once; this was ignored",
+        "id": 4,
+    }
+    talk.clock.advance(1)
+    assert types(talk.say(ada, "PING")) == ["PONG"], "a moment later"
+    for _ in range(4):
+        talk.say(ada, "PING")
+    assert ada.closed_with
+    assert ada.closed_with[0] is Close.TOO_MANY_REQUESTS
+
+
+def test_answers_to_a_client_that_does_not_read_are_bounded() -> None:
+    talk = Talk(request_burst=200)
+    ada = talk.enter("userId=ada")
+    ada.write_when_paused = True
+    ada.paused = True
+    talk.node.paused(ada)
+    for _ in range(100):
+        talk.node.received(ada, '{"type":"PING"}')
+    assert ada.closed_with is None
+    talk.node.received(ada, '{"type":"PING"}')
+    assert ada.closed_with
+    assert ada.closed_with[0] is Close.FELL_BEHIND
+
+
+def test_of_statuses_set_too_often_the_last_wins(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    talk.heard(ada)
+    for number, status in enumerate(("busy", "away", "online", "busy", "away")):
+        assert types(talk.say(ada, "SET_STATUS", status=status, id=number))[0] == "ACK"
+    assert statuses(talk.heard(bob)) == [("ada", "busy")]
+    talk.clock.advance(0.6)
+    assert statuses(talk.heard(bob)) == [("ada", "away")]
+    talk.say(ada, "SET_STATUS", status="busy")
+    talk.end(ada, Ending.LOST)
+    again = talk.enter("userId=ada")
+    assert statuses(talk.heard(bob))[-1] == ("ada", "busy"), "what was asked for before the loss is not lost"
+    assert again.closed_with is None
+
+
+def test_setting_the_same_again_costs_others_nothing(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    talk.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
+    assert len(statuses(talk.heard(bob))) == 1
+    talk.clock.advance(1)
+    talk.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
+    assert talk.heard(bob) == []
+
+
+def test_refusals_sessions_and_rooms_are_counted(talk: Talk) -> None:
+    def metric(metric: str, **labels: str) -> float:
+        return talk.node.metrics.registry.get_sample_value(f"presenced_{metric}", labels) or 0.0
+
+    ada = talk.open("userId=ada")
+    session = talk.heard(ada)[0]["sessionId"]
+    talk.say(ada, "JOIN", room="r")
+    talk.say(ada, "DANCE")
+    assert metric("rooms") == 1
+    assert metric("requests_refused_total", name="BAD_REQUEST") == 1
+    where = position(ada)
+    for at in (where, "unknown"):
+        talk.end(ada, Ending.LOST)
+        ada = talk.open(f"userId=ada&session={session}&position={at}")
+    found = [metric("sessions_total", how=how) for how in ("new", "resumed", "told_again")]
+    assert found == [1, 1, 1]
+
+
+def test_of_idle_and_active_said_too_often_the_last_wins(talk: Talk) -> None:
+    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
+    talk.heard(ada)
+    for number, state in enumerate(("idle", "active", "idle", "active", "idle", "active")):
+        assert types(talk.say(ada, "ACTIVITY", state=state, id=number))[0] == "ACK"
+    assert statuses(talk.heard(bob)) == [("ada", "away")]
+    talk.clock.advance(0.6)
+    assert statuses(talk.heard(bob)) == [("ada", "online")]
+
+
+def test_what_was_said_just_before_a_session_is_resumed_holds(talk: Talk) -> None:
+    """Its old connection, which was not known to be dead, had still to become idle."""
+    ada, bob = talk.open("userId=ada"), talk.enter("userId=bob")
+    session = talk.heard(ada)[0]["sessionId"]
+    talk.say(ada, "SET_STATUS", status="auto")
+    talk.say(ada, "ACTIVITY", state="idle")
+    talk.heard(bob)
+    talk.open(f"userId=ada&session={session}&position={position(ada)}")
+    talk.clock.advance(0.5)
+    assert statuses(talk.heard(bob)) == [("ada", "away")]
+
+
+def test_a_refusal_does_not_repeat_all_that_was_sent(talk: Talk) -> None:
+    ada = talk.enter("userId=ada")
+    [error] = talk.say(ada, "x" * 60_000, id=1)
+    assert (error["name"], len(error["message"]) <= MAX_REASON) == ("BAD_REQUEST", True)
+    assert "allowed are AUTH, WATCH" in error["message"]
+    [error] = talk.say(ada, "PING", id=2**63)
+    assert (error["name"], "id" in error) == ("BAD_REQUEST", False)
+
+
+@pytest.mark.parametrize("fields", ['"type":"WATCH","users":["a"]', '"type":"SET_STATUS","status":"busy","id":1'])
+def test_requests_of_a_client_that_does_not_read_are_bounded(fields: str) -> None:
+    """Also those that are not answered: snapshots have to be kept for it."""
+    talk = Talk(request_burst=300)
+    ada = talk.enter("userId=ada&watch=none")
+    ada.write_when_paused = True
+    ada.paused = True
+    talk.node.paused(ada)
+    for _ in range(100):
+        talk.node.received(ada, f"{{{fields}}}")
+    assert ada.closed_with is None
+    talk.node.received(ada, f"{{{fields}}}")
+    assert ada.closed_with
+    assert ada.closed_with[0] is Close.FELL_BEHIND
+    assert talk.node.broadcaster.behind == 0, "nothing is kept for it"
