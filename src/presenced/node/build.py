@@ -14,7 +14,7 @@ from presenced.net.throttle import Throttle
 from presenced.node.connections import Connections
 from presenced.node.event_log import EventLog
 from presenced.node.heartbeat import Heartbeat
-from presenced.node.journal_followers import Followers
+from presenced.node.journal_followers import JournalFollowers
 from presenced.node.node import Node
 from presenced.node.publisher import NodePublisher
 from presenced.presence.directory import Directory
@@ -88,7 +88,7 @@ def build_node(
     directory: Directory[Connection] = Directory(grace, limits, journal)
     thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
     rooms = Rooms(thresholds, settings.room_members, journal.next_position)
-    followers = Followers(clock)
+    followers = JournalFollowers(clock)
     connections = Connections(max_connections, metrics)
     broadcaster = Broadcaster(
         clock=clock, timer=timer, metrics=metrics, behind_timeout=settings.behind_timeout, writer=writer

@@ -10,7 +10,7 @@ from presenced.protocols.ids import wire_user_id
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.logs import logger
 
-_WORDS = {
+_SUMMARY_WORDS = {
     "user_connected": "connected",
     "user_disconnected": "disconnected",
     "user_online": "online",
@@ -39,35 +39,35 @@ class EventLog:
         self._anonymous = anonymous
         self._left = 0
         self._second_ends = float("-inf")
-        self._unsaid: Counter[str] = Counter()
+        self._suppressed: Counter[str] = Counter()
 
     def connected(self, user_id: str) -> None:
-        """A connection of the user opened."""
-        if self._admit("user_connected"):
-            self._say_of(user_id, "user_connected", "🚀 WS: User %s connected")
+        """Log that a connection of the user opened."""
+        if self._takes("user_connected"):
+            self._log_about(user_id, "user_connected", "🚀 WS: User %s connected")
 
     def disconnected(self, user_id: str) -> None:
-        """A connection of the user ended."""
-        if self._admit("user_disconnected"):
-            self._say_of(user_id, "user_disconnected", "🔌 WS: User %s disconnected")
+        """Log that a connection of the user ended."""
+        if self._takes("user_disconnected"):
+            self._log_about(user_id, "user_disconnected", "🔌 WS: User %s disconnected")
 
     def heartbeat_failed(self, user_id: str) -> None:
-        """A connection of the user did not answer."""
-        if self._admit("heartbeat_failed"):
-            self._say_of(user_id, "heartbeat_failed", "💔 WS: User %s heartbeat failed - disconnecting")
+        """Log that a connection of the user did not answer a ping."""
+        if self._takes("heartbeat_failed"):
+            self._log_about(user_id, "heartbeat_failed", "💔 WS: User %s heartbeat failed - disconnecting")
 
-    def changed(self, user_id: str, status: Status, users_told: int) -> None:
-        """The user's status changed and so many other users are told."""
+    def changed(self, user_id: str, status: Status, receivers: int) -> None:
+        """Log that the user's status changed, and the number of other users who are notified."""
         event = f"user_{status}"
-        if self._admit(event):
-            self._say_of(user_id, event, "📡 WS: User %s is %s", status.name)
-        if self._admit("broadcast"):
-            _say("broadcast", "📡 WS: Broadcast sent to %d users", users_told, users=users_told)
+        if self._takes(event):
+            self._log_about(user_id, event, "📡 WS: User %s is %s", status.name)
+        if self._takes("broadcast"):
+            _log("broadcast", "📡 WS: Broadcast sent to %d users", receivers, users=receivers)
 
     def refused(self, code: str, reason: str) -> None:
-        """A WebSocket was refused."""
-        if self._admit("refused"):
-            _say("refused", "⛔ WS: Refused, %s: %s", code, reason, code=code, reason=reason)
+        """Log that a WebSocket was refused."""
+        if self._takes("refused"):
+            _log("refused", "⛔ WS: Refused, %s: %s", code, reason, code=code, reason=reason)
 
     def turned_away(self, status: int, code: str, reason: str, origin: str, setting: str) -> None:
         """Log the refusal of a request before it became a WebSocket, or by the HTTP side because of its page or host.
@@ -77,20 +77,21 @@ class EventLog:
             origin: Origin of the page that sent the request, quoted; empty if there is none.
             setting: Name of the setting that decides; empty if there is none.
         """
-        if self._admit("turned_away"):
+        if self._takes("turned_away"):
             fields = {"status": status, "code": code, "reason": reason, "origin": origin, "setting": setting}
-            _say("turned_away", "⛔ HTTP: Refused, %d %s: %s", status, code, reason, **fields)
+            _log("turned_away", "⛔ HTTP: Refused, %d %s: %s", status, code, reason, **fields)
 
     def stats(self, users: int, connections: int) -> None:
-        """The statistics line."""
+        """Log the statistics line."""
         message = "📊 WS Stats: %d users, %d connections"
-        _say("stats", message, users, connections, users=users, connections=connections)
+        _log("stats", message, users, connections, users=users, connections=connections)
 
-    def _say_of(self, user_id: str, event: str, message: str, *more: object) -> None:
+    def _log_about(self, user_id: str, event: str, message: str, *more: object) -> None:
         name = "-" if self._anonymous else user_id
-        _say(event, message, name, *more, userId=wire_user_id(name))
+        _log(event, message, name, *more, userId=wire_user_id(name))
 
-    def _admit(self, event: str) -> bool:
+    def _takes(self, event: str) -> bool:
+        """Return whether a line fits into this second. Otherwise it is counted for the summary."""
         if not logger.isEnabledFor(logging.INFO):
             return False
         now = self._clock.monotonic()
@@ -100,17 +101,17 @@ class EventLog:
         if self._left > 0:
             self._left -= 1
             return True
-        if not self._unsaid:
-            self._timer.set(self._sum_up, self._second_ends)
-        self._unsaid[event] += 1
+        if not self._suppressed:
+            self._timer.set(self._summarize, self._second_ends)
+        self._suppressed[event] += 1
         return False
 
-    def _sum_up(self) -> None:
-        counts, self._unsaid = self._unsaid, Counter()
-        told = ", ".join(f"{count:,} {_WORDS[event]}" for event, count in counts.items())
-        _say("summary", "📊 WS: Within a second also: %s", told, **counts)
+    def _summarize(self) -> None:
+        counts, self._suppressed = self._suppressed, Counter()
+        counted = ", ".join(f"{count:,} {_SUMMARY_WORDS[event]}" for event, count in counts.items())
+        _log("summary", "📊 WS: Within a second also: %s", counted, **counts)
 
 
-def _say(event: str, message: str, *arguments: object, **fields: object) -> None:
-    """One line: as text the message with its arguments, as JSON also the event and its fields."""
+def _log(event: str, message: str, *arguments: object, **fields: object) -> None:
+    """Log one line: as text the message with its arguments, as JSON also the event and its fields."""
     logger.info(message, *arguments, extra={"event": event, "fields": fields})

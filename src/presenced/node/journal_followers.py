@@ -1,4 +1,8 @@
-"""Who follows all changes: they are woken, and look at the journal for themselves."""
+"""Followers of the journal: requests that are woken by every change and then read the journal themselves.
+
+A follower is woken at most once per turn of the loop, however many changes there were, and nothing is queued for it. So
+a slow follower costs no memory.
+"""
 
 from __future__ import annotations
 
@@ -8,51 +12,51 @@ from presenced.errors import CapacityError
 from presenced.runtime.clock import Clock
 
 MAX_FOLLOWERS = 1_000
-"""Followers at a time."""
+"""Maximum number of followers; more are refused."""
 
 
-class Followers:
-    """Calls each follower in the turn of the loop after one in which something changed, however much it was.
+class JournalFollowers:
+    """Calls every follower in the turn of the loop after a change.
 
-    Bounds: `MAX_FOLLOWERS`; one more is refused.
+    Bounds: `MAX_FOLLOWERS`.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._wakes: dict[int, Callable[[], None]] = {}
-        self._number = 0
-        self._is_due = False
+        self._wake_by_number: dict[int, Callable[[], None]] = {}
+        self._last_number = 0
+        self._is_scheduled = False
 
     def __len__(self) -> int:
-        return len(self._wakes)
+        return len(self._wake_by_number)
 
     def add(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Have `wake` called from now on. It must not raise.
+        """Call `wake` after changes from now on. It must not raise.
 
         Returns:
-            What ends it; a second call does nothing.
+            Function that ends this. A second call does nothing.
 
         Raises:
-            CapacityError: There are as many as may be.
+            CapacityError: There are `MAX_FOLLOWERS` already.
         """
-        if len(self._wakes) >= MAX_FOLLOWERS:
-            raise CapacityError(f"{MAX_FOLLOWERS} follow the changes already; try again later")
-        self._number += 1
-        number = self._number
-        self._wakes[number] = wake
+        if len(self._wake_by_number) >= MAX_FOLLOWERS:
+            raise CapacityError(f"{MAX_FOLLOWERS} requests follow the changes already; try again later")
+        self._last_number += 1
+        number = self._last_number
+        self._wake_by_number[number] = wake
 
         def end() -> None:
-            self._wakes.pop(number, None)
+            self._wake_by_number.pop(number, None)
 
         return end
 
     def changed(self) -> None:
-        """Something changed."""
-        if self._wakes and not self._is_due:
-            self._is_due = True
-            self._clock.call_soon(self._call)
+        """Wake all followers in the next turn of the loop."""
+        if self._wake_by_number and not self._is_scheduled:
+            self._is_scheduled = True
+            self._clock.call_soon(self._wake_all)
 
-    def _call(self) -> None:
-        self._is_due = False
-        for wake in tuple(self._wakes.values()):
+    def _wake_all(self) -> None:
+        self._is_scheduled = False
+        for wake in tuple(self._wake_by_number.values()):
             wake()

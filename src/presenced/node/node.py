@@ -22,7 +22,7 @@ from presenced.net.throttle import Throttle
 from presenced.node.connections import Connections, unheard_age
 from presenced.node.event_log import EventLog
 from presenced.node.heartbeat import Heartbeat
-from presenced.node.journal_followers import Followers
+from presenced.node.journal_followers import JournalFollowers
 from presenced.node.publisher import NodePublisher
 from presenced.node.refusals import Refusals
 from presenced.node.shutdown import close_in_waves
@@ -58,7 +58,7 @@ class Node:
         directory: Directory[Connection],
         rooms: Rooms,
         journal: Journal,
-        followers: Followers,
+        followers: JournalFollowers,
         connections: Connections,
         heartbeat: Heartbeat[Connection],
         broadcaster: Broadcaster,

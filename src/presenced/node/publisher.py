@@ -15,7 +15,7 @@ from __future__ import annotations
 from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.node.event_log import EventLog
-from presenced.node.journal_followers import Followers
+from presenced.node.journal_followers import JournalFollowers
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
 from presenced.presence.model import Status
@@ -40,7 +40,7 @@ class NodePublisher:
         directory: Directory[Connection],
         rooms: Rooms,
         journal: Journal,
-        followers: Followers,
+        followers: JournalFollowers,
         broadcaster: Broadcaster,
     ) -> None:
         self.storage: WriteBehind | None = None

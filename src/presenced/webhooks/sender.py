@@ -45,7 +45,7 @@ class EndpointSender:
     """
 
     def __init__(self, url: str, config: WebhookConfig) -> None:
-        self._outgoing = HttpClient("webhook_urls", url, config.timeout_s, config.allow_private)
+        self._client = HttpClient("webhook_urls", url, config.timeout_s, config.allow_private)
         self._keys = [decode_secret(secret) for secret in config.secrets]
         self.display_url = display_url(url)
 
@@ -54,7 +54,7 @@ class EndpointSender:
         headers = signed_headers(self._keys, message_id, now_ms // 1000, body)
         began = time.monotonic()
         try:
-            response = await self._outgoing.post(body, headers)
+            response = await self._client.post(body, headers)
         except HttpClientError as error:
             return SendResult(0, str(error), 0.0, time.monotonic() - began)
         seconds = time.monotonic() - began
@@ -65,7 +65,7 @@ class EndpointSender:
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._outgoing.close()
+        await self._client.close()
 
 
 async def send_test_events(config: WebhookConfig, now_ms: int) -> list[SendResult]:

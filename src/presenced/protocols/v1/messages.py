@@ -1,4 +1,7 @@
-"""Every message of the wire as a typed record. No bytes: `wire` makes those."""
+"""Messages of presenced.v1 as records (`spec/protocol-v1.md`). `codec` encodes them.
+
+Times are epoch milliseconds by the server's clock, durations are seconds.
+"""
 
 from __future__ import annotations
 
@@ -11,37 +14,37 @@ from presenced.presence.model import Cause, Status
 from presenced.protocols.ids import UserId
 
 MAX_TEXT = 140
-"""Characters of a status' text."""
+"""Maximum number of characters of the text of a status; a longer one is refused."""
 
 MAX_EMOJI = 32
-"""Characters of its emoji."""
+"""Maximum number of characters of the emoji of a status; more are refused."""
 
 MAX_DATA = 2048
-"""Bytes of its data, or of a member's, as JSON."""
+"""Maximum size in bytes of the data of a status or member as JSON; more are refused."""
 
 MAX_DISPLAY = 1024
-"""Bytes of a user's display data as JSON."""
+"""Maximum size in bytes of a user's display data as JSON; more are refused."""
 
 MAX_ROOM_NAME = 128
-"""Characters of a room's name."""
+"""Maximum number of characters of a room's name; a longer one is refused."""
 
 RoomName = Annotated[str, Meta(min_length=1, max_length=MAX_ROOM_NAME)]
 
-# presenced.v1, server to client. Times are epoch milliseconds by the server's clock, durations seconds.
+# Server to client.
 
 
 class LimitsV1(Struct, frozen=True, rename="camel"):
-    """What a client of presenced.v1 may do at most."""
+    """Limits for one client."""
 
     max_message_size: int
-    """Bytes of one message."""
+    """Maximum size of one message in bytes."""
     max_watched_users: int
     max_rooms: int
-    """Rooms of one session, joined or watched."""
+    """Maximum number of rooms that one session joins or watches."""
     max_data_size: int
-    """Bytes of a status' `data`, as JSON."""
+    """Maximum size in bytes of the `data` of a status as JSON."""
     max_text_length: int
-    """Characters of a status' `text`."""
+    """Maximum number of characters of the `text` of a status."""
     requests_per_second: float
     request_burst: int
 
@@ -55,18 +58,18 @@ class EstablishedV1(
     timestamp: str
     connection_id: str
     session_id: str
-    """To be given as `session` with the URL of the next connection, together with the last `position`."""
+    """Put it as `session` into the URL of the next connection, together with the last `position`."""
     resumed: bool
-    """Whether the session named in the URL goes on: then what was missed follows, else a snapshot."""
+    """Whether the session named in the URL continues. Then everything that was missed follows, otherwise a snapshot."""
     epoch: str
-    """The start of the server that speaks: versions and positions of another one can't be compared with its own."""
+    """Name of this start of the server. Positions of different starts cannot be compared."""
     server_time: int
     heartbeat_interval: float
     resume_window: float
-    """Seconds for which the session can be resumed after its connection was lost."""
+    """Seconds for which the session can be resumed after a loss."""
     settling: float
-    """Seconds for which the server, which has just started, does not know yet who is coming back: until they are
-    over, a client that came back itself keeps showing those it knew to be here."""
+    """Seconds for which a server that has just started does not know yet who is coming back. Until they are over, a
+    client that has come back keeps showing the users whom it knew to be online."""
     limits: LimitsV1
     features: tuple[str, ...] = ()
     """Names of features that this server has beyond this version of the protocol; omitted if there are none. A client
@@ -74,7 +77,7 @@ class EstablishedV1(
 
 
 def _encoded(name: str) -> Meta:
-    """JSON of the record `name`: encoded once and shared by many messages."""
+    """Return metadata for JSON of the record `name`, which is encoded once and shared by many messages."""
     return Meta(extra_json_schema={"$ref": f"#/components/schemas/{name}"})
 
 
@@ -92,37 +95,38 @@ EncodedMember = Annotated[Raw, _encoded("Member")]
 
 
 class UserRecord(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What is seen of one user. What is not there is empty."""
+    """State of one user, as others see it. Omitted fields are empty."""
 
     user_id: UserId
     status: SeenStatus
     since: int
-    """When the status began; 0 when nothing is known of the user, who is offline."""
+    """Time at which the status began; 0 for a user without known presence, who is offline."""
     version: int
     """Strictly increasing for one user. Ignore a record whose version is not above the known one. The record of a user
     without known presence has the newest number of all."""
     last_seen: int = 0
-    """When they were last known to be there; not given for users who are online or busy."""
+    """Time at which the user was last known to be there; omitted for users who are online or busy."""
     text: str = ""
     emoji: str = ""
     data: Raw | None = None
     until: int = 0
-    """When the chosen status ends."""
+    """Time at which the chosen status ends."""
     devices: tuple[str, ...] = ()
-    """Kinds of device that are connected."""
+    """Kinds of connected devices."""
     display: DisplayData | None = None
-    """What the user's token gives for others to see, such as a name; not given for users who are offline."""
+    """Display data from the user's token, such as a name; omitted for users who are offline."""
     cause: SomeCause = ""
-    """Why it changed, for those entitled to know."""
+    """Why the state changed, for clients that may know it."""
     certainty: Annotated[str, _one_of(["stale"])] = ""
-    """`stale` when the server has lost a store it depends on: the rest is what it knew before. This one has none."""
+    """`stale` if the server has lost a store that it depends on. The rest is then the last known state. A server that
+    runs alone never sends it."""
 
 
 class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAPSHOT", rename="camel"):
-    """Who is here, one page of it. All pages are of the same moment; PRESENCE_CHANGES follow from there."""
+    """One page of the users who are online. All pages show the same moment; PRESENCE_CHANGES continue from there."""
 
     watch: Literal["everyone", "users"]
-    """`everyone`: whoever is in no page is offline. `users`: it has everyone who was asked for."""
+    """`everyone`: users in no page are offline. `users`: the pages have every user who was asked for."""
     page: int
     """1, 2, 3, ..."""
     pages: int
@@ -130,11 +134,11 @@ class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAP
 
 
 class PresenceChanges(Struct, frozen=True, tag_field="type", tag="PRESENCE_CHANGES", rename="camel"):
-    """What changed, each user once, with their last status. The only message with a position, and the last of each
-    write: a client that has it has everything that came before, snapshots and rooms included."""
+    """Users who changed, each once, in their latest state. It is the only message with a position, and the last of each
+    write: a client that has it has everything before it, snapshots and rooms included."""
 
     position: str
-    """To be given with the URL of the next connection."""
+    """Put it into the URL of the next connection."""
     users: list[EncodedRecord]
 
 
@@ -142,51 +146,51 @@ Watched = Literal["everyone", "users", "room"]
 
 
 class PresenceCount(Struct, frozen=True, tag_field="type", tag="PRESENCE_COUNT", rename="camel", omit_defaults=True):
-    """Numbers of online users among those watched with `"mode":"count"`, at most once a second, and as a response."""
+    """Number of online users among those watched with `"mode":"count"`: as a response, and at most once a second."""
 
     watch: Watched
     online: int
-    """Shown as anything but offline."""
+    """Number of users who are not shown as offline."""
     room: str = ""
 
 
 class Member(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A user in a room."""
+    """A member of a room."""
 
     user_id: UserId
     joined_at: int
     presence: EncodedRecord
-    """What is seen of the user."""
+    """State of the user, as others see it."""
     data: Raw | None = None
-    """What the member gave with JOIN or SET_MEMBER."""
+    """Data from JOIN or SET_MEMBER."""
 
 
 RoomMode = Literal["full", "coalesced", "counts"]
 
 
 class RoomSnapshot(Struct, frozen=True, tag_field="type", tag="ROOM_SNAPSHOT", rename="camel"):
-    """Who is in a room, one page of it. All pages are of the same moment."""
+    """One page of the members of a room. All pages show the same moment."""
 
     room: str
     mode: RoomMode
-    """`full`: every change is told at once; `coalesced`: once a second; `counts`: only how many there are."""
+    """`full`: every change is sent immediately. `coalesced`: once a second. `counts`: only the number of members."""
     count: int
-    """Members."""
+    """Number of members."""
     page: int
     pages: int
     members: list[EncodedMember]
-    """None in mode `counts`."""
+    """Empty in mode `counts`."""
 
 
 class RoomChanges(Struct, frozen=True, tag_field="type", tag="ROOM_CHANGES", rename="camel", omit_defaults=True):
-    """What changed in a room, each member once."""
+    """Changes in a room, each member once."""
 
     room: str
     count: int
-    """Members now."""
+    """Number of members now."""
     mode: RoomMode
     members: list[EncodedMember] = []
-    """Those who joined, or whose data changed."""
+    """Members who joined, or whose data changed."""
     left: list[UserId] = []
     """Ids of users who left. Some may have joined since the last message about the room."""
 
@@ -200,22 +204,22 @@ class Overruled(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", omit_defaults=True):
-    """The truth about the user, for their own devices."""
+    """True state of the user, for their own devices."""
 
     status: TrueStatus
     """May be `invisible`."""
     chosen: Annotated[str, _one_of(get_args(Chosen))]
-    """The status chosen, `auto` when it is as detected."""
+    """Chosen status; `auto` if the status is detected."""
     text: str = ""
     emoji: str = ""
     data: Raw | None = None
     until: int = 0
-    """When the chosen status ends: to be given with it in the URL of the next connection."""
+    """Time at which the chosen status ends. Put it into the URL of the next connection, together with the status."""
     devices: tuple[str, ...] = ()
     display: DisplayData | None = None
-    """What others see of it unless the status is `invisible`."""
+    """Display data, which others see unless the status is `invisible`."""
     cause: SomeCause = ""
-    """Why it became this: own devices are told also where others are not."""
+    """Why the state changed. The user's own devices are always told."""
     claimed: bool = False
     """Whether a backend's claim determines the status, instead of the user's choice or detection."""
     choice: Overruled | None = None
@@ -237,46 +241,46 @@ class Error(Struct, frozen=True, tag_field="type", tag="ERROR", rename="camel", 
     code: int
     name: str
     message: str
-    """What was wrong and how to mend it."""
+    """What was wrong, and how to fix it."""
     id: RequestId | None = None
 
 
 class AuthExpiring(Struct, frozen=True, tag_field="type", tag="AUTH_EXPIRING", rename="camel"):
-    """The token ends soon: send AUTH with a newer one, or the connection will be closed (4401)."""
+    """The token expires soon. Send AUTH with a newer one, or the connection will be closed (4401)."""
 
     expires_at: int
 
 
 class GoingAway(Struct, frozen=True, tag_field="type", tag="GOING_AWAY", rename="camel"):
-    """The server stops; a close frame (1001) follows."""
+    """The server stops. A close frame (1001) follows."""
 
     retry_after: float
     """Seconds to wait before connecting again. Each client gets a different number."""
 
 
 class Pong(Struct, frozen=True, tag_field="type", tag="PONG", rename="camel", omit_defaults=True):
-    """The answer to PING."""
+    """Answer to PING."""
 
     server_time: int
     id: RequestId | None = None
 
 
-# presenced.v1, client to server. Unknown fields are refused, except names that begin with `x-` (`runtime.strict_json`).
+# Client to server. Unknown fields are refused, except names that begin with `x-` (`runtime.strict_json`).
 
 
 class Watch(Struct, frozen=True, tag_field="type", tag="WATCH", rename="camel", forbid_unknown_fields=True):
-    """Be told of everyone, or of these users or rooms, too."""
+    """Subscribe to everyone, or to these users and rooms, in addition to earlier subscriptions."""
 
     id: RequestId | None = None
     everyone: bool = False
     users: list[UserId] = []
     rooms: list[RoomName] = []
     mode: Literal["full", "count"] = "full"
-    """`count`: how many are online, without names."""
+    """`count`: the number of online users, without names."""
 
 
 class Unwatch(Struct, frozen=True, tag_field="type", tag="UNWATCH", rename="camel", forbid_unknown_fields=True):
-    """Be told no longer of everyone, or of these users or rooms, neither in full nor by count."""
+    """End the subscription to everyone, or to these users and rooms, in full and by count."""
 
     id: RequestId | None = None
     everyone: bool = False
@@ -285,45 +289,45 @@ class Unwatch(Struct, frozen=True, tag_field="type", tag="UNWATCH", rename="came
 
 
 class SetStatus(Struct, frozen=True, tag_field="type", tag="SET_STATUS", rename="camel", forbid_unknown_fields=True):
-    """Choose a status, and what goes with it; what is not given is empty."""
+    """Choose a status, with text, emoji and data. Omitted fields become empty."""
 
     status: Chosen
     id: RequestId | None = None
     text: Annotated[str, Meta(max_length=MAX_TEXT)] = ""
     emoji: Annotated[str, Meta(max_length=MAX_EMOJI)] = ""
     data: Raw = field(default_factory=Raw)
-    """Anything; at most 2,048 bytes of JSON."""
+    """Any JSON of at most 2,048 bytes."""
     expires_in: Annotated[float, Meta(gt=0, le=31_536_000)] | None = None
     """Seconds from now until the previous permanent choice returns."""
 
 
 class Activity(Struct, frozen=True, tag_field="type", tag="ACTIVITY", rename="camel", forbid_unknown_fields=True):
-    """The person at this device is active, or idle."""
+    """Report that the person at this device is active or idle."""
 
     state: Literal["active", "idle"]
     id: RequestId | None = None
 
 
 class Join(Struct, frozen=True, tag_field="type", tag="JOIN", rename="camel", forbid_unknown_fields=True):
-    """Become a member of a room with this session, and watch it."""
+    """Join a room with this session, and subscribe to it."""
 
     room: RoomName
     id: RequestId | None = None
     data: Raw = field(default_factory=Raw)
-    """What others see of the member; at most 2,048 bytes of JSON."""
+    """Data that others see of the member: JSON of at most 2,048 bytes."""
 
 
 class SetMember(Struct, frozen=True, tag_field="type", tag="SET_MEMBER", rename="camel", forbid_unknown_fields=True):
-    """Give other data as a member of a room."""
+    """Change the data of this member of a room."""
 
     room: RoomName
     data: Raw
-    """As with JOIN; null takes it away."""
+    """As in JOIN; null removes it."""
     id: RequestId | None = None
 
 
 class Leave(Struct, frozen=True, tag_field="type", tag="LEAVE", rename="camel", forbid_unknown_fields=True):
-    """Leave a room with this session, and no longer watch it."""
+    """Leave a room with this session, and end the subscription to it."""
 
     room: RoomName
     id: RequestId | None = None
@@ -336,10 +340,10 @@ class Ping(Struct, frozen=True, tag_field="type", tag="PING", rename="camel", fo
 
 
 class Auth(Struct, frozen=True, tag_field="type", tag="AUTH", rename="camel", forbid_unknown_fields=True):
-    """Show who this is, or, once connected, that it still is. Classic clients may send it, too."""
+    """Authenticate, or renew the token of an open connection. Classic clients may send it, too."""
 
     token: str
-    """A JSON Web Token or a ticket, as the server is set up."""
+    """JSON Web Token or ticket, depending on the server's settings."""
     id: RequestId | None = None
 
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, cast
 from zlib import MAX_WBITS
@@ -39,6 +38,7 @@ from presenced.errors import Problem
 from presenced.net.hosts import AllowedHosts
 from presenced.net.origins import Origins
 from presenced.net.refusals import Header, Refusal, foreign_host, foreign_page
+from presenced.runtime.limits import BoundedMap
 
 TOKEN = b"presenced.token."
 """Prefix of a token that is offered like a subprotocol, because pages cannot set headers. It is never selected."""
@@ -132,7 +132,7 @@ class Handshake:
             select_subprotocol=select,
             logger=logging.getLogger("presenced.handshake"),
         )
-        self._agreed: OrderedDict[tuple[Header, ...], _Agreed] = OrderedDict()
+        self._agreed: BoundedMap[tuple[Header, ...], _Agreed] = BoundedMap(MAX_CACHED)
 
     def answer(self, http_version: str, headers: Iterable[Header]) -> Accepted | Refusal:
         """Return the response to a GET request, or the refusal.
@@ -188,9 +188,7 @@ class Handshake:
 
     def _cache(self, others: tuple[Header, ...], agreed: _Agreed) -> None:
         if sum(len(value) for _, value in others) <= MAX_CACHED_BYTES:
-            self._agreed[others] = agreed
-            if len(self._agreed) > MAX_CACHED:
-                self._agreed.popitem(last=False)
+            self._agreed.set(others, agreed)
 
 
 def _refusal(error: InvalidHandshake) -> Refusal:
