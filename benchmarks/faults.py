@@ -1,7 +1,7 @@
-"""Does anybody notice when storage fails?
+"""Latency of changes while storage fails.
 
-Users come and go at an even pace, and watchers note how long it takes to hear of it: for some seconds in which all is
-well, then for some in which the database, the disk or the keeper breaks.
+Users connect and leave at an even pace, and watchers measure the delay of each change: for some seconds in which all is
+well, then for some in which the database, the disk or the storage worker fails.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.load import Churn, Load, LoadError
 from benchmarks.machine import LOAD_CORES
 from benchmarks.probe import metric
 from benchmarks.report import Report, Table
-from benchmarks.storage import configured, keepers, wait_drained
+from benchmarks.storage import configured, wait_drained, workers
 from tests.support.services import PostgreSQL
 
 WATCHERS = 500
@@ -36,41 +36,41 @@ PACE = 200
 
 SECONDS, QUICK_SECONDS = 7.0, 4.0
 SOON = 0.7
-"""Seconds until it breaks; the first half second is not measured."""
+"""Seconds until the fault begins. The first half second is not measured."""
 
 DISK = "32m"
-"""Size of the disk that gets full."""
+"""Size of the disk that becomes full."""
 
 
-class House(NamedTuple):
-    """A running server and what it stores in."""
+class Target(NamedTuple):
+    """Running server, and where it stores."""
 
     server: int
     folder: Path
-    """Where the file is, on a small disk of its own."""
+    """Directory of the database file, on a small disk of its own."""
     database: PostgreSQL | None
 
     @property
     def postgresql(self) -> PostgreSQL:
-        """Where it has one."""
+        """Return the database server of a fault that needs one."""
         if self.database is None:
             raise AssertionError("this fault is one of a database server")
         return self.database
 
 
 @contextmanager
-def file_locked(house: House) -> Iterator[None]:
-    """Another process writes and does not end."""
-    with closing(sqlite3.connect(house.folder / "presenced.db", isolation_level=None, timeout=PATIENCE)) as other:
+def file_locked(target: Target) -> Iterator[None]:
+    """Let another process hold the write lock."""
+    with closing(sqlite3.connect(target.folder / "presenced.db", isolation_level=None, timeout=PATIENCE)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
 
 
 @contextmanager
-def disk_full(house: House) -> Iterator[None]:
-    """Not a byte is left."""
-    filler = house.folder / "filler"
+def disk_full(target: Target) -> Iterator[None]:
+    """Fill the disk to the last byte."""
+    filler = target.folder / "filler"
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
@@ -79,103 +79,102 @@ def disk_full(house: House) -> Iterator[None]:
 
 
 @contextmanager
-def disk_read_only(house: House) -> Iterator[None]:
-    """As after an error of the disk. A keeper that has the file open would be in the way."""
-    kill_keeper(house)
-    remount = ["mount", "-o", "remount,ro", str(house.folder)]
-    for _ in range(
-        50
-    ):  # it may take a moment until the dead one's files are closed, and less than its successor's start
+def disk_read_only(target: Target) -> Iterator[None]:
+    """Remount the disk read-only, as the system does after a disk error. The worker must not have the file open."""
+    kill_worker(target)
+    remount = ["mount", "-o", "remount,ro", str(target.folder)]
+    # The files of the dead process close a moment later, and well before its successor opens them.
+    for _ in range(50):
         if not subprocess.run(remount, capture_output=True, check=False).returncode:
             break
         time.sleep(0.01)
     else:
         subprocess.run(remount, check=True)
     yield
-    subprocess.run(["mount", "-o", "remount,rw", str(house.folder)], check=True)
+    subprocess.run(["mount", "-o", "remount,rw", str(target.folder)], check=True)
 
 
 @contextmanager
-def file_corrupt(house: House) -> Iterator[None]:
-    """It is something else."""
-    file = house.folder / "presenced.db"
-    (keeper,) = keepers(house.server)
-    os.kill(keeper, signal.SIGSTOP)
-    backup = {path: path.read_bytes() for path in house.folder.iterdir()}
+def file_corrupt(target: Target) -> Iterator[None]:
+    """Replace the file by one that is not a database."""
+    file = target.folder / "presenced.db"
+    (worker,) = workers(target.server)
+    os.kill(worker, signal.SIGSTOP)
+    backup = {path: path.read_bytes() for path in target.folder.iterdir()}
     for path in backup:
         path.unlink()
     file.write_bytes(b"no database" * 2000)
-    os.kill(keeper, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
     yield
     for path, content in backup.items():
         path.write_bytes(content)
 
 
 @contextmanager
-def keeper_killed(house: House) -> Iterator[None]:
-    """Its server starts another one."""
-    kill_keeper(house)
+def worker_killed(target: Target) -> Iterator[None]:
+    """Kill the storage worker. The server starts another one."""
+    kill_worker(target)
     yield
 
 
 @contextmanager
-def keeper_stopped(house: House) -> Iterator[None]:
-    """It takes nothing any more."""
-    (keeper,) = keepers(house.server)
-    os.kill(keeper, signal.SIGSTOP)
+def worker_stopped(target: Target) -> Iterator[None]:
+    """Pause the storage worker."""
+    (worker,) = workers(target.server)
+    os.kill(worker, signal.SIGSTOP)
     yield
-    os.kill(keeper, signal.SIGCONT)
+    os.kill(worker, signal.SIGCONT)
 
 
 @contextmanager
-def database_killed(house: House) -> Iterator[None]:
-    """PostgreSQL is not there."""
-    house.postgresql.kill()
+def database_killed(target: Target) -> Iterator[None]:
+    """Kill PostgreSQL."""
+    target.postgresql.kill()
     yield
-    house.postgresql.start()
+    target.postgresql.start()
 
 
 @contextmanager
-def database_stopped(house: House) -> Iterator[None]:
-    """PostgreSQL takes connections and does not answer."""
-    house.postgresql.pause()
+def database_stopped(target: Target) -> Iterator[None]:
+    """Pause PostgreSQL: it accepts connections and does not answer."""
+    target.postgresql.pause()
     yield
-    house.postgresql.resume()
+    target.postgresql.resume()
 
 
-Fault = Callable[[House], AbstractContextManager[None]]
+Fault = Callable[[Target], AbstractContextManager[None]]
 
 OF_FILES: dict[str, Fault] = {
     "SQLite, file locked": file_locked,
     "SQLite, disk full": disk_full,
     "SQLite, disk read-only": disk_read_only,
     "SQLite, file broken": file_corrupt,
-    "keeper killed": keeper_killed,
-    "keeper stands still (SIGSTOP)": keeper_stopped,
+    "storage worker killed": worker_killed,
+    "storage worker paused (SIGSTOP)": worker_stopped,
 }
 OF_SERVERS: dict[str, Fault] = {
     "PostgreSQL killed": database_killed,
-    "PostgreSQL stands still (SIGSTOP)": database_stopped,
+    "PostgreSQL paused (SIGSTOP)": database_stopped,
 }
 
 
 def run(quick: bool) -> Report:
-    """Break one after the other."""
+    """Measure one fault after the other."""
     found: dict[str, tuple[Churn, Churn]] = {}
     notes = [
-        f"{WATCHERS} watchers, {PACE} changes a second by users who come and go; from `connect` to the receipt by one "
-        "of every hundred watchers. Each fault begins while this is measured.",
-        "The server has a core for itself; load, keeper and database share the rest.",
+        f"{WATCHERS} watchers, {PACE} changes a second by users who connect and leave. Delays are from `connect` to "
+        "the receipt by one of every hundred watchers. Each fault begins while this is measured.",
+        "The server has a core for itself. Load, storage worker and database share the rest.",
     ]
     for name, fault in (OF_FILES | OF_SERVERS).items():
         try:
-            with broken(fault, name in OF_SERVERS) as house_and_port:
-                found[name] = measure(fault, *house_and_port, quick)
+            with broken(fault, name in OF_SERVERS) as target_and_port:
+                found[name] = measure(fault, *target_and_port, quick)
         except (pytest.skip.Exception, PermissionError) as error:
             notes.append(f"{name}: not measured, {error}.")
     worst = max(found, key=lambda name: found[name][1].longest)
     return Report(
-        "Does anybody notice when storage fails?",
+        "Does a failure of storage delay changes?",
         f"The slowest change of all reached a watcher {1e3 * found[worst][1].longest:.0f} ms after it happened "
         f"({worst}), the slowest while all was well {1e3 * max(well.longest for well, _ in found.values()):.0f} ms.",
         [
@@ -193,27 +192,27 @@ def run(quick: bool) -> Report:
 
 
 def cells(churn: Churn) -> list[str]:
-    """Its delays."""
+    """Return its delays in milliseconds."""
     return [f"{1e3 * seconds:.1f}" for seconds in (churn.median, churn.p99, churn.longest)]
 
 
 @contextmanager
-def broken(fault: Fault, with_server: bool) -> Iterator[tuple[House, int]]:
-    """What is going to be broken, and the server's port."""
+def broken(fault: Fault, with_server: bool) -> Iterator[tuple[Target, int]]:
+    """Start what is going to fail. Yield it and the server's port."""
     if with_server:
         with (
             PostgreSQL() as database,
             configured(f'database = "url"\ndatabase_url = "{database.new_database()}"\n') as (port, server),
         ):
-            yield House(server, Path(), database), port
+            yield Target(server, Path(), database), port
     else:
         with small_disk() as folder, configured(f'database = "sqlite"\ndata_dir = "{folder}"\n') as (port, server):
-            yield House(server, folder, None), port
+            yield Target(server, folder, None), port
 
 
 @contextmanager
 def small_disk() -> Iterator[Path]:
-    """A file system of its own.
+    """Mount a file system.
 
     Raises:
         PermissionError: It is not permitted to mount one.
@@ -221,39 +220,39 @@ def small_disk() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         mounted = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder]
         if subprocess.run(mounted, capture_output=True, check=False).returncode != 0:
-            raise PermissionError("for it is not permitted to mount a file system here")
+            raise PermissionError("it is not permitted to mount a file system here")
         try:
             yield Path(folder)
         finally:
             subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def measure(fault: Fault, house: House, port: int, quick: bool) -> tuple[Churn, Churn]:
-    """How long changes take to be heard of, before and during.
+def measure(fault: Fault, target: Target, port: int, quick: bool) -> tuple[Churn, Churn]:
+    """Return the delays of changes before and during the fault.
 
     Raises:
-        LoadError: The server has not noticed that anything is wrong.
+        LoadError: The server's metrics show no fault.
     """
     watchers, seconds = (QUICK_WATCHERS, QUICK_SECONDS) if quick else (WATCHERS, SECONDS)
-    pause = 2 * len(LOAD_CORES) / PACE  # each who comes goes, too
-    with Load(port, house.server, USERS) as load:
+    pause = 2 * len(LOAD_CORES) / PACE  # each user who connects leaves, too
+    with Load(port, target.server, USERS) as load:
         load.open(USERS)
         load.wait_heard(USERS * (USERS - 1) // 2)
         load.open(watchers)
         wait_drained(port)
         well = load.churn(watchers, 16, seconds, pause)
-        begun, mend = threading.Event(), threading.Event()
-        breaking = threading.Thread(target=_break, args=(fault, house, begun, mend))
+        begun, repaired = threading.Event(), threading.Event()
+        breaking = threading.Thread(target=_break, args=(fault, target, begun, repaired))
         breaking.start()
         try:
             ill = load.churn(watchers, 16, seconds, pause)
             noticed = begun.is_set() and (
                 metric(port, "presenced_storage_behind_seconds") > 1
                 or metric(port, "presenced_storage_failures_total") > 0
-                or metric(port, "presenced_keepers_lost_total") > 0
+                or metric(port, "presenced_storage_workers_lost_total") > 0
             )
         finally:
-            mend.set()
+            repaired.set()
             breaking.join()
         if not noticed:
             raise LoadError("nothing was wrong with storage")
@@ -261,19 +260,19 @@ def measure(fault: Fault, house: House, port: int, quick: bool) -> tuple[Churn, 
     return well, ill
 
 
-def _break(fault: Fault, house: House, begun: threading.Event, mend: threading.Event) -> None:
+def _break(fault: Fault, target: Target, begun: threading.Event, repaired: threading.Event) -> None:
     time.sleep(SOON)
-    with fault(house):
+    with fault(target):
         begun.set()
-        mend.wait()
+        repaired.wait()
 
 
-def kill_keeper(house: House) -> None:
-    """And wait until it is no more."""
-    (keeper,) = keepers(house.server)
-    os.kill(keeper, signal.SIGKILL)
+def kill_worker(target: Target) -> None:
+    """Kill the storage worker, and wait until its files are closed."""
+    (worker,) = workers(target.server)
+    os.kill(worker, signal.SIGKILL)
     deadline = time.monotonic() + PATIENCE
-    while Path(f"/proc/{keeper}/fd").exists() and any(Path(f"/proc/{keeper}/fd").iterdir()):
+    while Path(f"/proc/{worker}/fd").exists() and any(Path(f"/proc/{worker}/fd").iterdir()):
         if time.monotonic() > deadline:
-            raise LoadError("the keeper does not end")
+            raise LoadError("the storage worker does not end")
         time.sleep(0.001)

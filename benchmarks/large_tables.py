@@ -1,8 +1,8 @@
-"""How long does what is asked of the database take when much is kept: 100,000 users and 1,000,000 changes?
+"""Duration of queries with large tables: 100,000 users and 1,000,000 changes.
 
-By the keeper's own code, on all kinds of database; servers are started for this, on a disk, with little memory. What is
-read while somebody waits must not read a large table from end to end, but for the users where many are asked for: there
-is no answer if a database plans to.
+The storage worker's own code runs on each kind of database. Database servers are started for it, on a disk, with little
+memory. A query for which a client waits must not read a large table from end to end, except the users if many are
+wanted. The benchmark fails if the plan of a database does.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from benchmarks.report import Report, Table
 from sqlalchemy import ColumnElement, insert, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.support.changes import change_of
-from tests.support.plans import asked_of, plan, read_whole
+from tests.support.plans import plan, read_whole, statements_of
 from tests.support.services import MariaDB, PostgreSQL
 
-from presenced.storage import migrate
-from presenced.storage import queries as reading
+from presenced.presence.status import choice_of
+from presenced.storage import migrate, queries
 from presenced.storage.database import open_database
-from presenced.storage.records import ChoiceFact, Fact, SessionFact, UserFact
+from presenced.storage.records import Record, StoredSession, StoredUser, choice_json
 from presenced.storage.schema import changes, sessions, users
-from presenced.storage.store import SLICE, Store
+from presenced.storage.store import PRUNED_ROWS, Store
 
 KINDS = ("SQLite", "PostgreSQL", "MariaDB")
 
 USERS, QUICK_USERS = 100_000, 20_000
 COPIES = 9
-"""Of one change per user: ten of each, and ten sessions of some."""
+"""Number of copies of one change per user: ten changes of each user."""
 
 BUSY, OF_BUSY = "user-7", 10_000
-"""Somebody with more changes, and how many more."""
+"""A user with more changes, and how many more."""
 
 CHOSEN = 10
-"""One user of so many has chosen something that is restored at the start."""
+"""One in so many users has a choice that is restored at the start."""
 
 CHUNK = 2_000
 TIMES, SOME_TIMES = 20, 3
@@ -55,28 +55,30 @@ Ask = Callable[[AsyncConnection], Awaitable[object]]
 
 
 class Read(NamedTuple):
-    """Something that is asked of the database."""
+    """A query."""
 
     ask: Ask
     times: int
     whole: frozenset[str] = frozenset()
-    """Tables that it may read from end to end, for that is what it is for."""
+    """Tables that it may read from end to end, because that is its purpose."""
 
 
 def reads(store: Store, users_: int) -> dict[str, Read]:
-    """What is asked."""
+    """Return the queries by name."""
     thousand = [f"user-{number * max(1, users_ // 1000)}" for number in range(1000)]
     return {
-        # PostgreSQL may read all users for one in a hundred of them: with more users it looks each of them up.
-        "last seen of 1,000 users": Read(lambda c: reading.last_seen(c, thousand), TIMES, frozenset({users.name})),
-        "history, first page": Read(lambda c: reading.history(c, BUSY, 0, PAGE), TIMES),
-        "history, page 90": Read(lambda c: reading.history(c, BUSY, OF_BUSY // 10, PAGE), TIMES),
-        "sessions, first page": Read(lambda c: reading.past_sessions(c, BUSY, None, PAGE), TIMES),
-        "sessions, page 50": Read(lambda c: reading.past_sessions(c, BUSY, (FIRST + OF_BUSY // 2, "x"), PAGE), TIMES),
+        # PostgreSQL may read all users if one in a hundred is wanted. With more users it uses the index.
+        "last seen of 1,000 users": Read(lambda c: queries.last_seen(c, thousand), TIMES, frozenset({users.name})),
+        "history, first page": Read(lambda c: queries.history(c, BUSY, 0, PAGE), TIMES),
+        "history, page 90": Read(lambda c: queries.history(c, BUSY, OF_BUSY // 10, PAGE), TIMES),
+        "sessions, first page": Read(lambda c: queries.past_sessions(c, BUSY, None, PAGE), TIMES),
+        "sessions, page 50": Read(lambda c: queries.past_sessions(c, BUSY, (FIRST + OF_BUSY // 2, "x"), PAGE), TIMES),
         f"restore of {users_ // CHOSEN:,} choices": Read(
             lambda c: _restored(store, c, users_), SOME_TIMES, frozenset({users.name})
         ),
-        f"prune, a slice of {SLICE:,} changes": Read(lambda c: store.prune(c, FIRST + 30 * DAY + 60 * DAY), SOME_TIMES),
+        f"prune, a slice of {PRUNED_ROWS:,} changes": Read(
+            lambda c: store.prune(c, FIRST + 30 * DAY + 60 * DAY), SOME_TIMES
+        ),
     }
 
 
@@ -86,12 +88,12 @@ async def _restored(store: Store, connection: AsyncConnection, most: int) -> Non
 
 
 def run(quick: bool) -> Report:
-    """Fill and ask each."""
+    """Fill and measure each kind of database."""
     found: dict[str, dict[str, list[float]]] = {}
     notes = [
         "Milliseconds, median and longest; a read with its JSON, over the driver, in one transaction.",
-        "The start notes all users as offline whom a server that is no more had left online, and closes its sessions.",
-        "The database server, where there is one, and the reader share a core, but for what the machine does besides.",
+        "The start sets all users offline that a dead server had left online, and closes its sessions.",
+        "The database server, if there is one, and the reader share the cores of the machine.",
     ]
     for kind in KINDS:
         try:
@@ -102,8 +104,8 @@ def run(quick: bool) -> Report:
     names = list(next(iter(found.values())))
     slowest = {kind: max(statistics.median(of[name]) for name in names[:5]) for kind, of in found.items()}
     return Report(
-        "How long does what is asked of the database take when much is kept?",
-        "What is read while somebody waits takes at most "
+        "How long do queries take with large tables?",
+        "Queries for which a client waits take at most "
         f"{', '.join(f'{1e3 * seconds:.1f} ms ({kind})' for kind, seconds in slowest.items())} at the median.",
         [
             Table(
@@ -117,13 +119,13 @@ def run(quick: bool) -> Report:
 
 
 def cell(seconds: list[float]) -> str:
-    """Median and longest."""
+    """Return median and maximum in milliseconds."""
     return f"{1e3 * statistics.median(seconds):,.1f} / {1e3 * max(seconds):,.1f}"
 
 
 @contextmanager
 def _database(kind: str) -> Iterator[str]:
-    """The URL of an empty one."""
+    """Start an empty database and yield its URL."""
     if kind == "SQLite":
         with tempfile.TemporaryDirectory() as folder:
             yield f"sqlite:///{folder}/presenced.db"
@@ -133,31 +135,35 @@ def _database(kind: str) -> Iterator[str]:
 
 
 async def _measure(url: str, users_: int) -> dict[str, list[float]]:
-    """Seconds that each read took, time after time.
+    """Return the seconds that each query took, in each of its runs.
 
     Raises:
-        LoadError: One of them reads a whole table.
+        LoadError: The plan of one of them reads a whole table.
     """
     database = open_database(url)
     try:
-        store = Store(database.dialect.name, "here", "one", NOW, 30 * DAY)
+        store = _store(database, "one", NOW)
         await _fill(database, store, users_)
         found = {name: await _time(database, name, read) for name, read in reads(store, users_).items()}
-        later = Store(database.dialect.name, "here", "two", NOW + 1000, 30 * DAY)
+        later = _store(database, "two", NOW + 1000)
         began = time.monotonic()
         async with database.begin() as connection:
             start = await later.start(connection)
         if start.closed != users_:
-            raise LoadError(f"{start.closed} users were noted as offline, {users_} were online")
+            raise LoadError(f"{start.closed} users were set offline, {users_} were online")
         found[f"start after a crash with {users_:,} users online"] = [time.monotonic() - began]
         return found
     finally:
         await database.dispose()
 
 
+def _store(database: AsyncEngine, epoch: str, started_ms: int) -> Store:
+    return Store(dialect=database.dialect.name, node="here", epoch=epoch, started_ms=started_ms, history_ms=30 * DAY)
+
+
 async def _time(database: AsyncEngine, name: str, read: Read) -> list[float]:
     took = []
-    with asked_of(database) as asked:
+    with statements_of(database) as statements:
         for _ in range(read.times):
             async with database.begin() as connection:
                 began = time.monotonic()
@@ -165,38 +171,38 @@ async def _time(database: AsyncEngine, name: str, read: Read) -> list[float]:
                 took.append(time.monotonic() - began)
     large = {table.name for table in (users, sessions, changes)} - read.whole
     async with database.connect() as connection:
-        for one in asked[: len(asked) // read.times]:
+        for one in statements[: len(statements) // read.times]:
             if read_whole(steps := await plan(connection, one)) & large:
                 raise LoadError(f"{name} reads a whole table: {steps}")
     return took
 
 
 async def _fill(database: AsyncEngine, store: Store, users_: int) -> None:
-    """A change and a session of each user by the keeper's own statements; the others are copies of these."""
+    """Store a change and a session of each user as the storage worker does, and copy the changes with SQL."""
     async with database.begin() as connection:
         await connection.run_sync(migrate.check)
     for first in range(0, users_, CHUNK):
-        facts: list[Fact] = []
+        records: list[Record] = []
         for number in range(first, first + CHUNK):
             user = f"user-{number}"
-            choice = ChoiceFact("busy", "deep work") if number % CHOSEN == 0 else None
-            facts += [
-                UserFact(user, "online", number + 1, NOW, NOW, NOW, choice),
+            choice = choice_json(choice_of("busy", "deep work")) if number % CHOSEN == 0 else b""
+            records += [
+                StoredUser(user, "online", number + 1, NOW, NOW, NOW, choice),
                 change_of(user, number + 1, at_ms=FIRST + number, since_ms=NOW),
-                SessionFact(f"{user}-1", user, f"{user}-1", "", "classic", "", "", FIRST + number, NOW, "closed"),
+                StoredSession(f"{user}-1", user, f"{user}-1", "", "classic", "", None, FIRST + number, NOW, "closed"),
             ]
         async with database.begin() as connection:
             await store.sign(connection, NOW, users_)
-            await store.write(connection, facts)
-    facts = []
+            await store.write(connection, records)
+    records = []
     for number in range(OF_BUSY):
         at = FIRST + number
-        facts += [
+        records += [
             change_of(BUSY, 10 * users_ + number, "away", "online", "idle", at_ms=at),
-            SessionFact(f"busy-{number}", BUSY, f"busy-{number}", "", "classic", "", "", at, at, "closed"),
+            StoredSession(f"busy-{number}", BUSY, f"busy-{number}", "", "classic", "", None, at, at, "closed"),
         ]
     async with database.begin() as connection:
-        await store.write(connection, facts)
+        await store.write(connection, records)
     for copy in range(1, COPIES + 1):
         async with database.begin() as connection:
             columns: dict[str, ColumnElement[Any]] = {column.name: column for column in changes.columns}

@@ -29,7 +29,7 @@ from presenced.transports.fastpath.direct import DirectWriter
 from presenced.transports.fastpath.writer_pool import WriterPool
 from presenced.transports.listener import Listener
 from presenced.worker.client import WorkerClient
-from presenced.worker.factory import make_keeper
+from presenced.worker.factory import make_worker_client
 
 SPARE_FILES = 64
 """Open files kept free for everything that is not a client's connection."""
@@ -46,7 +46,7 @@ class _Parts(NamedTuple):
     waiting: WaitingRequests
     listener: Listener
     writers: WriterPool | None
-    keeper: WorkerClient | None
+    storage: WorkerClient | None
     authenticator: Authenticator | None
     loop: asyncio.AbstractEventLoop
 
@@ -90,7 +90,7 @@ class PresenceServer:
         loop = asyncio.get_running_loop()
         max_connections = self.settings.max_connections or _files_left()
         clock, metrics = SystemClock(loop), Metrics()
-        keeper = make_keeper(self.settings, clock, metrics)
+        storage = make_worker_client(self.settings, clock, metrics)
         writers = WriterPool(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
             tickets = Tickets(self.settings.api_keys)
@@ -102,8 +102,8 @@ class PresenceServer:
                 max_connections=max_connections,
                 writer=writers or DirectWriter(),
                 authenticator=authenticator,
-                keeper=keeper,
-                epoch=keeper.epoch if keeper is not None else "",
+                storage_worker=storage,
+                epoch=storage.epoch if storage is not None else "",
             )
             service = PresenceService(node)
             waiting = WaitingRequests(service.on_change, metrics.api_followers.set)
@@ -117,15 +117,15 @@ class PresenceServer:
                 keys=ApiKeys(self.settings.api_keys),
                 tickets=tickets,
                 waiting=waiting,
-                storage=keeper.questions if keeper is not None else None,
+                storage=storage.calls if storage is not None else None,
             )
             listener = Listener(node, app)
-            if keeper is not None and node.recorder is not None:
-                await keeper.start(node.recorder)
+            if storage is not None and node.recorder is not None:
+                await storage.start(node.recorder)
             await listener.start()
         except BaseException:
-            if keeper is not None:
-                keeper.abandon()
+            if storage is not None:
+                storage.abandon()
             if writers is not None:
                 writers.stop()
             raise
@@ -135,7 +135,7 @@ class PresenceServer:
         if authenticator is not None:
             authenticator.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(node, service, waiting, listener, writers, keeper, authenticator, loop)
+        self._parts = _Parts(node, service, waiting, listener, writers, storage, authenticator, loop)
 
     def reload(self) -> None:
         """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
@@ -175,13 +175,13 @@ class PresenceServer:
             for pause in parts.node.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()
-            if parts.keeper is not None:
-                await parts.keeper.stop()
+            if parts.storage is not None:
+                await parts.storage.stop()
         finally:
             parts.node.stop()
             parts.node.metrics.gc_pauses.stop()
-            if parts.keeper is not None:
-                parts.keeper.abandon()
+            if parts.storage is not None:
+                parts.storage.abandon()
             if parts.authenticator is not None:
                 await parts.authenticator.stop()
             if parts.writers is not None:

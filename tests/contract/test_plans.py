@@ -1,4 +1,4 @@
-"""Every read has an index that it can use. Whether a database uses it, it decides by the sizes."""
+"""Every query can use an index. Whether a database does depends on the sizes of its tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.support.databases import KINDS, Servers, servers
-from tests.support.plans import asked_of, plan
+from tests.support.plans import plan, statements_of
 
-from presenced.storage import migrate
-from presenced.storage import queries as reading
+from presenced.storage import migrate, queries
 from presenced.storage.database import open_database
 from presenced.storage.store import Store
 
@@ -23,18 +22,18 @@ pytestmark = pytest.mark.anyio
 Read = Callable[[AsyncConnection], Awaitable[object]]
 
 READS: dict[str, tuple[Read, str]] = {
-    "last_seen": (lambda c: reading.last_seen(c, ["ada", "bob"]), "pkey|autoindex_presenced_users|PRIMARY"),
-    "history": (lambda c: reading.history(c, "ada", 0, 100), "presenced_changes_user"),
-    "history, deep": (lambda c: reading.history(c, "ada", 5, 100), "presenced_changes_user"),
-    "sessions": (lambda c: reading.past_sessions(c, "ada", None, 100), "presenced_sessions_user"),
-    "sessions, deep": (lambda c: reading.past_sessions(c, "ada", (5, "x"), 100), "presenced_sessions_user"),
+    "last_seen": (lambda c: queries.last_seen(c, ["ada", "bob"]), "pkey|autoindex_presenced_users|PRIMARY"),
+    "history": (lambda c: queries.history(c, "ada", 0, 100), "presenced_changes_user"),
+    "history, deep": (lambda c: queries.history(c, "ada", 5, 100), "presenced_changes_user"),
+    "sessions": (lambda c: queries.past_sessions(c, "ada", None, 100), "presenced_sessions_user"),
+    "sessions, deep": (lambda c: queries.past_sessions(c, "ada", (5, "x"), 100), "presenced_sessions_user"),
 }
-"""A read, and the index that it has to use."""
+"""Queries, each with the index that it must use."""
 
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The keeper's."""
+    """As in the storage worker."""
     return "asyncio"
 
 
@@ -48,14 +47,14 @@ async def database(request: pytest.FixtureRequest, servers: Servers, tmp_path: P
     await engine.dispose()
 
 
-async def test_every_read_can_use_an_index(database: AsyncEngine) -> None:
+async def test_every_query_can_use_an_index(database: AsyncEngine) -> None:
     for name, (read, index) in READS.items():
         steps = await plans_of(database, read)
         assert re.search(index, " ".join(steps)), (name, steps)
 
 
-async def test_deleting_what_is_too_old_can_use_an_index(database: AsyncEngine) -> None:
-    store = Store(database.dialect.name, "here", "one", 1, 1000)
+async def test_deleting_old_rows_can_use_an_index(database: AsyncEngine) -> None:
+    store = Store(dialect=database.dialect.name, node="here", epoch="one", started_ms=1, history_ms=1000)
     steps = " ".join(await plans_of(database, lambda c: store.prune(c, 10_000)))
     assert "presenced_changes_at" in steps
     assert "presenced_sessions_closed" in steps
@@ -63,8 +62,8 @@ async def test_deleting_what_is_too_old_can_use_an_index(database: AsyncEngine) 
 
 async def plans_of(database: AsyncEngine, read: Read) -> list[str]:
     async with database.begin() as connection:
-        if connection.dialect.name == "postgresql":  # which rather reads tables that are as small as these
+        if connection.dialect.name == "postgresql":  # it reads small tables from end to end
             await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        with asked_of(database) as asked:
+        with statements_of(database) as statements:
             await read(connection)
-        return [step for one in asked for step in await plan(connection, one)]
+        return [step for one in statements for step in await plan(connection, one)]

@@ -1,4 +1,4 @@
-"""What is kept, on each kind of database: real ones."""
+"""Promises of storage, on a real database of each kind."""
 
 from __future__ import annotations
 
@@ -18,35 +18,38 @@ from tests.support.services import MariaDB, PostgreSQL, Service
 
 from presenced.errors import StorageError
 from presenced.presence.model import Cause, Change, Custom, Status, View
+from presenced.presence.status import choice_of
 from presenced.storage import migrate
 from presenced.storage import queries as reading
 from presenced.storage.database import open_database
 from presenced.storage.records import (
     YEAR_2026_MS,
-    ChoiceFact,
-    ChosenFact,
-    ClaimFact,
-    DisplayFact,
-    Fact,
+    Record,
     Restored,
-    RevocationFact,
-    RoomFact,
-    SessionFact,
-    UserFact,
+    RestoredChoices,
+    RestoredDisplay,
+    RoomOccupancy,
+    StoredClaim,
+    StoredRevocation,
+    StoredSession,
+    StoredUser,
+    choice_json,
     start_position,
 )
 from presenced.storage.schema import changes, metadata, nodes, sessions, users
-from presenced.storage.store import MOST_LOST, SHORT_HISTORY, SILENT, SLICE, Store
+from presenced.storage.store import MAX_LOST_POSITIONS, PRUNED_ROWS, SHORT_HISTORY_MS, SILENT_MS, Store
 
 pytestmark = pytest.mark.anyio
 
 NOW = 1_795_000_000_000
 DAY = 86_400_000
 
+WRITING = choice_of("busy", "écrire", "🖋", b'{"a":[1]}')
+
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The keeper's."""
+    """The one_store's."""
     return "asyncio"
 
 
@@ -61,7 +64,7 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service | None]:
 
 @pytest.fixture
 async def empty(service: Service | None, tmp_path: Path) -> AsyncIterator[AsyncEngine]:
-    engine = open_database(service.new_database() if service else f"sqlite:///{tmp_path}/kept/presenced.db")
+    engine = open_database(service.new_database() if service else f"sqlite:///{tmp_path}/data/presenced.db")
     yield engine
     await engine.dispose()
 
@@ -76,26 +79,26 @@ async def database(empty: AsyncEngine) -> AsyncEngine:
 def store(
     database: AsyncEngine, epoch: str = "one", node: str = "here", started: int = NOW, history: int = 30 * DAY
 ) -> Store:
-    return Store(database.dialect.name, node, epoch, started, history)
+    return Store(dialect=database.dialect.name, node=node, epoch=epoch, started_ms=started, history_ms=history)
 
 
-def user(user_id: str = "ada", status: str = "online", version: int = 5, seen: int = NOW, **more: Any) -> UserFact:
-    return UserFact(user_id, status, version, seen, seen, seen, **more)
+def user(user_id: str = "ada", status: str = "online", version: int = 5, seen: int = NOW, **more: Any) -> StoredUser:
+    return StoredUser(user_id, status, version, seen, seen, seen, **more)
 
 
-def session(key: str = "ada-1", user_id: str = "ada", opened: int = NOW, closed: int = 0) -> SessionFact:
+def session(key: str = "ada-1", user_id: str = "ada", opened: int = NOW, closed: int | None = None) -> StoredSession:
     reason = "closed" if closed else ""
-    return SessionFact(key, user_id, key, "", "classic", "phone", "", opened, closed, reason)
+    return StoredSession(key, user_id, key, "", "classic", "phone", None, opened, closed, reason)
 
 
 def change(position: int, user_id: str = "ada", status: str = "online", at: int = NOW) -> Change:
     return change_of(user_id, position, status, at_ms=at)
 
 
-async def write(database: AsyncEngine, keeper: Store, *facts: Fact, at: int = NOW, position: int = 1) -> None:
+async def write(database: AsyncEngine, one_store: Store, *records: Record, at: int = NOW, position: int = 1) -> None:
     async with database.begin() as connection:
-        await keeper.sign(connection, at, position)
-        await keeper.write(connection, facts)
+        await one_store.sign(connection, at, position)
+        await one_store.write(connection, records)
 
 
 async def rows(database: AsyncEngine, table: Any) -> list[dict[str, Any]]:
@@ -103,12 +106,12 @@ async def rows(database: AsyncEngine, table: Any) -> list[dict[str, Any]]:
         return [dict(row) for row in (await connection.execute(select(table))).mappings()]
 
 
-async def restored(database: AsyncEngine, keeper: Store, at: int = NOW, most: int = 100) -> list[Restored]:
+async def restored(database: AsyncEngine, one_store: Store, at: int = NOW, most: int = 100) -> list[Restored]:
     async with database.connect() as connection:
-        return [fact async for page in keeper.restored(connection, at, most) for fact in page]
+        return [record async for page in one_store.restored(connection, at, most) for record in page]
 
 
-async def test_the_tables_are_those_the_code_speaks_of(database: AsyncEngine) -> None:
+async def test_the_migrations_create_the_tables_of_the_schema(database: AsyncEngine) -> None:
     def differences(connection: Any) -> Sequence[Any]:
         options = {"version_table": migrate.VERSION_TABLE, "compare_type": True}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
@@ -117,7 +120,7 @@ async def test_the_tables_are_those_the_code_speaks_of(database: AsyncEngine) ->
         assert await connection.run_sync(differences) == []
 
 
-async def test_tables_of_a_version_not_known_are_left_alone(database: AsyncEngine) -> None:
+async def test_tables_of_an_unknown_version_are_refused_and_unchanged(database: AsyncEngine) -> None:
     async with database.begin() as connection:
         await connection.run_sync(migrate.check)  # again: nothing to do
         await connection.execute(text("UPDATE presenced_version SET version_num = '9999'"))
@@ -127,7 +130,7 @@ async def test_tables_of_a_version_not_known_are_left_alone(database: AsyncEngin
                 await connection.run_sync(act)
 
 
-async def test_tables_without_a_version_are_left_alone(database: AsyncEngine) -> None:
+async def test_tables_without_a_version_are_refused_and_unchanged(database: AsyncEngine) -> None:
     async with database.begin() as connection:
         await connection.execute(text("DELETE FROM presenced_version"))
     async with database.connect() as connection:
@@ -135,29 +138,29 @@ async def test_tables_without_a_version_are_left_alone(database: AsyncEngine) ->
             await connection.run_sync(migrate.check)
 
 
-async def test_what_comes_again_changes_nothing(database: AsyncEngine) -> None:
-    keeper = store(database)
-    facts: list[Fact] = [
-        user(chosen=ChoiceFact("busy", "écrire", "🖋", b'{"a":[1]}', 7), timed=ChoiceFact("away")),
+async def test_writing_records_again_changes_nothing(database: AsyncEngine) -> None:
+    one_store = store(database)
+    records: list[Record] = [
+        user(chosen=choice_json(WRITING), timed=choice_json(choice_of("away"))),
         session(),
         change(1),
-        RoomFact(2, "lobby", True, NOW),
-        ClaimFact("ada", "calendar", "busy", "meeting", set_ms=NOW, until_ms=NOW + 1),
-        RevocationFact("token", "jti", 1.5, 2.5),
+        RoomOccupancy(2, "lobby", True, NOW),
+        StoredClaim("ada", "calendar", "busy", "meeting", set_ms=NOW, until_ms=NOW + 1),
+        StoredRevocation("token", "jti", 1.5, 2.5),
     ]
-    await write(database, keeper, *facts)
+    await write(database, one_store, *records)
     before = [await rows(database, table) for table in metadata.sorted_tables]
-    await write(database, keeper, *facts)
+    await write(database, one_store, *records)
     assert [await rows(database, table) for table in metadata.sorted_tables] == before
     assert sorted(map(len, before)) == [0, 0, 1, 1, 1, 1, 1, 1]
 
 
-async def test_an_older_state_overwrites_no_newer_one_and_last_seen_never_falls(database: AsyncEngine) -> None:
-    keeper = store(database)
-    await write(database, keeper, user(version=7, status="away", seen=NOW))
-    await write(database, keeper, user(version=6, status="online", seen=NOW + 5))
+async def test_an_older_state_overwrites_no_newer_one_and_last_seen_never_decreases(database: AsyncEngine) -> None:
+    one_store = store(database)
+    await write(database, one_store, user(version=7, status="away", seen=NOW))
+    await write(database, one_store, user(version=6, status="online", seen=NOW + 5))
     assert [(row["version"], row["status"]) for row in await rows(database, users)] == [(7, "away")]
-    await write(database, keeper, UserFact("ada", "offline", 8, 0, 0, 0))
+    await write(database, one_store, StoredUser("ada", "offline", 8, 0, 0, 0))
     assert [(row["status"], row["seen_ms"], row["active_ms"]) for row in await rows(database, users)] == [
         ("offline", NOW, NOW)
     ]
@@ -213,24 +216,24 @@ async def test_ids_compare_byte_by_byte(database: AsyncEngine) -> None:
 
 async def test_sources_and_revocations_compare_byte_by_byte_too(database: AsyncEngine) -> None:
     names = ["call", "call ", "call\u3000", "Call", "ca\u200dll", "\U0001fae8" * 64]
-    claimed = [ClaimFact("ada", name, "busy", set_ms=NOW) for name in names]
-    revoked = [RevocationFact("user", name, NOW / 1000, NOW / 1000 + 60) for name in names]
-    keeper = store(database)
-    await write(database, keeper, *claimed, *revoked)
-    found = await restored(database, keeper)
-    assert sorted(fact.source for fact in found if isinstance(fact, ClaimFact)) == sorted(names)
-    assert sorted(fact.subject for fact in found if isinstance(fact, RevocationFact)) == sorted(names)
+    claimed = [StoredClaim("ada", name, "busy", set_ms=NOW) for name in names]
+    revoked = [StoredRevocation("user", name, NOW / 1000, NOW / 1000 + 60) for name in names]
+    one_store = store(database)
+    await write(database, one_store, *claimed, *revoked)
+    found = await restored(database, one_store)
+    assert sorted(record.source for record in found if isinstance(record, StoredClaim)) == sorted(names)
+    assert sorted(record.subject for record in found if isinstance(record, StoredRevocation)) == sorted(names)
 
 
-async def test_a_session_that_is_resumed_is_open_again(database: AsyncEngine) -> None:
-    keeper = store(database)
-    await write(database, keeper, session(closed=NOW + 5))
+async def test_a_resumed_session_is_open_again(database: AsyncEngine) -> None:
+    one_store = store(database)
+    await write(database, one_store, session(closed=NOW + 5))
     assert [(row["closed_ms"], row["reason"]) for row in await rows(database, sessions)] == [(NOW + 5, "closed")]
-    await write(database, keeper, session())
+    await write(database, one_store, session())
     assert [(row["closed_ms"], row["reason"]) for row in await rows(database, sessions)] == [(None, "")]
 
 
-async def test_history_comes_newest_first_page_by_page(database: AsyncEngine) -> None:
+async def test_history_is_read_newest_first_page_by_page(database: AsyncEngine) -> None:
     await write(database, store(database), *(change(n) for n in range(1, 8)), change(9, "bob"))
     seen, before = [], 0
     async with database.connect() as connection:
@@ -243,7 +246,7 @@ async def test_history_comes_newest_first_page_by_page(database: AsyncEngine) ->
     assert seen == [7, 6, 5, 4, 3, 2, 1]
 
 
-async def test_history_has_what_goes_with_a_status(database: AsyncEngine) -> None:
+async def test_history_has_the_details_of_a_status(database: AsyncEngine) -> None:
     custom = msgspec.structs.replace(
         change(1, status="busy"),
         view=View(Status.BUSY, Custom("écrire", "🖋", b'{"a":[1]}', 9), ("phone", "web")),
@@ -269,7 +272,9 @@ async def test_history_has_what_goes_with_a_status(database: AsyncEngine) -> Non
     ]
 
 
-async def test_sessions_come_newest_first_page_by_page_also_of_one_moment(database: AsyncEngine) -> None:
+async def test_sessions_are_read_newest_first_page_by_page_even_if_opened_together(
+    database: AsyncEngine,
+) -> None:
     made = [session(f"ada-{n}", opened=NOW + n // 3) for n in range(7)]
     await write(database, store(database), *made)
     seen: list[str] = []
@@ -285,15 +290,15 @@ async def test_sessions_come_newest_first_page_by_page_also_of_one_moment(databa
     assert seen == [f"ada-{n}" for n in reversed(range(7))]
 
 
-async def test_changes_are_not_kept_where_nothing_of_them_is_asked_for(database: AsyncEngine) -> None:
+async def test_changes_are_not_stored_without_a_history(database: AsyncEngine) -> None:
     await write(database, store(database, history=0), user(), change(1))
     assert await rows(database, changes) == []
 
 
-async def test_what_a_dead_process_left_open_is_closed_at_its_last_sign_of_life(database: AsyncEngine) -> None:
+async def test_a_start_closes_what_a_dead_process_left_open_at_its_last_sign_of_life(database: AsyncEngine) -> None:
     first, other = store(database), store(database, "other", "elsewhere")
-    facts = user("ada", seen=NOW - 50), user("bob", "away"), user("eve", "offline", seen=NOW - 9), session()
-    await write(database, first, *facts, session("bob-1", "bob", closed=NOW + 1), at=NOW + 700, position=40)
+    records = user("ada", seen=NOW - 50), user("bob", "away"), user("eve", "offline", seen=NOW - 9), session()
+    await write(database, first, *records, session("bob-1", "bob", closed=NOW + 1), at=NOW + 700, position=40)
     await write(database, other, user("zoe"), session("zoe-1", "zoe"), at=NOW + 5000)
     second = store(database, "two", started=NOW + 5000)
     async with database.begin() as connection:
@@ -307,19 +312,19 @@ async def test_what_a_dead_process_left_open_is_closed_at_its_last_sign_of_life(
     assert [found[key]["seen_ms"] for key in ("ada", "bob", "eve")] == [NOW + 700, NOW + 700, NOW - 9]
     ended = {row["session_key"]: (row["closed_ms"], row["reason"]) for row in await rows(database, sessions)}
     assert ended == {"ada-1": (NOW + 700, "lost"), "bob-1": (NOW + 1, "closed"), "zoe-1": (None, "")}
-    told = await rows(database, changes)
-    assert [(row["user_id"], row["was"], row["status"], row["cause"], row["at_ms"]) for row in told] == [
+    stored = await rows(database, changes)
+    assert [(row["user_id"], row["was"], row["status"], row["cause"], row["at_ms"]) for row in stored] == [
         ("ada", "online", "offline", "timeout", NOW + 700),
         ("bob", "away", "offline", "timeout", NOW + 700),
     ]
-    assert all(5 < row["version"] <= start.position for row in [*told, found["ada"], found["bob"]])
+    assert all(5 < row["version"] <= start.position for row in [*stored, found["ada"], found["bob"]])
     async with database.begin() as connection:
         assert (await second.start(connection)).closed == 0  # again: nothing is left to do
-    assert await rows(database, changes) == told
+    assert await rows(database, changes) == stored
 
 
 async def test_a_late_start_does_not_override_the_live_state_of_its_server(database: AsyncEngine) -> None:
-    """The database may respond when users are back. The waiting facts about them have the versions of their time."""
+    """The database may respond when users are back. The waiting records about them have the versions of their time."""
     await write(database, store(database), user("ada", version=7), user("bob", version=9), position=90)
     soon = NOW + 5000  # by positions, closer to the last sign of life than a start would leave them
     second = store(database, "two", started=soon)
@@ -349,10 +354,10 @@ async def test_a_second_start_keeps_the_rows_that_the_first_one_closed(database:
     """A restarted storage worker has the same epoch, so its positions must differ."""
     await write(database, store(database), user("ada"))
     await write(database, store(database, "other", "elsewhere"), user("bob"), user("eve"))
-    second = store(database, "two", started=NOW + SILENT)
+    second = store(database, "two", started=NOW + SILENT_MS)
     async with database.begin() as connection:
         assert (await second.start(connection)).closed == 1
-    await write(database, second, change(start_position(NOW + SILENT) + 1, "zoe"))
+    await write(database, second, change(start_position(NOW + SILENT_MS) + 1, "zoe"))
     async with database.begin() as connection:
         await connection.execute(update(nodes).where(nodes.c.node == "elsewhere").values(sign_ms=NOW - 1))
         assert (await second.start(connection)).closed == 2
@@ -360,108 +365,108 @@ async def test_a_second_start_keeps_the_rows_that_the_first_one_closed(database:
     assert sorted(found) == [("ada", "offline"), ("bob", "offline"), ("eve", "offline"), ("zoe", "online")]
 
 
-async def test_a_server_silent_for_long_is_taken_for_dead_by_others(database: AsyncEngine) -> None:
+async def test_other_servers_consider_a_long_silent_server_dead(database: AsyncEngine) -> None:
     await write(database, store(database, "a", "gone"), user(), session())
-    for started, status in ((NOW + SILENT, "online"), (NOW + SILENT + 1, "offline")):
+    for started, status in ((NOW + SILENT_MS, "online"), (NOW + SILENT_MS + 1, "offline")):
         async with database.begin() as connection:
             await store(database, "b", "new", started).start(connection)
         assert [row["status"] for row in await rows(database, users)] == [status]
 
 
 async def test_a_server_that_stops_leaves_nobody_online(database: AsyncEngine) -> None:
-    keeper = store(database)
-    await write(database, keeper, user(), session(), position=70)
+    one_store = store(database)
+    await write(database, one_store, user(), session(), position=70)
     async with database.begin() as connection:
-        await keeper.stop(connection, NOW + 9, 70, "stopping")
+        await one_store.stop(connection, NOW + 9, 70, "stopping")
     assert [(row["status"], row["version"]) for row in await rows(database, users)] == [("offline", 71)]
     assert [(row["closed_ms"], row["reason"]) for row in await rows(database, sessions)] == [(NOW + 9, "stopping")]
     assert [(row["stopped_ms"], row["position"]) for row in await rows(database, nodes)] == [(NOW + 9, 71)]
 
 
-async def test_positions_grow_from_start_to_start_even_when_the_clock_was_set_back(database: AsyncEngine) -> None:
+async def test_positions_grow_from_start_to_start_even_if_the_clock_was_set_back(database: AsyncEngine) -> None:
     assert start_position(NOW) == NOW - YEAR_2026_MS
     await write(database, store(database, "one"), change(9), position=start_position(NOW) + 123_456)
     async with database.begin() as connection:
         start = await store(database, "two", started=NOW - DAY).start(connection)
-    assert start.position == start_position(NOW) + 123_456 + MOST_LOST
+    assert start.position == start_position(NOW) + 123_456 + MAX_LOST_POSITIONS
 
 
-async def test_what_still_holds_is_restored(database: AsyncEngine) -> None:
-    keeper = store(database)
-    busy, away = ChoiceFact("busy", "écrire", "🖋", b'{"a":[1]}'), ChoiceFact("away", until_ms=NOW + 10)
+async def test_data_that_is_in_force_is_restored(database: AsyncEngine) -> None:
+    one_store = store(database)
+    busy, away = choice_json(WRITING), choice_json(choice_of("away", until_ms=NOW + 10))
     await write(
         database,
-        keeper,
+        one_store,
         user("lasting", chosen=busy),
         user("timed", timed=away, seen=NOW + 2),
         user("both", chosen=busy, timed=away, seen=NOW + 1),
         user("neither"),
-        ClaimFact("ada", "call", "busy", "on a call", "📞", b"{}", 3, NOW),
-        ClaimFact("ada", "calendar", "away", set_ms=NOW, until_ms=NOW + 10),
-        ClaimFact("ada", "agent", "away", set_ms=NOW),
-        RevocationFact("user", "ada", 1.25, NOW / 1000 + 1),
+        StoredClaim("ada", "call", "busy", "on a call", "📞", b"{}", 3, NOW),
+        StoredClaim("ada", "calendar", "away", set_ms=NOW, until_ms=NOW + 10),
+        StoredClaim("ada", "agent", "away", set_ms=NOW),
+        StoredRevocation("user", "ada", 1.25, NOW / 1000 + 1),
     )
-    await write(database, keeper, ClaimFact("ada", "agent"))
-    found = await restored(database, keeper)
-    assert [fact for fact in found if isinstance(fact, ChosenFact)] == [
-        ChosenFact("lasting", busy, None),
-        ChosenFact("both", busy, away),
-        ChosenFact("timed", None, away),
+    await write(database, one_store, StoredClaim("ada", "agent"))
+    found = await restored(database, one_store)
+    assert [record for record in found if isinstance(record, RestoredChoices)] == [
+        RestoredChoices("lasting", busy),
+        RestoredChoices("both", busy, away),
+        RestoredChoices("timed", b"", away),
     ]
-    claimed = {fact.source: fact for fact in found if isinstance(fact, ClaimFact)}
-    assert claimed["call"] == ClaimFact("ada", "call", "busy", "on a call", "📞", b"{}", 3, NOW)
+    claimed = {record.source: record for record in found if isinstance(record, StoredClaim)}
+    assert claimed["call"] == StoredClaim("ada", "call", "busy", "on a call", "📞", b"{}", 3, NOW)
     assert claimed.keys() == {"call", "calendar"}
-    assert found[-1] == RevocationFact("user", "ada", 1.25, NOW / 1000 + 1)
-    later = await restored(database, keeper, NOW + 1000)
-    assert [fact for fact in later if isinstance(fact, ChosenFact)] == [
-        ChosenFact("lasting", busy, None),
-        ChosenFact("both", busy, None),
+    assert found[-1] == StoredRevocation("user", "ada", 1.25, NOW / 1000 + 1)
+    later = await restored(database, one_store, NOW + 1000)
+    assert [record for record in later if isinstance(record, RestoredChoices)] == [
+        RestoredChoices("lasting", busy),
+        RestoredChoices("both", busy),
     ]
-    assert [fact.source for fact in later if isinstance(fact, ClaimFact)] == ["call"]
-    assert not [fact for fact in later if isinstance(fact, RevocationFact)]
-    assert [fact.user_id for fact in await restored(database, keeper, most=1) if isinstance(fact, ChosenFact)] == [
-        "timed"
-    ]
+    assert [record.source for record in later if isinstance(record, StoredClaim)] == ["call"]
+    assert not [record for record in later if isinstance(record, StoredRevocation)]
+    assert [
+        record.user_id for record in await restored(database, one_store, most=1) if isinstance(record, RestoredChoices)
+    ] == ["timed"]
 
 
-async def test_display_data_is_restored_of_those_seen_last_however_many_have_chosen(database: AsyncEngine) -> None:
-    keeper, busy = store(database), ChoiceFact("busy")
+async def test_display_data_is_restored_of_the_users_seen_last_regardless_of_choices(database: AsyncEngine) -> None:
+    one_store, busy = store(database), choice_json(choice_of("busy"))
     data = '{"name":"Zoë 🖋 \\u0000"}'.encode()
     given = [user(name, seen=NOW + number, display=data) for number, name in enumerate(("ada", "bo", "carl"))]
-    await write(database, keeper, *given, user("chose", seen=NOW + 9, chosen=busy), user("neither"))
-    found = [fact for fact in await restored(database, keeper, most=2) if isinstance(fact, DisplayFact)]
-    assert found == [DisplayFact("bo", data), DisplayFact("carl", data)]
-    await write(database, keeper, user("carl", version=6, seen=NOW + 3))
-    found = [fact for fact in await restored(database, keeper) if isinstance(fact, DisplayFact)]
-    assert [fact.user_id for fact in found] == ["ada", "bo"], "it was taken away"
+    await write(database, one_store, *given, user("chose", seen=NOW + 9, chosen=busy), user("neither"))
+    found = [record for record in await restored(database, one_store, most=2) if isinstance(record, RestoredDisplay)]
+    assert found == [RestoredDisplay("bo", data), RestoredDisplay("carl", data)]
+    await write(database, one_store, user("carl", version=6, seen=NOW + 3))
+    found = [record for record in await restored(database, one_store) if isinstance(record, RestoredDisplay)]
+    assert [record.user_id for record in found] == ["ada", "bo"], "it was taken away"
 
 
-async def test_a_user_who_is_erased_is_gone_from_every_table(database: AsyncEngine) -> None:
-    keeper = store(database)
-    of_ada: list[Fact] = [user(), session(), change(1), ClaimFact("ada", "call", "busy")]
-    await write(database, keeper, *of_ada, user("bob"), change(2, "bob"))
+async def test_an_erased_user_is_in_no_table(database: AsyncEngine) -> None:
+    one_store = store(database)
+    of_ada: list[Record] = [user(), session(), change(1), StoredClaim("ada", "call", "busy")]
+    await write(database, one_store, *of_ada, user("bob"), change(2, "bob"))
     async with database.begin() as connection:
-        assert await keeper.erase(connection, "ada") == 4
+        assert await one_store.erase(connection, "ada") == 4
     for table in metadata.sorted_tables:
         for row in await rows(database, table):
             assert "ada" not in (row.get("user_id"), row.get("subject")), table.name
     assert [row["user_id"] for row in await rows(database, users)] == ["bob"]
 
 
-async def test_what_is_too_old_goes_slice_by_slice(database: AsyncEngine) -> None:
-    keeper = store(database, history=DAY)
-    old = [change(n, at=NOW - DAY - 1 - n) for n in range(1, SLICE + 101)]
+async def test_old_rows_are_deleted_in_portions(database: AsyncEngine) -> None:
+    one_store = store(database, history=DAY)
+    old = [change(n, at=NOW - DAY - 1 - n) for n in range(1, PRUNED_ROWS + 101)]
     gone = session("a-1", opened=NOW - 3 * DAY, closed=NOW - 2 * DAY), session("a-2", opened=NOW - 3 * DAY)
-    await write(database, keeper, *old, change(9999, at=NOW - DAY), *gone, user())
+    await write(database, one_store, *old, change(9999, at=NOW - DAY), *gone, user())
 
     async def left(connection: AsyncConnection) -> int:
         return int((await connection.execute(select(func.count()).select_from(changes))).scalar_one())
 
     async with database.begin() as connection:
-        assert await keeper.prune(connection, NOW)
+        assert await one_store.prune(connection, NOW)
         assert await left(connection) == 101
-        assert not await keeper.prune(connection, NOW)
+        assert not await one_store.prune(connection, NOW)
         assert await left(connection) == 1
     assert [row["session_key"] for row in await rows(database, sessions)] == ["a-2"]  # the other one is still open
     assert len(await rows(database, users)) == 1
-    assert SHORT_HISTORY == DAY
+    assert SHORT_HISTORY_MS == DAY

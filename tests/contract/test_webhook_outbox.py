@@ -16,14 +16,14 @@ from tests.support.webhooks import NOON, change, config_for, tell, turns
 
 from presenced.presence.model import Change
 from presenced.storage.database import writing
-from presenced.storage.records import RoomFact
+from presenced.storage.records import RoomOccupancy
 from presenced.storage.schema import told, users, webhooks
 from presenced.storage.store import Store
 from presenced.webhooks import producer
 from presenced.webhooks.dispatcher import WebhookDispatcher
 from presenced.webhooks.queue import EndpointQueue
 from presenced.webhooks.sender import endpoint_key
-from presenced.worker.rpc import Absent, WhoIsAbsent
+from presenced.worker.rpc import Absent, FindAbsent
 from presenced.worker.settling import Settling
 
 __all__ = ["servers"]
@@ -69,7 +69,7 @@ def shape(events: list[dict[str, Any]]) -> list[tuple[str, Any, int]]:
     return [(e["type"], e["data"].get("userId", e["data"].get("room")), e["data"]["version"]) for e in events]
 
 
-async def settle(database: AsyncEngine, hooks: WebhookDispatcher, present: Sequence[str]) -> list[WhoIsAbsent]:
+async def settle(database: AsyncEngine, hooks: WebhookDispatcher, present: Sequence[str]) -> list[FindAbsent]:
     """Compare the last states sent with a server on which these are present. Return the questions to the server."""
     settling, asked = Settling(database, hooks), []
     settling.begin(0)
@@ -77,7 +77,7 @@ async def settle(database: AsyncEngine, hooks: WebhookDispatcher, present: Seque
         asked.append(question)
         users, rooms = ([name for name in names if name not in present] for names in (question.users, question.rooms))
         async with database.begin() as connection:
-            await settling.tell(connection, Absent(users, rooms))
+            await settling.report(connection, Absent(users, rooms))
         settling.answered()
     return asked
 
@@ -90,7 +90,9 @@ async def last_sent(database: AsyncEngine) -> dict[str, tuple[str, int]]:
 
 
 async def test_every_endpoint_gets_every_event_in_order_with_the_same_id(database: AsyncEngine) -> None:
-    await tell(hooks_of(database), database, *turns("ada", 1, 3), RoomFact(4, "lobby", True, NOON), change("Ada", 5))
+    await tell(
+        hooks_of(database), database, *turns("ada", 1, 3), RoomOccupancy(4, "lobby", True, NOON), change("Ada", 5)
+    )
     here, there = await waiting(database), await waiting(database, THERE)
     assert shape(here) == [
         ("user.online", "ada", 1),
@@ -104,9 +106,9 @@ async def test_every_endpoint_gets_every_event_in_order_with_the_same_id(databas
 
 
 async def test_repeated_facts_are_no_events(database: AsyncEngine) -> None:
-    facts: list[Change | RoomFact] = [
+    facts: list[Change | RoomOccupancy] = [
         *turns("ada", 1, 3),
-        RoomFact(4, "lobby", True, NOON),
+        RoomOccupancy(4, "lobby", True, NOON),
         change("ada", 5, "offline"),
     ]
     await tell(hooks_of(database), database, *facts)
@@ -127,7 +129,7 @@ async def test_a_transaction_that_fails_queues_nothing_and_its_repetition_queues
 
 async def test_only_configured_events_are_queued_and_none_is_queued_later(database: AsyncEngine) -> None:
     hooks = hooks_of(database, events=("user.offline",))
-    await tell(hooks, database, *turns("ada", 1, 3), change("ada", 4, "offline"), RoomFact(5, "lobby", True, NOON))
+    await tell(hooks, database, *turns("ada", 1, 3), change("ada", 4, "offline"), RoomOccupancy(5, "lobby", True, NOON))
     assert shape(await waiting(database)) == [("user.offline", "ada", 4)]
 
 
@@ -162,7 +164,7 @@ async def test_a_user_who_does_not_return_after_a_crash_is_reported_offline_once
 async def test_more_users_than_one_page_are_reconciled(database: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producer, "CHUNK", 10)
     await tell(hooks_of(database), database, *(change(f"u{n}", n) for n in range(1, 36)))
-    await tell(hooks_of(database), database, *(RoomFact(100 + n, f"r{n}", True, NOON) for n in range(35)))
+    await tell(hooks_of(database), database, *(RoomOccupancy(100 + n, f"r{n}", True, NOON) for n in range(35)))
     questions = await settle(database, hooks_of(database), present=("u7", "r7"))
     kinds = [event["type"] for event in (await waiting(database))[70:]]
     assert (kinds.count("user.offline"), kinds.count("room.vacated")) == (34, 34)
@@ -194,9 +196,9 @@ async def test_a_user_who_returns_right_after_the_answer_absent_is_reported_onli
     await tell(hooks, database, change("ada", 1))
     settling = Settling(database, hooks)
     settling.begin(0)
-    assert await settling.question() == WhoIsAbsent(["ada"], [])
+    assert await settling.question() == FindAbsent(["ada"], [])
     async with database.begin() as connection:  # the server's answer, then its next fact
-        await settling.tell(connection, Absent(["ada"], []))
+        await settling.report(connection, Absent(["ada"], []))
         await hooks.producer.enqueue(connection, [change("ada", 101)])
     settling.answered()
     assert shape(await waiting(database)) == [
@@ -224,16 +226,16 @@ async def test_only_one_question_is_outstanding_and_none_before_its_time(databas
     settling.begin(3600)
     assert await settling.question() is None
     settling.begin(0)
-    assert await settling.question() == WhoIsAbsent(["ada"], [])
+    assert await settling.question() == FindAbsent(["ada"], [])
     assert await settling.question() is None, "it waits for the answer"
     settling.answered()
     assert await settling.question() is None, "all was asked"
 
 
 async def test_rooms_that_are_not_occupied_again_after_a_crash_are_reported_vacated(database: AsyncEngine) -> None:
-    await tell(hooks_of(database), database, *(RoomFact(n, name, True, NOON) for n, name in enumerate("abc", 1)))
+    await tell(hooks_of(database), database, *(RoomOccupancy(n, name, True, NOON) for n, name in enumerate("abc", 1)))
     hooks = hooks_of(database)
-    await tell(hooks, database, RoomFact(1001, "b", True, NOON))
+    await tell(hooks, database, RoomOccupancy(1001, "b", True, NOON))
     await settle(database, hooks, present=("b",))
     assert shape(await waiting(database))[3:] == [("room.vacated", "a", 2), ("room.vacated", "c", 4)]
 
@@ -334,8 +336,12 @@ async def test_waiting_events_of_removed_endpoints_become_dead_letters_when_they
 
 async def test_rooms_vacated_long_ago_are_forgotten(database: AsyncEngine) -> None:
     hooks = hooks_of(database)
-    facts = [RoomFact(1, "old", True, NOON), RoomFact(2, "old", False, NOON), RoomFact(3, "kept", True, NOON)]
-    await tell(hooks, database, *facts, RoomFact(2_000_000, "new", True, NOON))
+    facts = [
+        RoomOccupancy(1, "old", True, NOON),
+        RoomOccupancy(2, "old", False, NOON),
+        RoomOccupancy(3, "kept", True, NOON),
+    ]
+    await tell(hooks, database, *facts, RoomOccupancy(2_000_000, "new", True, NOON))
     await hooks.sweep()
     async with database.connect() as connection:
         assert set((await connection.execute(select(told.c.subject))).scalars()) == {"kept", "new"}
@@ -354,7 +360,7 @@ async def test_an_erased_user_is_reported_offline_once_and_nothing_else_stays(
     if is_delivered:
         async with database.begin() as connection:
             await connection.execute(delete(webhooks))
-    store = Store(database.dialect.name, "here", "e1", NOON, 0)
+    store = Store(dialect=database.dialect.name, node="here", epoch="e1", started_ms=NOON, history_ms=0)
     async with database.begin() as connection:
         state = await hooks.producer.sent_state(connection, "ada")
         await store.erase(connection, "ada")

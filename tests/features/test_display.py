@@ -21,7 +21,7 @@ from presenced.presence.users import Limits
 from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import MAX_DISPLAY
 from presenced.runtime.instant import Instant
-from presenced.storage.noted import _user_fact
+from presenced.storage.write_behind import stored_user
 
 ADA = {"name": "Ada"}
 
@@ -215,7 +215,7 @@ def test_display_data_is_stored_and_sent_to_backends(house: House) -> None:
     user = house.node.directory.users.user("ada")
     assert user
     assert user.last_change
-    assert json.decode(_user_fact(user).display) == json.decode(user.last_change.view.display) == ADA
+    assert json.decode(stored_user(user).display) == json.decode(user.last_change.view.display) == ADA
 
 
 DEEP: dict[str, Any] = {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.recording import House
+from tests.support.recording import StoringNode
 from tests.support.talk import Talk, statuses
 
 from presenced.node.service import PresenceService
 from presenced.presence.model import AS_DETECTED, Ending
 from presenced.presence.status import choice_of
-from presenced.storage.records import UserFact
+from presenced.storage.records import StoredUser, choice_json
 
 PAUSE = 0.5
 
@@ -122,13 +122,13 @@ def test_no_held_request_takes_effect_after_a_user_is_erased(talk: Talk) -> None
 
 
 def test_held_requests_are_stored_when_the_server_stops() -> None:
-    house = House()
-    ada, _ = house.open(subprotocol="presenced.v1"), house.open()
-    house.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
-    house.node.received(ada, '{"type":"SET_STATUS","status":"away"}')
-    list(house.node.drain())
-    house.recorder.finish()
-    assert house.keeper.of(UserFact)[-1].chosen.status == "away"
+    storing = StoringNode()
+    ada, _ = storing.open(subprotocol="presenced.v1"), storing.open()
+    storing.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
+    storing.node.received(ada, '{"type":"SET_STATUS","status":"away"}')
+    list(storing.node.drain())
+    storing.write_behind.finish()
+    assert storing.worker.of(StoredUser)[-1].chosen == choice_json(choice_of("away"))
 
 
 def test_all_devices_of_a_user_share_the_pause(talk: Talk) -> None:
@@ -164,7 +164,7 @@ def test_a_choice_by_the_api_does_not_undo_held_activity(talk: Talk) -> None:
 
 
 def test_held_requests_do_not_change_when_a_user_was_last_seen() -> None:
-    house = House()
+    house = StoringNode()
     ada, _phone = house.open(subprotocol="presenced.v1"), house.open(subprotocol="presenced.v1")
     house.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
     house.node.received(ada, '{"type":"SET_STATUS","status":"away"}')

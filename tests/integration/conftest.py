@@ -10,8 +10,8 @@ from presenced.worker import factory
 
 @pytest.fixture(autouse=True)
 def patient_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make a server wait for its keeper at the start, however busy the machine is, and refuse to start without it.
+    """Make a server wait for its storage worker at the start, however busy the machine is.
 
     Tests of a start without a database set their own time.
     """
-    monkeypatch.setattr(factory, "START_PATIENCE", PATIENCE)
+    monkeypatch.setattr(factory, "START_TIMEOUT_S", PATIENCE)

@@ -19,40 +19,40 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def test_tables_are_made_once_and_checked(tmp_path: Path) -> None:
-    kept = {"PRESENCED_DATABASE": "sqlite"}
-    code, _, errors = await run("migrate", "--check", cwd=tmp_path, environ=kept)
+async def test_tables_are_created_once_and_checked(tmp_path: Path) -> None:
+    environ = {"PRESENCED_DATABASE": "sqlite"}
+    code, _, errors = await run("migrate", "--check", cwd=tmp_path, environ=environ)
     assert (code, errors) == (
         1,
         "presenced: the tables have version none, and 0001 is needed: run `presenced migrate`\n",
     )
-    assert list(tmp_path.iterdir()) == [], "to look makes nothing"
-    code, output, _ = await run("migrate", cwd=tmp_path, environ=kept)
+    assert list(tmp_path.iterdir()) == [], "a check creates nothing"
+    code, output, _ = await run("migrate", cwd=tmp_path, environ=environ)
     assert (code, output) == (0, "migrated the tables from version none to 0001\n")
     for arguments in (["migrate"], ["migrate", "--check"]):
-        code, output, _ = await run(*arguments, cwd=tmp_path, environ=kept)
+        code, output, _ = await run(*arguments, cwd=tmp_path, environ=environ)
         assert (code, output) == (0, "the tables have version 0001, which is up to date\n")
 
 
 async def test_a_newer_schema_and_a_broken_file_are_refused(tmp_path: Path) -> None:
-    kept = {"PRESENCED_DATABASE": "sqlite"}
-    await run("migrate", cwd=tmp_path, environ=kept)
+    environ = {"PRESENCED_DATABASE": "sqlite"}
+    await run("migrate", cwd=tmp_path, environ=environ)
     file = tmp_path / "presenced-data" / "presenced.db"
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE presenced_version SET version_num = '0999'")
-    code, _, errors = await run("migrate", cwd=tmp_path, environ=kept)
+    code, _, errors = await run("migrate", cwd=tmp_path, environ=environ)
     assert (code, "0999, which this presenced does not know" in errors) == (1, True)
     file.write_bytes(b"no database" * 1000)
-    code, _, errors = await run("migrate", cwd=tmp_path, environ=kept)
+    code, _, errors = await run("migrate", cwd=tmp_path, environ=environ)
     assert (code, errors) == (1, "presenced: the database can't be used: file is not a database\n")
 
 
-async def test_there_is_nothing_to_migrate_without_a_database(tmp_path: Path) -> None:
+async def test_nothing_is_migrated_without_a_database(tmp_path: Path) -> None:
     assert (await run("migrate", cwd=tmp_path))[0] == 2
 
 
 @pytest.mark.parametrize("kind", [PostgreSQL, MariaDB])
-async def test_a_server_that_is_not_there_or_wants_another_password(kind: type[Service], tmp_path: Path) -> None:
+async def test_errors_of_a_server_never_show_the_password(kind: type[Service], tmp_path: Path) -> None:
     with kind() as service:
         url = service.new_database()
         wrong = url.replace("not-asked-for", "hidden").replace("secret", "hidden")

@@ -24,10 +24,11 @@ from tests.support.services import PostgreSQL
 from websockets.sync.client import connect
 
 from presenced.presence.model import Change
+from presenced.presence.status import choice_of
 from presenced.storage import migrate
 from presenced.storage.database import open_database
 from presenced.storage.migrate import VERSION_TABLE
-from presenced.storage.records import ChoiceFact, Fact, SessionFact, UserFact
+from presenced.storage.records import Record, StoredSession, StoredUser, choice_json
 from presenced.storage.schema import metadata, told
 from presenced.storage.store import Store
 
@@ -80,7 +81,7 @@ async def fill(url: str, *statements: str) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(migrate.check)
         for node, epoch, sign_ms, facts in WRITTEN:
-            store = Store("postgresql", node, epoch, NOW - 3 * HOUR, history_ms=24 * HOUR)
+            store = Store(dialect="postgresql", node=node, epoch=epoch, started_ms=NOW - 3 * HOUR, history_ms=24 * HOUR)
             await store.sign(connection, sign_ms, 3)
             await store.write(connection, facts)
         await connection.execute(insert(told).values(kind="user", subject="ada", status="busy", version=3, details=""))
@@ -89,12 +90,12 @@ async def fill(url: str, *statements: str) -> None:
     await engine.dispose()
 
 
-def user(user_id: str, status: str, seen: int, chosen: ChoiceFact | None = None) -> UserFact:
-    return UserFact(user_id, status, 7, seen, seen, seen, chosen)
+def user(user_id: str, status: str, seen: int, chosen: bytes = b"") -> StoredUser:
+    return StoredUser(user_id, status, 7, seen, seen, seen, chosen)
 
 
-def session(key: str, user_id: str, device: str, opened: int, closed: int = 0) -> SessionFact:
-    return SessionFact(key, user_id, key, "", "classic", device, "", opened, closed, "closed" if closed else "")
+def session(key: str, user_id: str, device: str, opened: int, closed: int | None = None) -> StoredSession:
+    return StoredSession(key, user_id, key, "", "classic", device, None, opened, closed, "closed" if closed else "")
 
 
 def change(position: int, user_id: str, was: str, status: str, text: str = "") -> Change:
@@ -103,12 +104,12 @@ def change(position: int, user_id: str, was: str, status: str, text: str = "") -
 
 
 # The sign of life is in the future, so that nobody takes the server for dead on a slow machine.
-WRITTEN: list[tuple[str, str, int, list[Fact]]] = [
+WRITTEN: list[tuple[str, str, int, list[Record]]] = [
     ("alive:3001", "e1", NOW - HOUR, [user("old", "online", NOW - HOUR)]),  # before it was started again
     (
         *("alive:3001", "e2", NOW + HOUR),
         [
-            user("ada", "busy", NOW - HOUR, ChoiceFact("busy", "in a meeting")),
+            user("ada", "busy", NOW - HOUR, choice_json(choice_of("busy", "in a meeting"))),
             user("bob", "offline", NOW - 2 * HOUR),
             user("7", "online", NOW - HOUR),
             session("ada-1", "ada", "web", NOW - HOUR, NOW - HOUR + 5),

@@ -1,6 +1,6 @@
-"""`kill -9` under load, again and again: of the server, of its keeper, of both. What is lost?
+"""Loss after `kill -9` under load: of the server, of its storage worker, of both in turn.
 
-`PRESENCED_KILLS=20 pytest -s tests/integration/test_worker_kills.py` goes on for longer, and prints what it found.
+`PRESENCED_KILLS=20 pytest -s tests/integration/test_worker_kills.py` runs longer and prints its findings.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from tests.support.webhooks import SECRET, Receiver
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from presenced.worker.program import SIGN
+from presenced.worker.program import SIGN_S
 
 pytestmark = pytest.mark.anyio
 
 KILLS = int(os.environ.get("PRESENCED_KILLS", "3"))
 
-KINDS = ("server", "keeper", "both")
-"""What is killed, in turn."""
+KINDS = ("server", "worker", "both")
+"""Processes that are killed, in turn."""
 
 CROWD = 60
-"""Users who come and go, some 200 changes a second."""
+"""Number of users who connect and leave, some 200 changes a second."""
 
 TOLERABLE_MS = 1000
-"""Of last seen, and of changes, may be lost on a machine that keeps up. On one that does not: what the server's own
-metrics say at that moment."""
+"""Milliseconds of last seen, and of changes, that may be lost on a machine that keeps up. Otherwise the server's own
+metrics at the time of the kill say how many."""
 
 V1: Any = ["presenced.v1"]
 
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """The command's own, once: the test starts processes."""
+    """As the command runs, once: the test starts processes."""
     return "asyncio", {"use_uvloop": True}
 
 
@@ -58,7 +58,7 @@ def now_ms() -> int:
 
 
 class Visit(NamedTuple):
-    """When somebody asked to come, was certainly there first, and last, in epoch milliseconds."""
+    """When a user began to connect, was certainly present first, and last, in epoch milliseconds."""
 
     asked_ms: int
     came_ms: int
@@ -66,7 +66,7 @@ class Visit(NamedTuple):
 
 
 class Crowd:
-    """Users who come and go, and somebody who sees them do it."""
+    """Users who connect and leave, and a watcher who sees them."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -77,12 +77,12 @@ class Crowd:
         self._is_over = False
         self.there: dict[str, Visit] = {}
         self.last: dict[str, Visit] = {}
-        """Of each since `begin`."""
+        """Latest visit of each user since `begin`."""
         self.seen: dict[tuple[str, int], int] = {}
-        """When the watcher was told of changes, by user and version."""
+        """When the watcher was notified of changes, by user and version."""
 
     async def begin(self) -> None:
-        """The watcher is there when this returns."""
+        """Start. The watcher is connected when this returns."""
         self._is_over = False
         self.last.clear()
         self._watcher = await connect(f"{self._url}?userId=watcher", subprotocols=V1, close_timeout=1)
@@ -90,17 +90,17 @@ class Crowd:
         self._living = [asyncio.create_task(self._live(f"user{number}")) for number in range(CROWD)]
 
     async def end(self) -> None:
-        """All leave, if there is still a server to leave."""
+        """Disconnect everybody, if the server still runs."""
         self._is_over = True
         await asyncio.gather(*self._living)
         await self._watcher.close()
         await self._watching
 
     def killed(self, kind: str) -> None:
-        """Those who are there were so until now."""
+        """Record that present users were so until now."""
         for user_id, visit in self.there.items():
             self.last[user_id] = visit._replace(there_ms=now_ms())
-        self._is_over = kind != "keeper"
+        self._is_over = kind != "worker"
 
     async def _watch(self, watcher: ClientConnection) -> None:
         with suppress(WebSocketException):
@@ -134,8 +134,8 @@ class Crowd:
         await asyncio.sleep(self._random.uniform(0.02, 0.3))
 
 
-class House:
-    """The server, its file, and what its receiver got."""
+class Trial:
+    """The server under test, its database file, and its receiver."""
 
     def __init__(self, process: ServerProcess, receiver: Receiver, file: Path) -> None:
         self._process = process
@@ -143,10 +143,10 @@ class House:
         self._file = file
 
     def kill(self, kind: str) -> None:
-        (keeper,) = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        (worker,) = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         if kind != "server":
-            os.kill(int(keeper), signal.SIGKILL)
-        if kind != "keeper":
+            os.kill(int(worker), signal.SIGKILL)
+        if kind != "worker":
             self._process.kill()
 
     def rows(self, query: str) -> list[Any]:
@@ -154,8 +154,8 @@ class House:
             return database.execute(query).fetchall()
 
     def may_lose_ms(self) -> int:
-        """How much is lost at most if it is killed now: what waits to be stored may have waited for so long, its users
-        were last signed for when the batch before began, and that took so long."""
+        """Return how many milliseconds are lost at most if a process is killed now: the age of the oldest record, the
+        time since the last sign of life, and the longest transaction."""
         asked_ms = now_ms()
         samples = {
             (sample.name, sample.labels.get("le", "")): sample.value
@@ -169,10 +169,10 @@ class House:
             float(bound) for (of, bound), number in samples.items() if of == f"{name}_bucket" and number == all_of_them
         )
         assert slowest < math.inf, "a machine for a test of this"
-        return max(TOLERABLE_MS, int(1000 * (SIGN + behind + slowest)) + now_ms() - asked_ms)
+        return max(TOLERABLE_MS, int(1000 * (SIGN_S + behind + slowest)) + now_ms() - asked_ms)
 
     async def settled(self) -> None:
-        """All is stored and told, those who have not come back, too: nobody is there."""
+        """Wait until everything is stored and delivered, and nobody is present."""
         await soon(lambda: self._is_quiet("presenced_storage_up 1.0", "presenced_storage_waiting_facts 0.0"))
         await soon(lambda: not self.rows("SELECT user_id FROM presenced_users WHERE status <> 'offline'"))
         await soon(
@@ -187,7 +187,7 @@ class House:
 
     @property
     def events(self) -> dict[str, dict[str, Any]]:
-        """What the receiver took, by id, in the order of its first arrival."""
+        """Events that the receiver accepted, by id, in the order of their first arrival."""
         found: dict[str, dict[str, Any]] = {}
         for event in self._receiver.taken:
             assert found.setdefault(event["id"], event) == event, "the same id is the same event"
@@ -195,7 +195,7 @@ class House:
 
     @property
     def taken(self) -> int:
-        """How many events that were, those that came twice included."""
+        """Number of events that the receiver accepted, duplicates included."""
         return len(self._receiver.taken)
 
 
@@ -209,7 +209,7 @@ async def soon(condition: Callable[[], object], seconds: float = 60) -> None:
 async def test_what_is_lost_when_processes_are_killed_under_load(tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "database": "sqlite",
-        "data_dir": str(tmp_path / "kept"),
+        "data_dir": str(tmp_path / "data"),
         "node": "here",
         "outgoing_private": True,
         "grace_lost": 0.5,
@@ -220,33 +220,35 @@ async def test_what_is_lost_when_processes_are_killed_under_load(tmp_path: Path)
         Receiver() as receiver,
         ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, webhook_urls=receiver.url, **given) as process,
     ):
-        house = House(process, receiver, tmp_path / "kept" / "presenced.db")
+        trial = Trial(process, receiver, tmp_path / "data" / "presenced.db")
         crowd = Crowd(process.websocket_url)
         lost: list[tuple[str, int, int]] = []
         for number in range(KILLS):
             kind = KINDS[number % len(KINDS)]
             await crowd.begin()
             await asyncio.sleep(random.uniform(0.6, 1.4))
-            tolerable_ms = await asyncio.to_thread(house.may_lose_ms)
+            tolerable_ms = await asyncio.to_thread(trial.may_lose_ms)
             killed_ms = now_ms()
             crowd.killed(kind)
-            house.kill(kind)
-            if kind == "keeper":
-                await asyncio.sleep(random.uniform(0, 1.5))  # the live service goes on, with nobody who stores
+            trial.kill(kind)
+            if kind == "worker":
+                await asyncio.sleep(random.uniform(0, 1.5))  # the live service goes on without a worker
             await crowd.end()
-            if kind != "keeper":
+            if kind != "worker":
                 await asyncio.to_thread(process.start)
-            await house.settled()
-            seen = last_seen_lost(house, crowd, killed_ms, tolerable_ms)
-            lost.append((kind, seen, changes_lost(house, crowd, killed_ms - tolerable_ms, kind)))
-            assert house.rows("SELECT session_key FROM presenced_sessions WHERE closed_ms IS NULL") == []
-        report(house, crowd, lost)
+            await trial.settled()
+            seen = last_seen_lost(trial, crowd, killed_ms, tolerable_ms)
+            lost.append((kind, seen, changes_lost(trial, crowd, killed_ms - tolerable_ms, kind)))
+            assert trial.rows("SELECT session_key FROM presenced_sessions WHERE closed_ms IS NULL") == []
+        report(trial, crowd, lost)
 
 
-def last_seen_lost(house: House, crowd: Crowd, killed_ms: int, tolerable_ms: int) -> int:
-    """How many milliseconds of it, of the user who lost most; where a whole visit was lost, for how long it was known
-    of."""
-    stored: dict[str, int] = dict(house.rows("SELECT user_id, seen_ms FROM presenced_users"))
+def last_seen_lost(trial: Trial, crowd: Crowd, killed_ms: int, tolerable_ms: int) -> int:
+    """Return the milliseconds of last seen that the user with the greatest loss lost.
+
+    If a whole visit was lost, its length until the kill counts.
+    """
+    stored: dict[str, int] = dict(trial.rows("SELECT user_id, seen_ms FROM presenced_users"))
     lost = max(
         visit.there_ms - seen_ms if (seen_ms := stored.get(user_id, 0)) >= visit.asked_ms else killed_ms - visit.came_ms
         for user_id, visit in crowd.last.items()
@@ -255,45 +257,47 @@ def last_seen_lost(house: House, crowd: Crowd, killed_ms: int, tolerable_ms: int
     return max(0, lost)
 
 
-def changes_lost(house: House, crowd: Crowd, oldest_ms: int, kind: str) -> int:
-    """How many changes that somebody saw were not told: all of them of the last moment, and what the receiver knows in
-    the end is true nevertheless."""
-    told = {(event["data"].get("userId"), event["data"]["version"]) for event in house.events.values()}
-    newest = {event[0]: event for event in in_order(house)}
-    missing = {key: seen for key, seen in crowd.seen.items() if key not in told and key[0] != "watcher"}
+def changes_lost(trial: Trial, crowd: Crowd, oldest_ms: int, kind: str) -> int:
+    """Return how many changes that the watcher saw did not reach the receiver.
+
+    They must all be recent, and the last state that the receiver knows must be true.
+    """
+    delivered = {(event["data"].get("userId"), event["data"]["version"]) for event in trial.events.values()}
+    newest = {event[0]: event for event in in_order(trial)}
+    missing = {key: seen for key, seen in crowd.seen.items() if key not in delivered and key[0] != "watcher"}
     for seen_ms in missing.values():
-        assert kind != "keeper", "the server has it still"
+        assert kind != "worker", "the server still has it"
         assert seen_ms >= oldest_ms
-    assert {status for _, _, status in newest.values()} <= {"offline"}, "nobody is there"
+    assert {status for _, _, status in newest.values()} <= {"offline"}, "nobody is present"
     for key in missing:
-        del crowd.seen[key]  # it is counted
+        del crowd.seen[key]  # it is counted now
     return len(missing)
 
 
-def in_order(house: House) -> list[tuple[str, int, str]]:
-    """User, version and status of all events, whose versions grow for each user."""
+def in_order(trial: Trial) -> list[tuple[str, int, str]]:
+    """Return user, version and status of all events. Check that versions increase for each user."""
     newest: Counter[str] = Counter()
     found = []
-    for event in house.events.values():
+    for event in trial.events.values():
         data = event["data"]
         subject = data.get("userId") or data["room"]
-        assert data["version"] > newest[subject], "in order, and each once"
+        assert data["version"] > newest[subject], "events are in order, and each came once"
         newest[subject] = data["version"]
         found.append((subject, data["version"], data.get("status", "offline" if "vacated" in event["type"] else "")))
     return [one for one in found if one[0] != "lobby"]
 
 
-def report(house: House, crowd: Crowd, lost: list[tuple[str, int, int]]) -> None:
+def report(trial: Trial, crowd: Crowd, lost: list[tuple[str, int, int]]) -> None:
     lines = [""]
     for kind in KINDS:
         seen = [milliseconds for of, milliseconds, _ in lost if of == kind] or [0]
         changes = [number for of, _, number in lost if of == kind] or [0]
         lines.append(
             f"{kind} killed {len(changes)} times: at most {max(seen)} ms of last seen lost; {sum(changes)} changes "
-            f"(at most {max(changes)} at once) not told, of the last moment; what is known in the end is true"
+            f"(at most {max(changes)} at once) not delivered, all recent; the last known states are true"
         )
-    events, taken = house.events, house.taken
+    events, taken = trial.events, trial.taken
     lines.append(
-        f"{len(crowd.seen)} changes seen and told; {len(events)} events, {taken - len(events)} of them twice\n"
+        f"{len(crowd.seen)} changes seen and delivered; {len(events)} events, {taken - len(events)} of them twice\n"
     )
     sys.stdout.write("\n".join(lines))

@@ -1,4 +1,4 @@
-"""Webhooks from end to end: a real server, its keeper, and a receiver that verifies."""
+"""Webhooks from end to end: a real server, its storage worker, and a receiver that verifies."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import pytest
 from tests.support.process import ServerProcess
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, node, server
-from tests.support.stored import soon, well
+from tests.support.stored import soon, well, worker_pid
 from tests.support.webhooks import SECRET, Receiver
 from websockets.asyncio.client import connect
 
-from presenced.storage import noted
+from presenced.storage import write_behind as module
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """The command's own, once: each test starts processes."""
+    """As the command runs, once: each test starts processes."""
     return "asyncio", {"use_uvloop": True}
 
 
-def told(receiver: Receiver) -> list[tuple[str, Any]]:
+def received(receiver: Receiver) -> list[tuple[str, Any]]:
     """Each event once."""
     events = {event["id"]: event for event in receiver.taken}
     return [(event["type"], event["data"].get("userId", event["data"].get("room"))) for event in events.values()]
@@ -60,25 +60,25 @@ def settings(folder: Path, receiver: Receiver, **more: object) -> dict[str, Any]
     }
 
 
-async def test_what_happens_is_told(tmp_path: Path) -> None:
+async def test_events_reach_the_receiver(tmp_path: Path) -> None:
     v1: Any = ["presenced.v1"]
     with Receiver() as receiver:
-        async with server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as house:
-            async with connect(f"{house.url}?userId=ada", subprotocols=v1) as ada:
+        async with server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as running:
+            async with connect(f"{running.url}?userId=ada", subprotocols=v1) as ada:
                 await ada.send('{"type":"JOIN","room":"lobby"}')
-                await soon(lambda: len(told(receiver)) == 2)
-            await soon(lambda: len(told(receiver)) == 4)
-            assert sorted(told(receiver)) == [
+                await soon(lambda: len(received(receiver)) == 2)
+            await soon(lambda: len(received(receiver)) == 4)
+            assert sorted(received(receiver)) == [
                 ("room.occupied", "lobby"),
                 ("room.vacated", "lobby"),
                 ("user.offline", "ada"),
                 ("user.online", "ada"),
             ]
-            await soon(lambda: metric(house, "presenced_webhooks_delivered_total") == 4)
-            assert metric(house, "presenced_webhooks_waiting") == 0
+            await soon(lambda: metric(running, "presenced_webhooks_delivered_total") == 4)
+            assert metric(running, "presenced_webhooks_waiting") == 0
 
 
-async def test_who_does_not_come_back_after_a_kill_is_told_to_have_left_and_who_does_is_not(tmp_path: Path) -> None:
+async def test_after_a_kill_only_users_who_do_not_return_are_reported_offline(tmp_path: Path) -> None:
     with Receiver() as receiver:
         given = settings(tmp_path, receiver, grace_lost=12.0)  # time for the stayer to return, also on a busy machine
         with ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, **given) as process:
@@ -86,36 +86,35 @@ async def test_who_does_not_come_back_after_a_kill_is_told_to_have_left_and_who_
                 connect(f"{process.websocket_url}?userId=leaver"),
                 connect(f"{process.websocket_url}?userId=stayer"),
             ):
-                await soon(lambda: len(told(receiver)) == 2)
-                (keeper,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                os.kill(int(keeper), signal.SIGKILL)
+                await soon(lambda: len(received(receiver)) == 2)
+                (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                os.kill(int(worker), signal.SIGKILL)
                 process.kill()
             process.start()
             async with connect(f"{process.websocket_url}?userId=stayer"):
-                await soon(lambda: ("user.offline", "leaver") in told(receiver))
+                await soon(lambda: ("user.offline", "leaver") in received(receiver))
                 await well(process)
-            assert sorted(told(receiver)[:2]) == [("user.online", "leaver"), ("user.online", "stayer")]
-            assert told(receiver)[2:3] == [("user.offline", "leaver")]
+            assert sorted(received(receiver)[:2]) == [("user.online", "leaver"), ("user.online", "stayer")]
+            assert received(receiver)[2:3] == [("user.offline", "leaver")]
 
 
 async def test_receivers_know_returned_users_before_the_database_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Facts about users wait before they are stored, here so long that the database never learns who is back. The check
-    after a restart uses the live state."""
+    """The check after a restart uses the live state: here records wait so long that the database never learns it."""
     back = [f"back{number}" for number in range(20)]
     with Receiver() as receiver:
         given = settings(tmp_path, receiver, webhook_secrets=SECRET, grace_lost=1.0)
-        async with server(**given) as house, AsyncExitStack() as there:
+        async with server(**given) as running, AsyncExitStack() as there:
             for user_id in (*back, "leaver"):
-                await there.enter_async_context(visit(house.url, user_id))
-            await soon(lambda: len(told(receiver)) == len(back) + 1)
-            await house.stop()  # nobody is notified that they left
-        monkeypatch.setattr(noted, "STATE_PERIOD", 3600.0)
-        async with server(**given) as house, AsyncExitStack() as there:
-            for user_id in ("first", *back):  # the first user's facts are sent at once, the others' wait
-                await there.enter_async_context(visit(house.url, user_id))
-            await soon(lambda: ("user.offline", "leaver") in told(receiver))
+                await there.enter_async_context(visit(running.url, user_id))
+            await soon(lambda: len(received(receiver)) == len(back) + 1)
+            await running.stop()  # nobody is notified that they left
+        monkeypatch.setattr(module, "STATE_PERIOD_S", 3600.0)
+        async with server(**given) as running, AsyncExitStack() as there:
+            for user_id in ("first", *back):  # the first user's records are sent at once, the others' wait
+                await there.enter_async_context(visit(running.url, user_id))
+            await soon(lambda: ("user.offline", "leaver") in received(receiver))
             await soon(lambda: {by_version(receiver)[user_id] for user_id in back} == {"online"})
 
 
@@ -127,7 +126,7 @@ async def test_receivers_know_the_live_state_when_users_return_around_the_end_of
             async with AsyncExitStack() as there:
                 for user_id in (*users, "leaver"):
                     await there.enter_async_context(visit(process.websocket_url, user_id))
-                await soon(lambda: len(told(receiver)) == len(users) + 1)
+                await soon(lambda: len(received(receiver)) == len(users) + 1)
                 process.kill()
             process.start()
             async with AsyncExitStack() as there:
@@ -135,35 +134,31 @@ async def test_receivers_know_the_live_state_when_users_return_around_the_end_of
                 for number, user_id in enumerate(users):  # from 0.4 s before the end to 0.8 s after it
                     await asyncio.sleep(max(0.0, began + 1.6 + 0.02 * number - time.monotonic()))
                     await there.enter_async_context(visit(process.websocket_url, user_id))
-                await soon(lambda: ("user.offline", "leaver") in told(receiver))  # so the check is over
+                await soon(lambda: ("user.offline", "leaver") in received(receiver))  # so the check is over
                 await soon(lambda: {by_version(receiver)[user_id] for user_id in users} == {"online"})
 
 
-async def test_an_event_is_told_after_the_keeper_was_killed_before_it_could(tmp_path: Path) -> None:
+async def test_an_event_is_delivered_after_its_worker_was_killed(tmp_path: Path) -> None:
     with Receiver(lambda _: 503) as receiver:
         async with (
-            server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as house,
-            connect(f"{house.url}?userId=ada"),
+            server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as running,
+            connect(f"{running.url}?userId=ada"),
         ):
             await soon(lambda: receiver.requests)
-            assert house._parts
-            assert house._parts.keeper
-            process = house._parts.keeper._process
-            assert process
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(worker_pid(running), signal.SIGKILL)
             receiver.answer = lambda _: 204
-            await soon(lambda: told(receiver) == [("user.online", "ada")])
+            await soon(lambda: received(receiver) == [("user.online", "ada")])
 
 
-async def test_figures_come_and_chores_are_done_while_facts_come_without_a_pause(tmp_path: Path) -> None:
+async def test_reports_are_sent_while_records_come_without_a_pause(tmp_path: Path) -> None:
     with Receiver() as receiver:
         async with (
-            server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as house,
-            connect(f"{house.url}?userId=ada"),
+            server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as running,
+            connect(f"{running.url}?userId=ada"),
         ):
-            recorder = node(house).recorder
-            assert recorder
+            write_behind = node(running).recorder
+            assert write_behind
             async with asyncio.timeout(PATIENCE):
-                while not metric(house, "presenced_webhooks_delivered_total"):
-                    recorder.revoked("token", f"token{time.monotonic()}", 0, 2e9)
+                while not metric(running, "presenced_webhooks_delivered_total"):
+                    write_behind.revoked("token", f"token{time.monotonic()}", 0, 2e9)
                     await asyncio.sleep(0.01)

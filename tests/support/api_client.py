@@ -17,20 +17,20 @@ from presenced.http.app import make_app
 from presenced.http.waiting import WaitingRequests
 from presenced.node.service import PresenceService
 from presenced.runtime.metrics import Metrics
-from presenced.storage.records import UserFact
+from presenced.storage.records import StoredUser
 from presenced.testing import FakeClock
-from presenced.worker.queries import Questions
+from presenced.worker.calls import StorageCalls
 
 WEBHOOKS = {"database": "sqlite", "webhook_urls": ["https://example.com/hook"], "webhook_secrets": "whsec_" + "A" * 32}
 
 
-class FakeStorage(Questions):
+class FakeStorage(StorageCalls):
     """Storage worker that gives fixed answers and records the calls."""
 
     def __init__(self, is_down: bool = False) -> None:
         self.is_down = is_down
         self.asked: list[Any] = []
-        self.waiting: dict[str, UserFact] = {}
+        self.waiting: dict[str, StoredUser] = {}
 
     def _reply(self, *asked: object, answer: bytes) -> bytes:
         self.asked.append(asked)
@@ -38,7 +38,7 @@ class FakeStorage(Questions):
             raise StorageUnavailable("the database does not answer")
         return answer
 
-    def unstored(self, user_ids: Sequence[str]) -> dict[str, UserFact]:
+    def unstored(self, user_ids: Sequence[str]) -> dict[str, StoredUser]:
         return {user_id: fact for user_id, fact in self.waiting.items() if user_id in user_ids}
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:

@@ -1,34 +1,32 @@
-"""An empty database with all tables, for each kind that is supported."""
+"""Empty databases with all tables, of each kind that is supported."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from tests.support.services import MariaDB, PostgreSQL, Service
 from tests.support.webhooks import make_tables, sqlite
 
 KINDS = ("sqlite", "postgresql", "mariadb")
 
 
 class Servers:
-    """Database servers, each started when it is first asked for."""
+    """Database servers, each started when it is first needed."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._running: dict[str, Any] = {}
+        self._running: dict[str, Service] = {}
 
     def new_database(self, kind: str) -> str:
-        """Its URL."""
+        """Create a database and return its URL."""
         if kind not in self._running:
-            services = pytest.importorskip("tests.services")
-            made = services.PostgreSQL() if kind == "postgresql" else services.MariaDB()
-            self._running[kind] = self._stack.enter_context(made)
-        return str(self._running[kind].new_database())
+            self._running[kind] = self._stack.enter_context(PostgreSQL() if kind == "postgresql" else MariaDB())
+        return self._running[kind].new_database()
 
 
 @pytest.fixture(scope="session")

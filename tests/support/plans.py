@@ -1,4 +1,4 @@
-"""How a database means to answer what it is asked: which indexes it uses, and what it reads from end to end."""
+"""Query plans: the indexes that a database uses, and the tables that it reads from end to end."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 
-class Asked(NamedTuple):
-    """A statement as the driver gets it."""
+class Statement(NamedTuple):
+    """Statement as the driver gets it."""
 
-    statement: str
+    text: str
     parameters: Any
 
 
 @contextmanager
-def asked_of(database: AsyncEngine) -> Iterator[list[Asked]]:
-    """The statements that read, or delete what they find, while this goes on."""
-    found: list[Asked] = []
+def statements_of(database: AsyncEngine) -> Iterator[list[Statement]]:
+    """Yield a list that collects the statements that read or delete."""
+    found: list[Statement] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+    def collect(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
         if statement.startswith(("SELECT", "DELETE")):
-            found.append(Asked(statement, parameters))
+            found.append(Statement(statement, parameters))
 
-    event.listen(database.sync_engine, "before_cursor_execute", note)
+    event.listen(database.sync_engine, "before_cursor_execute", collect)
     try:
         yield found
     finally:
-        event.remove(database.sync_engine, "before_cursor_execute", note)
+        event.remove(database.sync_engine, "before_cursor_execute", collect)
 
 
-async def plan(connection: AsyncConnection, asked: Asked) -> list[str]:
-    """The steps, as the database says them."""
+async def plan(connection: AsyncConnection, statement: Statement) -> list[str]:
+    """Return the steps of the plan in the words of the database."""
     explain = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
-    rows = (await connection.exec_driver_sql(f"{explain} {asked.statement}", asked.parameters)).mappings().all()
+    rows = (await connection.exec_driver_sql(f"{explain} {statement.text}", statement.parameters)).mappings().all()
     if connection.dialect.name == "sqlite":
         return [row["detail"] for row in rows]
     if connection.dialect.name == "postgresql":
@@ -53,5 +53,5 @@ _WHOLE = (
 
 
 def read_whole(steps: Sequence[str]) -> set[str]:
-    """Tables that are read from end to end, without an index."""
+    """Return the tables that are read from end to end, without an index."""
     return {found[1] for step in steps for pattern in _WHOLE if (found := pattern.search(step))}

@@ -1,4 +1,4 @@
-"""An node that keeps, on a fake clock, with a keeper that shows what it was given."""
+"""A node that stores, on a fake clock, with a storage worker that shows what it was given."""
 
 from __future__ import annotations
 
@@ -8,53 +8,53 @@ from tests.support.fakes import FakeConnection
 from tests.support.nodes import make_node, request
 
 from presenced.config.settings import Settings
+from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
-from presenced.storage.noted import STATE_PERIOD
-from presenced.storage.records import Fact
-from presenced.storage.write_behind import PERIOD
+from presenced.storage.records import Record
+from presenced.storage.write_behind import PERIOD_S, STATE_PERIOD_S
 from presenced.testing import FakeClock
-from presenced.worker.rpc import HEADER, Batch, encode, to_keeper
+from presenced.worker.rpc import HEADER, RecordBatch, encode, to_worker
 
 
-class FakeKeeper:
-    """Takes as many batches as it is told to."""
+class FakeStorageWorker:
+    """Storage worker that accepts `room` more batches."""
 
     def __init__(self) -> None:
         self.room = 1000
-        self.facts: list[Fact] = []
+        self.records: list[Record] = []
         self.warning = ""
 
     @property
     def takes(self) -> bool:
         return self.room > 0
 
-    def give(self, facts: list[Fact], position: int) -> None:
-        assert facts
+    def give(self, records: list[Record], position: int) -> None:
+        assert records
         self.room -= 1
-        batch = to_keeper.decode(encode(Batch(1, position, facts))[HEADER.size :])
-        assert isinstance(batch, Batch)
-        assert batch.facts == facts
-        self.facts += batch.facts
+        batch = to_worker.decode(encode(RecordBatch(1, position, records))[HEADER.size :])
+        assert isinstance(batch, RecordBatch)
+        assert batch.records == records
+        self.records += batch.records
 
     def of(self, kind: type[Any]) -> list[Any]:
-        return [fact for fact in self.facts if isinstance(fact, kind)]
+        return [record for record in self.records if isinstance(record, kind)]
 
 
-class House:
-    """Server parts around a recorder.
+class StoringNode:
+    """Node with a write-behind.
 
     Args:
-        restored: Everything is already restored.
+        restored: Whether everything is restored already.
     """
 
     def __init__(self, restored: bool = True, **settings: object) -> None:
         self.clock = FakeClock()
-        self.keeper = FakeKeeper()
-        self.node = make_node(Settings.model_validate(settings), self.clock, keeper=self.keeper)
+        self.worker = FakeStorageWorker()
+        self.node = make_node(Settings.model_validate(settings), self.clock, storage_worker=self.worker)
         assert self.node.recorder
-        self.recorder = self.node.recorder
+        self.write_behind = self.node.recorder
         if restored:
-            self.recorder.begin(0)
+            self.write_behind.begin(0)
 
     def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
         connection = FakeConnection(self.node.closed)
@@ -66,15 +66,18 @@ class House:
         self.node.closed(connection, Ending.CLOSED, "closed")
 
     def pass_period(self) -> None:
-        self.clock.advance(STATE_PERIOD)
+        self.clock.advance(STATE_PERIOD_S)
+
+    def metric(self, name: str) -> float:
+        return self.node.metrics.registry.get_sample_value(name) or 0.0
 
 
-def come_and_go(house: House, seconds: float, per_second: float, users: int) -> int:
-    """So many changes a second, of these users in turn. How many that were."""
-    changes = 0
-    for _ in range(round(seconds / PERIOD)):
-        for _ in range(round(per_second * PERIOD / 2)):
-            house.close(house.open(f"user{changes // 2 % users}"))
-            changes += 2
-        house.clock.advance(PERIOD)
+def change_often(storing: StoringNode, seconds: float, per_second: float, users: int) -> int:
+    """Make so many changes a second, of these users in turn: online, then offline. Return their number."""
+    application, changes = PresenceService(storing.node), 0
+    for _ in range(round(seconds / PERIOD_S)):
+        for _ in range(round(per_second * PERIOD_S)):
+            application.announce(f"user{changes // 2 % users}", changes % 2 == 0)
+            changes += 1
+        storing.clock.advance(PERIOD_S)
     return changes

@@ -1,4 +1,4 @@
-"""Servers that keep something, and what is to be seen of that."""
+"""Servers with a database, and helpers to watch what they store."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from presenced import PresenceServer
 from presenced.worker.client import WorkerClient
 
 
-def link(house: PresenceServer) -> WorkerClient:
-    assert house._parts
-    assert house._parts.keeper
-    return house._parts.keeper
+def client_of(running: PresenceServer) -> WorkerClient:
+    assert running._parts
+    assert running._parts.storage
+    return running._parts.storage
 
 
-def keeper_pid(house: PresenceServer) -> int:
-    process = link(house)._process
+def worker_pid(running: PresenceServer) -> int:
+    process = client_of(running)._process
     assert process
     return process.pid
 
 
-def sqlite_house(folder: Path, **more: object) -> PresenceServer:
-    return server(database="sqlite", data_dir=str(folder / "kept"), node="here", **more)
+def sqlite_server(folder: Path, **more: object) -> PresenceServer:
+    return server(database="sqlite", data_dir=str(folder / "data"), node="here", **more)
 
 
 def rows(folder: Path, query: str) -> list[Any]:
-    """Return the rows from the database; nothing until the keeper has created it."""
-    file = f"file:{folder / 'kept' / 'presenced.db'}?mode=rw"
+    """Return the rows from the database; nothing until the storage worker has created it."""
+    file = f"file:{folder / 'data' / 'presenced.db'}?mode=rw"
     try:
         with closing(sqlite3.connect(file, timeout=PATIENCE, uri=True)) as database:
             return database.execute(query).fetchall()
@@ -55,7 +55,7 @@ def statuses(folder: Path) -> dict[str, str]:
 
 
 class Audience:
-    """Somebody who sees who comes and goes."""
+    """Watcher of everyone, who notices when a change is late."""
 
     def __init__(self, url: str, watcher: ClientConnection) -> None:
         self.url = url
@@ -88,19 +88,20 @@ async def audience(url: str) -> AsyncIterator[Audience]:
         yield Audience(url, watcher)
 
 
-async def warnings(house: PresenceServer) -> str:
+async def warnings(running: PresenceServer) -> str:
     async with httpx.AsyncClient() as client:
-        answer = await client.get(f"http://localhost:{house.port}/readyz")
-    assert answer.status_code == 200, "it serves, and says what is wrong"
+        answer = await client.get(f"http://localhost:{running.port}/readyz")
+    assert answer.status_code == 200, "it serves, and reports what is wrong"
     return " ".join(answer.json()["warnings"])
 
 
-async def stored_in_time(house: PresenceServer, condition: Callable[[], object]) -> None:
+async def stored_in_time(running: PresenceServer, condition: Callable[[], object]) -> None:
     """Wait a second for something to be stored, and longer only while the server reports that storage is behind."""
     began = time.monotonic()
     async with asyncio.timeout(PATIENCE):
         while True:
-            is_late = time.monotonic() - began > 1 and not link(house).behind  # checked before: it may be stored by now
+            # Checked before the condition: it may be stored in between.
+            is_late = time.monotonic() - began > 1 and not client_of(running).behind
             if condition():
                 return
             assert not is_late, "it waits no longer, and is not stored"
@@ -108,31 +109,32 @@ async def stored_in_time(house: PresenceServer, condition: Callable[[], object])
 
 
 async def well(process: ServerProcess) -> None:
-    """Wait until a started server reports no fault. On a busy machine its keeper is late."""
+    """Wait until a started server reports no fault. On a busy machine its storage worker is late."""
     async with httpx.AsyncClient() as client, asyncio.timeout(PATIENCE):
         while (await client.get(f"{process.url}readyz")).json()["warnings"]:
             await asyncio.sleep(0.05)
 
 
 async def soon(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait for something that storage comes to by itself."""
+    """Wait for something that storage does by itself."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
 
 
-async def says(house: PresenceServer, text: str) -> None:
+async def says(running: PresenceServer, text: str) -> None:
     async with asyncio.timeout(PATIENCE):
-        while text not in await warnings(house):
+        while text not in await warnings(running):
             await asyncio.sleep(0.05)
 
 
-async def drained(house: PresenceServer) -> None:
-    """All is stored, and nothing is wrong."""
-    recorder = node(house).recorder
-    assert recorder
-    await soon(lambda: not recorder.waiting and not link(house)._unstored and not link(house).warning)
-    assert await warnings(house) == ""
+async def drained(running: PresenceServer) -> None:
+    """Wait until everything is stored, and check that nothing is wrong."""
+    write_behind = node(running).recorder
+    assert write_behind
+    client = client_of(running)
+    await soon(lambda: not write_behind.waiting and not client._unconfirmed and not client.warning)
+    assert await warnings(running) == ""
 
 
 @contextmanager

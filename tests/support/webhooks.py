@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook
 from tests.support.changes import change_of
 
 from presenced.presence.model import Change
-from presenced.storage.records import RoomFact
+from presenced.storage.records import RoomOccupancy
 from presenced.storage.schema import metadata
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.dispatcher import WebhookDispatcher
@@ -172,7 +172,7 @@ async def make_tables(database: AsyncEngine) -> None:
         await connection.run_sync(metadata.create_all)
 
 
-async def tell(hooks: WebhookDispatcher, database: AsyncEngine, *records: Change | RoomFact) -> None:
+async def tell(hooks: WebhookDispatcher, database: AsyncEngine, *records: Change | RoomOccupancy) -> None:
     """Queue the events of records as the storage worker does."""
     async with database.begin() as connection:
         await hooks.producer.enqueue(connection, records)

@@ -11,14 +11,14 @@ from presenced.config.settings import Settings
 from presenced.node.build import build_node
 from presenced.runtime.metrics import Metrics
 from presenced.testing.clock import FakeClock
-from presenced.worker.factory import make_keeper
+from presenced.worker.factory import make_worker_client
 
 
 def families() -> Iterable[Metric]:
     """Return every metric of a server."""
     clock, metrics = FakeClock(), Metrics()
-    keeper = make_keeper(Settings(database="sqlite"), clock, metrics)
-    node = build_node(settings=Settings(), clock=clock, metrics=metrics, max_connections=1, keeper=keeper)
+    storage = make_worker_client(Settings(database="sqlite"), clock, metrics)
+    node = build_node(settings=Settings(), clock=clock, metrics=metrics, max_connections=1, storage_worker=storage)
     return node.metrics.registry.collect()
 
 

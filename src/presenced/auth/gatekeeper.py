@@ -37,7 +37,7 @@ from presenced.runtime.deadlines import Deadlines
 from presenced.runtime.instant import Instant
 from presenced.runtime.limits import Bucket
 from presenced.runtime.metrics import Metrics
-from presenced.storage.records import RevocationFact
+from presenced.storage.records import StoredRevocation
 
 Renewed = Callable[[BadToken | None], None]
 
@@ -210,7 +210,7 @@ class Gatekeeper:
             return 0
         return self.revoke_token(session.token_id)
 
-    def restore(self, revocations: Iterable[RevocationFact]) -> None:
+    def restore(self, revocations: Iterable[StoredRevocation]) -> None:
         """Restore revocations from before the start, and close connections that they concern."""
         for one in revocations:
             self._revocations.restore(one.kind, one.subject, one.at, one.until)

@@ -34,7 +34,7 @@ from presenced.node.service import PresenceService
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.text import quoted
-from presenced.worker.queries import Questions
+from presenced.worker.calls import StorageCalls
 
 _PATHS = ("/", "/healthz", "/readyz", "/stats", "/metrics", "/docs", "/api/v1")
 
@@ -50,7 +50,7 @@ def make_app(
     keys: ApiKeys,
     tickets: Tickets,
     waiting: WaitingRequests,
-    storage: Questions | None,
+    storage: StorageCalls | None,
 ) -> Starlette:
     """Return the application of one server.
 

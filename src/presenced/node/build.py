@@ -30,7 +30,8 @@ from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.protocol import V1Protocol
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.metrics import Metrics
-from presenced.storage.write_behind import Keeper, WriteBehind
+from presenced.storage.records import StoredRevocation
+from presenced.storage.write_behind import StorageWorker, WriteBehind
 
 
 class Parts(NamedTuple):
@@ -56,7 +57,7 @@ def build_node(
     max_connections: int,
     writer: BatchWriter | None = None,
     authenticator: Authenticator | None = None,
-    keeper: Keeper | None = None,
+    storage_worker: StorageWorker | None = None,
     epoch: str = "",
     more_protocols: Sequence[Callable[[Parts], ClientProtocol]] = (),
     feed_parts: Sequence[FeedPart] = (),
@@ -67,7 +68,7 @@ def build_node(
         max_connections: Maximum number of open connections, HTTP ones included.
         writer: Writes batches to many connections; None to write through their transports.
         authenticator: Verifies tokens; None if a client may claim any user id.
-        keeper: Stores what must survive a restart; None to store nothing.
+        storage_worker: Stores what must survive a restart; None to store nothing.
         epoch: Name of this start of the server in positions; empty for a random one.
         more_protocols: Functions that make further protocols, besides the classic one and presenced.v1.
         feed_parts: Parts of modules in the feed of presenced.v1.
@@ -104,10 +105,25 @@ def build_node(
         broadcaster=broadcaster,
     )
     storage = None
-    if keeper is not None:
-        storage = WriteBehind(settings, clock, timer, metrics, keeper, directory, rooms, publisher.apply)
+    gatekeeper: Gatekeeper | None = None
+
+    def restore_revocations(revocations: Sequence[StoredRevocation]) -> None:
+        if gatekeeper is not None:
+            gatekeeper.restore(revocations)
+
+    if storage_worker is not None:
+        storage = WriteBehind(
+            settings=settings,
+            clock=clock,
+            timer=timer,
+            metrics=metrics,
+            worker=storage_worker,
+            directory=directory,
+            rooms=rooms,
+            apply=publisher.apply,
+            restore_revocations=restore_revocations,
+        )
         publisher.storage = storage
-    gatekeeper = None
     if authenticator is not None:
         gatekeeper = Gatekeeper(
             settings=settings,
@@ -118,8 +134,6 @@ def build_node(
             sessions=directory.users.sessions,
             **({"on_revoked": storage.revoked} if storage is not None else {}),
         )
-        if storage is not None:
-            storage.restore_revocations = gatekeeper.restore
     encoding = Encoding(directory.users, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
     parts = Parts(
         settings=settings,

@@ -89,25 +89,29 @@ class Metrics:
 
     def _add_storage(self) -> None:
         self.batches_stored = self._counter("presenced_storage_batches", "Batches of records written to the database.")
-        self.batch_facts = self._histogram("presenced_storage_batch_facts", "Number of records in one batch.", _CHANGES)
+        self.batch_records = self._histogram(
+            "presenced_storage_batch_facts", "Number of records in one batch.", _CHANGES
+        )
         self.batch_seconds = self._histogram(
             "presenced_storage_batch_duration_seconds", "Duration of writing one batch to the database.", _SECONDS
         )
         self.storage_failures = self._counter(
             "presenced_storage_failures", "Failed attempts to write a batch, which were retried."
         )
-        self.facts_dropped = self._counter(
+        self.records_dropped = self._counter(
             "presenced_storage_facts_dropped",
-            "Records dropped because too many waited. Most of them were superseded by newer records.",
+            "Records dropped because too many waited.",
         )
-        self.facts_merged = self._counter(
+        self.records_merged = self._counter(
             "presenced_storage_facts_merged",
-            "Changes not stored under load, because a newer one of the same user or room followed immediately.",
+            "Changes not stored because too many waited and a newer one of the same user or room did, too.",
         )
-        self.facts_unusable = self._counter(
+        self.records_unusable = self._counter(
             "presenced_storage_facts_unusable", "Records dropped because the database rejects them."
         )
-        self.keepers_lost = self._counter("presenced_keepers_lost", "Storage workers that died, and were replaced.")
+        self.storage_workers_lost = self._counter(
+            "presenced_storage_workers_lost", "Storage workers that died, and were replaced."
+        )
 
     def _add_process(self) -> None:
         self.loop_lag = self._histogram(

@@ -1,1 +1,1 @@
-"""What is kept when the server has ended: facts, written behind by a process of their own, the keeper."""
+"""Storage: records of what happens, their tables, and the write-behind that feeds the storage worker."""

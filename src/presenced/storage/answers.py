@@ -1,6 +1,6 @@
-"""What is answered out of what was kept, as JSON: the keeper makes it, and the HTTP API passes it on as it is.
+"""Answers about stored data, as the HTTP API documents them. OpenAPI is generated from these types.
 
-Times are epoch milliseconds.
+The storage worker encodes them, and the server passes the JSON on without decoding it. Times are epoch milliseconds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from presenced.protocols.v1.messages import SeenStatus, SomeCause
 
 
 class Seen(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """When a user was last there, as it was kept."""
+    """When a user was last seen, according to the database."""
 
     user_id: UserId
     last_seen: int
@@ -20,7 +20,7 @@ class Seen(Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A change as it was kept."""
+    """A stored change."""
 
     version: int
     status: SeenStatus
@@ -28,6 +28,7 @@ class PastChange(Struct, frozen=True, rename="camel", omit_defaults=True):
     """The status before."""
     cause: SomeCause
     at: int
+    # From here on the fields of `records.Details`, in the same order.
     text: str = ""
     emoji: str = ""
     data: Raw | UnsetType = UNSET
@@ -40,23 +41,23 @@ class History(Struct, frozen=True, rename="camel"):
 
     changes: list[PastChange]
     next: str | None
-    """`after` of the next page; null when this is the last."""
+    """`after` of the next page; null if this is the last page."""
 
 
 class PastSession(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A session as it was kept."""
+    """A stored session."""
 
     connection_id: str
-    """Of its last connection."""
+    """Id of its latest connection."""
     protocol: str
     opened_at: int
     closed_at: int = 0
-    """Not given while it is open."""
+    """Missing while the session is open."""
     reason: str = ""
-    """Why its last connection ended."""
+    """Why its latest connection ended."""
     device: str = ""
     address: str = ""
-    """Where addresses are kept."""
+    """Missing unless addresses are stored."""
     node: str = ""
 
 
@@ -65,25 +66,25 @@ class PastSessions(Struct, frozen=True, rename="camel"):
 
     sessions: list[PastSession]
     next: str | None
-    """`after` of the next page; null when this is the last."""
+    """`after` of the next page; null if this is the last page."""
 
 
 class DeadLetter(Struct, frozen=True, rename="camel"):
     """A webhook that could not be delivered."""
 
     id: str
-    """To send it again by."""
+    """Id for a request to send it again."""
     endpoint: str
     attempts: int
-    """Requests that it was in; 0 for one that went dead with others before it was sent."""
+    """Number of requests that contained it; 0 if it went dead before it was sent."""
     error: str
-    """Of the last attempt."""
+    """Error of the last attempt."""
     event: Raw
 
 
 class DeadLetters(Struct, frozen=True, rename="camel"):
-    """Webhooks that could not be delivered, in the order of their making."""
+    """Webhooks that could not be delivered, oldest first."""
 
     dead_letters: list[DeadLetter]
     next: str | None
-    """`after` of the next page; null when this is the last."""
+    """`after` of the next page; null if this is the last page."""

@@ -1,4 +1,12 @@
-"""One code for three kinds of database: how each is opened, how a row is put, and what is said when it fails."""
+"""Differences between databases: opening, upserts, transactions that write, and errors.
+
+| | SQLite | PostgreSQL | MariaDB, MySQL |
+|---|---|---|---|
+| driver | aiosqlite, a thread per connection | asyncpg | aiomysql |
+| upsert | `ON CONFLICT DO UPDATE ... WHERE` | the same | `ON DUPLICATE KEY UPDATE` with `IF` per column |
+| writers | one at a time for the whole file | concurrent | concurrent |
+| creating tables can be rolled back | yes | yes | no |
+"""
 
 from __future__ import annotations
 
@@ -20,30 +28,30 @@ from sqlalchemy.sql.dml import Insert, Update
 
 from presenced.errors import ConfigError
 
-LOCK_PATIENCE = 2.0
-"""Seconds for which SQLite waits when another process writes to the file."""
+LOCK_TIMEOUT_S = 2.0
+"""Seconds for which SQLite waits while another process writes to the file. The transaction fails then."""
 
-CONNECT_PATIENCE = 5.0
-"""Seconds for a connection to a database server."""
+CONNECT_TIMEOUT_S = 5.0
+"""Seconds for a connection to a database server, new or from the pool."""
 
-WRITE_PATIENCE = 10.0
-"""Seconds for a transaction that writes, if nothing else is said."""
+WRITE_TIMEOUT_S = 10.0
+"""Seconds for a transaction that writes, unless the caller sets another timeout."""
 
 _PRISMA_ONLY = {
     "connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "sslaccept", "sslcert", "sslidentity",
     "sslpassword", "statement_cache_size", "single_use_connections", "max_idle_connection_lifetime", "application_name",
 }  # fmt: skip
-"""Parameters that the URL of an application's own may have and that mean nothing here."""
+"""Parameters that the URL of an application may have and that mean nothing here. They are ignored."""
 
 
 def open_database(url: str) -> AsyncEngine:
-    """An engine for the database; nothing is connected yet.
+    """Return an engine for the database. It is not connected yet.
 
     Args:
-        url: As the setting has it: with Prisma's parameters, too.
+        url: The setting `database_url`, which may have Prisma's parameters.
 
     Raises:
-        ConfigError: It can't be read. The text has nothing of it.
+        ConfigError: The URL is invalid. The text contains nothing of it, because it may have a password.
     """
     if (file := file_of(url)) is not None:
         return _open_file(file)
@@ -57,29 +65,30 @@ def open_database(url: str) -> AsyncEngine:
 
 
 def file_of(url: str) -> Path | None:
-    """Where an SQLite database is; None for a database server."""
+    """Return the file of an SQLite database; None for a database server."""
     return Path(unquote(url.removeprefix("sqlite:///").partition("?")[0])) if url.startswith("sqlite:") else None
 
 
 def _open_file(path: Path) -> AsyncEngine:
     url = URL.create("sqlite+aiosqlite", database=str(path))
     engine = create_async_engine(
-        url, connect_args={"timeout": LOCK_PATIENCE}, pool_size=2, max_overflow=2, hide_parameters=True
+        url, connect_args={"timeout": LOCK_TIMEOUT_S}, pool_size=2, max_overflow=2, hide_parameters=True
     )
 
     @event.listens_for(engine.sync_engine, "do_connect")
     def make_file(*_: object) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            path.touch(mode=0o600)  # for its owner only, whatever the directory is
+            path.touch(mode=0o600)  # for its owner only, whatever the mode of the directory
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # transactions begin where `begin` says, those that make tables, too
+        # By default the driver begins transactions itself, but none before a statement that creates a table.
+        connection.isolation_level = None
         cursor = connection.cursor()
         try:
             cursor.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:  # a file that can only be read can't change it
+        except sqlite3.OperationalError as error:  # a read-only file cannot change its mode, and may be in it already
             if "readonly" not in str(error):
                 raise
         cursor.execute("PRAGMA synchronous=NORMAL")
@@ -95,12 +104,12 @@ def _open_file(path: Path) -> AsyncEngine:
 
 def _open_postgresql(url: URL) -> AsyncEngine:
     query = _query(url, {"schema", "sslmode", "pgbouncer", "options"})
-    arguments: dict[str, Any] = {"timeout": CONNECT_PATIENCE}
+    arguments: dict[str, Any] = {"timeout": CONNECT_TIMEOUT_S}
     if "sslmode" in query:
         arguments["ssl"] = query["sslmode"]
     if "schema" in query:
         arguments["server_settings"] = {"search_path": query["schema"]}
-    if query.get("pgbouncer") == "true":  # which gives each transaction another connection
+    if query.get("pgbouncer") == "true":  # each transaction may get another connection, without its statements
         arguments["statement_cache_size"] = 0
         arguments["prepared_statement_cache_size"] = 0
     return create_async_engine(
@@ -108,7 +117,7 @@ def _open_postgresql(url: URL) -> AsyncEngine:
         connect_args=arguments,
         pool_size=3,
         max_overflow=2,
-        pool_timeout=CONNECT_PATIENCE,
+        pool_timeout=CONNECT_TIMEOUT_S,
         hide_parameters=True,
     )
 
@@ -117,10 +126,10 @@ def _open_mysql(url: URL) -> AsyncEngine:
     query = _query(url, {"charset"})
     return create_async_engine(
         url.set(drivername=f"{url.drivername}+aiomysql", query={"charset": query.get("charset", "utf8mb4")}),
-        connect_args={"connect_timeout": CONNECT_PATIENCE},
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
         pool_size=3,
         max_overflow=2,
-        pool_timeout=CONNECT_PATIENCE,
+        pool_timeout=CONNECT_TIMEOUT_S,
         hide_parameters=True,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",
@@ -136,11 +145,11 @@ def _query(url: URL, known: set[str]) -> dict[str, str]:
 
 
 class _Text(NamedTuple):
-    """A statement as a driver takes it."""
+    """Statement as the driver takes it."""
 
     sql: str
     values: Callable[[Mapping[str, Any]], tuple[Any, ...]]
-    """Of a row, in the order of the statement's parameters."""
+    """Function that returns the values of a row in the order of the parameters."""
 
 
 _texts: WeakKeyDictionary[Dialect, dict[Insert | Update, _Text]] = WeakKeyDictionary()
@@ -149,13 +158,13 @@ _texts: WeakKeyDictionary[Dialect, dict[Insert | Update, _Text]] = WeakKeyDictio
 async def execute_many(
     connection: AsyncConnection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Execute `statement` with each of `rows`, at least one, whose keys are all the same.
+    """Execute `statement` with each of `rows`. There must be at least one, and all must have the same keys.
 
-    The driver gets their values as they are: SQLAlchemy would look at each of them first, in Python, which was a
-    quarter of all that the keeper did, and there is no type here that needs it.
+    The driver gets the values unchanged. SQLAlchemy would process each value in Python first, which took a quarter of
+    the CPU of the storage worker, and no type of these tables needs it.
 
     Args:
-        statement: One that is kept, for its text is, too.
+        statement: A long-lived statement, because its text is cached for as long as the dialect exists.
     """
     texts = _texts.setdefault(connection.dialect, {})
     if (text := texts.get(statement)) is None:
@@ -171,31 +180,35 @@ _turns: WeakKeyDictionary[Engine, asyncio.Lock] = WeakKeyDictionary()
 
 
 @asynccontextmanager
-async def writing(database: AsyncEngine, patience: float = WRITE_PATIENCE) -> AsyncIterator[AsyncConnection]:
-    """A transaction that writes, one of this process at a time: an SQLite file has one writer, and who waits for a turn
-    within SQLite may wait in vain while another one goes on and on. Here they come in the order of their asking.
+async def writing(database: AsyncEngine, timeout_s: float = WRITE_TIMEOUT_S) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction that writes. Within this process there is one at a time, in order of arrival.
+
+    An SQLite file has one writer. SQLite itself has no queue: its waiters poll, so one that begins transactions without
+    a pause can starve another until `LOCK_TIMEOUT_S`.
 
     Args:
-        patience: Seconds for all of it.
+        timeout_s: Seconds for the whole transaction, the wait included.
 
     Raises:
         TimeoutError: It took longer.
     """
     turn = _turns.setdefault(database.sync_engine, asyncio.Lock())
-    async with asyncio.timeout(patience), turn, database.begin() as connection:
+    async with asyncio.timeout(timeout_s), turn, database.begin() as connection:
         yield connection
 
 
-def put(dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", highest: Sequence[str] = ()) -> Insert:
-    """The statement that puts rows: inserts those that are new, and overwrites those of the same key.
+def upsert(
+    dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", highest: Sequence[str] = ()
+) -> Insert:
+    """Return an upsert: it inserts new rows, and overwrites rows with the same primary key.
 
     Args:
-        keep: Columns that stay as they are where there is a row; all: what is there is left alone.
-        highest: Columns of which the higher value stays.
-        newer: A column; a row is overwritten only where the new one's value is not below the old one's.
+        keep: Columns that an existing row keeps. If these are all columns, existing rows do not change.
+        newer: Column that must not decrease. An existing row with a higher value does not change.
+        highest: Columns that get the higher one of the old and the new value.
     """
     keys = [column.name for column in table.primary_key]
-    # MySQL assigns one after the other and compares with what it has assigned: the one compared by comes last.
+    # MySQL assigns in order, and later expressions see the assigned values. So the column to compare comes last.
     columns = sorted((c.name for c in table.columns if c.name not in (*keys, *keep)), key=lambda name: name == newer)
     if dialect in ("mysql", "mariadb"):
         insert = mysql.insert(table)
@@ -208,38 +221,38 @@ def put(dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", h
             values = {c: getattr(func, "if")(wins, values[c], table.c[c]) for c in columns}
         return insert.on_duplicate_key_update(list(values.items()))
     kind = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    upsert = kind(table)
+    statement = kind(table)
     if not columns:
-        return upsert.on_conflict_do_nothing(index_elements=keys)
+        return statement.on_conflict_do_nothing(index_elements=keys)
     higher = func.greatest if dialect == "postgresql" else func.max
-    excluded = upsert.excluded
+    excluded = statement.excluded
     values = {c: higher(excluded[c], table.c[c]) if c in highest else excluded[c] for c in columns}
-    where: ColumnElement[bool] | None = upsert.excluded[newer] >= table.c[newer] if newer else None
-    return upsert.on_conflict_do_update(index_elements=keys, set_=values, where=where)
+    where: ColumnElement[bool] | None = excluded[newer] >= table.c[newer] if newer else None
+    return statement.on_conflict_do_update(index_elements=keys, set_=values, where=where)
 
 
 def is_about_rows(error: Exception) -> bool:
-    """Whether it is what was to be written that the database does not take, and never will."""
+    """Return whether the database refuses the values, and always will. The database itself works then."""
     if isinstance(error, (DataError, IntegrityError, UnicodeError)):
         return True
     cause = error.orig if isinstance(error, StatementError) else None
-    state = getattr(cause, "sqlstate", None) or ""  # asyncpg's: classes 22 and 23 (docs of PostgreSQL, appendix A)
+    state = getattr(cause, "sqlstate", None) or ""  # asyncpg; classes 22 and 23: PostgreSQL, appendix A
     return state[:2] in ("22", "23") or "DataError" in {kind.__name__ for kind in type(_first(cause)).__mro__}
 
 
 def _first(error: BaseException | None) -> BaseException | None:
-    """What the driver raised."""
+    """Return the exception of the driver."""
     return error.__cause__ or error if error is not None else None
 
 
 def is_corrupt(error: BaseException) -> bool:
-    """Whether the file is broken, or is no database at all."""
+    """Return whether the file is broken, or not a database."""
     text = str(error)
     return "malformed" in text or "file is not a database" in text
 
 
 def reason(error: BaseException, url: str = "") -> str:
-    """Why it failed, in one line that an operator may read: nothing of the URL's password in it, nor of a statement."""
+    """Return one line for operators about the error, without the password of the URL, and without the statement."""
     if isinstance(error, TimeoutError):
         return "it does not answer in time"
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
@@ -256,5 +269,5 @@ def reason(error: BaseException, url: str = "") -> str:
 
 
 def is_driver_error(error: Exception) -> bool:
-    """Some drivers' errors come through as they are: asyncpg's, when a connection can't be had."""
+    """Return whether the error is of a driver. SQLAlchemy does not wrap all, such as asyncpg's while connecting."""
     return type(error).__module__.partition(".")[0] in ("asyncpg", "aiomysql", "pymysql", "sqlalchemy", "sqlite3")

@@ -1,4 +1,4 @@
-"""The version of the tables: which it is, and making it the one this program knows."""
+"""Version of the tables: check it, and upgrade it to the one that this program needs."""
 
 from __future__ import annotations
 
@@ -18,55 +18,55 @@ _FOLDER = Path(__file__).parent / "migrations"
 
 
 class Versions(NamedTuple):
-    """What the database has, and what this program needs; empty: none."""
+    """Version that the database has and that this program needs; empty if there are no tables."""
 
     has: str
     needs: str
 
 
 def newest() -> str:
-    """The version that this program needs."""
+    """Return the version that this program needs."""
     return ScriptDirectory(str(_FOLDER)).get_current_head() or ""
 
 
 def versions(connection: Connection) -> Versions:
-    """Of the database.
+    """Return the version of the database, and the one that is needed.
 
     Raises:
-        StorageError: It is one that this program does not know, or there are tables without a version.
+        StorageError: The program does not know the version, or there are tables without a version.
     """
     scripts = ScriptDirectory(str(_FOLDER))
     has = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision() or ""
     if has and has not in {script.revision for script in scripts.walk_revisions()}:
         raise StorageError(
-            f"the tables are of version {has}, which this presenced does not know: a newer one made them. "
+            f"the tables have version {has}, which this presenced does not know: a newer one created them. "
             "Update presenced, or use another database"
         )
     if not has and inspect(connection).has_table("presenced_users"):
         raise StorageError(
-            f"there are tables of presenced without {VERSION_TABLE}, which says what version they are of: "
+            f"there are tables of presenced without {VERSION_TABLE}, which holds their version: "
             "restore it from a backup, or rename the tables"
         )
     return Versions(has, newest())
 
 
 def check(connection: Connection) -> None:
-    """Make the tables where there are none.
+    """Create the tables if there are none.
 
     Raises:
-        StorageError: The tables are of another version than this program's.
+        StorageError: The tables have another version than this program needs.
     """
     found = versions(connection)
     if not found.has:
         upgrade(connection)
     elif found.has != found.needs:
         raise StorageError(
-            f"the tables are of version {found.has}, and this presenced needs {found.needs}: run `presenced migrate`"
+            f"the tables have version {found.has}, and this presenced needs {found.needs}: run `presenced migrate`"
         )
 
 
 def upgrade(connection: Connection) -> Versions:
-    """Bring the tables to the version this program needs. What they were and are.
+    """Upgrade the tables to the version that this program needs. Return the versions before and after.
 
     Raises:
         StorageError: As `versions`.

@@ -1,4 +1,4 @@
-"""Whether a database can be used as a server would use it, found out with nothing left behind."""
+"""Probe: find out whether a server could use a database, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.errors import PresencedError, StorageError
 from presenced.storage import migrate
-from presenced.storage.database import file_of, is_driver_error, open_database, put, reason
+from presenced.storage.database import file_of, is_driver_error, open_database, reason, upsert
 from presenced.storage.migrate import Versions
 from presenced.storage.schema import metadata, nodes
 
-PATIENCE = 10.0
-"""Seconds."""
+TIMEOUT_S = 10.0
+"""Seconds for connecting, and for the probe."""
 
 
 @asynccontextmanager
 async def connected(url: str, endless: bool = False) -> AsyncIterator[AsyncConnection]:
-    """A transaction, which is taken back at the end unless it is committed.
+    """Open a transaction that is rolled back at the end unless it is committed.
 
     Args:
-        endless: Only connecting has to be done within `PATIENCE`.
+        endless: Whether `TIMEOUT_S` is for connecting only.
 
     Raises:
-        ConfigError: The URL can't be read.
-        StorageError: The database can't be used; the text has nothing of the password.
+        ConfigError: The URL is invalid.
+        StorageError: The database cannot be used. The text does not contain the password.
     """
     engine = open_database(url)
     try:
-        async with asyncio.timeout(PATIENCE) as patience, engine.connect() as connection:
+        async with asyncio.timeout(TIMEOUT_S) as timeout, engine.connect() as connection:
             await connection.begin()
             if endless:
-                patience.reschedule(None)
+                timeout.reschedule(None)
             yield connection
     except PresencedError:
         raise
@@ -52,7 +52,7 @@ async def connected(url: str, endless: bool = False) -> AsyncIterator[AsyncConne
 
 
 async def look(url: str) -> Versions:
-    """What the tables are, and what is needed. A file that is not there yet is not made.
+    """Return the version of the tables, and the one that is needed. A missing file is not created.
 
     Raises:
         ConfigError, StorageError: As `connected` and `migrate.versions`.
@@ -64,9 +64,9 @@ async def look(url: str) -> Versions:
 
 
 async def try_writing(url: str) -> None:
-    """Write as a server would, and take it back; where there are no tables, make them, and take that back, too.
+    """Write as a server would, and roll back. If there are no tables, create them, and roll that back, too.
 
-    Where they are missing in MariaDB or MySQL nothing is tried: there the making of tables can't be taken back.
+    If they are missing in MariaDB or MySQL, nothing is tried, because creating tables there cannot be rolled back.
 
     Raises:
         ConfigError, StorageError: As `connected` and `migrate.versions`.
@@ -82,13 +82,13 @@ async def try_writing(url: str) -> None:
             await connection.run_sync(migrate.upgrade)
         times = {"started_ms": 0, "sign_ms": 0, "stopped_ms": None, "position": 0}
         row = {"node": f"doctor-{secrets.token_hex(8)}", "epoch": "", **times}
-        await connection.execute(put(dialect, nodes), [row])
+        await connection.execute(upsert(dialect, nodes), [row])
         for table in metadata.tables.values():
             await connection.execute(delete(table).where(false()))
 
 
 def _is_new(file: Path) -> bool:
-    """There is nothing in it: to open it would make it, or begin it."""
+    """Return whether the file is missing or empty. Opening it would create it."""
     try:
         return not file.exists() or not file.stat().st_size
     except OSError as error:

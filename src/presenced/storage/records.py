@@ -1,74 +1,75 @@
-"""What is kept, as records. Most say how something is now, so that of two about the same the newer one is enough.
+"""Records: the units of storage. Each class is the one definition of its fields, from the server to the table.
 
-They cross from the server to its keeper as MessagePack. Times are epoch milliseconds by the server's clock, 0 where
-there is none yet; texts are checked before they come here.
+| record | says | key | table | restored at a start as |
+|---|---|---|---|---|
+| `StoredUser` | how a user is now | user | `presenced_users` | `RestoredChoices`, `RestoredDisplay` |
+| `StoredSession` | how a session is now | session key | `presenced_sessions` | |
+| `Change` | what changed, once | epoch, position | `presenced_changes` | |
+| `StoredClaim` | what a backend claims now, or no more | user, source | `presenced_claims` | `StoredClaim` |
+| `StoredRevocation` | which tokens are refused | kind, subject | `presenced_revocations` | `StoredRevocation` |
+| `RoomOccupancy` | a room got its first or lost its last member | room | none: only webhooks use it | |
+
+All but `Change` and `RoomOccupancy` describe a state, so of two records with the same key only the newer one matters.
+
+A field has the name and the unit of its column, so a record becomes a row without a table of names (`storage.rows`).
+Times are epoch milliseconds by the server's clock. JSON is bytes: the storage worker decodes it, where invalid UTF-8
+costs one record instead of an exception in the live process.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
 
-from presenced.presence.model import Change
-
-
-class ChoiceFact(Struct, frozen=True, array_like=True):
-    """What a person chose."""
-
-    status: str
-    """Empty: as detected."""
-    text: str = ""
-    emoji: str = ""
-    data: bytes = b""
-    """JSON; empty when there is none."""
-    until_ms: int = 0
-    """When it ends; 0 when it lasts."""
-
+from presenced.presence.model import Change, Choice, Custom
 
 YEAR_2026_MS = 1_767_225_600_000
-"""Its begin, in epoch milliseconds."""
+"""Start of the year 2026 in epoch milliseconds."""
 
 
-class UserFact(Struct, frozen=True, array_like=True, tag="user"):
+class StoredUser(Struct, frozen=True, array_like=True, tag="user"):
     """How a user is now."""
 
     user_id: str
     status: str
-    """What others see."""
+    """The status that others see."""
     version: int
     since_ms: int
     seen_ms: int
-    """When they were last known to be there."""
+    """When others last knew the user to be present."""
     active_ms: int
-    """When they last did something: came, chose, or became active."""
-    chosen: ChoiceFact | None = None
-    timed: ChoiceFact | None = None
-    """What was chosen to last until its end; the one above returns then."""
+    """When the user last connected, chose a status, or became active."""
+    chosen: bytes = b""
+    """`StoredChoice` as JSON; empty if nothing is chosen."""
+    timed: bytes = b""
+    """`StoredChoice` that ends by itself, as JSON. `chosen` returns when it ends."""
     display: bytes = b""
-    """JSON that the user's token gives for others to see; empty when there is none."""
+    """JSON object that the user's token gives for others to see; empty if there is none."""
 
 
-class SessionFact(Struct, array_like=True, tag="session"):
-    """How a session is now; it is made once for each, and changed. One that is resumed is open again."""
+class StoredSession(Struct, array_like=True, tag="session"):
+    """How a session is now. `WriteBehind` creates one per session and updates it; a resumed session is open again."""
 
-    key: str
-    """The id of the session's first connection."""
+    session_key: str
+    """Id of the session's first connection."""
     user_id: str
     connection_id: str
-    """Of its last connection."""
+    """Id of its latest connection."""
     session: str
-    """A digest of the session's id, which is a secret; empty for a classic connection."""
+    """Digest of the session id, because the id is a secret; empty for a classic connection."""
     protocol: str
     device: str
-    address: str
-    """Empty unless addresses are to be kept."""
+    address: str | None
+    """Address of the client; None unless `keep_addresses` is set."""
     opened_ms: int
-    closed_ms: int = 0
+    closed_ms: int | None = None
+    """When its latest connection ended; None while it is open."""
     reason: str = ""
-    """Why its last connection ended."""
+    """Why its latest connection ended."""
 
 
-class RoomFact(Struct, frozen=True, array_like=True, tag="room"):
-    """A room got its first member, or lost its last."""
+class RoomOccupancy(Struct, frozen=True, array_like=True, tag="room"):
+    """A room got its first member, or lost its last one."""
 
     position: int
     room: str
@@ -76,8 +77,8 @@ class RoomFact(Struct, frozen=True, array_like=True, tag="room"):
     at_ms: int
 
 
-class ClaimFact(Struct, frozen=True, array_like=True, tag="claim"):
-    """What a backend claims of a user, or, without a status, claims no more."""
+class StoredClaim(Struct, frozen=True, array_like=True, tag="claim"):
+    """What a backend claims about a user. An empty status means that the claim is cleared."""
 
     user_id: str
     source: str
@@ -87,11 +88,12 @@ class ClaimFact(Struct, frozen=True, array_like=True, tag="claim"):
     data: bytes = b""
     priority: int = 0
     set_ms: int = 0
-    until_ms: int = 0
+    until_ms: int | None = None
+    """When it ends; None if it lasts until it is cleared."""
 
 
-class RevocationFact(Struct, frozen=True, array_like=True, tag="revocation"):
-    """Tokens that are accepted no longer. Times are epoch seconds."""
+class StoredRevocation(Struct, frozen=True, array_like=True, tag="revocation"):
+    """Tokens that are no longer accepted. Times are epoch seconds."""
 
     kind: str
     """`user` or `token`."""
@@ -100,32 +102,81 @@ class RevocationFact(Struct, frozen=True, array_like=True, tag="revocation"):
     until: float
 
 
-class ChosenFact(Struct, frozen=True, array_like=True, tag="chosen"):
-    """What a user had chosen, as it is read again at the start."""
+class RestoredChoices(Struct, frozen=True, array_like=True, tag="chosen"):
+    """Choices of a user from before the start; the fields of `StoredUser`."""
 
     user_id: str
-    chosen: ChoiceFact | None
-    timed: ChoiceFact | None
+    chosen: bytes = b""
+    timed: bytes = b""
 
 
-class DisplayFact(Struct, frozen=True, array_like=True, tag="display"):
-    """What was seen of a user beside how available they were, as it is read again at the start."""
+class RestoredDisplay(Struct, frozen=True, array_like=True, tag="display"):
+    """Display data of a user from before the start; the field of `StoredUser`."""
 
     user_id: str
     display: bytes
 
 
-Restored = ChosenFact | DisplayFact | ClaimFact | RevocationFact
-Fact = UserFact | SessionFact | Change | RoomFact | ClaimFact | RevocationFact
+Record = StoredUser | StoredSession | Change | RoomOccupancy | StoredClaim | StoredRevocation
+Restored = RestoredChoices | RestoredDisplay | StoredClaim | StoredRevocation
 
 
-def is_of(fact: Fact | Restored, user_id: str) -> bool:
-    """Whether it goes when the user is erased; what is revoked stays."""
-    return isinstance(fact, (UserFact, SessionFact, Change, ClaimFact)) and fact.user_id == user_id
+class StoredCustom(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Text, emoji, data and end of a status, as JSON in a column."""
+
+    text: str = ""
+    emoji: str = ""
+    data: Raw | UnsetType = UNSET
+    until: int = 0
+    """End in epoch milliseconds; 0 if it lasts."""
+
+
+class StoredChoice(StoredCustom, frozen=True, kw_only=True):
+    """Status that a user chose, as JSON in `chosen` and `timed`."""
+
+    status: str
+    """Empty: as detected."""
+
+
+class Details(StoredCustom, frozen=True, kw_only=True):
+    """What belongs to the status of a change, as JSON in `details`."""
+
+    devices: tuple[str, ...] = ()
+
+
+def choice_json(choice: Choice) -> bytes:
+    """Return the choice as `StoredChoice`."""
+    return msgspec.json.encode(StoredChoice(*_fields_of(choice.custom), status=choice.status or ""))
+
+
+def choice_from(stored: bytes) -> StoredChoice | None:
+    """Return the stored choice; None if there is none, or another program wrote something that cannot be read."""
+    try:
+        return msgspec.json.decode(stored, type=StoredChoice) if stored else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def details_json(change: Change) -> bytes:
+    """Return what belongs to the status as `Details`; empty if there is nothing."""
+    details = msgspec.json.encode(Details(*_fields_of(change.view.custom), devices=change.view.devices))
+    return b"" if details == b"{}" else details
+
+
+def _fields_of(custom: Custom) -> tuple[str, str, Raw | UnsetType, int]:
+    """Return the fields of `StoredCustom`."""
+    return custom.text, custom.emoji, Raw(custom.data) if custom.data else UNSET, custom.until_ms
+
+
+def is_about(record: Record, user_id: str) -> bool:
+    """Return whether the record must be deleted with the user. Revocations stay: a token would be valid again."""
+    return isinstance(record, (StoredUser, StoredSession, Change, StoredClaim)) and record.user_id == user_id
 
 
 def start_position(started_ms: int) -> int:
-    """Where positions begin, at least: also when nothing is known of the server before above its last one, if that made
-    less than 1,000 changes a second on average.
+    """Return the lowest position for a server started at this time in epoch milliseconds.
+
+    One position per millisecond since 2026: even if nothing is known of an earlier process, this is above its last
+    position, as long as that process made fewer than 1,000 changes a second on average.
     """
     return max(0, started_ms - YEAR_2026_MS)

@@ -1,6 +1,6 @@
-"""The tables. They live beside an application's own, hence their prefix; `migrations/` makes and changes them.
+"""Tables. Their prefix separates them from an application's own; `migrations/` creates and changes them.
 
-Ids compare byte by byte in every database. JSON is kept as text: nothing asks for what is in it.
+Ids compare byte by byte in every database. JSON is stored as text, because no query looks into it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ users = Table(
 sessions = Table(
     "presenced_sessions",
     metadata,
-    # A user id may have 128 characters; the connection's number comes on top.
+    # A connection id is the user id, of up to 128 characters, with a number.
     Column("session_key", Exact(160), primary_key=True),
     Column("user_id", Exact(128), nullable=False),
     Column("connection_id", Exact(160), nullable=False),

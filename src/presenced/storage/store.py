@@ -1,6 +1,21 @@
-"""Writing facts down, and what has to be done at a start, at an end, and from time to time.
+"""The SQL of one server: writing records, restoring, closing what dead servers left open, and pruning.
 
-Every method works within a transaction of the caller's and may be carried out again: that changes nothing more.
+Every method works within a transaction of its caller, and may be repeated: a second call changes nothing more. Rows are
+upserts by a key that the server made, and a user's row gives way only to the same or a higher version. So the storage
+worker may repeat a transaction whose result it does not know, the server may send batches again to a new worker, and an
+old worker that still writes does no harm.
+
+A row of `presenced_users` or `presenced_sessions` belongs to the server that wrote it last: `node`, the name of the
+server, and `epoch`, one start of it. A server is *dead* if its node has started again with another epoch, or if it gave
+no sign of life for `SILENT_MS`. `start` closes what dead servers left open:
+
+    last sign of life          start of the new server          first live change
+    ------|---------------------------|-------------------------------|------->
+          users offline since here,   `first` = start_position        versions above `first`
+          sessions closed here        rows closed with versions <= `first`
+
+The database may answer long after the server has begun to serve. Records about users who are back then wait with live
+versions, and must overwrite the closed rows. So closed rows get versions at or below `first`.
 """
 
 from __future__ import annotations
@@ -26,68 +41,78 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Delete, Insert
 
-from presenced.storage.database import execute_many, put
-from presenced.storage.records import ChosenFact, DisplayFact, Fact, Restored, RevocationFact, start_position
-from presenced.storage.rows import Row, Rows, choice_from, claim_from
+from presenced.storage.database import execute_many, upsert
+from presenced.storage.records import (
+    Record,
+    Restored,
+    RestoredChoices,
+    RestoredDisplay,
+    StoredClaim,
+    StoredRevocation,
+    choice_from,
+    start_position,
+)
+from presenced.storage.rows import Row, Rows
 from presenced.storage.schema import changes, claims, nodes, revocations, sessions, told, users, webhooks
 
-SLICE = 2_000
-"""Rows deleted at a time for being too old."""
+PRUNED_ROWS = 2_000
+"""Maximum number of rows that one statement deletes because of their age. More of them take further transactions."""
 
-PAGE = 2_000
-"""Rows read at a time at the start."""
+PAGE_ROWS = 2_000
+"""Number of rows read at a time at the start."""
 
-SILENT = 300_000
-"""Milliseconds without a sign of life after which any server takes another one of the same database for dead."""
+SILENT_MS = 300_000
+"""Milliseconds without a sign of life after which any server of the same database considers another one dead."""
 
-SHORT_HISTORY = 86_400_000
-"""Milliseconds for which ended sessions are kept where no changes are."""
+SHORT_HISTORY_MS = 86_400_000
+"""Milliseconds for which ended sessions are stored if no changes are (`history_age` is 0)."""
 
-MOST_LOST = 100_000
-"""Positions that a server may have used and not signed for when it died: more than it makes in a second."""
+MAX_LOST_POSITIONS = 100_000
+"""Positions that a dead server may have used after its last sign of life: more than it can use in a second."""
 
 LOST = "lost"
-"""Why a session ended whose server died."""
+"""Reason of sessions whose server died."""
 
 
 class Start(NamedTuple):
-    """What was found at the start."""
+    """Result of `Store.start`."""
 
     position: int
-    """Positions have to grow from here."""
+    """Lower bound for the positions of this server."""
     closed: int
-    """Users who were shown online by a server that is no more."""
+    """Number of users who are offline now because their server is dead."""
 
 
 class Store:
-    """What one server keeps.
+    """The rows of one server.
 
     Args:
-        dialect: Of the database: `sqlite`, `postgresql`, `mysql` or `mariadb`.
-        history_ms: For how long changes and ended sessions are kept; 0: no changes.
+        dialect: Name of SQLAlchemy's dialect: `sqlite`, `postgresql`, `mysql` or `mariadb`.
+        epoch: Identifier of this start of the server.
+        history_ms: Milliseconds for which changes and ended sessions are stored; 0: changes are not stored.
     """
 
-    def __init__(self, dialect: str, node: str, epoch: str, started_ms: int, history_ms: int) -> None:
+    def __init__(self, *, dialect: str, node: str, epoch: str, started_ms: int, history_ms: int) -> None:
         self._node = node
         self._epoch = epoch
         self._started_ms = started_ms
         self._history_ms = history_ms
-        self._put_node = put(dialect, nodes)
-        self._puts: dict[Table, Insert] = {
-            users: put(dialect, users, newer="version", highest=("since_ms", "seen_ms", "active_ms")),
-            sessions: put(dialect, sessions),
-            changes: put(dialect, changes, keep=[c.name for c in changes.columns]),
-            claims: put(dialect, claims),
-            revocations: put(dialect, revocations),
+        self._upsert_node = upsert(dialect, nodes)
+        self._upserts: dict[Table, Insert] = {
+            users: upsert(dialect, users, newer="version", highest=("since_ms", "seen_ms", "active_ms")),
+            sessions: upsert(dialect, sessions),
+            changes: upsert(dialect, changes, keep=[c.name for c in changes.columns]),
+            claims: upsert(dialect, claims),
+            revocations: upsert(dialect, revocations),
         }
 
     # Writing.
 
-    async def write(self, connection: AsyncConnection, facts: Iterable[Fact]) -> None:
-        """Write facts down."""
-        rows = Rows(facts, self._node, self._epoch, self._history_ms > 0)
+    async def write(self, connection: AsyncConnection, records: Iterable[Record]) -> None:
+        """Insert or update the rows of these records."""
+        rows = Rows(records, self._node, self._epoch, self._history_ms > 0)
         set_claims = [row for row in rows.claims.values() if row is not None]
-        # In one order, so that two servers that write to the same rows don't wait for each other.
+        # Sorted, so that two servers that write the same rows lock them in the same order and cannot deadlock.
         for table, found in (
             (users, [rows.users[key] for key in sorted(rows.users)]),
             (sessions, [rows.sessions[key] for key in sorted(rows.sessions)]),
@@ -96,15 +121,18 @@ class Store:
             (revocations, list(rows.revocations.values())),
         ):
             if found:
-                await execute_many(connection, self._puts[table], found)
+                await execute_many(connection, self._upserts[table], found)
         if cleared := [{"a": key[0], "b": key[1]} for key, row in rows.claims.items() if row is None]:
             await connection.execute(_CLEAR, cleared)
 
     async def sign(self, connection: AsyncConnection, now_ms: int, position: int, stopped_ms: int = 0) -> None:
-        """A sign of life, which is the first of each transaction: so SQLite knows at once that it is one that writes.
+        """Record a sign of life. This is the first statement of each transaction that writes.
+
+        SQLite takes the write lock at the first statement that writes. A transaction that reads first and writes later
+        fails at once if another process has written in between (SQLITE_BUSY_SNAPSHOT); no timeout helps.
 
         Args:
-            position: Of the newest change.
+            position: Position of the newest change.
             stopped_ms: When the server stopped; 0 while it runs.
         """
         row: Row = {
@@ -115,10 +143,10 @@ class Store:
             "stopped_ms": stopped_ms or None,
             "position": position,
         }
-        await connection.execute(self._put_node, [row])
+        await connection.execute(self._upsert_node, [row])
 
     async def erase(self, connection: AsyncConnection, user_id: str) -> int:
-        """Delete all that is kept of a user, but for what is revoked. How many rows that were."""
+        """Delete everything about a user but revocations. Return the number of rows, without those of `told`."""
         deleted = 0
         for table in (users, sessions, changes, claims):
             deleted += (await connection.execute(delete(table).where(table.c.user_id == user_id))).rowcount
@@ -130,25 +158,26 @@ class Store:
     # The start and the end.
 
     async def start(self, connection: AsyncConnection) -> Start:
-        """Close what a dead process of this node left open, and that of nodes that gave no sign of life for long."""
+        """Close what dead servers left open: earlier processes of this node, and nodes that have been silent."""
         rows = (await connection.execute(select(nodes))).mappings().all()
         dead = [
             (row["node"], row["sign_ms"])
             for row in rows
             if (row["node"] == self._node and row["epoch"] != self._epoch)
-            or (row["node"] != self._node and row["sign_ms"] < self._started_ms - SILENT)
+            or (row["node"] != self._node and row["sign_ms"] < self._started_ms - SILENT_MS)
         ]
         newest = max((row["position"] for row in rows), default=0)
         count = 0
         for node, _ in dead:
             shown = select(func.count()).select_from(users).where(self._shown(node, own=False))
             count += (await connection.execute(shown)).scalar_one()
-        # The database may respond late, when users are back and facts about them wait. Their versions and positions are
-        # above `first`. Rows closed here stay at or below it, because those facts would otherwise be refused as older.
+        # Rows closed here get versions up to `first`, because waiting records about users who are back have versions
+        # above it. A row of a higher version would refuse them.
         first = start_position(self._started_ms)
-        position = max(newest + MOST_LOST, first)
+        position = max(newest + MAX_LOST_POSITIONS, first)
         await self.sign(connection, self._started_ms, position)
-        lowest = select(func.min(changes.c.position)).where(changes.c.epoch == self._epoch)  # from an earlier call
+        lowest = select(func.min(changes.c.position)).where(changes.c.epoch == self._epoch)
+        # An earlier worker of this server may have used positions of this epoch. Rows closed now go below those.
         below = min(first + 1, (await connection.execute(lowest)).scalar_one() or first + 1)
         closed = 0
         for node, sign_ms in dead:
@@ -156,10 +185,10 @@ class Store:
         return Start(position, closed)
 
     async def stop(self, connection: AsyncConnection, at_ms: int, position: int, reason: str) -> int:
-        """Close all that this process left open. How many users were shown online.
+        """Close everything that this server has open. Return the number of users who were shown online.
 
         Args:
-            position: Of the newest change.
+            position: Position of the newest change.
         """
         closed = await self._close(connection, self._node, True, at_ms, position + 1, position + 1, reason)
         await self.sign(connection, at_ms, position + closed, at_ms)
@@ -168,11 +197,11 @@ class Store:
     async def _close(
         self, connection: AsyncConnection, node: str, own: bool, at_ms: int, position: int, version: int, reason: str
     ) -> int:
-        """End the node's open sessions and show its users offline, with a change each from `position` on.
+        """End open sessions of the node and set its users offline, with one change each from `position` on.
 
         Args:
-            own: End the sessions that this process left open; otherwise those that all others left.
-            version: Version of the changes; a user whose version is not below it gets that version plus one.
+            own: Close what this epoch left open; otherwise what all other epochs of the node left open.
+            version: Version of the changes. A user whose version is not below it gets the user's own version plus one.
 
         Returns:
             Number of users.
@@ -213,34 +242,38 @@ class Store:
         return epoch == self._epoch if own else epoch != self._epoch
 
     async def restored(self, connection: AsyncConnection, now_ms: int, most: int) -> AsyncIterator[list[Restored]]:
-        """What was chosen, displayed, claimed and revoked and holds at `now_ms`, in pages; of each kind at most `most`:
-        of users those seen last, and these in the order in which they were."""
+        """Yield pages of the choices, display data, claims and revocations that are in force at `now_ms`.
+
+        Args:
+            most: Maximum number of each kind. Of more users, those seen last count. They come in ascending order of
+                that time, because the server evicts the oldest first.
+        """
         chose = or_(users.c.chosen.is_not(None), users.c.timed.is_not(None))
         last = select(users.c.user_id, users.c.chosen, users.c.timed, users.c.seen_ms).where(chose)
         last_ones = last.order_by(users.c.seen_ms.desc(), users.c.user_id).limit(most).subquery()
         result = await connection.execute(select(last_ones).order_by(last_ones.c.seen_ms))
-        while rows := result.fetchmany(PAGE):
-            facts = [ChosenFact(row[0], choice_from(row[1]), choice_from(row[2])) for row in rows]
-            yield [fact for fact in (_without_ended(fact, now_ms) for fact in facts) if fact is not None]
+        while rows := result.fetchmany(PAGE_ROWS):
+            choices = (RestoredChoices(row[0], (row[1] or "").encode(), (row[2] or "").encode()) for row in rows)
+            yield [one for one in (_without_ended(one, now_ms) for one in choices) if one is not None]
         display = select(users.c.user_id, users.c.display, users.c.seen_ms).where(users.c.display.is_not(None))
         displays = display.order_by(users.c.seen_ms.desc(), users.c.user_id).limit(most).subquery()
         result = await connection.execute(select(displays).order_by(displays.c.seen_ms))
-        while rows := result.fetchmany(PAGE):
-            yield [DisplayFact(row[0], row[1].encode()) for row in rows]
+        while rows := result.fetchmany(PAGE_ROWS):
+            yield [RestoredDisplay(row[0], row[1].encode()) for row in rows]
         held = select(claims).where(or_(claims.c.until_ms.is_(None), claims.c.until_ms > now_ms))
         result = await connection.execute(held.order_by(claims.c.set_ms, claims.c.source).limit(most))
-        while found := result.mappings().fetchmany(PAGE):
-            yield [claim_from(dict(row)) for row in found]
+        while found := result.mappings().fetchmany(PAGE_ROWS):
+            yield [StoredClaim(**{**row, "data": (row["data"] or "").encode()}) for row in found]
         revoked = select(revocations).where(revocations.c.until > now_ms / 1000)
         result = await connection.execute(revoked.order_by(revocations.c.until).limit(most))
-        while found := result.mappings().fetchmany(PAGE):
-            yield [RevocationFact(**row) for row in found]
+        while found := result.mappings().fetchmany(PAGE_ROWS):
+            yield [StoredRevocation(**row) for row in found]
 
-    # From time to time.
+    # Pruning.
 
     async def prune(self, connection: AsyncConnection, now_ms: int) -> bool:
-        """Delete some of what is too old. Whether there is more."""
-        oldest = now_ms - (self._history_ms or SHORT_HISTORY)
+        """Delete some of what is too old. Return whether there is more."""
+        oldest = now_ms - (self._history_ms or SHORT_HISTORY_MS)
         full = [await _prune(connection, changes, changes.c.at_ms, oldest)]
         full.append(await _prune(connection, sessions, sessions.c.closed_ms, oldest))
         await connection.execute(delete(claims).where(claims.c.until_ms <= now_ms))
@@ -253,14 +286,21 @@ class Store:
 _CLEAR: Delete = delete(claims).where(claims.c.user_id == bindparam("a"), claims.c.source == bindparam("b"))
 
 
-def _without_ended(fact: ChosenFact, now_ms: int) -> ChosenFact | None:
-    timed = fact.timed if fact.timed and fact.timed.until_ms > now_ms else None
-    return ChosenFact(fact.user_id, fact.chosen, timed) if fact.chosen or timed else None
+def _without_ended(choices: RestoredChoices, now_ms: int) -> RestoredChoices | None:
+    """Return the choices that are in force; None if there are none."""
+    timed = choice_from(choices.timed)
+    is_over = timed is None or timed.until <= now_ms
+    if is_over and not choices.chosen:
+        return None
+    return RestoredChoices(choices.user_id, choices.chosen) if is_over else choices
 
 
 async def _prune(connection: AsyncConnection, table: Table, time: ColumnElement[int], oldest: int) -> bool:
-    """Delete what is older than `oldest`, so many rows at a time."""
-    old = select(time).where(time < oldest).order_by(time).offset(SLICE - 1).limit(1)
+    """Delete up to `PRUNED_ROWS` rows older than `oldest`, and those of the same millisecond. Return whether more are.
+
+    The bound is a time, found by the index on it, because not every database deletes with a limit.
+    """
+    old = select(time).where(time < oldest).order_by(time).offset(PRUNED_ROWS - 1).limit(1)
     until = (await connection.execute(old)).scalar_one_or_none()
     await connection.execute(delete(table).where(time < oldest if until is None else time <= until))
     return until is not None

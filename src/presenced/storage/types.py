@@ -1,4 +1,4 @@
-"""Types of columns that mean the same in every database."""
+"""Column types that behave the same in every database."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class Exact(TypeDecorator[str]):
-    """A text of at most so many characters that compares byte by byte.
+    """Text with a maximum length in characters that compares byte by byte.
 
-    MariaDB and MySQL would take `Ada` and `ada ` for the same.
+    By default MariaDB and MySQL consider `Ada` and `ada ` equal.
     """
 
     impl = String
@@ -23,7 +23,7 @@ class Exact(TypeDecorator[str]):
         super().__init__(length)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Known when it is connected: a URL of mysql:// may lead to MariaDB."""
+        """Return the collation of the connected database, because a mysql:// URL may lead to MariaDB."""
         if dialect.name not in ("mysql", "mariadb"):
             return dialect.type_descriptor(String(self.length))
         collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
@@ -31,5 +31,5 @@ class Exact(TypeDecorator[str]):
 
 
 def long_text() -> Text:
-    """A text as long as it has to be: 64 KB are not enough for some."""
+    """Return a type for text of any length. `TEXT` of MariaDB and MySQL ends at 64 KB, which is not enough."""
     return Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4"), "mysql", "mariadb")

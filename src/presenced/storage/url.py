@@ -1,4 +1,4 @@
-"""Which database the settings name. Without SQLAlchemy, for the server, which never speaks to one itself."""
+"""URL of the database that the settings name. It does without SQLAlchemy, because the server never loads that."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXTRAS = {"asyncpg": "postgresql", "aiomysql": "mysql"}
 
 
 def database_url(settings: Settings) -> str:
-    """The URL, with the password if it has one; empty when nothing is kept.
+    """Return the URL, with the password if it has one; empty if nothing is stored.
 
     Raises:
         ConfigError: The driver is not installed.

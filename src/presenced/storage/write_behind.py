@@ -1,7 +1,35 @@
-"""What of the node's events is to be kept, and what of that comes back at the next start.
+"""The write-behind: collects what must be stored, and sends it to the storage worker in batches.
 
-Events cost next to nothing here: a user is noted, a change or a session put into a list. What that comes to is made
-when it is given to the keeper, some milliseconds later, and of most the newest state is enough.
+The live process never waits for a database. An event costs it a dictionary entry or an append, 2.1 µs of its CPU per
+change of the classic protocol (`benchmarks/write_behind.py`). The rest happens up to a quarter of a second later.
+
+Life of a record:
+
+    event -> collected -> (due) -> batch -> worker -> transaction -> confirmed
+             | here                | `worker.client`  | `worker.program`
+
+1. *Collected.* Of a user or a session, only a reference: the record is made when it is sent, so any number of events
+   in between is one row. Changes and occupancies of rooms are events, and all of them are sent, in order. Claims and
+   revocations are few: the newest of each key.
+2. *Due.* Changes, claims and revocations are due at once, users and sessions at most every `STATE_PERIOD_S`. A user who
+   reloads a page, or changes ten times while the database is slow, is one row. A flush runs `PERIOD_S` after an event
+   and again until nothing waits. An idle server has no timer.
+3. *Batch.* A flush sends at most `MAX_BATCH_RECORDS` of each kind, if the worker accepts a batch. While it does not,
+   everything waits here, and a flush every `BLOCKED_PERIOD_S` applies the bounds.
+4. *Worker.* The worker writes each batch in one transaction and confirms it. The client sends unconfirmed batches again
+   to a new worker. Writing a batch twice changes nothing, so nothing is lost or doubled.
+
+| bound | at the bound |
+|---|---|
+| `MAX_WAITING` users, sessions, claims with revocations | the oldest are dropped |
+| `MAX_WAITING` changes | of each user and room only the newest stays; then the oldest half of the bound is dropped |
+
+So under overload the history has gaps, but the last state of each user and room is stored and sent to webhooks, as long
+as fewer than half the bound of them wait. `presenced_storage_facts_merged_total` counts the first step of the bound of
+changes, and `presenced_storage_facts_dropped_total` everything else.
+
+The way back: at a start the worker sends choices, display data, claims and revocations (`restore`). They may arrive
+long after the server has begun to serve. Decisions made since then take precedence (`presence.since`).
 """
 
 from __future__ import annotations
@@ -9,65 +37,85 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from itertools import islice
 from math import inf
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from msgspec import UNSET
 
 from presenced.config.settings import Settings
 from presenced.errors import CapacityError
 from presenced.presence.directory import Directory, Outcome
-from presenced.presence.model import Choice, Custom, Status
+from presenced.presence.model import AS_DETECTED, Change, Choice, Custom, Status
 from presenced.presence.restore import SinceStart
 from presenced.presence.rooms import RoomChange, Rooms
 from presenced.presence.session import Session
 from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
+from presenced.presence.user import User
 from presenced.protocols.v1 import codec as v1
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.text import refused_character
-from presenced.storage.noted import Noted
 from presenced.storage.records import (
-    ChoiceFact,
-    ChosenFact,
-    ClaimFact,
-    DisplayFact,
-    Fact,
+    Record,
     Restored,
-    RevocationFact,
-    RoomFact,
-    SessionFact,
-    UserFact,
+    RestoredChoices,
+    RestoredDisplay,
+    RoomOccupancy,
+    StoredClaim,
+    StoredRevocation,
+    StoredSession,
+    StoredUser,
+    choice_from,
+    choice_json,
 )
 
-PERIOD = 0.02
-"""Seconds for which what happens is collected before it is given to the keeper."""
+PERIOD_S = 0.02
+"""Seconds from an event to the flush. Events in between share a batch."""
 
-BLOCKED_PERIOD = 1.0
-"""The same while the keeper takes nothing."""
+STATE_PERIOD_S = 0.25
+"""Seconds for which users and sessions are collected after some were sent. With the time that writing takes, this stays
+below the second of last seen that may be lost when the server dies."""
 
-MAX_SUBJECT = 255
-"""Characters of the id of a token that is revoked; ids are shorter, and those that can't be read are not kept."""
+BLOCKED_PERIOD_S = 1.0
+"""Seconds between two flushes while the worker accepts nothing. A confirmed batch causes a flush earlier."""
 
-_CLASSIC, _V1 = "classic", "presenced.v1"
+MAX_BATCH_RECORDS = 400
+"""Maximum number of records of one kind in a batch, so that making and encoding it takes a few milliseconds at most.
+More of them wait for the next flush."""
+
+MAX_WAITING = 100_000
+"""Maximum number of waiting records of each kind; the table above says what happens beyond it."""
+
+MAX_ADDRESS_CHARACTERS = 64
+"""Length of the column. A longer address is truncated."""
+
+MAX_SUBJECT_CHARACTERS = 255
+"""Length of the column. User ids are shorter. A longer token id is not stored, so its revocation ends with the server.
+"""
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-class Keeper(Protocol):
-    """Where facts are given to; `worker.client` has it."""
+class StorageWorker(Protocol):
+    """Receiver of batches (`worker.client.WorkerClient`)."""
 
     @property
     def takes(self) -> bool:
-        """Whether a batch may be given."""
+        """Whether it accepts a batch now."""
 
     @property
     def warning(self) -> str:
-        """What an operator should know; empty when all is well."""
+        """Text for operators about what is wrong; empty if nothing is."""
 
-    def give(self, facts: list[Fact], position: int) -> None:
-        """Store these; never fails, never waits. `position` is that of `WriteBehind.position`."""
+    def give(self, records: list[Record], position: int) -> None:
+        """Store a batch. This neither waits nor fails. `position` is `WriteBehind.position`."""
 
 
 class Connection(Protocol):
-    """What is read of a connection."""
+    """Attributes of a connection that are stored."""
 
     session: Session[Any]
     user_id: str
@@ -77,247 +125,358 @@ class Connection(Protocol):
 
 
 class WriteBehind:
-    """Collects what is to be kept.
+    """Collects records of events, sends them to the storage worker, and restores what was stored before the start.
 
-    Bounds: `MAX_WAITING` of each kind.
+    Bounds: `MAX_WAITING` records of each kind.
 
     Args:
-        apply: Tell everyone what came of something.
+        apply: Function that notifies users and watchers of an outcome.
+        restore_revocations: Function that takes revocations from before the start.
     """
 
     def __init__(
         self,
+        *,
         settings: Settings,
         clock: Clock,
         timer: Timer,
         metrics: Metrics,
-        keeper: Keeper,
+        worker: StorageWorker,
         directory: Directory[Any],
         rooms: Rooms,
         apply: Callable[[Outcome[Any], Instant], None],
+        restore_revocations: Callable[[Sequence[StoredRevocation]], None],
     ) -> None:
-        self._keeper = keeper
+        self._worker = worker
         self._clock = clock
         self._timer = timer
         self._metrics = metrics
         self._directory = directory
         self._rooms = rooms
         self._apply = apply
-        self._is_told = True
+        self._restore_revocations = restore_revocations
         self._with_changes = settings.history_age > 0 or bool(settings.webhook_urls)
         self._with_addresses = settings.keep_addresses
-        self.restore_revocations: Callable[[Sequence[RevocationFact]], None] = lambda _: None
-        """Who is told what was revoked before the start."""
-        self._noted = Noted(metrics.facts_merged.inc)
+        self._notifies = True
+        """False while the server stops."""
+        self._users: dict[str, User[Any]] = {}
+        """Users who may have changed since they were last due."""
+        self._sessions: dict[str, StoredSession] = {}
+        self._changes: list[Change | RoomOccupancy] = []
+        self._others: dict[tuple[str, str], StoredClaim | StoredRevocation] = {}
+        self._since: float | None = None
+        """Monotonic time of the oldest event in the four above, or a little earlier; None if they are empty."""
+        self._due_users: dict[str, User[Any]] = {}
+        self._due_sessions: dict[str, StoredSession] = {}
+        self._due_since: float | None = None
+        self._next_due = 0.0
+        self._ending = False
         self.blocked = False
-        """The keeper takes nothing, and something waits."""
+        """Whether something waits that the worker does not accept."""
         directory.since_start = SinceStart()
-        metrics.gauge("presenced_storage_waiting_facts", "Facts that wait to be stored.", lambda: self.waiting)
+        metrics.gauge("presenced_storage_waiting_facts", "Records that wait to be sent.", lambda: self.waiting)
 
-    # Events.
+    # Events. They run for each event of the node, so they do as little as possible.
 
-    def event(self, outcome: Outcome[Any], is_told: bool) -> None:
-        """Something of a user may be another now.
+    def event(self, outcome: Outcome[Any], notifies: bool) -> None:
+        """Collect the user of an outcome, and the change if there is one.
 
         Args:
-            is_told: Others are told of the change, if it is one.
+            notifies: Whether watchers are notified of the change. If not, the change is not stored.
         """
-        noted = self._noted
-        self._is_told = is_told
+        self._notifies = notifies
         if (user := self._directory.users.user(outcome.user_id)) is not None:
-            noted.users[outcome.user_id] = user
-        if (change := outcome.change) is not None and is_told and self._with_changes:
-            noted.changes.append(change)
-        if noted.since is None:
-            self._wait()
+            self._users[outcome.user_id] = user
+        if (change := outcome.change) is not None and notifies and self._with_changes:
+            self._changes.append(change)
+        if self._since is None:
+            self._flush_later()
 
     def opened(self, connection: Connection) -> None:
-        """A session opened, or is open again."""
+        """Collect a session that opened, or was resumed."""
         session = connection.session
-        known = session.kept
-        if isinstance(known, SessionFact):
-            fact = known
-            fact.connection_id, fact.closed_ms, fact.reason = connection.connection_id, 0, ""
+        record = session.kept
+        if isinstance(record, StoredSession):
+            record.connection_id, record.closed_ms, record.reason = connection.connection_id, None, ""
         else:
-            fact = SessionFact(
-                connection.connection_id,
-                connection.user_id,
-                connection.connection_id,
-                hashlib.blake2b(session.session_id.encode(), digest_size=16).hexdigest() if session.session_id else "",
-                _V1 if session.session_id else _CLASSIC,
-                session.device,
-                connection.address if self._with_addresses else "",
-                connection.opened_ms,
+            record = StoredSession(
+                session_key=connection.connection_id,
+                user_id=connection.user_id,
+                connection_id=connection.connection_id,
+                session=_digest_of(session.session_id),
+                protocol="presenced.v1" if session.session_id else "classic",
+                device=session.device,
+                address=(connection.address[:MAX_ADDRESS_CHARACTERS] or None) if self._with_addresses else None,
+                opened_ms=connection.opened_ms,
             )
-        session.kept = self._noted.sessions[fact.key] = fact
+        session.kept = self._sessions[record.session_key] = record
 
     def closed(self, connection: Connection, reason: str, now: Instant) -> None:
-        """A connection ended; no-op for one whose session has another by now."""
-        fact = connection.session.kept
-        if connection.session.connection is connection and isinstance(fact, SessionFact):
-            fact.closed_ms, fact.reason = now.epoch_ms, reason
-            self._noted.sessions[fact.key] = fact
+        """Collect a session whose connection ended. No-op if another connection has resumed it."""
+        record = connection.session.kept
+        if connection.session.connection is connection and isinstance(record, StoredSession):
+            record.closed_ms, record.reason = now.epoch_ms, reason
+            self._sessions[record.session_key] = record
 
     def room_changed(self, change: RoomChange, now: Instant) -> None:
-        """Collect a change of a room if that is occupied or vacated by it."""
+        """Collect the occupancy of a room if this change of a member changed it."""
         if self._with_changes and change.occupied is not None:
-            self._noted.changes.append(RoomFact(change.position, change.room, change.occupied, now.epoch_ms))
-            self._wait()
+            self._changes.append(RoomOccupancy(change.position, change.room, change.occupied, now.epoch_ms))
+            self._flush_later()
 
     def revoked(self, kind: str, subject: str, at: float, until: float) -> None:
-        """Tokens are accepted no longer: all of a `user`, or one `token`."""
-        if len(subject) <= MAX_SUBJECT and not refused_character(subject):
-            self._noted.others[kind, subject] = RevocationFact(kind, subject, at, until)
-            self._wait()
+        """Collect a revocation: of all tokens of a `user`, or of one `token`."""
+        if len(subject) <= MAX_SUBJECT_CHARACTERS and not refused_character(subject):
+            self._others[kind, subject] = StoredRevocation(kind, subject, at, until)
+            self._flush_later()
+
+    def claimed(self, user_id: str, claim: Claim) -> None:
+        """Collect a claim that a backend set."""
+        custom = claim.custom
+        self._others[user_id, claim.source] = StoredClaim(
+            user_id=user_id,
+            source=claim.source,
+            status=claim.status,
+            text=custom.text,
+            emoji=custom.emoji,
+            data=custom.data,
+            priority=claim.priority,
+            set_ms=claim.set_ms,
+            until_ms=custom.until_ms or None,
+        )
+        self._flush_later()
+
+    def unclaimed(self, user_id: str, source: str) -> None:
+        """Collect that a backend cleared a claim."""
+        self._others[user_id, source] = StoredClaim(user_id, source)
+        self._flush_later()
+
+    def forget(self, user_id: str) -> None:
+        """Discard everything that waits about a user, because the user is being erased."""
+        self._users.pop(user_id, None)
+        self._due_users.pop(user_id, None)
+        self._sessions, self._due_sessions = (
+            {key: record for key, record in sessions.items() if record.user_id != user_id}
+            for sessions in (self._sessions, self._due_sessions)
+        )
+        self._changes = [one for one in self._changes if isinstance(one, RoomOccupancy) or one.user_id != user_id]
+        self._others = {
+            key: record
+            for key, record in self._others.items()
+            if isinstance(record, StoredRevocation) or record.user_id != user_id
+        }
+
+    # State.
 
     @property
     def is_restoring(self) -> bool:
-        """Whether stored data remains to be restored."""
+        """Whether data from before the start has yet to be restored."""
         return self._directory.since_start is not None
-
-    def claimed(self, user_id: str, claim: Claim) -> None:
-        """A backend claims something of a user."""
-        custom = claim.custom
-        self._noted.others[user_id, claim.source] = ClaimFact(
-            user_id,
-            claim.source,
-            claim.status,
-            custom.text,
-            custom.emoji,
-            custom.data,
-            claim.priority,
-            claim.set_ms,
-            custom.until_ms,
-        )
-        self._wait()
-
-    def unclaimed(self, user_id: str, source: str) -> None:
-        """A backend claims no longer what it claimed."""
-        self._noted.others[user_id, source] = ClaimFact(user_id, source)
-        self._wait()
-
-    def forget(self, user_id: str) -> None:
-        """Give nothing of what waits about this user, who is to be erased."""
-        self._noted.forget(user_id)
-
-    # To the keeper.
-
-    def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
-        """Return those of these users who are shown offline now, and those of these rooms that are empty.
-
-        Return None while the server stops. Connections end then, and nobody is notified that their users have left.
-        """
-        if not self._is_told:
-            return [], []
-        offline = [user_id for user_id in users if self._directory.users.status(user_id) is Status.OFFLINE]
-        return offline, [name for name in rooms if self._rooms.get(name) is None]
-
-    def waiting_of(self, user_ids: Collection[str]) -> dict[str, UserFact]:
-        """Return the state of those of these users whose facts wait to be sent."""
-        return self._noted.waiting_of(user_ids)
 
     @property
     def waiting(self) -> int:
-        """How much waits to be given."""
-        return len(self._noted)
+        """Number of records that wait to be sent."""
+        due = len(self._due_users) + len(self._due_sessions)
+        return due + len(self._users) + len(self._sessions) + len(self._changes) + len(self._others)
+
+    @property
+    def waiting_since(self) -> float | None:
+        """Monotonic time since which the oldest record has been waiting; None if nothing waits."""
+        return self._since if self._due_since is None else self._due_since
 
     @property
     def warning(self) -> str:
-        """What an operator should know of the keeper; empty when all is well."""
-        return self._keeper.warning
+        """Text for operators about what is wrong with storage; empty if nothing is."""
+        return self._worker.warning
 
     @property
     def position(self) -> int:
         """Highest number that was used as a position or version."""
         return max(self._directory.users.journal.position, self._directory.users.versions.newest)
 
-    @property
-    def since(self) -> float | None:
-        """Monotonic: what waits longest, waits since then; None when nothing does."""
-        return self._noted.waiting_since
+    def waiting_of(self, user_ids: Collection[str]) -> dict[str, StoredUser]:
+        """Return the state of those of these users whose records wait."""
+        found = ((user_id, self._users.get(user_id) or self._due_users.get(user_id)) for user_id in user_ids)
+        return {user_id: stored_user(user) for user_id, user in found if user is not None}
+
+    def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
+        """Return those of these users who are shown offline now, and those of these rooms that are empty.
+
+        Return none while the server stops. Connections end then, and nobody is notified that their users have left.
+        """
+        if not self._notifies:
+            return [], []
+        offline = [user_id for user_id in users if self._directory.users.status(user_id) is Status.OFFLINE]
+        return offline, [name for name in rooms if self._rooms.get(name) is None]
+
+    # To the worker.
 
     def flush(self) -> None:
-        """Give a portion of what is due, if the keeper takes it; to be called when it takes more, too."""
+        """Send one batch of what is due, if the worker accepts it. Call this again when it accepts more."""
         now = self._clock.monotonic()
-        if self._keeper.takes and (facts := self._noted.portion(now)):
-            self._keeper.give(facts, self.position)
-        self.blocked = bool(self.waiting) and not self._keeper.takes
+        if self._worker.takes and (records := self._batch(now)):
+            self._worker.give(records, self.position)
+        self._apply_bounds()
+        self.blocked = bool(self.waiting) and not self._worker.takes
         if not self.waiting:
             self._timer.cancel(self.flush)
-        elif self.blocked:
-            self._metrics.facts_dropped.inc(self._noted.bound())
-            self._timer.set(self.flush, now + BLOCKED_PERIOD)
         else:
-            self._timer.set(self.flush, now + PERIOD)
+            self._timer.set(self.flush, now + (BLOCKED_PERIOD_S if self.blocked else PERIOD_S))
 
     def finish(self) -> None:
-        """Give all from now on, for the end is near."""
-        self._noted.end()
+        """Send everything without delay from now on, because the server stops."""
+        self._ending, self._next_due = True, 0.0
         self.flush()
 
-    def _wait(self) -> None:
-        if self._noted.since is None:
-            self._noted.since = now = self._clock.monotonic()
-            self._timer.set(self.flush, now + PERIOD)
+    def _flush_later(self) -> None:
+        if self._since is None:
+            self._since = now = self._clock.monotonic()
+            self._timer.set(self.flush, now + PERIOD_S)
 
-    # From the keeper.
+    def _batch(self, now: float) -> list[Record]:
+        records: list[Record] = [*_take(self._others), *self._changes[:MAX_BATCH_RECORDS]]
+        del self._changes[:MAX_BATCH_RECORDS]
+        if now >= self._next_due and not self._due_users and not self._due_sessions:
+            self._make_due(now)
+        sessions, users = _take(self._due_sessions), _take(self._due_users)
+        records += [*sessions, *map(stored_user, users)]
+        if not self._due_users and not self._due_sessions:
+            self._due_since = None
+        if not self.waiting:
+            self._since = None
+        return records
 
-    def restore(self, facts: Sequence[Restored]) -> None:
-        """Restore stored data from before the start. Decisions made since then take precedence (`presence.since`)."""
+    def _make_due(self, now: float) -> None:
+        self._due_users, self._users = self._users, {}
+        self._due_sessions, self._sessions = self._sessions, {}
+        if self._due_users or self._due_sessions:
+            self._due_since = self._since
+            self._next_due = now if self._ending else now + STATE_PERIOD_S
+        if not self._others:  # what is left are changes, if anything; each has the time of its event
+            oldest = next((one.at.monotonic for one in self._changes if isinstance(one, Change)), now)
+            self._since = oldest if self._changes else None
+
+    def _apply_bounds(self) -> None:
+        dropped = _trim(self._users, MAX_WAITING - len(self._due_users))
+        dropped += _trim(self._sessions, MAX_WAITING - len(self._due_sessions))
+        dropped += _trim(self._others, MAX_WAITING)
+        if (waiting := len(self._changes)) > MAX_WAITING:
+            # Merging 100,000 changes takes 8 ms of CPU if they are of 100 users, and 51 ms if each is of another user.
+            # So only half the bound stays, and the next merge is many flushes later.
+            latest = _latest(self._changes)
+            self._changes = latest[-(MAX_WAITING // 2) :]
+            self._metrics.records_merged.inc(waiting - len(latest))
+            dropped += len(latest) - len(self._changes)
+        self._metrics.records_dropped.inc(dropped)
+
+    # From the worker.
+
+    def restore(self, records: Sequence[Restored]) -> None:
+        """Restore data from before the start. Decisions made since then take precedence (`presence.since`)."""
         now = self._clock.now()
-        for fact in facts:
-            if isinstance(fact, ChosenFact):
-                self._restore_choice(fact, now)
-            elif isinstance(fact, DisplayFact):
-                if v1.is_display(fact.display):  # else somebody else has written it
-                    self._apply(self._directory.restore_display(fact.user_id, v1.compact(fact.display), now), now)
-            elif isinstance(fact, ClaimFact):
-                self._restore_claim(fact, now)
-        if revocations := [fact for fact in facts if isinstance(fact, RevocationFact)]:
-            self.restore_revocations(revocations)
+        for record in records:
+            match record:
+                case RestoredChoices():
+                    self._restore_choices(record, now)
+                case RestoredDisplay(user_id, display):
+                    if v1.is_display(display):  # another program may have written the row
+                        self._apply(self._directory.restore_display(user_id, v1.compact(display), now), now)
+                case StoredClaim():
+                    self._restore_claim(record, now)
+        if revocations := [record for record in records if isinstance(record, StoredRevocation)]:
+            self._restore_revocations(revocations)
 
     def begin_at(self, position: int) -> None:
-        """Positions begin at `position`; before anything else."""
-        assert self._directory.users.journal.position == 0, "nobody was told one yet"
+        """Set the position before the first change."""
+        assert self._directory.users.journal.position == 0, "no position has been used"
         self._directory.begin_above(position)
 
     def begin(self, position: int) -> None:
-        """All is restored; positions go on from `position` at least."""
+        """Finish the restore. The next positions are above `position`."""
         self._directory.begin_above(position)
         self._directory.since_start = None
         self.flush()
 
-    def _restore_choice(self, fact: ChosenFact, now: Instant) -> None:
-        stored = [TimedChoice(choice) for choice in _choices(fact.chosen)]
-        for choice in _choices(fact.timed):
+    def _restore_choices(self, record: RestoredChoices, now: Instant) -> None:
+        stored = [TimedChoice(choice) for choice in _choices(record.chosen)]
+        for choice in _choices(record.timed):
             lasts = (choice.custom.until_ms - now.epoch_ms) / 1000
             stored += [TimedChoice(choice, now.monotonic + lasts)] if lasts > 0 else []
-        self._apply(self._directory.restore_choices(fact.user_id, tuple(stored), now), now)
+        self._apply(self._directory.restore_choices(record.user_id, tuple(stored), now), now)
 
-    def _restore_claim(self, fact: ClaimFact, now: Instant) -> None:
-        user, since = self._directory.users.user(fact.user_id), self._directory.since_start
-        is_decided = since is not None and since.has_claim(fact.user_id, fact.source)
-        if is_decided or (user is not None and any(claim.source == fact.source for claim in user.claims)):
+    def _restore_claim(self, record: StoredClaim, now: Instant) -> None:
+        user, since = self._directory.users.user(record.user_id), self._directory.since_start
+        is_decided = since is not None and since.has_claim(record.user_id, record.source)
+        if is_decided or (user is not None and any(claim.source == record.source for claim in user.claims)):
             return
-        lasts = (fact.until_ms - now.epoch_ms) / 1000 if fact.until_ms else inf
-        if fact.status not in CLAIMABLE or lasts <= 0:
+        lasts = inf if record.until_ms is None else (record.until_ms - now.epoch_ms) / 1000
+        if record.status not in CLAIMABLE or lasts <= 0:
             return
-        custom = Custom(fact.text, fact.emoji, _data(fact.data), fact.until_ms)
-        claim = Claim(fact.source, Status(fact.status), custom, fact.priority, fact.set_ms, now.monotonic + lasts)
-        with suppress(CapacityError):  # others have claimed as much since
-            self._apply(self._directory.set_claim(fact.user_id, claim, now), now)
+        custom = Custom(record.text, record.emoji, _readable(record.data), record.until_ms or 0)
+        ends = now.monotonic + lasts
+        claim = Claim(record.source, Status(record.status), custom, record.priority, record.set_ms, ends)
+        with suppress(CapacityError):  # other sources have used up the user's claims since
+            self._apply(self._directory.set_claim(record.user_id, claim, now), now)
 
 
-def _choices(fact: ChoiceFact | None) -> list[Choice]:
-    """Return the stored choice; None if it is invalid, since another program may have written the row."""
-    if fact is None:
+def stored_user(user: User[Any]) -> StoredUser:
+    """Return the record of a user as others see them. An invisible user was last seen when they became invisible."""
+    change, seen_ms, active_ms = user.last_change, user.seen_ms, user.active_ms
+    # If the record has waited for long, the change may have left the journal.
+    since_ms, left_ms = (change.since_ms, change.seen_ms) if change else user.left
+    if user.shown.status is Status.OFFLINE:
+        seen_ms = left_ms
+        active_ms = min(active_ms, seen_ms)
+    return StoredUser(
+        user.user_id,
+        user.shown.status,
+        user.version,
+        since_ms,
+        seen_ms,
+        active_ms,
+        b"" if user.chosen == AS_DETECTED else choice_json(user.chosen),
+        choice_json(user.timed) if user.timed else b"",
+        user.display.data,
+    )
+
+
+def _digest_of(session_id: str) -> str:
+    """Return a digest of a session id, because the id is a secret; empty for a classic session, which has none."""
+    return hashlib.blake2b(session_id.encode(), digest_size=16).hexdigest() if session_id else ""
+
+
+def _latest(changes: Iterable[Change | RoomOccupancy]) -> list[Change | RoomOccupancy]:
+    """Return the newest change of each user and room, in order."""
+    latest = {one.user_id if isinstance(one, Change) else (one.room,): one for one in changes}
+    return sorted(latest.values(), key=lambda one: one.position)
+
+
+def _take(waiting: dict[K, V]) -> list[V]:
+    """Remove and return the oldest values, up to `MAX_BATCH_RECORDS`."""
+    return [waiting.pop(key) for key in list(islice(waiting, MAX_BATCH_RECORDS))]
+
+
+def _trim(waiting: dict[K, V], most: int) -> int:
+    """Drop the oldest entries beyond `most`. Return their number."""
+    excess = list(islice(waiting, max(0, len(waiting) - most)))
+    for key in excess:
+        del waiting[key]
+    return len(excess)
+
+
+def _choices(stored: bytes) -> list[Choice]:
+    """Return the stored choice; none if it is invalid, since another program may have written the row."""
+    if (choice := choice_from(stored)) is None:
         return []
+    data = b"" if choice.data is UNSET else bytes(choice.data)
     with suppress(ValueError):
-        return [choice_of(fact.status, fact.text, fact.emoji, _data(fact.data), fact.until_ms)]
+        return [choice_of(choice.status, choice.text, choice.emoji, _readable(data), choice.until)]
     return []
 
 
-def _data(stored: bytes) -> bytes:
-    """Return stored JSON as clients receive it, on one line; nothing if clients could not read it. Another program, or
-    an earlier version, may have written it."""
+def _readable(stored: bytes) -> bytes:
+    """Return stored JSON as clients receive it, on one line; empty if clients could not read it.
+
+    Another program, or an earlier version, may have written it.
+    """
     return v1.compact(stored) if v1.can_be_read(stored) else b""

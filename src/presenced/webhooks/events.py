@@ -27,7 +27,7 @@ from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1.codec import cause_as_shown, user_record
 from presenced.protocols.v1.messages import UserRecord
 from presenced.runtime.instant import timestamp
-from presenced.storage.records import RoomFact
+from presenced.storage.records import RoomOccupancy
 
 _encoder = Encoder()
 
@@ -101,24 +101,24 @@ class BatchBody(Struct, frozen=True):
     data: dict[str, list[Raw]]
 
 
-def subject_of(record: Change | RoomFact) -> Subject:
+def subject_of(record: Change | RoomOccupancy) -> Subject:
     """Return the user or room that the record is about."""
     return Subject("user", record.user_id) if isinstance(record, Change) else Subject("room", record.room)
 
 
-def state_of(record: Change | RoomFact) -> SentState:
+def state_of(record: Change | RoomOccupancy) -> SentState:
     """Return the state that receivers know after this record was sent."""
-    if isinstance(record, RoomFact):
+    if isinstance(record, RoomOccupancy):
         return SentState(OCCUPIED if record.occupied else VACATED, record.position)
     return SentState(record.status.value, record.version, _digest(record))
 
 
-def event_for(record: Change | RoomFact, last_sent: SentState) -> EventContent | None:
+def event_for(record: Change | RoomOccupancy, last_sent: SentState) -> EventContent | None:
     """Return the event about this record; None if receivers know it already, or know something newer."""
     new = state_of(record)
     if new.version <= last_sent.version or (new.status, new.details) == (last_sent.status, last_sent.details):
         return None
-    if isinstance(record, RoomFact):
+    if isinstance(record, RoomOccupancy):
         return EventContent(f"room.{new.status}", record.at_ms, RoomData(record.room, record.position))
     if OFFLINE in (new.status, last_sent.status):
         kind = "user.offline" if new.status == OFFLINE else "user.online"

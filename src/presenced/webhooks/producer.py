@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.presence.model import Cause, Change
 from presenced.storage.database import execute_many
-from presenced.storage.records import RoomFact
+from presenced.storage.records import RoomOccupancy
 from presenced.storage.schema import told, users, webhooks
 from presenced.webhooks.events import (
     NEVER_SENT,
@@ -68,7 +68,7 @@ class WebhookProducer:
         self._last_serial = 0
         self._newest_position = 0
 
-    async def enqueue(self, connection: AsyncConnection, records: Sequence[Change | RoomFact]) -> None:
+    async def enqueue(self, connection: AsyncConnection, records: Sequence[Change | RoomOccupancy]) -> None:
         """Queue events about these records, which are in order, in the transaction that stores them."""
         if not records:
             return

@@ -1,1 +1,1 @@
-"""The keeper: a process of its own that has the database, so that the live service never waits for one."""
+"""Storage worker: a process that owns the database and delivers webhooks, so that the live process never waits."""

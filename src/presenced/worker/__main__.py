@@ -18,12 +18,12 @@ from presenced.runtime import logs as log
 from presenced.worker.program import serve
 
 NICENESS = 5
-"""How much this process gives way to others: the live service goes first, with three parts of a core that is wanted by
-both. With less than a quarter it is more than a second behind on a busy machine."""
+"""Added to the nice value, so that the live process gets three quarters of a core that both want. With less than a
+quarter of a core the worker is more than a second behind on a busy machine."""
 
 COLLECT_EVERY = 50_000
-"""Objects made until the garbage collector looks at them (Python's: 700). A transaction makes thousands that are no
-garbage yet, and looking at these, and at all that was imported, was an eighth of what this process did."""
+"""Number of new objects that starts a garbage collection (default: 700). A transaction makes thousands of objects that
+are still in use. Collections over these, and over everything imported, took an eighth of the CPU of this process."""
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,14 @@
-"""The server's side of the keeper: starts it, gives it facts, asks it, and knows how it is."""
+"""The server's side of the storage worker: starts the process, sends it batches and calls, and knows its state.
+
+States of the connection. All batches that are not confirmed survive each arrow.
+
+    _launch --> connected --Ready--> ready --process ends--> lost --RETRY_S, doubled up to MAX_RETRY_S--> _launch
+      |             |                  |                       ^
+      |             +-- process ends --|-----------------------+
+      +-- the process cannot be started ----------------------->
+
+`takes` is true in state *ready* with fewer than `MAX_UNCONFIRMED` unconfirmed batches. `rpc` describes the messages.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +18,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple, cast
 
@@ -18,76 +28,83 @@ from presenced.config.sources import without_settings
 from presenced.errors import StorageError
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
-from presenced.storage.records import Fact, UserFact, is_of
+from presenced.storage.records import Record, StoredUser, is_about
 from presenced.storage.write_behind import WriteBehind
-from presenced.worker.queries import Questions
+from presenced.worker.calls import StorageCalls
 from presenced.worker.rpc import (
     Absent,
-    Answer,
-    Batch,
+    BatchStored,
     BrokenStream,
-    Farewell,
-    Figures,
-    Page,
+    CallResult,
+    FindAbsent,
     Ready,
+    RecordBatch,
     Refused,
+    RestoredPage,
     Setup,
     Splitter,
-    State,
-    Stored,
-    WhoIsAbsent,
+    Stop,
+    StorageState,
+    WebhookReport,
     encode,
     in_parts,
     to_server,
 )
 from presenced.worker.webhook_metrics import WebhookMetrics
 
-MAX_UNSTORED = 4
-"""Batches that the keeper may have and not have stored; while it has so many, facts wait in the recorder."""
+MAX_UNCONFIRMED = 4
+"""Maximum number of batches that the worker has and has not confirmed. At the bound, records wait in `WriteBehind`."""
 
-STOP_PATIENCE = 5.0
-"""Seconds for which it waits, at its end, until all is stored."""
+STOP_TIMEOUT_S = 5.0
+"""Seconds for which a stopping server waits until everything is stored. The worker goes on alone after it."""
 
-RETRY, LONGEST_RETRY = 1.0, 30.0
-"""Seconds from the end of a keeper to the start of the next, when they end by themselves: twice as many each time."""
+RETRY_S, MAX_RETRY_S = 1.0, 30.0
+"""Seconds from the unexpected end of a worker to the start of the next: doubled each time, until one is ready."""
 
-LATE = 2.0
-"""Seconds by which storage may be behind without a word about it."""
+LATE_S = 2.0
+"""Seconds by which storage may be behind without a warning."""
 
-NOT_YET = "it has not answered yet"
+NOT_YET = "the database has not answered yet"
 """Reason why nothing is stored until a new process reports its state."""
 
 _logger = logging.getLogger("presenced")
 
 _leaving: list[subprocess.Popen[bytes]] = []
-"""Keepers that are no longer needed and end by themselves, within `worker.program.LAST_TRIES`."""
+"""Processes that are no longer needed. They exit by themselves within `worker.program.LAST_TRIES_S`; each use of this
+list reaps those that have, so that no zombies remain."""
 
 
-class _Unstored(NamedTuple):
-    batch: Batch
+class _Unconfirmed(NamedTuple):
+    batch: RecordBatch
     since: float
+    """Monotonic time at which it was sent first."""
 
 
 class WorkerClient(asyncio.Protocol):
-    """The connection to the keeper, through its ends and new beginnings. All methods are called on the loop's thread.
+    """Connection to the storage worker, across restarts of it. All methods are called on the loop's thread.
 
-    Bounds: `MAX_UNSTORED` batches are under way, and questions by the bound of `Questions`.
+    Bounds: `MAX_UNCONFIRMED` batches, and the calls that `StorageCalls` allows.
+
+    Args:
+        start_timeout_s: Seconds for which `start` waits for data from before the start.
+        log_form: Settings `log_format` and `log_time` for the log of the process.
     """
 
     def __init__(
         self,
+        *,
         setup: Setup,
         clock: Clock,
         metrics: Metrics,
-        start_patience: float,
+        start_timeout_s: float,
         log_form: tuple[str, str] = ("text", "auto"),
     ) -> None:
         self._setup = setup
         self._log_form = log_form
         self._clock = clock
         self._metrics = metrics
-        self._start_patience = start_patience
-        self._recorder: WriteBehind | None = None
+        self._start_timeout_s = start_timeout_s
+        self._write_behind: WriteBehind | None = None
         self._cores = os.sched_getaffinity(0) if sys.platform == "linux" else None
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport | None = None
@@ -96,117 +113,139 @@ class WorkerClient(asyncio.Protocol):
         self._restored = False
         self._failing = NOT_YET
         self._failures = 0
-        self._retry = RETRY
+        self._retry_s = RETRY_S
         self._launching: asyncio.TimerHandle | asyncio.Task[None] | None = None
         self._stopping = False
-        self._said_farewell = False
+        self._stop_sent = False
         self._number = 0
-        self._unstored: dict[int, _Unstored] = {}
-        self.questions = Questions(self._ask, self._forget, self._unstored_of)
+        self._unconfirmed: dict[int, _Unconfirmed] = {}
+        self.calls = StorageCalls(send=self._send_call, forget=self._forget, unstored=self._unstored_of)
         self._changed = asyncio.Event()
         self._refused = ""
         self._webhooks = WebhookMetrics(metrics, clock)
         gauge = metrics.gauge
-        gauge("presenced_storage_up", "Whether what is to be kept is being stored.", lambda: not self._failing)
-        gauge("presenced_storage_behind_seconds", "For how long the oldest fact has waited.", lambda: self.behind)
-        gauge("presenced_storage_unstored_facts", "Facts on their way into the database.", self._facts_unstored)
+        gauge(
+            "presenced_storage_up", "Whether records are being stored (1) or must wait (0).", lambda: not self._failing
+        )
+        gauge("presenced_storage_behind_seconds", "Time that the oldest record has waited.", lambda: self.behind)
+        gauge(
+            "presenced_storage_unstored_facts",
+            "Records sent to the storage worker and not stored yet.",
+            lambda: self.unconfirmed,
+        )
 
     @property
     def epoch(self) -> str:
-        """Of this start of the server."""
+        """Identifier of this start of the server."""
         return self._setup.epoch
 
-    # The recorder's side.
+    # For the write-behind.
 
     @property
     def takes(self) -> bool:
-        """Whether a batch may be given."""
-        return self._ready and not self._said_farewell and len(self._unstored) < MAX_UNSTORED
+        """Whether `give` may be called."""
+        return self._ready and not self._stop_sent and len(self._unconfirmed) < MAX_UNCONFIRMED
 
-    def give(self, facts: list[Fact], position: int) -> None:
-        """Store these facts. A fact too long for one message is dropped and counted as unusable."""
-        assert self.takes, "asked before"
+    def give(self, records: list[Record], position: int) -> None:
+        """Store these records. A record too long for one message is dropped and counted as unusable."""
+        assert self.takes, "callers check it"
 
-        def send(some: list[Fact]) -> None:
-            batch = Batch(self._number + 1, position, some)
+        def send(some: list[Record]) -> None:
+            batch = RecordBatch(self._number + 1, position, some)
             message = encode(batch)
             self._number += 1
-            self._unstored[self._number] = _Unstored(batch, self._clock.monotonic())
+            self._unconfirmed[self._number] = _Unconfirmed(batch, self._clock.monotonic())
             self._send(message)
 
-        if left_out := in_parts(facts, send):
-            self._metrics.facts_unusable.inc(left_out)
-            _logger.error("%d facts were dropped: each is too long for a message", left_out)
+        if dropped := in_parts(records, send):
+            self._metrics.records_unusable.inc(dropped)
+            _logger.error("%d records were dropped: each is too long for a message", dropped)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Number of records that the worker has and has not confirmed."""
+        return sum(len(unconfirmed.batch.records) for unconfirmed in self._unconfirmed.values())
 
     @property
     def behind(self) -> float:
-        """Seconds for which what has waited longest has been waiting."""
-        oldest = [unstored.since for unstored in self._unstored.values()][:1]
-        if self._recorder is not None and self._recorder.since is not None:
-            oldest.append(self._recorder.since)
+        """Seconds for which the oldest record has been waiting, here or in the write-behind."""
+        oldest = [unconfirmed.since for unconfirmed in self._unconfirmed.values()][:1]
+        if self._write_behind is not None and self._write_behind.waiting_since is not None:
+            oldest.append(self._write_behind.waiting_since)
         return max(0.0, self._clock.monotonic() - min(oldest)) if oldest else 0.0
 
     @property
     def warning(self) -> str:
-        """What an operator should know; empty when all is well."""
+        """Text for operators about what is wrong; empty if nothing is."""
         if self._failing:
-            return f"nothing can be stored now, and waits: {self._failing}"
-        if (behind := self.behind) > LATE:
+            return f"nothing can be stored now, records wait: {self._failing}"
+        if (behind := self.behind) > LATE_S:
             return f"storing is {behind:.0f} s behind"
         return ""
 
-    # Start and end.
+    # Start and stop.
 
-    async def start(self, recorder: WriteBehind) -> None:
-        """Start the keeper, and wait a little for what is kept: what comes later is restored later.
+    async def start(self, write_behind: WriteBehind) -> None:
+        """Start the process, and wait a little for data from before the start. Later data is restored later.
 
         Raises:
-            StorageError: The database can't be used as it is.
+            StorageError: The database cannot be used until an operator does something.
         """
-        self._recorder = recorder
-        recorder.begin_at(self._setup.position)
+        self.attach(write_behind)
+        write_behind.begin_at(self._setup.position)
         await self._launch()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._start_patience):
-                while not self._restored and not self._refused:
-                    self._changed.clear()
-                    await self._changed.wait()
+            async with asyncio.timeout(self._start_timeout_s):
+                await self._until(lambda: self._restored or bool(self._refused))
         if self._refused:
             self.abandon()
             raise StorageError(self._refused)
         if not self._restored:
-            _logger.warning("the database can't be used now: %s; the server goes on without", self._failing)
+            _logger.warning("the database can't be used now: %s; the server starts without it", self._failing)
+
+    def attach(self, write_behind: WriteBehind) -> None:
+        """Set where restored data goes and where waiting records come from; `start` does it."""
+        self._write_behind = write_behind
 
     async def stop(self) -> None:
-        """Have everything stored, and wait for that a little; the keeper goes on for some time, if need be."""
+        """Wait until everything is stored, but not for long. If need be, the process goes on alone for some time."""
+        write_behind = self._attached
         self._stopping = True
         with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_PATIENCE):
-                assert self._recorder is not None, "it was started"
-                self._recorder.finish()
-                while self._may_store and (self._unstored or self._recorder.waiting):
-                    self._changed.clear()
-                    await self._changed.wait()
-                self._send(encode(Farewell()))
-                self._said_farewell = True
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                write_behind.finish()
+                await self._until(lambda: not self._may_store or not (self._unconfirmed or write_behind.waiting))
+                self._send(encode(Stop()))
+                self._stop_sent = True
                 if self._transport is not None and self._transport.can_write_eof():
                     self._transport.write_eof()
-                while self._transport is not None:
-                    self._changed.clear()
-                    await self._changed.wait()
+                await self._until(lambda: self._transport is None)
                 while self._process is not None and self._process.poll() is None:  # noqa: ASYNC110  # it gives no event
                     await asyncio.sleep(0.005)
-        if left := self._facts_unstored() + (self._recorder.waiting if self._recorder else 0):
-            _logger.error("%d facts could not be stored before the end: %s", left, self._failing or "it took too long")
+        if left := self.unconfirmed + write_behind.waiting:
+            _logger.error(
+                "%d records could not be stored before the end: %s", left, self._failing or "it took too long"
+            )
         self.abandon()
 
     @property
+    def _attached(self) -> WriteBehind:
+        assert self._write_behind is not None, "the process is started afterwards"
+        return self._write_behind
+
+    @property
     def _may_store(self) -> bool:
-        """Whether waiting makes sense: the keeper stores data, or has yet to report whether it can."""
+        """Whether waiting makes sense: the worker stores data, or has yet to report whether it can."""
         return self._ready or (self._transport is not None and self._failing == NOT_YET)
 
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds. It is checked when anything of the connection has changed."""
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
     def abandon(self) -> None:
-        """Have no more to do with the keeper, which ends by itself."""
+        """Close the connection. The process exits by itself."""
         self._stopping = True
         if self._launching is not None:
             self._launching.cancel()
@@ -218,78 +257,27 @@ class WorkerClient(asyncio.Protocol):
 
     async def _launch(self) -> None:
         self._launching = None
-        self._leave_process()  # the one before has ended by now
+        self._leave_process()  # the previous process has exited by now
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._process = subprocess.Popen(  # noqa: ASYNC220, S603  # it forks; nothing in it is anybody's input
+            self._process = subprocess.Popen(  # noqa: ASYNC220, S603  # it only forks; no argument comes from outside
                 [sys.executable, "-P", "-m", "presenced.worker", str(theirs.fileno()), *self._log_form],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 env=without_settings(os.environ),
             )
-            if self._cores is not None:  # this process may keep to some of them by now, which are its own
+            if self._cores is not None:  # with writers, this process may have bound itself to fewer cores by now
                 with suppress(OSError):
                     os.sched_setaffinity(self._process.pid, self._cores)
             ours.setblocking(False)
             await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=ours)
         except OSError as error:
             ours.close()
-            self._failing = f"its process can't be started: {error.strerror}"
+            self._failing = f"the storage worker can't be started: {error.strerror}"
             self._launch_later()
         finally:
             theirs.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A keeper is there; what it says is read when it says it."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._splitter = Splitter()
-        position = self._recorder.position if self._recorder is not None else 0
-        self._send(encode(msgspec.structs.replace(self._setup, position=position, restore=not self._restored)))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The keeper has ended."""
-        self._transport, self._ready = None, False
-        self.questions.lost()
-        self._changed.set()
-        if not self._stopping:
-            self._failing = self._failing or "its process has ended"
-            self._metrics.keepers_lost.inc()
-            _logger.error("the process that stores has ended; there will be another one")
-            self._launch_later()
-
-    def _ask(self, message: bytes) -> str:
-        """Send it, or say why not."""
-        if not self._ready:
-            return self._failing or "it is being opened"
-        self._send(message)
-        return ""
-
-    def _forget(self, user_id: str) -> None:
-        """Of a user who is to be erased. Batches that the keeper has may have to be sent again, to one that finds the
-        user erased already: without what they say of the user."""
-        if self._recorder is not None:
-            self._recorder.forget(user_id)
-        for number, (batch, since) in self._unstored.items():
-            facts = [fact for fact in batch.facts if not is_of(fact, user_id)]
-            self._unstored[number] = _Unstored(msgspec.structs.replace(batch, facts=facts), since)
-
-    def _unstored_of(self, user_ids: Sequence[str]) -> dict[str, UserFact]:
-        wanted = set(user_ids)
-        found: dict[str, UserFact] = {}
-        for batch, _ in self._unstored.values():
-            for fact in batch.facts:
-                if isinstance(fact, UserFact) and fact.user_id in wanted:
-                    found[fact.user_id] = fact
-        if self._recorder is not None:
-            found |= self._recorder.waiting_of(wanted)
-        return found
-
-    def _leave_process(self) -> None:
-        if self._process is not None:
-            _leaving.append(self._process)
-            self._process = None
-        _leaving[:] = [process for process in _leaving if process.poll() is None]
 
     def _launch_later(self) -> None:
         self._leave_process()
@@ -298,76 +286,123 @@ class WorkerClient(asyncio.Protocol):
         def launch() -> None:
             self._launching = loop.create_task(self._launch())
 
-        self._launching = loop.call_later(self._retry, launch)
-        self._retry = min(2 * self._retry, LONGEST_RETRY)
+        self._launching = loop.call_later(self._retry_s, launch)
+        self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
+
+    def _leave_process(self) -> None:
+        if self._process is not None:
+            _leaving.append(self._process)
+            self._process = None
+        _leaving[:] = [process for process in _leaving if process.poll() is None]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send `Setup` to the new process."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._splitter = Splitter()
+        position = self._attached.position
+        self._send(encode(msgspec.structs.replace(self._setup, position=position, restore=not self._restored)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Start another process later, unless the server stops."""
+        self._transport, self._ready = None, False
+        self.calls.lost()
+        self._changed.set()
+        if not self._stopping:
+            self._failing = self._failing or "the storage worker has ended"
+            self._metrics.storage_workers_lost.inc()
+            _logger.error("the storage worker has ended; another one will be started")
+            self._launch_later()
+
+    # To the worker.
 
     def _send(self, message: bytes) -> None:
-        if self._transport is not None and not self._said_farewell and not self._transport.is_closing():
+        if self._transport is not None and not self._stop_sent and not self._transport.is_closing():
             self._transport.write(message)
 
-    # What it says.
+    def _send_call(self, message: bytes) -> str:
+        """Send a call, or return why it cannot be sent."""
+        if not self._ready:
+            return self._failing or "the database is being opened"
+        self._send(message)
+        return ""
+
+    def _forget(self, user_id: str) -> None:
+        """Discard records about a user who is being erased, also from unconfirmed batches.
+
+        This worker has them and stores them before it erases the user. If it dies, the next worker finds the user
+        erased, and must not get them again.
+        """
+        self._attached.forget(user_id)
+        for number, (batch, since) in self._unconfirmed.items():
+            records = [record for record in batch.records if not is_about(record, user_id)]
+            self._unconfirmed[number] = _Unconfirmed(msgspec.structs.replace(batch, records=records), since)
+
+    def _unstored_of(self, user_ids: Sequence[str]) -> dict[str, StoredUser]:
+        wanted = set(user_ids)
+        found: dict[str, StoredUser] = {}
+        for batch, _ in self._unconfirmed.values():
+            for record in batch.records:
+                if isinstance(record, StoredUser) and record.user_id in wanted:
+                    found[record.user_id] = record
+        return found | self._attached.waiting_of(wanted)  # those that still wait are newer
+
+    # From the worker.
 
     def data_received(self, data: bytes) -> None:
-        """Something of a message, or several."""
+        """Act on the messages that are complete."""
         try:
             for message in self._splitter.split(data):
                 self._received(message)
-        except BrokenStream as error:  # Another process may succeed. The server sends it all unstored facts again.
-            self._failing = f"its process sent {error}"
+        except BrokenStream as error:  # Another process may succeed. It gets all unconfirmed records again.
+            self._failing = f"the storage worker sent {error}"
             if self._transport is not None:
                 self._transport.abort()
         self._changed.set()
 
     def _received(self, data: bytes) -> None:
-        assert self._recorder is not None, "it was started"
         match to_server.decode(data):
-            case Page(facts):
-                self._recorder.restore(facts)
+            case RestoredPage(records):
+                self._attached.restore(records)
             case Ready(position):
                 self._begin(position)
-            case Stored() as stored:
-                self._stored(stored)
-            case State() as state:
-                self._now_in(state)
+            case BatchStored() as stored:
+                self._confirm(stored)
+            case StorageState() as state:
+                self._set_state(state)
             case Refused(reason):
                 self._refused = reason
-            case WhoIsAbsent(users, rooms):
-                # Facts about these users may still wait in the recorder. The response is correct all the same: it is
-                # the live state, and later facts follow it in the stream.
-                self._send(encode(Absent(*self._recorder.absent(users, rooms))))
-            case Answer() as answer:
-                self.questions.answered(answer)
-            case Figures(webhooks):
-                self._webhooks.now(webhooks)
+            case FindAbsent(users, rooms):
+                # Records about these users may still wait. The answer is correct all the same: it is the live state,
+                # and later records follow it in the stream.
+                self._send(encode(Absent(*self._attached.absent(users, rooms))))
+            case CallResult() as result:
+                self.calls.returned(result)
+            case WebhookReport(stats):
+                self._webhooks.update(stats)
 
-    def _now_in(self, state: State) -> None:
+    def _begin(self, position: int) -> None:
+        self._ready, self._failing, self._retry_s, self._failures = True, "", RETRY_S, 0
+        self._webhooks.restart()
+        for unconfirmed in self._unconfirmed.values():
+            self._send(encode(unconfirmed.batch))
+        self._restored = True
+        self._attached.begin(position)
+
+    def _confirm(self, stored: BatchStored) -> None:
+        for number in [number for number in self._unconfirmed if number <= stored.number]:
+            del self._unconfirmed[number]
+        self._metrics.batches_stored.inc()
+        self._metrics.batch_records.observe(stored.records)
+        self._metrics.batch_seconds.observe(stored.seconds)
+        self._metrics.records_unusable.inc(stored.unusable)
+        if self._attached.blocked:
+            self._attached.flush()
+
+    def _set_state(self, state: StorageState) -> None:
         self._metrics.storage_failures.inc(max(0, state.failures - self._failures))
         self._failures = state.failures
         if state.failing and not self._failing:
-            _logger.error("nothing can be stored now, and waits: %s", state.failing)
+            _logger.error("nothing can be stored now, records wait: %s", state.failing)
         elif self._failing and not state.failing:
-            _logger.warning("what waited is being stored again")
+            _logger.warning("storage works again, waiting records are being stored")
         self._failing = state.failing
-
-    def _begin(self, position: int) -> None:
-        assert self._recorder is not None, "it was started"
-        self._ready, self._failing, self._retry, self._failures = True, "", RETRY, 0
-        self._webhooks.begin()
-        for unstored in self._unstored.values():
-            self._send(encode(unstored.batch))
-        self._restored = True
-        self._recorder.begin(position)
-
-    def _stored(self, stored: Stored) -> None:
-        assert self._recorder is not None, "it was started"
-        for number in [number for number in self._unstored if number <= stored.number]:
-            del self._unstored[number]
-        self._metrics.batches_stored.inc()
-        self._metrics.batch_facts.observe(stored.facts)
-        self._metrics.batch_seconds.observe(stored.seconds)
-        self._metrics.facts_unusable.inc(stored.unusable)
-        if self._recorder.blocked:
-            self._recorder.flush()
-
-    def _facts_unstored(self) -> int:
-        return sum(len(unstored.batch.facts) for unstored in self._unstored.values())

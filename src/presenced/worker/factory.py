@@ -1,4 +1,4 @@
-"""Factory of the server's side of the keeper."""
+"""Factory of the server's side of the storage worker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from presenced.webhooks.config import webhook_config
 from presenced.worker.client import WorkerClient
 from presenced.worker.rpc import Setup
 
-START_PATIENCE = 3.0
-"""Seconds for which the server waits for stored data before it accepts connections."""
+START_TIMEOUT_S = 3.0
+"""Seconds for which the server waits for stored data before it accepts connections. It starts without it then."""
 
 
-def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> WorkerClient | None:
-    """Return the keeper that the settings ask for; None if nothing is stored.
+def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> WorkerClient | None:
+    """Return the client for the database that the settings name; None if nothing is stored.
 
     Raises:
         ConfigError: The driver of the database is not installed, or a webhook's URL or secret is invalid.
@@ -27,17 +27,22 @@ def make_keeper(settings: Settings, clock: Clock, metrics: Metrics) -> WorkerCli
     if not (url := database_url(settings)):
         return None
     started_ms = clock.now().epoch_ms
-    node = settings.node or f"{socket.gethostname()[:58]}:{settings.port}"
     setup = Setup(
-        url,
-        node,
-        secrets.token_hex(4),
-        started_ms,
-        start_position(started_ms),
-        int(settings.history_age * 1000),
-        settings.max_choices,
-        webhook_config(settings),
-        settings.grace_lost,
+        url=url,
+        node=settings.node or f"{socket.gethostname()[:58]}:{settings.port}",
+        epoch=secrets.token_hex(4),
+        started_ms=started_ms,
+        position=start_position(started_ms),
+        history_ms=int(settings.history_age * 1000),
+        max_restored=settings.max_choices,
+        webhooks=webhook_config(settings),
+        settling_s=settings.grace_lost,
         restore=True,
     )
-    return WorkerClient(setup, clock, metrics, START_PATIENCE, (settings.log_format, settings.log_time))
+    return WorkerClient(
+        setup=setup,
+        clock=clock,
+        metrics=metrics,
+        start_timeout_s=START_TIMEOUT_S,
+        log_form=(settings.log_format, settings.log_time),
+    )

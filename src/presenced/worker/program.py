@@ -1,4 +1,22 @@
-"""The keeper's program: stores what it is told until the stream ends, and answers questions."""
+"""The program of the storage worker: stores batches until the stream ends, answers calls, and runs the webhooks.
+
+    stream --> _take --> items (batches, erasures, absences) --> _store_items: one transaction --> BatchStored
+                 |
+                 +-----> calls: one task each, with a connection of its own --> CallResult
+
+There is one writer. It takes all items that have arrived and stores them in one transaction, in their order. While
+nothing arrives, it signs (`Store.sign`) every `SIGN_S`.
+
+A transaction that fails is tried again with the same items, for ever, and the server learns why (`StorageState`).
+There are two exceptions:
+
+- The database refuses a value (`is_about_rows`). The items are then stored record by record, and refused records are
+  left out.
+- An unexpected exception ends the process, because a new process may succeed. The server starts it and sends everything
+  again.
+
+After the end of the stream the worker goes on for up to `LAST_TRIES_S` until all items are stored.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +25,9 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import groupby
+from math import inf
 
 from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -16,112 +35,113 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from presenced.errors import ConfigError, StorageError
 from presenced.presence.model import Change
 from presenced.storage import migrate
-from presenced.storage import queries as reading
 from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason, writing
-from presenced.storage.records import Fact, Restored, RoomFact
+from presenced.storage.records import Record, Restored, RoomOccupancy
 from presenced.storage.store import LOST, Store
 from presenced.webhooks.dispatcher import WebhookDispatcher
+from presenced.worker.methods import result_of
 from presenced.worker.rpc import (
     HEADER,
     Absent,
-    Answer,
-    Ask,
-    Batch,
+    BatchStored,
     BrokenStream,
-    DeadLetters,
-    Erase,
-    Farewell,
-    Figures,
-    History,
-    LastSeen,
+    Call,
+    CallResult,
     MessageTooLong,
-    Page,
-    Question,
+    Method,
     Ready,
+    RecordBatch,
     Refused,
-    RetryDead,
-    Sessions,
+    RestoredPage,
     Setup,
-    State,
-    Stored,
-    ToKeeper,
+    Stop,
+    StorageState,
     ToServer,
+    ToWorker,
+    WebhookReport,
     encode,
     in_parts,
     size_in,
-    to_keeper,
+    to_worker,
 )
 from presenced.worker.settling import Settling
 
-SIGN = 0.5
-"""Seconds between two signs of life, and two reports of the webhooks. With the time that writing takes it is below the
-second of last seen that may be lost."""
+SIGN_S = 0.5
+"""Seconds between two signs of life, and between two reports about webhooks. With the time that writing takes, this is
+below the second of last seen that may be lost."""
 
-START_PATIENCE = 120.0
-"""Seconds for the transaction of the start, and of the end."""
+START_TIMEOUT_S = 120.0
+"""Seconds for each transaction of the start, and for that of the end. They touch all users of a dead server."""
 
-QUESTION_PATIENCE = 4.5
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-"""Seconds between two tries when something fails."""
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.1, 2.0
+"""Seconds between two attempts if something fails: doubled each time."""
 
-LAST_TRIES = 30.0
-"""Seconds for which the keeper goes on trying when its server has gone."""
+LAST_TRIES_S = 30.0
+"""Seconds for which the worker keeps trying after its server has ended."""
 
-CHORES = 60.0
-"""Seconds between two looks for what is too old."""
+PRUNE_S = 60.0
+"""Seconds between two searches for rows that are too old."""
 
-Item = Batch | Ask | Absent
-Work = Callable[[], Coroutine[None, None, None]]
+DISPOSE_TIMEOUT_S = 2.0
+"""Seconds for closing connections properly. A database that does not answer would never let them close."""
+
+Item = RecordBatch | Call | Absent
+"""Something to store in order. The only such call is `Method.ERASE`."""
 
 _logger = logging.getLogger("presenced")
 
 
 async def serve(sock: socket.socket) -> None:
-    """Keep what comes over `sock` until it ends, and a little longer where that is needed."""
+    """Run the worker on the stream from the server, until it ends and everything is stored."""
     reader, writer = await asyncio.open_connection(sock=sock)
     setup = await _receive(reader)
     if not isinstance(setup, Setup):
         return
     try:
-        keeper = Keeper(setup, writer)
-    except ConfigError as error:  # the URL can't be read
+        program = WorkerProgram(setup, writer)
+    except ConfigError as error:  # the URL is invalid
         writer.write(encode(Refused(str(error))))
         await writer.drain()
-        await reader.read()  # until the server has gone: it starts no other
+        await reader.read()  # until the server has ended, so that it does not start another process
         return
-    await keeper.run(reader)
+    await program.run(reader)
 
 
-async def _receive(reader: asyncio.StreamReader) -> ToKeeper | None:
-    """Return the next message; None when the stream has ended.
+async def _receive(reader: asyncio.StreamReader) -> ToWorker | None:
+    """Return the next message; None if the stream has ended.
 
     Raises:
         BrokenStream: The message is too long.
     """
     try:
         size = size_in(await reader.readexactly(HEADER.size))
-        return to_keeper.decode(await reader.readexactly(size))
+        return to_worker.decode(await reader.readexactly(size))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
 
 
 def now_ms() -> int:
-    """By the wall clock."""
+    """Return the time of the wall clock in epoch milliseconds."""
     return time.time_ns() // 1_000_000
 
 
-class Keeper:
-    """One writer, which takes what has come and writes it down in one transaction; and readers, for questions.
+class WorkerProgram:
+    """One writer, and a task for each call.
 
-    Bounds: the server gives a few batches, and asks a number of questions, before it waits for answers.
+    Bounds: the server bounds the batches and calls that it sends before it gets answers (`worker.client`).
     """
 
     def __init__(self, setup: Setup, stream: asyncio.StreamWriter) -> None:
         self._setup = setup
         self._stream = stream
         self._database: AsyncEngine = open_database(setup.url)
-        dialect = self._database.dialect.name
-        self._store = Store(dialect, setup.node, setup.epoch, setup.started_ms, setup.history_ms)
+        self._store = Store(
+            dialect=self._database.dialect.name,
+            node=setup.node,
+            epoch=setup.epoch,
+            started_ms=setup.started_ms,
+            history_ms=setup.history_ms,
+        )
         self._webhooks = (
             WebhookDispatcher(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
         )
@@ -129,62 +149,80 @@ class Keeper:
         self._delivering: asyncio.Task[None] | None = None
         self._position = setup.position
         self._items: list[Item] = []
-        self._news = asyncio.Event()
+        self._arrived = asyncio.Event()
+        """Set when an item has arrived, or the stream has ended."""
         self._started = False
         self._ended_ms = 0
-        self._give_up_at = float("inf")
+        """When the stream ended, in epoch milliseconds; 0 before."""
+        self._give_up_at = inf
         self._reason = LOST
+        """Reason of the sessions that are open when the stream ends."""
         self._failing = ""
         self._failures = 0
-        self._pause = FIRST_PAUSE
-        self._next_chores = 0.0
-        self._next_figures = 0.0
-        self._questions: set[asyncio.Task[None]] = set()
+        self._pause_s = FIRST_PAUSE_S
+        self._next_prune = 0.0
+        self._next_report = 0.0
+        self._calls: set[asyncio.Task[None]] = set()
 
     async def run(self, reader: asyncio.StreamReader) -> None:
-        """Until the stream has ended and all is stored."""
-        writing = asyncio.create_task(self._write())
+        """Run until the stream has ended and everything is stored."""
+        writer = asyncio.create_task(self._write())
         try:
             while (message := await _receive(reader)) is not None:
                 self._take(message)
         except BrokenStream as error:
-            _logger.error("the process that stores ends: %s", error)  # the server starts another and sends all again
-            await self._end(writing)
+            _logger.error("the storage worker ends: %s", error)  # the server starts another one and sends all again
+            await self._end(writer)
             return
         self._ended_ms = now_ms()
-        self._give_up_at = time.monotonic() + LAST_TRIES
-        self._news.set()
-        await writing
+        self._give_up_at = time.monotonic() + LAST_TRIES_S
+        self._arrived.set()
+        await writer
         await self._end()
 
-    async def _end(self, *tasks: asyncio.Task[None]) -> None:
-        """Cancel these tasks and every other running task."""
-        for task in (ending := (*tasks, *self._questions, *([self._delivering] if self._delivering else []))):
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
-        await self._let_go()
-
-    def _take(self, message: ToKeeper) -> None:
+    def _take(self, message: ToWorker) -> None:
         match message:
-            case Ask(_, Erase()) | Batch() | Absent():
+            case RecordBatch() | Absent() | Call(_, Method.ERASE):
                 self._items.append(message)
-                self._news.set()
-            case Ask():
-                task = asyncio.create_task(self._answer(message.number, message.question))
-                self._questions.add(task)
-                task.add_done_callback(self._questions.discard)
-            case Farewell():
+                self._arrived.set()
+            case Call():
+                task = asyncio.create_task(self._answer(message))
+                self._calls.add(task)
+                task.add_done_callback(self._calls.discard)
+            case Stop():
                 self._reason = "stopping"
 
-    def _tell_page(self, facts: list[Restored]) -> None:
-        if left_out := in_parts(facts, lambda some: self._tell(Page(some))):
-            _logger.error("%d facts are not restored: each is too long for a message", left_out)
+    async def _answer(self, call: Call) -> None:
+        result = await result_of(call, self._database, self._webhooks, self._setup.url)
+        try:
+            self._send(result)
+        except MessageTooLong as error:
+            self._send(CallResult(call.number, b"", f"it would be {error}: ask for less"))
 
-    def _tell(self, message: ToServer) -> None:
+    def _send(self, message: ToServer) -> None:
         if not self._stream.is_closing():
             self._stream.write(encode(message))
 
-    # Writing.
+    def _send_restored(self, records: list[Restored]) -> None:
+        if dropped := in_parts(records, lambda some: self._send(RestoredPage(some))):
+            _logger.error("%d records are not restored: each is too long for a message", dropped)
+
+    async def _end(self, *tasks: asyncio.Task[None]) -> None:
+        """Cancel these tasks and every other running task."""
+        for task in (ending := (*tasks, *self._calls, *([self._delivering] if self._delivering else []))):
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        """Close all connections. A file that was read-only, or a server that was restarted, needs new ones."""
+        try:
+            async with asyncio.timeout(DISPOSE_TIMEOUT_S):
+                await self._database.dispose()
+        except Exception:
+            await self._database.dispose(close=False)
+
+    # The writer.
 
     async def _write(self) -> None:
         if not await self._until_done(self._start):
@@ -192,17 +230,17 @@ class Keeper:
         while True:
             if not self._items and not self._ended_ms:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SIGN if time.monotonic() < self._next_chores else 0.001):
-                        await self._news.wait()
-            self._news.clear()
+                    async with asyncio.timeout(SIGN_S if time.monotonic() < self._next_prune else 0.001):
+                        await self._arrived.wait()
+            self._arrived.clear()
             if self._ended_ms and not self._items:
                 await self._until_done(self._stop)
                 return
             if not await self._until_done(self._store_items):
                 return
 
-    async def _until_done(self, work: Work) -> bool:
-        """Try until it is done; false when the server has gone and it takes too long."""
+    async def _until_done(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Repeat until it succeeds. Return false if the server has ended and it takes too long."""
         while True:
             try:
                 await work()
@@ -210,17 +248,17 @@ class Keeper:
                 if not isinstance(error, (OSError, UnicodeError, StatementError, StorageError)) and not is_driver_error(
                     error
                 ):
-                    self._stream.close()
-                    raise  # a fault of our own: a new process may do better
+                    self._stream.close()  # a bug: a new process may do better
+                    raise
                 await self._failed(error)
                 if self._ended_ms and not self._started:
                     return False
-                if time.monotonic() + self._pause > self._give_up_at:
+                if time.monotonic() + self._pause_s > self._give_up_at:
                     return False
-                await asyncio.sleep(self._pause)
-                self._pause = min(2 * self._pause, LONGEST_PAUSE)
+                await asyncio.sleep(self._pause_s)
+                self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
             else:
-                self._well()
+                self._succeeded()
                 return True
 
     async def _failed(self, error: Exception) -> None:
@@ -229,177 +267,130 @@ class Keeper:
         if is_corrupt(error):
             refusal = f"the database file is broken ({reason(error, self._setup.url)}): restore it from a backup"
         self._failing = refusal or reason(error, self._setup.url)
-        self._tell(State(self._failing, self._failures))
+        self._send(StorageState(self._failing, self._failures))
         if refusal:
-            self._tell(Refused(refusal))
-        await self._let_go()
+            self._send(Refused(refusal))
+        await self._disconnect()
 
-    def _well(self) -> None:
+    def _succeeded(self) -> None:
         if self._failing:
             self._failing = ""
-            self._tell(State("", self._failures))
-        self._pause = FIRST_PAUSE
-
-    async def _let_go(self) -> None:
-        """Close the connections: a file that could only be read, or a server that was started again, needs new ones."""
-        try:
-            async with asyncio.timeout(2):
-                await self._database.dispose()
-        except Exception:
-            await self._database.dispose(close=False)
+            self._send(StorageState("", self._failures))
+        self._pause_s = FIRST_PAUSE_S
 
     async def _start(self) -> None:
-        async with writing(self._database, START_PATIENCE) as connection:
+        async with writing(self._database, START_TIMEOUT_S) as connection:
             await connection.run_sync(migrate.check)
-        async with writing(self._database, START_PATIENCE) as connection:
+        async with writing(self._database, START_TIMEOUT_S) as connection:
             start = await self._store.start(connection)
         if self._setup.restore:
-            async with writing(self._database, START_PATIENCE) as connection:
-                async for facts in self._store.restored(connection, now_ms(), self._setup.most_restored):
-                    self._tell_page(facts)
+            async with writing(self._database, START_TIMEOUT_S) as connection:
+                async for records in self._store.restored(connection, now_ms(), self._setup.max_restored):
+                    self._send_restored(records)
         self._position = max(self._position, start.position)
         self._started = True
         if self._webhooks is not None and self._delivering is None:
             self._delivering = asyncio.create_task(self._webhooks.run())
-            self._delivering.add_done_callback(self._delivered)
+            self._delivering.add_done_callback(self._delivery_ended)
             if self._settling is not None:
-                self._settling.begin(self._setup.settling)
-        self._tell(Ready(start.position, start.closed))
+                self._settling.begin(self._setup.settling_s)
+        self._send(Ready(start.position))
 
-    async def _store_items(self) -> None:
-        """All that has come, or but a sign of life; and some of what is too old."""
-        began, items = time.monotonic(), list(self._items)
-        batches = [item for item in items if isinstance(item, Batch)]
-        facts = sum(len(batch.facts) for batch in batches)
-        unusable = 0
-        try:
-            answers = await self._store_together(items)
-        except Exception as error:
-            if not is_about_rows(error):
-                raise
-            answers, unusable = await self._store_one_by_one(items)
-        del self._items[: len(items)]
-        for answer in answers:
-            self._tell(answer)
-        if self._settling is not None and any(isinstance(item, Absent) for item in items):
-            self._settling.answered()
-        if batches:
-            self._tell(Stored(batches[-1].number, facts, unusable, time.monotonic() - began))
-        await self._do_chores(began)
+    async def _stop(self) -> None:
+        async with writing(self._database, START_TIMEOUT_S) as connection:
+            await self._store.stop(connection, self._ended_ms, self._position, self._reason)
 
-    async def _do_chores(self, now: float) -> None:
-        """Some of what has to be done at times, also while facts come without a pause."""
-        if self._webhooks is not None and now >= self._next_figures:
-            self._tell(Figures(self._webhooks.stats()))
-            self._next_figures = now + SIGN
-        if self._settling is not None and (question := await self._settling.question()) is not None:
-            self._tell(question)
-        if now >= self._next_chores:
-            async with writing(self._database) as connection:
-                more = await self._store.prune(connection, now_ms())
-            self._next_chores = now if more else now + CHORES
-
-    def _delivered(self, task: asyncio.Task[None]) -> None:
-        """Delivery ended: at the end, or by a fault of its own, and a new process may do better."""
+    def _delivery_ended(self, task: asyncio.Task[None]) -> None:
+        """End the process if the delivery failed, because a new process may succeed."""
         if not task.cancelled() and task.exception() is not None:
             _logger.error("webhooks failed", exc_info=task.exception())
             self._stream.close()
 
-    async def _store_together(self, items: Sequence[Item]) -> list[Answer]:
-        answers = []
-        position = max([self._position, *(item.position for item in items if isinstance(item, Batch))])
+    async def _store_items(self) -> None:
+        """Store all items that have arrived, or only sign. Then do some of the periodic work."""
+        began, items = time.monotonic(), list(self._items)
+        batches = [item for item in items if isinstance(item, RecordBatch)]
+        number_of_records = sum(len(batch.records) for batch in batches)
+        unusable = 0
+        try:
+            results = await self._store_together(items)
+        except Exception as error:
+            if not is_about_rows(error):
+                raise
+            results, unusable = await self._store_one_by_one(items)
+        del self._items[: len(items)]  # more may have arrived
+        for result in results:
+            self._send(result)
+        if self._settling is not None and any(isinstance(item, Absent) for item in items):
+            self._settling.answered()
+        if batches:
+            self._send(BatchStored(batches[-1].number, number_of_records, unusable, time.monotonic() - began))
+        await self._work_periodically(began)
+
+    async def _work_periodically(self, now: float) -> None:
+        """Do some of what is due. This runs after each transaction, so also while records come without a pause."""
+        if self._webhooks is not None and now >= self._next_report:
+            self._send(WebhookReport(self._webhooks.stats()))
+            self._next_report = now + SIGN_S
+        if self._settling is not None and (question := await self._settling.question()) is not None:
+            self._send(question)
+        if now >= self._next_prune:
+            async with writing(self._database) as connection:
+                more = await self._store.prune(connection, now_ms())
+            self._next_prune = now if more else now + PRUNE_S
+
+    async def _store_together(self, items: Sequence[Item]) -> list[CallResult]:
+        results = []
+        position = max([self._position, *(item.position for item in items if isinstance(item, RecordBatch))])
         async with writing(self._database) as connection:
             await self._store.sign(connection, now_ms(), position)
-            for is_batch, some in groupby(items, lambda item: isinstance(item, Batch)):
+            # Neighbouring batches become one set of rows: of many records about a user only the newest is written.
+            for is_batch, some in groupby(items, lambda item: isinstance(item, RecordBatch)):
                 if is_batch:
-                    await self._write_facts(
-                        connection, [fact for item in some if isinstance(item, Batch) for fact in item.facts]
-                    )
+                    batches = [item for item in some if isinstance(item, RecordBatch)]
+                    await self._store_records(connection, [record for batch in batches for record in batch.records])
                     continue
                 for item in some:
-                    if isinstance(item, Ask):
-                        answers.append(await self._erase(connection, item))
+                    if isinstance(item, Call):
+                        results.append(await self._erase(connection, item))
                     elif isinstance(item, Absent) and self._settling is not None:
-                        await self._settling.tell(connection, item)
+                        await self._settling.report(connection, item)
         self._position = position
         if self._webhooks is not None and items:
             self._webhooks.wake()
-        return answers
+        return results
 
-    async def _write_facts(self, connection: AsyncConnection, facts: Sequence[Fact]) -> None:
-        await self._store.write(connection, facts)
-        if self._webhooks is not None:
-            await self._webhooks.producer.enqueue(
-                connection, [fact for fact in facts if isinstance(fact, (Change, RoomFact))]
-            )
-
-    async def _erase(self, connection: AsyncConnection, ask: Ask) -> Answer:
-        assert isinstance(ask.question, Erase), "other questions don't wait for batches"
-        user_id, webhooks = ask.question.user_id, self._webhooks
-        known = await webhooks.producer.sent_state(connection, user_id) if webhooks is not None else None
-        deleted = await self._store.erase(connection, user_id)
-        if webhooks is not None and known is not None:
-            await webhooks.producer.enqueue_erased(connection, user_id, known)
-        return Answer(ask.number, b'{"stored":%d}' % deleted)
-
-    async def _store_one_by_one(self, items: Sequence[Item]) -> tuple[list[Answer], int]:
-        """There is something that the database does not take: leave that out, so that the rest is stored."""
-        answers, unusable = [], 0
+    async def _store_one_by_one(self, items: Sequence[Item]) -> tuple[list[CallResult], int]:
+        """Store each record in a transaction of its own. Return results of calls, and the number of refused records."""
+        results, unusable = [], 0
         for item in items:
-            if not isinstance(item, Batch):
-                answers += await self._store_together([item])
+            if not isinstance(item, RecordBatch):
+                results += await self._store_together([item])
                 continue
-            for fact in item.facts:
+            for record in item.records:
                 try:
                     async with writing(self._database) as connection:
-                        await self._write_facts(connection, [fact])
+                        await self._store_records(connection, [record])
                 except Exception as error:
                     if not is_about_rows(error):
                         raise
                     unusable += 1
         if self._webhooks is not None:
             self._webhooks.wake()
-        return answers, unusable
+        return results, unusable
 
-    async def _stop(self) -> None:
-        async with writing(self._database, START_PATIENCE) as connection:
-            await self._store.stop(connection, self._ended_ms, self._position, self._reason)
+    async def _store_records(self, connection: AsyncConnection, records: Sequence[Record]) -> None:
+        await self._store.write(connection, records)
+        if self._webhooks is not None:
+            changes = [record for record in records if isinstance(record, (Change, RoomOccupancy))]
+            await self._webhooks.producer.enqueue(connection, changes)
 
-    # Questions.
-
-    async def _answer(self, number: int, question: Question) -> None:
-        try:
-            if isinstance(question, (DeadLetters, RetryDead)):
-                found = await _ask_webhooks(self._webhooks, question)
-            else:
-                async with asyncio.timeout(QUESTION_PATIENCE), self._database.connect() as connection:
-                    found = await _look_up(connection, question)
-        except Exception as error:
-            self._tell(Answer(number, b"", reason(error, self._setup.url)))
-        else:
-            try:
-                self._tell(Answer(number, found))
-            except MessageTooLong as error:
-                self._tell(Answer(number, b"", f"it would be {error}: ask for less"))
-
-
-async def _look_up(connection: AsyncConnection, question: Question) -> bytes:
-    match question:
-        case LastSeen(user_ids):
-            return await reading.last_seen(connection, user_ids)
-        case History(user_id, before, limit):
-            return await reading.history(connection, user_id, before, limit)
-        case Sessions(user_id, before_session, limit):
-            return await reading.past_sessions(connection, user_id, before_session, limit)
-    raise AssertionError("it is not looked up")
-
-
-async def _ask_webhooks(webhooks: WebhookDispatcher | None, question: Question) -> bytes:
-    if webhooks is None:
-        raise StorageError("there are no webhooks: the setting webhook_urls is empty")
-    match question:
-        case DeadLetters(after, limit):
-            return await webhooks.dead_letters(after, limit)
-        case RetryDead(ids):
-            return b'{"retried":%d}' % await webhooks.retry_dead(ids)
-    raise AssertionError("it is not about webhooks")
+    async def _erase(self, connection: AsyncConnection, call: Call) -> CallResult:
+        assert call.method is Method.ERASE, "other calls are not items"
+        (user_id,) = call.arguments
+        webhooks = self._webhooks
+        known = await webhooks.producer.sent_state(connection, user_id) if webhooks is not None else None
+        deleted = await self._store.erase(connection, user_id)
+        if webhooks is not None and known is not None:
+            await webhooks.producer.enqueue_erased(connection, user_id, known)
+        return CallResult(call.number, b'{"stored":%d}' % deleted)

@@ -1,231 +1,236 @@
-"""What the server and its keeper tell each other: MessagePack, each message behind its length (`HEADER`)."""
+"""The protocol between the server and its storage worker, and its messages.
+
+The server starts the worker (`python -m presenced.worker FD`) with one end of a socket pair. A message is MessagePack
+behind its length, four bytes, little-endian. Both directions are ordered, and neither side waits for the other.
+
+    server (`client`)                                        worker (`program`)
+    Setup         where to store, secrets, what to restore ->
+                                                           <- RestoredPage ...   choices, claims, revocations, ...
+                                                           <- Ready              batches and calls may come
+    RecordBatch 1, 2, 3, 4                                 ->
+                                                           <- BatchStored 3      1 to 3 are committed
+    Call 1        method, arguments                        ->
+                                                           <- CallResult 1       JSON, or an error
+                                                           <- FindAbsent         users and rooms
+    Absent        those that are absent                    ->
+                                                           <- WebhookReport, StorageState, Refused   at any time
+    Stop, end of the stream                                ->
+                                                           <- end of the stream  everything is committed
+
+- *Setup* holds the URL and the secrets, because everyone on the machine can read the arguments of a process. The
+  worker's environment has no settings.
+- *Batches* are numbered. The server has at most `client.MAX_UNCONFIRMED` unconfirmed ones, and collects further records
+  itself. The worker writes all that have arrived in one transaction. If that fails it tries again, for ever, and says
+  so (`StorageState`).
+- *Restart*. If the worker dies, the server starts another one, which gets `Setup`, and after `Ready` all unconfirmed
+  batches again. They may be stored already: writing a batch twice changes nothing. `Refused` names a reason that only
+  an operator can remove. At the start of the server it ends the start, later the worker keeps trying.
+- *Calls* are independent of batches, except for `Method.ERASE`, which takes effect after the batches before it and
+  before those after it. A call is never repeated: its caller gets an error.
+- *FindAbsent* is the worker's question about the live state (`settling`). The answer is correct at its place among the
+  batches.
+- *End*. If the stream ends without `Stop`, the server has died: the worker stores what it has, closes the server's
+  sessions, and exits. If the worker's stream ends, it has died.
+- *Bounds*. No message has more than `MAX_MESSAGE_BYTES`. The number of messages is bounded by the rules for batches and
+  calls.
+"""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from enum import StrEnum
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from presenced.storage.records import Fact, Restored
+from presenced.storage.records import Record, Restored
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.stats import WebhookStats
 
 HEADER = struct.Struct("<I")
+"""Length of the message that follows."""
 
-MAX_MESSAGE = 1 << 26
+MAX_MESSAGE_BYTES = 1 << 26
 """Maximum size of one message in bytes. The largest message that clients can cause is a page of 2,000 choices with
-their data, about 10 MB. Larger sets of facts are sent in several messages (`in_parts`). Any other longer message is not
-sent (`MessageTooLong`). A reader to which a longer message is announced ends the connection (`BrokenStream`), because
-nothing after a wrong length can be read."""
+their data, about 10 MB. Larger sets of records are sent in several messages (`in_parts`). Any other longer message is
+not sent (`MessageTooLong`). A reader to which a longer message is announced ends the connection (`BrokenStream`),
+because nothing after a wrong length can be read."""
 
-F = TypeVar("F")
+R = TypeVar("R")
 
 
 class MessageTooLong(Exception):
-    """A message would have more than `MAX_MESSAGE` bytes. Nothing was sent."""
+    """A message would have more than `MAX_MESSAGE_BYTES`. Nothing was sent."""
 
 
 class BrokenStream(Exception):
-    """The other side announced a message of more than `MAX_MESSAGE` bytes."""
+    """The other side announced a message of more than `MAX_MESSAGE_BYTES`."""
 
 
-class Setup(Struct, frozen=True, array_like=True, tag="setup"):
-    """The first message to a keeper. The URL comes here, for everyone on the machine can read arguments."""
+class Method(StrEnum):
+    """Methods of the worker. `calls.StorageCalls` has their arguments and results."""
+
+    LAST_SEEN = "last_seen"
+    HISTORY = "history"
+    SESSIONS = "sessions"
+    ERASE = "erase"
+    DEAD_LETTERS = "dead_letters"
+    RETRY_DEAD = "retry_dead"
+
+
+class Setup(Struct, frozen=True, array_like=True, kw_only=True, tag="setup"):
+    """First message to a worker."""
 
     url: str
     node: str
     epoch: str
-    """Of the server's start."""
+    """Identifier of this start of the server."""
     started_ms: int
+    """When the server started, in epoch milliseconds."""
     position: int
-    """Of the newest change."""
+    """Position of the newest change."""
     history_ms: int
-    most_restored: int
-    """Users of whom something is read again."""
+    """Milliseconds for which changes are stored; 0: they are not."""
+    max_restored: int
+    """Maximum number of users whose choices, or display data, are restored."""
     webhooks: WebhookConfig | None
-    settling: float
-    """Seconds after the start in which those who were there before may come back without a word about it."""
+    settling_s: float
+    """Seconds after the start until webhooks report users and rooms that have not returned."""
     restore: bool
-    """The server knows nothing yet of what is kept."""
+    """Whether the server needs the data from before its start."""
 
 
-class Batch(Struct, frozen=True, array_like=True, tag="batch"):
-    """What is to be written down."""
+class RecordBatch(Struct, frozen=True, array_like=True, tag="batch"):
+    """Records to store. After a restart of the worker the same batch may come again."""
 
     number: int
-    """One more than the one before; some may come again."""
+    """One more than that of the batch before."""
     position: int
-    """Of the newest change."""
-    facts: list[Fact]
+    """Position of the newest change."""
+    records: list[Record]
 
 
-class LastSeen(Struct, frozen=True, array_like=True, tag="last_seen"):
-    """When these users were last there."""
-
-    user_ids: list[str]
-
-
-class History(Struct, frozen=True, array_like=True, tag="history"):
-    """Changes of a user."""
-
-    user_id: str
-    before: int
-    limit: int
-
-
-class Sessions(Struct, frozen=True, array_like=True, tag="sessions"):
-    """Sessions of a user, past ones included."""
-
-    user_id: str
-    before: tuple[int, str] | None
-    limit: int
-
-
-class Erase(Struct, frozen=True, array_like=True, tag="erase"):
-    """Delete all that is kept of a user; done after the batches that came before."""
-
-    user_id: str
-
-
-class DeadLetters(Struct, frozen=True, array_like=True, tag="dead_letters"):
-    """Webhooks that could not be delivered."""
-
-    after: str
-    limit: int
-
-
-class RetryDead(Struct, frozen=True, array_like=True, tag="retry_dead"):
-    """Have them delivered after all; None: all."""
-
-    ids: list[str] | None
-
-
-Question = LastSeen | History | Sessions | Erase | DeadLetters | RetryDead
-
-
-class Ask(Struct, frozen=True, array_like=True, tag="ask"):
-    """A question."""
+class Call(Struct, frozen=True, array_like=True, tag="call"):
+    """Call of a method. `CallResult` has the same number."""
 
     number: int
-    question: Question
+    method: Method
+    arguments: tuple[Any, ...]
 
 
 class Absent(Struct, frozen=True, array_like=True, tag="absent"):
-    """Response to `WhoIsAbsent`. It is correct at its place in the stream, because later facts follow it."""
+    """Answer to `FindAbsent`. It is correct at its place in the stream, because later records follow it."""
 
     users: list[str]
     rooms: list[str]
 
 
-class Farewell(Struct, frozen=True, array_like=True, tag="farewell"):
-    """The server stops, and this is the last message."""
+class Stop(Struct, frozen=True, array_like=True, tag="stop"):
+    """Last message: the server stops on purpose."""
 
 
-ToKeeper = Setup | Batch | Ask | Absent | Farewell
+ToWorker = Setup | RecordBatch | Call | Absent | Stop
 
 
-class Page(Struct, frozen=True, array_like=True, tag="page"):
-    """A part of what is kept and still holds."""
+class RestoredPage(Struct, frozen=True, array_like=True, tag="restored"):
+    """Part of the data from before the start that is still in force."""
 
-    facts: list[Restored]
+    records: list[Restored]
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):
-    """There is a database of the right version, and all pages were sent: batches may come."""
+    """The tables have the right version, and every `RestoredPage` was sent. Batches and calls may come."""
 
     position: int
-    """Positions have to grow from here."""
-    closed: int
-    """Users whom a server that is no more had left online."""
+    """Lower bound for the positions of the server."""
 
 
 class Refused(Struct, frozen=True, array_like=True, tag="refused"):
-    """The database can't be used as it is; the keeper keeps trying."""
+    """The database cannot be used until an operator does something. The worker keeps trying."""
 
     reason: str
 
 
-class State(Struct, frozen=True, array_like=True, tag="state"):
-    """How it goes."""
+class StorageState(Struct, frozen=True, array_like=True, tag="state"):
+    """Whether records can be stored."""
 
     failing: str
-    """Why nothing can be stored now; empty when all is well."""
+    """Why nothing can be stored now; empty if nothing is wrong."""
     failures: int
-    """How often something failed, since the keeper's start."""
+    """Number of failed attempts since the worker's start."""
 
 
-class Stored(Struct, frozen=True, array_like=True, tag="stored"):
-    """All batches up to this number are stored."""
+class BatchStored(Struct, frozen=True, array_like=True, tag="stored"):
+    """All batches up to this number are committed."""
 
     number: int
-    facts: int
-    """How many facts that were."""
+    records: int
+    """Number of records in them."""
     unusable: int
-    """Facts that the database does not take, whatever is tried."""
+    """Number of records that were left out, because the database will never accept them."""
     seconds: float
-    """That it took."""
+    """Duration of the transaction."""
 
 
-class WhoIsAbsent(Struct, frozen=True, array_like=True, tag="who_is_absent"):
-    """Question to the server which of these users and rooms are absent. Receivers of webhooks believe them present."""
+class FindAbsent(Struct, frozen=True, array_like=True, tag="find_absent"):
+    """Question to the server which of these users and rooms, present in the eyes of receivers, are absent."""
 
     users: list[str]
     rooms: list[str]
 
 
-class Answer(Struct, frozen=True, array_like=True, tag="answer"):
-    """To a question."""
+class CallResult(Struct, frozen=True, array_like=True, tag="result"):
+    """Result of a `Call`."""
 
     number: int
     json: bytes
     error: str = ""
-    """Why there is no answer."""
+    """Why there is no result."""
 
 
-class Figures(Struct, frozen=True, array_like=True, tag="figures"):
-    """How the webhooks are."""
+class WebhookReport(Struct, frozen=True, array_like=True, tag="webhooks"):
+    """Figures for the metrics about webhooks."""
 
-    webhooks: WebhookStats
+    stats: WebhookStats
 
 
-ToServer = Page | Ready | Refused | State | Stored | WhoIsAbsent | Answer | Figures
+ToServer = RestoredPage | Ready | Refused | StorageState | BatchStored | FindAbsent | CallResult | WebhookReport
 
 _encoder = msgspec.msgpack.Encoder()
-to_keeper: msgspec.msgpack.Decoder[ToKeeper] = msgspec.msgpack.Decoder(ToKeeper)
+to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 to_server: msgspec.msgpack.Decoder[ToServer] = msgspec.msgpack.Decoder(ToServer)
 
 
-def encode(message: ToKeeper | ToServer) -> bytes:
+def encode(message: ToWorker | ToServer) -> bytes:
     """Return the message with its length as prefix.
 
     Raises:
-        MessageTooLong: The message has more than `MAX_MESSAGE` bytes.
+        MessageTooLong: The message has more than `MAX_MESSAGE_BYTES`.
     """
     data = _encoder.encode(message)
-    if len(data) > MAX_MESSAGE:
-        raise MessageTooLong(f"a message of {len(data):,} bytes; at most {MAX_MESSAGE:,} are allowed")
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MessageTooLong(f"a message of {len(data):,} bytes; at most {MAX_MESSAGE_BYTES:,} are allowed")
     return HEADER.pack(len(data)) + data
 
 
-def in_parts(facts: list[F], send: Callable[[list[F]], None]) -> int:
-    """Send facts in as few messages as `MAX_MESSAGE` allows.
+def in_parts(records: list[R], send: Callable[[list[R]], None]) -> int:
+    """Send records in order, in as few messages as `MAX_MESSAGE_BYTES` allows.
 
     Args:
-        send: Function that sends some of the facts, or raises `MessageTooLong`.
+        send: Function that sends some of the records, or raises `MessageTooLong`.
 
     Returns:
-        Number of facts dropped because each of them alone is too long.
+        Number of records dropped because each of them alone is too long.
     """
     try:
-        send(facts)
+        send(records)
     except MessageTooLong:
-        if len(facts) == 1:
+        if len(records) == 1:
             return 1
-        middle = len(facts) // 2
-        return in_parts(facts[:middle], send) + in_parts(facts[middle:], send)
+        middle = len(records) // 2
+        return in_parts(records[:middle], send) + in_parts(records[middle:], send)
     return 0
 
 
@@ -233,18 +238,18 @@ def size_in(header: bytes | bytearray | memoryview) -> int:
     """Return the size of the message after this header.
 
     Raises:
-        BrokenStream: The size is above `MAX_MESSAGE`.
+        BrokenStream: The size is above `MAX_MESSAGE_BYTES`.
     """
     size: int = HEADER.unpack(header)[0]
-    if size > MAX_MESSAGE:
-        raise BrokenStream(f"a message of {size:,} bytes was announced; at most {MAX_MESSAGE:,} are allowed")
+    if size > MAX_MESSAGE_BYTES:
+        raise BrokenStream(f"a message of {size:,} bytes was announced; at most {MAX_MESSAGE_BYTES:,} are allowed")
     return size
 
 
 class Splitter:
     """Decoder from bytes to messages.
 
-    Bounds: one incomplete message of `MAX_MESSAGE` bytes, plus one read.
+    Bounds: one incomplete message of `MAX_MESSAGE_BYTES`, plus one read.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,18 @@
-"""Check, once after a start, whether the receivers of webhooks know the present users and rooms."""
+"""Settling: check, once after a start, whether the receivers of webhooks know who is present.
+
+Receivers may believe that users are online who did not return after a crash. The database cannot tell who returned,
+because newer records may wait in the server, be on their way, or be lost. So the worker names the candidates, and the
+server, which has the live state, answers which of them are absent:
+
+    worker (database)                                           server (live state)
+    after `settling_s`: a page of users and rooms
+    that receivers believe to be present     -- FindAbsent -->
+                                             <-- batches -----  records from before the answer
+                                             <-- Absent ------  those who are absent at this point
+    webhooks about them, in the transaction
+    that stores the earlier records          <-- batches -----  a user who returns later is a later record
+    next page, until none is left
+"""
 
 from __future__ import annotations
 
@@ -8,16 +22,11 @@ from math import inf
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from presenced.webhooks.dispatcher import WebhookDispatcher
-from presenced.worker.rpc import Absent, WhoIsAbsent
+from presenced.worker.rpc import Absent, FindAbsent
 
 
 class Settling:
-    """Compares the receivers' beliefs with the live state, page by page, and queues webhooks for the differences.
-
-    Receivers may believe that users are online who did not return after a crash. The database cannot tell, because
-    newer facts may be waiting in the server, in flight or lost. The keeper therefore names the candidates, and the
-    server, which has the live state, answers which of them are absent. The answer follows the server's earlier facts in
-    the stream and precedes its later ones. If a user returns right after the answer, a newer fact announces it.
+    """Compares what receivers believe with the live state, page by page, and queues webhooks for the differences.
 
     Bounds: one outstanding page.
     """
@@ -28,13 +37,13 @@ class Settling:
         self._due = inf
         self._is_asking = False
         self._last_user = self._last_room = ""
-        """Last user and room of the page that the server has answered."""
+        """Last user and room of the latest page."""
 
-    def begin(self, seconds: float) -> None:
-        """Start the check after this delay in seconds, in which users and rooms may return unnoticed."""
-        self._due = time.monotonic() + seconds
+    def begin(self, delay_s: float) -> None:
+        """Start the check after a delay in which users and rooms may return unnoticed."""
+        self._due = time.monotonic() + delay_s
 
-    async def question(self) -> WhoIsAbsent | None:
+    async def question(self) -> FindAbsent | None:
         """Return the next question for the server; None if none is due, or an answer is outstanding."""
         if self._is_asking or time.monotonic() < self._due:
             return None
@@ -49,10 +58,10 @@ class Settling:
             users[-1] if users else self._last_user,
             rooms[-1] if rooms else self._last_room,
         )
-        return WhoIsAbsent(users, rooms)
+        return FindAbsent(users, rooms)
 
-    async def tell(self, connection: AsyncConnection, absent: Absent) -> None:
-        """Queue webhooks about these absent users and rooms, within the transaction that stores the earlier facts."""
+    async def report(self, connection: AsyncConnection, absent: Absent) -> None:
+        """Queue webhooks about these absent users and rooms, within the transaction that stores the earlier records."""
         await self._webhooks.producer.enqueue_absent(connection, absent.users, absent.rooms)
 
     def answered(self) -> None:

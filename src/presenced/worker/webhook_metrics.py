@@ -1,4 +1,4 @@
-"""What the keeper says of the webhooks, as metrics of the server."""
+"""Metrics of the server about webhooks, from the reports of the storage worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from presenced.webhooks.stats import BUCKETS_S, WebhookStats
 class RequestTimes(Collector):
     """Histogram of the duration of requests to receivers.
 
-    The keeper sorts requests into buckets and reports a count for each bucket. `Histogram` of the client library takes
+    The worker sorts requests into buckets and reports a count for each bucket. `Histogram` of the client library takes
     single observations only.
     """
 
@@ -27,7 +27,7 @@ class RequestTimes(Collector):
 
     def add(self, now: WebhookStats, before: WebhookStats) -> None:
         """Add the requests made between two reports."""
-        # Strict: a keeper that counts in other buckets is a bug.
+        # Strict: a worker that counts in other buckets is a bug.
         for index, (many, few) in enumerate(zip(now.buckets, before.buckets, strict=True)):
             self._requests[index] += max(0, many - few)
         self._seconds += max(0.0, now.seconds - before.seconds)
@@ -44,7 +44,7 @@ class RequestTimes(Collector):
 
 
 class WebhookMetrics:
-    """Counts on over the ends of keepers, which count from their own starts."""
+    """Counters that go on across restarts of the worker, which counts from its own start."""
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._last = WebhookStats()
@@ -73,13 +73,13 @@ class WebhookMetrics:
             lambda: max(0.0, (clock.now().epoch_ms - self._last.oldest_ms) / 1000) if self._last.oldest_ms else 0.0,
         )
 
-    def begin(self) -> None:
-        """There is a new keeper, which counts from 0."""
+    def restart(self) -> None:
+        """Prepare for the reports of a new worker, which counts from 0."""
         self._last = WebhookStats()
 
-    def now(self, figures: WebhookStats) -> None:
-        """How it is."""
+    def update(self, stats: WebhookStats) -> None:
+        """Add what has happened since the last report."""
         for name, counter in self._counters.items():
-            counter.inc(max(0, getattr(figures, name) - getattr(self._last, name)))
-        self._times.add(figures, self._last)
-        self._last = figures
+            counter.inc(max(0, getattr(stats, name) - getattr(self._last, name)))
+        self._times.add(stats, self._last)
+        self._last = stats

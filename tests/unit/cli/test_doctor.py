@@ -138,7 +138,7 @@ def test_a_database_that_cannot_be_used_or_has_another_version_is_broken(tmp_pat
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE presenced_version SET version_num = '9999'")
     (broken,) = of_database(tmp_path)
-    assert (broken.level, "a newer one made them" in broken.what) == ("broken", True)
+    assert (broken.level, "a newer one created them" in broken.what) == ("broken", True)
     file.write_bytes(b"no database" * 1000)
     (broken,) = of_database(tmp_path)
     assert (broken.level, "file is not a database" in broken.what) == ("broken", True)

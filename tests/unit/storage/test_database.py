@@ -1,4 +1,4 @@
-"""Which database a URL means, what a row becomes in each, and what is said when something fails."""
+"""Differences between databases: URLs, upserts, and errors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sqlalchemy.exc import DataError, OperationalError
 
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
-from presenced.storage.database import is_about_rows, open_database, put, reason
+from presenced.storage.database import is_about_rows, open_database, reason, upsert
 from presenced.storage.schema import changes, users
 from presenced.storage.url import database_url
 
 
-def test_a_file_in_the_data_directory_is_the_embedded_database() -> None:
+def test_sqlite_is_a_file_in_the_data_directory() -> None:
     assert database_url(Settings()) == ""
     url = database_url(Settings(database="sqlite", data_dir="/srv/a b%?#"))
     assert open_database(url).url.database == "/srv/a b%?#/presenced.db"
@@ -31,13 +31,13 @@ def test_a_file_in_the_data_directory_is_the_embedded_database() -> None:
         "mariadb://ada:pw@db/app",
     ],
 )
-def test_an_applications_own_url_will_do(url: str) -> None:
+def test_the_url_of_an_application_is_accepted_with_its_parameters(url: str) -> None:
     engine = open_database(database_url(Settings.model_validate({"database": "url", "database_url": url})))
     assert (engine.url.host, engine.url.username, engine.url.database) == ("db", "ada", "app")
 
 
 @pytest.mark.parametrize("url", ["postgresql://ada:hidden@db/app?shema=public", "mysql://ada:hidden@db:x/app"])
-def test_a_url_that_can_not_be_used_is_not_shown(url: str) -> None:
+def test_an_invalid_url_is_not_shown(url: str) -> None:
     with pytest.raises(ConfigError) as refused:
         open_database(url)
     assert "hidden" not in str(refused.value)
@@ -54,12 +54,12 @@ def test_a_url_that_can_not_be_used_is_not_shown(url: str) -> None:
         {"node": "two words"},
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(given: dict[str, str]) -> None:
+def test_contradictory_settings_are_refused(given: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         Settings.model_validate(given)
 
 
-def test_the_directory_and_the_file_are_for_their_owner_only(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_directory_and_the_file(tmp_path: Path) -> None:
     async def touch() -> None:
         engine = open_database(f"sqlite:///{tmp_path}/new/presenced.db")
         async with engine.connect():
@@ -72,19 +72,21 @@ def test_the_directory_and_the_file_are_for_their_owner_only(tmp_path: Path) -> 
 
 
 def test_mysql_compares_versions_before_it_assigns_the_new_one() -> None:
-    statement = str(put("mysql", users, newer="version").compile(dialect=open_database("mysql://ada@db/app").dialect))
+    statement = str(
+        upsert("mysql", users, newer="version").compile(dialect=open_database("mysql://ada@db/app").dialect)
+    )
     assert statement.rindex("version = if(") > statement.index("status = if(")
     assert statement.index("version = if(") > statement.index("epoch = if(")
 
 
-def test_a_row_that_is_there_is_left_alone_where_nothing_of_it_may_change() -> None:
-    statement = put("postgresql", changes, keep=[column.name for column in changes.columns])
+def test_an_upsert_that_keeps_all_columns_does_nothing_to_existing_rows() -> None:
+    statement = upsert("postgresql", changes, keep=[column.name for column in changes.columns])
     assert str(statement.compile(dialect=open_database("postgres://db/app").dialect)).endswith(
         "ON CONFLICT (epoch, position) DO NOTHING"
     )
 
 
-def test_why_something_failed_is_one_line_without_the_password() -> None:
+def test_the_reason_of_a_failure_is_one_line_without_the_password() -> None:
     url = "postgresql://ada:hidden@db/app"
     error = OperationalError("SELECT 1", {}, Exception("no route\nto hidden@db"))
     assert reason(error, url) == "no route to ***@db"
@@ -92,7 +94,7 @@ def test_why_something_failed_is_one_line_without_the_password() -> None:
     assert reason(ConnectionRefusedError(111, "Connection refused"), url) == "Connection refused"
 
 
-def test_what_the_database_does_not_take_is_told_from_a_database_that_takes_nothing() -> None:
+def test_refused_values_are_distinguished_from_a_failing_database() -> None:
     class Driver(Exception):
         sqlstate = "22001"
 

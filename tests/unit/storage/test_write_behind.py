@@ -1,440 +1,546 @@
-"""What is noted of what happens, and what is given to the keeper."""
+"""The write-behind: what it collects of events, what it sends to the storage worker, and what it restores."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
-from msgspec import structs
+from msgspec import UNSET, Raw, structs
 from tests.support.fakes import FakeConnection
 from tests.support.nodes import request
-from tests.support.recording import House, come_and_go
+from tests.support.recording import StoringNode, change_often
 
 from presenced.node.service import PresenceService
 from presenced.presence.model import PLAIN, Change, Choice, Ending, Status, View
 from presenced.presence.status import Claim, choice_of
-from presenced.storage import noted as module
-from presenced.storage.noted import CROWDED, STATE_PERIOD
+from presenced.storage import write_behind as module
 from presenced.storage.records import (
-    ChoiceFact,
-    ChosenFact,
-    ClaimFact,
-    DisplayFact,
-    RevocationFact,
-    SessionFact,
-    UserFact,
+    RestoredChoices,
+    RestoredDisplay,
+    StoredChoice,
+    StoredClaim,
+    StoredRevocation,
+    StoredSession,
+    StoredUser,
 )
-from presenced.storage.write_behind import PERIOD
+from presenced.storage.write_behind import MAX_BATCH_RECORDS, PERIOD_S, STATE_PERIOD_S
+
+MERGED, DROPPED = "presenced_storage_facts_merged_total", "presenced_storage_facts_dropped_total"
 
 
-def test_a_user_who_comes_and_goes_at_once_is_one_fact_of_how_they_are_now_and_two_changes() -> None:
-    house = House()
-    house.close(house.open())
-    house.pass_period()
-    assert [(fact.user_id, fact.status) for fact in house.keeper.of(UserFact)] == [("ada", "offline")]
-    assert [fact.status for fact in house.keeper.of(Change)] == ["online", "offline"]
-    (session,) = house.keeper.of(SessionFact)
-    assert (session.reason, session.closed_ms > 0, session.address) == ("closed", True, "")
+def stored_choice(status: str, text: str = "", data: bytes = b"", until: int = 0) -> bytes:
+    """Return a stored choice, which may be invalid."""
+    return msgspec.json.encode(StoredChoice(text, "", Raw(data) if data else UNSET, until, status=status))
 
 
-def test_users_and_sessions_are_given_at_once_and_again_a_while_later_changes_always_at_once() -> None:
-    house = House()
-    first = house.open()
-    house.clock.advance(PERIOD)
-    assert (len(house.keeper.of(UserFact)), len(house.keeper.of(SessionFact))) == (1, 1)
-    house.close(first)
+def test_a_user_who_connects_and_leaves_at_once_is_one_record_of_the_user_and_two_changes() -> None:
+    storing = StoringNode()
+    storing.close(storing.open())
+    storing.pass_period()
+    assert [(record.user_id, record.status) for record in storing.worker.of(StoredUser)] == [("ada", "offline")]
+    assert [record.status for record in storing.worker.of(Change)] == ["online", "offline"]
+    (session,) = storing.worker.of(StoredSession)
+    assert (session.reason, bool(session.closed_ms), session.address) == ("closed", True, None)
+
+
+def test_users_and_sessions_are_sent_at_once_then_once_per_period_and_changes_always_at_once() -> None:
+    storing = StoringNode()
+    first = storing.open()
+    storing.clock.advance(PERIOD_S)
+    assert (len(storing.worker.of(StoredUser)), len(storing.worker.of(StoredSession))) == (1, 1)
+    storing.close(first)
     for _ in range(3):
-        house.close(house.open())
-        house.clock.advance(PERIOD)
-    assert (len(house.keeper.of(UserFact)), len(house.keeper.of(SessionFact))) == (1, 1)
-    assert len(house.keeper.of(Change)) == 8
-    house.clock.advance(STATE_PERIOD)
-    assert [fact.status for fact in house.keeper.of(UserFact)] == ["online", "offline"]
-    assert [fact.reason for fact in house.keeper.of(SessionFact)] == ["", *["closed"] * 4]
-    assert house.recorder.since is None
+        storing.close(storing.open())
+        storing.clock.advance(PERIOD_S)
+    assert (len(storing.worker.of(StoredUser)), len(storing.worker.of(StoredSession))) == (1, 1)
+    assert len(storing.worker.of(Change)) == 8
+    storing.clock.advance(STATE_PERIOD_S)
+    assert [record.status for record in storing.worker.of(StoredUser)] == ["online", "offline"]
+    assert [record.reason for record in storing.worker.of(StoredSession)] == ["", *["closed"] * 4]
+    assert storing.write_behind.waiting_since is None
 
 
-def test_at_the_end_all_is_given_at_once() -> None:
-    house = House()
-    connection = house.open()
-    house.clock.advance(PERIOD)
-    house.close(connection)
-    house.recorder.finish()
-    assert [fact.status for fact in house.keeper.of(UserFact)] == ["online", "offline"]
-    house.close(house.open("eve"))
-    house.clock.advance(PERIOD)
-    assert [fact.user_id for fact in house.keeper.of(UserFact)] == ["ada", "ada", "eve"]
-    assert house.recorder.waiting == 0
+def test_when_the_server_stops_everything_is_sent_at_once() -> None:
+    storing = StoringNode()
+    connection = storing.open()
+    storing.clock.advance(PERIOD_S)
+    storing.close(connection)
+    storing.write_behind.finish()
+    assert [record.status for record in storing.worker.of(StoredUser)] == ["online", "offline"]
+    storing.close(storing.open("eve"))
+    storing.clock.advance(PERIOD_S)
+    assert [record.user_id for record in storing.worker.of(StoredUser)] == ["ada", "ada", "eve"]
+    assert storing.write_behind.waiting == 0
 
 
-def test_nothing_is_given_and_no_timer_runs_while_nothing_happens() -> None:
-    house = House(stats_interval=0)
-    house.close(house.open())
-    house.pass_period()
-    given = len(house.keeper.facts)
-    house.clock.advance(5)
-    assert len(house.keeper.facts) == given
-    assert house.recorder.flush not in house.node.timer
+def test_nothing_is_sent_and_no_timer_runs_while_nothing_happens() -> None:
+    storing = StoringNode(stats_interval=0)
+    storing.close(storing.open())
+    storing.pass_period()
+    given = len(storing.worker.records)
+    storing.clock.advance(5)
+    assert len(storing.worker.records) == given
+    assert storing.write_behind.flush not in storing.node.timer
 
 
-def test_facts_wait_while_the_keeper_takes_nothing_and_go_when_it_does() -> None:
-    house = House()
-    house.keeper.room = 0
+def test_records_wait_while_the_worker_accepts_nothing_and_are_sent_when_it_does() -> None:
+    storing = StoringNode()
+    storing.worker.room = 0
     for _ in range(3):
-        house.close(house.open())
-    house.clock.advance(10)
-    assert house.keeper.facts == []
-    assert house.recorder.blocked
-    house.keeper.room = 10
-    house.recorder.flush()
-    assert len(house.keeper.of(UserFact)) == 1
-    assert len(house.keeper.of(Change)) == 6
-    assert house.recorder.since is None
+        storing.close(storing.open())
+    storing.clock.advance(10)
+    assert storing.worker.records == []
+    assert storing.write_behind.blocked
+    storing.worker.room = 10
+    storing.write_behind.flush()
+    assert len(storing.worker.of(StoredUser)) == 1
+    assert len(storing.worker.of(Change)) == 6
+    assert storing.write_behind.waiting_since is None
 
 
-def test_what_waits_is_bounded_and_the_newest_of_each_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_records_are_bounded_and_the_newest_of_each_user_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 10)
-    house = House(log_burst=0)
-    house.keeper.room = 0
+    storing = StoringNode(log_burst=0)
+    storing.worker.room = 0
     for number in range(30):
-        house.close(house.open("ada"))
-        house.close(house.open(f"user{number}"))
-    house.clock.advance(5)
-    assert house.recorder.waiting <= 3 * 10
-    house.keeper.room = 100
-    house.clock.advance(5)
-    changes = house.keeper.of(Change)
+        storing.close(storing.open("ada"))
+        storing.close(storing.open(f"user{number}"))
+    storing.clock.advance(5)
+    assert storing.write_behind.waiting <= 3 * 10
+    storing.worker.room = 100
+    storing.clock.advance(5)
+    changes = storing.worker.of(Change)
     assert len({change.user_id for change in changes}) == len(changes)
     assert ("user29", "offline") in [(change.user_id, change.status) for change in changes]
-    assert house.node.metrics.registry.get_sample_value("presenced_storage_facts_dropped_total")
+    assert storing.metric(DROPPED)
 
 
-def test_last_seen_is_known_of_who_was_forgotten_before_it_could_be_stored() -> None:
-    house = House(log_age=1, heartbeat_interval=1, pong_timeout=1)
-    house.keeper.room = 0
-    house.close(house.open())
-    left_ms = house.clock.now().epoch_ms
+def test_at_the_bound_only_the_newest_change_of_each_user_stays_and_the_others_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 1000)
+    storing = StoringNode(log_burst=0)
+    storing.worker.room = 0
+    made = change_often(storing, 3.0, 10_000, users=10)
+    storing.clock.advance(1)
+    storing.worker.room = 1000
+    storing.clock.advance(5)
+    changes = storing.worker.of(Change)
+    assert len(changes) < 1000
+    assert (len(changes) + storing.metric(MERGED), storing.metric(DROPPED)) == (made, 0)
+    assert [change.position for change in changes] == sorted(change.position for change in changes)
+    assert {change.user_id: change.status for change in changes} == {f"user{n}": "offline" for n in range(10)}
+    last = {record.user_id: (record.status, record.version) for record in storing.worker.of(StoredUser)}
+    assert last == {change.user_id: (change.status, change.version) for change in changes}
+    assert storing.write_behind.waiting == 0
+    assert storing.write_behind.waiting_since is None
+
+
+def test_the_bound_holds_while_the_worker_accepts_batches_too_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 1000)
+    storing = StoringNode(log_burst=0)
+    application, users = PresenceService(storing.node), 0
+    for _ in range(20):
+        for _ in range(2 * MAX_BATCH_RECORDS):
+            users += 1
+            application.announce(f"user{users}", True)
+        storing.clock.advance(PERIOD_S)
+        assert storing.write_behind.waiting <= 2 * (1000 + 2 * MAX_BATCH_RECORDS)
+    assert storing.metric(DROPPED) > 0
+
+
+def test_no_change_is_left_out_below_the_bound_and_none_waits_long() -> None:
+    storing = StoringNode(log_burst=0)
+    application = PresenceService(storing.node)
+    waited, users = 0.0, 0
+    for _ in range(50):
+        for _ in range(round(10_000 * PERIOD_S)):
+            users += 1
+            application.announce(f"user{users}", True)
+        storing.clock.advance(PERIOD_S)
+        now = storing.clock.monotonic()
+        waited = max(waited, now - (storing.write_behind.waiting_since or now))
+    storing.clock.advance(2 * STATE_PERIOD_S)
+    assert len(storing.worker.of(Change)) == len(storing.worker.of(StoredUser)) == users
+    assert waited < 2 * STATE_PERIOD_S
+
+
+def test_after_a_pause_of_the_worker_all_waiting_changes_are_sent_in_order() -> None:
+    storing = StoringNode(log_burst=0)
+    storing.worker.room = 0
+    made = change_often(storing, 3.0, 4_500, users=10)
+    storing.worker.room = 10_000
+    storing.clock.advance(2)
+    positions = [change.position for change in storing.worker.of(Change)]
+    assert len(positions) == made
+    assert positions == sorted(positions)
+
+
+def test_the_age_of_the_oldest_record_does_not_grow_while_a_backlog_moves_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BATCH_RECORDS", 20)
+    storing = StoringNode(log_burst=0)
+    storing.worker.room = 0
+    change_often(storing, 1.0, 500, users=10)
+    storing.worker.room = 10_000
+    for _ in range(5):  # as many come as are sent, so the backlog never ends
+        change_often(storing, 1.0, 1_000, users=10)
+        assert storing.write_behind.waiting > 100
+        assert storing.write_behind.waiting_since
+        assert storing.clock.monotonic() - storing.write_behind.waiting_since < 2
+
+
+def test_when_the_server_stops_a_backlog_is_sent_without_waiting_for_more() -> None:
+    storing = StoringNode(log_burst=0)
+    storing.worker.room = 0
+    change_often(storing, 0.6, 10_000, users=10)
+    storing.worker.room = 1000
+    storing.write_behind.finish()
+    storing.clock.advance((storing.write_behind.waiting // MAX_BATCH_RECORDS + 1) * PERIOD_S)
+    assert storing.write_behind.waiting == 0
+    assert {(change.user_id, change.status) for change in storing.worker.of(Change)[-20:]} >= {
+        (f"user{n}", "offline") for n in range(10)
+    }
+
+
+def test_last_seen_is_stored_of_a_user_whom_the_directory_has_evicted_meanwhile() -> None:
+    storing = StoringNode(log_age=1, heartbeat_interval=1, pong_timeout=1)
+    storing.worker.room = 0
+    storing.close(storing.open())
+    left_ms = storing.clock.now().epoch_ms
     for _ in range(3):
-        house.clock.advance(100)
-        house.node.closed(house.open("bob"), Ending.LOST, "lost")  # when the grace period ends, the log is trimmed
-    house.clock.advance(100)
-    assert house.node.directory.users.user("ada") is None, "forgotten"
-    house.keeper.room = 10
-    house.recorder.flush()
-    seen = {fact.user_id: fact for fact in house.keeper.of(UserFact)}
+        storing.clock.advance(100)
+        storing.node.closed(storing.open("bob"), Ending.LOST, "lost")  # when the grace period ends, the log is trimmed
+    storing.clock.advance(100)
+    assert storing.node.directory.users.user("ada") is None, "forgotten"
+    storing.worker.room = 10
+    storing.write_behind.flush()
+    seen = {record.user_id: record for record in storing.worker.of(StoredUser)}
     assert (seen["ada"].status, seen["ada"].since_ms, seen["ada"].seen_ms) == ("offline", left_ms, left_ms)
 
 
-def test_an_invisible_user_was_last_seen_on_becoming_invisible_even_if_the_fact_waits_long() -> None:
-    house = House(log_age=1, heartbeat_interval=1, pong_timeout=1)
-    house.keeper.room = 0
-    application = PresenceService(house.node)
-    connection = house.open()
-    house.clock.advance(10)
+def test_an_invisible_user_was_last_seen_on_becoming_invisible_even_if_the_record_waits_long() -> None:
+    storing = StoringNode(log_age=1, heartbeat_interval=1, pong_timeout=1)
+    storing.worker.room = 0
+    application = PresenceService(storing.node)
+    connection = storing.open()
+    storing.clock.advance(10)
     application.set_status("ada", Choice(Status.INVISIBLE, PLAIN))
-    hidden_ms = house.clock.now().epoch_ms
+    hidden_ms = storing.clock.now().epoch_ms
     for _ in range(3):
-        house.clock.advance(100)
-        house.node.closed(house.open("bob"), Ending.LOST, "lost")
-    house.close(connection)
-    house.keeper.room = 10
-    house.recorder.flush()
-    seen = {fact.user_id: fact for fact in house.keeper.of(UserFact)}
+        storing.clock.advance(100)
+        storing.node.closed(storing.open("bob"), Ending.LOST, "lost")
+    storing.close(connection)
+    storing.worker.room = 10
+    storing.write_behind.flush()
+    seen = {record.user_id: record for record in storing.worker.of(StoredUser)}
     assert (seen["ada"].status, seen["ada"].seen_ms) == ("offline", hidden_ms)
 
 
-def test_who_is_invisible_was_last_seen_when_they_became_so() -> None:
-    house = House()
-    application = PresenceService(house.node)
+def test_an_invisible_user_was_last_seen_on_becoming_invisible() -> None:
+    storing = StoringNode()
+    application = PresenceService(storing.node)
     application.set_status("ada", Choice(Status.INVISIBLE, PLAIN))
-    house.clock.advance(60)
-    connection = house.open()
-    house.pass_period()
-    (*_, hidden) = house.keeper.of(UserFact)
+    storing.clock.advance(60)
+    connection = storing.open()
+    storing.pass_period()
+    (*_, hidden) = storing.worker.of(StoredUser)
     assert (hidden.seen_ms, hidden.active_ms) == (0, 0), "nobody has seen them"
     application.set_status("ada", None)
-    house.clock.advance(60)
+    storing.clock.advance(60)
     application.set_status("ada", Choice(Status.INVISIBLE, PLAIN))
-    since = house.clock.now().epoch_ms
-    house.clock.advance(60)
-    house.close(connection)
-    house.pass_period()
-    (*_, left) = house.keeper.of(UserFact)
+    since = storing.clock.now().epoch_ms
+    storing.clock.advance(60)
+    storing.close(connection)
+    storing.pass_period()
+    (*_, left) = storing.worker.of(StoredUser)
     assert left.seen_ms == since, "that they left tells nobody that they were there"
     assert left.active_ms <= since
 
 
-def test_changes_are_not_given_where_nobody_wants_them() -> None:
-    house = House(history_age=0)
-    house.open()
-    house.pass_period()
-    assert house.keeper.of(Change) == []
-    assert len(house.keeper.of(UserFact)) == 1
+def test_changes_are_not_sent_without_a_history_and_webhooks() -> None:
+    storing = StoringNode(history_age=0)
+    storing.open()
+    storing.pass_period()
+    assert storing.worker.of(Change) == []
+    assert len(storing.worker.of(StoredUser)) == 1
 
 
-def test_addresses_are_kept_only_where_they_are_wanted() -> None:
-    house = House(keep_addresses=True)
-    house.open()
-    house.pass_period()
-    assert [fact.address for fact in house.keeper.of(SessionFact)] == ["192.0.2.1"]
+def test_addresses_are_stored_only_with_keep_addresses() -> None:
+    storing = StoringNode(keep_addresses=True)
+    storing.open()
+    storing.pass_period()
+    assert [record.address for record in storing.worker.of(StoredSession)] == ["192.0.2.1"]
 
 
-def test_absent_users_are_found_in_the_live_state_although_facts_wait_to_be_stored() -> None:
-    house = House()
-    house.keeper.room = 0  # nothing is stored
-    application = PresenceService(house.node)
-    house.open("here")
-    house.node.closed(house.open("awaited"), Ending.LOST, "lost")
-    house.close(house.open("left"))
+def test_absent_users_are_found_in_the_live_state_although_records_wait() -> None:
+    storing = StoringNode()
+    storing.worker.room = 0  # nothing is stored
+    application = PresenceService(storing.node)
+    storing.open("here")
+    storing.node.closed(storing.open("awaited"), Ending.LOST, "lost")
+    storing.close(storing.open("left"))
     application.set_status("hidden", Choice(Status.INVISIBLE, PLAIN))
-    house.open("hidden")
+    storing.open("hidden")
     application.announce("announced", online=True)
     users = ["here", "awaited", "left", "hidden", "announced", "never"]
-    assert house.recorder.absent(users, []) == (["left", "hidden", "never"], [])
-    house.clock.advance(house.node.settings.grace_lost)
-    assert house.recorder.absent(users, []) == (["awaited", "left", "hidden", "never"], [])
+    assert storing.write_behind.absent(users, []) == (["left", "hidden", "never"], [])
+    storing.clock.advance(storing.node.settings.grace_lost)
+    assert storing.write_behind.absent(users, []) == (["awaited", "left", "hidden", "never"], [])
 
 
-def test_rooms_that_nobody_is_in_are_absent() -> None:
-    house = House()
-    ada = house.open("ada", "presenced.v1")
+def test_empty_rooms_are_absent() -> None:
+    storing = StoringNode()
+    ada = storing.open("ada", "presenced.v1")
     for name in ("lobby", "hall"):
-        house.node.received(ada, f'{{"type":"JOIN","room":"{name}"}}')
-    house.node.received(ada, '{"type":"LEAVE","room":"hall"}')
-    assert house.recorder.absent([], ["lobby", "hall", "cellar"]) == ([], ["hall", "cellar"])
+        storing.node.received(ada, f'{{"type":"JOIN","room":"{name}"}}')
+    storing.node.received(ada, '{"type":"LEAVE","room":"hall"}')
+    assert storing.write_behind.absent([], ["lobby", "hall", "cellar"]) == ([], ["hall", "cellar"])
 
 
 def test_nobody_is_absent_while_the_server_stops() -> None:
     """Its connections end then, and its users return after the restart: nobody is notified that they have left."""
-    house = House()
-    ada = house.open("ada", "presenced.v1")
-    house.node.received(ada, '{"type":"JOIN","room":"lobby"}')
-    list(house.node.drain())
+    storing = StoringNode()
+    ada = storing.open("ada", "presenced.v1")
+    storing.node.received(ada, '{"type":"JOIN","room":"lobby"}')
+    list(storing.node.drain())
     assert ada.closed_with
-    assert house.recorder.absent(["ada", "never"], ["lobby"]) == ([], [])
+    assert storing.write_behind.absent(["ada", "never"], ["lobby"]) == ([], [])
 
 
-def test_how_users_are_is_known_while_it_waits_to_be_stored() -> None:
-    house = House()
-    house.keeper.room = 0
-    house.close(house.open())
-    house.clock.advance(PERIOD)
-    left_ms = house.clock.now().epoch_ms - int(PERIOD * 1000)
-    found = house.recorder.waiting_of(["ada", "never"])
-    assert {user_id: (fact.status, fact.seen_ms) for user_id, fact in found.items()} == {"ada": ("offline", left_ms)}
-    house.keeper.room = 9
-    house.recorder.flush()
-    assert house.recorder.waiting_of(["ada"]) == {}
+def test_the_state_of_users_is_known_while_their_records_wait() -> None:
+    storing = StoringNode()
+    storing.worker.room = 0
+    storing.close(storing.open())
+    storing.clock.advance(PERIOD_S)
+    left_ms = storing.clock.now().epoch_ms - int(PERIOD_S * 1000)
+    found = storing.write_behind.waiting_of(["ada", "never"])
+    assert {user_id: (record.status, record.seen_ms) for user_id, record in found.items()} == {
+        "ada": ("offline", left_ms)
+    }
+    storing.worker.room = 9
+    storing.write_behind.flush()
+    assert storing.write_behind.waiting_of(["ada"]) == {}
 
 
-def test_the_id_of_a_session_which_is_a_secret_is_not_kept() -> None:
-    house = House()
-    connection = house.open(subprotocol="presenced.v1")
-    house.pass_period()
-    (session,) = house.keeper.of(SessionFact)
+def test_the_id_of_a_session_is_a_secret_and_is_not_stored() -> None:
+    storing = StoringNode()
+    connection = storing.open(subprotocol="presenced.v1")
+    storing.pass_period()
+    (session,) = storing.worker.of(StoredSession)
     assert session.protocol == "presenced.v1"
     assert len(session.session) == 32
     assert connection.session.session_id not in str(session)
 
 
-def test_a_session_that_is_resumed_goes_on() -> None:
-    house = House()
-    first = house.open(subprotocol="presenced.v1")
-    house.node.closed(first, Ending.LOST, "lost")
-    house.pass_period()
-    second = FakeConnection(house.node.closed)
+def test_a_resumed_session_is_open_again() -> None:
+    storing = StoringNode()
+    first = storing.open(subprotocol="presenced.v1")
+    storing.node.closed(first, Ending.LOST, "lost")
+    storing.pass_period()
+    second = FakeConnection(storing.node.closed)
     query = f"userId=ada&session={first.session.session_id}".encode()
-    house.node.opened(second, request(query, "presenced.v1"))
-    house.pass_period()
-    lost, resumed = house.keeper.of(SessionFact)
-    assert (lost.key, lost.reason, bool(lost.closed_ms)) == (first.connection_id, "lost", True)
-    assert (resumed.key, resumed.connection_id, resumed.closed_ms) == (first.connection_id, second.connection_id, 0)
+    storing.node.opened(second, request(query, "presenced.v1"))
+    storing.pass_period()
+    lost, resumed = storing.worker.of(StoredSession)
+    assert (lost.session_key, lost.reason, bool(lost.closed_ms)) == (first.connection_id, "lost", True)
+    assert (resumed.session_key, resumed.connection_id) == (first.connection_id, second.connection_id)
+    assert resumed.closed_ms is None
 
 
-def test_a_connection_that_another_one_replaces_does_not_end_the_session() -> None:
-    house = House()
-    first = house.open(subprotocol="presenced.v1")
-    second = FakeConnection(house.node.closed)
+def test_a_replaced_connection_does_not_end_its_session() -> None:
+    storing = StoringNode()
+    first = storing.open(subprotocol="presenced.v1")
+    second = FakeConnection(storing.node.closed)
     query = f"userId=ada&session={first.session.session_id}".encode()
-    house.node.opened(second, request(query, "presenced.v1"))
+    storing.node.opened(second, request(query, "presenced.v1"))
     assert first.closed_with
-    house.pass_period()
-    assert house.keeper.of(SessionFact)[-1].closed_ms == 0
+    storing.pass_period()
+    assert storing.worker.of(StoredSession)[-1].closed_ms is None
 
 
-def test_a_choice_that_is_restored_late_does_not_override_what_a_user_chose_since() -> None:
-    house = House(restored=False)
-    ada, bob = house.open("ada", "presenced.v1"), house.open("bob", "presenced.v1")
-    house.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
-    house.node.received(ada, '{"type":"SET_STATUS","status":"auto"}')
-    house.clock.advance(1)
-    away = ChoiceFact("away", "gone fishing")
-    house.recorder.restore([ChosenFact("ada", away, None), ChosenFact("bob", away, None)])
-    house.recorder.begin(7)
-    house.pass_period()
-    now = {fact.user_id: fact.status for fact in house.keeper.of(UserFact)}
+def test_a_choice_restored_late_does_not_override_a_newer_one() -> None:
+    storing = StoringNode(restored=False)
+    ada, bob = storing.open("ada", "presenced.v1"), storing.open("bob", "presenced.v1")
+    storing.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')
+    storing.node.received(ada, '{"type":"SET_STATUS","status":"auto"}')
+    storing.clock.advance(1)
+    away = stored_choice("away", "gone fishing")
+    storing.write_behind.restore([RestoredChoices("ada", away), RestoredChoices("bob", away)])
+    storing.write_behind.begin(7)
+    storing.pass_period()
+    now = {record.user_id: record.status for record in storing.worker.of(StoredUser)}
     assert now == {"ada": "online", "bob": "away"}
     assert [m["status"] for m in bob.messages if m["type"] == "SELF"][-1] == "away"
 
 
-def test_auto_that_was_chosen_since_the_start_goes_before_a_choice_that_is_restored_late() -> None:
+def test_auto_chosen_since_the_start_overrides_a_choice_restored_late() -> None:
     """It changes nothing that others see, but is a choice all the same; also from a backend, or for an absent user."""
-    house = House(restored=False)
-    ada, _ = house.open("ada", "presenced.v1"), house.open("eve", "presenced.v1")
-    house.node.received(ada, '{"type":"SET_STATUS","status":"auto"}')
-    application = PresenceService(house.node)
+    storing = StoringNode(restored=False)
+    ada, _ = storing.open("ada", "presenced.v1"), storing.open("eve", "presenced.v1")
+    storing.node.received(ada, '{"type":"SET_STATUS","status":"auto"}')
+    application = PresenceService(storing.node)
     application.set_status("eve", None)
     application.set_status("fay", choice_of("auto"))
-    stored = ChosenFact("ada", ChoiceFact("busy"), ChoiceFact("away", until_ms=house.clock.now().epoch_ms + 60_000))
-    house.recorder.restore([stored, structs.replace(stored, user_id="eve"), structs.replace(stored, user_id="fay")])
-    house.open("fay")
-    assert [house.node.directory.users.status(user_id) for user_id in ("ada", "eve", "fay")] == ["online"] * 3
+    stored = RestoredChoices(
+        "ada", stored_choice("busy"), stored_choice("away", until=storing.clock.now().epoch_ms + 60_000)
+    )
+    storing.write_behind.restore(
+        [stored, structs.replace(stored, user_id="eve"), structs.replace(stored, user_id="fay")]
+    )
+    storing.open("fay")
+    assert [storing.node.directory.users.status(user_id) for user_id in ("ada", "eve", "fay")] == ["online"] * 3
 
 
-def test_a_choice_for_good_that_is_restored_late_returns_when_one_for_a_time_ends() -> None:
-    house = House(restored=False)
-    ada = house.open("ada", "presenced.v1")
-    house.node.received(ada, '{"type":"SET_STATUS","status":"away","expiresIn":10}')
-    ends = house.clock.now().epoch_ms + 60_000
-    house.recorder.restore([ChosenFact("ada", ChoiceFact("busy", "writing"), ChoiceFact("online", until_ms=ends))])
-    house.recorder.begin(0)
-    assert house.node.directory.users.status("ada") == "away"
-    house.clock.advance(10)
+def test_a_permanent_choice_restored_late_returns_when_a_temporary_one_ends() -> None:
+    storing = StoringNode(restored=False)
+    ada = storing.open("ada", "presenced.v1")
+    storing.node.received(ada, '{"type":"SET_STATUS","status":"away","expiresIn":10}')
+    ends = storing.clock.now().epoch_ms + 60_000
+    storing.write_behind.restore(
+        [RestoredChoices("ada", stored_choice("busy", "writing"), stored_choice("online", until=ends))]
+    )
+    storing.write_behind.begin(0)
+    assert storing.node.directory.users.status("ada") == "away"
+    storing.clock.advance(10)
     assert [(m["status"], m.get("text")) for m in ada.messages if m["type"] == "SELF"][-1] == ("busy", "writing")
 
 
 def test_nothing_of_a_user_who_was_erased_since_the_start_is_restored() -> None:
-    house = House(restored=False)
-    application = PresenceService(house.node)
+    storing = StoringNode(restored=False)
+    application = PresenceService(storing.node)
     application.forget("ada")
-    house.recorder.restore(
+    storing.write_behind.restore(
         [
-            ChosenFact("ada", ChoiceFact("busy", "secret"), None),
-            ClaimFact("ada", "calendar", "busy", "secret"),
-            DisplayFact("ada", b'{"name":"secret"}'),
+            RestoredChoices("ada", stored_choice("busy", "secret")),
+            StoredClaim("ada", "calendar", "busy", "secret"),
+            RestoredDisplay("ada", b'{"name":"secret"}'),
         ]
     )
-    house.open("ada", "presenced.v1")
-    house.pass_period()
-    assert house.keeper.of(Change)[-1].view == View(Status.ONLINE)
+    storing.open("ada", "presenced.v1")
+    storing.pass_period()
+    assert storing.worker.of(Change)[-1].view == View(Status.ONLINE)
 
 
-def test_a_claim_that_is_cleared_before_it_is_restored_is_cleared_for_good() -> None:
+def test_a_claim_cleared_before_it_is_restored_stays_cleared() -> None:
     """The backend learns that there was none, and the stored claim is deleted."""
-    house = House(restored=False)
-    application = PresenceService(house.node)
+    storing = StoringNode(restored=False)
+    application = PresenceService(storing.node)
     assert not application.clear_claim("ada", "calendar")
-    house.pass_period()
-    assert house.keeper.of(ClaimFact) == [ClaimFact("ada", "calendar")], "without a status: deleted"
-    house.recorder.restore([ClaimFact("ada", "calendar", "busy")])
+    storing.pass_period()
+    assert storing.worker.of(StoredClaim) == [StoredClaim("ada", "calendar")], "without a status: deleted"
+    storing.write_behind.restore([StoredClaim("ada", "calendar", "busy")])
     assert application.claims_of("ada") == ()
 
 
-def test_a_row_with_a_status_that_nobody_can_choose_is_not_restored() -> None:
-    house = House(restored=False)
-    house.recorder.restore([ChosenFact(status, ChoiceFact(status), None) for status in ("offline", "gone")])
+def test_a_row_with_a_status_that_cannot_be_chosen_is_not_restored() -> None:
+    storing = StoringNode(restored=False)
+    storing.write_behind.restore([RestoredChoices(status, stored_choice(status)) for status in ("offline", "gone")])
     for user_id in ("offline", "gone"):
-        house.open(user_id)
-        assert house.node.directory.users.status(user_id) == "online"
+        storing.open(user_id)
+        assert storing.node.directory.users.status(user_id) == "online"
 
 
-def test_display_data_is_restored_unless_somebody_else_has_written_it() -> None:
-    house = House()
-    here, data = house.open("here", "presenced.v1"), b'{"name":"Ada"}'
+def test_display_data_is_restored_unless_it_is_invalid() -> None:
+    storing = StoringNode()
+    here, data = storing.open("here", "presenced.v1"), b'{"name":"Ada"}'
     broken = [b"{", b"[1]", b'{"a":1e999}', b'{"name":"' + b"x" * 1024 + b'"}', b'{"a":1}{']
-    house.recorder.restore([DisplayFact(name, data) for name in ("here", "late")])
-    house.recorder.restore([DisplayFact(f"broken{number}", given) for number, given in enumerate(broken)])
+    storing.write_behind.restore([RestoredDisplay(name, data) for name in ("here", "late")])
+    storing.write_behind.restore([RestoredDisplay(f"broken{number}", given) for number, given in enumerate(broken)])
     for user_id in ("late", *(f"broken{number}" for number in range(len(broken)))):
-        house.open(user_id)
-    house.pass_period()
+        storing.open(user_id)
+    storing.pass_period()
     assert [m.get("display") for m in here.messages if m["type"] == "SELF"] == [None, {"name": "Ada"}]
-    given_of = {fact.user_id: fact.display for fact in house.keeper.of(UserFact) if fact.display}
+    given_of = {record.user_id: record.display for record in storing.worker.of(StoredUser) if record.display}
     assert given_of == {"here": data, "late": data}
-    told = {change.user_id: change.view.display for change in house.keeper.of(Change) if change.view.display}
-    assert told == given_of
+    shown = {change.user_id: change.view.display for change in storing.worker.of(Change) if change.view.display}
+    assert shown == given_of
 
 
-def test_a_timed_choice_is_restored_for_the_rest_of_its_time() -> None:
-    house = House()
-    until = house.clock.now().epoch_ms + 60_000
-    house.recorder.restore(
+def test_a_temporary_choice_is_restored_for_the_rest_of_its_time() -> None:
+    storing = StoringNode()
+    until = storing.clock.now().epoch_ms + 60_000
+    storing.write_behind.restore(
         [
-            ChosenFact("ada", ChoiceFact("away"), ChoiceFact("busy", until_ms=until)),
-            ChosenFact("eve", ChoiceFact("no"), None),
+            RestoredChoices("ada", stored_choice("away"), stored_choice("busy", until=until)),
+            RestoredChoices("eve", stored_choice("no")),
         ]
     )
-    house.open("ada")
-    house.open("eve")
-    house.pass_period()
-    house.clock.advance(60)
-    assert [fact.status for fact in house.keeper.of(Change) if fact.user_id == "ada"] == ["busy", "away"]
-    assert [fact.status for fact in house.keeper.of(Change) if fact.user_id == "eve"] == ["online"]
+    storing.open("ada")
+    storing.open("eve")
+    storing.pass_period()
+    storing.clock.advance(60)
+    assert [record.status for record in storing.worker.of(Change) if record.user_id == "ada"] == ["busy", "away"]
+    assert [record.status for record in storing.worker.of(Change) if record.user_id == "eve"] == ["online"]
 
 
-def test_claims_are_kept_and_restored_but_for_those_that_were_set_or_cleared_since() -> None:
-    house = House(restored=False)
-    house.keeper.room = 0
-    application = PresenceService(house.node)
+def test_claims_are_stored_and_restored_except_those_set_or_cleared_since() -> None:
+    storing = StoringNode(restored=False)
+    storing.worker.room = 0
+    application = PresenceService(storing.node)
     application.set_claim("ada", Claim("call", Status.BUSY))
     application.set_claim("ada", Claim("agent", Status.AWAY))
     application.clear_claim("ada", "agent")
-    ends = house.clock.now().epoch_ms + 60_000
-    house.recorder.restore(
+    ends = storing.clock.now().epoch_ms + 60_000
+    storing.write_behind.restore(
         [
-            ClaimFact("ada", "call", "away", set_ms=1),
-            ClaimFact("ada", "agent", "away", set_ms=1),
-            ClaimFact("ada", "calendar", "away", "lunch", priority=3, set_ms=1, until_ms=ends),
-            ClaimFact("ada", "broken", "invisible"),
-            ClaimFact("ada", "over", "busy", until_ms=1),
+            StoredClaim("ada", "call", "away", set_ms=1),
+            StoredClaim("ada", "agent", "away", set_ms=1),
+            StoredClaim("ada", "calendar", "away", "lunch", priority=3, set_ms=1, until_ms=ends),
+            StoredClaim("ada", "broken", "invisible"),
+            StoredClaim("ada", "over", "busy", until_ms=1),
         ]
     )
     found = {claim.source: claim.status for claim in application.claims_of("ada")}
     assert found == {"call": Status.BUSY, "calendar": Status.AWAY}
-    house.keeper.room = 10
-    house.recorder.flush()
-    assert {(fact.source, fact.status) for fact in house.keeper.of(ClaimFact)} == {("call", "busy"), ("agent", "")}
-    house.clock.advance(61)
+    storing.worker.room = 10
+    storing.write_behind.flush()
+    assert {(record.source, record.status) for record in storing.worker.of(StoredClaim)} == {
+        ("call", "busy"),
+        ("agent", ""),
+    }
+    storing.clock.advance(61)
     assert [claim.source for claim in application.claims_of("ada")] == ["call"]
 
 
-def test_positions_go_on_from_where_they_are_told_to() -> None:
-    house = House()
-    house.recorder.begin(1_000_000)
-    house.open()
-    house.pass_period()
-    (change,) = house.keeper.of(Change)
+def test_positions_continue_above_the_given_one() -> None:
+    storing = StoringNode()
+    storing.write_behind.begin(1_000_000)
+    storing.open()
+    storing.pass_period()
+    (change,) = storing.worker.of(Change)
     assert (change.position, change.version) == (1_000_001, 1_000_001)
 
 
-def test_what_was_revoked_is_kept_unless_its_id_can_not_be_read() -> None:
-    house = House()
-    house.recorder.revoked("user", "ada", 1.0, 2.0)
-    house.recorder.revoked("token", "\ud800", 1.0, 2.0)
-    house.pass_period()
-    assert house.keeper.facts == [RevocationFact("user", "ada", 1.0, 2.0)]
+def test_a_revocation_is_stored_unless_its_id_has_a_character_that_names_must_not_contain() -> None:
+    storing = StoringNode()
+    storing.write_behind.revoked("user", "ada", 1.0, 2.0)
+    storing.write_behind.revoked("token", "\ud800", 1.0, 2.0)
+    storing.pass_period()
+    assert storing.worker.records == [StoredRevocation("user", "ada", 1.0, 2.0)]
 
 
-def test_revocations_are_remembered_for_users_in_all_scripts() -> None:
-    house = House()
-    house.recorder.revoked("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)
-    house.pass_period()
-    assert house.keeper.facts == [RevocationFact("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)]
+def test_revocations_are_stored_for_users_in_all_scripts() -> None:
+    storing = StoringNode()
+    storing.write_behind.revoked("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)
+    storing.pass_period()
+    assert storing.worker.records == [StoredRevocation("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)]
 
 
-def test_stored_data_is_passed_on_in_one_line_and_only_if_clients_can_read_it() -> None:
+def test_stored_data_is_restored_on_one_line_and_only_if_clients_can_read_it() -> None:
     """An earlier version stored it unchanged, and another program may have written it."""
-    house = House()
+    storing = StoringNode()
     broken = b'{"a":\n\r 1,"b":'
-    house.recorder.restore(
+    storing.write_behind.restore(
         [
-            ChosenFact("ada", ChoiceFact("away", data=broken + b"2}"), None),
-            ChosenFact("bob", ChoiceFact("away", data=broken), None),
-            ClaimFact("eve", "call", "busy", data=broken + b"[3]\n}", set_ms=1),
-            DisplayFact("dee", broken + b"2}"),
+            RestoredChoices("ada", stored_choice("away", data=broken + b"2}")),
+            RestoredChoices("bob", stored_choice("away", data=broken)),
+            StoredClaim("eve", "call", "busy", data=broken + b"[3]\n}", set_ms=1),
+            RestoredDisplay("dee", broken + b"2}"),
         ]
     )
     for user_id in ("ada", "bob", "eve", "dee"):
-        house.open(user_id)
-    house.pass_period()
-    shown = {change.user_id: change.view for change in house.keeper.of(Change)}
+        storing.open(user_id)
+    storing.pass_period()
+    shown = {change.user_id: change.view for change in storing.worker.of(Change)}
     assert {user_id: view.custom.data for user_id, view in shown.items()} == {
         "ada": b'{"a":1,"b":2}',
         "bob": b"",
@@ -444,17 +550,17 @@ def test_stored_data_is_passed_on_in_one_line_and_only_if_clients_can_read_it() 
     assert shown["dee"].display == b'{"a":1,"b":2}'
 
 
-@pytest.mark.parametrize("crowd", [False, True])
-def test_nothing_that_waits_is_left_of_who_is_erased(crowd: bool) -> None:
-    house = House(log_burst=0)
-    if crowd:
-        come_and_go(house, 0.6, 2 * CROWDED, users=1000)
-        house.keeper.facts.clear()
-        assert house.recorder.waiting > 1000
-        house.recorder.forget("user7")
-    house.close(house.open("ada"))
-    house.close(house.open("bob"))
-    house.recorder.forget("ada")
-    house.pass_period()
-    assert house.keeper.facts
-    assert not [fact for fact in house.keeper.facts if getattr(fact, "user_id", "") in ("ada", "user7")]
+def test_no_record_of_an_erased_user_is_sent() -> None:
+    storing = StoringNode(log_burst=0)
+    storing.worker.room = 0
+    change_often(storing, 0.6, 10_000, users=1000)
+    assert storing.write_behind.waiting > 1000
+    storing.write_behind.forget("user7")
+    storing.close(storing.open("ada"))
+    storing.close(storing.open("bob"))
+    storing.write_behind.forget("ada")
+    storing.worker.room = 1000
+    storing.clock.advance(2)
+    assert storing.worker.of(Change)
+    assert storing.write_behind.waiting == 0
+    assert not [record for record in storing.worker.records if getattr(record, "user_id", "") in ("ada", "user7")]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.webhooks import NOON, change
 
-from presenced.storage.records import RoomFact
+from presenced.storage.records import RoomOccupancy
 from presenced.webhooks.events import NEVER_SENT, SentState, batch_id, encode, encode_batch, event_for, state_of
 
 UNKNOWN_USER = NEVER_SENT["user"]
@@ -93,13 +93,13 @@ def test_the_json_of_a_user_event() -> None:
 
 
 def test_the_json_of_room_events() -> None:
-    occupied = event_for(RoomFact(4, "lobby", True, NOON), NEVER_SENT["room"])
+    occupied = event_for(RoomOccupancy(4, "lobby", True, NOON), NEVER_SENT["room"])
     assert occupied
     assert json.loads(encode("msg_1", occupied))["data"] == {"room": "lobby", "version": 4}
-    vacated = event_for(RoomFact(5, "lobby", False, NOON), SentState("occupied", 4))
+    vacated = event_for(RoomOccupancy(5, "lobby", False, NOON), SentState("occupied", 4))
     assert vacated
     assert (occupied.type, vacated.type) == ("room.occupied", "room.vacated")
-    assert event_for(RoomFact(5, "lobby", False, NOON), NEVER_SENT["room"]) is None
+    assert event_for(RoomOccupancy(5, "lobby", False, NOON), NEVER_SENT["room"]) is None
 
 
 def test_a_batch_has_its_events_in_order_and_an_id_derived_from_them() -> None:

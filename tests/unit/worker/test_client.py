@@ -1,4 +1,4 @@
-"""The server's side of the storage worker, without a process: facts, questions and answers."""
+"""The server's side of the storage worker, without a process: batches, calls, and the end."""
 
 from __future__ import annotations
 
@@ -7,128 +7,157 @@ from typing import Any
 
 import pytest
 from tests.support.fakes import FakeTransport
-from tests.support.recording import House
+from tests.support.recording import StoringNode
 
 from presenced.errors import StorageUnavailable
-from presenced.storage.records import RevocationFact, UserFact
+from presenced.storage.records import StoredRevocation, StoredUser
 from presenced.testing import FakeClock
-from presenced.worker import rpc as messages
+from presenced.worker import rpc
 from presenced.worker.client import WorkerClient
 from presenced.worker.rpc import (
     HEADER,
-    MAX_MESSAGE,
+    MAX_MESSAGE_BYTES,
     Absent,
-    Answer,
-    Ask,
-    Batch,
-    Erase,
+    Call,
+    CallResult,
+    FindAbsent,
+    Method,
     Ready,
+    RecordBatch,
     Setup,
     Splitter,
-    ToKeeper,
-    WhoIsAbsent,
+    ToWorker,
     encode,
-    to_keeper,
+    to_worker,
 )
 
 pytestmark = pytest.mark.anyio
 
+SETUP = Setup(
+    url="sqlite:///x",
+    node="here",
+    epoch="e",
+    started_ms=0,
+    position=0,
+    history_ms=0,
+    max_restored=10,
+    webhooks=None,
+    settling_s=1.0,
+    restore=True,
+)
 
-class Pair:
-    """A link with its other end in the test."""
+
+class Connected:
+    """Client with the other end of its stream in the test.
+
+    The node's write-behind has a worker of its own: `storing.worker.room = 0` makes records wait there.
+    """
 
     def __init__(self) -> None:
-        self.house = House()
-        setup = Setup("sqlite:///x", "here", "e", 0, 0, 0, 10, None, 1.0, restore=True)
-        self.link = WorkerClient(setup, FakeClock(), self.house.node.metrics, start_patience=0)
-        self.link._recorder = self.house.recorder  # as `start` does, which starts a process
+        self.storing = StoringNode()
+        self.client = WorkerClient(setup=SETUP, clock=FakeClock(), metrics=self.storing.node.metrics, start_timeout_s=0)
+        self.client.attach(self.storing.write_behind)
         self.transport = FakeTransport()
         transport: Any = self.transport
-        self.link.connection_made(transport)
+        self.client.connection_made(transport)
         self.sent()
 
     def ready(self) -> None:
-        self.link.data_received(encode(Ready(0, 0)))
+        self.client.data_received(encode(Ready(0)))
 
-    def sent(self) -> list[ToKeeper]:
-        return [to_keeper.decode(message) for message in Splitter().split(self.transport.take())]
+    def sent(self) -> list[ToWorker]:
+        return [to_worker.decode(message) for message in Splitter().split(self.transport.take())]
 
 
-def test_a_batch_too_large_for_a_message_goes_in_several_and_a_fact_too_large_is_counted(
+def test_a_batch_too_large_for_a_message_is_sent_in_several_and_a_record_too_large_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pair = Pair()
-    pair.ready()
-    monkeypatch.setattr(messages, "MAX_MESSAGE", 400)
-    facts: list[Any] = [RevocationFact("token", f"t{n}" * (200 if n == 5 else 1), 1.0, 2.0) for n in range(40)]
-    pair.link.give(facts, 7)
-    batches = [message for message in pair.sent() if isinstance(message, Batch)]
+    connected = Connected()
+    connected.ready()
+    monkeypatch.setattr(rpc, "MAX_MESSAGE_BYTES", 400)
+    records: list[Any] = [StoredRevocation("token", f"t{n}" * (200 if n == 5 else 1), 1.0, 2.0) for n in range(40)]
+    connected.client.give(records, 7)
+    batches = [message for message in connected.sent() if isinstance(message, RecordBatch)]
     assert [batch.number for batch in batches] == list(range(1, len(batches) + 1))
-    assert [fact for batch in batches for fact in batch.facts] == facts[:5] + facts[6:]
-    registry = pair.house.node.metrics.registry
-    assert registry.get_sample_value("presenced_storage_facts_unusable_total") == 1
+    assert [record for batch in batches for record in batch.records] == records[:5] + records[6:]
+    assert connected.storing.metric("presenced_storage_facts_unusable_total") == 1
 
 
 def test_a_message_longer_than_the_bound_ends_the_connection() -> None:
-    pair = Pair()
-    pair.link.data_received(HEADER.pack(MAX_MESSAGE + 1))
-    assert pair.transport.aborted
-    assert "was announced" in pair.link.warning
+    connected = Connected()
+    connected.client.data_received(HEADER.pack(MAX_MESSAGE_BYTES + 1))
+    assert connected.transport.aborted
+    assert "was announced" in connected.client.warning
 
 
-def test_absent_users_are_named_although_facts_about_them_wait() -> None:
-    pair = Pair()
-    pair.house.open("ada")
-    pair.link.data_received(encode(WhoIsAbsent(["ada", "bo"], ["lobby"])))
-    assert pair.sent() == [Absent(["bo"], ["lobby"])]
+def test_absent_users_are_named_although_records_about_them_wait() -> None:
+    connected = Connected()
+    connected.storing.open("ada")
+    connected.client.data_received(encode(FindAbsent(["ada", "bo"], ["lobby"])))
+    assert connected.sent() == [Absent(["bo"], ["lobby"])]
 
 
-async def test_a_user_s_waiting_facts_are_dropped_only_if_the_keeper_can_erase_the_user() -> None:
+async def test_a_user_s_waiting_records_are_dropped_only_if_the_worker_can_erase_the_user() -> None:
     """Otherwise neither the database nor the receivers of webhooks would ever learn that the user has left."""
-    pair = Pair()
-    pair.house.keeper.room = 0
-    pair.house.close(pair.house.open("ada"))
+    connected = Connected()
+    connected.storing.worker.room = 0
+    connected.storing.close(connected.storing.open("ada"))
     with pytest.raises(StorageUnavailable):
-        await pair.link.questions.erase("ada")
-    assert pair.house.recorder.waiting_of(["ada"])
-    pair.ready()
-    erasing = asyncio.create_task(pair.link.questions.erase("ada"))
+        await connected.client.calls.erase("ada")
+    assert connected.storing.write_behind.waiting_of(["ada"])
+    connected.ready()
+    erasing = asyncio.create_task(connected.client.calls.erase("ada"))
     await asyncio.sleep(0)
-    (asked,) = [message for message in pair.sent() if isinstance(message, Ask)]
-    assert asked.question == Erase("ada")
-    assert not pair.house.recorder.waiting_of(["ada"])
-    pair.link.data_received(encode(Answer(asked.number, b'{"stored":3}')))
+    (call,) = [message for message in connected.sent() if isinstance(message, Call)]
+    assert (call.method, call.arguments) == (Method.ERASE, ("ada",))
+    assert not connected.storing.write_behind.waiting_of(["ada"])
+    connected.client.data_received(encode(CallResult(call.number, b'{"stored":3}')))
     assert await erasing == b'{"stored":3}'
 
 
-def test_facts_that_wait_to_be_stored_are_known_of_users() -> None:
-    pair = Pair()
-    pair.ready()
-    older, newer = UserFact("ada", "online", 1, 1, 1, 1), UserFact("ada", "offline", 2, 2, 2, 2)
-    pair.link.give([older, UserFact("bo", "online", 1, 1, 1, 1)], 1)
-    pair.link.give([newer], 2)
-    assert pair.link.questions.unstored(["ada", "cy"]) == {"ada": newer}
-
-
-async def test_a_keeper_that_is_ready_only_when_the_server_stops_still_gets_the_waiting_facts() -> None:
-    pair = Pair()
-    pair.house.keeper.room = 0
-    pair.house.open()
-    stopping = asyncio.create_task(pair.link.stop())
+async def test_an_error_of_a_call_reaches_its_caller_and_an_ended_worker_fails_all_calls() -> None:
+    connected = Connected()
+    connected.ready()
+    calls = [asyncio.create_task(connected.client.calls.dead_letters("", 10)) for _ in range(2)]
     await asyncio.sleep(0)
-    assert not pair.transport.ended, "the keeper has yet to say whether it can store"
-    pair.link.connection_lost(None)
+    first, _ = [message for message in connected.sent() if isinstance(message, Call)]
+    connected.client.data_received(encode(CallResult(first.number, b"", "disk full")))
+    connected.client.connection_lost(None)
+    connected.client.abandon()
+    with pytest.raises(StorageUnavailable, match="disk full"):
+        await calls[0]
+    with pytest.raises(StorageUnavailable, match="unavailable"):
+        await calls[1]
+
+
+def test_the_newest_record_of_a_user_counts_while_several_are_not_confirmed() -> None:
+    connected = Connected()
+    connected.ready()
+    older, newer = StoredUser("ada", "online", 1, 1, 1, 1), StoredUser("ada", "offline", 2, 2, 2, 2)
+    connected.client.give([older, StoredUser("bo", "online", 1, 1, 1, 1)], 1)
+    connected.client.give([newer], 2)
+    assert connected.client.calls.unstored(["ada", "cy"]) == {"ada": newer}
+
+
+async def test_a_worker_that_is_ready_only_when_the_server_stops_still_gets_the_waiting_records() -> None:
+    connected = Connected()
+    connected.storing.worker.room = 0
+    connected.storing.open()
+    stopping = asyncio.create_task(connected.client.stop())
+    await asyncio.sleep(0)
+    assert not connected.transport.ended, "the worker has yet to say whether it can store"
+    connected.client.connection_lost(None)
     await stopping
 
 
-async def test_nothing_is_sent_to_a_keeper_behind_the_farewell() -> None:
-    """Its stream has ended: a keeper that becomes ready or asks something now gets no answer, and no error."""
-    pair = Pair()
-    stopping = asyncio.create_task(pair.link.stop())
+async def test_nothing_is_sent_to_a_worker_after_stop() -> None:
+    """Its stream has ended: a worker that becomes ready, or has a question, gets no answer, and no error."""
+    connected = Connected()
+    stopping = asyncio.create_task(connected.client.stop())
     await asyncio.sleep(0)
-    assert pair.transport.ended
-    pair.ready()
-    assert not pair.link.takes
-    pair.link.data_received(encode(WhoIsAbsent(["ada"], [])))
-    pair.link.connection_lost(None)
+    assert connected.transport.ended
+    connected.ready()
+    assert not connected.client.takes
+    connected.client.data_received(encode(FindAbsent(["ada"], [])))
+    connected.client.connection_lost(None)
     await stopping

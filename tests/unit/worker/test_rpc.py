@@ -6,68 +6,68 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presenced.storage.records import DisplayFact, RevocationFact
-from presenced.worker import rpc as messages
+from presenced.storage.records import RestoredDisplay, StoredRevocation
+from presenced.worker import rpc
 from presenced.worker.rpc import (
     HEADER,
-    MAX_MESSAGE,
-    Answer,
-    Batch,
+    MAX_MESSAGE_BYTES,
     BrokenStream,
+    CallResult,
     MessageTooLong,
-    Page,
+    RecordBatch,
+    RestoredPage,
     Splitter,
     encode,
     in_parts,
-    to_keeper,
     to_server,
+    to_worker,
 )
 
 
 @given(sizes=st.lists(st.integers(0, 300), max_size=8), step=st.integers(1, 400))
-def test_messages_come_out_whole_however_the_bytes_arrive(sizes: list[int], step: int) -> None:
-    sent = [Answer(number, b"x" * size) for number, size in enumerate(sizes)]
+def test_messages_are_decoded_whole_however_the_bytes_arrive(sizes: list[int], step: int) -> None:
+    sent = [CallResult(number, b"x" * size) for number, size in enumerate(sizes)]
     data, splitter = b"".join(map(encode, sent)), Splitter()
-    came = [part for start in range(0, len(data), step) for part in splitter.split(data[start : start + step])]
-    assert [to_server.decode(part) for part in came] == sent
+    parts = [part for start in range(0, len(data), step) for part in splitter.split(data[start : start + step])]
+    assert [to_server.decode(part) for part in parts] == sent
 
 
 def test_a_message_above_the_bound_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = len(encode(Answer(1, b"x" * 1000))) - HEADER.size
-    monkeypatch.setattr(messages, "MAX_MESSAGE", size)
-    assert encode(Answer(1, b"x" * 1000))
+    size = len(encode(CallResult(1, b"x" * 1000))) - HEADER.size
+    monkeypatch.setattr(rpc, "MAX_MESSAGE_BYTES", size)
+    assert encode(CallResult(1, b"x" * 1000))
     with pytest.raises(MessageTooLong, match=rf"{size + 1:,} bytes; at most {size:,}"):
-        encode(Answer(1, b"x" * 1001))
+        encode(CallResult(1, b"x" * 1001))
 
 
-def test_a_message_that_is_announced_above_the_bound_is_not_waited_for() -> None:
+def test_the_announcement_of_a_message_above_the_bound_is_an_error() -> None:
     """Its header alone ends the connection, without buffering."""
     splitter = Splitter()
-    assert list(splitter.split(HEADER.pack(MAX_MESSAGE)[:2])) == []
-    assert list(splitter.split(HEADER.pack(MAX_MESSAGE)[2:])) == []
-    with pytest.raises(BrokenStream, match=f"{MAX_MESSAGE + 1:,} bytes was announced"):
-        list(Splitter().split(HEADER.pack(MAX_MESSAGE + 1)))
+    assert list(splitter.split(HEADER.pack(MAX_MESSAGE_BYTES)[:2])) == []
+    assert list(splitter.split(HEADER.pack(MAX_MESSAGE_BYTES)[2:])) == []
+    with pytest.raises(BrokenStream, match=f"{MAX_MESSAGE_BYTES + 1:,} bytes was announced"):
+        list(Splitter().split(HEADER.pack(MAX_MESSAGE_BYTES + 1)))
 
 
-def test_facts_that_are_too_many_for_a_message_go_in_several_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = [RevocationFact("user", f"u{number}", 1.0, 2.0) for number in range(100)]
-    monkeypatch.setattr(messages, "MAX_MESSAGE", 300)
+def test_records_too_many_for_a_message_are_sent_in_several_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [StoredRevocation("user", f"u{number}", 1.0, 2.0) for number in range(100)]
+    monkeypatch.setattr(rpc, "MAX_MESSAGE_BYTES", 300)
     sent: list[bytes] = []
-    assert in_parts(facts, lambda some: sent.append(encode(Batch(1, 1, list(some))))) == 0
+    assert in_parts(records, lambda some: sent.append(encode(RecordBatch(1, 1, list(some))))) == 0
     assert len(sent) > 1
     assert max(map(len, sent)) <= 300 + HEADER.size
-    batches = [to_keeper.decode(message[HEADER.size :]) for message in sent]
-    assert [fact for batch in batches if isinstance(batch, Batch) for fact in batch.facts] == facts
+    batches = [to_worker.decode(message[HEADER.size :]) for message in sent]
+    assert [record for batch in batches if isinstance(batch, RecordBatch) for record in batch.records] == records
 
 
-def test_a_fact_that_is_too_long_by_itself_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = [DisplayFact(f"u{number}", b"x" * (1000 if number == 3 else 10)) for number in range(7)]
-    monkeypatch.setattr(messages, "MAX_MESSAGE", 300)
-    sent: list[DisplayFact] = []
+def test_a_record_that_is_too_long_by_itself_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [RestoredDisplay(f"u{number}", b"x" * (1000 if number == 3 else 10)) for number in range(7)]
+    monkeypatch.setattr(rpc, "MAX_MESSAGE_BYTES", 300)
+    sent: list[RestoredDisplay] = []
 
-    def send(some: list[DisplayFact]) -> None:
-        encode(Page(list(some)))
+    def send(some: list[RestoredDisplay]) -> None:
+        encode(RestoredPage(list(some)))
         sent.extend(some)
 
-    assert in_parts(facts, send) == 1
-    assert sent == facts[:3] + facts[4:]
+    assert in_parts(records, send) == 1
+    assert sent == records[:3] + records[4:]

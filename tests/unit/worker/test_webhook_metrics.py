@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 from presenced.webhooks.stats import WebhookStats
-from presenced.worker.rpc import HEADER, Figures, encode, to_server
+from presenced.worker.rpc import HEADER, WebhookReport, encode, to_server
 from presenced.worker.webhook_metrics import WebhookMetrics
 
 
@@ -22,19 +22,19 @@ def samples(metrics: Metrics, name: str) -> dict[tuple[str, str], float]:
 
 def report(shown: WebhookMetrics, figures: WebhookStats) -> None:
     """Encode and decode the report as the pipe does."""
-    message = to_server.decode(encode(Figures(figures))[HEADER.size :])
-    assert isinstance(message, Figures)
-    shown.now(message.webhooks)
+    message = to_server.decode(encode(WebhookReport(figures))[HEADER.size :])
+    assert isinstance(message, WebhookReport)
+    shown.update(message.stats)
 
 
-def test_the_time_of_requests_is_a_histogram_that_counts_on_over_the_ends_of_processes() -> None:
+def test_the_histogram_of_requests_goes_on_across_restarts_of_the_worker() -> None:
     metrics = Metrics()
     shown, figures = WebhookMetrics(metrics, FakeClock()), WebhookStats()
     for seconds in (0.005, 0.02, 0.02, 3.0):
         figures.count_request(seconds)
     report(shown, figures)
     report(shown, figures)  # nothing new
-    shown.begin()  # another process, which counts from 0
+    shown.restart()  # another process, which counts from 0
     figures = WebhookStats()
     for seconds in (0.3, 60.0):
         figures.count_request(seconds)
@@ -48,7 +48,7 @@ def test_the_time_of_requests_is_a_histogram_that_counts_on_over_the_ends_of_pro
     assert round(found["_sum", ""], 3) == 63.345
 
 
-def test_the_histogram_is_there_before_the_first_request() -> None:
+def test_the_histogram_exists_before_the_first_request() -> None:
     metrics = Metrics()
     WebhookMetrics(metrics, FakeClock())
     assert samples(metrics, "presenced_webhooks_request_duration_seconds")["_count", ""] == 0

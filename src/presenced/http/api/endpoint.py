@@ -32,7 +32,7 @@ from presenced.node.service import PresenceService
 from presenced.runtime.clock import Clock
 from presenced.runtime.instant import Instant
 from presenced.runtime.metrics import Metrics
-from presenced.worker.queries import Questions
+from presenced.worker.calls import StorageCalls
 
 MAX_BODY_BYTES = 65_536
 """Maximum size of a request's body unless the endpoint sets another one. A larger body gets 413."""
@@ -59,7 +59,7 @@ class Api:
     resumable_streams: ResumableStreams
     waiting: WaitingRequests
     latest_changes: LatestChanges
-    storage: Questions | None
+    storage: StorageCalls | None
     """None if there is no database."""
 
 

@@ -18,12 +18,12 @@ from presenced.presence.model import Status
 from presenced.protocols.ids import wire_user_id
 from presenced.runtime.instant import Instant
 from presenced.storage.answers import DeadLetters, History, PastSessions, Seen
-from presenced.worker.queries import Questions
+from presenced.worker.calls import StorageCalls
 
 PROBLEMS = (Problem.CONFLICT, Problem.UNAVAILABLE)
 
 
-def database(api: Api) -> Questions:
+def database(api: Api) -> StorageCalls:
     """Return the calls to the storage worker.
 
     Raises:
@@ -34,7 +34,7 @@ def database(api: Api) -> Questions:
     return api.storage
 
 
-def webhooks(api: Api) -> Questions:
+def webhooks(api: Api) -> StorageCalls:
     """Return the calls to the storage worker, for webhooks.
 
     Raises:
@@ -76,17 +76,17 @@ async def query_last_seen(api: Api, call: Call[Nothing, UserList]) -> LastSeenOf
 
 
 async def _last_seen(api: Api, wanted: list[str], now: Instant) -> list[LastSeen]:
-    """Return the newest of three sources: the stored row, the facts waiting to be stored, and the live state."""
+    """Return the newest of three sources: the stored row, the records waiting to be stored, and the live state."""
     storage = database(api)
-    waiting = storage.unstored(wanted)  # first: a fact that is stored meanwhile is then in at least one of the two
+    waiting = storage.unstored(wanted)  # first: a record that is stored meanwhile is then in at least one of the two
     rows = msgspec.json.decode(await storage.last_seen(wanted), type=list[Seen])
     stored = {str(row.user_id): row for row in rows}
     found = []
     for user_id, change in zip(wanted, api.service.seen(wanted), strict=True):
-        row, fact = stored.get(user_id), waiting.get(user_id)
+        row, record = stored.get(user_id), waiting.get(user_id)
         seen, active = (row.last_seen, row.last_active) if row else (0, 0)
-        if fact is not None:
-            seen, active = max(seen, fact.seen_ms), max(active, fact.active_ms)
+        if record is not None:
+            seen, active = max(seen, record.seen_ms), max(active, record.active_ms)
         if change is not None:
             seen = max(seen, change.seen_ms or (now.epoch_ms if change.status is not Status.OFFLINE else 0))
         status = change.status if change else Status.OFFLINE

@@ -1,4 +1,4 @@
-"""What Alembic runs: `storage.migrate` gives it a connection."""
+"""Environment that Alembic runs, with the connection from `storage.migrate`."""
 
 from __future__ import annotations
 

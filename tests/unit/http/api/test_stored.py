@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.api_client import FakeStorage, api_client
 
-from presenced.storage.records import UserFact
+from presenced.storage.records import StoredUser
 from presenced.testing import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +34,10 @@ async def test_answers_of_the_database_are_passed_on_unchanged() -> None:
 
 async def test_last_seen_is_newer_than_the_stored_row_while_facts_wait() -> None:
     storage = FakeStorage()
-    storage.waiting = {"7": UserFact("7", "offline", 9, 800, 900, 800), "eve": UserFact("eve", "offline", 9, 1, 2, 3)}
+    storage.waiting = {
+        "7": StoredUser("7", "offline", 9, 800, 900, 800),
+        "eve": StoredUser("eve", "offline", 9, 1, 2, 3),
+    }
     async with api_client(storage) as (_, client):
         found = (await client.post("/users/last-seen", json={"users": [7, "ada", "eve"]})).json()
         assert found["users"] == [

@@ -1,4 +1,4 @@
-"""The first tables."""
+"""First tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create the tables."""
     op.create_table(
         "presenced_users",
         Column("user_id", Exact(128), primary_key=True),
@@ -31,7 +31,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "presenced_sessions",
-        # A user id may have 128 characters; the connection's number comes on top.
+        # A connection id is the user id, of up to 128 characters, with a number.
         Column("session_key", Exact(160), primary_key=True),
         Column("user_id", Exact(128), nullable=False),
         Column("connection_id", Exact(160), nullable=False),

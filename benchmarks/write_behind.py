@@ -1,7 +1,7 @@
-"""What noting costs the server: a node without sockets, beside one that gives its keeper all there is to be stored.
+"""CPU time of the write-behind per change: a node without sockets and storage, beside one that sends its records.
 
-It is measured apart because it can be: in one process, the two in turn, to a percent. Of two whole servers each change
-takes twenty times as long, most of it in the kernel, and that varies by more than this is.
+In one process, with the two nodes in turn, this can be measured to a percent. In a whole server each change takes
+twenty times as long, most of it in the kernel, and varies by more than the write-behind takes.
 """
 
 from __future__ import annotations
@@ -20,46 +20,46 @@ from presenced.node.build import build_node
 from presenced.presence.model import Ending
 from presenced.protocols.base import ConnectRequest
 from presenced.runtime.metrics import Metrics
-from presenced.storage.records import Fact
-from presenced.storage.write_behind import PERIOD
+from presenced.storage.records import Record
+from presenced.storage.write_behind import PERIOD_S
 from presenced.testing import FakeClock
-from presenced.worker.rpc import Batch, encode
+from presenced.worker.rpc import RecordBatch, encode
 
 ROUNDS = 15
 CHANGES = 2_000
-"""Of each node and round."""
+"""Number of changes per node and round."""
 
 MOVERS = 100
-"""Users of presenced.v1 who become idle and active."""
+"""Number of users of presenced.v1 who become idle and active."""
 
 CLASSIC_WATCHERS = 10
 
 AT_ONCE = 200
-"""Changes between two moments at which what was noted is given away: `PERIOD` seconds of 10,000 a second."""
+"""Number of changes between two flushes: `PERIOD_S` seconds of 10,000 a second."""
 
 
-class Noting(NamedTuple):
-    """Microseconds of the process per change: without, and with."""
+class Costs(NamedTuple):
+    """Microseconds of CPU time per change, without and with a write-behind."""
 
     classic: tuple[float, float]
     v1: tuple[float, float]
 
 
-class _Keeper:
-    """Packs what it is given, as the link to the real one does; storing is the business of that one's process."""
+class _EncodingWorker:
+    """Storage worker that encodes batches, as the client does. The real one stores them in its own process."""
 
     takes = True
     warning = ""
 
-    def give(self, facts: list[Fact], position: int) -> None:
-        """Pack."""
-        encode(Batch(1, position, facts))
+    def give(self, records: list[Record], position: int) -> None:
+        """Encode a batch."""
+        encode(RecordBatch(1, position, records))
 
 
-class _House:
-    """An node, some who watch, and some who move."""
+class _Load:
+    """Node with watchers, and with users who change."""
 
-    def __init__(self, kept: bool) -> None:
+    def __init__(self, stores: bool) -> None:
         webhooks = {"webhook_urls": ["https://receiver.example/"], "webhook_secrets": f"whsec_{'A' * 32}"}
         settings = Settings.model_validate(
             {
@@ -68,7 +68,7 @@ class _House:
                 "status_pause": 0,
                 "request_rate": 10_000,
                 "request_burst": 100_000,
-                **({"database": "sqlite", **webhooks} if kept else {}),
+                **({"database": "sqlite", **webhooks} if stores else {}),
             }
         )
         self._clock = FakeClock()
@@ -77,7 +77,7 @@ class _House:
             clock=self._clock,
             metrics=Metrics(),
             max_connections=10**7,
-            keeper=_Keeper() if kept else None,
+            storage_worker=_EncodingWorker() if stores else None,
         )
         if self._node.recorder is not None:
             self._node.recorder.begin(1)
@@ -90,43 +90,39 @@ class _House:
     def _open(self, subprotocol: str) -> Sink:
         self._users += 1
         sink = Sink()
-        self._node.opened(
-            sink,
-            ConnectRequest(
-                WEBSOCKET_PATH.encode(), f"userId={self._users % 5_000}&watch=none".encode(), subprotocol, ""
-            ),
-        )
+        query = f"userId={self._users % 5_000}&watch=none".encode()
+        self._node.opened(sink, ConnectRequest(WEBSOCKET_PATH.encode(), query, subprotocol, ""))
         return sink
 
     def come_and_go(self) -> None:
-        """Users of the classic protocol, one after the other."""
+        """Connect and close users of the classic protocol, one after the other."""
         for number in range(CHANGES // 2):
             self._node.closed(self._open(""), Ending.CLOSED, "closed")
             if number % (AT_ONCE // 2) == 0:
-                self._clock.advance(PERIOD)
+                self._clock.advance(PERIOD_S)
 
     def become_idle_and_active(self) -> None:
-        """Users of presenced.v1."""
+        """Let users of presenced.v1 become idle and active."""
         for number in range(CHANGES):
             if number % MOVERS == 0:
                 self._idle = not self._idle
             text = '{"type":"ACTIVITY","state":"idle"}' if self._idle else '{"type":"ACTIVITY","state":"active"}'
             self._node.received(self._movers[number % MOVERS], text)
             if number % AT_ONCE == 0:
-                self._clock.advance(PERIOD)
+                self._clock.advance(PERIOD_S)
 
 
-def measure() -> Noting:
-    """The medians of `ROUNDS`, in a process of its own."""
+def measure() -> Costs:
+    """Return the medians of `ROUNDS`, measured in a process of its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_measure)
 
 
-def _measure() -> Noting:
-    houses = [_House(kept=False), _House(kept=True)]
-    return Noting(
-        _in_turn([partial(_House.come_and_go, house) for house in houses]),
-        _in_turn([partial(_House.become_idle_and_active, house) for house in houses]),
+def _measure() -> Costs:
+    loads = [_Load(stores=False), _Load(stores=True)]
+    return Costs(
+        _in_turn([partial(_Load.come_and_go, load) for load in loads]),
+        _in_turn([partial(_Load.become_idle_and_active, load) for load in loads]),
     )
 
 
