@@ -121,11 +121,16 @@ def assert_as_the_library(data: bytes, places: list[int], inflates: bool) -> Non
     events = until_failure(read(cut(data, places), inflates))
     assert events == until_failure(read([data[i : i + 1] for i in range(len(data))], inflates)), "byte by byte"
     expected = until_failure(library_events(data, inflates))
-    if events != expected:
-        # The library waits for the payload of a frame whose head is wrong, and inflates frame by frame. So it finds
-        # another of several faults, or none yet.
+    if events == expected:
+        return
+    found, known = ([event for event in some if not isinstance(event, Failed)] for some in (events, expected))
+    if inflates and found[: len(known)] == known and len(known) < len(expected):
+        # The library inflates frame by frame, so it fails before the end of the message. Pings may come before that.
+        assert all(isinstance(event, Ping) for event in found[len(known) :])
+    else:
+        # The library waits for the payload of a frame whose head is invalid, so it fails later or for another fault.
         assert isinstance(events[-1], Failed)
-        assert [event for event in expected if not isinstance(event, Failed)] == events[:-1]
+        assert found == known
 
 
 @given(streams() | st.binary(max_size=20), PLACES)
@@ -144,6 +149,8 @@ def test_agrees_with_the_library(data: bytes, places: list[int]) -> None:
 @example(frame(TEXT, deflate(b""), rsv=RSV1), [])
 @example(frame(TEXT, b"\xff\xff\xff", rsv=RSV1), [])
 @example(frame(CONT, b"", rsv=RSV1), [])
+@example(frame(BINARY, b"\xff\xff", fin=False, rsv=RSV1) + frame(PING) + frame(CONT), [])
+@example(frame(BINARY, b"\xff\xff", fin=False, rsv=RSV1), [])
 def test_agrees_with_the_library_where_messages_are_compressed(data: bytes, places: list[int]) -> None:
     assert_as_the_library(data, places, inflates=True)
 
