@@ -79,8 +79,8 @@ class _Load:
             max_connections=10**7,
             storage_worker=_EncodingWorker() if stores else None,
         )
-        if self._node.recorder is not None:
-            self._node.recorder.begin(1)
+        if self._node.storage is not None:
+            self._node.storage.begin(1)
         self._users = 0
         for _ in range(CLASSIC_WATCHERS):
             self._open("")

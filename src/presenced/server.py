@@ -120,8 +120,8 @@ class PresenceServer:
                 storage=storage.calls if storage is not None else None,
             )
             listener = Listener(node, app)
-            if storage is not None and node.recorder is not None:
-                await storage.start(node.recorder)
+            if storage is not None and node.storage is not None:
+                await storage.start(node.storage)
             await listener.start()
         except BaseException:
             if storage is not None:

@@ -156,7 +156,7 @@ async def test_reports_are_sent_while_records_come_without_a_pause(tmp_path: Pat
             server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as running,
             connect(f"{running.url}?userId=ada"),
         ):
-            write_behind = node(running).recorder
+            write_behind = node(running).storage
             assert write_behind
             async with asyncio.timeout(PATIENCE):
                 while not metric(running, "presenced_webhooks_delivered_total"):

@@ -51,8 +51,8 @@ class StoringNode:
         self.clock = FakeClock()
         self.worker = FakeStorageWorker()
         self.node = make_node(Settings.model_validate(settings), self.clock, storage_worker=self.worker)
-        assert self.node.recorder
-        self.write_behind = self.node.recorder
+        assert self.node.storage
+        self.write_behind = self.node.storage
         if restored:
             self.write_behind.begin(0)
 

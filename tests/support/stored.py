@@ -130,7 +130,7 @@ async def says(running: PresenceServer, text: str) -> None:
 
 async def drained(running: PresenceServer) -> None:
     """Wait until everything is stored, and check that nothing is wrong."""
-    write_behind = node(running).recorder
+    write_behind = node(running).storage
     assert write_behind
     client = client_of(running)
     await soon(lambda: not write_behind.waiting and not client._unconfirmed and not client.warning)

@@ -82,7 +82,7 @@ class Node:
         self.encoding = encoding
         self.gatekeeper = gatekeeper
         """None if the server does not authenticate: a client may claim any user id."""
-        self.recorder = storage
+        self.storage = storage
         """None if the server stores nothing."""
         self._log = log
         self._refusals = Refusals(log, metrics)
@@ -158,8 +158,8 @@ class Node:
             self.publisher.apply(outcome, now)
         self.metrics.closed.labels(reason).inc()
         self._log.disconnected(connection.user_id)
-        if self.recorder is not None:
-            self.recorder.closed(connection, reason, now)
+        if self.storage is not None:
+            self.storage.closed(connection, reason, now)
         silent = now.monotonic - connection.heard_at if ending is Ending.TIMED_OUT else 0.0
         unheard = unheard_age(connection, now)
         self.publisher.apply(self.directory.close(connection.user_id, connection, ending, now, silent, unheard), now)

@@ -118,18 +118,18 @@ class PresenceService:
             custom = structs.replace(claim.custom, until_ms=now.epoch_ms + int(lasts * 1000))
             claim = structs.replace(claim, ends=now.monotonic + lasts, custom=custom)
         self._node.publisher.apply(self._directory.set_claim(user_id, claim, now), now)
-        if self._node.recorder is not None:
-            self._node.recorder.claimed(user_id, claim)
+        if self._node.storage is not None:
+            self._node.storage.claimed(user_id, claim)
 
     def clear_claim(self, user_id: str, source: str, now: Instant | None = None) -> bool:
         """Clear the claim of a source and return whether there was one."""
         now = now or self._node.clock.now()
         outcome = self._directory.clear_claim(user_id, source, now)
-        recorder = self._node.recorder
+        storage = self._node.storage
         if outcome is not None:
             self._node.publisher.apply(outcome, now)
-        if recorder is not None and (outcome is not None or recorder.is_restoring):
-            recorder.unclaimed(user_id, source)  # the claim may be stored and not yet restored
+        if storage is not None and (outcome is not None or storage.is_restoring):
+            storage.unclaimed(user_id, source)  # the claim may be stored and not yet restored
         return outcome is not None
 
     def forget_display(self, user_id: str, now: Instant | None = None) -> None:
@@ -273,7 +273,7 @@ class PresenceService:
     def warnings(self) -> list[str]:
         """Return facts that an operator should know although the server works."""
         node, origins = self._node, self._node.settings.origins
-        found = [node.recorder.warning] if node.recorder is not None else []
+        found = [node.storage.warning] if node.storage is not None else []
         if node.gatekeeper is None and not is_loopback(node.settings.host):
             found.append("authentication is off and other machines may connect, so every client may claim any user id")
         if ANY in origins:

@@ -85,10 +85,10 @@ class Session(Generic[C]):
         "device",
         "forget_at",
         "grace_ends",
-        "kept",
         "rooms",
         "session_id",
         "snapshots",
+        "stored",
         "token_id",
         "user_id",
         "visibility",
@@ -117,7 +117,7 @@ class Session(Generic[C]):
         """Number of snapshots that its client was sent."""
         self.whole_from = Cursor(0)
         """End of the last snapshot. A client whose cursor is below it does not have all of that snapshot."""
-        self.kept: object = None
+        self.stored: object = None
         """Record of this session for the storage, which alone reads and writes it."""
         self.forget_at = 0.0
         """Monotonic time until which it can be resumed; meaningless while it has a connection."""

@@ -195,7 +195,7 @@ class WriteBehind:
     def opened(self, connection: Connection) -> None:
         """Collect a session that opened, or was resumed."""
         session = connection.session
-        record = session.kept
+        record = session.stored
         if isinstance(record, StoredSession):
             record.connection_id, record.closed_ms, record.reason = connection.connection_id, None, ""
         else:
@@ -209,11 +209,11 @@ class WriteBehind:
                 address=(connection.address[:MAX_ADDRESS_CHARACTERS] or None) if self._with_addresses else None,
                 opened_ms=connection.opened_ms,
             )
-        session.kept = self._sessions[record.session_key] = record
+        session.stored = self._sessions[record.session_key] = record
 
     def closed(self, connection: Connection, reason: str, now: Instant) -> None:
         """Collect a session whose connection ended. No-op if another connection has resumed it."""
-        record = connection.session.kept
+        record = connection.session.stored
         if connection.session.connection is connection and isinstance(record, StoredSession):
             record.closed_ms, record.reason = now.epoch_ms, reason
             self._sessions[record.session_key] = record
