@@ -77,6 +77,8 @@ class Users(Generic[C]):
         """Absent users with a claim, in the order of leaving."""
         self._displays: BoundedMap[str, Display] = BoundedMap(limits.max_choices)
         self._log = LatestChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
+        self.log = self._log.append  # not a method, which would cost another call for each change
+        """Add a change, which is its user's last one already, to the log."""
         self._added = 0
 
     # Users.
@@ -172,10 +174,6 @@ class Users(Generic[C]):
             if self._displays:
                 user.display = self._displays.pop(user_id) or NO_DISPLAY
         return user
-
-    def log(self, change: Change) -> None:
-        """Add a change, which is its user's last one already, to the log."""
-        self._log.append(change)
 
     def trim_log(self, now: float) -> None:
         """Drop what is too old from the log."""

