@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 from msgspec import Raw
-from msgspec.json import Decoder, Encoder
+from msgspec.json import Encoder
 
 from presenced.presence.model import PLAIN, Cause, Change, Own, Status
 from presenced.presence.rooms import Member
@@ -16,25 +16,22 @@ from presenced.protocols.v1 import messages
 from presenced.protocols.v1.messages import (
     Overruled,
     PresenceSnapshot,
-    Request,
     RequestId,
     Self,
     ServerMessageV1,
     UserRecord,
 )
-from presenced.runtime import strict_json
 
 _encoder = Encoder()
-_decoder: Decoder[Request] = Decoder(Request)
 
 MAX_DEPTH = 32
-"""Levels of nesting in what clients pass on to others; parsers stop at 64 and more."""
+"""Maximum nesting of JSON that a client passes on to others. Some parsers stop at 64 levels."""
 
 _SHOWN_AS: dict[str, tuple[Cause, Cause]] = {
     Cause.CHOICE: (Cause.CLOSE, Cause.CONNECT),
     Cause.EXPIRY: (Cause.CLOSE, Cause.CONNECT),
 }
-"""Going invisible looks like a close to others, and coming back like a connect."""
+"""Causes that others see instead: going invisible looks like a close, and coming back like a connect."""
 
 
 def encode(message: ServerMessageV1) -> bytes:
@@ -62,12 +59,12 @@ def user_record(change: Change, with_cause: bool) -> UserRecord:
 
 
 def record(change: Change, with_cause: bool) -> Raw:
-    """The same as JSON."""
+    """Return the record as JSON."""
     return Raw(_encoder.encode(user_record(change, with_cause)))
 
 
 def member(member: Member, presence: Raw) -> Raw:
-    """A member of a room."""
+    """Return a member of a room as JSON."""
     data = Raw(member.data) if member.data else None
     return Raw(_encoder.encode(messages.Member(wire_user_id(member.user_id), member.joined_ms, presence, data)))
 
@@ -88,12 +85,12 @@ def unknown_record(user_id: str, version: int) -> Raw:
 
 
 def snapshot_page(kind: Literal["everyone", "users"], page: int, pages: int, records: list[Raw]) -> bytes:
-    """PRESENCE_SNAPSHOT, one page."""
+    """Return one page of PRESENCE_SNAPSHOT."""
     return encode(PresenceSnapshot(kind, page, pages, records))
 
 
 def self_message(own: Own) -> bytes:
-    """SELF."""
+    """Return SELF."""
     custom, overruled = own.view.custom, own.overruled
     return encode(
         Self(
@@ -112,16 +109,6 @@ def self_message(own: Own) -> bytes:
     )
 
 
-def parse_request(text: str) -> Request:
-    """Return a client's request.
-
-    Raises:
-        msgspec.ValidationError: It is JSON, but not a request. The message says why and lists what is allowed.
-        msgspec.DecodeError: It is not JSON.
-    """
-    return strict_json.read(text, _decoder, Request)
-
-
 def compact(data: bytes) -> bytes:
     """Return JSON without the white space between its tokens.
 
@@ -134,8 +121,7 @@ def compact(data: bytes) -> bytes:
 
 
 def can_be_read(data: bytes) -> bool:
-    """Whether all clients can be expected to read this JSON of somebody else's: with an error they would lose the whole
-    message it comes in."""
+    """Return whether all clients can read this JSON of another client. Otherwise they would lose the whole message."""
     try:
         return not data or _depth(msgspec.json.decode(data)) <= MAX_DEPTH
     except (msgspec.MsgspecError, RecursionError):
@@ -143,7 +129,7 @@ def can_be_read(data: bytes) -> bool:
 
 
 def is_display(data: bytes) -> bool:
-    """Whether it is an object that can be passed on as display data."""
+    """Return whether it is a JSON object that can be passed on as display data."""
     return len(data) <= messages.MAX_DISPLAY and data[:1] == b"{" and can_be_read(data)
 
 
@@ -175,12 +161,12 @@ class _OnlyId(msgspec.Struct):
 
 
 def shown_cause(change: Change) -> str:
-    """Why it changed, as anybody but the user may know it."""
+    """Return the cause of a change, as others may know it."""
     return cause_as_shown(change.cause, change.status, change.was)
 
 
 def cause_as_shown(cause: str, status: str, was: str) -> str:
-    """The same of a change from one status to another."""
+    """Return the cause that others see of a change from the status `was` to `status`."""
     if cause in _SHOWN_AS and (status == Status.OFFLINE) != (was == Status.OFFLINE):
         return _SHOWN_AS[cause][was == Status.OFFLINE]
     return cause

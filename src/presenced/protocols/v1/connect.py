@@ -1,4 +1,4 @@
-"""Parameters of the URL in which a client of presenced.v1 describes itself."""
+"""Parameters of the URL with which a client of presenced.v1 connects."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ ACTIVITIES = {"": None, "active": True, "idle": False}
 
 
 class Hello(NamedTuple):
-    """The parameters, checked."""
+    """Checked parameters of the URL."""
 
     session_id: str
-    """Of the session to resume; empty for a new one."""
+    """Id of the session to resume; empty for a new session."""
     position: str
-    """Where that session is."""
+    """Last position of that session; empty if none."""
     everyone: bool
-    """Whether a new session watches everyone."""
+    """Whether a new session subscribes to everyone."""
     device: str
-    """Kind of device; empty when not said."""
+    """Kind of device; empty if unknown."""
     active: bool | None = None
     """Whether the person is active at this device; None if not given."""
     choice: Choice | None = None

@@ -1,4 +1,8 @@
-"""What watchers of presenced.v1 are told once a second: large rooms, and numbers instead of names."""
+"""Digests of presenced.v1: what is sent once a second, that is changes of large rooms, and counts.
+
+A digest takes a position of its own, after a flush. A client may know positions beyond the last digest it received, so
+`surely_had` says up to which position a client has everything of a room.
+"""
 
 from __future__ import annotations
 
@@ -19,59 +23,59 @@ PERIOD = 1.0
 
 
 class _Digest:
-    """What has happened in one room since it was told of last."""
+    """Changes in one room since its last digest."""
 
     __slots__ = ("at", "before", "users")
 
     def __init__(self, position: int) -> None:
         self.at = position
-        """The position of the last digest."""
+        """Position of the last digest."""
         self.before = position
-        """Of the one before."""
+        """Position of the digest before that."""
         self.users: set[str] = set()
-        """Members whose presence changed since."""
+        """Members whose presence has changed since."""
 
 
 class Digests:
-    """Collects, and says once a second who is to be sent what.
+    """Collects changes, and returns once a second what each connection is sent.
 
-    Bounds: by the rooms that are in another mode than full, and their members; by what is counted.
+    Bounds: the rooms in another mode than full and their members; the subscriptions by count.
     """
 
     def __init__(self, encoding: Encoding, watchers_of_room: Callable[[str], Collection[Connection]]) -> None:
         self._encoding = encoding
         self._watchers_of_room = watchers_of_room
         self._rooms: dict[str, _Digest] = {}
-        """Those in another mode than full, or that were at the last digest."""
+        """Rooms in another mode than full, now or at the last digest."""
         self._changed: set[str] = set()
-        """Rooms of which something is to be told."""
+        """Rooms with something to send."""
         self._counting: SubscriptionIndex[Connection] = SubscriptionIndex()
         self._turned: set[str] = set()
-        """Users who came or went, while somebody watches the number of all."""
+        """Users who came or went while a client subscribes to the count of everyone."""
         self._recount_rooms: dict[str, set[str]] = {}
-        """Rooms whose number is watched, and of whom there is something to tell there."""
+        """Rooms whose count has subscribers, with the users who came or went there."""
         self._recount: set[Connection] = set()
-        """Who watches the number of some users, of whom one came or went."""
+        """Connections that subscribe to the count of some users, one of whom came or went."""
 
     def __len__(self) -> int:
-        """How many rooms are told of once a second."""
+        """Return the number of rooms with digests."""
         return len(self._rooms)
 
-    def join(self, watcher: Connection) -> None:
-        """`watcher` keeps up."""
-        self._counting.add(watcher, watcher.session.visibility.of(watch_of(watcher).counted))
+    def join(self, connection: Connection) -> None:
+        """Include a connection from now on."""
+        self._counting.add(connection, connection.session.visibility.of(watch_of(connection).counted))
 
-    def leave(self, watcher: Connection) -> None:
-        """`watcher` does not, or is gone."""
-        self._counting.remove(watcher, watcher.session.visibility.of(watch_of(watcher).counted))
-        self._recount.discard(watcher)
+    def leave(self, connection: Connection) -> None:
+        """Exclude a connection."""
+        self._counting.remove(connection, connection.session.visibility.of(watch_of(connection).counted))
+        self._recount.discard(connection)
 
     def is_digested(self, room: str) -> bool:
-        """Whether the room is told of once a second, and not at once."""
+        """Return whether changes of a room are sent in digests instead of immediately."""
         return room in self._rooms
 
     def note(self, event: Event) -> bool:
-        """Something happened. Whether there is anything to tell in the next digest."""
+        """Take note of an event. Return whether there is anything to send in the next digest."""
         if isinstance(event, RoomChange):
             room = self._encoding.rooms.get(event.room)
             if event.room not in self._rooms and room and room.mode is not Mode.FULL:
@@ -96,7 +100,7 @@ class Digests:
                     self._changed.add(name)
 
     def due(self, now: int) -> Iterator[Portion]:
-        """Everything that has come together, for those that keep up; they are at the position `now` then."""
+        """Return everything collected, for the connections that keep up. It brings them to the position `now`."""
         for name in self._changed:
             yield from self._of_room(name, now)
         self._changed.clear()
@@ -105,36 +109,38 @@ class Digests:
             yield from _counted(self._counting.everyone, self._turned, encoding.count_everyone)
         for name, users in self._recount_rooms.items():
             yield from _counted(self._counting.watchers_of_room(name), users, partial(encoding.count_room, name))
-        for watcher in tuple(self._recount):
-            yield Portion((watcher,), Batch(list(self._counts_of_users(watcher, watch_of(watcher).counted))), 1)
+        for connection in tuple(self._recount):
+            yield Portion(
+                (connection,), Batch(list(self._counts_of_users(connection, watch_of(connection).counted))), 1
+            )
         self._turned.clear()
         self._recount_rooms.clear()
         self._recount.clear()
 
-    def counts(self, watcher: Connection) -> Iterator[bytes]:
-        """The numbers that `watcher` watches, as they are now."""
-        return self.counts_of(watcher, watch_of(watcher).counted)
+    def counts(self, connection: Connection) -> Iterator[bytes]:
+        """Return all counts that a connection subscribes to, as they are now."""
+        return self.counts_of(connection, watch_of(connection).counted)
 
-    def counts_of(self, watcher: Connection, counted: Watched) -> Iterator[bytes]:
-        """Return the counts of `counted` for `watcher`."""
-        visibility = watcher.session.visibility
+    def counts_of(self, connection: Connection, counted: Watched) -> Iterator[bytes]:
+        """Return the counts of `counted` for `connection`."""
+        visibility = connection.session.visibility
         if counted.everyone and visibility.everyone:
             yield self._encoding.count_everyone(visibility.blocked)
-        yield from self._counts_of_users(watcher, counted)
+        yield from self._counts_of_users(connection, counted)
         for name in counted.rooms:
             yield self._encoding.count_room(name, visibility.blocked)
 
-    def _counts_of_users(self, watcher: Connection, counted: Watched) -> Iterator[bytes]:
-        visibility = watcher.session.visibility
+    def _counts_of_users(self, connection: Connection, counted: Watched) -> Iterator[bytes]:
+        visibility = connection.session.visibility
         if counted.everyone and not visibility.everyone:
             yield self._encoding.count_seen(visibility.users)
         if counted.users:
             yield self._encoding.count_users(visibility.among(counted.users))
 
     def surely_had(self, room: str, position: int) -> int | None:
-        """The position up to which a watcher that is at `position` has all of a room; None when that is not known.
+        """Return the position up to which a connection at `position` has everything of a room; None if that is unknown.
 
-        What is told of once a second may lag behind the position of what is told at once.
+        Digests may lag behind the position of what is sent immediately.
         """
         digest, known = self._rooms.get(room), self._encoding.rooms.get(room)
         if digest is None:
@@ -153,28 +159,28 @@ class Digests:
             del self._rooms[name]
         if room is not None:
             room.digested_until = now
-        watchers = self._watchers_of_room(name)
+        connections = self._watchers_of_room(name)
         shared: dict[Encoding, list[Connection]] = {}
-        for watcher in watchers:
-            if not watcher.session.visibility.blocked:
-                shared.setdefault(encoding.of(watcher.session.visibility), []).append(watcher)
+        for connection in connections:
+            if not connection.session.visibility.blocked:
+                shared.setdefault(encoding.of(connection.session.visibility), []).append(connection)
         for one, alike in shared.items():
             yield from self._news_of_room(one, name, alike, found, users, now, NOBODY)
-        for watcher in watchers:
-            if blocked := watcher.session.visibility.blocked:
+        for connection in connections:
+            if blocked := connection.session.visibility.blocked:
                 seen = found and (
                     [member for member in found[0] if member.user_id not in blocked],
                     [user_id for user_id in found[1] if user_id not in blocked],
                 )
                 if seen is None or seen[0] or seen[1] or users - blocked:
-                    one = encoding.of(watcher.session.visibility)
-                    yield from self._news_of_room(one, name, (watcher,), seen, users - blocked, now, blocked)
+                    one = encoding.of(connection.session.visibility)
+                    yield from self._news_of_room(one, name, (connection,), seen, users - blocked, now, blocked)
 
     def _news_of_room(
         self,
         encoding: Encoding,
         name: str,
-        watchers: Collection[Connection],
+        connections: Collection[Connection],
         found: tuple[list[Member], list[str]] | None,
         users: set[str],
         now: int,
@@ -186,35 +192,35 @@ class Digests:
         elif found is not None:
             messages = [encoding.room_changes(room, name, *found, blocked)]
             users = users - {member.user_id for member in found[0]}
-        else:  # it is empty, or was meanwhile, or more have left than are remembered
+        else:  # the room is empty, or was meanwhile, or more members have left than it remembers
             messages, users = [page for page, _ in encoding.room_pages(name, blocked)], set()
-        nameless = [watcher for watcher in watchers if full_of(watcher).everyone]
-        if nameless:
-            yield Portion(nameless, Batch([*messages, encoding.changes(now, [])]), 1)
-        others = [watcher for watcher in watchers if not full_of(watcher).everyone]
+        of_everyone = [connection for connection in connections if full_of(connection).everyone]
+        if of_everyone:
+            yield Portion(of_everyone, Batch([*messages, encoding.changes(now, [])]), 1)
+        others = [connection for connection in connections if not full_of(connection).everyone]
         if others:
             seen = encoding.users.snapshot_of(users)
             yield Portion(others, Batch([*messages, encoding.changes_of(now, seen)]), 1 + len(seen))
 
 
 def _counted(
-    watchers: Collection[Connection], users: set[str], count: Callable[[frozenset[str]], bytes]
+    connections: Collection[Connection], users: set[str], count: Callable[[frozenset[str]], bytes]
 ) -> Iterator[Portion]:
-    """A number for those that watch it; none for who sees nobody of `users`, by whom it may have become another."""
-    if shared := [watcher for watcher in watchers if not watcher.session.visibility.blocked]:
+    """Return a count for its subscribers, except those that block all of `users`, by whom it may have changed."""
+    if shared := [connection for connection in connections if not connection.session.visibility.blocked]:
         yield Portion(shared, Batch((count(NOBODY),)), 1)
-    for watcher in watchers:
-        if (blocked := watcher.session.visibility.blocked) and not users <= blocked:
-            yield Portion((watcher,), Batch((count(blocked),)), 1)
+    for connection in connections:
+        if (blocked := connection.session.visibility.blocked) and not users <= blocked:
+            yield Portion((connection,), Batch((count(blocked),)), 1)
 
 
-def watch_of(watcher: Connection) -> Subscription:
-    """What it watches. To be changed only while it is not in the feed."""
-    watch = watcher.session.watch
+def watch_of(connection: Connection) -> Subscription:
+    """Return what a connection subscribes to. To be changed only while no feed includes it."""
+    watch = connection.session.watch
     assert watch is not None, "a session of presenced.v1 has one"
     return watch
 
 
-def full_of(watcher: Connection) -> Watched:
-    """What it is told of by name: of what it watches, what it may see."""
-    return watcher.session.visibility.of(watch_of(watcher).full)
+def full_of(connection: Connection) -> Watched:
+    """Return the part of its subscription by name that a connection may see."""
+    return connection.session.visibility.of(watch_of(connection).full)

@@ -19,7 +19,7 @@ from presenced.protocols.v1 import codec as wire
 from presenced.protocols.v1.messages import PresenceChanges, PresenceCount, RoomChanges, RoomSnapshot
 
 MAX_RECORDS = 4_096
-"""Encoded changes, and members, kept for those who are to be told of them, too; some 1.5 MB each."""
+"""Maximum number of encoded changes in the cache, and of encoded members; some 1.5 MB each. The oldest is evicted."""
 
 
 def new_epoch() -> str:
@@ -30,14 +30,14 @@ def new_epoch() -> str:
 class Encoding:
     """Encodes the state of this moment.
 
-    What is said of rooms and numbers may be for one who does not see some users (`blocked`).
+    Messages about rooms and counts may be for a client that blocks some users (`blocked`).
 
     Bounds: `MAX_RECORDS`.
 
     Args:
-        epoch: What positions of this start of the server begin with; letters and digits.
-        tells_causes: Tell why a user changed.
-        page_size: Users or members in one page of a snapshot.
+        epoch: Name of this start of the server, with which its positions begin; letters and digits.
+        tells_causes: Include why a user changed.
+        page_size: Maximum number of users or members in one page of a snapshot.
     """
 
     def __init__(self, users: Users[Any], rooms: Rooms, epoch: str, tells_causes: bool, page_size: int) -> None:
@@ -47,14 +47,14 @@ class Encoding:
         self.page_size = page_size
         self._tells_causes = tells_causes
         self.with_causes = self if tells_causes else Encoding(users, rooms, epoch, True, page_size)
-        """The same for those who are told why users changed."""
-        # Ordered: the first of a plain dict is looked for past all that was deleted, here 1.2 us for each change.
+        """The encoder for clients that may know why users changed."""
+        # Ordered dictionaries, because a plain one looks for its first entry past all deleted ones: 1.2 us per change.
         self._records: OrderedDict[int, Raw] = OrderedDict()  # by the position of the change; the newest MAX_RECORDS
         self._members: OrderedDict[tuple[int, int], Raw] = OrderedDict()
-        """By the position of the membership and of the change; as many."""
+        """By the positions of the membership and of the change."""
 
     def of(self, visibility: Visibility) -> Encoding:
-        """The one for who has this visibility."""
+        """Return the encoder for clients with this visibility."""
         return self.with_causes if visibility.causes else self
 
     def position_text(self, position: int, snapshot: int = 0) -> str:
@@ -93,20 +93,20 @@ class Encoding:
         return wire.unknown_record(user_id, newest)
 
     def own(self, user_id: str) -> bytes:
-        """SELF, as it is now; nothing for a user who has no session that is told."""
+        """Return SELF as it is now; empty for a user without a session of presenced.v1."""
         own = self.users.own(user_id)
         return wire.self_message(own) if own else b""
 
     def changes(self, position: int, records: list[Raw], snapshot: int = 0) -> bytes:
-        """PRESENCE_CHANGES; after a snapshot, the one that ends it."""
+        """Return PRESENCE_CHANGES, or the one that ends a snapshot."""
         return wire.encode(PresenceChanges(self.position_text(position, snapshot), records))
 
     def changes_of(self, position: int, changes: Iterable[Change]) -> bytes:
-        """PRESENCE_CHANGES of these users, and with the position even when there are none."""
+        """Return PRESENCE_CHANGES with the last change of some users, perhaps none."""
         return self.changes(position, [self.record(change) for change in changes])
 
     def member(self, member: Member) -> Raw:
-        """A member of a room, and what is seen of the user now; who has left since the page began may be unknown."""
+        """Return a member of a room, with the user's state now. A user who has left meanwhile may be unknown."""
         for seen in self.users.snapshot_of((member.user_id,)):
             key = member.position, seen.position
             encoded = self._members.get(key)
@@ -118,7 +118,7 @@ class Encoding:
         return wire.member(member, self.unknown(member.user_id, self.users.versions.newest))
 
     def room_mode(self, room: Room | None, blocked: Set[str] = NOBODY) -> Mode:
-        """How the room is told of."""
+        """Return the mode of a room for a client."""
         return self.rooms.mode(room, blocked) if room else Mode.FULL
 
     def room_changes(
@@ -129,7 +129,7 @@ class Encoding:
         left: Iterable[str],
         blocked: Set[str] = NOBODY,
     ) -> bytes:
-        """ROOM_CHANGES; of those who joined and left, all are seen."""
+        """Return ROOM_CHANGES. The client may see all users in `joined` and `left`."""
         return wire.encode(
             RoomChanges(
                 name,
@@ -141,7 +141,10 @@ class Encoding:
         )
 
     def room_pages(self, name: str, blocked: Set[str] = NOBODY) -> Iterator[tuple[bytes, int]]:
-        """ROOM_SNAPSHOT, page by page, and how many members it has; one without any when the room is empty or large."""
+        """Return the pages of ROOM_SNAPSHOT, each with its number of members.
+
+        A room that is empty, or too large to name its members, has one page without members.
+        """
         room, size = self.rooms.get(name), self.page_size
         mode = self.room_mode(room, blocked)
         members = list(room.members.values()) if room and mode is not Mode.COUNTS else []
@@ -151,25 +154,25 @@ class Encoding:
         pages = max(1, -(-len(members) // size))
         for number in range(pages):
             part = members[number * size : (number + 1) * size]
-            told = [self.member(member) for member in part]
-            yield wire.encode(RoomSnapshot(name, mode.value, count, number + 1, pages, told)), len(part)
+            encoded = [self.member(member) for member in part]
+            yield wire.encode(RoomSnapshot(name, mode.value, count, number + 1, pages, encoded)), len(part)
 
     def count_everyone(self, blocked: Set[str] = NOBODY) -> bytes:
-        """PRESENCE_COUNT of everyone."""
+        """Return PRESENCE_COUNT of everyone."""
         return wire.encode(PresenceCount("everyone", self.users.online_users - self._online(blocked)))
 
     def count_seen(self, user_ids: Iterable[str]) -> bytes:
-        """PRESENCE_COUNT of everyone, for one who may see these only."""
+        """Return PRESENCE_COUNT of everyone, for a client that may see only these users."""
         return wire.encode(PresenceCount("everyone", self._online(user_ids)))
 
     def count_users(self, user_ids: Iterable[str]) -> bytes:
-        """PRESENCE_COUNT of some users."""
+        """Return PRESENCE_COUNT of some users."""
         return wire.encode(PresenceCount("users", self._online(user_ids)))
 
     def _online(self, user_ids: Iterable[str]) -> int:
         return sum(change.status is not Status.OFFLINE for change in self.users.snapshot_of(user_ids))
 
     def count_room(self, name: str, blocked: Set[str] = NOBODY) -> bytes:
-        """PRESENCE_COUNT of a room, whose members are all online."""
+        """Return PRESENCE_COUNT of a room, whose members are all online."""
         room = self.rooms.get(name)
         return wire.encode(PresenceCount("room", room.size(blocked) if room else 0, name))

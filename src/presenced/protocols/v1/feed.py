@@ -30,7 +30,7 @@ from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.snapshots import Snapshots
 
 CATCH_UP = 256
-"""Users or members in one message to a watcher that catches up: some 30 KB."""
+"""Maximum number of users or members in one message to a connection that catches up: some 30 KB."""
 
 
 class V1Feed:
@@ -52,37 +52,37 @@ class V1Feed:
         self._index: SubscriptionIndex[Connection] = SubscriptionIndex()
         self._live: set[Connection] = set()
         self._blockers: set[Connection] = set()
-        """Those of them that do not see some users, in rooms neither."""
+        """Live connections that block some users."""
         self._blocking: SubscriptionIndex[Connection] = SubscriptionIndex()
-        """The same, by whom they do not see."""
+        """The same connections, by the users that they block."""
         self._entitled: set[Connection] = set()
-        """Those of them that are told causes, where not everyone is."""
+        """Live connections that are sent causes, if not all are."""
         self.digests = Digests(encoding, self._index.watchers_of_room)
 
-    # Implements Feed.
+    # The interface `Feed`.
 
-    def join(self, watcher: Connection) -> None:
-        """It keeps up."""
-        self._live.add(watcher)
-        self._index.add(watcher, full_of(watcher))
-        self.digests.join(watcher)
-        if self.encoding.of(watcher.session.visibility) is not self.encoding:
-            self._entitled.add(watcher)
-        if blocked := watcher.session.visibility.blocked:
-            self._blockers.add(watcher)
-            self._blocking.add(watcher, Watched(users=blocked))
+    def join(self, connection: Connection) -> None:
+        """Include a connection in the portions from now on."""
+        self._live.add(connection)
+        self._index.add(connection, full_of(connection))
+        self.digests.join(connection)
+        if self.encoding.of(connection.session.visibility) is not self.encoding:
+            self._entitled.add(connection)
+        if blocked := connection.session.visibility.blocked:
+            self._blockers.add(connection)
+            self._blocking.add(connection, Watched(users=blocked))
 
-    def leave(self, watcher: Connection) -> bool:
-        """It does not, or is gone."""
-        if watcher not in self._live:
+    def leave(self, connection: Connection) -> bool:
+        """Exclude a connection. Return whether it was included."""
+        if connection not in self._live:
             return False
-        self._live.discard(watcher)
-        self._index.remove(watcher, full_of(watcher))
-        self.digests.leave(watcher)
-        self._entitled.discard(watcher)
-        if blocked := watcher.session.visibility.blocked:
-            self._blockers.discard(watcher)
-            self._blocking.remove(watcher, Watched(users=blocked))
+        self._live.discard(connection)
+        self._index.remove(connection, full_of(connection))
+        self.digests.leave(connection)
+        self._entitled.discard(connection)
+        if blocked := connection.session.visibility.blocked:
+            self._blockers.discard(connection)
+            self._blocking.remove(connection, Watched(users=blocked))
         return True
 
     def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
@@ -117,115 +117,121 @@ class V1Feed:
         rooms = tuple(name for name in batch.rooms if name in watched.rooms and not self.digests.is_digested(name))
         return batch.portion((connection,), Content(users, rooms, others))
 
-    def missed(self, watcher: Connection, position: int) -> Missed | None:
-        """The truth about the user, and the last change of each watched user who changed; or it all."""
-        watched, blocked, now = full_of(watcher), watcher.session.visibility.blocked, self._users.journal.position
+    def missed(self, connection: Connection, position: int) -> Missed | None:
+        """Return the user's own state and the changes since `position`, or snapshots if the log has moved on."""
+        watched, blocked, now = full_of(connection), connection.session.visibility.blocked, self._users.journal.position
         unknown: list[str] = []
         if watched.everyone:
             changes = self._users.since(position, CATCH_UP)
             if changes is None:
-                return self.all(watcher)
+                return self.all(connection)
             now = changes[-1].position if len(changes) == CATCH_UP else now
             changes = list(unblocked(changes, blocked))
         else:
             changes, unknown = self._users.since_of(position, watched.users)
-            if self._users.since(position, 1) is None:  # who may not be seen looks like who never was
-                unknown += watch_of(watcher).full.users - watched.users
-        parts: list[Iterator[Portion]] = [iter([self._own(watcher)])]
+            if self._users.since(position, 1) is None:  # a hidden user looks like an unknown one
+                unknown += watch_of(connection).full.users - watched.users
+        parts: list[Iterator[Portion]] = [iter([self._own(connection)])]
         for name in sorted(watched.rooms):
-            # Who blocks somebody is told it whole: that it was never empty meanwhile may be due to them alone.
+            # A client that blocks somebody is sent the whole room: that it was never empty may be due to them alone.
             had = None if blocked else self.digests.surely_had(name, position)
             found = self._missed_of_room(name, had, watched)
             if found is None:
-                parts.append(self._snapshots_for(watcher).room(name, watcher))
+                parts.append(self._snapshots_for(connection).room(name, connection))
             else:
                 came, left, seen = found
-                parts.append(self._news_of_room(watcher, name, came, left))
+                parts.append(self._news_of_room(connection, name, came, left))
                 changes = changes + seen
-        parts += [self._missed_of(part, watcher, position) for part in self._parts.values()]
-        once = {change.user_id: change for change in changes}  # who is in two rooms, or watched as well
+        parts += [self._missed_of(part, connection, position) for part in self._parts.values()]
+        once = {
+            change.user_id: change for change in changes
+        }  # a user may be in two rooms, or subscribed to by name as well
         newest = self._users.versions.newest  # now, not when they are encoded
         gone = [self.encoding.unknown(user_id, newest) for user_id in unknown]
-        cursors = _cursor(watcher, max(0, position)), _cursor(watcher, now)
-        parts.append(self._news_of_users(watcher, *cursors, list(once.values()), gone))
+        cursors = _cursor(connection, max(0, position)), _cursor(connection, now)
+        parts.append(self._news_of_users(connection, *cursors, list(once.values()), gone))
         return Missed(chain(*parts), now)
 
-    # Beyond Feed.
+    # For the protocol.
 
     def published(self, event: Event) -> None:
         """Take note of an event for the digests, which are sent once a second."""
         if (self._live or len(self.digests)) and self.digests.note(event):
             self._schedule_digest()
 
-    def keeps_up(self, watcher: Connection) -> bool:
-        """Whether it is sent what happens now; else it hears of it when it catches up."""
-        return watcher in self._live
+    def keeps_up(self, connection: Connection) -> bool:
+        """Return whether a connection is sent events now. Otherwise it receives them when it catches up."""
+        return connection in self._live
 
-    def all(self, watcher: Connection) -> Missed:
-        """The truth about the user, and snapshots of all that `watcher` watches."""
-        watch, visibility, snapshots = watch_of(watcher), watcher.session.visibility, self._snapshots_for(watcher)
-        parts = [iter([self._own(watcher)])]
-        is_new = watcher.session.snapshots == 0
+    def all(self, connection: Connection) -> Missed:
+        """Return the user's own state, and snapshots of everything that a connection subscribes to."""
+        watch, visibility, snapshots = (
+            watch_of(connection),
+            connection.session.visibility,
+            self._snapshots_for(connection),
+        )
+        parts = [iter([self._own(connection)])]
+        is_new = connection.session.snapshots == 0
         position = self._users.journal.position
         if watch.full.everyone and not visibility.everyone:
-            parts.append(snapshots.those_seen(visibility.users).portions(watcher))
+            parts.append(snapshots.those_seen(visibility.users).portions(connection))
         elif watch.full.everyone:
             snapshot = snapshots.everyone(is_new and not watch.full.rooms, visibility.blocked)
-            parts.append(snapshot.portions(watcher))
+            parts.append(snapshot.portions(connection))
             position = snapshot.position
         elif watch.full.users:
-            parts.append(snapshots.users(watch.full.users, visibility).portions(watcher))
-        parts += [snapshots.room(name, watcher) for name in sorted(watch.full.rooms)]
-        parts += [self._missed_of(part, watcher, None) for part in self._parts.values()]
-        return self._whole(watcher, parts, position)
+            parts.append(snapshots.users(watch.full.users, visibility).portions(connection))
+        parts += [snapshots.room(name, connection) for name in sorted(watch.full.rooms)]
+        parts += [self._missed_of(part, connection, None) for part in self._parts.values()]
+        return self._whole(connection, parts, position)
 
-    def news(self, watcher: Connection, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
-        """Snapshots of what `watcher` watches newly.
+    def news(self, connection: Connection, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
+        """Return snapshots of new subscriptions.
 
-        One that is behind is not at their position afterwards: what it missed before is still to come.
+        A connection that is behind is not at their position afterwards: what it missed before is still to come.
         """
-        position, visibility = self._users.journal.position, watcher.session.visibility
-        snapshots = self._snapshots_for(watcher)
-        parts = [snapshots.room(name, watcher) for name in sorted(rooms)]
+        position, visibility = self._users.journal.position, connection.session.visibility
+        snapshots = self._snapshots_for(connection)
+        parts = [snapshots.room(name, connection) for name in sorted(rooms)]
         if everyone and not visibility.everyone:
-            parts.append(snapshots.those_seen(visibility.users).portions(watcher))
+            parts.append(snapshots.those_seen(visibility.users).portions(connection))
         elif everyone:
-            parts.append(snapshots.everyone(False, visibility.blocked).portions(watcher))
+            parts.append(snapshots.everyone(False, visibility.blocked).portions(connection))
         elif users:
-            parts.append(snapshots.users(users, visibility).portions(watcher))
-        if self.keeps_up(watcher):
-            return self._whole(watcher, parts, position)
-        self._count_snapshot(watcher, position)
+            parts.append(snapshots.users(users, visibility).portions(connection))
+        if self.keeps_up(connection):
+            return self._whole(connection, parts, position)
+        self._count_snapshot(connection, position)
         return Missed(chain(*parts), position)
 
-    def _snapshots_for(self, watcher: Connection) -> Snapshots:
-        return self._snapshots[self.encoding.of(watcher.session.visibility)]
+    def _snapshots_for(self, connection: Connection) -> Snapshots:
+        return self._snapshots[self.encoding.of(connection.session.visibility)]
 
-    def _whole(self, watcher: Connection, parts: Iterable[Iterable[Portion]], position: int) -> Missed:
-        """Snapshots, and after them the position that says that all have come: one the session was not at before."""
-        number = self._count_snapshot(watcher, position)
-        last = Portion((watcher,), Batch((self.encoding.changes(position, [], number),)), 0)
+    def _whole(self, connection: Connection, parts: Iterable[Iterable[Portion]], position: int) -> Missed:
+        """Return snapshots, and after them the position that confirms them all."""
+        number = self._count_snapshot(connection, position)
+        last = Portion((connection,), Batch((self.encoding.changes(position, [], number),)), 0)
         return Missed(chain(*parts, [last]), position)
 
-    def _count_snapshot(self, watcher: Connection, position: int) -> int:
+    def _count_snapshot(self, connection: Connection, position: int) -> int:
         """Return the number of the session's snapshot that ends at `position`."""
-        session = watcher.session
+        session = connection.session
         session.snapshots += 1
         session.whole_from = Cursor(position, session.snapshots)
         return session.snapshots
 
-    def counts(self, watcher: Connection, counted: Watched) -> Batch:
-        """Return the current counts of `counted` for `watcher`."""
-        return Batch(list(self.digests.counts_of(watcher, counted)))
+    def counts(self, connection: Connection, counted: Watched) -> Batch:
+        """Return the current counts of `counted` for `connection`."""
+        return Batch(list(self.digests.counts_of(connection, counted)))
 
-    def _missed_of(self, part: FeedPart, watcher: Connection, position: int | None) -> Iterator[Portion]:
-        for batch in part.missed(watcher, position):
-            yield Portion((watcher,), batch, len(batch))
+    def _missed_of(self, part: FeedPart, connection: Connection, position: int | None) -> Iterator[Portion]:
+        for batch in part.missed(connection, position):
+            yield Portion((connection,), batch, len(batch))
 
-    def _own(self, watcher: Connection) -> Portion:
+    def _own(self, connection: Connection) -> Portion:
         """Return the state of the user for their own device, and the current counts that it subscribes to."""
-        messages = [self.encoding.own(watcher.session.user_id), *self.digests.counts(watcher)]
-        return Portion((watcher,), Batch([message for message in messages if message]), 0)
+        messages = [self.encoding.own(connection.session.user_id), *self.digests.counts(connection)]
+        return Portion((connection,), Batch([message for message in messages if message]), 0)
 
     def _by_content(self, batch: EventBatch, joined: Container[Connection]) -> dict[Content, list[Connection]]:
         """Return connections that have received nothing of the batch, by what they are to be sent of it."""
@@ -268,7 +274,7 @@ class V1Feed:
         return found
 
     def _watchers_by_name(self, user_id: str, batch: EventBatch) -> Collection[Connection]:
-        """Who watches the user by id, or a room that the user is in and did not just come into; each once."""
+        """Return connections that subscribe to a user by id, or to a room that the user is in and did not just join."""
         found = self._index.watchers_of(user_id)
         for name in self._rooms.of(user_id):
             if not self.digests.is_digested(name) and not batch.came(user_id, name):
@@ -276,7 +282,7 @@ class V1Feed:
         return found
 
     def _is_watched(self, user_id: str, watched: Watched, batch: EventBatch) -> bool:
-        """The same, asked of one watcher."""
+        """Return whether one connection does."""
         return user_id in watched.users or any(
             name in watched.rooms and not self.digests.is_digested(name) and not batch.came(user_id, name)
             for name in self._rooms.of(user_id)
@@ -285,7 +291,7 @@ class V1Feed:
     def _missed_of_room(
         self, name: str, position: int | None, watched: Watched
     ) -> tuple[list[Member], list[str], list[Change]] | None:
-        """Who came, who left, and the others who changed after `position`; None when the room must be told whole."""
+        """Return who joined, who left, and others who changed after `position`; None if the whole room must be sent."""
         room = self._rooms.get(name)
         if room is None or position is None or room.mode is Mode.COUNTS:
             return None
@@ -300,30 +306,30 @@ class V1Feed:
         return came, left, changes
 
     def _news_of_room(
-        self, watcher: Connection, name: str, came: Sequence[Member], left: Sequence[str]
+        self, connection: Connection, name: str, came: Sequence[Member], left: Sequence[str]
     ) -> Iterator[Portion]:
         for start in range(0, max(len(came), len(left)), CATCH_UP):
             some = came[start : start + CATCH_UP], left[start : start + CATCH_UP]
-            encoding = self.encoding.of(watcher.session.visibility)
+            encoding = self.encoding.of(connection.session.visibility)
             message = encoding.room_changes(self._rooms.get(name), name, *some)
-            yield Portion((watcher,), Batch((message,)), len(some[0]) + len(some[1]))
+            yield Portion((connection,), Batch((message,)), len(some[0]) + len(some[1]))
 
     def _news_of_users(
-        self, watcher: Connection, before: Cursor, now: Cursor, changes: Sequence[Change], unknown: Sequence[Raw]
+        self, connection: Connection, before: Cursor, now: Cursor, changes: Sequence[Change], unknown: Sequence[Raw]
     ) -> Iterator[Portion]:
-        """With the position it was at until the last, which has the new one."""
-        encoding = self.encoding.of(watcher.session.visibility)
+        """Return the changes in messages. All but the last have the old position, because a part may get lost."""
+        encoding = self.encoding.of(connection.session.visibility)
         last = max(0, len(changes) - 1) // CATCH_UP * CATCH_UP
         for start in range(0, last, CATCH_UP):
             some = list(map(encoding.record, changes[start : start + CATCH_UP]))
             message = encoding.changes(before.position, some, before.snapshot)
-            yield Portion((watcher,), Batch((message,)), len(some))
+            yield Portion((connection,), Batch((message,)), len(some))
         rest = [*map(encoding.record, changes[last:]), *unknown]
         message = encoding.changes(now.position, rest, now.snapshot)
-        yield Portion((watcher,), Batch((message,)), len(changes) - last + len(unknown))
+        yield Portion((connection,), Batch((message,)), len(changes) - last + len(unknown))
 
 
-def _cursor(watcher: Connection, position: int) -> Cursor:
+def _cursor(connection: Connection, position: int) -> Cursor:
     """Return the cursor of a session that has every snapshot it was to be sent, and is at `position`."""
-    whole = watcher.session.whole_from
+    whole = connection.session.whole_from
     return whole if whole.position == position else Cursor(position)

@@ -1,4 +1,4 @@
-"""Snapshots of presenced.v1: who is here at one moment, in pages that are encoded when first asked for."""
+"""Snapshots of presenced.v1: the users who are online at one moment, in pages that are encoded when first needed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from presenced.protocols.v1 import codec as wire
 from presenced.protocols.v1.encoder import Encoding
 
 AGE = 20
-"""In a storm of connections, a snapshot of everyone is made once for many: it is given to the next one, with the
-changes since, as long as those are at most the root of so many times its users. Encoding a user costs some ten times
-what sending one that is encoded already does, so that at this age one more change would cost more than a new snapshot
-saves: of 20,000 users, 630."""
+"""Factor that decides how long a snapshot of everyone is reused.
+
+In a storm of connections, one snapshot serves many clients, each with the changes since. It is reused while those
+changes are at most the square root of this factor times its users: of 20,000 users, 630. Encoding a user costs some ten
+times as much as sending an encoded one, so at this age one more change costs more than a new snapshot saves."""
 
 SMALL = 500
-"""Of so many users it is made each time: most of them are encoded already (`Encoding.record`)."""
+"""Number of users up to which a snapshot is made each time, because most are encoded already (`Encoding.record`)."""
 
 
 class Snapshot:
-    """What is seen of some users at one moment. Who iterates over its pages shares them with others.
+    """The state of some users at one moment. Its pages are shared by all connections that receive it.
 
     Args:
-        changes: The last one of each user, or the id of a user of whom nothing is known.
+        changes: The last change of each user, or the id of a user without known presence.
     """
 
     def __init__(self, encoding: Encoding, kind: Literal["everyone", "users"], changes: Sequence[Change | str]) -> None:
@@ -45,7 +46,7 @@ class Snapshot:
         return len(self._changes)
 
     def without(self, blocked: Set[str]) -> Snapshot:
-        """The same moment without these users; for the next who asks, the records of all are encoded already."""
+        """Return the same moment without some users. The records are encoded once for all who ask."""
         kept = [i for i, c in enumerate(self._changes) if isinstance(c, str) or c.user_id not in blocked]
         if len(kept) == len(self._changes):
             return self
@@ -56,8 +57,8 @@ class Snapshot:
         seen._records = [self._records[index] for index in kept]
         return seen
 
-    def portions(self, watcher: Connection) -> Iterator[Portion]:
-        """All pages; there is one even when there is nobody."""
+    def portions(self, connection: Connection) -> Iterator[Portion]:
+        """Return all pages as portions. There is one page even if there is no user."""
         size = self._encoding.page_size
         pages = max(1, -(-len(self._changes) // size))
         for number in range(pages):
@@ -66,7 +67,7 @@ class Snapshot:
                 records = self._records[start:end] if self._records else map(self._record, self._changes[start:end])
                 page = wire.snapshot_page(self._kind, number + 1, pages, list(records))
                 self._pages.append(Batch((page,)))
-            yield Portion((watcher,), self._pages[number], end - start)
+            yield Portion((connection,), self._pages[number], end - start)
 
     def _record(self, change: Change | str) -> Raw:
         if isinstance(change, str):
@@ -75,10 +76,10 @@ class Snapshot:
 
 
 class Snapshots:
-    """Makes them.
+    """Makes snapshots.
 
-    Bounds: the last one of everyone is kept, some 80 bytes for each user; 150 more once somebody asked who does not
-    see one of them.
+    Bounds: the last snapshot of everyone is stored, some 80 bytes per user, and 150 more per user once a client that
+    blocks one of them has asked.
     """
 
     def __init__(self, encoding: Encoding) -> None:
@@ -86,7 +87,7 @@ class Snapshots:
         self._last: Snapshot | None = None
 
     def everyone(self, may_be_older: bool, blocked: Set[str]) -> Snapshot:
-        """Of everyone who is not offline, but these; one that is a little older and at hand may do."""
+        """Return a snapshot of everyone who is not offline, without the blocked users. It may be a little older."""
         found = self._everyone(may_be_older)
         return found.without(blocked) if blocked else found
 
@@ -101,17 +102,17 @@ class Snapshots:
         return self._last
 
     def those_seen(self, user_ids: Collection[str]) -> Snapshot:
-        """Of everyone, for one who may see these only."""
+        """Return a snapshot of everyone, for a client that may see only these users."""
         found = self._encoding.users.snapshot_of(user_ids)
         return Snapshot(self._encoding, "everyone", [c for c in found if c.status is not Status.OFFLINE])
 
     def users(self, user_ids: Collection[str], visibility: Visibility) -> Snapshot:
-        """Of all these users; those who may not be seen look like those who never were."""
+        """Return a snapshot of these users. Users whom the client may not see look like unknown ones."""
         changes = self._encoding.users.snapshot_of(visibility.among(user_ids))
         unknown = set(user_ids).difference(change.user_id for change in changes)
         return Snapshot(self._encoding, "users", [*changes, *unknown])
 
-    def room(self, name: str, watcher: Connection) -> Iterator[Portion]:
-        """The pages of a room."""
-        for page, members in self._encoding.room_pages(name, watcher.session.visibility.blocked):
-            yield Portion((watcher,), Batch((page,)), members)
+    def room(self, name: str, connection: Connection) -> Iterator[Portion]:
+        """Return the pages of a room as portions."""
+        for page, members in self._encoding.room_pages(name, connection.session.visibility.blocked):
+            yield Portion((connection,), Batch((page,)), members)

@@ -21,7 +21,7 @@ def established(
     settled_at: float,
     now: Instant,
 ) -> bytes:
-    """CONNECTION_ESTABLISHED.
+    """Return CONNECTION_ESTABLISHED.
 
     Args:
         settled_at: When the server will know who came back after its start (monotonic).
