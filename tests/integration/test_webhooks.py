@@ -280,9 +280,12 @@ async def test_while_the_database_is_locked_nothing_is_lost(tmp_path: Path) -> N
         async with sending(tmp_path, receiver.url) as (hooks, database):
             await tell(hooks, database, *turns("ada", 1, 10))
             await until(lambda: len(receiver.taken) == 10)
-            other = sqlite3.connect(tmp_path / "presenced.db", isolation_level=None)
+            other = sqlite3.connect(
+                tmp_path / "presenced.db", timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            )
             await tell(hooks, database, change("bo", 11))
-            other.execute("BEGIN IMMEDIATE")
+            # In a thread: a transaction of the dispatcher that holds the lock needs the loop in order to end.
+            await asyncio.to_thread(other.execute, "BEGIN IMMEDIATE")
             await until(lambda: receiver.versions("bo"))
             other.execute("ROLLBACK")
             other.close()
