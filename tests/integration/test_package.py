@@ -29,7 +29,7 @@ def test_the_wheel_holds_the_page_and_the_type_marker(tmp_path: Path) -> None:
         for path in (source / "presenced").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert {"presenced/py.typed", "presenced/web/index.html", "presenced/web/app.js"} <= shipped
+    assert {"presenced/py.typed", "presenced/web/demo/index.html", "presenced/web/demo/app.js"} <= shipped
     assert shipped == {name for name in names if not name.partition("/")[0].endswith(".dist-info")}
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Description-Content-Type"] == "text/markdown"

@@ -95,7 +95,7 @@ def make_app(
             *_operator_routes(node, access),
             Route(WEBSOCKET_PATH, _websocket_refusal(node)),
             api_mount(api),
-            Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
+            Mount("/", StaticFiles(packages=[("presenced", "web/demo"), ("presenced", "web")], html=True)),
         ],
         middleware=[
             Middleware(SecurityHeaders),

@@ -2,7 +2,7 @@
  * The page that describes the HTTP API, made from `openapi.json`. Text goes in as text nodes alone.
  */
 
-import { button, byId, make } from "../dom.js";
+import { button, byId, make } from "../demo/dom.js";
 import { curlOf, fieldsOf, operationsOf } from "./openapi.js";
 
 /** @typedef {import("./openapi.js").Document} Document */
