@@ -196,7 +196,7 @@ def test_everything_has_a_name_with_presenced_v1(server: ServerProcess, open_pag
         shown.part("ada", "watching", nth).get_by_role("radio", name="Only these").check()
     shown.card("ada").get_by_role("button", name="Set status").click()
     shown.press("Drop", "bruno")
-    shown.press("Come back", "bruno")
+    shown.press("Reconnect", "bruno")
     expect(shown.connections("bruno").locator(".back")).to_be_visible()
     assert shown.page.evaluate(NAMELESS) == []
     assert (
@@ -229,7 +229,7 @@ def test_a_screen_reader_is_told_of_statuses(server: ServerProcess, open_page: O
     shown.connect("watcher", "ada")
     hear(shown.page)
     shown.set_status("ada", "Busy", "writing")
-    texts = ["ada is busy.", "ada #2: you: busy, chosen · writing (choice)."]
+    texts = ["ada is busy.", "ada #2: own status: busy, chosen · writing (choice)."]
     until(lambda: bool(shown.page.evaluate("(texts) => texts.every((text) => said.join(' ').includes(text))", texts)))
 
 

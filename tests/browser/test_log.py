@@ -49,7 +49,7 @@ def test_the_log_is_filtered_and_cleared(server: ServerProcess, open_page: OpenP
     expect(page.locator("#log li:visible")).to_have_count(9)
     page.get_by_role("button", name="Clear").click()
     expect(page.locator("#log li")).to_have_count(0)
-    expect(page.locator("#log-note")).to_have_text("What the connections of this page are told appears here.")
+    expect(page.locator("#log-note")).to_have_text("Messages of this page's connections appear here.")
     shown.press("Disconnect", "chiara")
     expect(page.locator("#log li").first).to_be_visible()
 
@@ -89,7 +89,7 @@ def test_the_log_keeps_the_newest_500(server: ServerProcess, open_page: OpenPage
     page = open_page(server).page
     page.evaluate(
         """async () => {
-          const { MessageLog } = await import('/log.js');
+          const { MessageLog } = await import('/message-log.js');
           const log = new MessageLog();
           for (let i = 0; i < 700; i++) { log.add(['x'], 'in', `early ${i}`); if (i % 70 === 0) log.show(); }
           for (let i = 0; i < 1200; i++) log.add(['x'], 'in', `late ${i}`);
@@ -100,7 +100,7 @@ def test_the_log_keeps_the_newest_500(server: ServerProcess, open_page: OpenPage
     expect(entries).to_have_count(500)
     expect(entries.first).to_have_text("late 1199")
     expect(entries.last).to_have_text("late 700")
-    expect(page.locator("#log-note")).to_have_text("The newest 500 are kept.")
+    expect(page.locator("#log-note")).to_have_text("Only the newest 500 are stored.")
 
 
 def test_the_figures_are_asked_for_only_while_somebody_looks(server: ServerProcess, open_page: OpenPage) -> None:

@@ -73,7 +73,7 @@ def fill_v1(page: PresencePage) -> None:
     page.press("Drop", "ada", 1)
     page.set_status("bruno", "Away", "lunch", "☕")
     expect(page.room("ada", "lobby").locator(".person").last).to_contain_text("lunch")
-    page.press("Come back", "ada", 1)
+    page.press("Reconnect", "ada", 1)
     expect(page.connections("ada").nth(1).locator(".back-missed li")).to_have_count(1)
     expect(page.connections("ada").first.locator(".refusal")).to_be_visible()
     page.card("bruno").get_by_role("button", name="Set status").click()

@@ -107,9 +107,9 @@ def test_who_is_online_already_is_known_from_the_start(server: ServerProcess, op
     with connect(f"{server.websocket_url}?userId=early"), connect(f"{server.websocket_url}?userId=7"):
         page = open_page(server)
         page.expect_online("early", "7")
-        page.page.get_by_role("button", name="Forget offline").wait_for(state="hidden")
+        page.page.get_by_role("button", name="Remove offline").wait_for(state="hidden")
     page.expect_offline("early", "7")  # nobody listens: the statistics tell
-    page.page.get_by_role("button", name="Forget offline").click()
+    page.page.get_by_role("button", name="Remove offline").click()
     expect(page.row("early")).to_have_count(0)
 
 
@@ -134,7 +134,7 @@ def test_a_disconnect_is_announced_at_once(patient_server: ServerProcess, open_p
     page = open_page(patient_server)
     page.connect("watcher", "ada")
     page.press("Disconnect", "ada")
-    expect(page.connections("ada")).to_contain_text("Offline at once, no grace.")
+    expect(page.connections("ada")).to_contain_text("Offline immediately, without a grace period.")
     expect(page.connections("ada")).to_contain_text("By this page, code 1000")
     page.expect_offline("ada")  # a grace would outlast the test
     until(lambda: patient_server.closed("closed") == 1)
@@ -146,14 +146,14 @@ def test_a_drop_is_announced_when_the_grace_is_over(start_server: StartServer, o
     page = open_page(server)
     page.connect("watcher", "ada")
     page.press("Drop", "ada")
-    expect(page.connections("ada")).to_contain_text("Still shown online, until the grace is over.")
+    expect(page.connections("ada")).to_contain_text("Online until the grace period ends.")
     page.expect_online("ada")
     until(lambda: server.closed("going_away") == 1)  # what a drop looks like to the server
     expect(page.figure("users online")).to_have_text("2")
     expect(page.figure("users connected")).to_have_text("1")
 
     page.expect_offline("ada")
-    expect(page.connections("ada")).to_contain_text("The grace is over: shown offline.")
+    expect(page.connections("ada")).to_contain_text("The grace period is over, so the user is offline.")
     dropped = page.page.locator("#log li.out").filter(has_text="dropped").locator("time").get_attribute("datetime")
     [_, went] = page.heard("ada", by="watcher #1")
     assert dropped is not None
@@ -165,7 +165,7 @@ def test_the_statistics_show_a_drop_when_nobody_listens(start_server: StartServe
     page = open_page(start_server(grace_going_away=6))
     page.connect("ada")
     page.press("Drop", "ada")
-    expect(page.connections("ada")).to_contain_text("Still shown online")
+    expect(page.connections("ada")).to_contain_text("Online until the grace period ends")
     page.expect_offline("ada")
 
 
@@ -174,7 +174,7 @@ def test_who_comes_back_within_the_grace_was_never_away(patient_server: ServerPr
     page.connect("watcher", "ada")
     page.press("Drop", "ada")
     until(lambda: patient_server.closed("going_away") == 1)
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     expect(page.connections("ada")).to_have_attribute("data-state", "open")
     barrier(page, page)
     assert page.changes("ada", by="watcher #1") == ["USER_ONLINE"]
@@ -191,7 +191,7 @@ def test_after_a_crash_of_the_server_everyone_is_right_again(server: ServerProce
         other.expect_server_to_go()
         server.kill()
         for each in (page, other):
-            expect(each.page.get_by_role("alert")).to_contain_text("The server is gone")
+            expect(each.page.get_by_role("alert")).to_contain_text("The server has been unreachable")
         expect(page.connections("ada")).to_have_attribute("data-state", "waiting")
         expect(page.figure("connections")).to_have_text("–")  # noqa: RUF001  # as on the page
     server.start()
@@ -248,5 +248,5 @@ def test_a_full_page_comes_back_from_a_reload(patient_server: ServerProcess, ope
     watcher.expect_online(*too_many[:20])
     assert all(watcher.changes(user_id) == ["USER_ONLINE"] for user_id in too_many[:20])
     page.submit("one-more")
-    expect(page.page.get_by_role("status")).to_contain_text("A page holds 20 connections")
+    expect(page.page.get_by_role("status")).to_contain_text("A page holds at most 20 connections")
     expect(page.card("one-more")).to_have_count(0)

@@ -109,7 +109,7 @@ def test_a_reload_of_a_v1_user_makes_nobody_flicker(patient_server: ServerProces
         page.page.reload()
         expect(page.connections("ada")).to_have_attribute("data-state", "open")
         expect(page.truth("ada")).to_have_text("busy, chosen · ✍ writing")
-        expect(page.connections("ada").locator(".back-line")).to_have_text("The same session, told all again.")
+        expect(page.connections("ada").locator(".back-line")).to_have_text("Same session, with a new snapshot.")
         expect(page.room("ada", "lobby").locator(".person")).to_contain_text('"at the desk"')
         expect(page.connections("ada").get_by_role("switch")).to_have_attribute("aria-checked", "true")
         expect(page.seen_by("ada")).to_have_count(3)
@@ -174,7 +174,7 @@ def test_what_was_missed_after_a_drop_is_told_without_a_snapshot(
     watcher.set_status("modern", "Away", "lunch")
     watcher.join("modern", "lobby")
     watcher.connect("late")
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     back = page.connections("ada").locator(".back")
     expect(back.locator(".back-line")).to_have_text("Resumed. Missed: 3 changes.")
     expect(back.get_by_role("listitem")).to_have_text(
@@ -188,7 +188,7 @@ def test_what_was_missed_after_a_drop_is_told_without_a_snapshot(
     assert watcher.seen("ada", by="modern #2") == ["online"]
 
     page.press("Drop", "ada")
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     expect(back.locator(".back-line")).to_have_text("Resumed. Nothing was missed.")
 
 
@@ -221,7 +221,7 @@ def test_a_session_that_is_gone_begins_anew_with_all_it_wanted(start_server: Sta
     page.press("Drop", "ada")
     until(lambda: server.closed("going_away") == 1)
     page.press("Disconnect", "bruno")
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     expect(page.connections("ada").locator(".back-line")).to_contain_text("could not be resumed")
     expect(page.seen_by("ada").filter(has_text="bruno")).to_contain_text("offline")
     expect(page.seen_by("ada")).to_have_count(2)
@@ -261,7 +261,7 @@ def test_the_invisible_are_offline_to_others_and_not_to_themselves(
     page.expect_offline("ada")
     page.press("Drop", "ada")
     until(lambda: patient_server.closed("going_away") == 1)
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     expect(page.truth("ada")).to_have_text("invisible, chosen · not here")
     page.page.reload()
     expect(page.truth("ada")).to_have_text("invisible, chosen · not here")
@@ -271,7 +271,7 @@ def test_the_invisible_are_offline_to_others_and_not_to_themselves(
 
     newcomer = open_page(patient_server)  # who has the statistics alone, which list connections
     expect(newcomer.figure("connections")).to_have_text("4")
-    expect(newcomer.page.locator("#roster-note")).to_contain_text("3 more are online.")
+    expect(newcomer.page.locator("#online-note")).to_contain_text("3 more are online.")
     expect(newcomer.row("ada")).to_have_count(0)
 
 
@@ -284,11 +284,11 @@ def test_after_a_crash_those_who_come_back_were_never_away(server: ServerProcess
     for each in (page, other):
         each.expect_server_to_go()
     server.kill()
-    expect(page.page.get_by_role("alert")).to_contain_text("The server is gone")
+    expect(page.page.get_by_role("alert")).to_contain_text("The server has been unreachable")
     server.start()
     expect(page.connections("ada")).to_have_attribute("data-state", "open")
     expect(page.seen_by("ada").filter(has_text="bruno")).to_contain_text("online?")
-    other.press("Come back", "bruno")
+    other.press("Reconnect", "bruno")
     expect(page.seen_by("ada").filter(has_text="bruno")).to_contain_text(re.compile("online(?!\\?)"))
     assert page.seen("bruno", by="ada #1") == ["online", "online"], "of the one server, and of the other"
 
@@ -300,7 +300,7 @@ def test_a_status_with_an_end_has_it_also_on_another_server(server: ServerProces
     expect(page.truth("ada")).to_have_text(re.compile("^away, chosen · coffee until"))
     page.expect_server_to_go()
     server.kill()
-    expect(page.page.get_by_role("alert")).to_contain_text("The server is gone")
+    expect(page.page.get_by_role("alert")).to_contain_text("The server has been unreachable")
     server.start()
     expect(page.connections("ada")).to_have_attribute("data-state", "open", timeout=10_000)
     expect(page.truth("ada")).to_have_text(re.compile(r"^away, chosen · coffee until \d\d:\d\d:\d\d$"))

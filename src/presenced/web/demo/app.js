@@ -1,36 +1,37 @@
 /**
- * The page: one object that holds what is true (connections, presence, statistics) and has the views show it, at most
- * once a frame.
+ * The page: one object holds the state (connections, presence, statistics) and renders it at most once per frame.
+ *
+ *   messages, statistics, clicks -> App (state) -> #requestRender -> OnlineList, UserCards, MessageLog
  */
 
-import { Announcer } from "./announcer.js";
-import { Cards } from "./cards.js";
+import { LiveRegion } from "./live-region.js";
+import { UserCards } from "./user-cards.js";
 import { ConnectForm } from "./connect-form.js";
 import { Connection } from "./connection.js";
 import { byId, clockTime, setText } from "./dom.js";
 import { Guide } from "./guide.js";
-import { MessageLog } from "./log.js";
-import { heard, NOBODY, onlineCount, reconciled, withoutAvailability, withoutOffline } from "./presence.js";
+import { MessageLog } from "./message-log.js";
+import { applyClassicMessage, NO_USERS, onlineCount, applyStats, withoutStatuses, withoutOffline } from "./presence.js";
 import { CLOSE_CODES, parseMessage } from "./protocol.js";
-import { recallConnections, rememberConnections } from "./returning.js";
-import { Roster } from "./roster.js";
-import { fetchHealth, Server } from "./server.js";
+import { restoreConnections, saveConnections } from "./saved-connections.js";
+import { OnlineList } from "./online-list.js";
+import { fetchHealth, StatsPoller } from "./stats-poller.js";
 import { Snippets } from "./snippets.js";
-import { announced, informed, stepsSeen, watchesEveryone } from "./v1-news.js";
+import { announcements, updatePresence, completedSteps, watchesEveryone } from "./v1-page-updates.js";
 
 /**
  * @typedef {import("./presence.js").Presence} Presence
- * @typedef {import("./server.js").Stats} Stats
- * @typedef {import("./v1-session.js").Told} Told
- * @typedef {import("./v1-wishes.js").Wishes} Wishes
+ * @typedef {import("./stats-poller.js").Stats} Stats
+ * @typedef {import("./v1-session.js").ReceivedV1} ReceivedV1
+ * @typedef {import("./v1-desired-state.js").DesiredState} DesiredState
  */
 
-/** Connections in one page; each has a worker of its own, a few megabytes. */
+/** Maximum number of connections. Each has its own worker, which takes a few megabytes. */
 const MAX_CONNECTIONS = 20;
 
 /**
- * Connections opened at a time after a reload. Of a page that opens more than about 16 Chromium delays some by seconds,
- * and those would miss the grace.
+ * Maximum number of connections opened at once after a reload. If a page opens more than about 16, Chromium delays some
+ * by seconds, and they miss the grace period.
  */
 const MAX_OPENING = 8;
 
@@ -38,69 +39,69 @@ const TICK_MS = 1_000;
 
 class App {
   /** @type {Presence} */
-  #presence = NOBODY;
+  #presence = NO_USERS;
   /** @type {Connection[]} */
   #connections = [];
   /** @type {Stats | null} */
   #stats = null;
-  /** Users of whom the server has an open connection. @type {Set<string>} */
+  /** Users with an open connection, on this page or elsewhere. @type {Set<string>} */
   #connected = new Set();
-  #ordinals = 0;
+  #lastOrdinal = 0;
   #frame = 0;
-  /** Whom a reload is to bring back, one for each connection that is not connecting yet. */
-  #toReturn = recallConnections().slice(0, MAX_CONNECTIONS);
-  /** Those that are, until they have come. @type {Set<Connection>} */
-  #returning = new Set();
+  /** Connections saved before a reload that have not been opened yet. */
+  #toRestore = restoreConnections().slice(0, MAX_CONNECTIONS);
+  /** Restored connections that are still connecting. @type {Set<Connection>} */
+  #restoring = new Set();
 
-  #snippets = new Snippets((text) => this.#announcer.say(text));
+  #snippets = new Snippets((text) => this.#liveRegion.say(text));
   #form = new ConnectForm({
-    chose: (isV1, needsToken) => this.#snippets.show(isV1, needsToken),
-    connect: (userId, wishes) => this.#connect(userId, wishes) !== null,
+    changed: (isV1, needsToken) => this.#snippets.show(isV1, needsToken),
+    connect: (userId, desired) => this.#connect(userId, desired) !== null,
     isTaken: (name) => this.#presence.get(name)?.online || this.#connections.some((c) => c.userId === name),
   });
   #banner = byId("banner", HTMLDivElement);
-  #announcer = new Announcer();
+  #liveRegion = new LiveRegion();
   #guide = new Guide();
   #log = new MessageLog();
-  #roster = new Roster(() => this.#know(withoutOffline(this.#presence)));
-  #cards = new Cards({
-    add: (userId) => this.#connect(userId, this.#form.wishes),
+  #onlineList = new OnlineList(() => this.#setPresence(withoutOffline(this.#presence)));
+  #cards = new UserCards({
+    add: (userId) => this.#connect(userId, this.#form.desired),
     remove: (connection) => {
       this.#connections = this.#connections.filter((c) => c !== connection);
-      this.#touch();
+      this.#requestRender();
     },
   });
-  #server = new Server({
-    answered: (stats, askedAt) => {
+  #poller = new StatsPoller({
+    updated: (stats, requestedAt) => {
       this.#stats = stats;
       this.#connected = new Set(stats.sessions.map((session) => session.userId));
-      // Those who watch everyone are told more, and sooner.
-      if (!watchesEveryone(this.#connections)) this.#know(reconciled(this.#presence, stats, askedAt, Date.now()));
-      this.#touch();
+      // A connection that watches everyone has newer information.
+      if (!watchesEveryone(this.#connections)) this.#setPresence(applyStats(this.#presence, stats, requestedAt, Date.now()));
+      this.#requestRender();
     },
-    gone: (reason) => this.#serverGone(reason),
-    back: () => this.#serverBack(),
+    unreachable: (reason) => this.#serverUnreachable(reason),
+    reachable: () => this.#serverReachable(),
     isNeeded: () => this.#connections.some((c) => c.state === "waiting"),
   });
 
   start() {
     addEventListener("pagehide", ({ persisted }) => {
       if (persisted) this.#sleep();
-      // Last, with the sessions, because a page in the back/forward cache may be discarded and loaded again.
-      rememberConnections(this.#connections, this.#toReturn, true);
+      // Save with sessions, because a page in the back/forward cache may be discarded and loaded again.
+      saveConnections(this.#connections, this.#toRestore, true);
     });
     addEventListener("pageshow", ({ persisted }) => {
       if (persisted) this.#wake();
     });
-    // To others, a frozen background tab is gone, too.
+    // A frozen background tab does not run, so its users are not there either.
     document.addEventListener("freeze", () => this.#sleep());
     document.addEventListener("resume", () => this.#wake());
-    this.#return();
-    this.#server.start();
+    this.#restoreNext();
+    this.#poller.start();
     void this.#showVersion();
     setInterval(() => this.#tick(), TICK_MS);
     this.#form.suggest();
-    this.#touch();
+    this.#requestRender();
   }
 
   /** Close the connections, because the page stops running, temporarily or permanently. */
@@ -111,40 +112,42 @@ class App {
   #wake() {
     for (const connection of this.#connections) connection.wake();
     if (this.#connections.length) this.#guide.saw("kept");
-    this.#server.askSoon();
+    this.#poller.pollSoon();
   }
 
-  /** Bring back whom a reload has just disconnected: the server waits a few seconds for them. */
-  #return() {
-    while (this.#toReturn.length && this.#connections.filter((c) => c.state === "connecting").length < MAX_OPENING) {
-      const next = this.#toReturn.shift();
-      const connection = next && this.#connect(next.userId, next.wishes);
-      if (connection) this.#returning.add(connection);
+  /** Restore connections after a reload, within the grace period of a few seconds. */
+  #restoreNext() {
+    while (this.#toRestore.length && this.#connections.filter((c) => c.state === "connecting").length < MAX_OPENING) {
+      const next = this.#toRestore.shift();
+      const connection = next && this.#connect(next.userId, next.desired);
+      if (connection) this.#restoring.add(connection);
     }
   }
 
   /**
+   * Open a connection. Return null if the page has the maximum number.
+   *
    * @param {string} userId
-   * @param {Wishes | null} wishes Null for the classic protocol.
-   * @returns {Connection | null} Null when there are too many.
+   * @param {DesiredState | null} desired Null for the classic protocol.
+   * @returns {Connection | null}
    */
-  #connect(userId, wishes) {
+  #connect(userId, desired) {
     if (this.#connections.length >= MAX_CONNECTIONS) {
-      const reason = `A page holds ${MAX_CONNECTIONS} connections; remove one first.`;
-      this.#announcer.say(reason);
+      const reason = `A page holds at most ${MAX_CONNECTIONS} connections. Remove one first.`;
+      this.#liveRegion.say(reason);
       this.#form.refuse(reason);
       return null;
     }
-    this.#ordinals += 1;
+    this.#lastOrdinal += 1;
     /** @type {import("./connection.js").Hooks} */
     const hooks = {
       changed: (c) => this.#connectionChanged(c),
       received: (c, text) => this.#received(c, text),
-      told: (c, told) => this.#told(c, told),
-      noted: (c, direction, text, words) => this.#log.add(c.labelWords, direction, text, words),
-      serverAnswers: () => this.#server.answers,
+      receivedV1: (c, received) => this.#receivedV1(c, received),
+      logged: (c, direction, text, phrase) => this.#log.add(c.labelPhrase, direction, text, phrase),
+      serverReachable: () => this.#poller.isReachable,
     };
-    const connection = new Connection(userId, this.#ordinals, hooks, wishes, this.#form.token);
+    const connection = new Connection(userId, this.#lastOrdinal, hooks, desired, this.#form.token);
     this.#connections.push(connection);
     connection.open();
     return connection;
@@ -155,20 +158,21 @@ class App {
    */
   #connectionChanged(connection) {
     if (connection.state !== "open") {
-      this.#server.askSoon();
-      // Until the server has said otherwise, what it said last is known to be wrong about this user.
+      this.#poller.pollSoon();
+      // The last statistics are wrong about this user until the next ones arrive.
       if (!this.#connections.some((c) => c.userId === connection.userId && c.state === "open")) {
         this.#connected.delete(connection.userId);
       }
     }
     if (connection.state === "closed" && connection.end?.by === "server") {
       const { code, reason } = connection.end;
-      this.#announcer.say(`${connection.label}: closed by the server, ${reason || CLOSE_CODES.get(code)?.meaning}.`);
+      const meaning = reason || CLOSE_CODES.get(code)?.meaning || "";
+      this.#liveRegion.say(`${connection.label}: closed by the server, ${meaning.replace(/\.$/, "")}.`);
     }
-    rememberConnections(this.#connections, this.#toReturn, false);
-    if (!watchesEveryone(this.#connections)) this.#know(withoutAvailability(this.#presence));
-    if (connection.state !== "connecting") this.#return();
-    this.#touch();
+    saveConnections(this.#connections, this.#toRestore, false);
+    if (!watchesEveryone(this.#connections)) this.#setPresence(withoutStatuses(this.#presence));
+    if (connection.state !== "connecting") this.#restoreNext();
+    this.#requestRender();
   }
 
   /**
@@ -180,15 +184,15 @@ class App {
     if (!message) return;
     const wasOnline = this.#presence.get(message.userId)?.online ?? false;
     const isOwn = message.type === "CONNECTION_ESTABLISHED";
-    // Its user may be invisible; those who watch everyone are told.
-    if (!isOwn || !watchesEveryone(this.#connections)) this.#know(heard(this.#presence, message, Date.now()));
+    // The connection's user may be invisible, so a connection that watches everyone decides.
+    if (!isOwn || !watchesEveryone(this.#connections)) this.#setPresence(applyClassicMessage(this.#presence, message, Date.now()));
     const isOnline = this.#presence.get(message.userId)?.online ?? false;
     if (isOwn) {
       this.#established(connection, wasOnline);
-      this.#server.askSoon();
+      this.#poller.pollSoon();
     } else if (isOnline !== wasOnline) {
-      this.#announcer.say(`${message.userId} is ${isOnline ? "online" : "offline"}.`);
-      this.#server.askSoon();
+      this.#liveRegion.say(`${message.userId} is ${isOnline ? "online" : "offline"}.`);
+      this.#poller.pollSoon();
     }
     const own = this.#connections.filter((c) => c.userId === message.userId);
     if (message.type === "USER_ONLINE" && !own.length) this.#guide.saw("tab");
@@ -197,19 +201,19 @@ class App {
 
   /**
    * @param {Connection} connection
-   * @param {Told} told
+   * @param {ReceivedV1} received
    */
-  #told(connection, told) {
-    const { message } = told;
+  #receivedV1(connection, received) {
+    const { message } = received;
     if (!message) return;
     const before = this.#presence;
-    this.#know(informed(before, connection, message, Date.now()));
-    for (const text of announced(before, this.#presence, connection, told)) this.#announcer.say(text);
-    for (const step of stepsSeen(this.#connections, connection, message)) this.#guide.saw(step);
+    this.#setPresence(updatePresence(before, connection, message, Date.now()));
+    for (const text of announcements(before, this.#presence, connection, received)) this.#liveRegion.say(text);
+    for (const step of completedSteps(this.#connections, connection, message)) this.#guide.saw(step);
     if (message.type === "CONNECTION_ESTABLISHED") {
       this.#established(connection, before.get(connection.userId)?.online ?? false);
     }
-    if (message.type === "CONNECTION_ESTABLISHED" || before !== this.#presence) this.#server.askSoon();
+    if (message.type === "CONNECTION_ESTABLISHED" || before !== this.#presence) this.#poller.pollSoon();
   }
 
   /**
@@ -222,37 +226,37 @@ class App {
     if (open.some((c) => c !== connection && c.userId === connection.userId)) this.#guide.saw("twice");
     if (connection.droppedAt && wasOnline) this.#guide.saw("back");
     connection.droppedAt = 0;
-    const wasReturning = this.#returning.delete(connection);
-    if (wasReturning && !this.#returning.size && !this.#toReturn.length) this.#guide.saw("reload");
+    const wasReturning = this.#restoring.delete(connection);
+    if (wasReturning && !this.#restoring.size && !this.#toRestore.length) this.#guide.saw("reload");
   }
 
   /**
    * @param {Presence} presence
    */
-  #know(presence) {
+  #setPresence(presence) {
     if (presence === this.#presence) return;
     this.#presence = presence;
-    this.#touch();
+    this.#requestRender();
   }
 
   /**
    * @param {string} reason
    */
-  #serverGone(reason) {
+  #serverUnreachable(reason) {
     this.#stats = null;
-    this.#returning.clear();
+    this.#restoring.clear();
     this.#banner.hidden = false;
     this.#banner.textContent =
-      `The server is gone, since ${clockTime(Date.now())}. ${reason} ` +
-      "This page asks again every second and comes back by itself.";
-    this.#touch();
+      `The server has been unreachable since ${clockTime(Date.now())}. ${reason} ` +
+      "This page retries every second and reconnects automatically.";
+    this.#requestRender();
   }
 
-  #serverBack() {
+  #serverReachable() {
     this.#banner.hidden = true;
-    this.#announcer.say("The server is back.");
+    this.#liveRegion.say("The server is reachable again.");
     this.#guide.saw("kill");
-    for (const connection of this.#connections) connection.comeBack();
+    for (const connection of this.#connections) connection.reconnect();
     void this.#showVersion();
   }
 
@@ -265,15 +269,15 @@ class App {
 
   #tick() {
     if (document.visibilityState === "hidden") return;
-    this.#roster.draw(Date.now());
+    this.#onlineList.draw(Date.now());
     if (this.#connections.some((c) => c.state === "dropped")) {
-      this.#server.askSoon(); // a grace that ends is told to connections, and there may be none
-      this.#touch();
+      this.#poller.pollSoon(); // nothing reports the end of a grace period if no connection is open
+      this.#requestRender();
     }
   }
 
-  /** Have everything shown in the next frame. */
-  #touch() {
+  /** Render in the next frame. */
+  #requestRender() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       this.#render(Date.now());
@@ -286,10 +290,10 @@ class App {
   #render(now) {
     this.#log.show();
     this.#cards.show(this.#connections, this.#presence, this.#connected, now);
-    this.#roster.show(this.#presence, now);
+    this.#onlineList.show(this.#presence, now);
     const listening = this.#connections.some((c) => c.state === "open");
-    this.#roster.explain(this.#presence, this.#stats, listening);
-    document.body.classList.toggle("stale", !this.#server.answers);
+    this.#onlineList.explain(this.#presence, this.#stats, listening);
+    document.body.classList.toggle("stale", !this.#poller.isReachable);
     for (const [id, figure] of /** @type {const} */ ([
       ["users-online", this.#stats?.onlineUsers],
       ["users-connected", this.#stats?.connectedUsers],
@@ -297,7 +301,7 @@ class App {
     ])) {
       setText(byId(id, HTMLElement), figure === undefined ? "–" : figure.toLocaleString());
     }
-    document.title = this.#server.answers ? `${onlineCount(this.#presence)} online · presenced` : "gone · presenced";
+    document.title = this.#poller.isReachable ? `${onlineCount(this.#presence)} online · presenced` : "unreachable · presenced";
   }
 }
 

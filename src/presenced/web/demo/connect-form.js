@@ -1,27 +1,27 @@
 /**
- * The form that connects a user: the id, and which protocol to speak. The last choice is kept for later tabs.
+ * The form that connects a user. The browser stores the chosen protocol and device for later tabs.
  */
 
 import { byId, setText } from "./dom.js";
-import { prefer, preferred } from "./memory.js";
-import { newWishes } from "./v1-wishes.js";
+import { savePreference, loadPreference } from "./browser-storage.js";
+import { defaultDesiredState } from "./v1-desired-state.js";
 
 /**
- * @typedef {import("./v1-wishes.js").Wishes} Wishes
+ * @typedef {import("./v1-desired-state.js").DesiredState} DesiredState
  *
  * @typedef {object} Hooks
- * @property {(userId: string, wishes: Wishes | null) => boolean} connect Whether it is done; `wishes` is null for the
- *   classic protocol.
+ * @property {(userId: string, desired: DesiredState | null) => boolean} connect Return whether the page connects;
+ *   `desired` is null for the classic protocol.
  * @property {(name: string) => boolean} isTaken
- * @property {(isV1: boolean, needsToken: boolean) => void} chose Set how later connections are made.
+ * @property {(isV1: boolean, needsToken: boolean) => void} changed
  */
 
 const PROTOCOL_KEY = "presenced.protocol";
 const DEVICE_KEY = "presenced.device";
 
 const HINTS = new Map([
-  ["classic", "Who comes and who goes."],
-  ["v1", "Who is here and how available, rooms, and no loss on coming back."],
+  ["classic", "Who comes online and who goes offline."],
+  ["v1", "Statuses, rooms, and sessions that resume without loss."],
 ]);
 
 const SUGGESTIONS = [
@@ -41,38 +41,38 @@ export class ConnectForm {
    */
   constructor(hooks) {
     this.#hooks = hooks;
-    const wanted = preferred(PROTOCOL_KEY);
+    const wanted = loadPreference(PROTOCOL_KEY);
     for (const radio of this.#radios) radio.checked = radio.value === (HINTS.has(wanted) ? wanted : "classic");
-    const device = preferred(DEVICE_KEY);
+    const device = loadPreference(DEVICE_KEY);
     if ([...this.#device.options].some(({ value }) => device && value === device)) this.#device.value = device;
     this.#form.addEventListener("change", ({ target }) => {
       if (target === this.#field || target === this.#token) return;
-      prefer(PROTOCOL_KEY, this.#protocol);
-      prefer(DEVICE_KEY, this.#device.value);
+      savePreference(PROTOCOL_KEY, this.#protocol);
+      savePreference(DEVICE_KEY, this.#device.value);
       this.#show();
     });
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (!hooks.connect(this.#field.value, this.wishes)) return;
+      if (!hooks.connect(this.#field.value, this.desired)) return;
       this.suggest();
-      // Not after a click: on a phone it would bring the keyboard up.
+      // Not after a click, because it would open the keyboard of a phone.
       if (document.activeElement === this.#field) this.#field.select();
     });
     this.#show();
   }
 
-  /** What a new connection is to want of presenced.v1; null for the classic protocol. */
-  get wishes() {
-    return this.#protocol === "v1" ? newWishes(this.#device.value) : null;
+  /** Desired state of a new connection; null for the classic protocol. */
+  get desired() {
+    return this.#protocol === "v1" ? defaultDesiredState(this.#device.value) : null;
   }
 
-  /** What shows who the user is; kept nowhere. Empty when nothing was given. */
+  /** The user's token, or an empty string. It is not stored. */
   get token() {
     return this.#token.value.trim();
   }
 
   /**
-   * Have a field for a token, or none.
+   * Show or hide the field for a token.
    *
    * @param {boolean} isNeeded
    */
@@ -81,14 +81,14 @@ export class ConnectForm {
     this.#show();
   }
 
-  /** Put a name into the field that nobody has yet. */
+  /** Fill in an id that is not in use. */
   suggest() {
     const free = SUGGESTIONS.filter((name) => !this.#hooks.isTaken(name));
     this.#field.value = free[Math.floor(Math.random() * free.length)] ?? String(Math.floor(Math.random() * 1e6));
   }
 
   /**
-   * Say why there is no connection.
+   * Display why the page does not connect.
    *
    * @param {string} reason
    */
@@ -109,6 +109,6 @@ export class ConnectForm {
   #show() {
     setText(byId("protocol-hint", HTMLParagraphElement), HINTS.get(this.#protocol) ?? "");
     byId("device-label", HTMLLabelElement).hidden = this.#protocol !== "v1";
-    this.#hooks.chose(this.#protocol === "v1", !byId("token-label", HTMLLabelElement).hidden);
+    this.#hooks.changed(this.#protocol === "v1", !byId("token-label", HTMLLabelElement).hidden);
   }
 }

@@ -1,5 +1,13 @@
 /**
- * One connection of one user: its state, how it ended, and when it comes back.
+ * One connection of one user: its state, its end, and when it reconnects.
+ *
+ *   connecting --open--> open --disconnect()--> closing --close frame--> closed
+ *       |                 |----drop()---------> dropped --open()-------> connecting
+ *       |                 |----sleep()--------> waiting --wake()-------> connecting
+ *       +--refused or lost+-------------------> waiting --back-off-----> connecting
+ *
+ * A close code that forbids reconnecting leads to `closed` instead of `waiting`. While the server is unreachable, a
+ * waiting connection stays so until `reconnect` is called.
  */
 
 import { KEEP_SESSION, mayReconnect, NO_CLOSE_FRAME, parseMessage, webSocketUrl } from "./protocol.js";
@@ -7,41 +15,41 @@ import { SUBPROTOCOL } from "./v1-protocol.js";
 import { V1Session } from "./v1-session.js";
 
 /**
- * @typedef {import("./v1-session.js").Told} Told
- * @typedef {import("./v1-wishes.js").Wishes} Wishes
- * @typedef {import("./v1-words.js").Words} Words
+ * @typedef {import("./v1-session.js").ReceivedV1} ReceivedV1
+ * @typedef {import("./v1-desired-state.js").DesiredState} DesiredState
+ * @typedef {import("./v1-descriptions.js").Phrase} Phrase
  *
  * @typedef {"connecting" | "open" | "closing" | "waiting" | "dropped" | "closed"} State
- *   `waiting`: it ended against the user's will and will be opened again.
+ *   `waiting`: it was lost and will be opened again.
  *
  * @typedef {object} End
  * @property {number} code
  * @property {string} reason
- * @property {"page" | "server" | "nobody"} by Who said so; nobody did when no close frame came.
- * @property {boolean} opened Whether it had been open.
+ * @property {"page" | "server" | "nobody"} by Sender of the close frame; `nobody` if none arrived.
+ * @property {boolean} opened Whether the connection had been open.
  *
  * @typedef {object} Hooks
- * @property {(connection: Connection) => void} changed The state or what else is shown of it changed.
- * @property {(connection: Connection, text: string) => void} received A message of the classic protocol came.
- * @property {(connection: Connection, told: Told) => void} told A message of presenced.v1 came.
- * @property {(connection: Connection, direction: Direction, text: string, words?: Words) => void} noted To be logged;
- *   `words` are what it says.
- * @property {() => boolean} serverAnswers Whether it makes sense to connect now; if not, `comeBack` follows.
+ * @property {(connection: Connection) => void} changed The state, or anything else on display, changed.
+ * @property {(connection: Connection, text: string) => void} received A message of the classic protocol arrived.
+ * @property {(connection: Connection, received: ReceivedV1) => void} receivedV1 A message of presenced.v1 arrived.
+ * @property {(connection: Connection, direction: Direction, text: string, phrase?: Phrase) => void} logged An
+ *   entry for the message log; `phrase` describes it.
+ * @property {() => boolean} serverReachable Whether to connect now; if not, a call of `reconnect` follows.
  *
  * @typedef {"in" | "out" | "end"} Direction
  *
  * @typedef {object} Received
  * @property {string} text
  * @property {number} at
- * @property {Words} words What it says, of presenced.v1.
+ * @property {Phrase} phrase Description of a message of presenced.v1.
  *
- * @typedef {{ open: string, protocols: string[] } | { send: string } | { close: number }} Order What the worker is
- *   told: a URL, a message, or a code.
+ * @typedef {{ open: string, protocols: string[] } | { send: string } | { close: number }} WorkerCommand A URL, a
+ *   message, or a close code.
  * @typedef {{ kind: "open" } | { kind: "message", text: string } |
- *   { kind: "close", code: number, reason: string }} Report What the worker tells.
+ *   { kind: "close", code: number, reason: string }} WorkerEvent
  */
 
-/** Messages kept for showing, per connection. */
+/** Maximum number of messages per connection; the oldest are evicted. */
 export const MAX_RECEIVED = 50;
 
 const FIRST_WAIT_MS = 250;
@@ -55,7 +63,7 @@ export class Connection {
   end = null;
   /** @type {Received[]} Newest first, at most `MAX_RECEIVED`. */
   received = [];
-  /** When it was dropped, in epoch milliseconds. */
+  /** Time of `drop()` in epoch milliseconds. */
   droppedAt = 0;
   /** @type {Worker | null} */
   #worker = null;
@@ -69,40 +77,40 @@ export class Connection {
 
   /**
    * @param {string} userId
-   * @param {number} ordinal 1, 2, 3, ... within the page: what people tell connections of one user apart by.
+   * @param {number} ordinal 1, 2, 3, ... within the page, to distinguish connections of one user.
    * @param {Hooks} hooks
-   * @param {Wishes | null} wishes What it wants of presenced.v1; null for the classic protocol.
-   * @param {string} token Shows who this is; empty where nobody has to.
+   * @param {DesiredState | null} desired Desired state with presenced.v1; null for the classic protocol.
+   * @param {string} token Token that authenticates the user, or an empty string.
    */
-  constructor(userId, ordinal, hooks, wishes, token) {
+  constructor(userId, ordinal, hooks, desired, token) {
     this.#token = token;
     this.userId = userId;
     this.ordinal = ordinal;
     this.#hooks = hooks;
-    /** Null with the classic protocol. */
-    this.v1 = wishes && new V1Session(userId, wishes, {
+    /** The session; null with the classic protocol. */
+    this.v1 = desired && new V1Session(userId, desired, {
       send: (json, isRoutine) => this.#send(json, isRoutine),
       changed: () => hooks.changed(this),
-      lost: () => this.#fellSilent(),
+      timedOut: () => this.#timedOut(),
     });
   }
 
-  /** What people call it. */
+  /** Name of the connection on the page. */
   get label() {
     return `${this.userId || "(empty)"} #${this.ordinal}`;
   }
 
-  /** The label for display: the id stays apart from the number in any writing direction. @returns {Words} */
-  get labelWords() {
+  /** The label as a phrase, so that the id stays apart from the number in any writing direction. @returns {Phrase} */
+  get labelPhrase() {
     return [[this.userId || "(empty)"], ` #${this.ordinal}`];
   }
 
-  /** Whether a reload of the page should bring it back. */
-  get isWanted() {
+  /** Whether to open the connection again after a reload of the page. */
+  get shouldRestore() {
     return this.state === "connecting" || this.state === "open" || this.state === "waiting";
   }
 
-  /** Connect; no-op while it is open or opening. */
+  /** Connect. Do nothing while the connection is open or connecting. */
   open() {
     if (this.#worker) return;
     clearTimeout(this.#timer);
@@ -112,53 +120,56 @@ export class Connection {
     const url = this.v1 ? this.v1.url : webSocketUrl(this.userId);
     const worker = new Worker(new URL("socket-worker.js", import.meta.url));
     worker.addEventListener("message", (event) => this.#reported(event.data));
-    // The worker's script could not be had: to the user it is the same as a connection that could not.
+    // If the worker's script cannot be loaded, treat it like a failed connection.
     worker.addEventListener("error", () => this.#ended(NO_CLOSE_FRAME, ""));
-    /** @type {Order} */
+    /** @type {WorkerCommand} */
     const order = { open: url, protocols: this.#protocols() };
     worker.postMessage(order);
     this.#worker = worker;
-    this.#become("connecting");
-    this.#hooks.noted(this, "out", `connect ${url}`);
+    this.#setState("connecting");
+    this.#hooks.logged(this, "out", `connect ${url}`);
   }
 
-  /** What is offered; beside a token the classic protocol has a name, since browsers want one agreed on. */
+  /**
+   * Return the subprotocols to offer. A token needs a second one, because browsers fail a handshake that selects none
+   * of those offered.
+   */
   #protocols() {
     if (!this.#token) return this.v1 ? [SUBPROTOCOL] : [];
     return [this.v1 ? SUBPROTOCOL : "presenced.classic", `presenced.token.${this.#token}`];
   }
 
-  /** End it on purpose (code 1000), or give up connecting. */
+  /** Close the connection deliberately (code 1000), or stop connecting. */
   disconnect() {
     this.#asleep = false;
     if (this.state === "open") {
-      /** @type {Order} */
+      /** @type {WorkerCommand} */
       const order = { close: 1000 };
       this.#worker?.postMessage(order);
-      this.#hooks.noted(this, "out", "close 1000");
-      this.#become("closing");
+      this.#hooks.logged(this, "out", "close 1000");
+      this.#setState("closing");
     } else if (this.state === "connecting" || this.state === "waiting") {
-      this.#release();
+      this.#discardWorker();
       this.v1?.ended();
-      this.#become("closed");
+      this.#setState("closed");
     }
   }
 
-  /** Lose it, as when the tab is closed. */
+  /** Lose the connection as if the tab were closed. */
   drop() {
     if (this.state !== "open") return;
-    this.#release();
+    this.#discardWorker();
     this.droppedAt = Date.now();
-    this.#hooks.noted(this, "out", "dropped: the browser gives it up as when its page goes away (1001)");
-    this.#become("dropped");
+    this.#hooks.logged(this, "out", "dropped: the browser closes it as for a closed tab (1001)");
+    this.#setState("dropped");
   }
 
-  /** The server answers again: if this connection waits for that, open it. */
-  comeBack() {
+  /** Open a waiting connection, because the server is reachable again. */
+  reconnect() {
     if (this.state !== "waiting" || this.#asleep) return;
     clearTimeout(this.#timer);
     this.#attempts = 0;
-    // Not all at once: there may be many such pages.
+    // With jitter, because many pages may wait for the server.
     this.#timer = setTimeout(() => this.open(), Math.random() * FIRST_WAIT_MS);
   }
 
@@ -169,11 +180,11 @@ export class Connection {
   sleep() {
     if (this.#asleep || (this.state !== "open" && this.state !== "connecting")) return;
     this.#asleep = true;
-    /** @type {Order} */
+    /** @type {WorkerCommand} */
     const order = { close: KEEP_SESSION };
     this.#worker?.postMessage(order);
-    this.#hooks.noted(this, "out", `close ${KEEP_SESSION}: the browser keeps or freezes this page`);
-    this.#become("waiting");
+    this.#hooks.logged(this, "out", `close ${KEEP_SESSION}: the browser caches or freezes this page`);
+    this.#setState("waiting");
   }
 
   /** Connect again if a connection is wanted, because the page is shown again or resumes. */
@@ -181,15 +192,15 @@ export class Connection {
     if (this.state !== "waiting") return;
     this.#asleep = false;
     this.#attempts = 0;
-    this.#release();
+    this.#discardWorker();
     this.open();
   }
 
-  #release() {
+  #discardWorker() {
     clearTimeout(this.#timer);
     this.#worker?.terminate();
     this.#worker = null;
-    this.v1?.lost();
+    this.v1?.connectionLost();
   }
 
   /**
@@ -197,28 +208,28 @@ export class Connection {
    * @param {boolean} isRoutine
    */
   #send(json, isRoutine) {
-    /** @type {Order} */
+    /** @type {WorkerCommand} */
     const order = { send: json };
     this.#worker?.postMessage(order);
-    if (!isRoutine) this.#hooks.noted(this, "out", json);
+    if (!isRoutine) this.#hooks.logged(this, "out", json);
   }
 
-  /** No answer came: give the connection up, and open another one. */
-  #fellSilent() {
-    this.#hooks.noted(this, "out", "given up: the server does not answer on it");
+  /** Replace the connection, because no response arrived. */
+  #timedOut() {
+    this.#hooks.logged(this, "out", "timed out: the server does not answer on this connection");
     this.#ended(NO_CLOSE_FRAME, "");
   }
 
   /**
    * @param {State} state
    */
-  #become(state) {
+  #setState(state) {
     this.state = state;
     this.#hooks.changed(this);
   }
 
   /**
-   * @param {Report} report
+   * @param {WorkerEvent} report
    */
   #reported(report) {
     if (this.#asleep) return;
@@ -228,7 +239,7 @@ export class Connection {
       this.#ended(report.code, report.reason);
     } else {
       this.#opened = true;
-      this.#become("open");
+      this.#setState("open");
     }
   }
 
@@ -236,18 +247,18 @@ export class Connection {
    * @param {string} text
    */
   #received(text) {
-    const told = this.v1?.received(text);
-    const message = told ? told.message : parseMessage(text);
+    const receivedV1 = this.v1?.received(text);
+    const message = receivedV1 ? receivedV1.message : parseMessage(text);
     if (message?.type === "CONNECTION_ESTABLISHED") {
       this.connectionId = message.connectionId;
       this.#attempts = 0;
     }
     if (message?.type !== "PONG") {
-      const words = told?.words ?? [];
-      this.received = [{ text, words, at: Date.now() }, ...this.received.slice(0, MAX_RECEIVED - 1)];
-      this.#hooks.noted(this, "in", text, words);
+      const phrase = receivedV1?.phrase ?? [];
+      this.received = [{ text, phrase, at: Date.now() }, ...this.received.slice(0, MAX_RECEIVED - 1)];
+      this.#hooks.logged(this, "in", text, phrase);
     }
-    if (told) this.#hooks.told(this, told);
+    if (receivedV1) this.#hooks.receivedV1(this, receivedV1);
     else this.#hooks.received(this, text);
     this.#hooks.changed(this);
   }
@@ -259,22 +270,22 @@ export class Connection {
   #ended(code, reason) {
     const by = code === NO_CLOSE_FRAME ? "nobody" : this.state === "closing" ? "page" : "server";
     this.end = { code, reason, by, opened: this.#opened };
-    this.#release();
-    this.#hooks.noted(this, "end", `${this.#opened ? "closed" : "not opened"} ${code}${reason && `: ${reason}`}`);
+    this.#discardWorker();
+    this.#hooks.logged(this, "end", `${this.#opened ? "closed" : "not opened"} ${code}${reason && `: ${reason}`}`);
     if (this.state === "closing" || !mayReconnect(code)) {
       this.v1?.ended();
-      this.#become("closed");
+      this.#setState("closed");
       return;
     }
-    // Equal jitter: at least half the wait, so that a refusal is never answered by a burst.
-    const wait = (Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#attempts) * (1 + Math.random())) / 2;
+    // Equal jitter: at least half the delay, so that clients do not retry in bursts after a refusal.
+    const delayMs = (Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#attempts) * (1 + Math.random())) / 2;
     this.#attempts += 1;
     this.#timer = setTimeout(
       () => {
-        if (this.#hooks.serverAnswers()) this.open();
+        if (this.#hooks.serverReachable()) this.open();
       },
-      this.v1?.takeRetryAfter() || wait,
+      this.v1?.takeRetryDelayMs() || delayMs,
     );
-    this.#become("waiting");
+    this.#setState("waiting");
   }
 }

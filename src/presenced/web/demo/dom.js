@@ -1,9 +1,9 @@
 /**
- * Elements of the page. Text goes in as text nodes alone, so that no user id can become markup.
+ * Helpers for elements. They insert text only as text nodes, so a user id cannot become markup.
  */
 
 /**
- * The element of `index.html` with this id.
+ * Return the element of `index.html` with this id.
  *
  * @template {HTMLElement} T
  * @param {string} id
@@ -17,7 +17,7 @@ export function byId(id, kind) {
 }
 
 /**
- * The first descendant that matches.
+ * Return the first descendant that matches.
  *
  * @param {ParentNode} root
  * @param {string} selector
@@ -30,7 +30,7 @@ export function find(root, selector) {
 }
 
 /**
- * A copy of what a template holds.
+ * Return a copy of a template's content.
  *
  * @param {string} id
  * @returns {HTMLElement}
@@ -42,7 +42,7 @@ export function fromTemplate(id) {
 }
 
 /**
- * A new element.
+ * Create an element.
  *
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
@@ -58,8 +58,8 @@ export function make(tag, className = "", text = "") {
 }
 
 /**
- * Set text only where it differs: an assignment, even of the same text, makes a live region speak and drops what a
- * person has selected.
+ * Set an element's text if it differs. Assigning the same text again would make a live region speak, and would drop the
+ * selection.
  *
  * @param {Element} element
  * @param {string} text
@@ -69,7 +69,7 @@ export function setText(element, text) {
 }
 
 /**
- * The time of day as people read it.
+ * Return the local time of day, such as `13:05:09`.
  *
  * @param {number} epochMs
  * @param {boolean} [milliseconds]
@@ -81,8 +81,7 @@ export function clockTime(epochMs, milliseconds = false) {
 }
 
 /**
- * A button that does something once per click; the second half of a double click would hit whatever button has
- * taken its place by then.
+ * Create a button that ignores the second click of a double click, because another button may have taken its place.
  *
  * @param {string} label
  * @param {() => void} action
@@ -97,22 +96,22 @@ export function button(label, action) {
 }
 
 /**
- * Words as plain text, for places without nodes such as a tooltip. Isolates separate text from users.
+ * Return a phrase as plain text with directional isolates, for places without nodes such as a tooltip.
  *
- * @param {import("./v1-words.js").Words} words
+ * @param {import("./v1-descriptions.js").Phrase} phrase
  */
-export function isolated(words) {
-  return words.map((part) => (typeof part === "string" ? part : `\u2068${part[0]}\u2069`)).join("");
+export function isolatedText(phrase) {
+  return phrase.map((part) => (typeof part === "string" ? part : `\u2068${part[0]}\u2069`)).join("");
 }
 
 /**
- * Words as nodes: an id or somebody's text is kept apart from the sentence around it, whatever its direction.
+ * Set an element's content to a phrase. `bdi` elements isolate text from users.
  *
  * @param {Element} element
- * @param {import("./v1-words.js").Words} words
+ * @param {import("./v1-descriptions.js").Phrase} phrase
  */
-export function setWords(element, words) {
-  const text = words.map((part) => (typeof part === "string" ? part : part[0])).join("");
+export function setPhrase(element, phrase) {
+  const text = phrase.map((part) => (typeof part === "string" ? part : part[0])).join("");
   if (element.textContent === text) return;
-  element.replaceChildren(...words.map((part) => (typeof part === "string" ? part : make("bdi", "", part[0]))));
+  element.replaceChildren(...phrase.map((part) => (typeof part === "string" ? part : make("bdi", "", part[0]))));
 }

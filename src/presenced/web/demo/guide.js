@@ -1,9 +1,9 @@
 /**
- * The list "What to try": a step is ticked once this page has seen it happen.
+ * The list "What to try". A step is checked off once it has happened on this page.
  */
 
 import { byId, make } from "./dom.js";
-import { recall, remember } from "./memory.js";
+import { loadForTab, saveForTab } from "./browser-storage.js";
 
 /** @typedef {"two" | "twice" | "tab" | "reload" | "kept" | "back" | "wait" | "kill" | "status" | "idle" | "resume"} Step */
 
@@ -14,7 +14,7 @@ export class Guide {
   #done = new Set();
 
   constructor() {
-    for (const step of recall(KEY)) this.#tick(step);
+    for (const step of loadForTab(KEY)) this.#tick(step);
   }
 
   /**
@@ -23,7 +23,7 @@ export class Guide {
   saw(step) {
     if (this.#done.has(step)) return;
     this.#tick(step);
-    remember(KEY, [...this.#done]);
+    saveForTab(KEY, [...this.#done]);
   }
 
   /**
@@ -34,7 +34,7 @@ export class Guide {
     for (const element of byId("steps", HTMLOListElement).children) {
       if (!(element instanceof HTMLElement) || element.dataset.step !== step) continue;
       element.classList.add("done");
-      element.append(make("span", "visually-hidden", " Seen."));
+      element.append(make("span", "visually-hidden", " Done."));
     }
   }
 }

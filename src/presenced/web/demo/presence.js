@@ -1,60 +1,61 @@
 /**
- * Who is online, as far as this page knows: a value, and pure functions from one value to the next.
+ * Users known to this page: an immutable value, and pure functions that update it.
  *
- * It comes from two sources. Messages tell of changes, but the protocol has no snapshot and a connection is not told
- * of its own user; the statistics list who is connected, but not who is online without a connection.
+ * | source | what it lacks |
+ * |---|---|
+ * | messages of the classic protocol | a snapshot, and the connection's own user |
+ * | statistics (`/stats`) | users who are online without a connection |
+ * | a presenced.v1 connection that watches everyone | nothing; it also sends statuses |
  *
- * A connection of presenced.v1 that watches everyone is a third source, and the best: it tells how available users are.
- *
- * Each function returns the value it was given when nothing changed.
+ * Each function returns its argument if nothing changed.
  */
 
 /**
  * @typedef {import("./protocol.js").Message} Message
- * @typedef {import("./server.js").Stats} Stats
- * @typedef {import("./v1-protocol.js").Seen} Seen
+ * @typedef {import("./stats-poller.js").Stats} Stats
+ * @typedef {import("./v1-protocol.js").UserPresence} UserPresence
  *
- * @typedef {object} Span A time of being online, by this page's clock in epoch milliseconds.
+ * @typedef {object} Span Time online, in epoch milliseconds by this page's clock.
  * @property {number} from
- * @property {number | null} to Null while it lasts.
+ * @property {number | null} to Null while the user is online.
  *
  * @typedef {object} User
  * @property {string} userId
  * @property {boolean} online
- * @property {number} since When that began: epoch milliseconds by the server's clock.
- * @property {number} heardAt When this page learnt of it, by its own clock.
+ * @property {number} since Start of this state: epoch milliseconds by the server's clock.
+ * @property {number} updatedAt Time of the last update, by this page's clock.
  * @property {readonly Span[]} spans Oldest first, at most `MAX_SPANS`.
- * @property {Seen | null} seen What presenced.v1 says of them; null when nobody was told.
- * @property {string} epoch The start of the server that `seen` is of.
+ * @property {UserPresence | null} details Presence from presenced.v1; null if no connection watches everyone.
+ * @property {string} epoch Id of the server's start to which `details` belongs.
  *
- * @typedef {ReadonlyMap<string, User>} Presence Those who changed last stand last. A Map, because `__proto__` is a
- *   user id like any other.
+ * @typedef {ReadonlyMap<string, User>} Presence The users changed last come last. It is a Map, because `__proto__` is
+ *   a valid user id.
  */
 
-/** Users kept at most; the one who changed longest ago is forgotten first, offline ones before online ones. */
+/** Maximum number of users. Beyond it, the offline user changed longest ago is evicted, or else an online one. */
 export const MAX_USERS = 500;
 
-/** Times of being online kept per user. */
+/** Maximum number of spans per user; the oldest are evicted. */
 export const MAX_SPANS = 24;
 
 /**
- * Two connections are told of the same change at slightly different times. What the slower one says is recognised by
- * its older timestamp; one that is older than this means that the server's clock was set back, and is believed.
+ * Two connections receive the same change at slightly different times, so a message with an older timestamp is ignored.
+ * If it is older by more than this, the server's clock was set back, and the message applies.
  */
 const LATE_MS = 10_000;
 
 /** @type {Presence} */
-export const NOBODY = new Map();
+export const NO_USERS = new Map();
 
 /**
- * A message came.
+ * Apply a message of the classic protocol.
  *
  * @param {Presence} presence
  * @param {Message} message
  * @param {number} now
  * @returns {Presence}
  */
-export function heard(presence, message, now) {
+export function applyClassicMessage(presence, message, now) {
   const known = presence.get(message.userId);
   const online = message.type !== "USER_OFFLINE";
   if (known?.online === online) return presence;
@@ -63,34 +64,34 @@ export function heard(presence, message, now) {
 }
 
 /**
- * An answer to `/stats` came: add who is missing and end whom it rules out.
+ * Apply a response of `/stats`: add users who are missing, and remove users who are not connected.
  *
- * What was heard after the question was asked may be newer than the answer and stands. The statistics also list those
- * who are invisible: while fewer are online than connected, somebody is, and nobody is taken for online by them.
+ * Updates after the request may be newer than the response and stay. The statistics also list invisible users. While
+ * fewer users are online than connected, some are invisible, so no user is added as online.
  *
  * @param {Presence} presence
  * @param {Stats} stats
- * @param {number} askedAt
+ * @param {number} requestedAt
  * @param {number} now
  * @returns {Presence}
  */
-export function reconciled(presence, stats, askedAt, now) {
+export function applyStats(presence, stats, requestedAt, now) {
   /** @type {Set<string>} */
   const listed = new Set();
   let result = presence;
   const isSomebodyInvisible = stats.onlineUsers < stats.connectedUsers;
   for (const { userId, connectedAt } of stats.sessions) {
     const known = result.get(userId);
-    // The sessions come oldest first, so the first one of a user says since when they have been connected.
-    const seen = listed.has(userId);
+    // Sessions are sorted by age, so the first one of a user has the time at which the user connected.
+    const isListed = listed.has(userId);
     listed.add(userId);
-    if (seen || isSomebodyInvisible || known?.online || (known && known.heardAt >= askedAt)) continue;
+    if (isListed || isSomebodyInvisible || known?.online || (known && known.updatedAt >= requestedAt)) continue;
     result = changed(result, userId, true, connectedAt, now, Math.min(connectedAt, now));
   }
-  // Somebody online without a connection is in a grace or announced, and the statistics don't say who.
+  // A user who is online without a connection is in a grace period or announced, but the statistics do not name them.
   if (!stats.complete || stats.onlineUsers > stats.connectedUsers) return result;
-  for (const { userId, online, heardAt } of presence.values()) {
-    if (online && heardAt < askedAt && !listed.has(userId)) {
+  for (const { userId, online, updatedAt } of presence.values()) {
+    if (online && updatedAt < requestedAt && !listed.has(userId)) {
       result = changed(result, userId, false, now, now, now);
     }
   }
@@ -98,23 +99,23 @@ export function reconciled(presence, stats, askedAt, now) {
 }
 
 /**
- * A connection that watches everyone was told of some users.
+ * Apply users received by a connection that watches everyone.
  *
  * @param {Presence} presence
- * @param {readonly Seen[]} news
- * @param {string} epoch The start of the server that told it.
+ * @param {readonly UserPresence[]} updates
+ * @param {string} epoch Id of the server's start.
  * @param {number} now
  * @returns {Presence}
  */
-export function seen(presence, news, epoch, now) {
+export function applyUsers(presence, updates, epoch, now) {
   let result = presence;
-  for (const user of news.slice(0, MAX_USERS)) {
+  for (const user of updates.slice(0, MAX_USERS)) {
     const known = result.get(user.userId);
     const online = user.status !== "offline";
-    if (known?.seen && known.epoch === epoch && user.version <= known.seen.version) continue;
+    if (known?.details && known.epoch === epoch && user.version <= known.details.version) continue;
     if ((known?.online ?? false) === online) {
-      if (!known) continue; // somebody offline who was not known to be here
-      result = new Map(result).set(user.userId, { ...known, seen: user, epoch, since: user.since || known.since });
+      if (!known) continue; // an offline user who is not in the list
+      result = new Map(result).set(user.userId, { ...known, details: user, epoch, since: user.since || known.since });
     } else if (!known || user.since >= known.since || known.since - user.since >= LATE_MS) {
       result = changed(result, user.userId, online, user.since || now, now, now, user, epoch);
     }
@@ -123,14 +124,14 @@ export function seen(presence, news, epoch, now) {
 }
 
 /**
- * It was told of everyone: who is not among them is offline.
+ * Apply a complete list of users: all others are offline.
  *
  * @param {Presence} presence
- * @param {ReadonlyMap<string, Seen>} users
+ * @param {ReadonlyMap<string, UserPresence>} users
  * @param {number} now
  * @returns {Presence}
  */
-export function onlyThese(presence, users, now) {
+export function keepOnly(presence, users, now) {
   let result = presence;
   for (const { userId, online } of presence.values()) {
     if (online && !users.has(userId)) result = changed(result, userId, false, now, now, now);
@@ -139,18 +140,18 @@ export function onlyThese(presence, users, now) {
 }
 
 /**
- * No connection watches everyone any more: what was said of their availability grows old.
+ * Remove statuses, because no connection watches everyone any more and they would become stale.
  *
  * @param {Presence} presence
  * @returns {Presence}
  */
-export function withoutAvailability(presence) {
-  if (![...presence.values()].some((user) => user.seen)) return presence;
-  return new Map([...presence].map(([id, user]) => [id, { ...user, seen: null }]));
+export function withoutStatuses(presence) {
+  if (![...presence.values()].some((user) => user.details)) return presence;
+  return new Map([...presence].map(([id, user]) => [id, { ...user, details: null }]));
 }
 
 /**
- * Forget the users who are offline.
+ * Remove offline users.
  *
  * @param {Presence} presence
  * @returns {Presence}
@@ -161,7 +162,7 @@ export function withoutOffline(presence) {
 }
 
 /**
- * How many of the users known are online.
+ * Return the number of online users.
  *
  * @param {Presence} presence
  */
@@ -178,18 +179,18 @@ export function onlineCount(presence) {
  * @param {number} since
  * @param {number} now
  * @param {number} spanEdge
- * @param {Seen | null} [seen]
+ * @param {UserPresence | null} [details]
  * @param {string} [epoch]
  * @returns {Presence}
  */
-function changed(presence, userId, online, since, now, spanEdge, seen = null, epoch = "") {
+function changed(presence, userId, online, since, now, spanEdge, details = null, epoch = "") {
   const spans = [...(presence.get(userId)?.spans ?? [])];
   const last = spans.at(-1);
   if (online) spans.push({ from: spanEdge, to: null });
   else if (last?.to === null) spans[spans.length - 1] = { from: last.from, to: spanEdge };
   const result = new Map(presence);
   result.delete(userId);
-  result.set(userId, { userId, online, since, heardAt: now, spans: spans.slice(-MAX_SPANS), seen, epoch });
+  result.set(userId, { userId, online, since, updatedAt: now, spans: spans.slice(-MAX_SPANS), details, epoch });
   if (result.size > MAX_USERS) {
     const all = [...result.values()];
     result.delete((all.find((user) => !user.online) ?? all[0])?.userId ?? userId);

@@ -1,5 +1,5 @@
 /**
- * What goes over the wire: the URL, the three messages, the close codes.
+ * The classic protocol: its URL and its three messages. Close codes, which both protocols share.
  */
 
 /**
@@ -7,20 +7,20 @@
  *
  * @typedef {object} Message
  * @property {MessageType} type
- * @property {string} userId Always a text here; canonical decimal integers are JSON numbers on the wire.
+ * @property {string} userId Always a string here; canonical decimal integers are JSON numbers on the wire.
  * @property {number} at Epoch milliseconds by the server's clock.
  * @property {string} connectionId Empty unless the type is CONNECTION_ESTABLISHED.
  *
  * @typedef {object} CloseCode
  * @property {string} meaning
- * @property {boolean} reconnect Whether the same client, unchanged, should come back.
+ * @property {boolean} reconnect Whether the same client, unchanged, should reconnect.
  */
 
 /** @type {ReadonlySet<string>} */
 const TYPES = new Set(["CONNECTION_ESTABLISHED", "USER_ONLINE", "USER_OFFLINE"]);
 
 /**
- * The close codes the server sends, in its words; a test compares them.
+ * Close codes that the server sends. A test compares them with `spec/codes.json`.
  *
  * @type {ReadonlyMap<number, CloseCode>}
  */
@@ -47,11 +47,11 @@ export const CLOSE_CODES = new Map([
 /** Close code of a page that the browser caches or freezes. The user may return and resume. */
 export const KEEP_SESSION = 4001;
 
-/** No frame carries it: browsers report it when a connection ended without a close frame. */
+/** Code that browsers report if a connection ended without a close frame. No frame carries it. */
 export const NO_CLOSE_FRAME = 1006;
 
 /**
- * Whether to come back after this code. An unknown one says: come back.
+ * Return whether to reconnect after this code. Clients reconnect after unknown codes.
  *
  * @param {number} code
  */
@@ -59,21 +59,23 @@ export function mayReconnect(code) {
   return CLOSE_CODES.get(code)?.reconnect ?? true;
 }
 
-/** The address of the server's WebSocket, without the query. */
+/** Return the URL of the server's WebSocket without a query. */
 export function webSocketAddress() {
   return `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}/ws-online-status`;
 }
 
 /**
+ * Return the URL for a connection of the classic protocol.
+ *
  * @param {string} userId
  */
 export function webSocketUrl(userId) {
-  // Not encodeURIComponent: it throws on a lone surrogate, and the server is to judge that.
+  // Not encodeURIComponent, which throws on a lone surrogate. The server decides which ids are valid.
   return `${webSocketAddress()}?${new URLSearchParams({ userId })}`;
 }
 
 /**
- * A message, or null for what this page does not know: a later server may say more.
+ * Parse a message. Return null for unknown types, because a later server may send more.
  *
  * @param {string} text
  * @returns {Message | null}

@@ -1,5 +1,5 @@
 /**
- * Programs to copy, in tabs (the tab list pattern of the ARIA Authoring Practices, with automatic activation).
+ * Example programs in tabs (tab list pattern of the ARIA Authoring Practices, with automatic activation).
  */
 
 import { byId, make, setText } from "./dom.js";
@@ -9,13 +9,13 @@ import { SUBPROTOCOL } from "./v1-protocol.js";
 /**
  * @typedef {{ name: string, text: string }} Snippet
  *
- * @typedef {object} Way How a program connects.
+ * @typedef {object} Target How a program connects.
  * @property {string} url
  * @property {boolean} isV1
- * @property {readonly string[]} protocols Subprotocols to offer; none for the classic protocol without a token.
+ * @property {readonly string[]} protocols Subprotocols to offer; empty for the classic protocol without a token.
  */
 
-/** How long the button says that it has copied. */
+/** Time for which the button displays the result. */
 const COPIED_MS = 2_000;
 
 /**
@@ -30,26 +30,26 @@ function snippets(isV1, needsToken) {
   const url = `${webSocketAddress()}${query.size ? `?${query}` : ""}`;
   const protocols = isV1 ? [SUBPROTOCOL] : needsToken ? ["presenced.classic"] : [];
   if (needsToken) protocols.push("presenced.token.TOKEN");
-  /** @type {Way} */
-  const way = { url, isV1, protocols };
+  /** @type {Target} */
+  const target = { url, isV1, protocols };
   return [
-    { name: "Browser", text: browser(way) },
-    { name: "Node", text: node(way) },
-    { name: "Python", text: python(way) },
+    { name: "Browser", text: browser(target) },
+    { name: "Node", text: node(target) },
+    { name: "Python", text: python(target) },
     { name: "curl", text: curl(needsToken) },
   ];
 }
 
 /**
- * @param {Way} way
+ * @param {Target} target
  */
-function browser(way) {
+function browser(target) {
   return `// In any page; nothing to install
 let socket;
 function connect() {
-  socket = new WebSocket(${argumentsOf(way)});
+  socket = new WebSocket(${argumentsOf(target)});
   socket.onmessage = (event) => {
-${javaScriptThatReads(way, "event.data", "    ")}  };
+${javaScriptThatReads(target, "event.data", "    ")}  };
   socket.onclose = ({ code, reason }) => console.log("closed", code, reason);
 }
 connect();
@@ -60,22 +60,22 @@ addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
 }
 
 /**
- * @param {Way} way
+ * @param {Target} target
  */
-function node(way) {
+function node(target) {
   return `// npm install ws
 import WebSocket from "ws";
 
-const socket = new WebSocket(${argumentsOf(way)});
+const socket = new WebSocket(${argumentsOf(target)});
 socket.on("message", (data) => {
-${javaScriptThatReads(way, "data", "  ")}});
+${javaScriptThatReads(target, "data", "  ")}});
 socket.on("close", (code, reason) => console.log("closed", code, String(reason)));
 socket.on("error", (error) => console.error(error.message));
 `;
 }
 
 /**
- * @param {Way} way
+ * @param {Target} target
  */
 function argumentsOf({ url, protocols }) {
   const [first, ...others] = protocols;
@@ -84,7 +84,7 @@ function argumentsOf({ url, protocols }) {
 }
 
 /**
- * @param {Way} way
+ * @param {Target} target
  * @param {string} data
  * @param {string} indent
  */
@@ -100,7 +100,7 @@ function javaScriptThatReads({ isV1 }, data, indent) {
 }
 
 /**
- * @param {Way} way
+ * @param {Target} target
  */
 function python({ url, isV1, protocols }) {
   const names = protocols.map((name) => `"${name}"`).join(", ");
@@ -150,7 +150,7 @@ export class Snippets {
   #say;
 
   /**
-   * @param {(text: string) => void} say Tells those who do not see the button change.
+   * @param {(text: string) => void} say Announce the result to screen readers.
    */
   constructor(say) {
     this.#say = say;
@@ -171,7 +171,7 @@ export class Snippets {
   }
 
   /**
-   * Show snippets for another way to connect.
+   * Show snippets for another target to connect.
    *
    * @param {boolean} isV1
    * @param {boolean} needsToken
@@ -216,7 +216,7 @@ export class Snippets {
   async #copyIt() {
     const copied = await copy(this.#all[this.#current]?.text ?? "");
     const label = copied ? "Copied" : "Press Ctrl+C";
-    // Where copying is forbidden, selecting is what can still be done for the person.
+    // If the browser blocks copying, select the text so that the user can copy it.
     if (!copied) getSelection()?.selectAllChildren(this.#code);
     this.#label(label);
     this.#say(label);
@@ -241,14 +241,14 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return copyTheOldWay(text); // there is no clipboard API on plain http other than localhost
+    return copyWithCommand(text); // there is no clipboard API on plain HTTP, except on localhost
   }
 }
 
 /**
  * @param {string} text
  */
-function copyTheOldWay(text) {
+function copyWithCommand(text) {
   const focused = document.activeElement;
   const field = make("textarea", "visually-hidden");
   field.value = text;

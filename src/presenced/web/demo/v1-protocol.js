@@ -1,5 +1,5 @@
 /**
- * What goes over the wire of presenced.v1: its messages as values, and the URL. Ids are texts here, always.
+ * Messages and URL of presenced.v1. User ids are always strings here, although numbers on the wire may be JSON numbers.
  */
 
 import { webSocketAddress } from "./protocol.js";
@@ -7,90 +7,92 @@ import { webSocketAddress } from "./protocol.js";
 export const SUBPROTOCOL = "presenced.v1";
 
 /**
- * @typedef {object} Seen What is seen of one user. What is not said is empty.
+ * @typedef {object} UserPresence Presence of one user, as others see it. Missing fields are empty.
  * @property {string} userId
  * @property {string} status `online`, `away`, `busy` or `offline`.
- * @property {number} since When the status began: epoch milliseconds by the server's clock, as all times.
+ * @property {number} since Start of the status. All times are epoch milliseconds by the server's clock.
  * @property {number} version
  * @property {number} lastSeen
  * @property {string} text
  * @property {string} emoji
  * @property {string} data JSON.
- * @property {number} until When the chosen status ends.
+ * @property {number} until End of the chosen status.
  * @property {readonly string[]} devices
- * @property {string} name Of what the user's token gives for others to see; empty when it is no text.
- * @property {string} cause Why it changed; empty unless the server tells.
+ * @property {string} name Display name from the user's token; empty if it is not a string.
+ * @property {string} cause Cause of the change; empty unless the server sends it.
  *
- * @typedef {{ text: string, emoji: string, until: number }} Own
+ * @typedef {{ text: string, emoji: string, until: number }} Choice
  *
- * @typedef {object} Self The truth about the user.
+ * @typedef {object} Self True state of the connection's own user.
  * @property {string} status May be `invisible`.
  * @property {string} chosen `auto` if nothing was chosen.
  * @property {boolean} claimed Whether a backend's claim decides the status.
- * @property {Own} own Text, emoji and end of the user's choice; a claim may show others.
+ * @property {Choice} choice Text, emoji and end of the user's choice; a claim may display others.
  * @property {string} text
  * @property {string} emoji
  * @property {number} until
  * @property {readonly string[]} devices
- * @property {string} cause Why it became this.
+ * @property {string} cause Cause of the change.
  *
  * @typedef {object} Member
  * @property {string} userId
  * @property {number} joinedAt
  * @property {string} data JSON.
- * @property {Seen | null} presence
+ * @property {UserPresence | null} presence
  *
  * @typedef {object} Established
  * @property {"CONNECTION_ESTABLISHED"} type
  * @property {string} connectionId
  * @property {string} sessionId
  * @property {boolean} resumed
- * @property {string} epoch The start of the server: versions of another one can't be compared.
+ * @property {string} epoch Id of the server's start. Versions of different starts cannot be compared.
  * @property {number} heartbeatInterval Seconds.
  * @property {number} resumeWindow Seconds.
- * @property {number} settling Seconds for which a server that has just started does not know who comes back.
+ * @property {number} settling Seconds that a restarted server gives users to reconnect.
  * @property {number} maxTextLength
  *
  * @typedef {{ type: "PRESENCE_SNAPSHOT", watch: string, page: number, pages: number,
- *   users: Seen[] }} Snapshot
- * @typedef {{ type: "PRESENCE_CHANGES", position: string, users: Seen[] }} Changes
+ *   users: UserPresence[] }} Snapshot
+ * @typedef {{ type: "PRESENCE_CHANGES", position: string, users: UserPresence[] }} Changes
  * @typedef {{ type: "PRESENCE_COUNT", watch: string, room: string, online: number }} Count
  * @typedef {{ type: "ROOM_SNAPSHOT", room: string, mode: string, count: number, page: number,
  *   pages: number, members: Member[] }} RoomSnapshot
  * @typedef {{ type: "ROOM_CHANGES", room: string, mode: string, count: number, members: Member[],
  *   left: string[] }} RoomChanges
- * @typedef {{ type: "SELF", self: Self }} OwnTruth
+ * @typedef {{ type: "SELF", self: Self }} SelfMessage
  * @typedef {{ type: "ACK", id: string }} Ack
  * @typedef {{ type: "ERROR", id: string, code: number, name: string, message: string }} Refusal
  * @typedef {{ type: "PONG", id: string, serverTime: number }} Pong
  * @typedef {{ type: "GOING_AWAY", retryAfter: number }} GoingAway
  *
- * @typedef {Established | Snapshot | Changes | Count | RoomSnapshot | RoomChanges | OwnTruth | Ack | Refusal | Pong |
+ * @typedef {Established | Snapshot | Changes | Count | RoomSnapshot | RoomChanges | SelfMessage | Ack | Refusal | Pong |
  *   GoingAway} MessageV1
  *
  * @typedef {Record<string, unknown>} Fields
  */
 
-/** The status of a user of whom nothing is known. */
+/** Status of users about whom nothing is known. */
 export const OFFLINE = "offline";
 
 /**
+ * Return the presence of a user about whom nothing is known.
+ *
  * @param {string} userId
- * @returns {Seen}
+ * @returns {UserPresence}
  */
-export function absent(userId) {
-  return seen({ userId, status: OFFLINE });
+export function offlineUser(userId) {
+  return parseUser({ userId, status: OFFLINE });
 }
 
 /**
- * The address of a connection.
+ * Return the URL of a connection.
  *
  * @param {string} userId
  * @param {object} how
- * @param {string} how.device Kind of device; empty when not said.
+ * @param {string} how.device Kind of device, or an empty string.
  * @param {boolean} how.everyone Whether a new session watches everyone.
- * @param {boolean} how.idle Whether nobody is at this device.
- * @param {Self | null} how.self Last SELF message, for a server that knows nothing of the user.
+ * @param {boolean} how.idle Whether nobody uses this device.
+ * @param {Self | null} how.self Last SELF message, for a server that does not know the user.
  * @param {string} how.session The session to resume; empty for a new one.
  * @param {string} how.position Position of the session; empty to receive everything again.
  */
@@ -100,16 +102,16 @@ export function webSocketUrlV1(userId, { device, everyone, idle, self, session, 
   if (!everyone) query.set("watch", "none");
   if (idle || session) query.set("activity", idle ? "idle" : "active");
   if (self && self.chosen !== "auto") query.set("status", self.chosen);
-  if (self?.own.text) query.set("text", self.own.text);
-  if (self?.own.emoji) query.set("emoji", self.own.emoji);
-  if (self?.own.until) query.set("until", String(self.own.until));
+  if (self?.choice.text) query.set("text", self.choice.text);
+  if (self?.choice.emoji) query.set("emoji", self.choice.emoji);
+  if (self?.choice.until) query.set("until", String(self.choice.until));
   if (session) query.set("session", session);
   if (session && position) query.set("position", position);
   return `${webSocketAddress()}?${query}`;
 }
 
 /**
- * A message, or null for what this page does not know: a later server may say more.
+ * Parse a message. Return null for unknown types, because a later server may send more.
  *
  * @param {string} json
  * @returns {MessageV1 | null}
@@ -146,7 +148,7 @@ export function parseV1(json) {
     case "ROOM_CHANGES":
       return { type: m.type, ...room(m), left: list(m.left).map(id) };
     case "SELF":
-      return { type: m.type, self: own(m) };
+      return { type: m.type, self: parseSelf(m) };
     case "ACK":
       return { type: m.type, id: id(m.id) };
     case "ERROR":
@@ -164,17 +166,17 @@ export function parseV1(json) {
  * @param {Fields} m
  */
 function users(m) {
-  return { position: text(m.position), users: list(m.users).map(seen) };
+  return { position: text(m.position), users: list(m.users).map(parseUser) };
 }
 
 /**
  * @param {unknown} value
- * @returns {Seen}
+ * @returns {UserPresence}
  */
-function seen(value) {
+function parseUser(value) {
   const m = fields(value);
   return {
-    ...custom(m),
+    ...parseCustom(m),
     userId: id(m.userId),
     status: text(m.status),
     since: number(m.since),
@@ -190,23 +192,23 @@ function seen(value) {
  * @param {Fields} m
  * @returns {Self}
  */
-function own(m) {
+function parseSelf(m) {
   const claimed = m.claimed === true;
-  const { text: words, emoji, until } = custom(claimed ? fields(m.choice) : m);
+  const { text: words, emoji, until } = parseCustom(claimed ? fields(m.choice) : m);
   return {
-    ...custom(m),
+    ...parseCustom(m),
     status: text(m.status),
     chosen: text(m.chosen),
     cause: text(m.cause),
     claimed,
-    own: { text: words, emoji, until },
+    choice: { text: words, emoji, until },
   };
 }
 
 /**
  * @param {Fields} m
  */
-function custom(m) {
+function parseCustom(m) {
   return { text: text(m.text), emoji: text(m.emoji), until: number(m.until), devices: list(m.devices).map(text) };
 }
 
@@ -228,7 +230,7 @@ function room(m) {
  */
 function member(value) {
   const m = fields(value);
-  const presence = m.presence ? seen(m.presence) : null;
+  const presence = m.presence ? parseUser(m.presence) : null;
   return { userId: id(m.userId), joinedAt: number(m.joinedAt), data: json(m.data), presence };
 }
 

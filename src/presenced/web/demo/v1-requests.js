@@ -1,16 +1,16 @@
 /**
- * Requests under way: each has an id, and is done when the server says so.
+ * Requests without a response. Each has an id, which the server repeats in ACK or ERROR.
  */
 
 /**
- * @typedef {import("./v1-wishes.js").Request} Request
+ * @typedef {import("./v1-desired-state.js").Request} Request
  *
  * @typedef {object} Pending
  * @property {Request} request
- * @property {() => void} done It was carried out.
+ * @property {() => void} done Called after ACK.
  */
 
-/** Not answered, at most; beyond it the oldest is no longer waited for. */
+/** Maximum number of unanswered requests. Beyond it, the response to the oldest one is ignored. */
 const MAX_PENDING = 100;
 
 export class Requests {
@@ -30,7 +30,7 @@ export class Requests {
    * @param {Request} request
    * @param {() => void} [done]
    */
-  ask(request, done = () => {}) {
+  send(request, done = () => {}) {
     this.#ids += 1;
     const id = String(this.#ids);
     this.#pending.set(id, { request, done });
@@ -40,25 +40,25 @@ export class Requests {
   }
 
   /**
-   * An answer came.
+   * Handle a response.
    *
    * @param {string} id
-   * @param {boolean} carriedOut
+   * @param {boolean} accepted
    */
-  answered(id, carriedOut) {
+  settle(id, accepted) {
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
-    if (carriedOut) pending?.done();
+    if (accepted) pending?.done();
   }
 
-  /** Ask again what was not answered: a connection was lost, the session goes on. */
-  askAgain() {
+  /** Send all unanswered requests again, because the session resumed on a new connection. */
+  resend() {
     const all = [...this.#pending.values()];
     this.#pending.clear();
-    for (const { request, done } of all) this.ask(request, done);
+    for (const { request, done } of all) this.send(request, done);
   }
 
-  /** The session is gone, and with it what was asked for. */
+  /** Drop all requests, because their session has ended. */
   clear() {
     this.#pending.clear();
   }

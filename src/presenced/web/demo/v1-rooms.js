@@ -1,28 +1,28 @@
 /**
- * The rooms of one connection: joining and leaving, and who is in each.
+ * The rooms of one connection: forms to join and leave, and the members of each room.
  */
 
-import { find, fromTemplate, setText, setWords } from "./dom.js";
-import { showPeople } from "./people.js";
-import { seenOf } from "./v1-state.js";
-import { dataFrom } from "./v1-wishes.js";
-import { count } from "./v1-words.js";
+import { find, fromTemplate, setText, setPhrase } from "./dom.js";
+import { showUsers } from "./user-list.js";
+import { userOf } from "./v1-view.js";
+import { parseData } from "./v1-desired-state.js";
+import { count } from "./v1-descriptions.js";
 
 /**
  * @typedef {import("./connection.js").Connection} Connection
  * @typedef {import("./v1-session.js").V1Session} V1Session
- * @typedef {import("./v1-wishes.js").RoomWish} RoomWish
+ * @typedef {import("./v1-desired-state.js").DesiredRoom} DesiredRoom
  *
  * @typedef {object} Section
  * @property {HTMLElement} element
- * @property {RoomWish} wish
+ * @property {DesiredRoom} room
  */
 
-/** How each mode tells of a room. */
+/** How the server reports changes of a room in each mode. */
 const MODES = new Map([
-  ["full", "every change is told at once"],
-  ["coalesced", "changes are told once a second"],
-  ["counts", "only the number is told"],
+  ["full", "the server sends every change at once"],
+  ["coalesced", "the server sends changes once a second"],
+  ["counts", "the server sends only the number of members"],
 ]);
 
 export class RoomList {
@@ -37,7 +37,7 @@ export class RoomList {
   /**
    * @param {HTMLElement} root
    * @param {Connection} connection
-   * @param {V1Session} session Of the connection.
+   * @param {V1Session} session The connection's session.
    */
   constructor(root, connection, session) {
     const { label } = connection;
@@ -55,28 +55,28 @@ export class RoomList {
     find(form, ".look").addEventListener("click", () => this.#enter(form, false));
   }
 
-  /** Bring the page up to date. */
+  /** Update the page. */
   show() {
-    const { wishes, view } = this.#session;
-    const names = new Set(wishes.rooms.map(({ name }) => name));
+    const { desired, view } = this.#session;
+    const names = new Set(desired.rooms.map(({ name }) => name));
     for (const [name, { element }] of this.#sections) {
       if (names.has(name)) continue;
       if (element.contains(document.activeElement)) find(this.#root, "input").focus();
       element.remove();
       this.#sections.delete(name);
     }
-    for (const wish of wishes.rooms) {
-      let section = this.#sections.get(wish.name);
-      if (!section) this.#sections.set(wish.name, (section = this.#make(wish)));
-      section.wish = wish;
+    for (const room of desired.rooms) {
+      let section = this.#sections.get(room.name);
+      if (!section) this.#sections.set(room.name, (section = this.#make(room)));
+      section.room = room;
       this.#fill(section);
     }
-    const said = wishes.rooms.flatMap(({ name }, i) => [
+    const said = desired.rooms.flatMap(({ name }, i) => [
       ...(i ? [", "] : []),
       /** @type {[string]} */ ([name]),
       ` ${view.rooms.get(name)?.count ?? "…"}`,
     ]);
-    setWords(find(this.#root, "summary"), ["Rooms: ", ...(said.length ? said : ["none"])]);
+    setPhrase(find(this.#root, "summary"), ["Rooms: ", ...(said.length ? said : ["none"])]);
   }
 
   /**
@@ -86,33 +86,33 @@ export class RoomList {
   #enter(form, joined) {
     if (!(form instanceof HTMLFormElement) || !this.#isOpen || !form.reportValidity()) return;
     const fields = new FormData(form);
-    this.#session.enter({ name: String(fields.get("room")), joined, data: dataFrom(String(fields.get("data"))) });
+    this.#session.enterRoom({ name: String(fields.get("room")), joined, data: parseData(String(fields.get("data"))) });
     form.reset();
     find(form, "input").focus();
   }
 
   /**
-   * @param {RoomWish} wish
+   * @param {DesiredRoom} room
    * @returns {Section}
    */
-  #make(wish) {
+  #make(room) {
     const element = fromTemplate("room-template");
-    const section = { element, wish };
-    element.dataset.room = wish.name;
-    element.setAttribute("aria-label", `Room ${wish.name} of ${this.#label}`);
-    find(element, ".people").setAttribute("aria-label", `Members of ${wish.name}, seen by ${this.#label}`);
-    setText(find(element, "h4 bdi"), wish.name);
+    const section = { element, room };
+    element.dataset.room = room.name;
+    element.setAttribute("aria-label", `Room ${room.name} of ${this.#label}`);
+    find(element, ".people").setAttribute("aria-label", `Members of ${room.name}, seen by ${this.#label}`);
+    setText(find(element, "h4 bdi"), room.name);
     const leave = find(element, ".room-leave");
     leave.addEventListener("click", () => {
-      if (this.#isOpen) this.#session.leave(section.wish);
+      if (this.#isOpen) this.#session.leaveRoom(section.room);
     });
     const form = find(element, "form");
-    form.setAttribute("aria-label", `Data of ${this.#label} in ${wish.name}`);
+    form.setAttribute("aria-label", `Data of ${this.#label} in ${room.name}`);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (!this.#isOpen) return;
       const typed = String(new FormData(/** @type {HTMLFormElement} */ (form)).get("data"));
-      this.#session.setMember({ ...section.wish, data: dataFrom(typed) });
+      this.#session.setRoomData({ ...section.room, data: parseData(typed) });
     });
     this.#list.append(element);
     return section;
@@ -125,17 +125,17 @@ export class RoomList {
   /**
    * @param {Section} section
    */
-  #fill({ element, wish }) {
+  #fill({ element, room: desired }) {
     const { view } = this.#session;
-    const room = view.rooms.get(wish.name);
-    find(element, "form").hidden = !wish.joined;
+    const room = view.rooms.get(desired.name);
+    find(element, "form").hidden = !desired.joined;
     const leave = find(element, ".room-leave");
-    setText(leave, wish.joined ? "Leave" : "Stop watching");
-    leave.setAttribute("aria-label", `${leave.textContent} ${wish.name} with ${this.#label}`);
+    setText(leave, desired.joined ? "Leave" : "Stop watching");
+    leave.setAttribute("aria-label", `${leave.textContent} ${desired.name} with ${this.#label}`);
     const how = room && `${count(room.count, "member")} · ${room.mode}: ${MODES.get(room.mode) ?? "?"}`;
     setText(find(element, ".room-line"), how ?? "Waiting for the server.");
     element.dataset.mode = room?.mode ?? "";
-    const members = [...(room?.members.keys() ?? [])].map((userId) => seenOf(view, userId));
-    showPeople(find(element, ".people"), members, (userId) => room?.members.get(userId)?.data ?? "");
+    const members = [...(room?.members.keys() ?? [])].map((userId) => userOf(view, userId));
+    showUsers(find(element, ".people"), members, (userId) => room?.members.get(userId)?.data ?? "");
   }
 }

@@ -1,297 +1,310 @@
 /**
- * One session of presenced.v1 on this page: what it was told, what it asks for, and how it goes on after a loss.
+ * One session of presenced.v1: the state it has received, the requests it sends, and how it resumes.
+ *
+ *   new session     the URL subscribes, requests add rooms and lists; the server sends snapshots
+ *   connection lost the view stays; the next URL names the session and its last position
+ *   resumed         the server sends the missed changes; unanswered requests are sent again
+ *   not resumed     the server sends everything again; `reconnect` compares it with the view before the loss
  */
 
 import { parseV1, webSocketUrlV1 } from "./v1-protocol.js";
-import { Pulse } from "./v1-pulse.js";
+import { Keepalive } from "./v1-keepalive.js";
 import { Requests } from "./v1-requests.js";
-import { begun, heard, NOTHING_SEEN, settled, uncounted, watching, WATCHING_NOBODY } from "./v1-state.js";
-import { allRequests, EVERYONE, NOBODY, roomRequest, watchRequests } from "./v1-wishes.js";
-import { missed, told } from "./v1-words.js";
+import {
+  applyMessage,
+  beginSession,
+  EMPTY_VIEW,
+  endSettling,
+  NO_SUBSCRIPTION,
+  withoutCounts,
+  withSubscription,
+} from "./v1-view.js";
+import { allRequests, roomRequest, WATCH_EVERYONE, WATCH_NOBODY, watchRequests } from "./v1-desired-state.js";
+import { describeDifferences, describeMessage } from "./v1-descriptions.js";
 
 /**
  * @typedef {import("./v1-protocol.js").Established} Established
  * @typedef {import("./v1-protocol.js").MessageV1} MessageV1
- * @typedef {import("./v1-state.js").View} View
- * @typedef {import("./v1-wishes.js").Request} Request
- * @typedef {import("./v1-wishes.js").RoomWish} RoomWish
- * @typedef {import("./v1-wishes.js").WatchWish} WatchWish
- * @typedef {import("./v1-wishes.js").Wishes} Wishes
- * @typedef {import("./v1-words.js").Words} Words
+ * @typedef {import("./v1-view.js").View} View
+ * @typedef {import("./v1-desired-state.js").Request} Request
+ * @typedef {import("./v1-desired-state.js").DesiredRoom} DesiredRoom
+ * @typedef {import("./v1-desired-state.js").DesiredWatch} DesiredWatch
+ * @typedef {import("./v1-desired-state.js").DesiredState} DesiredState
+ * @typedef {import("./v1-descriptions.js").Phrase} Phrase
  *
  * @typedef {object} Hooks
- * @property {(json: string, isRoutine: boolean) => void} send
- * @property {() => void} changed What is shown of it changed, other than by a message.
- * @property {() => void} lost The server no longer answers on this connection.
+ * @property {(json: string, isRoutine: boolean) => void} send Routine messages are not logged.
+ * @property {() => void} changed The view changed without a message.
+ * @property {() => void} timedOut The server no longer answers on this connection.
  *
- * @typedef {object} Return How the session came back the last time.
- * @property {"resumed" | "told again" | "new"} how
- * @property {readonly Words[] | null} missed Null until the server has told.
+ * @typedef {object} Reconnect Result of the last reconnect.
+ * @property {"resumed" | "snapshot" | "new"} how `snapshot`: the same session, but the server sent everything again.
+ * @property {readonly Phrase[] | null} missed Changes missed meanwhile; null until all of them have arrived.
  *
- * @typedef {object} Told
- * @property {MessageV1 | null} message Null when this page does not know it.
- * @property {View} before
- * @property {Words} words
+ * @typedef {object} ReceivedV1
+ * @property {MessageV1 | null} message Null if this page does not know the type.
+ * @property {View} before The view before the message.
+ * @property {Phrase} phrase Description of the message.
  */
 
 export class V1Session {
-  view = NOTHING_SEEN;
-  /** @type {Return | null} */
-  back = null;
-  /** What the server said to the last request, when it refused it. */
+  view = EMPTY_VIEW;
+  /** @type {Reconnect | null} */
+  reconnect = null;
+  /** Reason for which the server refused the last request; empty if it accepted it. */
   refusal = "";
-  /** Milliseconds; 0 when not measured. */
-  roundTrip = 0;
-  /** Seconds. */
-  resumeWindow = 0;
+  /** Zero if not measured yet. */
+  roundTripMs = 0;
+  resumeWindowS = 0;
   maxTextLength = 0;
-  /** What was known when the connection was lost, until it is compared. @type {View | null} */
-  #before = null;
-  #retryAfterMs = 0;
+  /** The view when the connection was lost, until it has been compared. @type {View | null} */
+  #viewBeforeLoss = null;
+  #retryDelayMs = 0;
   #settling = 0;
   #hooks;
-  #pulse;
+  #keepalive;
   #requests;
 
   /**
    * @param {string} userId
-   * @param {Wishes} wishes
+   * @param {DesiredState} desired
    * @param {Hooks} hooks
    */
-  constructor(userId, wishes, hooks) {
+  constructor(userId, desired, hooks) {
     this.userId = userId;
-    this.wishes = wishes;
+    this.desired = desired;
     this.#hooks = hooks;
     this.#requests = new Requests((json) => hooks.send(json, false));
-    this.#pulse = new Pulse({ ping: () => hooks.send(JSON.stringify({ type: "PING" }), true), lost: hooks.lost });
+    this.#keepalive = new Keepalive({
+      ping: () => hooks.send(JSON.stringify({ type: "PING" }), true),
+      timedOut: hooks.timedOut,
+    });
   }
 
-  /** The session to go on with; empty when there is none. */
+  /** Id of the session to resume; empty if there is none. */
   get sessionId() {
-    return this.view.sessionId || this.wishes.session;
+    return this.view.sessionId || this.desired.session;
   }
 
-  /** Where to connect to. */
+  /** URL of the next connection. */
   get url() {
     return webSocketUrlV1(this.userId, {
-      device: this.wishes.device,
-      everyone: this.#startsWith === EVERYONE,
-      idle: this.wishes.idle,
+      device: this.desired.device,
+      everyone: this.#initialWatch === WATCH_EVERYONE,
+      idle: this.desired.idle,
       self: this.view.self,
       session: this.sessionId,
       position: this.view.position,
     });
   }
 
-  /** Milliseconds to wait before connecting again, when the server said so; else 0. To be heeded once. */
-  takeRetryAfter() {
-    const wait = this.#retryAfterMs;
-    this.#retryAfterMs = 0;
+  /** Return the delay that the server requested before the next connection, or 0. It applies once. */
+  takeRetryDelayMs() {
+    const wait = this.#retryDelayMs;
+    this.#retryDelayMs = 0;
     return wait;
   }
 
-  /** The connection is gone; the session may go on. */
-  lost() {
-    this.#before ??= this.view.sessionId ? this.view : null;
-    this.#pulse.stop();
+  /** The connection was lost. The session may be resumed. */
+  connectionLost() {
+    this.#viewBeforeLoss ??= this.view.sessionId ? this.view : null;
+    this.#keepalive.stop();
     clearTimeout(this.#settling);
   }
 
-  /** The connection is gone, and its user wanted it so: the next one begins a new session. */
+  /** The connection was closed deliberately. The next one begins a new session. */
   ended() {
-    this.lost();
-    this.#before = this.back = null;
-    this.view = NOTHING_SEEN;
-    this.wishes = { ...this.wishes, session: "" };
+    this.connectionLost();
+    this.#viewBeforeLoss = this.reconnect = null;
+    this.view = EMPTY_VIEW;
+    this.desired = { ...this.desired, session: "" };
     this.#requests.clear();
   }
 
   /**
-   * A message came.
+   * Apply a message.
    *
    * @param {string} json
-   * @returns {Told}
+   * @returns {ReceivedV1}
    */
   received(json) {
-    this.#pulse.heard();
+    this.#keepalive.received();
     const before = { ...this.view, sessionId: this.sessionId };
     const message = parseV1(json);
-    if (!message) return { message, before, words: [] };
+    if (!message) return { message, before, phrase: [] };
     if (message.type === "CONNECTION_ESTABLISHED") this.#established(message);
-    else this.view = heard(this.view, message);
+    else this.view = applyMessage(this.view, message);
     if (message.type === "ACK" || message.type === "ERROR") {
       this.refusal = message.type === "ERROR" ? message.message : "";
-      this.#requests.answered(message.id, message.type === "ACK");
+      this.#requests.settle(message.id, message.type === "ACK");
     }
-    if (message.type === "ROOM_CHANGES") this.#nameAgain(before, message.room, message.mode);
-    if (message.type === "GOING_AWAY") this.#retryAfterMs = message.retryAfter * 1000;
+    if (message.type === "ROOM_CHANGES") this.#requestMembers(before, message.room, message.mode);
+    if (message.type === "GOING_AWAY") this.#retryDelayMs = message.retryAfter * 1000;
     if (message.type === "PONG") this.#pong();
-    return { message, before, words: told(before, message) };
+    return { message, before, phrase: describeMessage(before, message) };
   }
 
-  // What a person wants.
-
   /**
-   * @param {{ status: string, text: string, emoji: string, expiresIn: number }} choice It ends after so many seconds,
-   *   unless that is 0.
+   * @param {{ status: string, text: string, emoji: string, expiresIn: number }} choice `expiresIn` is in seconds; 0
+   *   means that the choice does not expire.
    */
   setStatus({ expiresIn, ...choice }) {
-    this.#requests.ask({ type: "SET_STATUS", ...choice, ...(expiresIn ? { expiresIn } : {}) });
+    this.#requests.send({ type: "SET_STATUS", ...choice, ...(expiresIn ? { expiresIn } : {}) });
   }
 
   /**
    * @param {boolean} idle
    */
   setIdle(idle) {
-    this.wishes = { ...this.wishes, idle };
-    this.#requests.ask({ type: "ACTIVITY", state: idle ? "idle" : "active" });
+    this.desired = { ...this.desired, idle };
+    this.#requests.send({ type: "ACTIVITY", state: idle ? "idle" : "active" });
   }
 
   /**
-   * @param {WatchWish} watch
+   * @param {DesiredWatch} watch
    */
   watch(watch) {
-    this.#askAll(watchRequests(this.wishes.watch, watch));
-    this.wishes = { ...this.wishes, watch };
+    this.#requestAll(watchRequests(this.desired.watch, watch));
+    this.desired = { ...this.desired, watch };
   }
 
   /**
-   * @param {RoomWish} room
+   * @param {DesiredRoom} room
    */
-  enter(room) {
-    this.#requests.ask(roomRequest(room), () => this.#hasRoom(room));
+  enterRoom(room) {
+    this.#requests.send(roomRequest(room), () => this.#roomEntered(room));
   }
 
   /**
-   * Give other data as a member.
+   * Replace the user's data in a room.
    *
-   * @param {RoomWish} room
+   * @param {DesiredRoom} room
    */
-  setMember(room) {
+  setRoomData(room) {
     const data = room.data ? JSON.parse(room.data) : null;
-    this.#requests.ask({ type: "SET_MEMBER", room: room.name, data }, () => this.#hasRoom(room));
+    this.#requests.send({ type: "SET_MEMBER", room: room.name, data }, () => this.#roomEntered(room));
   }
 
   /**
-   * @param {RoomWish} room
+   * @param {DesiredRoom} room
    */
-  leave({ name, joined }) {
-    this.#requests.ask(joined ? { type: "LEAVE", room: name } : { type: "UNWATCH", rooms: [name] }, () => {
-      this.wishes = { ...this.wishes, rooms: this.wishes.rooms.filter((room) => room.name !== name) };
-      const rooms = new Set(this.view.watched.rooms);
+  leaveRoom({ name, joined }) {
+    this.#requests.send(joined ? { type: "LEAVE", room: name } : { type: "UNWATCH", rooms: [name] }, () => {
+      this.desired = { ...this.desired, rooms: this.desired.rooms.filter((room) => room.name !== name) };
+      const rooms = new Set(this.view.subscription.rooms);
       rooms.delete(name);
-      this.view = watching(this.view, { ...this.view.watched, rooms });
+      this.view = withSubscription(this.view, { ...this.view.subscription, rooms });
     });
   }
 
-  // How.
-
   /**
-   * A room that was told of by number and now is told of by name: ask for the names.
+   * Request the members of a room that has left mode `counts`, because the server sends only later changes.
    *
    * @param {View} before
    * @param {string} room
    * @param {string} mode
    */
-  #nameAgain(before, room, mode) {
+  #requestMembers(before, room, mode) {
     if (before.rooms.get(room)?.mode === "counts" && mode !== "counts") {
-      this.#requests.ask({ type: "WATCH", rooms: [room] });
+      this.#requests.send({ type: "WATCH", rooms: [room] });
     }
   }
 
-  /** What a new session watches, by its URL. */
-  get #startsWith() {
-    const { whom, counted } = this.wishes.watch;
-    return whom === "everyone" && !counted ? EVERYONE : NOBODY;
+  /** Subscription of a new session, as its URL requests it. */
+  get #initialWatch() {
+    const { target, countOnly } = this.desired.watch;
+    return target === "everyone" && !countOnly ? WATCH_EVERYONE : WATCH_NOBODY;
   }
 
   /**
    * @param {Established} message
    */
   #established(message) {
-    const before = this.#before;
+    const before = this.#viewBeforeLoss;
     const goesOn = this.sessionId === message.sessionId;
     this.resumeWindow = message.resumeWindow;
     this.maxTextLength = message.maxTextLength;
-    this.#retryAfterMs = 0;
+    this.#retryDelayMs = 0;
     this.refusal = "";
-    this.wishes = { ...this.wishes, session: "" };
-    if (!goesOn) this.view = begun(this.view, { ...WATCHING_NOBODY, everyone: this.#startsWith === EVERYONE });
-    else if (!before) this.view = begun(this.view, this.#wishedWatched()); // of the page before its reload
-    this.view = heard(this.view, message);
+    this.desired = { ...this.desired, session: "" };
+    const everyone = this.#initialWatch === WATCH_EVERYONE;
+    if (!goesOn) this.view = beginSession(this.view, { ...NO_SUBSCRIPTION, everyone });
+    else if (!before) this.view = beginSession(this.view, this.#desiredSubscription()); // the page was reloaded
+    this.view = applyMessage(this.view, message);
     if (goesOn) {
-      this.#requests.askAgain();
+      this.#requests.resend();
     } else {
       this.#requests.clear();
-      this.#askAll(allRequests(this.wishes, this.#startsWith));
-      this.setIdle(this.wishes.idle); // the person may have come or gone since the URL named it
+      this.#requestAll(allRequests(this.desired, this.#initialWatch));
+      this.setIdle(this.desired.idle); // it may have changed since the URL was built
     }
     if (before || goesOn) {
-      this.back = { how: message.resumed ? "resumed" : goesOn ? "told again" : "new", missed: null };
+      this.reconnect = { how: message.resumed ? "resumed" : goesOn ? "snapshot" : "new", missed: null };
     }
     if (this.view.settling) {
       this.#settling = setTimeout(() => {
-        this.view = settled(this.view);
+        this.view = endSettling(this.view);
         this.#hooks.changed();
       }, message.settling * 1000);
     }
-    this.#pulse.start(message.heartbeatInterval * 1000);
+    this.#keepalive.start(message.heartbeatInterval * 1000);
   }
 
   #pong() {
-    this.roundTrip = this.#pulse.sinceAsked;
-    if (!this.back || this.back.missed) return;
-    // The first one is the answer to a question behind all that was missed.
-    this.back = { ...this.back, missed: this.#before ? missed(this.#before, this.view) : [] };
-    this.#before = null;
+    this.roundTripMs = this.#keepalive.msSincePing;
+    if (!this.reconnect || this.reconnect.missed) return;
+    // The server answers in order, so all missed changes came before the first PONG.
+    const before = this.#viewBeforeLoss;
+    this.reconnect = { ...this.reconnect, missed: before ? describeDifferences(before, this.view) : [] };
+    this.#viewBeforeLoss = null;
   }
 
   /**
    * @param {readonly Request[]} requests
    */
-  #askAll(requests) {
-    for (const request of requests) this.#requests.ask(request, () => this.#carriedOut(request));
+  #requestAll(requests) {
+    for (const request of requests) this.#requests.send(request, () => this.#acknowledged(request));
   }
 
   /**
    * @param {Request} request
    */
-  #carriedOut(request) {
+  #acknowledged(request) {
     const name = request.type === "JOIN" ? request.room : /** @type {string[] | undefined} */ (request.rooms)?.[0];
-    const room = this.wishes.rooms.find((wish) => wish.name === name);
+    const room = this.desired.rooms.find((room) => room.name === name);
     if (room) {
-      this.#hasRoom(room);
+      this.#roomEntered(room);
       return;
     }
-    const { watched } = this.view;
-    const users = new Set(watched.users);
+    const { subscription } = this.view;
+    const users = new Set(subscription.users);
     const named = /** @type {string[]} */ (request.users ?? []);
     if (request.type === "UNWATCH") {
       for (const userId of named) users.delete(userId);
-      const everyone = watched.everyone && !request.everyone;
-      this.view = uncounted(watching(this.view, { ...watched, users, everyone }));
+      const everyone = subscription.everyone && !request.everyone;
+      this.view = withoutCounts(withSubscription(this.view, { ...subscription, users, everyone }));
     } else if (request.type === "WATCH" && request.mode !== "count") {
       for (const userId of named) users.add(userId);
-      const everyone = watched.everyone || request.everyone === true;
-      this.view = watching(this.view, { ...watched, users, everyone });
+      const everyone = subscription.everyone || request.everyone === true;
+      this.view = withSubscription(this.view, { ...subscription, users, everyone });
     }
   }
 
   /**
-   * @param {RoomWish} room
+   * @param {DesiredRoom} room
    */
-  #hasRoom(room) {
-    const others = this.wishes.rooms.filter(({ name }) => name !== room.name);
-    this.wishes = { ...this.wishes, rooms: [...others, room] };
-    const { watched } = this.view;
-    this.view = watching(this.view, { ...watched, rooms: new Set(watched.rooms).add(room.name) });
+  #roomEntered(room) {
+    const others = this.desired.rooms.filter(({ name }) => name !== room.name);
+    this.desired = { ...this.desired, rooms: [...others, room] };
+    const { subscription } = this.view;
+    this.view = withSubscription(this.view, { ...subscription, rooms: new Set(subscription.rooms).add(room.name) });
   }
 
-  #wishedWatched() {
-    const { watch, rooms } = this.wishes;
+  #desiredSubscription() {
+    const { watch, rooms } = this.desired;
     return {
-      everyone: this.#startsWith === EVERYONE,
-      users: new Set(watch.whom === "users" && !watch.counted ? watch.users : []),
+      everyone: this.#initialWatch === WATCH_EVERYONE,
+      users: new Set(watch.target === "users" && !watch.countOnly ? watch.users : []),
       rooms: new Set(rooms.map(({ name }) => name)),
     };
   }

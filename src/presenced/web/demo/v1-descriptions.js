@@ -1,39 +1,39 @@
 /**
- * What happened, in words: made from what was known before and what is known after.
+ * Descriptions of messages and changes for people, derived from the view before and after.
  *
- * Words are parts; one in a list of its own is an id or somebody's text, which is kept apart from the sentence around
- * it, whatever its direction of writing.
+ * A phrase is a list of parts. A part in an array of its own is text from a user, such as an id. The page isolates it
+ * from the rest of the sentence, because its writing direction may differ.
  */
 
 import { clockTime } from "./dom.js";
 import { OFFLINE } from "./v1-protocol.js";
-import { seenOf } from "./v1-state.js";
+import { userOf } from "./v1-view.js";
 
 /**
  * @typedef {import("./v1-protocol.js").MessageV1} MessageV1
- * @typedef {import("./v1-protocol.js").Seen} Seen
+ * @typedef {import("./v1-protocol.js").UserPresence} UserPresence
  * @typedef {import("./v1-protocol.js").Self} Self
- * @typedef {import("./v1-state.js").View} View
+ * @typedef {import("./v1-view.js").View} View
  *
- * @typedef {readonly (string | readonly [string])[]} Words
+ * @typedef {readonly (string | readonly [string])[]} Phrase
  */
 
-/** Happenings told one by one, of one message. */
-const MAX_TOLD = 8;
+/** Maximum number of changes in the description of one message; the others are counted. */
+const MAX_LISTED = 8;
 
 /**
- * What a message says; empty when it says nothing to people.
+ * Describe a message. Return an empty phrase for messages that mean nothing to people.
  *
  * @param {View} before
  * @param {MessageV1} message
- * @returns {Words}
+ * @returns {Phrase}
  */
-export function told(before, message) {
+export function describeMessage(before, message) {
   switch (message.type) {
     case "PRESENCE_SNAPSHOT":
       return [`${count(message.users.length, "user")}${pageOf(message)}`];
     case "PRESENCE_CHANGES":
-      return joined(message.users.filter((user) => isNews(before, user)).map((user) => turned(before, user)));
+      return joinPhrases(message.users.filter((user) => isNewer(before, user)).map((user) => describeUserChange(before, user)));
     case "PRESENCE_COUNT":
       return message.watch === "room"
         ? [[message.room], `: ${message.online} online`]
@@ -41,35 +41,35 @@ export function told(before, message) {
     case "ROOM_SNAPSHOT":
       return [[message.room], `: ${count(message.count, "member")}, ${message.mode}${pageOf(message)}`];
     case "ROOM_CHANGES":
-      return [[message.room], ": ", ...joined(roomTurns(before, message)), ` · ${count(message.count, "member")}`];
+      return [[message.room], ": ", ...joinPhrases(describeRoomChanges(before, message)), ` · ${count(message.count, "member")}`];
     case "SELF":
-      return ["you: ", ...ownWords(message.self), ...(message.self.cause ? [` (${message.self.cause})`] : [])];
+      return ["own status: ", ...describeSelf(message.self), ...(message.self.cause ? [` (${message.self.cause})`] : [])];
     case "CONNECTION_ESTABLISHED":
       if (message.resumed) return ["resumed"];
       return [message.sessionId === before.sessionId ? "the same session" : "a new session"];
     case "ERROR":
       return [[message.message]];
     case "GOING_AWAY":
-      return [`come back in ${message.retryAfter} s`];
+      return [`reconnect in ${message.retryAfter} s`];
     default:
       return [];
   }
 }
 
 /**
- * What became different between two moments, each user and member once.
+ * Describe the differences between two views, each user and each member once.
  *
  * @param {View} before
  * @param {View} after
- * @returns {Words[]}
+ * @returns {Phrase[]}
  */
-export function missed(before, after) {
+export function describeDifferences(before, after) {
   const ids = new Set([...before.users.keys(), ...after.users.keys()]);
-  /** @type {Words[]} */
+  /** @type {Phrase[]} */
   const turns = [];
   for (const userId of ids) {
-    const words = turned(before, seenOf(after, userId));
-    if (words.length) turns.push(words);
+    const phrase = describeUserChange(before, userOf(after, userId));
+    if (phrase.length) turns.push(phrase);
   }
   for (const name of new Set([...before.rooms.keys(), ...after.rooms.keys()])) {
     const [then, now] = [before.rooms.get(name)?.members, after.rooms.get(name)?.members];
@@ -80,24 +80,24 @@ export function missed(before, after) {
 }
 
 /**
- * Several, one after the other.
+ * Join phrases with semicolons.
  *
- * @param {readonly Words[]} all
- * @returns {Words}
+ * @param {readonly Phrase[]} all
+ * @returns {Phrase}
  */
-export function joined(all) {
-  const some = all.filter((words) => words.length);
-  const parts = some.slice(0, MAX_TOLD).flatMap((words, i) => (i ? ["; ", ...words] : words));
-  return some.length > MAX_TOLD ? [...parts, `; and ${some.length - MAX_TOLD} more`] : parts;
+export function joinPhrases(all) {
+  const some = all.filter((phrase) => phrase.length);
+  const parts = some.slice(0, MAX_LISTED).flatMap((phrase, i) => (i ? ["; ", ...phrase] : phrase));
+  return some.length > MAX_LISTED ? [...parts, `; and ${some.length - MAX_LISTED} more`] : parts;
 }
 
 /**
- * What people add to their status: `🍕 lunch until 13:00:00`.
+ * Describe the custom part of a status: `🍕 lunch until 13:00:00`.
  *
  * @param {{ text: string, emoji: string, until: number }} custom
- * @returns {Words}
+ * @returns {Phrase}
  */
-export function customWords({ text, emoji, until }) {
+export function describeCustom({ text, emoji, until }) {
   /** @type {(string | readonly [string])[]} */
   const parts = [];
   if (emoji) parts.push([emoji]);
@@ -107,57 +107,59 @@ export function customWords({ text, emoji, until }) {
 }
 
 /**
+ * Describe a user's own status and its source.
+ *
  * @param {Self} self
- * @returns {Words}
+ * @returns {Phrase}
  */
-export function ownWords(self) {
-  const custom = customWords(self);
-  return [self.status, howDecided(self), ...(custom.length ? [" · ", ...custom] : [])];
+export function describeSelf(self) {
+  const custom = describeCustom(self);
+  return [self.status, describeSource(self), ...(custom.length ? [" · ", ...custom] : [])];
 }
 
 /**
- * The source of the status: a backend's claim, the user's choice, or detection.
+ * Describe the source of the status: a backend's claim, the user's choice, or detection.
  *
  * @param {Self} self
  */
-function howDecided({ claimed, chosen }) {
+function describeSource({ claimed, chosen }) {
   if (claimed) return chosen === "auto" ? ", claimed by a backend" : `, claimed by a backend over your choice of ${chosen}`;
   return chosen === "auto" ? ", as detected" : ", chosen";
 }
 
 /**
- * The parts as one text.
+ * Return a phrase as plain text.
  *
- * @param {Words} words
+ * @param {Phrase} phrase
  */
-export function plain(words) {
-  return words.map((part) => (typeof part === "string" ? part : part[0])).join("");
+export function plainText(phrase) {
+  return phrase.map((part) => (typeof part === "string" ? part : part[0])).join("");
 }
 
 /**
- * A version that is not above the known one is old news.
+ * Return whether the version is newer than the known one.
  *
  * @param {View} before
- * @param {Seen} seen
+ * @param {UserPresence} seen
  */
-function isNews(before, seen) {
-  return seen.version > seenOf(before, seen.userId).version;
+function isNewer(before, seen) {
+  return seen.version > userOf(before, seen.userId).version;
 }
 
 /**
- * How what is seen of one user differs from before; empty when it does not.
+ * Describe how a user's presence differs from before. Return an empty phrase if it does not.
  *
  * @param {View} before
- * @param {Seen} seen
- * @returns {Words}
+ * @param {UserPresence} seen
+ * @returns {Phrase}
  */
-function turned(before, seen) {
-  const was = seenOf(before, seen.userId);
-  /** @type {Words[]} */
+function describeUserChange(before, seen) {
+  const was = userOf(before, seen.userId);
+  /** @type {Phrase[]} */
   const turns = [];
   if (was.status !== seen.status) turns.push([`${was.status} → ${seen.status}`]);
   if (was.text !== seen.text || was.emoji !== seen.emoji || was.until !== seen.until) {
-    const custom = customWords(seen);
+    const custom = describeCustom(seen);
     if (custom.length) turns.push(custom);
     else if (seen.status !== OFFLINE) turns.push(["no text"]);
   }
@@ -167,24 +169,26 @@ function turned(before, seen) {
     turns.push(["on ", [seen.devices.join(", ") || "an unknown device"]]);
   }
   if (!turns.length) return [];
-  const all = turns.flatMap((words, i) => (i ? [", ", ...words] : words));
+  const all = turns.flatMap((phrase, i) => (i ? [", ", ...phrase] : phrase));
   return [[seen.userId], " ", ...all, ...(seen.cause ? [` (${seen.cause})`] : [])];
 }
 
 /**
  * @param {View} before
  * @param {import("./v1-protocol.js").RoomChanges} message
- * @returns {Words[]}
+ * @returns {Phrase[]}
  */
-function roomTurns(before, message) {
+function describeRoomChanges(before, message) {
   const known = before.rooms.get(message.room)?.members;
   const came = message.members.map(({ userId, data }) =>
     known?.has(userId) ? [[userId], " data ", [data || "none"]] : [[userId], " joined"],
   );
-  return /** @type {Words[]} */ ([...came, ...message.left.map((userId) => [[userId], " left"])]);
+  return /** @type {Phrase[]} */ ([...came, ...message.left.map((userId) => [[userId], " left"])]);
 }
 
 /**
+ * Return a number with its noun: `1 user`, `2 users`.
+ *
  * @param {number} n
  * @param {string} what
  */

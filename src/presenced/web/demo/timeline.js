@@ -1,34 +1,34 @@
 /**
- * The trace of a user: the last minute as a line, drawn while they were online. A reload that nobody notices is
- * a line without a gap, and a grace is the part of it that goes on after the loss.
+ * Timeline of a user: the last minute as a line with gaps while the user was offline. A reload within the grace period
+ * leaves no gap.
  */
 
 /** @typedef {import("./presence.js").Span} Span */
 
-/** What the width of a trace stands for. */
+/** Time that the full width represents. */
 export const WINDOW_MS = 60_000;
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 1200;
 
 /** @returns {SVGSVGElement} */
-export function makeTrace() {
+export function makeTimeline() {
   const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("class", "trace");
+  svg.setAttribute("class", "timeline");
   svg.setAttribute("viewBox", `0 0 ${WIDTH} 10`);
   svg.setAttribute("preserveAspectRatio", "none");
-  svg.setAttribute("aria-hidden", "true"); // the text beside it says what counts
+  svg.setAttribute("aria-hidden", "true"); // the text beside it has the same information
   return svg;
 }
 
 /**
- * Draw `spans` as of `now`, the right edge.
+ * Draw `spans`, with `now` at the right edge.
  *
  * @param {SVGSVGElement} svg
  * @param {readonly Span[]} spans
  * @param {number} now
  */
-export function drawTrace(svg, spans, now) {
+export function drawTimeline(svg, spans, now) {
   const visible = spans.filter(({ to }) => to === null || to > now - WINDOW_MS);
   while (svg.childElementCount > visible.length) svg.lastElementChild?.remove();
   while (svg.childElementCount < visible.length) {
@@ -40,7 +40,7 @@ export function drawTrace(svg, spans, now) {
     const left = place(from, now);
     const rect = svg.children[i];
     rect?.setAttribute("x", String(left));
-    // At least a hair's width: somebody who was there for a moment was there.
+    // At least 4 of 1,200 units wide, so that short spans are visible.
     rect?.setAttribute("width", String(Math.max(4, place(to ?? now, now) - left)));
   });
 }

@@ -1,12 +1,12 @@
 /**
- * The users connected from this page: a card per user, and in it an entry per connection.
+ * Users connected from this page: one card per user, with one entry per connection.
  */
 
-import { button, byId, clockTime, find, fromTemplate, setText, setWords } from "./dom.js";
+import { button, byId, clockTime, find, fromTemplate, setText, setPhrase } from "./dom.js";
 import { CLOSE_CODES, NO_CLOSE_FRAME } from "./protocol.js";
-import { showReceived } from "./received.js";
-import { OwnStatus } from "./v1-own.js";
-import { Panel } from "./v1-panel.js";
+import { showReceivedMessages } from "./received-list.js";
+import { OwnStatus } from "./v1-own-status.js";
+import { SessionPanel } from "./v1-session-panel.js";
 
 /**
  * @typedef {import("./connection.js").Connection} Connection
@@ -16,18 +16,18 @@ import { Panel } from "./v1-panel.js";
  *
  * @typedef {object} Actions
  * @property {(userId: string) => void} add Open another connection of this user.
- * @property {(connection: Connection) => void} remove Forget an ended connection.
+ * @property {(connection: Connection) => void} remove Remove an ended connection.
  *
  * @typedef {object} Entry
  * @property {HTMLElement} element
- * @property {State | null} state The state its buttons are for.
- * @property {Connection["received"] | null} received What its list shows.
- * @property {Panel | null} panel With presenced.v1.
+ * @property {State | null} state State of the displayed buttons.
+ * @property {Connection["received"] | null} received Displayed messages.
+ * @property {SessionPanel | null} panel Details of the session; null with the classic protocol.
  *
  * @typedef {object} Card
  * @property {HTMLElement} element
  * @property {Map<Connection, Entry>} entries
- * @property {OwnStatus | null} own Once one of them speaks presenced.v1.
+ * @property {OwnStatus | null} own Null until a connection of the user uses presenced.v1.
  */
 
 const STATES = new Map([
@@ -39,7 +39,7 @@ const STATES = new Map([
   ["closed", "Closed"],
 ]);
 
-export class Cards {
+export class UserCards {
   /** @type {Map<string, Card>} */
   #cards = new Map();
   #parent = byId("cards", HTMLDivElement);
@@ -55,9 +55,9 @@ export class Cards {
   }
 
   /**
-   * @param {readonly Connection[]} connections All of the page, in the order they were made.
+   * @param {readonly Connection[]} connections All connections of the page, oldest first.
    * @param {Presence} presence
-   * @param {ReadonlySet<string>} connected The users of whom the server has an open connection, in this page or not.
+   * @param {ReadonlySet<string>} connected Users with an open connection, on this page or elsewhere.
    * @param {number} now
    */
   show(connections, presence, connected, now) {
@@ -65,7 +65,7 @@ export class Cards {
     for (const [userId, card] of this.#cards) {
       for (const [connection, entry] of card.entries) {
         if (wanted.has(connection)) continue;
-        this.#leave(entry.element, card);
+        this.#moveFocusFrom(entry.element, card);
         entry.element.remove();
         card.entries.delete(connection);
       }
@@ -83,7 +83,7 @@ export class Cards {
       }
       const online = presence.get(connection.userId)?.online ?? false;
       this.#fill(entry, connection);
-      setText(find(entry.element, ".detail"), describe(connection, now, online, connected.has(connection.userId)));
+      setText(find(entry.element, ".detail"), describeConnection(connection, now, online, connected.has(connection.userId)));
     }
     this.#empty.hidden = this.#cards.size > 0;
     this.#help.hidden = !this.#empty.hidden;
@@ -96,7 +96,7 @@ export class Cards {
    */
   #showUser(card, user) {
     const own = [...card.entries.keys()];
-    const status = user?.seen?.status ?? followsFrom(own, user?.online ?? false);
+    const status = user?.details?.status ?? statusFromOwnSessions(own, user?.online ?? false);
     card.element.dataset.online = String(status !== "offline");
     card.element.dataset.status = status;
     setText(find(card.element, ".status"), status);
@@ -109,12 +109,12 @@ export class Cards {
   }
 
   /**
-   * An entry goes: take the focus to where a person would go on.
+   * Move the focus out of an entry that is about to be removed.
    *
    * @param {HTMLElement} element
    * @param {Card} card
    */
-  #leave(element, card) {
+  #moveFocusFrom(element, card) {
     if (!element.contains(document.activeElement)) return;
     if (card.entries.size > 1) find(card.element, "header button").focus();
     else byId("user-id", HTMLInputElement).focus();
@@ -155,10 +155,10 @@ export class Cards {
       setText(find(element, ".badge"), STATES.get(connection.state) ?? "");
       this.#showButtons(find(element, ".actions"), connection);
     }
-    setWords(find(element, ".connection-id"), idWords(connection));
+    setPhrase(find(element, ".connection-id"), connectionIdPhrase(connection));
     if (entry.received !== connection.received) {
       entry.received = connection.received;
-      showReceived(find(element, ".received"), connection);
+      showReceivedMessages(find(element, ".received"), connection);
     }
     entry.panel?.show();
   }
@@ -169,7 +169,7 @@ export class Cards {
    */
   #showButtons(parent, connection) {
     if (connection.state === "closing") {
-      // For a moment they do nothing, but taking them away would lose the focus.
+      // Disable the buttons for a moment. Removing them would lose the focus.
       for (const child of parent.children) child.setAttribute("aria-disabled", "true");
       return;
     }
@@ -184,13 +184,13 @@ export class Cards {
 }
 
 /**
- * The status of a user to others if no connection of this page watches the user. It derives from the last message to the
- * user's own connections. A lost connection leaves the status unchanged until the grace period is over.
+ * Return the status that others see, if no connection of this page watches the user. It derives from the last message to
+ * the user's own connections. A lost connection does not change the status until the grace period is over.
  *
- * @param {readonly Connection[]} connections Of the user.
- * @param {boolean} online Whether others see the user online, as far as the page knows.
+ * @param {readonly Connection[]} connections The user's connections.
+ * @param {boolean} online Whether others see the user online, as far as this page knows.
  */
-function followsFrom(connections, online) {
+function statusFromOwnSessions(connections, online) {
   const open = connections.find(({ v1, state }) => state === "open" && v1?.view.self);
   const self = (open ?? connections.find(({ v1 }) => v1?.view.self))?.v1?.view.self;
   if (!self || (!open && !online)) return online ? "online" : "offline";
@@ -198,12 +198,12 @@ function followsFrom(connections, online) {
 }
 
 /**
- * The connection id from the server: the user's id and a number, which stays behind it in any writing direction.
+ * Return the server's connection id as a phrase: the number stays behind the user id in any writing direction.
  *
  * @param {Connection} connection
- * @returns {import("./v1-words.js").Words}
+ * @returns {import("./v1-descriptions.js").Phrase}
  */
-function idWords({ connectionId, userId, ordinal }) {
+function connectionIdPhrase({ connectionId, userId, ordinal }) {
   if (!connectionId || !connectionId.startsWith(userId)) return [connectionId || `#${ordinal}`];
   return [[userId], connectionId.slice(userId.length)];
 }
@@ -215,7 +215,7 @@ function idWords({ connectionId, userId, ordinal }) {
 function makeEntry(connection) {
   const element = fromTemplate("connection-template");
   if (!connection.v1) return { element, state: null, received: null, panel: null };
-  const panel = new Panel(connection, connection.v1);
+  const panel = new SessionPanel(connection, connection.v1);
   element.dataset.protocol = "v1";
   find(element, ".actions").after(panel.element);
   return { element, state: null, received: null, panel };
@@ -226,13 +226,13 @@ function makeEntry(connection) {
  */
 function idleSwitch(session) {
   const element = button("Idle", () => {
-    session.setIdle(!session.wishes.idle);
-    element.setAttribute("aria-checked", String(session.wishes.idle));
+    session.setIdle(!session.desired.idle);
+    element.setAttribute("aria-checked", String(session.desired.idle));
   });
   element.className = "switch";
   element.setAttribute("aria-describedby", "help-idle");
   element.setAttribute("role", "switch");
-  element.setAttribute("aria-checked", String(session.wishes.idle));
+  element.setAttribute("aria-checked", String(session.desired.idle));
   return element;
 }
 
@@ -253,9 +253,9 @@ function buttonsFor(connection, actions) {
     }
     case "connecting":
     case "waiting":
-      return [button("Give up", () => connection.disconnect())];
+      return [button("Cancel", () => connection.disconnect())];
     case "dropped":
-      return [button("Come back", () => connection.open()), remove];
+      return [button("Reconnect", () => connection.open()), remove];
     case "closed":
       return [button("Connect again", () => connection.open()), remove];
     case "closing":
@@ -264,31 +264,32 @@ function buttonsFor(connection, actions) {
 }
 
 /**
- * What there is to know beyond the state, in a sentence.
+ * Describe the end of a connection in a sentence.
  *
  * @param {Connection} connection
  * @param {number} now
- * @param {boolean} online What others see of its user.
+ * @param {boolean} online Whether others see the user online.
  * @param {boolean} other Whether the user has another connection that is open.
  */
-function describe(connection, now, online, other) {
+function describeConnection(connection, now, online, other) {
   const { state, end } = connection;
   if (state === "dropped") {
     const seconds = Math.max(0, Math.round((now - connection.droppedAt) / 1000));
-    if (other) return "Another connection of this user is open: they stay online.";
+    if (other) return "The user stays online, because another connection is open.";
     return online
-      ? `${seconds} s ago. Still shown online, until the grace is over.`
-      : `At ${clockTime(connection.droppedAt)}. The grace is over: shown offline.`;
+      ? `${seconds} s ago. Online until the grace period ends.`
+      : `At ${clockTime(connection.droppedAt)}. The grace period is over, so the user is offline.`;
   }
   if (!end || state === "connecting" || state === "open") return "";
   if (end.by === "page") {
-    return `By this page, code ${end.code}. ${online ? "Online by another connection." : "Offline at once, no grace."}`;
+    const effect = online ? "Another connection keeps the user online." : "Offline immediately, without a grace period.";
+    return `By this page, code ${end.code}. ${effect}`;
   }
   const reason = end.reason ? `“${end.reason}” ` : "";
   if (end.code !== NO_CLOSE_FRAME) {
     return `By the server, code ${end.code}. ${reason}${CLOSE_CODES.get(end.code)?.meaning ?? ""}`;
   }
   return end.opened
-    ? "Code 1006: it broke without a close frame. The server or the network is gone."
-    : "Code 1006: it could not be opened. The server is gone or refused it; its log says which.";
+    ? "Code 1006: no close frame arrived. The server or the network failed."
+    : "Code 1006: the connection could not be opened. The server is down or refused it; see its log.";
 }

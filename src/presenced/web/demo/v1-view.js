@@ -1,62 +1,64 @@
 /**
- * What one session of presenced.v1 has been told: a value, and pure functions from one value to the next.
+ * The state that one session of presenced.v1 has received: an immutable value, and pure functions that update it.
  *
- * Whoever is not in `users` is offline. Each function returns the value it was given when nothing changed.
+ * A user who is not in `users` is offline. Each function returns its argument if nothing changed.
  */
 
-import { absent, OFFLINE } from "./v1-protocol.js";
+import { offlineUser, OFFLINE } from "./v1-protocol.js";
 
 /**
  * @typedef {import("./v1-protocol.js").MessageV1} MessageV1
- * @typedef {import("./v1-protocol.js").Seen} Seen
+ * @typedef {import("./v1-protocol.js").UserPresence} UserPresence
  * @typedef {import("./v1-protocol.js").Self} Self
  *
- * @typedef {object} Watched Whom the server tells this session of.
+ * @typedef {object} Subscription Users and rooms whose changes the server sends.
  * @property {boolean} everyone
  * @property {ReadonlySet<string>} users
  * @property {ReadonlySet<string>} rooms
  *
- * @typedef {Seen & { uncertain: boolean }} Known
- *   `uncertain`: from before the server started again, which does not know yet who comes back.
+ * @typedef {UserPresence & { uncertain: boolean }} KnownUser
+ *   `uncertain`: known from before a restart of the server, which does not know yet whether the user comes back.
  *
  * @typedef {object} Room
  * @property {string} mode `full`, `coalesced` or `counts`.
  * @property {number} count
- * @property {ReadonlyMap<string, RoomMember>} members None in mode `counts`.
+ * @property {ReadonlyMap<string, RoomMember>} members Empty in mode `counts`.
  *
  * @typedef {{ joinedAt: number, data: string }} RoomMember
  *
  * @typedef {object} View
  * @property {string} sessionId
- * @property {string} position Up to where it has been told; only PRESENCE_CHANGES say so.
- * @property {string} epoch The start of the server that tells.
- * @property {boolean} settling Whether those it knew are kept although the server does not know them.
- * @property {Watched} watched
- * @property {ReadonlyMap<string, Known>} users Those watched and the members of the rooms.
+ * @property {string} position Position of the last PRESENCE_CHANGES; resuming starts from it.
+ * @property {string} epoch Id of the server's start.
+ * @property {boolean} settling Whether uncertain users are kept, because the server has just restarted.
+ * @property {Subscription} subscription
+ * @property {ReadonlyMap<string, KnownUser>} users Users in the subscription and members of its rooms.
  * @property {ReadonlyMap<string, Room>} rooms
- * @property {ReadonlyMap<string, number>} counts How many are online: by `countKey`.
+ * @property {ReadonlyMap<string, number>} counts Numbers of online users, by `countKey`.
  * @property {Self | null} self
- * @property {ReadonlySet<string> | null} arrived Users in the pages of a snapshot of everyone that is not complete.
+ * @property {ReadonlySet<string> | null} snapshotUsers Users in the received pages of an incomplete snapshot of everyone.
  */
 
-/** @type {Watched} */
-export const WATCHING_NOBODY = { everyone: false, users: new Set(), rooms: new Set() };
+/** @type {Subscription} */
+export const NO_SUBSCRIPTION = { everyone: false, users: new Set(), rooms: new Set() };
 
 /** @type {View} */
-export const NOTHING_SEEN = {
+export const EMPTY_VIEW = {
   sessionId: "",
   position: "",
   epoch: "",
   settling: false,
-  watched: WATCHING_NOBODY,
+  subscription: NO_SUBSCRIPTION,
   users: new Map(),
   rooms: new Map(),
   counts: new Map(),
   self: null,
-  arrived: null,
+  snapshotUsers: null,
 };
 
 /**
+ * Return the key of a count in `counts`.
+ *
  * @param {string} watch `everyone`, `users` or `room`.
  * @param {string} [room]
  */
@@ -65,45 +67,45 @@ export function countKey(watch, room = "") {
 }
 
 /**
- * A new session begins: what was known before stays, for comparison, until the server has told all.
+ * Begin a new session. Known users stay until the snapshot is complete, so that the two can be compared.
  *
  * @param {View} view
- * @param {Watched} watched
+ * @param {Subscription} subscription
  * @returns {View}
  */
-export function begun(view, watched) {
-  return { ...view, watched, rooms: new Map(), counts: new Map() };
+export function beginSession(view, subscription) {
+  return { ...view, subscription, rooms: new Map(), counts: new Map() };
 }
 
 /**
- * The server has agreed that other users are watched.
+ * Change the subscription, after the server has accepted the change.
  *
  * @param {View} view
- * @param {Watched} watched
+ * @param {Subscription} subscription
  * @returns {View}
  */
-export function watching(view, watched) {
-  const rooms = new Map([...view.rooms].filter(([name]) => watched.rooms.has(name)));
-  return pruned({ ...view, watched, rooms });
+export function withSubscription(view, subscription) {
+  const rooms = new Map([...view.rooms].filter(([name]) => subscription.rooms.has(name)));
+  return withoutUnsubscribed({ ...view, subscription, rooms });
 }
 
 /**
- * Numbers are no longer told.
+ * Remove all counts, because the server no longer sends them.
  *
  * @param {View} view
  * @returns {View}
  */
-export function uncounted(view) {
+export function withoutCounts(view) {
   return { ...view, counts: new Map() };
 }
 
 /**
- * The server has had its time to learn who comes back: who has not is offline.
+ * End the time in which users reconnect to a restarted server. Users who have not reconnected are offline.
  *
  * @param {View} view
  * @returns {View}
  */
-export function settled(view) {
+export function endSettling(view) {
   const users = new Map([...view.users].filter(([, user]) => !user.uncertain));
   return view.settling ? { ...view, settling: false, users } : view;
 }
@@ -115,14 +117,14 @@ export function settled(view) {
  * @param {MessageV1} message
  * @returns {View}
  */
-export function heard(view, message) {
+export function applyMessage(view, message) {
   switch (message.type) {
     case "CONNECTION_ESTABLISHED":
       return established(view, message);
     case "PRESENCE_SNAPSHOT":
       return snapshot(view, message);
     case "PRESENCE_CHANGES":
-      return { ...view, position: message.position, users: withSeen(view, message.users) };
+      return { ...view, position: message.position, users: withUsers(view, message.users) };
     case "PRESENCE_COUNT":
       return { ...view, counts: new Map(view.counts).set(countKey(message.watch, message.room), message.online) };
     case "ROOM_SNAPSHOT":
@@ -137,23 +139,23 @@ export function heard(view, message) {
 }
 
 /**
- * Those watched by name, as they are seen: with `everyone` those who are not offline, else all that were asked for.
+ * Return the users of the subscription: with `everyone` all who are not offline, otherwise all that it names.
  *
  * @param {View} view
- * @returns {Known[]}
+ * @returns {KnownUser[]}
  */
-export function listed(view) {
-  if (view.watched.everyone) return [...view.users.values()];
-  return [...view.watched.users].map((userId) => seenOf(view, userId));
+export function subscribedUsers(view) {
+  if (view.subscription.everyone) return [...view.users.values()];
+  return [...view.subscription.users].map((userId) => userOf(view, userId));
 }
 
 /**
  * @param {View} view
  * @param {string} userId
- * @returns {Known}
+ * @returns {KnownUser}
  */
-export function seenOf(view, userId) {
-  return view.users.get(userId) ?? { ...absent(userId), uncertain: false };
+export function userOf(view, userId) {
+  return view.users.get(userId) ?? { ...offlineUser(userId), uncertain: false };
 }
 
 /**
@@ -162,9 +164,9 @@ export function seenOf(view, userId) {
  * @returns {View}
  */
 function established(view, message) {
-  const common = { ...view, sessionId: message.sessionId, epoch: message.epoch, arrived: null };
+  const common = { ...view, sessionId: message.sessionId, epoch: message.epoch, snapshotUsers: null };
   if (message.resumed) return { ...common, settling: false };
-  // All will be told again, perhaps by another server, whose versions begin anew.
+  // The server sends everything again. Versions may start from 1, because it may be another server.
   const users = new Map([...view.users].map(([id, user]) => [id, { ...user, version: 0, uncertain: true }]));
   return { ...common, settling: message.settling > 0 && users.size > 0, users, rooms: new Map(), counts: new Map() };
 }
@@ -175,16 +177,16 @@ function established(view, message) {
  * @returns {View}
  */
 function snapshot(view, message) {
-  const next = { ...view, users: withSeen(view, message.users) };
-  if (message.watch === "users") return next; // it names whoever was asked for
-  const arrived = new Set(message.page === 1 ? [] : view.arrived);
-  for (const { userId } of message.users) arrived.add(userId);
-  if (message.page < message.pages) return { ...next, arrived };
-  // Complete. Whoever is in no page is offline.
+  const next = { ...view, users: withUsers(view, message.users) };
+  if (message.watch === "users") return next; // it contains only the users of one request
+  const snapshotUsers = new Set(message.page === 1 ? [] : view.snapshotUsers);
+  for (const { userId } of message.users) snapshotUsers.add(userId);
+  if (message.page < message.pages) return { ...next, snapshotUsers };
+  // The snapshot is complete: users in none of its pages are offline.
   const users = new Map(
-    [...next.users].filter(([id, user]) => arrived.has(id) || (view.settling && user.uncertain)),
+    [...next.users].filter(([id, user]) => snapshotUsers.has(id) || (view.settling && user.uncertain)),
   );
-  return { ...next, users, arrived: null };
+  return { ...next, users, snapshotUsers: null };
 }
 
 /**
@@ -194,7 +196,7 @@ function snapshot(view, message) {
  */
 function roomSnapshot(view, message) {
   const known = message.page === 1 ? undefined : view.rooms.get(message.room)?.members;
-  return pruned(withRoom(view, message, withMembers(known, message.members)));
+  return withoutUnsubscribed(withRoom(view, message, withMembers(known, message.members)));
 }
 
 /**
@@ -204,10 +206,10 @@ function roomSnapshot(view, message) {
  */
 function roomChanges(view, message) {
   const room = view.rooms.get(message.room);
-  if (!room) return view; // it was left meanwhile
+  if (!room) return view; // the session has left it meanwhile
   const members = withMembers(message.mode === "counts" ? undefined : room.members, message.members);
   for (const userId of message.left) members.delete(userId);
-  return pruned(withRoom(view, message, members));
+  return withoutUnsubscribed(withRoom(view, message, members));
 }
 
 /**
@@ -219,7 +221,7 @@ function roomChanges(view, message) {
 function withRoom(view, message, members) {
   const presences = message.members.flatMap((member) => member.presence ?? []);
   const rooms = new Map(view.rooms).set(message.room, { mode: message.mode, count: message.count, members });
-  return { ...view, users: withSeen(view, presences), rooms };
+  return { ...view, users: withUsers(view, presences), rooms };
 }
 
 /**
@@ -235,33 +237,33 @@ function withMembers(members, news) {
 
 /**
  * @param {View} view
- * @param {readonly Seen[]} news
- * @returns {ReadonlyMap<string, Known>}
+ * @param {readonly UserPresence[]} news
+ * @returns {ReadonlyMap<string, KnownUser>}
  */
-function withSeen({ users, watched, settling }, news) {
+function withUsers({ users, subscription, settling }, news) {
   const result = new Map(users);
   for (const seen of news) {
     const known = result.get(seen.userId);
     if (known && seen.version <= known.version) continue;
-    if (known?.uncertain && settling && seen.since === 0) continue; // the server knows nothing of them, yet
-    if (seen.status === OFFLINE && !watched.users.has(seen.userId)) result.delete(seen.userId);
+    if (known?.uncertain && settling && seen.since === 0) continue; // the server does not know the user yet
+    if (seen.status === OFFLINE && !subscription.users.has(seen.userId)) result.delete(seen.userId);
     else result.set(seen.userId, { ...seen, uncertain: false });
   }
   return result;
 }
 
 /**
- * Without users of whom the server tells no more.
+ * Remove users whose changes the server no longer sends.
  *
  * @param {View} view
  * @returns {View}
  */
-function pruned(view) {
-  const { watched, rooms } = view;
+function withoutUnsubscribed(view) {
+  const { subscription, rooms } = view;
   const users = [...view.users].filter(
     ([id, { status }]) =>
-      (watched.everyone && status !== OFFLINE) ||
-      watched.users.has(id) ||
+      (subscription.everyone && status !== OFFLINE) ||
+      subscription.users.has(id) ||
       [...rooms.values()].some(({ members }) => members.has(id)),
   );
   return users.length === view.users.size ? view : { ...view, users: new Map(users) };

@@ -1,9 +1,9 @@
 /**
- * The part of a user's card that is theirs alone: what they truly are, how others see them, and the form to choose.
+ * Own status in a user's card: the true status, the status others see, and the form to choose one.
  */
 
-import { find, fromTemplate, setText, setWords } from "./dom.js";
-import { ownWords } from "./v1-words.js";
+import { find, fromTemplate, setText, setPhrase } from "./dom.js";
+import { describeSelf } from "./v1-descriptions.js";
 
 /**
  * @typedef {import("./connection.js").Connection} Connection
@@ -45,8 +45,8 @@ export class OwnStatus {
   }
 
   /**
-   * @param {readonly Connection[]} connections Of the user, on this page.
-   * @param {string} others What others see.
+   * @param {readonly Connection[]} connections The user's connections on this page.
+   * @param {string} others Status that others see.
    */
   show(connections, others) {
     const sessions = connections.flatMap(({ v1 }) => v1 ?? []);
@@ -56,7 +56,7 @@ export class OwnStatus {
     if (!self) return;
     this.#self = self;
     this.element.dataset.status = self.status;
-    setWords(find(this.element, ".own-truth"), ownWords(self));
+    setPhrase(find(this.element, ".own-truth"), describeSelf(self));
     const differs = others !== self.status;
     setText(find(this.element, ".own-others"), differs ? `Others see: ${others}.` : "Others see the same.");
     this.element.classList.toggle("differs", differs);
@@ -77,9 +77,9 @@ export class OwnStatus {
       return;
     }
     status.value = this.#self?.chosen || "auto";
-    text.value = this.#self?.own.text ?? "";
+    text.value = this.#self?.choice.text ?? "";
     text.maxLength = this.#session?.maxTextLength || 140;
-    emoji.value = this.#self?.own.emoji ?? "";
+    emoji.value = this.#self?.choice.emoji ?? "";
     amount.value = "";
     find(this.#form, ":checked").focus();
   }

@@ -1,18 +1,18 @@
 /**
- * Speaks to screen readers, politely: a few words at a time, however much happens.
+ * Announcements for screen readers, a few at a time so that many changes do not flood them.
  */
 
 import { byId } from "./dom.js";
 
-/** Between two announcements. */
+/** Time between two announcements. */
 const PAUSE_MS = 1_500;
 
-/** Said in one go; what is more is only counted. */
-const MAX_WORDS = 3;
+/** Maximum number of texts in one announcement; the others are counted. */
+const MAX_TEXTS = 3;
 
-export class Announcer {
-  #region = byId("announcer", HTMLDivElement);
-  /** @type {string[]} The oldest `MAX_WORDS` that wait. */
+export class LiveRegion {
+  #region = byId("live-region", HTMLDivElement);
+  /** @type {string[]} The oldest waiting texts, at most `MAX_TEXTS`. */
   #waiting = [];
   #more = 0;
   #timer = 0;
@@ -21,7 +21,7 @@ export class Announcer {
    * @param {string} text
    */
   say(text) {
-    if (this.#waiting.length < MAX_WORDS) this.#waiting.push(text);
+    if (this.#waiting.length < MAX_TEXTS) this.#waiting.push(text);
     else this.#more += 1;
     if (!this.#timer) this.#timer = setTimeout(() => this.#speak(), this.#region.textContent ? PAUSE_MS : 0);
   }
@@ -34,7 +34,7 @@ export class Announcer {
       this.#more = 0;
       this.#timer = setTimeout(() => this.#speak(), PAUSE_MS);
     } else {
-      this.#region.textContent = ""; // so that the same words are heard when they come again
+      this.#region.textContent = ""; // otherwise screen readers ignore a repeated text
     }
   }
 }

@@ -1,17 +1,16 @@
 /**
- * The list "Who is online": a row per user this page knows of, in the order of their ids, so that a row stays where
- * it is and only its dot changes.
+ * The list "Who is online": one row per known user, sorted by id so that rows do not move when a status changes.
  */
 
-import { byId, clockTime, make, setText, setWords } from "./dom.js";
-import { detailWords } from "./people.js";
+import { byId, clockTime, make, setText, setPhrase } from "./dom.js";
+import { describeDetails } from "./user-list.js";
 import { onlineCount } from "./presence.js";
-import { drawTrace, makeTrace } from "./trace.js";
+import { drawTimeline, makeTimeline } from "./timeline.js";
 
 /**
  * @typedef {import("./presence.js").Presence} Presence
  * @typedef {import("./presence.js").User} User
- * @typedef {import("./server.js").Stats} Stats
+ * @typedef {import("./stats-poller.js").Stats} Stats
  *
  * @typedef {object} Row
  * @property {HTMLLIElement} element
@@ -19,19 +18,19 @@ import { drawTrace, makeTrace } from "./trace.js";
  * @property {HTMLElement} details
  * @property {HTMLTimeElement} since
  * @property {SVGSVGElement} trace
- * @property {User} user What it shows.
+ * @property {User} user The displayed user.
  */
 
-/** Rows shown at most. */
+/** Maximum number of rows. Offline users are left out first. */
 const MAX_ROWS = 200;
 
 const byUserId = new Intl.Collator(undefined, { numeric: true });
 
-export class Roster {
+export class OnlineList {
   /** @type {Map<string, Row>} */
   #rows = new Map();
   #list = byId("users", HTMLUListElement);
-  #note = byId("roster-note", HTMLParagraphElement);
+  #note = byId("online-note", HTMLParagraphElement);
   #forget = byId("forget", HTMLButtonElement);
 
   /**
@@ -47,7 +46,7 @@ export class Roster {
    */
   show(presence, now) {
     const users = [...presence.values()]
-      .sort((a, b) => Number(b.online) - Number(a.online)) // the offline ones are left out first
+      .sort((a, b) => Number(b.online) - Number(a.online))
       .slice(0, MAX_ROWS)
       .sort((a, b) => byUserId.compare(a.userId, b.userId));
     const ids = new Set(users.map((user) => user.userId));
@@ -69,30 +68,30 @@ export class Roster {
   }
 
   /**
-   * Move the traces on.
+   * Redraw the timelines.
    *
    * @param {number} now
    */
   draw(now) {
-    for (const { trace, user } of this.#rows.values()) drawTrace(trace, user.spans, now);
+    for (const { trace, user } of this.#rows.values()) drawTimeline(trace, user.spans, now);
   }
 
   /**
-   * Say how far the list can be trusted.
+   * Explain what the list may lack.
    *
    * @param {Presence} presence
-   * @param {Stats | null} stats Null when the server does not answer.
+   * @param {Stats | null} stats Null if the server is unreachable.
    * @param {boolean} listening Whether any connection of this page is open.
    */
   explain(presence, stats, listening) {
     const notes = [];
-    if (!stats) notes.push("The server does not answer: this is what was last known.");
-    else if (!listening) notes.push("No connection of this page listens; the list comes from the statistics.");
+    if (!stats) notes.push("The server is unreachable, so the list may be stale.");
+    else if (!listening) notes.push("No connection of this page is open, so the list comes from the statistics.");
     const unnamed = stats ? stats.onlineUsers - onlineCount(presence) : 0;
     if (unnamed > 0) notes.push(`${unnamed} more ${unnamed === 1 ? "is" : "are"} online.`);
     if (presence.size > MAX_ROWS) notes.push(`Only ${MAX_ROWS} users are listed.`);
-    if (stats && presence.size === 0 && unnamed <= 0) notes.unshift("Nobody yet.");
-    if (presence.size) notes.push("The line below a name is the last minute.");
+    if (stats && presence.size === 0 && unnamed <= 0) notes.unshift("Nobody is online.");
+    if (presence.size) notes.push("The line below a name shows the last minute.");
     setText(this.#note, notes.join(" "));
   }
 }
@@ -106,10 +105,10 @@ function makeRow(user) {
   const dot = make("span", "dot");
   dot.setAttribute("aria-hidden", "true");
   const name = make("bdi", "name", user.userId);
-  name.title = user.userId; // a long one is cut short
+  name.title = user.userId; // CSS truncates long ids
   const status = make("span", "status");
   const since = make("time");
-  const trace = makeTrace();
+  const trace = makeTimeline();
   const details = make("span", "details");
   element.append(dot, name, status, since, details, trace);
   const row = { element, status, since, details, trace, user };
@@ -120,16 +119,16 @@ function makeRow(user) {
 /**
  * @param {Row} row
  * @param {User} user
- * @param {boolean} isNews Whether to draw attention to it.
+ * @param {boolean} highlight Whether to highlight the change.
  */
-function fill(row, user, isNews) {
+function fill(row, user, highlight) {
   row.user = user;
   row.element.dataset.online = String(user.online);
   row.element.dataset.status = statusOf(user);
-  row.element.classList.toggle("news", isNews);
+  row.element.classList.toggle("changed", highlight);
   row.element.dataset.userId = user.userId;
   setText(row.status, statusOf(user));
-  setWords(row.details, user.seen ? detailWords(user.seen) : []);
+  setPhrase(row.details, user.details ? describeDetails(user.details) : []);
   setText(row.since, `since ${clockTime(user.since)}`);
   row.since.dateTime = new Date(user.since).toISOString();
 }
@@ -138,5 +137,5 @@ function fill(row, user, isNews) {
  * @param {User} user
  */
 function statusOf(user) {
-  return user.seen?.status ?? (user.online ? "online" : "offline");
+  return user.details?.status ?? (user.online ? "online" : "offline");
 }

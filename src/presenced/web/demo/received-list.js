@@ -1,8 +1,8 @@
 /**
- * The list of what a connection was told, newest first.
+ * List of the messages that a connection received, newest first.
  */
 
-import { clockTime, make, setWords } from "./dom.js";
+import { clockTime, make, setPhrase } from "./dom.js";
 import { parseMessage } from "./protocol.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
@@ -11,7 +11,7 @@ import { parseMessage } from "./protocol.js";
  * @param {HTMLElement} list
  * @param {Connection} connection
  */
-export function showReceived(list, connection) {
+export function showReceivedMessages(list, connection) {
   list.setAttribute("aria-label", `Received by ${connection.label}, newest first`);
   list.replaceChildren(
     ...connection.received.map((received) => (connection.v1 ? itemV1(received) : itemClassic(received.text))),
@@ -32,10 +32,10 @@ function itemClassic(text) {
 /**
  * @param {import("./connection.js").Received} received
  */
-function itemV1({ text, words, at }) {
+function itemV1({ text, phrase, at }) {
   const item = make("li", "", /^{"type":"([A-Z_]+)"/.exec(text)?.[1] ?? text);
   const says = make("span", "says");
-  setWords(says, words);
+  setPhrase(says, phrase);
   item.append(says, make("time", "", clockTime(at, true)));
   return item;
 }

@@ -2,11 +2,11 @@
  * The log of all messages of all connections, newest first.
  */
 
-import { byId, clockTime, isolated, make, setText, setWords } from "./dom.js";
+import { byId, clockTime, isolatedText, make, setText, setPhrase } from "./dom.js";
 
 /** @typedef {import("./connection.js").Direction} Direction */
 
-/** Entries kept; the oldest go first. */
+/** Maximum number of entries; the oldest are evicted. */
 export const MAX_ENTRIES = 500;
 
 const SIGNS = new Map([
@@ -19,28 +19,28 @@ export class MessageLog {
   #list = byId("log", HTMLOListElement);
   #note = byId("log-note", HTMLParagraphElement);
   #filter = byId("filter", HTMLInputElement);
-  /** @type {HTMLLIElement[]} Not yet in the list, oldest first. */
+  /** @type {HTMLLIElement[]} Entries that are not in the list yet, oldest first. */
   #fresh = [];
 
   constructor() {
-    this.#filter.addEventListener("input", () => this.#sift());
+    this.#filter.addEventListener("input", () => this.#applyFilter());
     byId("clear", HTMLButtonElement).addEventListener("click", () => {
       this.#fresh = [];
       this.#list.replaceChildren();
-      this.#sift();
+      this.#applyFilter();
     });
-    this.#sift();
+    this.#applyFilter();
   }
 
   /**
-   * Take an entry; `show` puts it onto the page.
+   * Add an entry. `show` displays it.
    *
-   * @param {import("./v1-words.js").Words} whose The connection.
+   * @param {import("./v1-descriptions.js").Phrase} whose The connection.
    * @param {Direction} direction
    * @param {string} text
-   * @param {import("./v1-words.js").Words} [words] What it says.
+   * @param {import("./v1-descriptions.js").Phrase} [phrase] Description of the message.
    */
-  add(whose, direction, text, words = []) {
+  add(whose, direction, text, phrase = []) {
     const now = Date.now();
     const entry = make("li", direction);
     const time = make("time", "", clockTime(now, true));
@@ -49,12 +49,12 @@ export class MessageLog {
     sign.setAttribute("role", "img");
     sign.setAttribute("aria-label", SIGNS.get(direction)?.word ?? "");
     const label = make("span", "whose");
-    setWords(label, whose);
-    label.title = isolated(whose); // a long one is cut short
+    setPhrase(label, whose);
+    label.title = isolatedText(whose); // CSS truncates long labels
     entry.append(time, label, sign);
-    if (words.length) {
+    if (phrase.length) {
       const says = make("p", "says");
-      setWords(says, words);
+      setPhrase(says, phrase);
       entry.append(says);
     }
     entry.append(make("code", "", text));
@@ -62,16 +62,16 @@ export class MessageLog {
     if (this.#fresh.length > MAX_ENTRIES) this.#fresh.shift();
   }
 
-  /** Bring the page up to date; to be called once a frame, however many entries came. */
+  /** Display new entries. Call it once per frame, however many there are. */
   show() {
     if (!this.#fresh.length) return;
     this.#list.prepend(...this.#fresh.reverse());
     this.#fresh = [];
     while (this.#list.childElementCount > MAX_ENTRIES) this.#list.lastElementChild?.remove();
-    this.#sift();
+    this.#applyFilter();
   }
 
-  #sift() {
+  #applyFilter() {
     const wanted = this.#filter.value.trim().toLowerCase();
     let shown = 0;
     for (const entry of this.#list.children) {
@@ -80,8 +80,8 @@ export class MessageLog {
       shown += fits ? 1 : 0;
     }
     const all = this.#list.childElementCount;
-    const kept = all === MAX_ENTRIES ? `The newest ${all} are kept.` : "";
-    const note = wanted ? `${shown} of ${all} entries match. ${kept}` : kept;
-    setText(this.#note, all ? note.trim() : "What the connections of this page are told appears here.");
+    const limit = all === MAX_ENTRIES ? `Only the newest ${all} are stored.` : "";
+    const note = wanted ? `${shown} of ${all} entries match. ${limit}` : limit;
+    setText(this.#note, all ? note.trim() : "Messages of this page's connections appear here.");
   }
 }

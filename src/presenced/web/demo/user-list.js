@@ -1,47 +1,49 @@
 /**
- * Lists of users as presenced.v1 describes them. Rows hold nothing to press, so they are made anew with each change.
+ * Lists of users with presence from presenced.v1. Rows have no controls, so each change rebuilds them.
  */
 
-import { clockTime, make, setWords } from "./dom.js";
+import { clockTime, make, setPhrase } from "./dom.js";
 import { OFFLINE } from "./v1-protocol.js";
-import { customWords } from "./v1-words.js";
+import { describeCustom } from "./v1-descriptions.js";
 
 /**
- * @typedef {import("./v1-state.js").Known} Known
+ * @typedef {import("./v1-view.js").KnownUser} KnownUser
  */
 
-/** Rows of one list; what is more is counted. */
+/** Maximum number of rows in a list; the other users are counted. */
 const MAX_ROWS = 100;
 
 const byUserId = new Intl.Collator(undefined, { numeric: true });
 
 /**
+ * Show users in a list.
+ *
  * @param {HTMLElement} list
- * @param {readonly Known[]} people
- * @param {(userId: string) => string} [note] What else there is to say of one.
+ * @param {readonly KnownUser[]} people
+ * @param {(userId: string) => string} [note] Return additional text for a user.
  */
-export function showPeople(list, people, note = () => "") {
+export function showUsers(list, people, note = () => "") {
   const sorted = [...people].sort((a, b) => byUserId.compare(a.userId, b.userId));
   list.replaceChildren(...sorted.slice(0, MAX_ROWS).map((user) => row(user, note(user.userId))));
   if (sorted.length > MAX_ROWS) list.append(make("li", "more", `and ${sorted.length - MAX_ROWS} more`));
 }
 
 /**
- * What goes with a status: the name that the user's token gives, text and emoji, devices, when last seen.
+ * Describe what accompanies a status: display name, text and emoji, devices, last seen.
  *
- * @param {Known | import("./v1-protocol.js").Seen} user
- * @returns {import("./v1-words.js").Words}
+ * @param {KnownUser | import("./v1-protocol.js").UserPresence} user
+ * @returns {import("./v1-descriptions.js").Phrase}
  */
-export function detailWords(user) {
-  /** @type {import("./v1-words.js").Words[]} */
-  const details = [user.name ? [[user.name]] : [], customWords(user)];
+export function describeDetails(user) {
+  /** @type {import("./v1-descriptions.js").Phrase[]} */
+  const details = [user.name ? [[user.name]] : [], describeCustom(user)];
   if (user.devices.length) details.push([[user.devices.join(", ")]]);
   if (user.status === OFFLINE && user.lastSeen) details.push([`last seen ${clockTime(user.lastSeen)}`]);
-  return details.filter((words) => words.length).flatMap((words, i) => (i ? [" · ", ...words] : words));
+  return details.filter((phrase) => phrase.length).flatMap((phrase, i) => (i ? [" · ", ...phrase] : phrase));
 }
 
 /**
- * @param {Known} user
+ * @param {KnownUser} user
  * @param {string} note
  */
 function row(user, note) {
@@ -53,7 +55,7 @@ function row(user, note) {
   const name = make("bdi", "name", user.userId);
   name.title = user.userId;
   const details = make("span", "details");
-  setWords(details, detailWords(user));
+  setPhrase(details, describeDetails(user));
   item.append(dot, name, make("span", "status", user.uncertain ? `${user.status}?` : user.status), details);
   if (note) item.append(make("bdi", "note", note));
   return item;
