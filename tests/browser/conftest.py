@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from tests.support.pages import PresencePage
+from tests.support.chromium import launch
+from tests.support.pages import OpenPage, PresencePage, StartServer
 from tests.support.process import ServerProcess
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-OpenPage = Callable[..., PresencePage]
-StartServer = Callable[..., ServerProcess]
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +18,8 @@ def browser() -> Iterator[Browser]:
     """Of one module, not of the session: while it lives, Playwright runs an event loop in this thread, and the
     asynchronous tests of other directories need that for themselves.
     """
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.fail(f"no browser: the tests of the page need one of {', '.join(BROWSERS)} (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with sync_playwright() as playwright, launch(playwright) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
-import jwt
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage, StartServer
-
-SECRET = "a secret of forty characters, or nearly so"
-
-
-def token(user_id: str) -> str:
-    return jwt.encode({"sub": user_id, "exp": int(time.time()) + 600}, SECRET)
+from tests.support.pages import OpenPage, StartServer
+from tests.support.tokens import SECRET, token
 
 
 def test_it_asks_for_a_token_and_keeps_it_nowhere(start_server: StartServer, open_page: OpenPage) -> None:

@@ -6,9 +6,8 @@ import subprocess
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage
-from tests.browser.test_look import DESKTOP, PHONE, SCHEMES, TOO_FAINT
-from tests.support.pages import PresencePage
+from tests.support.looks import DESKTOP, PHONE, SCHEMES, TOO_FAINT
+from tests.support.pages import OpenPage, PresencePage
 from tests.support.process import ServerProcess
 
 from presenced.http.api.routes import ENDPOINTS

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route
-from tests.browser.conftest import StartServer
+from tests.support.pages import StartServer
 from tests.support.process import ServerProcess
 from tests.support.relay import Relay
 

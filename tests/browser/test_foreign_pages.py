@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-from tests.browser.conftest import ARGUMENTS, BROWSERS, StartServer
+from tests.support.chromium import launch
+from tests.support.pages import StartServer
 from tests.support.process import ServerProcess
 
 NAME = "evil.example"
@@ -143,15 +143,12 @@ def stranger() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def victim() -> Iterator[Browser]:
     """Start a browser that resolves the foreign name to the visitor's own machine."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert path is not None, "apt-get install chromium"
     with sync_playwright() as playwright:
         rules = f"--host-resolver-rules=MAP {NAME} 127.0.0.1"
         # Chromium itself blocks some pages from the visitor's machine. Not all browsers do.
         checks = "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests"
-        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, rules, checks])
-        yield browser
-        browser.close()
+        with launch(playwright, rules, checks) as browser:
+            yield browser
 
 
 class House:

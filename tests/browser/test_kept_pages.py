@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.browser.conftest import BROWSERS, StartServer
-from tests.support.pages import SCREENSHOTS
+from tests.support.chromium import browser_path
+from tests.support.pages import SCREENSHOTS, StartServer
 from tests.support.plain_chromium import PlainChromium, wait_until
 from tests.support.process import ServerProcess
 from websockets.sync.client import ClientConnection, connect
@@ -77,10 +76,7 @@ def server(start_server: StartServer) -> ServerProcess:
 
 @pytest.fixture
 def chromium(tmp_path: Path) -> Iterator[PlainChromium]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.fail(f"no browser: these tests need one of {', '.join(BROWSERS)} (apt-get install chromium)")
-    with PlainChromium(path, tmp_path / "profile") as browser:
+    with PlainChromium(browser_path(), tmp_path / "profile") as browser:
         yield browser
 
 

@@ -7,8 +7,7 @@ from contextlib import ExitStack
 from itertools import pairwise
 
 from playwright.sync_api import Page, expect
-from tests.browser.conftest import OpenPage
-from tests.support.pages import until
+from tests.support.pages import OpenPage, until
 from tests.support.process import ServerProcess
 from websockets.sync.client import connect
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from playwright.sync_api import Request, expect
-from tests.browser.conftest import OpenPage
+from tests.support.pages import OpenPage
 from tests.support.process import ServerProcess
 
 HIDE = "(state) => { Object.defineProperty(document, 'visibilityState', { get: () => state, configurable: true });"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
-from tests.browser.conftest import OpenPage, StartServer
-from tests.browser.test_auth import SECRET, token
+from tests.support.pages import OpenPage, StartServer
 from tests.support.process import ServerProcess
+from tests.support.tokens import SECRET, token
 
 NODE_MODULES = Path(__file__).parents[1] / "js" / "node_modules"
 

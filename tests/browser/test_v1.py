@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage, StartServer
-from tests.support.pages import PresencePage, until
+from tests.support.pages import OpenPage, PresencePage, StartServer, until
 from tests.support.process import ServerProcess
 
 END = 5

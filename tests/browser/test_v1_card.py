@@ -7,8 +7,7 @@ from urllib.parse import quote
 
 import httpx
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage, StartServer
-from tests.support.pages import PresencePage, until
+from tests.support.pages import OpenPage, PresencePage, StartServer, until
 from tests.support.process import ServerProcess
 
 AWKWARD = "a&status=away #1 + 100 % „é“ 👩‍💻"

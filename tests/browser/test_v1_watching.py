@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage, StartServer
-from tests.support.pages import PresencePage, until
+from tests.support.pages import OpenPage, PresencePage, StartServer, until
 from tests.support.process import ServerProcess
 
 HOSTILE = [

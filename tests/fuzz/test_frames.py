@@ -6,8 +6,8 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from tests.fuzz.bytes import frames, seeds
 from tests.support.fakes import FakeTransport
+from tests.support.fuzz import frames, seeds
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol

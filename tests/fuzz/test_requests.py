@@ -6,7 +6,7 @@ import json
 from random import Random
 from typing import Any
 
-from tests.fuzz.bytes import seeds
+from tests.support.fuzz import seeds
 from tests.support.talk import Talk
 
 from presenced.presence.model import Ending

@@ -12,9 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.command import run, serve, start
-from tests.support.raw import PATIENCE
-from websockets.asyncio.client import connect
+from tests.support.command import first_message, run, serve, start
 
 from presenced.webhooks.signing import new_secret
 
@@ -33,22 +31,11 @@ def port() -> int:
         return int(sock.getsockname()[1])
 
 
-async def told(port: int, user_id: str) -> str:
-    """Connect as soon as the server takes connections; its first message."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                async with connect(f"ws://127.0.0.1:{port}/ws-online-status?userId={user_id}", proxy=None) as client:
-                    return str(await client.recv())
-            except OSError:
-                await asyncio.sleep(PATIENCE / 1000)
-
-
 async def serve_two_and_stop(process: asyncio.subprocess.Process, port: int) -> str:
     """Two clients are served and a signal stops it cleanly; what it said of errors."""
     try:
         for user_id in "ab":
-            assert "CONNECTION_ESTABLISHED" in await told(port, user_id)
+            assert "CONNECTION_ESTABLISHED" in await first_message(port, user_id)
     finally:
         process.send_signal(signal.SIGTERM)
         _, errors = await process.communicate()
@@ -96,7 +83,7 @@ async def test_the_process_that_stores_logs_in_the_form_of_the_server(tmp_path: 
         "PRESENCED_WEBHOOK_SECRETS": new_secret(),
     }
     async with serve("--log-format", form, cwd=tmp_path, port=0, **environ) as command:
-        await told(command.port, "ada")
+        await first_message(command.port, "ada")
         said = await command.say("are not taken")
         command.process.send_signal(signal.SIGTERM)
         assert await command.exit() == 0

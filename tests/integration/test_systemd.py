@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.test_output import told
 from tests.support.certificates import write_certificate
-from tests.support.command import serve, start
+from tests.support.command import first_message, serve, start
 from tests.support.raw import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -122,7 +121,7 @@ async def log_lines(tmp_path: Path, *, journal: bool, when: str = "auto") -> lis
     )
     os.close(writes)
     try:
-        await told(port, "ada")
+        await first_message(port, "ada")
     finally:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(PATIENCE):

@@ -4,85 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 import pytest
-from tests.support.believer import Believer
-from tests.support.raw import PATIENCE
+from tests.support.live_client_v1 import QUIET, LiveV1Client
 from tests.support.server import server
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from presenced import PresenceServer
 
 pytestmark = pytest.mark.anyio
 
-QUIET = {"heartbeat_interval": 3600, "pong_timeout": 3600}
-"""For clients that read only what the test waits for: they answer no pings either."""
-
-
-class Client(Believer):
-    """A session; what it heard last is in `heard`."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        super().__init__()
-        self.connection = connection
-        self.heard: list[dict[str, Any]] = []
-
-    async def until(self, type_: str, **fields: object) -> dict[str, Any]:
-        """Believe what comes, up to the first message of that kind."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                message: dict[str, Any] = json.loads(await self.connection.recv())
-                self.take(message)
-                self.heard.append(message)
-                if message["type"] == type_ and fields.items() <= message.items():
-                    return message
-
-    async def sees(self, user_id: str, status: str) -> dict[str, Any]:
-        while self.seen(user_id)["status"] != status:
-            await self.until("PRESENCE_CHANGES")
-        return self.seen(user_id)
-
-    async def say(self, type_: str, **fields: object) -> dict[str, Any]:
-        """Ask, and the answer."""
-        await self.connection.send(json.dumps({"type": type_, "id": len(self.heard), **fields}))
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                message: dict[str, Any] = json.loads(await self.connection.recv())
-                self.take(message)
-                self.heard.append(message)
-                if message["type"] in ("ACK", "ERROR", "PONG"):
-                    return message
-
-    async def closed(self) -> int:
-        with pytest.raises(ConnectionClosed) as ended:
-            while True:
-                message = json.loads(await self.connection.recv())
-                self.heard.append(message)
-        assert ended.value.rcvd
-        return ended.value.rcvd.code
-
-    def cut(self) -> None:
-        """Reset the connection, as a network that changes does."""
-        raw: socket.socket = self.connection.transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.transport.abort()
-
 
 @asynccontextmanager
-async def enter(house: PresenceServer, query: str, session: Client | None = None) -> AsyncIterator[Client]:
+async def enter(house: PresenceServer, query: str, session: LiveV1Client | None = None) -> AsyncIterator[LiveV1Client]:
     """Connect and believe what comes first; with `session`, go on with that."""
     if session:
         query += f"&session={session.session_id}&position={session.position}"
     url = f"{house.url}?userId={query}"
     async with connect(url, proxy=None, subprotocols=[Subprotocol("presenced.v1")], max_queue=None) as connection:
-        client = Client(connection)
+        client = LiveV1Client(connection)
         if session:
             client.goes_on_as(session)
         await client.until("PRESENCE_CHANGES")
@@ -165,7 +108,7 @@ async def test_what_cannot_be_is_refused_in_words() -> None:
         async with connect(
             f"{house.url}?userId=1&watch=all", proxy=None, subprotocols=[Subprotocol("presenced.v1")]
         ) as bad:
-            assert await Client(bad).closed() == 4402
+            assert await LiveV1Client(bad).closed() == 4402
             assert bad.close_reason == "watch must be everyone or none"
         async with enter(house, "ada") as ada:
             assert (await ada.say("DANCE"))["name"] == "BAD_REQUEST"

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tests.support.raw import PATIENCE
+from websockets.asyncio.client import connect
 
 QUICK = {
     "PRESENCED_HEARTBEAT_INTERVAL": "3600",
@@ -110,3 +111,14 @@ async def serve(*flags: str, cwd: Path, port: int = 0, **environ: str) -> AsyncI
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+async def first_message(port: int, user_id: str) -> str:
+    """Connect as soon as the server accepts connections, and return its first message."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                async with connect(f"ws://127.0.0.1:{port}/ws-online-status?userId={user_id}", proxy=None) as client:
+                    return str(await client.recv())
+            except OSError:
+                await asyncio.sleep(PATIENCE / 1000)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, expect
+from tests.support.process import ServerProcess
 
 SCREENSHOTS = Path(__file__).parents[2] / ".screenshots"
 """For people to look at; not kept in the repository."""
@@ -241,6 +242,13 @@ class PresencePage:
     def _on_request(self, url: str) -> None:
         if not url.startswith((self.url, "data:")):
             self.faults.append(f"a request to elsewhere: {url}")
+
+
+OpenPage = Callable[..., PresencePage]
+"""Type of the fixture `open_page`."""
+
+StartServer = Callable[..., ServerProcess]
+"""Type of the fixture `start_server`."""
 
 
 def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
