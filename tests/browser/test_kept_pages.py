@@ -158,7 +158,7 @@ def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resum
 ) -> None:
     chromium.go(server.url)
     chromium.run(RECORD)
-    chromium.run("addEventListener('pagehide', () => { globalThis.stored = sessionStorage['presenced.wishes']; })")
+    chromium.run("addEventListener('pagehide', () => { globalThis.stored = sessionStorage['presenced.desired']; })")
     connect_users(chromium, "classic", "ada", "bruno")
     connect_users(chromium, "v1", "chiara", "dalia")
     users = ("ada", "bruno", "chiara", "dalia")
@@ -170,7 +170,7 @@ def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resum
         chromium.go_back(server.url)
         chromium.wait_for(f"shown.length === {turn}")
         assert chromium.run("shown") == [True] * turn, "it was in the cache"
-        sessions = [json.loads(wish)["session"] for wish in json.loads(chromium.run("stored")) if wish]
+        sessions = [json.loads(desired)["session"] for desired in json.loads(chromium.run("stored")) if desired]
         assert [bool(session) for session in sessions] == [True, True], "had it been discarded, they would resume"
         watcher.hear(*came(*users))
         for user_id in users:

@@ -92,7 +92,7 @@ def test_the_same_user_twice_is_one_user(server: ServerProcess, open_page: OpenP
     expect(watcher.row("ada")).to_have_count(1)
 
     page.press("Disconnect", "ada")
-    expect(page.connections("ada").first).to_contain_text("Online by another connection")
+    expect(page.connections("ada").first).to_contain_text("Another connection keeps the user online")
     barrier(watcher, page)
     assert watcher.changes("ada") == ["USER_ONLINE"]
     watcher.expect_online("ada")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, json
+from tests.support.examples import examples
 from tests.support.fakes import FakeConnection
 from tests.support.talk import Talk, position, statuses
 
@@ -321,7 +322,7 @@ def plain(part: Any) -> Any:
     return part
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(STEP, max_size=25))
 def test_the_world_looks_as_if_hidden_users_had_never_been(steps: list[tuple[str, str]]) -> None:
     with_hidden, without = (
@@ -331,7 +332,7 @@ def test_the_world_looks_as_if_hidden_users_had_never_been(steps: list[tuple[str
 
 
 @pytest.mark.parametrize("visibility", ["everyone", "claims", "rooms"])
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(STEP_WHERE_SOME_ARE_BLOCKED, max_size=25))
 def test_the_world_looks_as_if_blocked_users_had_never_been(visibility: str, steps: list[tuple[str, str]]) -> None:
     """In rooms, too, and whoever else is seen."""

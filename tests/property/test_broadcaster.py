@@ -7,6 +7,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.support.examples import examples
 from tests.support.fakes import FakeConnection
 
 from presenced.errors import Close
@@ -94,4 +95,4 @@ class Watching(RuleBasedStateMachine):
 
 
 TestWatching: Any = Watching.TestCase
-TestWatching.settings = settings(max_examples=1000, stateful_step_count=40)
+TestWatching.settings = settings(max_examples=examples(1000), stateful_step_count=40)

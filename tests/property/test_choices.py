@@ -7,13 +7,13 @@ has the stored data from the start, while the subject receives it late.
 from __future__ import annotations
 
 import dataclasses
-import os
 from math import inf
 from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.examples import examples
 
 from presenced.presence.choices import Made, choice_of
 from presenced.presence.directory import Directory
@@ -328,4 +328,4 @@ class Choosing(RuleBasedStateMachine):
 
 
 TestChoosing: Any = Choosing.TestCase
-TestChoosing.settings = settings(max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "300")), stateful_step_count=40)
+TestChoosing.settings = settings(max_examples=examples(300), stateful_step_count=40)

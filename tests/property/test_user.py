@@ -13,6 +13,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.examples import examples
 from tests.support.fakes import FakeConnection
 
 from presenced.config.settings import Settings
@@ -219,4 +220,4 @@ class Presence(RuleBasedStateMachine):
 
 
 TestPresence: Any = Presence.TestCase
-TestPresence.settings = settings(max_examples=1000, stateful_step_count=60)
+TestPresence.settings = settings(max_examples=examples(1000), stateful_step_count=60)

@@ -6,7 +6,6 @@ The model keeps what happened to each session; what others are to see follows fr
 from __future__ import annotations
 
 import itertools
-import os
 from math import inf, nextafter
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import json
 from tests.support.client_v1 import Client
+from tests.support.examples import examples
 from tests.support.fakes import FakeConnection
 from tests.support.model_v1 import GRACES, PAUSE, USERS, WINDOW, Claimed, Session, User
 
@@ -417,4 +417,4 @@ class Watching(RuleBasedStateMachine):
 
 TestWatching: Any = Watching.TestCase
 
-TestWatching.settings = settings(max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "400")), stateful_step_count=50)
+TestWatching.settings = settings(max_examples=examples(400), stateful_step_count=50)

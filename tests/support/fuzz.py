@@ -1,4 +1,4 @@
-"""Broken bytes: valid requests and frames, and what a mutation makes of them. Everything follows from a seed."""
+"""Broken bytes: valid requests and frames, and mutations of them. A seed decides everything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from tests.support.raw import upgrade
 from websockets.frames import Opcode
 
 SECONDS = float(os.environ.get("PRESENCED_FUZZ_SECONDS", "0"))
-"""How long to go on with new seeds; 0 for the fixed ones, as in CI: `PRESENCED_FUZZ_SECONDS=300 pytest tests/fuzz`."""
+"""Seconds for which each test tries new seeds. 0, the default, means a few fixed seeds."""
+
+SEED = int(os.environ.get("PRESENCED_FUZZ_SEED", "0"))
+"""Seed of the new seeds."""
 
 REQUESTS = [
     b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -79,17 +82,17 @@ TOKENS = [
 
 
 def seeds(count: int) -> Iterator[int]:
-    """The fixed ones, or new ones for as long as asked."""
+    """Yield `count` fixed seeds, or new ones for `PRESENCED_FUZZ_SECONDS`."""
     if not SECONDS:
         yield from range(count)
         return
-    ends = time.monotonic() + SECONDS
+    random, ends = Random(SEED), time.monotonic() + SECONDS
     while time.monotonic() < ends:
-        yield int.from_bytes(os.urandom(6), "big")
+        yield random.getrandbits(48)
 
 
 def request(random: Random) -> bytes:
-    """What might come to the front door."""
+    """Return the bytes of a connection to the front door."""
     kind = random.randrange(10)
     if kind == 0:
         return random.randbytes(random.randrange(1, 400))

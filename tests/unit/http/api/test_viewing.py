@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.features.test_visibility import House
+from tests.support.examples import examples
 
 from presenced.auth.tickets import Tickets
 from presenced.http.api.endpoint import Api
@@ -59,7 +60,7 @@ sessions = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.sampled_from(["everyone", "rooms", "claims"]), sessions, st.data())
 def test_as_many_are_counted_as_are_listed(visibility: str, of_ada: list[dict[str, Any]], data: st.DataObject) -> None:
     house = House(visibility)
