@@ -80,7 +80,7 @@ def chromium(tmp_path: Path) -> Iterator[PlainChromium]:
         yield browser
 
 
-class Watcher:
+class RecordingClient:
     """A client of the classic protocol that records who comes and goes."""
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -111,9 +111,9 @@ class Watcher:
 
 
 @pytest.fixture
-def watcher(server: ServerProcess) -> Iterator[Watcher]:
+def watcher(server: ServerProcess) -> Iterator[RecordingClient]:
     with connect(f"{server.websocket_url}?userId=watcher") as connection:
-        yield Watcher(connection)
+        yield RecordingClient(connection)
 
 
 def recipe(document: str, address: str, url: str) -> str:
@@ -154,7 +154,7 @@ def went(*user_ids: str) -> list[tuple[str, str]]:
 
 
 def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resume_on_the_way_back(
-    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
+    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     chromium.go(server.url)
     chromium.run(RECORD)
@@ -186,7 +186,7 @@ def test_nobody_flickers_when_the_user_of_a_cached_page_returns_at_once(
 ) -> None:
     server = start_server(grace_going_away=60, grace_lost=60)
     with connect(f"{server.websocket_url}?userId=watcher") as connection:
-        watcher = Watcher(connection)
+        watcher = RecordingClient(connection)
         chromium.go(server.url)
         connect_users(chromium, "classic", "ada")
         connect_users(chromium, "v1", "bruno")
@@ -200,7 +200,7 @@ def test_nobody_flickers_when_the_user_of_a_cached_page_returns_at_once(
 
 
 def test_a_tab_that_the_browser_freezes_counts_as_gone(
-    server: ServerProcess, chromium: PlainChromium, watcher: Watcher
+    server: ServerProcess, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     chromium.go(server.url)
     connect_users(chromium, "v1", "ada")
@@ -226,7 +226,7 @@ def test_the_recipe_of_the_specification_works_in_a_plain_page(
     server: ServerProcess,
     other_site: OtherSite,
     chromium: PlainChromium,
-    watcher: Watcher,
+    watcher: RecordingClient,
 ) -> None:
     other_site.pages["/application"] = recipe(document, address, f"{server.websocket_url}?userId=eve")
     application = f"{other_site.origin}/application"
@@ -255,7 +255,7 @@ def figure(server: ServerProcess, sample: str) -> float:
 
 
 def test_a_reload_and_a_closed_tab_need_no_code_of_the_page(
-    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
+    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     """The recipe leaves reloads alone, so the browser sends 1001."""
     address = "ws://localhost:3001/ws-online-status?userId=123"
@@ -268,7 +268,7 @@ def test_a_reload_and_a_closed_tab_need_no_code_of_the_page(
 
 
 def test_a_socket_closed_while_it_is_connecting_holds_nobody_online(
-    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
+    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     """React's StrictMode does this with the first of two sockets. The server sees a connection that opens and
     breaks."""

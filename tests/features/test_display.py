@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from msgspec import json
-from tests.features.test_visibility import House, token
 from tests.support.fakes import FakeConnection
-from tests.support.talk import position, statuses
+from tests.support.grants_harness import GrantsHarness, token
+from tests.support.node_harness import position, statuses
 
 from presenced.auth.callbacks import _merged
 from presenced.auth.grants import MAX_ROLE, MAX_ROLES, with_allowed
@@ -26,8 +26,8 @@ ADA = {"name": "Ada"}
 
 
 @pytest.fixture
-def house() -> House:
-    return House("everyone")
+def harness() -> GrantsHarness:
+    return GrantsHarness("everyone")
 
 
 def displays(messages: list[dict[str, Any]], user_id: str = "ada") -> list[Any]:
@@ -41,107 +41,107 @@ def own(connection: FakeConnection) -> Any:
     return [m.get("display") for m in connection.messages if m["type"] == "SELF"][-1]
 
 
-def test_others_see_it_by_snapshot_change_room_and_resumption_and_the_user_as_well(house: House) -> None:
-    watcher = house.come("watcher")
-    ada = house.come("ada", "watch=none", display=ADA)
-    assert displays(house.heard(watcher)) == [ADA]
+def test_others_see_it_by_snapshot_change_room_and_resumption_and_the_user_as_well(harness: GrantsHarness) -> None:
+    watcher = harness.come("watcher")
+    ada = harness.come("ada", "watch=none", display=ADA)
+    assert displays(harness.heard(watcher)) == [ADA]
     assert own(ada) == ADA
-    assert displays(house.heard(house.come("late"))) == [ADA]
-    house.say(ada, "JOIN", room="lobby")
-    assert displays(house.say(watcher, "JOIN", room="lobby")) == [ADA]
+    assert displays(harness.heard(harness.come("late"))) == [ADA]
+    harness.say(ada, "JOIN", room="lobby")
+    assert displays(harness.say(watcher, "JOIN", room="lobby")) == [ADA]
     session, at = watcher.messages[0]["sessionId"], position(watcher)
-    house.end(watcher, Ending.LOST)
-    house.say(ada, "SET_STATUS", status="busy")
-    back = house.come("watcher", f"session={session}&position={at}")
-    assert set(map(str, displays(house.heard(back)))) == {str(ADA)}
+    harness.end(watcher, Ending.LOST)
+    harness.say(ada, "SET_STATUS", status="busy")
+    back = harness.come("watcher", f"session={session}&position={at}")
+    assert set(map(str, displays(harness.heard(back)))) == {str(ADA)}
 
 
-def test_a_newer_token_changes_it_and_that_is_a_change_of_the_user(house: House) -> None:
-    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
-    [before] = [user for m in house.heard(watcher) for user in m.get("users", []) if user["userId"] == "ada"]
-    house.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
-    [after] = [user for m in house.heard(watcher) for user in m["users"]]
+def test_a_newer_token_changes_it_and_that_is_a_change_of_the_user(harness: GrantsHarness) -> None:
+    watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
+    [before] = [user for m in harness.heard(watcher) for user in m.get("users", []) if user["userId"] == "ada"]
+    harness.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
+    [after] = [user for m in harness.heard(watcher) for user in m["users"]]
     assert (after["display"], after["status"]) == ({"name": "Ada L."}, "online")
     assert (after["since"], after["version"] > before["version"]) == (before["since"], True)
-    [change, *_] = house.node.journal.last_of("ada", 1)
+    [change, *_] = harness.node.journal.last_of("ada", 1)
     assert change.cause is Cause.DISPLAY
     assert own(ada) == {"name": "Ada L."}
 
 
-def test_the_same_again_is_told_to_nobody(house: House) -> None:
-    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
-    house.heard(watcher), house.heard(ada)
-    told = house.say(ada, "AUTH", token=token("ada", display=ADA), id=1)
+def test_the_same_again_is_told_to_nobody(harness: GrantsHarness) -> None:
+    watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
+    harness.heard(watcher), harness.heard(ada)
+    told = harness.say(ada, "AUTH", token=token("ada", display=ADA), id=1)
     assert told == [{"type": "ACK", "id": 1}]
-    assert house.heard(watcher) == []
+    assert harness.heard(watcher) == []
 
 
-def test_a_session_without_it_takes_nothing_away_and_an_empty_one_does(house: House) -> None:
-    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
-    house.say(house.come("ada", "device=phone"), "AUTH", token=token("ada", rooms=["lobby"]))
-    assert displays(house.heard(watcher)) == [ADA, ADA]
-    house.say(ada, "AUTH", token=token("ada", display={}))
-    assert displays(house.heard(watcher)) == [None]
+def test_a_session_without_it_takes_nothing_away_and_an_empty_one_does(harness: GrantsHarness) -> None:
+    watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
+    harness.say(harness.come("ada", "device=phone"), "AUTH", token=token("ada", rooms=["lobby"]))
+    assert displays(harness.heard(watcher)) == [ADA, ADA]
+    harness.say(ada, "AUTH", token=token("ada", display={}))
+    assert displays(harness.heard(watcher)) == [None]
     assert own(ada) is None
 
 
-def test_with_a_connection_it_comes_in_one_change(house: House) -> None:
-    watcher = house.come("watcher")
-    house.come("ada", "device=web")
-    house.heard(watcher)
-    house.come("ada", "device=phone", display=ADA)
-    [change, before] = house.node.journal.last_of("ada", 5)
+def test_with_a_connection_it_comes_in_one_change(harness: GrantsHarness) -> None:
+    watcher = harness.come("watcher")
+    harness.come("ada", "device=web")
+    harness.heard(watcher)
+    harness.come("ada", "device=phone", display=ADA)
+    [change, before] = harness.node.journal.last_of("ada", 5)
     assert (change.cause, change.view.devices, change.was_version) == (Cause.CONNECT, ("phone", "web"), before.version)
-    assert displays(house.heard(watcher)) == [ADA]
+    assert displays(harness.heard(watcher)) == [ADA]
 
 
-def test_classic_clients_hear_nothing_of_it_and_give_it_as_well(house: House) -> None:
-    classic, watcher = house.come("classic", classic=True), house.come("watcher")
-    ada = house.come("ada", classic=True, display=ADA)
-    house.heard(watcher)
-    house.node.received(ada, json.encode({"type": "AUTH", "token": token("ada", display={"name": "A"})}).decode())
-    house.clock.run_soon()
+def test_classic_clients_hear_nothing_of_it_and_give_it_as_well(harness: GrantsHarness) -> None:
+    classic, watcher = harness.come("classic", classic=True), harness.come("watcher")
+    ada = harness.come("ada", classic=True, display=ADA)
+    harness.heard(watcher)
+    harness.node.received(ada, json.encode({"type": "AUTH", "token": token("ada", display={"name": "A"})}).decode())
+    harness.clock.run_soon()
     assert classic.told() == [("USER_ONLINE", "watcher"), ("USER_ONLINE", "ada")]
-    assert displays(house.heard(watcher)) == [{"name": "A"}]
+    assert displays(harness.heard(watcher)) == [{"name": "A"}]
 
 
-def test_of_who_is_offline_or_invisible_nothing_is_shown(house: House) -> None:
-    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
-    house.say(ada, "SET_STATUS", status="invisible")
-    house.heard(watcher)
-    told = house.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
-    assert house.heard(watcher) == [], "it would show that they are there"
+def test_of_who_is_offline_or_invisible_nothing_is_shown(harness: GrantsHarness) -> None:
+    watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
+    harness.say(ada, "SET_STATUS", status="invisible")
+    harness.heard(watcher)
+    told = harness.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
+    assert harness.heard(watcher) == [], "it would show that they are there"
     assert [m["display"] for m in told if m["type"] == "SELF"] == [{"name": "Ada L."}]
-    assert displays(house.say(watcher, "WATCH", users=["ada"])) == [None]
-    house.clock.advance(1)
-    house.say(ada, "SET_STATUS", status="auto")
-    assert displays(house.heard(watcher)) == [{"name": "Ada L."}]
-    house.end(ada, Ending.CLOSED)
-    assert [record.get("display") for m in house.heard(watcher) for record in m["users"]] == [None]
+    assert displays(harness.say(watcher, "WATCH", users=["ada"])) == [None]
+    harness.clock.advance(1)
+    harness.say(ada, "SET_STATUS", status="auto")
+    assert displays(harness.heard(watcher)) == [{"name": "Ada L."}]
+    harness.end(ada, Ending.CLOSED)
+    assert [record.get("display") for m in harness.heard(watcher) for record in m["users"]] == [None]
 
 
 def test_who_may_not_see_the_user_does_not_see_it_either() -> None:
-    house = House("claims")
-    ada, eve = house.come("ada", watch=["bo"]), house.come("eve", display={"name": "Eve"})
-    house.come("ada", watch=["bo"])
-    house.say(eve, "AUTH", token=token("eve", display={"name": "EVE"}))
-    house.say(ada, "WATCH", users=["eve"])
-    blocking = House("everyone")
+    harness = GrantsHarness("claims")
+    ada, eve = harness.come("ada", watch=["bo"]), harness.come("eve", display={"name": "Eve"})
+    harness.come("ada", watch=["bo"])
+    harness.say(eve, "AUTH", token=token("eve", display={"name": "EVE"}))
+    harness.say(ada, "WATCH", users=["eve"])
+    blocking = GrantsHarness("everyone")
     bo = blocking.come("bo", block=["eve"])
     blocking.come("eve", display={"name": "Eve"})
     for connection in (ada, bo):
         assert b"name" not in b"".join(connection.writes)
 
 
-def test_it_is_remembered_of_who_is_not_there_and_erased_with_the_user(house: House) -> None:
-    watcher = house.come("watcher")
-    house.end(house.come("ada", display=ADA), Ending.CLOSED)
-    house.application.announce("ada", True)
-    house.clock.run_soon()
-    assert displays(house.heard(watcher)) == [ADA, None, ADA]
-    house.application.forget_display("ada")
-    house.clock.run_soon()
-    assert displays(house.heard(watcher)) == [None]
+def test_it_is_remembered_of_who_is_not_there_and_erased_with_the_user(harness: GrantsHarness) -> None:
+    watcher = harness.come("watcher")
+    harness.end(harness.come("ada", display=ADA), Ending.CLOSED)
+    harness.service.announce("ada", True)
+    harness.clock.run_soon()
+    assert displays(harness.heard(watcher)) == [ADA, None, ADA]
+    harness.service.forget_display("ada")
+    harness.clock.run_soon()
+    assert displays(harness.heard(watcher)) == [None]
 
 
 def directory(most: int = 2) -> Directory[str]:
@@ -197,9 +197,9 @@ def test_what_is_restored_gives_way_to_what_a_token_gave_since() -> None:
     assert shown(users, "ada", Display(b"{1}", 1.0)) == b"{1}"
 
 
-def test_where_nobody_gives_any_nothing_is_made_for_it(house: House) -> None:
-    house.come("ada", classic=True), house.come("bo")
-    directory = house.node.directory
+def test_where_nobody_gives_any_nothing_is_made_for_it(harness: GrantsHarness) -> None:
+    harness.come("ada", classic=True), harness.come("bo")
+    directory = harness.node.directory
     ada, bo = directory.user("ada"), directory.user("bo")
     assert ada
     assert bo
@@ -209,9 +209,9 @@ def test_where_nobody_gives_any_nothing_is_made_for_it(house: House) -> None:
     assert directory._displays == {}
 
 
-def test_what_is_kept_and_told_to_backends_has_it(house: House) -> None:
-    house.come("ada", display=ADA)
-    user = house.node.directory.user("ada")
+def test_what_is_kept_and_told_to_backends_has_it(harness: GrantsHarness) -> None:
+    harness.come("ada", display=ADA)
+    user = harness.node.directory.user("ada")
     assert user
     assert user.last_change
     assert json.decode(_user_fact(user).display) == json.decode(user.last_change.view.display) == ADA
@@ -258,10 +258,10 @@ def test_what_can_t_be_passed_on_is_refused(given: dict[str, Any]) -> None:
     ],
     ids=["largest", "names of JavaScript", "control characters", "types"],
 )
-def test_hostile_data_is_passed_on_as_it_is(house: House, display: dict[str, Any]) -> None:
-    watcher = house.come("watcher")
-    house.come("ada", display=display)
-    assert displays(house.heard(watcher)) == [display]
+def test_hostile_data_is_passed_on_as_it_is(harness: GrantsHarness, display: dict[str, Any]) -> None:
+    watcher = harness.come("watcher")
+    harness.come("ada", display=display)
+    assert displays(harness.heard(watcher)) == [display]
     assert statuses(watcher.messages)[-1] == ("ada", "online")
 
 

@@ -29,7 +29,7 @@ SETTINGS = Settings(
 OURS = {close.code for close in Close}
 
 
-class Peer:
+class FuzzedConnection:
     """A connection to a node of its own, and a witness that hears of others."""
 
     def __init__(self, deflates: bool = False) -> None:
@@ -79,7 +79,7 @@ def test_whatever_comes_is_answered_alike_however_it_is_cut() -> None:
         data, deflates = frames(random), random.random() < 0.3
         outcomes, broken = [], False
         for pieces in cuts(random, data):
-            peer = Peer(deflates)
+            peer = FuzzedConnection(deflates)
             try:
                 written = peer.feed(pieces)
                 answers = read(written)
@@ -103,7 +103,7 @@ def _code(close: Frame) -> int:
     return CloseFrame.parse(close.data).code
 
 
-def check(peer: Peer, answers: list[Frame]) -> None:
+def check(peer: FuzzedConnection, answers: list[Frame]) -> None:
     """The end of it: a code of the table, or the client's own; in time; and the others notice nothing."""
     assert answers[0].opcode is Opcode.TEXT, "CONNECTION_ESTABLISHED"
     assert {f.opcode for f in answers[1:]} <= {Opcode.PONG, Opcode.CLOSE}
@@ -124,5 +124,5 @@ def check(peer: Peer, answers: list[Frame]) -> None:
 
 @pytest.mark.parametrize("byte", range(256))
 def test_any_first_byte(byte: int) -> None:
-    peer = Peer()
+    peer = FuzzedConnection()
     check(peer, read(peer.feed([bytes([byte]), b"\x80\x00\x00\x00\x00"])))

@@ -35,18 +35,18 @@ async def test_every_connection_ends_in_a_documented_way_and_others_notice_nothi
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     async with (
-        server(**QUICK, heartbeat_interval=3600, pong_timeout=3600) as house,
-        raw_websocket(house.port, "?userId=witness") as witness,
+        server(**QUICK, heartbeat_interval=3600, pong_timeout=3600) as running,
+        raw_websocket(running.port, "?userId=witness") as witness,
     ):
         hearing = asyncio.create_task(hear(witness))
         waiting = asyncio.Semaphore(AT_A_TIME)
         async with asyncio.TaskGroup() as group:
             for seed in seeds(2000):
                 await waiting.acquire()
-                task = group.create_task(attack(house.port, seed))
+                task = group.create_task(attack(running.port, seed))
                 task.add_done_callback(lambda _: waiting.release())
-        await settle(house)
-        await is_well(house, hearing)
+        await settle(running)
+        await is_well(running, hearing)
     assert failures == []
     assert [record.getMessage() for record in caplog.records] == []
 
@@ -104,10 +104,10 @@ def check_frames(received: bytes) -> None:
             assert json.loads(bytes(event.data))["type"] in {"CONNECTION_ESTABLISHED", "USER_ONLINE", "USER_OFFLINE"}
 
 
-async def settle(house: PresenceServer) -> None:
+async def settle(running: PresenceServer) -> None:
     """Only the witness is left."""
     async with asyncio.timeout(PATIENCE):
-        while house.get_stats().total_connections > 1:
+        while running.get_stats().total_connections > 1:
             await asyncio.sleep(PATIENCE / 1000)
 
 
@@ -127,11 +127,11 @@ async def hear(witness: RawClient) -> dict[object, bool]:
     return online
 
 
-async def is_well(house: PresenceServer, hearing: asyncio.Task[dict[object, bool]]) -> None:
+async def is_well(running: PresenceServer, hearing: asyncio.Task[dict[object, bool]]) -> None:
     """The server answers, and who heard of all that came and went hears of somebody new."""
-    async with raw(house.port) as client:
+    async with raw(running.port) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await client.answer()).status == 200
-    async with raw_websocket(house.port, "?userId=probe"), asyncio.timeout(PATIENCE):
+    async with raw_websocket(running.port, "?userId=probe"), asyncio.timeout(PATIENCE):
         online = await hearing
     assert [user_id for user_id, is_online in online.items() if is_online] == ["probe"], "nobody is left behind"

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from tests.support.fuzz import seeds
-from tests.support.talk import Talk
+from tests.support.node_harness import NodeHarness
 
 from presenced.presence.model import Ending
 
@@ -56,26 +56,28 @@ def almost(random: Random) -> str:
 def test_whatever_is_asked_is_answered_and_does_no_harm() -> None:
     for seed in seeds(150):
         random = Random(seed)
-        talk = Talk(request_rate=10_000, request_burst=10_000, room_coalesced=2, room_counts=3, snapshot_page=2)
+        harness = NodeHarness(
+            request_rate=10_000, request_burst=10_000, room_coalesced=2, room_counts=3, snapshot_page=2
+        )
         watch = ("everyone", "none")
-        clients = [talk.open(f"userId={who}&watch={random.choice(watch)}") for who in ("ada", "7", "7", "eve")]
+        clients = [harness.open(f"userId={who}&watch={random.choice(watch)}") for who in ("ada", "7", "7", "eve")]
         for _ in range(60):
             client = random.choice(clients)
             before = len(client.messages)
             text = almost(random)
-            talk.node.received(client, text)
+            harness.node.received(client, text)
             if not isinstance(request_id := id_of(text), (int, str)) or isinstance(request_id, bool):
                 continue
             answers = [m for m in client.messages[before:] if m["type"] in ("ACK", "ERROR", "PONG")]
             assert len(answers) == 1, f"seed {seed}: {text}"
-            talk.clock.advance(random.choice([0, 0, 0.01, 0.6, 2]))
+            harness.clock.advance(random.choice([0, 0, 0.01, 0.6, 2]))
         assert not any(client.closed_with for client in clients)
-        talk.clock.advance(60)
+        harness.clock.advance(60)
         for client in clients:  # what was told can be read: the fake connection has decoded it
-            talk.end(client, random.choice([Ending.CLOSED, Ending.GOING_AWAY, Ending.LOST]))
-        talk.clock.advance(200)
-        assert talk.node.stats().online_users == 0
-        assert talk.node.stats().total_connections == 0
+            harness.end(client, random.choice([Ending.CLOSED, Ending.GOING_AWAY, Ending.LOST]))
+        harness.clock.advance(200)
+        assert harness.node.stats().online_users == 0
+        assert harness.node.stats().total_connections == 0
 
 
 def id_of(text: str) -> Any:

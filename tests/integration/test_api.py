@@ -1,4 +1,4 @@
-"""What a backend asks and tells over HTTP: presence, commands, errors, scopes."""
+"""What a api_client asks and tells over HTTP: presence, commands, errors, scopes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import get_args
 
 import httpx
 import pytest
-from tests.support.api import backend, come, is_unknown, problem, say
+from tests.support.api_client import api_client, come, is_unknown, problem, say
 from tests.support.server import server
 
 from presenced.auth.api_keys import SCOPES, Scope, new_key
@@ -17,9 +17,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_one_user_looks_as_on_the_websocket() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         assert is_unknown(await api.get("/users/7"))
-        async with come(house, "userId=7&device=phone") as socket:
+        async with come(running, "userId=7&device=phone") as socket:
             await say(socket, "SET_STATUS", status="busy", text="lunch", data={"a": 1})
             found = await api.get("/users/7")
             assert found.pop("since") > 0
@@ -36,7 +36,7 @@ async def test_one_user_looks_as_on_the_websocket() -> None:
 
 async def test_an_unknown_user_has_the_newest_version_of_all_in_every_interface() -> None:
     """The version is above any that a client still knows of the user, and below the one when the user connects."""
-    async with server() as house, backend(house) as api, come(house, "userId=ada&watch=none") as ada:
+    async with server() as running, api_client(running) as api, come(running, "userId=ada&watch=none") as ada:
         await api.announce("bo")
         await say(ada, "SET_STATUS", status="busy")
         await ada.send('{"type":"WATCH","users":["dora"]}')
@@ -57,19 +57,19 @@ async def test_an_unknown_user_has_the_newest_version_of_all_in_every_interface(
 
 
 async def test_auto_by_put_is_the_same_as_no_status_by_delete() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         for user_id, ask in (
             ("put", api.put("/users/put/status", {"status": "auto"})),
             ("del", api.delete("/users/del/status")),
         ):
             assert is_unknown(await ask)
-            async with come(house, f"userId={user_id}&status=invisible") as socket:
+            async with come(running, f"userId={user_id}&status=invisible") as socket:
                 await say(socket, "PING")
                 assert is_unknown(await api.get(f"/users/{user_id}")), "who comes back invisible is"
 
 
 async def test_what_is_known_already_is_not_sent_again() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         first = await api.ask("GET", "/users/ada")
         tag = first.headers["etag"]
         again = await api.ask("GET", "/users/ada", if_none_match=f'"other", W/{tag}')
@@ -81,7 +81,7 @@ async def test_what_is_known_already_is_not_sent_again() -> None:
 
 
 async def test_of_many_each_has_an_answer_or_an_error() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         await api.announce("bo")
         found = await api.post("/users/query", {"users": [7, "", "bo", "a\nb", "x" * 129]})
         assert [(user["userId"], user["status"]) for user in found["users"]] == [(7, "offline"), ("bo", "online")]
@@ -96,8 +96,12 @@ async def test_of_many_each_has_an_answer_or_an_error() -> None:
 
 
 async def test_a_room_in_pages() -> None:
-    async with server() as house, backend(house) as api:
-        async with come(house, "userId=ada") as ada, come(house, "userId=9") as nine, come(house, "userId=bo") as bo:
+    async with server() as running, api_client(running) as api:
+        async with (
+            come(running, "userId=ada") as ada,
+            come(running, "userId=9") as nine,
+            come(running, "userId=bo") as bo,
+        ):
             for socket in (bo, nine, ada):
                 await say(socket, "JOIN", room="a/b ö", data={"seat": 1})
             first = await api.get("/rooms/a%2Fb%20%C3%B6?limit=2")
@@ -112,10 +116,10 @@ async def test_a_room_in_pages() -> None:
 
 
 async def test_who_is_online_in_pages_and_how_many() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         for number in range(7):
             await api.announce(f"user{number}")
-        async with come(house, "userId=hidden") as socket:
+        async with come(running, "userId=hidden") as socket:
             await say(socket, "SET_STATUS", status="invisible")
             seen: list[str] = []
             cursor: int | None = 0
@@ -129,10 +133,10 @@ async def test_who_is_online_in_pages_and_how_many() -> None:
 
 
 async def test_announce_and_disconnect() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         assert await api.post("/users/bo/announce", {"online": True}) == {"changed": True}
         assert await api.post("/users/bo/announce", {"online": True}) == {"changed": False}
-        async with come(house, "userId=ada") as socket:
+        async with come(running, "userId=ada") as socket:
             await socket.recv()
             assert await api.post("/users/ada/disconnect") == {"closed": 1}
             await socket.wait_closed()
@@ -141,10 +145,10 @@ async def test_announce_and_disconnect() -> None:
 
 
 async def test_a_status_set_for_somebody_who_is_not_there_is_remembered() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         body = {"status": "busy", "text": "at the doctor", "emoji": "🩺", "expiresIn": 3600}
         assert (await api.put("/users/ada/status", body))["status"] == "offline"
-        async with come(house, "userId=ada") as socket:
+        async with come(running, "userId=ada") as socket:
             await socket.recv()
             found = await api.get("/users/ada")
             assert (found["status"], found["text"], found["emoji"]) == ("busy", "at the doctor", "🩺")
@@ -153,7 +157,7 @@ async def test_a_status_set_for_somebody_who_is_not_there_is_remembered() -> Non
 
 
 async def test_claims_are_set_listed_and_cleared() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         await api.announce("ada")
         await api.put("/users/ada/claims/calendar", {"status": "busy", "text": "meeting", "priority": -1})
         seen = await api.put("/users/ada/claims/a%2Fb", {"status": "away", "priority": 5, "expiresIn": 60})
@@ -173,7 +177,7 @@ async def test_claims_are_set_listed_and_cleared() -> None:
 
 
 async def test_sessions_and_an_explanation() -> None:
-    async with server() as house, backend(house) as api, come(house, "userId=ada&device=web") as socket:
+    async with server() as running, api_client(running) as api, come(running, "userId=ada&device=web") as socket:
         await say(socket, "JOIN", room="lobby")
         await say(socket, "SET_STATUS", status="invisible")
         (session,) = (await api.get("/users/ada/sessions"))["sessions"]
@@ -191,7 +195,7 @@ async def test_sessions_and_an_explanation() -> None:
 
 
 async def test_who_is_erased_is_forgotten() -> None:
-    async with server() as house, backend(house) as api, come(house, "userId=ada") as socket:
+    async with server() as running, api_client(running) as api, come(running, "userId=ada") as socket:
         await socket.recv()
         await api.announce("ada")
         await api.put("/users/ada/status", {"status": "busy", "text": "private"})
@@ -209,7 +213,7 @@ async def test_each_endpoint_asks_for_its_scope(scope: str) -> None:
     order = ("", *SCOPES)
     keys = {name: new_key(name) for name in get_args(Scope)}
     entries = [key.entry for key in keys.values()]
-    async with server(api_keys=entries) as house, backend(house, keys[scope].key if scope else "") as api:
+    async with server(api_keys=entries) as running, api_client(running, keys[scope].key if scope else "") as api:
         for endpoint in ENDPOINTS:
             if not endpoint.checks_access:
                 continue
@@ -263,12 +267,12 @@ async def test_each_endpoint_asks_for_its_scope(scope: str) -> None:
 async def test_every_refusal_is_a_problem_document(
     method: str, path: str, body: object, status: int, code: str
 ) -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         assert problem(await api.ask(method, path, body)) == (status, code)
 
 
 async def test_a_path_names_its_methods() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         allowed = (await api.ask("PATCH", "/users/ada/status")).headers["allow"]
         assert sorted(allowed.split(", ")) == ["DELETE", "PUT"]
         assert (await api.ask("PATCH", "/users/query")).headers["allow"] == "POST"
@@ -276,7 +280,7 @@ async def test_a_path_names_its_methods() -> None:
 
 
 async def test_an_id_may_hold_anything_printable() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         for user_id in ("a/b", "100%", "%2F", "?", "#", "ö 漢 😀", "__proto__", "..;"):
             path = "/users/" + "".join(f"%{byte:02X}" for byte in user_id.encode())
             assert (await api.get(path))["userId"] == user_id
@@ -284,7 +288,7 @@ async def test_an_id_may_hold_anything_printable() -> None:
 
 async def test_after_a_large_body_the_connection_goes_on() -> None:
     """Its bytes once counted as the next request's head."""
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         many = {"users": ["u" * 100 + str(number) for number in range(500)]}
         for _ in range(3):
             assert len((await api.post("/users/query", many))["users"]) == 500
@@ -292,7 +296,7 @@ async def test_after_a_large_body_the_connection_goes_on() -> None:
 
 
 async def test_pages_of_other_origins_may_put_and_delete_where_they_may_read() -> None:
-    async with server(origins=["https://app.example.com"]) as house, backend(house) as api:
+    async with server(origins=["https://app.example.com"]) as running, api_client(running) as api:
         headers = {"origin": "https://app.example.com", "access_control_request_method": "PUT"}
         answer = await api.ask("OPTIONS", "/users/ada/status", **headers)
         assert answer.status_code == 204
@@ -301,7 +305,7 @@ async def test_pages_of_other_origins_may_put_and_delete_where_they_may_read() -
 
 
 async def test_answers_are_counted_by_route_and_nothing_of_users() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         await api.get("/users/secret-name")
         await api.ask("GET", "/users/secret-name/history")
         await api.ask("GET", "/users/secret-name/nothing")
@@ -314,8 +318,8 @@ async def test_answers_are_counted_by_route_and_nothing_of_users() -> None:
 
 async def test_what_is_below_api_is_still_there() -> None:
     key = new_key("write")
-    async with server(auth="ticket", api_keys=[key.entry]) as house:
+    async with server(auth="ticket", api_keys=[key.entry]) as running:
         headers = {"authorization": f"Bearer {key.key}"}
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.port}", headers=headers) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", headers=headers) as client:
             for path in ("/api/tickets", "/api/v1/tickets"):
                 assert (await client.post(path, json={"userId": 7})).status_code == 201

@@ -7,8 +7,8 @@ import random
 from typing import Any
 
 import pytest
-from tests.support.api import Backend, backend, problem
-from tests.support.follower import Believer
+from tests.support.api_client import ApiClient, api_client, problem
+from tests.support.journal_replica import JournalReplica
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, server, until
 
@@ -17,7 +17,7 @@ from presenced.http.api import changes, followers
 pytestmark = pytest.mark.anyio
 
 
-async def shake(api: Backend, seed: int, steps: int) -> None:
+async def shake(api: ApiClient, seed: int, steps: int) -> None:
     """Many changes of few users."""
     rng = random.Random(seed)
     for _ in range(steps):
@@ -33,12 +33,14 @@ async def shake(api: Backend, seed: int, steps: int) -> None:
                 await api.delete(f"{user}/claims/x")
 
 
-async def shake_and_tell(api: Backend, seed: int, steps: int) -> None:
+async def shake_and_tell(api: ApiClient, seed: int, steps: int) -> None:
     await shake(api, seed, steps)
     await api.announce(f"end of {seed}")
 
 
-async def poll(api: Backend, believer: Believer, cursor: str, wait: float = 0.0, limit: int = 3) -> tuple[str, Any]:
+async def poll(
+    api: ApiClient, believer: JournalReplica, cursor: str, wait: float = 0.0, limit: int = 3
+) -> tuple[str, Any]:
     """All that there is after the cursor; the next one, and the last digest."""
     while True:
         answer = await api.get(f"/changes?after={cursor}&limit={limit}&wait={wait}")
@@ -50,7 +52,7 @@ async def poll(api: Backend, believer: Believer, cursor: str, wait: float = 0.0,
         assert answer["changes"], "none is given only while more wait"
 
 
-async def begin(api: Backend, believer: Believer) -> str:
+async def begin(api: ApiClient, believer: JournalReplica) -> str:
     """From who is online; where to go on."""
     position, cursor = "", 0
     while cursor is not None:
@@ -64,9 +66,9 @@ async def begin(api: Backend, believer: Believer) -> str:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_who_asks_again_and_again_knows_everything_and_can_prove_it(seed: int) -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         await shake(api, seed, 60)
-        believer = Believer()
+        believer = JournalReplica()
         shaking = asyncio.create_task(shake(api, seed + 100, 60))  # while it begins, too
         cursor = await begin(api, believer)
         while not shaking.done():
@@ -79,7 +81,7 @@ async def test_who_asks_again_and_again_knows_everything_and_can_prove_it(seed: 
 
 
 async def test_changes_are_all_there_in_order_with_versions_and_causes() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         start = (await api.get("/changes"))["next"]
         await api.announce("ada")
         await api.put("/users/ada/claims/call", {"status": "busy", "text": "on the phone"})
@@ -96,28 +98,28 @@ async def test_changes_are_all_there_in_order_with_versions_and_causes() -> None
 
 
 async def test_a_long_poll_ends_with_the_first_change_or_when_its_time_is_over() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         waiting = asyncio.create_task(api.get("/changes?wait=30"))
-        await until(lambda: metric(house, "presenced_api_followers") == 1)
+        await until(lambda: metric(running, "presenced_api_followers") == 1)
         await api.announce("ada")
         assert [c["userId"] for c in (await waiting)["changes"]] == ["ada"]
-        assert metric(house, "presenced_api_followers") == 0
+        assert metric(running, "presenced_api_followers") == 0
         assert (await api.get("/changes?wait=0.05"))["changes"] == []
 
 
 async def test_a_client_that_goes_away_is_not_waited_for() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         waiting = asyncio.create_task(api.get("/changes?wait=60"))
-        await until(lambda: metric(house, "presenced_api_followers") == 1)
+        await until(lambda: metric(running, "presenced_api_followers") == 1)
         waiting.cancel()
-        await until(lambda: metric(house, "presenced_api_followers") == 0)
+        await until(lambda: metric(running, "presenced_api_followers") == 0)
 
 
 async def test_a_stream_proves_itself_and_goes_on_where_it_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "DIGEST_PERIOD", 0.05)
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         await shake(api, 1, 20)
-        believer = Believer()
+        believer = JournalReplica()
         last = await begin(api, believer)
         for seed in range(3):  # it is lost twice
             shaking = asyncio.create_task(shake_and_tell(api, seed, 40))
@@ -136,7 +138,7 @@ async def test_a_stream_proves_itself_and_goes_on_where_it_was_lost(monkeypatch:
 
 async def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.sse.HEARTBEAT", 0.02)
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         async with api.client.stream("GET", "/api/v1/changes", headers={"accept": "text/event-stream"}) as response:
             lines = []
             async for line in response.aiter_lines():
@@ -148,10 +150,10 @@ async def test_silence_is_broken_by_comments(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_who_is_too_far_behind_is_told_to_start_again() -> None:
-    async with server(journal_size=1000) as house, backend(house) as api:
+    async with server(journal_size=1000) as running, api_client(running) as api:
         start = (await api.get("/changes"))["next"]
         for number in range(1001):
-            house.broadcast_user_status("ada", number % 2 == 0)
+            running.broadcast_user_status("ada", number % 2 == 0)
         answer = await api.ask("GET", f"/changes?after={start}")
         assert problem(answer) == (410, "CURSOR_TOO_OLD")
         assert "/api/v1/online" in answer.json()["detail"]
@@ -161,7 +163,7 @@ async def test_who_is_too_far_behind_is_told_to_start_again() -> None:
 
 async def test_requests_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(followers, "MAX_BACKENDS", 1)
-    async with server() as house, backend(house) as api, api.events("/changes") as events:
+    async with server() as running, api_client(running) as api, api.events("/changes") as events:
         await anext(events)
         refused = await api.ask("GET", "/changes?wait=1")
         assert problem(refused) == (503, "UNAVAILABLE")
@@ -170,12 +172,12 @@ async def test_requests_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_stop_ends_what_waits() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         waiting = asyncio.create_task(api.get("/changes?wait=60"))
         async with api.events("/changes") as events:
             await anext(events)
-            await until(lambda: metric(house, "presenced_api_followers") == 2)
+            await until(lambda: metric(running, "presenced_api_followers") == 2)
             async with asyncio.timeout(PATIENCE):
-                await house.stop()
+                await running.stop()
                 assert [event async for event in events] == []
                 assert (await waiting)["changes"] == []

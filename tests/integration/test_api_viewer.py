@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.api import backend, come, is_unknown, parsed, say
+from tests.support.api_client import api_client, come, is_unknown, parsed, say
 from tests.support.server import server
 
 from presenced.auth.api_keys import new_key
@@ -14,14 +14,14 @@ pytestmark = pytest.mark.anyio
 async def test_a_viewer_is_answered_as_they_may_see() -> None:
     keys = new_key("admin")
     async with (
-        server(auth="ticket", visibility="claims", api_keys=[keys.entry]) as house,
-        backend(house, keys.key) as api,
+        server(auth="ticket", visibility="claims", api_keys=[keys.entry]) as running,
+        api_client(running, keys.key) as api,
     ):
         await api.announce("bo")
         await api.announce("eve")
         allowed = {"watch": ["bo"], "rooms": ["lobby"]}
         ticket = parsed(await api.ask("POST", "/tickets", {"userId": "ada", "presence": allowed}), 201)["ticket"]
-        async with come(house, f"token={ticket}") as ada:
+        async with come(running, f"token={ticket}") as ada:
             await say(ada, "JOIN", room="lobby")
             assert (await api.get("/users/bo?viewer=ada"))["status"] == "online"
             assert is_unknown(await api.get("/users/eve?viewer=ada"))
@@ -39,8 +39,8 @@ async def test_a_viewer_is_answered_as_they_may_see() -> None:
 async def test_a_viewer_is_not_answered_of_whom_they_block() -> None:
     keys = new_key("admin")
     async with (
-        server(auth="ticket", api_keys=[keys.entry]) as house,
-        backend(house, keys.key) as api,
+        server(auth="ticket", api_keys=[keys.entry]) as running,
+        api_client(running, keys.key) as api,
     ):
         await api.announce("bo")
         await api.announce("eve")
@@ -48,9 +48,9 @@ async def test_a_viewer_is_not_answered_of_whom_they_block() -> None:
         ticket = parsed(await api.ask("POST", "/tickets", body), 201)["ticket"]
         others = [parsed(await api.ask("POST", "/tickets", {"userId": user}), 201)["ticket"] for user in ("bo", "eve")]
         async with (
-            come(house, f"token={ticket}") as ada,
-            come(house, f"token={others[0]}") as bo,
-            come(house, f"token={others[1]}") as eve,
+            come(running, f"token={ticket}") as ada,
+            come(running, f"token={others[0]}") as bo,
+            come(running, f"token={others[1]}") as eve,
         ):
             await say(ada, "PING")
             for socket in (ada, bo, eve):
@@ -75,7 +75,7 @@ async def test_a_viewer_is_not_answered_of_whom_they_block() -> None:
 async def test_display_data_is_seen_by_those_who_see_the_user_until_they_are_erased() -> None:
     keys, shown = new_key("admin"), {"name": "Eve"}
     settings = {"auth": "ticket", "visibility": "claims", "api_keys": [keys.entry]}
-    async with server(**settings) as house, backend(house, keys.key) as api:
+    async with server(**settings) as running, api_client(running, keys.key) as api:
 
         async def ticket(user_id: str, **presence: object) -> str:
             body = {"userId": user_id, "presence": presence}
@@ -87,9 +87,9 @@ async def test_display_data_is_seen_by_those_who_see_the_user_until_they_are_era
         ada, desk = await ticket("ada"), await ticket("desk", watch=["eve"], roles=["causes", "desk"])
         eve = await ticket("eve", display=shown)
         async with (
-            come(house, f"token={eve}") as socket,
-            come(house, f"token={ada}"),
-            come(house, f"token={desk}"),
+            come(running, f"token={eve}") as socket,
+            come(running, f"token={ada}"),
+            come(running, f"token={desk}"),
         ):
             await say(socket, "PING")
             assert (await api.get("/users/eve"))["display"] == shown
@@ -108,11 +108,11 @@ async def test_display_data_is_seen_by_those_who_see_the_user_until_they_are_era
 
 async def test_a_viewer_s_token_names_rooms_whatever_users_they_may_see() -> None:
     keys = new_key("admin")
-    async with server(auth="ticket", api_keys=[keys.entry]) as house, backend(house, keys.key) as api:
+    async with server(auth="ticket", api_keys=[keys.entry]) as running, api_client(running, keys.key) as api:
         body = {"userId": "ada", "presence": {"rooms": ["lobby"]}}
         ticket = parsed(await api.ask("POST", "/tickets", body), 201)["ticket"]
         other = parsed(await api.ask("POST", "/tickets", {"userId": "bo"}), 201)["ticket"]
-        async with come(house, f"token={ticket}") as ada, come(house, f"token={other}") as bo:
+        async with come(running, f"token={ticket}") as ada, come(running, f"token={other}") as bo:
             await say(bo, "JOIN", room="cellar")
             await say(ada, "PING")
             assert (await api.get("/rooms/cellar"))["count"] == 1

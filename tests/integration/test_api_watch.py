@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from tests.support.api import Event, backend, come, problem
+from tests.support.api_client import Event, api_client, come, problem
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, node, server, until
 
@@ -38,7 +38,7 @@ def seen(event: Event) -> dict[int | str, str]:
 
 
 async def test_users_are_watched_from_a_snapshot_on() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         await api.announce("bo")
         async with api.events("/watch?users=bo&users=7") as events:
             first = await anext(events)
@@ -53,7 +53,7 @@ async def test_users_are_watched_from_a_snapshot_on() -> None:
 async def test_no_client_breaks_the_streams_of_others(path: str) -> None:
     """Line breaks between tokens of JSON are valid, but end a line of an event stream."""
     broken = '{"type":"SET_STATUS","status":"busy","data":{"a":\n\n1,\r"\u2028":"\\n"}}'
-    async with server(status_pause=0) as house, backend(house) as api, come(house, "userId=eve") as eve:
+    async with server(status_pause=0) as running, api_client(running) as api, come(running, "userId=eve") as eve:
         async with api.events(path) as events:
             if path != "/changes":
                 await anext(events)
@@ -71,7 +71,7 @@ async def test_no_client_breaks_the_streams_of_others(path: str) -> None:
 
 
 async def test_no_backend_breaks_them_either() -> None:
-    async with server() as house, backend(house) as api, api.events("/watch?users=ada") as events:
+    async with server() as running, api_client(running) as api, api.events("/watch?users=ada") as events:
         await anext(events)
         await api.announce("ada")
         body = '{"status":"busy","priority":1,"data":[\n\n1\r\n]}'
@@ -84,7 +84,7 @@ async def test_no_backend_breaks_them_either() -> None:
 
 async def test_everyone_is_watched_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.api.watch.PAGE", 2)
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         for number in range(5):
             await api.announce(str(number))
         async with api.events("/watch?everyone=true") as events:
@@ -95,7 +95,7 @@ async def test_everyone_is_watched_in_pages(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_a_token_with_the_role_is_told_causes_and_another_is_not() -> None:
-    async with server(**JWT) as house, backend(house, KEY.key) as api:
+    async with server(**JWT) as running, api_client(running, KEY.key) as api:
         for presence, cause in ({"roles": ["causes"]}, "announcement"), ({"roles": ["desk"]}, None):
             await api.announce("bo", True)
             given = token("ada", presence=presence)
@@ -106,7 +106,7 @@ async def test_a_token_with_the_role_is_told_causes_and_another_is_not() -> None
 
 
 async def test_whom_a_token_blocks_its_user_does_not_watch() -> None:
-    async with server(**JWT) as house, backend(house, KEY.key) as api:
+    async with server(**JWT) as running, api_client(running, KEY.key) as api:
         await api.announce("bo")
         await api.announce("eve")
         mine = token("ada", presence={"block": ["eve"]})
@@ -121,10 +121,10 @@ async def test_whom_a_token_blocks_its_user_does_not_watch() -> None:
 
 
 async def test_what_changes_quickly_is_told_once_with_its_last_state() -> None:
-    async with server() as house, backend(house) as api, api.events("/watch?users=ada") as events:
+    async with server() as running, api_client(running) as api, api.events("/watch?users=ada") as events:
         await anext(events)
         await api.announce("ada")
-        application = PresenceService(node(house))
+        application = PresenceService(node(running))
         for number in range(50):  # in parallel, so that the result does not depend on the duration of requests
             application.set_claim("ada", Claim("x", Status.BUSY, Custom(str(number))))
         told = 0
@@ -137,7 +137,7 @@ async def test_what_changes_quickly_is_told_once_with_its_last_state() -> None:
 
 
 async def test_a_lost_stream_goes_on() -> None:
-    async with server() as house, backend(house) as api:
+    async with server() as running, api_client(running) as api:
         async with api.events("/watch?everyone=true") as events:
             last = (await anext(events)).id
         await api.announce("ada")
@@ -149,7 +149,7 @@ async def test_a_lost_stream_goes_on() -> None:
 
 
 async def test_a_user_s_token_shows_what_that_user_may_see() -> None:
-    async with server(visibility="claims", **JWT) as house, backend(house, KEY.key) as api:
+    async with server(visibility="claims", **JWT) as running, api_client(running, KEY.key) as api:
         await api.announce("bo")
         await api.announce("eve")
         mine = token("ada", presence={"watch": ["bo"]})
@@ -171,13 +171,13 @@ async def test_a_user_s_token_shows_what_that_user_may_see() -> None:
 
 @pytest.mark.parametrize("shown", ["", "&token=nonsense", "&token=" + token("ada", seconds=-60)])
 async def test_who_can_t_show_who_they_are_is_refused(shown: str) -> None:
-    async with server(**JWT) as house, backend(house) as api:
+    async with server(**JWT) as running, api_client(running) as api:
         assert problem(await api.ask("GET", f"/watch?everyone=true{shown}")) == (401, "UNAUTHORIZED")
 
 
 async def test_a_token_s_end_and_its_revocation_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.api.watch.CHECK", 0.05)
-    async with server(jwt_leeway=0, **JWT) as house, backend(house, KEY.key) as api:
+    async with server(jwt_leeway=0, **JWT) as running, api_client(running, KEY.key) as api:
         async with api.events(f"/watch?users=bo&token={token('ada', seconds=2)}") as events:
             assert len([event async for event in events]) == 1
         async with api.events(f"/watch?users=bo&token={token('ada')}") as events:
@@ -189,7 +189,7 @@ async def test_a_token_s_end_and_its_revocation_end_the_stream(monkeypatch: pyte
 async def test_one_user_does_not_take_all_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(followers, "MAX_OF_USER", 1)
     mine, other = (f"/watch?users=bo&token={token(user_id)}" for user_id in ("ada", "bo"))
-    async with server(**JWT) as house, backend(house) as api, api.events(mine) as events:
+    async with server(**JWT) as running, api_client(running) as api, api.events(mine) as events:
         await anext(events)
         assert problem(await api.ask("GET", mine)) == (503, "UNAVAILABLE")
         async with api.events(other) as others:
@@ -198,44 +198,44 @@ async def test_one_user_does_not_take_all_the_places(monkeypatch: pytest.MonkeyP
 
 async def test_one_that_does_not_read_is_cut_off_and_harms_nobody() -> None:
     """It is sent more than the kernel takes."""
-    async with server(behind_timeout=0.5, max_announced=20_000) as house, backend(house) as api:
+    async with server(behind_timeout=0.5, max_announced=20_000) as running, api_client(running) as api:
         for number in range(15_000):
-            house.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
+            running.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
         with socket.socket() as slow:
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            slow.connect(("127.0.0.1", house.port))
+            slow.connect(("127.0.0.1", running.port))
             slow.sendall(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            await until(lambda: metric(house, "presenced_api_followers") == 1)
+            await until(lambda: metric(running, "presenced_api_followers") == 1)
             async with asyncio.timeout(PATIENCE):
-                while metric(house, "presenced_api_followers"):
+                while metric(running, "presenced_api_followers"):
                     assert (await api.get("/counts"))["onlineUsers"] == 15_000
                     await asyncio.sleep(0.01)
 
 
-def holds_something(house: PresenceServer) -> bool:
+def holds_something(running: PresenceServer) -> bool:
     """Return whether a transport has unwritten output."""
-    assert house._parts
-    peers = house._parts.listener._peers
+    assert running._parts
+    peers = running._parts.listener._peers
     return any(isinstance(peer, HttpConnection) and peer.transport.get_write_buffer_size() for peer in peers)
 
 
 async def test_one_that_does_not_read_does_not_hold_up_a_stop(caplog: pytest.LogCaptureFixture) -> None:
-    async with server(max_announced=20_000, close_timeout=60, behind_timeout=60) as house:
+    async with server(max_announced=20_000, close_timeout=60, behind_timeout=60) as running:
         for number in range(15_000):
-            house.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
+            running.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
         with socket.socket() as slow:
             slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            slow.connect(("127.0.0.1", house.port))
+            slow.connect(("127.0.0.1", running.port))
             slow.sendall(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            await until(lambda: metric(house, "presenced_api_followers") == 1)
-            await until(lambda: holds_something(house))  # so the kernel's buffer is full
+            await until(lambda: metric(running, "presenced_api_followers") == 1)
+            await until(lambda: holds_something(running))  # so the kernel's buffer is full
             async with asyncio.timeout(PATIENCE):
-                await house.stop()
+                await running.stop()
     assert not [record for record in caplog.records if record.exc_info], "no exception in the log"
 
 
 async def test_without_authentication_whoever_may_connect_may_watch() -> None:
-    async with server(host="127.0.0.1") as house, backend(house) as api:
+    async with server(host="127.0.0.1") as running, api_client(running) as api:
         assert problem(await api.ask("GET", "/counts", x_forwarded_for="203.0.113.7")) == (401, "UNAUTHORIZED")
         async with api.events("/watch?users=bo", x_forwarded_for="203.0.113.7") as events:
             assert (await anext(events)).kind == "snapshot"

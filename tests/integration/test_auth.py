@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 from tests.support.server import metric, server
-from tests.support.tokens import SECRET, WRITE, ask, closed, first, house_of_tokens, token, url
+from tests.support.tokens import SECRET, WRITE, ask, closed, first, token, token_server, url
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
@@ -22,17 +22,17 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_by_header() -> None:
-    async with house_of_tokens() as house:
+    async with token_server() as running:
         headers = {"Authorization": f"Bearer {token(7)}"}
-        async with connect(url(house), additional_headers=headers, proxy=None) as socket:
+        async with connect(url(running), additional_headers=headers, proxy=None) as socket:
             assert (await first(socket))["userId"] == 7
 
 
 @pytest.mark.parametrize(("protocol", "agreed"), [("presenced.v1", "presenced.v1"), ("presenced.classic",) * 2])
 async def test_beside_the_subprotocol(protocol: str, agreed: str) -> None:
-    async with house_of_tokens() as house:
+    async with token_server() as running:
         offered = [Subprotocol(protocol), Subprotocol(f"presenced.token.{token()}")]
-        async with connect(url(house, "?userId=ada"), subprotocols=offered, proxy=None) as socket:
+        async with connect(url(running, "?userId=ada"), subprotocols=offered, proxy=None) as socket:
             assert socket.subprotocol == agreed
             assert socket.response
             assert "token" not in str(socket.response.headers)
@@ -42,19 +42,19 @@ async def test_beside_the_subprotocol(protocol: str, agreed: str) -> None:
 
 
 async def test_by_url() -> None:
-    async with house_of_tokens() as house, connect(url(house, f"?token={token()}"), proxy=None) as socket:
+    async with token_server() as running, connect(url(running, f"?token={token()}"), proxy=None) as socket:
         assert (await first(socket))["userId"] == "ada"
 
 
 async def test_by_message() -> None:
-    async with house_of_tokens() as house, connect(url(house, "?userId=ada"), proxy=None) as socket:
+    async with token_server() as running, connect(url(running, "?userId=ada"), proxy=None) as socket:
         await socket.send(json.dumps({"type": "AUTH", "token": token()}))
         assert (await first(socket))["userId"] == "ada"
 
 
 async def test_who_shows_nothing_or_something_bad_is_closed_and_others_hear_nothing() -> None:
-    async with house_of_tokens(auth_timeout=0.2) as house:
-        watched = url(house, f"?token={token('watcher')}")
+    async with token_server(auth_timeout=0.2) as running:
+        watched = url(running, f"?token={token('watcher')}")
         async with connect(watched, proxy=None) as watcher:
             await first(watcher)
             for query, says in (
@@ -63,93 +63,93 @@ async def test_who_shows_nothing_or_something_bad_is_closed_and_others_hear_noth
                 ("?token=nonsense", "the token is not a JSON Web Token"),
                 (f"?token={jwt.encode({'sub': 1}, SECRET[::-1])}", "the token's signature does not fit any key"),
             ):
-                async with connect(url(house, query), proxy=None) as socket:
+                async with connect(url(running, query), proxy=None) as socket:
                     assert await closed(socket) == (4401, says)
-            async with connect(url(house, f"?userId=bo&token={token()}"), proxy=None) as socket:
+            async with connect(url(running, f"?userId=bo&token={token()}"), proxy=None) as socket:
                 assert (await closed(socket))[0] == 4403
-            async with connect(url(house, f"?token={token('bo')}"), proxy=None) as other:
+            async with connect(url(running, f"?token={token('bo')}"), proxy=None) as other:
                 await first(other)
                 assert (await first(watcher))["userId"] == "bo", "the first that it hears of"
 
 
 async def test_a_token_s_end_closes() -> None:
-    async with house_of_tokens(jwt_leeway=0) as house:
+    async with token_server(jwt_leeway=0) as running:
         started = time.monotonic()
-        async with connect(url(house, f"?token={token(seconds=4)}"), proxy=None) as socket:
+        async with connect(url(running, f"?token={token(seconds=4)}"), proxy=None) as socket:
             await first(socket)
             assert await closed(socket) == (4401, "the token has expired")
             assert time.monotonic() - started < 4 + 5
 
 
 async def test_revocation_closes_and_holds() -> None:
-    async with house_of_tokens() as house:
+    async with token_server() as running:
         old = token(jti="t1")
-        async with connect(url(house, f"?token={old}"), proxy=None) as socket:
+        async with connect(url(running, f"?token={old}"), proxy=None) as socket:
             await first(socket)
-            answer = await ask(house, "POST", "/api/users/ada/revoke")
+            answer = await ask(running, "POST", "/api/users/ada/revoke")
             assert (answer.status_code, answer.json()) == (200, {"closed": 1})
             assert await closed(socket) == (4401, "the token was revoked")
-        async with connect(url(house, f"?token={old}"), proxy=None) as socket:
+        async with connect(url(running, f"?token={old}"), proxy=None) as socket:
             assert await closed(socket) == (4401, "the token was revoked")
         fresh = token(iat=int(time.time()) + 5)
-        async with connect(url(house, f"?token={fresh}"), proxy=None) as socket:
+        async with connect(url(running, f"?token={fresh}"), proxy=None) as socket:
             await first(socket)
 
 
 async def test_who_is_erased_is_closed_and_may_come_again_with_a_new_token() -> None:
-    async with house_of_tokens() as house:
-        async with connect(url(house, f"?token={token()}"), proxy=None) as socket:
+    async with token_server() as running:
+        async with connect(url(running, f"?token={token()}"), proxy=None) as socket:
             await first(socket)
-            assert (await ask(house, "DELETE", "/api/v1/users/ada")).json() == {"closed": 1, "stored": 0}
+            assert (await ask(running, "DELETE", "/api/v1/users/ada")).json() == {"closed": 1, "stored": 0}
             assert await closed(socket) == (4401, "the token was revoked")
-        async with connect(url(house, f"?token={token(iat=int(time.time()) + 5)}"), proxy=None) as socket:
+        async with connect(url(running, f"?token={token(iat=int(time.time()) + 5)}"), proxy=None) as socket:
             await first(socket)
 
 
 async def test_one_token_is_revoked_by_its_id_or_by_its_session() -> None:
-    async with house_of_tokens() as house:
+    async with token_server() as running:
         v1 = [Subprotocol("presenced.v1")]
         one, other = token(jti="t1"), token(seconds=599)
         async with (
-            connect(url(house, f"?token={one}"), proxy=None) as first_socket,
-            connect(url(house, f"?token={other}"), subprotocols=v1, proxy=None) as second,
+            connect(url(running, f"?token={one}"), proxy=None) as first_socket,
+            connect(url(running, f"?token={other}"), subprotocols=v1, proxy=None) as second,
         ):
             await first(first_socket)
             session = (await first(second))["sessionId"]
-            assert (await ask(house, "POST", "/api/users/ada/revoke", body={"tokenId": "t1"})).json() == {"closed": 1}
+            assert (await ask(running, "POST", "/api/users/ada/revoke", body={"tokenId": "t1"})).json() == {"closed": 1}
             assert (await closed(first_socket))[0] == 4401
-            answer = await ask(house, "POST", "/api/users/ada/revoke", body={"sessionId": session})
+            answer = await ask(running, "POST", "/api/users/ada/revoke", body={"sessionId": session})
             assert answer.json() == {"closed": 1}
             assert (await closed(second))[0] == 4401
 
 
 @pytest.mark.parametrize(("visibility", "presence"), [("claims", {"watch": ["bo"]}), ("everyone", {"block": ["eve"]})])
 async def test_a_ticket_says_whom_its_user_may_see(visibility: str, presence: dict[str, Any]) -> None:
-    async with server(auth="ticket", api_keys=[WRITE.entry], visibility=visibility) as house:
+    async with server(auth="ticket", api_keys=[WRITE.entry], visibility=visibility) as running:
         tickets = {}
         for user_id, more in (("ada", {"presence": presence}), ("bo", {}), ("eve", {})):
-            answer = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": user_id, **more})
+            answer = await ask(running, "POST", "/api/tickets", WRITE.key, {"userId": user_id, **more})
             tickets[user_id] = answer.json()["ticket"]
-        bad = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": 1, "presence": {"watch": 7}})
+        bad = await ask(running, "POST", "/api/tickets", WRITE.key, {"userId": 1, "presence": {"watch": 7}})
         assert (bad.status_code, bad.json()["code"]) == (400, "BAD_BODY")
-        async with connect(url(house, f"?token={tickets['ada']}"), proxy=None) as ada:
+        async with connect(url(running, f"?token={tickets['ada']}"), proxy=None) as ada:
             await first(ada)
             for user_id in ("eve", "bo"):
-                async with connect(url(house, f"?token={tickets[user_id]}"), proxy=None) as other:
+                async with connect(url(running, f"?token={tickets[user_id]}"), proxy=None) as other:
                     await first(other)
             assert (await first(ada))["userId"] == "bo", "the first that it hears of"
 
 
 async def test_tickets() -> None:
-    async with server(auth="ticket", api_keys=[WRITE.entry]) as house:
-        answer = await ask(house, "POST", "/api/tickets", WRITE.key, {"userId": 7})
+    async with server(auth="ticket", api_keys=[WRITE.entry]) as running:
+        answer = await ask(running, "POST", "/api/tickets", WRITE.key, {"userId": 7})
         assert answer.status_code == 201
         made = answer.json()
         assert (made["userId"], made["expiresIn"]) == (7, 30)
         assert answer.headers["cache-control"] == "no-store"
-        async with connect(url(house, f"?token={made['ticket']}"), proxy=None) as socket:
+        async with connect(url(running, f"?token={made['ticket']}"), proxy=None) as socket:
             assert (await first(socket))["userId"] == 7
-        async with connect(url(house, f"?token={made['ticket']}"), proxy=None) as socket:
+        async with connect(url(running, f"?token={made['ticket']}"), proxy=None) as socket:
             assert (await closed(socket))[0] == 4401
 
 
@@ -167,8 +167,8 @@ async def test_tickets() -> None:
     ],
 )
 async def test_origins(origins: tuple[str, ...], origin: str, status: int) -> None:
-    async with server(origins=origins) as house:
-        coming = connect(url(house, "?userId=1"), additional_headers={"Origin": origin}, proxy=None)
+    async with server(origins=origins) as running:
+        coming = connect(url(running, "?userId=1"), additional_headers={"Origin": origin}, proxy=None)
         if status == 101:
             async with coming as socket:
                 await first(socket)
@@ -177,7 +177,7 @@ async def test_origins(origins: tuple[str, ...], origin: str, status: int) -> No
                 await coming
             assert caught.value.response.status_code == status
             assert json.loads(caught.value.response.body)["code"] == "FORBIDDEN_ORIGIN"
-        assert metric(house, "presenced_connections_opened_total") == (status == 101)
+        assert metric(running, "presenced_connections_opened_total") == (status == 101)
 
 
 async def test_a_server_without_a_key_it_can_use_does_not_start() -> None:
@@ -188,19 +188,19 @@ async def test_a_server_without_a_key_it_can_use_does_not_start() -> None:
         ({"origins": "example.com"}, "origins"),
         ({"api_keys": "admin"}, "api_keys"),
     ):
-        house = server(**settings)
+        running = server(**settings)
         with pytest.raises(ConfigError, match=says):
-            await house.start()
+            await running.start()
 
 
 async def test_no_token_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
     bad, good = token()[:-4], token()
-    async with house_of_tokens(log_level="debug") as house:
+    async with token_server(log_level="debug") as running:
         for given in (bad, good):
-            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
+            async with connect(url(running, f"?token={given}"), proxy=None) as socket:
                 await (first(socket) if given == good else closed(socket))
-        exposition = (await ask(house, "GET", "/metrics")).text
+        exposition = (await ask(running, "GET", "/metrics")).text
     ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("presenced"))
     assert "User ada connected" in ours
     for part in (*bad.split("."), *good.split("."), SECRET):
@@ -220,12 +220,12 @@ async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.Lo
             {"now": 7, "never": None, "newline": "a\nb"}.get(given) if given not in ("later", "other") else later(given)
         )
 
-    async with PresenceServer(Settings(port=0, auth="callable", stats_interval=0), function) as house:
+    async with PresenceServer(Settings(port=0, auth="callable", stats_interval=0), function) as running:
         for given, expected in (("now", 7), ("later", "bo")):
-            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
+            async with connect(url(running, f"?token={given}"), proxy=None) as socket:
                 assert (await first(socket))["userId"] == expected
         for given, code in (("never", 4401), ("other", 4401), ("fault", 1013), ("newline", 1013), ("x" * 9000, 4401)):
-            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
+            async with connect(url(running, f"?token={given}"), proxy=None) as socket:
                 assert (await closed(socket))[0] == code
     with pytest.raises(ConfigError, match="authenticate"):
         await PresenceServer(Settings(port=0, auth="callable")).start()
@@ -237,9 +237,9 @@ async def test_a_function_of_the_program_says_whose_a_token_is(caplog: pytest.Lo
 async def test_what_a_function_s_exception_says_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     sessions: dict[str, str] = {}
     given = "a-token-that-is-in-the-text-of-the-exception"
-    async with PresenceServer(Settings(port=0, auth="callable"), lambda token: sessions[token]) as house:
+    async with PresenceServer(Settings(port=0, auth="callable"), lambda token: sessions[token]) as running:
         for _ in range(20):
-            async with connect(url(house, f"?token={given}"), proxy=None) as socket:
+            async with connect(url(running, f"?token={given}"), proxy=None) as socket:
                 assert (await closed(socket))[0] == 1013
     assert given not in caplog.text
     assert 1 <= caplog.text.count("failed: KeyError") < 20, "nor do strangers fill the log"

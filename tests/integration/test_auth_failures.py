@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import pytest
-from tests.support.api import backend, problem
+from tests.support.api_client import api_client, problem
 from tests.support.server import server
-from tests.support.tokens import KEY, ask, closed, first, house_of_tokens, token, url
+from tests.support.tokens import KEY, ask, closed, first, token, token_server, url
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -22,16 +22,16 @@ LIMITS = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_f
 """Limit an address to one failure."""
 
 
-async def refused(house: PresenceServer, given: str, query: str = "") -> int:
+async def refused(running: PresenceServer, given: str, query: str = "") -> int:
     """Return the close code for a token."""
-    shown = url(house, f"?token={given}{query}")
+    shown = url(running, f"?token={given}{query}")
     async with connect(shown, additional_headers=OFFICE, proxy=None) as socket:
         return (await closed(socket))[0]
 
 
-async def may_come(house: PresenceServer, given: str) -> bool:
+async def may_come(running: PresenceServer, given: str) -> bool:
     try:
-        async with connect(url(house, f"?token={given}"), additional_headers=OFFICE, proxy=None) as socket:
+        async with connect(url(running, f"?token={given}"), additional_headers=OFFICE, proxy=None) as socket:
             await first(socket)
             return True
     except InvalidStatus as refusal:
@@ -52,33 +52,33 @@ async def may_come(house: PresenceServer, given: str) -> bool:
     ids=["expired", "not yet valid", "for another service", "revoked", "of another user"],
 )
 async def test_a_genuine_token_shuts_nobody_out(bad: str, query: str, code: int) -> None:
-    async with house_of_tokens(**LIMITS) as house:
-        await ask(house, "POST", "/api/users/revoked/revoke")
+    async with token_server(**LIMITS) as running:
+        await ask(running, "POST", "/api/users/revoked/revoke")
         for _ in range(3):
-            assert await refused(house, bad, query) == code
-        async with backend(house) as page:
+            assert await refused(running, bad, query) == code
+        async with api_client(running) as page:
             for _ in range(3 if not query else 0):
                 answer = await page.ask("GET", f"/watch?users=bo&token={bad}", **OFFICE)
                 assert problem(answer) == (401, "UNAUTHORIZED")
-        assert await may_come(house, token("colleague"))
-        assert await refused(house, bad[:-4] + "AAAA") == 4401
-        assert not await may_come(house, token("colleague")), "a forged token is a guess"
+        assert await may_come(running, token("colleague"))
+        assert await refused(running, bad[:-4] + "AAAA") == 4401
+        assert not await may_come(running, token("colleague")), "a forged token is a guess"
 
 
 async def test_a_used_ticket_shuts_nobody_out() -> None:
-    async with server(auth="ticket", api_keys=[KEY.entry], **LIMITS) as house:
+    async with server(auth="ticket", api_keys=[KEY.entry], **LIMITS) as running:
 
         async def ticket() -> str:
-            made = (await ask(house, "POST", "/api/tickets", body={"userId": "ada"})).json()
+            made = (await ask(running, "POST", "/api/tickets", body={"userId": "ada"})).json()
             return str(made["ticket"])
 
         used = await ticket()
-        assert await may_come(house, used)
+        assert await may_come(running, used)
         for _ in range(3):
-            assert await refused(house, used) == 4401
-        assert await may_come(house, await ticket())
-        assert await refused(house, "ticket_" + "x" * 59) == 4401
-        assert not await may_come(house, await ticket())
+            assert await refused(running, used) == 4401
+        assert await may_come(running, await ticket())
+        assert await refused(running, "ticket_" + "x" * 59) == 4401
+        assert not await may_come(running, await ticket())
 
 
 async def test_a_function_can_say_that_a_token_is_genuine_and_over() -> None:
@@ -86,9 +86,9 @@ async def test_a_function_can_say_that_a_token_is_genuine_and_over() -> None:
         return {"old": Principal("ada", time.time() - 60), "good": "bo"}.get(given)
 
     settings = Settings.model_validate({"port": 0, "auth": "callable", "stats_interval": 0, **LIMITS})
-    async with PresenceServer(settings, whose) as house:
+    async with PresenceServer(settings, whose) as running:
         for _ in range(3):
-            assert await refused(house, "old") == 4401
-        assert await may_come(house, "good")
-        assert await refused(house, "guess") == 4401
-        assert not await may_come(house, "good")
+            assert await refused(running, "old") == 4401
+        assert await may_come(running, "good")
+        assert await refused(running, "guess") == 4401
+        assert not await may_come(running, "good")

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.api import Backend, Event, backend, problem
+from tests.support.api_client import ApiClient, Event, api_client, problem
 from tests.support.server import metric, server, until
 from tests.support.tokens import KEY, WRITE, ask, closed, url
 from websockets.asyncio.client import connect
@@ -22,23 +22,23 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def house_of_tickets(**changes: object) -> AsyncIterator[tuple[PresenceServer, Backend, Backend]]:
-    """A server, a backend with a key, and a browser without one."""
+async def house_of_tickets(**changes: object) -> AsyncIterator[tuple[PresenceServer, ApiClient, ApiClient]]:
+    """A server, a api_client with a key, and a browser without one."""
     async with (
-        server(auth="ticket", api_keys=[KEY.entry, WRITE.entry], **changes) as house,
-        backend(house, KEY.key) as api,
-        backend(house) as page,
+        server(auth="ticket", api_keys=[KEY.entry, WRITE.entry], **changes) as running,
+        api_client(running, KEY.key) as api,
+        api_client(running) as page,
     ):
-        yield house, api, page
+        yield running, api, page
 
 
-async def ticket(api: Backend, user_id: str = "ada", **more: Any) -> str:
+async def ticket(api: ApiClient, user_id: str = "ada", **more: Any) -> str:
     answer = await api.ask("POST", "/tickets", {"userId": user_id, **more})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["ticket"])
 
 
-async def opened(page: Backend, path: str) -> str:
+async def opened(page: ApiClient, path: str) -> str:
     """Open a stream, lose it, and return the id of its last event."""
     async with page.events(path) as events:
         return (await anext(events)).id
@@ -62,10 +62,10 @@ async def test_a_stream_that_is_lost_repeatedly_returns_and_misses_nothing() -> 
 
 async def test_a_stream_lost_before_its_first_event_returns() -> None:
     """The first bytes carry an id. Browsers accept one without data, as the HTML standard says."""
-    async with house_of_tickets() as (house, api, page):
+    async with house_of_tickets() as (running, api, page):
         target = f"/api/v1/watch?users=bo&token={await ticket(api)}"
-        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
-        writer.write(f"GET {target} HTTP/1.1\r\nhost: 127.0.0.1:{house.port}\r\n\r\n".encode())
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(f"GET {target} HTTP/1.1\r\nhost: 127.0.0.1:{running.port}\r\n\r\n".encode())
         async with asyncio.timeout(5):
             found = await reader.readuntil(b"\nretry: ")
         writer.close()
@@ -95,14 +95,14 @@ async def test_a_stream_with_a_ticket_in_the_header_returns_too() -> None:
 
 async def test_the_url_alone_opens_nothing_a_second_time() -> None:
     """Proxies may have logged the URL."""
-    async with house_of_tickets() as (house, api, page):
+    async with house_of_tickets() as (running, api, page):
         given = await ticket(api)
         path = f"/watch?users=bo&token={given}"
         last = await opened(page, path)
         for headers in ({}, {"last_event_id": last.partition(".")[0]}, {"last_event_id": "." + "x" * 22}):
             assert problem(await page.ask("GET", path, **headers)) == (401, "UNAUTHORIZED")
         for shown in (given, last.partition(".")[2]):
-            async with connect(url(house, f"?token={shown}"), proxy=None) as socket:
+            async with connect(url(running, f"?token={shown}"), proxy=None) as socket:
                 assert (await closed(socket))[0] == 4401
         async with page.events(path, last_event_id=last) as events:
             await api.announce("bo")
@@ -132,7 +132,7 @@ async def test_a_returning_stream_replaces_the_connection_that_the_server_still_
 ) -> None:
     """It takes no second place of the user. Otherwise an unreliable network would lock the user out."""
     monkeypatch.setattr(followers, "MAX_OF_USER", 1)
-    async with house_of_tickets() as (house, api, page):
+    async with house_of_tickets() as (running, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
         async with page.events(path) as old:
             last = (await anext(old)).id
@@ -140,8 +140,8 @@ async def test_a_returning_stream_replaces_the_connection_that_the_server_still_
                 assert [event async for event in old] == [], "it has ended"
                 await api.announce("bo")
                 assert statuses(await anext(new)) == {"bo": "online"}
-                assert metric(house, "presenced_api_followers") == 1
-        await until(lambda: metric(house, "presenced_api_followers") == 0)
+                assert metric(running, "presenced_api_followers") == 1
+        await until(lambda: metric(running, "presenced_api_followers") == 0)
 
 
 async def test_a_revoked_user_s_stream_ends_and_does_not_return(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +160,10 @@ async def test_a_revoked_user_s_stream_ends_and_does_not_return(monkeypatch: pyt
 
 @pytest.mark.parametrize("erased", [False, True])
 async def test_a_disconnected_user_s_streams_end_at_once_and_do_not_return(erased: bool) -> None:
-    async with house_of_tickets() as (house, api, page):
+    async with house_of_tickets() as (running, api, page):
         path, lost, other = [f"/watch?users=bo&token={await ticket(api, u)}" for u in ("ada", "ada", "eve")]
         last_of_lost = await opened(page, lost)
-        await until(lambda: metric(house, "presenced_api_followers") == 0)
+        await until(lambda: metric(running, "presenced_api_followers") == 0)
         async with page.events(other) as others, page.events(path) as events:
             await anext(others)
             last = (await anext(events)).id
@@ -193,13 +193,13 @@ async def test_after_a_restart_a_stream_needs_a_new_ticket_and_the_old_one_harms
 
 async def test_neither_ticket_nor_secret_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    async with house_of_tickets(log_level="debug") as (house, api, page):
+    async with house_of_tickets(log_level="debug") as (running, api, page):
         given = await ticket(api)
         last = await opened(page, f"/watch?users=bo&token={given}")
         await api.announce("bo")
         await opened(page, f"/watch?users=bo&token={given}&lastEventId={last}")
         await page.ask("GET", f"/watch?users=bo&token={given}&lastEventId={last}x")
-        exposition = (await ask(house, "GET", "/metrics")).text
+        exposition = (await ask(running, "GET", "/metrics")).text
     ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("presenced"))
     for secret in (given, last.partition(".")[2]):
         assert secret
@@ -208,10 +208,10 @@ async def test_neither_ticket_nor_secret_is_logged(caplog: pytest.LogCaptureFixt
 
 
 async def test_a_head_request_leaves_no_place_taken() -> None:
-    async with house_of_tickets() as (house, api, page):
+    async with house_of_tickets() as (running, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"
         assert (await page.ask("HEAD", path)).status_code == 200
-        await until(lambda: metric(house, "presenced_api_followers") == 0)
+        await until(lambda: metric(running, "presenced_api_followers") == 0)
 
 
 async def test_requests_that_show_nothing_guess_nothing() -> None:

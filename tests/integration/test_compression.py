@@ -27,8 +27,8 @@ OFFER = "Sec-WebSocket-Protocol: presenced.v1\r\nSec-WebSocket-Extensions: perme
 
 
 @asynccontextmanager
-async def enter(house: PresenceServer, user_id: str, compression: str | None) -> AsyncIterator[LiveV1Client]:
-    url = f"ws://127.0.0.1:{house.port}/ws-online-status?userId={user_id}"
+async def enter(running: PresenceServer, user_id: str, compression: str | None) -> AsyncIterator[LiveV1Client]:
+    url = f"ws://127.0.0.1:{running.port}/ws-online-status?userId={user_id}"
     async with connect(url, subprotocols=[Subprotocol("presenced.v1")], compression=compression) as connection:
         client = LiveV1Client(connection)
         await client.until("PRESENCE_CHANGES")
@@ -37,34 +37,34 @@ async def enter(house: PresenceServer, user_id: str, compression: str | None) ->
 
 async def test_who_offers_it_and_who_does_not_see_the_same() -> None:
     async with (
-        server(compression=True, **QUIET) as house,
-        enter(house, "1", "deflate") as small,
-        enter(house, "2", None) as plain,
+        server(compression=True, **QUIET) as running,
+        enter(running, "1", "deflate") as small,
+        enter(running, "2", None) as plain,
     ):
         for number in range(1000, 1000 + MANY):
-            house.broadcast_user_status(number, True)
+            running.broadcast_user_status(number, True)
         await asyncio.gather(small.sees(str(999 + MANY), "online"), plain.sees(str(999 + MANY), "online"))
         assert small.records.keys() - {"1", "2"} == plain.records.keys() - {"1", "2"}
         assert (await small.say("PING"))["type"] == "PONG", "what it compresses is understood, too"
-        async with enter(house, "3", "deflate") as late:
+        async with enter(running, "3", "deflate") as late:
             assert late.records.keys() >= {str(number) for number in range(1000, 1000 + MANY)}
 
 
 async def test_less_is_sent() -> None:
     sent: dict[bool, float] = {}
     for compression in (False, True):
-        async with server(compression=compression, **QUIET) as house, enter(house, "1", "deflate") as client:
-            before = metric(house, "presenced_sent_bytes_total")
+        async with server(compression=compression, **QUIET) as running, enter(running, "1", "deflate") as client:
+            before = metric(running, "presenced_sent_bytes_total")
             for number in range(1000, 1000 + MANY):
-                house.broadcast_user_status(number, True)
+                running.broadcast_user_status(number, True)
             await client.sees(str(999 + MANY), "online")
-            sent[compression] = metric(house, "presenced_sent_bytes_total") - before
+            sent[compression] = metric(running, "presenced_sent_bytes_total") - before
     assert sent[True] < sent[False] / 3
 
 
 @asynccontextmanager
-async def raw_client(house: PresenceServer) -> AsyncIterator[RawClient]:
-    async with raw(house.port) as client:
+async def raw_client(running: PresenceServer) -> AsyncIterator[RawClient]:
+    async with raw(running.port) as client:
         await client.send(upgrade("?userId=1", more=OFFER))
         answer = await client.answer()
         assert answer.status == 101
@@ -88,7 +88,7 @@ async def test_a_small_message_that_inflates_to_a_large_one_is_refused_before_it
     """64 KB that would be 64 MB (CVE-2018-1000518)."""
     bomb = squeezed(bytes(64 << 20))
     assert len(bomb) <= 65_536
-    async with server(compression=True, **QUIET) as house, raw_client(house) as client:
+    async with server(compression=True, **QUIET) as running, raw_client(running) as client:
         before = _resident()
         await client.send(compressed(bomb))
         assert (await client.close_frame()).code == 1009
@@ -97,15 +97,15 @@ async def test_a_small_message_that_inflates_to_a_large_one_is_refused_before_it
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", os.urandom(64)])
 async def test_what_can_not_be_inflated_ends_the_connection_and_nothing_else(data: bytes) -> None:
-    async with server(compression=True, **QUIET) as house, raw_websocket(house.port, "?userId=2"):
-        async with raw_client(house) as client:
+    async with server(compression=True, **QUIET) as running, raw_websocket(running.port, "?userId=2"):
+        async with raw_client(running) as client:
             await client.send(compressed(data))
             assert (await client.close_frame()).code in (1002, 1007)
-        await until(lambda: metric(house, "presenced_connections") == 1)
+        await until(lambda: metric(running, "presenced_connections") == 1)
 
 
 async def test_who_did_not_agree_on_it_must_not_use_it() -> None:
-    async with server(compression=True, **QUIET) as house, raw_websocket(house.port) as client:
+    async with server(compression=True, **QUIET) as running, raw_websocket(running.port) as client:
         await client.send(compressed(squeezed(b"{}")))
         assert (await client.close_frame()).code == 1002
 

@@ -41,36 +41,38 @@ ROUTES = [
 """Method, path and body of every route."""
 
 
-async def ask(house: PresenceServer, method: str, path: str, body: str = "", **headers: str) -> Answer:
+async def ask(running: PresenceServer, method: str, path: str, body: str = "", **headers: str) -> Answer:
     """Send one request as written here; `Host` is the server's own unless given."""
     given = {"host": "localhost", **{name.replace("_", "-"): value for name, value in headers.items()}}
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
-    async with raw(house.port) as client:
+    async with raw(running.port) as client:
         await client.send(f"{method} {path} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         return await client.answer()
 
 
 async def test_without_authentication_a_foreign_name_is_refused_on_every_route() -> None:
     """DNS rebinding: to the browser, the page has the same origin as the server."""
-    async with server() as house:
-        house.broadcast_user_status("ada", is_online=True)
-        before = house.get_stats()
+    async with server() as running:
+        running.broadcast_user_status("ada", is_online=True)
+        before = running.get_stats()
         for method, path, body in ROUTES:
             for headers in ({}, {"origin": f"http://{EVIL}"}, {"origin": "http://localhost"}):
-                answer = await ask(house, method, path, body, host=EVIL, access_control_request_method="PUT", **headers)
+                answer = await ask(
+                    running, method, path, body, host=EVIL, access_control_request_method="PUT", **headers
+                )
                 assert (answer.status, answer.problem["code"]) == (421, "MISDIRECTED"), (method, path)
                 assert "allowed_hosts" in answer.problem["detail"]
                 assert "access-control-allow-origin" not in answer.headers
                 assert answer.headers["connection"] == "close", "a body may be on its way"
-        assert house.get_stats() == before, "nothing took effect"
+        assert running.get_stats() == before, "nothing took effect"
         for method, path, body in ROUTES:
-            assert (await ask(house, method, path, body)).status != 421, (method, path)
+            assert (await ask(running, method, path, body)).status != 421, (method, path)
 
 
 @pytest.mark.parametrize("path", HEALTH)
 async def test_health_is_served_for_every_host_name_and_pages_read_nothing(path: str) -> None:
-    async with server() as house:
-        answer = await ask(house, "GET", path, host=EVIL, origin=f"http://{EVIL}")
+    async with server() as running:
+        answer = await ask(running, "GET", path, host=EVIL, origin=f"http://{EVIL}")
         assert answer.status == 200
         assert "access-control-allow-origin" not in answer.headers
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
@@ -80,14 +82,14 @@ async def test_without_authentication_a_websocket_by_a_foreign_name_is_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="presenced")
-    async with server() as house:
+    async with server() as running:
         for more in ("", f"Origin: http://{EVIL}\r\n", "Origin: http://localhost\r\n"):
-            async with raw(house.port) as client:
+            async with raw(running.port) as client:
                 await client.send(upgrade(more=more).replace(b"Host: localhost", f"Host: {EVIL}".encode()))
                 answer = await client.answer()
                 assert (answer.status, answer.problem["code"]) == (421, "MISDIRECTED")
-        assert metric(house, "presenced_connections_opened_total") == 0
-        assert refused(house, "misdirected") == 3
+        assert metric(running, "presenced_connections_opened_total") == 0
+        assert refused(running, "misdirected") == 3
     assert "add evil.example to the setting allowed_hosts" in caplog.text
 
 
@@ -110,11 +112,11 @@ NAMED: list[tuple[dict[str, Any], str, int]] = [
 async def test_the_page_the_api_and_figures_are_answered_by_the_names_in_the_settings(
     settings: dict[str, Any], host: str, status: int
 ) -> None:
-    async with server(**settings) as house:
+    async with server(**settings) as running:
         for path in ("/", "/stats", "/metrics", "/api/v1/online"):
-            answer = await ask(house, "GET", path, host=host, authorization=f"Bearer {KEY.key}")
+            answer = await ask(running, "GET", path, host=host, authorization=f"Bearer {KEY.key}")
             assert answer.status == status, path
-        async with raw(house.port) as client:
+        async with raw(running.port) as client:
             await client.send(upgrade().replace(b"Host: localhost", f"Host: {host}".encode()))
             assert (await client.answer()).status == {200: 101, 421: 421}[status]
 
@@ -125,22 +127,22 @@ async def test_with_authentication_figures_for_this_machine_are_for_none_that_co
 ) -> None:
     """Local requests need no key for them, and a page that rebinds its name sends local requests."""
     caplog.set_level(logging.INFO, logger="presenced")
-    async with server(**TOKEN_SETTINGS) as house:
+    async with server(**TOKEN_SETTINGS) as running:
         for host in ("localhost", "127.0.0.1:3001"):
-            assert (await ask(house, "GET", path, host=host)).status == 200
-        answer = await ask(house, "GET", path, host=EVIL)
+            assert (await ask(running, "GET", path, host=host)).status == 200
+        answer = await ask(running, "GET", path, host=EVIL)
         assert (answer.status, answer.problem["code"]) == (421, "MISDIRECTED")
         assert "allowed_hosts" in answer.problem["detail"]
         assert "add evil.example to the setting allowed_hosts" in caplog.text
-        assert (await ask(house, "GET", path, host=EVIL, authorization=f"Bearer {KEY.key}")).status == 200
-        assert (await ask(house, "GET", path, host=EVIL, x_forwarded_for="203.0.113.7")).status == 401
-    async with server(**TOKEN_SETTINGS, allowed_hosts="evil.example") as house:
-        assert (await ask(house, "GET", path, host=EVIL)).status == 200
+        assert (await ask(running, "GET", path, host=EVIL, authorization=f"Bearer {KEY.key}")).status == 200
+        assert (await ask(running, "GET", path, host=EVIL, x_forwarded_for="203.0.113.7")).status == 401
+    async with server(**TOKEN_SETTINGS, allowed_hosts="evil.example") as running:
+        assert (await ask(running, "GET", path, host=EVIL)).status == 200
 
 
 async def test_a_client_of_http_1_0_needs_no_host() -> None:
     """Probes of load balancers send none. A browser always does."""
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(b"GET /api/v1/counts HTTP/1.0\r\n\r\n")
         assert (await client.answer()).status == 200
 
@@ -148,9 +150,9 @@ async def test_a_client_of_http_1_0_needs_no_host() -> None:
 # Pages.
 
 
-def refused(house: PresenceServer, reason: str) -> float:
+def refused(running: PresenceServer, reason: str) -> float:
     labels = {"reason": reason}
-    found = node(house).metrics.registry.get_sample_value("presenced_connections_refused_total", labels)
+    found = node(running).metrics.registry.get_sample_value("presenced_connections_refused_total", labels)
     return found or 0.0
 
 
@@ -164,19 +166,19 @@ async def test_a_refused_page_is_logged_with_the_setting_that_would_allow_it_and
     caplog.set_level(logging.INFO, logger="presenced")
     entry = "file://" if origin in ("null", "file://") else origin
     advice = f"page {origin} may not connect; to allow it, add {entry} to the setting origins"
-    async with server() as house:
-        async with raw(house.port) as client:
+    async with server() as running:
+        async with raw(running.port) as client:
             await client.send(upgrade(more=f"Origin: {origin}\r\n"))
             assert (await client.answer()).status == 403
-        assert sum(advice in line for line in caplog.messages) == refused(house, "forbidden_origin") == 1
-        assert (await ask(house, "GET", "/api/v1/watch?users=ada", origin=origin)).status == 403
+        assert sum(advice in line for line in caplog.messages) == refused(running, "forbidden_origin") == 1
+        assert (await ask(running, "GET", "/api/v1/watch?users=ada", origin=origin)).status == 403
         preflight = {"origin": origin, "access_control_request_method": "GET"}
-        assert (await ask(house, "OPTIONS", "/api/v1/watch", **preflight)).status == 403
-        assert sum(advice in line for line in caplog.messages) == refused(house, "forbidden_origin") == 3
-    async with server(origins=[entry]) as house, raw(house.port) as client:
+        assert (await ask(running, "OPTIONS", "/api/v1/watch", **preflight)).status == 403
+        assert sum(advice in line for line in caplog.messages) == refused(running, "forbidden_origin") == 3
+    async with server(origins=[entry]) as running, raw(running.port) as client:
         await client.send(upgrade(more=f"Origin: {origin}\r\n"))
         assert (await client.answer()).status == 101, "the advice helps"
-        answer = await ask(house, "GET", "/api/v1/online", origin=origin)
+        answer = await ask(running, "GET", "/api/v1/online", origin=origin)
         assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, origin)
 
 
@@ -200,11 +202,11 @@ async def test_every_refusal_before_the_upgrade_is_logged_and_counted_once(
     request_: bytes, reason: str, settings: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="presenced")
-    async with server(**settings) as house, raw(house.port), raw(house.port) as client:
+    async with server(**settings) as running, raw(running.port), raw(running.port) as client:
         await client.send(request_)
         answer = await client.answer()
         assert answer.status >= 400
-        await until(lambda: refused(house, reason) == 1)
+        await until(lambda: refused(running, reason) == 1)
         said = [line for line in caplog.messages if "Refused" in line]
         assert len(said) == 1
         assert said[0].startswith(f"⛔ HTTP: Refused, {answer.status} {answer.problem['code']}: ")
@@ -212,13 +214,13 @@ async def test_every_refusal_before_the_upgrade_is_logged_and_counted_once(
 
 async def test_a_token_in_a_refused_handshake_reaches_no_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="presenced")
-    async with server() as house:
+    async with server() as running:
         for more in (
             "Sec-WebSocket-Protocol: presenced.v1 presenced.token.hidden\r\n",
             "Sec-WebSocket-Protocol: presenced.v1, presenced.token.hidden\r\nOrigin: https://evil.example\r\n",
             "Authorization: Bearer hidden\r\nOrigin: https://evil.example\r\n",
         ):
-            async with raw(house.port) as client:
+            async with raw(running.port) as client:
                 await client.send(upgrade("?token=hidden", more=more))
                 assert (await client.answer()).status in (400, 403)
     assert "Refused" in caplog.text
@@ -226,9 +228,9 @@ async def test_a_token_in_a_refused_handshake_reaches_no_log(caplog: pytest.LogC
 
 
 async def test_an_empty_subprotocol_header_is_no_offer() -> None:
-    async with server() as house:
+    async with server() as running:
         for value in ("", " ", ",", ", ,\t"):
-            async with raw(house.port) as client:
+            async with raw(running.port) as client:
                 await client.send(upgrade(more=f"Sec-WebSocket-Protocol: {value}\r\n"))
                 answer = await client.answer()
                 assert answer.status == 101
@@ -239,9 +241,9 @@ async def test_an_empty_subprotocol_header_is_no_offer() -> None:
 
 
 async def test_a_preflight_allows_the_headers_of_event_source_polyfills() -> None:
-    async with server() as house:
+    async with server() as running:
         answer = await ask(
-            house,
+            running,
             "OPTIONS",
             "/api/v1/watch",
             origin="http://localhost:5173",
@@ -258,12 +260,12 @@ async def test_a_preflight_allows_the_headers_of_event_source_polyfills() -> Non
 async def test_the_api_answers_no_request_that_a_foreign_page_made_without_saying_its_origin(site: str) -> None:
     """`<img src=...>` sends no `Origin` with its GET, and would occupy a place among the requests waiting for
     changes."""
-    async with server() as house:
+    async with server() as running:
         for path in ("/api/v1/changes", "/api/v1/watch?users=ada", "/api/v1/online"):
-            answer = await ask(house, "GET", path, sec_fetch_site=site, sec_fetch_mode="no-cors")
+            answer = await ask(running, "GET", path, sec_fetch_site=site, sec_fetch_mode="no-cors")
             assert (answer.status, answer.problem["code"]) == (403, "FORBIDDEN_ORIGIN")
         for mode, own in (("navigate", site), ("no-cors", "same-origin"), ("no-cors", "none"), ("cors", "same-origin")):
-            answer = await ask(house, "GET", "/api/v1/online", sec_fetch_site=own, sec_fetch_mode=mode)
+            answer = await ask(running, "GET", "/api/v1/online", sec_fetch_site=own, sec_fetch_mode=mode)
             assert answer.status == 200
 
 
@@ -273,21 +275,21 @@ async def test_origins_that_let_strangers_in_are_warned_about_at_the_start(caplo
         ({**TOKEN_SETTINGS, "origins": "*"}, "pages of every origin may connect"),
         ({"origins": "file://"}, "from a sandboxed frame"),
     ):
-        async with server(**settings) as house:
+        async with server(**settings) as running:
             assert [r.levelname for r in caplog.records if says in r.getMessage()] == ["WARNING"]
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.port}", trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", trust_env=False) as client:
                 (warning,) = (await client.get("/readyz")).json()["warnings"]
                 assert says in warning
 
 
 async def test_with_authentication_every_origin_may_be_allowed() -> None:
-    async with server(**TOKEN_SETTINGS, origins="*") as house, raw(house.port) as client:
+    async with server(**TOKEN_SETTINGS, origins="*") as running, raw(running.port) as client:
         await client.send(upgrade(more="Origin: https://anything.example\r\n"))
         assert (await client.answer()).status == 101
 
 
 async def test_the_server_s_own_page_and_programs_are_served_as_before() -> None:
-    async with server() as house, raw_websocket(house.port) as client:
+    async with server() as running, raw_websocket(running.port) as client:
         assert json.loads(bytes((await client.frame()).data))["type"] == "CONNECTION_ESTABLISHED"
-        for headers in ({}, {"origin": f"http://localhost:{house.port}"}):
-            assert (await ask(house, "POST", "/api/v1/users/query", '{"users": [1]}', **headers)).status == 200
+        for headers in ({}, {"origin": f"http://localhost:{running.port}"}):
+            assert (await ask(running, "POST", "/api/v1/users/query", '{"users": [1]}', **headers)).status == 200

@@ -23,15 +23,15 @@ pytestmark = pytest.mark.anyio
 # The faults.
 
 
-def turned_away(house: PresenceServer, reason: str) -> float | None:
+def turned_away(running: PresenceServer, reason: str) -> float | None:
     labels = {"reason": reason}
-    return node(house).metrics.registry.get_sample_value("presenced_connections_refused_total", labels)
+    return node(running).metrics.registry.get_sample_value("presenced_connections_refused_total", labels)
 
 
 async def test_half_a_request_does_not_stay_open_for_ever() -> None:
-    async with server(head_timeout=0.1) as house:
+    async with server(head_timeout=0.1) as running:
         for start in (b"", b"GET", b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"\r\n"):
-            async with raw(house.port) as client:
+            async with raw(running.port) as client:
                 await client.send(start)
                 answer = await client.answer()
                 assert (answer.status, answer.problem["code"]) == (408, "REQUEST_TIMEOUT")
@@ -39,9 +39,9 @@ async def test_half_a_request_does_not_stay_open_for_ever() -> None:
 
 
 async def test_a_head_sent_byte_by_byte_has_the_same_time() -> None:
-    async with server(head_timeout=0.3) as house:
+    async with server(head_timeout=0.3) as running:
         started = time.monotonic()  # not after the connection: its timeout begins when the server accepts it
-        async with raw(house.port) as client:
+        async with raw(running.port) as client:
             await trickles(client)
         assert 0.25 < time.monotonic() - started < PATIENCE
 
@@ -61,7 +61,7 @@ async def trickles(client: RawClient) -> None:
 
 
 async def test_a_second_head_on_the_same_connection_is_timed_too() -> None:
-    async with server(head_timeout=1) as house, raw(house.port) as client:
+    async with server(head_timeout=1) as running, raw(running.port) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert (await client.answer()).status == 200
         await client.send(b"GET /healthz HT")
@@ -69,7 +69,7 @@ async def test_a_second_head_on_the_same_connection_is_timed_too() -> None:
 
 
 async def test_bytes_behind_an_answered_request_do_not_prolong_the_connection() -> None:
-    async with server(keep_alive=0.2) as house, raw(house.port) as client:
+    async with server(keep_alive=0.2) as running, raw(running.port) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
         assert (await client.answer()).status == 200
         ended = asyncio.create_task(client.closed())
@@ -93,7 +93,7 @@ async def test_bytes_behind_an_answered_request_do_not_prolong_the_connection() 
     ids=["field", "target", "many fields", "very many fields", "upgrade"],
 )
 async def test_a_head_has_a_limit(head: bytes) -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         sending = asyncio.create_task(client.send(head))
         answer = await client.answer()
         assert (answer.status, answer.problem["code"]) == (431, "HEAD_TOO_LARGE")
@@ -102,18 +102,18 @@ async def test_a_head_has_a_limit(head: bytes) -> None:
 
 
 async def test_a_head_just_within_the_limit_passes_however_it_comes() -> None:
-    async with server() as house:
+    async with server() as running:
         start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
-        head = start + b"x" * (house.settings.max_head_size - len(start) - 4) + b"\r\n\r\n"
+        head = start + b"x" * (running.settings.max_head_size - len(start) - 4) + b"\r\n\r\n"
         for size in (len(head), 1000):
-            async with raw(house.port) as client:
+            async with raw(running.port) as client:
                 for at in range(0, len(head), size):
                     await client.send(head[at : at + size])
                 assert (await client.answer()).status == 200
 
 
 async def test_bytes_that_follow_the_head_of_an_upgrade_are_not_lost() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(upgrade() + masked(Opcode.PING, b"early") + masked(Opcode.TEXT, b"half")[:4])
         assert (await client.answer()).status == 101
         assert (await client.frame()).opcode is Opcode.TEXT
@@ -135,7 +135,7 @@ ANNOUNCE = b"POST /api/v1/users/ada/announce HTTP/1.1\r\nHost: localhost\r\n"
     ids=["one more", "very many", "asks first", "GET"],
 )
 async def test_a_body_that_says_it_is_too_large_is_not_waited_for(head: bytes) -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(head)
         answer = await client.answer()
         assert (answer.status, answer.problem["code"], answer.headers["connection"]) == (413, "BODY_TOO_LARGE", "close")
@@ -160,14 +160,14 @@ async def test_who_reads_after_all_is_sent_sees_the_refusal(head: bytes, status:
             sock.sendall(head + b"x" * 3_000_000)
             return b"".join(iter(lambda: sock.recv(65_536), b""))
 
-    async with server() as house:
-        answer = await asyncio.to_thread(ask, house.port)
+    async with server() as running:
+        answer = await asyncio.to_thread(ask, running.port)
         assert answer.startswith(b"HTTP/1.1 %d " % status)
         assert answer.count(b"HTTP/1.1") == 1
 
 
 async def test_a_broken_body_behind_a_refusal_is_not_refused_again(caplog: pytest.LogCaptureFixture) -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(b"POST /api/v1/nothing HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert (await client.answer()).status == 404
         await client.send(b"no size\r\n")
@@ -176,7 +176,7 @@ async def test_a_broken_body_behind_a_refusal_is_not_refused_again(caplog: pytes
 
 
 async def test_who_never_stops_sending_is_cut_off() -> None:
-    async with server(close_timeout=0.2) as house, raw(house.port) as client:
+    async with server(close_timeout=0.2) as running, raw(running.port) as client:
         await client.send(ANNOUNCE + b"Content-Length: 1000000000\r\n\r\n")
         assert (await client.answer()).status == 413
         with pytest.raises(ConnectionError):
@@ -187,16 +187,16 @@ async def test_who_never_stops_sending_is_cut_off() -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "OPTIONS"])
 async def test_only_get_is_upgraded(method: str) -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(upgrade(method=method))
         answer = await client.answer()
         assert (answer.status, answer.problem["code"]) == (405, "METHOD_NOT_ALLOWED")
         assert "GET" in answer.headers["allow"]
-        assert house.get_stats().total_connections == 0
+        assert running.get_stats().total_connections == 0
 
 
 async def test_http_1_0_is_not_upgraded() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(upgrade(version="1.0"))
         answer = await client.answer()
         assert (answer.status, answer.problem["code"]) == (505, "HTTP_VERSION")
@@ -213,7 +213,7 @@ async def test_an_upgrade_leaves_no_reference_cycle(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(HttpConnection, "connection_made", remember)
     gc.disable()
     try:
-        async with server() as house, raw_websocket(house.port) as client:
+        async with server() as running, raw_websocket(running.port) as client:
             await client.frame()
             await until(lambda: connections[0]() is None)
     finally:
@@ -224,7 +224,7 @@ async def test_an_upgrade_leaves_no_reference_cycle(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_plain_get_on_the_websocket_path_gets_426_and_a_hint() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(b"GET /ws-online-status?userId=1 HTTP/1.1\r\nHost: localhost:3001\r\n\r\n")
         answer = await client.answer()
         assert (answer.status, answer.headers["upgrade"]) == (426, "websocket")
@@ -232,7 +232,7 @@ async def test_a_plain_get_on_the_websocket_path_gets_426_and_a_hint() -> None:
 
 
 async def test_a_wrong_websocket_version_gets_426_and_the_right_one() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(upgrade().replace(b"Version: 13", b"Version: 8"))
         answer = await client.answer()
         assert (answer.status, answer.problem["code"]) == (426, "WEBSOCKET_VERSION")
@@ -241,7 +241,7 @@ async def test_a_wrong_websocket_version_gets_426_and_the_right_one() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/ws", "/ws-online-status/", "/nope"])
 async def test_an_upgrade_of_another_path_is_answered_as_any_request_there(path: str) -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(upgrade(path=path))
         answer = await client.answer()
         if path == "/":
@@ -253,7 +253,7 @@ async def test_an_upgrade_of_another_path_is_answered_as_any_request_there(path:
 
 @pytest.mark.parametrize("more", ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"])
 async def test_a_handshake_has_no_body(more: str) -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(upgrade(more=more))
         answer = await client.answer()
         assert (answer.status, answer.problem["code"]) == (400, "BAD_HANDSHAKE")
@@ -261,7 +261,7 @@ async def test_a_handshake_has_no_body(more: str) -> None:
 
 async def test_a_handshake_behind_other_requests_waits_for_their_answers() -> None:
     """No response lands between frames."""
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         requests = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3
         await client.send(requests + upgrade() + masked(Opcode.PING, b"early"))
         assert [(await client.answer()).status for _ in range(4)] == [200, 200, 200, 101]
@@ -282,7 +282,7 @@ async def test_a_handshake_behind_other_requests_waits_for_their_answers() -> No
     ids=["TLS", "two lengths", "length and chunked", "space in a name", "version", "nonsense"],
 )
 async def test_what_is_not_http_gets_400(request_: bytes) -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(request_)
         answer = await client.answer()
         assert (answer.status, answer.problem["code"]) == (400, "BAD_REQUEST")
@@ -290,7 +290,7 @@ async def test_what_is_not_http_gets_400(request_: bytes) -> None:
 
 
 async def test_an_upgrade_to_something_else_is_answered_as_plain_http_and_the_connection_goes_on() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         h2c = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
         for _ in range(2):
             await client.send(h2c)
@@ -300,31 +300,31 @@ async def test_an_upgrade_to_something_else_is_answered_as_plain_http_and_the_co
 
 
 async def test_beyond_max_connections_there_is_503_until_one_leaves() -> None:
-    async with server(max_connections=2) as house, raw_websocket(house.port, "?userId=1"):
-        async with raw_websocket(house.port, "?userId=2"):
-            async with raw(house.port) as client:
+    async with server(max_connections=2) as running, raw_websocket(running.port, "?userId=1"):
+        async with raw_websocket(running.port, "?userId=2"):
+            async with raw(running.port) as client:
                 answer = await client.answer()
                 assert (answer.status, answer.problem["code"]) == (503, "UNAVAILABLE")
                 assert answer.headers["retry-after"]
-            assert house.get_stats().total_connections == 2
-            assert metric(house, "presenced_max_connections") == 2
-            assert turned_away(house, "full") == 1
-        await until(lambda: house.get_stats().total_connections == 1)
-        async with raw_websocket(house.port, "?userId=3") as client:
+            assert running.get_stats().total_connections == 2
+            assert metric(running, "presenced_max_connections") == 2
+            assert turned_away(running, "full") == 1
+        await until(lambda: running.get_stats().total_connections == 1)
+        async with raw_websocket(running.port, "?userId=3") as client:
             assert (await client.frame()).opcode is Opcode.TEXT
 
 
 async def test_while_the_loop_is_behind_handshakes_are_put_off_and_who_is_there_is_served() -> None:
     # A heartbeat resets the lag that was set, and this client answers no ping.
-    async with server(heartbeat_interval=600, pong_timeout=600) as house, raw_websocket(house.port) as there:
+    async with server(heartbeat_interval=600, pong_timeout=600) as running, raw_websocket(running.port) as there:
         await there.frame()
-        node(house)._heartbeat._lag = 1.5  # until the next tick, in a minute
-        async with raw(house.port) as client:
+        node(running)._heartbeat._lag = 1.5  # until the next tick, in a minute
+        async with raw(running.port) as client:
             await client.send(upgrade())
             answer = await client.answer()
             assert (answer.status, answer.problem["code"]) == (503, "UNAVAILABLE")
             assert 1 <= int(answer.headers["retry-after"]) <= 10
-        assert turned_away(house, "behind") == 1
+        assert turned_away(running, "behind") == 1
         await there.send(masked(Opcode.PING, b"?"))
         while (frame := await there.frame()).opcode is not Opcode.PONG:  # a ping of the server may come first
             pass
@@ -339,10 +339,10 @@ async def test_what_is_refused_behind_a_request_is_refused_after_its_answer() ->
         upgrade(more="Content-Length: 1\r\n"): 400,
         b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n": 431,
     }
-    async with server() as house:
+    async with server() as running:
         for rest, status in refused.items():
             for requests in (1, 3):
-                async with raw(house.port) as client:
+                async with raw(running.port) as client:
                     await client.send(healthz * requests + rest)
                     statuses = [(await client.answer()).status for _ in range(requests + 1)]
                     assert statuses == [200] * requests + [status]
@@ -350,25 +350,25 @@ async def test_what_is_refused_behind_a_request_is_refused_after_its_answer() ->
 
 
 async def test_only_so_many_requests_may_wait_for_an_answer() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5000)
         answers = await client.closed()
         assert answers.count(b"HTTP/1.1 200") <= MAX_PIPELINED + 1
         assert answers.count(b"HTTP/1.1 429") == 1
         assert b"retry-after: 1" in answers
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * MAX_PIPELINED)
         for _ in range(MAX_PIPELINED):
             assert (await client.answer()).status == 200
 
 
 async def test_a_client_that_goes_amid_pipelined_requests_leaves_no_fault(caplog: pytest.LogCaptureFixture) -> None:
-    async with server() as house:
+    async with server() as running:
         for _ in range(100):
-            async with raw(house.port) as client:
+            async with raw(running.port) as client:
                 await client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5)
                 await client.reader.read(1)
-        listener = house._parts and house._parts.listener
+        listener = running._parts and running._parts.listener
         assert listener
         await until(lambda: not listener.open_connections)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

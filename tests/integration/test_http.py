@@ -15,12 +15,12 @@ from presenced import PresenceServer, __version__
 pytestmark = pytest.mark.anyio
 
 
-def visitor(house: PresenceServer) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.port}", trust_env=False)
+def visitor(running: PresenceServer) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", trust_env=False)
 
 
-async def ask(house: PresenceServer, path: str, method: str = "GET") -> httpx.Response:
-    async with visitor(house) as client:
+async def ask(running: PresenceServer, path: str, method: str = "GET") -> httpx.Response:
+    async with visitor(running) as client:
         return await client.request(method, path)
 
 
@@ -30,59 +30,59 @@ def parsed(response: httpx.Response, status: int = 200) -> Any:
 
 
 async def test_health_says_alive_and_ready() -> None:
-    async with server() as house:
-        assert parsed(await ask(house, "/healthz")) == {
+    async with server() as running:
+        assert parsed(await ask(running, "/healthz")) == {
             "status": "alive",
             "version": __version__,
             "authentication": "none",
         }
-        assert parsed(await ask(house, "/readyz")) == {"status": "ready", "reasons": [], "warnings": []}
+        assert parsed(await ask(running, "/readyz")) == {"status": "ready", "reasons": [], "warnings": []}
 
 
 async def test_a_full_server_is_not_ready_and_says_why() -> None:
-    async with server() as house, raw_websocket(house.port), visitor(house) as client:
+    async with server() as running, raw_websocket(running.port), visitor(running) as client:
         assert (await client.get("/readyz")).status_code == 200
-        node(house).max_connections = 1  # this HTTP connection is in already
+        node(running).max_connections = 1  # this HTTP connection is in already
         answer = parsed(await client.get("/readyz"), 503)
         assert answer["reasons"] == ["all 1 connections are taken"]
 
 
 async def test_stats_are_those_of_get_stats_in_pages() -> None:
-    async with server() as house, raw_websocket(house.port, "?userId=1"), raw_websocket(house.port, "?userId=a"):
-        await until(lambda: house.get_stats().total_connections == 2)
-        first = parsed(await ask(house, "/stats?limit=1"))
+    async with server() as running, raw_websocket(running.port, "?userId=1"), raw_websocket(running.port, "?userId=a"):
+        await until(lambda: running.get_stats().total_connections == 2)
+        first = parsed(await ask(running, "/stats?limit=1"))
         assert (first["connectedUsers"], first["onlineUsers"], first["totalConnections"]) == (2, 2, 2)
         (session,) = first["userSessions"]
         assert set(session) == {"userId", "connectionId", "connectedAt", "lastSeen"}
         assert session["userId"] == 1
-        rest = parsed(await ask(house, f"/stats?limit=1&after={first['next']}"))
+        rest = parsed(await ask(running, f"/stats?limit=1&after={first['next']}"))
         assert [s["userId"] for s in rest["userSessions"]] == ["a"]
         assert rest["next"] is None
-        assert len(parsed(await ask(house, "/stats"))["userSessions"]) == 2
+        assert len(parsed(await ask(running, "/stats"))["userSessions"]) == 2
 
 
 @pytest.mark.parametrize(
     "query", ["limit=-1", "limit=1001", "limit=x", "after=-5", "after=%D9%A3", "limit=", "limit=1&limit=2"]
 )
 async def test_a_bad_parameter_is_named(query: str) -> None:
-    async with server() as house:
-        answer = parsed(await ask(house, f"/stats?{query}"), 400)
+    async with server() as running:
+        answer = parsed(await ask(running, f"/stats?{query}"), 400)
         assert answer["code"] == "BAD_PARAMETER"
         assert answer["detail"].startswith(query.partition("=")[0])
 
 
 async def test_statistics_have_no_parameter_that_is_not_known() -> None:
     """`viewer` would not restrict the response."""
-    async with server() as house:
-        answer = parsed(await ask(house, "/stats?viewer=bo"), 400)
+    async with server() as running:
+        answer = parsed(await ask(running, "/stats?viewer=bo"), 400)
         assert answer["detail"] == "unknown parameter viewer; known are limit, after"
-        assert parsed(await ask(house, "/stats?x-trace=1"))["totalConnections"] == 0
+        assert parsed(await ask(running, "/stats?x-trace=1"))["totalConnections"] == 0
 
 
 async def test_metrics_can_be_scraped_and_name_no_user() -> None:
-    async with server() as house, raw_websocket(house.port, "?userId=secret-name") as client:
+    async with server() as running, raw_websocket(running.port, "?userId=secret-name") as client:
         await client.frame()
-        response = await ask(house, "/metrics")
+        response = await ask(running, "/metrics")
         found = {family.name: family for family in text_string_to_metric_families(response.text)}
         for name in (
             "presenced_connections",
@@ -109,8 +109,8 @@ async def test_metrics_can_be_scraped_and_name_no_user() -> None:
 
 
 async def test_the_page_is_served_with_a_strict_policy() -> None:
-    async with server() as house:
-        page = await ask(house, "/")
+    async with server() as running:
+        page = await ask(running, "/")
         assert page.status_code == 200
         assert page.headers["content-type"].startswith("text/html")
         assert "Connect" in page.text
@@ -122,15 +122,15 @@ async def test_the_page_is_served_with_a_strict_policy() -> None:
 
 @pytest.mark.parametrize("path", ["/nope", "/../pyproject.toml", "/%2e%2e/__init__.py", "/web/index.html", "/healthz/"])
 async def test_an_unknown_path_is_a_404_that_says_what_there_is(path: str) -> None:
-    async with server() as house:
-        answer = parsed(await ask(house, path), 404)
+    async with server() as running:
+        answer = parsed(await ask(running, path), 404)
         assert answer["code"] == "NOT_FOUND"
         assert "/ws-online-status?userId=ID" in answer["detail"]
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/stats", "/metrics"])
 async def test_other_methods_are_refused(path: str) -> None:
-    async with server() as house:
+    async with server() as running:
         for method in ("POST", "DELETE"):
-            assert parsed(await ask(house, path, method), 405)["code"] == "METHOD_NOT_ALLOWED"
-        assert (await ask(house, path, "HEAD")).status_code == 200
+            assert parsed(await ask(running, path, method), 405)["code"] == "METHOD_NOT_ALLOWED"
+        assert (await ask(running, path, "HEAD")).status_code == 200

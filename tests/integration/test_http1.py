@@ -43,7 +43,7 @@ def end(client: RawClient) -> None:
 
 
 async def test_a_client_that_half_closes_gets_its_answers() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         client.writer.write(GET * 3)
         end(client)
         assert [(await client.answer()).status for _ in range(3)] == [200, 200, 200]
@@ -51,12 +51,12 @@ async def test_a_client_that_half_closes_gets_its_answers() -> None:
 
 
 async def test_a_client_that_half_closes_gets_the_answer_of_a_long_poll() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         end(client)
-        await until(lambda: metric(house, "presenced_api_followers") == 1)
+        await until(lambda: metric(running, "presenced_api_followers") == 1)
         await asyncio.sleep(0.1)
-        house.broadcast_user_status("ada", is_online=True)
+        running.broadcast_user_status("ada", is_online=True)
         answer = await client.answer()
         assert (answer.status, json.loads(answer.body)["changes"][0]["userId"]) == (200, "ada")
         assert await client.closed() == b""
@@ -67,12 +67,12 @@ async def test_a_client_that_waits_on_after_it_half_closed_hears_that_it_is_wait
 ) -> None:
     """Clients ignore `100 Continue`, and it reveals one that has gone: RFC 9110 section 15.2.1."""
     monkeypatch.setattr("presenced.transports.http1.connection.PROBE_S", 0.05)
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         end(client)
         for _ in range(3):
             assert (await client.answer()).status == 100
-        house.broadcast_user_status("ada", is_online=True)
+        running.broadcast_user_status("ada", is_online=True)
         while (status := (await client.answer()).status) == 100:
             pass
         assert status == 200
@@ -82,32 +82,32 @@ async def test_a_pipelined_request_of_a_client_that_has_gone_is_waited_for_no_lo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("presenced.transports.http1.connection.PROBE_S", 0.05)
-    async with server() as house:
-        async with raw(house.port) as client:
+    async with server() as running:
+        async with raw(running.port) as client:
             client.writer.write(GET + b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             end(client)
             assert (await client.answer()).status == 200
-            await until(lambda: metric(house, "presenced_api_followers") == 1)
+            await until(lambda: metric(running, "presenced_api_followers") == 1)
         started = time.monotonic()
-        await until(lambda: metric(house, "presenced_api_followers") == 0)
+        await until(lambda: metric(running, "presenced_api_followers") == 0)
         assert time.monotonic() - started < 15
 
 
 async def test_a_stream_ends_with_its_client_and_is_whole() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         client.writer.write(b"GET /api/v1/watch?everyone=true HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        await until(lambda: metric(house, "presenced_api_followers") == 1)
+        await until(lambda: metric(running, "presenced_api_followers") == 1)
         await client.reader.readuntil(b"retry:")
         end(client)
         assert (await client.closed()).endswith(b"0\r\n\r\n")
-        assert metric(house, "presenced_api_followers") == 0
+        assert metric(running, "presenced_api_followers") == 0
 
 
 async def test_half_a_body_and_the_end_is_a_bad_request() -> None:
-    async with server() as house:
+    async with server() as running:
         halves = QUERY + b"Content-Length: 10\r\n\r\n{", CHUNKED + b"5\r\n{", CHUNKED + b"1\r\n{\r\n0\r\n"
         for half, before in [(half, before) for half in halves for before in (b"", GET)]:
-            async with raw(house.port) as client:
+            async with raw(running.port) as client:
                 client.writer.write(before + half)
                 end(client)
                 if before:
@@ -122,31 +122,31 @@ async def test_a_client_that_hangs_up_amid_a_body_is_no_fault_of_the_server(
     how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each was a traceback of 4 KB in the log, and a 500 in the metrics, which triggers an alert."""
-    async with server() as house:
+    async with server() as running:
         for _ in range(20):
-            async with raw(house.port) as client:
+            async with raw(running.port) as client:
                 await client.send(QUERY + b"Content-Length: 100\r\n\r\n{")
                 if how == "reset":
                     linger = b"\x01\0\0\0\0\0\0\0"
                     client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        listener = house._parts and house._parts.listener
+        listener = running._parts and running._parts.listener
         assert listener
         await until(lambda: not listener.open_connections)
         if how == "closed":  # a reset may reach the server before it has read the request
-            await until(lambda: answered(house, "499") == 20)
-        assert answered(house, "500") is None
+            await until(lambda: answered(running, "499") == 20)
+        assert answered(running, "500") is None
     assert [record.getMessage() for record in caplog.records if record.levelno >= 30] == []
 
 
-def answered(house: PresenceServer, status: str) -> float | None:
+def answered(running: PresenceServer, status: str) -> float | None:
     labels = {"route": "POST /users/query", "status": status}
-    return node(house).metrics.registry.get_sample_value("presenced_api_answers_total", labels)
+    return node(running).metrics.registry.get_sample_value("presenced_api_answers_total", labels)
 
 
 @pytest.mark.parametrize("wrong", [b"no", b"\n", b"5\r\nhello!", b"0\r\nX\r\n"])
 async def test_a_malformed_chunk_is_answered_at_once(wrong: bytes) -> None:
     """The end is detected before the timeout of the body."""
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(CHUNKED)
         await asyncio.sleep(0.05)  # the application waits for the body
         started = time.monotonic()
@@ -159,7 +159,7 @@ async def test_a_malformed_chunk_is_answered_at_once(wrong: bytes) -> None:
 
 async def test_white_space_behind_the_values_of_a_handshake_is_dropped() -> None:
     """RFC 9112 section 5.1."""
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         head, empty = upgrade()[:-2].replace(b"\r\n", b" \t\r\n").replace(b"HTTP/1.1 \t", b"HTTP/1.1"), b"\r\n"
         await client.send(head + empty)
         assert (await client.answer()).status == 101
@@ -169,7 +169,7 @@ async def test_white_space_behind_the_values_of_a_handshake_is_dropped() -> None
 
 
 async def test_an_idle_connection_is_kept_for_keep_alive() -> None:
-    async with server(keep_alive=0.4) as house, raw(house.port) as client:
+    async with server(keep_alive=0.4) as running, raw(running.port) as client:
         for _ in range(2):
             await client.send(GET)
             assert (await client.answer()).status == 200
@@ -189,7 +189,7 @@ def test_the_proxies_of_deploy_let_go_of_a_connection_before_the_server_does() -
 
 
 async def test_a_body_that_nobody_asked_for_is_thrown_away_and_the_connection_goes_on() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         size = MAX_DISCARDED // 2
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
         assert (await client.answer()).status == 200
@@ -198,7 +198,7 @@ async def test_a_body_that_nobody_asked_for_is_thrown_away_and_the_connection_go
 
 
 async def test_it_is_thrown_away_up_to_a_bound() -> None:
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % 10_000_000)
         assert (await client.answer()).status == 200
         await client.send(b"x" * (MAX_DISCARDED + 1))
@@ -207,20 +207,20 @@ async def test_it_is_thrown_away_up_to_a_bound() -> None:
 
 async def test_a_body_in_tiny_chunks_is_read() -> None:
     body = b'{"users":["ada"]' + b" " * 20_000 + b"}"
-    async with server() as house, raw(house.port) as client:
+    async with server() as running, raw(running.port) as client:
         await client.send(CHUNKED + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n" + GET)
         assert [(await client.answer()).status for _ in range(2)] == [200, 200]
 
 
 async def test_a_client_is_asked_for_a_body_only_where_that_is_wanted() -> None:
     asks = b"Expect: 100-continue\r\n"
-    async with server() as house:
-        async with raw(house.port) as client:
+    async with server() as running:
+        async with raw(running.port) as client:
             await client.send(QUERY + asks + b"Content-Length: 17\r\n\r\n")
             assert (await client.answer()).status == 100
             await client.send(b'{"users":["ada"]}')
             assert (await client.answer()).status == 200
-        async with raw(house.port) as client:
+        async with raw(running.port) as client:
             await client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + asks + b"Content-Length: 17\r\n\r\n")
             answer = await client.answer()
             assert (answer.status, answer.headers["connection"]) == (200, "close"), "whether it comes is not known"
@@ -236,11 +236,11 @@ async def test_a_request_that_waited_leaves_no_reference_cycle() -> None:
     gc.collect()
     gc.disable()
     try:
-        async with server() as house, raw(house.port) as client:
+        async with server() as running, raw(running.port) as client:
             await client.send(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            await until(lambda: metric(house, "presenced_api_followers") == 1)
+            await until(lambda: metric(running, "presenced_api_followers") == 1)
             assert followers() == 1
-            house.broadcast_user_status("ada", is_online=True)
+            running.broadcast_user_status("ada", is_online=True)
             assert (await client.answer()).status == 200
             for _ in range(10):  # turns of the loop, for a cancelled task to end
                 await asyncio.sleep(0)
@@ -250,14 +250,14 @@ async def test_a_request_that_waited_leaves_no_reference_cycle() -> None:
 
 
 async def test_a_head_gets_no_body_and_http_1_0_no_chunks() -> None:
-    async with server() as house:
-        async with raw(house.port) as client:
+    async with server() as running:
+        async with raw(running.port) as client:
             await client.send(GET.replace(b"GET", b"HEAD"))
             head = await client.reader.readuntil(b"\r\n\r\n")
             assert re.search(rb"\r\ncontent-length: [1-9]", head)
             await client.send(GET)
             assert (await client.answer()).status == 200
-        async with raw(house.port) as client:
+        async with raw(running.port) as client:
             await client.send(b"GET /api/v1/watch?everyone=true HTTP/1.0\r\n\r\n")
             assert b"chunked" not in await client.reader.readuntil(b"\r\n\r\n")
             assert await client.reader.readexactly(7) == b"retry: "
@@ -265,9 +265,9 @@ async def test_a_head_gets_no_body_and_http_1_0_no_chunks() -> None:
 
 async def test_the_api_knows_clients_by_the_proxy_protocol() -> None:
     """Without this, the API treated requests through a local proxy as local, and local requests need no key."""
-    async with server(proxy_protocol=True, trusted_proxies="127.0.0.1") as house:
+    async with server(proxy_protocol=True, trusted_proxies="127.0.0.1") as running:
         for address, status in (("203.0.113.9", 401), ("127.0.0.1", 200)):
-            async with raw(house.port) as client:
+            async with raw(running.port) as client:
                 addresses = socket.inet_aton(address) + socket.inet_aton("127.0.0.1") + b"\0\x50\0\x50"
                 header = SIGNATURE + b"\x21\x11\0\x0c" + addresses
                 await client.send(header + b"GET /api/v1/counts HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -278,14 +278,14 @@ async def test_the_api_knows_clients_by_the_proxy_protocol() -> None:
 
 
 async def test_at_a_stop_idle_connections_end_and_requests_are_answered_first() -> None:
-    async with server() as house, raw(house.port) as idle, raw(house.port) as waiting:
+    async with server() as running, raw(running.port) as idle, raw(running.port) as waiting:
         await idle.send(GET)
         assert (await idle.answer()).status == 200
         await waiting.send(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n" + GET)
-        await until(lambda: metric(house, "presenced_api_followers") == 1)
+        await until(lambda: metric(running, "presenced_api_followers") == 1)
         started = time.monotonic()
-        await house.stop()
-        assert time.monotonic() - started < house.settings.close_timeout
+        await running.stop()
+        assert time.monotonic() - started < running.settings.close_timeout
         assert await idle.closed() == b""
         answer = await waiting.answer()
         assert (answer.status, answer.headers["connection"]) == (200, "close")
@@ -450,13 +450,13 @@ async def test_a_client_that_reads_slowly_gets_its_whole_answer() -> None:
 async def test_a_websocket_behind_an_answer_that_was_not_read_counts_as_slow() -> None:
     """Else it would be sent everything, and what its transport holds would grow without a bound."""
     online = b"GET /api/v1/online?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    async with server(behind_timeout=3) as house:
+    async with server(behind_timeout=3) as running:
         for number in range(1000):
-            house.broadcast_user_status(f"{number}" + "\N{GRINNING FACE}" * 120, is_online=True)
-        async with deaf(house.port, online, upgrade()):
-            await until(lambda: metric(house, "presenced_connections") == 1)
-            assert metric(house, "presenced_slow_watchers") == 1
-            await until(lambda: metric(house, "presenced_connections") == 0)
+            running.broadcast_user_status(f"{number}" + "\N{GRINNING FACE}" * 120, is_online=True)
+        async with deaf(running.port, online, upgrade()):
+            await until(lambda: metric(running, "presenced_connections") == 1)
+            assert metric(running, "presenced_slow_watchers") == 1
+            await until(lambda: metric(running, "presenced_connections") == 0)
 
 
 async def test_an_application_that_does_not_read_holds_the_client_up() -> None:
@@ -539,12 +539,12 @@ async def test_the_application_hears_that_its_client_has_gone() -> None:
 
 
 async def test_a_websocket_may_follow_requests_on_one_connection() -> None:
-    async with server(heartbeat_interval=60, pong_timeout=60) as house, raw(house.port) as client:
+    async with server(heartbeat_interval=60, pong_timeout=60) as running, raw(running.port) as client:
         for _ in range(3):
             await client.send(GET)
             assert (await client.answer()).status == 200
         await client.send(upgrade())
         assert (await client.answer()).status == 101
         assert (await client.frame()).opcode is Opcode.TEXT
-        async with raw_websocket(house.port, "?userId=2"):
+        async with raw_websocket(running.port, "?userId=2"):
             assert b"USER_ONLINE" in (await client.frame()).data

@@ -52,10 +52,10 @@ async def node(url: str, *protocols: str) -> AsyncIterator[NodeClient]:
 
 
 async def test_two_node_clients_see_each_other_come_and_go() -> None:
-    async with server() as house, node(f"{house.url}?userId=1") as alice:
+    async with server() as running, node(f"{running.url}?userId=1") as alice:
         established = await alice.hear()
         assert (established["type"], established["userId"]) == ("CONNECTION_ESTABLISHED", 1)
-        async with node(f"{house.url}?userId=bob") as bob:
+        async with node(f"{running.url}?userId=bob") as bob:
             assert (await bob.hear())["userId"] == "bob"
             assert (await alice.hear())["type"] == "USER_ONLINE"
             bob.say("send not json")
@@ -67,42 +67,42 @@ async def test_two_node_clients_see_each_other_come_and_go() -> None:
 
 async def test_node_answers_the_heartbeat_and_a_killed_process_is_gone_after_the_grace() -> None:
     async with (
-        server(grace_lost=0.2, heartbeat_interval=1, pong_timeout=1) as house,
-        node(f"{house.url}?userId=1") as alice,
+        server(grace_lost=0.2, heartbeat_interval=1, pong_timeout=1) as running,
+        node(f"{running.url}?userId=1") as alice,
     ):
         await alice.hear()
-        async with node(f"{house.url}?userId=2") as bob:
+        async with node(f"{running.url}?userId=2") as bob:
             await bob.hear()
             assert (await alice.hear())["type"] == "USER_ONLINE"
             for _ in range(2):
-                await heard_from_all(house)
-            assert house.get_stats().total_connections == 2
+                await heard_from_all(running)
+            assert running.get_stats().total_connections == 2
         offline = await alice.hear()
         assert (offline["type"], offline["userId"]) == ("USER_OFFLINE", 2)
 
 
 async def test_node_is_told_why_it_was_closed() -> None:
-    async with server() as house:
-        async with node(house.url) as nobody:
+    async with server() as running:
+        async with node(running.url) as nobody:
             closed = await nobody.hear()
             assert closed["closed"] == 4400
             assert "userId is missing" in closed["reason"]
-        async with node(f"{house.url}?userId=1") as alice:
+        async with node(f"{running.url}?userId=1") as alice:
             await alice.hear()
-            house.handle_user_disconnect(1)
+            running.handle_user_disconnect(1)
             assert (await alice.hear())["closed"] == 4410
-        async with node(f"{house.url}?userId=1") as alice:
+        async with node(f"{running.url}?userId=1") as alice:
             await alice.hear()
-            await house.stop()
+            await running.stop()
             assert await alice.hear() == {"closed": 1001, "reason": "the server is stopping"}
-            await house.start()
+            await running.start()
 
 
 async def test_node_speaks_v1() -> None:
-    async with server() as house, node(f"{house.url}?userId=1&device=node", "presenced.v1") as alice:
+    async with server() as running, node(f"{running.url}?userId=1&device=node", "presenced.v1") as alice:
         types = [(await alice.hear())["type"] for _ in range(4)]
         assert types == ["CONNECTION_ESTABLISHED", "SELF", "PRESENCE_SNAPSHOT", "PRESENCE_CHANGES"]
-        async with node(f"{house.url}?userId=bob", "presenced.v1") as bob:
+        async with node(f"{running.url}?userId=bob", "presenced.v1") as bob:
             assert (await alice.hear())["users"][0]["userId"] == "bob"
             bob.say('send {"type":"SET_STATUS","status":"busy","text":"Grüße","id":7}')
             [seen] = (await alice.hear())["users"]

@@ -28,9 +28,9 @@ async def proxied(
     kind: str, folder: Path, backends: str = "127.0.0.1", **changes: object
 ) -> AsyncIterator[tuple[PresenceServer, int]]:
     """A server behind a proxy, and the proxy's port."""
-    async with server(trusted_proxies="127.0.0.1", **changes) as house:
-        with proxy(kind, folder, house.port, backends) as port:
-            yield house, port
+    async with server(trusted_proxies="127.0.0.1", **changes) as running:
+        with proxy(kind, folder, running.port, backends) as port:
+            yield running, port
 
 
 KINDS = pytest.mark.parametrize("kind", ["nginx", "caddy"])
@@ -38,15 +38,15 @@ KINDS = pytest.mark.parametrize("kind", ["nginx", "caddy"])
 
 @KINDS
 async def test_a_client_behind_the_proxy_is_served_and_counts_by_its_address(kind: str, tmp_path: Path) -> None:
-    async with proxied(kind, tmp_path, heartbeat_interval=1, pong_timeout=1) as (house, port):
+    async with proxied(kind, tmp_path, heartbeat_interval=1, pong_timeout=1) as (running, port):
         context = trusting(tmp_path / "certificate.pem")
         url = f"wss://127.0.0.1:{port}/ws-online-status?userId=ada&token=hidden-in-logs"
         forged = {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=203.0.113.8"}
         async with connect(url, ssl=context, proxy=None, additional_headers=forged) as ada:
             assert json.loads(await ada.recv())["userId"] == "ada"
-            addresses = {connection.address for connection in node(house)._connections.values()}
+            addresses = {connection.address for connection in node(running)._connections.values()}
             assert addresses == {""}, "this machine's own, whatever the client says"
-            await heard_from_all(house)
+            await heard_from_all(running)
             assert ada.state.name == "OPEN", "heartbeats pass"
         async with httpx.AsyncClient(verify=context, trust_env=False) as client:
             base = f"https://127.0.0.1:{port}"
@@ -78,7 +78,7 @@ async def test_origins_are_held_to_behind_the_proxy(kind: str, tmp_path: Path) -
 @KINDS
 async def test_users_watch_by_server_sent_events_behind_the_proxy(kind: str, tmp_path: Path) -> None:
     tokens: dict[str, object] = {"auth": "jwt", "jwt_key": SECRET, "api_keys": [KEY.entry]}
-    async with proxied(kind, tmp_path, "192.0.2.1", **tokens) as (house, port):
+    async with proxied(kind, tmp_path, "192.0.2.1", **tokens) as (running, port):
         context = trusting(tmp_path / "certificate.pem")
         base = f"https://127.0.0.1:{port}/api/v1"
         mine = token()
@@ -92,9 +92,9 @@ async def test_users_watch_by_server_sent_events_behind_the_proxy(kind: str, tmp
                         while not (line := await anext(lines)).startswith("data: "):
                             pass
                     assert [user["status"] for user in json.loads(line[6:])["users"]] == [status], "each as it comes"
-                    house.broadcast_user_status("bo", is_online=status == "offline")
-                assert metric(house, "presenced_api_followers") == 1
-            await until(lambda: metric(house, "presenced_api_followers") == 0)
+                    running.broadcast_user_status("bo", is_online=status == "offline")
+                assert metric(running, "presenced_api_followers") == 1
+            await until(lambda: metric(running, "presenced_api_followers") == 0)
             assert (await client.get(f"{base}/watch?users=bo")).status_code == 401
             for path in ("/counts", "/watch/", "/users/bo"):
                 refused = await client.get(f"{base}{path}", headers={"authorization": f"Bearer {KEY.key}"})
@@ -106,9 +106,9 @@ async def test_users_watch_by_server_sent_events_behind_the_proxy(kind: str, tmp
 async def test_a_ticket_s_stream_returns_through_the_proxy_and_its_secret_is_not_logged(
     kind: str, tmp_path: Path
 ) -> None:
-    async with proxied(kind, tmp_path, "192.0.2.1", auth="ticket", api_keys=[KEY.entry]) as (house, port):
+    async with proxied(kind, tmp_path, "192.0.2.1", auth="ticket", api_keys=[KEY.entry]) as (running, port):
         context = trusting(tmp_path / "certificate.pem")
-        made = (await ask(house, "POST", "/api/tickets", body={"userId": "ada"})).json()["ticket"]
+        made = (await ask(running, "POST", "/api/tickets", body={"userId": "ada"})).json()["ticket"]
         url = f"https://127.0.0.1:{port}/api/v1/watch?users=bo&token={made}"
         async with httpx.AsyncClient(verify=context, trust_env=False) as client:
 

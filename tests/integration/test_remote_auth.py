@@ -12,15 +12,15 @@ from typing import Any
 import jwt
 import pytest
 from aiohttp import web
-from tests.support.api import backend as api_of
-from tests.support.backends import (
-    Backend,
+from tests.support.api_client import api_client as api_of
+from tests.support.callback_server import (
+    CallbackServer,
     Handler,
-    backend,
+    callback_server,
     come,
     elsewhere,
     house_of_hook,
-    house_of_keys,
+    key_server,
     large,
     nonsense,
     outcome,
@@ -46,45 +46,45 @@ pytestmark = pytest.mark.anyio
 
 async def test_keys_come_from_the_url_and_new_ones_when_a_token_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_set, "MIN_PAUSE", 0.0)
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("a")
-        async with house_of_keys(issuer) as house:
-            assert await come(house, issuer.token()) == (0, "ada")
+        async with key_server(issuer) as running:
+            assert await come(running, issuer.token()) == (0, "ada")
             issuer.new_key("b")
-            assert await come(house, issuer.token("bo")) == (0, "bo")
+            assert await come(running, issuer.token("bo")) == (0, "bo")
             assert len(issuer.requests) == 2
             issuer.keys = issuer.keys[1:]
-            assert await come(house, issuer.token()) == (0, "ada")
+            assert await come(running, issuer.token()) == (0, "ada")
             assert len(issuer.requests) == 2, "known keys are not asked for"
 
 
 async def test_tokens_with_made_up_keys_do_not_make_it_ask_without_end() -> None:
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("a")
-        async with house_of_keys(issuer) as house:
-            assert await come(house, issuer.token()) == (0, "ada")
-            forger = Backend()
+        async with key_server(issuer) as running:
+            assert await come(running, issuer.token()) == (0, "ada")
+            forger = CallbackServer()
             for number in range(50):
                 forger.new_key(f"x{number}")
-                code, says = await come(house, forger.token())
+                code, says = await come(running, forger.token())
                 assert (code, says) == (4401, "the token is signed with a key or algorithm that is not accepted")
             assert len(issuer.requests) == 1
             forger.keys[-1] = ("a", forger.keys[-1][1])
-            assert (await come(house, forger.token()))[1] == "the token's signature does not fit any key"
+            assert (await come(running, forger.token()))[1] == "the token's signature does not fit any key"
 
 
 async def test_while_the_issuer_is_down_its_keys_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("a")
-        async with house_of_keys(issuer, jwt_jwks_refresh=1) as house:
-            assert await come(house, issuer.token()) == (0, "ada")
+        async with key_server(issuer, jwt_jwks_refresh=1) as running:
+            assert await come(running, issuer.token()) == (0, "ada")
 
             async def down(_: web.Request) -> web.StreamResponse:
                 return web.Response(status=500)
 
             issuer.handler = down
             await until(lambda: len(issuer.requests) >= 2)
-            assert await come(house, issuer.token()) == (0, "ada")
+            assert await come(running, issuer.token()) == (0, "ada")
 
 
 @pytest.mark.parametrize("handler", [large, slow, elsewhere, nonsense, refusing])
@@ -92,11 +92,11 @@ async def test_without_any_key_clients_are_told_to_come_back(
     handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("presenced.auth.factory.JWKS_TIMEOUT", 0.5)
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("a")
         issuer.handler = handler
-        async with house_of_keys(issuer) as house:
-            code, says = await come(house, issuer.token())
+        async with key_server(issuer) as running:
+            code, says = await come(running, issuer.token())
             assert (code, says) == (1013, "the user cannot be authenticated now; retry later")
             assert len(issuer.requests) == 1, "a redirect is not followed"
     assert "gave no keys" in caplog.text
@@ -106,7 +106,7 @@ async def test_by_tls_the_certificate_is_held_to_the_name(tmp_path: Path) -> Non
     certificate, key = write_certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
-    async with backend(context) as issuer:
+    async with callback_server(context) as issuer:
         issuer.new_key("a")
         for trusted, expected in ((str(certificate), 0), ("/dev/null", 1013)):
             environ = {"SSL_CERT_FILE": trusted, "SSL_CERT_DIR": "/nonexistent"}
@@ -124,14 +124,14 @@ async def test_by_tls_the_certificate_is_held_to_the_name(tmp_path: Path) -> Non
 
 
 async def test_the_hook_says_whose_a_token_is_and_knows_who_asks() -> None:
-    async with backend() as application:
+    async with callback_server() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
             return web.json_response({"userId": 7, "expiresIn": 60, "x-more": True})
 
         application.handler = who
-        async with house_of_hook(application, callback_secret="s3cret") as house:
-            assert await come(house, "session-of-7") == (0, 7)  # type: ignore[comparison-overlap]  # a number
+        async with house_of_hook(application, callback_secret="s3cret") as running:
+            assert await come(running, "session-of-7") == (0, 7)  # type: ignore[comparison-overlap]  # a number
         (request,) = application.requests
         assert application.bodies == [b'{"token":"session-of-7"}']
         timestamp = int(request.headers["presenced-timestamp"])
@@ -145,67 +145,67 @@ async def test_the_hook_says_whose_a_token_is_and_knows_who_asks() -> None:
 async def test_a_hook_s_answer_with_a_misspelt_restriction_lets_nobody_in(
     wrong: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with backend() as application:
+    async with callback_server() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
             return web.json_response({"userId": 7, **wrong})
 
         application.handler = who
-        async with house_of_hook(application) as house:
-            assert (await come(house, "session-of-7"))[0] == Close.TRY_AGAIN_LATER.code
+        async with house_of_hook(application) as running:
+            assert (await come(running, "session-of-7"))[0] == Close.TRY_AGAIN_LATER.code
     (name,) = wrong
     assert name in caplog.text, "the log names the field"
 
 
 async def test_the_hook_s_answer_may_end_and_may_be_remembered() -> None:
-    async with backend() as application:
+    async with callback_server() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
             return web.json_response({"userId": "ada", "expiresIn": 1})
 
         application.handler = who
-        async with house_of_hook(application, callback_cache=60) as house:
-            async with connect(f"ws://127.0.0.1:{house.port}/ws-online-status?token=t", proxy=None) as socket:
+        async with house_of_hook(application, callback_cache=60) as running:
+            async with connect(f"ws://127.0.0.1:{running.port}/ws-online-status?token=t", proxy=None) as socket:
                 assert await outcome(socket) == (0, "ada")
                 assert await outcome(socket) == (4401, "the token has expired")
-            await come(house, "t")
+            await come(running, "t")
             assert len(application.requests) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_what_the_hook_does_not_accept_is_refused(status: int) -> None:
-    async with backend() as application:
+    async with callback_server() as application:
 
         async def refuse(_: web.Request) -> web.StreamResponse:
             return web.Response(status=status)
 
         application.handler = refuse
-        async with house_of_hook(application) as house:
-            assert await come(house, "t") == (4401, "the token is not accepted")
+        async with house_of_hook(application) as running:
+            assert await come(running, "t") == (4401, "the token is not accepted")
 
 
 @pytest.mark.parametrize("handler", [large, slow, elsewhere, nonsense, refusing])
 async def test_while_the_hook_fails_clients_are_told_to_come_back(
     handler: Handler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with backend() as application:
+    async with callback_server() as application:
         application.handler = handler
-        async with house_of_hook(application, callback_timeout=0.5) as house:
-            assert (await come(house, "secret-token"))[0] == 1013
+        async with house_of_hook(application, callback_timeout=0.5) as running:
+            assert (await come(running, "secret-token"))[0] == 1013
             assert len(application.requests) == 1
     assert "callback_url" in caplog.text
     assert "secret-token" not in "".join(r.getMessage() for r in caplog.records if r.name.startswith("presenced"))
 
 
 async def test_a_backend_that_is_not_there_at_all() -> None:
-    async with backend() as application:
-        house = house_of_hook(application)
-    async with house:
-        assert (await come(house, "t"))[0] == 1013
+    async with callback_server() as application:
+        running = house_of_hook(application)
+    async with running:
+        assert (await come(running, "t"))[0] == 1013
 
 
 async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
-    async with backend() as application:
+    async with callback_server() as application:
         release, most, now = asyncio.Event(), 0, 0
 
         async def who(_: web.Request) -> web.StreamResponse:
@@ -217,9 +217,9 @@ async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
             return web.json_response({"userId": "ada"})
 
         application.handler = who
-        async with house_of_hook(application, callback_concurrency=3, callback_timeout=10) as house:
-            coming = [asyncio.create_task(come(house, f"t{number}")) for number in range(10)]
-            await until(lambda: metric(house, "presenced_unauthenticated") == 10)
+        async with house_of_hook(application, callback_concurrency=3, callback_timeout=10) as running:
+            coming = [asyncio.create_task(come(running, f"t{number}")) for number in range(10)]
+            await until(lambda: metric(running, "presenced_unauthenticated") == 10)
             await until(lambda: now == 3)
             release.set()
             assert await asyncio.gather(*coming) == [(0, "ada")] * 10
@@ -228,7 +228,7 @@ async def test_only_so_many_are_asked_at_a_time_and_others_are_served() -> None:
 
 @pytest.mark.parametrize("presence", [{"watch": ["bo"]}, {"watch": "*", "block": ["eve"]}])
 async def test_a_hook_says_whom_somebody_may_see(presence: dict[str, Any]) -> None:
-    async with backend() as application:
+    async with callback_server() as application:
         allowed: dict[str, Any] = {"ada": presence, "bo": {}, "eve": {}, "7": {"watch": "*"}}
 
         async def whom(request: web.Request) -> web.StreamResponse:
@@ -239,8 +239,8 @@ async def test_a_hook_says_whom_somebody_may_see(presence: dict[str, Any]) -> No
         settings = {"visibility": "callback", "visibility_url": application.url, "outgoing_private": True}
         secret = "s" * 40
         tokens = {u: jwt.encode({"sub": u, "exp": int(time.time()) + 600}, secret) for u in ("ada", "bo", "eve", 7)}
-        async with server(auth="jwt", jwt_key=secret, callback_cache=60, **settings) as house:
-            url = f"ws://127.0.0.1:{house.port}/ws-online-status?token="
+        async with server(auth="jwt", jwt_key=secret, callback_cache=60, **settings) as running:
+            url = f"ws://127.0.0.1:{running.port}/ws-online-status?token="
             async with connect(url + tokens["ada"], proxy=None) as ada:
                 assert await outcome(ada) == (0, "ada")
                 for user_id in ("eve", "bo"):
@@ -248,16 +248,16 @@ async def test_a_hook_says_whom_somebody_may_see(presence: dict[str, Any]) -> No
                         await outcome(other)
                 assert await outcome(ada) == (0, "bo"), "the first that it hears of"
             asked = len(application.requests)
-            assert await come(house, tokens["ada"]) == (0, "ada")
+            assert await come(running, tokens["ada"]) == (0, "ada")
             assert len(application.requests) == asked, "it is remembered"
             application.handler = nonsense
-            assert (await come(house, tokens[7]))[0] == 1013
-            assert (await come(house, "forged"))[0] == 4401
+            assert (await come(running, tokens[7]))[0] == 1013
+            assert (await come(running, "forged"))[0] == 4401
 
 
 async def test_a_returning_stream_sees_the_users_that_the_hook_names_then() -> None:
     """The result is not the user from the first use of the ticket."""
-    async with backend() as application:
+    async with callback_server() as application:
         allowed: dict[str, Any] = {"watch": ["bo", "eve"], "roles": ["causes"]}
 
         async def whom(_: web.Request) -> web.StreamResponse:
@@ -265,18 +265,18 @@ async def test_a_returning_stream_sees_the_users_that_the_hook_names_then() -> N
 
         application.handler = whom
         settings = {"visibility": "callback", "visibility_url": application.url, "outgoing_private": True}
-        async with server(auth="ticket", api_keys=[KEY.entry], **settings) as house, api_of(house, KEY.key) as api:
+        async with server(auth="ticket", api_keys=[KEY.entry], **settings) as running, api_of(running, KEY.key) as api:
             await api.announce("bo")
             await api.announce("eve")
             made = (await api.ask("POST", "/tickets", {"userId": "ada"})).json()["ticket"]
             path = f"/watch?everyone=true&token={made}"
-            async with api_of(house) as page, page.events(path) as events:
+            async with api_of(running) as page, page.events(path) as events:
                 event = await anext(events)
                 assert [user["userId"] for user in event.data["users"]] == ["bo", "eve"]
                 assert "cause" in event.data["users"][0]
             allowed = {"watch": ["bo"]}
             secret = event.id.partition(".")[2]
-            async with api_of(house) as page, page.events(path, last_event_id=f".{secret}") as events:
+            async with api_of(running) as page, page.events(path, last_event_id=f".{secret}") as events:
                 (seen,) = (await anext(events)).data["users"]
                 assert seen["userId"] == "bo"
                 assert "cause" not in seen
@@ -285,7 +285,7 @@ async def test_a_returning_stream_sees_the_users_that_the_hook_names_then() -> N
 async def test_a_hook_can_say_that_a_token_is_genuine_and_over() -> None:
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x-forwarded-for": "203.0.113.7"}
-    async with backend() as application:
+    async with callback_server() as application:
 
         async def who(_: web.Request) -> web.StreamResponse:
             asked = json.loads(application.bodies[-1])["token"]
@@ -294,32 +294,32 @@ async def test_a_hook_can_say_that_a_token_is_genuine_and_over() -> None:
             return web.json_response({"userId": "ada", "expiresIn": 0 if asked == "old" else 60})
 
         application.handler = who
-        async with house_of_hook(application, **limits) as house:
+        async with house_of_hook(application, **limits) as running:
             for _ in range(3):
-                assert await come(house, "old", **office) == (4401, "the token has expired")
-            assert await come(house, "good", **office) == (0, "ada")
-            assert (await come(house, "forged", **office))[0] == 4401
+                assert await come(running, "old", **office) == (4401, "the token has expired")
+            assert await come(running, "good", **office) == (0, "ada")
+            assert (await come(running, "forged", **office))[0] == 4401
             with pytest.raises(InvalidStatus):
-                await come(house, "good", **office)
+                await come(running, "good", **office)
 
 
 async def test_a_secret_that_everybody_can_read_is_none() -> None:
-    async with backend() as issuer:
+    async with callback_server() as issuer:
 
         async def leaky(_: web.Request) -> web.StreamResponse:
             return web.json_response({"keys": [{"kty": "oct", "k": "QUFB" * 16, "kid": "a"}]})
 
         issuer.handler = leaky
         forged = jwt.encode({"sub": "ada", "exp": int(time.time()) + 60}, b"AAA" * 16, "HS256", {"kid": "a"})
-        async with house_of_keys(issuer) as house:
-            assert (await come(house, forged))[0] == 1013
+        async with key_server(issuer) as running:
+            assert (await come(running, forged))[0] == 1013
 
 
 async def test_a_server_that_stops_asks_no_more() -> None:
-    async with backend() as application:
+    async with callback_server() as application:
         application.handler = slow
-        async with house_of_hook(application, callback_timeout=20) as house:
-            socket: Any = await connect(f"ws://127.0.0.1:{house.port}/ws-online-status?token=t", proxy=None)
+        async with house_of_hook(application, callback_timeout=20) as running:
+            socket: Any = await connect(f"ws://127.0.0.1:{running.port}/ws-online-status?token=t", proxy=None)
             await until(lambda: application.requests)
             started = time.monotonic()
         assert time.monotonic() - started < 10

@@ -32,9 +32,9 @@ class SlowClient:
         self.messages: list[dict[str, object]] = []
         self.close_code: int | None = None
 
-    async def connect(self, house: PresenceServer, user_id: str) -> None:
+    async def connect(self, running: PresenceServer, user_id: str) -> None:
         loop = asyncio.get_running_loop()
-        await loop.sock_connect(self.socket, ("127.0.0.1", house.port))
+        await loop.sock_connect(self.socket, ("127.0.0.1", running.port))
         await loop.sock_sendall(self.socket, upgrade(f"?userId={user_id}"))
         head = b""
         while b"\r\n\r\n" not in head:
@@ -61,78 +61,78 @@ class SlowClient:
                         await loop.sock_sendall(self.socket, answer)
 
 
-def behind(house: PresenceServer) -> int:
-    return node(house)._broadcaster.behind
+def behind(running: PresenceServer) -> int:
+    return node(running)._broadcaster.behind
 
 
 @asynccontextmanager
-async def slow_client(house: PresenceServer) -> AsyncIterator[SlowClient]:
+async def slow_client(running: PresenceServer) -> AsyncIterator[SlowClient]:
     """A client that has been sent more than the buffers on its way hold."""
     slow = SlowClient()
     with slow.socket:
-        await slow.connect(house, "slow")
-        await until(lambda: house.get_stats().total_connections)
+        await slow.connect(running, "slow")
+        await until(lambda: running.get_stats().total_connections)
         online = False
-        while not behind(house):
-            assert house.get_stats().total_connections, "dropped before it was slow"
+        while not behind(running):
+            assert running.get_stats().total_connections, "dropped before it was slow"
             online = not online
             for user in range(500):
-                house.broadcast_user_status(f"{user}-{'x' * 100}", online)
+                running.broadcast_user_status(f"{user}-{'x' * 100}", online)
             await asyncio.sleep(0.001)
         yield slow
 
 
 async def test_a_client_that_reads_again_is_told_each_user_once_with_their_last_status() -> None:
     quiet = {"heartbeat_interval": 3600, "pong_timeout": 3600, "behind_timeout": 60}
-    async with server(**quiet) as house, slow_client(house) as slow:
+    async with server(**quiet) as running, slow_client(running) as slow:
         for round_ in range(50):
             for user in range(200):
-                house.broadcast_user_status(f"late {user}", round_ % 2 == 0)
+                running.broadcast_user_status(f"late {user}", round_ % 2 == 0)
             await asyncio.sleep(0)
         for user in range(100):
-            house.broadcast_user_status(f"late {user}", True)
-        house.broadcast_user_status("the last", True)
+            running.broadcast_user_status(f"late {user}", True)
+        running.broadcast_user_status("the last", True)
         await slow.read_until("the last")
         late = [m for m in slow.messages if str(m["userId"]).startswith("late")]
         assert len(late) == 200, "each once"
         online = {m["userId"] for m in late if m["type"] == "USER_ONLINE"}
         assert online == {f"late {user}" for user in range(100)}
-        await until(lambda: behind(house) == 0)
+        await until(lambda: behind(running) == 0)
         slow.messages.clear()
-        house.broadcast_user_status("one more", True)
+        running.broadcast_user_status("one more", True)
         await slow.read_until("one more")
         assert [m["userId"] for m in slow.messages] == ["one more"]
 
 
 async def test_one_that_stays_behind_is_closed_and_told_why() -> None:
     quiet = {"heartbeat_interval": 3600, "pong_timeout": 3600, "write_buffer": 2048}
-    async with server(**quiet, behind_timeout=1) as house, slow_client(house) as slow:
-        await until(lambda: house.get_stats().total_connections == 0)
+    async with server(**quiet, behind_timeout=1) as running, slow_client(running) as slow:
+        await until(lambda: running.get_stats().total_connections == 0)
         await slow.read_until("nobody")
         assert slow.close_code in (4420, None), "told, if it read what was before it in time"
 
 
 async def test_one_that_takes_nothing_is_dropped_by_the_heartbeat() -> None:
-    async with server(heartbeat_interval=3, pong_timeout=1.5, behind_timeout=60) as house, slow_client(house):
-        await until(lambda: house.get_stats().total_connections == 0)
-        assert metric(house, "presenced_heartbeats_failed_total") == 1
+    async with server(heartbeat_interval=3, pong_timeout=1.5, behind_timeout=60) as running, slow_client(running):
+        await until(lambda: running.get_stats().total_connections == 0)
+        assert metric(running, "presenced_heartbeats_failed_total") == 1
 
 
 async def test_the_others_hear_everything_while_one_is_slow() -> None:
     quiet = {"heartbeat_interval": 3600, "pong_timeout": 3600, "behind_timeout": 60}
-    async with server(**quiet) as house, slow_client(house), raw_websocket(house.port, "?userId=quick") as quick:
+    async with server(**quiet) as running, slow_client(running), raw_websocket(running.port, "?userId=quick") as quick:
         assert (await quick.frame()).opcode is Opcode.TEXT
         for user in range(1000):
-            house.broadcast_user_status(f"user {user}", True)
+            running.broadcast_user_status(f"user {user}", True)
         heard = [json.loads(bytes((await quick.frame()).data))["userId"] for _ in range(1000)]
         assert heard == [f"user {user}" for user in range(1000)]
 
 
 async def test_a_ping_flood_without_reading_is_bounded() -> None:
-    async with server(heartbeat_interval=3600, pong_timeout=3600) as house, raw_websocket(house.port) as client:
-        transport_limit = house.settings.write_buffer
+    async with server(heartbeat_interval=3600, pong_timeout=3600) as running, raw_websocket(running.port) as client:
+        transport_limit = running.settings.write_buffer
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's transport can
-        (connection,) = node(house)._connections.values()
+        (connection,) = node(running)._connections.values()
         ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
         for _ in range(300):
             client.writer.write(ping * 1000)
@@ -148,8 +148,8 @@ async def test_the_kernel_holds_little_of_what_a_client_does_not_read() -> None:
     """By itself Linux would take 4 MB before the client were known to be slow."""
     if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
         pytest.skip("the system has no such option")
-    async with server() as house, raw_websocket(house.port):
-        await until(lambda: house.get_stats().total_connections)
-        (connection,) = node(house)._connections.values()
+    async with server() as running, raw_websocket(running.port):
+        await until(lambda: running.get_stats().total_connections)
+        (connection,) = node(running)._connections.values()
         with socket.socket(fileno=os.dup(connection.fileno())) as same:
             assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT

@@ -34,15 +34,15 @@ def house_of_tls(folder: Path, **changes: object) -> PresenceServer:
     return server(tls_certificate=str(certificate), tls_key=str(key), **changes)
 
 
-def url(house: PresenceServer, user_id: str) -> str:
-    return f"wss://127.0.0.1:{house.port}/ws-online-status?userId={user_id}"
+def url(running: PresenceServer, user_id: str) -> str:
+    return f"wss://127.0.0.1:{running.port}/ws-online-status?userId={user_id}"
 
 
-async def name_shown(house: PresenceServer) -> str:
+async def name_shown(running: PresenceServer) -> str:
     """The common name of the certificate that a new connection is shown."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    _, writer = await asyncio.open_connection("127.0.0.1", house.port, ssl=context)
+    _, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=context)
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.transport.abort()
     from cryptography.x509 import load_der_x509_certificate
@@ -51,23 +51,23 @@ async def name_shown(house: PresenceServer) -> str:
 
 
 async def test_clients_and_browsers_connect_by_tls(tmp_path: Path) -> None:
-    async with house_of_tls(tmp_path) as house:
-        assert house.url.startswith("wss://")
+    async with house_of_tls(tmp_path) as running:
+        assert running.url.startswith("wss://")
         context = trusting(tmp_path / "certificate.pem")
-        async with connect(url(house, "ada"), ssl=context, proxy=None) as ada:
+        async with connect(url(running, "ada"), ssl=context, proxy=None) as ada:
             assert json.loads(await ada.recv())["userId"] == "ada"
-            async with connect(url(house, "bo"), ssl=context, proxy=None) as bo:
+            async with connect(url(running, "bo"), ssl=context, proxy=None) as bo:
                 await bo.recv()
                 assert json.loads(await ada.recv())["type"] == "USER_ONLINE"
             assert json.loads(await ada.recv())["type"] == "USER_OFFLINE"
         async with httpx.AsyncClient(verify=context, trust_env=False) as client:
-            assert (await client.get(f"https://127.0.0.1:{house.port}/healthz")).status_code == 200
+            assert (await client.get(f"https://127.0.0.1:{running.port}/healthz")).status_code == 200
 
 
 async def test_a_refusal_by_tls_is_read_by_the_client(tmp_path: Path) -> None:
-    async with house_of_tls(tmp_path) as house:
+    async with house_of_tls(tmp_path) as running:
         context = trusting(tmp_path / "certificate.pem")
-        reader, writer = await asyncio.open_connection("127.0.0.1", house.port, ssl=context)
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=context)
         writer.write(b"nonsense\r\n\r\n")
         async with asyncio.timeout(PATIENCE):
             assert (await reader.read()).startswith(b"HTTP/1.1 400")
@@ -76,27 +76,27 @@ async def test_a_refusal_by_tls_is_read_by_the_client(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_tls_1_2_and_1_3_are_spoken(tmp_path: Path, version: ssl.TLSVersion) -> None:
-    async with house_of_tls(tmp_path) as house:
+    async with house_of_tls(tmp_path) as running:
         context = trusting(tmp_path / "certificate.pem")
         context.minimum_version = context.maximum_version = version
-        async with connect(url(house, "ada"), ssl=context, proxy=None) as ada:
+        async with connect(url(running, "ada"), ssl=context, proxy=None) as ada:
             await ada.recv()
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 async def test_tls_1_1_is_not(tmp_path: Path) -> None:
-    async with house_of_tls(tmp_path) as house:
+    async with house_of_tls(tmp_path) as running:
         context = trusting(tmp_path / "certificate.pem")
         context.set_ciphers("ALL:@SECLEVEL=0")
         context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
         with pytest.raises((ssl.SSLError, ConnectionError)):
-            await connect(url(house, "ada"), ssl=context, proxy=None)
+            await connect(url(running, "ada"), ssl=context, proxy=None)
 
 
 async def test_a_handshake_that_does_not_go_on_is_cut_off(tmp_path: Path) -> None:
-    async with house_of_tls(tmp_path, head_timeout=0.3) as house:
+    async with house_of_tls(tmp_path, head_timeout=0.3) as running:
         started = time.monotonic()
-        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         writer.write(b"\x16\x03\x01")
         async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
@@ -105,21 +105,21 @@ async def test_a_handshake_that_does_not_go_on_is_cut_off(tmp_path: Path) -> Non
 
 
 async def test_a_new_certificate_is_shown_once_its_files_are_there_and_fit(tmp_path: Path) -> None:
-    async with house_of_tls(tmp_path) as house:
+    async with house_of_tls(tmp_path) as running:
         context = trusting(tmp_path / "certificate.pem")
-        async with connect(url(house, "ada"), ssl=context, proxy=None) as ada:
+        async with connect(url(running, "ada"), ssl=context, proxy=None) as ada:
             await ada.recv()
             write_certificate(tmp_path, "second")
-            house.reload()
-            assert await name_shown(house) == "CN=second"
+            running.reload()
+            assert await name_shown(running) == "CN=second"
             old = (tmp_path / "key.pem").read_bytes()
             write_certificate(tmp_path, "third")
             (tmp_path / "key.pem").write_bytes(old)
-            house.reload()
-            assert await name_shown(house) == "CN=second", "the third one's key is not there yet"
+            running.reload()
+            assert await name_shown(running) == "CN=second", "the third one's key is not there yet"
             write_certificate(tmp_path, "fourth")
-            house.reload()
-            assert await name_shown(house) == "CN=fourth"
+            running.reload()
+            assert await name_shown(running) == "CN=fourth"
             assert json.loads(await _echo(ada)) == "pong", "the connection goes on"
 
 
@@ -182,9 +182,9 @@ def test_sighup_takes_the_new_certificate(tmp_path: Path) -> None:
 
 async def test_by_itself_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.transports.tls.LOOK_AGAIN", 0.05)
-    async with house_of_tls(tmp_path) as house:
+    async with house_of_tls(tmp_path) as running:
         write_certificate(tmp_path, "second")
         seen: list[str] = []
         while not seen or seen[-1] != "CN=second":
-            seen.append(await name_shown(house))
+            seen.append(await name_shown(running))
         await until(lambda: seen)

@@ -23,7 +23,7 @@ from tests.support.stored import (
     rows,
     says,
     soon,
-    sqlite_house,
+    sqlite_server,
     statuses,
     stored_in_time,
     warnings,
@@ -48,27 +48,27 @@ def anyio_backend() -> object:
 
 
 async def test_what_happens_is_stored_within_a_second(tmp_path: Path) -> None:
-    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
-        async with connect(f"{house.url}?userId=ada&device=phone", subprotocols=V1) as ada:
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
+        async with connect(f"{running.url}?userId=ada&device=phone", subprotocols=V1) as ada:
             await ada.send(json.dumps({"type": "SET_STATUS", "status": "busy", "text": "hm", "expiresIn": 100}))
-            await stored_in_time(house, lambda: statuses(tmp_path).get("ada") == "busy")
-            found = json.loads(await link(house).questions.last_seen(["ada", "nobody"]))
+            await stored_in_time(running, lambda: statuses(tmp_path).get("ada") == "busy")
+            found = json.loads(await link(running).questions.last_seen(["ada", "nobody"]))
             assert [one["userId"] for one in found] == ["ada"]
             assert found[0]["lastActive"] == found[0]["lastSeen"]
         visitor = await seen.sees_changes()
-        await stored_in_time(house, lambda: statuses(tmp_path).get(visitor) == "offline")
-        history = json.loads(await link(house).questions.history("ada", "", 10))
+        await stored_in_time(running, lambda: statuses(tmp_path).get(visitor) == "offline")
+        history = json.loads(await link(running).questions.history("ada", "", 10))
         assert [(one["status"], one["cause"]) for one in history["changes"]] == [
             ("offline", "close"),
             ("busy", "choice"),
             ("online", "connect"),
         ]
-        sessions = json.loads(await link(house).questions.sessions("ada", "", 10))["sessions"]
+        sessions = json.loads(await link(running).questions.sessions("ada", "", 10))["sessions"]
         assert [(one["device"], one["reason"], one["protocol"]) for one in sessions] == [
             ("phone", "closed", "presenced.v1")
         ]
         assert "address" not in sessions[0]
-        assert await warnings(house) == ""
+        assert await warnings(running) == ""
 
 
 async def test_the_server_itself_has_nothing_of_a_database_loaded() -> None:
@@ -79,18 +79,18 @@ async def test_the_server_itself_has_nothing_of_a_database_loaded() -> None:
 
 
 async def test_a_choice_outlasts_the_server_and_nobody_is_online_who_is_not_back(tmp_path: Path) -> None:
-    async with sqlite_house(tmp_path) as house, connect(f"{house.url}?userId=ada", subprotocols=V1) as ada:
+    async with sqlite_server(tmp_path) as running, connect(f"{running.url}?userId=ada", subprotocols=V1) as ada:
         await ada.send('{"type":"SET_STATUS","status":"busy","text":"deep work"}')
         await soon(lambda: statuses(tmp_path).get("ada") == "busy")
-        before = json.loads(await link(house).questions.history("ada", "", 1))["changes"][0]["version"]
-        await house.stop()
+        before = json.loads(await link(running).questions.history("ada", "", 1))["changes"][0]["version"]
+        await running.stop()
     await soon(lambda: statuses(tmp_path) == {"ada": "offline"})  # a late keeper ends after its server
     assert rows(tmp_path, "SELECT reason FROM presenced_sessions WHERE closed_ms IS NULL") == []
-    async with sqlite_house(tmp_path) as house:
-        assert house.get_stats().online_users == 0
-        async with connect(f"{house.url}?userId=ada"):
+    async with sqlite_server(tmp_path) as running:
+        assert running.get_stats().online_users == 0
+        async with connect(f"{running.url}?userId=ada"):
             await soon(lambda: statuses(tmp_path).get("ada") == "busy")
-            change = json.loads(await link(house).questions.history("ada", "", 1))["changes"][0]
+            change = json.loads(await link(running).questions.history("ada", "", 1))["changes"][0]
             assert (change["status"], change["text"]) == ("busy", "deep work")
             assert change["version"] > before
 
@@ -129,46 +129,46 @@ async def test_a_server_and_keeper_that_are_killed_leave_no_session_open_after_t
 
 
 async def test_a_keeper_that_is_killed_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
-    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
-        await drained(house)
-        first = keeper_pid(house)
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
+        await drained(running)
+        first = keeper_pid(running)
         os.kill(first, signal.SIGSTOP)  # so that it has something that it has not stored
         one = await seen.sees_changes()
-        await soon(lambda: link(house)._unstored)
+        await soon(lambda: link(running)._unstored)
         os.kill(first, signal.SIGKILL)
         other = await seen.sees_changes()
-        await says(house, "process has ended")
+        await says(running, "process has ended")
         with pytest.raises(StorageUnavailable):
-            await link(house).questions.last_seen(["ada"])
-        await drained(house)
-        assert keeper_pid(house) != first
-        assert metric(house, "presenced_keepers_lost_total") == 1
+            await link(running).questions.last_seen(["ada"])
+        await drained(running)
+        assert keeper_pid(running) != first
+        assert metric(running, "presenced_keepers_lost_total") == 1
         assert {one, other} <= statuses(tmp_path).keys()
 
 
 async def test_a_keeper_that_is_announced_too_long_a_message_ends_and_nothing_is_lost(tmp_path: Path) -> None:
-    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
-        await drained(house)
-        first, transport = keeper_pid(house), link(house)._transport
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
+        await drained(running)
+        first, transport = keeper_pid(running), link(running)._transport
         assert transport
         transport.write(HEADER.pack(MAX_MESSAGE + 1))
         visitor = await seen.sees_changes()
-        await soon(lambda: metric(house, "presenced_keepers_lost_total") == 1)
-        await drained(house)
-        assert keeper_pid(house) != first
+        await soon(lambda: metric(running, "presenced_keepers_lost_total") == 1)
+        await drained(running)
+        assert keeper_pid(running) != first
         assert statuses(tmp_path) == {"watcher": "online", visitor: "offline"}, "it closed nobody's session"
 
 
 async def test_a_keeper_gives_way_and_ignores_signals_for_all(tmp_path: Path) -> None:
-    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
-        await drained(house)  # so its program runs
-        pid = keeper_pid(house)
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
+        await drained(running)  # so its program runs
+        pid = keeper_pid(running)
         assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(pid, number)
         visitor = await seen.sees_changes()
         await soon(lambda: visitor in statuses(tmp_path))
-        assert keeper_pid(house) == pid
+        assert keeper_pid(running) == pid
 
 
 async def test_processes_that_help_know_no_settings_by_their_environment(tmp_path: Path) -> None:
@@ -184,33 +184,33 @@ async def test_processes_that_help_know_no_settings_by_their_environment(tmp_pat
 
 
 async def test_who_is_erased_does_not_come_back_when_the_keeper_dies_before_it_says_so(tmp_path: Path) -> None:
-    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
-        await drained(house)
-        transport = link(house)._transport
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
+        await drained(running)
+        transport = link(running)._transport
         assert transport
         transport.pause_reading()  # whatever the keeper says from now on is lost with it
         visitor = await seen.sees_changes()
         await soon(lambda: statuses(tmp_path).get(visitor) == "offline")
-        erasing = asyncio.create_task(link(house).questions.erase(visitor))
+        erasing = asyncio.create_task(link(running).questions.erase(visitor))
         await soon(lambda: visitor not in statuses(tmp_path))
-        assert link(house)._unstored, "these will be sent again"
+        assert link(running)._unstored, "these will be sent again"
         other = await seen.sees_changes()
-        os.kill(keeper_pid(house), signal.SIGKILL)
+        os.kill(keeper_pid(running), signal.SIGKILL)
         transport.abort()
         with pytest.raises(StorageUnavailable):
             await erasing
-        await drained(house)
-        assert metric(house, "presenced_keepers_lost_total") == 1
+        await drained(running)
+        assert metric(running, "presenced_keepers_lost_total") == 1
         assert statuses(tmp_path).keys() == {"watcher", other}
         for query in ("SELECT user_id FROM presenced_sessions", "SELECT user_id FROM presenced_changes"):
             assert {user_id for (user_id,) in rows(tmp_path, query)} == {"watcher", other}
 
 
 async def test_erasing_a_user_leaves_nothing_of_them(tmp_path: Path) -> None:
-    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
-        await drained(house)  # so the keeper responds
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
+        await drained(running)  # so the keeper responds
         visitor = await seen.sees_changes()
-        assert json.loads(await link(house).questions.erase(visitor))["stored"] >= 0
-        await drained(house)
+        assert json.loads(await link(running).questions.erase(visitor))["stored"] >= 0
+        await drained(running)
         assert visitor not in statuses(tmp_path)
         assert rows(tmp_path, "SELECT user_id FROM presenced_changes WHERE user_id LIKE 'visitor%'") == []

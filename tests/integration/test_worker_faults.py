@@ -23,7 +23,7 @@ from tests.support.stored import (
     postgres,
     says,
     soon,
-    sqlite_house,
+    sqlite_server,
     statuses,
     warnings,
 )
@@ -49,46 +49,46 @@ async def test_a_database_that_is_killed_or_stands_still_or_is_not_there_at_firs
     monkeypatch.setattr(factory, "START_PATIENCE", 1.0)
     with postgres() as (service, settings):
         service.kill()
-        house = server(**settings)
-        await house.start()
+        running = server(**settings)
+        await running.start()
         try:
-            async with audience(house.url) as seen:
-                assert "nothing can be stored now" in await warnings(house)
+            async with audience(running.url) as seen:
+                assert "nothing can be stored now" in await warnings(running)
                 early = await seen.sees_changes()
                 service.start()
-                await drained(house)
+                await drained(running)
 
                 service.kill()
                 during = await seen.sees_changes()
-                await says(house, "nothing can be stored now")
-                assert metric(house, "presenced_storage_up") == 0
-                assert metric(house, "presenced_storage_failures_total") > 0
+                await says(running, "nothing can be stored now")
+                assert metric(running, "presenced_storage_up") == 0
+                assert metric(running, "presenced_storage_failures_total") > 0
                 service.start()
-                await drained(house)
+                await drained(running)
 
                 service.pause()
                 still = await seen.sees_changes()
-                await says(house, "behind")
-                assert metric(house, "presenced_storage_behind_seconds") > 1
+                await says(running, "behind")
+                assert metric(running, "presenced_storage_behind_seconds") > 1
                 service.resume()
-                await drained(house)
-                found = json.loads(await link(house).questions.last_seen([early, during, still]))
+                await drained(running)
+                found = json.loads(await link(running).questions.last_seen([early, during, still]))
                 assert {one["userId"] for one in found} == {early, during, still}
         finally:
-            await house.stop()
+            await running.stop()
 
 
 async def test_a_fact_that_the_database_does_not_take_holds_up_no_other() -> None:
     with postgres() as (_, settings):
-        async with server(**settings) as house:
+        async with server(**settings) as running:
             good, bad = (
                 UserFact("good", "online", 1, 1, 1, 1),
                 UserFact("bad", "much too long for a status", 1, 1, 1, 1),
             )
-            link(house).give([bad, good], 1)
-            await soon(lambda: metric(house, "presenced_storage_facts_unusable_total") == 1)
-            await drained(house)
-            assert [one["userId"] for one in json.loads(await link(house).questions.last_seen(["good", "bad"]))] == [
+            link(running).give([bad, good], 1)
+            await soon(lambda: metric(running, "presenced_storage_facts_unusable_total") == 1)
+            await drained(running)
+            assert [one["userId"] for one in json.loads(await link(running).questions.last_seen(["good", "bad"]))] == [
                 "good"
             ]
 
@@ -97,10 +97,10 @@ async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refus
     with Receiver() as receiver, postgres() as (_, settings):
         hooks = {"webhook_urls": receiver.url, "webhook_secrets": SECRET, "outgoing_private": True}
         # These users are not connected: when the server has settled, receivers hear that they are offline.
-        async with server(**settings, **hooks, grace_lost=600) as house:
+        async with server(**settings, **hooks, grace_lost=600) as running:
             bad = UserFact("bad", "much too long for a status", 1, 1, 1, 1)
-            link(house).give([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)
-            await soon(lambda: metric(house, "presenced_storage_facts_unusable_total") == 1)
+            link(running).give([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)
+            await soon(lambda: metric(running, "presenced_storage_facts_unusable_total") == 1)
             await soon(lambda: len(receiver.taken) == 3)
             assert [(event["data"]["userId"], event["data"]["status"]) for event in receiver.taken] == [
                 ("ada", "online"), ("bo", "online"), ("ada", "offline"),
@@ -108,50 +108,50 @@ async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refus
 
 
 async def test_a_file_that_another_process_has_locked(tmp_path: Path) -> None:
-    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
-        await drained(house)
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
+        await drained(running)
         with closing(sqlite3.connect(tmp_path / "kept" / "presenced.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             visitor = await seen.sees_changes()
-            await says(house, "locked")
+            await says(running, "locked")
             await seen.sees_changes()
             other.execute("ROLLBACK")
-        await drained(house)
+        await drained(running)
         assert visitor in statuses(tmp_path)
 
 
 async def test_a_file_that_breaks_is_reported_and_left_for_a_backup(tmp_path: Path) -> None:
     file = tmp_path / "kept" / "presenced.db"
-    async with sqlite_house(tmp_path) as house:
+    async with sqlite_server(tmp_path) as running:
         pass
     backup = file.read_bytes()
-    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
-        await drained(house)
-        os.kill(keeper_pid(house), signal.SIGSTOP)
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
+        await drained(running)
+        os.kill(keeper_pid(running), signal.SIGSTOP)
         for path in (tmp_path / "kept").iterdir():
             path.unlink()
         file.write_bytes(b"no database" * 2000)
-        os.kill(keeper_pid(house), signal.SIGKILL)
+        os.kill(keeper_pid(running), signal.SIGKILL)
         visitor = await seen.sees_changes()
-        await says(house, "the database file is broken")
+        await says(running, "the database file is broken")
         await seen.sees_changes()
         assert file.read_bytes() == b"no database" * 2000
         file.write_bytes(backup)
-        await drained(house)
+        await drained(running)
         assert visitor in statuses(tmp_path)
 
 
 async def test_a_broken_file_or_other_tables_are_refused_at_the_start(tmp_path: Path) -> None:
-    async with sqlite_house(tmp_path):
+    async with sqlite_server(tmp_path):
         pass
     file = tmp_path / "kept" / "presenced.db"
     with closing(sqlite3.connect(file)) as database, database:
         database.execute("UPDATE presenced_version SET version_num = '9999'")
     with pytest.raises(StorageError, match="a newer one made them"):
-        await sqlite_house(tmp_path).start()
+        await sqlite_server(tmp_path).start()
     file.write_bytes(b"no database" * 2000)
     with pytest.raises(StorageError, match="the database file is broken"):
-        await sqlite_house(tmp_path).start()
+        await sqlite_server(tmp_path).start()
 
 
 @pytest.mark.parametrize(
@@ -182,37 +182,37 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_disk_that_is_full(disk: Path, tmp_path: Path) -> None:
-    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
-        await drained(house)
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
+        await drained(running)
         with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
             while True:
                 filler.write(bytes(4096))
         visitors = [await seen.sees_changes()]
         async with asyncio.timeout(PATIENCE):
-            while "full" not in await warnings(house):
+            while "full" not in await warnings(running):
                 visitors.append(await seen.sees_changes())
         (disk / "filler").unlink()
-        await drained(house)
+        await drained(running)
         assert set(visitors) <= statuses(tmp_path).keys()
 
 
 async def test_a_file_that_can_only_be_read(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with sqlite_house(tmp_path):
+    async with sqlite_server(tmp_path):
         pass
     monkeypatch.setattr(factory, "START_PATIENCE", 1.0)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    async with sqlite_house(tmp_path) as house, audience(house.url) as seen:
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
         visitor = await seen.sees_changes()
-        await says(house, "nothing can be stored now")
+        await says(running, "nothing can be stored now")
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
-        await drained(house)
+        await drained(running)
         assert visitor in statuses(tmp_path)
 
 
 async def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(address, "_DRIVERS", {"postgresql": "no_such_driver"})
     monkeypatch.setattr(address, "_EXTRAS", {"no_such_driver": "postgresql"})
-    house = server(database="url", database_url="postgresql://ada:secret@localhost/x")
+    running = server(database="url", database_url="postgresql://ada:secret@localhost/x")
     with pytest.raises(ConfigError, match=r"pip install 'presenced\[postgresql\]'") as refused:
-        await house.start()
+        await running.start()
     assert "secret" not in str(refused.value)

@@ -136,7 +136,7 @@ class Crowd:
         await asyncio.sleep(self._random.uniform(0.02, 0.3))
 
 
-class House:
+class KilledServer:
     """The server, its file, and what its receiver got."""
 
     def __init__(self, process: ServerProcess, receiver: Receiver, file: Path) -> None:
@@ -222,33 +222,33 @@ async def test_what_is_lost_when_processes_are_killed_under_load(tmp_path: Path)
         Receiver() as receiver,
         ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, webhook_urls=receiver.url, **given) as process,
     ):
-        house = House(process, receiver, tmp_path / "kept" / "presenced.db")
+        killed_server = KilledServer(process, receiver, tmp_path / "kept" / "presenced.db")
         crowd = Crowd(process.websocket_url)
         lost: list[tuple[str, int, int]] = []
         for number in range(KILLS):
             kind = KINDS[number % len(KINDS)]
             await crowd.begin()
             await asyncio.sleep(random.uniform(0.6, 1.4))
-            tolerable_ms = await asyncio.to_thread(house.may_lose_ms)
+            tolerable_ms = await asyncio.to_thread(killed_server.may_lose_ms)
             killed_ms = now_ms()
             crowd.killed(kind)
-            house.kill(kind)
+            killed_server.kill(kind)
             if kind == "keeper":
                 await asyncio.sleep(random.uniform(0, 1.5))  # the live service goes on, with nobody who stores
             await crowd.end()
             if kind != "keeper":
                 await asyncio.to_thread(process.start)
-            await house.settled()
-            seen = last_seen_lost(house, crowd, killed_ms, tolerable_ms)
-            lost.append((kind, seen, changes_lost(house, crowd, killed_ms - tolerable_ms, kind)))
-            assert house.rows("SELECT session_key FROM presenced_sessions WHERE closed_ms IS NULL") == []
-        report(house, crowd, lost)
+            await killed_server.settled()
+            seen = last_seen_lost(killed_server, crowd, killed_ms, tolerable_ms)
+            lost.append((kind, seen, changes_lost(killed_server, crowd, killed_ms - tolerable_ms, kind)))
+            assert killed_server.rows("SELECT session_key FROM presenced_sessions WHERE closed_ms IS NULL") == []
+        report(killed_server, crowd, lost)
 
 
-def last_seen_lost(house: House, crowd: Crowd, killed_ms: int, tolerable_ms: int) -> int:
+def last_seen_lost(killed_server: KilledServer, crowd: Crowd, killed_ms: int, tolerable_ms: int) -> int:
     """How many milliseconds of it, of the user who lost most; where a whole visit was lost, for how long it was known
     of."""
-    stored: dict[str, int] = dict(house.rows("SELECT user_id, seen_ms FROM presenced_users"))
+    stored: dict[str, int] = dict(killed_server.rows("SELECT user_id, seen_ms FROM presenced_users"))
     lost = max(
         visit.there_ms - seen_ms if (seen_ms := stored.get(user_id, 0)) >= visit.asked_ms else killed_ms - visit.came_ms
         for user_id, visit in crowd.last.items()
@@ -257,11 +257,11 @@ def last_seen_lost(house: House, crowd: Crowd, killed_ms: int, tolerable_ms: int
     return max(0, lost)
 
 
-def changes_lost(house: House, crowd: Crowd, oldest_ms: int, kind: str) -> int:
+def changes_lost(killed_server: KilledServer, crowd: Crowd, oldest_ms: int, kind: str) -> int:
     """How many changes that somebody saw were not told: all of them of the last moment, and what the receiver knows in
     the end is true nevertheless."""
-    told = {(event["data"].get("userId"), event["data"]["version"]) for event in house.events.values()}
-    newest = {event[0]: event for event in in_order(house)}
+    told = {(event["data"].get("userId"), event["data"]["version"]) for event in killed_server.events.values()}
+    newest = {event[0]: event for event in in_order(killed_server)}
     missing = {key: seen for key, seen in crowd.seen.items() if key not in told and key[0] != "watcher"}
     for seen_ms in missing.values():
         assert kind != "keeper", "the server has it still"
@@ -272,11 +272,11 @@ def changes_lost(house: House, crowd: Crowd, oldest_ms: int, kind: str) -> int:
     return len(missing)
 
 
-def in_order(house: House) -> list[tuple[str, int, str]]:
+def in_order(killed_server: KilledServer) -> list[tuple[str, int, str]]:
     """User, version and status of all events, whose versions grow for each user."""
     newest: Counter[str] = Counter()
     found = []
-    for event in house.events.values():
+    for event in killed_server.events.values():
         data = event["data"]
         subject = data.get("userId") or data["room"]
         assert data["version"] > newest[subject], "in order, and each once"
@@ -285,7 +285,7 @@ def in_order(house: House) -> list[tuple[str, int, str]]:
     return [one for one in found if one[0] != "lobby"]
 
 
-def report(house: House, crowd: Crowd, lost: list[tuple[str, int, int]]) -> None:
+def report(killed_server: KilledServer, crowd: Crowd, lost: list[tuple[str, int, int]]) -> None:
     lines = [""]
     for kind in KINDS:
         seen = [milliseconds for of, milliseconds, _ in lost if of == kind] or [0]
@@ -294,7 +294,7 @@ def report(house: House, crowd: Crowd, lost: list[tuple[str, int, int]]) -> None
             f"{kind} killed {len(changes)} times: at most {max(seen)} ms of last seen lost; {sum(changes)} changes "
             f"(at most {max(changes)} at once) not told, of the last moment; what is known in the end is true"
         )
-    events, taken = house.events, house.taken
+    events, taken = killed_server.events, killed_server.taken
     lines.append(
         f"{len(crowd.seen)} changes seen and told; {len(events)} events, {taken - len(events)} of them twice\n"
     )

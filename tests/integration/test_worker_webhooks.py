@@ -63,8 +63,8 @@ def settings(folder: Path, receiver: Receiver, **more: object) -> dict[str, Any]
 async def test_what_happens_is_told(tmp_path: Path) -> None:
     v1: Any = ["presenced.v1"]
     with Receiver() as receiver:
-        async with server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as house:
-            async with connect(f"{house.url}?userId=ada", subprotocols=v1) as ada:
+        async with server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as running:
+            async with connect(f"{running.url}?userId=ada", subprotocols=v1) as ada:
                 await ada.send('{"type":"JOIN","room":"lobby"}')
                 await soon(lambda: len(told(receiver)) == 2)
             await soon(lambda: len(told(receiver)) == 4)
@@ -74,8 +74,8 @@ async def test_what_happens_is_told(tmp_path: Path) -> None:
                 ("user.offline", "ada"),
                 ("user.online", "ada"),
             ]
-            await soon(lambda: metric(house, "presenced_webhooks_delivered_total") == 4)
-            assert metric(house, "presenced_webhooks_waiting") == 0
+            await soon(lambda: metric(running, "presenced_webhooks_delivered_total") == 4)
+            assert metric(running, "presenced_webhooks_waiting") == 0
 
 
 async def test_who_does_not_come_back_after_a_kill_is_told_to_have_left_and_who_does_is_not(tmp_path: Path) -> None:
@@ -106,15 +106,15 @@ async def test_receivers_know_returned_users_before_the_database_does(
     back = [f"back{number}" for number in range(20)]
     with Receiver() as receiver:
         given = settings(tmp_path, receiver, webhook_secrets=SECRET, grace_lost=1.0)
-        async with server(**given) as house, AsyncExitStack() as there:
+        async with server(**given) as running, AsyncExitStack() as there:
             for user_id in (*back, "leaver"):
-                await there.enter_async_context(visit(house.url, user_id))
+                await there.enter_async_context(visit(running.url, user_id))
             await soon(lambda: len(told(receiver)) == len(back) + 1)
-            await house.stop()  # nobody is notified that they left
+            await running.stop()  # nobody is notified that they left
         monkeypatch.setattr(noted, "STATE_PERIOD", 3600.0)
-        async with server(**given) as house, AsyncExitStack() as there:
+        async with server(**given) as running, AsyncExitStack() as there:
             for user_id in ("first", *back):  # the first user's facts are sent at once, the others' wait
-                await there.enter_async_context(visit(house.url, user_id))
+                await there.enter_async_context(visit(running.url, user_id))
             await soon(lambda: ("user.offline", "leaver") in told(receiver))
             await soon(lambda: {by_version(receiver)[user_id] for user_id in back} == {"online"})
 
@@ -142,13 +142,13 @@ async def test_receivers_know_the_live_state_when_users_return_around_the_end_of
 async def test_an_event_is_told_after_the_keeper_was_killed_before_it_could(tmp_path: Path) -> None:
     with Receiver(lambda _: 503) as receiver:
         async with (
-            server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as house,
-            connect(f"{house.url}?userId=ada"),
+            server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as running,
+            connect(f"{running.url}?userId=ada"),
         ):
             await soon(lambda: receiver.requests)
-            assert house._parts
-            assert house._parts.keeper
-            process = house._parts.keeper._process
+            assert running._parts
+            assert running._parts.keeper
+            process = running._parts.keeper._process
             assert process
             os.kill(process.pid, signal.SIGKILL)
             receiver.answer = lambda _: 204
@@ -158,12 +158,12 @@ async def test_an_event_is_told_after_the_keeper_was_killed_before_it_could(tmp_
 async def test_figures_come_and_chores_are_done_while_facts_come_without_a_pause(tmp_path: Path) -> None:
     with Receiver() as receiver:
         async with (
-            server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as house,
-            connect(f"{house.url}?userId=ada"),
+            server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as running,
+            connect(f"{running.url}?userId=ada"),
         ):
-            recorder = node(house).recorder
+            recorder = node(running).recorder
             assert recorder
             async with asyncio.timeout(PATIENCE):
-                while not metric(house, "presenced_webhooks_delivered_total"):
+                while not metric(running, "presenced_webhooks_delivered_total"):
                     recorder.revoked("token", f"token{time.monotonic()}", 0, 2e9)
                     await asyncio.sleep(0.01)

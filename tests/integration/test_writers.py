@@ -26,7 +26,7 @@ SHORT_PATIENCE = 0.2
 """Seconds, for a helper that is known to hang."""
 
 
-class Client(FakeConnection):
+class WrittenClient(FakeConnection):
     """A watcher with a real socket and a transport that is as simple as can be."""
 
     def __init__(self, serial: int) -> None:
@@ -68,18 +68,18 @@ class Client(FakeConnection):
         return data
 
 
-class Bench:
+class WritersHarness:
     def __init__(self, helpers: int, clients: int) -> None:
         self.clock = FakeClock()
         self.metrics = Metrics()
-        self.clients = [Client(serial) for serial in range(1, clients + 1)]
+        self.clients = [WrittenClient(serial) for serial in range(1, clients + 1)]
         self.writers = Writers(helpers, self.clock, self.metrics, PATIENCE)
 
     def write(self, data: bytes) -> None:
         self.writers.write(self.clients, data)
 
     @property
-    def helped(self) -> list[Client]:
+    def helped(self) -> list[WrittenClient]:
         return [client for client in self.clients if client.writer is not None]
 
     @property
@@ -97,8 +97,8 @@ def kill(pid: int) -> None:
 
 
 @contextmanager
-def bench(helpers: int = 1, clients: int = MANY) -> Iterator[Bench]:
-    made = Bench(helpers, clients)
+def bench(helpers: int = 1, clients: int = MANY) -> Iterator[WritersHarness]:
+    made = WritersHarness(helpers, clients)
     try:
         yield made
     finally:
@@ -274,26 +274,26 @@ class Listening:
 async def test_a_server_with_helpers_tells_everybody_everything_also_when_they_are_killed() -> None:
     """One user with many connections: the announcements are all that there is to tell."""
     calm = {"heartbeat_interval": 3600, "pong_timeout": 3600}
-    async with server(writers=2, **calm) as house, AsyncExitStack() as stack:
-        clients = [Listening(await stack.enter_async_context(raw_websocket(house.port))) for _ in range(MANY)]
+    async with server(writers=2, **calm) as running, AsyncExitStack() as stack:
+        clients = [Listening(await stack.enter_async_context(raw_websocket(running.port))) for _ in range(MANY)]
         listening = [asyncio.create_task(client.listen()) for client in clients]
         told: list[int] = []
 
         async def tell() -> None:
             told.append(1000 + len(told))
-            house.broadcast_user_status(told[-1], True)
+            running.broadcast_user_status(told[-1], True)
             await until(lambda: all(client.heard == told for client in clients))
 
         for _ in range(3):
             await tell()
-        writers = node(house)._broadcaster._writers
+        writers = node(running)._broadcaster._writers
         assert isinstance(writers, Writers)
-        assert metric(house, "presenced_writers") == 2
+        assert metric(running, "presenced_writers") == 2
         assert all(len(helper.watchers) > MANY / 4 for helper in writers._helpers)
         for helper in writers._helpers:
             kill(helper._process.pid)
         await tell()
-        assert metric(house, "presenced_writers_lost_total") == 2
-        assert metric(house, "presenced_connections") == MANY
+        assert metric(running, "presenced_writers_lost_total") == 2
+        assert metric(running, "presenced_connections") == MANY
         for task in listening:
             task.cancel()

@@ -32,7 +32,7 @@ TICK = INTERVAL / 60
 
 
 @dataclasses.dataclass
-class User:
+class CountedUser:
     """What happened to one user."""
 
     open: list[FakeConnection] = dataclasses.field(default_factory=list)
@@ -51,7 +51,7 @@ class Presence(RuleBasedStateMachine):
         self.node = Node(options, self.clock, Metrics(), max_connections=1000)
         self.application = PresenceService(self.node)
         self.node.start()
-        self.users: dict[str, User] = {user_id: User() for user_id in USERS}
+        self.users: dict[str, CountedUser] = {user_id: CountedUser() for user_id in USERS}
         self.connections: list[FakeConnection] = []
         self.knew: dict[FakeConnection, dict[str, bool]] = {}
         """What was true when the connection opened: the classic protocol leaves that to its client."""

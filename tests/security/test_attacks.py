@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import jwt
 import pytest
-from tests.support.fortress import Fortress, fortress
+from tests.support.attacked_server import AttackedServer, attacked_server
 from tests.support.raw import PATIENCE, RawClient, masked, raw, raw_websocket, upgrade
 from websockets.frames import Close, Opcode
 
@@ -39,16 +39,16 @@ async def crowd(size: int, attack: Callable[[int], Awaitable[object]]) -> None:
     await asyncio.gather(*(attack(number) for number in range(size)), return_exceptions=True)
 
 
-async def a_good_client_gets_in(house: Fortress) -> None:
-    async with asyncio.timeout(5), raw_websocket(house.port, "?userId=good") as client:
+async def a_good_client_gets_in(attacked: AttackedServer) -> None:
+    async with asyncio.timeout(5), raw_websocket(attacked.port, "?userId=good") as client:
         assert (await client.frame()).opcode is Opcode.TEXT
 
 
 async def test_a3_half_open_handshakes() -> None:
-    async with fortress(head_timeout=2) as house, house.attack(growth=32):
+    async with attacked_server(head_timeout=2) as attacked, attacked.attack(growth=32):
 
         async def dribble(_: int) -> None:
-            async with raw(house.port) as client:
+            async with raw(attacked.port) as client:
                 for byte in upgrade():
                     await client.send(bytes([byte]))
                     await asyncio.sleep(1)
@@ -56,10 +56,10 @@ async def test_a3_half_open_handshakes() -> None:
         attack = asyncio.create_task(crowd(1000, dribble))
         for _ in range(5):
             await asyncio.sleep(0.3)
-            await a_good_client_gets_in(house)
+            await a_good_client_gets_in(attacked)
         async with asyncio.timeout(30):
             await attack  # all are cut off
-        assert "good" not in house.heard
+        assert "good" not in attacked.heard
 
 
 KEY = b"k3y!"
@@ -79,9 +79,9 @@ BAD_FRAMES = {
 
 @pytest.mark.parametrize(("data", "code"), BAD_FRAMES.values(), ids=BAD_FRAMES)
 async def test_a4_bad_frames(data: bytes, code: int) -> None:
-    async with fortress() as house, house.attack():
+    async with attacked_server() as attacked, attacked.attack():
         for _ in range(20):
-            async with raw_websocket(house.port, "?userId=good") as client:
+            async with raw_websocket(attacked.port, "?userId=good") as client:
                 await client.send(data)
                 closed = await client.close_frame()
                 assert closed.code == code
@@ -89,10 +89,10 @@ async def test_a4_bad_frames(data: bytes, code: int) -> None:
 
 
 async def test_a5_endless_fragments_and_unfinished_messages() -> None:
-    async with fortress(message_timeout=1) as house, house.attack():
+    async with attacked_server(message_timeout=1) as attacked, attacked.attack():
 
         async def endless(number: int) -> Close:
-            async with raw_websocket(house.port, "?userId=good") as client:
+            async with raw_websocket(attacked.port, "?userId=good") as client:
                 await client.send(masked(Opcode.TEXT, b"x", fin=False))
                 sending = asyncio.create_task(flood(client, masked(Opcode.CONT, b"x", fin=False) * 50))
                 try:
@@ -101,7 +101,7 @@ async def test_a5_endless_fragments_and_unfinished_messages() -> None:
                     sending.cancel()
 
         async def unfinished(number: int) -> Close:
-            async with raw_websocket(house.port, "?userId=good") as client:
+            async with raw_websocket(attacked.port, "?userId=good") as client:
                 await client.send(b"\x82\xfe\xff\xff" + KEY + b"x" * 60_000)
                 return await client.close_frame()
 
@@ -117,9 +117,9 @@ async def test_a6_compression_bombs() -> None:
     frame = masked(Opcode.TEXT, bomb[:60_000])
     frame = bytes([frame[0] | 0x40]) + frame[1:]
     offer = "Sec-WebSocket-Protocol: presenced.v1\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"
-    async with fortress(compression=True) as house, house.attack():
+    async with attacked_server(compression=True) as attacked, attacked.attack():
         for _ in range(CROWD):  # 256 KiB each would be 50 MiB
-            async with raw(house.port) as client:
+            async with raw(attacked.port) as client:
                 await client.send(upgrade("?userId=good", more=offer))
                 assert (await client.answer()).headers["sec-websocket-extensions"].startswith("permessage-deflate")
                 await client.send(frame)
@@ -142,9 +142,9 @@ OFFERS = [
 
 @pytest.mark.parametrize("header", ["Extensions", "Protocol"])
 async def test_a6_bad_offers(header: str) -> None:
-    async with fortress(compression=True) as house, house.attack():
+    async with attacked_server(compression=True) as attacked, attacked.attack():
         for offer in OFFERS:
-            async with raw(house.port) as client:
+            async with raw(attacked.port) as client:
                 await client.send(upgrade("?userId=good", more=f"Sec-WebSocket-{header}: {offer}\r\n"))
                 assert (await client.answer()).status in (101, 400)
 
@@ -162,10 +162,10 @@ FLOODS = {
 @pytest.mark.parametrize("data", FLOODS.values(), ids=FLOODS)
 async def test_a7_floods(data: bytes, subprotocol: str) -> None:
     more = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
-    async with fortress(input_burst=200_000) as house, house.attack():
+    async with attacked_server(input_burst=200_000) as attacked, attacked.attack():
 
         async def attack(_: int) -> int:
-            async with raw(house.port) as client:
+            async with raw(attacked.port) as client:
                 await client.send(upgrade("?userId=good", more=more))
                 await client.answer()
                 sending = asyncio.create_task(flood(client, data))
@@ -182,23 +182,23 @@ async def test_a7_floods(data: bytes, subprotocol: str) -> None:
 async def test_a7_floods_before_showing_who_one_is() -> None:
     environ = {"PRESENCED_JWT_KEY": "s" * 40}
     good = jwt.encode({"sub": "good", "exp": int(time.time()) + 600}, "s" * 40)
-    async with fortress(environ, good, auth="jwt", auth_timeout=2) as house, house.attack():
+    async with attacked_server(environ, good, auth="jwt", auth_timeout=2) as attacked, attacked.attack():
 
         async def attack(_: int) -> None:
-            async with raw(house.port, limit=1024) as client:
+            async with raw(attacked.port, limit=1024) as client:
                 client.writer.transport.get_extra_info("socket").setsockopt(1, 8, 2048)  # SO_RCVBUF: it reads nothing
                 await client.send(upgrade("?userId=good"))
                 await flood(client, masked(Opcode.PING, b"x" * 125) * 100, 500)
 
         await crowd(50, attack)
-    assert "Traceback" not in house.server.output
+    assert "Traceback" not in attacked.server.output
 
 
 async def test_a7_closes() -> None:
-    async with fortress() as house, house.attack():
+    async with attacked_server() as attacked, attacked.attack():
 
         async def attack(_: int) -> None:
-            async with raw_websocket(house.port, "?userId=good") as client:
+            async with raw_websocket(attacked.port, "?userId=good") as client:
                 await client.send(masked(Opcode.CLOSE, b"\x03\xe8") * 1000)
                 await client.closed()
 
@@ -206,11 +206,11 @@ async def test_a7_closes() -> None:
 
 
 async def test_a8_clients_that_never_read() -> None:
-    async with fortress(behind_timeout=2) as house, house.attack(growth=32):
+    async with attacked_server(behind_timeout=2) as attacked, attacked.attack(growth=32):
 
         async def attack(_: int) -> None:
             more = "Sec-WebSocket-Protocol: presenced.v1\r\n"
-            async with raw(house.port, limit=1024) as client:
+            async with raw(attacked.port, limit=1024) as client:
                 client.writer.transport.get_extra_info("socket").setsockopt(1, 8, 2048)  # SO_RCVBUF
                 await client.send(upgrade("?userId=good", more=more))
                 await flood(client, masked(Opcode.TEXT, b'{"type":"PING","id":"' + b"x" * 60 + b'"}') * 50, 100)
@@ -220,11 +220,13 @@ async def test_a8_clients_that_never_read() -> None:
 
 
 async def test_a9_addresses_behind_a_proxy_have_a_limit_each_and_can_not_be_forged() -> None:
-    house_of_ten = fortress(trusted_proxies="127.0.0.1", address_burst=10, address_rate=0.01, address_connections=30)
-    async with house_of_ten as house, house.attack():
+    house_of_ten = attacked_server(
+        trusted_proxies="127.0.0.1", address_burst=10, address_rate=0.01, address_connections=30
+    )
+    async with house_of_ten as attacked, attacked.attack():
 
         async def come(forwarded_for: str) -> int:
-            async with raw(house.port) as client:
+            async with raw(attacked.port) as client:
                 await client.send(upgrade("?userId=good", more=f"X-Forwarded-For: {forwarded_for}\r\n"))
                 answer = await client.answer()
                 if answer.status == 429:
@@ -240,8 +242,12 @@ async def test_a9_addresses_behind_a_proxy_have_a_limit_each_and_can_not_be_forg
 
 
 async def test_a9_one_user_has_so_many_connections() -> None:
-    async with fortress(user_connections=20) as house, house.attack(), contextlib.AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(raw_websocket(house.port, "?userId=7")) for _ in range(25)]
+    async with (
+        attacked_server(user_connections=20) as attacked,
+        attacked.attack(),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        clients = [await stack.enter_async_context(raw_websocket(attacked.port, "?userId=7")) for _ in range(25)]
         for client in clients[:20]:
             assert (await client.frame()).opcode is Opcode.TEXT
         for client in clients[20:]:
@@ -267,7 +273,7 @@ SMUGGLING = {
 
 @pytest.mark.parametrize("request_", SMUGGLING.values(), ids=SMUGGLING)
 async def test_a10_smuggling(request_: str) -> None:
-    async with fortress() as house, house.attack(), raw(house.port) as client:
+    async with attacked_server() as attacked, attacked.attack(), raw(attacked.port) as client:
         await client.send(request_.encode("latin-1"))
         answers = await client.closed()
         last = answers[answers.rindex(b"HTTP/1.1 ") :]
@@ -281,15 +287,15 @@ async def test_a10_smuggling(request_: str) -> None:
     ids=["2,000 headers", "32 KB of spaces", "a long header", "a body"],
 )
 async def test_a10_heads_that_are_too_much(more: str) -> None:
-    async with fortress() as house, house.attack():
+    async with attacked_server() as attacked, attacked.attack():
         for _ in range(20):
-            async with raw(house.port) as client:
+            async with raw(attacked.port) as client:
                 await client.send(upgrade("?userId=good", more=more))
                 assert (await client.answer()).status in (400, 431)
 
 
 async def test_a10_bytes_behind_a_failed_upgrade_are_no_request() -> None:
-    async with fortress() as house, house.attack(), raw(house.port) as client:
+    async with attacked_server() as attacked, attacked.attack(), raw(attacked.port) as client:
         await client.send(upgrade("?userId=good").replace(b"Version: 13", b"Version: 12") + SMUGGLED.encode())
         answers = await client.closed()
         assert answers.count(b"HTTP/1.1 ") == 1
@@ -301,19 +307,19 @@ STRANGE_IDS = ["__proto__", "constructor", "toString", "<img src=x onerror=alert
 
 
 async def test_a11_hostile_ids() -> None:
-    async with fortress() as house, house.attack():
+    async with attacked_server() as attacked, attacked.attack():
         for user_id in REFUSED_IDS:
-            async with raw_websocket(house.port, f"?userId={user_id}") as client:
+            async with raw_websocket(attacked.port, f"?userId={user_id}") as client:
                 assert (await client.close_frame()).code == 4400
         async with contextlib.AsyncExitStack() as stack:
             for user_id in STRANGE_IDS:
                 quoted = user_id.replace(" ", "%20").replace("<", "%3C").replace(">", "%3E").replace("{", "%7B")
-                await stack.enter_async_context(raw_websocket(house.port, f"?userId={quoted.replace('}', '%7D')}"))
+                await stack.enter_async_context(raw_websocket(attacked.port, f"?userId={quoted.replace('}', '%7D')}"))
             async with asyncio.timeout(PATIENCE):
-                while len(house.heard) < len(STRANGE_IDS):
+                while len(attacked.heard) < len(STRANGE_IDS):
                     await asyncio.sleep(0.01)
-        assert set(house.heard) == {user_id.replace("%25", "%") for user_id in STRANGE_IDS}
-        for line in house.server.output.splitlines():
+        assert set(attacked.heard) == {user_id.replace("%25", "%") for user_id in STRANGE_IDS}
+        for line in attacked.server.output.splitlines():
             assert line.isprintable()
             assert not line.startswith("INFO forged")
 
@@ -330,12 +336,12 @@ async def test_a12_tokens_by_the_thousand() -> None:
         jwt.encode({"sub": "eve"}, "t" * 40),
     ]
     environ = {"PRESENCED_JWT_KEY": secret}
-    async with fortress(environ, good, auth="jwt", auth_timeout=1) as house, house.attack():
+    async with attacked_server(environ, good, auth="jwt", auth_timeout=1) as attacked, attacked.attack():
 
         async def attack(number: int) -> None:
-            async with raw_websocket(house.port, f"?token={bad[number % len(bad)]}") as client:
+            async with raw_websocket(attacked.port, f"?token={bad[number % len(bad)]}") as client:
                 assert (await client.close_frame()).code == 4401
 
         for _ in range(5):
             await asyncio.gather(*(attack(number) for number in range(CROWD)))
-        assert house.heard == []
+        assert attacked.heard == []

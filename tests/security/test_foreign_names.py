@@ -6,7 +6,7 @@ import asyncio
 import time
 
 import pytest
-from tests.support.fortress import Fortress, fortress
+from tests.support.attacked_server import AttackedServer, attacked_server
 from tests.support.raw import PATIENCE, raw, upgrade
 
 pytestmark = pytest.mark.anyio
@@ -19,13 +19,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def statuses(house: Fortress, requests: list[bytes]) -> set[int]:
+async def statuses(attacked: AttackedServer, requests: list[bytes]) -> set[int]:
     """Send each request on its own connection, and return the statuses."""
     found = set()
 
     async def send(mine: list[bytes]) -> None:
         for request in mine:
-            async with raw(house.port) as client:
+            async with raw(attacked.port) as client:
                 await client.send(request)
                 found.add((await client.answer()).status)
 
@@ -45,13 +45,13 @@ ANNOUNCE = b'POST /api/v1/users/eve/announce HTTP/1.1\r\nHost: localhost\r\nCont
 async def test_a16_foreign_names_take_no_effect() -> None:
     """DNS rebinding: `Host`, and `Origin` if present, are a name of the attacker."""
     hosts = ["evil.example:3001", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example.", "presenced"]
-    async with fortress() as house, house.attack():
+    async with attacked_server() as attacked, attacked.attack():
         for host in hosts:
             page = f"Origin: http://{host}\r\n"
             requests = [upgrade("?userId=eve"), upgrade("?userId=eve", more=page), ANNOUNCE]
             requests.append(ANNOUNCE.replace(b"Content", page.encode() + b"Content"))
-            assert await statuses(house, [named(request, host) for request in requests]) == {421}
-        assert house.heard == []
+            assert await statuses(attacked, [named(request, host) for request in requests]) == {421}
+        assert attacked.heard == []
 
 
 async def test_a16_refusals_by_the_thousand_fill_neither_memory_nor_log() -> None:
@@ -65,13 +65,13 @@ async def test_a16_refusals_by_the_thousand_fill_neither_memory_nor_log() -> Non
         requests.append(upgrade("?userId=eve", more=f"Origin: https://{host}\r\n"))
         requests.append(upgrade("?userId=eve", more=f"Origin: https://{host}.{long}\r\n"))
     burst = 20
-    async with fortress(log_burst=burst) as house, house.attack():
-        before, started = len(house.server.output.splitlines()), time.monotonic()
-        assert await statuses(house, requests) == {403, 421}
+    async with attacked_server(log_burst=burst) as attacked, attacked.attack():
+        before, started = len(attacked.server.output.splitlines()), time.monotonic()
+        assert await statuses(attacked, requests) == {403, 421}
         async with asyncio.timeout(PATIENCE):
-            while "refused before the upgrade" not in house.server.output:
+            while "refused before the upgrade" not in attacked.server.output:
                 await asyncio.sleep(0.05)
-        lines = house.server.output.splitlines()[before:]
+        lines = attacked.server.output.splitlines()[before:]
         assert len(lines) <= (burst + 1) * (time.monotonic() - started + 2), "as many in a second, and their sum"
         assert max(map(len, lines)) < 1000
-        assert house.heard == []
+        assert attacked.heard == []

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from tests.support.fortress import Fortress, fortress
+from tests.support.attacked_server import AttackedServer, attacked_server
 from tests.support.raw import raw, upgrade
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -72,14 +72,14 @@ BAD_TOKENS = {
 
 
 @contextlib.asynccontextmanager
-async def guarded(**settings: float | str) -> AsyncIterator[Fortress]:
+async def guarded(**settings: float | str) -> AsyncIterator[AttackedServer]:
     given = {"auth": "jwt", "jwt_audience": "presence", "api_keys": KEY.entry, "stats_interval": 0, **settings}
-    async with fortress(ENVIRON, GOOD, **given) as house:
-        yield house
+    async with attacked_server(ENVIRON, GOOD, **given) as attacked:
+        yield attacked
 
 
-async def ask(house: Fortress, method: str, path: str, **more: Any) -> httpx.Response:
-    async with httpx.AsyncClient(base_url=house.server.url, trust_env=False) as client:
+async def ask(attacked: AttackedServer, method: str, path: str, **more: Any) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=attacked.server.url, trust_env=False) as client:
         return await client.request(method, path, **more)
 
 
@@ -92,22 +92,22 @@ async def close_code(socket: ClientConnection) -> int | None:
 
 
 async def test_a1_tokens_that_are_not_accepted() -> None:
-    async with guarded() as house, house.attack():
+    async with guarded() as attacked, attacked.attack():
         for given in BAD_TOKENS.values():
             for headers, query in (({"Authorization": f"Bearer {given}"}, ""), ({}, f"?token={given}")):
-                url = f"{house.server.websocket_url}{query}"
+                url = f"{attacked.server.websocket_url}{query}"
                 async with connect(url, additional_headers=headers, proxy=None) as socket:
                     assert await close_code(socket) == 4401
-            async with connect(house.server.websocket_url, proxy=None) as socket:
+            async with connect(attacked.server.websocket_url, proxy=None) as socket:
                 await socket.send(json.dumps({"type": "AUTH", "token": given}))
                 assert await close_code(socket) == 4401
-        async with connect(f"{house.server.websocket_url}?userId=ada&token={token('eve')}", proxy=None) as socket:
+        async with connect(f"{attacked.server.websocket_url}?userId=ada&token={token('eve')}", proxy=None) as socket:
             assert await close_code(socket) == 4403
-        metrics = (await ask(house, "GET", "metrics")).text
-        assert house.heard == [], "none of them was seen"
+        metrics = (await ask(attacked, "GET", "metrics")).text
+        assert attacked.heard == [], "none of them was seen"
         for given in BAD_TOKENS.values():
             for part in given.split("."):
-                assert len(part) < 5 or (part not in house.server.output and part not in metrics)
+                assert len(part) < 5 or (part not in attacked.server.output and part not in metrics)
 
 
 FOREIGN = [
@@ -125,19 +125,19 @@ FOREIGN = [
 
 
 async def test_a2_foreign_origins() -> None:
-    async with guarded(origins="https://app.example.com") as house, house.attack():
+    async with guarded(origins="https://app.example.com") as attacked, attacked.attack():
         for origin in FOREIGN:
-            async with raw(house.port) as client:
+            async with raw(attacked.port) as client:
                 await client.send(upgrade(f"?token={token('eve')}", more=f"Origin: {origin}\r\nCookie: session=1\r\n"))
                 assert (await client.answer()).status == 403, origin
-        async with raw(house.port) as client:
+        async with raw(attacked.port) as client:
             await client.send(upgrade(f"?token={token('eve')}", more="Origin: https://app.example.com\r\n"))
             assert (await client.answer()).status == 101
 
 
 async def test_a12_expiry_and_revocation_while_connected() -> None:
-    async with guarded(jwt_leeway=0) as house, house.attack():
-        url, started = house.server.websocket_url, time.monotonic()
+    async with guarded(jwt_leeway=0) as attacked, attacked.attack():
+        url, started = attacked.server.websocket_url, time.monotonic()
         async with connect(f"{url}?token={token('eve', 2)}", proxy=None) as socket:
             assert await close_code(socket) == 4401
             assert time.monotonic() - started < 2 + 5
@@ -147,7 +147,7 @@ async def test_a12_expiry_and_revocation_while_connected() -> None:
             connect(f"{url}?token={token('eve')}", proxy=None) as other,
         ):
             for body, concerned in (({"tokenId": "t1"}, one), ({}, other)):
-                answer = await ask(house, "POST", "api/users/eve/revoke", json=body, headers=AUTHORIZED)
+                answer = await ask(attacked, "POST", "api/users/eve/revoke", json=body, headers=AUTHORIZED)
                 assert answer.json() == {"closed": 1}
                 assert await close_code(concerned) == 4401
         for given in (named, token("eve")):
@@ -157,12 +157,14 @@ async def test_a12_expiry_and_revocation_while_connected() -> None:
 
 async def test_a13_probing_for_users_one_may_not_see() -> None:
     """What is answered about somebody who is here is what is answered about an id that nobody ever had."""
-    async with guarded(visibility="claims") as house, house.attack():
-        hidden = f"{house.server.websocket_url}?token={token('hidden', presence={'rooms': ['den']})}"
+    async with guarded(visibility="claims") as attacked, attacked.attack():
+        hidden = f"{attacked.server.websocket_url}?token={token('hidden', presence={'rooms': ['den']})}"
         v1 = [Subprotocol("presenced.v1")]
         async with connect(hidden, subprotocols=v1, proxy=None) as socket:
             await socket.send('{"type":"JOIN","room":"den"}')
-            told = {name: await probed(house, name, room) for name, room in (("hidden", "den"), ("nobody", "nowhere"))}
+            told = {
+                name: await probed(attacked, name, room) for name, room in (("hidden", "den"), ("nobody", "nowhere"))
+            }
         assert told["hidden"] == told["nobody"]
 
 
@@ -177,8 +179,8 @@ SEEING: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("visibility", SEEING)
 async def test_a13_probing_for_users_one_has_blocked(visibility: str) -> None:
     """The same in rooms that one may enter, and while somebody who is blocked comes, joins, changes and goes."""
-    async with guarded(visibility=visibility) as house, house.attack():
-        v1, url = [Subprotocol("presenced.v1")], house.server.websocket_url
+    async with guarded(visibility=visibility) as attacked, attacked.attack():
+        v1, url = [Subprotocol("presenced.v1")], attacked.server.websocket_url
         hidden, visitor = (f"{url}?token={token(name, presence={'rooms': ['den']})}" for name in BLOCKED)
 
         async def visit() -> None:
@@ -191,7 +193,7 @@ async def test_a13_probing_for_users_one_has_blocked(visibility: str) -> None:
         async with connect(hidden, subprotocols=v1, proxy=None, max_queue=None) as socket:
             await socket.send('{"type":"JOIN","room":"den"}')
             told = {
-                name: await probed(house, name, room, SEEING[visibility], visit)
+                name: await probed(attacked, name, room, SEEING[visibility], visit)
                 for name, room in (("hidden", "den"), ("nobody", "nowhere"))
             }
         assert set(told["hidden"]) == set(told["nobody"]), "but for order and repetition, which depend on the time"
@@ -219,14 +221,14 @@ def is_settled(number: int, answer: dict[str, Any]) -> bool:
 
 
 async def probed(
-    house: Fortress,
+    attacked: AttackedServer,
     name: str,
     room: str,
     presence: dict[str, Any] | None = None,
     meanwhile: Callable[[], Awaitable[None]] = nothing,
 ) -> list[str]:
     """All that somebody hears who asks for this user and this room in every way there is, by both protocols."""
-    url = f"{house.server.websocket_url}?token={token('eve', presence=presence or {'watch': ['good']})}"
+    url = f"{attacked.server.websocket_url}?token={token('eve', presence=presence or {'watch': ['good']})}"
     asked: list[dict[str, Any]] = [
         {"type": "WATCH", "everyone": True},
         {"type": "WATCH", "everyone": True, "mode": "count"},
@@ -267,10 +269,10 @@ async def probed(
             text = re.sub(r'"(since|joinedAt)":[1-9]\d+', r'"\1":"a time"', text)
             heard.append(text.replace(name, "NAME").replace(room, "ROOM"))
     query = f"?userId={name}&token={token('eve')}"
-    async with connect(f"{house.server.websocket_url}{query}", proxy=None) as socket:
+    async with connect(f"{attacked.server.websocket_url}{query}", proxy=None) as socket:
         heard.append(f"{await close_code(socket)} {socket.close_reason}")
     for path in ("stats", f"api/users/{name}", f"users/{name}"):
-        answer = await ask(house, "GET", path)
+        answer = await ask(attacked, "GET", path)
         assert name not in answer.text.replace(path, "")
         heard.append(str(answer.status_code))
     return heard
@@ -288,8 +290,8 @@ HOSTILE = [
 
 
 async def test_a11_hostile_texts_to_other_clients() -> None:
-    async with guarded() as house, house.attack():
-        url = f"{house.server.websocket_url}?token={token('eve')}"
+    async with guarded() as attacked, attacked.attack():
+        url = f"{attacked.server.websocket_url}?token={token('eve')}"
         async with connect(url, subprotocols=[Subprotocol("presenced.v1")], proxy=None) as socket:
             for text in HOSTILE:
                 for message in (
@@ -302,7 +304,7 @@ async def test_a11_hostile_texts_to_other_clients() -> None:
                     await socket.send(json.dumps({**message, "id": 1}))
                     assert json.loads(await asyncio.wait_for(socket.recv(), 5))["type"]
                     await asyncio.sleep(0.15)
-        assert all(line.isprintable() for line in house.server.output.splitlines())
+        assert all(line.isprintable() for line in attacked.server.output.splitlines())
 
 
 GREETING = b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 17\r\n\r\n{"userId":"good"}'
@@ -351,12 +353,12 @@ async def test_a14_a_hook_that_leads_astray(answer: bytes) -> None:
         backend(answer.replace(b"{port}", str(port_elsewhere).encode())) as (port, asked),
     ):
         hook: dict[str, float | str] = {"callback_url": f"http://127.0.0.1:{port}/", "callback_timeout": 1}
-        async with fortress(environ, "good", auth="callback", outgoing_private=True, **hook) as house:
-            async with house.attack():
-                coming = [connect(f"{house.server.websocket_url}?token=eve{n}", proxy=None) for n in range(10)]
+        async with attacked_server(environ, "good", auth="callback", outgoing_private=True, **hook) as attacked:
+            async with attacked.attack():
+                coming = [connect(f"{attacked.server.websocket_url}?token=eve{n}", proxy=None) for n in range(10)]
                 assert [await close_code(socket) for socket in await asyncio.gather(*coming)] == [1013] * 10
-            assert house.heard == []
-            assert "Traceback" not in house.server.output
+            assert attacked.heard == []
+            assert "Traceback" not in attacked.server.output
     assert 1 <= len(asked) <= 11, "nobody is asked about twice; on a slow machine some are refused before they are"
     assert all(b"presenced-signature: v1=" in question.lower() for question in asked)
     assert asked_elsewhere == [], "redirects are not followed"
@@ -365,18 +367,18 @@ async def test_a14_a_hook_that_leads_astray(answer: bytes) -> None:
 async def test_a14_private_addresses_are_not_asked() -> None:
     async with (
         backend(b"") as (port, asked),
-        guarded(jwt_jwks_url=f"https://127.0.0.1:{port}/") as house,
-        house.attack(),
+        guarded(jwt_jwks_url=f"https://127.0.0.1:{port}/") as attacked,
+        attacked.attack(),
     ):
         unknown = jwt.encode({"sub": "eve", "exp": time.time() + LASTS}, "t" * 40, headers={"kid": "another"})
-        async with connect(f"{house.server.websocket_url}?token={unknown}", proxy=None) as socket:
+        async with connect(f"{attacked.server.websocket_url}?token={unknown}", proxy=None) as socket:
             assert await close_code(socket) == 4401
-        assert "private address" in house.server.output
+        assert "private address" in attacked.server.output
     assert asked == []
 
 
 async def test_a15_the_page_has_a_strict_policy_and_no_script_of_its_own() -> None:
-    async with fortress() as house, house.attack():
+    async with attacked_server() as attacked, attacked.attack():
         for path in (
             "",
             "nothing",
@@ -385,7 +387,7 @@ async def test_a15_the_page_has_a_strict_policy_and_no_script_of_its_own() -> No
             "%3Cscript%3Ealert(1)%3C/script%3E",
             "..%2f..%2fetc/passwd",
         ):
-            answer = await ask(house, "GET", path)
+            answer = await ask(attacked, "GET", path)
             policy = answer.headers["content-security-policy"]
             assert "default-src 'none'" in policy
             assert "unsafe" not in policy
@@ -393,6 +395,6 @@ async def test_a15_the_page_has_a_strict_policy_and_no_script_of_its_own() -> No
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert "alert(1)" not in answer.text
             assert "root:" not in answer.text
-        page = (await ask(house, "GET", "")).text
+        page = (await ask(attacked, "GET", "")).text
         assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", page)), "no inline script"
         assert not re.search(r"\son\w+=|javascript:|<style", page)

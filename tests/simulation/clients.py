@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.network import Link
-from tests.support.believer import Believer
+from tests.support.v1_replica import V1Replica
 
 from presenced.errors import Close
 from presenced.testing import FakeClock
@@ -119,7 +119,7 @@ class ClassicClient(AnyClient):
                 self.online[user_id] = online
 
 
-class V1Client(AnyClient, Believer):
+class V1Client(AnyClient, V1Replica):
     """Watches, chooses, joins; what it wants outlives its sessions."""
 
     is_classic = False
@@ -128,7 +128,7 @@ class V1Client(AnyClient, Believer):
         self, name: str, user_id: str, clock: FakeClock, connect: Connect, device: str, everyone: bool
     ) -> None:
         AnyClient.__init__(self, name, user_id, clock, connect)
-        Believer.__init__(self)
+        V1Replica.__init__(self)
         self.device = device
         self.everyone = everyone
         self.users: set[str] = set()
@@ -145,7 +145,7 @@ class V1Client(AnyClient, Believer):
         return f"userId={self.user_id}&device={self.device}&{named}{watch}"
 
     def forget_session(self) -> None:
-        Believer.__init__(self)
+        V1Replica.__init__(self)
         self.unanswered = {}
 
     def ask(self, type_: str, **fields: Any) -> None:
@@ -157,7 +157,7 @@ class V1Client(AnyClient, Believer):
 
     def take(self, message: dict[str, Any]) -> None:
         before, was = self.session_id, self.modes.get(message.get("room", ""))
-        Believer.take(self, message)
+        V1Replica.take(self, message)
         match message["type"]:
             case "CONNECTION_ESTABLISHED":
                 self._established(is_other=before != self.session_id)

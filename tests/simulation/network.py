@@ -28,7 +28,7 @@ QUICK = 1e6
 """Bytes a second of a client that reads as it should."""
 
 
-class Client(Protocol):
+class Endpoint(Protocol):
     """The far end of a link."""
 
     def hears(self, link: Link, message: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ class ServerEnd(Reported):
 class Link:
     """One connection between a client and the server; what is sent one way arrives in its order."""
 
-    def __init__(self, clock: FakeClock, node: Node, client: Client, seed: str, query: str, classic: bool) -> None:
+    def __init__(self, clock: FakeClock, node: Node, client: Endpoint, seed: str, query: str, classic: bool) -> None:
         self.node = node
         self.rate = QUICK
         self.cut = False
@@ -94,7 +94,7 @@ class Link:
         self.delivered: Callable[[dict[str, Any]], None] = lambda _: None
         """Told of each request just before the node is."""
         self._clock = clock
-        self._client: Client | None = client
+        self._client: Endpoint | None = client
         self._random = random.Random(seed)
         self._delay = self._random.uniform(0.002, 0.3)
         self._server = ServerEnd(self)

@@ -9,8 +9,8 @@ import struct
 from typing import Any
 
 import pytest
-from tests.support.believer import Believer
 from tests.support.raw import PATIENCE
+from tests.support.v1_replica import V1Replica
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -18,7 +18,7 @@ QUIET = {"heartbeat_interval": 3600, "pong_timeout": 3600}
 """Settings for clients that read only while the test waits for messages, and so do not answer pings."""
 
 
-class LiveV1Client(Believer):
+class LiveV1Client(V1Replica):
     """A session over a real socket. `heard` holds all messages, newest last."""
 
     def __init__(self, connection: ClientConnection) -> None:

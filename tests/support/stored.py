@@ -22,19 +22,19 @@ from presenced import PresenceServer
 from presenced.worker.client import WorkerClient
 
 
-def link(house: PresenceServer) -> WorkerClient:
-    assert house._parts
-    assert house._parts.keeper
-    return house._parts.keeper
+def link(running: PresenceServer) -> WorkerClient:
+    assert running._parts
+    assert running._parts.keeper
+    return running._parts.keeper
 
 
-def keeper_pid(house: PresenceServer) -> int:
-    process = link(house)._process
+def keeper_pid(running: PresenceServer) -> int:
+    process = link(running)._process
     assert process
     return process.pid
 
 
-def sqlite_house(folder: Path, **more: object) -> PresenceServer:
+def sqlite_server(folder: Path, **more: object) -> PresenceServer:
     return server(database="sqlite", data_dir=str(folder / "kept"), node="here", **more)
 
 
@@ -88,19 +88,21 @@ async def audience(url: str) -> AsyncIterator[Audience]:
         yield Audience(url, watcher)
 
 
-async def warnings(house: PresenceServer) -> str:
+async def warnings(running: PresenceServer) -> str:
     async with httpx.AsyncClient() as client:
-        answer = await client.get(f"http://localhost:{house.port}/readyz")
+        answer = await client.get(f"http://localhost:{running.port}/readyz")
     assert answer.status_code == 200, "it serves, and says what is wrong"
     return " ".join(answer.json()["warnings"])
 
 
-async def stored_in_time(house: PresenceServer, condition: Callable[[], object]) -> None:
+async def stored_in_time(running: PresenceServer, condition: Callable[[], object]) -> None:
     """Wait a second for something to be stored, and longer only while the server reports that storage is behind."""
     began = time.monotonic()
     async with asyncio.timeout(PATIENCE):
         while True:
-            is_late = time.monotonic() - began > 1 and not link(house).behind  # checked before: it may be stored by now
+            is_late = (
+                time.monotonic() - began > 1 and not link(running).behind
+            )  # checked before: it may be stored by now
             if condition():
                 return
             assert not is_late, "it waits no longer, and is not stored"
@@ -121,18 +123,18 @@ async def soon(condition: Callable[[], object], seconds: float = PATIENCE) -> No
             await asyncio.sleep(0.02)
 
 
-async def says(house: PresenceServer, text: str) -> None:
+async def says(running: PresenceServer, text: str) -> None:
     async with asyncio.timeout(PATIENCE):
-        while text not in await warnings(house):
+        while text not in await warnings(running):
             await asyncio.sleep(0.05)
 
 
-async def drained(house: PresenceServer) -> None:
+async def drained(running: PresenceServer) -> None:
     """All is stored, and nothing is wrong."""
-    recorder = node(house).recorder
+    recorder = node(running).recorder
     assert recorder
-    await soon(lambda: not recorder.waiting and not link(house)._unstored and not link(house).warning)
-    assert await warnings(house) == ""
+    await soon(lambda: not recorder.waiting and not link(running)._unstored and not link(running).warning)
+    assert await warnings(running) == ""
 
 
 @contextmanager

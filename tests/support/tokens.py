@@ -23,7 +23,7 @@ KEY = new_key("admin")
 READ, WRITE = new_key("read"), new_key("write")
 
 
-def house_of_tokens(**changes: object) -> PresenceServer:
+def token_server(**changes: object) -> PresenceServer:
     return server(auth="jwt", jwt_key=SECRET, api_keys=[KEY.entry, READ.entry, WRITE.entry], **changes)
 
 
@@ -32,8 +32,8 @@ def token(user_id: str | int = "ada", seconds: float = 600, **claims: Any) -> st
     return jwt.encode({"sub": user_id, "iat": now, "exp": now + seconds, **claims}, SECRET, "HS256")
 
 
-def url(house: PresenceServer, query: str = "") -> str:
-    return f"ws://127.0.0.1:{house.port}/ws-online-status{query}"
+def url(running: PresenceServer, query: str = "") -> str:
+    return f"ws://127.0.0.1:{running.port}/ws-online-status{query}"
 
 
 async def first(socket: ClientConnection) -> Any:
@@ -49,8 +49,8 @@ async def closed(socket: ClientConnection) -> tuple[int, str]:
 
 
 async def ask(
-    house: PresenceServer, method: str, path: str, key: str = KEY.key, body: Any = None, **headers: str
+    running: PresenceServer, method: str, path: str, key: str = KEY.key, body: Any = None, **headers: str
 ) -> httpx.Response:
     given = {"authorization": f"Bearer {key}"} if key else {}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{house.port}", trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}", trust_env=False) as client:
         return await client.request(method, path, json=body, headers=given | headers)

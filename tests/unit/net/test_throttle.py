@@ -57,55 +57,55 @@ def test_where_only_this_machine_may_connect_nothing_is_counted() -> None:
 
 
 def test_this_machine_does_not_count_elsewhere_either() -> None:
-    house = make(address_burst=1)
-    key = house.key("127.0.0.1", [])
+    harness = make(address_burst=1)
+    key = harness.key("127.0.0.1", [])
     assert key == ""
-    assert not any(house.handshake(key, 0) for _ in range(10))
-    assert all(house.came(key) for _ in range(10_000))
+    assert not any(harness.handshake(key, 0) for _ in range(10))
+    assert all(harness.came(key) for _ in range(10_000))
 
 
 def test_handshakes_of_one_address() -> None:
-    house = make(address_rate=0.5, address_burst=2)
-    assert [house.handshake(HERE, 0) is None for _ in range(3)] == [True, True, False]
-    refused = house.handshake(HERE, 0)
+    harness = make(address_rate=0.5, address_burst=2)
+    assert [harness.handshake(HERE, 0) is None for _ in range(3)] == [True, True, False]
+    refused = harness.handshake(HERE, 0)
     assert refused
     assert refused.retry_after == 2
-    assert house.handshake(THERE, 0) is None
-    assert house.handshake(HERE, 2) is None
+    assert harness.handshake(THERE, 0) is None
+    assert harness.handshake(HERE, 2) is None
 
 
 def test_failures_bar_an_address_for_a_while() -> None:
-    house = make(address_failure_rate=0.1, address_failure_burst=3)
+    harness = make(address_failure_rate=0.1, address_failure_burst=3)
     for _ in range(3):
-        assert house.handshake(HERE, 0) is None
-        house.failed(HERE, 0)
-    refused = house.handshake(HERE, 0)
+        assert harness.handshake(HERE, 0) is None
+        harness.failed(HERE, 0)
+    refused = harness.handshake(HERE, 0)
     assert refused
     assert refused.retry_after == 10
     assert "failed authentications" in refused.detail
-    assert house.handshake(THERE, 0) is None
-    assert house.handshake(HERE, 10) is None
+    assert harness.handshake(THERE, 0) is None
+    assert harness.handshake(HERE, 10) is None
 
 
 def test_connections_of_one_address() -> None:
-    house = make(address_connections=2)
-    assert [house.came(HERE) for _ in range(3)] == [True, True, False]
-    assert house.came(THERE)
-    house.left(HERE)
-    assert house.came(HERE)
+    harness = make(address_connections=2)
+    assert [harness.came(HERE) for _ in range(3)] == [True, True, False]
+    assert harness.came(THERE)
+    harness.left(HERE)
+    assert harness.came(HERE)
     for key in (HERE, HERE, THERE, ""):
-        house.left(key)
-    assert not house._connections
+        harness.left(key)
+    assert not harness._connections
 
 
 def test_the_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "MAX_ADDRESSES", 100)
-    house = make()
+    harness = make()
     for number in range(300):
-        key = house.key(f"10.0.{number // 256}.{number % 256}", [])
-        house.handshake(key, 0)
-        house.failed(key, 0)
-    assert len(house._handshakes) == len(house._failures) == 100
+        key = harness.key(f"10.0.{number // 256}.{number % 256}", [])
+        harness.handshake(key, 0)
+        harness.failed(key, 0)
+    assert len(harness._handshakes) == len(harness._failures) == 100
 
 
 def header(family: int, addresses: bytes, command: int = 0x21, more: bytes = b"") -> bytes:

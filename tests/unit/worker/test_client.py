@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.fakes import FakeTransport
-from tests.support.recording import House
+from tests.support.storing_harness import StoringHarness
 
 from presenced.errors import StorageUnavailable
 from presenced.storage.records import RevocationFact, UserFact
@@ -38,10 +38,10 @@ class Pair:
     """A link with its other end in the test."""
 
     def __init__(self) -> None:
-        self.house = House()
+        self.harness = StoringHarness()
         setup = Setup("sqlite:///x", "here", "e", 0, 0, 0, 10, None, 1.0, restore=True)
-        self.link = WorkerClient(setup, FakeClock(), self.house.node.metrics, start_patience=0)
-        self.link._recorder = self.house.recorder  # as `start` does, which starts a process
+        self.link = WorkerClient(setup, FakeClock(), self.harness.node.metrics, start_patience=0)
+        self.link._recorder = self.harness.recorder  # as `start` does, which starts a process
         self.transport = FakeTransport()
         transport: Any = self.transport
         self.link.connection_made(transport)
@@ -65,7 +65,7 @@ def test_a_batch_too_large_for_a_message_goes_in_several_and_a_fact_too_large_is
     batches = [message for message in pair.sent() if isinstance(message, Batch)]
     assert [batch.number for batch in batches] == list(range(1, len(batches) + 1))
     assert [fact for batch in batches for fact in batch.facts] == facts[:5] + facts[6:]
-    registry = pair.house.node.metrics.registry
+    registry = pair.harness.node.metrics.registry
     assert registry.get_sample_value("presenced_storage_facts_unusable_total") == 1
 
 
@@ -78,7 +78,7 @@ def test_a_message_longer_than_the_bound_ends_the_connection() -> None:
 
 def test_absent_users_are_named_although_facts_about_them_wait() -> None:
     pair = Pair()
-    pair.house.open("ada")
+    pair.harness.open("ada")
     pair.link.data_received(encode(WhoIsAbsent(["ada", "bo"], ["lobby"])))
     assert pair.sent() == [Absent(["bo"], ["lobby"])]
 
@@ -86,17 +86,17 @@ def test_absent_users_are_named_although_facts_about_them_wait() -> None:
 async def test_a_user_s_waiting_facts_are_dropped_only_if_the_keeper_can_erase_the_user() -> None:
     """Otherwise neither the database nor the receivers of webhooks would ever learn that the user has left."""
     pair = Pair()
-    pair.house.keeper.room = 0
-    pair.house.close(pair.house.open("ada"))
+    pair.harness.keeper.room = 0
+    pair.harness.close(pair.harness.open("ada"))
     with pytest.raises(StorageUnavailable):
         await pair.link.questions.erase("ada")
-    assert pair.house.recorder.waiting_of(["ada"])
+    assert pair.harness.recorder.waiting_of(["ada"])
     pair.ready()
     erasing = asyncio.create_task(pair.link.questions.erase("ada"))
     await asyncio.sleep(0)
     (asked,) = [message for message in pair.sent() if isinstance(message, Ask)]
     assert asked.question == Erase("ada")
-    assert not pair.house.recorder.waiting_of(["ada"])
+    assert not pair.harness.recorder.waiting_of(["ada"])
     pair.link.data_received(encode(Answer(asked.number, b'{"stored":3}')))
     assert await erasing == b'{"stored":3}'
 
@@ -112,8 +112,8 @@ def test_facts_that_wait_to_be_stored_are_known_of_users() -> None:
 
 async def test_a_keeper_that_is_ready_only_when_the_server_stops_still_gets_the_waiting_facts() -> None:
     pair = Pair()
-    pair.house.keeper.room = 0
-    pair.house.open()
+    pair.harness.keeper.room = 0
+    pair.harness.open()
     stopping = asyncio.create_task(pair.link.stop())
     await asyncio.sleep(0)
     assert not pair.transport.ended, "the keeper has yet to say whether it can store"

@@ -75,7 +75,7 @@ class Shelf:
 
 
 @asynccontextmanager
-async def house(shelf: Shelf | None, **settings: object) -> AsyncIterator[tuple[PresenceService, httpx.AsyncClient]]:
+async def harness(shelf: Shelf | None, **settings: object) -> AsyncIterator[tuple[PresenceService, httpx.AsyncClient]]:
     options = Settings.model_validate({"stats_interval": 0, **settings})
     node = Node(options, FakeClock(), Metrics(), max_connections=10)
     application = PresenceService(node)
@@ -88,7 +88,7 @@ async def house(shelf: Shelf | None, **settings: object) -> AsyncIterator[tuple[
 
 async def test_what_was_kept_is_answered_as_it_came() -> None:
     shelf = Shelf()
-    async with house(shelf) as (_, client):
+    async with harness(shelf) as (_, client):
         assert (await client.get("/users/7/history?after=9&limit=5")).json() == {"changes": [], "next": None}
         assert (await client.get("/users/7/sessions/past")).json()["sessions"] == []
         await client.get("/users/7/sessions/past?after=1767-7-1767")
@@ -110,7 +110,7 @@ async def test_what_was_kept_is_answered_as_it_came() -> None:
 async def test_last_seen_is_newer_than_the_stored_row_while_facts_wait() -> None:
     shelf = Shelf()
     shelf.waiting = {"7": UserFact("7", "offline", 9, 800, 900, 800), "eve": UserFact("eve", "offline", 9, 1, 2, 3)}
-    async with house(shelf) as (_, client):
+    async with harness(shelf) as (_, client):
         found = (await client.post("/users/last-seen", json={"users": [7, "ada", "eve"]})).json()
         assert found["users"] == [
             {"userId": 7, "status": "offline", "lastSeen": 900, "lastActive": 800},
@@ -120,7 +120,7 @@ async def test_last_seen_is_newer_than_the_stored_row_while_facts_wait() -> None
 
 
 async def test_last_seen_is_what_was_kept_or_now() -> None:
-    async with house(Shelf()) as (application, client):
+    async with harness(Shelf()) as (application, client):
         application.announce("ada", online=True)
         found = (await client.post("/users/last-seen", json={"users": [7, "ada", "eve", "", None]})).json()
         now = FakeClock().now().epoch_ms
@@ -138,7 +138,7 @@ PAST = ("/users/7/history", "/users/7/last-seen", "/users/7/sessions/past", "/we
 
 @pytest.mark.parametrize("path", PAST)
 async def test_without_a_database_nothing_is_kept(path: str) -> None:
-    async with house(None) as (_, client):
+    async with harness(None) as (_, client):
         answer = await client.get(path)
         detail = "no webhooks are sent: set webhook_urls" if "webhooks" in path else "nothing is kept: set database"
         assert (answer.status_code, answer.json()["detail"]) == (409, detail)
@@ -147,7 +147,7 @@ async def test_without_a_database_nothing_is_kept(path: str) -> None:
 
 @pytest.mark.parametrize("path", PAST)
 async def test_a_database_that_does_not_answer_is_said_so(path: str) -> None:
-    async with house(Shelf(is_down=True)) as (_, client):
+    async with harness(Shelf(is_down=True)) as (_, client):
         answer = await client.get(path)
         assert (answer.status_code, answer.json()["detail"]) == (503, "the database does not answer")
         assert answer.headers["retry-after"]
@@ -205,7 +205,7 @@ def test_who_gives_a_parameter_that_there_is_not_is_told_those_that_there_are() 
 )
 async def test_an_empty_parameter_is_refused_not_taken_for_one_that_was_left_out(path: str) -> None:
     """`?viewer=` would show everything."""
-    async with asyncio.timeout(10), house(Shelf()) as (_, client):  # a stream would not end
+    async with asyncio.timeout(10), harness(Shelf()) as (_, client):  # a stream would not end
         answer = await client.get(path)
         assert (answer.status_code, answer.json()["code"]) == (400, "BAD_PARAMETER")
         assert "empty" in answer.json()["detail"] or "2 times" in answer.json()["detail"]
@@ -228,21 +228,21 @@ async def test_an_empty_field_that_restricts_is_refused_not_taken_for_one_that_w
     path: str, body: object
 ) -> None:
     """An empty `sessionId` would revoke all of the user's tokens. A `presence` of null would restrict nothing."""
-    async with house(Shelf()) as (_, client):
+    async with harness(Shelf()) as (_, client):
         answer = await client.post(path, json=body)
         assert (answer.status_code, answer.json()["code"]) == (400, "BAD_BODY"), answer.json()
 
 
 async def test_no_dead_letter_is_sent_again_where_none_is_named() -> None:
     shelf = Shelf()
-    async with house(shelf) as (_, client):
+    async with harness(shelf) as (_, client):
         await client.post("/webhooks/dead/retry", json={"ids": []})
         await client.post("/webhooks/dead/retry", json={})
     assert shelf.asked == [([],), (None,)]
 
 
 async def test_an_error_about_a_misspelt_field_or_parameter_names_the_intended_one() -> None:
-    async with house(None) as (_, client):
+    async with harness(None) as (_, client):
         answer = await client.put("/users/ada/status", json={"status": "busy", "expires_in": 60})
         assert answer.json()["detail"].startswith(
             "unknown field expires_in (did you mean expiresIn?); known are status,"
@@ -256,7 +256,7 @@ async def test_an_error_about_a_misspelt_field_or_parameter_names_the_intended_o
 
 
 async def test_fields_and_parameters_of_the_backend_s_own_are_ignored() -> None:
-    async with house(None) as (_, client):
+    async with harness(None) as (_, client):
         answer = await client.put("/users/ada/status?x-trace=", json={"x-trace": {"a": 1}, "status": "busy"})
         assert answer.status_code == 200
 
@@ -270,12 +270,12 @@ async def test_a_variable_that_was_not_set_is_no_user_unless_a_setting_allows_it
         ("GET", "/watch?users=NaN", None),
         ("POST", "/users/query", {"users": [], "viewer": "undefined"}),
     ]
-    async with asyncio.timeout(10), house(None) as (_, client):
+    async with asyncio.timeout(10), harness(None) as (_, client):
         for method, path, body in asked:
             answer = await client.request(method, path, json=body)
             assert (answer.status_code, "is a variable not set" in answer.json()["detail"]) == (400, True), path
         assert (await client.delete("/users/undefined")).status_code == 200, "what an earlier version let in can go"
-    async with house(None, placeholder_ids=True) as (_, client):
+    async with harness(None, placeholder_ids=True) as (_, client):
         for method, path, body in asked:
             if "watch" not in path:  # which would not end
                 assert (await client.request(method, path, json=body)).status_code == 200, path
@@ -283,7 +283,7 @@ async def test_a_variable_that_was_not_set_is_no_user_unless_a_setting_allows_it
 
 @pytest.mark.parametrize("name_", ["山田\u3000太郎", "\U0001f468\u200d\U0001f469", "\U00031350", " "])
 async def test_names_in_all_scripts_stand_in_paths(name_: str) -> None:
-    async with house(None) as (application, client):
+    async with harness(None) as (application, client):
         written = quote(name_, safe="")
         await client.put(f"/users/{written}/claims/{written}", json={"status": "busy"})
         assert [claim.source for claim in application.claims_of(name_)] == [name_]
@@ -292,7 +292,7 @@ async def test_names_in_all_scripts_stand_in_paths(name_: str) -> None:
 
 @pytest.mark.parametrize("path", ["/rooms/a%0Ab", "/rooms/a%E2%80%AEb", "/users/a%00b", "/rooms/%FF"])
 async def test_a_name_that_can_t_be_used_is_refused_with_the_character(path: str) -> None:
-    async with house(None) as (_, client):
+    async with harness(None) as (_, client):
         answer = await client.get(path)
         assert (answer.status_code, "U+" in answer.json()["detail"]) == (400, True)
 
@@ -305,7 +305,7 @@ async def test_a_name_that_can_t_be_used_is_refused_with_the_character(path: str
     ],
 )
 async def test_who_gives_none_of_a_few_values_is_told_which_there_are(path: str, allowed: str) -> None:
-    async with house(None) as (_, client):
+    async with harness(None) as (_, client):
         answer = (await client.put(path, json={"status": "dancing"})).json()
         assert answer["detail"] == f"Invalid enum value 'dancing' - at `status`; allowed are {allowed}"
         assert (await client.put(path, json={"status": None})).json()["detail"].endswith(f"; allowed are {allowed}")
@@ -327,7 +327,7 @@ async def test_who_gives_none_of_a_few_values_is_told_which_there_are(path: str,
     ],
 )
 async def test_a_body_that_can_t_be_read_is_refused_in_few_words(body: bytes, said: str) -> None:
-    async with house(None) as (_, client):
+    async with harness(None) as (_, client):
         answer = await client.put("/users/ada/status", content=body)
         assert (answer.status_code, answer.json()["code"]) == (400, "BAD_BODY")
         assert said in answer.json()["detail"]

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.features.test_visibility import House
 from tests.support.examples import examples
+from tests.support.grants_harness import GrantsHarness
 
 from presenced.auth.tickets import Tickets
 from presenced.http.api.endpoint import Api
@@ -22,36 +22,36 @@ OTHERS = ("bo", "carl", "dee", "eve", "7")
 ROOMS = ("lobby", "cellar")
 
 
-def eyes(house: House, viewer: str) -> Eyes:
+def eyes(harness: GrantsHarness, viewer: str) -> Eyes:
     nothing = cast(Any, None)
-    spans = Spans(house.application, 10)
-    api = Api(house.application, house.node, nothing, Tickets(), nothing, nothing, spans, None, None)
+    spans = Spans(harness.service, 10)
+    api = Api(harness.service, harness.node, nothing, Tickets(), nothing, nothing, spans, None, None)
     return Eyes(api, viewer or None)
 
 
-async def told_and_seen(house: House, viewer: str) -> tuple[int, list[int | str]]:
-    looking = eyes(house, viewer)
-    seen = [c.user_id for _, c in house.application.online(0, 1000) if not viewer or looking.may_see(c.user_id)]
+async def told_and_seen(harness: GrantsHarness, viewer: str) -> tuple[int, list[int | str]]:
+    looking = eyes(harness, viewer)
+    seen = [c.user_id for _, c in harness.service.online(0, 1000) if not viewer or looking.may_see(c.user_id)]
     return await looking.count_online(), sorted(seen)
 
 
 async def test_who_is_invisible_is_in_no_number() -> None:
-    house = House("everyone")
-    house.come("ada")
-    before = [await told_and_seen(house, viewer) for viewer in ("", "ada", "nobody")]
-    hidden = house.come("eve", "status=invisible")
-    house.say(hidden, "JOIN", room="lobby")
-    assert [await told_and_seen(house, viewer) for viewer in ("", "ada", "nobody")] == before
-    counts = house.application.counts()
+    harness = GrantsHarness("everyone")
+    harness.come("ada")
+    before = [await told_and_seen(harness, viewer) for viewer in ("", "ada", "nobody")]
+    hidden = harness.come("eve", "status=invisible")
+    harness.say(hidden, "JOIN", room="lobby")
+    assert [await told_and_seen(harness, viewer) for viewer in ("", "ada", "nobody")] == before
+    counts = harness.service.counts()
     assert (counts.connected_users, counts.rooms) == (2, 0), "it is there all the same"
 
 
 async def test_who_is_blocked_is_not_counted_in_a_room_either() -> None:
-    house = House("rooms")
-    for connection in (house.come("ada", block=["eve"]), house.come("bo"), house.come("eve")):
-        house.say(connection, "JOIN", room="lobby")
-    assert await told_and_seen(house, "ada") == (2, ["ada", "bo"])
-    assert await told_and_seen(house, "bo") == (3, ["ada", "bo", "eve"])
+    harness = GrantsHarness("rooms")
+    for connection in (harness.come("ada", block=["eve"]), harness.come("bo"), harness.come("eve")):
+        harness.say(connection, "JOIN", room="lobby")
+    assert await told_and_seen(harness, "ada") == (2, ["ada", "bo"])
+    assert await told_and_seen(harness, "bo") == (3, ["ada", "bo", "eve"])
 
 
 some = st.lists(st.sampled_from([*OTHERS, "ada"]), unique=True)
@@ -63,14 +63,14 @@ sessions = st.lists(
 @settings(max_examples=examples(150))
 @given(st.sampled_from(["everyone", "rooms", "claims"]), sessions, st.data())
 def test_as_many_are_counted_as_are_listed(visibility: str, of_ada: list[dict[str, Any]], data: st.DataObject) -> None:
-    house = House(visibility)
-    people = [house.come("ada", **presence) for presence in of_ada]
+    harness = GrantsHarness(visibility)
+    people = [harness.come("ada", **presence) for presence in of_ada]
     for user_id in data.draw(some):
         query = data.draw(st.sampled_from(["", "status=busy", "status=invisible"]))
-        people.append(house.come(user_id, query))
+        people.append(harness.come(user_id, query))
     for connection in people:
         for room in data.draw(st.lists(st.sampled_from(ROOMS), unique=True)):
-            house.say(connection, "JOIN", room=room)
+            harness.say(connection, "JOIN", room=room)
     for viewer in ("", "ada", "bo"):
-        count, seen = asyncio.run(told_and_seen(house, viewer))
+        count, seen = asyncio.run(told_and_seen(harness, viewer))
         assert count == len(seen), (viewer, seen)

@@ -24,7 +24,7 @@ from presenced.transports.websocket.connection import SLICE, WebSocketConnection
 from presenced.transports.websocket.reader import FrameParsers
 
 
-class House:
+class FakeNode:
     """A service that keeps what it is told."""
 
     def __init__(self, **settings: object) -> None:
@@ -69,9 +69,9 @@ class House:
 class Peer:
     """The client's end of one connection."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, node: FakeNode) -> None:
         self.transport = FakeTransport()
-        self.connection = WebSocketConnection(house, house.parsers, house.peers)
+        self.connection = WebSocketConnection(node, node.parsers, node.peers)
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]  # as much of a transport as is used
         self.connection.accept(b"", b"", "")
         self.client = Protocol(CLIENT)
@@ -87,13 +87,13 @@ class Peer:
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def node() -> FakeNode:
+    return FakeNode()
 
 
 @pytest.fixture
-def peer(house: House) -> Peer:
-    return house.peer()
+def peer(node: FakeNode) -> Peer:
+    return node.peer()
 
 
 def masked(opcode: Opcode, payload: bytes, fin: bool = True) -> bytes:
@@ -114,21 +114,21 @@ MESSAGES = ["Zoë", b"\x00\xff" * 200, "one, zwö", ""]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100, len(CONVERSATION)])
-def test_messages_come_whole_however_the_bytes_come(house: House, peer: Peer, size: int) -> None:
+def test_messages_come_whole_however_the_bytes_come(node: FakeNode, peer: Peer, size: int) -> None:
     for start in range(0, len(CONVERSATION), size):
         peer.send(CONVERSATION[start : start + size])
-    assert house.messages == MESSAGES
+    assert node.messages == MESSAGES
     assert [(f.opcode, f.data) for f in peer.received()] == [(Opcode.PONG, b"in between")]
-    assert house.endings == []
+    assert node.endings == []
 
 
-def test_connections_that_share_parsers_do_not_mix(house: House) -> None:
+def test_connections_that_share_parsers_do_not_mix(node: FakeNode) -> None:
     """Byte by byte in turn, each conversation on its own connection."""
-    peers = [house.peer() for _ in range(3)]
+    peers = [node.peer() for _ in range(3)]
     for start in range(len(CONVERSATION)):
         for peer in peers:
             peer.send(CONVERSATION[start : start + 1])
-    assert sorted(house.messages, key=str) == sorted(MESSAGES * 3, key=str)
+    assert sorted(node.messages, key=str) == sorted(MESSAGES * 3, key=str)
 
 
 def test_a_parser_is_kept_only_within_a_message(peer: Peer) -> None:
@@ -159,57 +159,57 @@ def test_a_parser_is_kept_only_within_a_message(peer: Peer) -> None:
     ],
 )
 def test_a_close_frame_is_echoed_and_says_why_the_client_left(
-    house: House, peer: Peer, code: int | None, ending: Ending
+    node: FakeNode, peer: Peer, code: int | None, ending: Ending
 ) -> None:
     peer.client.send_close(code)
     peer.send()
-    assert house.endings == [(ending, ending)]
+    assert node.endings == [(ending, ending)]
     (frame,) = peer.received()
     assert frame.opcode is Opcode.CLOSE
     assert peer.client.close_rcvd == peer.client.close_sent
     assert peer.transport.ended
 
 
-def test_a_connection_that_breaks_is_lost(house: House, peer: Peer) -> None:
+def test_a_connection_that_breaks_is_lost(node: FakeNode, peer: Peer) -> None:
     peer.connection.connection_lost(ConnectionResetError())
-    assert house.endings == [(Ending.LOST, "lost")]
-    assert peer.connection not in house.peers
+    assert node.endings == [(Ending.LOST, "lost")]
+    assert peer.connection not in node.peers
 
 
-def test_a_close_of_the_servers_waits_for_the_answer_then_ends_the_stream(house: House, peer: Peer) -> None:
+def test_a_close_of_the_servers_waits_for_the_answer_then_ends_the_stream(node: FakeNode, peer: Peer) -> None:
     peer.connection.close(Close.DISCONNECTED, "so long")
     peer.connection.close(Close.NORMAL)
-    assert house.endings == [(Ending.DISCONNECTED, "disconnected")]
+    assert node.endings == [(Ending.DISCONNECTED, "disconnected")]
     assert not peer.transport.ended
     (frame,) = peer.received()
     assert CloseFrame.parse(frame.data) == CloseFrame(4410, "so long")
     assert peer.transport.ended is False
     peer.send()  # the library's client answers the close frame
     assert peer.transport.ended
-    house.clock.advance(house.settings.close_timeout)
+    node.clock.advance(node.settings.close_timeout)
     assert peer.transport.aborted
 
 
-def test_what_comes_after_a_close_is_not_delivered(house: House, peer: Peer) -> None:
+def test_what_comes_after_a_close_is_not_delivered(node: FakeNode, peer: Peer) -> None:
     peer.connection.close(Close.DISCONNECTED)
     peer.send(masked(Opcode.TEXT, b"still there?"))
-    assert house.messages == []
+    assert node.messages == []
 
 
-def test_a_client_that_does_not_answer_a_close_is_cut_off(house: House, peer: Peer) -> None:
+def test_a_client_that_does_not_answer_a_close_is_cut_off(node: FakeNode, peer: Peer) -> None:
     peer.connection.close(Close.GOING_AWAY)
-    house.clock.advance(house.settings.close_timeout - 0.1)
+    node.clock.advance(node.settings.close_timeout - 0.1)
     assert not peer.transport.aborted
-    house.clock.advance(0.2)
+    node.clock.advance(0.2)
     assert peer.transport.aborted
 
 
-def test_closing_in_answer_to_a_message_works_even_if_the_clients_close_follows_it(house: House, peer: Peer) -> None:
-    house.on_message = lambda connection: connection.close(Close.DISCONNECTED)
+def test_closing_in_answer_to_a_message_works_even_if_the_clients_close_follows_it(node: FakeNode, peer: Peer) -> None:
+    node.on_message = lambda connection: connection.close(Close.DISCONNECTED)
     peer.client.send_text(b"close me")
     peer.client.send_close(1000)
     peer.send()
-    assert house.endings == [(Ending.DISCONNECTED, "disconnected")]
+    assert node.endings == [(Ending.DISCONNECTED, "disconnected")]
     assert peer.transport.ended
     assert [f.opcode for f in peer.received()] == [Opcode.CLOSE]
 
@@ -229,34 +229,34 @@ def test_closing_in_answer_to_a_message_works_even_if_the_clients_close_follows_
         (b"\x82\xff\xff\xff\xff\xff\xff\xff\xff\xff", Close.MESSAGE_TOO_BIG),
     ],
 )
-def test_a_broken_rule_closes_with_its_code_and_says_why(house: House, peer: Peer, data: bytes, close: Close) -> None:
+def test_a_broken_rule_closes_with_its_code_and_says_why(node: FakeNode, peer: Peer, data: bytes, close: Close) -> None:
     for start in range(0, len(data), SLICE):
         peer.send(data[start : start + SLICE])
-        house.clock.run_soon()
+        node.clock.run_soon()
     frame = peer.received()[-1]
     told = CloseFrame.parse(frame.data)
     assert told.code == close.code
-    assert house.endings == [(Ending.LOST, close.name.lower())]
+    assert node.endings == [(Ending.LOST, close.name.lower())]
 
 
-def test_a_message_may_be_as_big_as_allowed_and_no_bigger_in_fragments_too(house: House, peer: Peer) -> None:
+def test_a_message_may_be_as_big_as_allowed_and_no_bigger_in_fragments_too(node: FakeNode, peer: Peer) -> None:
     half = bytes(32_768)
     peer.send(masked(Opcode.BINARY, half, fin=False))
     peer.send(masked(Opcode.CONT, half))
-    house.clock.run_soon()
-    assert [len(m) for m in house.messages] == [65_536]
+    node.clock.run_soon()
+    assert [len(m) for m in node.messages] == [65_536]
     peer.send(masked(Opcode.BINARY, half, fin=False))
-    house.clock.run_soon()
+    node.clock.run_soon()
     peer.send(masked(Opcode.CONT, half + b"x"))
-    house.clock.run_soon()
-    assert house.endings == [(Ending.LOST, "message_too_big")]
+    node.clock.run_soon()
+    assert node.endings == [(Ending.LOST, "message_too_big")]
 
 
 def test_too_many_fragments_close_the_connection() -> None:
-    house = House(max_message_fragments=4)
-    peer = house.peer()
+    node = FakeNode(max_message_fragments=4)
+    peer = node.peer()
     peer.send(masked(Opcode.TEXT, b"", fin=False) + masked(Opcode.CONT, b"", fin=False) * 2 + masked(Opcode.CONT, b""))
-    assert house.messages == [""]
+    assert node.messages == [""]
     peer.send(masked(Opcode.TEXT, b"", fin=False) + masked(Opcode.CONT, b"", fin=False) * 3)
     told = CloseFrame.parse(peer.received()[-1].data)
     assert (told.code, told.reason) == (1009, "more than 4 fragments")
@@ -267,39 +267,39 @@ def test_too_many_fragments_close_the_connection() -> None:
     [masked(Opcode.TEXT, b"never ending", fin=False), masked(Opcode.TEXT, b"half a frame")[:5]],
     ids=["unfinished message", "unfinished frame"],
 )
-def test_a_message_must_arrive_in_time_counted_from_its_first_byte(house: House, peer: Peer, start: bytes) -> None:
+def test_a_message_must_arrive_in_time_counted_from_its_first_byte(node: FakeNode, peer: Peer, start: bytes) -> None:
     peer.send(start)
     for _ in range(9):
-        house.clock.advance(1)
+        node.clock.advance(1)
         peer.send(masked(Opcode.PING, b"alive") if peer.connection._parser is None else b"")
-    assert house.endings == []
-    house.clock.advance(1.1)
-    assert house.endings == [(Ending.TIMED_OUT, "timed_out")]
+    assert node.endings == []
+    node.clock.advance(1.1)
+    assert node.endings == [(Ending.TIMED_OUT, "timed_out")]
 
 
-def test_a_message_that_arrives_in_time_leaves_no_deadline(house: House, peer: Peer) -> None:
+def test_a_message_that_arrives_in_time_leaves_no_deadline(node: FakeNode, peer: Peer) -> None:
     peer.send(masked(Opcode.TEXT, b"a", fin=False))
-    house.clock.advance(9)
+    node.clock.advance(9)
     peer.send(masked(Opcode.CONT, b"b") + masked(Opcode.TEXT, b"c", fin=False))
-    house.clock.advance(9)
-    assert house.endings == [], "the second message has a time of its own"
+    node.clock.advance(9)
+    assert node.endings == [], "the second message has a time of its own"
     peer.send(masked(Opcode.CONT, b"d"))
-    house.clock.advance(100)
-    assert house.messages == ["ab", "cd"]
-    assert house.endings == []
+    node.clock.advance(100)
+    assert node.messages == ["ab", "cd"]
+    assert node.endings == []
 
 
-def test_a_flood_is_parsed_a_slice_at_a_time_while_reading_is_paused(house: House, peer: Peer) -> None:
+def test_a_flood_is_parsed_a_slice_at_a_time_while_reading_is_paused(node: FakeNode, peer: Peer) -> None:
     one = masked(Opcode.TEXT, b"flood")
     peer.send(one * 2000)
-    assert len(house.messages) == SLICE // len(one)
+    assert len(node.messages) == SLICE // len(one)
     assert not peer.transport.reading
-    house.clock.run_soon()
-    assert house.messages == ["flood"] * 2000
+    node.clock.run_soon()
+    assert node.messages == ["flood"] * 2000
     assert peer.transport.reading
 
 
-def test_a_client_that_does_not_read_gets_no_pongs_and_later_the_last_one(house: House, peer: Peer) -> None:
+def test_a_client_that_does_not_read_gets_no_pongs_and_later_the_last_one(node: FakeNode, peer: Peer) -> None:
     peer.connection.pause_writing()
     assert peer.connection.paused
     for number in range(1000):
@@ -307,7 +307,7 @@ def test_a_client_that_does_not_read_gets_no_pongs_and_later_the_last_one(house:
     assert peer.transport.written == []
     peer.connection.resume_writing()
     assert [(f.opcode, f.data) for f in peer.received()] == [(Opcode.PONG, b"999")]
-    assert house.flow == ["paused", "resumed"]
+    assert node.flow == ["paused", "resumed"]
     peer.connection.pause_writing()
     peer.connection.resume_writing()
     assert peer.received() == []
@@ -315,8 +315,8 @@ def test_a_client_that_does_not_read_gets_no_pongs_and_later_the_last_one(house:
 
 def test_its_file_can_be_written_to_while_its_transport_holds_nothing() -> None:
     transport = FakeTransport(file=7)
-    house = House()
-    connection = WebSocketConnection(house, house.parsers, house.peers)
+    node = FakeNode()
+    connection = WebSocketConnection(node, node.parsers, node.peers)
     connection.connection_made(transport)  # type: ignore[arg-type]  # as much of a transport as is used
     assert (connection.file, connection.look(), connection.file, connection.fileno()) == (-1, 7, 7, 7)
     transport.unsent = 1
@@ -329,45 +329,45 @@ def test_its_file_can_be_written_to_while_its_transport_holds_nothing() -> None:
 def test_the_file_of_an_encrypted_connection_is_not_written_to() -> None:
     transport = FakeTransport(file=7)
     transport.get_extra_info = lambda name: object() if name == "sslcontext" else transport  # type: ignore[method-assign]  # TLS
-    house = House()
-    connection = WebSocketConnection(house, house.parsers, house.peers)
+    node = FakeNode()
+    connection = WebSocketConnection(node, node.parsers, node.peers)
     connection.connection_made(transport)  # type: ignore[arg-type]  # as above
     assert connection.look() == -1
 
 
 def test_the_transport_is_told_its_limit() -> None:
-    assert House(write_buffer=2048).peer().transport.limit == 2048
+    assert FakeNode(write_buffer=2048).peer().transport.limit == 2048
 
 
-def test_hearing_anything_is_a_sign_of_life(house: House, peer: Peer) -> None:
-    house.clock.advance(5)
+def test_hearing_anything_is_a_sign_of_life(node: FakeNode, peer: Peer) -> None:
+    node.clock.advance(5)
     peer.send(masked(Opcode.PONG, b""))
-    assert peer.connection.heard_at == house.clock.monotonic()
+    assert peer.connection.heard_at == node.clock.monotonic()
 
 
-def test_the_end_of_the_server_is_told_by_1001(house: House, peer: Peer) -> None:
+def test_the_end_of_the_server_is_told_by_1001(node: FakeNode, peer: Peer) -> None:
     peer.connection.shutdown()
     (frame,) = peer.received()
     assert CloseFrame.parse(frame.data).code == 1001
-    assert house.endings == [(Ending.LOST, "stopping")]
+    assert node.endings == [(Ending.LOST, "stopping")]
 
 
 def test_a_flood_that_goes_on_after_the_close_is_not_read() -> None:
-    house = House(input_burst=65_536)
-    peer = house.peer()
+    node = FakeNode(input_burst=65_536)
+    peer = node.peer()
     flood = masked(Opcode.TEXT, b"") * 1000
     peer.send(flood)
-    house.clock.run_soon()
+    node.clock.run_soon()
     assert peer.received()[-1].opcode is Opcode.CLOSE
     assert peer.connection._unparsed == b""
-    heard = len(house.messages)
+    heard = len(node.messages)
     assert heard < 1000
     for _ in range(10):
         peer.send(flood)
-        house.clock.run_soon()
+        node.clock.run_soon()
     assert not peer.transport.reading
-    assert len(house.messages) == heard
-    house.clock.advance(house.settings.close_timeout + 0.1)
+    assert len(node.messages) == heard
+    node.clock.advance(node.settings.close_timeout + 0.1)
     assert peer.transport.aborted
 
 
@@ -382,12 +382,12 @@ def test_a_flood_that_goes_on_after_the_close_is_not_read() -> None:
     ],
     ids=["an unknown opcode", "not masked", "not deflated", "unfinished", "closed"],
 )
-def test_whatever_ends_a_connection_nothing_of_its_parser_stays(house: House, data: bytes) -> None:
+def test_whatever_ends_a_connection_nothing_of_its_parser_stays(node: FakeNode, data: bytes) -> None:
     """Without the collector: what it has set aside would stay for good."""
     gc.collect()
     gc.disable()
     try:
-        peer = house.peer()
+        peer = node.peer()
         before = [one for one in gc.get_objects() if isinstance(one, Protocol)]
         peer.connection.deflates = True
         peer.send(data)

@@ -22,7 +22,7 @@ from presenced import PresenceServer
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Backend:
+class CallbackServer:
     """An HTTP server; `self.handler` responds."""
 
     def __init__(self) -> None:
@@ -55,8 +55,8 @@ class Backend:
 
 
 @asynccontextmanager
-async def backend(context: ssl.SSLContext | None = None) -> AsyncIterator[Backend]:
-    made = Backend()
+async def callback_server(context: ssl.SSLContext | None = None) -> AsyncIterator[CallbackServer]:
+    made = CallbackServer()
     runner = web.ServerRunner(web.Server(cast(Any, made.answer)), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
@@ -69,17 +69,17 @@ async def backend(context: ssl.SSLContext | None = None) -> AsyncIterator[Backen
         await runner.cleanup()
 
 
-def house_of_keys(issuer: Backend, **changes: object) -> PresenceServer:
+def key_server(issuer: CallbackServer, **changes: object) -> PresenceServer:
     return server(auth="jwt", jwt_jwks_url=issuer.url, outgoing_private=True, **changes)
 
 
-def house_of_hook(application: Backend, **changes: object) -> PresenceServer:
+def house_of_hook(application: CallbackServer, **changes: object) -> PresenceServer:
     return server(auth="callback", callback_url=application.url, outgoing_private=True, **changes)
 
 
-async def come(house: PresenceServer, token: str, **headers: str) -> tuple[int, str]:
+async def come(running: PresenceServer, token: str, **headers: str) -> tuple[int, str]:
     """Return the user id of the token with code 0, or the code and reason with which the server closes."""
-    url, given = f"ws://127.0.0.1:{house.port}/ws-online-status?token={token}", dict(headers)
+    url, given = f"ws://127.0.0.1:{running.port}/ws-online-status?token={token}", dict(headers)
     async with connect(url, additional_headers=given, proxy=None) as socket:
         return await outcome(socket)
 

@@ -41,7 +41,7 @@ class FakeKeeper:
         return [fact for fact in self.facts if isinstance(fact, kind)]
 
 
-class House:
+class StoringHarness:
     """Server parts around a recorder.
 
     Args:
@@ -70,12 +70,12 @@ class House:
         self.clock.advance(STATE_PERIOD)
 
 
-def come_and_go(house: House, seconds: float, per_second: float, users: int) -> int:
+def come_and_go(harness: StoringHarness, seconds: float, per_second: float, users: int) -> int:
     """So many changes a second, of these users in turn. How many that were."""
     changes = 0
     for _ in range(round(seconds / PERIOD)):
         for _ in range(round(per_second * PERIOD / 2)):
-            house.close(house.open(f"user{changes // 2 % users}"))
+            harness.close(harness.open(f"user{changes // 2 % users}"))
             changes += 2
-        house.clock.advance(PERIOD)
+        harness.clock.advance(PERIOD)
     return changes

@@ -22,7 +22,7 @@ def documented_digest() -> Callable[[Iterable[Record]], str]:
     return digest
 
 
-class Believer:
+class JournalReplica:
     """What it holds for true."""
 
     def __init__(self) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.support.believer import Believer
 from tests.support.fakes import FakeConnection
+from tests.support.v1_replica import V1Replica
 
 from presenced.presence.model import Ending
 from presenced.testing import FakeClock
 
 
-class Client(FakeConnection, Believer):
+class FakeV1Client(FakeConnection, V1Replica):
     """It takes in what has come when it is asked to."""
 
     def __init__(self, on_closed: Callable[[FakeConnection, Ending, str], None], clock: FakeClock) -> None:
         FakeConnection.__init__(self, on_closed, clock)
-        Believer.__init__(self)
+        V1Replica.__init__(self)
         self.write_when_paused = True  # answers
         self.read = 0
 

@@ -31,8 +31,8 @@ def kept_waiting(*pids: int | str) -> float:
     return waited / 1e9
 
 
-class Fortress:
-    """`async with fortress.attack():` asserts that nobody else noticed and that nothing was kept."""
+class AttackedServer:
+    """`async with attacked_server.attack():` asserts that nobody else noticed and that nothing was kept."""
 
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
@@ -73,19 +73,19 @@ class Fortress:
 
 
 @asynccontextmanager
-async def fortress(
+async def attacked_server(
     environ: Mapping[str, str] | None = None, token: str = "", **settings: float | str
-) -> AsyncIterator[Fortress]:
+) -> AsyncIterator[AttackedServer]:
     """A server, and a good client connected to it."""
     server = ServerProcess(environ, **{"heartbeat_interval": 20, "pong_timeout": 10, **settings})
     await asyncio.to_thread(server.start)
     try:
-        house = Fortress(server)
+        attacked = AttackedServer(server)
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(house.watch(token))
-            while not house.delays and not watching.done():
+            watching = tasks.create_task(attacked.watch(token))
+            while not attacked.delays and not watching.done():
                 await asyncio.sleep(0.01)
-            yield house
+            yield attacked
             assert not watching.done(), "the good client was thrown out"
             watching.cancel()
     finally:

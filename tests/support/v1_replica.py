@@ -8,7 +8,7 @@ OFFLINE: dict[str, Any] = {"status": "offline", "version": -1}
 """What is believed of a user nobody has told of."""
 
 
-class Believer:
+class V1Replica:
     """Takes in messages in their order."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Believer:
         """The last record of a user."""
         return self.records.get(user_id, OFFLINE)
 
-    def goes_on_as(self, other: Believer) -> None:
+    def goes_on_as(self, other: V1Replica) -> None:
         """What the session knew before."""
         self.records = dict(other.records)
         self.rooms = {room: dict(members) for room, members in other.rooms.items()}

@@ -1,4 +1,4 @@
-"""A backend that uses the HTTP API of a running server."""
+"""A api_client that uses the HTTP API of a running server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Event(NamedTuple):
     data: Any
 
 
-class Backend:
+class ApiClient:
     """Asks below `/api/v1`."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
@@ -74,11 +74,11 @@ async def _events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
 
 
 @asynccontextmanager
-async def backend(house: PresenceServer, key: str = "") -> AsyncIterator[Backend]:
+async def api_client(running: PresenceServer, key: str = "") -> AsyncIterator[ApiClient]:
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    base = f"http://127.0.0.1:{house.port}"
+    base = f"http://127.0.0.1:{running.port}"
     async with httpx.AsyncClient(base_url=base, trust_env=False, headers=headers, timeout=PATIENCE) as client:
-        yield Backend(client)
+        yield ApiClient(client)
 
 
 def parsed(response: httpx.Response, status: int = 200) -> Any:
@@ -101,8 +101,8 @@ def is_unknown(record: dict[str, Any]) -> bool:
     return record.keys() == {"userId", "status", "since", "version"} and record["since"] == 0
 
 
-def come(house: PresenceServer, query: str) -> Any:
-    return connect(f"ws://127.0.0.1:{house.port}/ws-online-status?{query}", subprotocols=[V1], proxy=None)
+def come(running: PresenceServer, query: str) -> Any:
+    return connect(f"ws://127.0.0.1:{running.port}/ws-online-status?{query}", subprotocols=[V1], proxy=None)
 
 
 async def say(socket: ClientConnection, kind: str, **fields: object) -> None:
