@@ -79,7 +79,7 @@ def watching(browser: Browser, start_server: StartServer) -> Iterator[WatchingPa
         context.close()
 
 
-def test_a_stream_returns_with_its_one_ticket_after_each_loss_and_misses_nothing(watching: WatchingPage) -> None:
+def test_a_stream_resumes_with_the_same_ticket_after_each_loss_and_misses_nothing(watching: WatchingPage) -> None:
     watching.start()
     seen = ["offline"]
     watching.expect(*seen)
@@ -91,7 +91,7 @@ def test_a_stream_returns_with_its_one_ticket_after_each_loss_and_misses_nothing
     assert watching.tickets == 1
 
 
-def test_a_stream_that_was_ended_goes_on_with_a_new_ticket_if_the_backend_gives_one(watching: WatchingPage) -> None:
+def test_a_stream_ended_by_the_server_continues_with_a_new_ticket(watching: WatchingPage) -> None:
     watching.start()
     watching.expect("offline")
     watching.is_down = True
@@ -104,7 +104,7 @@ def test_a_stream_that_was_ended_goes_on_with_a_new_ticket_if_the_backend_gives_
     assert watching.tickets == 3, "one for the first stream, one that was not given, one for the second"
 
 
-def test_after_a_restart_of_the_server_a_page_goes_on_with_a_new_ticket(watching: WatchingPage) -> None:
+def test_a_page_continues_with_a_new_ticket_after_a_restart_of_the_server(watching: WatchingPage) -> None:
     watching.start()
     watching.expect("offline")
     watching.server.kill()

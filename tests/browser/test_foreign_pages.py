@@ -206,7 +206,7 @@ def test_a_foreign_page_reads_and_changes_nothing(
     assert said in visited.server.output
 
 
-def test_a_sandboxed_frame_of_a_foreign_page_does_neither(
+def test_a_sandboxed_frame_of_a_foreign_page_reads_and_changes_nothing(
     victim: Browser, visited: VisitedServer, stranger: int
 ) -> None:
     """A sandboxed frame sends `Origin: null`, as pages from files do."""
@@ -233,7 +233,7 @@ def rebound(page: Page, server: ServerProcess) -> str:
     return base
 
 
-def test_a_page_that_rebinds_its_name_reads_health_alone_and_changes_nothing(
+def test_a_page_that_rebinds_its_name_reads_only_health_and_changes_nothing(
     victim: Browser, visited: VisitedServer
 ) -> None:
     page = victim.new_page()
@@ -251,7 +251,7 @@ def test_a_page_that_rebinds_its_name_reads_health_alone_and_changes_nothing(
     assert f"{NAME}:{visited.server.port} is not a name of this server" in visited.server.output
 
 
-def test_pages_that_the_settings_name_succeed_with_the_same_requests(
+def test_pages_allowed_by_the_settings_succeed_with_the_same_requests(
     victim: Browser, start_server: StartServer, stranger: int
 ) -> None:
     """Control: without it, the tests above would prove nothing."""

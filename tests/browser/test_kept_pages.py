@@ -1,4 +1,4 @@
-"""Pages that plain Chromium keeps in its back/forward cache or freezes: they keep nobody online."""
+"""Pages in the back/forward cache of plain Chromium, and frozen pages: their users are offline."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def went(*user_ids: str) -> list[tuple[str, str]]:
     return [(user_id, "USER_OFFLINE") for user_id in user_ids]
 
 
-def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resume_on_the_way_back(
+def test_users_of_a_cached_page_are_offline_and_resume_when_it_is_shown_again(
     server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     chromium.go(server.url)
@@ -181,7 +181,7 @@ def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resum
     assert server.closed("lost") == server.closed("going_away") == 0
 
 
-def test_nobody_flickers_when_the_user_of_a_cached_page_returns_at_once(
+def test_nobody_is_notified_if_a_cached_page_is_shown_again_within_the_grace_period(
     start_server: StartServer, other_site: OtherSite, chromium: PlainChromium
 ) -> None:
     server = start_server(grace_going_away=60, grace_lost=60)
@@ -199,7 +199,7 @@ def test_nobody_flickers_when_the_user_of_a_cached_page_returns_at_once(
         watcher.hear_nothing_before(server, "barrier")
 
 
-def test_a_tab_that_the_browser_freezes_counts_as_gone(
+def test_users_of_a_frozen_tab_are_offline(
     server: ServerProcess, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     chromium.go(server.url)
@@ -254,7 +254,7 @@ def figure(server: ServerProcess, sample: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
-def test_a_reload_and_a_closed_tab_need_no_code_of_the_page(
+def test_a_reload_and_a_closed_tab_need_no_script(
     server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     """The recipe leaves reloads alone, so the browser sends 1001."""
@@ -267,7 +267,7 @@ def test_a_reload_and_a_closed_tab_need_no_code_of_the_page(
     assert server.closed("keep_session") == server.closed("closed") == 0
 
 
-def test_a_socket_closed_while_it_is_connecting_holds_nobody_online(
+def test_a_socket_closed_while_connecting_leaves_nobody_online(
     server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     """React's StrictMode does this with the first of two sockets. The server sees a connection that opens and

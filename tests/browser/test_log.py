@@ -1,4 +1,4 @@
-"""The message log, the figures, and what the page asks of the server."""
+"""The message log and the figures of the test page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HIDE = "(state) => { Object.defineProperty(document, 'visibilityState', { get: (
 HIDE += " document.dispatchEvent(new Event('visibilitychange')); }"
 
 
-def test_the_log_holds_every_message_as_it_came(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_log_contains_every_message_unchanged(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     shown.connect("7", "b")
     shown.press("Disconnect", "b")
@@ -34,7 +34,7 @@ def test_the_log_holds_every_message_as_it_came(server: ServerProcess, open_page
     }
 
 
-def test_the_log_is_filtered_and_cleared(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_log_can_be_filtered_and_cleared(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     shown.connect("ada", "bruno")
     shown.expect_online("ada", "bruno")
@@ -85,7 +85,7 @@ def test_a_label_reads_from_left_to_right_for_ids_in_any_direction(
     assert summary.evaluate(IN_ORDER)
 
 
-def test_the_log_keeps_the_newest_500(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_log_stores_the_newest_500_entries(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(server).page
     page.evaluate(
         """async () => {
@@ -103,7 +103,7 @@ def test_the_log_keeps_the_newest_500(server: ServerProcess, open_page: OpenPage
     expect(page.locator("#log-note")).to_have_text("Only the newest 500 are stored.")
 
 
-def test_the_figures_are_asked_for_only_while_somebody_looks(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_page_polls_the_figures_only_while_it_is_visible(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     page = shown.page
     page.clock.install()

@@ -1,4 +1,4 @@
-"""Widths, colours, motion; and pictures of it all in `.screenshots/`."""
+"""Layout, colours and motion of the test page. Screenshots go to `.screenshots/`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.process import ServerProcess
 
 
 def fill(page: PresencePage) -> None:
-    """Something of everything: two connections of one user, an end of each kind, a refusal."""
+    """Show every kind of element: two connections of one user, each kind of end, a refusal."""
     page.connect("ada", "bruno", "ada", "chiara", "dalia")
     page.press("Disconnect", "bruno")
     page.press("Drop", "chiara")
@@ -24,7 +24,7 @@ def fill(page: PresencePage) -> None:
 
 
 def fill_v1(page: PresencePage) -> None:
-    """Something of everything that presenced.v1 shows."""
+    """Show every kind of element of presenced.v1."""
     page.speak("presenced.v1", "desktop")
     page.connect("ada", "bruno", "chiara")
     page.speak("presenced.v1", "phone")
@@ -48,7 +48,7 @@ def fill_v1(page: PresencePage) -> None:
     page.page.mouse.move(0, 0)
 
 
-def test_text_stands_out_with_presenced_v1(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_text_of_presenced_v1_has_enough_contrast(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(patient_server, viewport=DESKTOP, reduced_motion="reduce")
     fill_v1(page)
     for scheme in SCHEMES:
@@ -57,7 +57,9 @@ def test_text_stands_out_with_presenced_v1(patient_server: ServerProcess, open_p
         assert page.page.evaluate(TOO_FAINT) == []
 
 
-def test_nothing_of_presenced_v1_is_wider_than_the_screen(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_no_element_of_presenced_v1_is_wider_than_the_screen(
+    patient_server: ServerProcess, open_page: OpenPage
+) -> None:
     page = open_page(patient_server, viewport=PHONE, is_mobile=True, has_touch=True, reduced_motion="reduce")
     fill_v1(page)
     page.connect("W" * 128)
@@ -77,7 +79,7 @@ def test_nothing_of_presenced_v1_is_wider_than_the_screen(patient_server: Server
     assert small == []
 
 
-def test_text_stands_out(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_text_has_enough_contrast(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(patient_server, viewport=DESKTOP, reduced_motion="reduce")
 
     def look(state: str) -> None:
@@ -110,7 +112,7 @@ def test_dark_mode_is_dark(patient_server: ServerProcess, open_page: OpenPage) -
     assert max(grounds[1]) < 60
 
 
-def test_nothing_is_wider_than_the_screen(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_no_element_is_wider_than_the_screen(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(patient_server, viewport=PHONE, is_mobile=True, has_touch=True, reduced_motion="reduce")
     fill(page)
     page.connect("W" * 128)
@@ -124,7 +126,7 @@ def test_nothing_is_wider_than_the_screen(patient_server: ServerProcess, open_pa
         page.screenshot(f"width-{width}")
 
 
-def test_on_a_phone_what_is_pressed_is_large_enough(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_controls_are_large_enough_on_a_phone(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(patient_server, viewport=PHONE, is_mobile=True, has_touch=True)
     page.connect("ada")
     small = page.page.locator("button:visible, input:visible").evaluate_all(
@@ -134,7 +136,7 @@ def test_on_a_phone_what_is_pressed_is_large_enough(patient_server: ServerProces
 
 
 @pytest.mark.parametrize(("motion", "animation"), [("no-preference", "lit"), ("reduce", "none")])
-def test_motion_is_left_out_where_it_is_not_wanted(
+def test_reduced_motion_has_no_animations(
     motion: Literal["no-preference", "reduce"], animation: str, patient_server: ServerProcess, open_page: OpenPage
 ) -> None:
     page = open_page(patient_server, reduced_motion=motion)

@@ -1,4 +1,4 @@
-"""Watch lists, numbers instead of names, and rooms, as the page shows them."""
+"""Subscriptions and rooms of presenced.v1 on the test page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_v1(open_page: OpenPage, server: ServerProcess) -> PresencePage:
     return page
 
 
-def test_a_watch_list_is_told_of_its_users_alone(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_list_receives_only_its_users(server: ServerProcess, open_page: OpenPage) -> None:
     page, others = open_v1(open_page, server), open_v1(open_page, server)
     others.connect("bruno", "chiara")
     page.connect("ada")
@@ -61,7 +61,7 @@ def test_a_watch_list_is_told_of_its_users_alone(server: ServerProcess, open_pag
     assert page.page.locator(".refusal:visible").count() == 0
 
 
-def test_a_watch_list_outlives_a_reload(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_list_survives_a_reload(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page, others = open_v1(open_page, patient_server), open_v1(open_page, patient_server)
     others.connect("bruno")
     page.connect("ada")
@@ -72,7 +72,7 @@ def test_a_watch_list_outlives_a_reload(patient_server: ServerProcess, open_page
     expect(page.part("ada", "watching").get_by_label("Ids to watch")).to_have_value("bruno")
 
 
-def test_numbers_come_without_names(server: ServerProcess, open_page: OpenPage) -> None:
+def test_counts_have_no_names(server: ServerProcess, open_page: OpenPage) -> None:
     page, others = open_v1(open_page, server), open_v1(open_page, server)
     page.connect("ada")
     page.watch("ada", "Everyone", counted=True)
@@ -124,7 +124,7 @@ def test_rooms_with_two_pages(patient_server: ServerProcess, open_page: OpenPage
     ], "joined, other data, left: the drop was no change"
 
 
-def test_a_user_in_a_room_by_two_sessions_is_one_member(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_user_with_two_sessions_in_a_room_is_one_member(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, server)
     page.connect("ada", "ada", "bruno")
     for nth in range(2):
@@ -143,7 +143,7 @@ def test_a_user_in_a_room_by_two_sessions_is_one_member(server: ServerProcess, o
     expect(page.part("bruno", "rooms").get_by_role("region")).to_have_count(1)
 
 
-def test_the_mode_of_a_room_is_shown(start_server: StartServer, open_page: OpenPage) -> None:
+def test_the_page_shows_the_mode_of_a_room(start_server: StartServer, open_page: OpenPage) -> None:
     server = start_server(room_coalesced=2, room_counts=3)
     page = open_v1(open_page, server)
     page.connect("ada", "bruno", "chiara")
@@ -157,7 +157,7 @@ def test_the_mode_of_a_room_is_shown(start_server: StartServer, open_page: OpenP
     expect(page.room("ada", "hall").locator(".person")).to_have_count(0)
 
 
-def test_hostile_ids_and_texts_are_text(server: ServerProcess, open_page: OpenPage) -> None:
+def test_hostile_ids_and_texts_are_displayed_as_text(server: ServerProcess, open_page: OpenPage) -> None:
     page, watcher = open_v1(open_page, server), open_v1(open_page, server)
     watcher.connect("watcher")
     page.connect(*HOSTILE)

@@ -1,4 +1,4 @@
-"""One event loop: what is tested here reads and makes frames, and that is the same on both."""
+"""Fixtures: one event loop is enough, because framing does not depend on it."""
 
 import pytest
 

@@ -15,7 +15,7 @@ INVALID = [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535]
 
 
 @pytest.mark.parametrize("code", VALID)
-async def test_a_close_is_answered_in_kind_and_the_stream_ends(code: int) -> None:
+async def test_a_close_frame_is_echoed_and_the_stream_ends(code: int) -> None:
     """Section 5.5.1: the code is typically echoed; section 7.1.1: the server closes TCP first."""
     async with client() as peer:
         assert await failure(peer, frame(Opcode.CLOSE, Close(code, "bye").serialize())) == code
@@ -46,25 +46,25 @@ async def test_a_reason_that_is_not_utf_8_is_refused() -> None:
         assert await failure(peer, frame(Opcode.CLOSE, b"\x03\xe8\xff\xfe")) == 1007
 
 
-async def test_the_longest_reason_is_taken() -> None:
+async def test_the_longest_reason_is_accepted() -> None:
     async with client() as peer:
         assert await failure(peer, frame(Opcode.CLOSE, b"\x03\xe8" + b"r" * 123)) == 1000
 
 
-async def test_what_comes_after_a_close_is_ignored() -> None:
+async def test_data_after_a_close_frame_is_ignored() -> None:
     async with client() as peer:
         await peer.send(frame(Opcode.CLOSE, b"\x03\xe8") + frame(Opcode.TEXT, b"late") + frame(Opcode.PING, b"late"))
         assert (await peer.frame()).opcode is Opcode.CLOSE
         assert await peer.closed() == b""
 
 
-async def test_a_message_left_unfinished_by_a_close_is_dropped() -> None:
+async def test_an_unfinished_message_before_a_close_frame_is_dropped() -> None:
     async with client() as peer:
         await peer.send(frame(Opcode.TEXT, b"unfinished", fin=False) + frame(Opcode.CLOSE, b"\x03\xe8"))
         assert (await peer.frame()).opcode is Opcode.CLOSE
 
 
-async def test_a_client_that_ends_the_stream_without_a_close_counts_as_lost() -> None:
+async def test_a_stream_that_ends_without_a_close_frame_counts_as_lost() -> None:
     async with echo() as server:
         async with raw_websocket(server.port) as peer:
             peer.writer.write_eof()

@@ -16,7 +16,7 @@ TEXT, BINARY, CONT, PING, PONG = Opcode.TEXT, Opcode.BINARY, Opcode.CONT, Opcode
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-async def test_payloads_of_every_length_form_come_back(opcode: Opcode, size: int) -> None:
+async def test_payloads_of_every_length_form_are_echoed(opcode: Opcode, size: int) -> None:
     payload = b"*" * size if opcode is TEXT else os.urandom(size)
     async with client() as peer:
         [echoed] = await answers(peer, frame(opcode, payload))
@@ -24,7 +24,7 @@ async def test_payloads_of_every_length_form_come_back(opcode: Opcode, size: int
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 300])
-async def test_the_same_byte_by_byte(size: int) -> None:
+async def test_payloads_sent_byte_by_byte_are_echoed(size: int) -> None:
     payload = os.urandom(size)
     async with client() as peer:
         [echoed] = await answers(peer, frame(BINARY, payload), whole=False)
@@ -46,7 +46,7 @@ async def test_many_pings_are_answered_in_order() -> None:
         assert [pong.data for pong in found] == [str(n).encode() for n in range(50)]
 
 
-async def test_a_pong_nobody_asked_for_is_ignored() -> None:
+async def test_an_unsolicited_pong_is_ignored() -> None:
     async with client() as peer:
         [echoed] = await answers(peer, frame(PONG, b"unasked"), frame(TEXT, b"after"))
         assert echoed.data == b"after"
@@ -103,7 +103,7 @@ async def test_the_servers_frames_are_not_masked() -> None:
     ids=["two", "empty", "an empty start", "uneven", "a thousand"],
 )
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-async def test_fragments_come_back_as_one_message(opcode: Opcode, pieces: tuple[bytes, ...]) -> None:
+async def test_fragments_are_echoed_as_one_message(opcode: Opcode, pieces: tuple[bytes, ...]) -> None:
     first, *rest, last = pieces
     async with client() as peer:
         sent = [frame(opcode, first, fin=False), *(frame(CONT, piece, fin=False) for piece in rest), frame(CONT, last)]
@@ -111,7 +111,7 @@ async def test_fragments_come_back_as_one_message(opcode: Opcode, pieces: tuple[
         assert (echoed.opcode, echoed.data) == (opcode, b"".join(pieces))
 
 
-async def test_a_ping_between_fragments_is_answered_at_once() -> None:
+async def test_a_ping_between_fragments_is_answered_immediately() -> None:
     """Section 5.4: control frames may be injected in the middle of a fragmented message."""
     async with client() as peer:
         pong, echoed = await answers(
@@ -121,7 +121,7 @@ async def test_a_ping_between_fragments_is_answered_at_once() -> None:
 
 
 @pytest.mark.parametrize("fin", [True, False])
-async def test_a_continuation_of_nothing_is_refused(fin: bool) -> None:
+async def test_a_continuation_without_a_message_is_refused(fin: bool) -> None:
     async with client() as peer:
         assert await failure(peer, frame(CONT, b"x", fin=fin)) == 1002
 

@@ -1,4 +1,4 @@
-"""RFC 6455 section 10.4: what a client may cost is bounded; what is beyond is refused with the code for it."""
+"""RFC 6455 section 10.4: limits of what a client may cost, and the close code at each limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 TEXT, BINARY, CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 
 
-async def test_the_largest_message_is_taken_and_one_byte_more_is_not() -> None:
+async def test_the_largest_message_is_accepted_and_one_byte_more_is_refused() -> None:
     async with client(max_message_size=1000) as peer:
         [echoed] = await answers(peer, frame(BINARY, b"x" * 1000))
         assert len(echoed.data) == 1000
@@ -41,7 +41,7 @@ async def test_the_length_of_fragments_adds_up() -> None:
     ],
     ids=["16 bits", "2 GiB", "8 EiB", "a negative length"],
 )
-async def test_a_length_that_is_too_much_is_refused_before_the_payload_comes(head: bytes, code: int) -> None:
+async def test_too_large_a_length_is_refused_before_the_payload_arrives(head: bytes, code: int) -> None:
     async with client(max_message_size=1000) as peer:
         assert await failure(peer, head + b"\x00\x00\x00\x00") == code
 
@@ -57,7 +57,7 @@ async def test_fragments_are_bounded_in_number_and_time() -> None:
         assert await goodbye(peer, frame(TEXT, b"half a frame")[:7]) == 4408
 
 
-async def test_no_extension_is_agreed_on_whatever_is_offered() -> None:
+async def test_no_extension_is_negotiated() -> None:
     offers = [
         "permessage-deflate",
         "permessage-deflate; client_max_window_bits",
@@ -87,7 +87,7 @@ async def test_spaces_in_a_header_are_read_in_linear_time() -> None:
         assert time.process_time() - started < 1
 
 
-async def test_the_endpoint_runs_as_a_program_for_other_peoples_clients() -> None:
+async def test_the_endpoint_runs_as_a_program() -> None:
     process = await start_module("presenced.testing.echo", "--port", "0", "--max-message-size", "1000")
     try:
         assert process.stdout

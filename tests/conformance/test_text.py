@@ -62,7 +62,7 @@ async def test_invalid_text_in_fragments_fails_the_connection(data: bytes) -> No
 
 
 @pytest.mark.parametrize("data", BAD, ids=bytes.hex)
-async def test_in_a_binary_message_anything_goes(data: bytes) -> None:
+async def test_a_binary_message_may_contain_any_bytes(data: bytes) -> None:
     async with client() as peer:
         [echoed] = await answers(peer, frame(Opcode.BINARY, data))
         assert echoed.data == data
@@ -71,7 +71,7 @@ async def test_in_a_binary_message_anything_goes(data: bytes) -> None:
 MESSAGES = st.lists(st.one_of(st.lists(st.text(max_size=300), min_size=1), st.binary(max_size=2000)), max_size=8)
 
 
-async def test_a_client_of_the_library_gets_back_what_it_sends_in_fragments() -> None:
+async def test_a_client_of_the_library_receives_its_fragmented_message() -> None:
     async with echo() as server, connect(f"ws://127.0.0.1:{server.port}/ws-online-status", proxy=None) as websocket:
 
         @settings(max_examples=50, derandomize=True)

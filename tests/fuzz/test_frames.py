@@ -30,7 +30,7 @@ OURS = {close.code for close in Close}
 
 
 class FuzzedConnection:
-    """A connection to a node of its own, and a witness that hears of others."""
+    """A connection to a new node, and a witness that must not notice anything."""
 
     def __init__(self, deflates: bool = False) -> None:
         self.clock = FakeClock()
@@ -49,7 +49,7 @@ class FuzzedConnection:
         return connection, transport
 
     def feed(self, pieces: list[bytes]) -> bytes:
-        """Let them arrive as far as the server reads; what it has written then."""
+        """Deliver data as far as the server reads, and return what it wrote."""
         for piece in pieces:
             if self.transport.ended or self.transport.aborted:
                 break
@@ -73,7 +73,7 @@ def cuts(random: Random, data: bytes) -> list[list[bytes]]:
     return [[data], [data[i : i + 1] for i in range(len(data))], pieces]
 
 
-def test_whatever_comes_is_answered_alike_however_it_is_cut() -> None:
+def test_responses_do_not_depend_on_how_the_bytes_are_cut() -> None:
     for seed in seeds(4000):
         random = Random(seed)
         data, deflates = frames(random), random.random() < 0.3
@@ -95,7 +95,7 @@ def test_whatever_comes_is_answered_alike_however_it_is_cut() -> None:
 
 
 def failed(answers: list[Frame]) -> bool:
-    """Whether a rule was broken."""
+    """Return whether a rule was broken."""
     return bool(answers[-1].data) and answers[-1].opcode is Opcode.CLOSE and _code(answers[-1]) in (1002, 1007, 1009)
 
 
@@ -104,7 +104,7 @@ def _code(close: Frame) -> int:
 
 
 def check(peer: FuzzedConnection, answers: list[Frame]) -> None:
-    """The end of it: a code of the table, or the client's own; in time; and the others notice nothing."""
+    """Check the end: a code of the table or the client's own, in time, and without effect on others."""
     assert answers[0].opcode is Opcode.TEXT, "CONNECTION_ESTABLISHED"
     assert {f.opcode for f in answers[1:]} <= {Opcode.PONG, Opcode.CLOSE}
     if peer.connection.closing:
@@ -123,6 +123,6 @@ def check(peer: FuzzedConnection, answers: list[Frame]) -> None:
 
 
 @pytest.mark.parametrize("byte", range(256))
-def test_any_first_byte(byte: int) -> None:
+def test_every_first_byte(byte: int) -> None:
     peer = FuzzedConnection()
     check(peer, read(peer.feed([bytes([byte]), b"\x80\x00\x00\x00\x00"])))

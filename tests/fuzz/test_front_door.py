@@ -28,7 +28,7 @@ AT_A_TIME = 40
 QUICK = {"head_timeout": 0.5, "message_timeout": 0.5, "close_timeout": 0.3, "grace_lost": 0, "grace_going_away": 0}
 
 
-async def test_every_connection_ends_in_a_documented_way_and_others_notice_nothing(
+async def test_every_connection_ends_as_documented_without_effect_on_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -72,7 +72,7 @@ async def attack(port: int, seed: int) -> None:
 
 
 def check(received: bytes) -> None:
-    """Whole HTTP answers, perhaps a WebSocket at the end; a reset may have taken the rest."""
+    """Check for whole HTTP responses, perhaps with a WebSocket at the end. A reset may have cut the rest."""
     while received:
         head, _, rest = received.partition(b"\r\n\r\n")
         line = re.match(rb"HTTP/1\.1 (\d{3}) ", head)
@@ -105,14 +105,14 @@ def check_frames(received: bytes) -> None:
 
 
 async def settle(running: PresenceServer) -> None:
-    """Only the witness is left."""
+    """Wait until only the witness is connected."""
     async with asyncio.timeout(PATIENCE):
         while running.get_stats().total_connections > 1:
             await asyncio.sleep(PATIENCE / 1000)
 
 
 async def hear(witness: RawClient) -> dict[object, bool]:
-    """What the witness is told up to the coming of somebody new: nothing but changes that take turns."""
+    """Read the witness's messages until a new user connects: only changes that alternate."""
     online: dict[object, bool] = {}
     while "probe" not in online:
         try:
@@ -128,7 +128,7 @@ async def hear(witness: RawClient) -> dict[object, bool]:
 
 
 async def is_well(running: PresenceServer, hearing: asyncio.Task[dict[object, bool]]) -> None:
-    """The server answers, and who heard of all that came and went hears of somebody new."""
+    """Check that the server responds, and that the witness receives a new user."""
     async with raw(running.port) as client:
         await client.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await client.answer()).status == 200

@@ -1,4 +1,4 @@
-"""Requests of presenced.v1 that are almost right: each is answered, none does harm, nobody is told nonsense."""
+"""Requests of presenced.v1 that are almost valid: each gets a response, and none has an effect on others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ VALUES: list[Any] = [
 
 
 def almost(random: Random) -> str:
-    """A request with some of it changed."""
+    """Return a request with changed parts."""
     request = dict(random.choice(REQUESTS))
     for _ in range(random.choice([0, 1, 1, 2, 4])):
         key = random.choice([*request, "extra", "room", "users", "data"])
@@ -53,7 +53,7 @@ def almost(random: Random) -> str:
     return text
 
 
-def test_whatever_is_asked_is_answered_and_does_no_harm() -> None:
+def test_every_request_gets_a_response_and_does_no_harm() -> None:
     for seed in seeds(150):
         random = Random(seed)
         harness = NodeHarness(
@@ -81,7 +81,7 @@ def test_whatever_is_asked_is_answered_and_does_no_harm() -> None:
 
 
 def id_of(text: str) -> Any:
-    """The id that the answer is to have, None when it may have none."""
+    """Return the id that the response must have, or None if it may have none."""
     try:
         request = json.loads(text)
     except ValueError:

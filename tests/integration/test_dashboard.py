@@ -23,6 +23,8 @@ from websockets.typing import Subprotocol
 
 from presenced.auth.api_keys import new_key
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana" / "dashboard.json").read_bytes())

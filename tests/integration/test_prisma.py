@@ -31,6 +31,8 @@ from presenced.storage.records import ChoiceFact, Fact, SessionFact, UserFact
 from presenced.storage.schema import metadata, told
 from presenced.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "prisma"
 PRISMA = ROOT / "tests" / "prisma"

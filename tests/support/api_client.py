@@ -1,4 +1,4 @@
-"""A api_client that uses the HTTP API of a running server."""
+"""A client of the HTTP API of a running server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Event(NamedTuple):
 
 
 class ApiClient:
-    """Asks below `/api/v1`."""
+    """A backend that requests paths below `/api/v1`."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
@@ -53,7 +53,7 @@ class ApiClient:
 
     @asynccontextmanager
     async def events(self, path: str, **headers: str) -> AsyncIterator[AsyncIterator[Event]]:
-        """Those of a stream; comments and hints left out."""
+        """Read the events of a stream, without comments and retry hints."""
         named = {"accept": "text/event-stream"} | {k.replace("_", "-"): v for k, v in headers.items()}
         async with self.client.stream("GET", f"/api/v1{path}", headers=named) as response:
             assert response.status_code == 200, await response.aread()
@@ -87,7 +87,7 @@ def parsed(response: httpx.Response, status: int = 200) -> Any:
 
 
 def problem(response: httpx.Response) -> tuple[int, str]:
-    """Its status and code; it is a problem document."""
+    """Check that the response is a problem document, and return its status and code."""
     assert response.headers["content-type"] == "application/problem+json", response.text
     found = response.json()
     assert found["status"] == response.status_code
@@ -106,7 +106,7 @@ def come(running: PresenceServer, query: str) -> Any:
 
 
 async def say(socket: ClientConnection, kind: str, **fields: object) -> None:
-    """Ask, and wait for the answer."""
+    """Send a request, and wait for its response."""
     await socket.send(json.dumps({"type": kind, "id": kind, **fields}))
     while json.loads(await socket.recv()).get("id") != kind:
         pass

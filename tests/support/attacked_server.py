@@ -1,4 +1,4 @@
-"""A server in a process of its own that is attacked while a good client watches."""
+"""A server process that is attacked while a normal client measures it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTICED = 1.0
 not count (`kept_waiting`), so this only detects a blocked server. Figures are in docs/security.md."""
 
 GROWTH = 16
-"""MiB that the server may grow by, whatever is thrown at it."""
+"""Maximum growth of the server in MiB during an attack."""
 
 
 def kept_waiting(*pids: int | str) -> float:
@@ -32,7 +32,7 @@ def kept_waiting(*pids: int | str) -> float:
 
 
 class AttackedServer:
-    """`async with attacked_server.attack():` asserts that nobody else noticed and that nothing was kept."""
+    """A server under attack. `async with attacked.attack():` checks that others notice nothing."""
 
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
@@ -42,12 +42,12 @@ class AttackedServer:
 
     @property
     def memory(self) -> float:
-        """MiB."""
+        """Resident memory in MiB."""
         status = Path(f"/proc/{self.server.pid}/status").read_text("ascii")
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
 
     async def watch(self, token: str) -> None:
-        """Be the good client, until cancelled: ask twenty times a second, and keep what is told of others."""
+        """Act as the normal client until cancelled: ping regularly, and record messages about others."""
         protocols = [Subprotocol("presenced.v1"), *([Subprotocol(f"presenced.token.{token}")] if token else [])]
         url = f"ws://127.0.0.1:{self.port}/ws-online-status?userId=good"
         async with connect(url, subprotocols=protocols, proxy=None, ping_interval=None) as socket:
@@ -63,7 +63,7 @@ class AttackedServer:
 
     @asynccontextmanager
     async def attack(self, growth: float = GROWTH) -> AsyncIterator[None]:
-        """What happens within is the attack."""
+        """Check the server before and after the block, which is the attack."""
         before, asked = self.memory, len(self.delays)
         yield
         while len(self.delays) < asked + 3:  # it is served still, and a few times
@@ -76,7 +76,7 @@ class AttackedServer:
 async def attacked_server(
     environ: Mapping[str, str] | None = None, token: str = "", **settings: float | str
 ) -> AsyncIterator[AttackedServer]:
-    """A server, and a good client connected to it."""
+    """Start a server with a normal client."""
     server = ServerProcess(environ, **{"heartbeat_interval": 20, "pong_timeout": 10, **settings})
     await asyncio.to_thread(server.start)
     try:

@@ -1,4 +1,4 @@
-"""Certificates for tests, signed by themselves."""
+"""Self-signed certificates for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 
 
 def write_certificate(folder: Path, name: str = "localhost", password: str = "") -> tuple[Path, Path]:
-    """The certificate's file and the key's, for localhost and 127.0.0.1; replaces earlier ones."""
+    """Write a certificate for localhost and 127.0.0.1, and return its path and that of the key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     today = datetime.datetime.now(datetime.UTC)
@@ -46,5 +46,5 @@ def write_certificate(folder: Path, name: str = "localhost", password: str = "")
 
 
 def trusting(certificate: Path) -> ssl.SSLContext:
-    """A client's context that trusts this certificate and no other."""
+    """Return a client context that trusts only this certificate."""
     return ssl.create_default_context(cafile=str(certificate))

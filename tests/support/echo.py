@@ -1,4 +1,4 @@
-"""An echo endpoint and a client that writes frames as it likes."""
+"""An echo endpoint, and a client that can send any frames."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from presenced.testing.echo import EchoServer
 
 @asynccontextmanager
 async def echo(**settings: object) -> AsyncIterator[EchoServer]:
-    """The endpoint, on the limits of a server with these settings."""
+    """Start the endpoint with the limits of these settings."""
     async with EchoServer(Settings.model_validate({"port": 0, **settings})) as server:
         yield server
 
 
 @asynccontextmanager
 async def client(**settings: object) -> AsyncIterator[RawClient]:
-    """A client of an endpoint of its own, after the handshake."""
+    """Start an endpoint, and connect a client."""
     async with echo(**settings) as server, raw_websocket(server.port) as connected:
         yield connected
 
 
 def frame(opcode: int, payload: bytes = b"", fin: bool = True, rsv: int = 0) -> bytes:
-    """A masked frame, also one that no library would send: any opcode, any reserved bits."""
+    """Return a masked frame with any opcode and reserved bits."""
     head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
     size = len(payload)
     if size < 126:
@@ -41,7 +41,7 @@ def frame(opcode: int, payload: bytes = b"", fin: bool = True, rsv: int = 0) -> 
 
 
 async def answers(connected: RawClient, *sent: bytes, whole: bool = True) -> list[Frame]:
-    """Send, say good-bye, and what comes back before the good-bye is answered."""
+    """Send data and a close frame, and return the frames before the close frame in response."""
     data = b"".join(sent) + frame(Opcode.CLOSE, Close(1000, "").serialize())
     for part in [data] if whole else [data[i : i + 1] for i in range(len(data))]:
         await connected.send(part)
@@ -53,7 +53,7 @@ async def answers(connected: RawClient, *sent: bytes, whole: bool = True) -> lis
 
 
 async def failure(connected: RawClient, *sent: bytes) -> int:
-    """Send what breaks a rule: the code the server fails the connection with.
+    """Send data that breaks a rule, and return the code with which the server fails the connection.
 
     It does not wait for an answer, and nothing else comes after it (section 7.1.7).
     """
@@ -64,7 +64,7 @@ async def failure(connected: RawClient, *sent: bytes) -> int:
 
 
 async def goodbye(connected: RawClient, *sent: bytes) -> int:
-    """Send, and answer the server's close frame: its code."""
+    """Send data, answer the server's close frame, and return its code."""
     await connected.send(b"".join(sent))
     close = await connected.close_frame()
     await connected.send(frame(Opcode.CLOSE, close.serialize()))

@@ -12,7 +12,7 @@ from presenced.testing import FakeClock
 
 
 class FakeV1Client(FakeConnection, V1Replica):
-    """It takes in what has come when it is asked to."""
+    """A fake connection with a replica, which applies messages on request."""
 
     def __init__(self, on_closed: Callable[[FakeConnection, Ending, str], None], clock: FakeClock) -> None:
         FakeConnection.__init__(self, on_closed, clock)
@@ -21,7 +21,7 @@ class FakeV1Client(FakeConnection, V1Replica):
         self.read = 0
 
     def believe(self) -> None:
-        """Take in what has come."""
+        """Apply the messages that have arrived."""
         for message in self.messages[self.read :]:
             self.take(message)
         self.read = len(self.messages)

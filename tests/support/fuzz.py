@@ -103,7 +103,7 @@ def request(random: Random) -> bytes:
 
 
 def frames(random: Random) -> bytes:
-    """What might come through an open WebSocket."""
+    """Return the bytes of a connection after the handshake."""
     if random.random() < 0.1:
         return random.randbytes(random.randrange(1, 400))
     data = b"".join(random.choices(FRAMES, k=random.randrange(1, 6)))
@@ -111,7 +111,7 @@ def frames(random: Random) -> bytes:
 
 
 def mutated(random: Random, data: bytes, other: bytes) -> bytes:
-    """One to four things done to `data`: flipped, cut, doubled, put in, spliced with `other`."""
+    """Return `data` with one to four mutations: flip a bit, cut, repeat, insert, splice with `other`."""
     for _ in range(random.randrange(1, 5)):
         at, end = sorted((random.randrange(len(data) + 1), random.randrange(len(data) + 1)))
         match random.randrange(6):

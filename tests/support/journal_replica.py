@@ -1,4 +1,4 @@
-"""A backend that follows all changes, as docs/http-api.md says."""
+"""A backend that follows all changes, as docs/http-api.md describes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "http-api.md"
 
 
 def documented_digest() -> Callable[[Iterable[Record]], str]:
-    """The function that the document has."""
+    """Return the digest function that the document shows."""
     found = re.search(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
     assert found, "the document shows it"
     names: dict[str, Any] = {}
@@ -23,7 +23,7 @@ def documented_digest() -> Callable[[Iterable[Record]], str]:
 
 
 class JournalReplica:
-    """What it holds for true."""
+    """State that the backend derives from changes."""
 
     def __init__(self) -> None:
         self.users: dict[int | str, Record] = {}

@@ -1,4 +1,4 @@
-"""A client that writes bytes as it likes: what libraries refuse to send."""
+"""A client that can send any bytes, also those that libraries refuse to send."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def upgrade(
     version: str = "1.1",
     more: str = "",
 ) -> bytes:
-    """The head of a handshake request."""
+    """Return the head of a handshake request."""
     return (
         f"{method} {path}{query} HTTP/{version}\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
@@ -66,7 +66,7 @@ class RawClient:
             await self.writer.drain()
 
     async def answer(self) -> Answer:
-        """The next HTTP response, by its content-length."""
+        """Read the next HTTP response, by its content-length."""
         async with asyncio.timeout(PATIENCE):
             head = await self.reader.readuntil(b"\r\n\r\n")
             answer = Answer(head[:-4], b"")
@@ -74,7 +74,7 @@ class RawClient:
             return answer
 
     async def frame(self) -> Frame:
-        """The next frame from the server; nothing is answered."""
+        """Read the next frame, without answering it."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 for event in self.protocol.events:
@@ -86,13 +86,13 @@ class RawClient:
                 self.protocol.receive_data(data)
 
     async def close_frame(self) -> Close:
-        """The close frame, whatever comes before it."""
+        """Read up to the close frame, and return it."""
         while (frame := await self.frame()).opcode is not Opcode.CLOSE:
             pass
         return Close.parse(frame.data)
 
     async def closed(self) -> bytes:
-        """Everything until the server ends the stream."""
+        """Read until the server ends the stream."""
         async with asyncio.timeout(PATIENCE):
             try:
                 return await self.reader.read()
@@ -100,7 +100,7 @@ class RawClient:
                 return b""
 
     async def abort(self) -> None:
-        """Break the connection: the server sees a reset, and no close frame."""
+        """Reset the connection, without a close frame."""
         self.writer.transport.abort()
         await asyncio.sleep(0)
 
@@ -117,7 +117,7 @@ async def raw(port: int, limit: int = 2**20) -> AsyncIterator[RawClient]:
 
 @asynccontextmanager
 async def raw_websocket(port: int, query: str = "?userId=1") -> AsyncIterator[RawClient]:
-    """A raw client after the handshake; its first frame is still to be read."""
+    """Connect a raw client. Its first frame is not read yet."""
     async with raw(port) as client:
         await client.send(upgrade(query))
         assert (await client.answer()).status == 101

@@ -43,14 +43,14 @@ async def heard_from_all(running: PresenceServer) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that will happen soon."""
+    """Wait until the condition holds."""
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.001)
 
 
 def node(running: PresenceServer) -> Node:
-    """The inside of a running server."""
+    """Return the node of a running server."""
     assert running._parts
     return running._parts.node
 

@@ -1,4 +1,4 @@
-"""A server that asks for tokens, and what is said to it."""
+"""A server that authenticates with tokens, and its clients."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
-"""What a client of presenced.v1 makes of what it is told: exactly as the protocol says, nothing else."""
+"""The state that a client of presenced.v1 derives from messages, exactly as the protocol says."""
 
 from __future__ import annotations
 
 from typing import Any
 
 OFFLINE: dict[str, Any] = {"status": "offline", "version": -1}
-"""What is believed of a user nobody has told of."""
+"""Record of a user without messages."""
 
 
 class V1Replica:
-    """Takes in messages in their order."""
+    """State of one client. Pass it all messages in order."""
 
     def __init__(self) -> None:
         self.records: dict[str, dict[str, Any]] = {}
-        """By user."""
+        """Records by user id."""
         self.rooms: dict[str, dict[str, Any]] = {}
         """Members' data, by room and user."""
         self.modes: dict[str, str] = {}
@@ -25,17 +25,17 @@ class V1Replica:
         self.resumed = False
 
     def seen(self, user_id: str) -> dict[str, Any]:
-        """The last record of a user."""
+        """Return the last record of a user."""
         return self.records.get(user_id, OFFLINE)
 
     def goes_on_as(self, other: V1Replica) -> None:
-        """What the session knew before."""
+        """Continue from the state of another connection of the session."""
         self.records = dict(other.records)
         self.rooms = {room: dict(members) for room, members in other.rooms.items()}
         self.modes, self.sizes, self.counts = dict(other.modes), dict(other.sizes), dict(other.counts)
 
     def take(self, message: dict[str, Any]) -> None:
-        """One message."""
+        """Apply a message."""
         self.position = message.get("position", self.position)
         match message["type"]:
             case "CONNECTION_ESTABLISHED":

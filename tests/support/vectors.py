@@ -42,14 +42,14 @@ class _Talk(NodeHarness):
 
 
 class VectorAuthenticator:
-    """Implements `Authenticator`: knows the tokens that the conversation names."""
+    """Authenticator that accepts the tokens of a conversation."""
 
     def __init__(self, tokens: dict[str, Line], epoch_ms: int) -> None:
         self._tokens = tokens
         self._epoch = epoch_ms / 1000
 
     def ask(self, token: str, now: Instant, answered: Answered) -> Answer:
-        """At once."""
+        """Answer immediately."""
         found = self._tokens.get(token)
         if found is None:
             return BadToken("signature", "the token's signature does not fit any key")
@@ -59,7 +59,7 @@ class VectorAuthenticator:
 
 
 class Replay:
-    """One conversation: takes the lines in which clients do something, gives those in which they are told."""
+    """One conversation: takes the actions of clients, and yields the messages that they receive."""
 
     def __init__(self, head: Line) -> None:
         guard = VectorAuthenticator(head["tokens"], head["epochMs"]) if "tokens" in head else None
@@ -74,7 +74,7 @@ class Replay:
         self._values: dict[str, Any] = {}
 
     def do(self, line: Line) -> Iterator[Line]:
-        """Let a client do something at its time; what clients are told until then, and by it."""
+        """Perform an action at its time. Yield the messages until then and as a result."""
         at = self._started + line["at"]
         while (left := at - self._harness.clock.monotonic()) > 0:
             self._harness.clock.advance(min(left, 0.1))
