@@ -9,6 +9,8 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import pytest
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
