@@ -124,7 +124,7 @@ def test_a_duplicated_tab_does_not_take_over_the_session(patient_server: ServerP
     page = open_v1(open_page, patient_server)
     page.connect("ada")
     stored = page.page.evaluate("JSON.stringify({ ...sessionStorage })")
-    assert "presenced.wishes" in stored
+    assert "presenced.desired" in stored
     twin = open_page(patient_server)
     twin.context.add_init_script(f"for (const [k, v] of Object.entries({stored})) sessionStorage.setItem(k, v);")
     twin.page.reload()

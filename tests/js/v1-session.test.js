@@ -122,3 +122,10 @@ test("a machine that has slept pings again before it reports a timeout", () => {
   keepalive.stop();
   now.mockRestore();
 });
+
+test("the server's limits are known after the first message", () => {
+  const { session, receive } = newSession();
+  receive({ ...ESTABLISHED, resumed: false, limits: { maxTextLength: 140 } });
+  expect(session.resumeWindowS).toBe(60);
+  expect(session.maxTextLength).toBe(140);
+});

@@ -222,7 +222,7 @@ export class V1Session {
   #established(message) {
     const before = this.#viewBeforeLoss;
     const goesOn = this.sessionId === message.sessionId;
-    this.resumeWindow = message.resumeWindow;
+    this.resumeWindowS = message.resumeWindow;
     this.maxTextLength = message.maxTextLength;
     this.#retryDelayMs = 0;
     this.refusal = "";
