@@ -98,7 +98,7 @@ def test_rooms_with_two_pages(patient_server: ServerProcess, open_page: OpenPage
     ada.watch("ada", "Nobody")
     ada.join("ada", "lobby", '{"role": "host"}')
     lobby = ada.room("ada", "lobby")
-    expect(lobby.locator(".room-line")).to_have_text("1 member · full: every change is told at once")
+    expect(lobby.locator(".room-line")).to_have_text("1 member · full: the server sends every change at once")
     bruno.join("bruno", "lobby", "hello")
     expect(lobby.locator(".person")).to_have_text(['adaonlinedesktop{"role":"host"}', 'brunoonlinedesktop"hello"'])
     bruno.set_status("bruno", "Busy", "talking")
@@ -149,11 +149,11 @@ def test_the_page_shows_the_mode_of_a_room(start_server: StartServer, open_page:
     page.connect("ada", "bruno", "chiara")
     page.join("ada", "hall")
     line = page.room("ada", "hall").locator(".room-line")
-    expect(line).to_have_text("1 member · full: every change is told at once")
+    expect(line).to_have_text("1 member · full: the server sends every change at once")
     page.join("bruno", "hall")
-    expect(line).to_have_text("2 members · coalesced: changes are told once a second")
+    expect(line).to_have_text("2 members · coalesced: the server sends changes once a second")
     page.join("chiara", "hall")
-    expect(line).to_have_text("3 members · counts: only the number is told")
+    expect(line).to_have_text("3 members · counts: the server sends only the number of members")
     expect(page.room("ada", "hall").locator(".person")).to_have_count(0)
 
 
