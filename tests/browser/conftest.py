@@ -1,51 +1,32 @@
-"""A browser, a server per test, and pages that must stay free of faults."""
+"""Fixtures: a browser, a server per test, and pages that must not report errors."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from tests.support.pages import PresencePage
+from tests.support.chromium import launch
+from tests.support.pages import OpenPage, PresencePage, StartServer
 from tests.support.process import ServerProcess
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-OpenPage = Callable[..., PresencePage]
-StartServer = Callable[..., ServerProcess]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Of one module, not of the session: while it lives, Playwright runs an event loop in this thread, and the
-    asynchronous tests of other directories need that for themselves.
+    """Start a browser for one module. Playwright runs an event loop in this thread as long as the browser lives, so a
+    browser for the whole session would break the asynchronous tests of other folders.
     """
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.fail(f"no browser: the tests of the page need one of {', '.join(BROWSERS)} (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with sync_playwright() as playwright, launch(playwright) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def start_server() -> Iterator[StartServer]:
-    """`start_server(**settings)` starts one; all end when the test is over, after the pages that ask them for figures
-    once a second (`open_page` is built on this fixture, so it is taken down first).
+    """Return `start_server(**settings)`. The servers end after the test and after its pages, which poll them
+    (`open_page` uses this fixture, so pytest tears it down first).
     """
     with ExitStack() as servers:
         yield lambda environ=None, **settings: servers.enter_context(ServerProcess(environ, **settings))
@@ -58,13 +39,13 @@ def server(start_server: StartServer) -> ServerProcess:
 
 @pytest.fixture
 def patient_server(start_server: StartServer) -> ServerProcess:
-    """Its graces outlast any test: who comes back is in time, however slow the machine."""
+    """Start a server with long grace periods, so that users reconnect in time on a slow machine."""
     return start_server(grace_going_away=60, grace_lost=60)
 
 
 @pytest.fixture
 def open_page(browser: Browser, start_server: StartServer) -> Iterator[OpenPage]:
-    """`open_page(server)` opens the page in a new context; at the end no page may have had a fault."""
+    """Return `open_page(server)`, which opens the page in a new context. No page may report an error."""
     pages: list[PresencePage] = []
 
     def open_one(server: ServerProcess, **options: Any) -> PresencePage:
@@ -77,3 +58,10 @@ def open_page(browser: Browser, start_server: StartServer) -> Iterator[OpenPage]
         page.context.close()
     faults = [fault for page in pages for fault in page.faults]
     assert not faults, "\n".join(faults)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of the page as slow: each starts a server, and most open several pages."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.slow)

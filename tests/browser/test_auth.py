@@ -1,21 +1,13 @@
-"""The page where one has to show who one is."""
+"""The test page of a server with authentication."""
 
 from __future__ import annotations
 
-import time
-
-import jwt
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage, StartServer
-
-SECRET = "a secret of forty characters, or nearly so"
-
-
-def token(user_id: str) -> str:
-    return jwt.encode({"sub": user_id, "exp": int(time.time()) + 600}, SECRET)
+from tests.support.pages import OpenPage, StartServer
+from tests.support.tokens import SECRET, token
 
 
-def test_it_asks_for_a_token_and_keeps_it_nowhere(start_server: StartServer, open_page: OpenPage) -> None:
+def test_the_page_asks_for_a_token_and_does_not_store_it(start_server: StartServer, open_page: OpenPage) -> None:
     server = start_server({"PRESENCED_JWT_KEY": SECRET}, auth="jwt")
     page = open_page(server)
     field = page.page.get_by_label("Token", exact=True)
@@ -36,7 +28,9 @@ def test_it_asks_for_a_token_and_keeps_it_nowhere(start_server: StartServer, ope
         assert token(user_id).split(".")[1][:20] not in kept
 
 
-def test_it_does_not_where_nobody_has_to(start_server: StartServer, open_page: OpenPage) -> None:
+def test_the_page_does_not_ask_for_a_token_without_authentication(
+    start_server: StartServer, open_page: OpenPage
+) -> None:
     page = open_page(start_server())
     expect(page.page.get_by_text("presenced 0.")).to_be_visible()
     expect(page.page.get_by_label("Token", exact=True)).to_be_hidden()

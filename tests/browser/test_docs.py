@@ -6,9 +6,8 @@ import subprocess
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage
-from tests.browser.test_look import DESKTOP, PHONE, SCHEMES, TOO_FAINT
-from tests.support.pages import PresencePage
+from tests.support.looks import DESKTOP, PHONE, SCHEMES, TOO_FAINT
+from tests.support.pages import OpenPage, PresencePage
 from tests.support.process import ServerProcess
 
 from presenced.http.api.routes import ENDPOINTS
@@ -21,7 +20,7 @@ def docs(open_page: OpenPage, server: ServerProcess, **options: object) -> Prese
     return page
 
 
-def test_every_endpoint_is_there_with_its_fields_and_an_example(server: ServerProcess, open_page: OpenPage) -> None:
+def test_every_endpoint_has_its_fields_and_an_example(server: ServerProcess, open_page: OpenPage) -> None:
     page = docs(open_page, server, viewport=DESKTOP).page
     expect(page.locator("nav a")).to_have_count(len(ENDPOINTS))
     status = page.locator("#setStatus")
@@ -32,7 +31,7 @@ def test_every_endpoint_is_there_with_its_fields_and_an_example(server: ServerPr
     expect(page.locator("#listOnline")).to_be_in_viewport()
 
 
-def test_a_copied_line_runs(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_copied_command_runs(server: ServerProcess, open_page: OpenPage) -> None:
     page = docs(open_page, server, permissions=["clipboard-read", "clipboard-write"]).page
     part = page.locator("#setClaim")
     part.get_by_role("button", name="Copy").click()
@@ -43,7 +42,7 @@ def test_a_copied_line_runs(server: ServerProcess, open_page: OpenPage) -> None:
     assert '"userId":"ada"' in ran.stdout
 
 
-def test_an_endpoint_is_found_by_a_word(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_search_finds_an_endpoint(server: ServerProcess, open_page: OpenPage) -> None:
     page = docs(open_page, server).page
     page.get_by_label("Find an endpoint").fill("priority")
     expect(page.locator("#setClaim")).to_be_visible()
@@ -52,7 +51,7 @@ def test_an_endpoint_is_found_by_a_word(server: ServerProcess, open_page: OpenPa
     expect(page.locator("#getCounts")).to_be_visible()
 
 
-def test_the_test_page_links_to_it(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_test_page_links_to_the_api_page(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(server).page
     page.get_by_role("link", name="/docs", exact=True).click()
     expect(page.locator("article")).to_have_count(len(ENDPOINTS))
@@ -60,7 +59,7 @@ def test_the_test_page_links_to_it(server: ServerProcess, open_page: OpenPage) -
     expect(page.get_by_label("User id")).to_be_visible()
 
 
-def test_it_can_be_read(server: ServerProcess, open_page: OpenPage) -> None:
+def test_text_has_enough_contrast(server: ServerProcess, open_page: OpenPage) -> None:
     page = docs(open_page, server, viewport=DESKTOP, reduced_motion="reduce")
     for scheme in SCHEMES:
         page.page.emulate_media(color_scheme=scheme)
@@ -69,7 +68,7 @@ def test_it_can_be_read(server: ServerProcess, open_page: OpenPage) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 360, 768, 1280])
-def test_it_is_not_wider_than_the_screen(width: int, server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_page_is_not_wider_than_the_screen(width: int, server: ServerProcess, open_page: OpenPage) -> None:
     page = docs(open_page, server, viewport=PHONE, is_mobile=True, has_touch=True)
     page.page.set_viewport_size({"width": width, "height": 740})
     widest = "Math.max(document.documentElement.scrollWidth, visualViewport.width, innerWidth)"

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route
-from tests.browser.conftest import StartServer
+from tests.support.pages import StartServer
 from tests.support.process import ServerProcess
 from tests.support.relay import Relay
 
@@ -28,7 +28,7 @@ RECIPE = re.findall(
 )
 
 
-class Watching:
+class WatchingPage:
     """A page that watches user 7 with the recipe, and the application's backend."""
 
     def __init__(self, page: Page, server: ServerProcess, relay: Relay) -> None:
@@ -69,17 +69,17 @@ class Watching:
 
 
 @pytest.fixture
-def watching(browser: Browser, start_server: StartServer) -> Iterator[Watching]:
+def watching(browser: Browser, start_server: StartServer) -> Iterator[WatchingPage]:
     server = start_server({"PRESENCED_API_KEYS": KEY.entry}, auth="ticket")
     with Relay(server.port) as relay:
         context = browser.new_context()
         page = context.new_page()
         page.goto(relay.url)
-        yield Watching(page, server, relay)
+        yield WatchingPage(page, server, relay)
         context.close()
 
 
-def test_a_stream_returns_with_its_one_ticket_after_each_loss_and_misses_nothing(watching: Watching) -> None:
+def test_a_stream_resumes_with_the_same_ticket_after_each_loss_and_misses_nothing(watching: WatchingPage) -> None:
     watching.start()
     seen = ["offline"]
     watching.expect(*seen)
@@ -91,7 +91,7 @@ def test_a_stream_returns_with_its_one_ticket_after_each_loss_and_misses_nothing
     assert watching.tickets == 1
 
 
-def test_a_stream_that_was_ended_goes_on_with_a_new_ticket_if_the_backend_gives_one(watching: Watching) -> None:
+def test_a_stream_ended_by_the_server_continues_with_a_new_ticket(watching: WatchingPage) -> None:
     watching.start()
     watching.expect("offline")
     watching.is_down = True
@@ -104,7 +104,7 @@ def test_a_stream_that_was_ended_goes_on_with_a_new_ticket_if_the_backend_gives_
     assert watching.tickets == 3, "one for the first stream, one that was not given, one for the second"
 
 
-def test_after_a_restart_of_the_server_a_page_goes_on_with_a_new_ticket(watching: Watching) -> None:
+def test_a_page_continues_with_a_new_ticket_after_a_restart_of_the_server(watching: WatchingPage) -> None:
     watching.start()
     watching.expect("offline")
     watching.server.kill()

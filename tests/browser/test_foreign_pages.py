@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-from tests.browser.conftest import ARGUMENTS, BROWSERS, StartServer
+from tests.support.chromium import launch
+from tests.support.pages import StartServer
 from tests.support.process import ServerProcess
 
 NAME = "evil.example"
@@ -143,18 +143,15 @@ def stranger() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def victim() -> Iterator[Browser]:
     """Start a browser that resolves the foreign name to the visitor's own machine."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert path is not None, "apt-get install chromium"
     with sync_playwright() as playwright:
         rules = f"--host-resolver-rules=MAP {NAME} 127.0.0.1"
         # Chromium itself blocks some pages from the visitor's machine. Not all browsers do.
         checks = "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests"
-        browser = playwright.chromium.launch(executable_path=path, args=[*ARGUMENTS, rules, checks])
-        yield browser
-        browser.close()
+        with launch(playwright, rules, checks) as browser:
+            yield browser
 
 
-class House:
+class VisitedServer:
     """A server where ada is online, with the state that an attack could change."""
 
     def __init__(self, server: ServerProcess) -> None:
@@ -177,8 +174,8 @@ class House:
 
 
 @pytest.fixture
-def house(start_server: StartServer) -> House:
-    return House(start_server())
+def visited(start_server: StartServer) -> VisitedServer:
+    return VisitedServer(start_server())
 
 
 def attempts(page: Page, base: str) -> dict[str, str]:
@@ -195,28 +192,32 @@ def is_nothing(result: str) -> bool:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
-def test_a_foreign_page_reads_and_changes_nothing(victim: Browser, house: House, stranger: int, host: str) -> None:
+def test_a_foreign_page_reads_and_changes_nothing(
+    victim: Browser, visited: VisitedServer, stranger: int, host: str
+) -> None:
     page = victim.new_page()
     page.goto(f"http://{NAME}:{stranger}/")
-    made = attempts(page, f"http://{host}:{house.server.port}")
+    made = attempts(page, f"http://{host}:{visited.server.port}")
     page.close()
     assert {name: result for name, result in made.items() if not is_nothing(result)} == {}
     assert made["WebSocket classic"] == "closed 1006"
-    assert house.state() == house.before
+    assert visited.state() == visited.before
     said = f"page http://{NAME}:{stranger} may not connect; to allow it, add http://{NAME}:{stranger} to the setting"
-    assert said in house.server.output
+    assert said in visited.server.output
 
 
-def test_a_sandboxed_frame_of_a_foreign_page_does_neither(victim: Browser, house: House, stranger: int) -> None:
+def test_a_sandboxed_frame_of_a_foreign_page_reads_and_changes_nothing(
+    victim: Browser, visited: VisitedServer, stranger: int
+) -> None:
     """A sandboxed frame sends `Origin: null`, as pages from files do."""
     page = victim.new_page()
     page.goto(f"http://{NAME}:{stranger}/")
     page.set_content('<iframe sandbox="allow-scripts allow-forms" srcdoc="<body></body>"></iframe>')
     (frame,) = page.frames[1:]
-    made = frame.evaluate(ATTEMPTS.replace("PATHS", json.dumps(SHOWN + READ)), house.base)
+    made = frame.evaluate(ATTEMPTS.replace("PATHS", json.dumps(SHOWN + READ)), visited.base)
     page.close()
     assert {name: result for name, result in made.items() if not is_nothing(result)} == {}
-    assert house.state() == house.before
+    assert visited.state() == visited.before
 
 
 def rebound(page: Page, server: ServerProcess) -> str:
@@ -232,9 +233,11 @@ def rebound(page: Page, server: ServerProcess) -> str:
     return base
 
 
-def test_a_page_that_rebinds_its_name_reads_health_alone_and_changes_nothing(victim: Browser, house: House) -> None:
+def test_a_page_that_rebinds_its_name_reads_only_health_and_changes_nothing(
+    victim: Browser, visited: VisitedServer
+) -> None:
     page = victim.new_page()
-    made = attempts(page, rebound(page, house.server))
+    made = attempts(page, rebound(page, visited.server))
     page.close()
     health = {made.pop(f"GET {path}").partition(" ")[0] for path in ("/healthz", "/readyz")}
     assert health == {"200"}, "which names no user"
@@ -244,22 +247,22 @@ def test_a_page_that_rebinds_its_name_reads_health_alone_and_changes_nothing(vic
             assert "MISDIRECTED" in result, f"{name}: {result}"
             assert "ada" not in result.partition(" ")[2], name
     assert made["WebSocket v1"] == "closed 1006"
-    assert house.state() == house.before
-    assert f"{NAME}:{house.server.port} is not a name of this server" in house.server.output
+    assert visited.state() == visited.before
+    assert f"{NAME}:{visited.server.port} is not a name of this server" in visited.server.output
 
 
-def test_pages_that_the_settings_name_succeed_with_the_same_requests(
+def test_pages_allowed_by_the_settings_succeed_with_the_same_requests(
     victim: Browser, start_server: StartServer, stranger: int
 ) -> None:
     """Control: without it, the tests above would prove nothing."""
     origin = f"http://{NAME}:{stranger}"
-    house = House(start_server(origins=f"{origin},http://{NAME}"))
+    visited = VisitedServer(start_server(origins=f"{origin},http://{NAME}"))
     for lure in (False, True):
         page = victim.new_page()
-        base = house.base
+        base = visited.base
         if lure:
-            house = House(start_server(allowed_hosts=NAME))
-            base = rebound(page, house.server)
+            visited = VisitedServer(start_server(allowed_hosts=NAME))
+            base = rebound(page, visited.server)
         else:
             page.goto(f"{origin}/")
         made = attempts(page, base)
@@ -268,4 +271,4 @@ def test_pages_that_the_settings_name_succeed_with_the_same_requests(
         assert made["WebSocket classic"].startswith("heard ")
         assert made["EventSource /api/v1/watch?users=ada"].startswith("heard ")
         assert made["erase"].startswith("200 ")
-        assert house.state() != house.before
+        assert visited.state() != visited.before

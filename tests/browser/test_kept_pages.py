@@ -1,11 +1,10 @@
-"""Pages that plain Chromium keeps in its back/forward cache or freezes: they keep nobody online."""
+"""Pages in the back/forward cache of plain Chromium, and frozen pages: their users are offline."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.browser.conftest import BROWSERS, StartServer
-from tests.support.pages import SCREENSHOTS
+from tests.support.chromium import browser_path
+from tests.support.pages import SCREENSHOTS, StartServer
 from tests.support.plain_chromium import PlainChromium, wait_until
 from tests.support.process import ServerProcess
 from websockets.sync.client import ClientConnection, connect
@@ -77,14 +76,11 @@ def server(start_server: StartServer) -> ServerProcess:
 
 @pytest.fixture
 def chromium(tmp_path: Path) -> Iterator[PlainChromium]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.fail(f"no browser: these tests need one of {', '.join(BROWSERS)} (apt-get install chromium)")
-    with PlainChromium(path, tmp_path / "profile") as browser:
+    with PlainChromium(browser_path(), tmp_path / "profile") as browser:
         yield browser
 
 
-class Watcher:
+class RecordingClient:
     """A client of the classic protocol that records who comes and goes."""
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -115,9 +111,9 @@ class Watcher:
 
 
 @pytest.fixture
-def watcher(server: ServerProcess) -> Iterator[Watcher]:
+def watcher(server: ServerProcess) -> Iterator[RecordingClient]:
     with connect(f"{server.websocket_url}?userId=watcher") as connection:
-        yield Watcher(connection)
+        yield RecordingClient(connection)
 
 
 def recipe(document: str, address: str, url: str) -> str:
@@ -157,12 +153,12 @@ def went(*user_ids: str) -> list[tuple[str, str]]:
     return [(user_id, "USER_OFFLINE") for user_id in user_ids]
 
 
-def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resume_on_the_way_back(
-    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
+def test_users_of_a_cached_page_are_offline_and_resume_when_it_is_shown_again(
+    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     chromium.go(server.url)
     chromium.run(RECORD)
-    chromium.run("addEventListener('pagehide', () => { globalThis.stored = sessionStorage['presenced.wishes']; })")
+    chromium.run("addEventListener('pagehide', () => { globalThis.stored = sessionStorage['presenced.desired']; })")
     connect_users(chromium, "classic", "ada", "bruno")
     connect_users(chromium, "v1", "chiara", "dalia")
     users = ("ada", "bruno", "chiara", "dalia")
@@ -174,7 +170,7 @@ def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resum
         chromium.go_back(server.url)
         chromium.wait_for(f"shown.length === {turn}")
         assert chromium.run("shown") == [True] * turn, "it was in the cache"
-        sessions = [json.loads(wish)["session"] for wish in json.loads(chromium.run("stored")) if wish]
+        sessions = [json.loads(desired)["session"] for desired in json.loads(chromium.run("stored")) if desired]
         assert [bool(session) for session in sessions] == [True, True], "had it been discarded, they would resume"
         watcher.hear(*came(*users))
         for user_id in users:
@@ -185,12 +181,12 @@ def test_users_of_the_test_page_are_offline_while_the_browser_keeps_it_and_resum
     assert server.closed("lost") == server.closed("going_away") == 0
 
 
-def test_nobody_flickers_when_the_user_of_a_cached_page_returns_at_once(
+def test_nobody_is_notified_if_a_cached_page_is_shown_again_within_the_grace_period(
     start_server: StartServer, other_site: OtherSite, chromium: PlainChromium
 ) -> None:
     server = start_server(grace_going_away=60, grace_lost=60)
     with connect(f"{server.websocket_url}?userId=watcher") as connection:
-        watcher = Watcher(connection)
+        watcher = RecordingClient(connection)
         chromium.go(server.url)
         connect_users(chromium, "classic", "ada")
         connect_users(chromium, "v1", "bruno")
@@ -203,8 +199,8 @@ def test_nobody_flickers_when_the_user_of_a_cached_page_returns_at_once(
         watcher.hear_nothing_before(server, "barrier")
 
 
-def test_a_tab_that_the_browser_freezes_counts_as_gone(
-    server: ServerProcess, chromium: PlainChromium, watcher: Watcher
+def test_users_of_a_frozen_tab_are_offline(
+    server: ServerProcess, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     chromium.go(server.url)
     connect_users(chromium, "v1", "ada")
@@ -230,7 +226,7 @@ def test_the_recipe_of_the_specification_works_in_a_plain_page(
     server: ServerProcess,
     other_site: OtherSite,
     chromium: PlainChromium,
-    watcher: Watcher,
+    watcher: RecordingClient,
 ) -> None:
     other_site.pages["/application"] = recipe(document, address, f"{server.websocket_url}?userId=eve")
     application = f"{other_site.origin}/application"
@@ -258,8 +254,8 @@ def figure(server: ServerProcess, sample: str) -> float:
     return float(line.rpartition(" ")[2])
 
 
-def test_a_reload_and_a_closed_tab_need_no_code_of_the_page(
-    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
+def test_a_reload_and_a_closed_tab_need_no_script(
+    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     """The recipe leaves reloads alone, so the browser sends 1001."""
     address = "ws://localhost:3001/ws-online-status?userId=123"
@@ -271,8 +267,8 @@ def test_a_reload_and_a_closed_tab_need_no_code_of_the_page(
     assert server.closed("keep_session") == server.closed("closed") == 0
 
 
-def test_a_socket_closed_while_it_is_connecting_holds_nobody_online(
-    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: Watcher
+def test_a_socket_closed_while_connecting_leaves_nobody_online(
+    server: ServerProcess, other_site: OtherSite, chromium: PlainChromium, watcher: RecordingClient
 ) -> None:
     """React's StrictMode does this with the first of two sockets. The server sees a connection that opens and
     breaks."""

@@ -1,4 +1,4 @@
-"""The page without a mouse, and what a screen reader is told."""
+"""The page with a keyboard, and announcements for screen readers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from contextlib import ExitStack
 from itertools import pairwise
 
 from playwright.sync_api import Page, expect
-from tests.browser.conftest import OpenPage
-from tests.support.pages import until
+from tests.support.pages import OpenPage, until
 from tests.support.process import ServerProcess
 from websockets.sync.client import connect
 
@@ -33,7 +32,7 @@ def focused(page: Page) -> str:
 
 
 def tab_to(page: Page, name: str, most: int = 40) -> list[str]:
-    """Press Tab until the element of this name has the focus; what had it on the way."""
+    """Press Tab until the element of this name has the focus. Return the names on the way."""
     passed: list[str] = []
     while focused(page) != name:
         assert len(passed) < most, f"{name!r} was not reached: {passed}"
@@ -173,7 +172,7 @@ def test_arrow_keys_move_between_the_snippets(server: ServerProcess, open_page: 
     assert focused(page) == "Node", "back into the list means to the chosen tab"
 
 
-def test_everything_has_a_name(server: ServerProcess, open_page: OpenPage) -> None:
+def test_every_control_has_a_name(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     shown.connect("ada", "bruno")
     shown.press("Disconnect", "bruno")
@@ -186,7 +185,7 @@ def test_everything_has_a_name(server: ServerProcess, open_page: OpenPage) -> No
     assert all(b - a <= 1 for a, b in pairwise(levels)), "no level is left out"
 
 
-def test_everything_has_a_name_with_presenced_v1(server: ServerProcess, open_page: OpenPage) -> None:
+def test_every_control_of_presenced_v1_has_a_name(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     shown.speak("presenced.v1")
     shown.connect("ada", "ada", "bruno")
@@ -196,7 +195,7 @@ def test_everything_has_a_name_with_presenced_v1(server: ServerProcess, open_pag
         shown.part("ada", "watching", nth).get_by_role("radio", name="Only these").check()
     shown.card("ada").get_by_role("button", name="Set status").click()
     shown.press("Drop", "bruno")
-    shown.press("Come back", "bruno")
+    shown.press("Reconnect", "bruno")
     expect(shown.connections("bruno").locator(".back")).to_be_visible()
     assert shown.page.evaluate(NAMELESS) == []
     assert (
@@ -212,7 +211,7 @@ def test_everything_has_a_name_with_presenced_v1(server: ServerProcess, open_pag
 
 
 def hear(page: Page) -> None:
-    """From now on keep what is said: each announcement is there for a moment only."""
+    """Record announcements from now on, because each is on the page for a moment only."""
     page.evaluate(
         """() => {
           globalThis.said = [];
@@ -223,17 +222,17 @@ def hear(page: Page) -> None:
     )
 
 
-def test_a_screen_reader_is_told_of_statuses(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_screen_reader_announces_statuses(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     shown.speak("presenced.v1")
     shown.connect("watcher", "ada")
     hear(shown.page)
     shown.set_status("ada", "Busy", "writing")
-    texts = ["ada is busy.", "ada #2: you: busy, chosen · writing (choice)."]
+    texts = ["ada is busy.", "ada #2: own status: busy, chosen · writing (choice)."]
     until(lambda: bool(shown.page.evaluate("(texts) => texts.every((text) => said.join(' ').includes(text))", texts)))
 
 
-def test_a_screen_reader_is_told_and_not_flooded(server: ServerProcess, open_page: OpenPage) -> None:
+def test_many_changes_do_not_flood_a_screen_reader(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     shown.connect("watcher")
     page = shown.page

@@ -1,4 +1,4 @@
-"""The message log, the figures, and what the page asks of the server."""
+"""The message log and the figures of the test page."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 
 import pytest
 from playwright.sync_api import Request, expect
-from tests.browser.conftest import OpenPage
+from tests.support.pages import OpenPage
 from tests.support.process import ServerProcess
 
 HIDE = "(state) => { Object.defineProperty(document, 'visibilityState', { get: () => state, configurable: true });"
 HIDE += " document.dispatchEvent(new Event('visibilitychange')); }"
 
 
-def test_the_log_holds_every_message_as_it_came(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_log_contains_every_message_unchanged(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     shown.connect("7", "b")
     shown.press("Disconnect", "b")
@@ -34,7 +34,7 @@ def test_the_log_holds_every_message_as_it_came(server: ServerProcess, open_page
     }
 
 
-def test_the_log_is_filtered_and_cleared(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_log_can_be_filtered_and_cleared(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     shown.connect("ada", "bruno")
     shown.expect_online("ada", "bruno")
@@ -49,7 +49,7 @@ def test_the_log_is_filtered_and_cleared(server: ServerProcess, open_page: OpenP
     expect(page.locator("#log li:visible")).to_have_count(9)
     page.get_by_role("button", name="Clear").click()
     expect(page.locator("#log li")).to_have_count(0)
-    expect(page.locator("#log-note")).to_have_text("What the connections of this page are told appears here.")
+    expect(page.locator("#log-note")).to_have_text("Messages of this page's connections appear here.")
     shown.press("Disconnect", "chiara")
     expect(page.locator("#log li").first).to_be_visible()
 
@@ -85,11 +85,11 @@ def test_a_label_reads_from_left_to_right_for_ids_in_any_direction(
     assert summary.evaluate(IN_ORDER)
 
 
-def test_the_log_keeps_the_newest_500(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_log_stores_the_newest_500_entries(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(server).page
     page.evaluate(
         """async () => {
-          const { MessageLog } = await import('/log.js');
+          const { MessageLog } = await import('/message-log.js');
           const log = new MessageLog();
           for (let i = 0; i < 700; i++) { log.add(['x'], 'in', `early ${i}`); if (i % 70 === 0) log.show(); }
           for (let i = 0; i < 1200; i++) log.add(['x'], 'in', `late ${i}`);
@@ -100,10 +100,10 @@ def test_the_log_keeps_the_newest_500(server: ServerProcess, open_page: OpenPage
     expect(entries).to_have_count(500)
     expect(entries.first).to_have_text("late 1199")
     expect(entries.last).to_have_text("late 700")
-    expect(page.locator("#log-note")).to_have_text("The newest 500 are kept.")
+    expect(page.locator("#log-note")).to_have_text("Only the newest 500 are stored.")
 
 
-def test_the_figures_are_asked_for_only_while_somebody_looks(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_page_polls_the_figures_only_while_it_is_visible(server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     page = shown.page
     page.clock.install()

@@ -1,51 +1,18 @@
-"""Widths, colours, motion; and pictures of it all in `.screenshots/`."""
+"""Layout, colours and motion of the test page. Screenshots go to `.screenshots/`."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 import pytest
-from playwright.sync_api import ViewportSize, expect
-from tests.browser.conftest import OpenPage
-from tests.support.pages import PresencePage
+from playwright.sync_api import expect
+from tests.support.looks import DESKTOP, PHONE, SCHEMES, TOO_FAINT
+from tests.support.pages import OpenPage, PresencePage
 from tests.support.process import ServerProcess
-
-SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
-DESKTOP: ViewportSize = {"width": 1280, "height": 900}
-PHONE: ViewportSize = {"width": 360, "height": 740}
-
-TOO_FAINT = """() => {
-  // sRGB to relative luminance and contrast: WCAG 2.2, "contrast ratio".
-  const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return [n[0], n[1], n[2], n[3] ?? 1]; };
-  const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
-  const light = (c) => c.slice(0, 3).map((v) => v / 255)
-    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (element) => {
-    const layers = [];
-    for (let e = element; e; e = e.parentElement) layers.push(parse(getComputedStyle(e).backgroundColor));
-    return layers.reduceRight((below, layer) => over(layer, below), [255, 255, 255, 1]);
-  };
-  const faint = [];
-  for (const element of document.body.querySelectorAll('*')) {
-    const own = [...element.childNodes].filter((n) => n.nodeType === 3).map((n) => n.data).join('');
-    const text = element instanceof HTMLInputElement ? element.value : own;
-    if (!text.trim() || !element.checkVisibility() || element.closest('.visually-hidden, template, noscript')) continue;
-    const style = getComputedStyle(element);
-    let opacity = 1;
-    for (let e = element; e; e = e.parentElement) opacity *= Number(getComputedStyle(e).opacity);
-    const ground = behind(element), ink = parse(style.color);
-    const [a, b] = [light(over([...ink.slice(0, 3), ink[3] * opacity], ground)), light(ground)];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    const large = parseFloat(style.fontSize) >= 24;
-    if (ratio < (large ? 3 : 4.5)) faint.push(`${ratio.toFixed(2)} ${element.className}: ${text.trim().slice(0, 40)}`);
-  }
-  return faint;
-}"""
 
 
 def fill(page: PresencePage) -> None:
-    """Something of everything: two connections of one user, an end of each kind, a refusal."""
+    """Show every kind of element: two connections of one user, each kind of end, a refusal."""
     page.connect("ada", "bruno", "ada", "chiara", "dalia")
     page.press("Disconnect", "bruno")
     page.press("Drop", "chiara")
@@ -57,7 +24,7 @@ def fill(page: PresencePage) -> None:
 
 
 def fill_v1(page: PresencePage) -> None:
-    """Something of everything that presenced.v1 shows."""
+    """Show every kind of element of presenced.v1."""
     page.speak("presenced.v1", "desktop")
     page.connect("ada", "bruno", "chiara")
     page.speak("presenced.v1", "phone")
@@ -73,7 +40,7 @@ def fill_v1(page: PresencePage) -> None:
     page.press("Drop", "ada", 1)
     page.set_status("bruno", "Away", "lunch", "☕")
     expect(page.room("ada", "lobby").locator(".person").last).to_contain_text("lunch")
-    page.press("Come back", "ada", 1)
+    page.press("Reconnect", "ada", 1)
     expect(page.connections("ada").nth(1).locator(".back-missed li")).to_have_count(1)
     expect(page.connections("ada").first.locator(".refusal")).to_be_visible()
     page.card("bruno").get_by_role("button", name="Set status").click()
@@ -81,7 +48,7 @@ def fill_v1(page: PresencePage) -> None:
     page.page.mouse.move(0, 0)
 
 
-def test_text_stands_out_with_presenced_v1(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_text_of_presenced_v1_has_enough_contrast(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(patient_server, viewport=DESKTOP, reduced_motion="reduce")
     fill_v1(page)
     for scheme in SCHEMES:
@@ -90,7 +57,9 @@ def test_text_stands_out_with_presenced_v1(patient_server: ServerProcess, open_p
         assert page.page.evaluate(TOO_FAINT) == []
 
 
-def test_nothing_of_presenced_v1_is_wider_than_the_screen(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_no_element_of_presenced_v1_is_wider_than_the_screen(
+    patient_server: ServerProcess, open_page: OpenPage
+) -> None:
     page = open_page(patient_server, viewport=PHONE, is_mobile=True, has_touch=True, reduced_motion="reduce")
     fill_v1(page)
     page.connect("W" * 128)
@@ -110,7 +79,7 @@ def test_nothing_of_presenced_v1_is_wider_than_the_screen(patient_server: Server
     assert small == []
 
 
-def test_text_stands_out(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_text_has_enough_contrast(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(patient_server, viewport=DESKTOP, reduced_motion="reduce")
 
     def look(state: str) -> None:
@@ -143,7 +112,7 @@ def test_dark_mode_is_dark(patient_server: ServerProcess, open_page: OpenPage) -
     assert max(grounds[1]) < 60
 
 
-def test_nothing_is_wider_than_the_screen(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_no_element_is_wider_than_the_screen(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(patient_server, viewport=PHONE, is_mobile=True, has_touch=True, reduced_motion="reduce")
     fill(page)
     page.connect("W" * 128)
@@ -157,7 +126,7 @@ def test_nothing_is_wider_than_the_screen(patient_server: ServerProcess, open_pa
         page.screenshot(f"width-{width}")
 
 
-def test_on_a_phone_what_is_pressed_is_large_enough(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_controls_are_large_enough_on_a_phone(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(patient_server, viewport=PHONE, is_mobile=True, has_touch=True)
     page.connect("ada")
     small = page.page.locator("button:visible, input:visible").evaluate_all(
@@ -167,7 +136,7 @@ def test_on_a_phone_what_is_pressed_is_large_enough(patient_server: ServerProces
 
 
 @pytest.mark.parametrize(("motion", "animation"), [("no-preference", "lit"), ("reduce", "none")])
-def test_motion_is_left_out_where_it_is_not_wanted(
+def test_reduced_motion_has_no_animations(
     motion: Literal["no-preference", "reduce"], animation: str, patient_server: ServerProcess, open_page: OpenPage
 ) -> None:
     page = open_page(patient_server, reduced_motion=motion)

@@ -1,17 +1,16 @@
-"""Who is online, as the page shows it."""
+"""The list of online users on the test page."""
 
 from __future__ import annotations
 
 import re
 
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage, StartServer
-from tests.support.pages import PresencePage, until
+from tests.support.pages import OpenPage, PresencePage, StartServer, until
 from tests.support.process import ServerProcess
 from websockets.sync.client import connect
 
 SOON = 1.0
-"""Seconds from the server's message to the dot on the page; a few milliseconds, on a machine that does nothing else."""
+"""Maximum number of seconds from the server's message to the dot on the page. An idle machine needs a few ms."""
 
 HOSTILE = [
     "__proto__",
@@ -39,19 +38,19 @@ ROW_TIMES = """() => {
 
 
 def shown_at(page: PresencePage, user_id: str, online: bool) -> float:
-    """Epoch seconds when the page first showed it; `ROW_TIMES` must have been evaluated."""
+    """Return when the page first showed the row, in epoch seconds. Evaluate `ROW_TIMES` before."""
     state = str(online).lower()
     return float(page.page.evaluate("(key) => times.get(key)", f"{user_id} {state}")) / 1000
 
 
 def barrier(watcher: PresencePage, other: PresencePage) -> None:
-    """Wait until the watcher has heard of everything that has happened so far: its messages come in order."""
+    """Wait until the watcher has received everything so far. Its messages arrive in order."""
     name = f"barrier-{len(watcher.heard(''))}-{other.page.locator('.card').count()}"
     other.connect(name)
     watcher.expect_online(name)
 
 
-def test_two_people_see_each_other_come_and_go_at_once(server: ServerProcess, open_page: OpenPage) -> None:
+def test_two_pages_show_each_others_users_immediately(server: ServerProcess, open_page: OpenPage) -> None:
     ada, bruno = open_page(server), open_page(server)
     for each in (ada, bruno):  # the statistics say nothing: what is shown comes by message
         each.page.route("**/stats*", lambda route: route.fulfill(json=NO_STATISTICS))
@@ -67,7 +66,7 @@ def test_two_people_see_each_other_come_and_go_at_once(server: ServerProcess, op
     assert shown_at(ada, "bruno", False) - went.sent_at < SOON
 
 
-def test_several_users_in_one_page_hear_of_each_other(server: ServerProcess, open_page: OpenPage) -> None:
+def test_users_of_one_page_receive_each_others_changes(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(server)
     page.connect("ada", "bruno", "42")
     page.expect_online("ada", "bruno", "42")
@@ -93,7 +92,7 @@ def test_the_same_user_twice_is_one_user(server: ServerProcess, open_page: OpenP
     expect(watcher.row("ada")).to_have_count(1)
 
     page.press("Disconnect", "ada")
-    expect(page.connections("ada").first).to_contain_text("Online by another connection")
+    expect(page.connections("ada").first).to_contain_text("Another connection keeps the user online")
     barrier(watcher, page)
     assert watcher.changes("ada") == ["USER_ONLINE"]
     watcher.expect_online("ada")
@@ -103,17 +102,17 @@ def test_the_same_user_twice_is_one_user(server: ServerProcess, open_page: OpenP
     assert watcher.changes("ada") == ["USER_ONLINE", "USER_OFFLINE"]
 
 
-def test_who_is_online_already_is_known_from_the_start(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_new_page_lists_users_who_are_online_already(server: ServerProcess, open_page: OpenPage) -> None:
     with connect(f"{server.websocket_url}?userId=early"), connect(f"{server.websocket_url}?userId=7"):
         page = open_page(server)
         page.expect_online("early", "7")
-        page.page.get_by_role("button", name="Forget offline").wait_for(state="hidden")
+        page.page.get_by_role("button", name="Remove offline").wait_for(state="hidden")
     page.expect_offline("early", "7")  # nobody listens: the statistics tell
-    page.page.get_by_role("button", name="Forget offline").click()
+    page.page.get_by_role("button", name="Remove offline").click()
     expect(page.row("early")).to_have_count(0)
 
 
-def test_a_reload_makes_nobody_flicker(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_reload_notifies_nobody(patient_server: ServerProcess, open_page: OpenPage) -> None:
     watcher, page = open_page(patient_server), open_page(patient_server)
     watcher.connect("watcher")
     page.connect("ada", "bruno", "ada")
@@ -130,30 +129,30 @@ def test_a_reload_makes_nobody_flicker(patient_server: ServerProcess, open_page:
     expect(page.page.locator("#steps .done").filter(has_text="Reload this tab")).to_be_visible()
 
 
-def test_a_disconnect_is_announced_at_once(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_disconnect_notifies_others_immediately(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_page(patient_server)
     page.connect("watcher", "ada")
     page.press("Disconnect", "ada")
-    expect(page.connections("ada")).to_contain_text("Offline at once, no grace.")
+    expect(page.connections("ada")).to_contain_text("Offline immediately, without a grace period.")
     expect(page.connections("ada")).to_contain_text("By this page, code 1000")
     page.expect_offline("ada")  # a grace would outlast the test
     until(lambda: patient_server.closed("closed") == 1)
 
 
-def test_a_drop_is_announced_when_the_grace_is_over(start_server: StartServer, open_page: OpenPage) -> None:
+def test_a_drop_notifies_others_after_the_grace_period(start_server: StartServer, open_page: OpenPage) -> None:
     grace = 6.0  # long enough to see the state on a busy machine while it lasts
     server = start_server(grace_going_away=grace)
     page = open_page(server)
     page.connect("watcher", "ada")
     page.press("Drop", "ada")
-    expect(page.connections("ada")).to_contain_text("Still shown online, until the grace is over.")
+    expect(page.connections("ada")).to_contain_text("Online until the grace period ends.")
     page.expect_online("ada")
     until(lambda: server.closed("going_away") == 1)  # what a drop looks like to the server
     expect(page.figure("users online")).to_have_text("2")
     expect(page.figure("users connected")).to_have_text("1")
 
     page.expect_offline("ada")
-    expect(page.connections("ada")).to_contain_text("The grace is over: shown offline.")
+    expect(page.connections("ada")).to_contain_text("The grace period is over, so the user is offline.")
     dropped = page.page.locator("#log li.out").filter(has_text="dropped").locator("time").get_attribute("datetime")
     [_, went] = page.heard("ada", by="watcher #1")
     assert dropped is not None
@@ -161,27 +160,29 @@ def test_a_drop_is_announced_when_the_grace_is_over(start_server: StartServer, o
     assert grace <= waited + 0.05 < grace + SOON
 
 
-def test_the_statistics_show_a_drop_when_nobody_listens(start_server: StartServer, open_page: OpenPage) -> None:
+def test_the_statistics_show_a_drop_if_no_connection_is_open(start_server: StartServer, open_page: OpenPage) -> None:
     page = open_page(start_server(grace_going_away=6))
     page.connect("ada")
     page.press("Drop", "ada")
-    expect(page.connections("ada")).to_contain_text("Still shown online")
+    expect(page.connections("ada")).to_contain_text("Online until the grace period ends")
     page.expect_offline("ada")
 
 
-def test_who_comes_back_within_the_grace_was_never_away(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_reconnect_within_the_grace_period_notifies_nobody(
+    patient_server: ServerProcess, open_page: OpenPage
+) -> None:
     page = open_page(patient_server)
     page.connect("watcher", "ada")
     page.press("Drop", "ada")
     until(lambda: patient_server.closed("going_away") == 1)
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     expect(page.connections("ada")).to_have_attribute("data-state", "open")
     barrier(page, page)
     assert page.changes("ada", by="watcher #1") == ["USER_ONLINE"]
     page.expect_online("ada")
 
 
-def test_after_a_crash_of_the_server_everyone_is_right_again(server: ServerProcess, open_page: OpenPage) -> None:
+def test_all_pages_are_correct_again_after_a_crash_of_the_server(server: ServerProcess, open_page: OpenPage) -> None:
     page, other = open_page(server), open_page(server)
     page.connect("ada", "bruno")
     other.connect("chiara")
@@ -191,7 +192,7 @@ def test_after_a_crash_of_the_server_everyone_is_right_again(server: ServerProce
         other.expect_server_to_go()
         server.kill()
         for each in (page, other):
-            expect(each.page.get_by_role("alert")).to_contain_text("The server is gone")
+            expect(each.page.get_by_role("alert")).to_contain_text("The server has been unreachable")
         expect(page.connections("ada")).to_have_attribute("data-state", "waiting")
         expect(page.figure("connections")).to_have_text("–")  # noqa: RUF001  # as on the page
     server.start()
@@ -221,7 +222,7 @@ def test_a_bad_user_id_shows_the_code_and_the_reason(server: ServerProcess, open
     page.expect_online("x" * 128)
 
 
-def test_hostile_ids_are_text_and_work(server: ServerProcess, open_page: OpenPage) -> None:
+def test_hostile_ids_are_displayed_as_text(server: ServerProcess, open_page: OpenPage) -> None:
     page, watcher = open_page(server), open_page(server)
     watcher.connect("watcher")
     page.connect(*HOSTILE)
@@ -237,7 +238,9 @@ def test_hostile_ids_are_text_and_work(server: ServerProcess, open_page: OpenPag
     expect(page.page.locator(".card")).to_have_count(0)
 
 
-def test_a_full_page_comes_back_from_a_reload(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_reload_restores_the_maximum_number_of_connections(
+    patient_server: ServerProcess, open_page: OpenPage
+) -> None:
     watcher, page = open_page(patient_server), open_page(patient_server)
     watcher.connect("watcher")
     too_many = [f"user-{i}" for i in range(30)]
@@ -248,5 +251,5 @@ def test_a_full_page_comes_back_from_a_reload(patient_server: ServerProcess, ope
     watcher.expect_online(*too_many[:20])
     assert all(watcher.changes(user_id) == ["USER_ONLINE"] for user_id in too_many[:20])
     page.submit("one-more")
-    expect(page.page.get_by_role("status")).to_contain_text("A page holds 20 connections")
+    expect(page.page.get_by_role("status")).to_contain_text("A page holds at most 20 connections")
     expect(page.card("one-more")).to_have_count(0)

@@ -1,4 +1,4 @@
-"""The programs to copy, run as they are."""
+"""The example programs of the test page run unchanged."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
-from tests.browser.conftest import OpenPage, StartServer
-from tests.browser.test_auth import SECRET, token
+from tests.support.pages import OpenPage, StartServer
 from tests.support.process import ServerProcess
+from tests.support.tokens import SECRET, token
 
 NODE_MODULES = Path(__file__).parents[1] / "js" / "node_modules"
 
@@ -71,7 +71,7 @@ def open_v1(open_page: OpenPage, server: ServerProcess) -> Page:
     return shown.page
 
 
-def test_the_browser_snippet_speaks_the_protocol_that_is_chosen(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_browser_snippet_uses_the_chosen_protocol(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, server)
     code = snippet(page, "Browser")
     assert '", "presenced.v1")' in code
@@ -81,15 +81,13 @@ def test_the_browser_snippet_speaks_the_protocol_that_is_chosen(server: ServerPr
     assert "presenced.v1" not in page.locator("#snippet").inner_text()
 
 
-def test_the_node_snippet_speaks_the_protocol_that_is_chosen(
-    server: ServerProcess, open_page: OpenPage, tmp_path: Path
-) -> None:
+def test_the_node_snippet_uses_the_chosen_protocol(server: ServerProcess, open_page: OpenPage, tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(NODE_MODULES)
     (tmp_path / "watch.mjs").write_text(snippet(open_v1(open_page, server), "Node"))
     assert lines(["node", "watch.mjs"], tmp_path, 4) == [*FIRST_WORDS_OF_V1, "123 online"]
 
 
-def test_the_python_snippet_speaks_the_protocol_that_is_chosen(
+def test_the_python_snippet_uses_the_chosen_protocol(
     server: ServerProcess, open_page: OpenPage, tmp_path: Path
 ) -> None:
     (tmp_path / "watch.py").write_text(snippet(open_v1(open_page, server), "Python"))
@@ -97,7 +95,7 @@ def test_the_python_snippet_speaks_the_protocol_that_is_chosen(
 
 
 @pytest.mark.parametrize("protocol", ["Classic", "presenced.v1"])
-def test_the_snippets_show_a_token_where_the_server_wants_one(
+def test_the_snippets_have_a_token_if_the_server_authenticates(
     protocol: str, start_server: StartServer, open_page: OpenPage, tmp_path: Path
 ) -> None:
     server = start_server({"PRESENCED_JWT_KEY": SECRET}, auth="jwt")
@@ -119,7 +117,7 @@ def test_the_snippets_show_a_token_where_the_server_wants_one(
 
 
 @pytest.mark.parametrize("way", ["clipboard", "old way"])
-def test_copy_copies(way: str, server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_copy_button_copies_the_snippet(way: str, server: ServerProcess, open_page: OpenPage) -> None:
     shown = open_page(server)
     shown.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = shown.page

@@ -1,16 +1,15 @@
-"""The page with presenced.v1: who is here and how available, and that nobody flickers."""
+"""presenced.v1 on the test page: statuses, reloads and reconnects."""
 
 from __future__ import annotations
 
 import re
 
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage, StartServer
-from tests.support.pages import PresencePage, until
+from tests.support.pages import OpenPage, PresencePage, StartServer, until
 from tests.support.process import ServerProcess
 
 END = 5
-"""Seconds after which a status in these tests ends: long enough to be seen on a busy machine."""
+"""Seconds until a status expires in these tests: long enough to be visible on a busy machine."""
 
 
 def open_v1(open_page: OpenPage, server: ServerProcess, device: str = "desktop") -> PresencePage:
@@ -29,14 +28,16 @@ def open_watcher(open_page: OpenPage, server: ServerProcess) -> PresencePage:
 
 
 def barrier(watcher: PresencePage, other: PresencePage) -> None:
-    """Wait until both watchers have heard of all that has happened so far."""
+    """Wait until both watchers have received everything so far."""
     name = f"barrier-{other.page.locator('.card').count()}"
     other.connect(name)
     until(lambda: watcher.changes(name, by="classic #1") == ["USER_ONLINE"])
     until(lambda: watcher.seen(name, by="modern #2") == ["online"])
 
 
-def test_the_first_minute_is_classic_and_the_choice_is_kept(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_default_is_the_classic_protocol_and_the_browser_stores_the_choice(
+    server: ServerProcess, open_page: OpenPage
+) -> None:
     page = open_page(server)
     page.connect("ada")
     expect(page.card("ada").locator(".own, .session")).to_have_count(0)
@@ -52,7 +53,7 @@ def test_the_first_minute_is_classic_and_the_choice_is_kept(server: ServerProces
     expect(page.connections("bruno")).to_have_attribute("data-protocol", "v1")
 
 
-def test_who_is_here_is_known_at_once_and_followed(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_snapshot_arrives_first_and_changes_follow(server: ServerProcess, open_page: OpenPage) -> None:
     ada, bruno = open_v1(open_page, server), open_v1(open_page, server, "phone")
     bruno.connect("bruno")
     ada.connect("ada")
@@ -71,7 +72,7 @@ def test_who_is_here_is_known_at_once_and_followed(server: ServerProcess, open_p
     assert ada.seen("bruno", by="ada #1") == ["busy", "offline"]
 
 
-def test_causes_are_shown_where_the_server_tells_them(start_server: StartServer, open_page: OpenPage) -> None:
+def test_the_page_shows_causes_if_the_server_sends_them(start_server: StartServer, open_page: OpenPage) -> None:
     server = start_server(show_causes=True)
     page = open_v1(open_page, server)
     page.connect("watcher", "ada")
@@ -95,7 +96,7 @@ def test_causes_are_shown_where_the_server_tells_them(start_server: StartServer,
     ]
 
 
-def test_a_reload_of_a_v1_user_makes_nobody_flicker(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_reload_of_a_v1_user_notifies_nobody(patient_server: ServerProcess, open_page: OpenPage) -> None:
     watcher = open_watcher(open_page, patient_server)
     page = open_v1(open_page, patient_server, "phone")
     page.connect("ada")
@@ -109,7 +110,7 @@ def test_a_reload_of_a_v1_user_makes_nobody_flicker(patient_server: ServerProces
         page.page.reload()
         expect(page.connections("ada")).to_have_attribute("data-state", "open")
         expect(page.truth("ada")).to_have_text("busy, chosen · ✍ writing")
-        expect(page.connections("ada").locator(".back-line")).to_have_text("The same session, told all again.")
+        expect(page.connections("ada").locator(".back-line")).to_have_text("Same session, with a new snapshot.")
         expect(page.room("ada", "lobby").locator(".person")).to_contain_text('"at the desk"')
         expect(page.connections("ada").get_by_role("switch")).to_have_attribute("aria-checked", "true")
         expect(page.seen_by("ada")).to_have_count(3)
@@ -119,11 +120,11 @@ def test_a_reload_of_a_v1_user_makes_nobody_flicker(patient_server: ServerProces
     assert watcher.seen("ada", by="modern #2") == before
 
 
-def test_a_duplicated_tab_does_not_take_the_session_over(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_duplicated_tab_does_not_take_over_the_session(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, patient_server)
     page.connect("ada")
     stored = page.page.evaluate("JSON.stringify({ ...sessionStorage })")
-    assert "presenced.wishes" in stored
+    assert "presenced.desired" in stored
     twin = open_page(patient_server)
     twin.context.add_init_script(f"for (const [k, v] of Object.entries({stored})) sessionStorage.setItem(k, v);")
     twin.page.reload()
@@ -160,7 +161,7 @@ def test_two_tabs_are_one_user(server: ServerProcess, open_page: OpenPage) -> No
     until(lambda: watcher.seen("ada", by="modern #2") == seen)
 
 
-def test_what_was_missed_after_a_drop_is_told_without_a_snapshot(
+def test_a_dropped_session_receives_missed_changes_without_a_snapshot(
     patient_server: ServerProcess, open_page: OpenPage
 ) -> None:
     watcher = open_watcher(open_page, patient_server)
@@ -174,7 +175,7 @@ def test_what_was_missed_after_a_drop_is_told_without_a_snapshot(
     watcher.set_status("modern", "Away", "lunch")
     watcher.join("modern", "lobby")
     watcher.connect("late")
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     back = page.connections("ada").locator(".back")
     expect(back.locator(".back-line")).to_have_text("Resumed. Missed: 3 changes.")
     expect(back.get_by_role("listitem")).to_have_text(
@@ -188,11 +189,13 @@ def test_what_was_missed_after_a_drop_is_told_without_a_snapshot(
     assert watcher.seen("ada", by="modern #2") == ["online"]
 
     page.press("Drop", "ada")
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     expect(back.locator(".back-line")).to_have_text("Resumed. Nothing was missed.")
 
 
-def test_a_cut_network_is_noticed_and_the_session_resumes(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_page_detects_a_lost_network_and_the_session_resumes(
+    patient_server: ServerProcess, open_page: OpenPage
+) -> None:
     watcher = open_watcher(open_page, patient_server)
     page = open_v1(open_page, patient_server)
     page.connect("ada")
@@ -210,7 +213,7 @@ def test_a_cut_network_is_noticed_and_the_session_resumes(patient_server: Server
     assert watcher.seen("ada", by="modern #2") == ["online"]
 
 
-def test_a_session_that_is_gone_begins_anew_with_all_it_wanted(start_server: StartServer, open_page: OpenPage) -> None:
+def test_a_new_session_restores_subscriptions_rooms_and_status(start_server: StartServer, open_page: OpenPage) -> None:
     server = start_server(resume_window=0, grace_going_away=0)
     page = open_v1(open_page, server)
     page.connect("bruno", "ada")
@@ -221,14 +224,14 @@ def test_a_session_that_is_gone_begins_anew_with_all_it_wanted(start_server: Sta
     page.press("Drop", "ada")
     until(lambda: server.closed("going_away") == 1)
     page.press("Disconnect", "bruno")
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     expect(page.connections("ada").locator(".back-line")).to_contain_text("could not be resumed")
     expect(page.seen_by("ada").filter(has_text="bruno")).to_contain_text("offline")
     expect(page.seen_by("ada")).to_have_count(2)
     expect(page.room("ada", "lobby").locator(".person")).to_have_text('adaawaydesktop{"role":"host"}')
 
 
-def test_a_status_with_an_end_returns_by_itself(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_status_expires(server: ServerProcess, open_page: OpenPage) -> None:
     watcher = open_watcher(open_page, server)
     page = open_v1(open_page, server)
     page.connect("ada")
@@ -245,9 +248,7 @@ def test_a_status_with_an_end_returns_by_itself(server: ServerProcess, open_page
     expect(page.page.locator("#steps .done").filter(has_text="set a status")).to_be_visible()
 
 
-def test_the_invisible_are_offline_to_others_and_not_to_themselves(
-    patient_server: ServerProcess, open_page: OpenPage
-) -> None:
+def test_an_invisible_user_is_offline_only_to_others(patient_server: ServerProcess, open_page: OpenPage) -> None:
     watcher = open_watcher(open_page, patient_server)
     page = open_v1(open_page, patient_server)
     page.connect("ada")
@@ -261,7 +262,7 @@ def test_the_invisible_are_offline_to_others_and_not_to_themselves(
     page.expect_offline("ada")
     page.press("Drop", "ada")
     until(lambda: patient_server.closed("going_away") == 1)
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     expect(page.truth("ada")).to_have_text("invisible, chosen · not here")
     page.page.reload()
     expect(page.truth("ada")).to_have_text("invisible, chosen · not here")
@@ -271,11 +272,13 @@ def test_the_invisible_are_offline_to_others_and_not_to_themselves(
 
     newcomer = open_page(patient_server)  # who has the statistics alone, which list connections
     expect(newcomer.figure("connections")).to_have_text("4")
-    expect(newcomer.page.locator("#roster-note")).to_contain_text("3 more are online.")
+    expect(newcomer.page.locator("#online-note")).to_contain_text("3 more are online.")
     expect(newcomer.row("ada")).to_have_count(0)
 
 
-def test_after_a_crash_those_who_come_back_were_never_away(server: ServerProcess, open_page: OpenPage) -> None:
+def test_users_who_reconnect_after_a_crash_were_never_offline_to_the_page(
+    server: ServerProcess, open_page: OpenPage
+) -> None:
     page, other = open_v1(open_page, server), open_v1(open_page, server)
     page.connect("ada")
     other.connect("bruno")
@@ -284,29 +287,29 @@ def test_after_a_crash_those_who_come_back_were_never_away(server: ServerProcess
     for each in (page, other):
         each.expect_server_to_go()
     server.kill()
-    expect(page.page.get_by_role("alert")).to_contain_text("The server is gone")
+    expect(page.page.get_by_role("alert")).to_contain_text("The server has been unreachable")
     server.start()
     expect(page.connections("ada")).to_have_attribute("data-state", "open")
     expect(page.seen_by("ada").filter(has_text="bruno")).to_contain_text("online?")
-    other.press("Come back", "bruno")
+    other.press("Reconnect", "bruno")
     expect(page.seen_by("ada").filter(has_text="bruno")).to_contain_text(re.compile("online(?!\\?)"))
     assert page.seen("bruno", by="ada #1") == ["online", "online"], "of the one server, and of the other"
 
 
-def test_a_status_with_an_end_has_it_also_on_another_server(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_status_keeps_its_expiry_on_another_server(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, server)
     page.connect("ada")
     page.set_status("ada", "Away", "coffee", seconds=60)
     expect(page.truth("ada")).to_have_text(re.compile("^away, chosen · coffee until"))
     page.expect_server_to_go()
     server.kill()
-    expect(page.page.get_by_role("alert")).to_contain_text("The server is gone")
+    expect(page.page.get_by_role("alert")).to_contain_text("The server has been unreachable")
     server.start()
     expect(page.connections("ada")).to_have_attribute("data-state", "open", timeout=10_000)
     expect(page.truth("ada")).to_have_text(re.compile(r"^away, chosen · coffee until \d\d:\d\d:\d\d$"))
 
 
-def test_a_refused_request_says_why(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_page_shows_why_a_request_was_refused(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, server)
     page.connect("ada")
     page.join("ada", "a" * 10, "x" * 3000)

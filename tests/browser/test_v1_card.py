@@ -7,8 +7,7 @@ from urllib.parse import quote
 
 import httpx
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage, StartServer
-from tests.support.pages import PresencePage, until
+from tests.support.pages import OpenPage, PresencePage, StartServer, until
 from tests.support.process import ServerProcess
 
 AWKWARD = "a&status=away #1 + 100 % „é“ 👩‍💻"
@@ -35,7 +34,7 @@ def others_see(page: PresencePage, user_id: str, status: str, words: str) -> Non
     expect(card.locator(".own-others")).to_have_text(words)
 
 
-def test_the_roster_is_right_after_a_drop_and_a_return(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_list_is_correct_after_a_drop_and_a_reconnect(patient_server: ServerProcess, open_page: OpenPage) -> None:
     """Users who did not change meanwhile are not sent again when the session resumes."""
     page, others = open_v1(open_page, patient_server), open_v1(open_page, patient_server)
     others.connect("bruno", "chiara", "dalia")
@@ -47,7 +46,7 @@ def test_the_roster_is_right_after_a_drop_and_a_return(patient_server: ServerPro
         page.press("Drop", "ada")
         until(lambda: patient_server.closed("going_away") > 0)
         others.press("Disconnect", "chiara")
-        page.press("Come back", "ada")
+        page.press("Reconnect", "ada")
         expect(page.connections("ada").locator(".back-line")).to_contain_text("Resumed.")
         page.expect_status("bruno", "busy", "in a meeting")
         page.expect_status("ada", "away", "lunch")
@@ -57,7 +56,7 @@ def test_the_roster_is_right_after_a_drop_and_a_return(patient_server: ServerPro
         page.expect_status("chiara", "online")
 
 
-def test_the_card_says_how_others_see_a_user_whose_only_connection_is_lost(
+def test_the_card_shows_the_status_to_others_after_the_only_connection_is_lost(
     start_server: StartServer, open_page: OpenPage
 ) -> None:
     """Nobody on the page is notified of them then, but a lost connection leaves a user unchanged."""
@@ -69,12 +68,12 @@ def test_the_card_says_how_others_see_a_user_whose_only_connection_is_lost(
     others_see(page, "ada", "busy", "Others see the same.")
     page.press("Drop", "ada")
     until(lambda: server.closed("going_away") == 1)
-    expect(page.connections("ada")).to_contain_text("Still shown online")
+    expect(page.connections("ada")).to_contain_text("Online until the grace period ends")
     others_see(page, "ada", "busy", "Others see the same.")
     other.expect_status("ada", "busy")
     other.expect_status("ada", "offline")
     others_see(page, "ada", "offline", "Others see: offline.")
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     others_see(page, "ada", "busy", "Others see the same.")
 
     page.set_status("ada", "Invisible")
@@ -83,7 +82,7 @@ def test_the_card_says_how_others_see_a_user_whose_only_connection_is_lost(
     others_see(page, "ada", "offline", "Others see: offline.")
 
 
-def test_the_card_says_how_others_see_a_user_when_nobody_on_the_page_watches(
+def test_the_card_shows_the_status_to_others_if_no_connection_watches(
     server: ServerProcess, open_page: OpenPage
 ) -> None:
     page = open_v1(open_page, server)
@@ -95,14 +94,14 @@ def test_the_card_says_how_others_see_a_user_when_nobody_on_the_page_watches(
     others_see(page, "ada", "away", "Others see the same.")
 
 
-def test_a_backend_s_claim_is_called_a_claim(server: ServerProcess, open_page: OpenPage) -> None:
+def test_the_card_names_a_claim_as_the_source(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, server)
     page.connect("ada")
     expect(page.truth("ada")).to_have_text("online, as detected")
     claim(server, "ada", "away", text="stand-up", expiresIn=600)
     expect(page.truth("ada")).to_have_text(re.compile(r"^away, claimed by a backend · stand-up until \d\d:\d\d:\d\d$"))
     says = page.page.locator("#log li").filter(has_text='"type":"SELF"').first.locator(".says")
-    expect(says).to_have_text(re.compile("^you: away, claimed by a backend · stand-up until .* \\(claim\\)$"))
+    expect(says).to_have_text(re.compile("^own status: away, claimed by a backend · stand-up until .* \\(claim\\)$"))
     for step in ("set a status", "to idle"):
         expect(page.page.locator("#steps .done").filter(has_text=step)).to_have_count(0)
     page.card("ada").get_by_role("button", name="Set status").click()
@@ -118,9 +117,7 @@ def test_a_backend_s_claim_is_called_a_claim(server: ServerProcess, open_page: O
     page.screenshot("claimed")
 
 
-def test_a_text_and_an_emoji_are_there_again_on_a_server_that_knows_nothing(
-    server: ServerProcess, open_page: OpenPage
-) -> None:
+def test_a_reconnect_restores_text_and_emoji_on_another_server(server: ServerProcess, open_page: OpenPage) -> None:
     """Also if a claim decided: the claim's text is not sent as the user's own."""
     page = open_v1(open_page, server)
     page.connect("ada", "bruno")
@@ -131,7 +128,7 @@ def test_a_text_and_an_emoji_are_there_again_on_a_server_that_knows_nothing(
     expect(page.truth("ada")).to_contain_text("stand-up")
     page.expect_server_to_go()
     server.kill()
-    expect(page.page.get_by_role("alert")).to_contain_text("The server is gone")
+    expect(page.page.get_by_role("alert")).to_contain_text("The server has been unreachable")
     server.start()
     for user_id in ("ada", "bruno"):
         expect(page.connections(user_id)).to_have_attribute("data-state", "open", timeout=10_000)
@@ -139,9 +136,7 @@ def test_a_text_and_an_emoji_are_there_again_on_a_server_that_knows_nothing(
     expect(page.truth("bruno")).to_have_text("online, as detected · at the desk")
 
 
-def test_an_idle_user_is_not_shown_online_for_a_moment_when_a_new_session_begins(
-    start_server: StartServer, open_page: OpenPage
-) -> None:
+def test_a_new_session_of_an_idle_user_is_never_online(start_server: StartServer, open_page: OpenPage) -> None:
     """The server has lost the session, as after a restart. The URL says that nobody is at the device."""
     server = start_server(resume_window=0, grace_going_away=0)
     page, watcher = open_v1(open_page, server), open_v1(open_page, server)
@@ -151,7 +146,7 @@ def test_an_idle_user_is_not_shown_online_for_a_moment_when_a_new_session_begins
     watcher.expect_status("ada", "away")
     page.press("Drop", "ada")
     watcher.expect_status("ada", "offline")
-    page.press("Come back", "ada")
+    page.press("Reconnect", "ada")
     watcher.expect_status("ada", "away")
     expect(page.connections("ada").get_by_role("switch")).to_have_attribute("aria-checked", "true")
     page.set_status("ada", "Busy")

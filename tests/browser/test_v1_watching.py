@@ -1,10 +1,9 @@
-"""Watch lists, numbers instead of names, and rooms, as the page shows them."""
+"""Subscriptions and rooms of presenced.v1 on the test page."""
 
 from __future__ import annotations
 
 from playwright.sync_api import expect
-from tests.browser.conftest import OpenPage, StartServer
-from tests.support.pages import PresencePage, until
+from tests.support.pages import OpenPage, PresencePage, StartServer, until
 from tests.support.process import ServerProcess
 
 HOSTILE = [
@@ -25,7 +24,7 @@ def open_v1(open_page: OpenPage, server: ServerProcess) -> PresencePage:
     return page
 
 
-def test_a_watch_list_is_told_of_its_users_alone(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_list_receives_only_its_users(server: ServerProcess, open_page: OpenPage) -> None:
     page, others = open_v1(open_page, server), open_v1(open_page, server)
     others.connect("bruno", "chiara")
     page.connect("ada")
@@ -62,7 +61,7 @@ def test_a_watch_list_is_told_of_its_users_alone(server: ServerProcess, open_pag
     assert page.page.locator(".refusal:visible").count() == 0
 
 
-def test_a_watch_list_outlives_a_reload(patient_server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_list_survives_a_reload(patient_server: ServerProcess, open_page: OpenPage) -> None:
     page, others = open_v1(open_page, patient_server), open_v1(open_page, patient_server)
     others.connect("bruno")
     page.connect("ada")
@@ -73,20 +72,20 @@ def test_a_watch_list_outlives_a_reload(patient_server: ServerProcess, open_page
     expect(page.part("ada", "watching").get_by_label("Ids to watch")).to_have_value("bruno")
 
 
-def test_numbers_come_without_names(server: ServerProcess, open_page: OpenPage) -> None:
+def test_counts_have_no_names(server: ServerProcess, open_page: OpenPage) -> None:
     page, others = open_v1(open_page, server), open_v1(open_page, server)
     page.connect("ada")
     page.watch("ada", "Everyone", counted=True)
     number = page.part("ada", "watching").locator(".watch-count")
-    expect(number).to_have_text("1 online, told by number")
+    expect(number).to_have_text("1 online, without names")
     others.connect("bruno", "chiara")
-    expect(number).to_have_text("3 online, told by number")
+    expect(number).to_have_text("3 online, without names")
     expect(page.seen_by("ada")).to_have_count(0)
     assert page.seen("bruno", by="ada #1") == []
     page.watch("ada", "Only these", "bruno", "never-here", counted=True)
-    expect(number).to_have_text("1 online, told by number")
+    expect(number).to_have_text("1 online, without names")
     others.press("Disconnect", "bruno")
-    expect(number).to_have_text("0 online, told by number")
+    expect(number).to_have_text("0 online, without names")
     page.watch("ada", "Everyone")
     expect(number).to_be_hidden()
     expect(page.seen_by("ada")).to_have_count(2)
@@ -99,20 +98,20 @@ def test_rooms_with_two_pages(patient_server: ServerProcess, open_page: OpenPage
     ada.watch("ada", "Nobody")
     ada.join("ada", "lobby", '{"role": "host"}')
     lobby = ada.room("ada", "lobby")
-    expect(lobby.locator(".room-line")).to_have_text("1 member · full: every change is told at once")
+    expect(lobby.locator(".room-line")).to_have_text("1 member · full: the server sends every change at once")
     bruno.join("bruno", "lobby", "hello")
     expect(lobby.locator(".person")).to_have_text(['adaonlinedesktop{"role":"host"}', 'brunoonlinedesktop"hello"'])
     bruno.set_status("bruno", "Busy", "talking")
     expect(lobby.locator(".person").last).to_contain_text("busytalking")
     data = bruno.room("bruno", "lobby")
     data.get_by_label("Own data").fill("hands up")
-    data.get_by_role("button", name="Give").click()
+    data.get_by_role("button", name="Save").click()
     expect(lobby.locator(".person").last).to_contain_text('"hands up"')
     expect(ada.part("ada", "rooms").locator("summary")).to_have_text("Rooms: lobby 2")
 
     bruno.press("Drop", "bruno")
     until(lambda: patient_server.closed("going_away") == 1)
-    bruno.press("Come back", "bruno")
+    bruno.press("Reconnect", "bruno")
     expect(bruno.connections("bruno").locator(".back-line")).to_have_text("Resumed. Nothing was missed.")
     bruno.room("bruno", "lobby").get_by_role("button", name="Leave").click()
     expect(bruno.part("bruno", "rooms").locator("summary")).to_have_text("Rooms: none")
@@ -125,7 +124,7 @@ def test_rooms_with_two_pages(patient_server: ServerProcess, open_page: OpenPage
     ], "joined, other data, left: the drop was no change"
 
 
-def test_a_user_in_a_room_by_two_sessions_is_one_member(server: ServerProcess, open_page: OpenPage) -> None:
+def test_a_user_with_two_sessions_in_a_room_is_one_member(server: ServerProcess, open_page: OpenPage) -> None:
     page = open_v1(open_page, server)
     page.connect("ada", "ada", "bruno")
     for nth in range(2):
@@ -144,21 +143,21 @@ def test_a_user_in_a_room_by_two_sessions_is_one_member(server: ServerProcess, o
     expect(page.part("bruno", "rooms").get_by_role("region")).to_have_count(1)
 
 
-def test_the_mode_of_a_room_is_shown(start_server: StartServer, open_page: OpenPage) -> None:
+def test_the_page_shows_the_mode_of_a_room(start_server: StartServer, open_page: OpenPage) -> None:
     server = start_server(room_coalesced=2, room_counts=3)
     page = open_v1(open_page, server)
     page.connect("ada", "bruno", "chiara")
     page.join("ada", "hall")
     line = page.room("ada", "hall").locator(".room-line")
-    expect(line).to_have_text("1 member · full: every change is told at once")
+    expect(line).to_have_text("1 member · full: the server sends every change at once")
     page.join("bruno", "hall")
-    expect(line).to_have_text("2 members · coalesced: changes are told once a second")
+    expect(line).to_have_text("2 members · coalesced: the server sends changes once a second")
     page.join("chiara", "hall")
-    expect(line).to_have_text("3 members · counts: only the number is told")
+    expect(line).to_have_text("3 members · counts: the server sends only the number of members")
     expect(page.room("ada", "hall").locator(".person")).to_have_count(0)
 
 
-def test_hostile_ids_and_texts_are_text(server: ServerProcess, open_page: OpenPage) -> None:
+def test_hostile_ids_and_texts_are_displayed_as_text(server: ServerProcess, open_page: OpenPage) -> None:
     page, watcher = open_v1(open_page, server), open_v1(open_page, server)
     watcher.connect("watcher")
     page.connect(*HOSTILE)

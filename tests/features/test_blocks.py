@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from msgspec import json
-from tests.features.test_visibility import House, token
 from tests.support.fakes import FakeConnection
+from tests.support.grants_harness import GrantsHarness, token
+from tests.support.node_harness import position, statuses, types
 from tests.support.nodes import classic, v1
-from tests.support.talk import position, statuses, types
 
 from presenced.auth.callbacks import merge_grants
 from presenced.auth.grants import visibility_of, with_grants
@@ -25,13 +25,13 @@ SMALL_ROOMS = {"room_coalesced": 3, "room_counts": 5}
 
 
 @pytest.fixture
-def house() -> House:
-    return House("everyone")
+def harness() -> GrantsHarness:
+    return GrantsHarness("everyone")
 
 
-def enter(house: House, user_id: str, room: str = "lobby") -> FakeConnection:
-    connection = house.come(user_id, "watch=none")
-    house.say(connection, "JOIN", room=room)
+def enter(harness: GrantsHarness, user_id: str, room: str = "lobby") -> FakeConnection:
+    connection = harness.come(user_id, "watch=none")
+    harness.say(connection, "JOIN", room=room)
     return connection
 
 
@@ -44,61 +44,61 @@ def rooms_told(messages: list[dict[str, Any]]) -> list[tuple[str, int, str, list
     ]
 
 
-def test_a_block_is_one_way(house: House) -> None:
-    ada, eve = house.come("ada", block=["eve"]), house.come("eve")
-    assert ("ada", "online") in statuses(house.heard(eve))
-    house.say(eve, "SET_STATUS", status="busy")
-    house.say(ada, "SET_STATUS", status="away")
-    assert statuses(house.heard(eve)) == [("ada", "away")]
+def test_a_block_is_one_way(harness: GrantsHarness) -> None:
+    ada, eve = harness.come("ada", block=["eve"]), harness.come("eve")
+    assert ("ada", "online") in statuses(harness.heard(eve))
+    harness.say(eve, "SET_STATUS", status="busy")
+    harness.say(ada, "SET_STATUS", status="away")
+    assert statuses(harness.heard(eve)) == [("ada", "away")]
     assert ("eve", "busy") not in statuses(ada.messages)
 
 
-def test_clients_of_both_protocols_receive_nothing_about_a_blocked_user(house: House) -> None:
-    ada, classic = house.come("ada", block=["eve", 7]), house.come("ada", classic=True, block=["eve", 7])
+def test_clients_of_both_protocols_receive_nothing_about_a_blocked_user(harness: GrantsHarness) -> None:
+    ada, classic = harness.come("ada", block=["eve", 7]), harness.come("ada", classic=True, block=["eve", 7])
     for user_id in ("eve", "7", "bo"):
-        house.end(house.come(user_id), Ending.CLOSED)
-    assert {user_id for user_id, _ in statuses(house.heard(ada))} == {"ada", "bo"}
+        harness.end(harness.come(user_id), Ending.CLOSED)
+    assert {user_id for user_id, _ in statuses(harness.heard(ada))} == {"ada", "bo"}
     assert classic.told() == [("USER_ONLINE", "bo"), ("USER_OFFLINE", "bo")]
 
 
-def test_blocked_users_are_left_out_of_a_batch(house: House) -> None:
-    ada, bo = house.come("ada", block=["eve"]), house.come("bo")
-    classic = house.come("ada", classic=True, block=["eve"])
-    house.heard(ada), house.heard(bo)
+def test_blocked_users_are_left_out_of_a_batch(harness: GrantsHarness) -> None:
+    ada, bo = harness.come("ada", block=["eve"]), harness.come("bo")
+    classic = harness.come("ada", classic=True, block=["eve"])
+    harness.heard(ada), harness.heard(bo)
     for user_id in ("carl", "eve", "dora"):
-        house.application.announce(user_id, True)
-    house.clock.run_soon()
-    assert statuses(house.heard(ada)) == [("carl", "online"), ("dora", "online")]
-    assert statuses(house.heard(bo)) == [("carl", "online"), ("eve", "online"), ("dora", "online")]
+        harness.service.announce(user_id, True)
+    harness.clock.run_soon()
+    assert statuses(harness.heard(ada)) == [("carl", "online"), ("dora", "online")]
+    assert statuses(harness.heard(bo)) == [("carl", "online"), ("eve", "online"), ("dora", "online")]
     assert classic.told() == [("USER_ONLINE", "carl"), ("USER_ONLINE", "dora")]
 
 
-def test_a_batch_without_blocked_users_is_written_from_the_same_bytes(house: House) -> None:
+def test_a_batch_without_blocked_users_is_written_from_the_same_bytes(harness: GrantsHarness) -> None:
     """Who blocks somebody costs no more than others as long as nobody blocked changes."""
     for protocol in (False, True):
-        ada, bo = house.come("ada", classic=protocol, block=["eve"]), house.come("bo", classic=protocol)
-        house.come("carl")
+        ada, bo = harness.come("ada", classic=protocol, block=["eve"]), harness.come("bo", classic=protocol)
+        harness.come("carl")
         assert ada.writes[-1] is bo.writes[-1]
-        house.application.disconnect("carl")
-        house.clock.run_soon()
+        harness.service.disconnect("carl")
+        harness.clock.run_soon()
 
 
-def test_a_blocked_user_watched_by_id_looks_like_an_unknown_id(house: House) -> None:
-    ada = house.come("ada", "watch=none", block=["eve"])
-    house.come("eve")
-    house.heard(ada)
-    told = house.say(ada, "WATCH", users=["eve", "nobody"])
+def test_a_blocked_user_watched_by_id_looks_like_an_unknown_id(harness: GrantsHarness) -> None:
+    ada = harness.come("ada", "watch=none", block=["eve"])
+    harness.come("eve")
+    harness.heard(ada)
+    told = harness.say(ada, "WATCH", users=["eve", "nobody"])
     records = {user["userId"]: user for message in told for user in message.get("users", [])}
     assert {**records["eve"], "userId": ""} == {**records["nobody"], "userId": ""}
-    house.come("eve")
-    assert house.heard(ada) == []
+    harness.come("eve")
+    assert harness.heard(ada) == []
 
 
 def test_pages_of_a_snapshot_of_everyone_show_no_gap() -> None:
-    house = House("everyone", snapshot_page=10)
+    harness = GrantsHarness("everyone", snapshot_page=10)
     for number in range(25):
-        house.come(f"u{number}", "watch=none")
-    bo, ada = house.come("bo"), house.come("ada", block=["u3", "u20", "offline"])
+        harness.come(f"u{number}", "watch=none")
+    bo, ada = harness.come("bo"), harness.come("ada", block=["u3", "u20", "offline"])
     pages = {
         name: [[u["userId"] for u in m["users"]] for m in c.messages if m["type"] == "PRESENCE_SNAPSHOT"]
         for name, c in (("bo", bo), ("ada", ada))
@@ -109,143 +109,143 @@ def test_pages_of_a_snapshot_of_everyone_show_no_gap() -> None:
     assert [user_id for page in pages["ada"] for user_id in page] == [*seen, "ada"]
 
 
-def test_counts_exclude_blocked_users_and_are_not_sent_because_of_them(house: House) -> None:
-    ada = house.come("ada", "watch=none", block=["eve"])
-    house.come("bo"), house.come("eve")
-    enter(house, "eve"), enter(house, "bo")
-    house.heard(ada)
-    told = house.say(ada, "WATCH", everyone=True, users=["bo", "eve"], rooms=["lobby"], mode="count")
+def test_counts_exclude_blocked_users_and_are_not_sent_because_of_them(harness: GrantsHarness) -> None:
+    ada = harness.come("ada", "watch=none", block=["eve"])
+    harness.come("bo"), harness.come("eve")
+    enter(harness, "eve"), enter(harness, "bo")
+    harness.heard(ada)
+    told = harness.say(ada, "WATCH", everyone=True, users=["bo", "eve"], rooms=["lobby"], mode="count")
     assert [(m["watch"], m["online"]) for m in told] == [("everyone", 2), ("users", 1), ("room", 1)]
-    house.application.disconnect("eve")
-    house.clock.advance(2)
-    assert house.heard(ada) == []
-    enter(house, "carl")
-    house.clock.advance(2)
-    assert sorted((m["watch"], m["online"]) for m in house.heard(ada)) == [("everyone", 3), ("room", 2)]
+    harness.service.disconnect("eve")
+    harness.clock.advance(2)
+    assert harness.heard(ada) == []
+    enter(harness, "carl")
+    harness.clock.advance(2)
+    assert sorted((m["watch"], m["online"]) for m in harness.heard(ada)) == [("everyone", 3), ("room", 2)]
 
 
-def test_rooms_exclude_blocked_members(house: House) -> None:
-    eve, bo = enter(house, "eve"), enter(house, "bo")
-    ada = house.come("ada", "watch=none", block=["eve"])
-    assert rooms_told(house.say(ada, "JOIN", room="lobby")) == [("ROOM_SNAPSHOT", 2, "full", ["ada", "bo"], [])]
-    house.say(eve, "SET_STATUS", status="busy")
-    house.say(eve, "SET_MEMBER", room="lobby", data=1)
-    house.say(eve, "LEAVE", room="lobby")
-    house.say(eve, "JOIN", room="lobby")
-    assert house.heard(ada) == []
-    house.say(bo, "LEAVE", room="lobby")
-    assert rooms_told(house.heard(ada)) == [("ROOM_CHANGES", 1, "full", [], ["bo"])]
-    assert rooms_told(house.heard(eve))[-1] == ("ROOM_CHANGES", 2, "full", [], ["bo"])
+def test_rooms_exclude_blocked_members(harness: GrantsHarness) -> None:
+    eve, bo = enter(harness, "eve"), enter(harness, "bo")
+    ada = harness.come("ada", "watch=none", block=["eve"])
+    assert rooms_told(harness.say(ada, "JOIN", room="lobby")) == [("ROOM_SNAPSHOT", 2, "full", ["ada", "bo"], [])]
+    harness.say(eve, "SET_STATUS", status="busy")
+    harness.say(eve, "SET_MEMBER", room="lobby", data=1)
+    harness.say(eve, "LEAVE", room="lobby")
+    harness.say(eve, "JOIN", room="lobby")
+    assert harness.heard(ada) == []
+    harness.say(bo, "LEAVE", room="lobby")
+    assert rooms_told(harness.heard(ada)) == [("ROOM_CHANGES", 1, "full", [], ["bo"])]
+    assert rooms_told(harness.heard(eve))[-1] == ("ROOM_CHANGES", 2, "full", [], ["bo"])
 
 
 def test_the_mode_of_a_large_room_follows_the_visible_size() -> None:
     """One member more or less that is not seen changes neither the mode nor whether there are names."""
-    house = House("everyone", **SMALL_ROOMS)
-    ada = house.come("ada", "watch=none", block=["eve", "fred"])
+    harness = GrantsHarness("everyone", **SMALL_ROOMS)
+    ada = harness.come("ada", "watch=none", block=["eve", "fred"])
     for user_id in ("eve", "fred", "bo", "carl"):
-        enter(house, user_id)
-    house.clock.advance(2)
-    assert rooms_told(house.say(ada, "WATCH", rooms=["lobby"])) == [("ROOM_SNAPSHOT", 2, "full", ["bo", "carl"], [])]
-    enter(house, "dora")
-    house.clock.advance(2)
-    assert rooms_told(house.heard(ada)) == [("ROOM_CHANGES", 3, "coalesced", ["dora"], [])]
-    house.application.disconnect("eve")
-    house.clock.advance(2)
-    assert house.heard(ada) == []
+        enter(harness, user_id)
+    harness.clock.advance(2)
+    assert rooms_told(harness.say(ada, "WATCH", rooms=["lobby"])) == [("ROOM_SNAPSHOT", 2, "full", ["bo", "carl"], [])]
+    enter(harness, "dora")
+    harness.clock.advance(2)
+    assert rooms_told(harness.heard(ada)) == [("ROOM_CHANGES", 3, "coalesced", ["dora"], [])]
+    harness.service.disconnect("eve")
+    harness.clock.advance(2)
+    assert harness.heard(ada) == []
     for user_id in ("gus", "hal"):
-        enter(house, user_id)
-    house.clock.advance(2)
-    assert rooms_told(house.heard(ada)) == [("ROOM_CHANGES", 5, "counts", [], [])]
-    assert rooms_told(house.say(ada, "WATCH", rooms=["lobby"])) == [("ROOM_SNAPSHOT", 5, "counts", [], [])]
-    house.application.disconnect("fred")
-    house.clock.advance(2)
-    assert house.heard(ada) == []
+        enter(harness, user_id)
+    harness.clock.advance(2)
+    assert rooms_told(harness.heard(ada)) == [("ROOM_CHANGES", 5, "counts", [], [])]
+    assert rooms_told(harness.say(ada, "WATCH", rooms=["lobby"])) == [("ROOM_SNAPSHOT", 5, "counts", [], [])]
+    harness.service.disconnect("fred")
+    harness.clock.advance(2)
+    assert harness.heard(ada) == []
 
 
 def test_a_blocked_member_does_not_fill_a_room_for_the_viewer() -> None:
-    house = House("everyone", room_members=2)
-    enter(house, "bo"), enter(house, "eve")
-    (refused, *_) = house.say(house.come("carl", "watch=none"), "JOIN", room="lobby", id=1)[-1:]
+    harness = GrantsHarness("everyone", room_members=2)
+    enter(harness, "bo"), enter(harness, "eve")
+    (refused, *_) = harness.say(harness.come("carl", "watch=none"), "JOIN", room="lobby", id=1)[-1:]
     assert refused["name"] == "ROOM_FULL"
-    ada = house.come("ada", "watch=none", block=["eve"])
-    assert rooms_told(house.say(ada, "JOIN", room="lobby")) == [("ROOM_SNAPSHOT", 2, "full", ["ada", "bo"], [])]
-    other = house.come("other", "watch=none", block=["eve"])
-    assert [m["name"] for m in house.say(other, "JOIN", room="lobby") if m["type"] == "ERROR"] == ["ROOM_FULL"]
+    ada = harness.come("ada", "watch=none", block=["eve"])
+    assert rooms_told(harness.say(ada, "JOIN", room="lobby")) == [("ROOM_SNAPSHOT", 2, "full", ["ada", "bo"], [])]
+    other = harness.come("other", "watch=none", block=["eve"])
+    assert [m["name"] for m in harness.say(other, "JOIN", room="lobby") if m["type"] == "ERROR"] == ["ROOM_FULL"]
 
 
-def test_a_newer_token_blocks_others(house: House) -> None:
-    ada = house.come("ada", block=["eve"])
-    house.come("bo"), house.come("eve"), enter(house, "eve"), enter(house, "bo")
-    house.say(ada, "WATCH", rooms=["lobby"])
-    house.heard(ada)
-    told = house.say(ada, "AUTH", token=token("ada", block=["bo"]), id=1)
+def test_a_newer_token_blocks_others(harness: GrantsHarness) -> None:
+    ada = harness.come("ada", block=["eve"])
+    harness.come("bo"), harness.come("eve"), enter(harness, "eve"), enter(harness, "bo")
+    harness.say(ada, "WATCH", rooms=["lobby"])
+    harness.heard(ada)
+    told = harness.say(ada, "AUTH", token=token("ada", block=["bo"]), id=1)
     assert told[0] == {"type": "ACK", "id": 1}
     assert {user_id for user_id, _ in statuses(told)} == {"ada", "eve"}
     assert rooms_told(told) == [("ROOM_SNAPSHOT", 1, "full", ["eve"], [])]
-    house.application.disconnect("bo")
-    house.application.disconnect("eve")
-    house.clock.run_soon()
-    assert {user_id for user_id, _ in statuses(house.heard(ada))} == {"eve"}
+    harness.service.disconnect("bo")
+    harness.service.disconnect("eve")
+    harness.clock.run_soon()
+    assert {user_id for user_id, _ in statuses(harness.heard(ada))} == {"eve"}
 
 
-def test_a_classic_client_s_newer_token_blocks_others(house: House) -> None:
-    ada = house.come("ada", classic=True, block=["eve"])
-    house.node.received(ada, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
-    house.come("bo"), house.come("eve")
+def test_a_classic_client_s_newer_token_blocks_others(harness: GrantsHarness) -> None:
+    ada = harness.come("ada", classic=True, block=["eve"])
+    harness.node.received(ada, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
+    harness.come("bo"), harness.come("eve")
     assert ada.told() == [("USER_ONLINE", "eve")]
 
 
-def test_a_newer_token_cancels_what_was_still_to_be_sent(house: House) -> None:
+def test_a_newer_token_cancels_what_was_still_to_be_sent(harness: GrantsHarness) -> None:
     """Pages that a slow client has not read yet are made when they are sent: of whom it then must not see."""
-    house = House("everyone", snapshot_page=1)
-    eve = enter(house, "eve")
-    enter(house, "bo")
-    ada = house.come("ada", "watch=none")
-    house.heard(ada)
+    harness = GrantsHarness("everyone", snapshot_page=1)
+    eve = enter(harness, "eve")
+    enter(harness, "bo")
+    ada = harness.come("ada", "watch=none")
+    harness.heard(ada)
     ada.write_when_paused, ada.full_after = True, 1
-    ada.on_full = lambda: house.node.paused(ada)
-    assert len(rooms_told(house.say(ada, "WATCH", rooms=["lobby"]))) == 1, "one of two pages"
-    house.say(ada, "AUTH", token=token("ada", block=["eve"]), id=1)
-    house.say(eve, "SET_STATUS", status="busy", text="a secret")
+    ada.on_full = lambda: harness.node.paused(ada)
+    assert len(rooms_told(harness.say(ada, "WATCH", rooms=["lobby"]))) == 1, "one of two pages"
+    harness.say(ada, "AUTH", token=token("ada", block=["eve"]), id=1)
+    harness.say(eve, "SET_STATUS", status="busy", text="a secret")
     ada.paused = False
-    house.node.resumed(ada)
-    told = house.heard(ada)
+    harness.node.resumed(ada)
+    told = harness.heard(ada)
     assert all(one == ("ROOM_SNAPSHOT", 1, "full", ["bo"], []) for one in rooms_told(told))
     assert "secret" not in str(told)
 
 
-def test_a_session_resumed_with_other_blocks_receives_everything_again(house: House) -> None:
-    house.come("bo"), house.come("eve"), enter(house, "eve")
-    ada = house.come("ada", block=["bo"])
-    house.say(ada, "WATCH", rooms=["lobby"])
+def test_a_session_resumed_with_other_blocks_receives_everything_again(harness: GrantsHarness) -> None:
+    harness.come("bo"), harness.come("eve"), enter(harness, "eve")
+    ada = harness.come("ada", block=["bo"])
+    harness.say(ada, "WATCH", rooms=["lobby"])
     session, at = ada.messages[0]["sessionId"], position(ada)
-    house.end(ada, Ending.LOST)
-    back = house.come("ada", f"session={session}&position={at}", block=["eve"])
-    told = house.heard(back)
+    harness.end(ada, Ending.LOST)
+    back = harness.come("ada", f"session={session}&position={at}", block=["eve"])
+    told = harness.heard(back)
     assert told[0]["resumed"] is False
     assert {user_id for user_id, _ in statuses(told)} == {"ada", "bo"}
     assert rooms_told(told) == [("ROOM_SNAPSHOT", 0, "full", [], [])]
 
 
-def test_a_session_resumed_with_the_same_blocks_receives_the_missed_changes(house: House) -> None:
-    ada = house.come("ada", block=["eve"])
-    session, at = house.heard(ada)[0]["sessionId"], position(ada)
-    house.end(ada, Ending.LOST)
-    house.come("bo"), house.come("eve")
-    told = house.heard(house.come("ada", f"session={session}&position={at}", block=["eve"]))
+def test_a_session_resumed_with_the_same_blocks_receives_the_missed_changes(harness: GrantsHarness) -> None:
+    ada = harness.come("ada", block=["eve"])
+    session, at = harness.heard(ada)[0]["sessionId"], position(ada)
+    harness.end(ada, Ending.LOST)
+    harness.come("bo"), harness.come("eve")
+    told = harness.heard(harness.come("ada", f"session={session}&position={at}", block=["eve"]))
     assert told[0]["resumed"] is True
     assert types(told[1:]) == ["SELF", "PRESENCE_CHANGES"]
     assert {user_id for user_id, _ in statuses(told)} == {"bo"}
 
 
-def test_a_closed_connection_frees_its_blocks(house: House) -> None:
-    ada, other = house.come("ada", block=["eve"]), house.come("ada", classic=True, block=["eve"])
-    house.node.received(other, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
-    house.say(ada, "AUTH", token=token("ada", block=["bo"]))
-    new, old = v1(house.node).feed, classic(house.node).feed
+def test_a_closed_connection_frees_its_blocks(harness: GrantsHarness) -> None:
+    ada, other = harness.come("ada", block=["eve"]), harness.come("ada", classic=True, block=["eve"])
+    harness.node.received(other, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
+    harness.say(ada, "AUTH", token=token("ada", block=["bo"]))
+    new, old = v1(harness.node).feed, classic(harness.node).feed
     assert (set(new._blocking.watchers_of("bo")), set(old._blocking.watchers_of("bo"))) == ({ada}, {other})
-    house.end(ada, Ending.CLOSED)
-    house.end(other, Ending.CLOSED)
+    harness.end(ada, Ending.CLOSED)
+    harness.end(other, Ending.CLOSED)
     assert (new._blocking._by_user, new._blockers, old._blocking._by_user) == ({}, set(), {})
 
 
@@ -278,23 +278,23 @@ def test_invalid_blocks_are_refused(block: object) -> None:
 
 
 def test_a_blocked_member_does_not_hold_the_mode_of_a_room() -> None:
-    house = House("everyone", room_coalesced=5)
+    harness = GrantsHarness("everyone", room_coalesced=5)
     for user_id in ("bo", "carl", "dora", "fred", "eve"):
-        enter(house, user_id)
+        enter(harness, user_id)
     for block, seen in (["eve"], (4, "full")), ([], (5, "coalesced")):
-        ada = house.come("ada", "watch=none", block=block)
-        [(_, count, mode, _, _)] = rooms_told(house.say(ada, "WATCH", rooms=["lobby"]))
+        ada = harness.come("ada", "watch=none", block=block)
+        [(_, count, mode, _, _)] = rooms_told(harness.say(ada, "WATCH", rooms=["lobby"]))
         assert (count, mode) == seen
 
 
-def test_changes_before_a_newer_token_are_sent_by_the_older_one(house: House) -> None:
-    ada, classic = house.come("ada", block=["eve"]), house.come("ada", classic=True, block=["eve"])
-    house.heard(ada)
+def test_changes_before_a_newer_token_are_sent_by_the_older_one(harness: GrantsHarness) -> None:
+    ada, classic = harness.come("ada", block=["eve"]), harness.come("ada", classic=True, block=["eve"])
+    harness.heard(ada)
     for user_id in ("eve", "carl"):
-        house.application.announce(user_id, True)
+        harness.service.announce(user_id, True)
     message = json.encode({"type": "AUTH", "token": token("ada", block=["carl"])}).decode()
     for watcher in (ada, classic):
-        house.node.received(watcher, message)
-    house.clock.run_soon()
-    assert statuses(house.heard(ada))[0] == ("carl", "online")
+        harness.node.received(watcher, message)
+    harness.clock.run_soon()
+    assert statuses(harness.heard(ada))[0] == ("carl", "online")
     assert classic.told() == [("USER_ONLINE", "carl")]

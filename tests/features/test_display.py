@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from msgspec import json
-from tests.features.test_visibility import House, token
 from tests.support.fakes import FakeConnection
-from tests.support.talk import position, statuses
+from tests.support.grants_harness import GrantsHarness, token
+from tests.support.node_harness import position, statuses
 
 from presenced.auth.callbacks import merge_grants
 from presenced.auth.grants import MAX_ROLE_LENGTH, MAX_ROLES, with_grants
@@ -27,8 +27,8 @@ ADA = {"name": "Ada"}
 
 
 @pytest.fixture
-def house() -> House:
-    return House("everyone")
+def harness() -> GrantsHarness:
+    return GrantsHarness("everyone")
 
 
 def displays(messages: list[dict[str, Any]], user_id: str = "ada") -> list[Any]:
@@ -42,107 +42,107 @@ def own(connection: FakeConnection) -> Any:
     return [m.get("display") for m in connection.messages if m["type"] == "SELF"][-1]
 
 
-def test_display_data_is_in_snapshots_changes_rooms_and_resumptions_and_in_self(house: House) -> None:
-    watcher = house.come("watcher")
-    ada = house.come("ada", "watch=none", display=ADA)
-    assert displays(house.heard(watcher)) == [ADA]
+def test_display_data_is_in_snapshots_changes_rooms_and_resumptions_and_in_self(harness: GrantsHarness) -> None:
+    watcher = harness.come("watcher")
+    ada = harness.come("ada", "watch=none", display=ADA)
+    assert displays(harness.heard(watcher)) == [ADA]
     assert own(ada) == ADA
-    assert displays(house.heard(house.come("late"))) == [ADA]
-    house.say(ada, "JOIN", room="lobby")
-    assert displays(house.say(watcher, "JOIN", room="lobby")) == [ADA]
+    assert displays(harness.heard(harness.come("late"))) == [ADA]
+    harness.say(ada, "JOIN", room="lobby")
+    assert displays(harness.say(watcher, "JOIN", room="lobby")) == [ADA]
     session, at = watcher.messages[0]["sessionId"], position(watcher)
-    house.end(watcher, Ending.LOST)
-    house.say(ada, "SET_STATUS", status="busy")
-    back = house.come("watcher", f"session={session}&position={at}")
-    assert set(map(str, displays(house.heard(back)))) == {str(ADA)}
+    harness.end(watcher, Ending.LOST)
+    harness.say(ada, "SET_STATUS", status="busy")
+    back = harness.come("watcher", f"session={session}&position={at}")
+    assert set(map(str, displays(harness.heard(back)))) == {str(ADA)}
 
 
-def test_a_newer_token_with_other_display_data_causes_a_change(house: House) -> None:
-    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
-    [before] = [user for m in house.heard(watcher) for user in m.get("users", []) if user["userId"] == "ada"]
-    house.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
-    [after] = [user for m in house.heard(watcher) for user in m["users"]]
+def test_a_newer_token_with_other_display_data_causes_a_change(harness: GrantsHarness) -> None:
+    watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
+    [before] = [user for m in harness.heard(watcher) for user in m.get("users", []) if user["userId"] == "ada"]
+    harness.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
+    [after] = [user for m in harness.heard(watcher) for user in m["users"]]
     assert (after["display"], after["status"]) == ({"name": "Ada L."}, "online")
     assert (after["since"], after["version"] > before["version"]) == (before["since"], True)
-    [change, *_] = house.node.journal.last_of("ada", 1)
+    [change, *_] = harness.node.journal.last_of("ada", 1)
     assert change.cause is Cause.DISPLAY
     assert own(ada) == {"name": "Ada L."}
 
 
-def test_equal_display_data_notifies_nobody(house: House) -> None:
-    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
-    house.heard(watcher), house.heard(ada)
-    told = house.say(ada, "AUTH", token=token("ada", display=ADA), id=1)
+def test_equal_display_data_notifies_nobody(harness: GrantsHarness) -> None:
+    watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
+    harness.heard(watcher), harness.heard(ada)
+    told = harness.say(ada, "AUTH", token=token("ada", display=ADA), id=1)
     assert told == [{"type": "ACK", "id": 1}]
-    assert house.heard(watcher) == []
+    assert harness.heard(watcher) == []
 
 
-def test_a_token_without_display_data_erases_nothing_and_empty_data_does(house: House) -> None:
-    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
-    house.say(house.come("ada", "device=phone"), "AUTH", token=token("ada", rooms=["lobby"]))
-    assert displays(house.heard(watcher)) == [ADA, ADA]
-    house.say(ada, "AUTH", token=token("ada", display={}))
-    assert displays(house.heard(watcher)) == [None]
+def test_a_token_without_display_data_erases_nothing_and_empty_data_does(harness: GrantsHarness) -> None:
+    watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
+    harness.say(harness.come("ada", "device=phone"), "AUTH", token=token("ada", rooms=["lobby"]))
+    assert displays(harness.heard(watcher)) == [ADA, ADA]
+    harness.say(ada, "AUTH", token=token("ada", display={}))
+    assert displays(harness.heard(watcher)) == [None]
     assert own(ada) is None
 
 
-def test_a_connection_with_display_data_causes_one_change(house: House) -> None:
-    watcher = house.come("watcher")
-    house.come("ada", "device=web")
-    house.heard(watcher)
-    house.come("ada", "device=phone", display=ADA)
-    [change, before] = house.node.journal.last_of("ada", 5)
+def test_a_connection_with_display_data_causes_one_change(harness: GrantsHarness) -> None:
+    watcher = harness.come("watcher")
+    harness.come("ada", "device=web")
+    harness.heard(watcher)
+    harness.come("ada", "device=phone", display=ADA)
+    [change, before] = harness.node.journal.last_of("ada", 5)
     assert (change.cause, change.view.devices, change.was_version) == (Cause.CONNECT, ("phone", "web"), before.version)
-    assert displays(house.heard(watcher)) == [ADA]
+    assert displays(harness.heard(watcher)) == [ADA]
 
 
-def test_classic_clients_provide_display_data_but_do_not_receive_it(house: House) -> None:
-    classic, watcher = house.come("classic", classic=True), house.come("watcher")
-    ada = house.come("ada", classic=True, display=ADA)
-    house.heard(watcher)
-    house.node.received(ada, json.encode({"type": "AUTH", "token": token("ada", display={"name": "A"})}).decode())
-    house.clock.run_soon()
+def test_classic_clients_provide_display_data_but_do_not_receive_it(harness: GrantsHarness) -> None:
+    classic, watcher = harness.come("classic", classic=True), harness.come("watcher")
+    ada = harness.come("ada", classic=True, display=ADA)
+    harness.heard(watcher)
+    harness.node.received(ada, json.encode({"type": "AUTH", "token": token("ada", display={"name": "A"})}).decode())
+    harness.clock.run_soon()
     assert classic.told() == [("USER_ONLINE", "watcher"), ("USER_ONLINE", "ada")]
-    assert displays(house.heard(watcher)) == [{"name": "A"}]
+    assert displays(harness.heard(watcher)) == [{"name": "A"}]
 
 
-def test_offline_and_invisible_users_show_no_display_data(house: House) -> None:
-    watcher, ada = house.come("watcher"), house.come("ada", display=ADA)
-    house.say(ada, "SET_STATUS", status="invisible")
-    house.heard(watcher)
-    told = house.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
-    assert house.heard(watcher) == [], "it would show that they are there"
+def test_offline_and_invisible_users_show_no_display_data(harness: GrantsHarness) -> None:
+    watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
+    harness.say(ada, "SET_STATUS", status="invisible")
+    harness.heard(watcher)
+    told = harness.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
+    assert harness.heard(watcher) == [], "it would show that they are there"
     assert [m["display"] for m in told if m["type"] == "SELF"] == [{"name": "Ada L."}]
-    assert displays(house.say(watcher, "WATCH", users=["ada"])) == [None]
-    house.clock.advance(1)
-    house.say(ada, "SET_STATUS", status="auto")
-    assert displays(house.heard(watcher)) == [{"name": "Ada L."}]
-    house.end(ada, Ending.CLOSED)
-    assert [record.get("display") for m in house.heard(watcher) for record in m["users"]] == [None]
+    assert displays(harness.say(watcher, "WATCH", users=["ada"])) == [None]
+    harness.clock.advance(1)
+    harness.say(ada, "SET_STATUS", status="auto")
+    assert displays(harness.heard(watcher)) == [{"name": "Ada L."}]
+    harness.end(ada, Ending.CLOSED)
+    assert [record.get("display") for m in harness.heard(watcher) for record in m["users"]] == [None]
 
 
 def test_display_data_is_hidden_with_its_user() -> None:
-    house = House("claims")
-    ada, eve = house.come("ada", watch=["bo"]), house.come("eve", display={"name": "Eve"})
-    house.come("ada", watch=["bo"])
-    house.say(eve, "AUTH", token=token("eve", display={"name": "EVE"}))
-    house.say(ada, "WATCH", users=["eve"])
-    blocking = House("everyone")
+    harness = GrantsHarness("claims")
+    ada, eve = harness.come("ada", watch=["bo"]), harness.come("eve", display={"name": "Eve"})
+    harness.come("ada", watch=["bo"])
+    harness.say(eve, "AUTH", token=token("eve", display={"name": "EVE"}))
+    harness.say(ada, "WATCH", users=["eve"])
+    blocking = GrantsHarness("everyone")
     bo = blocking.come("bo", block=["eve"])
     blocking.come("eve", display={"name": "Eve"})
     for connection in (ada, bo):
         assert b"name" not in b"".join(connection.writes)
 
 
-def test_display_data_of_an_absent_user_is_remembered_and_erased_with_the_user(house: House) -> None:
-    watcher = house.come("watcher")
-    house.end(house.come("ada", display=ADA), Ending.CLOSED)
-    house.application.announce("ada", True)
-    house.clock.run_soon()
-    assert displays(house.heard(watcher)) == [ADA, None, ADA]
-    house.application.forget_display("ada")
-    house.clock.run_soon()
-    assert displays(house.heard(watcher)) == [None]
+def test_display_data_of_an_absent_user_is_remembered_and_erased_with_the_user(harness: GrantsHarness) -> None:
+    watcher = harness.come("watcher")
+    harness.end(harness.come("ada", display=ADA), Ending.CLOSED)
+    harness.service.announce("ada", True)
+    harness.clock.run_soon()
+    assert displays(harness.heard(watcher)) == [ADA, None, ADA]
+    harness.service.forget_display("ada")
+    harness.clock.run_soon()
+    assert displays(harness.heard(watcher)) == [None]
 
 
 def directory(most: int = 2) -> Directory[str]:
@@ -198,9 +198,9 @@ def test_display_data_of_a_newer_token_takes_precedence_over_restored_data() -> 
     assert shown(users, "ada", Display(b"{1}", 1.0)) == b"{1}"
 
 
-def test_without_display_data_nothing_is_allocated(house: House) -> None:
-    house.come("ada", classic=True), house.come("bo")
-    directory = house.node.directory
+def test_without_display_data_nothing_is_allocated(harness: GrantsHarness) -> None:
+    harness.come("ada", classic=True), harness.come("bo")
+    directory = harness.node.directory
     ada, bo = directory.users.user("ada"), directory.users.user("bo")
     assert ada
     assert bo
@@ -210,9 +210,9 @@ def test_without_display_data_nothing_is_allocated(house: House) -> None:
     assert not any(map(directory.users.has_display, ("ada", "bo")))
 
 
-def test_display_data_is_stored_and_sent_to_backends(house: House) -> None:
-    house.come("ada", display=ADA)
-    user = house.node.directory.users.user("ada")
+def test_display_data_is_stored_and_sent_to_backends(harness: GrantsHarness) -> None:
+    harness.come("ada", display=ADA)
+    user = harness.node.directory.users.user("ada")
     assert user
     assert user.last_change
     assert json.decode(stored_user(user).display) == json.decode(user.last_change.view.display) == ADA
@@ -259,10 +259,10 @@ def test_invalid_display_data_is_refused(given: dict[str, Any]) -> None:
     ],
     ids=["largest", "names of JavaScript", "control characters", "types"],
 )
-def test_hostile_display_data_is_passed_on_unchanged(house: House, display: dict[str, Any]) -> None:
-    watcher = house.come("watcher")
-    house.come("ada", display=display)
-    assert displays(house.heard(watcher)) == [display]
+def test_hostile_display_data_is_passed_on_unchanged(harness: GrantsHarness, display: dict[str, Any]) -> None:
+    watcher = harness.come("watcher")
+    harness.come("ada", display=display)
+    assert displays(harness.heard(watcher)) == [display]
     assert statuses(watcher.messages)[-1] == ("ada", "online")
 
 

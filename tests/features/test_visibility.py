@@ -10,179 +10,155 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, json
+from tests.support.examples import examples
 from tests.support.fakes import FakeConnection
+from tests.support.grants_harness import GrantsHarness, token
+from tests.support.node_harness import position, statuses
 from tests.support.nodes import v1
-from tests.support.talk import Talk, position, statuses
 
-from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
 from presenced.auth.grants import Grants, visibility_of, with_grants
 from presenced.auth.principal import Principal
 from presenced.config.settings import Settings
-from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
-from presenced.runtime.instant import Instant
-
-
-class Guard(Authenticator):
-    """Tokens are JSON: `{"sub": "ada", "presence": {...}}`."""
-
-    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
-        claims = json.decode(token)
-        principal = Principal(claims["sub"], None, token)
-        return with_grants(principal, claims["presence"]) if "presence" in claims else principal
-
-
-def token(user_id: str, **presence: Any) -> str:
-    return json.encode({"sub": user_id, **({"presence": presence} if presence else {})}).decode()
-
-
-class House(Talk):
-    def __init__(self, visibility: str = "claims", **more: object) -> None:
-        super().__init__(Guard(), auth="ticket", visibility=visibility, **more)
-        self.application = PresenceService(self.node)
-
-    def come(self, user_id: str, query: str = "", classic: bool = False, **presence: Any) -> FakeConnection:
-        return self.open(query, "" if classic else "presenced.v1", token(user_id, **presence))
-
 
 ADA: dict[str, Any] = {"watch": ["bo", "carl"], "rooms": ["lobby"]}
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def harness() -> GrantsHarness:
+    return GrantsHarness()
 
 
-def test_changes_reach_only_viewers_who_may_see_them(house: House) -> None:
-    ada, classic = house.come("ada", **ADA), house.come("ada", classic=True, **ADA)
-    house.heard(ada)
-    bo, eve = house.come("bo"), house.come("eve")
-    assert statuses(house.heard(ada)) == [("bo", "online")]
+def test_changes_reach_only_viewers_who_may_see_them(harness: GrantsHarness) -> None:
+    ada, classic = harness.come("ada", **ADA), harness.come("ada", classic=True, **ADA)
+    harness.heard(ada)
+    bo, eve = harness.come("bo"), harness.come("eve")
+    assert statuses(harness.heard(ada)) == [("bo", "online")]
     assert classic.told() == [("USER_ONLINE", "bo")]
-    house.say(eve, "SET_STATUS", status="busy")
-    house.end(eve, Ending.CLOSED)
-    house.end(bo, Ending.CLOSED)
-    assert statuses(house.heard(ada)) == [("bo", "offline")]
+    harness.say(eve, "SET_STATUS", status="busy")
+    harness.end(eve, Ending.CLOSED)
+    harness.end(bo, Ending.CLOSED)
+    assert statuses(harness.heard(ada)) == [("bo", "offline")]
     assert classic.told() == [("USER_ONLINE", "bo"), ("USER_OFFLINE", "bo")]
-    assert statuses(house.heard(house.come("zoe", watch="*"))) == [("ada", "online"), ("zoe", "online")]
+    assert statuses(harness.heard(harness.come("zoe", watch="*"))) == [("ada", "online"), ("zoe", "online")]
 
 
-def test_a_token_that_names_nobody_shows_only_its_own_user(house: House) -> None:
-    house.come("bo")
-    ada = house.come("ada")
-    assert statuses(house.heard(ada)) == [("ada", "online")]
+def test_a_token_that_names_nobody_shows_only_its_own_user(harness: GrantsHarness) -> None:
+    harness.come("bo")
+    ada = harness.come("ada")
+    assert statuses(harness.heard(ada)) == [("ada", "online")]
 
 
-def test_snapshots_and_watched_users_show_only_visible_users(house: House) -> None:
-    house.come("bo"), house.come("eve")
-    ada = house.come("ada", **ADA)
-    assert sorted(statuses(house.heard(ada))) == [("ada", "online"), ("bo", "online")]
-    house.say(ada, "UNWATCH", everyone=True)
-    told = house.say(ada, "WATCH", users=["bo", "eve", "nobody"], id=1)
+def test_snapshots_and_watched_users_show_only_visible_users(harness: GrantsHarness) -> None:
+    harness.come("bo"), harness.come("eve")
+    ada = harness.come("ada", **ADA)
+    assert sorted(statuses(harness.heard(ada))) == [("ada", "online"), ("bo", "online")]
+    harness.say(ada, "UNWATCH", everyone=True)
+    told = harness.say(ada, "WATCH", users=["bo", "eve", "nobody"], id=1)
     assert sorted(statuses(told)) == [("bo", "online"), ("eve", "offline"), ("nobody", "offline")]
     records = {user["userId"]: user for message in told for user in message.get("users", [])}
     assert {**records["eve"], "userId": ""} == {**records["nobody"], "userId": ""}, "not to be told apart"
-    house.come("eve")
-    assert house.heard(ada) == []
+    harness.come("eve")
+    assert harness.heard(ada) == []
 
 
-def test_counts_include_only_visible_users(house: House) -> None:
-    ada = house.come("ada", "watch=none", **ADA)
+def test_counts_include_only_visible_users(harness: GrantsHarness) -> None:
+    ada = harness.come("ada", "watch=none", **ADA)
     for user_id in ("bo", "eve", "fred"):
-        house.come(user_id)
-    house.heard(ada)
-    (count,) = [m for m in house.say(ada, "WATCH", everyone=True, mode="count") if m["type"] == "PRESENCE_COUNT"]
+        harness.come(user_id)
+    harness.heard(ada)
+    (count,) = [m for m in harness.say(ada, "WATCH", everyone=True, mode="count") if m["type"] == "PRESENCE_COUNT"]
     assert count["online"] == 2, "ada and bo"
-    counts = house.say(ada, "WATCH", users=["bo", "eve"], mode="count")
+    counts = harness.say(ada, "WATCH", users=["bo", "eve"], mode="count")
     assert [m["online"] for m in counts if m.get("watch") == "users"] == [1]
-    house.come("carl")
-    house.come("gus")
-    house.clock.advance(2)
-    told = [m for m in house.heard(ada) if m["type"] == "PRESENCE_COUNT"]
+    harness.come("carl")
+    harness.come("gus")
+    harness.clock.advance(2)
+    told = [m for m in harness.heard(ada) if m["type"] == "PRESENCE_COUNT"]
     assert [(m["watch"], m["online"]) for m in told] == [("everyone", 3), ("users", 1)]
 
 
-def test_only_permitted_users_enter_a_room_and_see_its_members(house: House) -> None:
-    ada, eve = house.come("ada", **ADA), house.come("eve", rooms=["lobby", "den"])
-    house.say(eve, "JOIN", room="den")
-    house.heard(ada)
+def test_only_permitted_users_enter_a_room_and_see_its_members(harness: GrantsHarness) -> None:
+    ada, eve = harness.come("ada", **ADA), harness.come("eve", rooms=["lobby", "den"])
+    harness.say(eve, "JOIN", room="den")
+    harness.heard(ada)
     for type_ in ("JOIN", "WATCH"):
         fields = {"room": "den"} if type_ == "JOIN" else {"rooms": ["den"]}
-        (refused,) = house.say(ada, type_, **fields, id=1)
+        (refused,) = harness.say(ada, type_, **fields, id=1)
         assert (refused["type"], refused["name"]) == ("ERROR", "NOT_ALLOWED")
-        (same,) = house.say(ada, type_, **{k: "nowhere" if k == "room" else ["nowhere"] for k in fields}, id=1)
+        (same,) = harness.say(ada, type_, **{k: "nowhere" if k == "room" else ["nowhere"] for k in fields}, id=1)
         assert same == {**refused, "message": refused["message"].replace("den", "nowhere")}
-    assert house.heard(ada) == []
-    house.say(ada, "JOIN", room="lobby")
-    house.say(eve, "JOIN", room="lobby")
-    (joined,) = [m for m in house.heard(ada) if m["type"] == "ROOM_CHANGES"]
+    assert harness.heard(ada) == []
+    harness.say(ada, "JOIN", room="lobby")
+    harness.say(eve, "JOIN", room="lobby")
+    (joined,) = [m for m in harness.heard(ada) if m["type"] == "ROOM_CHANGES"]
     assert joined["members"][0]["userId"] == "eve", "who is in a room is seen there"
 
 
 def test_with_visibility_rooms_users_see_each_other_only_in_shared_rooms() -> None:
-    house = House("rooms")
-    ada, bo = house.come("ada", watch=["bo"]), house.come("bo")
-    house.come("eve")
-    assert statuses(house.heard(ada)) == [("ada", "online")]
-    house.say(ada, "JOIN", room="lobby")
-    house.say(bo, "JOIN", room="lobby")
-    house.heard(ada)
-    house.say(bo, "SET_STATUS", status="busy")
-    assert statuses(house.heard(ada)) == [("bo", "busy")]
-    house.say(bo, "LEAVE", room="lobby")
-    house.heard(ada)
-    house.say(bo, "SET_STATUS", status="away")
-    assert statuses(house.heard(ada)) == []
+    harness = GrantsHarness("rooms")
+    ada, bo = harness.come("ada", watch=["bo"]), harness.come("bo")
+    harness.come("eve")
+    assert statuses(harness.heard(ada)) == [("ada", "online")]
+    harness.say(ada, "JOIN", room="lobby")
+    harness.say(bo, "JOIN", room="lobby")
+    harness.heard(ada)
+    harness.say(bo, "SET_STATUS", status="busy")
+    assert statuses(harness.heard(ada)) == [("bo", "busy")]
+    harness.say(bo, "LEAVE", room="lobby")
+    harness.heard(ada)
+    harness.say(bo, "SET_STATUS", status="away")
+    assert statuses(harness.heard(ada)) == []
 
 
 def test_rooms_can_be_restricted_although_everyone_is_visible() -> None:
-    house = House("everyone")
-    ada = house.come("ada", rooms=["lobby"])
-    house.heard(ada)
-    house.come("eve")
-    assert statuses(house.heard(ada)) == [("eve", "online")]
-    assert house.say(ada, "JOIN", room="den")[0]["name"] == "NOT_ALLOWED"
+    harness = GrantsHarness("everyone")
+    ada = harness.come("ada", rooms=["lobby"])
+    harness.heard(ada)
+    harness.come("eve")
+    assert statuses(harness.heard(ada)) == [("eve", "online")]
+    assert harness.say(ada, "JOIN", room="den")[0]["name"] == "NOT_ALLOWED"
 
 
-def test_a_newer_token_widens_or_narrows_visibility(house: House) -> None:
-    house.come("bo"), house.come("eve")
-    ada = house.come("ada", **ADA)
-    house.say(ada, "JOIN", room="lobby")
-    house.heard(ada)
-    told = house.say(ada, "AUTH", token=token("ada", watch=["eve"]), id=1)
+def test_a_newer_token_widens_or_narrows_visibility(harness: GrantsHarness) -> None:
+    harness.come("bo"), harness.come("eve")
+    ada = harness.come("ada", **ADA)
+    harness.say(ada, "JOIN", room="lobby")
+    harness.heard(ada)
+    told = harness.say(ada, "AUTH", token=token("ada", watch=["eve"]), id=1)
     assert told[0] == {"type": "ACK", "id": 1}
     assert sorted(set(statuses(told))) == [("ada", "online"), ("eve", "online")]
-    house.come("carl")
-    assert statuses(house.heard(ada)) == [], "carl is not named any more"
-    viewer = house.come("viewer", watch="*", rooms=["lobby"])
-    house.heard(viewer)
-    assert house.say(viewer, "WATCH", rooms=["lobby"])[-1]["members"] == [], "it may not be in the lobby any more"
+    harness.come("carl")
+    assert statuses(harness.heard(ada)) == [], "carl is not named any more"
+    viewer = harness.come("viewer", watch="*", rooms=["lobby"])
+    harness.heard(viewer)
+    assert harness.say(viewer, "WATCH", rooms=["lobby"])[-1]["members"] == [], "it may not be in the lobby any more"
 
 
-def test_a_session_resumed_with_another_visibility_receives_everything_again(house: House) -> None:
-    house.come("bo"), house.come("eve")
-    ada = house.come("ada", **ADA)
-    house.say(ada, "JOIN", room="lobby")
+def test_a_session_resumed_with_another_visibility_receives_everything_again(harness: GrantsHarness) -> None:
+    harness.come("bo"), harness.come("eve")
+    ada = harness.come("ada", **ADA)
+    harness.say(ada, "JOIN", room="lobby")
     session, position = ada.messages[0]["sessionId"], [m["position"] for m in ada.messages if "position" in m][-1]
-    house.end(ada, Ending.LOST)
-    back = house.come("ada", f"session={session}&position={position}", watch=["eve"])
-    told = house.heard(back)
+    harness.end(ada, Ending.LOST)
+    back = harness.come("ada", f"session={session}&position={position}", watch=["eve"])
+    told = harness.heard(back)
     assert told[0]["resumed"] is False
     assert sorted(set(statuses(told))) == [("ada", "online"), ("eve", "online")]
     assert not any(m["type"] == "ROOM_SNAPSHOT" for m in told)
 
 
-def test_a_slow_watcher_catches_up_with_visible_users_only(house: House) -> None:
-    ada, classic = house.come("ada", **ADA), house.come("ada", classic=True, **ADA)
-    house.heard(ada)
+def test_a_slow_watcher_catches_up_with_visible_users_only(harness: GrantsHarness) -> None:
+    ada, classic = harness.come("ada", **ADA), harness.come("ada", classic=True, **ADA)
+    harness.heard(ada)
     for watcher in (ada, classic):
         watcher.paused = True
-        house.node.paused(watcher)
-    house.come("bo"), house.come("eve")
+        harness.node.paused(watcher)
+    harness.come("bo"), harness.come("eve")
     for watcher in (ada, classic):
         watcher.paused = False
-        house.node.resumed(watcher)
-    assert statuses(house.heard(ada)) == [("bo", "online")]
+        harness.node.resumed(watcher)
+    assert statuses(harness.heard(ada)) == [("bo", "online")]
     assert classic.told() == [("USER_ONLINE", "bo")]
 
 
@@ -215,35 +191,35 @@ STEP_WHERE_SOME_ARE_BLOCKED = st.one_of(
 class Viewer:
     """Ada, by both protocols, in a world with hidden users or without."""
 
-    def __init__(self, house: House, **presence: Any) -> None:
-        self.house, self.presence = house, presence
-        self.ada, self.classic = house.come("ada", **presence), house.come("ada", classic=True, **presence)
+    def __init__(self, harness: GrantsHarness, **presence: Any) -> None:
+        self.harness, self.presence = harness, presence
+        self.ada, self.classic = harness.come("ada", **presence), harness.come("ada", classic=True, **presence)
         self.others: dict[str, FakeConnection] = {}
         self.before: list[dict[str, Any]] = []
         self.zed_is_online = False
 
     def ask(self, type_: str, **fields: Any) -> None:
-        self.house.node.received(self.ada, json.encode({"type": type_, **fields}).decode())
+        self.harness.node.received(self.ada, json.encode({"type": type_, **fields}).decode())
 
     def read(self) -> None:
         """Something has happened that is no hidden user's: else there is nothing to be told of."""
         self.zed_is_online = not self.zed_is_online
-        self.house.application.announce("zed", self.zed_is_online)
+        self.harness.service.announce("zed", self.zed_is_online)
         for watcher in (self.ada, self.classic):
             watcher.paused = False
-            self.house.node.resumed(watcher)
+            self.harness.node.resumed(watcher)
 
     def step(self, what: str, name: str) -> None:  # noqa: C901  # flat
-        house, others = self.house, self.others
+        harness, others = self.harness, self.others
         match what:
             case "come" if name not in others:
-                others[name] = house.come(name)
+                others[name] = harness.come(name)
             case "end" if name in others:
-                house.end(others.pop(name), Ending.CLOSED)
+                harness.end(others.pop(name), Ending.CLOSED)
             case "status" if name in others:
-                house.say(others[name], "SET_STATUS", status="busy")
+                harness.say(others[name], "SET_STATUS", status="busy")
             case "join" | "leave" if name in others:
-                house.say(others[name], what.upper(), room="lobby")
+                harness.say(others[name], what.upper(), room="lobby")
             case "watch":
                 self.ask("WATCH", users=[name])
             case "count":
@@ -263,23 +239,23 @@ class Viewer:
             case "read slowly":
                 for watcher in (self.ada, self.classic):
                     watcher.paused = watcher.write_when_paused = True  # answers
-                    house.node.paused(watcher)
+                    harness.node.paused(watcher)
             case "read":
                 self.read()
             case "lose":
                 self.read()
                 session, at = self.ada.messages[0]["sessionId"], position(self.ada)
-                house.end(self.ada, Ending.LOST)
+                harness.end(self.ada, Ending.LOST)
                 self.read()
                 self.before += self.ada.messages
-                self.ada = house.come("ada", f"session={session}&position={at}", **self.presence)
+                self.ada = harness.come("ada", f"session={session}&position={at}", **self.presence)
             case "block":
                 given = token("ada", **{**self.presence, "block": [*HIDDEN, name] if name else HIDDEN})
                 for watcher in (self.ada, self.classic):
-                    house.node.received(watcher, json.encode({"type": "AUTH", "token": given}).decode())
+                    harness.node.received(watcher, json.encode({"type": "AUTH", "token": given}).decode())
             case "wait":
-                house.clock.advance(2)
-        house.clock.run_soon()
+                harness.clock.advance(2)
+        harness.clock.run_soon()
 
     def heard(self) -> list[dict[str, Any]]:
         """All she was told, without numbers that count all that happens on the server, and what clients drop."""
@@ -299,9 +275,9 @@ def transcript(viewer: Viewer, steps: list[tuple[str, str]], hidden_in: list[str
     """
     for what, name in steps:
         if what == "come hidden" and hidden_in is not None and name not in viewer.others:
-            viewer.others[name] = viewer.house.come(name, rooms=["lobby", "den"])
+            viewer.others[name] = viewer.harness.come(name, rooms=["lobby", "den"])
             for room in hidden_in:
-                viewer.house.say(viewer.others[name], "JOIN", room=room, data={"name": name})
+                viewer.harness.say(viewer.others[name], "JOIN", room=room, data={"name": name})
         viewer.step(what, name)
     viewer.read()
     viewer.step("wait", "")
@@ -322,22 +298,22 @@ def plain(part: Any) -> Any:
     return part
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(STEP, max_size=25))
 def test_hidden_users_look_as_if_they_never_existed(steps: list[tuple[str, str]]) -> None:
     with_hidden, without = (
-        transcript(Viewer(House(log_size=4), **ADA), steps, hidden_in) for hidden_in in (["den"], None)
+        transcript(Viewer(GrantsHarness(log_size=4), **ADA), steps, hidden_in) for hidden_in in (["den"], None)
     )
     assert with_hidden == without
 
 
 @pytest.mark.parametrize("visibility", ["everyone", "claims", "rooms"])
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(STEP_WHERE_SOME_ARE_BLOCKED, max_size=25))
 def test_blocked_users_look_as_if_they_never_existed(visibility: str, steps: list[tuple[str, str]]) -> None:
     """In rooms, too, and whoever else is seen."""
     with_blocked, without = (
-        transcript(Viewer(House(visibility, request_burst=100), **SEEING[visibility]), steps, hidden_in)
+        transcript(Viewer(GrantsHarness(visibility, request_burst=100), **SEEING[visibility]), steps, hidden_in)
         for hidden_in in (["lobby", "den"], None)
     )
     assert with_blocked == without
@@ -378,12 +354,12 @@ def test_a_valid_restriction_is_read() -> None:
     assert not visibility.may_enter("lobby")
 
 
-def test_a_replaced_connection_frees_its_visibility(house: House) -> None:
-    ada = house.come("ada", **ADA)
-    session = house.heard(ada)[0]["sessionId"]
-    house.say(ada, "WATCH", rooms=["lobby"])
-    back = house.come("ada", f"session={session}&position={position(ada)}", watch=["eve"], rooms=["bar"])
-    index = v1(house.node).feed._index
+def test_a_replaced_connection_frees_its_visibility(harness: GrantsHarness) -> None:
+    ada = harness.come("ada", **ADA)
+    session = harness.heard(ada)[0]["sessionId"]
+    harness.say(ada, "WATCH", rooms=["lobby"])
+    back = harness.come("ada", f"session={session}&position={position(ada)}", watch=["eve"], rooms=["bar"])
+    index = v1(harness.node).feed._index
     assert set(index.watchers_of("eve")) == {back}
     assert not index.watchers_of("bo")
     assert not index.watchers_of_room("lobby")

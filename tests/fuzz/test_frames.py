@@ -8,9 +8,9 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from tests.fuzz.bytes import frames, seeds
 from tests.support.echo import frame
 from tests.support.fakes import FakeTransport
+from tests.support.fuzz import frames, seeds
 from tests.support.nodes import make_node, request
 from websockets.frames import Close as CloseFrame
 from websockets.frames import Frame, Opcode
@@ -33,7 +33,7 @@ SEEDS_PER_NODE = 50
 OURS = {close.code for close in Close}
 
 
-class Peer:
+class FuzzedConnection:
     """A node, a connection to it, and a witness that is notified of others."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ def cuts(random: Random, data: bytes) -> list[list[bytes]]:
 def test_the_output_does_not_depend_on_how_the_input_is_cut() -> None:
     for count, seed in enumerate(seeds(4000)):
         if count % SEEDS_PER_NODE == 0:
-            peer = Peer()
+            peer = FuzzedConnection()
         random = Random(seed)
         data, deflates = frames(random), random.random() < 0.3
         outcomes, broken = [], False
@@ -113,7 +113,7 @@ def _code(close: Frame) -> int:
     return CloseFrame.parse(close.data).code
 
 
-def check(peer: Peer, answers: list[Frame]) -> None:
+def check(peer: FuzzedConnection, answers: list[Frame]) -> None:
     """Check that the connection ends in time with a code of the table or the client's own."""
     assert answers[0].opcode is Opcode.TEXT, "CONNECTION_ESTABLISHED"
     assert {f.opcode for f in answers[1:]} <= {Opcode.PONG, Opcode.CLOSE}
@@ -134,6 +134,6 @@ def check(peer: Peer, answers: list[Frame]) -> None:
 
 @pytest.mark.parametrize("byte", range(256))
 def test_any_first_byte(byte: int) -> None:
-    peer = Peer()
+    peer = FuzzedConnection()
     peer.reconnect()
     check(peer, read(peer.feed([bytes([byte]), b"\x80\x00\x00\x00\x00"])))

@@ -12,7 +12,7 @@ import re
 from random import Random
 
 import pytest
-from tests.fuzz.bytes import request, seeds
+from tests.support.fuzz import request, seeds
 from tests.support.raw import PATIENCE, RawClient, raw, raw_websocket
 from tests.support.server import server
 from websockets.frames import Frame, Opcode

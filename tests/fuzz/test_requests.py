@@ -1,4 +1,4 @@
-"""Requests of presenced.v1 that are almost right: each is answered, none does harm, nobody is told nonsense."""
+"""Requests of presenced.v1 that are almost valid: each gets a response, and none has an effect on others."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 from random import Random
 from typing import Any
 
-from tests.fuzz.bytes import seeds
-from tests.support.talk import Talk
+from tests.support.fuzz import seeds
+from tests.support.node_harness import NodeHarness
 
 from presenced.presence.model import Ending
 
@@ -38,7 +38,7 @@ VALUES: list[Any] = [
 
 
 def almost(random: Random) -> str:
-    """A request with some of it changed."""
+    """Return a request with changed parts."""
     request = dict(random.choice(REQUESTS))
     for _ in range(random.choice([0, 1, 1, 2, 4])):
         key = random.choice([*request, "extra", "room", "users", "data"])
@@ -53,33 +53,35 @@ def almost(random: Random) -> str:
     return text
 
 
-def test_whatever_is_asked_is_answered_and_does_no_harm() -> None:
+def test_every_request_gets_a_response_and_does_no_harm() -> None:
     for seed in seeds(150):
         random = Random(seed)
-        talk = Talk(request_rate=10_000, request_burst=10_000, room_coalesced=2, room_counts=3, snapshot_page=2)
+        harness = NodeHarness(
+            request_rate=10_000, request_burst=10_000, room_coalesced=2, room_counts=3, snapshot_page=2
+        )
         watch = ("everyone", "none")
-        clients = [talk.open(f"userId={who}&watch={random.choice(watch)}") for who in ("ada", "7", "7", "eve")]
+        clients = [harness.open(f"userId={who}&watch={random.choice(watch)}") for who in ("ada", "7", "7", "eve")]
         for _ in range(60):
             client = random.choice(clients)
             before = len(client.messages)
             text = almost(random)
-            talk.node.received(client, text)
+            harness.node.received(client, text)
             if not isinstance(request_id := id_of(text), (int, str)) or isinstance(request_id, bool):
                 continue
             answers = [m for m in client.messages[before:] if m["type"] in ("ACK", "ERROR", "PONG")]
             assert len(answers) == 1, f"seed {seed}: {text}"
-            talk.clock.advance(random.choice([0, 0, 0.01, 0.6, 2]))
+            harness.clock.advance(random.choice([0, 0, 0.01, 0.6, 2]))
         assert not any(client.closed_with for client in clients)
-        talk.clock.advance(60)
+        harness.clock.advance(60)
         for client in clients:  # what was told can be read: the fake connection has decoded it
-            talk.end(client, random.choice([Ending.CLOSED, Ending.GOING_AWAY, Ending.LOST]))
-        talk.clock.advance(200)
-        assert talk.node.stats().online_users == 0
-        assert talk.node.stats().total_connections == 0
+            harness.end(client, random.choice([Ending.CLOSED, Ending.GOING_AWAY, Ending.LOST]))
+        harness.clock.advance(200)
+        assert harness.node.stats().online_users == 0
+        assert harness.node.stats().total_connections == 0
 
 
 def id_of(text: str) -> Any:
-    """The id that the answer is to have, None when it may have none."""
+    """Return the id that the response must have, or None if it may have none."""
     try:
         request = json.loads(text)
     except ValueError:

@@ -11,6 +11,8 @@ import msgspec
 import pytest
 from tests.support.services import find
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 ALERTS: list[dict[str, Any]] = [

@@ -7,7 +7,7 @@ from typing import get_args
 
 import httpx
 import pytest
-from tests.support.api import backend, connect_v1, is_unknown, problem, send_request
+from tests.support.api_client import api_client, connect_v1, is_unknown, problem, send_request
 from tests.support.server import server
 
 from presenced.auth.api_keys import SCOPES, Scope, new_key
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_user_looks_the_same_as_on_the_websocket() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         assert is_unknown(await api.get("/users/7"))
         async with connect_v1(running, "userId=7&device=phone") as socket:
             await send_request(socket, "SET_STATUS", status="busy", text="lunch", data={"a": 1})
@@ -36,7 +36,7 @@ async def test_a_user_looks_the_same_as_on_the_websocket() -> None:
 
 async def test_an_unknown_user_has_the_newest_version_in_every_interface() -> None:
     """The version is above any that a client still knows of the user, and below the one when the user connects."""
-    async with server() as running, backend(running) as api, connect_v1(running, "userId=ada&watch=none") as ada:
+    async with server() as running, api_client(running) as api, connect_v1(running, "userId=ada&watch=none") as ada:
         await api.announce("bo")
         await send_request(ada, "SET_STATUS", status="busy")
         await ada.send('{"type":"WATCH","users":["dora"]}')
@@ -57,7 +57,7 @@ async def test_an_unknown_user_has_the_newest_version_in_every_interface() -> No
 
 
 async def test_auto_by_put_is_the_same_as_no_status_by_delete() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         for user_id, ask in (
             ("put", api.put("/users/put/status", {"status": "auto"})),
             ("del", api.delete("/users/del/status")),
@@ -69,7 +69,7 @@ async def test_auto_by_put_is_the_same_as_no_status_by_delete() -> None:
 
 
 async def test_a_client_with_the_same_etag_gets_304() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         first = await api.ask("GET", "/users/ada")
         tag = first.headers["etag"]
         again = await api.ask("GET", "/users/ada", if_none_match=f'"other", W/{tag}')
@@ -81,7 +81,7 @@ async def test_a_client_with_the_same_etag_gets_304() -> None:
 
 
 async def test_a_query_of_many_users_has_a_result_or_an_error_for_each() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         await api.announce("bo")
         found = await api.post("/users/query", {"users": [7, "", "bo", "a\nb", "x" * 129]})
         assert [(user["userId"], user["status"]) for user in found["users"]] == [(7, "offline"), ("bo", "online")]
@@ -96,7 +96,7 @@ async def test_a_query_of_many_users_has_a_result_or_an_error_for_each() -> None
 
 
 async def test_a_room_is_returned_in_pages() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         async with (
             connect_v1(running, "userId=ada") as ada,
             connect_v1(running, "userId=9") as nine,
@@ -116,7 +116,7 @@ async def test_a_room_is_returned_in_pages() -> None:
 
 
 async def test_online_users_are_returned_in_pages_and_counted() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         for number in range(7):
             await api.announce(f"user{number}")
         async with connect_v1(running, "userId=hidden") as socket:
@@ -133,7 +133,7 @@ async def test_online_users_are_returned_in_pages_and_counted() -> None:
 
 
 async def test_announce_and_disconnect() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         assert await api.post("/users/bo/announce", {"online": True}) == {"changed": True}
         assert await api.post("/users/bo/announce", {"online": True}) == {"changed": False}
         async with connect_v1(running, "userId=ada") as socket:
@@ -145,7 +145,7 @@ async def test_announce_and_disconnect() -> None:
 
 
 async def test_a_status_set_for_an_absent_user_is_remembered() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         body = {"status": "busy", "text": "at the doctor", "emoji": "🩺", "expiresIn": 3600}
         assert (await api.put("/users/ada/status", body))["status"] == "offline"
         async with connect_v1(running, "userId=ada") as socket:
@@ -157,7 +157,7 @@ async def test_a_status_set_for_an_absent_user_is_remembered() -> None:
 
 
 async def test_claims_are_set_listed_and_cleared() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         await api.announce("ada")
         await api.put("/users/ada/claims/calendar", {"status": "busy", "text": "meeting", "priority": -1})
         seen = await api.put("/users/ada/claims/a%2Fb", {"status": "away", "priority": 5, "expiresIn": 60})
@@ -177,7 +177,7 @@ async def test_claims_are_set_listed_and_cleared() -> None:
 
 
 async def test_sessions_and_the_explanation_of_a_status() -> None:
-    async with server() as running, backend(running) as api, connect_v1(running, "userId=ada&device=web") as socket:
+    async with server() as running, api_client(running) as api, connect_v1(running, "userId=ada&device=web") as socket:
         await send_request(socket, "JOIN", room="lobby")
         await send_request(socket, "SET_STATUS", status="invisible")
         (session,) = (await api.get("/users/ada/sessions"))["sessions"]
@@ -195,7 +195,7 @@ async def test_sessions_and_the_explanation_of_a_status() -> None:
 
 
 async def test_erasing_a_user_forgets_everything_about_them() -> None:
-    async with server() as running, backend(running) as api, connect_v1(running, "userId=ada") as socket:
+    async with server() as running, api_client(running) as api, connect_v1(running, "userId=ada") as socket:
         await socket.recv()
         await api.announce("ada")
         await api.put("/users/ada/status", {"status": "busy", "text": "private"})
@@ -213,7 +213,7 @@ async def test_each_endpoint_requires_its_scope(scope: str) -> None:
     order = ("", *SCOPES)
     keys = {name: new_key(name) for name in get_args(Scope)}
     entries = [key.entry for key in keys.values()]
-    async with server(api_keys=entries) as running, backend(running, keys[scope].key if scope else "") as api:
+    async with server(api_keys=entries) as running, api_client(running, keys[scope].key if scope else "") as api:
         for endpoint in ENDPOINTS:
             if not endpoint.checks_access:
                 continue
@@ -267,12 +267,12 @@ async def test_each_endpoint_requires_its_scope(scope: str) -> None:
 async def test_every_refusal_is_a_problem_document(
     method: str, path: str, body: object, status: int, code: str
 ) -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         assert problem(await api.ask(method, path, body)) == (status, code)
 
 
 async def test_a_405_lists_the_methods_of_the_path() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         allowed = (await api.ask("PATCH", "/users/ada/status")).headers["allow"]
         assert sorted(allowed.split(", ")) == ["DELETE", "PUT"]
         assert (await api.ask("PATCH", "/users/query")).headers["allow"] == "POST"
@@ -280,7 +280,7 @@ async def test_a_405_lists_the_methods_of_the_path() -> None:
 
 
 async def test_an_id_may_contain_any_printable_character() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         for user_id in ("a/b", "100%", "%2F", "?", "#", "ö 漢 😀", "__proto__", "..;"):
             path = "/users/" + "".join(f"%{byte:02X}" for byte in user_id.encode())
             assert (await api.get(path))["userId"] == user_id
@@ -288,7 +288,7 @@ async def test_an_id_may_contain_any_printable_character() -> None:
 
 async def test_the_connection_stays_usable_after_a_large_body() -> None:
     """The rest of a body must not be parsed as the next request."""
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         many = {"users": ["u" * 100 + str(number) for number in range(500)]}
         for _ in range(3):
             assert len((await api.post("/users/query", many))["users"]) == 500
@@ -296,7 +296,7 @@ async def test_the_connection_stays_usable_after_a_large_body() -> None:
 
 
 async def test_pages_of_allowed_origins_may_put_and_delete() -> None:
-    async with server(origins=["https://app.example.com"]) as running, backend(running) as api:
+    async with server(origins=["https://app.example.com"]) as running, api_client(running) as api:
         headers = {"origin": "https://app.example.com", "access_control_request_method": "PUT"}
         answer = await api.ask("OPTIONS", "/users/ada/status", **headers)
         assert answer.status_code == 204
@@ -305,7 +305,7 @@ async def test_pages_of_allowed_origins_may_put_and_delete() -> None:
 
 
 async def test_responses_are_counted_by_route_and_metrics_name_no_user() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         await api.get("/users/secret-name")
         await api.ask("GET", "/users/secret-name/history")
         await api.ask("GET", "/users/secret-name/nothing")

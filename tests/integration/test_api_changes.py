@@ -7,8 +7,8 @@ import random
 from typing import Any
 
 import pytest
-from tests.support.api import Backend, backend, problem
-from tests.support.follower import ChangesFollower
+from tests.support.api_client import ApiClient, api_client, problem
+from tests.support.journal_replica import ChangesFollower
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, server, until
 
@@ -18,7 +18,7 @@ from presenced.http.api import changes
 pytestmark = pytest.mark.anyio
 
 
-async def shake(api: Backend, seed: int, steps: int) -> None:
+async def shake(api: ApiClient, seed: int, steps: int) -> None:
     """Make many random changes of few users."""
     rng = random.Random(seed)
     for _ in range(steps):
@@ -34,13 +34,13 @@ async def shake(api: Backend, seed: int, steps: int) -> None:
                 await api.delete(f"{user}/claims/x")
 
 
-async def shake_and_tell(api: Backend, seed: int, steps: int) -> None:
+async def shake_and_tell(api: ApiClient, seed: int, steps: int) -> None:
     await shake(api, seed, steps)
     await api.announce(f"end of {seed}")
 
 
 async def poll(
-    api: Backend, follower: ChangesFollower, cursor: str, wait: float = 0.0, limit: int = 3
+    api: ApiClient, follower: ChangesFollower, cursor: str, wait: float = 0.0, limit: int = 3
 ) -> tuple[str, Any]:
     """Apply all changes after the cursor, and return the next cursor and the last digest."""
     while True:
@@ -53,7 +53,7 @@ async def poll(
         assert answer["changes"], "the digest is null only if there are more changes"
 
 
-async def begin(api: Backend, follower: ChangesFollower) -> str:
+async def begin(api: ApiClient, follower: ChangesFollower) -> str:
     """Apply the pages of online users, and return the position from which to continue."""
     position, cursor = "", 0
     while cursor is not None:
@@ -67,7 +67,7 @@ async def begin(api: Backend, follower: ChangesFollower) -> str:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_polling_client_knows_everything_and_can_prove_it(seed: int) -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         await shake(api, seed, 60)
         follower = ChangesFollower()
         shaking = asyncio.create_task(shake(api, seed + 100, 60))  # also while the client reads the first pages
@@ -82,7 +82,7 @@ async def test_a_polling_client_knows_everything_and_can_prove_it(seed: int) -> 
 
 
 async def test_the_feed_has_all_changes_in_order_with_versions_and_causes() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         start = (await api.get("/changes"))["next"]
         await api.announce("ada")
         await api.put("/users/ada/claims/call", {"status": "busy", "text": "on the phone"})
@@ -99,7 +99,7 @@ async def test_the_feed_has_all_changes_in_order_with_versions_and_causes() -> N
 
 
 async def test_a_long_poll_ends_at_the_first_change_or_at_its_timeout() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         poll_task = asyncio.create_task(api.get("/changes?wait=30"))
         await until(lambda: metric(running, "presenced_api_followers") == 1)
         await api.announce("ada")
@@ -109,7 +109,7 @@ async def test_a_long_poll_ends_at_the_first_change_or_at_its_timeout() -> None:
 
 
 async def test_a_long_poll_ends_when_its_client_disconnects() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         poll_task = asyncio.create_task(api.get("/changes?wait=60"))
         await until(lambda: metric(running, "presenced_api_followers") == 1)
         poll_task.cancel()
@@ -118,7 +118,7 @@ async def test_a_long_poll_ends_when_its_client_disconnects() -> None:
 
 async def test_a_stream_resumes_where_it_was_lost_and_its_digests_prove_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "DIGEST_PERIOD_S", 0.05)
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         await shake(api, 1, 20)
         follower = ChangesFollower()
         last = await begin(api, follower)
@@ -139,7 +139,7 @@ async def test_a_stream_resumes_where_it_was_lost_and_its_digests_prove_it(monke
 
 async def test_a_silent_stream_sends_comments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.sse.HEARTBEAT_S", 0.02)
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         async with api.client.stream("GET", "/api/v1/changes", headers={"accept": "text/event-stream"}) as response:
             lines = []
             async for line in response.aiter_lines():
@@ -151,7 +151,7 @@ async def test_a_silent_stream_sends_comments(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_client_too_far_behind_must_start_again() -> None:
-    async with server(journal_size=1000) as running, backend(running) as api:
+    async with server(journal_size=1000) as running, api_client(running) as api:
         start = (await api.get("/changes"))["next"]
         for number in range(1001):
             running.broadcast_user_status("ada", number % 2 == 0)
@@ -164,7 +164,7 @@ async def test_a_client_too_far_behind_must_start_again() -> None:
 
 async def test_waiting_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "MAX_BACKENDS", 1)
-    async with server() as running, backend(running) as api, api.events("/changes") as events:
+    async with server() as running, api_client(running) as api, api.events("/changes") as events:
         await anext(events)
         refused = await api.ask("GET", "/changes?wait=1")
         assert problem(refused) == (503, "UNAVAILABLE")
@@ -173,7 +173,7 @@ async def test_waiting_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_a_stop_ends_waiting_requests() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         poll_task = asyncio.create_task(api.get("/changes?wait=60"))
         async with api.events("/changes") as events:
             await anext(events)

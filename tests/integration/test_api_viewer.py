@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.api import backend, connect_v1, is_unknown, parsed, send_request
+from tests.support.api_client import api_client, connect_v1, is_unknown, parsed, send_request
 from tests.support.server import server
 
 from presenced.auth.api_keys import new_key
@@ -15,7 +15,7 @@ async def test_a_response_for_a_viewer_contains_only_what_they_may_see() -> None
     keys = new_key("admin")
     async with (
         server(auth="ticket", visibility="claims", api_keys=[keys.entry]) as running,
-        backend(running, keys.key) as api,
+        api_client(running, keys.key) as api,
     ):
         await api.announce("bo")
         await api.announce("eve")
@@ -40,7 +40,7 @@ async def test_a_response_for_a_viewer_contains_no_blocked_users() -> None:
     keys = new_key("admin")
     async with (
         server(auth="ticket", api_keys=[keys.entry]) as running,
-        backend(running, keys.key) as api,
+        api_client(running, keys.key) as api,
     ):
         await api.announce("bo")
         await api.announce("eve")
@@ -75,7 +75,7 @@ async def test_a_response_for_a_viewer_contains_no_blocked_users() -> None:
 async def test_display_data_is_visible_with_the_user_until_the_user_is_erased() -> None:
     keys, shown = new_key("admin"), {"name": "Eve"}
     settings = {"auth": "ticket", "visibility": "claims", "api_keys": [keys.entry]}
-    async with server(**settings) as running, backend(running, keys.key) as api:
+    async with server(**settings) as running, api_client(running, keys.key) as api:
 
         async def ticket(user_id: str, **presence: object) -> str:
             body = {"userId": user_id, "presence": presence}
@@ -108,7 +108,7 @@ async def test_display_data_is_visible_with_the_user_until_the_user_is_erased() 
 
 async def test_the_rooms_of_a_viewers_token_restrict_the_response_whatever_users_they_may_see() -> None:
     keys = new_key("admin")
-    async with server(auth="ticket", api_keys=[keys.entry]) as running, backend(running, keys.key) as api:
+    async with server(auth="ticket", api_keys=[keys.entry]) as running, api_client(running, keys.key) as api:
         body = {"userId": "ada", "presence": {"rooms": ["lobby"]}}
         ticket = parsed(await api.ask("POST", "/tickets", body), 201)["ticket"]
         other = parsed(await api.ask("POST", "/tickets", {"userId": "bo"}), 201)["ticket"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from tests.support.api import Event, backend, connect_v1, problem
+from tests.support.api_client import Event, api_client, connect_v1, problem
 from tests.support.raw import PATIENCE
 from tests.support.server import metric, node, server, until
 
@@ -38,7 +38,7 @@ def seen(event: Event) -> dict[int | str, str]:
 
 
 async def test_a_stream_begins_with_a_snapshot_and_continues_with_changes() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         await api.announce("bo")
         async with api.events("/watch?users=bo&users=7") as events:
             first = await anext(events)
@@ -53,7 +53,7 @@ async def test_a_stream_begins_with_a_snapshot_and_continues_with_changes() -> N
 async def test_data_with_line_breaks_from_a_client_breaks_no_stream(path: str) -> None:
     """Line breaks between tokens of JSON are valid, but end a line of an event stream."""
     broken = '{"type":"SET_STATUS","status":"busy","data":{"a":\n\n1,\r"\u2028":"\\n"}}'
-    async with server(status_pause=0) as running, backend(running) as api, connect_v1(running, "userId=eve") as eve:
+    async with server(status_pause=0) as running, api_client(running) as api, connect_v1(running, "userId=eve") as eve:
         async with api.events(path) as events:
             if path != "/changes":
                 await anext(events)
@@ -71,7 +71,7 @@ async def test_data_with_line_breaks_from_a_client_breaks_no_stream(path: str) -
 
 
 async def test_data_with_line_breaks_from_a_backend_breaks_no_stream() -> None:
-    async with server() as running, backend(running) as api, api.events("/watch?users=ada") as events:
+    async with server() as running, api_client(running) as api, api.events("/watch?users=ada") as events:
         await anext(events)
         await api.announce("ada")
         body = '{"status":"busy","priority":1,"data":[\n\n1\r\n]}'
@@ -84,7 +84,7 @@ async def test_data_with_line_breaks_from_a_backend_breaks_no_stream() -> None:
 
 async def test_a_snapshot_of_everyone_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.api.watch.PAGE", 2)
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         for number in range(5):
             await api.announce(str(number))
         async with api.events("/watch?everyone=true") as events:
@@ -95,7 +95,7 @@ async def test_a_snapshot_of_everyone_comes_in_pages(monkeypatch: pytest.MonkeyP
 
 
 async def test_only_a_token_with_the_role_receives_causes() -> None:
-    async with server(**JWT) as running, backend(running, KEY.key) as api:
+    async with server(**JWT) as running, api_client(running, KEY.key) as api:
         for presence, cause in ({"roles": ["causes"]}, "announcement"), ({"roles": ["desk"]}, None):
             await api.announce("bo", True)
             given = token("ada", presence=presence)
@@ -106,7 +106,7 @@ async def test_only_a_token_with_the_role_receives_causes() -> None:
 
 
 async def test_users_blocked_by_the_token_are_not_watched() -> None:
-    async with server(**JWT) as running, backend(running, KEY.key) as api:
+    async with server(**JWT) as running, api_client(running, KEY.key) as api:
         await api.announce("bo")
         await api.announce("eve")
         mine = token("ada", presence={"block": ["eve"]})
@@ -121,7 +121,7 @@ async def test_users_blocked_by_the_token_are_not_watched() -> None:
 
 
 async def test_a_user_who_changes_quickly_is_sent_once_with_the_last_state() -> None:
-    async with server() as running, backend(running) as api, api.events("/watch?users=ada") as events:
+    async with server() as running, api_client(running) as api, api.events("/watch?users=ada") as events:
         await anext(events)
         await api.announce("ada")
         service = PresenceService(node(running))
@@ -137,7 +137,7 @@ async def test_a_user_who_changes_quickly_is_sent_once_with_the_last_state() -> 
 
 
 async def test_a_lost_stream_resumes() -> None:
-    async with server() as running, backend(running) as api:
+    async with server() as running, api_client(running) as api:
         async with api.events("/watch?everyone=true") as events:
             last = (await anext(events)).id
         await api.announce("ada")
@@ -149,7 +149,7 @@ async def test_a_lost_stream_resumes() -> None:
 
 
 async def test_a_stream_with_a_users_token_shows_what_that_user_may_see() -> None:
-    async with server(visibility="claims", **JWT) as running, backend(running, KEY.key) as api:
+    async with server(visibility="claims", **JWT) as running, api_client(running, KEY.key) as api:
         await api.announce("bo")
         await api.announce("eve")
         mine = token("ada", presence={"watch": ["bo"]})
@@ -171,13 +171,13 @@ async def test_a_stream_with_a_users_token_shows_what_that_user_may_see() -> Non
 
 @pytest.mark.parametrize("shown", ["", "&token=nonsense", "&token=" + token("ada", seconds=-60)])
 async def test_a_request_without_valid_credentials_is_refused(shown: str) -> None:
-    async with server(**JWT) as running, backend(running) as api:
+    async with server(**JWT) as running, api_client(running) as api:
         assert problem(await api.ask("GET", f"/watch?everyone=true{shown}")) == (401, "UNAUTHORIZED")
 
 
 async def test_a_stream_ends_when_its_token_expires_or_is_revoked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.api.watch.CHECK_S", 0.05)
-    async with server(jwt_leeway=0, **JWT) as running, backend(running, KEY.key) as api:
+    async with server(jwt_leeway=0, **JWT) as running, api_client(running, KEY.key) as api:
         async with api.events(f"/watch?users=bo&token={token('ada', seconds=2)}") as events:
             assert len([event async for event in events]) == 1
         async with api.events(f"/watch?users=bo&token={token('ada')}") as events:
@@ -189,7 +189,7 @@ async def test_a_stream_ends_when_its_token_expires_or_is_revoked(monkeypatch: p
 async def test_one_user_cannot_occupy_the_places_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "MAX_OF_USER", 1)
     mine, other = (f"/watch?users=bo&token={token(user_id)}" for user_id in ("ada", "bo"))
-    async with server(**JWT) as running, backend(running) as api, api.events(mine) as events:
+    async with server(**JWT) as running, api_client(running) as api, api.events(mine) as events:
         await anext(events)
         assert problem(await api.ask("GET", mine)) == (503, "UNAVAILABLE")
         async with api.events(other) as others:
@@ -198,7 +198,7 @@ async def test_one_user_cannot_occupy_the_places_of_others(monkeypatch: pytest.M
 
 async def test_a_client_that_does_not_read_is_cut_off_and_harms_no_other() -> None:
     """The snapshot is larger than the buffers of the kernel."""
-    async with server(behind_timeout=0.5, max_announced=20_000) as running, backend(running) as api:
+    async with server(behind_timeout=0.5, max_announced=20_000) as running, api_client(running) as api:
         for number in range(15_000):
             running.broadcast_user_status(f"{number:05}" + "x" * 120, is_online=True)
         with socket.socket() as slow:
@@ -235,7 +235,7 @@ async def test_a_client_that_does_not_read_does_not_delay_a_stop(caplog: pytest.
 
 
 async def test_without_authentication_every_client_that_may_connect_may_watch() -> None:
-    async with server(host="127.0.0.1") as running, backend(running) as api:
+    async with server(host="127.0.0.1") as running, api_client(running) as api:
         assert problem(await api.ask("GET", "/counts", x_forwarded_for="203.0.113.7")) == (401, "UNAUTHORIZED")
         async with api.events("/watch?users=bo", x_forwarded_for="203.0.113.7") as events:
             assert (await anext(events)).kind == "snapshot"

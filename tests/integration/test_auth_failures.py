@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.support.api import backend, problem
+from tests.support.api_client import api_client, problem
 from tests.support.server import server
 from tests.support.tokens import KEY, call_api, close_of, first_message, token, token_server, url
 from websockets.asyncio.client import connect
@@ -56,7 +56,7 @@ async def test_a_genuine_token_does_not_count_as_a_guess(bad: str, query: str, c
         await call_api(running, "POST", "/api/users/revoked/revoke")
         for _ in range(3):
             assert await refused(running, bad, query) == code
-        async with backend(running) as page:
+        async with api_client(running) as page:
             for _ in range(3 if not query else 0):
                 answer = await page.ask("GET", f"/watch?users=bo&token={bad}", **OFFICE)
                 assert problem(answer) == (401, "UNAUTHORIZED")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.backends import Backend, backend, connect_with, jwks_server, refusing
+from tests.support.callback_server import CallbackServer, callback_server, connect_with, jwks_server, refusing
 from websockets.exceptions import InvalidStatus
 
 from presenced.auth import jwks
@@ -16,7 +16,7 @@ async def test_a_signature_that_fits_no_key_requests_the_keys_for_any_key_id(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key(old)
         async with jwks_server(issuer) as running:
             assert await connect_with(running, issuer.token()) == (0, "ada")
@@ -28,12 +28,12 @@ async def test_a_signature_that_fits_no_key_requests_the_keys_for_any_key_id(
 
 async def test_forged_signatures_cause_a_bounded_number_of_requests() -> None:
     """There is one request per `MIN_REFETCH_S`, however many tokens arrive."""
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("")
         async with jwks_server(issuer) as running:
             assert await connect_with(running, issuer.token()) == (0, "ada")
             for _ in range(50):
-                forger = Backend()
+                forger = CallbackServer()
                 forger.new_key("")
                 assert await connect_with(running, forger.token()) == (
                     4401,
@@ -47,7 +47,7 @@ async def test_a_token_of_a_new_key_may_be_retried_while_the_issuer_is_down(
 ) -> None:
     """It cannot be distinguished from a forgery, and 4401 would declare it invalid."""
     monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("")
         async with jwks_server(issuer) as running:
             old = issuer.token()
@@ -68,7 +68,7 @@ async def test_a_key_that_left_the_set_is_refused_but_its_tokens_are_no_guesses(
     monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x-forwarded-for": "203.0.113.7"}
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("a")
         async with jwks_server(issuer, **limits) as running:
             current, expired = issuer.token(), issuer.token(seconds=-3600)
@@ -79,7 +79,7 @@ async def test_a_key_that_left_the_set_is_refused_but_its_tokens_are_no_guesses(
             for left in (current, expired, current):
                 assert (await connect_with(running, left, **office))[0] == 4401
             assert await connect_with(running, issuer.token(), **office) == (0, "ada")
-            forger = Backend()
+            forger = CallbackServer()
             forger.new_key("b")
             assert (await connect_with(running, forger.token(), **office))[0] == 4401
             with pytest.raises(InvalidStatus):
@@ -91,7 +91,7 @@ async def test_keys_that_left_the_set_are_remembered_up_to_a_bound(monkeypatch: 
     monkeypatch.setattr(jwks, "MAX_RETIRED_KEYS", 2)
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     tokens = []
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("")
         async with jwks_server(issuer, **limits) as running:
             for _ in range(4):

@@ -17,7 +17,7 @@ HERE, DEAD, MUTE = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 """Addresses that respond, refuse connections, or never accept any."""
 
 
-class Receiver:
+class CountingServer:
     """Server that counts the requests it responds to."""
 
     def __init__(self) -> None:
@@ -34,8 +34,8 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver() -> AsyncIterator[Receiver]:
-    made = Receiver()
+async def receiver() -> AsyncIterator[CountingServer]:
+    made = CountingServer()
     listening = await asyncio.start_server(made.answer, HERE, 0)
     made.port = listening.sockets[0].getsockname()[1]
     try:

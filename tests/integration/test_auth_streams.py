@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.api import Backend, Event, backend, problem
+from tests.support.api_client import ApiClient, Event, api_client, problem
 from tests.support.server import metric, server, until
 from tests.support.tokens import KEY, WRITE, call_api, close_of, url
 from websockets.asyncio.client import connect
@@ -22,23 +22,23 @@ pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def ticket_server(**changes: object) -> AsyncIterator[tuple[PresenceServer, Backend, Backend]]:
+async def ticket_server(**changes: object) -> AsyncIterator[tuple[PresenceServer, ApiClient, ApiClient]]:
     """A server, a backend with a key, and a browser without one."""
     async with (
         server(auth="ticket", api_keys=[KEY.entry, WRITE.entry], **changes) as running,
-        backend(running, KEY.key) as api,
-        backend(running) as page,
+        api_client(running, KEY.key) as api,
+        api_client(running) as page,
     ):
         yield running, api, page
 
 
-async def ticket(api: Backend, user_id: str = "ada", **more: Any) -> str:
+async def ticket(api: ApiClient, user_id: str = "ada", **more: Any) -> str:
     answer = await api.ask("POST", "/tickets", {"userId": user_id, **more})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["ticket"])
 
 
-async def opened(page: Backend, path: str) -> str:
+async def opened(page: ApiClient, path: str) -> str:
     """Open a stream, lose it, and return the id of its last event."""
     async with page.events(path) as events:
         return (await anext(events)).id

@@ -22,7 +22,7 @@ from websockets.frames import Opcode
 pytestmark = pytest.mark.anyio
 
 
-class Client(Protocol):
+class AnyLibrary(Protocol):
     """What the tests ask of a client library."""
 
     async def receive(self) -> dict[str, Any]: ...
@@ -80,13 +80,13 @@ class Aiohttp:
 
 
 @asynccontextmanager
-async def with_websockets(url: str) -> AsyncIterator[Client]:
+async def with_websockets(url: str) -> AsyncIterator[AnyLibrary]:
     async with websockets.asyncio.client.connect(url, proxy=None) as connection:
         yield Websockets(connection)
 
 
 @asynccontextmanager
-async def with_aiohttp(url: str) -> AsyncIterator[Client]:
+async def with_aiohttp(url: str) -> AsyncIterator[AnyLibrary]:
     async with aiohttp.ClientSession() as session, session.ws_connect(url) as connection:
         yield Aiohttp(connection)
 
@@ -97,7 +97,7 @@ def connect(request: pytest.FixtureRequest) -> Any:
 
 
 async def test_the_flow_of_the_contract(connect: Any) -> None:
-    async with server() as house, connect(f"{house.url}?userId=123") as alice:
+    async with server() as running, connect(f"{running.url}?userId=123") as alice:
         before = time.time() * 1000
         established = await alice.receive()
         assert list(established) == ["type", "userId", "timestamp", "connectionId"]
@@ -106,12 +106,12 @@ async def test_the_flow_of_the_contract(connect: Any) -> None:
         user, _, milliseconds = established["connectionId"].rpartition("-")
         assert user == "123"
         assert abs(int(milliseconds) - before) < 10_000
-        async with connect(f"{house.url}?userId=bob") as bob:
+        async with connect(f"{running.url}?userId=bob") as bob:
             assert (await bob.receive())["type"] == "CONNECTION_ESTABLISHED"
             online = await alice.receive()
             assert list(online) == ["type", "userId", "timestamp"]
             assert (online["type"], online["userId"]) == ("USER_ONLINE", "bob")
-            async with connect(f"{house.url}?userId=bob") as second:
+            async with connect(f"{running.url}?userId=bob") as second:
                 assert (await second.receive())["type"] == "CONNECTION_ESTABLISHED"
                 await second.close(1000)
             await bob.close(1000)
@@ -120,10 +120,10 @@ async def test_the_flow_of_the_contract(connect: Any) -> None:
 
 
 async def test_a_user_who_comes_back_within_the_grace_makes_nobody_flicker(connect: Any) -> None:
-    async with server(grace_going_away=60) as house, connect(f"{house.url}?userId=1") as alice:
+    async with server(grace_going_away=60) as running, connect(f"{running.url}?userId=1") as alice:
         await alice.receive()
         for number in range(3):  # a page that is reloaded twice
-            async with connect(f"{house.url}?userId=2") as bob:
+            async with connect(f"{running.url}?userId=2") as bob:
                 await bob.receive()
                 if number == 0:
                     assert (await alice.receive())["type"] == "USER_ONLINE"
@@ -132,9 +132,9 @@ async def test_a_user_who_comes_back_within_the_grace_makes_nobody_flicker(conne
 
 
 async def test_who_does_not_come_back_is_offline_after_the_grace(connect: Any) -> None:
-    async with server() as house, connect(f"{house.url}?userId=1") as alice:
+    async with server() as running, connect(f"{running.url}?userId=1") as alice:
         await alice.receive()
-        async with raw_websocket(house.port, "?userId=2") as bob:
+        async with raw_websocket(running.port, "?userId=2") as bob:
             assert (await alice.receive())["type"] == "USER_ONLINE"
             await bob.send(masked(Opcode.PING))  # otherwise it would count as closed while it was opening
             while (await bob.frame()).opcode is not Opcode.PONG:
@@ -142,14 +142,14 @@ async def test_who_does_not_come_back_is_offline_after_the_grace(connect: Any) -
             lost_at = time.monotonic()  # not afterwards: the server may notice before this test continues
             await bob.abort()
         assert (await alice.receive())["type"] == "USER_OFFLINE"
-        assert time.monotonic() - lost_at >= house.settings.grace_lost - 0.01
+        assert time.monotonic() - lost_at >= running.settings.grace_lost - 0.01
 
 
 async def test_a_client_that_answers_no_ping_is_dropped_and_those_that_do_are_not(connect: Any) -> None:
-    async with server(**QUICK_HEARTBEAT) as house, connect(f"{house.url}?userId=1") as alice:
+    async with server(**QUICK_HEARTBEAT) as running, connect(f"{running.url}?userId=1") as alice:
         await alice.receive()
         waiting = asyncio.create_task(alice.receive())
-        async with raw_websocket(house.port, "?userId=2") as ghost:
+        async with raw_websocket(running.port, "?userId=2") as ghost:
             assert (await waiting)["type"] == "USER_ONLINE"
             waiting = asyncio.create_task(alice.receive())
             assert (await ghost.close_frame()).code == 4408
@@ -157,40 +157,40 @@ async def test_a_client_that_answers_no_ping_is_dropped_and_those_that_do_are_no
         assert (offline["type"], offline["userId"]) == ("USER_OFFLINE", 2)
         waiting = asyncio.create_task(alice.receive())  # aiohttp answers pings only while it receives
         for _ in range(2):
-            await heard_from_all(house)
-        assert house.get_stats().total_connections == 1
+            await heard_from_all(running)
+        assert running.get_stats().total_connections == 1
         waiting.cancel()
 
 
 async def test_unknown_and_malformed_messages_end_nothing(connect: Any) -> None:
-    async with server() as house, connect(f"{house.url}?userId=1") as alice:
+    async with server() as running, connect(f"{running.url}?userId=1") as alice:
         await alice.receive()
         for text in ("", "hello", "{", "[]", '{"type":"NO_SUCH_THING"}', "null", "x" * 65_536):
             await alice.send(text)
-        async with connect(f"{house.url}?userId=2"):
+        async with connect(f"{running.url}?userId=2"):
             assert (await alice.receive())["type"] == "USER_ONLINE"
 
 
 @pytest.mark.parametrize("query", ["", "?userId=", "?userId=%00", "?userId=1&userId=2", f"?userId={'x' * 129}"])
 async def test_a_bad_user_id_is_told_by_a_close_code_with_a_reason(connect: Any, query: str) -> None:
-    async with server() as house, connect(house.url + query) as alice:
+    async with server() as running, connect(running.url + query) as alice:
         assert await alice.closed() == 4400
 
 
 @pytest.mark.parametrize("user_id", ["__proto__", "constructor", "李 Zoë", 'a"b\\c', "9007199254740993", "007", "<b>"])
 async def test_hostile_and_foreign_ids_arrive_as_they_were(connect: Any, user_id: str) -> None:
-    async with server() as house, connect(f"{house.url}?userId=1") as alice:
+    async with server() as running, connect(f"{running.url}?userId=1") as alice:
         await alice.receive()
-        async with connect(f"{house.url}?userId={quote(user_id, safe='')}") as other:
+        async with connect(f"{running.url}?userId={quote(user_id, safe='')}") as other:
             assert (await other.receive())["userId"] == user_id
             assert (await alice.receive())["userId"] == user_id
 
 
 async def test_of_a_hundred_users_each_hears_of_all_that_come_later(connect: Any) -> None:
-    async with server() as house:
+    async with server() as running:
 
         async def user(number: int) -> set[int]:
-            async with connect(f"{house.url}?userId={number}") as client:
+            async with connect(f"{running.url}?userId={number}") as client:
                 assert (await client.receive())["userId"] == number
                 heard = set()
                 while (of := (await client.receive())["userId"]) != "that is all":
@@ -198,8 +198,8 @@ async def test_of_a_hundred_users_each_hears_of_all_that_come_later(connect: Any
                 return heard
 
         users = [asyncio.create_task(user(number)) for number in range(100)]
-        await until(lambda: house.get_stats().connected_users == 100)
-        house.broadcast_user_status("that is all", True)
+        await until(lambda: running.get_stats().connected_users == 100)
+        running.broadcast_user_status("that is all", True)
         heard = await asyncio.gather(*users)
         pairs = {frozenset((one, other)) for one, others in enumerate(heard) for other in others}
         assert len(pairs) == sum(map(len, heard)) == 100 * 99 / 2, "of each pair the first one hears of the second"

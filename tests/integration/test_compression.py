@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.integration.test_v1 import QUIET, Client
+from tests.support.live_client_v1 import QUIET, LiveV1Client
 from tests.support.raw import RawClient, raw, raw_websocket, upgrade
 from tests.support.server import metric, server, until
 from websockets.asyncio.client import connect
@@ -27,10 +27,10 @@ OFFER = "Sec-WebSocket-Protocol: presenced.v1\r\nSec-WebSocket-Extensions: perme
 
 
 @asynccontextmanager
-async def enter(running: PresenceServer, user_id: str, compression: str | None) -> AsyncIterator[Client]:
+async def enter(running: PresenceServer, user_id: str, compression: str | None) -> AsyncIterator[LiveV1Client]:
     url = f"ws://127.0.0.1:{running.port}/ws-online-status?userId={user_id}"
     async with connect(url, subprotocols=[Subprotocol("presenced.v1")], compression=compression) as connection:
-        client = Client(connection)
+        client = LiveV1Client(connection)
         await client.until("PRESENCE_CHANGES")
         yield client
 

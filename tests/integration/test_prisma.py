@@ -32,6 +32,8 @@ from presenced.storage.records import Record, StoredSession, StoredUser, choice_
 from presenced.storage.schema import metadata, told
 from presenced.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy" / "prisma"
 PRISMA = ROOT / "tests" / "prisma"

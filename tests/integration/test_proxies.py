@@ -20,7 +20,7 @@ from websockets.exceptions import InvalidStatus
 
 from presenced import PresenceServer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 @asynccontextmanager

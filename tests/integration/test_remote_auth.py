@@ -12,11 +12,10 @@ from typing import Any
 import jwt
 import pytest
 from aiohttp import web
-from tests.support.api import backend as api_of
-from tests.support.backends import (
-    Backend,
+from tests.support.api_client import api_client
+from tests.support.callback_server import (
+    CallbackServer,
     Handler,
-    backend,
     callback_server,
     connect_with,
     elsewhere,
@@ -25,6 +24,7 @@ from tests.support.backends import (
     nonsense,
     outcome,
     refusing,
+    server_with_callbacks,
     slow,
 )
 from tests.support.certificates import write_certificate
@@ -46,7 +46,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_keys_come_from_the_url_and_new_ones_when_a_token_names_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("a")
         async with jwks_server(issuer) as running:
             assert await connect_with(running, issuer.token()) == (0, "ada")
@@ -59,11 +59,11 @@ async def test_keys_come_from_the_url_and_new_ones_when_a_token_names_one(monkey
 
 
 async def test_tokens_with_invented_keys_cause_a_bounded_number_of_requests() -> None:
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("a")
         async with jwks_server(issuer) as running:
             assert await connect_with(running, issuer.token()) == (0, "ada")
-            forger = Backend()
+            forger = CallbackServer()
             for number in range(50):
                 forger.new_key(f"x{number}")
                 code, says = await connect_with(running, forger.token())
@@ -74,7 +74,7 @@ async def test_tokens_with_invented_keys_cause_a_bounded_number_of_requests() ->
 
 
 async def test_while_the_issuer_is_down_its_keys_stay_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("a")
         async with jwks_server(issuer, jwt_jwks_refresh=1) as running:
             assert await connect_with(running, issuer.token()) == (0, "ada")
@@ -92,7 +92,7 @@ async def test_without_any_key_clients_are_asked_to_retry(
     handler: Handler, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("presenced.auth.factory.JWKS_TIMEOUT_S", 3.0)
-    async with backend() as issuer:
+    async with callback_server() as issuer:
         issuer.new_key("a")
         issuer.handler = handler
         async with jwks_server(issuer) as running:
@@ -106,7 +106,7 @@ async def test_with_tls_the_certificate_must_match_the_name(tmp_path: Path) -> N
     certificate, key = write_certificate(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
-    async with backend(context) as issuer:
+    async with callback_server(context) as issuer:
         issuer.new_key("a")
         for trusted, expected in ((str(certificate), 0), ("/dev/null", 1013)):
             environ = {"SSL_CERT_FILE": trusted, "SSL_CERT_DIR": "/nonexistent"}
@@ -124,13 +124,13 @@ async def test_with_tls_the_certificate_must_match_the_name(tmp_path: Path) -> N
 
 
 async def test_a_callback_names_the_user_and_its_request_is_signed() -> None:
-    async with backend() as application:
+    async with callback_server() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
             return web.json_response({"userId": 7, "expiresIn": 60, "x-more": True})
 
         application.handler = who
-        async with callback_server(application, callback_secret="s3cret") as running:
+        async with server_with_callbacks(application, callback_secret="s3cret") as running:
             assert await connect_with(running, "session-of-7") == (0, 7)  # type: ignore[comparison-overlap]  # a number
         (request,) = application.requests
         assert application.bodies == [b'{"token":"session-of-7"}']
@@ -145,26 +145,26 @@ async def test_a_callback_names_the_user_and_its_request_is_signed() -> None:
 async def test_a_callback_response_with_a_misspelt_restriction_admits_nobody(
     wrong: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with backend() as application:
+    async with callback_server() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
             return web.json_response({"userId": 7, **wrong})
 
         application.handler = who
-        async with callback_server(application) as running:
+        async with server_with_callbacks(application) as running:
             assert (await connect_with(running, "session-of-7"))[0] == Close.TRY_AGAIN_LATER.code
     (name,) = wrong
     assert name in caplog.text, "the log names the field"
 
 
 async def test_a_callback_result_may_expire_and_may_be_cached() -> None:
-    async with backend() as application:
+    async with callback_server() as application:
 
         async def who(request: web.Request) -> web.StreamResponse:
             return web.json_response({"userId": "ada", "expiresIn": 1})
 
         application.handler = who
-        async with callback_server(application, callback_cache=60) as running:
+        async with server_with_callbacks(application, callback_cache=60) as running:
             async with connect(f"ws://127.0.0.1:{running.port}/ws-online-status?token=t", proxy=None) as socket:
                 assert await outcome(socket) == (0, "ada")
                 assert await outcome(socket) == (4401, "the token has expired")
@@ -174,13 +174,13 @@ async def test_a_callback_result_may_expire_and_may_be_cached() -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_a_token_that_the_callback_refuses_is_refused(status: int) -> None:
-    async with backend() as application:
+    async with callback_server() as application:
 
         async def refuse(_: web.Request) -> web.StreamResponse:
             return web.Response(status=status)
 
         application.handler = refuse
-        async with callback_server(application) as running:
+        async with server_with_callbacks(application) as running:
             assert await connect_with(running, "t") == (4401, "the token is not accepted")
 
 
@@ -188,9 +188,9 @@ async def test_a_token_that_the_callback_refuses_is_refused(status: int) -> None
 async def test_while_the_callback_fails_clients_are_asked_to_retry(
     handler: Handler, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with backend() as application:
+    async with callback_server() as application:
         application.handler = handler
-        async with callback_server(application, callback_timeout=3) as running:
+        async with server_with_callbacks(application, callback_timeout=3) as running:
             assert (await connect_with(running, "secret-token"))[0] == 1013
             assert len(application.requests) == 1
     assert "callback_url" in caplog.text
@@ -198,14 +198,14 @@ async def test_while_the_callback_fails_clients_are_asked_to_retry(
 
 
 async def test_clients_retry_while_nothing_listens_at_the_callback_url() -> None:
-    async with backend() as application:
-        running = callback_server(application)
+    async with callback_server() as application:
+        running = server_with_callbacks(application)
     async with running:
         assert (await connect_with(running, "t"))[0] == 1013
 
 
 async def test_simultaneous_callbacks_are_bounded_and_further_ones_wait() -> None:
-    async with backend() as application:
+    async with callback_server() as application:
         release, most, now = asyncio.Event(), 0, 0
 
         async def who(_: web.Request) -> web.StreamResponse:
@@ -217,7 +217,7 @@ async def test_simultaneous_callbacks_are_bounded_and_further_ones_wait() -> Non
             return web.json_response({"userId": "ada"})
 
         application.handler = who
-        async with callback_server(application, callback_concurrency=3, callback_timeout=10) as running:
+        async with server_with_callbacks(application, callback_concurrency=3, callback_timeout=10) as running:
             coming = [asyncio.create_task(connect_with(running, f"t{number}")) for number in range(10)]
             await until(lambda: metric(running, "presenced_unauthenticated") == 10)
             await until(lambda: now == 3)
@@ -228,7 +228,7 @@ async def test_simultaneous_callbacks_are_bounded_and_further_ones_wait() -> Non
 
 @pytest.mark.parametrize("presence", [{"watch": ["bo"]}, {"watch": "*", "block": ["eve"]}])
 async def test_a_callback_names_the_visible_users(presence: dict[str, Any]) -> None:
-    async with backend() as application:
+    async with callback_server() as application:
         allowed: dict[str, Any] = {"ada": presence, "bo": {}, "eve": {}, "7": {"watch": "*"}}
 
         async def whom(request: web.Request) -> web.StreamResponse:
@@ -257,7 +257,7 @@ async def test_a_callback_names_the_visible_users(presence: dict[str, Any]) -> N
 
 async def test_a_resuming_stream_sees_the_users_that_the_callback_names_now() -> None:
     """The result is not the user from the first use of the ticket."""
-    async with backend() as application:
+    async with callback_server() as application:
         allowed: dict[str, Any] = {"watch": ["bo", "eve"], "roles": ["causes"]}
 
         async def whom(_: web.Request) -> web.StreamResponse:
@@ -265,18 +265,21 @@ async def test_a_resuming_stream_sees_the_users_that_the_callback_names_now() ->
 
         application.handler = whom
         settings = {"visibility": "callback", "visibility_url": application.url, "outgoing_private": True}
-        async with server(auth="ticket", api_keys=[KEY.entry], **settings) as running, api_of(running, KEY.key) as api:
+        async with (
+            server(auth="ticket", api_keys=[KEY.entry], **settings) as running,
+            api_client(running, KEY.key) as api,
+        ):
             await api.announce("bo")
             await api.announce("eve")
             made = (await api.ask("POST", "/tickets", {"userId": "ada"})).json()["ticket"]
             path = f"/watch?everyone=true&token={made}"
-            async with api_of(running) as page, page.events(path) as events:
+            async with api_client(running) as page, page.events(path) as events:
                 event = await anext(events)
                 assert [user["userId"] for user in event.data["users"]] == ["bo", "eve"]
                 assert "cause" in event.data["users"][0]
             allowed = {"watch": ["bo"]}
             secret = event.id.partition(".")[2]
-            async with api_of(running) as page, page.events(path, last_event_id=f".{secret}") as events:
+            async with api_client(running) as page, page.events(path, last_event_id=f".{secret}") as events:
                 (seen,) = (await anext(events)).data["users"]
                 assert seen["userId"] == "bo"
                 assert "cause" not in seen
@@ -285,7 +288,7 @@ async def test_a_resuming_stream_sees_the_users_that_the_callback_names_now() ->
 async def test_a_callback_can_report_a_token_as_expired() -> None:
     limits = {"trusted_proxies": "127.0.0.1", "address_failure_burst": 1, "address_failure_rate": 0.001}
     office = {"x-forwarded-for": "203.0.113.7"}
-    async with backend() as application:
+    async with callback_server() as application:
 
         async def who(_: web.Request) -> web.StreamResponse:
             requested = json.loads(application.bodies[-1])["token"]
@@ -294,7 +297,7 @@ async def test_a_callback_can_report_a_token_as_expired() -> None:
             return web.json_response({"userId": "ada", "expiresIn": 0 if requested == "old" else 60})
 
         application.handler = who
-        async with callback_server(application, **limits) as running:
+        async with server_with_callbacks(application, **limits) as running:
             for _ in range(3):
                 assert await connect_with(running, "old", **office) == (4401, "the token has expired")
             assert await connect_with(running, "good", **office) == (0, "ada")
@@ -304,7 +307,7 @@ async def test_a_callback_can_report_a_token_as_expired() -> None:
 
 
 async def test_a_shared_secret_in_a_public_jwk_set_is_ignored() -> None:
-    async with backend() as issuer:
+    async with callback_server() as issuer:
 
         async def leaky(_: web.Request) -> web.StreamResponse:
             return web.json_response({"keys": [{"kty": "oct", "k": "QUFB" * 16, "kid": "a"}]})
@@ -316,9 +319,9 @@ async def test_a_shared_secret_in_a_public_jwk_set_is_ignored() -> None:
 
 
 async def test_a_stopping_server_cancels_callbacks() -> None:
-    async with backend() as application:
+    async with callback_server() as application:
         application.handler = slow
-        async with callback_server(application, callback_timeout=20) as running:
+        async with server_with_callbacks(application, callback_timeout=20) as running:
             socket: Any = await connect(f"ws://127.0.0.1:{running.port}/ws-online-status?token=t", proxy=None)
             await until(lambda: application.requests)
             started = time.monotonic()

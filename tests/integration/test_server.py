@@ -21,30 +21,30 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_announcements_reach_everyone_and_cannot_contradict_a_connection() -> None:
-    async with server(max_announced=1) as house, connect(f"{house.url}?userId=1", proxy=None) as alice:
+    async with server(max_announced=1) as running, connect(f"{running.url}?userId=1", proxy=None) as alice:
         await alice.recv()
-        assert house.broadcast_user_status(2, True) is True
+        assert running.broadcast_user_status(2, True) is True
         assert '"USER_ONLINE","userId":2' in str(await alice.recv())
-        assert house.broadcast_user_status("2", True) is False
-        assert house.broadcast_user_status(1, False) is False, "alice has a connection"
+        assert running.broadcast_user_status("2", True) is False
+        assert running.broadcast_user_status(1, False) is False, "alice has a connection"
         with pytest.raises(CapacityError):
-            house.broadcast_user_status(3, True)
+            running.broadcast_user_status(3, True)
         with pytest.raises(BadUserId):
-            house.broadcast_user_status("a\nb", True)
-        assert house.get_stats().online_users == 2
-        assert house.broadcast_user_status(2, False) is True
+            running.broadcast_user_status("a\nb", True)
+        assert running.get_stats().online_users == 2
+        assert running.broadcast_user_status(2, False) is True
         assert '"USER_OFFLINE","userId":2' in str(await alice.recv())
 
 
 async def test_handle_user_disconnect_closes_all_connections_of_the_user() -> None:
-    async with server(grace_lost=60) as house, connect(f"{house.url}?userId=1", proxy=None) as alice:
+    async with server(grace_lost=60) as running, connect(f"{running.url}?userId=1", proxy=None) as alice:
         await alice.recv()
         async with (
-            connect(f"{house.url}?userId=2", proxy=None) as one,
-            connect(f"{house.url}?userId=2", proxy=None) as two,
+            connect(f"{running.url}?userId=2", proxy=None) as one,
+            connect(f"{running.url}?userId=2", proxy=None) as two,
         ):
             assert "USER_ONLINE" in str(await alice.recv())
-            assert house.handle_user_disconnect(2) == 2
+            assert running.handle_user_disconnect(2) == 2
             for connection in (one, two):
                 with pytest.raises(ConnectionClosed) as ended:
                     while True:
@@ -52,34 +52,35 @@ async def test_handle_user_disconnect_closes_all_connections_of_the_user() -> No
                 assert ended.value.rcvd
                 assert ended.value.rcvd.code == 4410
             assert "USER_OFFLINE" in str(await alice.recv()), "at once, without a grace"
-        assert house.handle_user_disconnect(2) == 0
+        assert running.handle_user_disconnect(2) == 0
 
 
 async def test_get_stats_counts_and_pages() -> None:
-    async with server() as house, AsyncExitStack() as stack:
+    async with server() as running, AsyncExitStack() as stack:
         for number in range(5):
-            await stack.enter_async_context(connect(f"{house.url}?userId={number % 3}", proxy=None))
-        stats = house.get_stats(limit=2)
+            await stack.enter_async_context(connect(f"{running.url}?userId={number % 3}", proxy=None))
+        stats = running.get_stats(limit=2)
         assert (stats.connected_users, stats.total_connections, len(stats.user_sessions)) == (3, 5, 2)
         assert stats.next
-        assert len(house.get_stats(after=stats.next).user_sessions) == 3
+        assert len(running.get_stats(after=stats.next).user_sessions) == 3
         for wrong in ({"limit": -1}, {"limit": 1001}, {"after": -1}):
             with pytest.raises(ValueError, match="expected"):
-                house.get_stats(**wrong)
+                running.get_stats(**wrong)
 
 
 async def test_stop_tells_every_client_to_come_back_and_nobody_that_others_left() -> None:
     # These clients read nothing until the stop, so they answer no ping either.
     quiet = {"heartbeat_interval": 3600, "pong_timeout": 3600}
-    async with server(close_timeout=0.3, **quiet) as house, AsyncExitStack() as stack:
+    async with server(close_timeout=0.3, **quiet) as running, AsyncExitStack() as stack:
         clients = [
-            await stack.enter_async_context(connect(f"{house.url}?userId={number}", proxy=None)) for number in range(50)
+            await stack.enter_async_context(connect(f"{running.url}?userId={number}", proxy=None))
+            for number in range(50)
         ]
-        ghost = await stack.enter_async_context(raw_websocket(house.port, "?userId=silent"))
-        port = house.port  # the server has none after its stop
-        stopping = asyncio.create_task(house.stop())
+        ghost = await stack.enter_async_context(raw_websocket(running.port, "?userId=silent"))
+        port = running.port  # the server has none after its stop
+        stopping = asyncio.create_task(running.stop())
         await asyncio.sleep(0)
-        await house.stop()  # a second call changes nothing
+        await running.stop()  # a second call changes nothing
         for client in clients:
             with pytest.raises(ConnectionClosed) as ended:
                 while True:
@@ -95,48 +96,48 @@ async def test_stop_tells_every_client_to_come_back_and_nobody_that_others_left(
 
 
 async def test_a_stopped_server_can_be_started_again() -> None:
-    house = server()
+    running = server()
     for _ in range(2):
-        await house.start()
-        async with connect(f"{house.url}?userId=1", proxy=None) as client:
+        await running.start()
+        async with connect(f"{running.url}?userId=1", proxy=None) as client:
             assert "CONNECTION_ESTABLISHED" in str(await client.recv())
-        await house.stop()
-        await house.stop()
+        await running.stop()
+        await running.stop()
 
 
 async def test_what_is_not_running_says_so() -> None:
-    house = server()
+    running = server()
     with pytest.raises(RuntimeError, match="not running"):
-        house.get_stats()
-    async with house:
+        running.get_stats()
+    async with running:
         with pytest.raises(RuntimeError, match="running already"):
-            await house.start()
+            await running.start()
 
 
 async def test_methods_called_from_another_thread_are_refused_with_the_way_to_do_it() -> None:
-    async with server() as house:
+    async with server() as running:
         loop, said = asyncio.get_running_loop(), []
 
         def elsewhere() -> None:
             try:
-                house.broadcast_user_status(1, True)
+                running.broadcast_user_status(1, True)
             except RuntimeError as error:
                 said.append(str(error))
-            loop.call_soon_threadsafe(house.broadcast_user_status, 1, True)
+            loop.call_soon_threadsafe(running.broadcast_user_status, 1, True)
 
         thread = threading.Thread(target=elsewhere)
         thread.start()
-        await until(lambda: house.get_stats().online_users == 1)
+        await until(lambda: running.get_stats().online_users == 1)
         thread.join()
         assert "call_soon_threadsafe" in said[0]
 
 
 async def test_a_port_in_use_is_named() -> None:
-    async with server() as house:
+    async with server() as running:
         for host in ("localhost", "127.0.0.1"):
-            with pytest.raises(PortInUse, match=f"port {house.port} on {host} is already in use"):
-                await PresenceServer(Settings(host=host, port=house.port)).start()
-        async with connect(f"{house.url}?userId=1", proxy=None) as client:
+            with pytest.raises(PortInUse, match=f"port {running.port} on {host} is already in use"):
+                await PresenceServer(Settings(host=host, port=running.port)).start()
+        async with connect(f"{running.url}?userId=1", proxy=None) as client:
             assert "CONNECTION_ESTABLISHED" in str(await client.recv()), "the first one is not disturbed"
 
 
@@ -147,19 +148,19 @@ async def test_an_address_that_is_not_ours_is_named(host: str) -> None:
 
 
 async def test_localhost_is_both_loopback_addresses_on_one_port() -> None:
-    async with server() as house:
+    async with server() as running:
         for host in ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",):
-            _, writer = await asyncio.open_connection(host, house.port)
+            _, writer = await asyncio.open_connection(host, running.port)
             writer.close()
-        assert house.url == f"ws://localhost:{house.port}/ws-online-status"
+        assert running.url == f"ws://localhost:{running.port}/ws-online-status"
 
 
 async def test_an_ipv6_address_is_bracketed_in_the_url() -> None:
     if not has_ipv6():
         pytest.skip("this machine has no IPv6 loopback")
-    async with server(host="::1") as house:
-        assert house.url == f"ws://[::1]:{house.port}/ws-online-status"
-        async with connect(f"{house.url}?userId=1", proxy=None) as client:
+    async with server(host="::1") as running:
+        assert running.url == f"ws://[::1]:{running.port}/ws-online-status"
+        async with connect(f"{running.url}?userId=1", proxy=None) as client:
             await client.recv()
 
 
@@ -173,23 +174,23 @@ def has_ipv6() -> bool:
 
 
 async def test_clients_that_vanish_during_the_handshake_leave_nothing_behind() -> None:
-    async with server() as house:
+    async with server() as running:
         for _ in range(20):
-            async with raw(house.port) as client:
+            async with raw(running.port) as client:
                 await client.abort()
-            async with raw_websocket(house.port) as client:
+            async with raw_websocket(running.port) as client:
                 await client.abort()
-        await until(lambda: house.get_stats().total_connections == 0)
-        await until(lambda: house.get_stats().online_users == 0)
+        await until(lambda: running.get_stats().total_connections == 0)
+        await until(lambda: running.get_stats().online_users == 0)
 
 
 async def test_call_every_goes_on_by_the_timer_of_the_server_until_it_stops() -> None:
     calls: list[float] = []
-    async with server() as house:
-        house.call_every(0.01, lambda: calls.append(time.monotonic()))
+    async with server() as running:
+        running.call_every(0.01, lambda: calls.append(time.monotonic()))
         assert len(calls) == 1, "at once"
         await until(lambda: len(calls) >= 3)
         with pytest.raises(ValueError, match="more than 0"):
-            house.call_every(0, calls.clear)
+            running.call_every(0, calls.clear)
     with pytest.raises(RuntimeError, match="not running"):
-        house.call_every(1, calls.clear)
+        running.call_every(1, calls.clear)

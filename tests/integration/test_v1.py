@@ -4,85 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 
 import pytest
-from tests.support.believer import Believer
-from tests.support.raw import PATIENCE
+from tests.support.live_client_v1 import QUIET, LiveV1Client
 from tests.support.server import server
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from presenced import PresenceServer
 
 pytestmark = pytest.mark.anyio
 
-QUIET = {"heartbeat_interval": 3600, "pong_timeout": 3600}
-"""For clients that read only what the test waits for: they answer no pings either."""
-
-
-class Client(Believer):
-    """A session; what it heard last is in `heard`."""
-
-    def __init__(self, connection: ClientConnection) -> None:
-        super().__init__()
-        self.connection = connection
-        self.heard: list[dict[str, Any]] = []
-
-    async def until(self, type_: str, **fields: object) -> dict[str, Any]:
-        """Believe what comes, up to the first message of that kind."""
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                message: dict[str, Any] = json.loads(await self.connection.recv())
-                self.take(message)
-                self.heard.append(message)
-                if message["type"] == type_ and fields.items() <= message.items():
-                    return message
-
-    async def sees(self, user_id: str, status: str) -> dict[str, Any]:
-        while self.seen(user_id)["status"] != status:
-            await self.until("PRESENCE_CHANGES")
-        return self.seen(user_id)
-
-    async def say(self, type_: str, **fields: object) -> dict[str, Any]:
-        """Ask, and the answer."""
-        await self.connection.send(json.dumps({"type": type_, "id": len(self.heard), **fields}))
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                message: dict[str, Any] = json.loads(await self.connection.recv())
-                self.take(message)
-                self.heard.append(message)
-                if message["type"] in ("ACK", "ERROR", "PONG"):
-                    return message
-
-    async def closed(self) -> int:
-        with pytest.raises(ConnectionClosed) as ended:
-            while True:
-                message = json.loads(await self.connection.recv())
-                self.heard.append(message)
-        assert ended.value.rcvd
-        return ended.value.rcvd.code
-
-    def cut(self) -> None:
-        """Reset the connection, as a network that changes does."""
-        raw: socket.socket = self.connection.transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.transport.abort()
-
 
 @asynccontextmanager
-async def enter(house: PresenceServer, query: str, session: Client | None = None) -> AsyncIterator[Client]:
+async def enter(
+    running: PresenceServer, query: str, session: LiveV1Client | None = None
+) -> AsyncIterator[LiveV1Client]:
     """Connect and believe what comes first; with `session`, go on with that."""
     if session:
         query += f"&session={session.session_id}&position={session.position}"
-    url = f"{house.url}?userId={query}"
+    url = f"{running.url}?userId={query}"
     async with connect(url, proxy=None, subprotocols=[Subprotocol("presenced.v1")], max_queue=None) as connection:
-        client = Client(connection)
+        client = LiveV1Client(connection)
         if session:
             client.goes_on_as(session)
         await client.until("PRESENCE_CHANGES")
@@ -90,14 +35,14 @@ async def enter(house: PresenceServer, query: str, session: Client | None = None
 
 
 async def test_the_protocol_is_agreed_on_and_classic_clients_see_no_difference() -> None:
-    async with server(**QUIET) as house:
+    async with server(**QUIET) as running:
         other = [Subprotocol("chat"), Subprotocol("presenced.v1")]
-        async with connect(f"{house.url}?userId=1", proxy=None, subprotocols=other) as both:
+        async with connect(f"{running.url}?userId=1", proxy=None, subprotocols=other) as both:
             assert both.subprotocol == "presenced.v1"
-        async with connect(f"{house.url}?userId=1", proxy=None, subprotocols=other[:1]) as classic:
+        async with connect(f"{running.url}?userId=1", proxy=None, subprotocols=other[:1]) as classic:
             assert classic.subprotocol is None
             assert json.loads(await classic.recv()).keys() == {"type", "userId", "timestamp", "connectionId"}
-            async with enter(house, "2") as new:
+            async with enter(running, "2") as new:
                 assert json.loads(await classic.recv())["type"] == "USER_ONLINE"
                 await new.say("SET_STATUS", status="busy", text="not for old ears")
                 await new.say("SET_STATUS", status="away")
@@ -105,13 +50,13 @@ async def test_the_protocol_is_agreed_on_and_classic_clients_see_no_difference()
 
 
 async def test_who_is_here_how_available_they_are_and_what_changes() -> None:
-    async with server(**QUIET, snapshot_page=2) as house, AsyncExitStack() as stack:
+    async with server(**QUIET, snapshot_page=2) as running, AsyncExitStack() as stack:
         for number in range(4):
-            await stack.enter_async_context(enter(house, f"{number}&watch=none"))
-        ada = await stack.enter_async_context(enter(house, "ada&device=web"))
+            await stack.enter_async_context(enter(running, f"{number}&watch=none"))
+        ada = await stack.enter_async_context(enter(running, "ada&device=web"))
         assert sorted(ada.records) == ["0", "1", "2", "3", "ada"]
         assert sum(message["type"] == "PRESENCE_SNAPSHOT" for message in ada.heard) == 3
-        bob = await stack.enter_async_context(enter(house, "bob&device=phone"))
+        bob = await stack.enter_async_context(enter(running, "bob&device=phone"))
         assert (await ada.sees("bob", "online"))["devices"] == ["phone"]
         await bob.say("SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 4}, expiresIn=1)
         seen = await ada.sees("bob", "busy")
@@ -122,15 +67,15 @@ async def test_who_is_here_how_available_they_are_and_what_changes() -> None:
 
 
 async def test_a_network_that_changes_costs_nobody_anything() -> None:
-    async with server(**QUIET, grace_lost=60) as house, enter(house, "bob") as bob:
-        async with enter(house, "ada") as ada:
+    async with server(**QUIET, grace_lost=60) as running, enter(running, "bob") as bob:
+        async with enter(running, "ada") as ada:
             await bob.sees("ada", "online")
             await ada.say("JOIN", room="lobby", data={"seat": 1})
             await ada.until("PRESENCE_CHANGES")  # with the position that says that the room has come
             ada.cut()
         await bob.say("SET_STATUS", status="busy")
         heard = len(bob.heard)
-        async with enter(house, "ada", ada) as again:
+        async with enter(running, "ada", ada) as again:
             assert (again.resumed, again.session_id) == (True, ada.session_id)
             assert not any(message["type"] == "PRESENCE_SNAPSHOT" for message in again.heard)
             assert again.seen("bob")["status"] == "busy", "which was missed"
@@ -140,14 +85,18 @@ async def test_a_network_that_changes_costs_nobody_anything() -> None:
 
 
 async def test_a_new_connection_of_a_session_takes_its_place() -> None:
-    async with server(**QUIET) as house, enter(house, "ada") as ada, enter(house, "ada", ada) as newer:
+    async with server(**QUIET) as running, enter(running, "ada") as ada, enter(running, "ada", ada) as newer:
         assert newer.resumed
         assert await ada.closed() == 4409
-        assert house.get_stats().total_connections == 1
+        assert running.get_stats().total_connections == 1
 
 
 async def test_rooms_and_counts() -> None:
-    async with server(**QUIET) as house, enter(house, "ada&watch=none") as ada, enter(house, "bob&watch=none") as bob:
+    async with (
+        server(**QUIET) as running,
+        enter(running, "ada&watch=none") as ada,
+        enter(running, "bob&watch=none") as bob,
+    ):
         await ada.say("JOIN", room="lobby")
         await ada.until("ROOM_SNAPSHOT")
         await ada.say("WATCH", everyone=True, mode="count")
@@ -161,13 +110,13 @@ async def test_rooms_and_counts() -> None:
 
 
 async def test_what_cannot_be_is_refused_in_words() -> None:
-    async with server(**QUIET, request_rate=0.001, request_burst=3) as house:  # none returns, however long this waits
+    async with server(**QUIET, request_rate=0.001, request_burst=3) as running:  # none returns, however long this waits
         async with connect(
-            f"{house.url}?userId=1&watch=all", proxy=None, subprotocols=[Subprotocol("presenced.v1")]
+            f"{running.url}?userId=1&watch=all", proxy=None, subprotocols=[Subprotocol("presenced.v1")]
         ) as bad:
-            assert await Client(bad).closed() == 4402
+            assert await LiveV1Client(bad).closed() == 4402
             assert bad.close_reason == "watch must be everyone or none"
-        async with enter(house, "ada") as ada:
+        async with enter(running, "ada") as ada:
             assert (await ada.say("DANCE"))["name"] == "BAD_REQUEST"
             for _ in range(9):
                 await ada.connection.send('{"type":"PING"}')
@@ -176,27 +125,27 @@ async def test_what_cannot_be_is_refused_in_words() -> None:
 
 
 async def test_a_client_that_stops_reading_is_told_what_it_missed_once() -> None:
-    async with server(**QUIET, behind_timeout=60, write_buffer=4096) as house, enter(house, "slow") as slow:
+    async with server(**QUIET, behind_timeout=60, write_buffer=4096) as running, enter(running, "slow") as slow:
         slow.connection.transport.pause_reading()
         online = False
-        while not house._parts.node.broadcaster.behind:  # type: ignore[union-attr]  # it runs
+        while not running._parts.node.broadcaster.behind:  # type: ignore[union-attr]  # it runs
             online = not online
             for number in range(300):
-                house.broadcast_user_status(f"{number} {'x' * 100}", online)
+                running.broadcast_user_status(f"{number} {'x' * 100}", online)
             await asyncio.sleep(0.001)
         for number in range(20):
-            house.broadcast_user_status("late", number % 2 == 1)
+            running.broadcast_user_status("late", number % 2 == 1)
         slow.connection.transport.resume_reading()
-        house.broadcast_user_status("last", True)
+        running.broadcast_user_status("last", True)
         await slow.sees("last", "online")
         told = [record for message in slow.heard for record in message.get("users", ()) if record["userId"] == "late"]
         assert [record["status"] for record in told] == ["online"]
 
 
 async def test_a_stop_says_when_to_come_back() -> None:
-    async with server(**QUIET) as house, enter(house, "ada") as ada, enter(house, "bob") as bob:
+    async with server(**QUIET) as running, enter(running, "ada") as ada, enter(running, "bob") as bob:
         await ada.sees("bob", "online")
-        stopping = asyncio.create_task(house.stop())
+        stopping = asyncio.create_task(running.stop())
         for client in (ada, bob):
             assert await client.closed() == 1001
             assert client.heard[-1]["type"] == "GOING_AWAY"
@@ -206,12 +155,12 @@ async def test_a_stop_says_when_to_come_back() -> None:
 
 
 async def test_another_start_of_the_server_is_noticed() -> None:
-    house = server(**QUIET, grace_lost=60)
-    async with house, enter(house, "ada") as ada:
+    running = server(**QUIET, grace_lost=60)
+    async with running, enter(running, "ada") as ada:
         await ada.say("SET_STATUS", status="invisible")
-    await house.start()
+    await running.start()
     try:
-        async with enter(house, "bob") as bob, enter(house, "ada&status=invisible", ada) as again:
+        async with enter(running, "bob") as bob, enter(running, "ada&status=invisible", ada) as again:
             assert (again.resumed, again.own["status"]) == (False, "invisible")
             greeting = next(message for message in again.heard if message["type"] == "CONNECTION_ESTABLISHED")
             assert greeting["epoch"] != next(m for m in ada.heard if "epoch" in m)["epoch"]
@@ -219,4 +168,4 @@ async def test_another_start_of_the_server_is_noticed() -> None:
             await bob.say("PING")
             assert "ada" not in bob.records, "not for a moment"
     finally:
-        await house.stop()
+        await running.stop()

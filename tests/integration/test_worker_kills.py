@@ -30,7 +30,7 @@ from websockets.exceptions import WebSocketException
 
 from presenced.worker.program import SIGN_S
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 KILLS = int(os.environ.get("PRESENCED_KILLS", "3"))
 

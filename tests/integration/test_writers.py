@@ -27,7 +27,7 @@ SHORT_TIMEOUT_S = 0.2
 """Timeout in seconds for a helper that hangs."""
 
 
-class Client(FakeConnection):
+class WrittenClient(FakeConnection):
     """A connection with a real socket and a minimal transport."""
 
     def __init__(self, serial: int) -> None:
@@ -75,18 +75,18 @@ class Client(FakeConnection):
         return data
 
 
-class Bench:
+class WritersHarness:
     def __init__(self, helpers: int, clients: int) -> None:
         self.clock = FakeClock()
         self.metrics = Metrics()
-        self.clients = [Client(serial) for serial in range(1, clients + 1)]
+        self.clients = [WrittenClient(serial) for serial in range(1, clients + 1)]
         self.writers = WriterPool(helpers, self.clock, self.metrics, PATIENCE)
 
     def write(self, data: bytes) -> None:
         self.writers._write(self.clients, data)
 
     @property
-    def helped(self) -> list[Client]:
+    def helped(self) -> list[WrittenClient]:
         return [client for client in self.clients if client.helper is not None]
 
     @property
@@ -104,8 +104,8 @@ def kill(pid: int) -> None:
 
 
 @contextmanager
-def bench(helpers: int = 1, clients: int = MANY) -> Iterator[Bench]:
-    made = Bench(helpers, clients)
+def bench(helpers: int = 1, clients: int = MANY) -> Iterator[WritersHarness]:
+    made = WritersHarness(helpers, clients)
     try:
         yield made
     finally:

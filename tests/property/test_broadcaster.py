@@ -8,6 +8,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.support.examples import examples
 from tests.support.fakes import FakeConnection
 
 from presenced.delivery.broadcaster import Broadcaster
@@ -25,7 +26,7 @@ from presenced.testing import FakeClock
 USERS = [str(number) for number in range(5)]
 
 
-class Watching(RuleBasedStateMachine):
+class WatchingClassic(RuleBasedStateMachine):
     @initialize(log_size=st.sampled_from([2, 4, 1000]))
     def start(self, log_size: int) -> None:
         self.clock = FakeClock()
@@ -96,5 +97,5 @@ class Watching(RuleBasedStateMachine):
         assert len(self.feed) + self.broadcaster.behind == len(self.watchers)
 
 
-TestWatching: Any = Watching.TestCase
-TestWatching.settings = settings(max_examples=1000, stateful_step_count=40)
+TestWatchingClassic: Any = WatchingClassic.TestCase
+TestWatchingClassic.settings = settings(max_examples=examples(1000), stateful_step_count=40)

@@ -7,13 +7,13 @@ has the stored data from the start, while the subject receives it late.
 from __future__ import annotations
 
 import dataclasses
-import os
 from math import inf
 from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.examples import examples
 
 from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
@@ -41,7 +41,7 @@ Event = tuple[Chosen, float]
 
 
 @dataclasses.dataclass(eq=False)
-class Client:
+class ChoosingClient:
     number: int
     active: bool = True
     ends: float = inf
@@ -49,21 +49,21 @@ class Client:
 
 
 @dataclasses.dataclass
-class User:
+class ExpectedUser:
     """Expected state of one user."""
 
-    clients: list[Client] = dataclasses.field(default_factory=list)
+    clients: list[ChoosingClient] = dataclasses.field(default_factory=list)
     events: list[Event] = dataclasses.field(default_factory=list)
     """Choices in order of precedence."""
     waiting: list[Event] = dataclasses.field(default_factory=list)
-    activity: dict[Client, bool] = dataclasses.field(default_factory=dict)
+    activity: dict[ChoosingClient, bool] = dataclasses.field(default_factory=dict)
     pause_ends: float = -inf
     looks: str = "offline"
     """Status that others see."""
     is_known: bool = False
     """Whether others have ever seen the user."""
 
-    def connected(self) -> list[Client]:
+    def connected(self) -> list[ChoosingClient]:
         return [client for client in self.clients if client.ends == inf]
 
     def waits(self) -> bool:
@@ -105,7 +105,7 @@ class Choosing(RuleBasedStateMachine):
     )
     def start(self, stored: dict[str, list[tuple[str, str, float]]], most: int) -> None:
         self.now, self.serial = 100.0, 0
-        self.users = {user_id: User() for user_id in USERS}
+        self.users = {user_id: ExpectedUser() for user_id in USERS}
         self.most = 1000 if stored else most
         limits = Limits(1000, 3600, 1, self.most, status_pause=PAUSE)
         self.subject, self.spelt, self.early = (Directory[int](Grace(3, LOST), limits, Journal(1000)) for _ in range(3))
@@ -146,7 +146,7 @@ class Choosing(RuleBasedStateMachine):
     def spell(self, arg: Any, directory: Directory[int]) -> Any:
         return choice_of("") if arg is AS_DETECTED and directory is self.spelt else arg
 
-    def client(self, data: st.DataObject) -> tuple[str, User, Client]:
+    def client(self, data: st.DataObject) -> tuple[str, ExpectedUser, ChoosingClient]:
         pairs = [(user_id, user, client) for user_id, user in self.users.items() for client in user.connected()]
         return data.draw(st.sampled_from(pairs))
 
@@ -193,7 +193,7 @@ class Choosing(RuleBasedStateMachine):
         brought = choice_of(status.value, text, until_ms=0 if until == inf else int(ends * 1000)) if status else None
         if status and not user.is_known and not user.clients and not user.has_chosen(self.now):
             user.events.append(((status.value, text), ends))
-        user.clients.append(Client(self.serial))
+        user.clients.append(ChoosingClient(self.serial))
         for directory in (self.subject, self.spelt, self.early):
             directory.open(user_id, self.serial, self.instant(), f"session {self.serial}", brought=brought)
         self.settled(user_id)
@@ -329,4 +329,4 @@ class Choosing(RuleBasedStateMachine):
 
 
 TestChoosing: Any = Choosing.TestCase
-TestChoosing.settings = settings(max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "300")), stateful_step_count=40)
+TestChoosing.settings = settings(max_examples=examples(300), stateful_step_count=40)

@@ -8,6 +8,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.support.examples import examples
 
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
@@ -98,4 +99,4 @@ class OneUser(RuleBasedStateMachine):
 
 
 TestOneUser: Any = OneUser.TestCase
-TestOneUser.settings = settings(max_examples=1500, stateful_step_count=40)
+TestOneUser.settings = settings(max_examples=examples(1500), stateful_step_count=40)

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.fakes import FakeConnection
-from tests.support.talk import Talk, position
+from tests.support.node_harness import NodeHarness, position
 
 from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
 from presenced.auth.grants import with_grants
@@ -21,7 +21,7 @@ NAMES = ["", "A", "B"]
 """The empty one takes away what was given."""
 
 
-class Guard(Authenticator):
+class DisplayAuthenticator(Authenticator):
     """A token is `user issued name` or `user issued -`, which gives nothing; `desk` has the role."""
 
     def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
@@ -31,16 +31,18 @@ class Guard(Authenticator):
         return with_grants(Principal(user_id, None, token, float(issued)), presence)
 
 
-class World:
+class DisplayWorld:
     def __init__(self) -> None:
-        self.talk = Talk(Guard(), auth="ticket", status_pause=0, grace_lost=5, log_size=4, room_coalesced=3)
+        self.harness = NodeHarness(
+            DisplayAuthenticator(), auth="ticket", status_pause=0, grace_lost=5, log_size=4, room_coalesced=3
+        )
         self.sessions: list[FakeConnection] = []
         self.newest = (-1, "")
         self.status = "auto"
-        self.watchers = {name: self.talk.open("", token=f"{name} 0 -") for name in ("desk", "bo")}
+        self.watchers = {name: self.harness.open("", token=f"{name} 0 -") for name in ("desk", "bo")}
         self.views: dict[str, dict[str, Any]] = {name: {} for name in self.watchers}
         for watcher in self.watchers.values():
-            self.talk.say(watcher, "WATCH", rooms=["lobby"])
+            self.harness.say(watcher, "WATCH", rooms=["lobby"])
 
     def shown(self, issued: int, name: str) -> str:
         if name != "-" and issued >= self.newest[0]:
@@ -48,34 +50,34 @@ class World:
         return f"ada {issued} {name}"
 
     def step(self, what: str, issued: int, name: str) -> None:  # noqa: C901  # flat
-        talk, sessions = self.talk, self.sessions
+        harness, sessions = self.harness, self.sessions
         match what:
             case "open":
-                sessions.append(talk.open("watch=none", token=self.shown(issued, name)))
+                sessions.append(harness.open("watch=none", token=self.shown(issued, name)))
             case "auth" if sessions:
-                talk.say(sessions[-1], "AUTH", token=self.shown(issued, name))
+                harness.say(sessions[-1], "AUTH", token=self.shown(issued, name))
             case "close" | "lose" if sessions:
-                talk.end(sessions.pop(), Ending.CLOSED if what == "close" else Ending.LOST)
+                harness.end(sessions.pop(), Ending.CLOSED if what == "close" else Ending.LOST)
             case "hide" | "show" if sessions:
                 self.status = "invisible" if what == "hide" else "auto"
-                talk.say(sessions[0], "SET_STATUS", status=self.status)
+                harness.say(sessions[0], "SET_STATUS", status=self.status)
             case "join" if sessions:
-                talk.say(sessions[-1], "JOIN", room="lobby")
+                harness.say(sessions[-1], "JOIN", room="lobby")
             case "wait":
-                talk.clock.advance(6)
+                harness.clock.advance(6)
             case "come back":
                 for user_id, watcher in self.watchers.items():
                     self.read(user_id)
                     session, at = watcher.messages[0]["sessionId"], position(watcher)
-                    talk.end(watcher, Ending.LOST)
-                    self.watchers[user_id] = talk.open(f"session={session}&position={at}", token=f"{user_id} 0 -")
+                    harness.end(watcher, Ending.LOST)
+                    self.watchers[user_id] = harness.open(f"session={session}&position={at}", token=f"{user_id} 0 -")
             case "read slowly":
                 for watcher in self.watchers.values():
                     watcher.paused = not watcher.paused
-                    (talk.node.paused if watcher.paused else talk.node.resumed)(watcher)
+                    (harness.node.paused if watcher.paused else harness.node.resumed)(watcher)
 
     def read(self, user_id: str) -> None:
-        for message in self.talk.heard_all(self.watchers[user_id]):
+        for message in self.harness.heard_all(self.watchers[user_id]):
             records = [*message.get("users", []), *(member["presence"] for member in message.get("members", []))]
             if message["type"] == "PRESENCE_SNAPSHOT":
                 self.views[user_id] = {}
@@ -86,13 +88,13 @@ class World:
                 assert ("cause" in record) is (user_id == "desk" and record["since"] > 0)
 
     def compare(self) -> None:
-        self.talk.clock.advance(1.5)  # what rooms are told of once a second
-        directory = self.talk.node.directory
+        self.harness.clock.advance(1.5)  # what rooms are told of once a second
+        directory = self.harness.node.directory
         expected = {"name": self.newest[1]} if self.newest[1] and directory.users.status("ada") != "offline" else None
         for user_id, watcher in self.watchers.items():
             if watcher.paused:
                 watcher.paused = False
-                self.talk.node.resumed(watcher)
+                self.harness.node.resumed(watcher)
             self.read(user_id)
             assert self.views[user_id].get("ada", {}).get("display") == expected
         for session in self.sessions:
@@ -108,7 +110,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(WHAT), st.integers(0, 3), st.sampled_
 def test_the_newest_display_data_is_visible_and_causes_only_to_entitled_viewers(
     steps: list[tuple[str, int, str]], each: bool
 ) -> None:
-    world = World()
+    world = DisplayWorld()
     for step in steps:
         world.step(*step)
         if each:

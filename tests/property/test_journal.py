@@ -9,6 +9,7 @@ from unittest.mock import patch
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.support.examples import examples
 
 from presenced.presence import journal as module
 from presenced.presence.directory import Directory, Outcome
@@ -116,4 +117,4 @@ def total(states: dict[str, tuple[Status, int]]) -> int:
 
 
 TestFollowing: Any = Following.TestCase
-TestFollowing.settings = settings(max_examples=500, stateful_step_count=60)
+TestFollowing.settings = settings(max_examples=examples(500), stateful_step_count=60)

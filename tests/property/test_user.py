@@ -13,6 +13,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.support.examples import examples
 from tests.support.fakes import FakeConnection
 from tests.support.nodes import make_node, request
 
@@ -30,7 +31,7 @@ TICK = INTERVAL / 60
 
 
 @dataclasses.dataclass
-class User:
+class CountedUser:
     """What happened to one user."""
 
     open: list[FakeConnection] = dataclasses.field(default_factory=list)
@@ -49,7 +50,7 @@ class Presence(RuleBasedStateMachine):
         self.node = make_node(options, self.clock)
         self.application = PresenceService(self.node)
         self.node.start()
-        self.users: dict[str, User] = {user_id: User() for user_id in USERS}
+        self.users: dict[str, CountedUser] = {user_id: CountedUser() for user_id in USERS}
         self.connections: list[FakeConnection] = []
         self.knew: dict[FakeConnection, dict[str, bool]] = {}
         """What was true when the connection opened: the classic protocol leaves that to its client."""
@@ -218,4 +219,4 @@ class Presence(RuleBasedStateMachine):
 
 
 TestPresence: Any = Presence.TestCase
-TestPresence.settings = settings(max_examples=1000, stateful_step_count=60)
+TestPresence.settings = settings(max_examples=examples(1000), stateful_step_count=60)

@@ -6,7 +6,6 @@ The model keeps what happened to each session; what others are to see follows fr
 from __future__ import annotations
 
 import itertools
-import os
 from math import inf, nextafter
 from typing import Any
 
@@ -14,9 +13,10 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import json
-from tests.support.client_v1 import Client
+from tests.support.examples import examples
+from tests.support.fake_v1_client import FakeV1Client
 from tests.support.fakes import FakeConnection
-from tests.support.model_v1 import GRACES, PAUSE, USERS, WINDOW, Claimed, Session, User
+from tests.support.model_v1 import GRACES, PAUSE, USERS, WINDOW, Claimed, ModelSession, ModelUser
 from tests.support.nodes import make_node, request, v1
 
 from presenced.config.settings import Settings
@@ -30,7 +30,7 @@ from presenced.testing import FakeClock
 ROOMS = ("lobby", "bar")
 
 
-class Watching(RuleBasedStateMachine):
+class WatchingV1(RuleBasedStateMachine):
     @initialize(
         log_size=st.sampled_from([2, 5, 1000]),
         page=st.sampled_from([1, 2, 500]),
@@ -59,7 +59,7 @@ class Watching(RuleBasedStateMachine):
         self.node = make_node(options, self.clock)
         self.application = PresenceService(self.node)
         self.node.start()
-        self.users = {user_id: User() for user_id in USERS}
+        self.users = {user_id: ModelUser() for user_id in USERS}
         self.followed, self.heard = 0, dict[str, str]()
         self.orders = 0
         self.causes = causes
@@ -76,7 +76,7 @@ class Watching(RuleBasedStateMachine):
         self.orders += 1
         return self.orders
 
-    def connected(self, paused: bool | None = None) -> list[tuple[str, Session]]:
+    def connected(self, paused: bool | None = None) -> list[tuple[str, ModelSession]]:
         return [
             (user_id, session)
             for user_id, user in self.users.items()
@@ -97,7 +97,7 @@ class Watching(RuleBasedStateMachine):
         self.pass_time()
         return {user_id: user.seen(self.now()) for user_id, user in self.users.items()}
 
-    def model_end(self, user_id: str, session: Session, grace: float, window: float) -> None:
+    def model_end(self, user_id: str, session: ModelSession, grace: float, window: float) -> None:
         session.order = self.order()
         self.users[user_id].end(session, grace, window, self.now())
 
@@ -106,7 +106,7 @@ class Watching(RuleBasedStateMachine):
         assert connection.closed_with[0] in (Close.REPLACED, Close.DISCONNECTED)
         self.node.closed(connection, ending, reason)
 
-    def say(self, session: Session, type_: str, **fields: object) -> None:
+    def say(self, session: ModelSession, type_: str, **fields: object) -> None:
         before = len(session.client.messages)
         session.was_heard, session.client.heard_at = True, self.now()
         self.node.received(session.client, json.encode({"type": type_, "id": 1, **fields}).decode())
@@ -117,8 +117,8 @@ class Watching(RuleBasedStateMachine):
         if ends:
             self.clock.run_soon()
 
-    def connect(self, user_id: str, query: str, room: int) -> Client:
-        client = Client(self.closed, self.clock)
+    def connect(self, user_id: str, query: str, room: int) -> FakeV1Client:
+        client = FakeV1Client(self.closed, self.clock)
         client.full_after, client.on_full = room, lambda: self.node.paused(client)
         self.node.opened(client, request(f"userId={user_id}{query}", "presenced.v1"))
         return client
@@ -137,7 +137,7 @@ class Watching(RuleBasedStateMachine):
         opened_at = nextafter(self.now(), inf)  # as the server calculates, at the bound
         query = f"{'' if everyone else '&watch=none'}{'&activity=idle' if idle else ''}"
         client = self.connect(user_id, query, room)
-        session = Session(client, everyone, opened_at=opened_at, active=not idle, order=self.order())
+        session = ModelSession(client, everyone, opened_at=opened_at, active=not idle, order=self.order())
         if everyone:
             session.strangers = set()
         self.users[user_id].sessions.append(session)
@@ -415,6 +415,6 @@ class Watching(RuleBasedStateMachine):
                     assert session.client.seen(user_id)["status"] == self.truth()[user_id]
 
 
-TestWatching: Any = Watching.TestCase
+TestWatchingV1: Any = WatchingV1.TestCase
 
-TestWatching.settings = settings(max_examples=int(os.environ.get("PRESENCED_EXAMPLES", "400")), stateful_step_count=50)
+TestWatchingV1.settings = settings(max_examples=examples(400), stateful_step_count=50)

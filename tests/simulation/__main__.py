@@ -1,4 +1,4 @@
-"""`python -m tests.simulation --seed 7 --minutes 30`: simulate until then; the first failure ends it."""
+"""Simulate until the time is over or a check fails: `python -m tests.simulation --seed 7 --minutes 30`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.simulation.world import World
 
 
 def simulate(seed: int, seconds: float) -> int:
-    """Worlds of this and the following seeds, three rounds each, until `seconds` have passed; how many there were."""
+    """Run worlds with this and the following seeds for `seconds`, three rounds each. Return their number."""
     ends, count = time.monotonic() + seconds, 0
     while count == 0 or time.monotonic() < ends:
         world = World(seed + count)
@@ -19,7 +19,7 @@ def simulate(seed: int, seconds: float) -> int:
                 world.run()
         except BaseException:
             last = "\n".join(world.trace[-30:])
-            sys.stderr.write(f"{last}\nmake simulate SEED={seed + count} MINUTES=0 does it again\n")
+            sys.stderr.write(f"{last}\nmake simulate SEED={seed + count} MINUTES=0 repeats it\n")
             raise
         count += 1
     return count

@@ -1,4 +1,4 @@
-"""Clients as a good library has them: they come back, name their session, and ask again for what was not answered."""
+"""Clients that behave like a good library: they reconnect, resume, and repeat unanswered requests."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.network import Link
-from tests.support.believer import Believer
+from tests.support.v1_replica import V1Replica
 
 from presenced.errors import Close
 from presenced.testing import FakeClock
 
 SILENCE = 45.0
-"""Seconds without a word from the server after which a client takes the connection for dead."""
+"""Seconds without a message after which a client closes the connection."""
 
 Connect = Callable[["AnyClient", str, bool], Link]
 
 
 class AnyClient:
-    """What both kinds have: a connection that is renewed until the client leaves."""
+    """Base class: a client reconnects until it leaves."""
 
     is_classic = True
 
@@ -28,10 +28,10 @@ class AnyClient:
         self.user_id = user_id
         self.link: Link | None = None
         self.is_here = False
-        """Whether it is to be connected."""
+        """Whether the client wants a connection."""
         self.is_established = False
         self.heard = 0
-        """Messages."""
+        """Number of received messages."""
         self.random = random.Random(name)
         self._clock = clock
         self._connect = connect
@@ -40,14 +40,14 @@ class AnyClient:
         self._look()
 
     def come(self, delay: float) -> None:
-        """Connect after `delay` seconds, and stay so."""
+        """Connect after `delay` seconds, and reconnect from then on."""
         self.is_here = True
         self._attempt += 1
         attempt = self._attempt
         self._clock.call_at(self._clock.monotonic() + delay, lambda: self._connect_now(attempt))
 
     def leave(self, code: int) -> None:
-        """Close on purpose."""
+        """Close deliberately."""
         self.is_here = False
         self._attempt += 1
         if self.link:
@@ -58,7 +58,7 @@ class AnyClient:
         return f"userId={self.user_id}"
 
     def forget_session(self) -> None:
-        """As a page that is closed, or reloaded without keeping anything."""
+        """Lose all state, like a closed page or a reload without storage."""
 
     def _connect_now(self, attempt: int) -> None:
         if attempt == self._attempt and self.is_here and self.link is None:
@@ -102,12 +102,12 @@ EXPECTED = (Close.TIMED_OUT, Close.FELL_BEHIND, Close.DISCONNECTED, Close.REPLAC
 
 
 class ClassicClient(AnyClient):
-    """Hears who comes and goes."""
+    """Client of the classic protocol."""
 
     def __init__(self, name: str, user_id: str, clock: FakeClock, connect: Connect) -> None:
         super().__init__(name, user_id, clock, connect)
         self.online: dict[str, bool] = {}
-        """Of whom it was told on this connection."""
+        """Users named on this connection."""
 
     def take(self, message: dict[str, Any]) -> None:
         match message["type"]:
@@ -119,8 +119,8 @@ class ClassicClient(AnyClient):
                 self.online[user_id] = online
 
 
-class V1Client(AnyClient, Believer):
-    """Watches, chooses, joins; what it wants outlives its sessions."""
+class V1Client(AnyClient, V1Replica):
+    """Client of presenced.v1. Its subscriptions, status and rooms outlive its sessions."""
 
     is_classic = False
 
@@ -128,7 +128,7 @@ class V1Client(AnyClient, Believer):
         self, name: str, user_id: str, clock: FakeClock, connect: Connect, device: str, everyone: bool
     ) -> None:
         AnyClient.__init__(self, name, user_id, clock, connect)
-        Believer.__init__(self)
+        V1Replica.__init__(self)
         self.device = device
         self.everyone = everyone
         self.users: set[str] = set()
@@ -145,11 +145,11 @@ class V1Client(AnyClient, Believer):
         return f"userId={self.user_id}&device={self.device}&{named}{watch}"
 
     def forget_session(self) -> None:
-        Believer.__init__(self)
+        V1Replica.__init__(self)
         self.unanswered = {}
 
     def ask(self, type_: str, **fields: Any) -> None:
-        """Now or as soon as there is a connection, until it is answered."""
+        """Send a request now or after the next connect, and repeat it until it is answered."""
         self._last_id += 1
         self.unanswered[self._last_id] = {"type": type_, "id": self._last_id, **fields}
         if self.link and self.is_established:
@@ -157,7 +157,7 @@ class V1Client(AnyClient, Believer):
 
     def take(self, message: dict[str, Any]) -> None:
         before, was = self.session_id, self.modes.get(message.get("room", ""))
-        Believer.take(self, message)
+        V1Replica.take(self, message)
         match message["type"]:
             case "CONNECTION_ESTABLISHED":
                 self._established(is_other=before != self.session_id)

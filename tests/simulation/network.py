@@ -25,27 +25,27 @@ from presenced.transports.websocket.endings import client_ending
 from presenced.transports.websocket.framing import PING_FRAME, frames, text_frame
 
 FULL = 4096
-"""Unsent bytes above which a transport is full; it has drained at a quarter of them."""
+"""Unsent bytes above which a transport is paused. It resumes at a quarter of them."""
 
 QUICK = 1e6
-"""Bytes a second of a client that reads as it should."""
+"""Bytes per second that a normal client reads."""
 
 
-class Client(Protocol):
+class Endpoint(Protocol):
     """The far end of a link."""
 
     def hears(self, link: Link, message: dict[str, Any]) -> None:
-        """A message came."""
+        """Handle a message."""
 
     def hears_ping(self, link: Link) -> None:
-        """A ping came, and was answered."""
+        """Handle a ping, which was answered."""
 
     def is_closed(self, link: Link, code: int) -> None:
-        """The link ended; 1006 without a word."""
+        """Handle the end of the link. The code is 1006 without a close frame."""
 
 
 class ServerEnd(Reported):
-    """What the node has of a connection (`node.Connection`)."""
+    """The node's end of a link (`node.Connection`)."""
 
     def __init__(self, link: Link) -> None:
         super().__init__()
@@ -94,17 +94,17 @@ class ServerEnd(Reported):
 
 
 class Link:
-    """One connection between a client and the server; what is sent one way arrives in its order."""
+    """One connection between a client and the server. Each direction keeps its order."""
 
-    def __init__(self, clock: FakeClock, node: Node, client: Client, seed: str, query: str, classic: bool) -> None:
+    def __init__(self, clock: FakeClock, node: Node, client: Endpoint, seed: str, query: str, classic: bool) -> None:
         self.node = node
         self.rate = QUICK
         self.cut = False
-        """Nothing passes any more, and neither end is told."""
+        """Whether the link drops everything without notifying either end."""
         self.delivered: Callable[[dict[str, Any]], None] = lambda _: None
-        """Told of each request just before the node is."""
+        """Called with each request just before the node receives it."""
         self._clock = clock
-        self._client: Client | None = client
+        self._client: Endpoint | None = client
         self._random = random.Random(seed)
         self._delay = self._random.uniform(0.002, 0.3)
         self._server = ServerEnd(self)
@@ -124,18 +124,18 @@ class Link:
         self._later("up", partial(self._arrive, message))
 
     def close(self, code: int) -> None:
-        """The client closes: it hears nothing more."""
+        """Close from the client, which receives nothing more."""
         self._client = None
         self._later("up", partial(self._server.ends, client_ending(code), str(code)))
 
     def abandon(self) -> None:
-        """The client no longer cares; the server is not told."""
+        """Abandon the link without notifying the server."""
         self._client = None
 
     # What happens on the way.
 
     def breaks(self) -> None:
-        """Both ends are told."""
+        """End the link, and notify both ends."""
         self._end_client(1006)
         self.cut = True
         if self._server.serial:
@@ -172,7 +172,7 @@ class Link:
             action()
 
     def _arrive(self, message: dict[str, Any] | None) -> None:
-        """A message at the server, None for a pong."""
+        """Deliver a message to the server; None is a pong."""
         if self._server.is_open:
             self._server.heard_at = self._clock.monotonic()
             if message is not None:
@@ -180,7 +180,7 @@ class Link:
                 self.node.received(self._server, json.encode(message).decode())
 
     def _read(self, data: bytes) -> None:
-        """Frames at the client."""
+        """Deliver frames to the client."""
         if self._client is None:
             return
         self._reader.receive_data(data)

@@ -1,4 +1,4 @@
-"""Clients on a bad network for two minutes, the same ones in each run; `make simulate` tries others."""
+"""Clients on a bad network for two minutes, with fixed seeds. `make simulate` tries others."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from tests.simulation.world import World
 SECONDS = float(os.environ.get("PRESENCED_SIMULATION_SECONDS", "120"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 120)
-def test_in_the_end_all_views_equal_the_truth() -> None:
+def test_all_views_are_correct_in_the_end() -> None:
     assert simulate(0, SECONDS) > 0
 
 
-def test_a_seed_decides_everything() -> None:
+def test_the_same_seed_repeats_a_simulation() -> None:
     first, second = World(7), World(7)
     first.run()
     second.run()
@@ -25,7 +26,7 @@ def test_a_seed_decides_everything() -> None:
     assert sum(client.heard for client in first.clients) > 1000
 
 
-def test_a_wrong_view_is_found() -> None:
+def test_the_check_detects_a_wrong_view() -> None:
     world = World(3)
     world.run()
     rock = world.rock

@@ -1,4 +1,4 @@
-"""One node, many clients, a bad network, and the truth: all of it from one seed."""
+"""One node, many clients, a bad network and the expected state, all derived from one seed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from presenced.testing import FakeClock
 ROOMS = ("lobby", "bar", "hall")
 STATUSES = ("auto", "online", "away", "busy", "invisible")
 ROCK = "rock"
-"""A user whose connection breaks all the time and is back before a grace is over: nobody may see that."""
+"""A user whose connection breaks all the time and returns within the grace period. Nobody may notice."""
 
 CHAOS = 120.0
-"""Seconds in which everything happens."""
+"""Seconds of chaos in one round."""
 
 CALM = 150.0
 """Seconds after which nothing is under way any more: 45 until a client takes its connection for dead, 40 until the
@@ -29,14 +29,14 @@ server does, 15 of grace, 30 of a status with an end."""
 
 
 class World:
-    """Clients of twelve users, two of them classic, and a bot that the application announces."""
+    """Clients of twelve users, two of them with the classic protocol, and a bot that a backend announces."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.clock = FakeClock()
         self.random = random.Random(seed)
         self.trace: list[str] = []
-        """What was done, oldest first."""
+        """Actions, oldest first."""
         pick = self.random.choice
         coalesced, counts = pick([(2, 5000), (2, 6), (4, 6), (500, 5000)])
         self.settings = Settings(
@@ -52,11 +52,11 @@ class World:
         )
         self.node = self._start_engine()
         self._links: list[Link] = []
-        """All to the node that runs now."""
+        """Links to the current node."""
         self._number = 0
         self._calm = False
         self.chosen: dict[str, dict[str, Any]] = {}
-        """The last SET_STATUS for good of each user, as the server got it."""
+        """Last SET_STATUS without expiry of each user, as the server received it."""
         self.announced: set[str] = set()
         self.clients: list[AnyClient] = []
         for number in range(12):
@@ -90,7 +90,7 @@ class World:
     # What happens.
 
     def run(self) -> None:
-        """Chaos, then calm, then all views equal the truth."""
+        """Run chaos, then calm, and check all views."""
         self._calm = False
         self.clock.call_at(self.clock.monotonic() + 5, self._act)
         self.clock.call_at(self.clock.monotonic() + 5, self._shake_rock)
@@ -130,7 +130,7 @@ class World:
         self.clock.call_at(self.clock.monotonic() + self.random.uniform(3, 20), self._shake_rock)
 
     def _restart(self) -> None:
-        """As after kill -9: everybody's connection breaks, and nothing is left."""
+        """Replace the node, as after kill -9: all connections break, and all state is lost."""
         for link in self._links:
             link.breaks()
         self._links = []
@@ -225,7 +225,7 @@ class World:
     # What must hold.
 
     def check(self) -> None:
-        """All views equal the truth."""
+        """Check that all views are correct."""
         users = {client.user_id for client in self.clients} | {ROCK, "bot"}
         truth = {user_id: self.truth(user_id) for user_id in users}
         assert truth[ROCK]["status"] == "online"
@@ -244,7 +244,7 @@ class World:
                 self._check_v1(client, truth)
 
     def truth(self, user_id: str) -> dict[str, Any]:
-        """What everyone is to see of a user, worked out from what the clients are and want."""
+        """Return the expected presence of a user, derived from the state of the clients."""
         mine = [client for client in self.clients if client.user_id == user_id and client.is_here]
         if user_id == ROCK:
             mine = [self.rock]
@@ -284,7 +284,7 @@ class World:
             assert client.counts["everyone", ""] == online, f"{client.name} counts wrong"
 
     def rooms_of(self, user_id: str) -> dict[str, list[Any]]:
-        """The rooms a user is in, and what data any of their devices gave."""
+        """Return the rooms of a user, with the data of all their devices."""
         found: dict[str, list[Any]] = {}
         for client in self.clients:
             if client.user_id == user_id and isinstance(client, V1Client) and client.is_here:

@@ -1,89 +1,112 @@
-"""The HTTP API in memory, without a socket, on a fake clock and a fake database."""
+"""A backend that uses the HTTP API of a running server."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
-from tests.support.nodes import make_node
+from tests.support.raw import PATIENCE
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
-from presenced.auth.api_keys import ApiKeys
-from presenced.auth.tickets import Tickets
-from presenced.config.settings import Settings
-from presenced.errors import BadParameter, StorageUnavailable
-from presenced.http.app import make_app
-from presenced.http.waiting import WaitingRequests
-from presenced.node.service import PresenceService
-from presenced.runtime.metrics import Metrics
-from presenced.storage.records import StoredUser
-from presenced.testing import FakeClock
-from presenced.worker.calls import StorageCalls
+from presenced import PresenceServer
 
-WEBHOOKS = {"database": "sqlite", "webhook_urls": ["https://example.com/hook"], "webhook_secrets": "whsec_" + "A" * 32}
+V1 = Subprotocol("presenced.v1")
 
 
-class FakeStorage(StorageCalls):
-    """Storage worker that gives fixed answers and records the calls."""
+class Event(NamedTuple):
+    """A Server-Sent Event."""
 
-    def __init__(self, is_down: bool = False) -> None:
-        self.is_down = is_down
-        self.asked: list[Any] = []
-        self.waiting: dict[str, StoredUser] = {}
+    kind: str
+    id: str
+    data: Any
 
-    def _reply(self, *asked: object, answer: bytes) -> bytes:
-        self.asked.append(asked)
-        if self.is_down:
-            raise StorageUnavailable("the database does not answer")
-        return answer
 
-    def unstored(self, user_ids: Sequence[str]) -> dict[str, StoredUser]:
-        return {user_id: fact for user_id, fact in self.waiting.items() if user_id in user_ids}
+class ApiClient:
+    """Client whose paths are below `/api/v1`."""
 
-    async def last_seen(self, user_ids: Sequence[str]) -> bytes:
-        answer = b'[{"userId":7,"lastSeen":500,"lastActive":400},{"userId":"ada","lastSeen":100,"lastActive":90}]'
-        return self._reply(*user_ids, answer=answer)
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self.client = client
 
-    async def history(self, user_id: str, after: str, limit: int) -> bytes:
-        return self._reply(user_id, after, limit, answer=b'{"changes":[],"next":null}')
+    async def ask(self, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
+        content = None if body is None else json.dumps(body)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.request(method, f"/api/v1{path}", content=content, headers=named)
 
-    async def sessions(self, user_id: str, after: str, limit: int) -> bytes:
-        if after == "nonsense":
-            raise BadParameter("after is not the `next` of a page")
-        return self._reply(user_id, after, limit, answer=b'{"sessions":[],"next":null}')
+    async def get(self, path: str) -> Any:
+        return parsed(await self.ask("GET", path))
 
-    async def erase(self, user_id: str) -> bytes:
-        return self._reply(user_id, answer=b'{"stored":12}')
+    async def post(self, path: str, body: object = None) -> Any:
+        return parsed(await self.ask("POST", path, body))
 
-    async def dead_letters(self, after: str, limit: int) -> bytes:
-        return self._reply(after, limit, answer=b'{"deadLetters":[],"next":null}')
+    async def put(self, path: str, body: object = None) -> Any:
+        return parsed(await self.ask("PUT", path, body))
 
-    async def retry_dead(self, ids: Sequence[str] | None) -> bytes:
-        return self._reply(ids, answer=b'{"retried":3}')
+    async def delete(self, path: str) -> Any:
+        return parsed(await self.ask("DELETE", path))
+
+    async def announce(self, user_id: str, online: bool = True) -> None:
+        await self.post(f"/users/{user_id}/announce", {"online": online})
+
+    @asynccontextmanager
+    async def events(self, path: str, **headers: str) -> AsyncIterator[AsyncIterator[Event]]:
+        """Yield the events of a stream, without comments and `retry` fields."""
+        named = {"accept": "text/event-stream"} | {k.replace("_", "-"): v for k, v in headers.items()}
+        async with self.client.stream("GET", f"/api/v1{path}", headers=named) as response:
+            assert response.status_code == 200, await response.aread()
+            assert response.headers["content-type"] == "text/event-stream"
+            yield _events(response.aiter_lines())
+
+
+async def _events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
+    fields: dict[str, str] = {}
+    async for line in lines:
+        if line:
+            key, _, value = line.partition(": ")
+            fields[key] = value
+            continue
+        if "event" in fields:
+            yield Event(fields["event"], fields.get("id", ""), json.loads(fields["data"]))
+        fields = {}
 
 
 @asynccontextmanager
-async def api_client(
-    storage: FakeStorage | None = None, **settings: object
-) -> AsyncIterator[tuple[PresenceService, httpx.AsyncClient]]:
-    """Yield the service of a node and a client whose paths are below `/api/v1`."""
-    options = Settings.model_validate({"stats_interval": 0, **(WEBHOOKS if storage else {}), **settings})
-    clock, metrics = FakeClock(), Metrics()
-    node = make_node(options, clock, metrics)
-    service = PresenceService(node)
-    app = make_app(
-        service=service,
-        settings=options,
-        clock=clock,
-        metrics=metrics,
-        throttle=node.throttle,
-        gatekeeper=node.gatekeeper,
-        keys=ApiKeys(()),
-        tickets=Tickets(),
-        waiting=WaitingRequests(service.on_change, metrics.api_followers.set),
-        storage=storage,
-    )
-    transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1") as client:
-        yield service, client
+async def api_client(running: PresenceServer, key: str = "") -> AsyncIterator[ApiClient]:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    base = f"http://127.0.0.1:{running.port}"
+    async with httpx.AsyncClient(base_url=base, trust_env=False, headers=headers, timeout=PATIENCE) as client:
+        yield ApiClient(client)
+
+
+def parsed(response: httpx.Response, status: int = 200) -> Any:
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    """Check that the response is a problem document, and return its status and code."""
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    found = response.json()
+    assert found["status"] == response.status_code
+    assert found["title"]
+    assert found["detail"]
+    return found["status"], found["code"]
+
+
+def is_unknown(record: dict[str, Any]) -> bool:
+    """Return whether the record is that of an unknown user, with the current version."""
+    return record.keys() == {"userId", "status", "since", "version"} and record["since"] == 0
+
+
+def connect_v1(running: PresenceServer, query: str) -> Any:
+    return connect(f"ws://127.0.0.1:{running.port}/ws-online-status?{query}", subprotocols=[V1], proxy=None)
+
+
+async def send_request(socket: ClientConnection, kind: str, **fields: object) -> None:
+    """Send a request of presenced.v1, and wait for its ACK or error."""
+    await socket.send(json.dumps({"type": kind, "id": kind, **fields}))
+    while json.loads(await socket.recv()).get("id") != kind:
+        pass

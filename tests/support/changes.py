@@ -1,4 +1,4 @@
-"""Changes as a server makes them, of plain values."""
+"""Changes for tests, built from plain values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def change_of(
     devices: tuple[str, ...] = (),
     display: bytes = b"",
 ) -> Change:
-    """One change, whose version is its position; `since_ms` is `at_ms` where nothing is said."""
+    """Return a change whose version is its position. `since_ms` defaults to `at_ms`."""
     return Change(
         position,
         user_id,

@@ -6,7 +6,7 @@ import dataclasses
 from math import inf
 from typing import Any, NamedTuple
 
-from tests.support.client_v1 import Client
+from tests.support.fake_v1_client import FakeV1Client
 
 from presenced.presence.model import Ending
 from presenced.presence.user import MAX_DETACHED
@@ -22,10 +22,10 @@ GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.KEEP_SESSION: AWAY
 
 
 @dataclasses.dataclass(eq=False)
-class Session:
+class ModelSession:
     """What happened to one client instance."""
 
-    client: Client
+    client: FakeV1Client
     everyone: bool
     connected: bool = True
     opened_at: float = 0.0
@@ -65,8 +65,8 @@ class Claimed(NamedTuple):
 
 
 @dataclasses.dataclass
-class User:
-    sessions: list[Session] = dataclasses.field(default_factory=list)
+class ModelUser:
+    sessions: list[ModelSession] = dataclasses.field(default_factory=list)
     chosen: tuple[str, str] = ("auto", "")
     """Status and text."""
     timed: tuple[str, str] | None = None
@@ -75,7 +75,7 @@ class User:
     announced: bool = False
     waiting: list[tuple[tuple[str, str], float | None]] = dataclasses.field(default_factory=list)
     """All choices accepted within the pause, with their ends."""
-    turning: dict[Session, bool] = dataclasses.field(default_factory=dict)
+    turning: dict[ModelSession, bool] = dataclasses.field(default_factory=dict)
     """Sessions whose person was reported active or idle within the pause."""
     pause_ends: float = -inf
 
@@ -84,7 +84,7 @@ class User:
         self.sessions = [s for s in self.sessions if s.connected or max(s.grace_ends, s.forget_at) > now]
         self.turning = {session: active for session, active in self.turning.items() if session in self.sessions}
 
-    def end(self, session: Session, grace: float, window: float, now: float) -> None:
+    def end(self, session: ModelSession, grace: float, window: float, now: float) -> None:
         """End the session's connection."""
         self.pass_time(now)
         if [other for other in self.sessions if other.connected] == [session]:

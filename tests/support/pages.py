@@ -1,4 +1,4 @@
-"""The test page as a person sees it, and what went wrong in the browser meanwhile."""
+"""The test page as a person uses it, and the errors that the browser reports."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, expect
+from tests.support.process import ServerProcess
 
 SCREENSHOTS = Path(__file__).parents[2] / ".screenshots"
-"""For people to look at; not kept in the repository."""
+"""Folder of screenshots for people, outside version control."""
 
 SERVER_GONE = re.compile(r"net::ERR_(CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|SOCKET_NOT_CONNECTED)")
-"""What Chromium writes to the console for a request to a server that was killed."""
+"""Console message of Chromium for a request to a killed server."""
 
 NETWORK_GONE = re.compile(r"net::ERR_INTERNET_DISCONNECTED")
-"""The same, for one without a network."""
+"""Console message of Chromium for a request without a network."""
 
 
 PATIENCE = 30.0
@@ -34,17 +35,17 @@ class Entry(NamedTuple):
     whose: str
     """The connection, as `ada #1`."""
     at: float
-    """When the page got it: epoch seconds."""
+    """Time at which the page received it, in epoch seconds."""
     message: dict[str, Any]
 
     @property
     def sent_at(self) -> float:
-        """When the server made it: epoch seconds."""
+        """Time of the message by the server, in epoch seconds."""
         return datetime.fromisoformat(self.message["timestamp"]).timestamp()
 
 
 class PresencePage:
-    """One tab with the test page in a browser context of its own: another person, as far as the browser knows."""
+    """One tab with the test page in its own browser context, like another person's browser."""
 
     def __init__(self, browser: Browser, url: str, **options: Any) -> None:
         self.url = url
@@ -68,21 +69,21 @@ class PresencePage:
         return self
 
     def expect_server_to_go(self) -> None:
-        """The server will be killed on purpose: what Chromium says to that is no fault of the page."""
+        """Ignore Chromium's messages about a server that the test kills."""
         self._expected.append(SERVER_GONE)
 
     def cut_network(self) -> None:
-        """From here on nothing goes through, and nothing says so: open connections stay open to the browser."""
+        """Drop all traffic silently. To the browser, open connections stay open."""
         self._expected.append(NETWORK_GONE)
         self.context.set_offline(True)
 
     def restore_network(self) -> None:
         self.context.set_offline(False)
 
-    # What a person does.
+    # Actions of a person.
 
     def connect(self, *user_ids: str) -> None:
-        """Connect users; returns when each has a connection more that is open."""
+        """Connect users, and wait until each has another open connection."""
         for user_id in user_ids:
             connections = self.connections(user_id)
             count = connections.count()
@@ -91,7 +92,7 @@ class PresencePage:
             expect(connections.last).to_have_attribute("data-state", "open")
 
     def submit(self, user_id: str) -> None:
-        """Ask for a connection, whatever comes of it."""
+        """Submit the form, without waiting for the result."""
         self.page.get_by_label("User id").fill(user_id)
         self.page.get_by_role("button", name="Connect", exact=True).click()
 
@@ -115,14 +116,14 @@ class PresencePage:
         expect(form).to_be_hidden()
 
     def set_idle(self, user_id: str, idle: bool, nth: int = 0) -> None:
-        """Say that a device is idle, or is not."""
+        """Set a device to idle or active."""
         switch = self.connections(user_id).nth(nth).get_by_role("switch", name="Idle")
         if switch.get_attribute("aria-checked") != str(idle).lower():
             switch.click()
         expect(switch).to_have_attribute("aria-checked", str(idle).lower())
 
     def watch(self, user_id: str, whom: str, *users: str, counted: bool = False, nth: int = 0) -> None:
-        """Choose whom a connection watches: `Everyone`, `Only these`, `Nobody`."""
+        """Choose the users that a connection watches: `Everyone`, `Only these`, `Nobody`."""
         part = self.part(user_id, "watching", nth)
         part.get_by_role("radio", name=whom, exact=True).check()
         if users:
@@ -132,7 +133,7 @@ class PresencePage:
         part.get_by_role("button", name="Watch", exact=True).click()
 
     def join(self, user_id: str, room: str, data: str = "", button: str = "Join", nth: int = 0) -> None:
-        """Have a connection join a room, or watch it."""
+        """Join a room with a connection, or watch it."""
         part = self.part(user_id, "rooms", nth)
         part.get_by_label("Room", exact=True).fill(room)
         part.get_by_label("Data", exact=True).fill(data)
@@ -142,7 +143,7 @@ class PresencePage:
         """Press a button of a user's nth connection."""
         self.connections(user_id).nth(nth).get_by_role("button", name=re.compile(f"^{button} ")).click()
 
-    # What a person sees.
+    # The page as displayed.
 
     def card(self, user_id: str) -> Locator:
         return self.page.get_by_role("article", name=user_id, exact=True)
@@ -151,25 +152,25 @@ class PresencePage:
         return self.card(user_id).locator(".connection")
 
     def part(self, user_id: str, which: str, nth: int = 0) -> Locator:
-        """What a connection watches (`watching`), or its `rooms`; unfolded."""
+        """Return the part `watching` or `rooms` of a connection, unfolded."""
         part = self.connections(user_id).nth(nth).locator(f"details.{which}")
         if part.get_attribute("open") is None:
             part.locator("summary").click()
         return part
 
     def seen_by(self, user_id: str, nth: int = 0) -> Locator:
-        """Whom a connection sees."""
+        """Return the users that a connection sees."""
         return self.part(user_id, "watching", nth).locator(".person")
 
     def room(self, user_id: str, room: str, nth: int = 0) -> Locator:
         return self.part(user_id, "rooms", nth).get_by_role("region", name=f"Room {room} of")
 
     def truth(self, user_id: str) -> Locator:
-        """What a user is told of themselves."""
+        """Return the user's own status."""
         return self.card(user_id).locator(".own-truth")
 
     def log_entries(self, whose: str) -> list[dict[str, Any]]:
-        """The messages a connection (`ada #1`) received, oldest first."""
+        """Return the messages that a connection (`ada #1`) received, oldest first."""
         texts: list[str] = self.page.locator("#log li.in").evaluate_all(
             "(all, whose) => all.filter((li) => li.querySelector('.whose').textContent === whose)"
             ".map((li) => li.querySelector('code').textContent)",
@@ -178,12 +179,12 @@ class PresencePage:
         return [json.loads(text) for text in reversed(texts)]
 
     def seen(self, user_id: str, by: str) -> list[str]:
-        """The statuses of a user that a connection (`ada #1`) was told as changes, oldest first."""
+        """Return the statuses of a user in the changes of a connection (`ada #1`), oldest first."""
         changes = [m for m in self.log_entries(by) if m["type"] == "PRESENCE_CHANGES"]
         return [user["status"] for m in changes for user in m["users"] if str(user["userId"]) == user_id]
 
     def expect_status(self, user_id: str, status: str, *details: str) -> None:
-        """What "Who is online" says of a user."""
+        """Wait until "Who is online" shows this status of a user."""
         row = self.row(user_id)
         expect(row).to_have_attribute("data-status", status)
         expect(row.locator(".status")).to_have_text(status)
@@ -191,7 +192,7 @@ class PresencePage:
             expect(row).to_contain_text(detail)
 
     def row(self, user_id: str) -> Locator:
-        """The user's row of "Who is online"."""
+        """Return the user's row of "Who is online"."""
         return self.page.locator("#users > li").filter(has=self.page.get_by_text(user_id, exact=True))
 
     def expect_online(self, *user_ids: str) -> None:
@@ -205,11 +206,11 @@ class PresencePage:
             expect(self.row(user_id)).to_have_attribute("data-online", "false")
 
     def figure(self, name: str) -> Locator:
-        """One of the numbers at the top, by what stands below it."""
+        """Return a figure at the top, by its label."""
         return self.page.locator(".figures div").filter(has=self.page.get_by_text(name, exact=True)).locator("dd")
 
     def heard(self, user_id: str, by: str | None = None) -> list[Entry]:
-        """The messages about a user in the log, oldest first; `by` is a connection (`ada #1`)."""
+        """Return the messages about a user in the log, oldest first. `by` is a connection (`ada #1`)."""
         entries = self.page.locator("#log li.in").evaluate_all(
             "(all) => all.map((li) => [li.querySelector('.whose').textContent,"
             " li.querySelector('time').dateTime, li.querySelector('code').textContent])"
@@ -218,7 +219,7 @@ class PresencePage:
         return [e for e in reversed(found) if str(e.message.get("userId", "")) == user_id and by in (None, e.whose)]
 
     def changes(self, user_id: str, by: str | None = None) -> list[str]:
-        """The types of the changes of a user that were heard, oldest first."""
+        """Return the types of a user's changes, oldest first."""
         types = [str(entry.message["type"]) for entry in self.heard(user_id, by)]
         return [t for t in types if t != "CONNECTION_ESTABLISHED"]
 
@@ -226,7 +227,7 @@ class PresencePage:
         self.page.mouse.move(0, 0)
         return self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")
 
-    # What goes wrong.
+    # Errors.
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if any(expected.search(message.text) for expected in self._expected):
@@ -243,8 +244,15 @@ class PresencePage:
             self.faults.append(f"a request to elsewhere: {url}")
 
 
+OpenPage = Callable[..., PresencePage]
+"""Type of the fixture `open_page`."""
+
+StartServer = Callable[..., ServerProcess]
+"""Type of the fixture `start_server`."""
+
+
 def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait for something that is not on a page."""
+    """Wait for a condition outside a page."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"it did not come about within {seconds} s"

@@ -97,7 +97,7 @@ class PlainChromium:
         wait_until(is_true, seconds, expression)
 
     def screenshot(self, path: Path) -> None:
-        """A value as shown to people."""
+        """Save a screenshot."""
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
 

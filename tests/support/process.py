@@ -1,4 +1,4 @@
-"""The real server as a process of its own, to be killed and started again."""
+"""The real server as a process that tests can kill and restart."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ SETTINGS = {
     "grace_lost": 2.0,
     "stats_interval": 0.0,
 }
-"""The product's times, scaled down."""
+"""Default times, scaled down."""
 
 
 class ServerProcess:
-    """`presenced serve` on a free port, and on the same one after a restart."""
+    """`presenced serve` on a free port. A restart uses the same port."""
 
     def __init__(self, environ: Mapping[str, str] | None = None, **settings: float | str) -> None:
         self._settings: dict[str, float | str] = {**SETTINGS, **settings}
@@ -37,7 +37,7 @@ class ServerProcess:
         self._news = threading.Condition()
         self._reader: threading.Thread | None = None
         self.url = ""
-        """Of the test page, with the slash at its end."""
+        """URL of the test page, with a slash at the end."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -47,7 +47,7 @@ class ServerProcess:
         self.kill()
 
     def start(self) -> None:
-        """Start it and wait for its banner."""
+        """Start the server, and wait for its banner."""
         port = self.url.rstrip("/").rpartition(":")[2] or "0"
         command = [sys.executable, "-m", "presenced", "serve", "--config", os.devnull, "--port", port]
         for name, value in self._settings.items():
@@ -69,7 +69,7 @@ class ServerProcess:
         self.url = banner[1]
 
     def kill(self) -> None:
-        """End it without a word (SIGKILL); no-op when it is not running."""
+        """Kill the server with SIGKILL. Do nothing if it is not running."""
         if self._process is None or self._reader is None:
             return
         self._process.kill()
@@ -78,30 +78,30 @@ class ServerProcess:
         self._process = None
 
     def closed(self, reason: str) -> int:
-        """How many connections ended for this reason, since the start."""
+        """Return the number of connections that ended for this reason since the start."""
         sample = f'presenced_connections_closed_total{{reason="{reason}"}} '
         lines = httpx.get(f"{self.url}metrics").text.splitlines()
         return sum(int(float(line.removeprefix(sample))) for line in lines if line.startswith(sample))
 
     @property
     def pid(self) -> int:
-        """Of the server, while it runs."""
+        """Process id of the running server."""
         assert self._process is not None, "it runs"
         return self._process.pid
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port of the server."""
         return int(self.url.rstrip("/").rpartition(":")[2])
 
     @property
     def output(self) -> str:
-        """What it wrote so far."""
+        """Output so far."""
         return "".join(self._output)
 
     @property
     def websocket_url(self) -> str:
-        """Without the query."""
+        """URL of the WebSocket, without a query."""
         return f"{self.url.replace('http', 'ws', 1)}ws-online-status"
 
     def _banner(self) -> re.Match[str] | None:

@@ -33,9 +33,9 @@ def server(**changes: object) -> PresenceServer:
     return PresenceServer(Settings.model_validate({"port": 0, "stats_interval": 0, **quick, **calm, **changes}))
 
 
-async def heard_from_all(house: PresenceServer) -> None:
+async def heard_from_all(running: PresenceServer) -> None:
     """Wait until every client has answered a new ping, or has sent something else."""
-    connections = node(house)._connections.by_serial
+    connections = node(running)._connections.by_serial
     before = {serial: connection.heard_at for serial, connection in connections.items()}
     assert before
     await until(lambda: all(connection.heard_at > before[serial] for serial, connection in connections.items()))
@@ -43,17 +43,17 @@ async def heard_from_all(house: PresenceServer) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that will happen soon."""
+    """Wait until the condition holds."""
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.001)
 
 
-def node(house: PresenceServer) -> Node:
-    """The inside of a running server."""
-    assert house._parts
-    return house._parts.node
+def node(running: PresenceServer) -> Node:
+    """Return the node of a running server."""
+    assert running._parts
+    return running._parts.node
 
 
-def metric(house: PresenceServer, name: str) -> float:
-    return node(house).metrics.registry.get_sample_value(name) or 0.0
+def metric(running: PresenceServer, name: str) -> float:
+    return node(running).metrics.registry.get_sample_value(name) or 0.0

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import json
 from tests.support.fakes import FakeConnection
-from tests.support.talk import Talk
+from tests.support.node_harness import NodeHarness
 
 from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
 from presenced.auth.grants import with_grants
@@ -34,7 +34,7 @@ CHOSEN_BY_THE_SERVER = {"sessionId": "session", "epoch": "epoch", "position": "p
 """Fields whose values a server makes up, and what the names begin with that stand for them in the vectors."""
 
 
-class Guard(Authenticator):
+class VectorAuthenticator(Authenticator):
     """Implements `Authenticator`: knows the tokens that the conversation names."""
 
     def __init__(self, tokens: dict[str, Line], epoch_ms: int) -> None:
@@ -52,14 +52,14 @@ class Guard(Authenticator):
 
 
 class Replay:
-    """One conversation: takes the lines in which clients do something, gives those in which they are told."""
+    """One conversation: takes the actions of clients, and yields the messages that they receive."""
 
     def __init__(self, head: Line) -> None:
-        guard = Guard(head["tokens"], head["epochMs"]) if "tokens" in head else None
-        self._talk = Talk(guard, **head.get("settings", {}))
-        self._application = PresenceService(self._talk.node)
-        assert self._talk.clock.now().epoch_ms == head["epochMs"], "conversations start when the fake clock does"
-        self._started = self._talk.clock.monotonic()
+        guard = VectorAuthenticator(head["tokens"], head["epochMs"]) if "tokens" in head else None
+        self._harness = NodeHarness(guard, **head.get("settings", {}))
+        self._application = PresenceService(self._harness.node)
+        assert self._harness.clock.now().epoch_ms == head["epochMs"], "conversations start when the fake clock does"
+        self._started = self._harness.clock.monotonic()
         self._clients: dict[str, FakeConnection] = {}
         self._closed: set[str] = set()
         self._names: dict[tuple[str, Any], str] = {}
@@ -67,13 +67,13 @@ class Replay:
         self._values: dict[str, Any] = {}
 
     def do(self, line: Line) -> Iterator[Line]:
-        """Let a client do something at its time; what clients are told until then, and by it."""
+        """Perform an action at its time. Yield the messages until then and as a result."""
         at = self._started + line["at"]
-        while (left := at - self._talk.clock.monotonic()) > 0:
-            self._talk.clock.advance(min(left, 0.1))
+        while (left := at - self._harness.clock.monotonic()) > 0:
+            self._harness.clock.advance(min(left, 0.1))
             yield from self._told()
         self._do(line)
-        self._talk.clock.run_soon()
+        self._harness.clock.run_soon()
         yield from self._told()
 
     def _do(self, line: Line) -> None:
@@ -84,16 +84,16 @@ class Replay:
                     f"{key}={self._values.get(value, value)}"
                     for key, _, value in (part.partition("=") for part in line["query"].split("&"))
                 )
-                self._clients[name] = self._talk.open(query, line.get("subprotocol", ""), line.get("token", ""))
+                self._clients[name] = self._harness.open(query, line.get("subprotocol", ""), line.get("token", ""))
                 self._closed.discard(name)
             case "send":
                 text = line["text"] if "text" in line else json.encode(line["message"]).decode()
-                self._clients[name].heard_at = self._talk.clock.monotonic()  # as the transport sets it
-                self._talk.node.received(self._clients[name], text)
+                self._clients[name].heard_at = self._harness.clock.monotonic()  # as the transport sets it
+                self._harness.node.received(self._clients[name], text)
             case "close":
-                self._talk.end(self._clients.pop(name), client_ending(line["code"]))
+                self._harness.end(self._clients.pop(name), client_ending(line["code"]))
             case "lose":
-                self._talk.end(self._clients.pop(name), client_ending(1006))
+                self._harness.end(self._clients.pop(name), client_ending(1006))
             case "go silent":
                 self._clients[name].answers = False
             case "claim" | "claim no longer" | "choose for" | "announce" | "disconnect":
@@ -121,9 +121,9 @@ class Replay:
                 self._application.disconnect(user_id)
 
     def _told(self) -> Iterator[Line]:
-        at = round(self._talk.clock.monotonic() - self._started, 3)
+        at = round(self._harness.clock.monotonic() - self._started, 3)
         for name, connection in self._clients.items():
-            for message in self._talk.heard_all(connection):
+            for message in self._harness.heard_all(connection):
                 yield {"at": at, "client": name, "do": "hear", "message": self._named(message)}
             if connection.closed_with and name not in self._closed:
                 self._closed.add(name)

@@ -95,7 +95,7 @@ def make_app(
             *operator_routes(service=service, settings=settings, clock=clock, metrics=metrics, access=access),
             Route(WEBSOCKET_PATH, _upgrade_required(report)),
             api_mount(api),
-            Mount("/", StaticFiles(packages=[("presenced", "web")], html=True)),
+            Mount("/", StaticFiles(packages=[("presenced", "web/demo"), ("presenced", "web")], html=True)),
         ],
         middleware=[
             Middleware(SecurityHeaders),

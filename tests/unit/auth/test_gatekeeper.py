@@ -21,7 +21,7 @@ from presenced.testing import FakeClock
 RESPONSE = b""
 
 
-class Guard(Authenticator):
+class FakeAuthenticator(Authenticator):
     """Knows tokens like `ada` (for good), `ada:60` (for so many seconds from the start) and `slow:ada`."""
 
     def __init__(self, epoch: float) -> None:
@@ -47,12 +47,12 @@ class Guard(Authenticator):
         answered(self.answer(token))
 
 
-class House:
+class GatekeeperHarness:
     def __init__(self, **settings: object) -> None:
         self.clock = FakeClock()
-        self.guard = Guard(self.clock.now().epoch_ms / 1000)
+        self.authenticator = FakeAuthenticator(self.clock.now().epoch_ms / 1000)
         options = Settings.model_validate({"stats_interval": 0, "auth": "ticket", **settings})
-        self.node = make_node(options, self.clock, authenticator=self.guard)
+        self.node = make_node(options, self.clock, authenticator=self.authenticator)
         self.node.start()
 
     def open(self, token: str = "", query: str = "", subprotocol: str = "presenced.v1") -> FakeConnection:
@@ -78,8 +78,8 @@ class House:
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def harness() -> GatekeeperHarness:
+    return GatekeeperHarness()
 
 
 def types(connection: FakeConnection) -> list[str]:
@@ -91,289 +91,291 @@ def why(connection: FakeConnection) -> tuple[Close, str] | None:
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
-def test_a_token_with_the_handshake_says_who_it_is(house: House, subprotocol: str) -> None:
-    ada = house.open("ada", subprotocol=subprotocol)
+def test_a_token_with_the_handshake_says_who_it_is(harness: GatekeeperHarness, subprotocol: str) -> None:
+    ada = harness.open("ada", subprotocol=subprotocol)
     assert ada.messages[0]["type"] == "CONNECTION_ESTABLISHED"
     assert ada.messages[0]["userId"] == "ada"
-    assert house.users == ["ada"]
+    assert harness.users == ["ada"]
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
-def test_or_the_first_message(house: House, subprotocol: str) -> None:
-    ada = house.open(subprotocol=subprotocol)
+def test_or_the_first_message(harness: GatekeeperHarness, subprotocol: str) -> None:
+    ada = harness.open(subprotocol=subprotocol)
     assert ada.messages == []
-    assert house.users == []
-    assert house.waiting == 1
-    house.auth(ada, "ada")
+    assert harness.users == []
+    assert harness.waiting == 1
+    harness.auth(ada, "ada")
     assert types(ada)[0] == "CONNECTION_ESTABLISHED"
-    assert house.users == ["ada"]
-    assert house.waiting == 0
-    house.clock.advance(20)
+    assert harness.users == ["ada"]
+    assert harness.waiting == 0
+    harness.clock.advance(20)
     assert why(ada) is None
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
-def test_the_first_message_may_hold_fields_that_are_not_known(house: House, subprotocol: str) -> None:
+def test_the_first_message_may_hold_fields_that_are_not_known(harness: GatekeeperHarness, subprotocol: str) -> None:
     """The classic protocol ignores them, and the server could not send an ERROR yet."""
-    ada = house.open(subprotocol=subprotocol)
-    house.auth(ada, "ada", agent="x")
+    ada = harness.open(subprotocol=subprotocol)
+    harness.auth(ada, "ada", agent="x")
     assert types(ada)[0] == "CONNECTION_ESTABLISHED"
 
 
-def test_a_token_for_a_variable_that_was_not_set_is_not_accepted(house: House) -> None:
+def test_a_token_for_a_variable_that_was_not_set_is_not_accepted(harness: GatekeeperHarness) -> None:
     """With any authenticator: a backend that signs `String(user?.id)` would merge all visitors into one presence."""
-    late = house.open()
-    house.auth(late, "undefined")
-    for connection in (house.open("undefined"), late):
+    late = harness.open()
+    harness.auth(late, "undefined")
+    for connection in (harness.open("undefined"), late):
         closed = why(connection)
         assert closed is not None
         assert closed[0] is Close.UNAUTHORIZED
         assert "is a variable not set" in closed[1]
         assert len(closed[1].encode()) <= 123, "fits into a close frame"
-    assert House(placeholder_ids=True).open("undefined").messages[0]["userId"] == "undefined"
+    assert GatekeeperHarness(placeholder_ids=True).open("undefined").messages[0]["userId"] == "undefined"
 
 
-def test_a_client_that_authenticated_by_a_message_was_heard(house: House) -> None:
+def test_a_client_that_authenticated_by_a_message_was_heard(harness: GatekeeperHarness) -> None:
     """When its connection breaks, the grace period is that of any other loss."""
-    ada = house.open(query="userId=ada", subprotocol="")
-    ada.heard_at = house.clock.monotonic()  # as the transport sets it
+    ada = harness.open(query="userId=ada", subprotocol="")
+    ada.heard_at = harness.clock.monotonic()  # as the transport sets it
     ada.answers = False
-    house.auth(ada, "ada")
-    house.node.closed(ada, Ending.LOST, "lost")
-    house.clock.advance(14.9)
-    assert house.node.directory.users.status("ada") is Status.ONLINE
-    house.clock.advance(0.2)
-    assert house.node.directory.users.status("ada") is Status.OFFLINE
+    harness.auth(ada, "ada")
+    harness.node.closed(ada, Ending.LOST, "lost")
+    harness.clock.advance(14.9)
+    assert harness.node.directory.users.status("ada") is Status.ONLINE
+    harness.clock.advance(0.2)
+    assert harness.node.directory.users.status("ada") is Status.OFFLINE
 
 
-def test_a_bad_token_closes_and_says_why(house: House) -> None:
-    late = house.open()
-    house.auth(late, "bad")
-    for connection in (house.open("bad"), late):
+def test_a_bad_token_closes_and_says_why(harness: GatekeeperHarness) -> None:
+    late = harness.open()
+    harness.auth(late, "bad")
+    for connection in (harness.open("bad"), late):
         assert why(connection) == (Close.UNAUTHORIZED, "the token's signature does not fit any key")
         assert connection.messages == []
-    count = house.node.metrics.registry.get_sample_value("presenced_authentications_total", {"result": "signature"})
+    count = harness.node.metrics.registry.get_sample_value("presenced_authentications_total", {"result": "signature"})
     assert count == 2
-    assert house.waiting == 0
+    assert harness.waiting == 0
 
 
 @pytest.mark.parametrize("message", ['{"type":"PING"}', "", "[]", '{"type":"AUTH"}', b'{"type":"AUTH","token":"ada"}'])
-def test_anything_else_as_the_first_message_closes(house: House, message: str | bytes) -> None:
-    connection = house.open()
-    house.node.received(connection, message)
+def test_anything_else_as_the_first_message_closes(harness: GatekeeperHarness, message: str | bytes) -> None:
+    connection = harness.open()
+    harness.node.received(connection, message)
     assert why(connection) == (Close.UNAUTHORIZED, 'the first message has to be {"type":"AUTH","token":"..."}')
 
 
-def test_who_says_nothing_is_closed_after_ten_seconds(house: House) -> None:
-    connection = house.open()
-    house.clock.advance(9.9)
+def test_who_says_nothing_is_closed_after_ten_seconds(harness: GatekeeperHarness) -> None:
+    connection = harness.open()
+    harness.clock.advance(9.9)
     assert why(connection) is None
-    house.clock.advance(0.2)
+    harness.clock.advance(0.2)
     assert why(connection) == (Close.UNAUTHORIZED, "nothing showed within 10 s who this is; send AUTH")
 
 
-def test_a_user_id_of_somebody_else_is_refused(house: House) -> None:
-    assert why(house.open("ada", "userId=ada")) is None
-    assert why(house.open("ada", "userId=bo")) == (Close.FORBIDDEN, "userId is not the user of the token")
-    assert why(house.open("ada", "userId=ada&userId=bo")) == (
+def test_a_user_id_of_somebody_else_is_refused(harness: GatekeeperHarness) -> None:
+    assert why(harness.open("ada", "userId=ada")) is None
+    assert why(harness.open("ada", "userId=bo")) == (Close.FORBIDDEN, "userId is not the user of the token")
+    assert why(harness.open("ada", "userId=ada&userId=bo")) == (
         Close.BAD_USER_ID,
         "userId is given 2 times; give it once",
     )
-    assert house.users == ["ada"]
+    assert harness.users == ["ada"]
 
 
-def test_a_bad_parameter_is_refused_as_ever(house: House) -> None:
-    connection = house.open("ada", "watch=some")
+def test_a_bad_parameter_is_refused_as_ever(harness: GatekeeperHarness) -> None:
+    connection = harness.open("ada", "watch=some")
     assert (why(connection) or [None])[0] is Close.BAD_PARAMETER
-    house.clock.advance(100)
-    assert not house.node.gatekeeper or not house.node.gatekeeper._admitted
+    harness.clock.advance(100)
+    assert not harness.node.gatekeeper or not harness.node.gatekeeper._admitted
 
 
-def test_one_that_waits_may_be_slow(house: House) -> None:
-    connection = house.open()
+def test_one_that_waits_may_be_slow(harness: GatekeeperHarness) -> None:
+    connection = harness.open()
     del connection.session  # as of a connection that was never let in
     connection.paused = True
-    house.node.paused(connection)
+    harness.node.paused(connection)
     connection.paused = False
-    house.node.resumed(connection)
-    house.auth(connection, "ada")
+    harness.node.resumed(connection)
+    harness.auth(connection, "ada")
     assert types(connection)[0] == "CONNECTION_ESTABLISHED"
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
-def test_one_that_is_slow_when_it_comes_in_has_to_read_first(house: House, subprotocol: str) -> None:
-    ada = house.open(subprotocol=subprotocol)
+def test_one_that_is_slow_when_it_comes_in_has_to_read_first(harness: GatekeeperHarness, subprotocol: str) -> None:
+    ada = harness.open(subprotocol=subprotocol)
     ada.paused = ada.write_when_paused = True
-    house.auth(ada, "ada")
+    harness.auth(ada, "ada")
     ada.write_when_paused = False
-    house.open("bo")
+    harness.open("bo")
     ada.paused = False
-    house.node.resumed(ada)
+    harness.node.resumed(ada)
     assert types(ada)[0] == "CONNECTION_ESTABLISHED"
     assert any("bo" in str(message) for message in ada.messages[1:])
 
 
 def test_only_so_many_may_wait() -> None:
-    house = House(max_unauthenticated=2)
-    first, second, third = house.open(), house.open(), house.open()
+    harness = GatekeeperHarness(max_unauthenticated=2)
+    first, second, third = harness.open(), harness.open(), harness.open()
     assert why(third) == (Close.TRY_AGAIN_LATER, "too many connections are waiting to authenticate; retry later")
-    house.node.closed(first, Ending.LOST, Ending.LOST)
-    assert why(house.open()) is None
-    assert why(house.open("ada")) is None, "who shows a token need not wait"
+    harness.node.closed(first, Ending.LOST, Ending.LOST)
+    assert why(harness.open()) is None
+    assert why(harness.open("ada")) is None, "who shows a token need not wait"
     assert why(second) is None
 
 
-def test_an_answer_may_take_a_while(house: House) -> None:
-    ada, gone, eager, late = house.open("slow:ada"), house.open("slow:bo"), house.open("slow:c"), house.open()
-    house.auth(late, "slow:d")
-    house.node.closed(gone, Ending.LOST, Ending.LOST)
-    house.say(eager, type="PING")
+def test_an_answer_may_take_a_while(harness: GatekeeperHarness) -> None:
+    ada, gone, eager, late = harness.open("slow:ada"), harness.open("slow:bo"), harness.open("slow:c"), harness.open()
+    harness.auth(late, "slow:d")
+    harness.node.closed(gone, Ending.LOST, Ending.LOST)
+    harness.say(eager, type="PING")
     assert why(eager) == (Close.UNAUTHORIZED, "wait for CONNECTION_ESTABLISHED before you send")
     for _ in range(4):
-        house.guard.reply()
+        harness.authenticator.reply()
     assert types(ada)[0] == types(late)[0] == "CONNECTION_ESTABLISHED"
-    assert house.users == ["ada", "d"]
+    assert harness.users == ["ada", "d"]
     assert eager.messages == gone.messages == []
 
 
-def test_an_answer_that_never_comes_is_waited_for_in_vain(house: House) -> None:
-    ada = house.open("slow:ada")
-    house.clock.advance(10.1)
+def test_an_answer_that_never_comes_is_waited_for_in_vain(harness: GatekeeperHarness) -> None:
+    ada = harness.open("slow:ada")
+    harness.clock.advance(10.1)
     assert (why(ada) or [None])[0] is Close.TRY_AGAIN_LATER, "it showed something; that nobody answers is not its fault"
-    house.guard.reply()
+    harness.authenticator.reply()
     assert ada.messages == []
-    assert house.users == []
+    assert harness.users == []
 
 
-def test_the_end_of_a_token_is_told_ahead_and_kept(house: House) -> None:
-    ada, classic = house.open("ada:600"), house.open("bo:600", subprotocol="")
-    house.clock.advance(539)
+def test_the_end_of_a_token_is_told_ahead_and_kept(harness: GatekeeperHarness) -> None:
+    ada, classic = harness.open("ada:600"), harness.open("bo:600", subprotocol="")
+    harness.clock.advance(539)
     assert "AUTH_EXPIRING" not in types(ada)
-    house.clock.advance(2)
+    harness.clock.advance(2)
     expiring = [message for message in ada.messages if message["type"] == "AUTH_EXPIRING"]
-    assert expiring == [{"type": "AUTH_EXPIRING", "expiresAt": int((house.guard.epoch + 600) * 1000)}]
+    assert expiring == [{"type": "AUTH_EXPIRING", "expiresAt": int((harness.authenticator.epoch + 600) * 1000)}]
     assert types(classic)[0] == "CONNECTION_ESTABLISHED"
     assert "AUTH_EXPIRING" not in types(classic)
-    house.clock.advance(58)
+    harness.clock.advance(58)
     assert why(ada) is None
-    house.clock.advance(2)
+    harness.clock.advance(2)
     assert why(ada) == why(classic) == (Close.UNAUTHORIZED, "the token has expired")
 
 
-def test_a_newer_token_goes_on(house: House) -> None:
-    ada, classic = house.open("ada:100"), house.open("bo:100", subprotocol="")
-    house.clock.advance(60)
-    house.auth(ada, "ada:1000", id=7)
-    house.auth(classic, "bo:1000")
+def test_a_newer_token_goes_on(harness: GatekeeperHarness) -> None:
+    ada, classic = harness.open("ada:100"), harness.open("bo:100", subprotocol="")
+    harness.clock.advance(60)
+    harness.auth(ada, "ada:1000", id=7)
+    harness.auth(classic, "bo:1000")
     assert ada.messages[-1] == {"type": "ACK", "id": 7}
     assert types(classic)[-1] != "ACK", "classic clients hear nothing they do not know"
-    house.clock.advance(800)
+    harness.clock.advance(800)
     assert why(ada) is why(classic) is None
-    house.auth(ada, "ada")
-    house.clock.advance(10_000)
+    harness.auth(ada, "ada")
+    harness.clock.advance(10_000)
     assert why(ada) is None, "for good"
     assert why(classic) == (Close.UNAUTHORIZED, "the token has expired")
 
 
-def test_a_newer_token_that_is_bad_or_of_somebody_else_changes_nothing(house: House) -> None:
-    ada = house.open("ada:100")
+def test_a_newer_token_that_is_bad_or_of_somebody_else_changes_nothing(harness: GatekeeperHarness) -> None:
+    ada = harness.open("ada:100")
     for token, says in (("bad", "signature"), ("bo:1000", "another user")):
-        house.auth(ada, token, id=1)
+        harness.auth(ada, token, id=1)
         answer = ada.messages[-1]
         assert (answer["type"], answer["name"], answer["id"]) == ("ERROR", "NOT_AUTHENTICATED", 1)
         assert says in answer["message"]
-    house.auth(ada, "slow:ada:1000")
-    house.auth(ada, "slow:ada:1000", id=2)
+    harness.auth(ada, "slow:ada:1000")
+    harness.auth(ada, "slow:ada:1000", id=2)
     assert "still to be found out" in ada.messages[-1]["message"]
-    assert len(house.guard.asked) == 1, "one connection can't keep a hook busy"
-    house.clock.advance(101)
+    assert len(harness.authenticator.asked) == 1, "one connection can't keep a hook busy"
+    harness.clock.advance(101)
     assert why(ada) == (Close.UNAUTHORIZED, "the token has expired")
-    house.guard.reply()
+    harness.authenticator.reply()
 
 
-def test_a_clock_that_steps_neither_prolongs_nor_ends_a_connection(house: House) -> None:
-    ada = house.open("ada:600")
-    house.clock.step_wall_clock(3600)
-    house.clock.advance(599)
+def test_a_clock_that_steps_neither_prolongs_nor_ends_a_connection(harness: GatekeeperHarness) -> None:
+    ada = harness.open("ada:600")
+    harness.clock.step_wall_clock(3600)
+    harness.clock.advance(599)
     assert why(ada) is None
-    house.clock.step_wall_clock(-7200)
-    house.clock.advance(2)
+    harness.clock.step_wall_clock(-7200)
+    harness.clock.advance(2)
     assert why(ada) == (Close.UNAUTHORIZED, "the token has expired")
 
 
-def test_a_revoked_user_is_closed_and_kept_out(house: House) -> None:
-    ada, twice, bo = house.open("ada"), house.open("ada:900"), house.open("bo")
-    assert house.node.gatekeeper
-    assert house.node.gatekeeper.revoke_user("ada") == 2
+def test_a_revoked_user_is_closed_and_kept_out(harness: GatekeeperHarness) -> None:
+    ada, twice, bo = harness.open("ada"), harness.open("ada:900"), harness.open("bo")
+    assert harness.node.gatekeeper
+    assert harness.node.gatekeeper.revoke_user("ada") == 2
     assert why(ada) == why(twice) == (Close.UNAUTHORIZED, "the token was revoked")
     assert why(bo) is None
-    assert why(house.open("ada")) == (Close.UNAUTHORIZED, "the token was revoked")
+    assert why(harness.open("ada")) == (Close.UNAUTHORIZED, "the token was revoked")
 
 
-def test_a_revoked_token_or_session_takes_the_others_not_along(house: House) -> None:
-    one, other = house.open("ada:100"), house.open("ada:200")
-    gatekeeper = house.node.gatekeeper
+def test_a_revoked_token_or_session_takes_the_others_not_along(harness: GatekeeperHarness) -> None:
+    one, other = harness.open("ada:100"), harness.open("ada:200")
+    gatekeeper = harness.node.gatekeeper
     assert gatekeeper
     assert gatekeeper.revoke_session("ada", one.messages[0]["sessionId"]) == 1
     assert why(one)
     assert why(other) is None
     assert gatekeeper.revoke_session("bo", other.messages[0]["sessionId"]) == 0
     assert gatekeeper.revoke_session("ada", "nonsense") == 0
-    assert why(house.open("ada:100")) == (Close.UNAUTHORIZED, "the token was revoked")
+    assert why(harness.open("ada:100")) == (Close.UNAUTHORIZED, "the token was revoked")
     assert gatekeeper.revoke_token("ada:200") == 1
     assert why(other)
-    assert why(house.open("ada:300")) is None
+    assert why(harness.open("ada:300")) is None
 
 
-def test_a_session_is_revoked_also_while_it_has_no_connection(house: House) -> None:
-    ada = house.open("ada:100")
+def test_a_session_is_revoked_also_while_it_has_no_connection(harness: GatekeeperHarness) -> None:
+    ada = harness.open("ada:100")
     session = ada.messages[0]["sessionId"]
-    house.node.closed(ada, Ending.LOST, "lost")
-    assert house.node.gatekeeper
-    assert house.node.gatekeeper.revoke_session("ada", session) == 0
-    assert why(house.open("ada:100", f"session={session}")) == (Close.UNAUTHORIZED, "the token was revoked")
-    assert why(house.open("ada:100")) == (Close.UNAUTHORIZED, "the token was revoked")
-    assert why(house.open("ada:200")) is None
+    harness.node.closed(ada, Ending.LOST, "lost")
+    assert harness.node.gatekeeper
+    assert harness.node.gatekeeper.revoke_session("ada", session) == 0
+    assert why(harness.open("ada:100", f"session={session}")) == (Close.UNAUTHORIZED, "the token was revoked")
+    assert why(harness.open("ada:100")) == (Close.UNAUTHORIZED, "the token was revoked")
+    assert why(harness.open("ada:200")) is None
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
 def test_newer_tokens_are_looked_at_as_often_as_requests_may_come(subprotocol: str) -> None:
-    house = House(request_burst=3, request_rate=1)
-    ada = house.open("ada", subprotocol=subprotocol)
+    harness = GatekeeperHarness(request_burst=3, request_rate=1)
+    ada = harness.open("ada", subprotocol=subprotocol)
     for number in range(6):
-        house.auth(ada, f"ada:{number + 100}")
-    looked_at = house.node.metrics.registry.get_sample_value("presenced_authentications_total", {"result": "accepted"})
+        harness.auth(ada, f"ada:{number + 100}")
+    registry = harness.node.metrics.registry
+    looked_at = registry.get_sample_value("presenced_authentications_total", {"result": "accepted"})
     assert looked_at == 1 + 3
 
 
 def test_who_shows_nothing_counts_as_one_who_failed() -> None:
-    house = House(
+    harness = GatekeeperHarness(
         host="192.0.2.99", api_keys=new_key("write").entry, address_failure_burst=3, address_failure_rate=0.001
     )
-    gate, key = house.node.throttle, "203.0.113.7"
+    gate, key = harness.node.throttle, "203.0.113.7"
     for message in (None, "hello", '{"type":"PING"}'):
-        assert gate.blocked(key, house.clock.monotonic()) is None
-        silent = FakeConnection(house.node.closed, house.clock)
+        assert gate.blocked(key, harness.clock.monotonic()) is None
+        silent = FakeConnection(harness.node.closed, harness.clock)
         silent.address = key
-        house.node.opened(silent, request(""))
+        harness.node.opened(silent, request(""))
         if message:
-            house.node.received(silent, message)
-        house.clock.advance(11)
+            harness.node.received(silent, message)
+        harness.clock.advance(11)
         assert (why(silent) or [None])[0] is Close.UNAUTHORIZED
-    assert gate.blocked(key, house.clock.monotonic()) is not None
+    assert gate.blocked(key, harness.clock.monotonic()) is not None
 
 
-def far_away(**settings: object) -> House:
+def far_away(**settings: object) -> GatekeeperHarness:
     """A server whose addresses may fail once."""
     key = new_key("write").entry
-    return House(host="192.0.2.99", api_keys=key, address_failure_burst=1, address_failure_rate=0.001, **settings)
+    limits = {"address_failure_burst": 1, "address_failure_rate": 0.001}
+    return GatekeeperHarness(host="192.0.2.99", api_keys=key, **limits, **settings)
 
 
-def come_from(house: House, address: str, token: str, query: str = "") -> FakeConnection:
-    connection = FakeConnection(house.node.closed, house.clock)
+def come_from(harness: GatekeeperHarness, address: str, token: str, query: str = "") -> FakeConnection:
+    connection = FakeConnection(harness.node.closed, harness.clock)
     connection.address = address
-    house.node.opened(connection, request(query, "presenced.v1", token))
-    house.clock.run_soon()
+    harness.node.opened(connection, request(query, "presenced.v1", token))
+    harness.clock.run_soon()
     return connection
 
 
@@ -392,23 +394,23 @@ def test_a_genuine_token_that_is_refused_does_not_count_against_its_address(
     token: str, query: str, code: Close
 ) -> None:
     """Others connect from the same office, and a token that the issuer signed is not a guess."""
-    house, office = far_away(), "203.0.113.7"
-    assert house.node.gatekeeper
-    house.node.gatekeeper.revoke_user("revoked")
+    harness, office = far_away(), "203.0.113.7"
+    assert harness.node.gatekeeper
+    harness.node.gatekeeper.revoke_user("revoked")
     for _ in range(5):
-        refused = come_from(house, office, token, query)
+        refused = come_from(harness, office, token, query)
         if token.startswith("slow:"):
-            house.guard.reply()
+            harness.authenticator.reply()
         assert (why(refused) or [None])[0] is code
-    assert house.node.throttle.blocked(office, house.clock.monotonic()) is None
-    assert why(come_from(house, office, "bad"))
-    assert house.node.throttle.blocked(office, house.clock.monotonic()) is not None, "a forged one does"
+    assert harness.node.throttle.blocked(office, harness.clock.monotonic()) is None
+    assert why(come_from(harness, office, "bad"))
+    assert harness.node.throttle.blocked(office, harness.clock.monotonic()) is not None, "a forged one does"
 
 
-def test_an_answer_that_is_over_already_lets_nobody_in(house: House) -> None:
+def test_an_answer_that_is_over_already_lets_nobody_in(harness: GatekeeperHarness) -> None:
     """Not even for a moment, in which others would be notified."""
-    assert why(house.open("ada:0")) == (Close.UNAUTHORIZED, "the token has expired")
-    assert house.users == []
+    assert why(harness.open("ada:0")) == (Close.UNAUTHORIZED, "the token has expired")
+    assert harness.users == []
 
 
 def test_where_nobody_has_to_show_who_they_are_auth_is_accepted() -> None:

@@ -16,7 +16,7 @@ NOW = 1_000_000.0
 DAY = 86_400.0
 
 
-class World:
+class TicketHarness:
     """Tickets and their streams, at a time that the test sets."""
 
     def __init__(self) -> None:
@@ -48,11 +48,11 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> TicketHarness:
+    return TicketHarness()
 
 
-def test_a_stream_resumes_hours_after_each_loss(world: World) -> None:
+def test_a_stream_resumes_hours_after_each_loss(world: TicketHarness) -> None:
     ticket = world.issue()
     secret, lose = world.open(ticket)
     for _ in range(10):
@@ -64,7 +64,7 @@ def test_a_stream_resumes_hours_after_each_loss(world: World) -> None:
     assert world.ended == []
 
 
-def test_each_opening_authenticates_as_the_ticket_did(world: World) -> None:
+def test_each_opening_authenticates_as_the_ticket_did(world: TicketHarness) -> None:
     ticket = world.issue(lasts=600)
     found = []
     secret = ""
@@ -81,7 +81,7 @@ def test_each_opening_authenticates_as_the_ticket_did(world: World) -> None:
     assert len(world.tickets) == 0
 
 
-def test_a_used_ticket_without_its_secret_opens_nothing(world: World) -> None:
+def test_a_used_ticket_without_its_secret_opens_nothing(world: TicketHarness) -> None:
     ticket = world.issue()
     _, lose = world.open(ticket)
     assert world.begin(ticket) is None
@@ -92,7 +92,7 @@ def test_a_used_ticket_without_its_secret_opens_nothing(world: World) -> None:
     assert caught.value.is_genuine
 
 
-def test_another_stream_s_secret_is_a_guess(world: World) -> None:
+def test_another_stream_s_secret_is_a_guess(world: TicketHarness) -> None:
     mine, theirs = world.issue("ada"), world.issue("bo")
     world.open(mine)
     secret, _ = world.open(theirs)
@@ -103,7 +103,7 @@ def test_another_stream_s_secret_is_a_guess(world: World) -> None:
     assert world.begin(world.issue("carl"), secret), "an unused ticket opens a stream of its own"
 
 
-def test_a_ticket_that_a_websocket_used_opens_no_stream(world: World) -> None:
+def test_a_ticket_that_a_websocket_used_opens_no_stream(world: TicketHarness) -> None:
     ticket = world.issue()
     world.tickets.redeem(ticket, world.at, NOW)
     assert world.begin(ticket) is None
@@ -113,7 +113,7 @@ def test_a_ticket_that_a_websocket_used_opens_no_stream(world: World) -> None:
         world.tickets.redeem(stream, world.at, NOW)
 
 
-def test_a_ticket_has_one_open_stream(world: World) -> None:
+def test_a_ticket_has_one_open_stream(world: TicketHarness) -> None:
     ticket = world.issue()
     secret, lose_old = world.open(ticket)
     _, lose_new = world.open(ticket, secret)
@@ -126,7 +126,7 @@ def test_a_ticket_has_one_open_stream(world: World) -> None:
 
 
 @pytest.mark.parametrize(("lasts", "ends"), [(600.0, 600.0), (None, DAY), (2 * DAY, DAY)])
-def test_no_stream_resumes_after_the_time_of_its_ticket(world: World, lasts: float | None, ends: float) -> None:
+def test_no_stream_resumes_after_the_time_of_its_ticket(world: TicketHarness, lasts: float | None, ends: float) -> None:
     """It does not resume later than revocations are remembered either. Otherwise it would outlive one."""
     ticket = world.issue(lasts=lasts)
     secret, lose = world.open(ticket)
@@ -137,7 +137,7 @@ def test_no_stream_resumes_after_the_time_of_its_ticket(world: World, lasts: flo
     assert world.begin(ticket, secret) is None
 
 
-def test_no_stream_resumes_after_a_long_absence(world: World) -> None:
+def test_no_stream_resumes_after_a_long_absence(world: TicketHarness) -> None:
     ticket = world.issue()
     secret, lose = world.open(ticket)
     lose()
@@ -146,7 +146,7 @@ def test_no_stream_resumes_after_a_long_absence(world: World) -> None:
     assert len(world.streams) == 0
 
 
-def test_no_stream_of_a_disconnected_user_resumes(world: World) -> None:
+def test_no_stream_of_a_disconnected_user_resumes(world: TicketHarness) -> None:
     tickets = [world.issue(user_id) for user_id in ("ada", "ada", "bo")]
     opened = [world.open(ticket) for ticket in tickets]
     opened[1][1]()
@@ -164,7 +164,7 @@ def test_no_stream_of_a_disconnected_user_resumes(world: World) -> None:
 
 def test_lost_streams_are_bounded_and_the_one_lost_first_is_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS", 2)
-    world = World()
+    world = TicketHarness()
     tickets = [world.issue() for _ in range(4)]
     opened = [world.open(ticket) for ticket in tickets]
     for _, lose in opened[:3]:
@@ -179,7 +179,9 @@ def test_lost_streams_are_bounded_and_the_one_lost_first_is_evicted(monkeypatch:
     ]
 
 
-def test_lost_streams_of_one_user_evict_no_stream_of_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_streams_of_one_user_evict_no_stream_of_another(
+    world: TicketHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS_OF_USER", 3)
     other = world.issue("bo")
     secret, lose = world.open(other)
@@ -197,7 +199,7 @@ def test_lost_streams_of_one_user_evict_no_stream_of_another(world: World, monke
     assert len(world.streams) == 4
 
 
-def test_secrets_are_stored_as_digests(world: World) -> None:
+def test_secrets_are_stored_as_digests(world: TicketHarness) -> None:
     ticket = world.issue()
     secret, _ = world.open(ticket)
     (stream,) = world.streams._streams.values()
@@ -207,7 +209,7 @@ def test_secrets_are_stored_as_digests(world: World) -> None:
 def test_at_both_bounds_a_user_s_loss_evicts_a_stream_of_that_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS", 3)
     monkeypatch.setattr(resumable_streams, "MAX_LOST_STREAMS_OF_USER", 2)
-    world = World()
+    world = TicketHarness()
     tickets = [world.issue(user_id) for user_id in ("bo", "ada", "ada", "ada")]
     secrets = []
     for ticket in tickets:

@@ -23,7 +23,7 @@ from presenced.testing import FakeClock
 BEHIND_TIMEOUT = 30.0
 
 
-class Bench(NamedTuple):
+class BroadcasterHarness(NamedTuple):
     clock: FakeClock
     directory: Directory[str]
     feed: ClassicFeed
@@ -52,21 +52,21 @@ class Bench(NamedTuple):
         return self.metrics.registry.get_sample_value(name) or 0.0
 
 
-def make(log_size: int = 100_000) -> Bench:
+def make(log_size: int = 100_000) -> BroadcasterHarness:
     clock, metrics = FakeClock(), Metrics()
     directory: Directory[str] = Directory(Grace(0, 0), Limits(log_size, 600, 0), Journal(1000))
     feed = ClassicFeed(directory.users)
     broadcaster = Broadcaster(clock=clock, timer=Timer(clock), metrics=metrics, behind_timeout=BEHIND_TIMEOUT)
     broadcaster.add_feed(feed)
-    return Bench(clock, directory, feed, broadcaster, metrics)
+    return BroadcasterHarness(clock, directory, feed, broadcaster, metrics)
 
 
 @pytest.fixture
-def bench() -> Bench:
+def bench() -> BroadcasterHarness:
     return make()
 
 
-def test_all_changes_of_a_turn_go_to_a_watcher_in_one_write_and_in_order(bench: Bench) -> None:
+def test_all_changes_of_a_turn_go_to_a_watcher_in_one_write_and_in_order(bench: BroadcasterHarness) -> None:
     watchers = [bench.watcher() for _ in range(3)]
     bench.come(1, 2)
     bench.go(1)
@@ -79,7 +79,7 @@ def test_all_changes_of_a_turn_go_to_a_watcher_in_one_write_and_in_order(bench: 
     assert bench.metric("presenced_sent_bytes_total") == sum(len(w.writes[0]) for w in watchers)
 
 
-def test_who_joins_within_a_turn_hears_what_came_after(bench: Bench) -> None:
+def test_who_joins_within_a_turn_hears_what_came_after(bench: BroadcasterHarness) -> None:
     early = bench.watcher()
     bench.come(1)
     late = bench.watcher()
@@ -95,7 +95,7 @@ def test_who_joins_within_a_turn_hears_what_came_after(bench: Bench) -> None:
     assert [w.told()[-1] for w in (early, late, last)] == [("USER_ONLINE", 3)] * 3
 
 
-def test_who_leaves_hears_nothing_more(bench: Bench) -> None:
+def test_who_leaves_hears_nothing_more(bench: BroadcasterHarness) -> None:
     watcher, leaver = bench.watcher(), bench.watcher()
     bench.come(1)
     bench.broadcaster.discard(leaver)
@@ -106,7 +106,7 @@ def test_who_leaves_hears_nothing_more(bench: Bench) -> None:
     assert len(bench.feed) == 1
 
 
-def test_a_batch_that_grows_too_large_is_flushed_at_once(bench: Bench) -> None:
+def test_a_batch_that_grows_too_large_is_flushed_at_once(bench: BroadcasterHarness) -> None:
     watcher = bench.watcher()
     users = range(MAX_BATCH + 10)
     bench.come(*users)
@@ -116,7 +116,7 @@ def test_a_batch_that_grows_too_large_is_flushed_at_once(bench: Bench) -> None:
     assert len(watcher.writes) == 2
 
 
-def test_a_slow_watcher_is_sent_nothing_and_then_each_user_once(bench: Bench) -> None:
+def test_a_slow_watcher_is_sent_nothing_and_then_each_user_once(bench: BroadcasterHarness) -> None:
     slow, quick = bench.watcher(), bench.watcher()
     bench.come(1, 2)
     bench.clock.run_soon()
@@ -139,7 +139,7 @@ def test_a_slow_watcher_is_sent_nothing_and_then_each_user_once(bench: Bench) ->
     assert len(quick.told()) == 7
 
 
-def test_a_watcher_filled_up_by_a_flush_has_that_flush(bench: Bench) -> None:
+def test_a_watcher_filled_up_by_a_flush_has_that_flush(bench: BroadcasterHarness) -> None:
     watcher = bench.watcher()
     send = watcher.send_batch
 
@@ -161,7 +161,7 @@ def test_a_watcher_filled_up_by_a_flush_has_that_flush(bench: Bench) -> None:
     assert watcher.told() == [("USER_ONLINE", 1), ("USER_ONLINE", 2), ("USER_ONLINE", 3)]
 
 
-def test_one_that_is_slow_before_its_first_flush_misses_nothing(bench: Bench) -> None:
+def test_one_that_is_slow_before_its_first_flush_misses_nothing(bench: BroadcasterHarness) -> None:
     bench.come(1)
     watcher = bench.watcher()
     bench.come(2)
@@ -173,7 +173,7 @@ def test_one_that_is_slow_before_its_first_flush_misses_nothing(bench: Bench) ->
     assert watcher.told() == [("USER_ONLINE", 2)]
 
 
-def test_catching_up_stops_when_the_transport_is_full_again(bench: Bench) -> None:
+def test_catching_up_stops_when_the_transport_is_full_again(bench: BroadcasterHarness) -> None:
     watcher = bench.watcher()
     watcher.paused = True
     bench.broadcaster.pause(watcher)
@@ -198,7 +198,7 @@ def test_catching_up_stops_when_the_transport_is_full_again(bench: Bench) -> Non
     assert [user for _, user in watcher.told()] == list(range(3 * CATCH_UP))
 
 
-def test_one_that_stays_behind_is_closed(bench: Bench) -> None:
+def test_one_that_stays_behind_is_closed(bench: BroadcasterHarness) -> None:
     watcher = bench.watcher()
     watcher.paused = True
     bench.broadcaster.pause(watcher)
@@ -209,7 +209,7 @@ def test_one_that_stays_behind_is_closed(bench: Bench) -> None:
     assert (len(bench.feed), bench.broadcaster.behind) == (0, 0)
 
 
-def test_one_that_has_caught_up_in_time_is_not_closed(bench: Bench) -> None:
+def test_one_that_has_caught_up_in_time_is_not_closed(bench: BroadcasterHarness) -> None:
     watcher = bench.watcher()
     watcher.paused = True
     bench.broadcaster.pause(watcher)

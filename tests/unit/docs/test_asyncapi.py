@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator, ValidationError
+from tests.support.asyncapi import DOCUMENT, check, schemas_of
 from tools.docs.asyncapi import PARAMETERS, asyncapi
 
 ROOT = Path(__file__).parents[3]
-DOCUMENT: dict[str, Any] = msgspec.yaml.decode(asyncapi())
 
 
 def test_it_is_what_asyncapi_asks_for() -> None:
@@ -39,18 +38,6 @@ def test_every_parameter_that_a_client_can_name_is_described() -> None:
     assert described.keys() == PARAMETERS.keys()
     page = (ROOT / "spec/protocol-v1.md").read_text("utf-8").partition("## Connecting\n")[2].partition("\n## ")[0]
     assert {name for name in PARAMETERS if f"`{name}`" in page} == PARAMETERS.keys() - {"token"}
-
-
-def check(message: dict[str, Any], channel: str) -> None:
-    """Raises ValidationError for a message that the document does not describe, or with a field it does not name."""
-    schemas = {name: {**schema, "additionalProperties": False} for name, schema in schemas_of().items()}
-    found = DOCUMENT["channels"][channel]["messages"][message["type"]]["payload"]
-    Draft202012Validator({**found, "components": {"schemas": schemas}}).validate(message)
-
-
-def schemas_of() -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
-    return found
 
 
 def examples() -> Iterator[Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.asyncapi import DOCUMENT, check
 from tests.support.vectors import FILES, lines_of, told_by
-from tests.unit.docs.test_asyncapi import DOCUMENT, check
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))

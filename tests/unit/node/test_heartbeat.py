@@ -7,15 +7,15 @@ import pytest
 from presenced.node.heartbeat import SLICES, Sweep
 
 
-class Peer:
+class PingedConnection:
     def __init__(self, heard_at: float = 0.0) -> None:
         self.heard_at = heard_at
         self.slice = -1
 
 
 def test_every_connection_is_pinged_once_in_an_interval() -> None:
-    sweep: Sweep[Peer] = Sweep(30, 10)
-    peers = [Peer() for _ in range(150)]
+    sweep: Sweep[PingedConnection] = Sweep(30, 10)
+    peers = [PingedConnection() for _ in range(150)]
     for peer in peers:
         sweep.add(peer)
     pinged = Counter(peer for tick in range(SLICES) for peer in sweep.tick(tick * sweep.tick_seconds)[0])
@@ -23,19 +23,19 @@ def test_every_connection_is_pinged_once_in_an_interval() -> None:
 
 
 def test_connections_that_open_together_are_spread_over_the_interval() -> None:
-    sweep: Sweep[Peer] = Sweep(30, 10)
+    sweep: Sweep[PingedConnection] = Sweep(30, 10)
     for _ in range(SLICES * 10):
-        sweep.add(Peer())
+        sweep.add(PingedConnection())
     assert {len(sweep.tick(0)[0]) for _ in range(SLICES)} == {10}
 
 
 def test_who_sends_nothing_for_the_timeout_after_a_ping_is_silent() -> None:
-    sweep: Sweep[Peer] = Sweep(interval=60, timeout=20)  # a tick a second
-    quiet, lively = Peer(), Peer()
+    sweep: Sweep[PingedConnection] = Sweep(interval=60, timeout=20)  # a tick a second
+    quiet, lively = PingedConnection(), PingedConnection()
     sweep.add(quiet)
     sweep.add(lively)
-    pinged_at: dict[Peer, int] = {}
-    silent_at: dict[Peer, int] = {}
+    pinged_at: dict[PingedConnection, int] = {}
+    silent_at: dict[PingedConnection, int] = {}
     for second in range(1, 120):
         to_ping, silent = sweep.tick(second)
         for peer in to_ping:
@@ -49,8 +49,8 @@ def test_who_sends_nothing_for_the_timeout_after_a_ping_is_silent() -> None:
 
 def test_time_in_which_no_tick_went_by_is_not_held_against_anyone() -> None:
     """A process stopped for a minute does not drop its clients when it goes on."""
-    sweep: Sweep[Peer] = Sweep(interval=60, timeout=20)
-    peer = Peer()
+    sweep: Sweep[PingedConnection] = Sweep(interval=60, timeout=20)
+    peer = PingedConnection()
     sweep.add(peer)
     second = 1.0
     while not sweep.tick(second)[0]:
@@ -59,8 +59,8 @@ def test_time_in_which_no_tick_went_by_is_not_held_against_anyone() -> None:
 
 
 def test_a_connection_that_left_is_neither_pinged_nor_silent() -> None:
-    sweep: Sweep[Peer] = Sweep(30, 10)
-    peer = Peer()
+    sweep: Sweep[PingedConnection] = Sweep(30, 10)
+    peer = PingedConnection()
     sweep.add(peer)
     sweep.discard(peer)
     sweep.discard(peer)
@@ -68,8 +68,8 @@ def test_a_connection_that_left_is_neither_pinged_nor_silent() -> None:
 
 
 def test_a_timeout_as_long_as_the_interval_works() -> None:
-    sweep: Sweep[Peer] = Sweep(30, 30)
-    peer = Peer()
+    sweep: Sweep[PingedConnection] = Sweep(30, 30)
+    peer = PingedConnection()
     sweep.add(peer)
     ticks = [sweep.tick(i * 0.5) for i in range(1, 2 * SLICES + 1)]
     assert sum(peer in to_ping for to_ping, _ in ticks) == 2
@@ -77,8 +77,8 @@ def test_a_timeout_as_long_as_the_interval_works() -> None:
 
 
 def test_even_a_tiny_timeout_leaves_two_ticks_to_answer() -> None:
-    sweep: Sweep[Peer] = Sweep(60, 0.001)
-    peer = Peer()
+    sweep: Sweep[PingedConnection] = Sweep(60, 0.001)
+    peer = PingedConnection()
     sweep.add(peer)
     second = 1
     while not sweep.tick(second)[0]:
@@ -89,8 +89,8 @@ def test_even_a_tiny_timeout_leaves_two_ticks_to_answer() -> None:
 
 @pytest.mark.parametrize("timeout", [20, 60, 0.001])
 def test_what_lies_ahead_of_a_connection_is_what_comes(timeout: float) -> None:
-    sweep: Sweep[Peer] = Sweep(60, timeout)  # a tick a second
-    peer = Peer()
+    sweep: Sweep[PingedConnection] = Sweep(60, timeout)  # a tick a second
+    peer = PingedConnection()
     sweep.add(peer)
     pings, ends = set[float](), set[float]()
     for second in range(1, 200):
@@ -110,8 +110,8 @@ def test_what_lies_ahead_of_a_connection_is_what_comes(timeout: float) -> None:
 
 
 def test_of_who_has_answered_nothing_is_awaited() -> None:
-    sweep: Sweep[Peer] = Sweep(60, 20)
-    peer = Peer()
+    sweep: Sweep[PingedConnection] = Sweep(60, 20)
+    peer = PingedConnection()
     sweep.add(peer)
     assert [peer in sweep.tick(second)[0] for second in (1, 2)] == [True, False]
     assert sweep.ahead(peer) == (59, 19)

@@ -3,48 +3,21 @@
 import logging
 
 import pytest
-from tests.support.fakes import FakeConnection
-from tests.support.nodes import make_node, request
+from tests.support.node_harness import NodeHarness
+from tests.support.nodes import request
 
-from presenced.config.settings import Settings
 from presenced.errors import Close
 from presenced.node.service import PresenceService
 from presenced.presence.model import Ending
-from presenced.testing import FakeClock
-
-
-class House:
-    """An node on a clock of its own."""
-
-    def __init__(self, **settings: object) -> None:
-        self.clock = FakeClock()
-        self.node = make_node(Settings.model_validate(settings), self.clock)
-        self.node.start()
-
-    def connect(self, user_id: str) -> FakeConnection:
-        connection = self.connection()
-        self.node.opened(connection, request(f"userId={user_id}"))
-        self.clock.run_soon()
-        return connection
-
-    def connection(self) -> FakeConnection:
-        return FakeConnection(on_closed=self.node.closed, clock=self.clock)
-
-    def end(self, connection: FakeConnection, ending: Ending = Ending.CLOSED) -> None:
-        self.node.closed(connection, ending, ending)
-        self.clock.run_soon()
-
-    def count(self, name: str, **labels: str) -> float | None:
-        return self.node.metrics.registry.get_sample_value(name, labels)
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def harness() -> NodeHarness:
+    return NodeHarness(stats_interval=30)
 
 
-def test_a_connection_is_told_first_that_it_is_established_and_never_of_itself(house: House) -> None:
-    alice = house.connect("1")
+def test_a_connection_is_told_first_that_it_is_established_and_never_of_itself(harness: NodeHarness) -> None:
+    alice = harness.connect("1")
     assert alice.messages == [
         {
             "type": "CONNECTION_ESTABLISHED",
@@ -53,106 +26,108 @@ def test_a_connection_is_told_first_that_it_is_established_and_never_of_itself(h
             "connectionId": "1-1704110400000",
         }
     ]
-    bob = house.connect("bob")
+    bob = harness.connect("bob")
     assert bob.told() == []
     assert alice.told() == [("USER_ONLINE", "bob")]
-    second = house.connect("bob")
+    second = harness.connect("bob")
     assert alice.told() == [("USER_ONLINE", "bob")]
-    house.end(bob)
+    harness.end(bob)
     assert alice.told() == [("USER_ONLINE", "bob")]
-    house.end(second)
+    harness.end(second)
     assert alice.told() == [("USER_ONLINE", "bob"), ("USER_OFFLINE", "bob")]
 
 
-def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(house: House) -> None:
-    connection = house.connection()
-    house.node.opened(connection, request("userid=1"))
+def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(harness: NodeHarness) -> None:
+    connection = harness.connection()
+    harness.node.opened(connection, request("userid=1"))
     assert connection.closed_with == (
         Close.BAD_USER_ID,
         "userId is missing: connect to /ws-online-status?userId=ID",
     )
-    house.node.closed(connection, Ending.LOST, "lost")
-    assert house.count("presenced_handshakes_refused_total", code="BAD_USER_ID") == 1
-    assert house.count("presenced_connections_opened_total") == 0
-    assert house.node.stats().total_connections == 0
+    harness.node.closed(connection, Ending.LOST, "lost")
+    assert harness.count("presenced_handshakes_refused_total", code="BAD_USER_ID") == 1
+    assert harness.count("presenced_connections_opened_total") == 0
+    assert harness.node.stats().total_connections == 0
 
 
 @pytest.mark.parametrize("query", [b"userId=undefined", b"userId=null", b"userId=NaN", b"userId=%5Bobject+Object%5D"])
-def test_a_variable_that_was_not_set_is_no_user_id_unless_a_setting_allows_it(house: House, query: bytes) -> None:
+def test_a_variable_that_was_not_set_is_no_user_id_unless_a_setting_allows_it(
+    harness: NodeHarness, query: bytes
+) -> None:
     """All visitors of that page would be one user."""
-    connection = house.connection()
-    house.node.opened(connection, request(query))
+    connection = harness.connection()
+    harness.node.opened(connection, request(query))
     assert connection.closed_with is not None
     code, reason = connection.closed_with
     assert (code, "is a variable not set" in reason) == (Close.BAD_USER_ID, True)
-    lenient = House(placeholder_ids=True)
+    lenient = NodeHarness(placeholder_ids=True)
     welcome = lenient.connection()
     lenient.node.opened(welcome, request(query))
     assert welcome.closed_with is None
 
 
-def test_a_silent_client_is_dropped_and_its_user_is_offline_after_the_grace(house: House) -> None:
+def test_a_silent_client_is_dropped_and_its_user_is_offline_after_the_grace(harness: NodeHarness) -> None:
     """No ghosts (promise 2): within interval + time-out + grace."""
-    watcher, ghost = house.connect("1"), house.connect("2")
+    watcher, ghost = harness.connect("1"), harness.connect("2")
     ghost.answers = False
-    started = house.clock.monotonic()
+    started = harness.clock.monotonic()
     while ghost.closed_with is None:
-        house.clock.advance(1)
+        harness.clock.advance(1)
     assert ghost.pings == 1
     assert ghost.closed_with == (Close.TIMED_OUT, "no answer to a ping")
     assert watcher.closed_with is None
-    assert house.count("presenced_heartbeats_failed_total") == 1
-    assert house.count("presenced_connections_closed_total", reason="timed_out") == 1
+    assert harness.count("presenced_heartbeats_failed_total") == 1
+    assert harness.count("presenced_connections_closed_total", reason="timed_out") == 1
     assert ("USER_OFFLINE", 2) not in watcher.told()
-    house.clock.advance(15)
+    harness.clock.advance(15)
     assert ("USER_OFFLINE", 2) in watcher.told()
-    assert house.clock.monotonic() - started <= 30 + 10 + 15
+    assert harness.clock.monotonic() - started <= 30 + 10 + 15
 
 
 def test_a_slow_client_is_alive_while_it_takes_something_and_closed_when_it_stays_behind() -> None:
-    house = House(heartbeat_interval=6, pong_timeout=2)
-    slow = house.connect("1")
+    harness = NodeHarness(heartbeat_interval=6, pong_timeout=2)
+    slow = harness.connect("1")
     slow.paused, slow.unsent = True, 100_000
-    house.node.paused(slow)
+    harness.node.paused(slow)
     for _ in range(29):
         slow.unsent -= 1
-        house.clock.advance(1)
+        harness.clock.advance(1)
     assert slow.closed_with is None
     assert slow.pings == 0, "nothing is written to it"
-    house.clock.advance(2)
+    harness.clock.advance(2)
     assert slow.closed_with == (Close.FELL_BEHIND, "reading too slowly")
 
 
 def test_a_slow_client_that_takes_nothing_is_as_dead_as_one_that_does_not_answer() -> None:
-    house = House(heartbeat_interval=6, pong_timeout=2)
-    stuck = house.connect("1")
+    harness = NodeHarness(heartbeat_interval=6, pong_timeout=2)
+    stuck = harness.connect("1")
     stuck.paused, stuck.unsent = True, 100_000
-    house.node.paused(stuck)
-    house.clock.advance(8.2)
+    harness.node.paused(stuck)
+    harness.clock.advance(8.2)
     assert stuck.closed_with == (Close.TIMED_OUT, "no answer to a ping")
 
 
 def test_a_slow_client_that_has_caught_up_is_not_asked_about_the_past() -> None:
     """Promise 4: slow when it was to be asked, quick when the answer is looked for."""
-    house = House(heartbeat_interval=6, pong_timeout=2)
-    watcher = house.connect("1")
+    harness = NodeHarness(heartbeat_interval=6, pong_timeout=2)
+    watcher = harness.connect("1")
     watcher.paused, watcher.unsent = True, 100_000
-    house.node.paused(watcher)
-    while not house.node._heartbeat._unsent_at_ping:
-        house.clock.advance(0.1)
+    harness.node.paused(watcher)
+    while not harness.node._heartbeat._unsent_at_ping:
+        harness.clock.advance(0.1)
     watcher.paused, watcher.unsent = False, 0
-    house.node.resumed(watcher)
-    house.clock.advance(30)
+    harness.node.resumed(watcher)
+    harness.clock.advance(30)
     assert watcher.closed_with is None
 
 
 def test_a_grace_ends_to_the_moment_not_with_the_next_heartbeat() -> None:
-    house = House(heartbeat_interval=3600)
-    alice, bob = house.connect("1"), house.connect("2")
-    house.end(bob, Ending.GOING_AWAY)
-    house.clock.advance(2.99)
+    harness = NodeHarness(heartbeat_interval=3600)
+    alice, bob = harness.connect("1"), harness.connect("2")
+    harness.end(bob, Ending.GOING_AWAY)
+    harness.clock.advance(2.99)
     assert ("USER_OFFLINE", 2) not in alice.told()
-    house.clock.advance(0.02)
+    harness.clock.advance(0.02)
     assert ("USER_OFFLINE", 2) in alice.told()
 
 
@@ -161,61 +136,61 @@ def test_a_grace_ends_to_the_moment_not_with_the_next_heartbeat() -> None:
     [(0.0, False, 3), (4.9, False, 3), (5.1, False, 15), (0.0, True, 15), (4.9, True, 15)],
 )
 def test_a_connection_lost_within_5_s_of_opening_holds_its_user_for_3_s_if_nothing_came(
-    house: House, age: float, sends: bool, grace: float
+    harness: NodeHarness, age: float, sends: bool, grace: float
 ) -> None:
     """Its page closed it while it was connecting. Older silent connections are normal classic clients."""
-    watcher, brief = house.connect("watcher"), house.connect("2")
+    watcher, brief = harness.connect("watcher"), harness.connect("2")
     brief.answers = False
     if sends:  # in the very instant in which it opened: the clock stands still
-        brief.heard_at = house.clock.monotonic()
-    house.clock.advance(age)
-    house.end(brief, Ending.LOST)
-    house.clock.advance(grace - 0.1)
+        brief.heard_at = harness.clock.monotonic()
+    harness.clock.advance(age)
+    harness.end(brief, Ending.LOST)
+    harness.clock.advance(grace - 0.1)
     assert ("USER_OFFLINE", 2) not in watcher.told()
-    house.clock.advance(0.2)
+    harness.clock.advance(0.2)
     assert ("USER_OFFLINE", 2) in watcher.told()
 
 
-def test_a_cached_page_is_counted_with_its_own_reason(house: House) -> None:
-    watcher, kept = house.connect("watcher"), house.connect("2")
-    house.end(kept, Ending.KEEP_SESSION)
-    assert house.count("presenced_connections_closed_total", reason="keep_session") == 1
-    house.clock.advance(2.9)
+def test_a_cached_page_is_counted_with_its_own_reason(harness: NodeHarness) -> None:
+    watcher, kept = harness.connect("watcher"), harness.connect("2")
+    harness.end(kept, Ending.KEEP_SESSION)
+    assert harness.count("presenced_connections_closed_total", reason="keep_session") == 1
+    harness.clock.advance(2.9)
     assert ("USER_OFFLINE", 2) not in watcher.told()
-    house.clock.advance(0.2)
+    harness.clock.advance(0.2)
     assert ("USER_OFFLINE", 2) in watcher.told()
 
 
-def test_while_draining_nobody_is_told_that_anybody_left(house: House) -> None:
-    alice, bob = house.connect("1"), house.connect("2")
-    list(house.node.drain())
-    house.end(bob)
-    house.end(house.connect("3"))
-    house.clock.advance(60)
+def test_while_draining_nobody_is_told_that_anybody_left(harness: NodeHarness) -> None:
+    alice, bob = harness.connect("1"), harness.connect("2")
+    list(harness.node.drain())
+    harness.end(bob)
+    harness.end(harness.connect("3"))
+    harness.clock.advance(60)
     assert alice.told() == [("USER_ONLINE", 2)]
-    assert PresenceService(house.node).not_ready() == ["the server is stopping"]
+    assert PresenceService(harness.node).not_ready() == ["the server is stopping"]
 
 
-def test_when_it_can_not_keep_up_it_says_so_until_it_can(house: House) -> None:
-    assert not house.node.is_behind
-    house.clock.hold(3)
-    assert house.node.is_behind
-    house.clock.advance(1)
-    assert not house.node.is_behind
+def test_when_it_can_not_keep_up_it_says_so_until_it_can(harness: NodeHarness) -> None:
+    assert not harness.node.is_behind
+    harness.clock.hold(3)
+    assert harness.node.is_behind
+    harness.clock.advance(1)
+    assert not harness.node.is_behind
 
 
-def test_when_full_it_says_that_it_is_not_ready(house: House) -> None:
-    assert PresenceService(house.node).not_ready() == []
-    house.node._connections.most = 1
-    house.connect("1")
-    assert PresenceService(house.node).not_ready() == ["all 1 connections are taken"]
+def test_when_full_it_says_that_it_is_not_ready(harness: NodeHarness) -> None:
+    assert PresenceService(harness.node).not_ready() == []
+    harness.node._connections.most = 1
+    harness.connect("1")
+    assert PresenceService(harness.node).not_ready() == ["all 1 connections are taken"]
 
 
-def test_statistics_page_through_the_sessions(house: House) -> None:
-    connections = [house.connect(str(number % 3)) for number in range(5)]
-    house.clock.advance(2)
-    connections[0].heard_at = house.clock.monotonic()
-    stats = house.node.stats(limit=2)
+def test_statistics_page_through_the_sessions(harness: NodeHarness) -> None:
+    connections = [harness.connect(str(number % 3)) for number in range(5)]
+    harness.clock.advance(2)
+    connections[0].heard_at = harness.clock.monotonic()
+    stats = harness.node.stats(limit=2)
     assert (stats.connected_users, stats.online_users, stats.total_connections) == (3, 3, 5)
     first = stats.user_sessions[0]
     assert (first.user_id, first.connection_id) == (0, "0-1704110400000")
@@ -223,34 +198,34 @@ def test_statistics_page_through_the_sessions(house: House) -> None:
     assert first.last_seen == "2024-01-01T12:00:02.000Z"
     seen = [s.connection_id for s in stats.user_sessions]
     while stats.next is not None:
-        stats = house.node.stats(limit=2, after=stats.next)
+        stats = harness.node.stats(limit=2, after=stats.next)
         seen += [s.connection_id for s in stats.user_sessions]
     assert seen == [c.connection_id for c in connections]
-    assert house.node.stats(limit=0).user_sessions == []
-    assert house.node.stats(limit=5).next is None
+    assert harness.node.stats(limit=0).user_sessions == []
+    assert harness.node.stats(limit=5).next is None
 
 
 def test_an_insecure_server_warns() -> None:
-    assert PresenceService(House().node).warnings() == []
-    exposed = PresenceService(House(insecure=True, host="0.0.0.0").node)  # noqa: S104  # what is tested
+    assert PresenceService(NodeHarness().node).warnings() == []
+    exposed = PresenceService(NodeHarness(insecure=True, host="0.0.0.0").node)  # noqa: S104  # what is tested
     assert "any user id" in exposed.warnings()[0]
 
 
-def test_messages_from_classic_clients_are_counted_and_change_nothing(house: House) -> None:
-    alice, bob = house.connect("1"), house.connect("2")
+def test_messages_from_classic_clients_are_counted_and_change_nothing(harness: NodeHarness) -> None:
+    alice, bob = harness.connect("1"), harness.connect("2")
     for message in ("", "hello", "{", '{"type":"?"}', b"\x00\xff"):
-        house.node.received(bob, message)
-    assert house.count("presenced_messages_received_total") == 5
+        harness.node.received(bob, message)
+    assert harness.count("presenced_messages_received_total") == 5
     assert bob.closed_with is None
     assert len(alice.told()) == 1
 
 
-def test_the_log_lines_are_those_of_the_contract(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_lines_are_those_of_the_contract(harness: NodeHarness, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="presenced")
-    house.connect("7")
-    alice = house.connect("123")
-    house.clock.advance(31)
-    house.end(alice)
+    harness.connect("7")
+    alice = harness.connect("123")
+    harness.clock.advance(31)
+    harness.end(alice)
     assert [r.getMessage() for r in caplog.records[3:]] == [
         "🚀 WS: User 123 connected",
         "📡 WS: User 123 is ONLINE",
@@ -263,23 +238,23 @@ def test_the_log_lines_are_those_of_the_contract(house: House, caplog: pytest.Lo
 
 
 def test_a_failed_heartbeat_is_logged_in_the_words_of_the_contract(
-    house: House, caplog: pytest.LogCaptureFixture
+    harness: NodeHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="presenced")
-    house.connect("123").answers = False
-    house.clock.advance(41)
+    harness.connect("123").answers = False
+    harness.clock.advance(41)
     assert "💔 WS: User 123 heartbeat failed - disconnecting" in caplog.messages
     assert "🔌 WS: User 123 disconnected" in caplog.messages
 
 
 def test_no_statistics_lines_when_their_interval_is_0(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="presenced")
-    House(stats_interval=0).clock.advance(1000)
+    NodeHarness(stats_interval=0).clock.advance(1000)
     assert caplog.messages == []
 
 
-def test_after_stop_no_timer_fires(house: House) -> None:
-    connection = house.connect("1")
-    house.node.stop()
-    house.clock.advance(1000)
+def test_after_stop_no_timer_fires(harness: NodeHarness) -> None:
+    connection = harness.connect("1")
+    harness.node.stop()
+    harness.clock.advance(1000)
     assert connection.pings == 0

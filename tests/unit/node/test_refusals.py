@@ -18,7 +18,7 @@ from presenced.runtime.text import MAX_QUOTED, quoted
 from presenced.testing import FakeClock
 
 
-class House:
+class RefusalsHarness:
     def __init__(self) -> None:
         self.clock, self.metrics = FakeClock(), Metrics()
         self.refusals = Refusals(EventLog(self.clock, Timer(self.clock), burst=3), self.metrics)
@@ -29,9 +29,9 @@ class House:
 
 
 @pytest.fixture
-def house(caplog: pytest.LogCaptureFixture) -> House:
+def harness(caplog: pytest.LogCaptureFixture) -> RefusalsHarness:
     caplog.set_level(logging.INFO, logger="presenced")
-    return House()
+    return RefusalsHarness()
 
 
 @pytest.mark.parametrize(
@@ -75,9 +75,9 @@ def house(caplog: pytest.LogCaptureFixture) -> House:
     ],
 )
 def test_the_log_names_the_page_and_the_setting_that_would_allow_it(
-    house: House, caplog: pytest.LogCaptureFixture, refusal: Refusal, origin: bytes, says: str
+    harness: RefusalsHarness, caplog: pytest.LogCaptureFixture, refusal: Refusal, origin: bytes, says: str
 ) -> None:
-    house.refusals.add(refusal, origin)
+    harness.refusals.add(refusal, origin)
     (line,) = caplog.messages
     assert line.startswith(f"⛔ HTTP: Refused, {says}")
     fields = json.decode(JsonFormatter().format(caplog.records[0]))
@@ -89,7 +89,7 @@ def test_the_log_names_the_page_and_the_setting_that_would_allow_it(
     assert not refusal.setting or fields["setting"] == refusal.setting
 
 
-def test_each_refusal_is_counted_by_its_reason(house: House) -> None:
+def test_each_refusal_is_counted_by_its_reason(harness: RefusalsHarness) -> None:
     for refusal in (
         foreign_page([b"null"]),
         foreign_page([b"null"]),
@@ -98,23 +98,25 @@ def test_each_refusal_is_counted_by_its_reason(house: House) -> None:
         Refusal(Problem.BAD_HANDSHAKE, "bad"),
         Refusal(Problem.REQUEST_TIMEOUT, "late"),
     ):
-        house.refusals.add(refusal, b"")
+        harness.refusals.add(refusal, b"")
     reasons = ("forbidden_origin", "misdirected", "full", "bad_handshake", "request_timeout")
-    assert [house.count(reason) for reason in reasons] == [2, 1, 1, 1, 1]
+    assert [harness.count(reason) for reason in reasons] == [2, 1, 1, 1, 1]
 
 
-def test_connections_that_were_opened_ahead_of_need_fill_no_log(house: House, caplog: pytest.LogCaptureFixture) -> None:
-    house.refusals.add(Refusal(Problem.REQUEST_TIMEOUT, "the head did not arrive"), b"")
+def test_connections_that_were_opened_ahead_of_need_fill_no_log(
+    harness: RefusalsHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.refusals.add(Refusal(Problem.REQUEST_TIMEOUT, "the head did not arrive"), b"")
     assert caplog.messages == []
 
 
-def test_a_storm_of_refusals_is_summed_up(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_storm_of_refusals_is_summed_up(harness: RefusalsHarness, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(1000):
-        house.refusals.add(foreign_page([b"https://%d.example" % number]), b"https://%d.example" % number)
+        harness.refusals.add(foreign_page([b"https://%d.example" % number]), b"https://%d.example" % number)
     assert len(caplog.messages) == 3
-    house.clock.advance(1)
+    harness.clock.advance(1)
     assert caplog.messages[3:] == ["📊 WS: Within a second also: 997 refused before the upgrade"]
-    assert house.count("forbidden_origin") == 1000
+    assert harness.count("forbidden_origin") == 1000
 
 
 HOSTILE = [b"a\r\nb", b"\x1b[31m", b"\x00", b"\x7f", "\u2028".encode(), b"\x85", b"x" * 20_000]
@@ -122,11 +124,11 @@ HOSTILE = [b"a\r\nb", b"\x1b[31m", b"\x00", b"\x7f", "\u2028".encode(), b"\x85",
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_client_s_text_is_one_short_printable_line(
-    house: House, caplog: pytest.LogCaptureFixture, text: bytes
+    harness: RefusalsHarness, caplog: pytest.LogCaptureFixture, text: bytes
 ) -> None:
-    house.refusals.add(foreign_page([text]), text)
-    house.refusals.add(foreign_host([text]), text)
-    house.refusals.add(Refusal(Problem.BAD_HANDSHAKE, text.decode("latin-1")), text)
+    harness.refusals.add(foreign_page([text]), text)
+    harness.refusals.add(foreign_host([text]), text)
+    harness.refusals.add(Refusal(Problem.BAD_HANDSHAKE, text.decode("latin-1")), text)
     assert len(caplog.messages) == 3
     for record in caplog.records:
         assert record.getMessage().removeprefix("⛔").isascii()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.fakes import FakeConnection
-from tests.support.talk import Talk, statuses
+from tests.support.node_harness import NodeHarness, statuses
 
 from presenced.errors import BadClaim, CapacityError, Close
 from presenced.http.api.explain import sentence
@@ -18,27 +17,22 @@ from presenced.presence.visibility import Visibility
 BUSY = Choice(Status.BUSY, PLAIN)
 
 
-class Harness(Talk):
+class ExplainingHarness(NodeHarness):
     """A node with clients, and the service of an application."""
 
     def __init__(self, **settings: object) -> None:
         super().__init__(None, **settings)
-        self.service = PresenceService(self.node)
-
-    def connect(self, user_id: str) -> FakeConnection:
-        """A classic client."""
-        return self.open(f"userId={user_id}", "")
 
     def why(self, user_id: str, viewer: str | None = None) -> str:
         return sentence(self.service.explain(user_id, viewer))
 
 
 @pytest.fixture
-def harness() -> Harness:
-    return Harness()
+def harness() -> ExplainingHarness:
+    return ExplainingHarness()
 
 
-def test_an_announcement_notifies_everyone_and_cannot_contradict_a_connection(harness: Harness) -> None:
+def test_an_announcement_notifies_everyone_and_cannot_contradict_a_connection(harness: ExplainingHarness) -> None:
     alice = harness.connect("1")
     assert harness.service.announce("2", True) is True
     assert harness.service.announce("2", True) is False
@@ -48,7 +42,7 @@ def test_an_announcement_notifies_everyone_and_cannot_contradict_a_connection(ha
     assert alice.told() == [("USER_ONLINE", 2), ("USER_OFFLINE", 2)]
 
 
-def test_disconnecting_a_user_closes_all_connections_and_notifies_immediately(harness: Harness) -> None:
+def test_disconnecting_a_user_closes_all_connections_and_notifies_immediately(harness: ExplainingHarness) -> None:
     alice, phone, laptop = harness.connect("1"), harness.connect("2"), harness.connect("2")
     harness.end(harness.connect("2"), Ending.LOST)
     assert harness.service.disconnect("2") == 2
@@ -63,7 +57,7 @@ def test_disconnecting_a_user_closes_all_connections_and_notifies_immediately(ha
 
 
 def test_a_claim_reaches_watchers_and_the_users_own_devices_with_its_expiry() -> None:
-    harness = Harness(show_causes=True)
+    harness = ExplainingHarness(show_causes=True)
     watcher, own = harness.enter("userId=1"), harness.enter("userId=2")
     harness.heard(watcher)
     harness.service.set_claim("2", Claim("calendar", Status.BUSY, Custom("meeting")), lasts=60)
@@ -81,7 +75,7 @@ def test_a_claim_reaches_watchers_and_the_users_own_devices_with_its_expiry() ->
     assert harness.service.claims_of("2") == ()
 
 
-def test_a_claim_is_cleared_once_and_an_invalid_one_is_refused(harness: Harness) -> None:
+def test_a_claim_is_cleared_once_and_an_invalid_one_is_refused(harness: ExplainingHarness) -> None:
     harness.service.set_claim("2", Claim("calendar", Status.BUSY))
     assert harness.service.clear_claim("2", "calendar") is True
     assert harness.service.clear_claim("2", "calendar") is False
@@ -90,7 +84,7 @@ def test_a_claim_is_cleared_once_and_an_invalid_one_is_refused(harness: Harness)
     assert harness.service.claims_of("2") == ()
 
 
-def test_a_status_chosen_for_an_absent_user_shows_when_they_connect_and_expires(harness: Harness) -> None:
+def test_a_status_chosen_for_an_absent_user_shows_when_they_connect_and_expires(harness: ExplainingHarness) -> None:
     watcher = harness.enter("userId=1")
     harness.service.set_status("2", BUSY, lasts=60)
     harness.clock.run_soon()
@@ -108,7 +102,7 @@ def test_a_status_chosen_for_an_absent_user_shows_when_they_connect_and_expires(
     assert statuses(harness.heard(watcher)) == [(2, "online")]
 
 
-def test_online_users_are_listed_in_pages_while_others_connect_and_disconnect(harness: Harness) -> None:
+def test_online_users_are_listed_in_pages_while_others_connect_and_disconnect(harness: ExplainingHarness) -> None:
     connections = {user_id: harness.connect(user_id) for user_id in "12345"}
     first = harness.service.online(0, 2)
     assert [change.user_id for _, change in first] == ["1", "2"]
@@ -120,7 +114,7 @@ def test_online_users_are_listed_in_pages_while_others_connect_and_disconnect(ha
     assert harness.service.online(rest[-1][0], 100) == []
 
 
-def test_counts_and_rooms_and_sessions(harness: Harness) -> None:
+def test_counts_and_rooms_and_sessions(harness: ExplainingHarness) -> None:
     alice = harness.enter("userId=1&device=web")
     harness.say(alice, "JOIN", room="lobby")
     harness.connect("2")
@@ -139,7 +133,7 @@ def test_counts_and_rooms_and_sessions(harness: Harness) -> None:
     assert [session.connection is not None for session in harness.service.sessions_of("2")] == [True, True]
 
 
-def test_a_cursor_is_valid_only_since_the_start_of_this_server(harness: Harness) -> None:
+def test_a_cursor_is_valid_only_since_the_start_of_this_server(harness: ExplainingHarness) -> None:
     harness.connect("1")
     service = harness.service
     cursor = service.position_text(service.position)
@@ -147,11 +141,11 @@ def test_a_cursor_is_valid_only_since_the_start_of_this_server(harness: Harness)
     assert service.changes_since(service.position, 10) == []
     for bad in ("", "1", "other-1", service.position_text(service.position + 1), cursor + "x"):
         assert service.parse_cursor(bad) is None
-    assert PresenceService(Harness().node).parse_cursor(cursor) is None
+    assert PresenceService(ExplainingHarness().node).parse_cursor(cursor) is None
 
 
 def test_followers_get_each_change_with_its_cause_until_the_journal_evicts_it() -> None:
-    harness = Harness(journal_size=3)
+    harness = ExplainingHarness(journal_size=3)
     start = harness.service.position
     alice = harness.connect("1")
     assert [(c.status, c.cause) for c in harness.service.changes_since(start, 10) or []] == [("online", Cause.CONNECT)]
@@ -171,7 +165,7 @@ def test_followers_get_each_change_with_its_cause_until_the_journal_evicts_it() 
     assert (digest.position, digest.users) == (changes[-1].position, 1)
 
 
-def test_a_stop_notifies_followers_of_no_user_going_offline(harness: Harness) -> None:
+def test_a_stop_notifies_followers_of_no_user_going_offline(harness: ExplainingHarness) -> None:
     alice = harness.connect("1")
     position = harness.service.position
     list(harness.node.drain())
@@ -180,7 +174,7 @@ def test_a_stop_notifies_followers_of_no_user_going_offline(harness: Harness) ->
     assert harness.service.changes_since(position, 10) == []
 
 
-def test_followers_are_woken_once_per_turn_of_the_loop(harness: Harness) -> None:
+def test_followers_are_woken_once_per_turn_of_the_loop(harness: ExplainingHarness) -> None:
     woken: list[str] = []
     end = harness.service.on_change(lambda: woken.append("a"))
     harness.service.on_change(lambda: woken.append("b"))
@@ -199,7 +193,7 @@ def test_followers_are_woken_once_per_turn_of_the_loop(harness: Harness) -> None
     assert woken == ["a", "b", "b"], "nothing changed"
 
 
-def test_followers_beyond_the_maximum_are_refused(harness: Harness) -> None:
+def test_followers_beyond_the_maximum_are_refused(harness: ExplainingHarness) -> None:
     ends = [harness.service.on_change(lambda: None) for _ in range(MAX_FOLLOWERS)]
     with pytest.raises(CapacityError, match="1000"):
         harness.service.on_change(lambda: None)
@@ -210,7 +204,7 @@ def test_followers_beyond_the_maximum_are_refused(harness: Harness) -> None:
 # Explanations.
 
 
-def test_an_unknown_user_is_explained_as_offline(harness: Harness) -> None:
+def test_an_unknown_user_is_explained_as_offline(harness: ExplainingHarness) -> None:
     nobody = (
         "nobody is offline to all who may see them: no session is connected or waited for, and no backend announces"
     )
@@ -218,7 +212,7 @@ def test_an_unknown_user_is_explained_as_offline(harness: Harness) -> None:
     assert harness.service.explain("nobody").shown is None
 
 
-def test_an_explanation_counts_active_and_idle_sessions(harness: Harness) -> None:
+def test_an_explanation_counts_active_and_idle_sessions(harness: ExplainingHarness) -> None:
     harness.connect("8")
     idle = harness.enter("userId=7")
     harness.say(idle, "ACTIVITY", state="idle")
@@ -232,7 +226,7 @@ def test_an_explanation_counts_active_and_idle_sessions(harness: Harness) -> Non
     assert "a backend announces them; no connection is open" in harness.why("9")
 
 
-def test_an_explanation_has_the_next_ping_and_the_timeout_of_a_session(harness: Harness) -> None:
+def test_an_explanation_has_the_next_ping_and_the_timeout_of_a_session(harness: ExplainingHarness) -> None:
     client = harness.enter("userId=7")
     client.answers = False
     harness.clock.advance(0.2)
@@ -259,7 +253,7 @@ def test_an_explanation_has_the_next_ping_and_the_timeout_of_a_session(harness: 
     assert (session.pinged_in, session.times_out_in) == (None, None)
 
 
-def test_an_explanation_shows_the_grace_period_and_its_end(harness: Harness) -> None:
+def test_an_explanation_shows_the_grace_period_and_its_end(harness: ExplainingHarness) -> None:
     lost = harness.enter("userId=7&device=web")
     harness.clock.advance(6)
     harness.end(lost, Ending.LOST)
@@ -279,7 +273,7 @@ def test_an_explanation_shows_the_grace_period_and_its_end(harness: Harness) -> 
     ]
 
 
-def test_an_explanation_shows_the_claims_and_which_one_wins(harness: Harness) -> None:
+def test_an_explanation_shows_the_claims_and_which_one_wins(harness: ExplainingHarness) -> None:
     own = harness.enter("userId=7")
     harness.service.set_claim("7", Claim("calendar", Status.BUSY), lasts=600)
     explained = harness.service.explain("7")
@@ -307,7 +301,7 @@ def test_an_explanation_shows_the_claims_and_which_one_wins(harness: Harness) ->
     )
 
 
-def test_an_explanation_says_that_a_viewer_has_no_session(harness: Harness) -> None:
+def test_an_explanation_says_that_a_viewer_has_no_session(harness: ExplainingHarness) -> None:
     harness.connect("7")
     explained = harness.service.explain("7", "8")
     assert explained.viewer
@@ -315,7 +309,7 @@ def test_an_explanation_says_that_a_viewer_has_no_session(harness: Harness) -> N
     assert "8 is not told, as 8 has no session" in sentence(explained)
 
 
-def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harness: Harness) -> None:
+def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harness: ExplainingHarness) -> None:
     viewer = harness.enter("userId=8&watch=none")
     seen = harness.enter("userId=7")
     viewer.session.visibility = Visibility(False, ["8"])
@@ -339,7 +333,7 @@ def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harne
 
 
 def test_under_a_restrictive_rule_the_view_of_an_absent_viewer_is_unknown() -> None:
-    harness = Harness(visibility="rooms", auth="jwt", jwt_key="secret" * 8)
+    harness = ExplainingHarness(visibility="rooms", auth="jwt", jwt_key="secret" * 8)
     harness.connect("7")
     explained = harness.service.explain("7", "8")
     assert explained.viewer
@@ -347,7 +341,7 @@ def test_under_a_restrictive_rule_the_view_of_an_absent_viewer_is_unknown() -> N
     assert "whether 8 may see that is not known, as 8 has no session" in sentence(explained)
 
 
-def test_an_explanation_has_at_most_50_changes(harness: Harness) -> None:
+def test_an_explanation_has_at_most_50_changes(harness: ExplainingHarness) -> None:
     for _ in range(30):
         harness.service.announce("7", True)
         harness.service.announce("7", False)

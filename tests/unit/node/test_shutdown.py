@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from tests.support.talk import Talk
+from tests.support.node_harness import NodeHarness
 
 from presenced.errors import Close
 from presenced.node.shutdown import FIRST_RETURN, LEAST_SPREAD, LONGEST_DRAIN, SLOWEST_RETURN, WAVE, return_times
@@ -11,21 +11,21 @@ from presenced.runtime.limits import Pace
 
 
 @pytest.fixture
-def talk() -> Talk:
-    return Talk()
+def harness() -> NodeHarness:
+    return NodeHarness()
 
 
-def test_each_is_told_when_to_come_back_before_the_close(talk: Talk) -> None:
-    clients = [talk.enter(f"userId={number}&watch=none") for number in range(500)]
-    classic = talk.open("userId=classic", subprotocol="")
-    list(talk.node.drain())
+def test_each_is_told_when_to_come_back_before_the_close(harness: NodeHarness) -> None:
+    clients = [harness.enter(f"userId={number}&watch=none") for number in range(500)]
+    classic = harness.open("userId=classic", subprotocol="")
+    list(harness.node.drain())
     assert [m["type"] for m in classic.messages] == ["CONNECTION_ESTABLISHED"]
     assert classic.closed_with
     hints = []
     for client in clients:
         assert client.closed_with
         assert client.closed_with[0] is Close.GOING_AWAY
-        [message] = talk.heard(client)[-1:]
+        [message] = harness.heard(client)[-1:]
         assert message["type"] == "GOING_AWAY"
         hints.append(message["retryAfter"])
     assert min(hints) >= FIRST_RETURN
@@ -59,37 +59,37 @@ def test_every_client_gets_its_own_delay_and_the_delays_span_the_needed_time(
     assert count < 40 or times != ordered, "not in the order of their coming"
 
 
-def test_many_are_closed_in_waves_and_a_few_at_once(talk: Talk) -> None:
+def test_many_are_closed_in_waves_and_a_few_at_once(harness: NodeHarness) -> None:
     for number in range(300):
-        talk.open(f"userId={number}&watch=none")
-        talk.clock.advance(0.01)
+        harness.open(f"userId={number}&watch=none")
+        harness.clock.advance(0.01)
     pauses, closed = [], []
-    for pause in talk.node.drain():
+    for pause in harness.node.drain():
         pauses.append(pause)
-        closed.append(300 - talk.node.stats().total_connections)
+        closed.append(300 - harness.node.stats().total_connections)
     assert set(pauses) == {WAVE}
     assert sum(pauses) <= LONGEST_DRAIN
     assert closed == sorted(set(closed)), "some with each"
     assert 0 < closed[0] < 150
-    assert talk.node.stats().total_connections == 0
-    few = Talk()
+    assert harness.node.stats().total_connections == 0
+    few = NodeHarness()
     few.open("userId=1")
     assert list(few.node.drain()) == [], "without waiting"
 
 
-def test_a_client_that_is_behind_is_closed_without_a_hint(talk: Talk) -> None:
-    slow = talk.enter("userId=slow")
+def test_a_client_that_is_behind_is_closed_without_a_hint(harness: NodeHarness) -> None:
+    slow = harness.enter("userId=slow")
     slow.paused = True
-    talk.node.paused(slow)
-    list(talk.node.drain())
+    harness.node.paused(slow)
+    list(harness.node.drain())
     assert slow.closed_with
-    assert talk.heard(slow) == []
+    assert harness.heard(slow) == []
 
 
-def test_nobody_hears_that_others_left(talk: Talk) -> None:
-    first, second = talk.enter("userId=1"), talk.enter("userId=2")
-    talk.heard(first)
-    list(talk.node.drain())
-    talk.clock.advance(60)
+def test_nobody_hears_that_others_left(harness: NodeHarness) -> None:
+    first, second = harness.enter("userId=1"), harness.enter("userId=2")
+    harness.heard(first)
+    list(harness.node.drain())
+    harness.clock.advance(60)
     for client in (first, second):
-        assert [m["type"] for m in talk.heard(client)] == ["GOING_AWAY"]
+        assert [m["type"] for m in harness.heard(client)] == ["GOING_AWAY"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.features.test_visibility import House
+from tests.support.grants_harness import GrantsHarness
 
 from presenced.node.service import PresenceService
 from presenced.presence.model import Change
@@ -19,30 +19,30 @@ OTHERS = ("bo", "carl", "dee", "eve", "7")
 ROOMS = ("lobby", "cellar")
 
 
-async def counted_and_listed(house: House, viewer: str) -> tuple[int, list[int | str]]:
-    service = PresenceService(house.node)
+async def counted_and_listed(harness: GrantsHarness, viewer: str) -> tuple[int, list[int | str]]:
+    service = PresenceService(harness.node)
     scope = service.scope_of(viewer or None)
     listed = [change.user_id for _, change in service.online(0, 1000) if scope.sees(change.user_id)]
     return await scope.count_online(), sorted(listed)
 
 
 async def test_invisible_users_are_not_counted() -> None:
-    house = House("everyone")
-    house.come("ada")
-    before = [await counted_and_listed(house, viewer) for viewer in ("", "ada", "nobody")]
-    hidden = house.come("eve", "status=invisible")
-    house.say(hidden, "JOIN", room="lobby")
-    assert [await counted_and_listed(house, viewer) for viewer in ("", "ada", "nobody")] == before
-    counts = PresenceService(house.node).counts()
+    harness = GrantsHarness("everyone")
+    harness.come("ada")
+    before = [await counted_and_listed(harness, viewer) for viewer in ("", "ada", "nobody")]
+    hidden = harness.come("eve", "status=invisible")
+    harness.say(hidden, "JOIN", room="lobby")
+    assert [await counted_and_listed(harness, viewer) for viewer in ("", "ada", "nobody")] == before
+    counts = PresenceService(harness.node).counts()
     assert (counts.connected_users, counts.rooms) == (2, 0), "the user is connected nevertheless"
 
 
 async def test_blocked_users_are_not_counted_in_rooms_either() -> None:
-    house = House("rooms")
-    for connection in (house.come("ada", block=["eve"]), house.come("bo"), house.come("eve")):
-        house.say(connection, "JOIN", room="lobby")
-    assert await counted_and_listed(house, "ada") == (2, ["ada", "bo"])
-    assert await counted_and_listed(house, "bo") == (3, ["ada", "bo", "eve"])
+    harness = GrantsHarness("rooms")
+    for connection in (harness.come("ada", block=["eve"]), harness.come("bo"), harness.come("eve")):
+        harness.say(connection, "JOIN", room="lobby")
+    assert await counted_and_listed(harness, "ada") == (2, ["ada", "bo"])
+    assert await counted_and_listed(harness, "bo") == (3, ["ada", "bo", "eve"])
 
 
 some = st.lists(st.sampled_from([*OTHERS, "ada"]), unique=True)
@@ -54,24 +54,24 @@ sessions = st.lists(
 @settings(max_examples=150)
 @given(st.sampled_from(["everyone", "rooms", "claims"]), sessions, st.data())
 def test_as_many_are_counted_as_are_listed(visibility: str, of_ada: list[dict[str, Any]], data: st.DataObject) -> None:
-    house = House(visibility)
-    people = [house.come("ada", **presence) for presence in of_ada]
+    harness = GrantsHarness(visibility)
+    people = [harness.come("ada", **presence) for presence in of_ada]
     for user_id in data.draw(some):
         query = data.draw(st.sampled_from(["", "status=busy", "status=invisible"]))
-        people.append(house.come(user_id, query))
+        people.append(harness.come(user_id, query))
     for connection in people:
         for room in data.draw(st.lists(st.sampled_from(ROOMS), unique=True)):
-            house.say(connection, "JOIN", room=room)
+            harness.say(connection, "JOIN", room=room)
     for viewer in ("", "ada", "bo"):
-        count, listed = asyncio.run(counted_and_listed(house, viewer))
+        count, listed = asyncio.run(counted_and_listed(harness, viewer))
         assert count == len(listed), (viewer, listed)
 
 
 async def test_a_hidden_user_looks_like_an_unknown_one() -> None:
-    house = House()
-    house.come("ada", watch=["bo", "nobody"])
-    house.come("bo"), house.come("eve")
-    service = PresenceService(house.node)
+    harness = GrantsHarness()
+    harness.come("ada", watch=["bo", "nobody"])
+    harness.come("bo"), harness.come("eve")
+    service = PresenceService(harness.node)
 
     def seen(viewer: str | None) -> list[str | None]:
         def user_id(change: Change | None) -> str | None:

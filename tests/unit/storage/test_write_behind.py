@@ -7,7 +7,7 @@ import pytest
 from msgspec import UNSET, Raw, structs
 from tests.support.fakes import FakeConnection
 from tests.support.nodes import request
-from tests.support.recording import StoringNode, change_often
+from tests.support.storing_harness import StoringNode, change_often
 
 from presenced.node.service import PresenceService
 from presenced.presence.model import PLAIN, Change, Choice, Ending, Status, View

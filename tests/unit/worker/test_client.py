@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.fakes import FakeTransport
-from tests.support.recording import StoringNode
+from tests.support.storing_harness import StoringNode
 
 from presenced.errors import StorageUnavailable
 from presenced.storage.records import StoredRevocation, StoredUser

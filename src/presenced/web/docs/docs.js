@@ -1,8 +1,8 @@
 /**
- * The page that describes the HTTP API, made from `openapi.json`. Text goes in as text nodes alone.
+ * The page that describes the HTTP API, generated from `openapi.json`. It inserts text only as text nodes.
  */
 
-import { button, byId, make } from "../dom.js";
+import { button, byId, make } from "../demo/dom.js";
 import { curlOf, fieldsOf, operationsOf } from "./openapi.js";
 
 /** @typedef {import("./openapi.js").Document} Document */
@@ -68,14 +68,14 @@ function endpoint(api, operation) {
   part.id = operation.id;
   const head = make("h3");
   head.append(method(operation), make("span", "", operation.path), make("span", "scope", `scope ${operation.scope}`));
-  part.append(head, make("p", "", operation.summary), said(make("p", "hint"), operation.description));
+  part.append(head, make("p", "", operation.summary), withCode(make("p", "hint"), operation.description));
   part.append(copyable(curlOf(operation, location.origin)));
   if (operation.parameters.length) part.append(make("h4", "", "Parameters"), table(operation.parameters));
   if (operation.body) part.append(make("h4", "", "Body"), table(fieldsOf(api, operation.body)));
-  for (const answer of operation.answers) {
-    part.append(make("h4", "", `${answer.status} · ${answer.description}`));
-    if (answer.schema) part.append(table(fieldsOf(api, answer.schema)));
-    if (answer.example) part.append(sample(JSON.stringify(answer.example, null, 2)));
+  for (const response of operation.answers) {
+    part.append(make("h4", "", `${response.status} · ${response.description}`));
+    if (response.schema) part.append(table(fieldsOf(api, response.schema)));
+    if (response.example) part.append(sample(JSON.stringify(response.example, null, 2)));
   }
   part.append(make("h4", "", "Refusals"), table(operation.refusals));
   return part;
@@ -90,20 +90,20 @@ function table(fields) {
     row.className = `depth-${Math.min(field.depth, 3)}`;
     row.insertCell().append(make("span", field.needed ? "needed" : "", field.name));
     row.insertCell().textContent = field.type;
-    said(row.insertCell(), field.description);
+    withCode(row.insertCell(), field.description);
   }
   return element;
 }
 
 /**
- * Words, of which those between backticks are code.
+ * Append text, with `code` elements for parts between backticks.
  *
  * @template {HTMLElement} T
  * @param {T} element
  * @param {string} text
  * @returns {T}
  */
-function said(element, text) {
+function withCode(element, text) {
   element.append(...text.split("`").map((part, index) => (index % 2 ? make("code", "", part) : part)));
   return element;
 }
@@ -112,7 +112,7 @@ function said(element, text) {
 function sample(text) {
   const part = make("div", "sample");
   const pre = make("pre", "", text);
-  pre.tabIndex = 0; // it may scroll
+  pre.tabIndex = 0; // so that the keyboard can scroll it
   part.append(pre);
   return part;
 }
@@ -154,7 +154,7 @@ byId("find", HTMLInputElement).addEventListener("input", (event) => {
 });
 
 fetch(new URL("../openapi.json", import.meta.url))
-  .then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(`status ${answer.status}`))))
+  .then((response) => (response.ok ? response.json() : Promise.reject(new Error(`status ${response.status}`))))
   .then(show)
   .catch((error) => {
     const banner = byId("failed", HTMLElement);

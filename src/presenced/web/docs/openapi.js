@@ -1,5 +1,5 @@
 /**
- * What an OpenAPI document of this server says, as the page shows it.
+ * Endpoints and fields from this server's OpenAPI document, prepared for display.
  */
 
 /**
@@ -23,7 +23,7 @@ export function operationsOf(api) {
   const base = api.servers[0]?.url ?? "";
   return Object.entries(api.paths)
     .flatMap(([path, methods]) =>
-      Object.entries(methods).map(([method, said]) => operationOf(base, path, method.toUpperCase(), said)),
+      Object.entries(methods).map(([method, source]) => operationOf(base, path, method.toUpperCase(), source)),
     )
     .sort((a, b) => a.order - b.order)
     .map(({ operation }) => operation);
@@ -33,24 +33,24 @@ export function operationsOf(api) {
  * @param {string} base
  * @param {string} path
  * @param {string} method
- * @param {any} said
+ * @param {any} source
  */
-function operationOf(base, path, method, said) {
+function operationOf(base, path, method, source) {
   /** @type {any[]} */
-  const parameters = said.parameters ?? [];
-  const content = said.requestBody?.content?.["application/json"];
+  const parameters = source.parameters ?? [];
+  const content = source.requestBody?.content?.["application/json"];
   /** @type {[string, any][]} */
-  const responses = Object.entries(said.responses);
-  const [description = ""] = said.description.split("\n\nScope:");
+  const responses = Object.entries(source.responses);
+  const [description = ""] = source.description.split("\n\nScope:");
   /** @type {Operation} */
   const operation = {
-    id: said.operationId,
-    group: said.tags[0],
+    id: source.operationId,
+    group: source.tags[0],
     method,
     path,
     base,
-    scope: said["x-scope"],
-    summary: said.summary,
+    scope: source["x-scope"],
+    summary: source.summary,
     description,
     parameters: parameters.map((one) => ({
       name: one.name,
@@ -60,7 +60,7 @@ function operationOf(base, path, method, said) {
       depth: 0,
     })),
     pathExamples: Object.fromEntries(parameters.filter((one) => one.in === "path").map((one) => [one.name, one.example])),
-    query: said["x-example-query"] ?? "",
+    query: source["x-example-query"] ?? "",
     streams: responses.some(([status, { content }]) => status < "400" && content && !content["application/json"]),
     body: content?.schema,
     bodyExample: content?.example,
@@ -75,7 +75,7 @@ function operationOf(base, path, method, said) {
         depth: 0,
       })),
   };
-  return { order: said["x-order"] ?? 0, operation };
+  return { order: source["x-order"] ?? 0, operation };
 }
 
 /**
@@ -90,7 +90,7 @@ function answerOf(status, response) {
 }
 
 /**
- * The fields of a record, those of records within it behind each.
+ * Return the fields of a record, each followed by the fields of the record it contains.
  *
  * @param {Document} api
  * @param {Schema} schema
@@ -113,7 +113,7 @@ export function fieldsOf(api, schema, depth = 0) {
 }
 
 /**
- * The record that a schema refers to, alone, in a list, or where it may also be null.
+ * Return the record that a schema refers to: directly, as a list, or as a nullable value.
  *
  * @param {Document} api
  * @param {Schema} schema
@@ -127,7 +127,7 @@ function recordIn(api, schema) {
 }
 
 /**
- * A schema in a few words: `integer, 1 to 1000`.
+ * Describe a schema: `integer, 1 to 1000`.
  *
  * @param {Schema} schema
  * @returns {string}
@@ -147,7 +147,7 @@ export function typeOf(schema) {
 }
 
 /**
- * A line for a shell.
+ * Return a curl command for an operation.
  *
  * @param {Operation} operation
  * @param {string} origin

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from msgspec import UNSET
 from starlette.requests import Request
-from tests.support.api_client import api_client
+from tests.support.memory_api import api_client
 
 from presenced.errors import Problem
 from presenced.http.api.dispatch import decoded, parameters

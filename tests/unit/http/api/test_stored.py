@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.api_client import FakeStorage, api_client
+from tests.support.memory_api import FakeStorage, api_client
 
 from presenced.storage.records import StoredUser
 from presenced.testing import FakeClock

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec import json
 from tests.support.fakes import FakeConnection
-from tests.support.talk import Talk, position, statuses, types
+from tests.support.node_harness import NodeHarness, position, statuses, types
 
 from presenced.errors import Close, Fault
 from presenced.presence.model import Ending, Status
@@ -13,20 +13,20 @@ from presenced.protocols.v1.protocol import MAX_REASON
 
 
 @pytest.fixture
-def talk() -> Talk:
-    return Talk()
+def harness() -> NodeHarness:
+    return NodeHarness()
 
 
-def test_a_ping_is_answered_with_the_servers_time(talk: Talk) -> None:
-    ada = talk.enter("userId=ada")
-    assert talk.say(ada, "PING", id="p") == [{"type": "PONG", "serverTime": talk.clock.now().epoch_ms, "id": "p"}]
-    assert "id" not in talk.say(ada, "PING")[0]
+def test_a_ping_is_answered_with_the_servers_time(harness: NodeHarness) -> None:
+    ada = harness.enter("userId=ada")
+    assert harness.say(ada, "PING", id="p") == [{"type": "PONG", "serverTime": harness.clock.now().epoch_ms, "id": "p"}]
+    assert "id" not in harness.say(ada, "PING")[0]
 
 
-def test_only_a_request_with_an_id_is_acknowledged(talk: Talk) -> None:
-    ada = talk.enter("userId=ada")
-    assert talk.say(ada, "ACTIVITY", state="active", id=7) == [{"type": "ACK", "id": 7}]
-    assert talk.say(ada, "ACTIVITY", state="active") == []
+def test_only_a_request_with_an_id_is_acknowledged(harness: NodeHarness) -> None:
+    ada = harness.enter("userId=ada")
+    assert harness.say(ada, "ACTIVITY", state="active", id=7) == [{"type": "ACK", "id": 7}]
+    assert harness.say(ada, "ACTIVITY", state="active") == []
 
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
@@ -60,29 +60,29 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.fixture
-def busy_house() -> tuple[Talk, FakeConnection, FakeConnection]:
+def busy() -> tuple[NodeHarness, FakeConnection, FakeConnection]:
     """Ada, who watches everyone and is in the room r, and a watcher of both who fills another room."""
-    talk = Talk(room_members=1)
-    ada, watcher = talk.enter("userId=ada"), talk.enter("userId=watcher")
-    talk.say(ada, "JOIN", room="r", data=1)
-    talk.say(watcher, "WATCH", rooms=["r"])
-    talk.say(watcher, "JOIN", room="full")
-    talk.heard(ada)
-    return talk, ada, watcher
+    harness = NodeHarness(room_members=1)
+    ada, watcher = harness.enter("userId=ada"), harness.enter("userId=watcher")
+    harness.say(ada, "JOIN", room="r", data=1)
+    harness.say(watcher, "WATCH", rooms=["r"])
+    harness.say(watcher, "JOIN", room="full")
+    harness.heard(ada)
+    return harness, ada, watcher
 
 
 @pytest.mark.parametrize("held", [False, True])
 @pytest.mark.parametrize(("type_", "fields"), ACCEPTED)
 def test_an_accepted_request_is_acknowledged_once_before_anything_it_brings_about(
-    busy_house: tuple[Talk, FakeConnection, FakeConnection], type_: str, fields: dict[str, Any], held: bool
+    busy: tuple[NodeHarness, FakeConnection, FakeConnection], type_: str, fields: dict[str, Any], held: bool
 ) -> None:
-    talk, ada, _ = busy_house
+    harness, ada, _ = busy
     if held:
-        talk.say(ada, "SET_STATUS", status="away")
-    talk.node.received(ada, json.encode({"type": type_, "id": "x", **fields}).decode())
-    assert talk.heard_all(ada)[:1] == [{"type": "ACK", "id": "x"}]
-    talk.clock.advance(10)
-    assert not [m for m in talk.heard_all(ada) if m["type"] in ("ACK", "ERROR")], "nothing refuses it any more"
+        harness.say(ada, "SET_STATUS", status="away")
+    harness.node.received(ada, json.encode({"type": type_, "id": "x", **fields}).decode())
+    assert harness.heard_all(ada)[:1] == [{"type": "ACK", "id": "x"}]
+    harness.clock.advance(10)
+    assert not [m for m in harness.heard_all(ada) if m["type"] in ("ACK", "ERROR")], "nothing refuses it any more"
 
 
 def watched_and_joined(client: FakeConnection) -> tuple[object, ...]:
@@ -94,13 +94,13 @@ def watched_and_joined(client: FakeConnection) -> tuple[object, ...]:
 
 @pytest.mark.parametrize(("type_", "fields"), REFUSED)
 def test_a_refused_request_is_not_acknowledged_and_changes_nothing(
-    busy_house: tuple[Talk, FakeConnection, FakeConnection], type_: str, fields: dict[str, Any]
+    busy: tuple[NodeHarness, FakeConnection, FakeConnection], type_: str, fields: dict[str, Any]
 ) -> None:
-    talk, ada, watcher = busy_house
+    harness, ada, watcher = busy
     before = watched_and_joined(ada)
-    assert [(m["type"], m["id"]) for m in talk.say(ada, type_, id="x", **fields)] == [("ERROR", "x")]
-    talk.clock.advance(10)
-    assert (talk.heard(ada), talk.heard(watcher)) == ([], [])
+    assert [(m["type"], m["id"]) for m in harness.say(ada, type_, id="x", **fields)] == [("ERROR", "x")]
+    harness.clock.advance(10)
+    assert (harness.heard(ada), harness.heard(watcher)) == ([], [])
     assert watched_and_joined(ada) == before
 
 
@@ -137,54 +137,54 @@ def test_a_refused_request_is_not_acknowledged_and_changes_nothing(
     ],
 )
 def test_a_refusal_says_what_was_wrong(
-    talk: Talk, text: str, fault: Fault, says: str, request_id: int | str | None
+    harness: NodeHarness, text: str, fault: Fault, says: str, request_id: int | str | None
 ) -> None:
-    ada = talk.enter("userId=ada")
-    talk.node.received(ada, text)
-    [error] = talk.heard(ada)
+    ada = harness.enter("userId=ada")
+    harness.node.received(ada, text)
+    [error] = harness.heard(ada)
     assert (error["type"], error["code"], error["name"]) == ("ERROR", fault.code, fault.name)
     assert says in error["message"]
     assert error.get("id") == request_id
     assert ada.closed_with is None
 
 
-def test_joiners_are_allowed_in_texts(talk: Talk) -> None:
-    ada = talk.enter("userId=ada")
-    answer = talk.say(ada, "SET_STATUS", status="busy", emoji="👩‍💻", text="می‌خواهم\u00a0x", id=1)
+def test_joiners_are_allowed_in_texts(harness: NodeHarness) -> None:
+    ada = harness.enter("userId=ada")
+    answer = harness.say(ada, "SET_STATUS", status="busy", emoji="👩‍💻", text="می‌خواهم\u00a0x", id=1)
     assert (answer[0]["type"], answer[1]["emoji"]) == ("ACK", "👩‍💻")
-    talk.clock.advance(1)
-    assert talk.say(ada, "SET_STATUS", status="busy", text="\u202egnp.exe")[0]["name"] == "BAD_REQUEST"
+    harness.clock.advance(1)
+    assert harness.say(ada, "SET_STATUS", status="busy", text="\u202egnp.exe")[0]["name"] == "BAD_REQUEST"
 
 
-def test_null_is_no_data(talk: Talk) -> None:
-    ada = talk.enter("userId=ada")
-    talk.say(ada, "JOIN", room="r", data={"x": 1})
-    [changes] = talk.say(ada, "SET_MEMBER", room="r", data=None)
+def test_null_is_no_data(harness: NodeHarness) -> None:
+    ada = harness.enter("userId=ada")
+    harness.say(ada, "JOIN", room="r", data={"x": 1})
+    [changes] = harness.say(ada, "SET_MEMBER", room="r", data=None)
     assert "data" not in changes["members"][0]
 
 
-def test_a_binary_message_is_refused(talk: Talk) -> None:
-    ada = talk.enter("userId=ada")
-    talk.node.received(ada, b"{}")
-    assert talk.heard(ada)[0]["name"] == "BAD_JSON"
+def test_a_binary_message_is_refused(harness: NodeHarness) -> None:
+    ada = harness.enter("userId=ada")
+    harness.node.received(ada, b"{}")
+    assert harness.heard(ada)[0]["name"] == "BAD_JSON"
 
 
-def test_a_field_that_is_not_known_is_refused_with_the_one_that_is_meant(talk: Talk) -> None:
+def test_a_field_that_is_not_known_is_refused_with_the_one_that_is_meant(harness: NodeHarness) -> None:
     """A status set with `expires_in` would last forever."""
-    ada = talk.enter("userId=ada")
-    [error] = talk.say(ada, "SET_STATUS", status="busy", expires_in=60, id=1)
+    ada = harness.enter("userId=ada")
+    [error] = harness.say(ada, "SET_STATUS", status="busy", expires_in=60, id=1)
     assert (error["name"], error["id"]) == ("BAD_REQUEST", 1)
     assert error["message"].startswith(
         "unknown field expires_in (did you mean expiresIn?); known are type, status, id,"
     )
-    assert talk.node.directory.users.status("ada") is Status.ONLINE, "nothing was changed"
+    assert harness.node.directory.users.status("ada") is Status.ONLINE, "nothing was changed"
 
 
-def test_a_field_of_the_clients_own_is_ignored(talk: Talk) -> None:
-    ada = talk.enter("userId=ada")
-    answer = talk.say(ada, "SET_STATUS", **{"x-trace": {"a": [1]}}, status="busy", data={"x-kept": 1}, id=1)
+def test_a_field_of_the_clients_own_is_ignored(harness: NodeHarness) -> None:
+    ada = harness.enter("userId=ada")
+    answer = harness.say(ada, "SET_STATUS", **{"x-trace": {"a": [1]}}, status="busy", data={"x-kept": 1}, id=1)
     assert (answer[0]["type"], answer[1]["data"]) == ("ACK", {"x-kept": 1})
-    [error] = talk.say(ada, "PING", **{"x-trace": 1, "xtrace": 2})
+    [error] = harness.say(ada, "PING", **{"x-trace": 1, "xtrace": 2})
     assert error["message"].startswith("unknown field xtrace; known are")
 
 
@@ -200,10 +200,10 @@ def test_a_field_of_the_clients_own_is_ignored(talk: Talk) -> None:
         ),
     ],
 )
-def test_a_refusal_names_the_values_that_are_allowed(talk: Talk, text: str, says: str) -> None:
-    ada = talk.enter("userId=ada")
-    talk.node.received(ada, text)
-    [error] = talk.heard(ada)
+def test_a_refusal_names_the_values_that_are_allowed(harness: NodeHarness, text: str, says: str) -> None:
+    ada = harness.enter("userId=ada")
+    harness.node.received(ada, text)
+    [error] = harness.heard(ada)
     assert says in error["message"]
 
 
@@ -217,47 +217,47 @@ def test_a_refusal_names_the_values_that_are_allowed(talk: Talk, text: str, says
         r'{"type":"JOIN","room":"r","\ud83d":1,"id":7}',
     ],
 )
-def test_half_an_emoji_is_refused_with_the_id_of_its_request(talk: Talk, text: str) -> None:
+def test_half_an_emoji_is_refused_with_the_id_of_its_request(harness: NodeHarness, text: str) -> None:
     """RFC 8259 section 8.2: it is JSON all the same."""
-    ada = talk.enter("userId=ada")
-    talk.node.received(ada, text)
-    [error] = talk.heard(ada)
+    ada = harness.enter("userId=ada")
+    harness.node.received(ada, text)
+    [error] = harness.heard(ada)
     assert (error["name"], error["id"]) == ("BAD_REQUEST", 7)
     assert "half" in error["message"]
 
 
-def test_an_id_that_is_half_an_emoji_is_not_sent_back(talk: Talk) -> None:
-    ada = talk.enter("userId=ada")
-    talk.node.received(ada, r'{"type":"PING","id":"\ud83d"}')
-    [error] = talk.heard(ada)
+def test_an_id_that_is_half_an_emoji_is_not_sent_back(harness: NodeHarness) -> None:
+    ada = harness.enter("userId=ada")
+    harness.node.received(ada, r'{"type":"PING","id":"\ud83d"}')
+    [error] = harness.heard(ada)
     assert (error["name"], "id" in error) == ("BAD_REQUEST", False)
 
 
-def test_data_is_passed_on_in_one_line(talk: Talk) -> None:
+def test_data_is_passed_on_in_one_line(harness: NodeHarness) -> None:
     """Line breaks between tokens of JSON are valid, but would end the line of an event stream."""
-    ada = talk.enter("userId=ada")
-    talk.node.received(ada, '{"type":"SET_STATUS","status":"busy","data":{"a":\n\r 1,\n"b c" : "d\\ne"}}')
-    user = talk.node.directory.users.user("ada")
+    ada = harness.enter("userId=ada")
+    harness.node.received(ada, '{"type":"SET_STATUS","status":"busy","data":{"a":\n\r 1,\n"b c" : "d\\ne"}}')
+    user = harness.node.directory.users.user("ada")
     assert user is not None
     assert user.chosen.custom.data == b'{"a":1,"b c":"d\\ne"}'
 
 
-def test_too_many_watched_users_or_rooms_are_refused_whole(talk: Talk) -> None:
-    ada = talk.enter("userId=ada&watch=none")
-    assert types(talk.say(ada, "WATCH", users=list(range(900)), id=1)) == ["ACK", *["PRESENCE_SNAPSHOT"] * 2]
-    assert talk.say(ada, "WATCH", users=list(range(850, 1001)), id=2)[0]["name"] == "TOO_MANY_WATCHED"
-    bob = talk.enter("userId=950")
-    assert talk.heard(ada) == [], "nothing was changed"
-    talk.say(ada, "WATCH", users=list(range(850, 1000)), id=3)
-    talk.say(bob, "SET_STATUS", status="busy")
-    assert statuses(talk.heard(ada)) == [(950, "busy")]
-    assert talk.say(ada, "WATCH", rooms=[f"r{n}" for n in range(101)], id=4)[0]["name"] == "TOO_MANY_ROOMS"
+def test_too_many_watched_users_or_rooms_are_refused_whole(harness: NodeHarness) -> None:
+    ada = harness.enter("userId=ada&watch=none")
+    assert types(harness.say(ada, "WATCH", users=list(range(900)), id=1)) == ["ACK", *["PRESENCE_SNAPSHOT"] * 2]
+    assert harness.say(ada, "WATCH", users=list(range(850, 1001)), id=2)[0]["name"] == "TOO_MANY_WATCHED"
+    bob = harness.enter("userId=950")
+    assert harness.heard(ada) == [], "nothing was changed"
+    harness.say(ada, "WATCH", users=list(range(850, 1000)), id=3)
+    harness.say(bob, "SET_STATUS", status="busy")
+    assert statuses(harness.heard(ada)) == [(950, "busy")]
+    assert harness.say(ada, "WATCH", rooms=[f"r{n}" for n in range(101)], id=4)[0]["name"] == "TOO_MANY_ROOMS"
 
 
 def test_who_asks_too_fast_is_told_and_then_closed() -> None:
-    talk = Talk(request_rate=1, request_burst=3)
-    ada = talk.enter("userId=ada")
-    answers = [talk.say(ada, "PING", id=n)[0] for n in range(5)]
+    harness = NodeHarness(request_rate=1, request_burst=3)
+    ada = harness.enter("userId=ada")
+    answers = [harness.say(ada, "PING", id=n)[0] for n in range(5)]
     assert types(answers) == ["PONG"] * 3 + ["ERROR"] * 2
     assert answers[4] == {
         "type": "ERROR",
@@ -266,113 +266,113 @@ def test_who_asks_too_fast_is_told_and_then_closed() -> None:
         "message": "at most 1 requests a second, 3 at once; this was ignored",
         "id": 4,
     }
-    talk.clock.advance(1)
-    assert types(talk.say(ada, "PING")) == ["PONG"], "a moment later"
+    harness.clock.advance(1)
+    assert types(harness.say(ada, "PING")) == ["PONG"], "a moment later"
     for _ in range(4):
-        talk.say(ada, "PING")
+        harness.say(ada, "PING")
     assert ada.closed_with
     assert ada.closed_with[0] is Close.TOO_MANY_REQUESTS
 
 
 def test_answers_to_a_client_that_does_not_read_are_bounded() -> None:
-    talk = Talk(request_burst=200)
-    ada = talk.enter("userId=ada")
+    harness = NodeHarness(request_burst=200)
+    ada = harness.enter("userId=ada")
     ada.write_when_paused = True
     ada.paused = True
-    talk.node.paused(ada)
+    harness.node.paused(ada)
     for _ in range(100):
-        talk.node.received(ada, '{"type":"PING"}')
+        harness.node.received(ada, '{"type":"PING"}')
     assert ada.closed_with is None
-    talk.node.received(ada, '{"type":"PING"}')
+    harness.node.received(ada, '{"type":"PING"}')
     assert ada.closed_with
     assert ada.closed_with[0] is Close.FELL_BEHIND
 
 
-def test_of_statuses_set_too_often_the_last_wins(talk: Talk) -> None:
-    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
-    talk.heard(ada)
+def test_of_statuses_set_too_often_the_last_wins(harness: NodeHarness) -> None:
+    ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
+    harness.heard(ada)
     for number, status in enumerate(("busy", "away", "online", "busy", "away")):
-        assert types(talk.say(ada, "SET_STATUS", status=status, id=number))[0] == "ACK"
-    assert statuses(talk.heard(bob)) == [("ada", "busy")]
-    talk.clock.advance(0.6)
-    assert statuses(talk.heard(bob)) == [("ada", "away")]
-    talk.say(ada, "SET_STATUS", status="busy")
-    talk.end(ada, Ending.LOST)
-    again = talk.enter("userId=ada")
-    assert statuses(talk.heard(bob))[-1] == ("ada", "busy"), "what was asked for before the loss is not lost"
+        assert types(harness.say(ada, "SET_STATUS", status=status, id=number))[0] == "ACK"
+    assert statuses(harness.heard(bob)) == [("ada", "busy")]
+    harness.clock.advance(0.6)
+    assert statuses(harness.heard(bob)) == [("ada", "away")]
+    harness.say(ada, "SET_STATUS", status="busy")
+    harness.end(ada, Ending.LOST)
+    again = harness.enter("userId=ada")
+    assert statuses(harness.heard(bob))[-1] == ("ada", "busy"), "what was asked for before the loss is not lost"
     assert again.closed_with is None
 
 
-def test_setting_the_same_again_costs_others_nothing(talk: Talk) -> None:
-    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
-    talk.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
-    assert len(statuses(talk.heard(bob))) == 1
-    talk.clock.advance(1)
-    talk.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
-    assert talk.heard(bob) == []
+def test_setting_the_same_again_costs_others_nothing(harness: NodeHarness) -> None:
+    ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
+    harness.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
+    assert len(statuses(harness.heard(bob))) == 1
+    harness.clock.advance(1)
+    harness.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
+    assert harness.heard(bob) == []
 
 
-def test_refusals_sessions_and_rooms_are_counted(talk: Talk) -> None:
+def test_refusals_sessions_and_rooms_are_counted(harness: NodeHarness) -> None:
     def metric(metric: str, **labels: str) -> float:
-        return talk.node.metrics.registry.get_sample_value(f"presenced_{metric}", labels) or 0.0
+        return harness.node.metrics.registry.get_sample_value(f"presenced_{metric}", labels) or 0.0
 
-    ada = talk.open("userId=ada")
-    session = talk.heard(ada)[0]["sessionId"]
-    talk.say(ada, "JOIN", room="r")
-    talk.say(ada, "DANCE")
+    ada = harness.open("userId=ada")
+    session = harness.heard(ada)[0]["sessionId"]
+    harness.say(ada, "JOIN", room="r")
+    harness.say(ada, "DANCE")
     assert metric("rooms") == 1
     assert metric("requests_refused_total", name="BAD_REQUEST") == 1
     where = position(ada)
     for at in (where, "unknown"):
-        talk.end(ada, Ending.LOST)
-        ada = talk.open(f"userId=ada&session={session}&position={at}")
+        harness.end(ada, Ending.LOST)
+        ada = harness.open(f"userId=ada&session={session}&position={at}")
     found = [metric("sessions_total", how=how) for how in ("new", "resumed", "told_again")]
     assert found == [1, 1, 1]
 
 
-def test_of_idle_and_active_said_too_often_the_last_wins(talk: Talk) -> None:
-    ada, bob = talk.enter("userId=ada"), talk.enter("userId=bob")
-    talk.heard(ada)
+def test_of_idle_and_active_said_too_often_the_last_wins(harness: NodeHarness) -> None:
+    ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
+    harness.heard(ada)
     for number, state in enumerate(("idle", "active", "idle", "active", "idle", "active")):
-        assert types(talk.say(ada, "ACTIVITY", state=state, id=number))[0] == "ACK"
-    assert statuses(talk.heard(bob)) == [("ada", "away")]
-    talk.clock.advance(0.6)
-    assert statuses(talk.heard(bob)) == [("ada", "online")]
+        assert types(harness.say(ada, "ACTIVITY", state=state, id=number))[0] == "ACK"
+    assert statuses(harness.heard(bob)) == [("ada", "away")]
+    harness.clock.advance(0.6)
+    assert statuses(harness.heard(bob)) == [("ada", "online")]
 
 
-def test_what_was_said_just_before_a_session_is_resumed_holds(talk: Talk) -> None:
+def test_what_was_said_just_before_a_session_is_resumed_holds(harness: NodeHarness) -> None:
     """Its old connection, which was not known to be dead, had still to become idle."""
-    ada, bob = talk.open("userId=ada"), talk.enter("userId=bob")
-    session = talk.heard(ada)[0]["sessionId"]
-    talk.say(ada, "SET_STATUS", status="auto")
-    talk.say(ada, "ACTIVITY", state="idle")
-    talk.heard(bob)
-    talk.open(f"userId=ada&session={session}&position={position(ada)}")
-    talk.clock.advance(0.5)
-    assert statuses(talk.heard(bob)) == [("ada", "away")]
+    ada, bob = harness.open("userId=ada"), harness.enter("userId=bob")
+    session = harness.heard(ada)[0]["sessionId"]
+    harness.say(ada, "SET_STATUS", status="auto")
+    harness.say(ada, "ACTIVITY", state="idle")
+    harness.heard(bob)
+    harness.open(f"userId=ada&session={session}&position={position(ada)}")
+    harness.clock.advance(0.5)
+    assert statuses(harness.heard(bob)) == [("ada", "away")]
 
 
-def test_a_refusal_does_not_repeat_all_that_was_sent(talk: Talk) -> None:
-    ada = talk.enter("userId=ada")
-    [error] = talk.say(ada, "x" * 60_000, id=1)
+def test_a_refusal_does_not_repeat_all_that_was_sent(harness: NodeHarness) -> None:
+    ada = harness.enter("userId=ada")
+    [error] = harness.say(ada, "x" * 60_000, id=1)
     assert (error["name"], len(error["message"]) <= MAX_REASON) == ("BAD_REQUEST", True)
     assert "allowed are AUTH, WATCH" in error["message"]
-    [error] = talk.say(ada, "PING", id=2**63)
+    [error] = harness.say(ada, "PING", id=2**63)
     assert (error["name"], "id" in error) == ("BAD_REQUEST", False)
 
 
 @pytest.mark.parametrize("fields", ['"type":"WATCH","users":["a"]', '"type":"SET_STATUS","status":"busy","id":1'])
 def test_requests_of_a_client_that_does_not_read_are_bounded(fields: str) -> None:
     """Also those that are not answered: snapshots have to be kept for it."""
-    talk = Talk(request_burst=300)
-    ada = talk.enter("userId=ada&watch=none")
+    harness = NodeHarness(request_burst=300)
+    ada = harness.enter("userId=ada&watch=none")
     ada.write_when_paused = True
     ada.paused = True
-    talk.node.paused(ada)
+    harness.node.paused(ada)
     for _ in range(100):
-        talk.node.received(ada, f"{{{fields}}}")
+        harness.node.received(ada, f"{{{fields}}}")
     assert ada.closed_with is None
-    talk.node.received(ada, f"{{{fields}}}")
+    harness.node.received(ada, f"{{{fields}}}")
     assert ada.closed_with
     assert ada.closed_with[0] is Close.FELL_BEHIND
-    assert talk.node.broadcaster.behind == 0, "nothing is kept for it"
+    assert harness.node.broadcaster.behind == 0, "nothing is kept for it"

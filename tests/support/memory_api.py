@@ -1,0 +1,89 @@
+"""The HTTP API in memory, without a socket, on a fake clock and a fake database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from tests.support.nodes import make_node
+
+from presenced.auth.api_keys import ApiKeys
+from presenced.auth.tickets import Tickets
+from presenced.config.settings import Settings
+from presenced.errors import BadParameter, StorageUnavailable
+from presenced.http.app import make_app
+from presenced.http.waiting import WaitingRequests
+from presenced.node.service import PresenceService
+from presenced.runtime.metrics import Metrics
+from presenced.storage.records import StoredUser
+from presenced.testing import FakeClock
+from presenced.worker.calls import StorageCalls
+
+WEBHOOKS = {"database": "sqlite", "webhook_urls": ["https://example.com/hook"], "webhook_secrets": "whsec_" + "A" * 32}
+
+
+class FakeStorage(StorageCalls):
+    """Storage worker that gives fixed answers and records the calls."""
+
+    def __init__(self, is_down: bool = False) -> None:
+        self.is_down = is_down
+        self.asked: list[Any] = []
+        self.waiting: dict[str, StoredUser] = {}
+
+    def _reply(self, *asked: object, answer: bytes) -> bytes:
+        self.asked.append(asked)
+        if self.is_down:
+            raise StorageUnavailable("the database does not answer")
+        return answer
+
+    def unstored(self, user_ids: Sequence[str]) -> dict[str, StoredUser]:
+        return {user_id: fact for user_id, fact in self.waiting.items() if user_id in user_ids}
+
+    async def last_seen(self, user_ids: Sequence[str]) -> bytes:
+        answer = b'[{"userId":7,"lastSeen":500,"lastActive":400},{"userId":"ada","lastSeen":100,"lastActive":90}]'
+        return self._reply(*user_ids, answer=answer)
+
+    async def history(self, user_id: str, after: str, limit: int) -> bytes:
+        return self._reply(user_id, after, limit, answer=b'{"changes":[],"next":null}')
+
+    async def sessions(self, user_id: str, after: str, limit: int) -> bytes:
+        if after == "nonsense":
+            raise BadParameter("after is not the `next` of a page")
+        return self._reply(user_id, after, limit, answer=b'{"sessions":[],"next":null}')
+
+    async def erase(self, user_id: str) -> bytes:
+        return self._reply(user_id, answer=b'{"stored":12}')
+
+    async def dead_letters(self, after: str, limit: int) -> bytes:
+        return self._reply(after, limit, answer=b'{"deadLetters":[],"next":null}')
+
+    async def retry_dead(self, ids: Sequence[str] | None) -> bytes:
+        return self._reply(ids, answer=b'{"retried":3}')
+
+
+@asynccontextmanager
+async def api_client(
+    storage: FakeStorage | None = None, **settings: object
+) -> AsyncIterator[tuple[PresenceService, httpx.AsyncClient]]:
+    """Yield the service of a node and a client whose paths are below `/api/v1`."""
+    options = Settings.model_validate({"stats_interval": 0, **(WEBHOOKS if storage else {}), **settings})
+    clock, metrics = FakeClock(), Metrics()
+    node = make_node(options, clock, metrics)
+    service = PresenceService(node)
+    app = make_app(
+        service=service,
+        settings=options,
+        clock=clock,
+        metrics=metrics,
+        throttle=node.throttle,
+        gatekeeper=node.gatekeeper,
+        keys=ApiKeys(()),
+        tickets=Tickets(),
+        waiting=WaitingRequests(service.on_change, metrics.api_followers.set),
+        storage=storage,
+    )
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1") as client:
+        yield service, client

@@ -1,0 +1,74 @@
+"""The state of a client of presenced.v1 that applies messages exactly as the protocol says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+OFFLINE: dict[str, Any] = {"status": "offline", "version": -1}
+"""State of a user whom no message has mentioned."""
+
+
+class V1Replica:
+    """State of a client. Messages are applied in their order."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, dict[str, Any]] = {}
+        """Last record of each user."""
+        self.rooms: dict[str, dict[str, Any]] = {}
+        """Data of the members, by room and user."""
+        self.modes: dict[str, str] = {}
+        self.sizes: dict[str, int] = {}
+        self.own: dict[str, Any] = {}
+        self.counts: dict[tuple[str, str], int] = {}
+        self.session_id = ""
+        self.position = ""
+        self.resumed = False
+
+    def seen(self, user_id: str) -> dict[str, Any]:
+        """Return the last record of a user."""
+        return self.records.get(user_id, OFFLINE)
+
+    def goes_on_as(self, other: V1Replica) -> None:
+        """Continue with the state of an earlier connection of the session."""
+        self.records = dict(other.records)
+        self.rooms = {room: dict(members) for room, members in other.rooms.items()}
+        self.modes, self.sizes, self.counts = dict(other.modes), dict(other.sizes), dict(other.counts)
+
+    def take(self, message: dict[str, Any]) -> None:
+        """Apply one message."""
+        self.position = message.get("position", self.position)
+        match message["type"]:
+            case "CONNECTION_ESTABLISHED":
+                self.session_id, self.resumed = message["sessionId"], message["resumed"]
+                if not self.resumed:
+                    self.records, self.rooms = {}, {}
+            case "SELF":
+                self.own = message
+            case "PRESENCE_COUNT":
+                self.counts[message["watch"], message.get("room", "")] = message["online"]
+            case "ROOM_SNAPSHOT" | "ROOM_CHANGES":
+                self._enter(message)
+            case "PRESENCE_SNAPSHOT" | "PRESENCE_CHANGES":
+                if message.get("watch") == "everyone" and message["page"] == 1:
+                    self.records = {}
+                users = [record["userId"] for record in message["users"]]
+                assert len(users) == len(set(users)), f"each user once: {message}"
+                self._see(message["users"])
+
+    def _see(self, records: list[dict[str, Any]]) -> None:
+        for record in records:
+            user_id = str(record["userId"])
+            if record["version"] > self.seen(user_id)["version"]:
+                self.records[user_id] = record
+
+    def _enter(self, message: dict[str, Any]) -> None:
+        room = message["room"]
+        self.modes[room], self.sizes[room] = message["mode"], message["count"]
+        if message.get("page") == 1:
+            self.rooms[room] = {}
+        members = self.rooms.setdefault(room, {})
+        for member in message.get("members", []):
+            members[str(member["userId"])] = member.get("data")
+            self._see([member["presence"]])
+        for user_id in message.get("left", []):
+            members.pop(str(user_id), None)
