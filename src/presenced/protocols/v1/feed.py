@@ -16,7 +16,7 @@ from itertools import chain
 from msgspec import Raw
 
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import Batch, Event, Missed, Portion
+from presenced.delivery.events import EMPTY, Batch, Event, Missed, Portion
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Change
 from presenced.presence.rooms import Member, Mode
@@ -107,6 +107,8 @@ class V1Feed:
     def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
         """Return what one connection is sent of some events; perhaps nothing."""
         watched, visibility = full_of(connection), connection.session.visibility
+        if watched.is_empty and not self._parts:  # in a storm of connections most subscribe to nothing yet
+            return Portion((connection,), EMPTY, 0)
         batch = EventBatch(events, self.encoding.of(visibility), self._parts, visibility)
         others = tuple(i for i, event in enumerate(batch.others) if connection in batch.connections_of(event))
         if watched.is_empty:
