@@ -25,7 +25,7 @@ def test_every_endpoint_has_its_fields_and_an_example(server: ServerProcess, ope
     expect(page.locator("nav a")).to_have_count(len(ENDPOINTS))
     status = page.locator("#setStatus")
     expect(status).to_contain_text("PUT/users/{userId}/status")
-    for words in ("expiresIn", "at most 2,048 bytes of JSON", '"status": "busy"', "scope write", "BODY_TOO_LARGE"):
+    for words in ("expiresIn", "JSON of at most 2,048 bytes", '"status": "busy"', "scope write", "BODY_TOO_LARGE"):
         expect(status).to_contain_text(words)
     page.get_by_role("link", name="GET /online").click()
     expect(page.locator("#listOnline")).to_be_in_viewport()

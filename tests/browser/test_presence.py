@@ -212,7 +212,7 @@ def test_a_bad_user_id_shows_the_code_and_the_reason(server: ServerProcess, open
     refused = page.connections("(empty)")
     expect(refused).to_have_attribute("data-state", "closed")
     expect(refused).to_contain_text("By the server, code 4400. “userId is empty")
-    expect(refused).to_contain_text("The userId in the URL is missing or not usable")
+    expect(refused).to_contain_text("The userId in the URL is missing or invalid")
     expect(refused.locator(".connection-id")).to_have_text("#1")
     expect(page.page.get_by_role("status")).to_contain_text("closed by the server, userId is empty")
     page.submit("x" * 129)
