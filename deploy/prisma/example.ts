@@ -1,15 +1,16 @@
-// Questions to what presenced keeps, with Prisma 7: take the functions you need. README.md says how to run it.
+// Queries of the presence that presenced stores, with Prisma 7. Copy the functions you need. README.md says how to run
+// this file.
 //
-// What they answer is for your backend. It is the whole truth: whom you show it to is for you to decide.
+// The results are for your backend. They include invisible users, so your application decides who sees them.
 
 import { PrismaPg } from "@prisma/adapter-pg";
 import { PrismaClient, type PresenceUser } from "./generated/prisma/client.js";
 
 const ALIVE = 15_000;
-const PRESENT = ["online", "away", "busy"]; // the index helps to find these, and not `not: "offline"`
+const PRESENT = ["online", "away", "busy"]; // the index supports this list, but not `not: "offline"`
 
-/** The servers that are there now. One gives a sign of life each second; of one that was killed, the tables still say
- * who was online, until it is started again. ALIVE is in milliseconds; your clock and the server's have to agree. */
+/** Return the running servers. Each updates its row once a second. If one was killed, the tables still show its users
+ * online until it starts again. ALIVE is in milliseconds, so your clock and the server's must agree. */
 export async function servers(prisma: PrismaClient): Promise<{ node: string; epoch: string }[]> {
   return prisma.presenceNode.findMany({
     where: { stoppedMs: null, signMs: { gt: Date.now() - ALIVE } },
@@ -17,7 +18,7 @@ export async function servers(prisma: PrismaClient): Promise<{ node: string; epo
   });
 }
 
-/** Who is online, away or busy, by user id: the first `limit` after the user `after`. */
+/** Return users who are online, away or busy, by user id: the first `limit` after the user `after`. */
 export async function whoIsOnline(prisma: PrismaClient, limit = 100, after = ""): Promise<PresenceUser[]> {
   return prisma.presenceUser.findMany({
     where: { status: { in: PRESENT }, userId: { gt: after }, OR: await servers(prisma) },
@@ -28,13 +29,13 @@ export async function whoIsOnline(prisma: PrismaClient, limit = 100, after = "")
 
 export interface Seen {
   status: string;
-  /** The last time they were there; now, for who is. */
+  /** Time at which the user was last there; now, if the user is there. */
   lastSeen: Date;
-  /** The last time they did something. */
+  /** Time at which the user last did something. */
   lastActive: Date;
 }
 
-/** Of those users who were ever seen. */
+/** Return when users were last seen. Users who were never seen are missing. */
 export async function lastSeen(prisma: PrismaClient, userIds: string[]): Promise<Map<string, Seen>> {
   const [alive, users] = await Promise.all([
     servers(prisma),
@@ -59,7 +60,7 @@ export interface Past {
   text: string;
 }
 
-/** What others saw of a user, newest first; `before` is the version of the last one of the page before. */
+/** Return what others saw of a user, newest first. `before` is the version of the last entry of the previous page. */
 export async function history(prisma: PrismaClient, userId: string, limit = 50, before?: bigint): Promise<Past[]> {
   const changes = await prisma.presenceChange.findMany({
     where: { userId, ...(before === undefined ? {} : { version: { lt: before } }) },
@@ -72,7 +73,7 @@ export async function history(prisma: PrismaClient, userId: string, limit = 50, 
   });
 }
 
-/** On which devices a user is, and since when, oldest first. */
+/** Return the open sessions of a user with their devices, oldest first. */
 export async function openSessions(
   prisma: PrismaClient,
   userId: string,
@@ -89,7 +90,7 @@ function date(milliseconds: bigint): Date {
   return new Date(Number(milliseconds));
 }
 
-// Shown at work: `node example.js USER...`
+// Usage: node example.js USER...
 async function main(userIds: string[]): Promise<void> {
   const adapter = new PrismaPg({ connectionString: process.env["DATABASE_URL"] });
   const prisma = new PrismaClient({ adapter });

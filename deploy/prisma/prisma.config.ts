@@ -1,4 +1,4 @@
-// What Prisma is to leave alone: presenced makes and changes its tables itself.
+// Tables that Prisma must not change, because presenced creates and migrates them itself.
 
 import { defineConfig } from "prisma/config";
 

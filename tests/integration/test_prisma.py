@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -187,8 +188,10 @@ def test_an_applications_users_are_related_to_theirs(project: Path, postgresql: 
 def test_what_a_server_writes_is_found(project: Path, postgresql: PostgreSQL) -> None:
     url = postgresql.new_database()
     with ServerProcess({"PRESENCED_DATABASE_URL": url}, database="url") as server:
+        until = time.monotonic() + PATIENCE
+        while httpx.get(f"{server.url}readyz").json()["warnings"] and time.monotonic() < until:
+            time.sleep(0.1)  # until the storage worker has created the tables
         with connect(f"{server.websocket_url}?userId=grace"):
-            until = time.monotonic() + PATIENCE
             while not (said := ask(project, url, "grace"))["sessions"]["grace"] and time.monotonic() < until:
                 time.sleep(0.1)
             assert said["online"] == [{"userId": "grace", "status": "online"}]

@@ -29,7 +29,7 @@ as fewer than half the bound of them wait. `presenced_storage_facts_merged_total
 changes, and `presenced_storage_facts_dropped_total` everything else.
 
 The way back: at a start the worker sends choices, display data, claims and revocations (`restore`). They may arrive
-long after the server has begun to serve. Decisions made since then take precedence (`presence.since`).
+long after the server has begun to serve. Decisions made since then take precedence (`presence.restore`).
 """
 
 from __future__ import annotations
@@ -372,7 +372,7 @@ class WriteBehind:
     # From the worker.
 
     def restore(self, records: Sequence[Restored]) -> None:
-        """Restore data from before the start. Decisions made since then take precedence (`presence.since`)."""
+        """Restore data from before the start. Decisions made since then take precedence (`presence.restore`)."""
         now = self._clock.now()
         for record in records:
             match record:

@@ -407,5 +407,5 @@ def change_record(change: Change, cause: str = "") -> ChangeRecord:
 
 def claim_record(claim: Claim) -> ClaimRecord:
     """Return the record of a claim."""
-    status = cast(Literal["online", "away", "busy"], claim.status.value)  # one of `presence.claims.CLAIMABLE`
+    status = cast(Literal["online", "away", "busy"], claim.status.value)  # one of `presence.status.CLAIMABLE`
     return ClaimRecord(claim.source, status, claim.priority, claim.set_ms, *details_of(claim.custom))
