@@ -29,7 +29,7 @@ as fewer than half the bound of them wait. `presenced_storage_facts_merged_total
 changes, and `presenced_storage_facts_dropped_total` everything else.
 
 The way back: at a start the worker sends choices, display data, claims and revocations (`restore`). They may arrive
-long after the server has begun to serve. Decisions made since then take precedence (`presence.since`).
+long after the server has begun to serve. Decisions made since then take precedence (`presence.restore`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ from presenced.config.settings import Settings
 from presenced.errors import CapacityError
 from presenced.presence.directory import Directory, Outcome
 from presenced.presence.model import AS_DETECTED, Change, Choice, Custom, Status
-from presenced.presence.restore import SinceStart
 from presenced.presence.rooms import RoomChange, Rooms
 from presenced.presence.session import Session
 from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
@@ -173,7 +172,7 @@ class WriteBehind:
         self._ending = False
         self.blocked = False
         """Whether something waits that the worker does not accept."""
-        directory.since_start = SinceStart()
+        directory.begin_restore()
         metrics.gauge("presenced_storage_waiting_facts", "Records that wait to be sent.", lambda: self.waiting)
 
     # Events. They run for each event of the node, so they do as little as possible.
@@ -372,7 +371,7 @@ class WriteBehind:
     # From the worker.
 
     def restore(self, records: Sequence[Restored]) -> None:
-        """Restore data from before the start. Decisions made since then take precedence (`presence.since`)."""
+        """Restore data from before the start. Decisions made since then take precedence (`presence.restore`)."""
         now = self._clock.now()
         for record in records:
             match record:
@@ -394,7 +393,7 @@ class WriteBehind:
     def begin(self, position: int) -> None:
         """Finish the restore. The next positions are above `position`."""
         self._directory.begin_above(position)
-        self._directory.since_start = None
+        self._directory.end_restore()
         self.flush()
 
     def _restore_choices(self, record: RestoredChoices, now: Instant) -> None:
