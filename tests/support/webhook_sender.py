@@ -1,7 +1,7 @@
 """A program that queues and delivers events until it is killed: `python -m tests.support.webhook_sender FILE URL`.
 
-The n-th fact is about user `u{n % USERS}` and differs from the one before, so each is an event. If the file has
-facts already, it continues after them. With `drain` as a third argument it adds nothing, and ends when no event waits.
+The n-th change is of user `u{n % USERS}` and differs from the one before, so each is an event. If the file has
+changes already, the program continues after them. With `drain` as a third argument the program adds nothing, and ends when no event waits.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from presenced.webhooks.dispatcher import WebhookDispatcher
 
 USERS = 7
 AT_ONCE = 11
-"""Number of facts in one transaction."""
+"""Number of changes in one transaction."""
 
 
 async def main(file: Path, url: str, drain: bool) -> None:
+    """Run the program."""
     database = sqlite(file)
     await make_tables(database)
     hooks = WebhookDispatcher(database, config_for(url, batch_size=20), now_ms)
@@ -32,11 +33,11 @@ async def main(file: Path, url: str, drain: bool) -> None:
     if drain:
         await _until_nothing_waits(hooks, database)
     while not drain:
-        facts = [
+        changes = [
             change(f"u{n % USERS}", n, ("online", "away")[n // USERS % 2])
             for n in range(number + 1, number + 1 + AT_ONCE)
         ]
-        await tell(hooks, database, *facts)
+        await tell(hooks, database, *changes)
         number += AT_ONCE
         await asyncio.sleep(0.002)
     delivering.cancel()

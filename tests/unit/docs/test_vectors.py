@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from tests.support.asyncapi import DOCUMENT, check
-from tests.support.vectors import FILES, lines_of, told_by
+from tests.support.vectors import FILES, lines_of, recorded
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
 def test_a_conversation_of_the_specification(path: Path) -> None:
     lines = lines_of(path)
-    told = told_by(lines)
+    told = recorded(lines)
     for found, expected in zip(told, lines, strict=False):
         assert found == expected
     assert len(told) == len(lines)
