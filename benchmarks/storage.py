@@ -65,7 +65,7 @@ BACKLOG_RATE = 4_000
 """Changes a second: few enough that all wait below the bound, so that none is merged with a later one."""
 
 FEW = 10
-"""Number of watchers meanwhile."""
+"""Number of watchers while changes are stored and delivered."""
 
 _STORING = ("presenced_storage_waiting_facts", "presenced_storage_unstored_facts")
 _WAITING = (*_STORING, "presenced_webhooks_waiting")
@@ -205,7 +205,7 @@ def measure_leg(found: Trials, leg: str, one: Running, storing: Running, light: 
 
 @contextmanager
 def stopped(pids: Sequence[int]) -> Iterator[None]:
-    """Pause these processes meanwhile."""
+    """Pause these processes during the body."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -227,7 +227,7 @@ class Running(NamedTuple):
 
 @contextmanager
 def prepared(watchers: int, v1: bool, storing: bool) -> Iterator[Running]:
-    """Start a server and connect everybody."""
+    """Start a server and connect all clients."""
     with (
         serving(storing, V1 if v1 else NO_PINGS) as (port, server),
         Load(port, server, USERS, v1=v1, one_of=watchers // COUNTING) as load,
@@ -288,12 +288,12 @@ def configured(config: str, options: Sequence[str] = ()) -> Iterator[tuple[int, 
         with running(PRESENCED, ["--config", str(file), *options]) as (port, server):
             for worker in workers(server.pid):
                 for thread in Path(f"/proc/{worker}/task").iterdir():
-                    os.sched_setaffinity(int(thread.name), LOAD_CORES)  # it was started on those of the server
+                    os.sched_setaffinity(int(thread.name), LOAD_CORES)  # it was started on the cores of the server
             try:
                 yield port, server.pid
             finally:
                 for worker in workers(server.pid):
-                    os.kill(worker, signal.SIGKILL)  # it would go on for some time
+                    os.kill(worker, signal.SIGKILL)  # it would continue for some time
 
 
 def workers(server: int) -> list[int]:

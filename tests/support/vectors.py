@@ -1,7 +1,7 @@
 """Replay the conversations of `spec/vectors/v1-*.jsonl` on a node; `python -m tests.support.vectors` records answers.
 
-To change a conversation, write the actions of the clients, record the answers, and review them. The recorded answers are
-part of the specification.
+To change a conversation, write the actions of the clients, record the answers, and review them. The recorded answers
+are part of the specification.
 """
 
 from __future__ import annotations

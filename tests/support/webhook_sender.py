@@ -1,7 +1,8 @@
 """A program that queues and delivers events until it is killed: `python -m tests.support.webhook_sender FILE URL`.
 
 The n-th change is of user `u{n % USERS}` and differs from the one before, so each is an event. If the file has
-changes already, the program continues after them. With `drain` as a third argument the program adds nothing, and ends when no event waits.
+changes already, the program continues after them. With `drain` as a third argument it adds nothing, and ends when no
+event waits.
 """
 
 from __future__ import annotations

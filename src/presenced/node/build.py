@@ -35,7 +35,7 @@ from presenced.storage.records import StoredRevocation
 from presenced.storage.write_behind import StorageWorker, WriteBehind
 
 
-class Parts(NamedTuple):
+class NodeParts(NamedTuple):
     """Parts of a node that a protocol is made of."""
 
     settings: Settings
@@ -60,7 +60,7 @@ def build_node(
     authenticator: Authenticator | None = None,
     storage_worker: StorageWorker | None = None,
     epoch: str = "",
-    more_protocols: Sequence[Callable[[Parts], ClientProtocol]] = (),
+    more_protocols: Sequence[Callable[[NodeParts], ClientProtocol]] = (),
     feed_parts: Sequence[FeedPart] = (),
 ) -> Node:
     """Return a node that has not been started.
@@ -131,7 +131,7 @@ def build_node(
             sessions=directory.users.sessions,
             on_revoked=storage.revoked if storage is not None else None,
         )
-    parts = Parts(
+    parts = NodeParts(
         settings=settings,
         clock=clock,
         timer=timer,
@@ -184,7 +184,7 @@ def _encoding(settings: Settings, directory: Directory[Connection], rooms: Rooms
 
 
 def _protocols(
-    parts: Parts, feed_parts: Sequence[FeedPart], more: Sequence[Callable[[Parts], ClientProtocol]]
+    parts: NodeParts, feed_parts: Sequence[FeedPart], more: Sequence[Callable[[NodeParts], ClientProtocol]]
 ) -> Protocols:
     """Return the protocols of the node, whose feeds take part in each broadcast."""
     protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more)])
@@ -193,7 +193,7 @@ def _protocols(
     return protocols
 
 
-def _classic(parts: Parts) -> ClientProtocol:
+def _classic(parts: NodeParts) -> ClientProtocol:
     return ClassicProtocol(
         directory=parts.directory,
         broadcaster=parts.broadcaster,
@@ -202,7 +202,7 @@ def _classic(parts: Parts) -> ClientProtocol:
     )
 
 
-def _v1(parts: Parts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
+def _v1(parts: NodeParts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
     return V1Protocol(**parts._asdict(), parts=feed_parts)
 
 

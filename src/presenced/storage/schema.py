@@ -131,6 +131,7 @@ webhooks = Table(
     Index("presenced_webhooks_due", "endpoint", "state", "id"),
 )
 
+# The last state sent to receivers of webhooks about each user and room (`webhooks.producer`).
 told = Table(
     "presenced_told",
     metadata,

@@ -146,7 +146,7 @@ class Store:
         await connection.execute(self._upsert_node, [row])
 
     async def erase(self, connection: AsyncConnection, user_id: str) -> int:
-        """Delete everything about a user but revocations. Return the number of rows, without those of `told`."""
+        """Delete everything about a user but revocations. Return the number of rows, without the table `told`."""
         deleted = 0
         for table in (users, sessions, changes, claims):
             deleted += (await connection.execute(delete(table).where(table.c.user_id == user_id))).rowcount
@@ -167,10 +167,10 @@ class Store:
             or (row["node"] != self._node and row["sign_ms"] < self._started_ms - SILENT_MS)
         ]
         newest = max((row["position"] for row in rows), default=0)
-        count = 0
+        shown = 0
         for node, _ in dead:
-            shown = select(func.count()).select_from(users).where(self._shown(node, own=False))
-            count += (await connection.execute(shown)).scalar_one()
+            count = select(func.count()).select_from(users).where(self._shown(node, own=False))
+            shown += (await connection.execute(count)).scalar_one()
         # Rows closed here get versions up to `first`, because waiting records about users who are back have versions
         # above it. A row of a higher version would refuse them.
         first = start_position(self._started_ms)
@@ -181,7 +181,7 @@ class Store:
         below = min(first + 1, (await connection.execute(lowest)).scalar_one() or first + 1)
         closed = 0
         for node, sign_ms in dead:
-            closed += await self._close(connection, node, False, sign_ms, below - count + closed, first, LOST)
+            closed += await self._close(connection, node, False, sign_ms, below - shown + closed, first, LOST)
         return Start(position, closed)
 
     async def stop(self, connection: AsyncConnection, at_ms: int, position: int, reason: str) -> int:
@@ -207,9 +207,9 @@ class Store:
             Number of users.
         """
         at = literal(at_ms, BigInteger)
-        left = and_(sessions.c.node == node, self._by(sessions, own), sessions.c.closed_ms.is_(None))
+        left_open = and_(sessions.c.node == node, self._by(sessions, own), sessions.c.closed_ms.is_(None))
         ended = case((sessions.c.opened_ms > at, sessions.c.opened_ms), else_=at)
-        await connection.execute(update(sessions).where(left).values(closed_ms=ended, reason=reason))
+        await connection.execute(update(sessions).where(left_open).values(closed_ms=ended, reason=reason))
         shown = self._shown(node, own)
         count: int = (await connection.execute(select(func.count()).select_from(users).where(shown))).scalar_one()
         floor = literal(version, BigInteger)
@@ -235,9 +235,11 @@ class Store:
         return count
 
     def _shown(self, node: str, own: bool) -> ColumnElement[bool]:
+        """Return the condition for users of the node that are shown present."""
         return and_(users.c.node == node, self._by(users, own), users.c.status != "offline")
 
     def _by(self, table: Table, own: bool) -> ColumnElement[bool]:
+        """Return the condition for rows that this epoch wrote, or any other."""
         epoch: ColumnElement[str] = table.c.epoch
         return epoch == self._epoch if own else epoch != self._epoch
 
@@ -278,8 +280,8 @@ class Store:
         full.append(await _prune(connection, sessions, sessions.c.closed_ms, oldest))
         await connection.execute(delete(claims).where(claims.c.until_ms <= now_ms))
         await connection.execute(delete(revocations).where(revocations.c.until <= now_ms / 1000))
-        forgotten = nodes.c.sign_ms < oldest, nodes.c.stopped_ms.is_not(None), nodes.c.node != self._node
-        await connection.execute(delete(nodes).where(*forgotten))
+        is_old = nodes.c.sign_ms < oldest, nodes.c.stopped_ms.is_not(None), nodes.c.node != self._node
+        await connection.execute(delete(nodes).where(*is_old))
         return any(full)
 
 

@@ -24,7 +24,7 @@ from presenced.webhooks.events import (
     RESTART,
     VACATED,
     EventContent,
-    RoomData,
+    RoomEventData,
     SentState,
     Subject,
     encode,
@@ -101,8 +101,8 @@ class WebhookProducer:
     async def enqueue_absent(self, connection: AsyncConnection, user_ids: Sequence[str], rooms: Sequence[str]) -> None:
         """Queue events that these users are offline and these rooms empty since the restart.
 
-        No-op for those of whom this was already sent. The caller must know it from the live state (`worker.settling`):
-        the database may be behind it.
+        Users and rooms whose absence was already sent are skipped. The caller must take the absence from the live state
+        (`worker.settling`), because the database may be behind.
         """
         now_ms = self._now_ms()
         subjects = {Subject("user", user_id) for user_id in user_ids} | {Subject("room", name) for name in rooms}
@@ -123,7 +123,7 @@ class WebhookProducer:
                 since_ms = row.since_ms if row.status == OFFLINE else now_ms
                 event = offline_event(subject.name, version, before.status, now_ms, since_ms, row.seen_ms)
             else:
-                event = EventContent("room.vacated", now_ms, RoomData(subject.name, version, RESTART))
+                event = EventContent("room.vacated", now_ms, RoomEventData(subject.name, version, RESTART))
             events.append((subject, event))
             changed[subject] = SentState(NEVER_SENT[subject.kind].status, version)
         await self._store(connection, events, changed, changed.keys())
@@ -143,7 +143,7 @@ class WebhookProducer:
 
     async def enqueue_erased(self, connection: AsyncConnection, user_id: str, last_sent: SentState) -> None:
         """Queue an event that an erased user is offline. Store no state of the user."""
-        # Above what receivers know, and below the version of a new session of the user.
+        # Above the version that receivers know, and below the version of a new session of the user.
         version = last_sent.version + (last_sent.status != OFFLINE)
         event = offline_event(user_id, version, last_sent.status, self._now_ms(), cause=Cause.KICK)
         if event.type in self._events and self._queues:
@@ -164,7 +164,7 @@ class WebhookProducer:
         changed: Mapping[Subject, SentState],
         existing: Collection[Subject],
     ) -> None:
-        """Add the events to all queues, and store the state that they bring receivers to."""
+        """Add the events to all queues, and store the new state of receivers."""
         wanted = [(subject, event) for subject, event in events if event.type in self._events]
         if wanted and self._queues:
             new = [await self._new_event(connection, subject, event) for subject, event in wanted]
