@@ -60,6 +60,10 @@ def run(quick: bool) -> Report:
             found = {"none": measure(port, server.pid, "", seconds)}
             for name in ATTACKS:
                 found[name] = measure(port, server.pid, name, seconds)
+    return _report(found, before, seconds)
+
+
+def _report(found: dict[str, Noticed], before: int, seconds: float) -> Report:
     worst = max(list(found)[1:], key=lambda name: _p99(found[name].pings))
     grown = max(noticed.resident for noticed in found.values()) - before
     rows = [

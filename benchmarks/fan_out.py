@@ -52,11 +52,22 @@ def run(quick: bool) -> Report:
     names, notes = available()
     seconds = QUICK_SECONDS if quick else SECONDS
     joining = QUICK_JOINING if quick else JOINING
+    found = {
+        watchers: {name: churn(name, watchers, seconds) for name in (*names, NEW, SQUEEZED)}
+        for watchers in (QUICK_WATCHERS if quick else WATCHERS)
+    }
+    repeats = QUICK_JOIN_REPEATS if quick else JOIN_REPEATS
+    joined = {name: join(name, joining, repeats) for name in names}
+    return _report(found, joining, joined, notes)
+
+
+def _report(
+    found: dict[int, dict[str, list[Churn]]], joining: int, joined: dict[str, float], notes: list[str]
+) -> Report:
     rows, answers, figures = [], [], []
-    for watchers in QUICK_WATCHERS if quick else WATCHERS:
-        found = {name: churn(name, watchers, seconds) for name in (*names, NEW, SQUEEZED)}
-        best = {name: max(churns, key=lambda c: c.deliveries.per_second) for name, churns in found.items()}
-        rows += [row(watchers, name, churns, best) for name, churns in found.items()]
+    for watchers, by_server in found.items():
+        best = {name: max(churns, key=lambda c: c.deliveries.per_second) for name, churns in by_server.items()}
+        rows += [row(watchers, name, churns, best) for name, churns in by_server.items()]
         rates = {name: c.deliveries.per_second for name, c in best.items()}
         answers.append(f"{best[PRESENCED].deliveries} with {watchers:,} watchers{beside(PRESENCED, rates)}")
         figures += [
@@ -68,11 +79,9 @@ def run(quick: bool) -> Report:
                 "median_s": c.median,
                 "p99_s": c.p99,
             }
-            for name, churns in found.items()
+            for name, churns in by_server.items()
             for window, c in zip(WINDOWS, churns, strict=False)
         ]
-    repeats = QUICK_JOIN_REPEATS if quick else JOIN_REPEATS
-    joined = {name: join(name, joining, repeats) for name in names}
     own = joined[PRESENCED]
     return Report(
         "How many messages are delivered per second, and how soon have users who join at once all heard of all?",

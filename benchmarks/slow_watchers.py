@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from benchmarks.clients import PATIENCE
-from benchmarks.load import Load, LoadError
+from benchmarks.load import Churn, Load, LoadError
 from benchmarks.machine import resident_bytes
 from benchmarks.probe import Probe, metric
 from benchmarks.report import Report, Table
@@ -79,6 +79,19 @@ def run(quick: bool) -> Report:
             behind = int(metric(port, "presenced_slow_watchers"))
         resident.append(resident_bytes(server.pid))
         took = until_right(probes, {_FIRST_STAYING + number for number in range(STAYING)})
+    return _report(slow, watchers, seconds, before, during, resident, behind, took)
+
+
+def _report(
+    slow: int,
+    watchers: int,
+    seconds: float,
+    before: Churn,
+    during: Sequence[Churn],
+    resident: Sequence[int],
+    behind: int,
+    took: float,
+) -> Report:
     p99 = max(churn.p99 for churn in during)
     growth = resident[1] - resident[0]
     return Report(

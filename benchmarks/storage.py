@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.clients import PATIENCE
 from benchmarks.fan_out import COUNTING
@@ -107,18 +107,7 @@ def run(quick: bool) -> Report:
             found = alternate(watchers, v1, quick)
             rows += [row(f"{watchers:,} watchers, {protocol}, {leg}", found[leg], found[WITHOUT]) for leg in LEGS]
             figures += [
-                {
-                    "watchers": watchers,
-                    "protocol": protocol,
-                    "leg": leg,
-                    "per_second": [one.full.deliveries.per_second for one in found[leg].rounds],
-                    "server_us_per_change": [one.cpu_us for one in found[leg].rounds],
-                    "worker_share": [one.worker_share for one in found[leg].rounds],
-                    "light_median_s": [one.median for one in found[leg].light],
-                    "light_p99_s": [one.p99 for one in found[leg].light],
-                    "merged": found[leg].merged,
-                }
-                for leg in LEGS
+                {"watchers": watchers, "protocol": protocol, "leg": leg, **figures_of(found[leg])} for leg in LEGS
             ]
             merged.append(found[WITH].merged)
             more, stopped, beside = (_more(found[WITHOUT], found[leg]) for leg in (WITH, STOPPED, BESIDE))
@@ -332,6 +321,18 @@ def row(name: str, trials: Trials, without: Trials) -> list[str]:
             for delays in ([one.median for one in trials.light], [one.p99 for one in trials.light])
         ),
     ]
+
+
+def figures_of(trials: Trials) -> dict[str, Any]:
+    """Return the figures of one leg for programs."""
+    return {
+        "per_second": [one.full.deliveries.per_second for one in trials.rounds],
+        "server_us_per_change": [one.cpu_us for one in trials.rounds],
+        "worker_share": [one.worker_share for one in trials.rounds],
+        "light_median_s": [one.median for one in trials.light],
+        "light_p99_s": [one.p99 for one in trials.light],
+        "merged": trials.merged,
+    }
 
 
 def _more(without: Trials, trials: Trials) -> float:

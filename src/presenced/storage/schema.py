@@ -132,7 +132,7 @@ webhooks = Table(
 )
 
 # The last state sent to receivers of webhooks about each user and room (`webhooks.producer`).
-told = Table(
+sent_states = Table(
     "presenced_told",
     metadata,
     Column("kind", Exact(8), nullable=False),

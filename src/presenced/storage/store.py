@@ -53,7 +53,7 @@ from presenced.storage.records import (
     start_position,
 )
 from presenced.storage.rows import Row, Rows
-from presenced.storage.schema import changes, claims, nodes, revocations, sessions, told, users, webhooks
+from presenced.storage.schema import changes, claims, nodes, revocations, sent_states, sessions, users, webhooks
 
 PRUNED_ROWS = 2_000
 """Maximum number of rows that one statement deletes because of their age. More of them take further transactions."""
@@ -146,13 +146,15 @@ class Store:
         await connection.execute(self._upsert_node, [row])
 
     async def erase(self, connection: AsyncConnection, user_id: str) -> int:
-        """Delete everything about a user but revocations. Return the number of rows, without the table `told`."""
+        """Delete everything about a user but revocations. Return the number of rows, without those of `sent_states`."""
         deleted = 0
         for table in (users, sessions, changes, claims):
             deleted += (await connection.execute(delete(table).where(table.c.user_id == user_id))).rowcount
         of_user = and_(webhooks.c.subject == user_id, webhooks.c.kind.like("user.%"))
         deleted += (await connection.execute(delete(webhooks).where(of_user))).rowcount
-        await connection.execute(delete(told).where(told.c.kind == "user", told.c.subject == user_id))
+        await connection.execute(
+            delete(sent_states).where(sent_states.c.kind == "user", sent_states.c.subject == user_id)
+        )
         return deleted
 
     # The start and the end.

@@ -60,8 +60,9 @@ NEVER_SENT = {"user": SentState(OFFLINE), "room": SentState(VACATED)}
 
 
 class UserData(UserRecord, frozen=True, rename="camel", omit_defaults=True):
-    """`data` of an event about a user: a user record as in presenced.v1, and the status last sent. Times are epoch
-    milliseconds.
+    """`data` of an event about a user: a user record as in presenced.v1, and the status last sent.
+
+    Times are epoch milliseconds.
     """
 
     was: str = ""
