@@ -1,7 +1,7 @@
-"""Run the benchmarks: `python -m benchmarks [--quick] [QUESTION ...]`. The answers go to `benchmarks/results`, too.
+"""Run the benchmarks: `python -m benchmarks [--quick] [QUESTION ...]`. The answers are also written to `results/`.
 
-Linux only; the servers and the load are on loopback and end with the run. On a machine that does other things,
-too, only the figures' ratios mean anything: all servers are measured in one run.
+Linux only. The servers and the load run on loopback and end with the run. On a busy machine only the ratios of the
+figures are meaningful. For their sake, one run measures all servers.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> int:
-    """Exit code: 0, or 1 when a question has no answer."""
+    """Answer the questions in the arguments. Return the exit code: 0, or 1 if a question has no answer."""
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure presenced beside other servers.")
     parser.add_argument("question", nargs="*", help=f"which to answer: {', '.join(QUESTIONS)} [default: all]")
     parser.add_argument(
@@ -70,7 +70,7 @@ def main() -> int:
     names = arguments.question or list(QUESTIONS)
     if unknown := set(names) - set(QUESTIONS):
         parser.error(f"no such question: {', '.join(sorted(unknown))}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended on the way out
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the exit ends all servers and clients
     prepare()
     failed = 0
     for name in names:

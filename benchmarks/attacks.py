@@ -1,8 +1,8 @@
-"""What do good clients notice while strangers attack, and what does the server keep of it?
+"""Effect of attacks on good clients, and on the memory of the server.
 
-One attack after the other, by one process and as fast as that can. Meanwhile one good client sends pings, and another
-one connects again and again. Limits by address don't count here, for all come from this machine: it is each
-connection's own bounds that hold.
+One process runs one attack after the other, as fast as it can. Meanwhile one good client sends pings, and another one
+connects again and again. Limits of addresses do not apply, because all connections come from this machine. The bounds
+of each connection hold.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ SECONDS = 6.0
 QUICK_SECONDS = 0.5
 
 EVERY = 0.01
-"""Seconds between two probes."""
+"""Seconds between two probes of a good client."""
 
 REST = 1.0
-"""Seconds left to the server after an attack, to close what is still open."""
+"""Seconds in which the server closes the connections of an attack before its memory is read."""
 
-SECRET = "for this benchmark alone, and no secret"  # noqa: S105  # as it says
+SECRET = "for this benchmark alone, and no secret"  # noqa: S105  # it protects nothing
 GOOD = 1
 STRANGERS = 50
-"""Users that the attackers have tokens of: insiders do more harm."""
+"""Number of users whose tokens the attackers have, because insiders do more harm."""
 
 OPTIONS = ["--auth=jwt", "--compression", "--head-timeout=5", "--user-connections=1000"]
 
 
 class Noticed(NamedTuple):
-    """What good clients waited for, in seconds, and the server's memory afterwards."""
+    """Seconds that good clients waited, and the memory of the server afterwards."""
 
     pings: list[float]
     connects: list[float]
@@ -60,6 +60,10 @@ def run(quick: bool) -> Report:
             found = {"none": measure(port, server.pid, "", seconds)}
             for name in ATTACKS:
                 found[name] = measure(port, server.pid, name, seconds)
+    return _report(found, before, seconds)
+
+
+def _report(found: dict[str, Noticed], before: int, seconds: float) -> Report:
     worst = max(list(found)[1:], key=lambda name: _p99(found[name].pings))
     grown = max(noticed.resident for noticed in found.values()) - before
     rows = [
@@ -111,7 +115,11 @@ def run(quick: bool) -> Report:
 
 
 def measure(port: int, pid: int, attack: str, seconds: float) -> Noticed:
-    """What is noticed while it goes on; raises LoadError when a good client is thrown out."""
+    """Return the effect of one attack.
+
+    Raises:
+        LoadError: The server closed a good client.
+    """
     token = f"&token={_token(GOOD)}"
     pings: list[float] = []
     connects: list[float] = []
@@ -143,7 +151,7 @@ def measure(port: int, pid: int, attack: str, seconds: float) -> Noticed:
 
 
 def _connect(port: int, token: str) -> float:
-    with Probe(port, GOOD, more=token) as probe:  # a user who is here: nobody is told
+    with Probe(port, GOOD, more=token) as probe:  # the user is online already, so nothing is broadcast
         return probe.greeted_after
 
 
@@ -151,7 +159,7 @@ def _repeat(ended: threading.Event, samples: list[float], probe: Callable[[], fl
     try:
         while not ended.wait(EVERY):
             samples.append(probe())
-    except Exception as fault:  # of another thread, for the one that waits
+    except Exception as fault:  # the main thread raises it again
         faults.append(fault)
 
 

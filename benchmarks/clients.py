@@ -1,16 +1,16 @@
-"""One load process: watchers that count what they hear, and those who make changes.
+"""One load process: watchers that count messages, and clients that make changes.
 
-A loaded server must be the only thing that is measured, so the clients are as cheap as Python allows: a socket is
-read into one large buffer and its messages are counted, not parsed. Where even that would make the load the limit, only
-some watchers count, for all, and of the others the kernel throws away what came (MSG_TRUNC): that does the same to the
-server, and half as much to the load. In the end each must have received as many bytes as those that count.
+Only the server must be the limit, so the clients are as cheap as Python allows: they read a socket into one large
+buffer, and count its messages without parsing them. If even that would make the load the limit, only some watchers
+count, on behalf of all. The kernel discards the data of the others (MSG_TRUNC). The server has the same work then, and
+the load half as much. At the end each watcher must have received as many bytes as the counting ones.
 
-Classic: every message is one object without objects in it, so a `}` is one message; and as all text is ASCII, a byte
-above 0x7f is a frame's first one. That holds for user ids of 7 or 8 digits: then no frame's length is one of those
-bytes. A change is a user who comes or goes.
+Classic: a message is one object without nested objects, so each `}` is one message. All text is ASCII, so a byte above
+0x7f is the first one of a frame. That holds for user ids of 7 or 8 digits, because no length of a frame is above 0x7f
+then. A change is a user who connects or disconnects.
 
-presenced.v1: every user told of has one `"version"`. A change is a person at one of many open connections who becomes
-idle, or active again. Nobody answers pings: the server is started so that it sends none.
+presenced.v1: each record of a user has one `"version"`. A change is a user with an open connection who becomes idle or
+active. The clients answer no pings, so the server is started with options that prevent pings.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 BUFFER = 1 << 20
-"""Bytes read at a time."""
+"""Maximum number of bytes in one read."""
 
 IN_FLIGHT = 256
-"""Connections that a process has in the making at most: together fewer than the servers' backlog of 4,096."""
+"""Maximum number of connections that one process is opening. All together stay below a server's backlog of 4,096."""
 
 NAP = 0.0003
-"""Seconds between two looks at quiet sockets. A process asleep in `epoll_wait` would have to be woken by the sending
-server (an interrupt of another core, and of its virtual machine), which clients on other machines don't cost it."""
+"""Seconds between two polls of quiet sockets. A process that sleeps in `epoll_wait` would cost the sending server an
+interrupt of another core (and of its virtual machine), which clients on other machines do not cost."""
 
 SWEEP = 0.25
-"""Seconds between two looks at those that do not count, where they are to be lazy: their sockets hold what came. That
-makes a send dearer, by a tenth to a half, for the memory of what was sent before is not free yet."""
+"""Seconds between two reads of watchers that do not count, if they are lazy. Their sockets hold the data until then.
+Each send costs a tenth to a half more, because the memory of earlier sends is not free yet."""
 
 CHURN_IDS = 8192
-"""User ids per process for those who come and go, unless told otherwise; used again in turn."""
+"""Default number of user ids per process for users who connect and disconnect. They are used in turn."""
 
 ACTORS = 2048
-"""Connections per process whose persons become idle and active again; each has one change outstanding at most."""
+"""Number of connections per process whose users become idle and active. Each has at most one outstanding change."""
 
 SAMPLED = 100
-"""Where all watchers count, one of so many looks at what it hears and when; else those that count do."""
+"""If all watchers count, one in this many measures delays. Otherwise each counting watcher does."""
 
 SAMPLES = 1 << 16
-"""Delays kept per process, the newest."""
+"""Number of delays stored per process. Newer ones replace the oldest."""
 
 PATIENCE = 60.0
-"""Seconds after which whatever is waited for counts as failed."""
+"""Seconds after which a wait fails."""
 
 FIRST_WATCHER = 1_000_000
 FIRST_CHURNER = 10_000_000
@@ -81,7 +81,7 @@ _SYNC = b"\0\0\xff\xff"
 
 
 class Orders(ctypes.Structure):
-    """What all load processes are told; written by the one that measures."""
+    """Orders for all load processes, in shared memory. The measuring process writes them."""
 
     watchers: int
     actors: int
@@ -105,12 +105,12 @@ class Orders(ctypes.Structure):
 
     @property
     def counting(self) -> int:
-        """Watchers that count what they hear: one of every `one_of`."""
+        """Number of watchers that count messages: one of every `one_of`."""
         return -(-self.watchers // self.one_of)
 
 
 class Counts(ctypes.Structure):
-    """What one load process has seen; written by it alone."""
+    """Counts of one load process, in shared memory. Only this process writes them."""
 
     opened: int
     heard: int
@@ -140,21 +140,22 @@ class _Client:
         self.watches = watches
         self.counts = counts
         self.sampled = sampled
-        self.received = 0  # bytes since it was weighed last
+        self.received = 0  # bytes since the last comparison (`Clients._weigh`)
         self.open = False  # greeted with CONNECTION_ESTABLISHED
-        self.closing = False  # a close frame went out
+        self.closing = False  # a close frame was sent
         self.idle = False
         self.carry = bytes(len(_VERSION) - 1)
         self.unread = bytearray()
 
 
 class Clients:
-    """The connections of one load process: every so many-th watcher, and its share of those who make changes.
+    """Connections of one load process: its share of the watchers, and of the clients that make changes.
 
     Args:
-        index: Which of the processes this is.
-        users: The watchers share so many user ids; only the first of each causes a broadcast.
-        counts, delays: Of all processes; this one writes to its own.
+        index: Number of this process.
+        users: Number of user ids that the watchers share. Only the first connection of each user causes a broadcast.
+        counts: Counts of all processes. This one writes to its own.
+        delays: Delays in seconds that this process measured.
     """
 
     def __init__(
@@ -178,13 +179,13 @@ class Clients:
         self._poll = select.epoll()
         self._buffer = bytearray(BUFFER)
         self._into = memoryview(self._buffer)[len(_VERSION) - 1 :]
-        self._began: dict[int, float] = {}  # by user id: when the change was made
+        self._began: dict[int, float] = {}  # time of the last change, by user id
         self._begun = self._in_flight = self._served = 0
         self._next_change = self._next_sweep = 0.0
-        self._unlooked: set[_Client] = set()  # those that do not count
+        self._unlooked: set[_Client] = set()  # watchers that do not count
 
     def run(self) -> None:
-        """Follow the orders until told to stop."""
+        """Follow the orders until `stop` is set, or the measuring process has ended."""
         parent = os.getppid()
         while not self._orders.stop and os.getppid() == parent:
             watchers = self._orders.watchers
@@ -220,7 +221,7 @@ class Clients:
                 self._read(client.socket.fileno(), client)
 
     def _weigh(self) -> None:
-        """Say how many bytes each watcher received since the last time, at least and at most."""
+        """Report the fewest and the most bytes that a watcher received since the last comparison."""
         self._sweep()
         watchers = [client for client in self._clients.values() if client.watches]
         self._mine.least = min((client.received for client in watchers), default=0)
@@ -246,7 +247,7 @@ class Clients:
         else:
             user = FIRST_CHURNER + self._index * CHURN_IDS + self._served % self._orders.ids
             self._began[user] = time.monotonic()
-            self._mine.changes += 2  # it comes, and will go; counted before anyone can hear of it
+            self._mine.changes += 2  # the user connects, and will disconnect; counted before a watcher can receive it
             self._connect(user)
         self._served += 1
 
@@ -317,7 +318,7 @@ class Clients:
             self._mine.dismissed += 1
 
     def _sample(self, pattern: re.Pattern[bytes], heard: bytes | bytearray, end: int) -> None:
-        """Note when what was heard of this process's own changes was heard."""
+        """Record the delays of this process's own changes."""
         now, mine = time.monotonic(), self._mine
         for found in pattern.finditer(heard, 0, end):
             began = self._began.get(int(found[1]))
@@ -343,7 +344,7 @@ class Clients:
         self._send(client, _CLOSE_FRAME)
 
     def _send(self, client: _Client, frame: bytes) -> None:
-        with suppress(ConnectionError):  # then the next read finds it at its end
+        with suppress(ConnectionError):  # the next read reports the end of the stream
             client.socket.send(frame)
 
     def _forget(self, fd: int, client: _Client) -> None:
@@ -359,7 +360,7 @@ class Clients:
 
 
 def _messages(unread: bytearray) -> Iterator[bytes]:
-    """The whole messages of a server in `unread`, inflated; they are taken out. What comes before is the response."""
+    """Remove and yield the complete messages in `unread`, inflated. The HTTP response before them is discarded."""
     if unread.startswith(b"HTTP"):
         del unread[: unread.find(b"\r\n\r\n") + 4]
     while len(unread) >= 2:
@@ -383,7 +384,7 @@ def run(
     counts: ctypes.Array[Counts],
     delays: ctypes.Array[ctypes.c_float],
 ) -> None:
-    """The whole life of a load process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that measures hears of it, too, and says when to stop
+    """Run one load process on one core."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the measuring process gets the signal, too, and sets `stop`
     os.sched_setaffinity(0, {core})
     Clients(index, port, users, orders[0], counts, delays).run()

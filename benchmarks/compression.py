@@ -1,7 +1,7 @@
-"""What does permessage-deflate gain in bytes, and what does it cost the server?
+"""Size and CPU time of messages with permessage-deflate.
 
-Changes of presenced.v1 are compressed once per flush, for all that agreed on it; so the cost is one time's, and the
-gain every watcher's. The levels are zlib's.
+The server compresses the changes of presenced.v1 once per flush, for all clients that offer compression. So the cost
+occurs once, and each watcher has the gain. The levels are those of zlib.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUICK_REPEATS = 3
 
 
 def run(quick: bool) -> Report:
-    """Compress what a flush would send."""
+    """Compress flushes of several sizes."""
     rows, figures = [], []
     for changes in CHANGES:
         plain = message(changes)
@@ -54,7 +54,7 @@ def run(quick: bool) -> Report:
 
 
 def message(changes: int) -> bytes:
-    """PRESENCE_CHANGES of so many users, as a busy server sends them."""
+    """Return PRESENCE_CHANGES with this number of users, as a busy server sends it."""
     dice = random.Random(0)  # noqa: S311  # the same every time
     users = [
         {
@@ -70,7 +70,7 @@ def message(changes: int) -> bytes:
 
 
 def compress(plain: bytes, level: int, repeats: int) -> tuple[int, float]:
-    """Bytes of the compressed frame, and seconds it took, the shortest of some times."""
+    """Return the bytes of the compressed frame, and the seconds of the fastest of `repeats` attempts."""
     squeeze = PerMessageDeflate(True, True, zlib.MAX_WBITS, zlib.MAX_WBITS, {"level": level})
     took = []
     for _ in range(repeats):

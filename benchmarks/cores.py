@@ -1,9 +1,8 @@
-"""What does a second core give: to threads, to processes, and to the server (`--writers 1`)?
+"""Gain of a second core for threads, for processes, and for the server (`--writers 1`).
 
-First in a bare loop, which sends a small frame to each of many connections: one thread, and two with half of them
-each. Then the whole server on two cores, without and with a process that helps to write. The load is a lazy one, which
-takes a tenth of a core: where there are only two, it shares one with the server, and what the second core gives is what
-it leaves.
+First a bare loop sends a small frame to each of many connections: in one thread, and in two with half of the
+connections each. Then the whole server runs on two cores, without and with a writer process. The load is lazy and takes
+a tenth of a core. On a machine with two cores it shares one with the server, which reduces the gain.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ def run(quick: bool) -> Report:
 
 
 def serve(watchers: int, seconds: float, writers: int) -> list[Churn]:
-    """The server on two cores."""
+    """Run the server on two cores, and return a churn for each window."""
     with (
         running(PRESENCED, [f"--writers={writers}", *NO_PINGS], TWO_CORES) as (port, server),
         Load(port, server.pid, USERS, one_of=watchers // COUNTING, lazy=True, cores=_LOAD) as load,
@@ -106,7 +105,7 @@ def serve(watchers: int, seconds: float, writers: int) -> list[Churn]:
 
 
 def bare_loops(sockets: int) -> dict[str, float]:
-    """Seconds per send, the median of some rounds."""
+    """Return the seconds per send by the kind of loop: medians of `ROUNDS`."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply(_bare_loops, (sockets,))
 
@@ -158,7 +157,7 @@ def _send(sockets: Sequence[socket.socket]) -> None:
 
 
 def _loopback_pairs(count: int) -> list[tuple[socket.socket, socket.socket]]:
-    """TCP connections: the near end, and the far one."""
+    """Return both ends of new TCP connections: the near one, and the far one."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         pairs = []
         for _ in range(count):

@@ -1,8 +1,8 @@
-"""What do connections cost while nothing happens, and what stays behind when they have gone?
+"""CPU of idle connections, memory after many reconnects, and pauses of the garbage collector.
 
-Idle: 10,000 connections with the default heartbeat, for a whole interval. Coming and going: they all leave and come
-back, ten times; the server's memory with all of them there, each time. Pauses: the longest time Python's garbage
-collector held the loop while 15,000 came.
+Idle: 10,000 connections with the default heartbeat, for a whole interval. Reconnects: all connections close and open
+again ten times, and the memory is read each time. Pauses: the longest time for which Python's garbage collector stopped
+the loop while 15,000 connections opened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROUNDS = 10
 QUICK_ROUNDS = 2
 
 IDLE_SECONDS = 31.0
-"""A heartbeat's interval, and a bit."""
+"""Slightly more than the interval of the heartbeat."""
 QUICK_IDLE_SECONDS = 1.0
 
 MANY = 15_000
@@ -66,7 +66,7 @@ def run(quick: bool) -> Report:
 
 
 def come_and_go(connections: int, rounds: int, idle_seconds: float) -> tuple[list[int], float]:
-    """The memory with all there, at first and after each time; and the share of a core they use when idle."""
+    """Return the memory with all connections open, at first and after each round, and the share of a core when idle."""
     resident: list[int] = []
     idle = 0.0
     with running(PRESENCED) as (port, server):
@@ -80,12 +80,12 @@ def come_and_go(connections: int, rounds: int, idle_seconds: float) -> tuple[lis
                     used = cpu_seconds(server.pid)
                     time.sleep(idle_seconds)
                     idle = (cpu_seconds(server.pid) - used) / idle_seconds
-            time.sleep(SETTLE)  # all are gone
+            time.sleep(SETTLE)  # all connections are closed
     return resident, idle
 
 
 def pauses(connections: int) -> tuple[float, float]:
-    """Seconds of the longest collection while so many came, each its own user, and of all."""
+    """Return the seconds of the longest collection, and of all, while connections of different users opened."""
     with running(PRESENCED) as (port, server), Load(port, server.pid, connections) as load:
         load.open(connections)
         return metric(port, "presenced_gc_longest_pause_seconds"), metric(port, "presenced_gc_paused_seconds")

@@ -1,10 +1,11 @@
-"""How many messages are delivered per second, and how soon have users who join at once all heard of all?
+"""Deliveries per second, and the time until users who join at once have received all others.
 
-Watchers stay connected and count; others make changes, each of which every watcher is told of: in the classic protocol
-they come and go, in presenced.v1 they become idle and active again. The load is a closed loop: there are at most so
-many changes (the window) that not every watcher has heard of. So whatever rate comes out is sustained, and all of it
-is delivered: some watchers count, what the others receive is compared with that, and the load fails when one message is
-missing or too many. A larger window lets a server merge more; it is tried as long as the delay stays within bounds.
+Watchers stay connected and count. Other clients make changes, and each watcher receives each change. In the classic
+protocol users connect and disconnect, in presenced.v1 they become idle and active. The load is a closed loop: the
+window limits the number of outstanding changes, which not every watcher has received. So each measured rate is
+sustained, and everything is delivered. Some watchers count, and the bytes of the others are compared with theirs. The
+benchmark fails if a message is missing or doubled. A larger window lets a server merge more changes. It is tried as
+long as the delay stays below `MAX_DELAY`.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ WATCHERS = (300, 1_000, 5_000, 10_000)
 QUICK_WATCHERS = (200,)
 
 WINDOWS = (16, 128, 1024, 2000)
-"""Changes outstanding. 2,000 are 200 KB per watcher, which any socket buffer holds: no watcher falls behind."""
+"""Numbers of outstanding changes. 2,000 are 200 KB per watcher, which any socket buffer holds, so none falls behind."""
 
 MAX_DELAY = 1.0
-"""Seconds: a window that would make the average delay longer is not tried."""
+"""Maximum average delay in seconds. A window that would exceed it is not tried."""
 
 SECONDS = 2.5
 QUICK_SECONDS = 0.3
 
 COUNTING = 5
-"""Watchers that count, for all. If all did, the load would be what limits this server."""
+"""Number of watchers that count. If all did, the load would limit the rate."""
 
 USERS = 100
 """User ids that the watchers share."""
 
 NEW, SQUEEZED = f"{PRESENCED}.v1", f"{PRESENCED}.v1, compressed"
-"""The other protocol of the same server."""
+"""Names of presenced.v1 in the tables, without and with compression."""
 
 JOINING = 2_000
 QUICK_JOINING = 300
@@ -43,19 +44,30 @@ QUICK_JOINING = 300
 JOIN_REPEATS = 3
 QUICK_JOIN_REPEATS = 1
 JOIN_SECONDS = 5.0
-"""The joining is repeated, so often at most, until it has taken so long altogether."""
+"""Total seconds of joining after which it is not repeated. `JOIN_REPEATS` limits the repetitions, too."""
 
 
 def run(quick: bool) -> Report:
-    """Measure all servers there are."""
+    """Measure all available servers."""
     names, notes = available()
     seconds = QUICK_SECONDS if quick else SECONDS
     joining = QUICK_JOINING if quick else JOINING
+    found = {
+        watchers: {name: churn(name, watchers, seconds) for name in (*names, NEW, SQUEEZED)}
+        for watchers in (QUICK_WATCHERS if quick else WATCHERS)
+    }
+    repeats = QUICK_JOIN_REPEATS if quick else JOIN_REPEATS
+    joined = {name: join(name, joining, repeats) for name in names}
+    return _report(found, joining, joined, notes)
+
+
+def _report(
+    found: dict[int, dict[str, list[Churn]]], joining: int, joined: dict[str, float], notes: list[str]
+) -> Report:
     rows, answers, figures = [], [], []
-    for watchers in QUICK_WATCHERS if quick else WATCHERS:
-        found = {name: churn(name, watchers, seconds) for name in (*names, NEW, SQUEEZED)}
-        best = {name: max(churns, key=lambda c: c.deliveries.per_second) for name, churns in found.items()}
-        rows += [row(watchers, name, churns, best) for name, churns in found.items()]
+    for watchers, by_server in found.items():
+        best = {name: max(churns, key=lambda c: c.deliveries.per_second) for name, churns in by_server.items()}
+        rows += [row(watchers, name, churns, best) for name, churns in by_server.items()]
         rates = {name: c.deliveries.per_second for name, c in best.items()}
         answers.append(f"{best[PRESENCED].deliveries} with {watchers:,} watchers{beside(PRESENCED, rates)}")
         figures += [
@@ -67,11 +79,9 @@ def run(quick: bool) -> Report:
                 "median_s": c.median,
                 "p99_s": c.p99,
             }
-            for name, churns in found.items()
+            for name, churns in by_server.items()
             for window, c in zip(WINDOWS, churns, strict=False)
         ]
-    repeats = QUICK_JOIN_REPEATS if quick else JOIN_REPEATS
-    joined = {name: join(name, joining, repeats) for name in names}
     own = joined[PRESENCED]
     return Report(
         "How many messages are delivered per second, and how soon have users who join at once all heard of all?",
@@ -110,7 +120,7 @@ def run(quick: bool) -> Report:
 
 
 def row(watchers: int, name: str, churns: list[Churn], best: dict[str, Churn]) -> list[str]:
-    """The figures of one server."""
+    """Return the row of one server."""
     its_best = best[name]
     return [
         f"{watchers:,} {name}",
@@ -123,7 +133,7 @@ def row(watchers: int, name: str, churns: list[Churn], best: dict[str, Churn]) -
 
 
 def churn(name: str, watchers: int, seconds: float) -> list[Churn]:
-    """One server, with one window after the other."""
+    """Measure one server with one window after the other."""
     churns: list[Churn] = []
     is_new, squeezed = name in (NEW, SQUEEZED), name == SQUEEZED
     options = [*(V1 if is_new else NO_PINGS), *(["--compression"] if squeezed else [])]
@@ -132,7 +142,7 @@ def churn(name: str, watchers: int, seconds: float) -> list[Churn]:
         Load(port, server.pid, USERS, v1=is_new, deflate=squeezed, one_of=watchers // COUNTING) as load,
     ):
         load.open(watchers)
-        load.rest()  # each user was announced to those who were there
+        load.rest()  # each user was announced to the earlier ones
         if is_new:
             load.open_actors()
         for i, window in enumerate(WINDOWS):
@@ -143,7 +153,7 @@ def churn(name: str, watchers: int, seconds: float) -> list[Churn]:
 
 
 def join(name: str, users: int, repeats: int) -> float:
-    """Seconds until `users` who join at once have all heard of all who came after them: the median of some trials."""
+    """Return the seconds until users who join at once have received all who joined after them: the median of trials."""
     trials: list[float] = []
     while len(trials) < repeats and sum(trials) < JOIN_SECONDS:
         with running(name) as (port, server), Load(port, server.pid, users) as load:

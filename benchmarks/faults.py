@@ -1,7 +1,7 @@
 """Latency of changes while storage fails.
 
-Users connect and leave at an even pace, and watchers measure the delay of each change: for some seconds in which all is
-well, then for some in which the database, the disk or the storage worker fails.
+Users connect and leave at an even pace, and watchers measure the delay of each change: for some seconds without a
+fault, then for some in which the database, the disk or the storage worker fails.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ DISK = "32m"
 
 
 class Target(NamedTuple):
-    """Running server, and where it stores."""
+    """Running server, and its storage."""
 
     server: int
     folder: Path
@@ -54,7 +54,7 @@ class Target(NamedTuple):
     def postgresql(self) -> PostgreSQL:
         """Return the database server of a fault that needs one."""
         if self.database is None:
-            raise AssertionError("this fault is one of a database server")
+            raise AssertionError("this fault needs a database server")
         return self.database
 
 
@@ -198,7 +198,7 @@ def cells(churn: Churn) -> list[str]:
 
 @contextmanager
 def broken(fault: Fault, with_server: bool) -> Iterator[tuple[Target, int]]:
-    """Start what is going to fail. Yield it and the server's port."""
+    """Start the server and the part that is going to fail. Yield it and the port of the server."""
     if with_server:
         with (
             PostgreSQL() as database,
@@ -212,10 +212,10 @@ def broken(fault: Fault, with_server: bool) -> Iterator[tuple[Target, int]]:
 
 @contextmanager
 def small_disk() -> Iterator[Path]:
-    """Mount a file system.
+    """Mount a small file system, and yield its directory.
 
     Raises:
-        PermissionError: It is not permitted to mount one.
+        PermissionError: Mounting is not permitted.
     """
     with tempfile.TemporaryDirectory() as folder:
         mounted = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder]

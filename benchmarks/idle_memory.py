@@ -1,8 +1,8 @@
-"""How much memory does an idle connection cost, and how fast are connections taken?
+"""Memory of an idle connection, and connections accepted per second.
 
-The memory is what the server's resident set grows by, divided by the connections; what the kernel keeps for a socket
-is not in it. The connections share few user ids, because a server is slow to take those that it has to announce to
-everyone: that is the other benchmark, `fan_out`. What a user costs beyond the connection is in a row of its own.
+The memory is the growth of the server's resident set, divided by the number of connections. It excludes the kernel's
+memory for sockets. The connections share a few user ids, because a server that announces each user to everyone accepts
+slowly. `fan_out` measures that. A separate row has the memory of a user beyond the connection.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ IDLE = 0.7
 
 
 class Idle(NamedTuple):
-    """A server with idle connections."""
+    """Figures of a server with idle connections."""
 
     bytes: float
     """Resident memory per connection."""
     accepted: Rate
-    """Connections, when no broadcast follows."""
+    """Accepted connections, when no broadcast follows."""
 
 
 def run(quick: bool) -> Report:
-    """Measure all servers there are."""
+    """Measure all available servers."""
     connections = QUICK_CONNECTIONS if quick else CONNECTIONS
     names, notes = available()
     found = {name: measure(name, connections, USERS) for name in names}
@@ -81,7 +81,7 @@ def run(quick: bool) -> Report:
 
 
 def row(name: str, idle: Idle, own: Idle) -> list[str]:
-    """The figures of one server, and how many times those of `own` they are."""
+    """Return the row of one server, with its ratios to `own`."""
     return [
         name,
         f"{idle.bytes:,.0f}",
@@ -94,11 +94,11 @@ def row(name: str, idle: Idle, own: Idle) -> list[str]:
 
 
 def measure(name: str, connections: int, users: int) -> Idle:
-    """One server with `connections` of `users` users."""
+    """Measure one server with `connections` of `users` users."""
     with running(name) as (port, server), Load(port, server.pid, users) as load:
         before = resident_bytes(server.pid)
         load.open(users)
-        load.wait_heard(users * (users - 1) // 2)  # each user is announced to those who were there
+        load.wait_heard(users * (users - 1) // 2)  # each user is announced to the earlier ones
         accepted = load.open(connections)
         time.sleep(IDLE)
         return Idle((resident_bytes(server.pid) - before) / connections, accepted)

@@ -38,7 +38,7 @@ COPIES = 9
 """Number of copies of one change per user: ten changes of each user."""
 
 BUSY, OF_BUSY = "user-7", 10_000
-"""A user with more changes, and how many more."""
+"""User with more changes, and the number of these."""
 
 CHOSEN = 10
 """One in so many users has a choice that is restored at the start."""

@@ -1,7 +1,7 @@
-"""How long does a change take to reach its watchers: when idle, under load, and do new connections and pings wait?
+"""Delay of changes when idle and under load, and of new connections and pings meanwhile.
 
-Idle: one change at a time. Loaded: the closed loop of `fan_out`, with ever more changes outstanding. Fairness: while
-that goes on, a client connects again and again, and another one sends pings.
+Idle: one change at a time. Loaded: the closed loop of `fan_out`, with more and more outstanding changes. Fairness:
+under load, one client connects again and again, and another one sends pings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECONDS = 2.5
 QUICK_SECONDS = 0.3
 
 FLOOD = 1_024
-"""Changes outstanding while fairness is measured."""
+"""Number of outstanding changes while fairness is measured."""
 
 EVERY = 0.01
 """Seconds between two probes."""
@@ -36,7 +36,7 @@ PROBING = 30_000_000
 
 
 def run(quick: bool) -> Report:
-    """Measure presenced, and the floor beside it where there is one."""
+    """Measure presenced, and the C floor if it is available."""
     names = [name for name in available()[0] if name != "Node ws"]
     seconds = QUICK_SECONDS if quick else SECONDS
     rows, found = [], {}
@@ -77,16 +77,16 @@ def run(quick: bool) -> Report:
 
 
 def load(name: str, watchers: int, seconds: float) -> list[Churn]:
-    """One server, with one window after the other."""
+    """Measure one server with one window after the other."""
     with running(name) as (port, server), Load(port, server.pid, USERS) as load:
         load.open(USERS)
-        load.wait_heard(USERS * (USERS - 1) // 2)  # each user is announced to those who were there
+        load.wait_heard(USERS * (USERS - 1) // 2)  # each user is announced to the earlier ones
         load.open(watchers)
         return [load.churn(watchers, window, seconds) for window in WINDOWS]
 
 
 def fairness(watchers: int, seconds: float, window: int) -> tuple[list[float], list[float]]:
-    """Seconds that new clients waited for their greeting, and pings for their answer."""
+    """Return the seconds that new clients waited for their first message, and pings for their answer."""
     with running(PRESENCED) as (port, server), Load(port, server.pid, USERS) as load:
         load.open(USERS)
         load.wait_heard(USERS * (USERS - 1) // 2)
@@ -112,7 +112,7 @@ def fairness(watchers: int, seconds: float, window: int) -> tuple[list[float], l
 
 
 def _connect(port: int) -> float:
-    with Probe(port, PROBING + 1) as probe:  # a user who is here: nobody is told
+    with Probe(port, PROBING + 1) as probe:  # the user is online already, so nothing is broadcast
         return probe.greeted_after
 
 

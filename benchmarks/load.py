@@ -1,4 +1,4 @@
-"""The load: clients in processes of their own (`benchmarks.clients`), told what to do and asked what they saw."""
+"""Load: controls clients in separate processes (`benchmarks.clients`) and reads their counts, through shared memory."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from benchmarks.clients import ACTORS, CHURN_IDS, PATIENCE, SAMPLES, Counts, Ord
 from benchmarks.machine import LOAD_CORES, cpu_seconds
 
 LOAD_LIMIT = 0.9
-"""From this share of a core on that the busiest load process used, the server might have done more."""
+"""Share of a core of the busiest load process from which the server might have done more than was measured."""
 
 REST = 0.3
-"""Seconds in which watchers hear nothing more that are at rest."""
+"""Seconds without a message after which watchers are at rest."""
 
 PINGS = 4
-"""Bytes of two pings, which some watchers may have been sent already, and others not."""
+"""Bytes of two pings, which the server may have sent to some watchers only."""
 
 SETTLE = 0.5
-"""Seconds of a churn that are not counted: the window fills."""
+"""Seconds at the start of a churn that do not count, because the window fills."""
 
 
 class LoadError(Exception):
-    """The server, or the load, did not do what the benchmark needs; there is no figure."""
+    """The server or the load failed, so there is no figure."""
 
 
 class Rate(NamedTuple):
-    """How often something happened, and who was busy meanwhile."""
+    """Rate of an event, and the CPU use meanwhile."""
 
     per_second: float
     server_share: float
-    """Of its core that the server used: near 1, the server is what limited the rate."""
+    """Share of its core that the server used. If it is near 1, the server limited the rate."""
     load_share: float
-    """The same of the busiest load process: near 1, the load may be what limited the rate."""
+    """Share of a core that the busiest load process used. If it is near 1, the load may have limited the rate."""
 
     def __str__(self) -> str:
         at_least = "≥ " if self.load_share >= LOAD_LIMIT else ""
@@ -44,17 +44,16 @@ class Rate(NamedTuple):
 
 
 class Churn(NamedTuple):
-    """What users who come and go made the server do."""
+    """Figures of a server while clients make changes."""
 
     deliveries: Rate
-    """Messages that the watchers received. Those to the users who come and go are not counted."""
+    """Messages that the watchers received, without the messages to the clients that make changes."""
     delay: float
-    """Seconds from a change's beginning (the client's `connect`, or request) to its delivery, on average (by Little's
-    law)."""
+    """Average seconds from a change (the client's `connect` or request) to its delivery, by Little's law."""
     median: float
-    """The same as some watchers saw it, of users who came."""
+    """Median delay in seconds, as some watchers measured it."""
     p99: float
-    """Of a hundred, the second slowest was no slower."""
+    """99th percentile of these delays."""
     longest: float
 
 
@@ -62,14 +61,14 @@ class Load:
     """Clients of the server on `port`, spread over one process per core that the server leaves free.
 
     Args:
-        server: Its process id, to see how busy it is.
-        users: The watchers share so many user ids; only the first of each causes a broadcast.
-        v1: The clients speak presenced.v1.
-        deflate: They offer compression.
-        one_of: Of every so many watchers one counts what it hears, for all; the others are checked by `weigh`.
-        lazy: Those that do not count read now and then only: for a load that has to do with a tenth of a core.
-        ids: So many users per process come and go in turn.
-        cores: One process on each.
+        server: Process id of the server, to measure its CPU use.
+        users: Number of user ids that the watchers share. Only the first connection of each user causes a broadcast.
+        v1: Speak presenced.v1.
+        deflate: Offer compression.
+        one_of: One watcher in this many counts messages. `weigh` checks the others.
+        lazy: Let watchers that do not count read rarely, for a load that may use only a tenth of a core.
+        ids: Number of users per process who connect and disconnect in turn.
+        cores: Cores of the load, with one process on each.
     """
 
     def __init__(
@@ -112,21 +111,21 @@ class Load:
 
     @property
     def heard(self) -> int:
-        """Messages that the watchers that count have received, without the one that greets them."""
+        """Number of messages that the counting watchers have received, without the first one of each."""
         return sum(counts.heard for counts in self._counts)
 
     @property
     def dismissed(self) -> int:
-        """Watchers whose connection the server has closed with a close frame."""
+        """Number of watchers whose connection the server has closed with a close frame."""
         return sum(counts.dismissed for counts in self._counts)
 
     @property
     def lost(self) -> int:
-        """Connections that ended without a close frame, or were refused."""
+        """Number of connections that ended without a close frame, or were refused."""
         return sum(counts.lost for counts in self._counts)
 
     def open(self, watchers: int) -> Rate:
-        """Open connections until there are `watchers`; how fast that went.
+        """Open connections until there are `watchers`. Return the rate.
 
         Raises:
             LoadError: Not all could be opened within `PATIENCE`.
@@ -137,10 +136,10 @@ class Load:
         return self._rate(self._opened - opened, cpu, started)
 
     def rest(self) -> None:
-        """Wait until the watchers hear nothing more.
+        """Wait until the watchers receive nothing more.
 
         Raises:
-            LoadError: They still do after `PATIENCE`.
+            LoadError: They still receive messages after `PATIENCE`.
         """
         heard, since = self.heard, time.monotonic()
 
@@ -153,7 +152,7 @@ class Load:
         self.wait(quiet, "the watchers to hear nothing more")
 
     def open_actors(self) -> None:
-        """Open the connections of presenced.v1 that make changes; wait until every watcher has heard of all.
+        """Open the connections of presenced.v1 that make changes, and wait until every watcher has received them.
 
         Raises:
             LoadError: Not all could be opened within `PATIENCE`.
@@ -165,20 +164,23 @@ class Load:
         self.wait_heard(due)
 
     def wait_heard(self, messages: int) -> None:
-        """Wait until the watchers have received so many messages altogether.
+        """Wait until the watchers have received this number of messages in total.
 
         Raises:
-            LoadError: They have not, or they have received more.
+            LoadError: They have not within `PATIENCE`, or they have received more.
         """
         self.wait(lambda: self.heard >= messages, f"{messages} messages")
         if self.heard > messages:
             raise LoadError(f"the watchers received {self.heard} messages, {messages} were due")
 
     def wait(self, done: Callable[[], bool], what: str) -> None:
-        """Look every millisecond whether something is done.
+        """Check every millisecond whether the condition holds, and return when it does.
+
+        Args:
+            what: Description of the condition for errors.
 
         Raises:
-            LoadError: It is not, after `PATIENCE`, or a connection was lost.
+            LoadError: It does not hold after `PATIENCE`, or a connection was lost.
         """
         deadline = time.monotonic() + PATIENCE
         while not done():
@@ -189,15 +191,15 @@ class Load:
             time.sleep(0.001)
 
     def churn(self, watchers: int, window: int, seconds: float, pause: float = 0) -> Churn:
-        """Let users come and go for `seconds`, with `window` changes at a time that not every watcher has heard of.
+        """Make changes for `seconds`, with `window` outstanding changes, which not every watcher has received.
+
+        Nothing may be outstanding before, and nothing is afterwards.
 
         Args:
-            pause: Seconds between two of them at least, in each load process.
-
-        Nothing may be outstanding before; nothing is, afterwards.
+            pause: Minimum number of seconds between two changes of one load process.
 
         Raises:
-            LoadError: A watcher did not hear of every change, or a connection was lost.
+            LoadError: A watcher did not receive every change, or a connection was lost.
         """
         orders = self._orders[0]
         counting = orders.counting
@@ -226,9 +228,9 @@ class Load:
         return Churn(rate, delay, delays[len(delays) // 2], delays[len(delays) * 99 // 100], delays[-1])
 
     def weigh(self) -> bool:
-        """Whether all watchers have received the same since the last time; nothing may be outstanding.
+        """Return whether all watchers have received the same number of bytes since the last call.
 
-        As many bytes, but for `PINGS`: a change takes more, compressed, too.
+        Nothing may be outstanding. A difference of `PINGS` does not count: a change takes more bytes, even compressed.
         """
         self.rest()
         self._orders[0].weigh += 1
@@ -236,10 +238,10 @@ class Load:
         return max(c.most for c in self._counts) - min(c.least for c in self._counts) <= PINGS
 
     def flood(self, window: int, seconds: float) -> float:
-        """As `churn`, without counting whether all is delivered, for others are watching or coming, too.
+        """Make changes as `churn` does, without a check that all are delivered, because other clients change, too.
 
         Returns:
-            Messages received per second.
+            Number of messages received per second.
         """
         orders = self._orders[0]
         orders.heard_before = self.heard - orders.counting * self._changes
@@ -250,7 +252,7 @@ class Load:
         return (self.heard - heard) / (time.monotonic() - started)
 
     def _delays_since(self, sampled: Sequence[int]) -> list[float]:
-        """In seconds, the shortest first; there is one at least, of 0.0."""
+        """Return the delays in seconds, in ascending order; [0.0] if there are none."""
         found = [
             delays[number % SAMPLES]
             for before, counts, delays in zip(sampled, self._counts, self._delays, strict=True)
@@ -259,7 +261,7 @@ class Load:
         return sorted(found) or [0.0]
 
     def _rate(self, count: int, cpu: list[float], started: float) -> Rate:
-        """The rate since `started`, when `_cpu` was `cpu`."""
+        """Return the rate since `started`, when `_cpu` was `cpu`."""
         took = time.monotonic() - started
         server, *load = [(now - before) / took for now, before in zip(self._cpu(), cpu, strict=True)]
         return Rate(count / took, server, max(load))

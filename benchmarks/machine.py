@@ -1,4 +1,4 @@
-"""The machine that measures: its cores, its limits, and what the kernel counts of a process. Linux only."""
+"""Measuring machine: its cores and limits, and the kernel's figures of a process. Linux only."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import resource
 from pathlib import Path
 
 MAX_FILES = 20_000
-"""Open files of a process at most: every server and every load process stays below."""
+"""Maximum number of open files of a process. Each server and load process stays below."""
 
 _CORES = sorted(os.sched_getaffinity(0))
 
 SERVER_CORES = {_CORES[0]}
-"""The core that a measured server has for itself, if there is another one for the load."""
+"""Core of the measured server. The load uses others if there are any."""
 
 TWO_CORES = set(_CORES[:2])
-"""For what is to be measured with two."""
+"""Cores of a server that is measured with two."""
 
 LOAD_CORES = _CORES[1:4] or _CORES
-"""The cores of the load processes, one each; three load the fastest server."""
+"""Cores of the load processes, one for each. Three are enough for the fastest server."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def prepare() -> None:
-    """Give this process, and those it will start, the files they need, and leave the server's core to the server."""
+    """Raise the limit of open files, and leave the server's core to the server, also for processes started later."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
@@ -34,10 +34,10 @@ def prepare() -> None:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process; the kernel's own memory (socket buffers, for one) is not in it.
+    """Return the resident memory of a process, without the kernel's memory, such as socket buffers.
 
     Raises:
-        ProcessLookupError: It has ended.
+        ProcessLookupError: The process has ended.
     """
     found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     if not found:
@@ -46,13 +46,13 @@ def resident_bytes(pid: int) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time a process has used, all its threads together, in steps of 10 ms."""
+    """Return the CPU time of a process with all its threads, in steps of 10 ms."""
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(after_name[11]) + int(after_name[12])) / _TICKS  # utime and stime: fields 14 and 15 in proc(5)
 
 
 def description() -> str:
-    """Processor, cores, kernel and Python, in one line."""
+    """Return processor, cores, kernel and Python, in one line."""
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     processor = found[1] if found else platform.machine()
     congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()

@@ -1,4 +1,4 @@
-"""Draws what `fan_out` found: deliveries per second, and their delay, against the number of watchers."""
+"""Plot of the results of `fan_out`: deliveries per second, and their delay, against the number of watchers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def draw(results: Path, picture: Path) -> str:
     """Draw the figures in `results` into `picture` (SVG).
 
     Returns:
-        What was done, or why it was not.
+        Message for the operator: the name of the picture, or the reason why there is none.
     """
     try:
         import matplotlib as mpl

@@ -1,4 +1,4 @@
-"""A single client that times what happens to it, while others make the load."""
+"""Single client that measures delays while other clients make the load."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GREETED = b"CONNECTION_ESTABLISHED"
 
 
 class Probe:
-    """One connection, read when told."""
+    """One connection. It is read by calls only."""
 
     def __init__(self, port: int, user: int, receive_buffer: int = 0, more: str = "") -> None:
         began = time.monotonic()
@@ -36,8 +36,8 @@ class Probe:
                 raise LoadError(f"a connection was refused: {head[:200]!r}")
             head += data
         self.greeted_after = time.monotonic() - began
-        """Seconds from the beginning to CONNECTION_ESTABLISHED."""
-        self._reader = Protocol(CLIENT)  # for pings; it reads on after the greeting
+        """Seconds from `connect` to CONNECTION_ESTABLISHED."""
+        self._reader = Protocol(CLIENT)  # decodes answers to pings
         self._reader.receive_data(head.partition(b"\r\n\r\n")[2])
         self._unread = bytearray()
 
@@ -48,14 +48,14 @@ class Probe:
         self.socket.close()
 
     def read_turns(self) -> Iterator[tuple[bool, int]]:
-        """Who came (True) or went according to what is there, or comes next. Nothing is answered.
+        """Read once, and yield each user in it who went online (True) or offline (False). Pings are not answered.
 
         Raises:
             LoadError: The server closed the connection.
         """
         data = self._receive()
         if not data:
-            raise LoadError("the server closed a connection that was looked at")
+            raise LoadError("the server closed a probe")
         self._unread += data
         end = 0
         for found in _TURN.finditer(self._unread):
@@ -64,7 +64,7 @@ class Probe:
         del self._unread[:end]
 
     def ping(self) -> float:
-        """Seconds until a ping is answered."""
+        """Return the seconds until a ping is answered."""
         began = time.monotonic()
         self.socket.sendall(Frame(Opcode.PING, b"?").serialize(mask=True))
         while True:
@@ -81,7 +81,7 @@ class Probe:
 
 
 def metric(port: int, name: str) -> float:
-    """A sample of /metrics."""
+    """Return a sample of /metrics."""
     with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
         lines = answer.read().decode().splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))

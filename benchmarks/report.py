@@ -1,4 +1,4 @@
-"""What a benchmark found, as text that reads well in a terminal and as Markdown."""
+"""Report of a benchmark, as text that reads well in a terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Table(NamedTuple):
     def __str__(self) -> str:
         lines = [self.header, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        # The first column has names, the others figures.
+        # The first column has names, the others figures, which align right.
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
         return "\n".join(
             "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |"
@@ -31,7 +31,7 @@ class Report(NamedTuple):
     tables: Sequence[Table]
     notes: Sequence[str]
     figures: Mapping[str, Any]
-    """The same for programs: plain numbers, in units that the names tell."""
+    """Figures for programs: plain numbers, with units in their names."""
 
     def __str__(self) -> str:
         notes = ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []
@@ -39,12 +39,12 @@ class Report(NamedTuple):
 
 
 def times(figure: float, other: float) -> str:
-    """How many times `other` a figure is."""
+    """Return the ratio of a figure to `other`, with a multiplication sign."""
     ratio = figure / other
     return (f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}") + "\N{MULTIPLICATION SIGN}"
 
 
 def beside(own: str, figures: Mapping[str, float]) -> str:
-    """In brackets, how many times the others' figures the one of `own` is; nothing when there are no others."""
+    """Return the ratios of the figure of `own` to the others, in brackets; empty if there are no others."""
     others = [f"{times(figures[own], figure)} {name}" for name, figure in figures.items() if name != own]
     return f" ({', '.join(others)})" if others else ""

@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started on a port, pinned to its core, and ended."""
+"""Servers to compare: starting them on a port, pinned to a core, and ending them."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 NO_PINGS = ["--heartbeat-interval=3600", "--pong-timeout=3600"]
-"""Options for a load that answers none, because it does not look at all that comes."""
+"""Options for a load that answers no pings, because it does not parse its input."""
 
 V1 = ["--request-rate=10000", "--request-burst=100000", "--status-pause=0", *NO_PINGS]
-"""Options for a load that speaks presenced.v1: it asks for more than a client may, and answers no pings."""
+"""Options for a load that speaks presenced.v1: it exceeds the default rates, and answers no pings."""
 
 QUIET = 0.3
-"""Seconds left to a server after its start, for what it puts off until then."""
+"""Seconds after the start of a server in which it finishes deferred work."""
 
 FLOOR, NODE, PRESENCED = "C floor", "Node ws", "presenced"
-"""Their names in the tables: `peers/floor.c`, `peers/node-ws.cjs`, and the one this is about."""
+"""Names in the tables of `peers/floor.c`, of `peers/node-ws.cjs`, and of this server."""
 
 
 def available() -> tuple[list[str], list[str]]:
-    """The servers that can be measured here, and a sentence for each that can't."""
+    """Return the servers that can be measured here, and a sentence for each missing one."""
     missing = []
     if not shutil.which("cc"):
         missing.append(f"{FLOOR}: there is no C compiler (`cc`).")
@@ -51,7 +51,7 @@ def available() -> tuple[list[str], list[str]]:
 
 
 def versions() -> str:
-    """Of the servers that are others' work."""
+    """Return the versions of other projects' servers."""
     if not shutil.which("node") or not WS.is_dir():
         return "no Node"
     node = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
@@ -59,23 +59,23 @@ def versions() -> str:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
 def start(name: str, port: int, options: Sequence[str] = (), cores: Set[int] = SERVER_CORES) -> subprocess.Popen[bytes]:
-    """Start a server; returns before it listens. What it prints is thrown away, its errors are shown.
+    """Start a server without waiting until it listens. Its output is discarded, and its errors are shown.
 
     Args:
-        options: Of `presenced serve`.
-        cores: Those that it has for itself.
+        options: Options of `presenced serve`.
+        cores: Cores to run on.
     """
     BUILD.mkdir(exist_ok=True)
     return subprocess.Popen(
         [*_command(name, port), *options],
-        cwd=BUILD,  # where no presenced.toml is
+        cwd=BUILD,  # a directory without presenced.toml
         env={variable: value for variable, value in os.environ.items() if not variable.startswith("PRESENCED_")},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -84,13 +84,13 @@ def start(name: str, port: int, options: Sequence[str] = (), cores: Set[int] = S
 
 
 def _pin_and_bind(cores: Set[int]) -> None:
-    """In the server's process: take its cores, and end with the process that measures, even if that is killed."""
+    """Bind the new process to its cores, and let it end with the measuring process, even if that is killed."""
     os.sched_setaffinity(0, cores)
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill it if it still runs."""
+    """Kill a server if it still runs."""
     process.kill()
     process.wait()
 
@@ -99,13 +99,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
 def running(
     name: str, options: Sequence[str] = (), cores: Set[int] = SERVER_CORES
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A server that accepts connections: its port and its process.
+    """Run a server that accepts connections. Yield its port and its process.
 
     Args:
-        options, cores: As `start` has them.
+        options: As in `start`.
+        cores: As in `start`.
 
     Raises:
-        LoadError: It does not start.
+        LoadError: The server does not start.
     """
     port = free_port()
     process = start(name, port, options, cores)

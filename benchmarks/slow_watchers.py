@@ -1,7 +1,8 @@
-"""What do watchers that stop reading cost the others, how much memory, and how soon are they right again?
+"""Effect of watchers that stop reading on the others and on memory, and the time until they are correct again.
 
-Under a steady load, 100 of 5,000 watchers stop reading for a minute. Meanwhile the load's users come and go, and some
-others come to stay. Then the slow ones read again: each has to see exactly those who are there.
+Under a steady load, 100 of 5,000 watchers stop reading for a minute. Meanwhile the users of the load connect and
+disconnect, and some others connect and stay. Then the slow watchers read again. Each must see exactly the users who are
+online.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from benchmarks.clients import PATIENCE
-from benchmarks.load import Load, LoadError
+from benchmarks.load import Churn, Load, LoadError
 from benchmarks.machine import resident_bytes
 from benchmarks.probe import Probe, metric
 from benchmarks.report import Report, Table
@@ -29,23 +30,23 @@ SECONDS = 60.0
 QUICK_SECONDS = 1.0
 
 WINDOW = 16
-"""Changes outstanding: some 450 a second."""
+"""Number of outstanding changes, about 450 a second."""
 
 STAYING = 50
-"""Users who come to stay while the slow ones don't read."""
+"""Number of users who connect and stay while the slow watchers do not read."""
 
 BUFFER = 65_536
-"""Bytes of the slow ones' receive buffers, so that they are soon full."""
+"""Bytes of the receive buffers of slow watchers, so that they are soon full."""
 
 IDS = 512
-"""Users per load process who come and go in turn."""
+"""Number of users per load process who connect and disconnect in turn."""
 
 OPTIONS = ["--log-size=20000", "--behind-timeout=3600", "--heartbeat-interval=3600"]
 """By default the server closes a watcher that has been slow for 30 s, or has not answered a ping within 10. The log is
-full before the minute begins, so that what the server grows by afterwards is for the slow ones."""
+full before the minute begins, so that the slow watchers cause all growth afterwards."""
 
 REST = 0.5
-"""Seconds for the last messages to be read."""
+"""Seconds for reading the last messages."""
 
 USERS = 100
 _SLOW_USER, _FIRST_STAYING = 40_000_000, 50_000_000
@@ -61,7 +62,7 @@ def run(quick: bool) -> Report:
         ExitStack() as stack,
     ):
         load.open(USERS)
-        load.wait_heard(USERS * (USERS - 1) // 2)  # each user is announced to those who were there
+        load.wait_heard(USERS * (USERS - 1) // 2)  # each user is announced to the earlier ones
         load.open(others)
         heard = load.heard
         probes = [stack.enter_context(Probe(port, _SLOW_USER, BUFFER)) for _ in range(slow)]
@@ -78,6 +79,19 @@ def run(quick: bool) -> Report:
             behind = int(metric(port, "presenced_slow_watchers"))
         resident.append(resident_bytes(server.pid))
         took = until_right(probes, {_FIRST_STAYING + number for number in range(STAYING)})
+    return _report(slow, watchers, seconds, before, during, resident, behind, took)
+
+
+def _report(
+    slow: int,
+    watchers: int,
+    seconds: float,
+    before: Churn,
+    during: Sequence[Churn],
+    resident: Sequence[int],
+    behind: int,
+    took: float,
+) -> Report:
     p99 = max(churn.p99 for churn in during)
     growth = resident[1] - resident[0]
     return Report(
@@ -112,7 +126,7 @@ def run(quick: bool) -> Report:
 
 @contextmanager
 def reading(probes: Sequence[Probe]) -> Iterator[None]:
-    """Within it they read whatever comes; at the end they have read all."""
+    """Read from these probes during the body, and everything that has arrived at its end."""
     ended = threading.Event()
 
     def read() -> None:
@@ -134,10 +148,10 @@ def reading(probes: Sequence[Probe]) -> Iterator[None]:
 
 
 def until_right(probes: Sequence[Probe], staying: set[int]) -> float:
-    """Seconds until all of them, reading again, believe that exactly `staying` of those they heard of are online.
+    """Read from all probes, and return the seconds until each sees exactly the users `staying` online.
 
     Raises:
-        LoadError: They don't within `PATIENCE`.
+        LoadError: A probe does not within `PATIENCE`.
     """
     seen: dict[Probe, set[int]] = {probe: set() for probe in probes}
     wrong, started = set(probes), time.monotonic()

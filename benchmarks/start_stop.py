@@ -1,8 +1,8 @@
-"""How long does the server take to start, and to stop with many connections open?
+"""Time to start, and to stop with many open connections.
 
-Start: from launching `presenced serve` to the first answer of /healthz. Stop: from SIGTERM to the process's end; the
-clients answer the close frame, as browsers do. Every client is a user of its own, so that a server which announced
-the users it closes would have as many USER_OFFLINE to send as it has connections: the clients count what they get.
+Start: from the launch of `presenced serve` to the first successful response of /healthz. Stop: from SIGTERM to the end
+of the process. The clients answer the close frame, as browsers do. Each client is a different user. If the server
+broadcast the users whom it closes, each client would receive many USER_OFFLINE. The clients count them.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from benchmarks.servers import PRESENCED, end, free_port, running, start
 STARTS = 9
 QUICK_STARTS = 3
 START_TARGET = 0.5
-"""Seconds."""
+"""Target for the start in seconds."""
 
 CONNECTIONS = 5_000
 QUICK_CONNECTIONS = 500
 STOP_TARGET = 10.0
-"""Seconds."""
+"""Target for the stop in seconds."""
 
 SETTLE = 0.5
-"""Seconds after the server's end, for the clients to read what it has sent."""
+"""Seconds after the end of the server in which the clients read the last messages."""
 
 LOOK_EVERY = 0.002
-"""Seconds between two questions whether it has started."""
+"""Seconds between two requests that check whether the server has started."""
 
 
 class Stop(NamedTuple):
-    """A server told to stop while it has connections."""
+    """Figures of a server that was stopped with open connections."""
 
     seconds: float
     exit_code: int
     messages: int
-    """What the clients heard after the signal; after it, nothing but USER_OFFLINE could come."""
+    """Number of messages that the clients received after the signal. They can only be USER_OFFLINE."""
     dismissed: int
-    """Clients that got a close frame."""
+    """Number of clients that received a close frame."""
 
 
 def run(quick: bool) -> Report:
@@ -68,7 +68,7 @@ def run(quick: bool) -> Report:
                     [f"stop with {connections:,} connections", f"{stop.seconds:.3f} s", f"< {STOP_TARGET:.0f} s"],
                     ["exit code", str(stop.exit_code), "0"],
                     ["USER_OFFLINE the others saw", f"{stop.messages:,}", "0"],
-                    ["clients told by a close frame", f"{stop.dismissed:,}", f"{connections:,}"],
+                    ["clients that received a close frame", f"{stop.dismissed:,}", f"{connections:,}"],
                 ],
             )
         ],
@@ -78,10 +78,10 @@ def run(quick: bool) -> Report:
 
 
 def measure_start() -> float:
-    """Seconds from launching the command to the first 200 of /healthz.
+    """Return the seconds from the launch of the command to the first 200 of /healthz.
 
     Raises:
-        LoadError: It does not start.
+        LoadError: The server does not start.
     """
     port = free_port()
     started = time.monotonic()
@@ -100,11 +100,11 @@ def measure_stop(connections: int) -> Stop:
     """Stop a server with `connections`, each of another user.
 
     Raises:
-        LoadError: It does not stop.
+        LoadError: The server does not stop.
     """
     with running(PRESENCED) as (port, server), Load(port, server.pid, connections) as load:
         load.open(connections)
-        load.wait_heard(connections * (connections - 1) // 2)  # each is announced to those who were there
+        load.wait_heard(connections * (connections - 1) // 2)  # each is announced to the earlier ones
         heard, started = load.heard, time.monotonic()
         server.send_signal(signal.SIGTERM)
         try:

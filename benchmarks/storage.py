@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.clients import PATIENCE
 from benchmarks.fan_out import COUNTING
@@ -65,7 +65,7 @@ BACKLOG_RATE = 4_000
 """Changes a second: few enough that all wait below the bound, so that none is merged with a later one."""
 
 FEW = 10
-"""Number of watchers meanwhile."""
+"""Number of watchers while changes are stored and delivered."""
 
 _STORING = ("presenced_storage_waiting_facts", "presenced_storage_unstored_facts")
 _WAITING = (*_STORING, "presenced_webhooks_waiting")
@@ -107,18 +107,7 @@ def run(quick: bool) -> Report:
             found = alternate(watchers, v1, quick)
             rows += [row(f"{watchers:,} watchers, {protocol}, {leg}", found[leg], found[WITHOUT]) for leg in LEGS]
             figures += [
-                {
-                    "watchers": watchers,
-                    "protocol": protocol,
-                    "leg": leg,
-                    "per_second": [one.full.deliveries.per_second for one in found[leg].rounds],
-                    "server_us_per_change": [one.cpu_us for one in found[leg].rounds],
-                    "worker_share": [one.worker_share for one in found[leg].rounds],
-                    "light_median_s": [one.median for one in found[leg].light],
-                    "light_p99_s": [one.p99 for one in found[leg].light],
-                    "merged": found[leg].merged,
-                }
-                for leg in LEGS
+                {"watchers": watchers, "protocol": protocol, "leg": leg, **figures_of(found[leg])} for leg in LEGS
             ]
             merged.append(found[WITH].merged)
             more, stopped, beside = (_more(found[WITHOUT], found[leg]) for leg in (WITH, STOPPED, BESIDE))
@@ -205,7 +194,7 @@ def measure_leg(found: Trials, leg: str, one: Running, storing: Running, light: 
 
 @contextmanager
 def stopped(pids: Sequence[int]) -> Iterator[None]:
-    """Pause these processes meanwhile."""
+    """Pause these processes during the body."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -227,7 +216,7 @@ class Running(NamedTuple):
 
 @contextmanager
 def prepared(watchers: int, v1: bool, storing: bool) -> Iterator[Running]:
-    """Start a server and connect everybody."""
+    """Start a server and connect all clients."""
     with (
         serving(storing, V1 if v1 else NO_PINGS) as (port, server),
         Load(port, server, USERS, v1=v1, one_of=watchers // COUNTING) as load,
@@ -288,12 +277,12 @@ def configured(config: str, options: Sequence[str] = ()) -> Iterator[tuple[int, 
         with running(PRESENCED, ["--config", str(file), *options]) as (port, server):
             for worker in workers(server.pid):
                 for thread in Path(f"/proc/{worker}/task").iterdir():
-                    os.sched_setaffinity(int(thread.name), LOAD_CORES)  # it was started on those of the server
+                    os.sched_setaffinity(int(thread.name), LOAD_CORES)  # it was started on the cores of the server
             try:
                 yield port, server.pid
             finally:
                 for worker in workers(server.pid):
-                    os.kill(worker, signal.SIGKILL)  # it would go on for some time
+                    os.kill(worker, signal.SIGKILL)  # it would continue for some time
 
 
 def workers(server: int) -> list[int]:
@@ -332,6 +321,18 @@ def row(name: str, trials: Trials, without: Trials) -> list[str]:
             for delays in ([one.median for one in trials.light], [one.p99 for one in trials.light])
         ),
     ]
+
+
+def figures_of(trials: Trials) -> dict[str, Any]:
+    """Return the figures of one leg for programs."""
+    return {
+        "per_second": [one.full.deliveries.per_second for one in trials.rounds],
+        "server_us_per_change": [one.cpu_us for one in trials.rounds],
+        "worker_share": [one.worker_share for one in trials.rounds],
+        "light_median_s": [one.median for one in trials.light],
+        "light_p99_s": [one.p99 for one in trials.light],
+        "merged": trials.merged,
+    }
 
 
 def _more(without: Trials, trials: Trials) -> float:

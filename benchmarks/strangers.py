@@ -1,4 +1,4 @@
-"""What strangers do to a server, as fast as one process can: the attacks whose cost `attacks.py` measures."""
+"""Attacks of strangers, as fast as one process can run them. `attacks.py` measures their effect."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from benchmarks.clients import REQUEST
 from websockets.frames import Frame, Opcode
 
 CROWD = 20
-"""Attackers at a time, where a few are enough to keep the server busy."""
+"""Number of simultaneous attackers if a few keep the server busy."""
 
 MANY = 500
-"""Where it is their number that is to do harm."""
+"""Number of simultaneous attackers if their number does the harm."""
 
 V1 = "Sec-WebSocket-Protocol: presenced.v1\r\n"
 DEFLATE = f"{V1}Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
 _AGAIN = 0.01
-"""Seconds before an attacker that was cut off comes back."""
+"""Seconds before an attacker that was cut off connects again."""
 
 
 class Attack:
-    """One at a time, against one port, with tokens of users of its own."""
+    """Methods of attack against one port. Each method is one attacker."""
 
     def __init__(self, port: int, tokens: list[str]) -> None:
         self.port = port
         self.tokens = tokens
         self.sent = 0
-        """Bytes."""
+        """Number of bytes sent."""
         self.opened = 0
-        """Connections."""
+        """Number of connections opened."""
 
     @asynccontextmanager
     async def connected(self, reads: bool = True) -> AsyncIterator[asyncio.StreamWriter]:
-        """A TCP connection; what the server says is read and thrown away, or not read."""
+        """Open a TCP connection. Read and discard its input, or read nothing."""
         sock = socket.socket()
         sock.setblocking(False)
         if not reads:
@@ -58,7 +58,7 @@ class Attack:
             writer.transport.abort()
 
     async def send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
-        """Write, at the pace at which the server takes it."""
+        """Write at the pace at which the server reads."""
         writer.write(data)
         self.sent += len(data)
         await writer.drain()
@@ -67,61 +67,61 @@ class Attack:
         await asyncio.sleep(0)
 
     def handshake(self, number: int, fields: str = "", token: str = "") -> bytes:
-        """The head of one, with a token that is good unless another is given."""
+        """Return the head of a handshake, with a valid token unless another one is given."""
         shown = token or self.tokens[number % len(self.tokens)]
         return REQUEST.format(user=f"&token={shown}", more="", fields=fields).replace("userId=&", "").encode()
 
     async def flood(self, number: int, data: bytes, fields: str = "", reads: bool = True) -> None:
-        """Be let in, and send the same again and again."""
+        """Authenticate, and send the same data again and again."""
         async with self.connected(reads) as writer:
             await self.send(writer, self.handshake(number, fields))
             while True:
                 await self.send(writer, data)
 
     async def half_open(self, number: int) -> None:
-        """A byte of a handshake, now and then."""
+        """Send a handshake byte by byte, with a pause after each."""
         async with self.connected() as writer:
             for byte in self.handshake(number):
                 await self.send(writer, bytes([byte]))
                 await asyncio.sleep(0.2)
 
     async def nonsense(self, number: int) -> None:
-        """What is no HTTP."""
+        """Send bytes that are not HTTP."""
         async with self.connected() as writer:
             await self.send(writer, b"\0\xff nonsense\r\n\r\n" * 20)
             await asyncio.sleep(_AGAIN)
 
     async def bad_token(self, number: int) -> None:
-        """One that is signed by somebody else."""
+        """Connect with a token whose signature is wrong."""
         async with self.connected() as writer:
             token = self.tokens[0][:-8] + f"{number:08d}"
             await self.send(writer, self.handshake(number, token=token))
             await asyncio.sleep(_AGAIN)
 
     async def churn(self, number: int) -> None:
-        """Come, and go without a word."""
+        """Connect, and reset the connection."""
         async with self.connected() as writer:
             await self.send(writer, self.handshake(number))
             await asyncio.sleep(_AGAIN)
 
     async def requests(self, number: int) -> None:
-        """HTTP, one request behind the other."""
+        """Send pipelined HTTP requests."""
         async with self.connected() as writer:
             while True:
                 await self.send(writer, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10)
 
     async def never_reads(self, number: int) -> None:
-        """It asks, and does not look at the answers."""
+        """Send requests without reading the answers."""
         await self.flood(number, masked(Opcode.TEXT, b'{"type":"PING","id":"%060d"}' % number) * 5, V1, reads=False)
 
 
 def masked(opcode: Opcode, payload: bytes = b"", fin: bool = True) -> bytes:
-    """A client's frame."""
+    """Return a frame as a client sends it."""
     return Frame(opcode, payload, fin).serialize(mask=True)
 
 
 def bomb() -> bytes:
-    """64 MiB of zeros, compressed to 64 KiB."""
+    """Return a message of 64 MiB of zeros, compressed to 64 KiB."""
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = squeeze.compress(bytes(64 << 20)) + squeeze.flush(zlib.Z_SYNC_FLUSH)
     frame = masked(Opcode.TEXT, data[:65_000])
@@ -151,7 +151,7 @@ ATTACKS: dict[str, tuple[int, Callable[[Attack, int], Awaitable[None]]]] = {
 
 @contextmanager
 def attacking(name: str, port: int, tokens: list[str], seconds: float) -> Iterator[tuple[int, int]]:
-    """Within it a process of its own attacks, and ends by itself. Yields its bytes and connections, once it has."""
+    """Attack in a separate process during the body. Yield its bytes and connections, which are set at its end."""
     context = multiprocessing.get_context("fork")
     counts = context.Array("Q", 2, lock=False)
     process = context.Process(target=_run, args=(name, port, tokens, seconds, counts), daemon=True)
@@ -165,7 +165,7 @@ def attacking(name: str, port: int, tokens: list[str], seconds: float) -> Iterat
 
 
 def _run(name: str, port: int, tokens: list[str], seconds: float, counts: list[int]) -> None:
-    os.nice(10)  # who measures is on the same core, and must not wait for it
+    os.nice(10)  # the measuring process shares the core, and must not wait for the attack
     counts[:] = asyncio.run(_all(name, Attack(port, tokens), time.monotonic() + seconds))
 
 

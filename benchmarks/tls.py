@@ -1,4 +1,4 @@
-"""What does TLS of the server's own cost: memory for each idle connection, and time to connect?"""
+"""Cost of the server's own TLS: memory of each idle connection, and time to connect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONNECTIONS = 2_000
 QUICK_CONNECTIONS = 50
 
 FIRST = 50
-"""Connections before memory is looked at: what the first ones cost is for all."""
+"""Number of connections before memory is first read, because the first ones allocate what all share."""
 
 USERS = 20
 REST = 1.0
@@ -55,7 +55,7 @@ def run(quick: bool) -> Report:
 
 
 def measure(count: int, options: list[str], context: ssl.SSLContext | None) -> tuple[float, float]:
-    """Bytes for each connection, and seconds until one is greeted."""
+    """Return the bytes for each connection, and the median seconds until its first message."""
     more = ["--user-connections=100000", "--heartbeat-interval=3600"]
     with running(PRESENCED, [*options, *more]) as (port, server), ExitStack() as stack:
         for number in range(FIRST):
@@ -81,7 +81,7 @@ def _connect(stack: ExitStack, port: int, number: int, context: ssl.SSLContext |
 
 
 def _trusting() -> ssl.SSLContext:
-    """The certificate is of this minute, and nothing is to be kept secret."""
+    """Return a context that accepts every certificate, because the server is this benchmark's own."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,7 +1,7 @@
-"""What does presenced.v1 cost inside the server: changes, snapshots, memory?
+"""Cost of presenced.v1 inside the server: changes, snapshots and memory.
 
-The node with connections that take bytes and throw them away: no sockets, no kernel, so that what is measured is the
-server's own work; `fan_out` has the whole. Each measurement is a process of its own.
+A node whose connections discard all data. There are no sockets and no kernel, so the figures are the work of the server
+alone. `fan_out` measures the whole. Each measurement runs in its own process.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ USERS = 100_000
 """Users of the large snapshot."""
 
 SECONDS = 2.0
-"""Of each measurement of changes."""
+"""Duration of each measurement of changes."""
 
 WATCHED_BY = (1, 10, 100, 1_000, 10_000)
-"""Watchers of the user whose change is timed."""
+"""Numbers of watchers of the user whose change is measured."""
 
 BATCHES = (1, 10, 100)
-"""Changes in one flush."""
+"""Numbers of changes in one flush."""
 
 
 class Sink:
-    """A connection that takes everything."""
+    """Connection that discards everything it is sent."""
 
     def __init__(self) -> None:
         self.protocol: Any = None
@@ -74,12 +74,12 @@ class Sink:
         self.size += len(data)
 
     def close(self, close: object, reason: str = "") -> None:
-        """Nobody has a reason to."""
+        """Fail, because no benchmark closes a connection."""
         raise AssertionError(f"closed: {close} {reason}")
 
 
 class Bench:
-    """A node and its sinks."""
+    """Node with sinks as connections."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -88,7 +88,7 @@ class Bench:
         self.users = 0
 
     def open(self, query: str = "watch=none", subprotocol: str = "presenced.v1") -> Sink:
-        """A connection of a new user."""
+        """Open a connection of a new user."""
         sink = Sink()
         self.users += 1
         self.node.opened(
@@ -97,17 +97,17 @@ class Bench:
         return sink
 
     def many(self, count: int, query: str = "watch=none", subprotocol: str = "presenced.v1") -> list[Sink]:
-        """So many, within one turn of the loop."""
+        """Open connections of new users within one turn of the loop."""
         sinks = [self.open(query, subprotocol) for _ in range(count)]
         self.clock.run_soon()
         return sinks
 
     def say(self, sink: Sink, type_: str, **fields: object) -> None:
-        """A request."""
+        """Send a request."""
         self.node.received(sink, json.encode({"type": type_, **fields}).decode())
 
     def toggle(self, sinks: list[Sink], idle: bool) -> None:
-        """Everybody's status changes; one flush."""
+        """Make all these users idle or active, and flush once."""
         text = '{"type":"ACTIVITY","state":"idle"}' if idle else '{"type":"ACTIVITY","state":"active"}'
         for sink in sinks:
             self.node.received(sink, text)
@@ -115,7 +115,7 @@ class Bench:
 
 
 def deliveries(make: Callable[[Bench, int], tuple[list[Sink], int]], changes: int) -> float:
-    """Changes handed to watchers' connections in a second, with so many changes in a flush."""
+    """Return the changes per second handed to connections of watchers, with this number of changes in a flush."""
     bench = Bench()
     movers, heard = make(bench, changes)
     idle, flushes, started = True, 0, time.perf_counter()
@@ -127,14 +127,14 @@ def deliveries(make: Callable[[Bench, int], tuple[list[Sink], int]], changes: in
 
 
 def to_everyone(bench: Bench, changes: int) -> tuple[list[Sink], int]:
-    """All watch everyone."""
+    """Let all watchers watch everyone. Return the changing users, and the deliveries of a flush."""
     movers = bench.many(changes)
     bench.many(WATCHERS, "watch=everyone")
     return movers, changes * WATCHERS
 
 
 def to_lists(bench: Bench, changes: int) -> tuple[list[Sink], int]:
-    """Each of the users is watched by id by all."""
+    """Let all watchers watch the changing users by id. Return these users, and the deliveries of a flush."""
     movers = bench.many(changes)
     for sink in bench.many(WATCHERS):
         bench.say(sink, "WATCH", users=[mover.user_id for mover in movers])
@@ -142,14 +142,14 @@ def to_lists(bench: Bench, changes: int) -> tuple[list[Sink], int]:
 
 
 def to_one(bench: Bench, changes: int) -> tuple[list[Sink], int]:
-    """One watches many; nobody else cares."""
+    """Let one watcher watch everyone. Return the changing users, and the deliveries of a flush."""
     movers = bench.many(WATCHERS)
     bench.many(1, "watch=everyone")
     return movers[:changes], changes
 
 
 def snapshot() -> tuple[float, float, int, int]:
-    """Seconds until somebody has all pages, and until the next who asks meanwhile has; bytes and pages."""
+    """Return the seconds of a snapshot for the first watcher and for later ones, its bytes, and its pages."""
     bench = Bench()
     bench.many(USERS, subprotocol="")
     gc.collect()
@@ -164,7 +164,7 @@ def snapshot() -> tuple[float, float, int, int]:
 
 
 def session_bytes() -> float:
-    """Of one that watches nobody."""
+    """Return the bytes of a session that watches nobody."""
     bench = Bench()
     bench.many(1000)
     before = _resident()
@@ -173,7 +173,7 @@ def session_bytes() -> float:
 
 
 def edge_bytes() -> float:
-    """Of one user watched by id by one session."""
+    """Return the bytes of one user watched by id by one session."""
     bench, watched = Bench(), 100
     movers = [mover.user_id for mover in bench.many(watched * 10)]
     watchers = bench.many(WATCHERS)
@@ -185,7 +185,7 @@ def edge_bytes() -> float:
 
 
 def cost_of_a_change(watched_by: int) -> float:
-    """Seconds for one change of a user whom so many watch by id, among a million edges."""
+    """Return the seconds for one change of a user with this number of watchers by id, among a million edges."""
     bench, each = Bench(), 100
     crowd = [mover.user_id for mover in bench.many(each)]
     mover = bench.many(1)
@@ -200,7 +200,10 @@ def cost_of_a_change(watched_by: int) -> float:
 
 
 def cost_of_a_flush(changes: int, touched: bool) -> float:
-    """Seconds per watcher of everyone for one flush; each blocks ten users, one of whom is in it, or none."""
+    """Return the seconds per watcher of everyone for one flush.
+
+    Each watcher blocks ten users. If `touched`, one of them is in the flush, otherwise none.
+    """
     bench = Bench()
     movers = bench.many(changes)
     strangers = [sink.user_id for sink in bench.many(10)]
@@ -217,10 +220,10 @@ def cost_of_a_flush(changes: int, touched: bool) -> float:
 
 
 def snapshot_without_one() -> tuple[float, float]:
-    """Seconds until one who blocks somebody who is here has all pages of a snapshot, and the next one who does."""
+    """Return the seconds of a snapshot without a blocked user, for the first watcher and for the third."""
     bench = Bench()
     bench.many(USERS, subprotocol="")
-    for _ in range(2):  # what is the same for all is made
+    for _ in range(2):  # the parts that all share are encoded
         bench.open("watch=everyone")
     times = []
     for user_id in ("1", "2", "3"):
@@ -239,7 +242,7 @@ def _resident() -> int:
 
 
 def apart(measure: Callable[..., Any], *arguments: Any) -> Any:
-    """Measured in a process of its own."""
+    """Return the result of a measurement in a separate process."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply(measure, arguments)
 

@@ -1,4 +1,4 @@
-"""How many events per second does an endpoint get, with one request at a time and with several?
+"""Events per second of an endpoint, with one request at a time and with several.
 
 Events wait in an SQLite file. A receiver in its own process answers after a fixed time. Several concurrent requests are
 measured as several endpoints that share the events, because those have the same queries, requests and connections.
@@ -48,7 +48,8 @@ def run(quick: bool) -> Report:
         }
     header = ["answer takes", *(f"{lanes} x {batch}" for lanes, batch in WAYS)]
     answer = "Larger batches gain as much as concurrent requests, because the wait for answers is the limit."
-    return Report(__doc__.partition("\n")[0], answer, [Table(header, rows)], ["concurrent requests x events"], figures)
+    question = "How many events per second does an endpoint get, with one request at a time and with several?"
+    return Report(question, answer, [Table(header, rows)], ["concurrent requests x events"], figures)
 
 
 async def _rate(events: int, lanes: int, batch: int, port: int) -> float:
@@ -61,12 +62,12 @@ async def _rate(events: int, lanes: int, batch: int, port: int) -> float:
         for lane, url in enumerate(urls):
             hooks = WebhookDispatcher(database, config_for(url), now_ms)
             for first in range(0, share, CHUNK):
-                facts = [
+                changes = [
                     change(f"l{lane}u{n % USERS}", n + 1, ("online", "away")[n // USERS % 2])
                     for n in range(first, min(share, first + CHUNK))
                 ]
                 async with database.begin() as connection:
-                    await hooks.producer.enqueue(connection, facts)
+                    await hooks.producer.enqueue(connection, changes)
         hooks = WebhookDispatcher(database, msgspec.structs.replace(config_for(*urls), batch_size=batch), now_ms)
         began = time.monotonic()
         task = asyncio.create_task(hooks.run())
@@ -92,11 +93,13 @@ def receiver(delay: float) -> Iterator[int]:
         process.join()
 
 
-def _receive(delay: float, told: Connection[int, int]) -> None:
-    asyncio.run(_receive_on(delay, told))
+def _receive(delay: float, port: Connection[int, int]) -> None:
+    asyncio.run(_receive_on(delay, port))
 
 
-async def _receive_on(delay: float, told: Connection[int, int]) -> None:
+async def _receive_on(delay: float, port: Connection[int, int]) -> None:
+    """Answer requests after `delay` seconds, and send the port of the receiver through `port`."""
+
     async def hook(request: web.BaseRequest) -> web.Response:
         await request.read()
         if delay:
@@ -107,5 +110,5 @@ async def _receive_on(delay: float, told: Connection[int, int]) -> None:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    told.send(runner.addresses[0][1])
+    port.send(runner.addresses[0][1])
     await asyncio.Event().wait()

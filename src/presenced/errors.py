@@ -78,7 +78,7 @@ class BadToken(PresencedError, ValueError):
 
 
 class BadClaim(PresencedError, ValueError):
-    """A backend's claim about a user is invalid. `str()` says what was expected."""
+    """A backend's claim about a user is invalid. `str()` names the expected value."""
 
 
 class CapacityError(PresencedError):

@@ -58,7 +58,7 @@ def test_clients_of_both_protocols_receive_nothing_about_a_blocked_user(harness:
     for user_id in ("eve", "7", "bo"):
         harness.end(harness.come(user_id), Ending.CLOSED)
     assert {user_id for user_id, _ in statuses(harness.heard(ada))} == {"ada", "bo"}
-    assert classic.told() == [("USER_ONLINE", "bo"), ("USER_OFFLINE", "bo")]
+    assert classic.about_others() == [("USER_ONLINE", "bo"), ("USER_OFFLINE", "bo")]
 
 
 def test_blocked_users_are_left_out_of_a_batch(harness: GrantsHarness) -> None:
@@ -70,7 +70,7 @@ def test_blocked_users_are_left_out_of_a_batch(harness: GrantsHarness) -> None:
     harness.clock.run_soon()
     assert statuses(harness.heard(ada)) == [("carl", "online"), ("dora", "online")]
     assert statuses(harness.heard(bo)) == [("carl", "online"), ("eve", "online"), ("dora", "online")]
-    assert classic.told() == [("USER_ONLINE", "carl"), ("USER_ONLINE", "dora")]
+    assert classic.about_others() == [("USER_ONLINE", "carl"), ("USER_ONLINE", "dora")]
 
 
 def test_a_batch_without_blocked_users_is_written_from_the_same_bytes(harness: GrantsHarness) -> None:
@@ -192,7 +192,7 @@ def test_a_classic_client_s_newer_token_blocks_others(harness: GrantsHarness) ->
     ada = harness.come("ada", classic=True, block=["eve"])
     harness.node.received(ada, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
     harness.come("bo"), harness.come("eve")
-    assert ada.told() == [("USER_ONLINE", "eve")]
+    assert ada.about_others() == [("USER_ONLINE", "eve")]
 
 
 def test_a_newer_token_cancels_what_was_still_to_be_sent(harness: GrantsHarness) -> None:
@@ -297,4 +297,4 @@ def test_changes_before_a_newer_token_are_sent_by_the_older_one(harness: GrantsH
         harness.node.received(watcher, message)
     harness.clock.run_soon()
     assert statuses(harness.heard(ada))[0] == ("carl", "online")
-    assert classic.told() == [("USER_ONLINE", "carl")]
+    assert classic.about_others() == [("USER_ONLINE", "carl")]

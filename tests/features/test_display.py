@@ -102,7 +102,7 @@ def test_classic_clients_provide_display_data_but_do_not_receive_it(harness: Gra
     harness.heard(watcher)
     harness.node.received(ada, json.encode({"type": "AUTH", "token": token("ada", display={"name": "A"})}).decode())
     harness.clock.run_soon()
-    assert classic.told() == [("USER_ONLINE", "watcher"), ("USER_ONLINE", "ada")]
+    assert classic.about_others() == [("USER_ONLINE", "watcher"), ("USER_ONLINE", "ada")]
     assert displays(harness.heard(watcher)) == [{"name": "A"}]
 
 

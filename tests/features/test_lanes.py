@@ -21,7 +21,7 @@ from presenced.protocols.v1.parts import FeedPart, Lane, PartEvent
 from presenced.testing import FakeClock
 
 
-class Entry(NamedTuple):
+class LaneEntry(NamedTuple):
     """Something was said, or is the case, about `key`."""
 
     position: int
@@ -36,14 +36,14 @@ class Notes:
     def __init__(self, topic: str, lane: Lane) -> None:
         self.topic = topic
         self.lane = lane
-        self.history: list[Entry] = []
+        self.history: list[LaneEntry] = []
         self.readers: list[Connection] = []
 
     def connections(self, event: PartEvent) -> Collection[Connection]:
         return self.readers
 
     def messages(self, events: Sequence[PartEvent], visibility: Visibility | None) -> list[bytes]:
-        return [json.encode({"type": "NOTE", "text": event.text}) for event in events if isinstance(event, Entry)]
+        return [json.encode({"type": "NOTE", "text": event.text}) for event in events if isinstance(event, LaneEntry)]
 
     def missed(self, connection: Connection, position: int | None) -> Iterable[Batch]:
         entries = [entry for entry in self.history if entry.position > (position or 0)]
@@ -53,7 +53,7 @@ class Notes:
             yield Batch(self.messages(entries, None))
 
 
-class World:
+class LaneWorld:
     def __init__(self, lane: Lane) -> None:
         self.clock = FakeClock()
         self.notes = Notes("notes", lane)
@@ -70,7 +70,7 @@ class World:
 
     def note(self, *texts: str, key: str = "k") -> None:
         for text in texts:
-            entry = Entry(self.node.journal.next_position(), "notes", key, text)
+            entry = LaneEntry(self.node.journal.next_position(), "notes", key, text)
             self.notes.history.append(entry)
             self.node.broadcaster.publish(entry)
 
@@ -80,7 +80,7 @@ def texts(connection: FakeConnection) -> list[str]:
 
 
 def test_in_the_log_lane_a_slow_reader_gets_every_entry_once_and_in_order() -> None:
-    world = World(Lane.LOG)
+    world = LaneWorld(Lane.LOG)
     quick, slow = world.reader("quick"), world.reader("slow")
     world.note("1", "2")
     world.clock.run_soon()
@@ -97,7 +97,7 @@ def test_in_the_log_lane_a_slow_reader_gets_every_entry_once_and_in_order() -> N
 
 
 def test_in_the_state_lane_only_the_newest_of_a_key_is_sent() -> None:
-    world = World(Lane.STATE)
+    world = LaneWorld(Lane.STATE)
     quick, slow = world.reader("quick"), world.reader("slow")
     slow.paused = True
     world.node.paused(slow)
@@ -113,7 +113,7 @@ def test_in_the_state_lane_only_the_newest_of_a_key_is_sent() -> None:
 
 
 def test_events_of_a_flush_are_one_write_whose_last_message_has_the_position() -> None:
-    world = World(Lane.LOG)
+    world = LaneWorld(Lane.LOG)
     reader = world.reader("reader")
     before = len(reader.writes)
     world.note("1", "2")
@@ -123,7 +123,7 @@ def test_events_of_a_flush_are_one_write_whose_last_message_has_the_position() -
 
 
 def test_a_message_delivered_to_some_comes_after_what_was_published_before() -> None:
-    world = World(Lane.LOG)
+    world = LaneWorld(Lane.LOG)
     quick, slow, other = world.reader("quick"), world.reader("slow"), world.reader("other")
     slow.paused = True
     world.node.paused(slow)
@@ -138,7 +138,7 @@ def test_a_message_delivered_to_some_comes_after_what_was_published_before() -> 
 
 
 def test_too_many_messages_delivered_to_one_that_does_not_read_close_it() -> None:
-    world = World(Lane.LOG)
+    world = LaneWorld(Lane.LOG)
     slow = world.reader("slow")
     slow.paused = True
     world.node.paused(slow)
@@ -151,7 +151,7 @@ def test_too_many_messages_delivered_to_one_that_does_not_read_close_it() -> Non
 
 @pytest.mark.parametrize("lane", list(Lane))
 def test_a_session_that_is_resumed_gets_what_it_missed(lane: Lane) -> None:
-    world = World(lane)
+    world = LaneWorld(lane)
     reader = world.reader("reader")
     session = reader.messages[0]["sessionId"]
     world.note("1")

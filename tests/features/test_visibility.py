@@ -34,12 +34,12 @@ def test_changes_reach_only_viewers_who_may_see_them(harness: GrantsHarness) -> 
     harness.heard(ada)
     bo, eve = harness.come("bo"), harness.come("eve")
     assert statuses(harness.heard(ada)) == [("bo", "online")]
-    assert classic.told() == [("USER_ONLINE", "bo")]
+    assert classic.about_others() == [("USER_ONLINE", "bo")]
     harness.say(eve, "SET_STATUS", status="busy")
     harness.end(eve, Ending.CLOSED)
     harness.end(bo, Ending.CLOSED)
     assert statuses(harness.heard(ada)) == [("bo", "offline")]
-    assert classic.told() == [("USER_ONLINE", "bo"), ("USER_OFFLINE", "bo")]
+    assert classic.about_others() == [("USER_ONLINE", "bo"), ("USER_OFFLINE", "bo")]
     assert statuses(harness.heard(harness.come("zoe", watch="*"))) == [("ada", "online"), ("zoe", "online")]
 
 
@@ -159,7 +159,7 @@ def test_a_slow_watcher_catches_up_with_visible_users_only(harness: GrantsHarnes
         watcher.paused = False
         harness.node.resumed(watcher)
     assert statuses(harness.heard(ada)) == [("bo", "online")]
-    assert classic.told() == [("USER_ONLINE", "bo")]
+    assert classic.about_others() == [("USER_ONLINE", "bo")]
 
 
 HIDDEN = ["eve", "fred"]

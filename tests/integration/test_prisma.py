@@ -30,7 +30,7 @@ from presenced.storage import migrate
 from presenced.storage.database import open_database
 from presenced.storage.migrate import VERSION_TABLE
 from presenced.storage.records import Record, StoredSession, StoredUser, choice_json
-from presenced.storage.schema import metadata, told
+from presenced.storage.schema import metadata, sent_states
 from presenced.storage.store import Store
 
 pytestmark = pytest.mark.slow
@@ -87,7 +87,9 @@ async def fill(url: str, *statements: str) -> None:
             store = Store(dialect="postgresql", node=node, epoch=epoch, started_ms=NOW - 3 * HOUR, history_ms=24 * HOUR)
             await store.sign(connection, sign_ms, 3)
             await store.write(connection, facts)
-        await connection.execute(insert(told).values(kind="user", subject="ada", status="busy", version=3, details=""))
+        await connection.execute(
+            insert(sent_states).values(kind="user", subject="ada", status="busy", version=3, details="")
+        )
         for statement in statements:
             await connection.exec_driver_sql(statement)
     await engine.dispose()
@@ -274,7 +276,7 @@ def test_prisma_changes_no_table_that_it_is_told_of(project: Path, postgresql: P
         )
         return done
 
-    assert "drop the `presenced_told` table" in " ".join(push()["warnings"]), "it would, were it not told"
+    assert "drop the `presenced_told` table" in " ".join(push()["warnings"]), "prisma drops an unknown table"
     assert push(*EXTERNAL) == {"executedSteps": 1, "warnings": []}, "it makes the application's own"
     asyncio.run(unchanged(url))
     assert ask(project, url, "ada")["online"]

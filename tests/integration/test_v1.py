@@ -29,7 +29,7 @@ async def enter(
     async with connect(url, proxy=None, subprotocols=[Subprotocol("presenced.v1")], max_queue=None) as connection:
         client = LiveV1Client(connection)
         if session:
-            client.goes_on_as(session)
+            client.resume_from(session)
         await client.until("PRESENCE_CHANGES")
         yield client
 

@@ -86,7 +86,7 @@ class WatchingClassic(RuleBasedStateMachine):
         if not self.clock.waiting:
             for watcher, knew in self.watchers.items():
                 if not watcher.paused:
-                    told = {str(user): kind == "USER_ONLINE" for kind, user in watcher.told()}
+                    told = {str(user): kind == "USER_ONLINE" for kind, user in watcher.about_others()}
                     assert {**knew, **told} == self.truth()
 
     @invariant()

@@ -193,7 +193,7 @@ class Presence(RuleBasedStateMachine):
         """Promises 1, 3 and 7: when a turn has ended, whoever keeps up knows exactly who is online."""
         if not self.clock.waiting:
             for connection in self.open_ones(paused=False):
-                told = {str(user): kind == "USER_ONLINE" for kind, user in connection.told()}
+                told = {str(user): kind == "USER_ONLINE" for kind, user in connection.about_others()}
                 others = {**self.knew[connection], **told, connection.user_id: True}
                 assert others == self.truth(), f"{connection.connection_id} has it wrong"
 
@@ -204,7 +204,7 @@ class Presence(RuleBasedStateMachine):
             if connection.messages:
                 assert connection.messages[0]["type"] == "CONNECTION_ESTABLISHED"
             last: dict[str, str] = {}
-            for kind, user in connection.told():
+            for kind, user in connection.about_others():
                 assert str(user) != connection.user_id
                 if connection not in self.took_at and str(user) in last:
                     assert last[str(user)] != kind, "ONLINE and OFFLINE take turns (promise 5)"

@@ -147,7 +147,7 @@ class WatchingV1(RuleBasedStateMachine):
     @rule(data=st.data(), ending=st.sampled_from(list(GRACES)), ends=st.booleans())
     def end(self, data: st.DataObject, ending: Ending, ends: bool) -> None:
         user_id, session = data.draw(st.sampled_from(self.connected()))
-        session.client.believe()
+        session.client.apply_new()
         grace = session.grace_after(ending, self.now())
         self.model_end(user_id, session, grace, 0 if ending is Ending.CLOSED else WINDOW)
         self.node.closed(session.client, ending, ending)
@@ -168,7 +168,7 @@ class WatchingV1(RuleBasedStateMachine):
         if not sessions:
             return
         user_id, session = data.draw(st.sampled_from(sessions))
-        session.client.believe()
+        session.client.apply_new()
         before = session.client
         if not before.session_id:
             return
@@ -182,7 +182,7 @@ class WatchingV1(RuleBasedStateMachine):
             user.pass_time(self.now())
             user.turning.pop(session, None)  # the URL is newer than the request that waits
             session.active = activity == "active"
-        client.goes_on_as(before)
+        client.resume_from(before)
         if before.closed_with is None and not before.paused:
             before.paused = True  # nobody looks at it any more
         self.turn(ends)
@@ -349,7 +349,7 @@ class WatchingV1(RuleBasedStateMachine):
             return
         for user_id, session in self.connected(paused=False):
             client = session.client
-            client.believe()
+            client.apply_new()
             watched = set(USERS) if session.everyone else session.users
             for other in watched:
                 seen = client.seen(other)
@@ -382,7 +382,7 @@ class WatchingV1(RuleBasedStateMachine):
     def classic_clients_are_told_who_comes_and_goes(self) -> None:
         if self.clock.waiting:
             return
-        online = {str(user_id): type_ == "USER_ONLINE" for type_, user_id in self.classic.told()}
+        online = {str(user_id): type_ == "USER_ONLINE" for type_, user_id in self.classic.about_others()}
         assert {user_id for user_id, status in self.truth().items() if status != "offline"} == {
             user_id for user_id, is_online in online.items() if is_online
         }
@@ -390,7 +390,7 @@ class WatchingV1(RuleBasedStateMachine):
 
     def told_of_each(self) -> list[tuple[str, int | str]]:
         """What the classic client was told, by user."""
-        return sorted(self.classic.told(), key=lambda told: str(told[1]))
+        return sorted(self.classic.about_others(), key=lambda told: str(told[1]))
 
     @invariant()
     def causes_are_told_to_those_entitled(self) -> None:

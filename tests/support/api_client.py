@@ -32,23 +32,29 @@ class ApiClient:
         self.client = client
 
     async def ask(self, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
+        """Send a request, and return the response. `if_none_match=...` becomes the header `if-none-match`."""
         content = None if body is None else json.dumps(body)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.request(method, f"/api/v1{path}", content=content, headers=named)
 
     async def get(self, path: str) -> Any:
+        """Return the body of a successful response to GET."""
         return parsed(await self.ask("GET", path))
 
     async def post(self, path: str, body: object = None) -> Any:
+        """Return the body of a successful response to POST."""
         return parsed(await self.ask("POST", path, body))
 
     async def put(self, path: str, body: object = None) -> Any:
+        """Return the body of a successful response to PUT."""
         return parsed(await self.ask("PUT", path, body))
 
     async def delete(self, path: str) -> Any:
+        """Return the body of a successful response to DELETE."""
         return parsed(await self.ask("DELETE", path))
 
     async def announce(self, user_id: str, online: bool = True) -> None:
+        """Announce a user online, or offline."""
         await self.post(f"/users/{user_id}/announce", {"online": online})
 
     @asynccontextmanager
@@ -75,6 +81,7 @@ async def _events(lines: AsyncIterator[str]) -> AsyncIterator[Event]:
 
 @asynccontextmanager
 async def api_client(running: PresenceServer, key: str = "") -> AsyncIterator[ApiClient]:
+    """Yield a client of the server, which authenticates with `key` if there is one."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     base = f"http://127.0.0.1:{running.port}"
     async with httpx.AsyncClient(base_url=base, trust_env=False, headers=headers, timeout=PATIENCE) as client:
@@ -82,6 +89,7 @@ async def api_client(running: PresenceServer, key: str = "") -> AsyncIterator[Ap
 
 
 def parsed(response: httpx.Response, status: int = 200) -> Any:
+    """Return the body of a response, which must have this status."""
     assert response.status_code == status, response.text
     return response.json()
 
@@ -102,6 +110,7 @@ def is_unknown(record: dict[str, Any]) -> bool:
 
 
 def connect_v1(running: PresenceServer, query: str) -> Any:
+    """Return a connection of presenced.v1 to enter, with this query."""
     return connect(f"ws://127.0.0.1:{running.port}/ws-online-status?{query}", subprotocols=[V1], proxy=None)
 
 

@@ -19,5 +19,6 @@ def check(message: dict[str, Any], channel: str) -> None:
 
 
 def schemas_of() -> dict[str, dict[str, Any]]:
+    """Return the schemas of all records, by name."""
     found: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
     return found

@@ -69,7 +69,7 @@ class AttackedServer:
         while len(self.delays) < pings + 3:  # the good client is still served, several times
             await asyncio.sleep(0.01)
         assert max(self.delays[pings:]) < NOTICED, "the good client noticed the attack"
-        assert self.memory - before < growth, "the server keeps what an attacker sent"
+        assert self.memory - before < growth, "the server stores what an attacker sent"
 
 
 @asynccontextmanager

@@ -33,11 +33,13 @@ class CallbackServer:
         self.url = ""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Record a request, and respond with `handler`."""
         self.requests.append(request)
         self.bodies.append(await request.read())
         return await self.handler(request)
 
     async def keys_handler(self, _: web.Request) -> web.StreamResponse:
+        """Respond with the public keys as a JWK Set."""
         entries = [
             json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())) | ({"kid": key_id} if key_id else {})
             for key_id, key in self.keys
@@ -45,6 +47,7 @@ class CallbackServer:
         return web.json_response({"keys": entries})
 
     def new_key(self, key_id: str) -> None:
+        """Add a key. New tokens are signed with it."""
         self.keys.append((key_id, ec.generate_private_key(ec.SECP256R1())))
 
     def token(self, user_id: str = "ada", seconds: float = 600) -> str:
@@ -56,6 +59,7 @@ class CallbackServer:
 
 @asynccontextmanager
 async def callback_server(context: ssl.SSLContext | None = None) -> AsyncIterator[CallbackServer]:
+    """Run a server, with TLS if there is a context."""
     made = CallbackServer()
     runner = web.ServerRunner(web.Server(cast(Any, made.answer)), shutdown_timeout=0.1)
     await runner.setup()
@@ -70,10 +74,12 @@ async def callback_server(context: ssl.SSLContext | None = None) -> AsyncIterato
 
 
 def jwks_server(issuer: CallbackServer, **changes: object) -> PresenceServer:
+    """Return a presenced server that fetches keys from this issuer."""
     return server(auth="jwt", jwt_jwks_url=issuer.url, outgoing_private=True, **changes)
 
 
 def server_with_callbacks(application: CallbackServer, **changes: object) -> PresenceServer:
+    """Return a presenced server whose tokens this application verifies."""
     return server(auth="callback", callback_url=application.url, outgoing_private=True, **changes)
 
 
@@ -85,6 +91,7 @@ async def connect_with(running: PresenceServer, token: str, **headers: str) -> t
 
 
 async def outcome(socket: ClientConnection) -> tuple[int, str]:
+    """Return code 0 and the user id from the first message, or the code and reason of the close."""
     try:
         return 0, json.loads(await socket.recv())["userId"]
     except ConnectionClosed:
@@ -96,6 +103,7 @@ async def outcome(socket: ClientConnection) -> tuple[int, str]:
 
 
 async def large(request: web.Request) -> web.StreamResponse:
+    """Respond with 64 MB."""
     response = web.StreamResponse()
     await response.prepare(request)
     for _ in range(1000):
@@ -104,17 +112,21 @@ async def large(request: web.Request) -> web.StreamResponse:
 
 
 async def slow(_: web.Request) -> web.StreamResponse:
+    """Respond after half a minute."""
     await asyncio.sleep(30)
     return web.Response()
 
 
 async def elsewhere(_: web.Request) -> web.StreamResponse:
+    """Redirect the request."""
     raise web.HTTPFound("/keys?again")
 
 
 async def nonsense(_: web.Request) -> web.StreamResponse:
+    """Respond with HTML in place of JSON."""
     return web.Response(text="<html>")
 
 
 async def refusing(_: web.Request) -> web.StreamResponse:
+    """Respond that the service is unavailable."""
     return web.Response(status=503)

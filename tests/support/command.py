@@ -33,6 +33,7 @@ class Command:
 
     @property
     def port(self) -> int:
+        """Port on which the server listens."""
         return int(self.url.split(":")[2].split("/")[0])
 
     async def say(self, text: str) -> str:
@@ -46,6 +47,7 @@ class Command:
         return self.said
 
     async def exit(self) -> int:
+        """Wait for the end of the process, and return its exit code."""
         async with asyncio.timeout(PATIENCE):
             assert self.process.stdout
             self.said += (await self.process.stdout.read()).decode()
@@ -70,6 +72,7 @@ async def start(
     stderr: int = asyncio.subprocess.STDOUT,
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> asyncio.subprocess.Process:
+    """Start the command, and return its process."""
     return await start_module("presenced", *arguments, cwd=cwd, stdout=stdout, stderr=stderr, environ=environ)
 
 
@@ -81,6 +84,7 @@ async def start_module(
     stderr: int = asyncio.subprocess.STDOUT,
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> asyncio.subprocess.Process:
+    """Start a Python module without the settings of this process, and return its process."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PRESENCED_", "NOTIFY_SOCKET"))}
     clean.pop("PORT", None)  # variables of the test machine, which may be hosted or run by systemd
     return await asyncio.create_subprocess_exec(

@@ -31,12 +31,14 @@ class Servers:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
+    """Yield the database servers, which stop at the end of the session."""
     with ExitStack() as stack:
         yield Servers(stack)
 
 
 @asynccontextmanager
 async def opened(kind: str, servers: Servers, folder: Path) -> AsyncIterator[AsyncEngine]:
+    """Yield an empty database of this kind with all tables."""
     if kind == "sqlite":
         made = sqlite(folder / "presenced.db")
     elif kind == "postgresql":

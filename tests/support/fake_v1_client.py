@@ -1,4 +1,4 @@
-"""A client of presenced.v1 on a connection whose transport is full after so many writes."""
+"""Client of presenced.v1 on a fake connection, with the state that its messages bring it to."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class FakeV1Client(FakeConnection, V1Replica):
     def __init__(self, on_closed: Callable[[FakeConnection, Ending, str], None], clock: FakeClock) -> None:
         FakeConnection.__init__(self, on_closed, clock)
         V1Replica.__init__(self)
-        self.write_when_paused = True  # answers
+        self.write_when_paused = True  # answers are written to slow clients, too
         self.read = 0
 
-    def believe(self) -> None:
+    def apply_new(self) -> None:
         """Apply the messages that have arrived."""
         for message in self.messages[self.read :]:
             self.take(message)

@@ -1,4 +1,4 @@
-"""A connection without a socket: it keeps what it is sent, can be slow, and reports its end as the real one does."""
+"""Connection and transport without a socket: they record what they receive, and report their end as real ones do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDINGS = {
 
 
 class Reported:
-    """What a node sets of a connection that reports to it."""
+    """Attributes that a node sets of a connection."""
 
     def __init__(self) -> None:
         self.protocol: Any = None
@@ -48,32 +48,36 @@ class FakeConnection(Reported):
     ) -> None:
         super().__init__()
         self.write_when_paused = False
-        """Whether it may be sent answers although it is slow."""
+        """Whether answers may be written although the connection is slow."""
         self.full_after = 0
         """Number of further writes after which its transport is full; 0 means never."""
         self.on_full: Callable[[], None] = lambda: None
         self.writes: list[bytes] = []
-        """The messages of each write, joined."""
+        """Messages of each write, joined."""
         self.accepted = False
         self.closed_with: tuple[Close, str] | None = None
         self.messages: list[dict[str, Any]] = []
         self.pings = self.pongs = 0
         self.answers = clock is not None
-        """Whether its client answers pings; otherwise it is there in name only, as behind a cut cable."""
+        """Whether the client answers pings. A client behind a cut cable does not."""
         self._clock = clock
         self._on_closed = on_closed
 
     def accept(self) -> None:
+        """Record that the handshake was accepted."""
         self.accepted = True
 
     def send(self, message: bytes) -> None:
+        """Record a message."""
         self._write((message,))
 
     def send_batch(self, batch: Batch) -> int:
+        """Record the messages of a batch, and return their size."""
         self._write(batch.messages)
         return sum(map(len, batch.messages))
 
     def ping(self) -> None:
+        """Count a ping. The client answers it at once if `answers` is set."""
         self.pings += 1
         if self.answers and self._clock:
             self.heard_at = self._clock.monotonic()
@@ -91,18 +95,19 @@ class FakeConnection(Reported):
             self.on_full()
 
     def close(self, close: Close, reason: str = "") -> None:
+        """Record the first close, and report the end of the connection."""
         if self.closed_with is None:
             self.closed_with = (close, reason)
             if self._on_closed:
                 self._on_closed(self, ENDINGS.get(close, Ending.LOST), close.name.lower())
 
-    def told(self) -> list[tuple[str, int | str]]:
-        """What it was sent of others: `("USER_ONLINE", 7)`."""
+    def about_others(self) -> list[tuple[str, int | str]]:
+        """Return the type and user of each message about a user: `("USER_ONLINE", 7)`."""
         return [(m["type"], m["userId"]) for m in self.messages if m["type"] != "CONNECTION_ESTABLISHED"]
 
 
 class FakeTransport:
-    """A socket's near end: keeps what is written and what was asked of it."""
+    """Near end of a socket: records what is written and which methods are called."""
 
     def __init__(self, file: int = -1) -> None:
         self.file = file
@@ -115,43 +120,56 @@ class FakeTransport:
         self.limit = 0
 
     def write(self, data: bytes) -> None:
+        """Record what is written."""
         assert not self.ended, "nothing is written after the end of the stream"
         if data:
             self.written.append(data)
 
     def take(self) -> bytes:
+        """Return what was written since the last call."""
         data, self.written = b"".join(self.written), []
         return data
 
     def get_extra_info(self, name: str) -> object:
+        """Return the socket, which this object is itself."""
         return self if name == "socket" else None
 
     def fileno(self) -> int:
+        """Return the number of the file."""
         return self.file
 
     def get_write_buffer_size(self) -> int:
+        """Return `unsent`."""
         return self.unsent
 
     def set_write_buffer_limits(self, high: int) -> None:
+        """Record the limit."""
         self.limit = high
 
     def can_write_eof(self) -> bool:
+        """Return whether the stream may end, which it always may."""
         return True
 
     def write_eof(self) -> None:
+        """Record the end of the stream."""
         self.ended = True
 
     def close(self) -> None:
+        """Record that the transport was closed."""
         self.closed = True
 
     def abort(self) -> None:
+        """Record that the transport was aborted."""
         self.aborted = True
 
     def is_closing(self) -> bool:
+        """Return whether the transport was closed or aborted."""
         return self.closed or self.aborted
 
     def pause_reading(self) -> None:
+        """Record that reading pauses."""
         self.reading = False
 
     def resume_reading(self) -> None:
+        """Record that reading goes on."""
         self.reading = True

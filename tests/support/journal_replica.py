@@ -13,7 +13,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "http-api.md"
 
 
 def documented_digest() -> Callable[[Iterable[Record]], str]:
-    """Return the function in the document."""
+    """Return the function `digest` that the document shows."""
     found = re.search(r"```python\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
     assert found, "the document contains it"
     names: dict[str, Any] = {}
@@ -23,7 +23,7 @@ def documented_digest() -> Callable[[Iterable[Record]], str]:
 
 
 class ChangesFollower:
-    """The last record of each user."""
+    """Client that stores the last record of each user."""
 
     def __init__(self) -> None:
         self.users: dict[int | str, Record] = {}

@@ -37,6 +37,7 @@ class LiveV1Client(V1Replica):
                     return message
 
     async def sees(self, user_id: str, status: str) -> dict[str, Any]:
+        """Apply messages until the client sees this status of the user, and return the record."""
         while self.seen(user_id)["status"] != status:
             await self.until("PRESENCE_CHANGES")
         return self.seen(user_id)
@@ -53,6 +54,7 @@ class LiveV1Client(V1Replica):
                     return message
 
     async def closed(self) -> int:
+        """Wait for the close frame of the server, and return its code."""
         with pytest.raises(ConnectionClosed) as ended:
             while True:
                 message = json.loads(await self.connection.recv())

@@ -39,27 +39,34 @@ class FakeStorage(StorageCalls):
         return answer
 
     def unstored(self, user_ids: Sequence[str]) -> dict[str, StoredUser]:
-        return {user_id: fact for user_id, fact in self.waiting.items() if user_id in user_ids}
+        """Return the records in `waiting` of these users."""
+        return {user_id: record for user_id, record in self.waiting.items() if user_id in user_ids}
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:
+        """Return two fixed users."""
         answer = b'[{"userId":7,"lastSeen":500,"lastActive":400},{"userId":"ada","lastSeen":100,"lastActive":90}]'
         return self._reply(*user_ids, answer=answer)
 
     async def history(self, user_id: str, after: str, limit: int) -> bytes:
+        """Return an empty page."""
         return self._reply(user_id, after, limit, answer=b'{"changes":[],"next":null}')
 
     async def sessions(self, user_id: str, after: str, limit: int) -> bytes:
+        """Return an empty page, or refuse the cursor `nonsense`."""
         if after == "nonsense":
             raise BadParameter("after is not the `next` of a page")
         return self._reply(user_id, after, limit, answer=b'{"sessions":[],"next":null}')
 
     async def erase(self, user_id: str) -> bytes:
+        """Return that 12 rows were deleted."""
         return self._reply(user_id, answer=b'{"stored":12}')
 
     async def dead_letters(self, after: str, limit: int) -> bytes:
+        """Return an empty page."""
         return self._reply(after, limit, answer=b'{"deadLetters":[],"next":null}')
 
     async def retry_dead(self, ids: Sequence[str] | None) -> bytes:
+        """Return that 3 dead letters were queued."""
         return self._reply(ids, answer=b'{"retried":3}')
 
 

@@ -1,4 +1,4 @@
-"""What happened to users and their sessions, and how others are to see them by that: no rule of the server is used."""
+"""Model of users and sessions: derives how others must see a user from events, without any rule of the server."""
 
 from __future__ import annotations
 
@@ -23,32 +23,35 @@ GRACES = {Ending.CLOSED: 0.0, Ending.GOING_AWAY: AWAY, Ending.KEEP_SESSION: AWAY
 
 @dataclasses.dataclass(eq=False)
 class ModelSession:
-    """What happened to one client instance."""
+    """Events of one client instance."""
 
     client: FakeV1Client
     everyone: bool
     connected: bool = True
     opened_at: float = 0.0
     was_heard: bool = False
-    """Whether its client has sent anything, or has resumed it by name. Pongs are counted elsewhere."""
+    """Whether the client has sent anything, or has resumed the session. `FakeConnection` counts pongs."""
     active: bool = True
     grace_ends: float = 0.0
     forget_at: float = 0.0
     counting: bool = False
     users: set[str] = dataclasses.field(default_factory=set)
     strangers: set[str] = dataclasses.field(default_factory=lambda: set(USERS))
-    """Users it never asked for, in any way."""
+    """Users whom the session never subscribed to."""
     watched_rooms: set[str] = dataclasses.field(default_factory=set)
     rooms: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    """The data given, and when."""
+    """Data of the session in each room, after the time at which it was set."""
     order: int = 0
 
     def present(self, now: float) -> bool:
+        """Return whether the session counts as present."""
         return self.connected or self.grace_ends > now
 
     def grace_after(self, ending: Ending, now: float) -> float:
-        """A connection lost within 5 s of its opening, without any input from its client, has the grace period of
-        1001."""
+        """Return the grace period after this ending.
+
+        A connection lost within 5 s of its opening, without any input, gets the grace period of code 1001.
+        """
         was_heard = self.was_heard or self.client.pongs
         if ending is Ending.LOST and not was_heard and now - self.opened_at <= UNHEARD:
             return AWAY
@@ -56,7 +59,7 @@ class ModelSession:
 
 
 class Claimed(NamedTuple):
-    """What one source claims; in the dictionary of them the one set last stands last."""
+    """Claim of one source. In the dictionary of claims, the one set last comes last."""
 
     priority: int
     status: str
@@ -66,6 +69,8 @@ class Claimed(NamedTuple):
 
 @dataclasses.dataclass
 class ModelUser:
+    """A user, with the choices and claims that were accepted."""
+
     sessions: list[ModelSession] = dataclasses.field(default_factory=list)
     chosen: tuple[str, str] = ("auto", "")
     """Status and text."""
@@ -76,11 +81,11 @@ class ModelUser:
     waiting: list[tuple[tuple[str, str], float | None]] = dataclasses.field(default_factory=list)
     """All choices accepted within the pause, with their ends."""
     turning: dict[ModelSession, bool] = dataclasses.field(default_factory=dict)
-    """Sessions whose person was reported active or idle within the pause."""
+    """Sessions that were reported active or idle within the pause."""
     pause_ends: float = -inf
 
     def forget(self, now: float) -> None:
-        """Sessions whose grace period is over."""
+        """Remove sessions whose grace period is over."""
         self.sessions = [s for s in self.sessions if s.connected or max(s.grace_ends, s.forget_at) > now]
         self.turning = {session: active for session, active in self.turning.items() if session in self.sessions}
 
@@ -99,11 +104,12 @@ class ModelUser:
             self.sessions.remove(next(s for s in unseen or detached if ending in (s.forget_at, s.grace_ends)))
 
     def must_wait(self, now: float) -> bool:
+        """Return whether a request must wait for the end of the pause."""
         self.pass_time(now)
         return now < self.pause_ends
 
     def pass_time(self, now: float) -> None:
-        """Waiting requests take effect at the end of the pause, and the next pause begins."""
+        """Apply waiting requests if the pause has ended. The next pause begins then."""
         if (self.waiting or self.turning) and self.pause_ends <= now:
             self.take_all(self.pause_ends)
 
@@ -117,6 +123,7 @@ class ModelUser:
         self.take_choices()
 
     def take_choices(self) -> None:
+        """Apply the waiting choices in order of arrival."""
         for choice, ends in self.waiting:
             self.take(choice, ends)
         self.waiting = []
@@ -129,6 +136,7 @@ class ModelUser:
             self.timed, self.timed_until = choice, ends
 
     def true_status(self, now: float) -> str:
+        """Return the status that the user's own devices see."""
         present = [session for session in self.sessions if session.present(now)]
         if not present and not self.announced:
             return "offline"
@@ -138,10 +146,11 @@ class ModelUser:
         return "online" if self.announced or any(session.active for session in present) else "away"
 
     def choice(self, now: float) -> tuple[str, str]:
+        """Return the choice in force."""
         return self.timed if self.timed and self.timed_until > now else self.chosen
 
     def decided(self, now: float) -> tuple[str, str]:
-        """Status and text by the user's choice and what is claimed."""
+        """Return status and text by the user's choice and the claims."""
         status, text = self.choice(now)
         ranked = [c for priority in range(-9, 10) for c in self.claims.values() if c.priority == priority]
         live = [c for c in ranked if c.ends > now]
@@ -152,14 +161,16 @@ class ModelUser:
         return (status, text) if status != "auto" else (live[-1].status, text or live[-1].text)
 
     def seen_text(self, now: float) -> str:
+        """Return the text that others see."""
         return "" if self.seen(now) == "offline" else self.decided(now)[1]
 
     def seen(self, now: float) -> str:
+        """Return the status that others see."""
         status = self.true_status(now)
         return "offline" if status == "invisible" else status
 
     def in_rooms(self, now: float) -> dict[str, Any]:
-        """Of its sessions' data, that which was given last."""
+        """Return the data of the user in each room: of all sessions, the data that was set last."""
         if self.seen(now) == "offline":
             return {}
         given = [(s.rooms[room], room) for s in self.sessions if s.present(now) for room in s.rooms]

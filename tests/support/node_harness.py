@@ -27,7 +27,7 @@ class NodeHarness:
         self._read: dict[FakeConnection, int] = {}
 
     def open(self, query: str, subprotocol: str = "presenced.v1", token: str = "") -> FakeConnection:
-        """Connect; what comes at once is not read yet."""
+        """Connect. The first messages stay unread."""
         connection = FakeConnection(on_closed=self.node.closed, clock=self.clock)
         self.node.opened(connection, request(query, subprotocol, token))
         self.clock.run_soon()
@@ -85,4 +85,5 @@ def statuses(messages: list[dict[str, Any]]) -> list[tuple[int | str, str]]:
 
 
 def types(messages: list[dict[str, Any]]) -> list[str]:
+    """Return the types of messages."""
     return [message["type"] for message in messages]

@@ -35,6 +35,6 @@ def classic(node: Node) -> ClassicProtocol:
 
 
 def request(query: str | bytes, subprotocol: str = "", token: str = "", path: str = WEBSOCKET_PATH) -> ConnectRequest:
-    """Return what a client asks for with a handshake."""
+    """Return the request of a handshake."""
     text = query.encode() if isinstance(query, str) else query
     return ConnectRequest(path.encode(), text, subprotocol, token)

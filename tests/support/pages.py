@@ -65,6 +65,7 @@ class PresencePage:
         self.page: Page = self.context.new_page()
 
     def open(self) -> PresencePage:
+        """Load the page."""
         self.page.goto(self.url)
         return self
 
@@ -78,6 +79,7 @@ class PresencePage:
         self.context.set_offline(True)
 
     def restore_network(self) -> None:
+        """End `cut_network`."""
         self.context.set_offline(False)
 
     # Actions of a person.
@@ -146,9 +148,11 @@ class PresencePage:
     # The page as displayed.
 
     def card(self, user_id: str) -> Locator:
+        """Return the card of a user."""
         return self.page.get_by_role("article", name=user_id, exact=True)
 
     def connections(self, user_id: str) -> Locator:
+        """Return the connections of a user, oldest first."""
         return self.card(user_id).locator(".connection")
 
     def part(self, user_id: str, which: str, nth: int = 0) -> Locator:
@@ -163,6 +167,7 @@ class PresencePage:
         return self.part(user_id, "watching", nth).locator(".person")
 
     def room(self, user_id: str, room: str, nth: int = 0) -> Locator:
+        """Return a room that a connection is in or watches."""
         return self.part(user_id, "rooms", nth).get_by_role("region", name=f"Room {room} of")
 
     def truth(self, user_id: str) -> Locator:
@@ -196,11 +201,13 @@ class PresencePage:
         return self.page.locator("#users > li").filter(has=self.page.get_by_text(user_id, exact=True))
 
     def expect_online(self, *user_ids: str) -> None:
+        """Wait until "Who is online" shows these users online."""
         for user_id in user_ids:
             expect(self.row(user_id)).to_contain_text("online")
             expect(self.row(user_id)).to_have_attribute("data-online", "true")
 
     def expect_offline(self, *user_ids: str) -> None:
+        """Wait until "Who is online" shows these users offline."""
         for user_id in user_ids:
             expect(self.row(user_id)).to_contain_text("offline")
             expect(self.row(user_id)).to_have_attribute("data-online", "false")
@@ -224,6 +231,7 @@ class PresencePage:
         return [t for t in types if t != "CONNECTION_ESTABLISHED"]
 
     def screenshot(self, name: str) -> bytes:
+        """Save and return a screenshot of the whole page."""
         self.page.mouse.move(0, 0)
         return self.page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")
 
@@ -255,5 +263,5 @@ def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for a condition outside a page."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"it did not come about within {seconds} s"
+        assert time.monotonic() < deadline, f"the condition does not hold after {seconds} s"
         time.sleep(0.01)

@@ -77,6 +77,7 @@ class PlainChromium:
         self._call("Page.setWebLifecycleState", state="frozen")
 
     def unfreeze(self) -> None:
+        """End `freeze`."""
         self._call("Page.setWebLifecycleState", state="active")
 
     def run(self, expression: str) -> Any:
@@ -136,5 +137,5 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
     """Poll until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"within {seconds} s it did not come about that {what}"
+        assert time.monotonic() < deadline, f"the condition does not hold after {seconds} s: {what}"
         time.sleep(0.02)

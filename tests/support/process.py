@@ -86,7 +86,7 @@ class ServerProcess:
     @property
     def pid(self) -> int:
         """Process id of the running server."""
-        assert self._process is not None, "it runs"
+        assert self._process is not None, "the server is running"
         return self._process.pid
 
     @property
@@ -111,7 +111,7 @@ class ServerProcess:
         return self._process is not None and self._process.poll() is not None
 
     def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None, "a pipe was asked for"
+        assert process.stdout is not None, "stdout is a pipe"
         with process.stdout:
             for line in process.stdout:
                 with self._news:

@@ -31,6 +31,7 @@ def upgrade(
 
 
 def masked(opcode: Opcode, payload: bytes = b"", fin: bool = True) -> bytes:
+    """Return a frame as a client sends it."""
     return Frame(opcode, payload, fin).serialize(mask=True)
 
 
@@ -45,6 +46,7 @@ class Answer:
 
     @property
     def problem(self) -> dict[str, Any]:
+        """Body of the response, which must be a problem document."""
         assert self.headers["content-type"] == "application/problem+json"
         found = json.loads(self.body)
         assert isinstance(found, dict)
@@ -61,6 +63,7 @@ class RawClient:
         self.protocol = Protocol(CLIENT)
 
     async def send(self, data: bytes) -> None:
+        """Write bytes."""
         async with asyncio.timeout(PATIENCE):
             self.writer.write(data)
             await self.writer.drain()
@@ -107,6 +110,7 @@ class RawClient:
 
 @asynccontextmanager
 async def raw(port: int, limit: int = 2**20) -> AsyncIterator[RawClient]:
+    """Yield a client that has sent nothing yet."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
     try:
         yield RawClient(reader, writer)

@@ -37,6 +37,7 @@ class Relay:
 
     @property
     def url(self) -> str:
+        """URL of the test page through the relay."""
         return f"http://127.0.0.1:{self.port}/"
 
     def cut(self) -> None:

@@ -25,8 +25,10 @@ QUICK_HEARTBEAT = {name: getattr(Settings(), name) * SCALE for name in ("heartbe
 
 
 def server(**changes: object) -> PresenceServer:
-    """Return a server with default settings on a free port, with grace periods and timeouts of slow watchers divided by
-    a hundred; `changes` apply unchanged."""
+    """Return a server on a free port with default settings, some of them scaled.
+
+    Grace periods and the timeout of slow watchers are divided by a hundred. `changes` apply unchanged.
+    """
     quick = {name: getattr(Settings(), name) * SCALE for name in _SCALED}
     interval = changes.get("heartbeat_interval", CALM)
     calm = {"heartbeat_interval": interval, "pong_timeout": interval}
@@ -56,4 +58,5 @@ def node(running: PresenceServer) -> Node:
 
 
 def metric(running: PresenceServer, name: str) -> float:
+    """Return the value of a metric; 0 if it has none yet."""
     return node(running).metrics.registry.get_sample_value(name) or 0.0

@@ -1,4 +1,4 @@
-"""Database servers of the tests' own: real ones, on free ports of this machine, gone when the tests are."""
+"""Real database servers for tests, on free ports. They end with the tests."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from typing import Self
 import pytest
 
 START_TIMEOUT = 30
-"""Seconds."""
+"""Seconds until a started server must respond."""
 
 
 def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
 
 
 def find(name: str, *folders: str) -> str:
-    """A program; the test is skipped where it is not installed (`tools/setup` installs it)."""
+    """Return the path of a program. Skip the test if it is not installed (`tools/setup` installs it)."""
     if found := shutil.which(name):
         return found
     for folder in folders:
@@ -36,7 +37,7 @@ def find(name: str, *folders: str) -> str:
 
 
 def _other_than_root(*names: str) -> str | None:
-    """Neither of the servers likes to be root."""
+    """Return the first of these users that exists, because neither server runs as root; None if we are not root."""
     if os.geteuid() != 0:
         return None
     for name in names:
@@ -48,7 +49,7 @@ def _other_than_root(*names: str) -> str | None:
 
 
 class Service:
-    """One server in a directory of its own."""
+    """Database server with its own directory."""
 
     users: tuple[str, ...] = ("nobody",)
 
@@ -74,30 +75,35 @@ class Service:
         self.remove()
 
     def remove(self) -> None:
+        """Kill the server and delete its directory."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def install(self) -> None:
+        """Create the files of the server."""
         raise NotImplementedError
 
     def command(self) -> list[str]:
+        """Return the command that runs the server."""
         raise NotImplementedError
 
     def ask(self, statement: str) -> None:
-        """Have it carry out a statement, as its administrator."""
+        """Execute a statement as the administrator."""
         raise NotImplementedError
 
     def url(self, database: str) -> str:
+        """Return the URL of a database."""
         raise NotImplementedError
 
     def new_database(self) -> str:
-        """A database of its own for a test: its URL."""
+        """Create a database for a test, and return its URL."""
         self._made += 1
         name = f"test_{self._made}"
         self.ask(f"CREATE DATABASE {name}")
         return self.url(name)
 
     def start(self) -> None:
+        """Start the server, and wait until it responds."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, user=self.user
@@ -105,10 +111,11 @@ class Service:
         deadline = time.monotonic() + START_TIMEOUT
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError("it did not start:\n" + (self.folder / "log").read_text(errors="replace"))
+                raise AssertionError("the server did not start:\n" + (self.folder / "log").read_text(errors="replace"))
             time.sleep(0.05)
 
     def answers(self) -> bool:
+        """Return whether the server responds."""
         try:
             self.ask("SELECT 1")
         except subprocess.CalledProcessError:
@@ -116,7 +123,7 @@ class Service:
         return True
 
     def kill(self) -> None:
-        """As by a power cut; no-op when it does not run."""
+        """Kill the server, as a power cut would. No-op if it is not running."""
         if self._process is not None:
             self.resume()
             self._process.kill()
@@ -124,25 +131,30 @@ class Service:
             self._process = None
 
     def pause(self) -> None:
+        """Stop all processes of the server (SIGSTOP)."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Continue the stopped processes."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        """To it and the processes it has for its connections."""
-        assert self._process is not None, "it runs"
+        """Send a signal to the server and to its processes for connections."""
+        assert self._process is not None, "the server is running"
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         for pid in (self._process.pid, *map(int, children)):
             os.kill(pid, number)
 
     def run(self, *command: str) -> None:
+        """Run a program as the user of the server."""
         subprocess.run(
             command, check=True, stdin=subprocess.DEVNULL, capture_output=True, user=self.user, cwd=self.folder
         )
 
 
 class PostgreSQL(Service):
+    """PostgreSQL without authentication, and without syncing to disk."""
+
     users = ("postgres", "nobody")
 
     def install(self) -> None:
@@ -168,6 +180,8 @@ class PostgreSQL(Service):
 
 
 class MariaDB(Service):
+    """MariaDB with a small buffer, and without syncing to disk at each commit."""
+
     users = ("mysql", "nobody")
 
     def install(self) -> None:

@@ -23,18 +23,21 @@ from presenced.worker.client import WorkerClient
 
 
 def client_of(running: PresenceServer) -> WorkerClient:
+    """Return the client of the storage worker."""
     assert running._parts
     assert running._parts.storage
     return running._parts.storage
 
 
 def worker_pid(running: PresenceServer) -> int:
+    """Return the process id of the storage worker."""
     process = client_of(running)._process
     assert process
     return process.pid
 
 
 def sqlite_server(folder: Path, **more: object) -> PresenceServer:
+    """Return a server that stores in an SQLite file below `folder`."""
     return server(database="sqlite", data_dir=str(folder / "data"), node="here", **more)
 
 
@@ -51,11 +54,12 @@ def rows(folder: Path, query: str) -> list[Any]:
 
 
 def statuses(folder: Path) -> dict[str, str]:
+    """Return the stored status of each user."""
     return dict(rows(folder, "SELECT user_id, status FROM presenced_users"))
 
 
 class Audience:
-    """Watcher of everyone, who notices when a change is late."""
+    """Watcher of everyone that fails if a change is late."""
 
     def __init__(self, url: str, watcher: ClientConnection) -> None:
         self.url = url
@@ -84,14 +88,16 @@ class Audience:
 
 @asynccontextmanager
 async def audience(url: str) -> AsyncIterator[Audience]:
+    """Connect a watcher, and yield it."""
     async with connect(f"{url}?userId=watcher") as watcher:
         yield Audience(url, watcher)
 
 
 async def warnings(running: PresenceServer) -> str:
+    """Return the warnings of `/readyz`, joined."""
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://localhost:{running.port}/readyz")
-    assert answer.status_code == 200, "it serves, and reports what is wrong"
+    assert answer.status_code == 200, "a server whose storage fails still serves"
     return " ".join(answer.json()["warnings"])
 
 
@@ -104,7 +110,7 @@ async def stored_in_time(running: PresenceServer, condition: Callable[[], object
             is_late = time.monotonic() - began > 1 and not client_of(running).behind
             if condition():
                 return
-            assert not is_late, "it waits no longer, and is not stored"
+            assert not is_late, "nothing waits to be stored, and the condition does not hold"
             await asyncio.sleep(0.02)
 
 
@@ -116,13 +122,14 @@ async def well(process: ServerProcess) -> None:
 
 
 async def soon(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
-    """Wait for something that storage does by itself."""
+    """Wait for a condition that storage fulfils by itself."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.02)
 
 
 async def says(running: PresenceServer, text: str) -> None:
+    """Wait until the warnings contain this text."""
     async with asyncio.timeout(PATIENCE):
         while text not in await warnings(running):
             await asyncio.sleep(0.05)
@@ -139,5 +146,6 @@ async def drained(running: PresenceServer) -> None:
 
 @contextmanager
 def postgres() -> Iterator[tuple[PostgreSQL, dict[str, str]]]:
+    """Run PostgreSQL. Yield it, and the settings of a server that stores in it."""
     with PostgreSQL() as service:
         yield service, {"database": "url", "database_url": service.new_database(), "node": "here"}

@@ -1,4 +1,4 @@
-"""A node that stores, on a fake clock, with a storage worker that shows what it was given."""
+"""Node with a write-behind on a fake clock, and a storage worker that records what it receives."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ class FakeStorageWorker:
 
     @property
     def takes(self) -> bool:
+        """Whether the worker accepts a batch."""
         return self.room > 0
 
     def give(self, records: list[Record], position: int) -> None:
+        """Record a batch, after it has been encoded and decoded."""
         assert records
         self.room -= 1
         batch = to_worker.decode(encode(RecordBatch(1, position, records))[HEADER.size :])
@@ -37,6 +39,7 @@ class FakeStorageWorker:
         self.records += batch.records
 
     def of(self, kind: type[Any]) -> list[Any]:
+        """Return the records of one class."""
         return [record for record in self.records if isinstance(record, kind)]
 
 
@@ -57,23 +60,27 @@ class StoringNode:
             self.write_behind.begin(0)
 
     def open(self, user_id: str = "ada", subprotocol: str = "") -> FakeConnection:
+        """Connect a user."""
         connection = FakeConnection(self.node.closed)
         connection.address = "192.0.2.1"
         self.node.opened(connection, request(f"userId={user_id}", subprotocol))
         return connection
 
     def close(self, connection: FakeConnection) -> None:
+        """Close a connection deliberately."""
         self.node.closed(connection, Ending.CLOSED, "closed")
 
     def pass_period(self) -> None:
+        """Let time pass until users and sessions are due."""
         self.clock.advance(STATE_PERIOD_S)
 
     def metric(self, name: str) -> float:
+        """Return the value of a metric; 0 if it has none yet."""
         return self.node.metrics.registry.get_sample_value(name) or 0.0
 
 
 def change_often(storing: StoringNode, seconds: float, per_second: float, users: int) -> int:
-    """Make so many changes a second, of these users in turn: online, then offline. Return their number."""
+    """Make changes of `users` users in turn, online and then offline, at this rate. Return the number of changes."""
     application, changes = PresenceService(storing.node), 0
     for _ in range(round(seconds / PERIOD_S)):
         for _ in range(round(per_second * PERIOD_S)):

@@ -28,7 +28,7 @@ class V1Replica:
         """Return the last record of a user."""
         return self.records.get(user_id, OFFLINE)
 
-    def goes_on_as(self, other: V1Replica) -> None:
+    def resume_from(self, other: V1Replica) -> None:
         """Continue with the state of an earlier connection of the session."""
         self.records = dict(other.records)
         self.rooms = {room: dict(members) for room, members in other.rooms.items()}

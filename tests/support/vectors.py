@@ -1,7 +1,7 @@
 """Replay the conversations of `spec/vectors/v1-*.jsonl` on a node; `python -m tests.support.vectors` records answers.
 
-Whoever changes a conversation writes what the clients do, records the answers, and reads them: what is recorded
-is what the specification says from then on.
+To change a conversation, write the actions of the clients, record the answers, and review them. The recorded answers
+are part of the specification.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ FILES = sorted(FOLDER.glob("v1-*.jsonl"))
 Line = dict[str, Any]
 
 CHOSEN_BY_THE_SERVER = {"sessionId": "session", "epoch": "epoch", "position": "position", "version": "version"}
-"""Fields whose values a server makes up, and what the names begin with that stand for them in the vectors."""
+"""Fields with values that a server makes up, mapped to the beginning of the names that replace them in the vectors."""
 
 
 class VectorAuthenticator(Authenticator):
-    """Implements `Authenticator`: knows the tokens that the conversation names."""
+    """Authenticator that accepts the tokens in the head of the conversation."""
 
     def __init__(self, tokens: dict[str, Line], epoch_ms: int) -> None:
         self._tokens = tokens
         self._epoch = epoch_ms / 1000
 
     def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
-        """At once."""
+        """Return the principal of a known token; BadToken for any other."""
         found = self._tokens.get(token)
         if found is None:
             return BadToken("signature", "the token's signature does not fit any key")
@@ -63,7 +63,7 @@ class Replay:
         self._clients: dict[str, FakeConnection] = {}
         self._closed: set[str] = set()
         self._names: dict[tuple[str, Any], str] = {}
-        """The name that stands for a value, by the kind of value and the value."""
+        """Name that replaces a value, by the kind of value and the value."""
         self._values: dict[str, Any] = {}
 
     def do(self, line: Line) -> Iterator[Line]:
@@ -71,10 +71,10 @@ class Replay:
         at = self._started + line["at"]
         while (left := at - self._harness.clock.monotonic()) > 0:
             self._harness.clock.advance(min(left, 0.1))
-            yield from self._told()
+            yield from self._heard()
         self._do(line)
         self._harness.clock.run_soon()
-        yield from self._told()
+        yield from self._heard()
 
     def _do(self, line: Line) -> None:
         name = line.get("client", "")
@@ -120,7 +120,7 @@ class Replay:
             case "disconnect":
                 self._application.disconnect(user_id)
 
-    def _told(self) -> Iterator[Line]:
+    def _heard(self) -> Iterator[Line]:
         at = round(self._harness.clock.monotonic() - self._started, 3)
         for name, connection in self._clients.items():
             for message in self._harness.heard_all(connection):
@@ -130,7 +130,7 @@ class Replay:
                 yield {"at": at, "client": name, "do": "be closed", "code": connection.closed_with[0].code}
 
     def _named(self, value: Any, field: str = "", user_id: object = "") -> Any:
-        """The same with names for what the server made up."""
+        """Return the value with names in place of what the server made up."""
         if isinstance(value, dict):
             return {key: self._named(part, key, value.get("userId")) for key, part in value.items()}
         if isinstance(value, list):
@@ -148,27 +148,28 @@ class Replay:
 
 
 def _user_of(part: Any) -> str:
-    """What a list is sorted by: its order means nothing."""
+    """Return the key that lists are sorted by, because their order means nothing."""
     return str(part.get("userId") if isinstance(part, dict) else part)
 
 
-def told_by(lines: list[Line]) -> list[Line]:
-    """All lines of a conversation, with what the node tells."""
+def recorded(lines: list[Line]) -> list[Line]:
+    """Return all lines of a conversation, with the messages that the node sends now."""
     head, *rest = lines
     replay, found = Replay(head), [head]
     for line in rest:
         if line["do"] not in ("hear", "be closed"):
-            told = list(replay.do(line))
-            before = [one for one in told if one["at"] < line["at"]]
-            found += [*before, line, *told[len(before) :]]
+            heard = list(replay.do(line))
+            before = [one for one in heard if one["at"] < line["at"]]
+            found += [*before, line, *heard[len(before) :]]
     return found
 
 
 def lines_of(path: Path) -> list[Line]:
+    """Return the lines of a file of vectors."""
     return [json.decode(line) for line in path.read_text("utf-8").splitlines()]
 
 
 if __name__ == "__main__":
     for path in FILES:
-        path.write_text("".join(json.encode(line).decode() + "\n" for line in told_by(lines_of(path))), "utf-8")
+        path.write_text("".join(json.encode(line).decode() + "\n" for line in recorded(lines_of(path))), "utf-8")
         sys.stdout.write(f"{path.name}\n")

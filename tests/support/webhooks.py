@@ -78,10 +78,12 @@ class Receiver:
 
     @property
     def port(self) -> int:
+        """Port of the receiver."""
         return int(self._server.server_address[1])
 
     @property
     def url(self) -> str:
+        """URL for webhooks, with a secret in its query."""
         return f"http://127.0.0.1:{self.port}/hook?token=hidden"
 
     @property
@@ -119,6 +121,7 @@ class Receiver:
         return Handler
 
     def respond(self, body: bytes, headers: dict[str, str]) -> int:
+        """Verify and record a request, and return the status to answer with; 0 for none."""
         try:
             found = Webhook(self._secret).verify(body, headers)
         except Exception:
@@ -150,6 +153,7 @@ def config_for(*urls: str, **changes: Any) -> WebhookConfig:
 
 
 def now_ms() -> int:
+    """Return the time in epoch milliseconds."""
     return time.time_ns() // 1_000_000
 
 
@@ -168,6 +172,7 @@ def sqlite(file: Path) -> AsyncEngine:
 
 
 async def make_tables(database: AsyncEngine) -> None:
+    """Create all tables."""
     async with database.begin() as connection:
         await connection.run_sync(metadata.create_all)
 

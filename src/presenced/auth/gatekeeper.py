@@ -102,7 +102,7 @@ class Gatekeeper:
         metrics: Metrics,
         authenticator: Authenticator,
         sessions: Mapping[str, Session[Any]],
-        on_revoked: Callable[[str, str, float, float], None] = lambda _kind, _subject, _at, _until: None,
+        on_revoked: Callable[[str, str, float, float], None] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock

@@ -26,7 +26,7 @@ class Revocations:
     def __init__(
         self,
         lifetime: float,
-        on_revoked: Callable[[str, str, float, float], None] = lambda _kind, _key, _at, _until: None,
+        on_revoked: Callable[[str, str, float, float], None] | None = None,
     ) -> None:
         self._lifetime = lifetime
         self._on_revoked = on_revoked
@@ -75,7 +75,8 @@ class Revocations:
             raise CapacityError(f"{MAX_REVOCATIONS:,} revocations are remembered already; wait until some have ended")
         revoked_at[key] = now
         self._ends.set((kind, key), until)
-        self._on_revoked(kind, key, now, until)
+        if self._on_revoked is not None:
+            self._on_revoked(kind, key, now, until)
 
     def _expire(self, now: float) -> None:
         while (ended := self._ends.pop_due(now)) is not None:

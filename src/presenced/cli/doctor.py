@@ -45,7 +45,7 @@ class Finding(NamedTuple):
     """One finding."""
 
     level: Level
-    """`unsafe`: strangers can do things that they should not. `broken`: it does not work. `note`: for information."""
+    """`unsafe`: strangers can do more than they should. `broken`: a part does not work. `note`: for information."""
     what: str
     fix: str
 

@@ -37,8 +37,10 @@ def _flag(name: str, group: Group, help_text: str, metavar: str, is_switch: bool
 
 
 def _flags() -> Iterator[tuple[str, Any]]:
-    """Yield a flag for each setting. A secret has only a flag for its file, because every user of a machine sees
-    flags."""
+    """Yield a flag for each setting.
+
+    A secret has only a flag for its file, because every user of a machine sees flags.
+    """
     for number, (title, names) in enumerate(sections().items(), start=1):
         group = Group(title, sort_key=number)
         for name in names:
@@ -204,8 +206,10 @@ def _loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def _fill_standard_files() -> None:
-    """Open the null device for closed standard files (`>&-`). Otherwise a socket would get the number of standard
-    output, and log lines would be sent to a client."""
+    """Open the null device for closed standard files (`>&-`).
+
+    Otherwise a socket would get the number of standard output, and a client would receive log lines.
+    """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         if number:
             setattr(sys, ("stdout", "stderr")[number - 1], os.fdopen(number, "w"))

@@ -25,8 +25,8 @@ def read_text(path: Path, what: str) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: the name contains a NUL character
-        why = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-        raise ConfigError(f"can't read {what} {path}: {why}{_advice(error, path)}") from None
+        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"can't read {what} {path}: {reason}{_advice(error, path)}") from None
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{what} {path} is larger than {MAX_BYTES:,} bytes: check that the path is right")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content:

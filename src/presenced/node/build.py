@@ -1,4 +1,4 @@
-"""Composition: makes the parts of a node and connects them. The only place where parts are made."""
+"""Composition of a node: the only place where its parts are made and connected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from presenced.node.heartbeat import Heartbeat
 from presenced.node.journal_followers import JournalFollowers
 from presenced.node.node import Node
 from presenced.node.publisher import NodePublisher
-from presenced.presence.directory import Directory
+from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
 from presenced.presence.rooms import Rooms, Thresholds
 from presenced.presence.session import Grace
@@ -29,12 +29,13 @@ from presenced.protocols.v1.encoder import Encoding, new_epoch
 from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.protocol import V1Protocol
 from presenced.runtime.clock import Clock, Timer
+from presenced.runtime.instant import Instant
 from presenced.runtime.metrics import Metrics
 from presenced.storage.records import StoredRevocation
 from presenced.storage.write_behind import StorageWorker, WriteBehind
 
 
-class Parts(NamedTuple):
+class NodeParts(NamedTuple):
     """Parts of a node that a protocol is made of."""
 
     settings: Settings
@@ -59,7 +60,7 @@ def build_node(
     authenticator: Authenticator | None = None,
     storage_worker: StorageWorker | None = None,
     epoch: str = "",
-    more_protocols: Sequence[Callable[[Parts], ClientProtocol]] = (),
+    more_protocols: Sequence[Callable[[NodeParts], ClientProtocol]] = (),
     feed_parts: Sequence[FeedPart] = (),
 ) -> Node:
     """Return a node that has not been started.
@@ -75,17 +76,8 @@ def build_node(
     """
     timer = Timer(clock)
     log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
-    limits = Limits(
-        settings.log_size,
-        settings.log_age,
-        settings.max_announced,
-        settings.max_choices,
-        settings.resume_window,
-        status_pause=settings.status_pause,
-    )
     journal = Journal(settings.journal_size)
-    grace = Grace(settings.grace_going_away, settings.grace_lost)
-    directory: Directory[Connection] = Directory(grace, limits, journal)
+    directory = _directory(settings, journal)
     thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
     rooms = Rooms(thresholds, settings.room_members, journal.next_position)
     followers = JournalFollowers(clock)
@@ -93,6 +85,29 @@ def build_node(
     broadcaster = Broadcaster(
         clock=clock, timer=timer, metrics=metrics, behind_timeout=settings.behind_timeout, writer=writer
     )
+
+    # The storage restores data through the publisher and the gatekeeper, and both report to the storage. These two
+    # functions break the circle. They run when the storage worker responds, which is after all parts are made.
+    def apply(outcome: Outcome[Connection], now: Instant) -> None:
+        publisher.apply(outcome, now)
+
+    def restore_revocations(revocations: Sequence[StoredRevocation]) -> None:
+        if gatekeeper is not None:
+            gatekeeper.restore(revocations)
+
+    storage = None
+    if storage_worker is not None:
+        storage = WriteBehind(
+            settings=settings,
+            clock=clock,
+            timer=timer,
+            metrics=metrics,
+            worker=storage_worker,
+            directory=directory,
+            rooms=rooms,
+            apply=apply,
+            restore_revocations=restore_revocations,
+        )
     publisher = NodePublisher(
         clock=clock,
         timer=timer,
@@ -103,27 +118,9 @@ def build_node(
         journal=journal,
         followers=followers,
         broadcaster=broadcaster,
+        storage=storage,
     )
-    storage = None
-    gatekeeper: Gatekeeper | None = None
-
-    def restore_revocations(revocations: Sequence[StoredRevocation]) -> None:
-        if gatekeeper is not None:
-            gatekeeper.restore(revocations)
-
-    if storage_worker is not None:
-        storage = WriteBehind(
-            settings=settings,
-            clock=clock,
-            timer=timer,
-            metrics=metrics,
-            worker=storage_worker,
-            directory=directory,
-            rooms=rooms,
-            apply=publisher.apply,
-            restore_revocations=restore_revocations,
-        )
-        publisher.storage = storage
+    gatekeeper = None
     if authenticator is not None:
         gatekeeper = Gatekeeper(
             settings=settings,
@@ -132,10 +129,9 @@ def build_node(
             metrics=metrics,
             authenticator=authenticator,
             sessions=directory.users.sessions,
-            **({"on_revoked": storage.revoked} if storage is not None else {}),
+            on_revoked=storage.revoked if storage is not None else None,
         )
-    encoding = Encoding(directory.users, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
-    parts = Parts(
+    parts = NodeParts(
         settings=settings,
         clock=clock,
         timer=timer,
@@ -144,12 +140,10 @@ def build_node(
         rooms=rooms,
         broadcaster=broadcaster,
         publisher=publisher,
-        encoding=encoding,
+        encoding=_encoding(settings, directory, rooms, epoch),
         renew_token=gatekeeper.renew if gatekeeper is not None else None,
     )
-    protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more_protocols)])
-    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
-        broadcaster.add_feed(protocol.feed)
+    protocols = _protocols(parts, feed_parts, more_protocols)
     _add_gauges(metrics, directory, rooms, broadcaster)
     return Node(
         settings=settings,
@@ -167,13 +161,39 @@ def build_node(
         broadcaster=broadcaster,
         publisher=publisher,
         protocols=protocols,
-        encoding=encoding,
+        encoding=parts.encoding,
         gatekeeper=gatekeeper,
         storage=storage,
     )
 
 
-def _classic(parts: Parts) -> ClientProtocol:
+def _directory(settings: Settings, journal: Journal) -> Directory[Connection]:
+    limits = Limits(
+        settings.log_size,
+        settings.log_age,
+        settings.max_announced,
+        settings.max_choices,
+        settings.resume_window,
+        status_pause=settings.status_pause,
+    )
+    return Directory(Grace(settings.grace_going_away, settings.grace_lost), limits, journal)
+
+
+def _encoding(settings: Settings, directory: Directory[Connection], rooms: Rooms, epoch: str) -> Encoding:
+    return Encoding(directory.users, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
+
+
+def _protocols(
+    parts: NodeParts, feed_parts: Sequence[FeedPart], more: Sequence[Callable[[NodeParts], ClientProtocol]]
+) -> Protocols:
+    """Return the protocols of the node, whose feeds take part in each broadcast."""
+    protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more)])
+    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
+        parts.broadcaster.add_feed(protocol.feed)
+    return protocols
+
+
+def _classic(parts: NodeParts) -> ClientProtocol:
     return ClassicProtocol(
         directory=parts.directory,
         broadcaster=parts.broadcaster,
@@ -182,7 +202,7 @@ def _classic(parts: Parts) -> ClientProtocol:
     )
 
 
-def _v1(parts: Parts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
+def _v1(parts: NodeParts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
     return V1Protocol(**parts._asdict(), parts=feed_parts)
 
 

@@ -1,4 +1,4 @@
-"""What follows from an event: everyone whom its result concerns is notified.
+"""Publisher: notifies everyone who is concerned by the result of an event.
 
 The directory decides what an event means and returns an `Outcome`, a value. The publisher is the one place that acts on
 outcomes, in this order:
@@ -27,7 +27,11 @@ from presenced.storage.write_behind import WriteBehind
 
 
 class NodePublisher:
-    """The publisher of one node (`protocols.base.Publisher`)."""
+    """The publisher of one node (`protocols.base.Publisher`).
+
+    Args:
+        storage: Stores results; None if the server stores nothing.
+    """
 
     def __init__(
         self,
@@ -41,11 +45,10 @@ class NodePublisher:
         journal: Journal,
         followers: JournalFollowers,
         broadcaster: Broadcaster,
+        storage: WriteBehind | None,
     ) -> None:
-        self.storage: WriteBehind | None = None
-        """What stores the results; None if nothing is stored."""
         self.is_silent = False
-        """Whether others are notified no more, because the node stops: its users will come back elsewhere."""
+        """Whether the publisher notifies nobody, because the node stops and its users will reconnect elsewhere."""
         self._clock = clock
         self._timer = timer
         self._log = log
@@ -54,6 +57,7 @@ class NodePublisher:
         self._journal = journal
         self._followers = followers
         self._broadcaster = broadcaster
+        self._storage = storage
         self._changes = {status: metrics.changes.labels(status) for status in Status}  # a look-up takes 1 us
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
@@ -67,8 +71,8 @@ class NodePublisher:
             self._journal.append(change)
             self._followers.changed()
             self._broadcaster.publish(change)
-        if self.storage is not None:
-            self.storage.event(outcome, not self.is_silent)
+        if self._storage is not None:
+            self._storage.event(outcome, not self.is_silent)
         if outcome.own:
             for connection in self._directory.users.connections(outcome.user_id):
                 connection.protocol.self_changed(connection, outcome.own)
@@ -83,13 +87,13 @@ class NodePublisher:
         for change in self._rooms.settle(user_id, wanted, now):
             if not self.is_silent:
                 self._broadcaster.publish(change)
-                if self.storage is not None:
-                    self.storage.room_changed(change, now)
+                if self._storage is not None:
+                    self._storage.room_changed(change, now)
 
     def session_opened(self, connection: Connection) -> None:
         """Store that the session of a connection opened, or was resumed."""
-        if self.storage is not None:
-            self.storage.opened(connection)
+        if self._storage is not None:
+            self._storage.opened(connection)
 
     def expire(self) -> None:
         """Apply what time alone has changed: ended grace periods, choices, claims and pauses."""

@@ -120,6 +120,14 @@ class Directory(Generic[C]):
         self._deadlines: Deadlines[str] = Deadlines()
         self._announced = 0
 
+    def begin_restore(self) -> None:
+        """Record decisions from now on, because older stored data is restored later and must not override them."""
+        self.since_start = SinceStart()
+
+    def end_restore(self) -> None:
+        """Stop recording decisions, because everything is restored."""
+        self.since_start = None
+
     def begin_above(self, number: int) -> None:
         """Give only positions and versions above `number`, which an earlier start may have used, from now on."""
         self._journal.advance(number)

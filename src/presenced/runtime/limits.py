@@ -115,7 +115,7 @@ class Buckets:
         self._rate = rate
         self._burst = burst
         self._left: BoundedMap[str, tuple[float, float]] = BoundedMap(max_keys)
-        """Number of tokens left, and the time of that."""
+        """Number of tokens left, and the time at which it was counted."""
 
     def __len__(self) -> int:
         return len(self._left)
@@ -142,16 +142,16 @@ class Pace:
     """Highest number of events in one second so far."""
 
     LEAST = 1000.0
-    """Lower limit of `best`, per second: what any machine can do."""
+    """Lower limit of `best`, in events per second: every machine manages this many."""
 
     def __init__(self) -> None:
         self.best = self.LEAST
         self._second = float("-inf")
-        self._came = 0
+        self._events = 0
 
     def count(self, now: float) -> None:
         """Count one event."""
         if now - self._second >= 1:
-            self._second, self._came = now, 0
-        self._came += 1
-        self.best = max(self.best, self._came)
+            self._second, self._events = now, 0
+        self._events += 1
+        self.best = max(self.best, self._events)

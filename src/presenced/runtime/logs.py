@@ -175,10 +175,10 @@ def configure_helper(form: str = "text", when: str = "auto") -> None:
 
 
 def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
-    """Send log lines to standard output from a thread, so that a full pipe or a paused terminal does not block the
-    server.
+    """Send log lines to standard output from a thread.
 
-    For the command only. A program that embeds the server configures logging itself.
+    A full pipe or a paused terminal does not block the server then. For the command only: a program that embeds the
+    server configures logging itself.
 
     Args:
         level: The setting `log_level`.

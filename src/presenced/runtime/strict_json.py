@@ -77,10 +77,10 @@ def explained(error: Exception, kind: Any) -> str:
         return no_field(unknown[1], [*_tag(kind), *(f.encode_name for f in fields(kind))], "field")
     found = _AT_FIELD.search(text)
     allowed = _choices(kind).get(found[1], ()) if found else ()
-    said = text.replace("$.", "").replace("`$`", "the body")
-    if len(said) > MAX_QUOTED:
-        said = f"{said[: MAX_QUOTED - 55]}...{said[-50:]}"
-    return f"{said}; allowed are {', '.join(allowed)}" if allowed else said
+    message = text.replace("$.", "").replace("`$`", "the body")
+    if len(message) > MAX_QUOTED:
+        message = f"{message[: MAX_QUOTED - 55]}...{message[-50:]}"
+    return f"{message}; allowed are {', '.join(allowed)}" if allowed else message
 
 
 def no_field(name: str, known: Sequence[str], what: str) -> str:

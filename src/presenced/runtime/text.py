@@ -12,7 +12,7 @@ _REFUSED = re.compile(
     "\ud800-\udfff"  # surrogates, Cs
     "\ufdd0-\ufdef" + "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17)) + "]"
 )
-"""Characters that no name holds.
+"""Characters that no name may contain.
 
 Unicode never changes these sets (its stability policy fixes Cc, Zl, Zp, Cs and the noncharacters), so which ids are
 allowed does not depend on the Unicode version of Python. `spec/protocol.md` lists the same characters.
@@ -41,7 +41,6 @@ def escaped(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a client's text in a form safe for a log line: printable ASCII, with escapes, at most `MAX_QUOTED`
-    characters."""
+    """Return a client's text for a log line: printable ASCII, with escapes, at most `MAX_QUOTED` characters."""
     shown = ascii(text[:MAX_QUOTED])[1:-1][:MAX_QUOTED]
     return shown if len(text) <= MAX_QUOTED else f"{shown}..."

@@ -11,7 +11,7 @@ from presenced.protocols.ids import UserId
 from presenced.protocols.v1.messages import SeenStatus, SomeCause
 
 
-class Seen(Struct, frozen=True, rename="camel", omit_defaults=True):
+class StoredSeen(Struct, frozen=True, rename="camel", omit_defaults=True):
     """When a user was last seen, according to the database."""
 
     user_id: UserId

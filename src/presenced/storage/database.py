@@ -149,7 +149,7 @@ class _Text(NamedTuple):
 
     sql: str
     values: Callable[[Mapping[str, Any]], tuple[Any, ...]]
-    """Function that returns the values of a row in the order of the parameters."""
+    """Returns the values of a row in the order of the parameters."""
 
 
 _texts: WeakKeyDictionary[Dialect, dict[Insert | Update, _Text]] = WeakKeyDictionary()

@@ -96,6 +96,6 @@ def _is_new(file: Path) -> bool:
 
 
 def _try_folder(file: Path) -> None:
-    there = next(path for path in (file, *file.parents) if path.exists())
-    if not os.access(there, os.W_OK) or (there != file and not (there.is_dir() and os.access(there, os.X_OK))):
-        raise StorageError(f"the database can't be used: nothing can be written at {there}")
+    nearest = next(path for path in (file, *file.parents) if path.exists())
+    if not os.access(nearest, os.W_OK) or (nearest != file and not (nearest.is_dir() and os.access(nearest, os.X_OK))):
+        raise StorageError(f"the database can't be used: nothing can be written at {nearest}")

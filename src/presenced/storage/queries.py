@@ -11,7 +11,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.protocols.ids import wire_user_id
-from presenced.storage.answers import History, PastChange, PastSession, PastSessions, Seen
+from presenced.storage.answers import History, PastChange, PastSession, PastSessions, StoredSeen
 from presenced.storage.records import Details
 from presenced.storage.schema import changes, sessions, users
 
@@ -20,10 +20,10 @@ MAX_PAGE = 1_000
 
 
 async def last_seen(connection: AsyncConnection, user_ids: Sequence[str]) -> bytes:
-    """Return a list of `Seen` for the users that have a row, in any order."""
+    """Return a list of `StoredSeen` for the users that have a row, in any order."""
     wanted = select(users.c.user_id, users.c.seen_ms, users.c.active_ms).where(users.c.user_id.in_(user_ids[:MAX_PAGE]))
     found = (await connection.execute(wanted)).all()
-    return msgspec.json.encode([Seen(wire_user_id(row[0]), row[1], row[2]) for row in found])
+    return msgspec.json.encode([StoredSeen(wire_user_id(row[0]), row[1], row[2]) for row in found])
 
 
 async def history(connection: AsyncConnection, user_id: str, before: int, limit: int) -> bytes:

@@ -1,11 +1,11 @@
 """Records: the units of storage. Each class is the one definition of its fields, from the server to the table.
 
-| record | says | key | table | restored at a start as |
+| record | meaning | key | table | restored at a start as |
 |---|---|---|---|---|
-| `StoredUser` | how a user is now | user | `presenced_users` | `RestoredChoices`, `RestoredDisplay` |
-| `StoredSession` | how a session is now | session key | `presenced_sessions` | |
-| `Change` | what changed, once | epoch, position | `presenced_changes` | |
-| `StoredClaim` | what a backend claims now, or no more | user, source | `presenced_claims` | `StoredClaim` |
+| `StoredUser` | current state of a user | user | `presenced_users` | `RestoredChoices`, `RestoredDisplay` |
+| `StoredSession` | current state of a session | session key | `presenced_sessions` | |
+| `Change` | one visible change | epoch, position | `presenced_changes` | |
+| `StoredClaim` | a claim of a backend, in force or cleared | user, source | `presenced_claims` | `StoredClaim` |
 | `StoredRevocation` | which tokens are refused | kind, subject | `presenced_revocations` | `StoredRevocation` |
 | `RoomOccupancy` | a room got its first or lost its last member | room | none: only webhooks use it | |
 
@@ -28,7 +28,7 @@ YEAR_2026_MS = 1_767_225_600_000
 
 
 class StoredUser(Struct, frozen=True, array_like=True, tag="user"):
-    """How a user is now."""
+    """Current state of a user."""
 
     user_id: str
     status: str
@@ -48,7 +48,10 @@ class StoredUser(Struct, frozen=True, array_like=True, tag="user"):
 
 
 class StoredSession(Struct, array_like=True, tag="session"):
-    """How a session is now. `WriteBehind` creates one per session and updates it; a resumed session is open again."""
+    """Current state of a session.
+
+    `WriteBehind` creates one per session and updates it. A resumed session is open again.
+    """
 
     session_key: str
     """Id of the session's first connection."""
@@ -78,7 +81,7 @@ class RoomOccupancy(Struct, frozen=True, array_like=True, tag="room"):
 
 
 class StoredClaim(Struct, frozen=True, array_like=True, tag="claim"):
-    """What a backend claims about a user. An empty status means that the claim is cleared."""
+    """Claim of a backend about a user. An empty status means that the claim is cleared."""
 
     user_id: str
     source: str
@@ -139,7 +142,7 @@ class StoredChoice(StoredCustom, frozen=True, kw_only=True):
 
 
 class Details(StoredCustom, frozen=True, kw_only=True):
-    """What belongs to the status of a change, as JSON in `details`."""
+    """Details of a change besides its status, as JSON in `details`."""
 
     devices: tuple[str, ...] = ()
 
@@ -158,7 +161,7 @@ def choice_from(stored: bytes) -> StoredChoice | None:
 
 
 def details_json(change: Change) -> bytes:
-    """Return what belongs to the status as `Details`; empty if there is nothing."""
+    """Return the details of a change as `Details`; empty if there are none."""
     details = msgspec.json.encode(Details(*_fields_of(change.view.custom), devices=change.view.devices))
     return b"" if details == b"{}" else details
 
@@ -169,7 +172,7 @@ def _fields_of(custom: Custom) -> tuple[str, str, Raw | UnsetType, int]:
 
 
 def is_about(record: Record, user_id: str) -> bool:
-    """Return whether the record must be deleted with the user. Revocations stay: a token would be valid again."""
+    """Return whether the record must be deleted with the user. Revocations stay, or a token would be valid again."""
     return isinstance(record, (StoredUser, StoredSession, Change, StoredClaim)) and record.user_id == user_id
 
 

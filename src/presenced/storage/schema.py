@@ -131,7 +131,8 @@ webhooks = Table(
     Index("presenced_webhooks_due", "endpoint", "state", "id"),
 )
 
-told = Table(
+# The last state sent to receivers of webhooks about each user and room (`webhooks.producer`).
+sent_states = Table(
     "presenced_told",
     metadata,
     Column("kind", Exact(8), nullable=False),

@@ -53,7 +53,7 @@ from presenced.storage.records import (
     start_position,
 )
 from presenced.storage.rows import Row, Rows
-from presenced.storage.schema import changes, claims, nodes, revocations, sessions, told, users, webhooks
+from presenced.storage.schema import changes, claims, nodes, revocations, sent_states, sessions, users, webhooks
 
 PRUNED_ROWS = 2_000
 """Maximum number of rows that one statement deletes because of their age. More of them take further transactions."""
@@ -146,13 +146,15 @@ class Store:
         await connection.execute(self._upsert_node, [row])
 
     async def erase(self, connection: AsyncConnection, user_id: str) -> int:
-        """Delete everything about a user but revocations. Return the number of rows, without those of `told`."""
+        """Delete everything about a user but revocations. Return the number of rows, without those of `sent_states`."""
         deleted = 0
         for table in (users, sessions, changes, claims):
             deleted += (await connection.execute(delete(table).where(table.c.user_id == user_id))).rowcount
         of_user = and_(webhooks.c.subject == user_id, webhooks.c.kind.like("user.%"))
         deleted += (await connection.execute(delete(webhooks).where(of_user))).rowcount
-        await connection.execute(delete(told).where(told.c.kind == "user", told.c.subject == user_id))
+        await connection.execute(
+            delete(sent_states).where(sent_states.c.kind == "user", sent_states.c.subject == user_id)
+        )
         return deleted
 
     # The start and the end.
@@ -167,10 +169,10 @@ class Store:
             or (row["node"] != self._node and row["sign_ms"] < self._started_ms - SILENT_MS)
         ]
         newest = max((row["position"] for row in rows), default=0)
-        count = 0
+        shown = 0
         for node, _ in dead:
-            shown = select(func.count()).select_from(users).where(self._shown(node, own=False))
-            count += (await connection.execute(shown)).scalar_one()
+            count = select(func.count()).select_from(users).where(self._shown(node, own=False))
+            shown += (await connection.execute(count)).scalar_one()
         # Rows closed here get versions up to `first`, because waiting records about users who are back have versions
         # above it. A row of a higher version would refuse them.
         first = start_position(self._started_ms)
@@ -181,7 +183,7 @@ class Store:
         below = min(first + 1, (await connection.execute(lowest)).scalar_one() or first + 1)
         closed = 0
         for node, sign_ms in dead:
-            closed += await self._close(connection, node, False, sign_ms, below - count + closed, first, LOST)
+            closed += await self._close(connection, node, False, sign_ms, below - shown + closed, first, LOST)
         return Start(position, closed)
 
     async def stop(self, connection: AsyncConnection, at_ms: int, position: int, reason: str) -> int:
@@ -207,9 +209,9 @@ class Store:
             Number of users.
         """
         at = literal(at_ms, BigInteger)
-        left = and_(sessions.c.node == node, self._by(sessions, own), sessions.c.closed_ms.is_(None))
+        left_open = and_(sessions.c.node == node, self._by(sessions, own), sessions.c.closed_ms.is_(None))
         ended = case((sessions.c.opened_ms > at, sessions.c.opened_ms), else_=at)
-        await connection.execute(update(sessions).where(left).values(closed_ms=ended, reason=reason))
+        await connection.execute(update(sessions).where(left_open).values(closed_ms=ended, reason=reason))
         shown = self._shown(node, own)
         count: int = (await connection.execute(select(func.count()).select_from(users).where(shown))).scalar_one()
         floor = literal(version, BigInteger)
@@ -235,9 +237,11 @@ class Store:
         return count
 
     def _shown(self, node: str, own: bool) -> ColumnElement[bool]:
+        """Return the condition for users of the node that are shown present."""
         return and_(users.c.node == node, self._by(users, own), users.c.status != "offline")
 
     def _by(self, table: Table, own: bool) -> ColumnElement[bool]:
+        """Return the condition for rows that this epoch wrote, or any other."""
         epoch: ColumnElement[str] = table.c.epoch
         return epoch == self._epoch if own else epoch != self._epoch
 
@@ -278,8 +282,8 @@ class Store:
         full.append(await _prune(connection, sessions, sessions.c.closed_ms, oldest))
         await connection.execute(delete(claims).where(claims.c.until_ms <= now_ms))
         await connection.execute(delete(revocations).where(revocations.c.until <= now_ms / 1000))
-        forgotten = nodes.c.sign_ms < oldest, nodes.c.stopped_ms.is_not(None), nodes.c.node != self._node
-        await connection.execute(delete(nodes).where(*forgotten))
+        is_old = nodes.c.sign_ms < oldest, nodes.c.stopped_ms.is_not(None), nodes.c.node != self._node
+        await connection.execute(delete(nodes).where(*is_old))
         return any(full)
 
 

@@ -1,4 +1,4 @@
-"""The write-behind: collects what must be stored, and sends it to the storage worker in batches.
+"""Write-behind: collects records of events, and sends them to the storage worker in batches.
 
 The live process never waits for a database. An event costs it a dictionary entry or an append, 2.1 µs of its CPU per
 change of the classic protocol (`benchmarks/write_behind.py`). The rest happens up to a quarter of a second later.
@@ -47,7 +47,6 @@ from presenced.config.settings import Settings
 from presenced.errors import CapacityError
 from presenced.presence.directory import Directory, Outcome
 from presenced.presence.model import AS_DETECTED, Change, Choice, Custom, Status
-from presenced.presence.restore import SinceStart
 from presenced.presence.rooms import RoomChange, Rooms
 from presenced.presence.session import Session
 from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
@@ -104,17 +103,17 @@ class StorageWorker(Protocol):
 
     @property
     def takes(self) -> bool:
-        """Whether it accepts a batch now."""
+        """Whether the worker accepts a batch now."""
 
     @property
     def warning(self) -> str:
-        """Text for operators about what is wrong; empty if nothing is."""
+        """Text for operators about a fault; empty if there is none."""
 
     def give(self, records: list[Record], position: int) -> None:
         """Store a batch. This neither waits nor fails. `position` is `WriteBehind.position`."""
 
 
-class Connection(Protocol):
+class StorableConnection(Protocol):
     """Attributes of a connection that are stored."""
 
     session: Session[Any]
@@ -173,7 +172,7 @@ class WriteBehind:
         self._ending = False
         self.blocked = False
         """Whether something waits that the worker does not accept."""
-        directory.since_start = SinceStart()
+        directory.begin_restore()
         metrics.gauge("presenced_storage_waiting_facts", "Records that wait to be sent.", lambda: self.waiting)
 
     # Events. They run for each event of the node, so they do as little as possible.
@@ -192,7 +191,7 @@ class WriteBehind:
         if self._since is None:
             self._flush_later()
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: StorableConnection) -> None:
         """Collect a session that opened, or was resumed."""
         session = connection.session
         record = session.stored
@@ -211,7 +210,7 @@ class WriteBehind:
             )
         session.stored = self._sessions[record.session_key] = record
 
-    def closed(self, connection: Connection, reason: str, now: Instant) -> None:
+    def closed(self, connection: StorableConnection, reason: str, now: Instant) -> None:
         """Collect a session whose connection ended. No-op if another connection has resumed it."""
         record = connection.session.stored
         if connection.session.connection is connection and isinstance(record, StoredSession):
@@ -286,7 +285,7 @@ class WriteBehind:
 
     @property
     def warning(self) -> str:
-        """Text for operators about what is wrong with storage; empty if nothing is."""
+        """Text for operators about a fault of storage; empty if there is none."""
         return self._worker.warning
 
     @property
@@ -295,12 +294,12 @@ class WriteBehind:
         return max(self._directory.users.journal.position, self._directory.users.versions.newest)
 
     def waiting_of(self, user_ids: Collection[str]) -> dict[str, StoredUser]:
-        """Return the state of those of these users whose records wait."""
+        """Return the state of each of these users whose record waits."""
         found = ((user_id, self._users.get(user_id) or self._due_users.get(user_id)) for user_id in user_ids)
         return {user_id: stored_user(user) for user_id, user in found if user is not None}
 
     def absent(self, users: Iterable[str], rooms: Iterable[str]) -> tuple[list[str], list[str]]:
-        """Return those of these users who are shown offline now, and those of these rooms that are empty.
+        """Return the users that are shown offline now and the rooms that are empty, out of these users and rooms.
 
         Return none while the server stops. Connections end then, and nobody is notified that their users have left.
         """
@@ -352,7 +351,7 @@ class WriteBehind:
         if self._due_users or self._due_sessions:
             self._due_since = self._since
             self._next_due = now if self._ending else now + STATE_PERIOD_S
-        if not self._others:  # what is left are changes, if anything; each has the time of its event
+        if not self._others:  # only changes can be left, and each has the time of its event
             oldest = next((one.at.monotonic for one in self._changes if isinstance(one, Change)), now)
             self._since = oldest if self._changes else None
 
@@ -394,7 +393,7 @@ class WriteBehind:
     def begin(self, position: int) -> None:
         """Finish the restore. The next positions are above `position`."""
         self._directory.begin_above(position)
-        self._directory.since_start = None
+        self._directory.end_restore()
         self.flush()
 
     def _restore_choices(self, record: RestoredChoices, now: Instant) -> None:
@@ -457,7 +456,7 @@ def _take(waiting: dict[K, V]) -> list[V]:
 
 
 def _trim(waiting: dict[K, V], most: int) -> int:
-    """Drop the oldest entries beyond `most`. Return their number."""
+    """Drop the oldest entries above `most`. Return their number."""
     excess = list(islice(waiting, max(0, len(waiting) - most)))
     for key in excess:
         del waiting[key]

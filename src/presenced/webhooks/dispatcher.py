@@ -8,7 +8,7 @@ when its change is stored, and survives any crash. A delivery for each endpoint 
               last state sent                     (one request at a time)
 
 - Delivery is at least once. A repeated event has the same id, a repeated request too.
-- Order is kept for each user and room. A slow endpoint does not delay another.
+- Events of one user or room arrive in order. A slow endpoint does not delay another.
 - A failed request is retried with exponential back-off for a day. Then its events become dead letters, which the HTTP
   API lists and sends again on request.
 - After a restart, the worker compares the last state sent with the live state (`worker.settling`). So receivers learn

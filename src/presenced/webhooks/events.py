@@ -1,7 +1,7 @@
-"""Events for receivers: which changes are events, and their JSON.
+"""Events for receivers: the rule that makes a change an event, and the JSON of events.
 
 A change is an event if it differs from the last state sent to receivers, not from the change before it. A lost or
-repeated change therefore does no harm: the next one is compared with what receivers really got.
+repeated change therefore does no harm: the next one is compared with the state that receivers really got.
 
 | last sent | new state | event |
 |---|---|---|
@@ -60,14 +60,15 @@ NEVER_SENT = {"user": SentState(OFFLINE), "room": SentState(VACATED)}
 
 
 class UserData(UserRecord, frozen=True, rename="camel", omit_defaults=True):
-    """`data` of an event about a user: a user record as in presenced.v1, and the status last sent. Times are epoch
-    milliseconds.
+    """`data` of an event about a user: a user record as in presenced.v1, and the status last sent.
+
+    Times are epoch milliseconds.
     """
 
     was: str = ""
 
 
-class RoomData(Struct, frozen=True, rename="camel", omit_defaults=True):
+class RoomEventData(Struct, frozen=True, rename="camel", omit_defaults=True):
     """`data` of an event about a room."""
 
     room: str
@@ -81,7 +82,7 @@ class EventContent(NamedTuple):
 
     type: str
     at_ms: int
-    data: UserData | RoomData
+    data: UserData | RoomEventData
 
 
 class WebhookEvent(Struct, frozen=True):
@@ -90,7 +91,7 @@ class WebhookEvent(Struct, frozen=True):
     id: str
     type: str
     timestamp: str
-    data: UserData | RoomData
+    data: UserData | RoomEventData
 
 
 class BatchBody(Struct, frozen=True):
@@ -119,7 +120,7 @@ def event_for(record: Change | RoomOccupancy, last_sent: SentState) -> EventCont
     if new.version <= last_sent.version or (new.status, new.details) == (last_sent.status, last_sent.details):
         return None
     if isinstance(record, RoomOccupancy):
-        return EventContent(f"room.{new.status}", record.at_ms, RoomData(record.room, record.position))
+        return EventContent(f"room.{new.status}", record.at_ms, RoomEventData(record.room, record.position))
     if OFFLINE in (new.status, last_sent.status):
         kind = "user.offline" if new.status == OFFLINE else "user.online"
     else:
@@ -130,7 +131,7 @@ def event_for(record: Change | RoomOccupancy, last_sent: SentState) -> EventCont
 def offline_event(
     user_id: str, version: int, was: str, now_ms: int, since_ms: int = 0, seen_ms: int = 0, cause: str = RESTART
 ) -> EventContent:
-    """Return the event that a user is offline of whom no change says so.
+    """Return the event that a user is offline, for a user without a change to that status.
 
     Args:
         was: Status last sent to receivers.

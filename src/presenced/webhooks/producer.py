@@ -1,8 +1,8 @@
 """Producer: finds the events in stored records, and queues them in the same transaction.
 
-The table `told` holds the last state sent about each user and room. It changes together with the queues, in the
-transaction that stores the records. So an event is queued exactly when its record is stored. A new storage worker may
-receive records that its predecessor has stored already. They are no events the second time.
+The table `presenced_told` holds the last state sent about each user and room. It changes together with the queues, in
+the transaction that stores the records. So an event is queued exactly when its record is stored. A new storage worker
+may receive records that its predecessor has stored already. They are no events the second time.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from presenced.presence.model import Cause, Change
 from presenced.storage.database import execute_many
 from presenced.storage.records import RoomOccupancy
-from presenced.storage.schema import told, users, webhooks
+from presenced.storage.schema import sent_states, users, webhooks
 from presenced.webhooks.events import (
     NEVER_SENT,
     OFFLINE,
     RESTART,
     VACATED,
     EventContent,
-    RoomData,
+    RoomEventData,
     SentState,
     Subject,
     encode,
@@ -94,15 +94,19 @@ class WebhookProducer:
             kind: `user` or `room`.
             after: Last name of the previous page; empty for the first page.
         """
-        condition = (told.c.kind == kind) & (told.c.status != NEVER_SENT[kind].status) & (told.c.subject > after)
-        query = select(told.c.subject).where(condition).order_by(told.c.subject).limit(CHUNK)
+        condition = (
+            (sent_states.c.kind == kind)
+            & (sent_states.c.status != NEVER_SENT[kind].status)
+            & (sent_states.c.subject > after)
+        )
+        query = select(sent_states.c.subject).where(condition).order_by(sent_states.c.subject).limit(CHUNK)
         return list((await connection.execute(query)).scalars())
 
     async def enqueue_absent(self, connection: AsyncConnection, user_ids: Sequence[str], rooms: Sequence[str]) -> None:
         """Queue events that these users are offline and these rooms empty since the restart.
 
-        No-op for those of whom this was already sent. The caller must know it from the live state (`worker.settling`):
-        the database may be behind it.
+        Users and rooms whose absence was already sent are skipped. The caller must take the absence from the live state
+        (`worker.settling`), because the database may be behind.
         """
         now_ms = self._now_ms()
         subjects = {Subject("user", user_id) for user_id in user_ids} | {Subject("room", name) for name in rooms}
@@ -123,7 +127,7 @@ class WebhookProducer:
                 since_ms = row.since_ms if row.status == OFFLINE else now_ms
                 event = offline_event(subject.name, version, before.status, now_ms, since_ms, row.seen_ms)
             else:
-                event = EventContent("room.vacated", now_ms, RoomData(subject.name, version, RESTART))
+                event = EventContent("room.vacated", now_ms, RoomEventData(subject.name, version, RESTART))
             events.append((subject, event))
             changed[subject] = SentState(NEVER_SENT[subject.kind].status, version)
         await self._store(connection, events, changed, changed.keys())
@@ -143,7 +147,7 @@ class WebhookProducer:
 
     async def enqueue_erased(self, connection: AsyncConnection, user_id: str, last_sent: SentState) -> None:
         """Queue an event that an erased user is offline. Store no state of the user."""
-        # Above what receivers know, and below the version of a new session of the user.
+        # Above the version that receivers know, and below the version of a new session of the user.
         version = last_sent.version + (last_sent.status != OFFLINE)
         event = offline_event(user_id, version, last_sent.status, self._now_ms(), cause=Cause.KICK)
         if event.type in self._events and self._queues:
@@ -154,8 +158,10 @@ class WebhookProducer:
     async def forget_rooms(self, connection: AsyncConnection) -> None:
         """Delete the state of rooms vacated long ago. Otherwise the table would grow with every new name of a room."""
         oldest = self._newest_position - ROOM_MEMORY_POSITIONS
-        condition = (told.c.kind == "room") & (told.c.status == VACATED) & (told.c.version < oldest)
-        await connection.execute(delete(told).where(condition))
+        condition = (
+            (sent_states.c.kind == "room") & (sent_states.c.status == VACATED) & (sent_states.c.version < oldest)
+        )
+        await connection.execute(delete(sent_states).where(condition))
 
     async def _store(
         self,
@@ -164,7 +170,7 @@ class WebhookProducer:
         changed: Mapping[Subject, SentState],
         existing: Collection[Subject],
     ) -> None:
-        """Add the events to all queues, and store the state that they bring receivers to."""
+        """Add the events to all queues, and store the new state of receivers."""
         wanted = [(subject, event) for subject, event in events if event.type in self._events]
         if wanted and self._queues:
             new = [await self._new_event(connection, subject, event) for subject, event in wanted]
@@ -199,10 +205,10 @@ _VALUES: dict[str, BindParameter[Any]] = {
     "version": bindparam("a_version"),
     "details": bindparam("a_text"),
 }
-_INSERT = insert(told).values(kind=bindparam("a_kind"), subject=bindparam("a_subject"), **_VALUES)
+_INSERT = insert(sent_states).values(kind=bindparam("a_kind"), subject=bindparam("a_subject"), **_VALUES)
 _UPDATE = (
-    update(told)
-    .where((told.c.kind == bindparam("a_kind")) & (told.c.subject == bindparam("a_subject")))
+    update(sent_states)
+    .where((sent_states.c.kind == bindparam("a_kind")) & (sent_states.c.subject == bindparam("a_subject")))
     .values(**_VALUES)
 )
 
@@ -222,8 +228,10 @@ async def _load_sent_states(connection: AsyncConnection, subjects: Collection[Su
     for kind in NEVER_SENT:
         names = [subject.name for subject in subjects if subject.kind == kind]
         for start in range(0, len(names), CHUNK):
-            condition = (told.c.kind == kind) & told.c.subject.in_(names[start : start + CHUNK])
-            query = select(told.c.subject, told.c.status, told.c.version, told.c.details).where(condition)
+            condition = (sent_states.c.kind == kind) & sent_states.c.subject.in_(names[start : start + CHUNK])
+            query = select(
+                sent_states.c.subject, sent_states.c.status, sent_states.c.version, sent_states.c.details
+            ).where(condition)
             for name, *state in await connection.execute(query):
                 found[Subject(kind, name)] = SentState(*state)
     return found

@@ -72,7 +72,7 @@ def serial_text(number: int) -> str:
 
 
 class EndpointQueue:
-    """Rows of one endpoint, and how many there are.
+    """Rows of one endpoint, and their number in each state.
 
     Args:
         key: Name of the endpoint in the database (`sender.endpoint_key`).
@@ -267,5 +267,5 @@ class EndpointQueue:
 
 
 async def _first_ids(connection: AsyncConnection, condition: ColumnElement[bool], limit: int) -> list[str]:
-    """Return the ids of the oldest such rows. Not every database supports UPDATE and DELETE with a LIMIT."""
+    """Return the ids of the oldest rows that match. Not every database supports UPDATE and DELETE with a LIMIT."""
     return list((await connection.execute(select(_c.id).where(condition).order_by(_c.id).limit(limit))).scalars())

@@ -8,7 +8,7 @@ from typing import Any
 
 from presenced.errors import BadParameter, StorageUnavailable
 from presenced.storage.records import StoredUser
-from presenced.worker.rpc import Call, CallResult, Method, encode
+from presenced.worker.rpc import CallResult, Method, WorkerCall, encode
 
 MAX_CALLS = 100
 """Maximum number of calls without a result. A further call fails with `StorageUnavailable`."""
@@ -42,11 +42,11 @@ class StorageCalls:
         self._calls: dict[int, asyncio.Future[bytes]] = {}
 
     async def last_seen(self, user_ids: Sequence[str]) -> bytes:
-        """Return when these users were last seen: a list of `answers.Seen` of those with a row."""
+        """Return when these users were last seen: a list of `answers.StoredSeen` of those with a row."""
         return await self._call(Method.LAST_SEEN, list(user_ids))
 
     def unstored(self, user_ids: Sequence[str]) -> Mapping[str, StoredUser]:
-        """Return the state of those of these users whose newest records the database may not have.
+        """Return the state of each of these users whose newest record the database may not have.
 
         Call this before `last_seen`. In the other order, a record stored in between would be missing in both results.
         """
@@ -102,7 +102,7 @@ class StorageCalls:
             raise StorageUnavailable(f"{MAX_CALLS} requests wait for the database already; try again later")
         self._number += 1
         number = self._number
-        if why_not := self._send(encode(Call(number, method, arguments))):
+        if why_not := self._send(encode(WorkerCall(number, method, arguments))):
             raise StorageUnavailable(f"the database is unavailable: {why_not}")
         self._calls[number] = asyncio.get_running_loop().create_future()
         return number

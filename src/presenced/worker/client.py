@@ -1,4 +1,4 @@
-"""The server's side of the storage worker: starts the process, sends it batches and calls, and knows its state.
+"""Client of the storage worker: starts the process, sends it batches and calls, and tracks its state.
 
 States of the connection. All batches that are not confirmed survive each arrow.
 
@@ -71,7 +71,7 @@ _logger = logging.getLogger("presenced")
 
 _leaving: list[subprocess.Popen[bytes]] = []
 """Processes that are no longer needed. They exit by themselves within `worker.program.LAST_TRIES_S`; each use of this
-list reaps those that have, so that no zombies remain."""
+list reaps the processes that have exited, so that no zombies remain."""
 
 
 class _Unconfirmed(NamedTuple):
@@ -176,7 +176,7 @@ class WorkerClient(asyncio.Protocol):
 
     @property
     def warning(self) -> str:
-        """Text for operators about what is wrong; empty if nothing is."""
+        """Text for operators about a fault; empty if there is none."""
         if self._failing:
             return f"nothing can be stored now, records wait: {self._failing}"
         if (behind := self.behind) > LATE_S:

@@ -1,4 +1,4 @@
-"""The worker's side of calls: the table of methods behind `rpc.Call`, without `Method.ERASE` (`program`)."""
+"""The worker's side of calls: the table of methods behind `rpc.WorkerCall`, without `Method.ERASE` (`program`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from presenced.errors import StorageError
 from presenced.storage import queries
 from presenced.storage.database import reason
 from presenced.webhooks.dispatcher import WebhookDispatcher
-from presenced.worker.rpc import Call, CallResult, Method
+from presenced.worker.rpc import CallResult, Method, WorkerCall
 
 CALL_TIMEOUT_S = 4.5
 """Seconds for one query. Less than `calls.CALL_TIMEOUT_S`, so that the caller gets the reason instead of a timeout."""
@@ -33,7 +33,9 @@ _OF_WEBHOOKS: Mapping[Method, Callable[..., Awaitable[bytes]]] = {
 }
 
 
-async def result_of(call: Call, database: AsyncEngine, webhooks: WebhookDispatcher | None, url: str) -> CallResult:
+async def result_of(
+    call: WorkerCall, database: AsyncEngine, webhooks: WebhookDispatcher | None, url: str
+) -> CallResult:
     """Run a call. Its errors become the result, without the password that is in `url`."""
     try:
         return CallResult(call.number, await _run(call, database, webhooks))
@@ -41,7 +43,7 @@ async def result_of(call: Call, database: AsyncEngine, webhooks: WebhookDispatch
         return CallResult(call.number, b"", reason(error, url))
 
 
-async def _run(call: Call, database: AsyncEngine, webhooks: WebhookDispatcher | None) -> bytes:
+async def _run(call: WorkerCall, database: AsyncEngine, webhooks: WebhookDispatcher | None) -> bytes:
     if (query := _QUERIES.get(call.method)) is not None:
         async with asyncio.timeout(CALL_TIMEOUT_S), database.connect() as connection:
             return await query(connection, *call.arguments)

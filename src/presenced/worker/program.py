@@ -1,4 +1,4 @@
-"""The program of the storage worker: stores batches until the stream ends, answers calls, and runs the webhooks.
+"""Program of the storage worker: stores batches until the stream ends, answers calls, and runs the webhooks.
 
     stream --> _take --> items (batches, erasures, absences) --> _store_items: one transaction --> BatchStored
                  |
@@ -45,7 +45,6 @@ from presenced.worker.rpc import (
     Absent,
     BatchStored,
     BrokenStream,
-    Call,
     CallResult,
     MessageTooLong,
     Method,
@@ -59,6 +58,7 @@ from presenced.worker.rpc import (
     ToServer,
     ToWorker,
     WebhookReport,
+    WorkerCall,
     encode,
     in_parts,
     size_in,
@@ -85,8 +85,8 @@ PRUNE_S = 60.0
 DISPOSE_TIMEOUT_S = 2.0
 """Seconds for closing connections properly. A database that does not answer would never let them close."""
 
-Item = RecordBatch | Call | Absent
-"""Something to store in order. The only such call is `Method.ERASE`."""
+Item = RecordBatch | WorkerCall | Absent
+"""Unit of writing, in order of arrival. `Method.ERASE` is the only call among them."""
 
 _logger = logging.getLogger("presenced")
 
@@ -182,17 +182,17 @@ class WorkerProgram:
 
     def _take(self, message: ToWorker) -> None:
         match message:
-            case RecordBatch() | Absent() | Call(_, Method.ERASE):
+            case RecordBatch() | Absent() | WorkerCall(_, Method.ERASE):
                 self._items.append(message)
                 self._arrived.set()
-            case Call():
+            case WorkerCall():
                 task = asyncio.create_task(self._answer(message))
                 self._calls.add(task)
                 task.add_done_callback(self._calls.discard)
             case Stop():
                 self._reason = "stopping"
 
-    async def _answer(self, call: Call) -> None:
+    async def _answer(self, call: WorkerCall) -> None:
         result = await result_of(call, self._database, self._webhooks, self._setup.url)
         try:
             self._send(result)
@@ -351,7 +351,7 @@ class WorkerProgram:
                     await self._store_records(connection, [record for batch in batches for record in batch.records])
                     continue
                 for item in some:
-                    if isinstance(item, Call):
+                    if isinstance(item, WorkerCall):
                         results.append(await self._erase(connection, item))
                     elif isinstance(item, Absent) and self._settling is not None:
                         await self._settling.report(connection, item)
@@ -385,7 +385,7 @@ class WorkerProgram:
             changes = [record for record in records if isinstance(record, (Change, RoomOccupancy))]
             await self._webhooks.producer.enqueue(connection, changes)
 
-    async def _erase(self, connection: AsyncConnection, call: Call) -> CallResult:
+    async def _erase(self, connection: AsyncConnection, call: WorkerCall) -> CallResult:
         assert call.method is Method.ERASE, "other calls are not items"
         (user_id,) = call.arguments
         webhooks = self._webhooks

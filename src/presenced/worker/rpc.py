@@ -9,10 +9,10 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
                                                            <- Ready              batches and calls may come
     RecordBatch 1, 2, 3, 4                                 ->
                                                            <- BatchStored 3      1 to 3 are committed
-    Call 1        method, arguments                        ->
+    WorkerCall 1  method, arguments                        ->
                                                            <- CallResult 1       JSON, or an error
                                                            <- FindAbsent         users and rooms
-    Absent        those that are absent                    ->
+    Absent        the absent ones among them               ->
                                                            <- WebhookReport, StorageState, Refused   at any time
     Stop, end of the stream                                ->
                                                            <- end of the stream  everything is committed
@@ -29,7 +29,7 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
   before those after it. A call is never repeated: its caller gets an error.
 - *FindAbsent* is the worker's question about the live state (`settling`). The answer is correct at its place among the
   batches.
-- *End*. If the stream ends without `Stop`, the server has died: the worker stores what it has, closes the server's
+- *End*. If the stream ends without `Stop`, the server has died: the worker stores all items, closes the server's
   sessions, and exits. If the worker's stream ends, it has died.
 - *Bounds*. No message has more than `MAX_MESSAGE_BYTES`. The number of messages is bounded by the rules for batches and
   calls.
@@ -112,7 +112,7 @@ class RecordBatch(Struct, frozen=True, array_like=True, tag="batch"):
     records: list[Record]
 
 
-class Call(Struct, frozen=True, array_like=True, tag="call"):
+class WorkerCall(Struct, frozen=True, array_like=True, tag="call"):
     """Call of a method. `CallResult` has the same number."""
 
     number: int
@@ -131,7 +131,7 @@ class Stop(Struct, frozen=True, array_like=True, tag="stop"):
     """Last message: the server stops on purpose."""
 
 
-ToWorker = Setup | RecordBatch | Call | Absent | Stop
+ToWorker = Setup | RecordBatch | WorkerCall | Absent | Stop
 
 
 class RestoredPage(Struct, frozen=True, array_like=True, tag="restored"):
@@ -175,14 +175,14 @@ class BatchStored(Struct, frozen=True, array_like=True, tag="stored"):
 
 
 class FindAbsent(Struct, frozen=True, array_like=True, tag="find_absent"):
-    """Question to the server which of these users and rooms, present in the eyes of receivers, are absent."""
+    """Question to the server: which of these users and rooms, last sent to receivers as present, are absent?"""
 
     users: list[str]
     rooms: list[str]
 
 
 class CallResult(Struct, frozen=True, array_like=True, tag="result"):
-    """Result of a `Call`."""
+    """Result of a `WorkerCall`."""
 
     number: int
     json: bytes
@@ -256,7 +256,7 @@ class Splitter:
         self._buffer = bytearray()
 
     def split(self, data: bytes) -> Iterator[bytes]:
-        """Return the messages that are now complete.
+        """Yield the messages that are now complete.
 
         Raises:
             BrokenStream: A message is too long. The connection is unusable from then on.

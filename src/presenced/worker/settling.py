@@ -1,14 +1,14 @@
-"""Settling: check, once after a start, whether the receivers of webhooks know who is present.
+"""Settling: one check after a start whether the receivers of webhooks have the right state.
 
-Receivers may believe that users are online who did not return after a crash. The database cannot tell who returned,
+For receivers, users may still be online who did not return after a crash. The database cannot tell who returned,
 because newer records may wait in the server, be on their way, or be lost. So the worker names the candidates, and the
 server, which has the live state, answers which of them are absent:
 
     worker (database)                                           server (live state)
     after `settling_s`: a page of users and rooms
-    that receivers believe to be present     -- FindAbsent -->
+    last sent to receivers as present        -- FindAbsent -->
                                              <-- batches -----  records from before the answer
-                                             <-- Absent ------  those who are absent at this point
+                                             <-- Absent ------  all that are absent at this point
     webhooks about them, in the transaction
     that stores the earlier records          <-- batches -----  a user who returns later is a later record
     next page, until none is left
@@ -26,7 +26,7 @@ from presenced.worker.rpc import Absent, FindAbsent
 
 
 class Settling:
-    """Compares what receivers believe with the live state, page by page, and queues webhooks for the differences.
+    """Compares the last state sent with the live state, page by page, and queues webhooks for the differences.
 
     Bounds: one outstanding page.
     """
@@ -35,7 +35,8 @@ class Settling:
         self._database = database
         self._webhooks = webhooks
         self._due = inf
-        self._is_asking = False
+        self._is_waiting = False
+        """Whether an answer is outstanding."""
         self._last_user = self._last_room = ""
         """Last user and room of the latest page."""
 
@@ -45,7 +46,7 @@ class Settling:
 
     async def question(self) -> FindAbsent | None:
         """Return the next question for the server; None if none is due, or an answer is outstanding."""
-        if self._is_asking or time.monotonic() < self._due:
+        if self._is_waiting or time.monotonic() < self._due:
             return None
         async with self._database.connect() as connection:
             users = await self._webhooks.producer.sent_as_present(connection, "user", self._last_user)
@@ -53,7 +54,7 @@ class Settling:
         if not users and not rooms:
             self._due = inf
             return None
-        self._is_asking = True
+        self._is_waiting = True
         self._last_user, self._last_room = (
             users[-1] if users else self._last_user,
             rooms[-1] if rooms else self._last_room,
@@ -66,4 +67,4 @@ class Settling:
 
     def answered(self) -> None:
         """Go on with the next page, because the transaction with the answer is committed."""
-        self._is_asking = False
+        self._is_waiting = False

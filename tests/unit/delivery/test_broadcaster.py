@@ -74,7 +74,7 @@ def test_all_changes_of_a_turn_go_to_a_watcher_in_one_write_and_in_order(bench: 
     bench.clock.run_soon()
     for watcher in watchers:
         assert len(watcher.writes) == 1
-        assert watcher.told() == [("USER_ONLINE", 1), ("USER_ONLINE", 2), ("USER_OFFLINE", 1)]
+        assert watcher.about_others() == [("USER_ONLINE", 1), ("USER_ONLINE", 2), ("USER_OFFLINE", 1)]
     assert bench.metric("presenced_deliveries_total") == 9
     assert bench.metric("presenced_sent_bytes_total") == sum(len(w.writes[0]) for w in watchers)
 
@@ -86,13 +86,13 @@ def test_who_joins_within_a_turn_hears_what_came_after(bench: BroadcasterHarness
     bench.come(2)
     last = bench.watcher()
     bench.clock.run_soon()
-    assert early.told() == [("USER_ONLINE", 1), ("USER_ONLINE", 2)]
-    assert late.told() == [("USER_ONLINE", 2)]
-    assert last.told() == []
+    assert early.about_others() == [("USER_ONLINE", 1), ("USER_ONLINE", 2)]
+    assert late.about_others() == [("USER_ONLINE", 2)]
+    assert last.about_others() == []
     assert bench.metric("presenced_deliveries_total") == 3
     bench.come(3)
     bench.clock.run_soon()
-    assert [w.told()[-1] for w in (early, late, last)] == [("USER_ONLINE", 3)] * 3
+    assert [w.about_others()[-1] for w in (early, late, last)] == [("USER_ONLINE", 3)] * 3
 
 
 def test_who_leaves_hears_nothing_more(bench: BroadcasterHarness) -> None:
@@ -101,7 +101,7 @@ def test_who_leaves_hears_nothing_more(bench: BroadcasterHarness) -> None:
     bench.broadcaster.discard(leaver)
     bench.broadcaster.discard(leaver)
     bench.clock.run_soon()
-    assert len(watcher.told()) == 1
+    assert len(watcher.about_others()) == 1
     assert leaver.writes == []
     assert len(bench.feed) == 1
 
@@ -112,7 +112,7 @@ def test_a_batch_that_grows_too_large_is_flushed_at_once(bench: BroadcasterHarne
     bench.come(*users)
     assert watcher.writes, "before the turn ended"
     bench.clock.run_soon()
-    assert [user for _, user in watcher.told()] == list(users)
+    assert [user for _, user in watcher.about_others()] == list(users)
     assert len(watcher.writes) == 2
 
 
@@ -127,16 +127,16 @@ def test_a_slow_watcher_is_sent_nothing_and_then_each_user_once(bench: Broadcast
     bench.come(1, 3)
     bench.clock.run_soon()
     bench.go(2)  # not flushed yet when the slow one comes back
-    assert len(slow.told()) == 2
+    assert len(slow.about_others()) == 2
     slow.paused = False
     bench.broadcaster.resume(slow)
-    assert slow.told()[2:] == [("USER_ONLINE", 1), ("USER_ONLINE", 3), ("USER_OFFLINE", 2)]
+    assert slow.about_others()[2:] == [("USER_ONLINE", 1), ("USER_ONLINE", 3), ("USER_OFFLINE", 2)]
     assert bench.broadcaster.behind == 0
     bench.clock.run_soon()
     bench.come(2)
     bench.clock.run_soon()
-    assert slow.told()[5:] == [("USER_ONLINE", 2)], "a watcher like any other again, nothing twice"
-    assert len(quick.told()) == 7
+    assert slow.about_others()[5:] == [("USER_ONLINE", 2)], "a watcher like any other again, nothing twice"
+    assert len(quick.about_others()) == 7
 
 
 def test_a_watcher_filled_up_by_a_flush_has_that_flush(bench: BroadcasterHarness) -> None:
@@ -154,11 +154,11 @@ def test_a_watcher_filled_up_by_a_flush_has_that_flush(bench: BroadcasterHarness
     bench.clock.run_soon()
     bench.come(3)
     bench.clock.run_soon()
-    assert len(watcher.told()) == 2
+    assert len(watcher.about_others()) == 2
     watcher.send_batch = send  # type: ignore[method-assign]  # as above
     watcher.paused = False
     bench.broadcaster.resume(watcher)
-    assert watcher.told() == [("USER_ONLINE", 1), ("USER_ONLINE", 2), ("USER_ONLINE", 3)]
+    assert watcher.about_others() == [("USER_ONLINE", 1), ("USER_ONLINE", 2), ("USER_ONLINE", 3)]
 
 
 def test_one_that_is_slow_before_its_first_flush_misses_nothing(bench: BroadcasterHarness) -> None:
@@ -170,7 +170,7 @@ def test_one_that_is_slow_before_its_first_flush_misses_nothing(bench: Broadcast
     bench.clock.run_soon()
     watcher.paused = False
     bench.broadcaster.resume(watcher)
-    assert watcher.told() == [("USER_ONLINE", 2)]
+    assert watcher.about_others() == [("USER_ONLINE", 2)]
 
 
 def test_catching_up_stops_when_the_transport_is_full_again(bench: BroadcasterHarness) -> None:
@@ -190,12 +190,12 @@ def test_catching_up_stops_when_the_transport_is_full_again(bench: BroadcasterHa
     for rounds in (1, 2, 3):
         watcher.paused = False
         bench.broadcaster.resume(watcher)
-        assert len(watcher.told()) == rounds * CATCH_UP
+        assert len(watcher.about_others()) == rounds * CATCH_UP
     assert bench.broadcaster.behind == 1, "it is told only when it drains that it has all"
     watcher.paused = False
     bench.broadcaster.resume(watcher)
     assert bench.broadcaster.behind == 0
-    assert [user for _, user in watcher.told()] == list(range(3 * CATCH_UP))
+    assert [user for _, user in watcher.about_others()] == list(range(3 * CATCH_UP))
 
 
 def test_one_that_stays_behind_is_closed(bench: BroadcasterHarness) -> None:

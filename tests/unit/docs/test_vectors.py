@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 from tests.support.asyncapi import DOCUMENT, check
-from tests.support.vectors import FILES, lines_of, told_by
+from tests.support.vectors import FILES, lines_of, recorded
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
 def test_a_conversation_of_the_specification(path: Path) -> None:
     lines = lines_of(path)
-    told = told_by(lines)
-    for found, expected in zip(told, lines, strict=False):
+    heard = recorded(lines)
+    for found, expected in zip(heard, lines, strict=False):
         assert found == expected
-    assert len(told) == len(lines)
+    assert len(heard) == len(lines)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))

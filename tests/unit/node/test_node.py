@@ -27,14 +27,14 @@ def test_a_connection_is_told_first_that_it_is_established_and_never_of_itself(h
         }
     ]
     bob = harness.connect("bob")
-    assert bob.told() == []
-    assert alice.told() == [("USER_ONLINE", "bob")]
+    assert bob.about_others() == []
+    assert alice.about_others() == [("USER_ONLINE", "bob")]
     second = harness.connect("bob")
-    assert alice.told() == [("USER_ONLINE", "bob")]
+    assert alice.about_others() == [("USER_ONLINE", "bob")]
     harness.end(bob)
-    assert alice.told() == [("USER_ONLINE", "bob")]
+    assert alice.about_others() == [("USER_ONLINE", "bob")]
     harness.end(second)
-    assert alice.told() == [("USER_ONLINE", "bob"), ("USER_OFFLINE", "bob")]
+    assert alice.about_others() == [("USER_ONLINE", "bob"), ("USER_OFFLINE", "bob")]
 
 
 def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(harness: NodeHarness) -> None:
@@ -78,9 +78,9 @@ def test_a_silent_client_is_dropped_and_its_user_is_offline_after_the_grace(harn
     assert watcher.closed_with is None
     assert harness.count("presenced_heartbeats_failed_total") == 1
     assert harness.count("presenced_connections_closed_total", reason="timed_out") == 1
-    assert ("USER_OFFLINE", 2) not in watcher.told()
+    assert ("USER_OFFLINE", 2) not in watcher.about_others()
     harness.clock.advance(15)
-    assert ("USER_OFFLINE", 2) in watcher.told()
+    assert ("USER_OFFLINE", 2) in watcher.about_others()
     assert harness.clock.monotonic() - started <= 30 + 10 + 15
 
 
@@ -126,9 +126,9 @@ def test_a_grace_ends_to_the_moment_not_with_the_next_heartbeat() -> None:
     alice, bob = harness.connect("1"), harness.connect("2")
     harness.end(bob, Ending.GOING_AWAY)
     harness.clock.advance(2.99)
-    assert ("USER_OFFLINE", 2) not in alice.told()
+    assert ("USER_OFFLINE", 2) not in alice.about_others()
     harness.clock.advance(0.02)
-    assert ("USER_OFFLINE", 2) in alice.told()
+    assert ("USER_OFFLINE", 2) in alice.about_others()
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_a_connection_lost_within_5_s_of_opening_holds_its_user_for_3_s_if_nothi
     harness.clock.advance(age)
     harness.end(brief, Ending.LOST)
     harness.clock.advance(grace - 0.1)
-    assert ("USER_OFFLINE", 2) not in watcher.told()
+    assert ("USER_OFFLINE", 2) not in watcher.about_others()
     harness.clock.advance(0.2)
-    assert ("USER_OFFLINE", 2) in watcher.told()
+    assert ("USER_OFFLINE", 2) in watcher.about_others()
 
 
 def test_a_cached_page_is_counted_with_its_own_reason(harness: NodeHarness) -> None:
@@ -156,9 +156,9 @@ def test_a_cached_page_is_counted_with_its_own_reason(harness: NodeHarness) -> N
     harness.end(kept, Ending.KEEP_SESSION)
     assert harness.count("presenced_connections_closed_total", reason="keep_session") == 1
     harness.clock.advance(2.9)
-    assert ("USER_OFFLINE", 2) not in watcher.told()
+    assert ("USER_OFFLINE", 2) not in watcher.about_others()
     harness.clock.advance(0.2)
-    assert ("USER_OFFLINE", 2) in watcher.told()
+    assert ("USER_OFFLINE", 2) in watcher.about_others()
 
 
 def test_while_draining_nobody_is_told_that_anybody_left(harness: NodeHarness) -> None:
@@ -167,7 +167,7 @@ def test_while_draining_nobody_is_told_that_anybody_left(harness: NodeHarness) -
     harness.end(bob)
     harness.end(harness.connect("3"))
     harness.clock.advance(60)
-    assert alice.told() == [("USER_ONLINE", 2)]
+    assert alice.about_others() == [("USER_ONLINE", 2)]
     assert PresenceService(harness.node).not_ready() == ["the server is stopping"]
 
 
@@ -217,7 +217,7 @@ def test_messages_from_classic_clients_are_counted_and_change_nothing(harness: N
         harness.node.received(bob, message)
     assert harness.count("presenced_messages_received_total") == 5
     assert bob.closed_with is None
-    assert len(alice.told()) == 1
+    assert len(alice.about_others()) == 1
 
 
 def test_the_log_lines_are_those_of_the_contract(harness: NodeHarness, caplog: pytest.LogCaptureFixture) -> None:

@@ -39,7 +39,7 @@ def test_an_announcement_notifies_everyone_and_cannot_contradict_a_connection(ha
     assert harness.service.announce("1", False) is False
     assert harness.service.announce("2", False) is True
     harness.clock.run_soon()
-    assert alice.told() == [("USER_ONLINE", 2), ("USER_OFFLINE", 2)]
+    assert alice.about_others() == [("USER_ONLINE", 2), ("USER_OFFLINE", 2)]
 
 
 def test_disconnecting_a_user_closes_all_connections_and_notifies_immediately(harness: ExplainingHarness) -> None:
@@ -50,7 +50,7 @@ def test_disconnecting_a_user_closes_all_connections_and_notifies_immediately(ha
     assert phone.closed_with
     assert laptop.closed_with
     assert phone.closed_with[0] is Close.DISCONNECTED
-    assert alice.told() == [("USER_ONLINE", 2), ("USER_OFFLINE", 2)], (
+    assert alice.about_others() == [("USER_ONLINE", 2), ("USER_OFFLINE", 2)], (
         "the grace period of the third one does not delay it"
     )
     assert harness.service.disconnect("nobody") == 0

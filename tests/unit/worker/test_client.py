@@ -18,7 +18,6 @@ from presenced.worker.rpc import (
     HEADER,
     MAX_MESSAGE_BYTES,
     Absent,
-    Call,
     CallResult,
     FindAbsent,
     Method,
@@ -27,6 +26,7 @@ from presenced.worker.rpc import (
     Setup,
     Splitter,
     ToWorker,
+    WorkerCall,
     encode,
     to_worker,
 )
@@ -108,7 +108,7 @@ async def test_a_user_s_waiting_records_are_dropped_only_if_the_worker_can_erase
     connected.ready()
     erasing = asyncio.create_task(connected.client.calls.erase("ada"))
     await asyncio.sleep(0)
-    (call,) = [message for message in connected.sent() if isinstance(message, Call)]
+    (call,) = [message for message in connected.sent() if isinstance(message, WorkerCall)]
     assert (call.method, call.arguments) == (Method.ERASE, ("ada",))
     assert not connected.storing.write_behind.waiting_of(["ada"])
     connected.client.data_received(encode(CallResult(call.number, b'{"stored":3}')))
@@ -120,7 +120,7 @@ async def test_an_error_of_a_call_reaches_its_caller_and_an_ended_worker_fails_a
     connected.ready()
     calls = [asyncio.create_task(connected.client.calls.dead_letters("", 10)) for _ in range(2)]
     await asyncio.sleep(0)
-    first, _ = [message for message in connected.sent() if isinstance(message, Call)]
+    first, _ = [message for message in connected.sent() if isinstance(message, WorkerCall)]
     connected.client.data_received(encode(CallResult(first.number, b"", "disk full")))
     connected.client.connection_lost(None)
     connected.client.abandon()

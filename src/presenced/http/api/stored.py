@@ -17,7 +17,7 @@ from presenced.http.errors import ProblemError
 from presenced.presence.model import Status
 from presenced.protocols.ids import wire_user_id
 from presenced.runtime.instant import Instant
-from presenced.storage.answers import DeadLetters, History, PastSessions, Seen
+from presenced.storage.answers import DeadLetters, History, PastSessions, StoredSeen
 from presenced.worker.calls import StorageCalls
 
 PROBLEMS = (Problem.CONFLICT, Problem.UNAVAILABLE)
@@ -79,7 +79,7 @@ async def _last_seen(api: Api, wanted: list[str], now: Instant) -> list[LastSeen
     """Return the newest of three sources: the stored row, the records waiting to be stored, and the live state."""
     storage = database(api)
     waiting = storage.unstored(wanted)  # first: a record that is stored meanwhile is then in at least one of the two
-    rows = msgspec.json.decode(await storage.last_seen(wanted), type=list[Seen])
+    rows = msgspec.json.decode(await storage.last_seen(wanted), type=list[StoredSeen])
     stored = {str(row.user_id): row for row in rows}
     found = []
     for user_id, change in zip(wanted, api.service.seen(wanted), strict=True):
