@@ -1,4 +1,4 @@
-"""Composition: makes the parts of a node and connects them. The only place where parts are made."""
+"""Composition: makes the parts of a node and connects them, in one place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from presenced.presence.users import Limits
 from presenced.protocols.base import ClientProtocol, Protocols
 from presenced.protocols.classic.protocol import ClassicProtocol
 from presenced.protocols.tokens import RenewToken
-from presenced.protocols.v1.encoder import Encoding, new_epoch
+from presenced.protocols.v1.encoder import V1Encoder, new_epoch
 from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.protocol import V1Protocol
 from presenced.runtime.clock import Clock, Timer
@@ -34,7 +34,7 @@ from presenced.storage.records import StoredRevocation
 from presenced.storage.write_behind import StorageWorker, WriteBehind
 
 
-class Parts(NamedTuple):
+class ProtocolParts(NamedTuple):
     """Parts of a node that a protocol is made of."""
 
     settings: Settings
@@ -45,7 +45,7 @@ class Parts(NamedTuple):
     rooms: Rooms
     broadcaster: Broadcaster
     publisher: NodePublisher
-    encoding: Encoding
+    encoder: V1Encoder
     renew_token: RenewToken | None
 
 
@@ -59,7 +59,7 @@ def build_node(
     authenticator: Authenticator | None = None,
     storage_worker: StorageWorker | None = None,
     epoch: str = "",
-    more_protocols: Sequence[Callable[[Parts], ClientProtocol]] = (),
+    more_protocols: Sequence[Callable[[ProtocolParts], ClientProtocol]] = (),
     feed_parts: Sequence[FeedPart] = (),
 ) -> Node:
     """Return a node that has not been started.
@@ -75,17 +75,8 @@ def build_node(
     """
     timer = Timer(clock)
     log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
-    limits = Limits(
-        settings.log_size,
-        settings.log_age,
-        settings.max_announced,
-        settings.max_choices,
-        settings.resume_window,
-        status_pause=settings.status_pause,
-    )
     journal = Journal(settings.journal_size)
-    grace = Grace(settings.grace_going_away, settings.grace_lost)
-    directory: Directory[Connection] = Directory(grace, limits, journal)
+    directory = _directory(settings, journal)
     thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
     rooms = Rooms(thresholds, settings.room_members, journal.next_position)
     followers = JournalFollowers(clock)
@@ -134,8 +125,8 @@ def build_node(
             sessions=directory.users.sessions,
             **({"on_revoked": storage.revoked} if storage is not None else {}),
         )
-    encoding = Encoding(directory.users, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
-    parts = Parts(
+    encoder = V1Encoder(directory.users, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
+    parts = ProtocolParts(
         settings=settings,
         clock=clock,
         timer=timer,
@@ -144,12 +135,10 @@ def build_node(
         rooms=rooms,
         broadcaster=broadcaster,
         publisher=publisher,
-        encoding=encoding,
+        encoder=encoder,
         renew_token=gatekeeper.renew if gatekeeper is not None else None,
     )
-    protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more_protocols)])
-    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
-        broadcaster.add_feed(protocol.feed)
+    protocols = _protocols(parts, feed_parts, more_protocols)
     _add_gauges(metrics, directory, rooms, broadcaster)
     return Node(
         settings=settings,
@@ -167,13 +156,37 @@ def build_node(
         broadcaster=broadcaster,
         publisher=publisher,
         protocols=protocols,
-        encoding=encoding,
+        encoder=encoder,
         gatekeeper=gatekeeper,
         storage=storage,
     )
 
 
-def _classic(parts: Parts) -> ClientProtocol:
+def _directory(settings: Settings, journal: Journal) -> Directory[Connection]:
+    limits = Limits(
+        log_entries=settings.log_size,
+        log_age=settings.log_age,
+        max_announced=settings.max_announced,
+        max_choices=settings.max_choices,
+        resume_window=settings.resume_window,
+        status_pause=settings.status_pause,
+    )
+    return Directory(Grace(settings.grace_going_away, settings.grace_lost), limits, journal)
+
+
+def _protocols(
+    parts: ProtocolParts,
+    feed_parts: Sequence[FeedPart],
+    more_protocols: Sequence[Callable[[ProtocolParts], ClientProtocol]],
+) -> Protocols:
+    """Return all protocols, after adding their feeds to the broadcaster."""
+    protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more_protocols)])
+    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
+        parts.broadcaster.add_feed(protocol.feed)
+    return protocols
+
+
+def _classic(parts: ProtocolParts) -> ClientProtocol:
     return ClassicProtocol(
         directory=parts.directory,
         broadcaster=parts.broadcaster,
@@ -182,8 +195,20 @@ def _classic(parts: Parts) -> ClientProtocol:
     )
 
 
-def _v1(parts: Parts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
-    return V1Protocol(**parts._asdict(), parts=feed_parts)
+def _v1(parts: ProtocolParts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
+    return V1Protocol(
+        settings=parts.settings,
+        clock=parts.clock,
+        timer=parts.timer,
+        metrics=parts.metrics,
+        directory=parts.directory,
+        rooms=parts.rooms,
+        broadcaster=parts.broadcaster,
+        publisher=parts.publisher,
+        encoder=parts.encoder,
+        renew_token=parts.renew_token,
+        parts=feed_parts,
+    )
 
 
 def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms, broadcaster: Broadcaster) -> None:

@@ -1,13 +1,13 @@
-"""What follows from an event: everyone whom its result concerns is notified.
+"""The publisher: notifies everyone whom the result of an event concerns.
 
 The directory decides what an event means and returns an `Outcome`, a value. The publisher is the one place that acts on
 outcomes, in this order:
 
     the change, if others see one    metrics, log lines, journal, followers of the journal, broadcaster
     storage                          the user's state, and the change
-    the user's own devices           if what they see of their user changed
+    the user's own devices           the user's true state, if it changed
     rooms                            brought into line with the rooms of the user's sessions
-    the timer                        for what time alone will change next: a grace period, a choice, a claim
+    the timer                        for the next change by time alone: a grace period, a choice, a claim
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class NodePublisher:
         broadcaster: Broadcaster,
     ) -> None:
         self.storage: WriteBehind | None = None
-        """What stores the results; None if nothing is stored."""
+        """Storage of the results; None if nothing is stored."""
         self.is_silent = False
-        """Whether others are notified no more, because the node stops: its users will come back elsewhere."""
+        """Whether others are no longer notified, because the node stops and its users will reconnect elsewhere."""
         self._clock = clock
         self._timer = timer
         self._log = log
@@ -54,7 +54,9 @@ class NodePublisher:
         self._journal = journal
         self._followers = followers
         self._broadcaster = broadcaster
-        self._changes = {status: metrics.changes.labels(status) for status in Status}  # a look-up takes 1 us
+        self._changes = {
+            status: metrics.changes.labels(status) for status in Status
+        }  # looking one up at each change takes 1 us
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone whom the result of an event concerns, and schedule what time alone will change."""
