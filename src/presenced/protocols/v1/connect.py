@@ -12,14 +12,22 @@ from presenced.protocols.v1.messages import MAX_EMOJI, MAX_TEXT
 from presenced.runtime.text import refused_character
 
 MAX_DEVICE_LENGTH = 32
+"""Maximum number of characters of a kind of device; a longer one is refused."""
+
 MAX_TOKEN_LENGTH = 64
+"""Maximum number of characters of a parameter without a maximum of its own; a longer one is refused."""
+
 MAX_TIME_DIGITS = 15
+"""Maximum number of digits of a time in epoch milliseconds; a longer one is refused."""
 
 RESTRICTING = frozenset(("watch", "status"))
 """Parameters that must not be empty. If an empty one were ignored, a client would see or show more than intended."""
 
 CHOICES = (AUTO, *(status.value for status in Status if status is not Status.OFFLINE))
+"""Values of `status`."""
+
 ACTIVITIES = {"": None, "active": True, "idle": False}
+"""Values of `activity`, each with whether the person is active; None if unknown."""
 
 
 class ConnectParameters(NamedTuple):

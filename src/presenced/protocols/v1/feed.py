@@ -107,46 +107,46 @@ class V1Feed:
 
     def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
         """Return the part of some events that one connection receives; perhaps nothing."""
-        watched, visibility = visible_full(connection), connection.session.visibility
+        selection, visibility = visible_full(connection), connection.session.visibility
         batch = EventBatch(events, self.encoder.for_visibility(visibility), self._parts, visibility)
         others = tuple(i for i, event in enumerate(batch.others) if connection in batch.connections_of(event))
-        if watched.is_empty:
+        if selection.is_empty:
             return batch.portion((connection,), Content(others=others))
         users = tuple(
-            user_id for user_id in batch.users if watched.everyone or self._is_subscribed(user_id, watched, batch)
+            user_id for user_id in batch.users if selection.everyone or self._is_subscribed(user_id, selection, batch)
         )
-        rooms = tuple(name for name in batch.rooms if name in watched.rooms and not self.digests.is_digested(name))
+        rooms = tuple(name for name in batch.rooms if name in selection.rooms and not self.digests.is_digested(name))
         return batch.portion((connection,), Content(users, rooms, others))
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the user's own state and the changes since `position`, or snapshots if the log has moved on."""
-        watched, blocked, now = (
+        selection, blocked, now = (
             visible_full(connection),
             connection.session.visibility.blocked,
             self._users.journal.position,
         )
         unknown: list[str] = []
-        if watched.everyone:
+        if selection.everyone:
             changes = self._users.since(position, CATCH_UP)
             if changes is None:
                 return self.all(connection)
             now = changes[-1].position if len(changes) == CATCH_UP else now
             changes = list(unblocked(changes, blocked))
         else:
-            changes, unknown = self._users.since_of(position, watched.users)
+            changes, unknown = self._users.since_of(position, selection.users)
             if self._users.since(position, 1) is None:  # a hidden user looks like an unknown one
-                unknown += subscription_of(connection).full.users - watched.users
+                unknown += subscription_of(connection).full.users - selection.users
         parts: list[Iterator[Portion]] = [iter([self._self(connection)])]
-        for name in sorted(watched.rooms):
+        for name in sorted(selection.rooms):
             # A client that blocks users receives the whole room. A blocked member may be the only reason why the room
             # was never empty, and the shorter answer would reveal that.
-            had = None if blocked else self.digests.complete_up_to(name, position)
-            found = self._missed_of_room(name, had, watched)
+            complete_to = None if blocked else self.digests.complete_up_to(name, position)
+            found = self._missed_of_room(name, complete_to, selection)
             if found is None:
                 parts.append(self._snapshots_for(connection).room(name, connection))
             else:
-                came, left, seen = found
-                parts.append(self._news_of_room(connection, name, came, left))
+                joined, left, seen = found
+                parts.append(self._news_of_room(connection, name, joined, left))
                 changes = changes + seen
         parts += [self._missed_of(part, connection, position) for part in self._parts.values()]
         once = {
@@ -287,15 +287,15 @@ class V1Feed:
                 found = {*found, *self._index.subscribers_of_room(name)}
         return found
 
-    def _is_subscribed(self, user_id: str, watched: Selection, batch: EventBatch) -> bool:
+    def _is_subscribed(self, user_id: str, selection: Selection, batch: EventBatch) -> bool:
         """Return whether a subscription has the user by id or room, as in `_subscribers_by_name`."""
-        return user_id in watched.users or any(
-            name in watched.rooms and not self.digests.is_digested(name) and not batch.has_joined(user_id, name)
+        return user_id in selection.users or any(
+            name in selection.rooms and not self.digests.is_digested(name) and not batch.has_joined(user_id, name)
             for name in self._rooms.of(user_id)
         )
 
     def _missed_of_room(
-        self, name: str, position: int | None, watched: Selection
+        self, name: str, position: int | None, selection: Selection
     ) -> tuple[list[RoomMember], list[str], list[Change]] | None:
         """Return members who joined, users who left and members who changed after `position`.
 
@@ -306,18 +306,18 @@ class V1Feed:
         found = room.since(position)
         if found is None:
             return None
-        came, left = found
+        joined, left = found
         changes: list[Change] = []
-        if not watched.everyone:
-            new = {member.user_id for member in came} | watched.users
+        if not selection.everyone:
+            new = {member.user_id for member in joined} | selection.users
             changes = self._users.since_of(position, [user for user in room.members if user not in new])[0]
-        return came, left, changes
+        return joined, left, changes
 
     def _news_of_room(
-        self, connection: Connection, name: str, came: Sequence[RoomMember], left: Sequence[str]
+        self, connection: Connection, name: str, joined: Sequence[RoomMember], left: Sequence[str]
     ) -> Iterator[Portion]:
-        for start in range(0, max(len(came), len(left)), CATCH_UP):
-            some = came[start : start + CATCH_UP], left[start : start + CATCH_UP]
+        for start in range(0, max(len(joined), len(left)), CATCH_UP):
+            some = joined[start : start + CATCH_UP], left[start : start + CATCH_UP]
             encoder = self.encoder.for_visibility(connection.session.visibility)
             message = encoder.room_changes(self._rooms.get(name), name, *some)
             yield Portion((connection,), Batch((message,)), len(some[0]) + len(some[1]))
