@@ -176,7 +176,7 @@ class Broadcaster:
             self._joined.pop(connection, None)
             self.catch_up(connection, missed)
 
-    def restart(self, connection: Connection, missed: Missed) -> None:
+    def restart_catch_up(self, connection: Connection, missed: Missed) -> None:
         """Send `connection`, which has been added, all of `missed` in place of the portions that it still missed."""
         if connection in self._behind:
             self._behind[connection] = missed

@@ -126,7 +126,7 @@ class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAP
     """One page of the users who are online. All pages show the same moment; PRESENCE_CHANGES continue from there."""
 
     watch: Literal["everyone", "users"]
-    """`everyone`: users in no page are offline. `users`: the pages have every user in the subscription."""
+    """`everyone`: users in no page are offline. `users`: the pages contain every requested user."""
     page: int
     """1, 2, 3, ..."""
     pages: int

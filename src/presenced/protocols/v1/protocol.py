@@ -262,7 +262,7 @@ class V1Protocol(ClientProtocol):
         with self._broadcaster.changing(connection):
             self._limit(connection, visibility)
         self._publisher.settle_rooms(connection.session.user_id, now)
-        self._broadcaster.restart(connection, self.feed.all(connection))
+        self._broadcaster.restart_catch_up(connection, self.feed.all(connection))
 
     def token_expires(self, connection: Connection, expires_at: float) -> None:
         """Send AUTH_EXPIRING."""
