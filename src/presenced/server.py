@@ -1,4 +1,4 @@
-"""The composition root: builds the parts, starts, drains, stops. The five methods of the contract are here."""
+"""The composition root: `PresenceServer` builds the parts, starts, drains and stops them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from presenced.worker.client import WorkerClient
 from presenced.worker.factory import make_worker_client
 
 SPARE_FILES = 64
-"""Open files kept free for everything that is not a client's connection."""
+"""Number of open files reserved for everything that is not a client's connection."""
 
 MAX_CONNECTIONS = 1_000_000
-"""Where the system sets no limit of open files."""
+"""Maximum number of connections if the system sets no limit for open files, or a higher one."""
 
 
-class _Parts(NamedTuple):
-    """What runs between `start` and `stop`."""
+class _Running(NamedTuple):
+    """Parts that run between `start` and `stop`."""
 
     node: Node
     service: PresenceService
@@ -52,17 +52,17 @@ class _Parts(NamedTuple):
 
 
 class PresenceServer:
-    """The online-status server, for your own asyncio program.
+    """Presence server for your own asyncio program.
 
         async with PresenceServer(Settings(port=3001)) as server:
             server.broadcast_user_status(123, True)
 
-    All methods belong to the thread of the event loop it was started in. Logging goes to the logger `presenced`;
-    no handler is installed, no signal taken.
+    Call all methods in the thread of the event loop in which the server was started. The server logs to the logger
+    `presenced`. It installs no log handlers and no signal handlers.
 
     Args:
-        authenticate: For `Settings(auth="callable")`: given what a client shows, the id of its user, a `Principal`, or
-            None; or something to await that yields one of these.
+        authenticate: Function for `Settings(auth="callable")`. It receives a client's credentials and returns the
+            user id, a `Principal` or None, or an awaitable of one of these.
 
     Raises:
         ConfigError: `authenticate` is given and `auth` is not callable.
@@ -73,72 +73,85 @@ class PresenceServer:
         if authenticate is not None and self.settings.auth != "callable":
             raise ConfigError(f'authenticate is given, and the setting auth is {self.settings.auth}, not "callable"')
         self._authenticate = authenticate
-        self._parts: _Parts | None = None
+        self._parts: _Running | None = None
 
     async def start(self) -> None:
-        """Listen and serve; returns as soon as connections are taken.
+        """Start to listen and serve. Return as soon as the server accepts connections.
 
         Raises:
-            ConfigError: A key, an origin or another setting can't be used.
+            ConfigError: A key, an origin or another setting is invalid.
             PortInUse: Another program has the port.
-            StorageError: The database can't be used as it is.
-            ListenError: The address can't be listened on for another reason.
-            RuntimeError: It is running already.
+            StorageError: The database cannot be used in its present state.
+            ListenError: Listening on the address fails for another reason.
+            RuntimeError: The server is running already.
         """
         if self._parts is not None:
             raise RuntimeError("the server is running already")
-        loop = asyncio.get_running_loop()
-        max_connections = self.settings.max_connections or _files_left()
-        clock, metrics = SystemClock(loop), Metrics()
+        clock, metrics = SystemClock(asyncio.get_running_loop()), Metrics()
         storage = make_worker_client(self.settings, clock, metrics)
         writers = WriterPool(self.settings.writers, clock, metrics) if self.settings.writers else None
         try:
-            tickets = Tickets(self.settings.api_keys)
-            authenticator = make_authenticator(self.settings, tickets=tickets, clock=clock, function=self._authenticate)
-            node = build_node(
-                settings=self.settings,
-                clock=clock,
-                metrics=metrics,
-                max_connections=max_connections,
-                writer=writers or DirectWriter(),
-                authenticator=authenticator,
-                storage_worker=storage,
-                epoch=storage.epoch if storage is not None else "",
-            )
-            service = PresenceService(node)
-            waiting = WaitingRequests(service.on_change, metrics.api_followers.set)
-            app = make_app(
-                service=service,
-                settings=self.settings,
-                clock=clock,
-                metrics=metrics,
-                throttle=node.throttle,
-                gatekeeper=node.gatekeeper,
-                keys=ApiKeys(self.settings.api_keys),
-                tickets=tickets,
-                waiting=waiting,
-                storage=storage.calls if storage is not None else None,
-            )
-            listener = Listener(node, app)
-            if storage is not None and node.storage is not None:
-                await storage.start(node.storage)
-            await listener.start()
+            parts = self._build(clock, metrics, storage, writers)
+            if storage is not None and parts.node.storage is not None:
+                await storage.start(parts.node.storage)
+            await parts.listener.start()
         except BaseException:
             if storage is not None:
                 storage.abandon()
             if writers is not None:
                 writers.stop()
             raise
-        node.start()
-        for warning in service.warnings():
+        parts.node.start()
+        for warning in parts.service.warnings():
             logger.warning("%s", warning, extra={"event": "insecure"})
-        if authenticator is not None:
-            authenticator.start()
+        if parts.authenticator is not None:
+            parts.authenticator.start()
         metrics.gc_pauses.start()
-        self._parts = _Parts(node, service, waiting, listener, writers, storage, authenticator, loop)
+        self._parts = parts
+
+    def _build(
+        self, clock: SystemClock, metrics: Metrics, storage: WorkerClient | None, writers: WriterPool | None
+    ) -> _Running:
+        """Return the connected parts, none of which has started."""
+        tickets = Tickets(self.settings.api_keys)
+        authenticator = make_authenticator(self.settings, tickets=tickets, clock=clock, function=self._authenticate)
+        node = build_node(
+            settings=self.settings,
+            clock=clock,
+            metrics=metrics,
+            max_connections=self.settings.max_connections or _files_left(),
+            writer=writers or DirectWriter(),
+            authenticator=authenticator,
+            storage_worker=storage,
+            epoch=storage.epoch if storage is not None else "",
+        )
+        service = PresenceService(node)
+        waiting = WaitingRequests(service.on_change, metrics.api_followers.set)
+        app = make_app(
+            service=service,
+            settings=self.settings,
+            clock=clock,
+            metrics=metrics,
+            throttle=node.throttle,
+            gatekeeper=node.gatekeeper,
+            keys=ApiKeys(self.settings.api_keys),
+            tickets=tickets,
+            waiting=waiting,
+            storage=storage.calls if storage is not None else None,
+        )
+        return _Running(
+            node=node,
+            service=service,
+            waiting=waiting,
+            listener=Listener(node, app),
+            writers=writers,
+            storage=storage,
+            authenticator=authenticator,
+            loop=asyncio.get_running_loop(),
+        )
 
     def reload(self) -> None:
-        """Take the TLS certificate's files if they have changed; it happens by itself within seconds, too."""
+        """Load the TLS certificate if its files have changed. The server also does so by itself within seconds."""
         if self._parts is not None:
             self._parts.listener.reload_certificate()
 
@@ -161,10 +174,10 @@ class PresenceServer:
         repeat()
 
     async def stop(self) -> None:
-        """Stop: no new connections, a close frame 1001 to every open one, `close_timeout` for the answers.
+        """Stop: accept no connections, close every open one with 1001, and wait `close_timeout` for the answers.
 
-        Nobody is told of anybody's leaving. No-op when it is not running; a second call while the first one is
-        under way returns at once.
+        Other users are not notified. No-op if the server is not running. A second call during the first one returns
+        immediately.
         """
         parts = self._parts
         if parts is None or parts.node.draining:
@@ -199,21 +212,21 @@ class PresenceServer:
 
     @property
     def port(self) -> int:
-        """The TCP port it listens on, also when the setting was 0."""
+        """TCP port on which the server listens, also if the setting is 0."""
         return self._running().listener.port
 
     @property
     def url(self) -> str:
-        """The WebSocket URL, without the query: `ws://localhost:3001/ws-online-status`."""
+        """WebSocket URL without the query: `ws://localhost:3001/ws-online-status`."""
         scheme = "wss" if self.settings.tls_key else "ws"
         return f"{scheme}://{authority(self.settings.host, self.port)}{WEBSOCKET_PATH}"
 
     def get_stats(self, limit: int = MAX_PAGE, after: int = 0) -> Stats:
-        """Users, connections, and the active sessions.
+        """Return the numbers of users and connections, and a page of the active sessions.
 
         Args:
-            limit: Sessions at most, 0 to 1000.
-            after: `Stats.next` of the page before.
+            limit: Maximum number of sessions, 0 to 1000.
+            after: `Stats.next` of the previous page; 0 for the first page.
 
         Raises:
             ValueError: `limit` or `after` is out of bounds.
@@ -225,7 +238,7 @@ class PresenceServer:
         return self._running().node.stats(limit, after)
 
     def broadcast_user_status(self, user_id: str | int, is_online: bool) -> bool:
-        """Announce the status of a user your backend knows of from elsewhere.
+        """Announce the status of a user whose presence your backend knows from elsewhere.
 
         If that changes the visible status, all others are notified. The announcement holds until you announce the
         opposite. It adds presence and never removes it: a user with an open connection stays online. If none is open,
@@ -254,7 +267,7 @@ class PresenceServer:
         """
         return self._running().service.disconnect(parse_user_id(user_id))
 
-    def _running(self) -> _Parts:
+    def _running(self) -> _Running:
         if self._parts is None:
             raise RuntimeError("the server is not running: await start() first, or use `async with`")
         if asyncio._get_running_loop() is not self._parts.loop:
@@ -266,11 +279,11 @@ class PresenceServer:
 
 
 def authority(host: str, port: int) -> str:
-    """`host:port` as a URL has it (RFC 3986 section 3.2): an IPv6 address in brackets."""
+    """Return `host:port` for a URL (RFC 3986 section 3.2), with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
 def _files_left() -> int:
-    """How many connections the limit of open files leaves room for."""
+    """Return the number of connections that the limit of open files allows."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(soft - SPARE_FILES, MAX_CONNECTIONS))

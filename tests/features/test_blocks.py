@@ -243,7 +243,7 @@ def test_a_closed_connection_frees_its_blocks(harness: GrantsHarness) -> None:
     harness.node.received(other, json.encode({"type": "AUTH", "token": token("ada", block=["bo"])}).decode())
     harness.say(ada, "AUTH", token=token("ada", block=["bo"]))
     new, old = v1(harness.node).feed, classic(harness.node).feed
-    assert (set(new._blocking.watchers_of("bo")), set(old._blocking.watchers_of("bo"))) == ({ada}, {other})
+    assert (set(new._blocking.subscribers_of("bo")), set(old._blocking.subscribers_of("bo"))) == ({ada}, {other})
     harness.end(ada, Ending.CLOSED)
     harness.end(other, Ending.CLOSED)
     assert (new._blocking._by_user, new._blockers, old._blocking._by_user) == ({}, set(), {})

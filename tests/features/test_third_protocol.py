@@ -16,7 +16,7 @@ from tests.support.nodes import make_node, request
 from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Batch, Event, Missed, Portion
-from presenced.node.build import NodeParts
+from presenced.node.build import ProtocolParts
 from presenced.presence.model import Change, Ending, Status
 from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest
 from presenced.protocols.requests import Handlers
@@ -33,7 +33,7 @@ class Back(Struct, tag_field="do", tag="back"):
 
 
 class Context(NamedTuple):
-    parts: NodeParts
+    parts: ProtocolParts
     connection: Connection
     now: Instant
 
@@ -83,7 +83,7 @@ class SignsProtocol(ClientProtocol):
     path = b"/signs"
     subprotocols = ("",)
 
-    def __init__(self, parts: NodeParts) -> None:
+    def __init__(self, parts: ProtocolParts) -> None:
         self.feed = SignsFeed()
         self._parts = parts
 

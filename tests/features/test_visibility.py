@@ -360,6 +360,6 @@ def test_a_replaced_connection_frees_its_visibility(harness: GrantsHarness) -> N
     harness.say(ada, "WATCH", rooms=["lobby"])
     back = harness.come("ada", f"session={session}&position={position(ada)}", watch=["eve"], rooms=["bar"])
     index = v1(harness.node).feed._index
-    assert set(index.watchers_of("eve")) == {back}
-    assert not index.watchers_of("bo")
-    assert not index.watchers_of_room("lobby")
+    assert set(index.subscribers_of("eve")) == {back}
+    assert not index.subscribers_of("bo")
+    assert not index.subscribers_of_room("lobby")

@@ -17,7 +17,7 @@ from tests.support.examples import examples
 
 from presenced.presence.directory import Directory, Outcome
 from presenced.presence.journal import Journal
-from presenced.presence.model import AS_DETECTED, Change, Choice, Ending, Own, Status
+from presenced.presence.model import AS_DETECTED, Change, Choice, Ending, OwnState, Status
 from presenced.presence.restore import SinceStart
 from presenced.presence.session import Grace
 from presenced.presence.status import TimedChoice, choice_of
@@ -135,7 +135,7 @@ class Choosing(RuleBasedStateMachine):
 
     def all(self, event: str, *args: Any, **options: Any) -> None:
         """Apply the same event to all directories. They send the same changes, except for the one that knows more."""
-        came: list[list[tuple[Change | None, Own | None]]] = []
+        came: list[list[tuple[Change | None, OwnState | None]]] = []
         for directory in (self.subject, self.spelt, self.early):
             given = [self.spell(arg, directory) for arg in args]
             found = getattr(directory, event)(*given, self.instant(), **options)
@@ -195,7 +195,7 @@ class Choosing(RuleBasedStateMachine):
             user.events.append(((status.value, text), ends))
         user.clients.append(ChoosingClient(self.serial))
         for directory in (self.subject, self.spelt, self.early):
-            directory.open(user_id, self.serial, self.instant(), f"session {self.serial}", brought=brought)
+            directory.open(user_id, self.serial, self.instant(), f"session {self.serial}", client_choice=brought)
         self.settled(user_id)
         self.pass_time(TICK)
 

@@ -51,14 +51,14 @@ MAX_BATCH = 2_000
 MAX_UNREAD = 100
 """Maximum number of messages delivered to a connection (`deliver`) while it is behind. One more closes it."""
 
-SHORTEST_PAUSE = 0.1
-"""Pause after a flush, as a share of the time that the flush took."""
+MIN_PAUSE_SHARE = 0.1
+"""Shortest pause after a flush, as a share of the time that the flush took."""
 
-LONGEST_PAUSE = 3.0
+MAX_PAUSE_SHARE = 3.0
 """Longest pause while the loop is busy, as a share of the time that the flush took."""
 
 LONGEST_WAIT_S = 0.05
-"""Seconds that the pause may last in any case while the loop is busy."""
+"""Seconds that a pause may last while the loop is busy, even if `MAX_PAUSE_SHARE` of the flush is less."""
 
 IDLE_TURN_S = 0.00005
 """Seconds. A turn of the loop that took less had nothing to do: 5 microseconds, while taking a connection takes 30."""
@@ -68,13 +68,13 @@ TIMER_RESOLUTION_S = 0.001
 
 
 class BatchWriter(Protocol):
-    """Writes one batch to many connections. `PlainWriter` is the plain one; `transports.fastpath` has faster ones."""
+    """Writer of one batch to many connections: `PlainWriter`, or a faster one in `transports.fastpath`."""
 
     def write(self, connections: Collection[Connection], batch: Batch) -> int:
         """Write a batch to each connection, any of which may become paused. Return the number of bytes written."""
 
     def discard(self, connection: Connection) -> None:
-        """Forget a connection that is about to close."""
+        """Forget a connection, which is about to close."""
 
 
 class PlainWriter:
@@ -104,15 +104,15 @@ class Broadcaster:
         self._behind_timeout = behind_timeout
         self._writer = writer or PlainWriter()
         self._feeds: list[Feed] = []
-        self._joined: dict[Connection, int] = {}  # index of the first event of the batch that it has not received
-        self._behind: dict[Connection, Missed] = {}  # what remains to be sent to it
+        self._joined: dict[Connection, int] = {}  # index of the first event of the batch that it is to receive
+        self._behind: dict[Connection, Missed] = {}  # the portions that it has yet to receive
         self._delivered: dict[Connection, int] = {}  # messages delivered while it is behind
         self._late: Deadlines[Connection] = Deadlines()
         self._batch: list[Event] = []
         self._position = 0  # of the newest event published
-        self._sent = 0  # the position of those that keep up and did not join during the batch
+        self._sent = 0  # position of the connections that keep up and did not join during the batch
         self._scheduled = False
-        self._flushed_at = self._took = self._looked_at = 0.0
+        self._flushed_at = self._flush_took_s = self._last_turn_at = 0.0
 
     def add_feed(self, feed: Feed) -> None:
         """Ask `feed` for portions in each flush, after the feeds added before."""
@@ -120,7 +120,7 @@ class Broadcaster:
 
     @property
     def behind(self) -> int:
-        """Number of connections that are not up to date and have to read first."""
+        """Number of connections that must read before they can be brought up to date."""
         return len(self._behind)
 
     def publish(self, event: Event) -> None:
@@ -136,7 +136,7 @@ class Broadcaster:
             self._clock.call_soon(self._flush_due)
 
     def deliver(self, connections: Iterable[Connection], message: bytes) -> None:
-        """Send a message that is no event to some connections, after everything published before.
+        """Send a message that is not an event to some connections, after everything published before.
 
         A connection that is behind receives it after what it has to catch up with now. If more than `MAX_UNREAD` such
         messages wait for a connection, it is closed with `FELL_BEHIND`.
@@ -156,14 +156,14 @@ class Broadcaster:
                 self._behind[connection] = Missed(chain(missed.portions, (portion,)), missed.position)
 
     def add(self, connection: Connection) -> None:
-        """Send `connection` what is published from now on."""
+        """Send `connection` everything that is published from now on."""
         connection.protocol.feed.join(connection)
         self._joined[connection] = len(self._batch)
 
     def catch_up(self, connection: Connection, missed: Missed) -> None:
-        """Send `connection`, which has not been added, all of `missed`, then what was published since."""
+        """Send `connection`, which has not been added, all of `missed`, then everything published since."""
         self._behind[connection] = missed
-        self._go_on(connection)
+        self._send_missed(connection)
         if connection in self._behind:
             self._set_deadline(connection)
 
@@ -176,15 +176,15 @@ class Broadcaster:
             self._joined.pop(connection, None)
             self.catch_up(connection, missed)
 
-    def begin_again(self, connection: Connection, missed: Missed) -> None:
-        """Send `connection`, which has been added, all of `missed` instead of what remained to be sent to it."""
+    def restart_catch_up(self, connection: Connection, missed: Missed) -> None:
+        """Send `connection`, which has been added, all of `missed` in place of the portions that it still missed."""
         if connection in self._behind:
             self._behind[connection] = missed
         else:
             self.insert(connection, missed)
 
     def remind(self, connection: Connection) -> None:
-        """Ask the feed what `connection` missed once it has read, even if nothing is published until then.
+        """Ask the feed again for everything that `connection` missed, even if nothing is published until it has read.
 
         No-op if it keeps up. A feed brings a connection up to date with more than events, such as the user's own state.
         """
@@ -196,11 +196,11 @@ class Broadcaster:
         self._writer.discard(connection)
         connection.protocol.feed.leave(connection)
         self._joined.pop(connection, None)
-        self._no_longer_behind(connection)
+        self._end_behind(connection)
 
     @contextmanager
     def changing(self, connection: Connection) -> Iterator[None]:
-        """Allow the caller to change what `connection` subscribes to or may see.
+        """Allow the caller to change the subscription or the visibility of `connection`.
 
         The connection is sent its part of the batch first, because that was decided by the old subscription.
         """
@@ -218,7 +218,7 @@ class Broadcaster:
                 self.add(connection)
 
     def flush(self) -> None:
-        """Send what has been published, now."""
+        """Send everything published so far now."""
         if self._batch:
             self._flush()
 
@@ -226,7 +226,7 @@ class Broadcaster:
         """Send portions that are not part of a flush, after a `flush`, to connections that keep up.
 
         Args:
-            position: Position of the portions. A connection that is behind receives what they tell when it catches up.
+            position: Position of the portions. A connection that is behind receives their content when it catches up.
         """
         assert not self._batch, "the caller has flushed: a connection at this position has received all before it"
         self._position = self._sent = position
@@ -241,19 +241,19 @@ class Broadcaster:
             self._set_deadline(connection)
 
     def resume(self, connection: Connection) -> None:
-        """Send `connection`, whose transport has drained, what it missed. Once that is all, it keeps up again."""
+        """Send `connection`, whose transport has drained, everything that it missed. After that it keeps up again."""
         if connection in self._behind:
-            self._go_on(connection)
+            self._send_missed(connection)
 
-    def _go_on(self, connection: Connection) -> None:
+    def _send_missed(self, connection: Connection) -> None:
         while not connection.paused and (missed := self._behind.get(connection)) is not None:
             if (portion := next(missed.portions, None)) is not None:
                 self._send(connection, portion)
             elif missed.position >= self._position:
-                self._no_longer_behind(connection)
+                self._end_behind(connection)
                 self.add(connection)
             elif (more := connection.protocol.feed.missed(connection, missed.position)) is not None:
-                assert more.position > missed.position, "there is something newer"
+                assert more.position > missed.position, "a feed that returns no progress would loop for ever"
                 self._behind[connection] = more
             else:
                 connection.close(Close.FELL_BEHIND, "too many changes were missed; connect again")
@@ -269,7 +269,7 @@ class Broadcaster:
         self._late.set(connection, self._clock.monotonic() + self._behind_timeout)
         self._arm()
 
-    def _no_longer_behind(self, connection: Connection) -> None:
+    def _end_behind(self, connection: Connection) -> None:
         if self._behind.pop(connection, None) is not None:
             self._delivered.pop(connection, None)
             self._late.cancel(connection)
@@ -284,13 +284,13 @@ class Broadcaster:
         self._arm()
 
     def _flush_due(self) -> None:
-        """Flush, unless it is better to look again in a later turn (see the head of this file)."""
+        """Flush, unless a later turn is better (see the head of this file)."""
         now = self._clock.monotonic()
-        turn, self._looked_at = now - self._looked_at, now
+        turn, self._last_turn_at = now - self._last_turn_at, now
         waited = now - self._flushed_at
-        if (left := SHORTEST_PAUSE * self._took - waited) > TIMER_RESOLUTION_S:
+        if (left := MIN_PAUSE_SHARE * self._flush_took_s - waited) > TIMER_RESOLUTION_S:
             self._clock.call_at(now + left - TIMER_RESOLUTION_S, self._flush_due)
-        elif left > 0 or (turn > IDLE_TURN_S and waited < max(LONGEST_WAIT_S, LONGEST_PAUSE * self._took)):
+        elif left > 0 or (turn > IDLE_TURN_S and waited < max(LONGEST_WAIT_S, MAX_PAUSE_SHARE * self._flush_took_s)):
             self._clock.call_soon(self._flush_due)
         else:
             self._scheduled = False
@@ -306,9 +306,9 @@ class Broadcaster:
             for portion in feed.portions(batch, joined):
                 self._write(portion)
         self._flushed_at = self._clock.monotonic()
-        self._took = self._flushed_at - started
+        self._flush_took_s = self._flushed_at - started
         self._metrics.flush_changes.observe(len(batch))
-        self._metrics.flush_seconds.observe(self._took)
+        self._metrics.flush_seconds.observe(self._flush_took_s)
 
     def _count(self, changes: int, size: int) -> None:
         self._metrics.deliveries.inc(changes)

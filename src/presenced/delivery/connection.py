@@ -21,7 +21,7 @@ class Connection(Protocol):
     # Written by the transport.
 
     paused: bool
-    """Whether the transport holds so many bytes that nothing but answers should be sent."""
+    """Whether the transport holds so many unsent bytes that only answers to requests should be sent."""
     heard_at: float
     """Monotonic time in seconds at which the client last sent anything, pongs included."""
     address: str

@@ -1,9 +1,9 @@
-"""What is delivered: events, the messages that tell of them, and the interface of feeds.
+"""Units of delivery: events, the messages about them, and the interface of feeds.
 
-    event        one thing that happened, at a position of the journal: a change of a user, of a room, ...
+    event        one thing that happened, at a position of the journal, such as a change of a user or a room
     batch        encoded messages that some connections receive in one write
     portion      a batch, and the connections that receive it
-    feed         decides for the connections of one protocol which messages tell of which events
+    feed         decides which messages about which events the connections of one protocol receive
 
 An event travels in one of two lanes. In the *state* lane only the newest event of a key matters: a client that is slow
 or comes back receives the state as it is then. In the *log* lane every event matters: a client receives those that it
@@ -46,7 +46,7 @@ EMPTY = Batch()
 
 
 class Portion(NamedTuple):
-    """What some connections are sent."""
+    """A batch and the connections that receive it."""
 
     connections: Collection[Connection]
     batch: Batch
@@ -55,7 +55,7 @@ class Portion(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """What a connection has to be sent, and the position that it has reached then."""
+    """Portions that a connection missed, and the position that it has reached after them."""
 
     portions: Iterator[Portion]
     """Portions of some 20 KB, encoded when they are sent."""
@@ -63,13 +63,13 @@ class Missed(NamedTuple):
 
 
 class Feed(Protocol):
-    """What the connections of one protocol are sent."""
+    """Source of the messages for the connections of one protocol."""
 
     def published(self, event: Event) -> None:
-        """Take note of an event that the next flush will send."""
+        """Handle an event when it is published, before the flush that sends it."""
 
     def join(self, connection: Connection) -> None:
-        """Include a connection in the portions from now on: it keeps up."""
+        """Include a connection, which has received everything so far, in the portions from now on."""
 
     def leave(self, connection: Connection) -> bool:
         """Exclude a connection. Return whether it was included."""
@@ -83,10 +83,10 @@ class Feed(Protocol):
         """
 
     def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
-        """Return what one connection, which has received none of the events, is sent of them; perhaps nothing."""
+        """Return the part of some events, all new to one connection, that the connection receives; perhaps nothing."""
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
-        """Return what a connection at `position` missed, or the first part of it.
+        """Return the portions that a connection at `position` missed, or the first of them.
 
         None if it cannot be brought up to date any more.
         """

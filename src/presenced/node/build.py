@@ -1,4 +1,4 @@
-"""Composition of a node: the only place where its parts are made and connected."""
+"""Composition: makes the parts of a node and connects them, in one place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from presenced.presence.users import Limits
 from presenced.protocols.base import ClientProtocol, Protocols
 from presenced.protocols.classic.protocol import ClassicProtocol
 from presenced.protocols.tokens import RenewToken
-from presenced.protocols.v1.encoder import Encoding, new_epoch
+from presenced.protocols.v1.encoder import V1Encoder, new_epoch
 from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.protocol import V1Protocol
 from presenced.runtime.clock import Clock, Timer
@@ -35,7 +35,7 @@ from presenced.storage.records import StoredRevocation
 from presenced.storage.write_behind import StorageWorker, WriteBehind
 
 
-class NodeParts(NamedTuple):
+class ProtocolParts(NamedTuple):
     """Parts of a node that a protocol is made of."""
 
     settings: Settings
@@ -46,7 +46,7 @@ class NodeParts(NamedTuple):
     rooms: Rooms
     broadcaster: Broadcaster
     publisher: NodePublisher
-    encoding: Encoding
+    encoder: V1Encoder
     renew_token: RenewToken | None
 
 
@@ -60,7 +60,7 @@ def build_node(
     authenticator: Authenticator | None = None,
     storage_worker: StorageWorker | None = None,
     epoch: str = "",
-    more_protocols: Sequence[Callable[[NodeParts], ClientProtocol]] = (),
+    more_protocols: Sequence[Callable[[ProtocolParts], ClientProtocol]] = (),
     feed_parts: Sequence[FeedPart] = (),
 ) -> Node:
     """Return a node that has not been started.
@@ -131,7 +131,8 @@ def build_node(
             sessions=directory.users.sessions,
             on_revoked=storage.revoked if storage is not None else None,
         )
-    parts = NodeParts(
+    encoder = V1Encoder(directory.users, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
+    parts = ProtocolParts(
         settings=settings,
         clock=clock,
         timer=timer,
@@ -140,7 +141,7 @@ def build_node(
         rooms=rooms,
         broadcaster=broadcaster,
         publisher=publisher,
-        encoding=_encoding(settings, directory, rooms, epoch),
+        encoder=encoder,
         renew_token=gatekeeper.renew if gatekeeper is not None else None,
     )
     protocols = _protocols(parts, feed_parts, more_protocols)
@@ -161,7 +162,7 @@ def build_node(
         broadcaster=broadcaster,
         publisher=publisher,
         protocols=protocols,
-        encoding=parts.encoding,
+        encoder=encoder,
         gatekeeper=gatekeeper,
         storage=storage,
     )
@@ -169,31 +170,29 @@ def build_node(
 
 def _directory(settings: Settings, journal: Journal) -> Directory[Connection]:
     limits = Limits(
-        settings.log_size,
-        settings.log_age,
-        settings.max_announced,
-        settings.max_choices,
-        settings.resume_window,
+        log_entries=settings.log_size,
+        log_age=settings.log_age,
+        max_announced=settings.max_announced,
+        max_choices=settings.max_choices,
+        resume_window=settings.resume_window,
         status_pause=settings.status_pause,
     )
     return Directory(Grace(settings.grace_going_away, settings.grace_lost), limits, journal)
 
 
-def _encoding(settings: Settings, directory: Directory[Connection], rooms: Rooms, epoch: str) -> Encoding:
-    return Encoding(directory.users, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
-
-
 def _protocols(
-    parts: NodeParts, feed_parts: Sequence[FeedPart], more: Sequence[Callable[[NodeParts], ClientProtocol]]
+    parts: ProtocolParts,
+    feed_parts: Sequence[FeedPart],
+    more_protocols: Sequence[Callable[[ProtocolParts], ClientProtocol]],
 ) -> Protocols:
-    """Return the protocols of the node, whose feeds take part in each broadcast."""
-    protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more)])
+    """Return all protocols, after adding their feeds to the broadcaster."""
+    protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more_protocols)])
     for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
         parts.broadcaster.add_feed(protocol.feed)
     return protocols
 
 
-def _classic(parts: NodeParts) -> ClientProtocol:
+def _classic(parts: ProtocolParts) -> ClientProtocol:
     return ClassicProtocol(
         directory=parts.directory,
         broadcaster=parts.broadcaster,
@@ -202,8 +201,20 @@ def _classic(parts: NodeParts) -> ClientProtocol:
     )
 
 
-def _v1(parts: NodeParts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
-    return V1Protocol(**parts._asdict(), parts=feed_parts)
+def _v1(parts: ProtocolParts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
+    return V1Protocol(
+        settings=parts.settings,
+        clock=parts.clock,
+        timer=parts.timer,
+        metrics=parts.metrics,
+        directory=parts.directory,
+        rooms=parts.rooms,
+        broadcaster=parts.broadcaster,
+        publisher=parts.publisher,
+        encoder=parts.encoder,
+        renew_token=parts.renew_token,
+        parts=feed_parts,
+    )
 
 
 def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms, broadcaster: Broadcaster) -> None:

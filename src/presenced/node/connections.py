@@ -14,13 +14,13 @@ from presenced.runtime.metrics import Metrics
 class Connections:
     """Connections that the node has adopted, in the order of their opening.
 
-    Bounds: the listener accepts at most `most` connections, HTTP ones included.
+    Bounds: the listener accepts at most `most` connections, including HTTP ones.
     """
 
     def __init__(self, most: int, metrics: Metrics) -> None:
         self.most = most
         self.pace = Pace()
-        """How many connections came in the best second so far."""
+        """Number of connections accepted in the best second so far."""
         self._by_serial: dict[int, Connection] = {}
         self._last_serial = 0
         metrics.gauge("presenced_connections", "Open connections.", lambda: len(self._by_serial))
@@ -34,7 +34,7 @@ class Connections:
 
     @property
     def by_serial(self) -> Mapping[int, Connection]:
-        """All of them by their serial number, oldest first. To be read only."""
+        """All connections by serial number, oldest first, to read and not to change."""
         return self._by_serial
 
     @property
@@ -51,7 +51,7 @@ class Connections:
         connection.opened_ms = now.epoch_ms
         # The next representable time after now, so that input in the same tick of a coarse clock still differs from it.
         opened_at = nextafter(now.monotonic, inf)
-        connection.opened_at = -inf if connection.heard_at else opened_at  # a client that sent AUTH has been heard
+        connection.opened_at = -inf if connection.heard_at else opened_at  # a client that sent AUTH is not silent
         connection.heard_at = opened_at
         self._by_serial[self._last_serial] = connection
 

@@ -23,9 +23,8 @@ from presenced.presence.explain import Beat
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.metrics import Metrics
 
-MAX_LAG = 1.0
+MAX_LAG_S = 1.0
 """Delay of a tick in seconds above which no new connection is accepted, until a tick is on time again."""
-
 
 SLICES = 60
 """Number of ticks in an interval. Each tick pings one slice of the connections."""
@@ -81,7 +80,7 @@ class Sweep(Generic[P]):
             del self._slices[connection.slice][connection]
             connection.slice = -1
 
-    def ahead(self, connection: P) -> Beat:
+    def next_beat_in_ticks(self, connection: P) -> Beat:
         """Return in how many ticks `connection` is pinged next, and judged if it stays silent."""
         since = (self._current - connection.slice) % SLICES
         left = self._ticks_to_answer - since
@@ -89,15 +88,15 @@ class Sweep(Generic[P]):
         return Beat(SLICES - since, left if is_awaited else None)
 
     def tick(self, now: float) -> tuple[list[P], list[P]]:
-        """Move on by one slice. To be called every `tick_seconds`.
+        """Move on by one slice. The caller does this every `tick_seconds`.
 
         Returns:
             Connections to ping now, and connections that sent nothing since their last ping.
         """
         self._current = (self._current + 1) % SLICES
         judged = (self._current - self._ticks_to_answer) % SLICES
-        asked_at = self._pinged_at[judged]
-        silent = [c for c in self._slices[judged] if c.heard_at < asked_at]
+        pinged_at = self._pinged_at[judged]
+        silent = [c for c in self._slices[judged] if c.heard_at < pinged_at]
         self._pinged_at[self._current] = now
         return list(self._slices[self._current]), silent
 
@@ -111,7 +110,7 @@ class Heartbeat(Generic[C]):
     Bounds: the connections added.
 
     Args:
-        also: Called at every tick.
+        on_tick: Function called at every tick.
     """
 
     def __init__(
@@ -121,13 +120,13 @@ class Heartbeat(Generic[C]):
         timer: Timer,
         metrics: Metrics,
         log: EventLog,
-        also: Callable[[], None],
+        on_tick: Callable[[], None],
     ) -> None:
         self._clock = clock
         self._timer = timer
         self._metrics = metrics
         self._log = log
-        self._also = also
+        self._on_tick = on_tick
         self._sweep: Sweep[C] = Sweep(settings.heartbeat_interval, settings.pong_timeout)
         self._unsent_at_ping: dict[C, int] = {}
         self._due = self._lag = 0.0
@@ -135,7 +134,7 @@ class Heartbeat(Generic[C]):
     @property
     def is_behind(self) -> bool:
         """Whether the event loop cannot keep up."""
-        return self._lag > MAX_LAG
+        return self._lag > MAX_LAG_S
 
     def start(self) -> None:
         """Start ticking."""
@@ -151,10 +150,10 @@ class Heartbeat(Generic[C]):
         self._sweep.discard(connection)
         self._unsent_at_ping.pop(connection, None)
 
-    def of(self, connection: C) -> Beat:
+    def next_beat(self, connection: C) -> Beat:
         """Return in how many seconds `connection` is pinged next, and closed if it stays silent."""
         tick, first = self._sweep.tick_seconds, self._due - self._clock.monotonic()
-        ping, silent = self._sweep.ahead(connection)
+        ping, silent = self._sweep.next_beat_in_ticks(connection)
         return Beat(first + (ping - 1) * tick, None if silent is None else first + (silent - 1) * tick)
 
     def _tick(self) -> None:
@@ -173,7 +172,7 @@ class Heartbeat(Generic[C]):
                 self._unsent_at_ping[connection] = connection.unsent
             else:
                 connection.ping()
-        self._also()
+        self._on_tick()
         # From now, not from when it was due: ticks missed during a pause are not made up for.
         self._due = now + self._sweep.tick_seconds
         self._timer.set(self._tick, self._due)

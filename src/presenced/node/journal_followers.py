@@ -34,7 +34,7 @@ class JournalFollowers:
         """Call `wake` after changes from now on. It must not raise.
 
         Returns:
-            Function that ends this. A second call does nothing.
+            Function that ends the calls. Calling it again does nothing.
 
         Raises:
             CapacityError: There are `MAX_FOLLOWERS` already.

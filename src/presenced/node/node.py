@@ -1,9 +1,9 @@
-"""A node: what connections report to, and the parts of one running server.
+"""A node: the parts of one running server, and the events that its connections report.
 
-An event enters here with the time, which is read once and passed down. The node decides whether a connection is let in,
-its protocol says what happens then (`protocols.base` has the table), the directory decides what it means, and the
-publisher notifies everyone whom it concerns. All methods are plain calls on the loop's thread: there is no task, queue
-or coroutine per connection or per message.
+An event enters here with the time, which is read once and passed down. The node decides whether it admits a
+connection, and the protocol of the connection processes its events (`protocols.base` has the table). The directory
+decides what an event means, and the publisher notifies everyone whom it concerns. All methods are plain calls on the
+loop's thread: there is no task, queue or coroutine per connection or per message.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
 from presenced.presence.rooms import Rooms
 from presenced.protocols.base import Admitted, ConnectRequest, Protocols
-from presenced.protocols.v1.encoder import Encoding
+from presenced.protocols.v1.encoder import V1Encoder
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
 from presenced.runtime.metrics import Metrics
@@ -64,7 +64,7 @@ class Node:
         broadcaster: Broadcaster,
         publisher: NodePublisher,
         protocols: Protocols,
-        encoding: Encoding,
+        encoder: V1Encoder,
         gatekeeper: Gatekeeper | None,
         storage: WriteBehind | None,
     ) -> None:
@@ -79,7 +79,7 @@ class Node:
         self.followers = followers
         self.publisher = publisher
         self.protocols = protocols
-        self.encoding = encoding
+        self.encoder = encoder
         self.gatekeeper = gatekeeper
         """None if the server does not authenticate: a client may claim any user id."""
         self.storage = storage
@@ -101,10 +101,10 @@ class Node:
         if self.settings.stats_interval:
             self.timer.set(self._log_stats, now.monotonic + self.settings.stats_interval)
 
-    # What connections report.
+    # Events that connections report.
 
     def opened(self, connection: Connection, request: ConnectRequest) -> None:
-        """A handshake was accepted.
+        """Handle an accepted handshake: authenticate the client, or admit it.
 
         A browser hides the reason of an HTTP refusal from its page, so a request with a bad `userId` is accepted and
         then closed with a code.
@@ -122,26 +122,26 @@ class Node:
         self._enter(connection, request, Admitted(user_id), now)
 
     def received(self, connection: Connection, message: str | bytes) -> None:
-        """A whole message came."""
+        """Process a complete message of a client."""
         self.metrics.received.inc()
         now = self.clock.now()
         if self.gatekeeper is None or not self.gatekeeper.received(connection, message, now):
             connection.protocol.received(connection, message, now)
 
     def paused(self, connection: Connection) -> None:
-        """The connection's transport is full."""
+        """Handle that the transport of a connection is full."""
         if connection.serial:  # otherwise it has not been admitted
             self.broadcaster.pause(connection)
 
     def resumed(self, connection: Connection) -> None:
-        """The connection's transport has drained, so its client is alive."""
+        """Handle that the transport of a connection has drained, which proves that its client is alive."""
         connection.heard_at = self.clock.monotonic()
         if connection.serial:
             connection.protocol.drained(connection)
             self.broadcaster.resume(connection)
 
     def closed(self, connection: Connection, ending: Ending, reason: str) -> None:
-        """A connection ended, or is being closed. No-op for one that was never admitted, or ended before.
+        """Handle the end of a connection. No-op if it was never admitted, or has ended already.
 
         Args:
             reason: Label in the metrics; one of a small fixed set.
@@ -152,7 +152,7 @@ class Node:
             return
         now = self.clock.now()
         self._heartbeat.discard(connection)
-        self.broadcaster.discard(connection)  # first, because others, not this one, are sent what it had waiting
+        self.broadcaster.discard(connection)  # first, because its own events below are for others only
         connection.protocol.closed(connection)
         for outcome in self.directory.release(connection.session.user_id, connection, now):
             self.publisher.apply(outcome, now)
@@ -168,17 +168,17 @@ class Node:
         """Log and count a request that was refused before it became a WebSocket, or because of its page or host."""
         self._refusals.add(refusal, origin)
 
-    # What the gatekeeper reports.
+    # Events that the gatekeeper reports.
 
     def admitted(self, connection: Connection, request: ConnectRequest, principal: Principal, now: Instant) -> None:
-        """Let a connection in whose client has authenticated."""
+        """Admit a connection whose client has authenticated."""
         visibility = visibility_of(self.settings, principal)
         self._enter(connection, request, Admitted(principal.user_id, visibility, principal.display), now)
 
     def refused(
         self, connection: Connection, close: Close, reason: str, now: Instant, *, is_guess: bool = False
     ) -> None:
-        """Close a connection that is not let in."""
+        """Close a connection that is not admitted."""
         self.metrics.refused.labels(close.name).inc()
         self._log.refused(close.name, reason)
         if is_guess:
@@ -194,7 +194,7 @@ class Node:
             connection.protocol.visibility_changed(connection, visibility, now)
 
     def _enter(self, connection: Connection, request: ConnectRequest, user: Admitted, now: Instant) -> None:
-        """Adopt a connection, unless what it asks for is impossible."""
+        """Adopt a connection, unless its parameters are invalid or its user has too many connections."""
         protocol = connection.protocol
         try:
             parameters = protocol.connect(request)
@@ -211,11 +211,11 @@ class Node:
         self._log.connected(user.user_id)
         protocol.opened(connection, user, parameters, now)
 
-    # What transports ask.
+    # Answers for transports.
 
     @property
     def draining(self) -> bool:
-        """Whether the server is stopping: no connection is accepted, and nobody is notified of an end."""
+        """Whether the server is stopping: no connection is accepted, and ends are not notified."""
         return self.publisher.is_silent
 
     @property
@@ -238,7 +238,7 @@ class Node:
         """Subprotocols whose messages are worth compressing."""
         return self.protocols.compressed
 
-    # Questions, and the end.
+    # Queries, and the shutdown.
 
     def stats(self, limit: int = 100, after: int = 0) -> Stats:
         """Return statistics, with the `limit` (0 to `MAX_PAGE`) sessions that follow the serial number `after`."""
@@ -246,7 +246,7 @@ class Node:
 
     def beat(self, connection: Connection) -> Beat:
         """Return what the heartbeat does next about an open connection."""
-        return self._heartbeat.of(connection)
+        return self._heartbeat.next_beat(connection)
 
     @property
     def connections(self) -> int:
@@ -259,7 +259,7 @@ class Node:
         return self._connections.is_full
 
     def drain(self) -> Iterator[float]:
-        """Stop: notify nobody of ends from now on, and close the connections in waves.
+        """Stop: send no notifications of ends from now on, and close the connections in waves.
 
         Returns:
             The waves. Each item closes some connections and is the number of seconds to wait before the next.

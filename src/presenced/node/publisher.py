@@ -1,13 +1,13 @@
-"""Publisher: notifies everyone who is concerned by the result of an event.
+"""The publisher: notifies everyone whom the result of an event concerns.
 
 The directory decides what an event means and returns an `Outcome`, a value. The publisher is the one place that acts on
 outcomes, in this order:
 
     the change, if others see one    metrics, log lines, journal, followers of the journal, broadcaster
     storage                          the user's state, and the change
-    the user's own devices           if what they see of their user changed
+    the user's own devices           the user's true state, if it changed
     rooms                            brought into line with the rooms of the user's sessions
-    the timer                        for what time alone will change next: a grace period, a choice, a claim
+    the timer                        for the next change by time alone: a grace period, a choice, a claim
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class NodePublisher:
         storage: WriteBehind | None,
     ) -> None:
         self.is_silent = False
-        """Whether the publisher notifies nobody, because the node stops and its users will reconnect elsewhere."""
+        """Whether others are no longer notified, because the node stops and its users will reconnect elsewhere."""
         self._clock = clock
         self._timer = timer
         self._log = log
@@ -58,7 +58,8 @@ class NodePublisher:
         self._followers = followers
         self._broadcaster = broadcaster
         self._storage = storage
-        self._changes = {status: metrics.changes.labels(status) for status in Status}  # a look-up takes 1 us
+        # Looked up once, because a look-up takes 1 us at each change.
+        self._changes = {status: metrics.changes.labels(status) for status in Status}
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone whom the result of an event concerns, and schedule what time alone will change."""

@@ -1,4 +1,4 @@
-"""Logs and counts HTTP refusals."""
+"""Refusals of HTTP requests: log lines and metrics."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Refusals:
         if refusal.problem is Problem.REQUEST_TIMEOUT:
             return  # browsers open spare connections and let them time out, so nothing was refused
         setting = refusal.setting or _SETTINGS.get(reason, "")
-        said = refusal.logged or quoted(refusal.detail)
+        text = refusal.logged or quoted(refusal.detail)
         page = quoted(origin.decode("latin-1"))
         if not refusal.setting:
-            said += f"; page {page}" if page else ""
-            said += f"; see {setting}" if setting else ""
-        self._log.turned_away(refusal.problem.status, refusal.problem.name, said, page, setting)
+            text += f"; page {page}" if page else ""
+            text += f"; see {setting}" if setting else ""
+        self._log.turned_away(refusal.problem.status, refusal.problem.name, text, page, setting)

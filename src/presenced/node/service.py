@@ -30,7 +30,7 @@ from presenced.presence.rooms import Mode, Room
 from presenced.presence.session import Session
 from presenced.presence.status import Claim, check_claim
 from presenced.presence.visibility import EVERYTHING, ViewerVisibility, Visibility
-from presenced.protocols.v1.encoder import Encoding
+from presenced.protocols.v1.encoder import V1Encoder
 from presenced.runtime.instant import Instant
 
 
@@ -164,8 +164,8 @@ class PresenceService:
     def online(self, after: int = 0, limit: int = 100) -> list[tuple[int, Change]]:
         """Return users shown as anything but offline, each with a number to pass as `after` for the next page.
 
-        A user who stays online while the pages are read appears exactly once. A user who comes online meanwhile may
-        appear. O(users), whatever the limit.
+        A user who stays online while the pages are read appears exactly once. A user who comes online during that
+        time may appear. O(users), whatever the limit.
         """
         return self._directory.users.online_after(after, limit)
 
@@ -192,20 +192,20 @@ class PresenceService:
     def explain(self, user_id: str, viewer: str | None = None, now: Instant | None = None) -> Explanation:
         """Explain the status of a user, as seen by everyone who may see the user, or by the user `viewer`."""
         node = self._node
-        watching = None
+        explained_viewer = None
         if viewer is not None:
             sessions = self.sessions_of(viewer)
             roles = node.gatekeeper.roles(self._directory.users.connections(viewer)) if node.gatekeeper else ()
-            watching = Viewer(viewer, sessions, node.settings.visibility == "everyone", roles)
+            explained_viewer = Viewer(viewer, sessions, node.settings.visibility == "everyone", roles)
         changes = node.journal.last_of(user_id, MAX_CHANGES)
         user, rooms = self._directory.users.user(user_id), node.rooms.of(user_id)
-        return explain(user_id, user, frozenset(rooms), watching, changes, now or node.clock.now(), node.beat)
+        return explain(user_id, user, frozenset(rooms), explained_viewer, changes, now or node.clock.now(), node.beat)
 
     def scope_of(self, viewer: str | None) -> ViewerScope:
         """Return the users and rooms that a viewer may see; everything if `viewer` is None, for a backend.
 
         The next token of a viewer without a session is unknown. Such a viewer sees what the setting `visibility` grants
-        to a token that names nobody.
+        to a token that names no user.
         """
         if viewer is None:
             return ViewerScope(self._node, "", [EVERYTHING], with_causes=True)
@@ -228,36 +228,36 @@ class PresenceService:
 
     def position_text(self, position: int) -> str:
         """Return the cursor of a position, for clients."""
-        return self._node.encoding.position_text(position)
+        return self._node.encoder.position_text(position)
 
     def parse_cursor(self, text: str) -> int | None:
         """Return the position of a cursor; None if it does not come from this server since its start."""
-        return self._node.encoding.position_number(text)
+        return self._node.encoder.position_number(text)
 
     def changes_since(self, position: int, limit: int) -> list[Change] | None:
         """Return the first `limit` changes after `position`; None if the journal has evicted some of them."""
         return self._node.journal.since(position, limit)
 
     def digest(self) -> Digest | None:
-        """Return the state as one number, at the position of the newest change. None: a part of the work is done; call
-        again in another turn of the loop (`Journal.digest`)."""
+        """Return the state as one number, at the position of the newest change. None if only a part of
+        the work is done: call again in another turn of the loop (`Journal.digest`)."""
         return self._node.journal.digest(self._directory.users.snapshot)
 
     def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Have `wake` called in the turn of the loop after one in which something changed.
+        """Call `wake` in the turn of the loop after one in which something changed.
 
         Returns:
-            Function that ends this.
+            Function that ends the calls.
 
         Raises:
             CapacityError: The maximum number of followers is reached.
         """
         return self._node.followers.add(wake)
 
-    def encoding_for(self, visibility: Visibility) -> Encoding:
+    def encoder_for(self, visibility: Visibility) -> V1Encoder:
         """Return the encoder of user records for a viewer. It shares its cache with the WebSocket clients that may see
         the same, so a change is encoded once for all of them."""
-        return self._node.encoding.of(visibility)
+        return self._node.encoder.for_visibility(visibility)
 
     # Operation.
 

@@ -1,4 +1,4 @@
-"""The end of a server: closing its connections so that their return does not overrun the next one."""
+"""Shutdown: closes all connections so that the reconnects do not overload the next server."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Iterator, Sequence
 from presenced.delivery.connection import Connection
 from presenced.errors import Close
 
-LONGEST_DRAIN = 2.0
-"""Seconds that closing all connections is spread over at most."""
+MAX_DRAIN_S = 2.0
+"""Maximum number of seconds over which the closing of all connections is spread."""
 
-WAVE = 0.05
+WAVE_S = 0.05
 """Seconds between two waves."""
 
-FIRST_RETURN = 0.1
-"""Seconds until the first client is to reconnect."""
+FIRST_RETURN_S = 0.1
+"""Seconds until the first client should reconnect."""
 
-SLOWEST_RETURN = 0.01
+MAX_RETURN_GAP_S = 0.01
 """Seconds between two clients when few reconnect. The best measured rate is for plain connections, while a TLS
 handshake or a call to a backend takes some milliseconds."""
 
-LEAST_SPREAD = 1.0
+MIN_SPREAD_S = 1.0
 """Seconds over which the reconnects of 100 or more clients are spread, regardless of the rate."""
 
 
 def close_in_waves(connections: Sequence[Connection], pace: float) -> Iterator[float]:
-    """Close all connections (1001), some with each item.
+    """Close all connections (1001), one wave with each item.
 
     Each client of presenced.v1 receives a different delay before it reconnects (`return_times`). Classic clients choose
     their own.
@@ -37,14 +37,14 @@ def close_in_waves(connections: Sequence[Connection], pace: float) -> Iterator[f
     Yields:
         Seconds to wait before the next item.
     """
-    waves = max(1, int(min(len(connections) / pace, LONGEST_DRAIN) / WAVE))
+    waves = max(1, int(min(len(connections) / pace, MAX_DRAIN_S) / WAVE_S))
     times = return_times(len(connections), pace)
     for wave in range(waves):
         for connection, wait in zip(connections[wave::waves], times[wave::waves], strict=True):
             connection.protocol.goodbye(connection, wait)
             connection.close(Close.GOING_AWAY, "the server is stopping")
         if wave < waves - 1:
-            yield WAVE
+            yield WAVE_S
 
 
 def return_times(count: int, pace: float) -> list[float]:
@@ -53,6 +53,6 @@ def return_times(count: int, pace: float) -> list[float]:
     Together they span the time that accepting the clients takes. Each client has a slot and a random place in the first
     half of it. Delays therefore differ by at least half a slot, since a client's clock may be coarse.
     """
-    spread = max(count / pace, min(count * SLOWEST_RETURN, LEAST_SPREAD))
+    spread = max(count / pace, min(count * MAX_RETURN_GAP_S, MIN_SPREAD_S))
     slots = random.sample(range(count), count)
-    return [round(FIRST_RETURN + (slot + random.uniform(0, 0.5)) * spread / count, 6) for slot in slots]  # noqa: S311  # no secret
+    return [round(FIRST_RETURN_S + (slot + random.uniform(0, 0.5)) * spread / count, 6) for slot in slots]  # noqa: S311  # no secret

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
 
 from msgspec import Struct
 
@@ -34,14 +33,16 @@ class Stats(Struct, frozen=True, rename="camel"):
     connected_users: int
     """Users with an open connection, each counted once."""
     online_users: int
-    """Users shown online, including those whom a grace period or an announcement keeps online."""
+    """Users shown online, including users with only a grace period or an announcement."""
     total_connections: int
     user_sessions: list[SessionStats]
     next: int | None
     """Value of `after` for the next page; None on the last page."""
 
 
-def statistics(users: Users[Any], connections: Mapping[int, Connection], limit: int, after: int, now: Instant) -> Stats:
+def statistics(
+    users: Users[Connection], connections: Mapping[int, Connection], limit: int, after: int, now: Instant
+) -> Stats:
     """Return the statistics with the `limit` sessions whose serial number follows `after`. O(connections).
 
     Invisible users are part of the numbers, but their sessions are left out.

@@ -1,18 +1,18 @@
-"""The directory: everything that can happen to users, and what of it others see.
+"""The directory: the events that can happen to users, and the visible changes that follow.
 
 Each event is one call with the time as an argument. It changes the sessions, choices and claims of one user and then
-settles: `_settle` compares what others see now with what they saw before, and only if that differs, `_show` makes a
-`Change`. Every result is a value (`Outcome`); nothing is sent, and nothing here reads a clock.
+settles: `_settle` compares the state that others should see with the one they saw last. Only if these differ, `_show`
+makes a `Change`. Every result is a value (`Outcome`); nothing is sent, and nothing here reads a clock.
 
     event --> session, choice or claim of the user --> _settle --> nothing visible: Outcome without a change
                                                              '--> visible: _show --> Change with position and version
 
-Time alone is an event, too: `expire`, to be called when `next_deadline` has come. It ends grace periods, sessions,
+The passing of time is an event, too: the caller calls `expire` at `next_deadline`. It ends grace periods, sessions,
 temporary choices, claims and the pause after a client's change.
 
-The pause (`status_pause`) protects watchers from a client that changes its status in a loop. After a change by one of
-the user's clients, further requests are held (`HeldRequests`). At the end of the pause they take effect together, in
-the order of arrival, and the next pause begins. A backend's decisions do not wait.
+The pause (`status_pause`) protects subscribers from a client that changes its status in a loop. After a change by one
+of the user's clients, further requests are held (`HeldRequests`). At the end of the pause they take effect together,
+in the order of arrival, and the next pause begins. A backend's decisions do not wait.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from presenced.errors import CapacityError
+from presenced.presence.held_requests import HeldRequests
 from presenced.presence.journal import Journal
 from presenced.presence.model import (
     AS_DETECTED,
@@ -34,7 +35,7 @@ from presenced.presence.model import (
     Choice,
     Display,
     Ending,
-    Own,
+    OwnState,
     Status,
     View,
 )
@@ -43,7 +44,6 @@ from presenced.presence.session import Grace, Session
 from presenced.presence.status import (
     MAX_SOURCES,
     Claim,
-    HeldRequests,
     TimedChoice,
     in_force,
     timed_choice,
@@ -68,7 +68,7 @@ _CAUSES = {
     Ending.DISCONNECTED: Cause.KICK,
 }
 
-_HERE = Status.ONLINE, Status.BUSY
+_NOT_AWAY = Status.ONLINE, Status.BUSY
 
 
 class Outcome(Struct, Generic[C], frozen=True, gc=False):
@@ -78,13 +78,13 @@ class Outcome(Struct, Generic[C], frozen=True, gc=False):
     """User of the event; empty if it did not apply to any."""
     change: Change | None = None
     """Set if others see the user differently."""
-    own: Own | None = None
+    own: OwnState | None = None
     """Set if the user's own devices see the user differently."""
     session: Session[C] | None = None
     """Session of the connection that opened."""
     connection_id: str = ""
     replaced: C | None = None
-    """Connection that the one that opened replaces; to be closed."""
+    """Connection that was replaced by the one that opened. The caller must close it."""
 
 
 NOTHING: Outcome[Any] = Outcome()
@@ -142,9 +142,9 @@ class Directory(Generic[C]):
         now: Instant,
         session_id: str = "",
         device: str = "",
-        watch: Subscription | None = None,
+        subscription: Subscription | None = None,
         active: bool = True,
-        brought: Choice | None = None,
+        client_choice: Choice | None = None,
         display: Display | None = None,
     ) -> Outcome[C]:
         """Open a connection of `user_id` (as `presence.identity` returns it).
@@ -153,26 +153,29 @@ class Directory(Generic[C]):
             session_id: A new id for a session that can be resumed; empty for a classic connection, which counts as the
                 return of the classic connection lost last.
             device: Kind of device; empty if unknown.
-            watch: Subscription of a session that can be resumed.
+            subscription: Subscription of a session that can be resumed.
             active: Whether the person is active at this device.
-            brought: The user's choice as the client remembers it. It counts if the server knows nothing about the user.
+            client_choice: The user's choice as the client remembers it. It counts if the server does not
+                know the user.
             display: Display data of its token; None if the token has no say in it.
         """
         user = self.users.get_or_add(user_id)
         if active:
             user.active_ms = now.epoch_ms
-        if brought and user.last_change is None and not user.sessions and not user.has_chosen:
-            user.bring(brought, now)
+        if client_choice and user.last_change is None and not user.sessions and not user.has_chosen:
+            user.restore_from_client(client_choice, now)
         if display is not None:
             user.give_display(display, now)
         lost = [s for s in user.detached() if not s.session_id]
-        if lost and not session_id:  # nothing tells classic connections of a user apart: one of them has returned
+        if (
+            lost and not session_id
+        ):  # classic connections of a user cannot be distinguished, so the one lost last has returned
             user.remove(lost[-1])
-        session = Session(user_id, connection, session_id, device, watch)
+        session = Session(user_id, connection, session_id, device, subscription)
         session.active = active
         if session_id:
             self.users.sessions[session_id] = session
-        return self._attached(user, session, now)
+        return self._attach(user, session, now)
 
     def resume(
         self,
@@ -202,14 +205,14 @@ class Directory(Generic[C]):
         replaced = session.connection
         user.remove(session)
         if replaced is not None and not user.connected:
-            self.users.connected_users -= 1  # `_attached` counts the user again
+            self.users.connected_users -= 1  # `_attach` counts the user again
         session.connection, session.grace_ends = connection, None
         if active is not None:
             session.active = active
             user.active_ms = now.epoch_ms if active else user.active_ms
             if user.held is not None:
                 user.held.activities.pop(session, None)  # the client sent this before it chose the URL's value
-        return replace(self._attached(user, session, now), replaced=replaced)
+        return replace(self._attach(user, session, now), replaced=replaced)
 
     def close(
         self, user_id: str, connection: C, ending: Ending, now: Instant, silent: float = 0.0, unheard_age: float = inf
@@ -217,7 +220,7 @@ class Directory(Generic[C]):
         """Close a connection. No-op if it is not open.
 
         Args:
-            silent: Seconds since the client was last heard, for `last seen` after a timeout; 0 if it just was.
+            silent: Seconds since the client last sent anything, for `last seen` after a timeout; 0 if it just did.
             unheard_age: As for `Grace.after`.
         """
         user = self._by_id.get(user_id)
@@ -238,7 +241,7 @@ class Directory(Generic[C]):
             self._forget_session(user, first)
         if not user.connected:
             self.users.connected_users -= 1
-        self._wait_for(user)
+        self._schedule(user)
         return self._settle(user, _CAUSES[ending], now)
 
     def set_active(self, user_id: str, connection: C, active: bool, now: Instant) -> Outcome[C]:
@@ -250,14 +253,14 @@ class Directory(Generic[C]):
         held = user.held
         if session.active is active:
             if held is not None and held.activities.pop(session, None) is not None:
-                self._wait_for(user)
+                self._schedule(user)
             return NOTHING
         user.seen_ms = now.epoch_ms
         if active:
             user.active_ms = now.epoch_ms
         if held is not None and held.must_wait(now.monotonic):
             held.activities[session] = active
-            self._wait_for(user)
+            self._schedule(user)
             return Outcome(user_id)
         session.active = active
         self._pause(user, now)
@@ -312,7 +315,7 @@ class Directory(Generic[C]):
             if user.claims and any(c.ends <= now.monotonic for c in user.claims):
                 user.claims = tuple(c for c in user.claims if c.ends > now.monotonic)
                 cause = Cause.EXPIRY
-            self._wait_for(user)
+            self._schedule(user)
             outcomes.append(self._settle(user, cause, now))
             if (held := user.held) is not None and held.deadline is not None and held.until <= now.monotonic:
                 outcomes += self._release(user, held, now)
@@ -343,7 +346,7 @@ class Directory(Generic[C]):
         user.seen_ms = user.active_ms = now.epoch_ms
         if held is not None and held.must_wait(now.monotonic):
             held.choices = in_force(held.choices, latest)
-            self._wait_for(user)
+            self._schedule(user)
             return Outcome(user_id)
         self._pause(user, now)
         return self._choose(user, (latest,), now)
@@ -376,7 +379,7 @@ class Directory(Generic[C]):
         user = self.users.get_or_add(user_id)
         for one in stored:
             user.choose(one, now)
-        self._wait_for(user)
+        self._schedule(user)
         return self._settle(user, Cause.CHOICE, now)
 
     def forget_stored(self, user_id: str) -> None:
@@ -400,7 +403,7 @@ class Directory(Generic[C]):
         user.claims = (*others, claim)
         if self.since_start is not None:
             self.since_start.claimed(user_id, claim.source)
-        self._wait_for(user)
+        self._schedule(user)
         return self._settle(user, Cause.CLAIM, now)
 
     def clear_claim(self, user_id: str, source: str, now: Instant) -> Outcome[C] | None:
@@ -411,7 +414,7 @@ class Directory(Generic[C]):
         if user is None or len(others := without_source(user.claims, source)) == len(user.claims):
             return None
         user.claims = others
-        self._wait_for(user)
+        self._schedule(user)
         return self._settle(user, Cause.CLAIM, now)
 
     # Display data.
@@ -449,12 +452,12 @@ class Directory(Generic[C]):
 
     # Internal.
 
-    def _attached(self, user: User[C], session: Session[C], now: Instant) -> Outcome[C]:
+    def _attach(self, user: User[C], session: Session[C], now: Instant) -> Outcome[C]:
         if not user.connected:
             self.users.connected_users += 1
         user.add(session)
         user.seen_ms = now.epoch_ms
-        self._wait_for(user)
+        self._schedule(user)
         outcome = self._settle(user, Cause.CONNECT, now)
         connection_id = f"{user.user_id}-{user.next_id_ms(now.epoch_ms)}"
         return Outcome(user.user_id, outcome.change, outcome.own, session, connection_id)
@@ -468,7 +471,7 @@ class Directory(Generic[C]):
     def _end_grace_periods(self, user: User[C]) -> None:
         for session in user.detached():
             self._forget_session(user, session)
-        self._wait_for(user)
+        self._schedule(user)
 
     def _choose(self, user: User[C], choices: tuple[TimedChoice, ...], now: Instant) -> Outcome[C]:
         """Apply these choices in order. Others see only the combined result."""
@@ -476,7 +479,7 @@ class Directory(Generic[C]):
             user.choose(one, now)
             if self.since_start is not None:
                 self.since_start.chose(user.user_id, one.is_permanent)
-        self._wait_for(user)
+        self._schedule(user)
         return self._settle(user, Cause.CHOICE, now)
 
     def _pause(self, user: User[C], now: Instant) -> None:
@@ -485,7 +488,7 @@ class Directory(Generic[C]):
             user.held = user.held or HeldRequests()
             user.held.until = now.monotonic + self._limits.status_pause
 
-    def _release(self, user: User[C], held: HeldRequests, now: Instant) -> list[Outcome[C]]:
+    def _release(self, user: User[C], held: HeldRequests[C], now: Instant) -> list[Outcome[C]]:
         """Apply all waiting requests and start the next pause."""
         activities, choices = held.take_activities(), held.take_choices()
         if not activities and not choices:
@@ -498,7 +501,7 @@ class Directory(Generic[C]):
             outcomes.append(self._settle(user, Cause.IDLE, now))
         if choices:
             outcomes.append(self._choose(user, choices, now))
-        self._wait_for(user)
+        self._schedule(user)
         return outcomes
 
     def _settle(self, user: User[C], cause: Cause, now: Instant) -> Outcome[C]:
@@ -524,24 +527,24 @@ class Directory(Generic[C]):
         return Outcome(user.user_id, change, news)
 
     def _show(self, user: User[C], view: View, cause: Cause, now: Instant) -> Change:
-        """Make it visible: give the change its version and position, and log it. Return the change."""
+        """Make a view visible: log and return a change with the next version and position."""
         users = self.users
         last, was = user.last_change, user.shown.status
         since = last.since_ms if last and view.status is was else now.epoch_ms
-        here = view.status in _HERE
+        is_here = view.status in _NOT_AWAY
         before = last.version if last else 0
         user.version = version = self._versions.next(user.version)
         users.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
-        if not here and user.connected:
+        if not is_here and user.connected:
             user.seen_ms = now.epoch_ms  # invisible, which looks like a close, or away by a claim
-        seen = 0 if here else user.seen_ms
+        seen = 0 if is_here else user.seen_ms
         position = self._journal.next_position()
         change = Change(position, user.user_id, view, was, version, now, since, seen, cause, before)
         user.last_change = change
         users.log(change)
         return change
 
-    def _wait_for(self, user: User[C]) -> None:
+    def _schedule(self, user: User[C]) -> None:
         """Schedule the next time at which the user's status changes without an event."""
         if (deadline := user.next_deadline()) is not None:
             self._deadlines.set(user.user_id, deadline)
@@ -556,15 +559,15 @@ class Directory(Generic[C]):
                 has_chosen = True  # it takes precedence over a permanent choice that is still to be restored
             else:
                 user.timed = None
-                self._wait_for(user)
-        if loser := self._keep_absent(self.users.with_choice, user.user_id, has_chosen):
+                self._schedule(user)
+        if loser := self._update_absent(self.users.with_choice, user.user_id, has_chosen):
             loser.chosen, loser.timed = AS_DETECTED, None
-            self._let_go(loser)
-        if loser := self._keep_absent(self.users.with_claim, user.user_id, bool(user.claims)):
+            self._release_absent(loser)
+        if loser := self._update_absent(self.users.with_claim, user.user_id, bool(user.claims)):
             loser.claims = ()
-            self._let_go(loser)
+            self._release_absent(loser)
 
-    def _keep_absent(self, absent: BoundedMap[str, None], user_id: str, is_needed: bool) -> User[C] | None:
+    def _update_absent(self, absent: BoundedMap[str, None], user_id: str, is_needed: bool) -> User[C] | None:
         """Put the user into the map or take them out. Return the user who was evicted from it."""
         if not is_needed:
             absent.pop(user_id)
@@ -572,6 +575,6 @@ class Directory(Generic[C]):
             return self._by_id[evicted[0]]
         return None
 
-    def _let_go(self, user: User[C]) -> None:
-        self._wait_for(user)
+    def _release_absent(self, user: User[C]) -> None:
+        self._schedule(user)
         self.users.evict_if_unneeded(user)

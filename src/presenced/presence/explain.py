@@ -26,14 +26,14 @@ _LEAVING = frozenset((Cause.CLOSE, Cause.GRACE, Cause.TIMEOUT, Cause.KICK, Cause
 
 
 class Beat(NamedTuple):
-    """What the heartbeat does next about a connection, in seconds."""
+    """Next actions of the heartbeat for a connection, in seconds from now."""
 
     pinged_in: float
     times_out_in: float | None
-    """None unless the client was pinged and has not been heard since."""
+    """None unless the client was pinged and has sent nothing since."""
 
 
-class Heard(Protocol):
+class ExplainedConnection(Protocol):
     """Connection, as far as an explanation needs it."""
 
     connection_id: str
@@ -63,7 +63,7 @@ class SessionExplained(Struct, frozen=True):
     """Empty if unknown."""
     active: bool
     heard: float | None
-    """Seconds since the client was last heard; None without a connection."""
+    """Seconds since the client last sent anything; None without a connection."""
     pinged_in: float | None
     """Until the client is pinged next; None without a connection."""
     times_out_in: float | None
@@ -87,7 +87,7 @@ class Pending(Struct, frozen=True):
 
 
 class Basis(StrEnum):
-    """What decides the status."""
+    """Kind of source that decides the status."""
 
     ABSENT = "absent"
     CLAIM = "claim"
@@ -97,7 +97,7 @@ class Basis(StrEnum):
 
 
 class Decision(Struct, frozen=True):
-    """What decides the user's status."""
+    """Source of the user's status."""
 
     basis: Basis
     chosen: Status | None = None
@@ -113,7 +113,7 @@ class Decision(Struct, frozen=True):
 
 
 class Liveness(Struct, frozen=True):
-    """What makes the user present, or how they became absent."""
+    """Reason why the user is present, or how the user became absent."""
 
     connections: int = 0
     quiet: float | None = None
@@ -133,7 +133,7 @@ class Rule(StrEnum):
     EVERYONE = "everyone"
     NAMED = "named"
     ROOM = "room"
-    """The viewer watches a room where the user is."""
+    """The viewer subscribes to a room in which the user is a member."""
     NOT_ALLOWED = "not_allowed"
     BLOCKED = "blocked"
     NO_SESSION = "no_session"
@@ -142,8 +142,8 @@ class Rule(StrEnum):
     """The viewer has no session, but the setting `visibility` allows everyone."""
 
 
-class Seen(Struct, frozen=True):
-    """What one viewer sees of the user."""
+class ViewerExplained(Struct, frozen=True):
+    """Visibility of the user for one viewer, with its reason."""
 
     user_id: str
     """The viewer."""
@@ -165,9 +165,9 @@ class Explanation(Struct, frozen=True):
     decision: Decision
     liveness: Liveness
     shown: Change | None
-    """What permitted viewers see; None if the user is unknown, which looks like offline."""
+    """State that permitted viewers see; None if the user is unknown, which looks like offline."""
     true: View
-    """What the user's own devices see."""
+    """State that the user's own devices see."""
     sessions: tuple[SessionExplained, ...]
     announced: bool
     pending: tuple[Pending, ...]
@@ -177,7 +177,7 @@ class Explanation(Struct, frozen=True):
     """Temporary choice, after which `chosen` returns."""
     claims: tuple[Claim, ...]
     """In the order in which they were set."""
-    viewer: Seen | None
+    viewer: ViewerExplained | None
     changes: tuple[Change, ...]
     """Last ones in the journal, newest first."""
 
@@ -205,7 +205,7 @@ def explain(
     """Explain why the user looks as they do.
 
     Args:
-        user: None if unknown. Its connections are `Heard`.
+        user: None if unknown. Its connections are `ExplainedConnection`s.
         rooms: Rooms in which the user is a member.
         changes: The user's last changes, newest first.
         beat: Returns what the heartbeat does next about a connection.
@@ -223,7 +223,7 @@ def explain(
         user.chosen,
         user.timed,
         user.claims,
-        _seen(user_id, rooms, viewer) if viewer else None,
+        _viewer_explained(user_id, rooms, viewer) if viewer else None,
         tuple(changes),
     )
 
@@ -256,7 +256,7 @@ def _liveness(user: User[Any], now: Instant) -> Liveness:
 
 
 def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -> SessionExplained:
-    connection: Heard | None = session.connection
+    connection: ExplainedConnection | None = session.connection
     ahead = beat(connection) if connection else None
     return SessionExplained(
         connection.connection_id if connection else "",
@@ -279,15 +279,17 @@ def _pending(user: User[Any], now: Instant) -> list[Pending]:
     return [Pending(p.what, p.source, _round(p.seconds - now.monotonic)) for p in (*periods, *choice, *claims)]
 
 
-def _seen(user_id: str, rooms: Collection[str], viewer: Viewer) -> Seen:
+def _viewer_explained(user_id: str, rooms: Collection[str], viewer: Viewer) -> ViewerExplained:
     if viewer.user_id == user_id:
-        return Seen(user_id, True, bool(viewer.sessions), Rule.SELF, roles=viewer.roles)
+        return ViewerExplained(user_id, True, bool(viewer.sessions), Rule.SELF, roles=viewer.roles)
     if not viewer.sessions:
         rule = Rule.NO_SESSION_EVERYONE if viewer.sees_everyone else Rule.NO_SESSION
-        return Seen(viewer.user_id, viewer.sees_everyone or None, False, rule)
+        return ViewerExplained(viewer.user_id, viewer.sees_everyone or None, False, rule)
     sessions = [s for s in viewer.sessions if user_id not in s.visibility.blocked]
     is_visible = any(s.visibility.sees(user_id) for s in sessions)
-    shared = sorted({room for s in sessions if s.watch for room in s.watch.full.rooms.intersection(rooms)})
+    shared = sorted(
+        {room for s in sessions if s.subscription for room in s.subscription.full.rooms.intersection(rooms)}
+    )
     if not sessions:
         rule = Rule.BLOCKED
     elif any(s.visibility.everyone for s in sessions):
@@ -298,12 +300,14 @@ def _seen(user_id: str, rooms: Collection[str], viewer: Viewer) -> Seen:
         rule = Rule.ROOM if shared else Rule.NOT_ALLOWED
     watches = bool(shared) or any(_subscribes(session, user_id) for session in sessions)
     room = shared[0] if rule is Rule.ROOM else ""
-    return Seen(viewer.user_id, is_visible or bool(shared), watches, rule, room, viewer.roles)
+    return ViewerExplained(viewer.user_id, is_visible or bool(shared), watches, rule, room, viewer.roles)
 
 
 def _subscribes(session: Session[Any], user_id: str) -> bool:
-    watch = session.watch
-    return session.visibility.sees(user_id) and (watch is None or watch.full.everyone or user_id in watch.full.users)
+    subscription = session.subscription
+    return session.visibility.sees(user_id) and (
+        subscription is None or subscription.full.everyone or user_id in subscription.full.users
+    )
 
 
 def _round(seconds: float) -> float:

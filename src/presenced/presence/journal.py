@@ -6,8 +6,8 @@ event before it. Versions are something else: they belong to users (`presence.ve
 
 There are two logs of changes, with the same `Change` objects in them, because they answer different questions:
 
-    log              asked by                     keeps                          bound
-    LatestChanges    watchers that were behind    the last change of each user   `log_size`, `log_age`
+    log              read by                      contains                       bound
+    RecentChanges    clients that were behind     the last change of each user   `log_size`, `log_age`
     Journal          followers (HTTP API)         every change                   `journal_size`
 
 Few users change often. Because the first drops what a newer change of the same user replaces, it reaches back much
@@ -33,7 +33,7 @@ MAX_HASHED = 1_000
 
 
 class Cursor(NamedTuple):
-    """How far the client of a session has come. Cursors of one session compare in the order in which they were sent.
+    """Progress of a session's client. Cursors of one session compare in the order in which they were sent.
 
     Snapshots take no position, so two snapshots can end at one position, as can the changes before them. The number of
     the snapshot distinguishes them: a client that lost its connection within a snapshot does not have it.
@@ -44,7 +44,7 @@ class Cursor(NamedTuple):
     """Number of the session's snapshot that ends here; 0 at the end of changes."""
 
 
-class LatestChanges:
+class RecentChanges:
     """Last change of each user who changed recently, in the order of positions.
 
     Bounds: at most `max_entries` changes, none older than `max_age` seconds. When full, changes that are no longer the
@@ -86,9 +86,9 @@ class LatestChanges:
 
     def trim(self, now: float) -> None:
         """Drop changes older than `max_age`."""
-        oldest_kept = now - self._max_age
-        if self._entries and self._entries[0].at.monotonic < oldest_kept:
-            self._drop(bisect_right(self._entries, oldest_kept, key=lambda c: c.at.monotonic))
+        oldest = now - self._max_age
+        if self._entries and self._entries[0].at.monotonic < oldest:
+            self._drop(bisect_right(self._entries, oldest, key=lambda c: c.at.monotonic))
 
     def since(self, position: int, limit: int) -> list[Change] | None:
         """Return the last change of every user who changed after `position`, in order, at most `limit` of them.
@@ -131,7 +131,6 @@ class Journal:
     """Positions of all events, and the newest changes, every one of them, in the order of their positions.
 
     Bounds: `size` changes; at the bound the oldest is dropped. Appending is O(1).
-
     """
 
     def __init__(self, size: int) -> None:
@@ -178,7 +177,7 @@ class Journal:
         self._first = (first + 1) % self._size
 
     def since(self, position: int, limit: int) -> list[Change] | None:
-        """Return the first `limit` changes after `position`; None if some of those have been dropped."""
+        """Return the first `limit` changes after `position`; None if some of them have been dropped."""
         if position < self.floor:
             return None
         entries, first = self._entries, self._first

@@ -23,7 +23,7 @@ class Status(StrEnum):
 
 
 class Ending(StrEnum):
-    """How a connection ended; it determines the grace period (`presence.session.Grace`)."""
+    """End of a connection, by its kind, which determines the grace period (`presence.session.Grace`)."""
 
     CLOSED = "closed"
     """Deliberate close by the client: code 1000, 1005 or one of its own (3000 to 4999, except 4001)."""
@@ -42,7 +42,7 @@ class Ending(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why others see a user differently."""
+    """Reason why others see a user differently."""
 
     CONNECT = "connect"
     CLOSE = "close"
@@ -63,8 +63,8 @@ class Cause(StrEnum):
     DISPLAY = "display"
     """A newer token of a connection has other display data."""
     DRAIN = "drain"
-    """The node of the user stopped, and the user did not reconnect. Reserved for a cluster: a single node notifies
-    nobody while it stops."""
+    """The node of the user stopped, and the user did not reconnect. Reserved for a cluster: a single node sends no
+    notifications while it stops."""
     ANNOUNCEMENT = "announcement"
     """A backend announced it (`broadcast_user_status`)."""
 
@@ -109,7 +109,7 @@ NO_DISPLAY = Display(issued=-inf)
 
 
 class View(Struct, frozen=True, gc=False, array_like=True):
-    """What a viewer sees of a user. Two equal views look the same."""
+    """Visible state of a user. Two equal views look the same."""
 
     status: Status
     custom: Custom = PLAIN
@@ -155,12 +155,12 @@ class Change(Struct, frozen=True, gc=False, array_like=True, tag="change"):
 
     @property
     def is_turn(self) -> bool:
-        """Whether the user went online or offline, which is all that the classic protocol notifies about."""
+        """Whether the user went online or offline. The classic protocol notifies about nothing else."""
         return (self.view.status is _OFFLINE) is not (self.was is _OFFLINE)
 
 
-class Own(Struct, frozen=True, gc=False):
-    """What a user's own devices see of the user: the true state."""
+class OwnState(Struct, frozen=True, gc=False):
+    """True state of a user, which only the user's own devices see."""
 
     view: View
     """Its status may be `invisible`."""
@@ -170,8 +170,8 @@ class Own(Struct, frozen=True, gc=False):
     overruled: Custom | None = None
     """Text, emoji and end of the choice that a claim overrides; None if no claim determines the status."""
 
-    def looks_like(self, other: Own | None) -> bool:
-        """Return whether devices that know the other need no message about this one."""
+    def looks_like(self, other: OwnState | None) -> bool:
+        """Return whether a device that knows `other` needs no message about this state."""
         if other is None or self.chosen is not other.chosen:
             return False
         return self.view == other.view and self.overruled == other.overruled

@@ -57,5 +57,5 @@ class SinceStart:
         return (user_id, source) in self._claims or user_id in self._forgotten
 
     def is_forgotten(self, user_id: str) -> bool:
-        """Return whether nothing of the user may be restored."""
+        """Return whether the user was erased, so that nothing may be restored."""
         return user_id in self._forgotten

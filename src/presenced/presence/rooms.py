@@ -8,7 +8,7 @@ A room is occupied by its first member and vacated by its last. `RoomChange.occu
 
 The mode of a room depends on its size, because the cost of a room grows with the square of its members:
 
-    mode         from                 watchers receive
+    mode         from                 subscribers receive
     full         1 member             each change at once
     coalesced    `room_coalesced`     the changes of a second together
     counts       `room_counts`        the number of members, once a second
@@ -25,12 +25,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from presenced.presence.session import RoomData, Session
+from presenced.presence.session import MemberData, Session
 from presenced.presence.visibility import NOBODY, Visibility
 from presenced.runtime.instant import Instant
 
 MAX_LEFT = 1_000
-"""Maximum number of former members that a room remembers for watchers that are behind. Watchers that are further behind
+"""Maximum number of former members that a room remembers for clients that are behind. Clients that are further behind
 receive the whole room."""
 
 STEP_BACK = 0.8
@@ -38,13 +38,13 @@ STEP_BACK = 0.8
 
 
 class Mode(StrEnum):
-    """How the watchers of a room are notified."""
+    """Mode in which the subscribers of a room are notified."""
 
     FULL = "full"
     COALESCED = "coalesced"
     """Changes once a second."""
     COUNTS = "counts"
-    """Number of members once a second; members' presence only to those who watch them by id."""
+    """Number of members once a second; members' presence only to subscribers to them by id."""
 
 
 class Thresholds(Struct, frozen=True):
@@ -58,13 +58,13 @@ class Thresholds(Struct, frozen=True):
         steps = ((Mode.COUNTS, self.counts), (Mode.COALESCED, self.coalesced))
         order = list(Mode)
         for mode, threshold in steps:
-            held = order.index(now) >= order.index(mode)
-            if size >= (threshold * STEP_BACK if held else threshold):
+            is_reached = order.index(now) >= order.index(mode)
+            if size >= (threshold * STEP_BACK if is_reached else threshold):
                 return mode
         return Mode.FULL
 
 
-class Member(Struct, frozen=True, gc=False):
+class RoomMember(Struct, frozen=True, gc=False):
     """A user in a room. A user with several sessions in it is one member."""
 
     user_id: str
@@ -81,20 +81,20 @@ class RoomChange(Struct, frozen=True, gc=False):
     position: int
     room: str
     user_id: str
-    member: Member | None
+    member: RoomMember | None
     """None if the user left."""
     occupied: bool | None = None
     """True if the room has its first member, False if it lost its last one; None otherwise."""
 
 
 class Room:
-    """One room. It exists while it has a member. A room without a member can be watched."""
+    """One room. It exists while it has a member. Sessions can subscribe to a room that has no member."""
 
     __slots__ = ("digested_until", "floor", "left", "members", "mode", "name", "position")
 
     def __init__(self, name: str, position: int) -> None:
         self.name = name
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, RoomMember] = {}
         self.left: OrderedDict[str, int] = OrderedDict()
         """Former members and the positions at which they left, in this order."""
         self.mode = Mode.FULL
@@ -109,7 +109,7 @@ class Room:
         """Return the number of members besides these."""
         return len(self.members) - (len(self.members.keys() & but) if but else 0)
 
-    def since(self, position: int) -> tuple[list[Member], list[str]] | None:
+    def since(self, position: int) -> tuple[list[RoomMember], list[str]] | None:
         """Return members who joined or changed after `position`, and users who left; None if that is forgotten."""
         if position < self.floor:
             return None
@@ -170,7 +170,7 @@ class Rooms:
     def join(self, session: Session[Any], name: str, data: bytes) -> None:
         """Have a session join a room, or replace its data in a room it is in. `settle` follows."""
         self._joins += 1
-        session.rooms = {**(session.rooms or {}), name: RoomData(self._joins, data)}
+        session.rooms = {**(session.rooms or {}), name: MemberData(self._joins, data)}
 
     def leave(self, session: Session[Any], name: str) -> None:
         """Have a session leave a room. `settle` follows."""
@@ -199,10 +199,10 @@ class Rooms:
         position = self._next_position()
         room, is_new = self._rooms.get(name), name not in self._rooms
         if room is None:
-            # Nothing is known about an earlier room of this name, so watchers at earlier positions receive it whole.
+            # Nothing is known about an earlier room of this name, so clients at earlier positions receive it whole.
             room = self._rooms[name] = Room(name, position - 1)
         room.position = position
-        member = Member(user_id, joined_ms, data, room.position)
+        member = RoomMember(user_id, joined_ms, data, room.position)
         room.members[user_id] = member
         room.left.pop(user_id, None)
         self._of_user.setdefault(user_id, set()).add(room.name)

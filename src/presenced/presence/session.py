@@ -5,7 +5,7 @@
                    '-------- resume --------'-------- resume ---------'
 
 A session counts towards its user's presence while it is connected or in its grace period. Within the grace period
-nobody else notices that the connection was lost. In the resumable state others see the user without this session, but
+others do not notice that the connection was lost. In the resumable state others see the user without this session, but
 its subscription and rooms are still there for the client to return to. A deliberate close skips both states.
 
 The grace period depends on how the connection ended:
@@ -46,7 +46,7 @@ class Grace(NamedTuple):
     """Grace periods in seconds: the time a connection has to come back before others are notified. 0: none."""
 
     going_away: float
-    """After code 1001 (a page reload) or 4001 (a page kept in the back/forward cache)."""
+    """After code 1001 (a page reload) or 4001 (a page in the back/forward cache)."""
     lost: float
     """After an abrupt loss or a timeout."""
 
@@ -67,7 +67,7 @@ class Grace(NamedTuple):
                 return 0.0
 
 
-class RoomData(NamedTuple):
+class MemberData(NamedTuple):
     """Data that a session gave with a room it is in."""
 
     number: int
@@ -89,32 +89,34 @@ class Session(Generic[C]):
         "session_id",
         "snapshots",
         "stored",
+        "subscription",
         "token_id",
         "user_id",
         "visibility",
-        "watch",
         "whole_from",
     )
 
-    def __init__(self, user_id: str, connection: C, session_id: str, device: str, watch: Subscription | None) -> None:
+    def __init__(
+        self, user_id: str, connection: C, session_id: str, device: str, subscription: Subscription | None
+    ) -> None:
         self.user_id = user_id
         self.connection: C | None = connection
         self.session_id = session_id
         """Empty for a classic connection."""
         self.device = device
-        self.watch = watch
+        self.subscription = subscription
         """Subscription; None for a classic connection, which is notified about everyone."""
         self.visibility = EVERYTHING
-        """Users and rooms that its client may see. To be changed only while no feed has its connection."""
+        """Users and rooms that its client may see. They may change only while no feed includes the connection."""
         self.token_id = ""
         """Id of the last token that authenticated it; empty without authentication."""
-        self.rooms: dict[str, RoomData] | None = None
+        self.rooms: dict[str, MemberData] | None = None
         """Rooms it has joined. `Rooms.join` and `Rooms.leave` change it."""
         self.active = True
         self.grace_ends: float | None = None
         """Monotonic end of the grace period, while one runs."""
         self.snapshots = 0
-        """Number of snapshots that its client was sent."""
+        """Number of snapshots sent to its client."""
         self.whole_from = Cursor(0)
         """End of the last snapshot. A client whose cursor is below it does not have all of that snapshot."""
         self.stored: object = None
@@ -124,5 +126,5 @@ class Session(Generic[C]):
 
     @property
     def is_present(self) -> bool:
-        """Whether it keeps its user online."""
+        """Whether it counts towards the presence of its user."""
         return self.connection is not None or self.grace_ends is not None

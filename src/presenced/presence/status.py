@@ -1,4 +1,4 @@
-"""Status of a user who is present: what was detected, what the user chose, and what backends claim.
+"""Status of a user who is present, from detection, the user's choice and the claims of backends.
 
 A user without a session, grace period or announcement is `offline`, whatever was chosen or claimed. For a user who is
 present, the first rule that applies decides:
@@ -26,7 +26,7 @@ Both kinds are values: they are built by `choice_of` or `Claim` from untrusted i
 from __future__ import annotations
 
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -107,43 +107,6 @@ def in_force(earlier: tuple[TimedChoice, ...], latest: TimedChoice) -> tuple[Tim
     return (*(one for one in earlier if one.is_permanent), latest)
 
 
-class HeldRequests:
-    """Requests of a user's clients that wait until the pause after the user's last change is over.
-
-    It belongs to the user and not to a connection: if two devices send requests, the last request wins.
-
-    Bounds: two choices (`in_force`); one activity for each of the user's sessions.
-    """
-
-    __slots__ = ("activities", "choices", "until")
-
-    def __init__(self) -> None:
-        self.until = -inf
-        """Monotonic end of the pause."""
-        self.choices: tuple[TimedChoice, ...] = ()
-        self.activities: dict[Any, bool] = {}
-        """Sessions whose person becomes active (True) or idle. A session that is already in that state is not in it."""
-
-    @property
-    def deadline(self) -> float | None:
-        """Monotonic time when something takes effect; None if nothing waits."""
-        return self.until if self.choices or self.activities else None
-
-    def must_wait(self, now: float) -> bool:
-        """Return whether a request at `now` waits. It never overtakes requests that are already waiting."""
-        return now < self.until or self.deadline is not None
-
-    def take_choices(self) -> tuple[TimedChoice, ...]:
-        """Remove and return the waiting choices."""
-        choices, self.choices = self.choices, ()
-        return choices
-
-    def take_activities(self) -> dict[Any, bool]:
-        """Remove and return the waiting activities."""
-        activities, self.activities = self.activities, {}
-        return activities
-
-
 # Claims.
 
 
@@ -163,7 +126,7 @@ class Claim(Struct, frozen=True, gc=False):
 
 
 def check_claim(claim: Claim) -> None:
-    """Check what the types cannot express.
+    """Check the rules of a claim that the types cannot express.
 
     Raises:
         BadClaim: Its source, status or priority is invalid.
@@ -210,5 +173,5 @@ def decide(choice: Choice, claims: tuple[Claim, ...]) -> Choice:
     if claim is None:
         return choice
     own = choice.custom
-    stays = claim.priority <= 0 and (own.text or own.emoji or own.data)
-    return Choice(claim.status, own if stays else claim.custom)
+    uses_own = claim.priority <= 0 and (own.text or own.emoji or own.data)
+    return Choice(claim.status, own if uses_own else claim.custom)

@@ -8,10 +8,10 @@ from typing import Generic, TypeVar
 S = TypeVar("S", bound=Hashable)
 
 MAX_WATCHED = 1000
-"""Maximum number of users that one session watches by id, in full and by count together. Further ones are refused."""
+"""Maximum number of users that one session subscribes to by id, in full and by count together. More are refused."""
 
 MAX_ROOMS = 100
-"""Maximum number of rooms that one session is in or watches. Further ones are refused."""
+"""Maximum number of rooms that one session is in or subscribes to. More are refused."""
 
 
 class Selection:
@@ -53,42 +53,52 @@ class Subscription:
         self.counted = Selection()
         """The client receives only how many of these are online."""
 
+    @property
+    def users(self) -> set[str]:
+        """Users by id, in full and by count."""
+        return self.full.users | self.counted.users
+
+    @property
+    def rooms(self) -> set[str]:
+        """Rooms, in full and by count."""
+        return self.full.rooms | self.counted.rooms
+
 
 class SubscriptionIndex(Generic[S]):
-    """Sessions by the users and rooms they watch: answers which sessions a change goes to.
+    """Subscribers by the users and rooms they subscribe to: answers which subscribers a change goes to.
 
-    Bounds: the sessions added, with their `MAX_WATCHED` users and `MAX_ROOMS` rooms. An edge costs one place in a set;
-    a session that watches nothing costs nothing.
+    Bounds: the subscribers added, with their `MAX_WATCHED` users and `MAX_ROOMS` rooms. An edge costs one place in a
+    set. A subscriber to nothing costs nothing.
     """
 
     def __init__(self) -> None:
         self.everyone: dict[S, None] = {}
-        """Sessions that watch everyone, regardless of what else they watch."""
+        """Subscribers to everyone, regardless of their other subscriptions."""
         self._by_user: dict[str, set[S]] = {}
         self._by_room: dict[str, set[S]] = {}
 
-    def add(self, session: S, watched: Selection) -> None:
-        """Index `session` under all of `watched`."""
-        if watched.everyone:
-            self.everyone[session] = None
-        for edges, keys in ((self._by_user, watched.users), (self._by_room, watched.rooms)):
+    def add(self, subscriber: S, selection: Selection) -> None:
+        """Index `subscriber` under all of `selection`."""
+        if selection.everyone:
+            self.everyone[subscriber] = None
+        for edges, keys in ((self._by_user, selection.users), (self._by_room, selection.rooms)):
             for key in keys:
-                edges.setdefault(key, set()).add(session)
+                edges.setdefault(key, set()).add(subscriber)
 
-    def remove(self, session: S, watched: Selection) -> None:
-        """Remove `session` from under all of `watched`. No-op for a session that is not indexed."""
-        self.everyone.pop(session, None)
-        for edges, keys in ((self._by_user, watched.users), (self._by_room, watched.rooms)):
+    def remove(self, subscriber: S, selection: Selection) -> None:
+        """Remove `subscriber` from under all of `selection`. No-op for one that is not indexed."""
+        self.everyone.pop(subscriber, None)
+        for edges, keys in ((self._by_user, selection.users), (self._by_room, selection.rooms)):
             for key in keys:
                 if found := edges.get(key):
-                    found.discard(session)
+                    found.discard(subscriber)
                     if not found:
                         del edges[key]
 
-    def watchers_of(self, user_id: str) -> Collection[S]:
-        """Return the sessions that watch this user by id. Some of them may watch everyone as well."""
+    def subscribers_of(self, user_id: str) -> Collection[S]:
+        """Return the subscribers to this user by id. Some of them may subscribe to everyone as well."""
         return self._by_user.get(user_id, ())
 
-    def watchers_of_room(self, room: str) -> Collection[S]:
-        """Return the sessions that watch this room."""
+    def subscribers_of_room(self, room: str) -> Collection[S]:
+        """Return the subscribers to this room."""
         return self._by_room.get(room, ())

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from math import inf
 from typing import Generic, TypeVar
 
+from presenced.presence.held_requests import HeldRequests
 from presenced.presence.model import (
     AS_DETECTED,
     NO_DISPLAY,
@@ -18,19 +19,19 @@ from presenced.presence.model import (
     Change,
     Choice,
     Display,
-    Own,
+    OwnState,
     Status,
     View,
 )
-from presenced.presence.session import RoomData, Session
-from presenced.presence.status import Claim, HeldRequests, TimedChoice, decide, deciding_claim, is_nothing
+from presenced.presence.session import MemberData, Session
+from presenced.presence.status import Claim, TimedChoice, decide, deciding_claim, is_nothing
 from presenced.runtime.instant import Instant
 
 C = TypeVar("C", bound=Hashable)
 
 MAX_DETACHED = 8
 """Maximum number of sessions without a connection per user. At the bound one is forgotten: of those beyond their grace
-period, or else of all, the one that would end first. The user is shown offline when the last one ends all the same."""
+period, or else of all, the one that would end first. Others still see the user offline when the last one ends."""
 
 
 class User(Generic[C]):
@@ -61,11 +62,11 @@ class User(Generic[C]):
     def __init__(self, user_id: str, serial: int = 0) -> None:
         self.user_id = user_id
         self.version = 0
-        """That of the last change; 0 before the first."""
+        """Version of the last change; 0 before the first."""
         self.serial = serial
         """Order in which users became known."""
         self.sessions: list[Session[C]] = []
-        """Connected ones in the order they were opened. A session that loses its connection moves to the end."""
+        """All sessions, connected ones in the order of opening. One that loses its connection moves to the end."""
         self.connected = 0
         """Number of sessions with a connection."""
         self.named = 0
@@ -77,7 +78,7 @@ class User(Generic[C]):
         self.timed: Choice | None = None
         """Temporary choice until `timed_until` (monotonic), when the permanent one returns."""
         self.timed_until = 0.0
-        self.held: HeldRequests | None = None
+        self.held: HeldRequests[C] | None = None
         """Waiting requests of the user's clients; None before the first change by one of them."""
         self.seen_ms = 0
         """When the user was last known to be present, in epoch milliseconds."""
@@ -91,7 +92,7 @@ class User(Generic[C]):
         self.last_change: Change | None = None
         self.left = (0, 0)
         """`since_ms` and `seen_ms` of the last change of an offline user, once that is dropped from the log."""
-        self.own: Own | None = None
+        self.own: OwnState | None = None
         """Last state sent to the user's own sessions; None while no session is of presenced.v1."""
 
     # Sessions.
@@ -162,7 +163,7 @@ class User(Generic[C]):
         else:
             self.timed, self.timed_until = made
 
-    def bring(self, choice: Choice, now: Instant) -> None:
+    def restore_from_client(self, choice: Choice, now: Instant) -> None:
         """Adopt the choice that the client remembers and this server does not know, unless it has ended."""
         until_ms = choice.custom.until_ms
         ends = now.monotonic + (until_ms - now.epoch_ms) / 1000 if until_ms else inf
@@ -176,11 +177,11 @@ class User(Generic[C]):
         self.display = Display(display.data, issued)
         return True
 
-    # What others see.
+    # State as others see it.
 
     def rooms(self) -> dict[str, bytes]:
         """Return the rooms of all sessions that are present, with the data given last."""
-        last: dict[str, RoomData] = {}
+        last: dict[str, MemberData] = {}
         for rooms in [session.rooms for session in self.sessions if session.rooms and session.is_present]:
             for room, given in rooms.items():
                 if room not in last or given.number > last[room].number:
@@ -189,7 +190,7 @@ class User(Generic[C]):
 
     @property
     def is_present(self) -> bool:
-        """Whether anything keeps the user online."""
+        """Whether the user has any source of presence."""
         return self.connected > 0 or self.announced or any(s.is_present for s in self.sessions)
 
     @property
@@ -204,7 +205,7 @@ class User(Generic[C]):
 
     @property
     def shown(self) -> View:
-        """What others see, by the last change."""
+        """State that others see, by the last change."""
         return self.last_change.view if self.last_change else SEEN_OFFLINE
 
     def true_view(self) -> View:
@@ -222,8 +223,8 @@ class User(Generic[C]):
         devices = {session.device for session in present if session.device}
         return View(status, choice.custom, tuple(sorted(devices)), self.display.data)
 
-    def look(self, cause: Cause) -> tuple[View, Own | None]:
-        """Return what others see now, and what the user's own devices see, after an event of this cause.
+    def look(self, cause: Cause) -> tuple[View, OwnState | None]:
+        """Return the states that others and the user's own devices see after an event of this cause.
 
         The second is None if the user has no session of presenced.v1.
         """
@@ -239,4 +240,4 @@ class User(Generic[C]):
         overruled = (
             self.choice.custom if self.claims and self.is_present and deciding_claim(self.choice, self.claims) else None
         )
-        return public, Own(true, self.choice.status, cause, overruled)
+        return public, OwnState(true, self.choice.status, cause, overruled)

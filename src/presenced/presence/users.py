@@ -1,4 +1,4 @@
-"""The table of users: what is known of each, read access to it, and when a user is evicted.
+"""The table of users: the known state of each, read access to it, and the eviction of users.
 
 `presence.directory` changes users; everything else reads them here.
 
@@ -22,8 +22,8 @@ from collections.abc import Hashable, Iterable
 from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
-from presenced.presence.journal import Journal, LatestChanges
-from presenced.presence.model import NO_DISPLAY, Change, Display, Own, Status
+from presenced.presence.journal import Journal, RecentChanges
+from presenced.presence.model import NO_DISPLAY, Change, Display, OwnState, Status
 from presenced.presence.session import Session
 from presenced.presence.status import MAX_CLAIMED
 from presenced.presence.user import User
@@ -64,7 +64,7 @@ class Users(Generic[C]):
         self.journal = journal
         self.versions = versions
         self.by_id: dict[str, User[C]] = {}
-        """To be read, not changed. Use `get_or_add` to add a user."""
+        """Users by id, to read and not to change. `get_or_add` adds a user."""
         self.sessions: dict[str, Session[C]] = {}
         """Sessions that can be resumed, by their ids."""
         self.online_users = 0
@@ -76,7 +76,7 @@ class Users(Generic[C]):
         self.with_claim: BoundedMap[str, None] = BoundedMap(limits.max_claimed)
         """Absent users with a claim, in the order of leaving."""
         self._displays: BoundedMap[str, Display] = BoundedMap(limits.max_choices)
-        self._log = LatestChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
+        self._log = RecentChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
         self.log = self._log.append  # not a method, which would cost another call for each change
         """Add a change, which is its user's last one already, to the log."""
         self._added = 0
@@ -84,15 +84,15 @@ class Users(Generic[C]):
     # Users.
 
     def user(self, user_id: str) -> User[C] | None:
-        """Return what is known of the user. To be read, not changed."""
+        """Return the user, to read and not to change; None if unknown."""
         return self.by_id.get(user_id)
 
     def status(self, user_id: str) -> Status:
         """Return the status that others see."""
         return user.shown.status if (user := self.by_id.get(user_id)) else Status.OFFLINE
 
-    def own(self, user_id: str) -> Own | None:
-        """Return what the user's own devices see; None if the user has no session of presenced.v1."""
+    def own(self, user_id: str) -> OwnState | None:
+        """Return the state that the user's own devices see; None if the user has no session of presenced.v1."""
         user = self.by_id.get(user_id)
         return user.own if user else None
 
@@ -120,11 +120,11 @@ class Users(Generic[C]):
     # Changes.
 
     def since(self, position: int, limit: int) -> list[Change] | None:
-        """Return what a watcher of everyone at `position` missed (`LatestChanges.since`)."""
+        """Return the changes that a subscriber to everyone at `position` missed (`RecentChanges.since`)."""
         return self._log.since(position, limit)
 
     def since_of(self, position: int, user_ids: Iterable[str]) -> tuple[list[Change], list[str]]:
-        """Return what a watcher of these users at `position` missed: their last changes, and users now unknown.
+        """Return the changes that a subscriber to these users at `position` missed, and the users now unknown.
 
         A user whose last change was dropped from the log after `position` was offline then.
         """
@@ -145,7 +145,7 @@ class Users(Generic[C]):
         return [change for change in found if change and change.view.status is not _OFFLINE]
 
     def snapshot_of(self, user_ids: Iterable[str]) -> list[Change]:
-        """Return the last change of those of these users who have one."""
+        """Return the last changes of these users, without users who have none."""
         known = (self.by_id.get(user_id) for user_id in user_ids)
         return [user.last_change for user in known if user and user.last_change]
 
@@ -163,7 +163,7 @@ class Users(Generic[C]):
         found = ((u.serial, u.last_change) for u in self.by_id.values() if u.serial > serial and u.last_change)
         return list(islice(((n, change) for n, change in found if change.view.status is not _OFFLINE), limit))
 
-    # What follows is for `presence.directory`.
+    # Changes of the table, for `presence.directory` only.
 
     def get_or_add(self, user_id: str) -> User[C]:
         """Return the user, who is added if unknown."""
@@ -176,7 +176,7 @@ class Users(Generic[C]):
         return user
 
     def trim_log(self, now: float) -> None:
-        """Drop what is too old from the log."""
+        """Drop changes that are too old from the log."""
         self._log.trim(now)
 
     def evict_if_unneeded(self, user: User[C]) -> None:
@@ -207,7 +207,7 @@ class Users(Generic[C]):
         return user is not None and user.last_change is change
 
     def _dropped_from_log(self, change: Change) -> None:
-        """The last change of a user was dropped: an offline user is unknown from now on, even if still in the table."""
+        """Update a user whose last change was dropped. An offline user is unknown from now on, even if in the table."""
         user = self.by_id[change.user_id]
         if change.view.status is Status.OFFLINE:
             user.last_change, user.left = None, (change.since_ms, change.seen_ms)

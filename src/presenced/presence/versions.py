@@ -1,4 +1,4 @@
-"""Versions of users: numbers by which anyone can tell the newer of two records of one user."""
+"""Versions of users: numbers that show which of two records of one user is newer."""
 
 from __future__ import annotations
 

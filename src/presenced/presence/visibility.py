@@ -26,7 +26,7 @@ NOBODY: frozenset[str] = frozenset()
 
 
 class Visibility:
-    """Users and rooms that one session may see. Its own user it sees anyway.
+    """Users and rooms that one session may see. A session always sees its own user.
 
     A blocked user is invisible everywhere, in rooms too. A user who is merely not among `users` is visible in rooms.
     """
@@ -42,12 +42,12 @@ class Visibility:
         causes: bool = False,
     ) -> None:
         self.everyone = everyone
-        """Everyone but the blocked users is visible."""
+        """Whether everyone except the blocked users is visible."""
         self.users = frozenset(users) - blocked
         """The visible users, unless `everyone`."""
         self.blocked = blocked
         self.causes = causes
-        """The session receives the causes of changes, even if the setting `show_causes` is off."""
+        """Whether the session receives the causes of changes, even if the setting `show_causes` is off."""
         self._rooms = None if rooms is None else frozenset(rooms)
 
     def __eq__(self, other: object) -> bool:
@@ -60,7 +60,7 @@ class Visibility:
         return self.everyone, self.users, self._rooms, self.blocked, self.causes
 
     def may_enter(self, room: str) -> bool:
-        """Return whether the room may be joined and watched. Whoever may enter sees all members but blocked ones."""
+        """Return whether the session may join and subscribe to a room. Then it sees all members but blocked ones."""
         return self._rooms is None or room in self._rooms
 
     def sees(self, user_id: str) -> bool:
@@ -79,19 +79,19 @@ class Visibility:
             return changes
         return [change if change and self.sees(change.user_id) else None for change in changes]
 
-    def of(self, watched: Selection) -> Selection:
+    def visible_part(self, selection: Selection) -> Selection:
         """Return the visible part of a selection. Everyone becomes all users who are visible."""
         if self.everyone and not self.blocked:
-            return watched
-        named = self.users if watched.everyone and not self.everyone else self.among(watched.users)
-        seen = Selection(watched.everyone and self.everyone, named)
-        seen.rooms = watched.rooms
-        return seen
+            return selection
+        named = self.users if selection.everyone and not self.everyone else self.among(selection.users)
+        part = Selection(selection.everyone and self.everyone, named)
+        part.rooms = selection.rooms
+        return part
 
-    def restrict(self, watched: Selection) -> None:
+    def restrict(self, selection: Selection) -> None:
         """Remove the rooms that may not be entered from a selection."""
         if self._rooms is not None:
-            watched.rooms &= self._rooms
+            selection.rooms &= self._rooms
 
 
 EVERYTHING = Visibility(everyone=True)

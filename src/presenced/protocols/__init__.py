@@ -1,1 +1,1 @@
-"""Protocols that clients speak: messages, feeds, and what they need of a connection."""
+"""Protocols that clients speak: messages, feeds and handlers."""

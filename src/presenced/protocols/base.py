@@ -1,8 +1,8 @@
 """The interface of a protocol that clients speak, and the table of all protocols.
 
-A protocol is an object. It reads what its clients send, decides what they are sent (its feed), and enters their
-sessions into the directory. The node knows protocols by this interface only, so another one is a new class and a line
-in `node.build`. What happens to one connection:
+A protocol is an object. It reads the messages of its clients, decides which ones they receive (its feed), and enters
+their sessions into the directory. The node knows protocols by this interface only, so another one is a new class
+and a line in `node.build`. The life of one connection:
 
     transport                node                                   protocol
     ---------                ----                                   --------
@@ -28,14 +28,14 @@ from typing import Any, NamedTuple, Protocol
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Feed
 from presenced.presence.directory import Outcome
-from presenced.presence.model import Display, Own
+from presenced.presence.model import Display, OwnState
 from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.ids import user_id_from_query
 from presenced.runtime.instant import Instant
 
 
 class ConnectRequest(NamedTuple):
-    """What a client asked for when it connected. The handshake has been accepted."""
+    """Request with which a client connected. Its handshake has been accepted."""
 
     path: bytes
     query: bytes
@@ -46,17 +46,17 @@ class ConnectRequest(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """A user whom the node has let in."""
+    """A user whom the node has admitted."""
 
     user_id: str
     visibility: Visibility = EVERYTHING
-    """What the user may see of others."""
+    """Users and rooms that the user may see."""
     display: Display | None = None
-    """Display data of the token; None if it says nothing about it."""
+    """Display data of the token; None if it does not mention any."""
 
 
 class Publisher(Protocol):
-    """What a protocol calls after it has changed the directory. Implemented by `node.publisher`."""
+    """Publisher of results, which a protocol calls after it has changed the directory (`node.publisher`)."""
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone whom the result of an event concerns, and schedule what time alone will change."""
@@ -80,10 +80,10 @@ class ClientProtocol(ABC):
     is_compressed = False
     """Whether its messages are worth compressing for clients that offer it."""
     feed: Feed
-    """What its connections are sent of others."""
+    """Source of the messages that its connections receive about others."""
 
     def started(self, now: Instant) -> None:
-        """The node starts. No connection has opened yet."""
+        """Prepare for the start of the node. No connection has opened yet."""
 
     def user_id(self, request: ConnectRequest, placeholders: bool) -> str:
         """Return the id of the user that the client claims to be.
@@ -114,7 +114,7 @@ class ClientProtocol(ABC):
 
     @abstractmethod
     def opened(self, connection: Connection, user: Admitted, parameters: Any, now: Instant) -> None:
-        """Enter a connection: send its first message, and from then on what its feed has for it.
+        """Enter a connection: send its first message, then add it to the feed.
 
         Afterwards `connection.session` is set.
         """
@@ -123,11 +123,11 @@ class ClientProtocol(ABC):
     def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
         """Process a message, text or binary."""
 
-    def self_changed(self, connection: Connection, own: Own) -> None:
-        """Tell a client the state of its own user. No-op for a protocol without such a message."""
+    def self_changed(self, connection: Connection, own: OwnState) -> None:
+        """Send a client the state of its own user. No-op for a protocol without such a message."""
 
     def visibility_changed(self, connection: Connection, visibility: Visibility, now: Instant) -> None:
-        """Apply what a newer token of the connection allows."""
+        """Apply the visibility that a newer token of the connection grants."""
         connection.session.visibility = visibility
 
     warns = False
@@ -137,13 +137,13 @@ class ClientProtocol(ABC):
         """Warn a client that its token expires at `expires_at`, in epoch seconds. Only called if `warns` is True."""
 
     def drained(self, connection: Connection) -> None:
-        """The client has read everything it was sent."""
+        """Handle that a client has read everything."""
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection that is about to leave the directory."""
 
     def goodbye(self, connection: Connection, retry_in: float) -> None:
-        """Tell a client that the server stops, and after how many seconds it should reconnect."""
+        """Send a client the notice that the server stops, with the seconds after which it should reconnect."""
 
 
 class Protocols:

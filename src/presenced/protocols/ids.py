@@ -10,8 +10,8 @@ UserId = int | str
 """User id in JSON: 1 to 128 characters, or a number if it is a canonical decimal up to 2^53 - 1."""
 
 
-def wire_user_id(user_id: str) -> int | str:
-    """The id as JSON has it: a number where `is_json_number`, else a string."""
+def wire_user_id(user_id: str) -> UserId:
+    """Return the id as it appears in JSON: a number if `is_json_number`, otherwise a string."""
     return int(user_id) if is_json_number(user_id) else user_id
 
 

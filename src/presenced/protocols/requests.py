@@ -18,8 +18,8 @@ Handler = Callable[[C, Any], None]
 """Function of the context of a request and the request."""
 
 
-class BadRequest(Exception):
-    """The request is refused, and nothing has changed. The client is sent the fault and the message."""
+class RequestRefused(Exception):
+    """Refusal of a request, which has had no effect. The client receives the fault and the message."""
 
     def __init__(self, fault: Fault, message: str) -> None:
         self.fault = fault
@@ -34,7 +34,7 @@ class Handlers(Generic[C]):
         @handlers.handles(SetStatus)
         def set_status(context: Context, request: SetStatus) -> None: ...
 
-    What the decoder accepts follows from the registered types, so a request without a handler cannot be parsed.
+    The decoder accepts the registered types only, so a request without a handler cannot be parsed.
     """
 
     def __init__(self, included: Iterable[Handlers[C]] = ()) -> None:
@@ -66,7 +66,7 @@ class Handlers(Generic[C]):
         """Call the handler of a parsed request.
 
         Raises:
-            BadRequest: The handler refuses the request.
+            RequestRefused: The handler refuses the request.
         """
         self._by_type[type(request)](context, request)
 

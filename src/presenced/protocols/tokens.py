@@ -1,4 +1,4 @@
-"""AUTH, the message with which clients of every protocol show a token."""
+"""AUTH, the message with which clients of every protocol present a token."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from presenced.delivery.connection import Connection
 from presenced.errors import BadToken
 
 RenewToken = Callable[[Connection, str, Callable[[BadToken | None], None]], None]
-"""Function that takes a newer token of an admitted connection. It calls its last argument with the reason why the token
-is not accepted, or with None."""
+"""Function that verifies a newer token of an admitted connection. It calls its last argument with None, or with the
+reason why it does not accept the token."""
 
 
 class _Auth(Struct, tag_field="type", tag="AUTH"):

@@ -100,7 +100,7 @@ def test_what_lies_ahead_of_a_connection_is_what_comes(timeout: float) -> None:
         if peer in to_ping:
             assert pings <= {second}, "it was foretold, each second"
             pings.clear()
-        ahead = sweep.ahead(peer)
+        ahead = sweep.next_beat_in_ticks(peer)
         pings.add(second + ahead.pinged_in)
         if ahead.times_out_in is not None:
             ends.add(second + ahead.times_out_in)
@@ -114,10 +114,10 @@ def test_of_who_has_answered_nothing_is_awaited() -> None:
     peer = PingedConnection()
     sweep.add(peer)
     assert [peer in sweep.tick(second)[0] for second in (1, 2)] == [True, False]
-    assert sweep.ahead(peer) == (59, 19)
+    assert sweep.next_beat_in_ticks(peer) == (59, 19)
     peer.heard_at = 1.5
-    assert sweep.ahead(peer) == (59, None)
+    assert sweep.next_beat_in_ticks(peer) == (59, None)
     peer.heard_at = 0
     for second in range(3, 22):
         sweep.tick(second)
-    assert sweep.ahead(peer) == (40, None), "it has been judged for this ping"
+    assert sweep.next_beat_in_ticks(peer) == (40, None), "it has been judged for this ping"

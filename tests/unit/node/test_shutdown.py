@@ -6,7 +6,7 @@ import pytest
 from tests.support.node_harness import NodeHarness
 
 from presenced.errors import Close
-from presenced.node.shutdown import FIRST_RETURN, LEAST_SPREAD, LONGEST_DRAIN, SLOWEST_RETURN, WAVE, return_times
+from presenced.node.shutdown import FIRST_RETURN_S, MAX_DRAIN_S, MAX_RETURN_GAP_S, MIN_SPREAD_S, WAVE_S, return_times
 from presenced.runtime.limits import Pace
 
 
@@ -28,20 +28,20 @@ def test_each_is_told_when_to_come_back_before_the_close(harness: NodeHarness) -
         [message] = harness.heard(client)[-1:]
         assert message["type"] == "GOING_AWAY"
         hints.append(message["retryAfter"])
-    assert min(hints) >= FIRST_RETURN
-    assert max(hints) <= FIRST_RETURN + LEAST_SPREAD
+    assert min(hints) >= FIRST_RETURN_S
+    assert max(hints) <= FIRST_RETURN_S + MIN_SPREAD_S
     assert len(set(hints)) == 500, "each another one"
     halves = sorted(hints)[: len(hints) // 2]
-    assert max(halves) < FIRST_RETURN + LEAST_SPREAD * 0.6, "evenly"
+    assert max(halves) < FIRST_RETURN_S + MIN_SPREAD_S * 0.6, "evenly"
 
 
 @pytest.mark.parametrize(
     ("count", "pace", "spread"),
     [
-        (1, Pace.LEAST, SLOWEST_RETURN),
-        (40, Pace.LEAST, 40 * SLOWEST_RETURN),
-        (40, 5 * Pace.LEAST, 40 * SLOWEST_RETURN),
-        (900, Pace.LEAST, LEAST_SPREAD),
+        (1, Pace.LEAST, MAX_RETURN_GAP_S),
+        (40, Pace.LEAST, 40 * MAX_RETURN_GAP_S),
+        (40, 5 * Pace.LEAST, 40 * MAX_RETURN_GAP_S),
+        (900, Pace.LEAST, MIN_SPREAD_S),
         (20_000, Pace.LEAST, 20.0),
         (100_000, 20 * Pace.LEAST, 5.0),
     ],
@@ -52,7 +52,7 @@ def test_every_client_gets_its_own_delay_and_the_delays_span_the_needed_time(
     times = return_times(count, pace)
     assert len(set(times)) == count
     ordered = sorted(times)
-    assert FIRST_RETURN <= ordered[0] <= ordered[-1] <= FIRST_RETURN + spread
+    assert FIRST_RETURN_S <= ordered[0] <= ordered[-1] <= FIRST_RETURN_S + spread
     slot = spread / count
     gaps = [after - before for before, after in itertools.pairwise(ordered)]
     assert all(slot / 2 - 2e-6 <= gap <= slot * 1.5 + 2e-6 for gap in gaps), "evenly"
@@ -67,8 +67,8 @@ def test_many_are_closed_in_waves_and_a_few_at_once(harness: NodeHarness) -> Non
     for pause in harness.node.drain():
         pauses.append(pause)
         closed.append(300 - harness.node.stats().total_connections)
-    assert set(pauses) == {WAVE}
-    assert sum(pauses) <= LONGEST_DRAIN
+    assert set(pauses) == {WAVE_S}
+    assert sum(pauses) <= MAX_DRAIN_S
     assert closed == sorted(set(closed)), "some with each"
     assert 0 < closed[0] < 150
     assert harness.node.stats().total_connections == 0

@@ -63,7 +63,7 @@ def test_choosing_auto_evicts_no_remembered_choice(nothing: Choice, lasts: float
 def test_a_client_still_sends_the_user_s_choice_after_a_backend_chose_auto(nothing: Choice) -> None:
     users = new()
     users.choose("ada", nothing, at(0), by_user=False)
-    assert users.open("ada", "a", at(1), brought=choice_of("invisible")).change is None
+    assert users.open("ada", "a", at(1), client_choice=choice_of("invisible")).change is None
 
 
 def test_an_evicted_user_has_no_deadline() -> None:

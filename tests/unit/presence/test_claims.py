@@ -95,7 +95,7 @@ def test_a_claim_expires_on_time_also_while_the_user_is_absent(directory: Direct
 
 
 def test_the_users_own_devices_see_the_claim_and_the_overruled_choice(directory: Directory[str]) -> None:
-    directory.open("7", "a", at(0), "session", watch=Subscription())
+    directory.open("7", "a", at(0), "session", subscription=Subscription())
     directory.choose("7", AWAY, at(1))
     own = directory.set_claim("7", claim(priority=1), at(2)).own
     assert own
@@ -162,7 +162,7 @@ def test_a_temporary_choice_for_an_absent_user_expires_and_is_forgotten() -> Non
 
 
 def test_last_active_is_the_last_connect_choice_or_activity(directory: Directory[str]) -> None:
-    directory.open("7", "a", at(1), "session", watch=Subscription())
+    directory.open("7", "a", at(1), "session", subscription=Subscription())
     user = directory.users.user("7")
     assert user
     seen = [user.active_ms]

@@ -122,10 +122,10 @@ def test_a_resumed_session_is_as_active_as_it_was_unless_its_client_says_otherwi
 
 def test_a_choice_that_a_client_brings_counts_if_its_user_is_unknown(directory: Directory[str]) -> None:
     lunch = Choice(Status.AWAY, Custom("lunch", "🍕"))
-    change = directory.open("7", "a", at(0), "session", brought=lunch).change
+    change = directory.open("7", "a", at(0), "session", client_choice=lunch).change
     assert change is not None
     assert (change.status, change.view.custom) == (Status.AWAY, lunch.custom)
-    directory.open("7", "b", at(1), "other", brought=Choice(Status.BUSY, PLAIN))
+    directory.open("7", "b", at(1), "other", client_choice=Choice(Status.BUSY, PLAIN))
     assert directory.users.status("7") is Status.AWAY, "what is known here counts"
 
 

@@ -1,6 +1,6 @@
 """The log of changes: what a watcher missed, each user once; bounded by entries and by age."""
 
-from presenced.presence.journal import LatestChanges
+from presenced.presence.journal import RecentChanges
 from presenced.presence.model import SEEN_ONLINE, Cause, Change, Status
 from presenced.runtime.instant import Instant
 
@@ -11,7 +11,7 @@ class Log:
     def __init__(self, max_entries: int = 100, max_age: float = 60.0) -> None:
         self.latest: dict[str, Change] = {}
         self.forgotten: list[str] = []
-        self.log = LatestChanges(max_entries, max_age, self.is_latest, lambda c: self.forgotten.append(c.user_id))
+        self.log = RecentChanges(max_entries, max_age, self.is_latest, lambda c: self.forgotten.append(c.user_id))
 
     def is_latest(self, change: Change) -> bool:
         return self.latest.get(change.user_id) is change

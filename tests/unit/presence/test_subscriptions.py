@@ -15,10 +15,10 @@ def test_watchers_are_found_by_what_they_watch() -> None:
     index.add("a", watched("1", "2"))
     index.add("b", watched("2", rooms=("lobby",)))
     assert list(index.everyone) == ["all"]
-    assert set(index.watchers_of("1")) == {"a"}
-    assert set(index.watchers_of("2")) == {"a", "b"}
-    assert set(index.watchers_of("3")) == set()
-    assert set(index.watchers_of_room("lobby")) == {"b"}
+    assert set(index.subscribers_of("1")) == {"a"}
+    assert set(index.subscribers_of("2")) == {"a", "b"}
+    assert set(index.subscribers_of("3")) == set()
+    assert set(index.subscribers_of_room("lobby")) == {"b"}
 
 
 def test_removing_a_watcher_frees_all_its_memory() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from presenced.presence.rooms import Member
+from presenced.presence.rooms import RoomMember
 from presenced.presence.visibility import EVERYTHING, ViewerVisibility, Visibility, unblocked
 
 ROOMS = {"ada": ("lobby",), "bob": ("lobby", "bar"), "eve": ("bar",)}
@@ -43,6 +43,6 @@ def test_rooms_may_be_entered_if_any_session_may() -> None:
 
 
 def test_items_about_blocked_users_are_filtered() -> None:
-    members = [Member(name, 0, b"", 1) for name in ("ada", "bob")]
+    members = [RoomMember(name, 0, b"", 1) for name in ("ada", "bob")]
     assert unblocked(members, frozenset()) is members
     assert [member.user_id for member in unblocked(members, frozenset({"ada"}))] == ["bob"]

@@ -16,7 +16,7 @@ from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Custom, Status
 from presenced.presence.status import Claim, choice_of
 from presenced.protocols.ids import wire_user_id
-from presenced.protocols.requests import BadRequest
+from presenced.protocols.requests import RequestRefused
 from presenced.protocols.v1.checks import check_shown, data_of
 from presenced.protocols.v1.messages import UserRecord
 
@@ -190,5 +190,5 @@ def _custom(body: NewStatus | NewClaim) -> Custom:
     try:
         check_shown(body.text, body.emoji)
         return Custom(body.text, body.emoji, data_of(body.data))
-    except BadRequest as error:
+    except RequestRefused as error:
         raise ProblemError(Problem.BAD_BODY, str(error)) from None

@@ -22,7 +22,7 @@ from presenced.http.api.responses import (
     details_of,
     display_of,
 )
-from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, Seen, SessionExplained
+from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, SessionExplained, ViewerExplained
 from presenced.presence.model import Cause, Choice, Status, View
 from presenced.presence.session import Session
 from presenced.protocols.ids import wire_user_id
@@ -111,7 +111,7 @@ def _choice(choice: Choice) -> ChoiceRecord:
     return ChoiceRecord(status, *details_of(choice.custom))
 
 
-def _seeing(viewer: Seen) -> Seeing:
+def _seeing(viewer: ViewerExplained) -> Seeing:
     return Seeing(wire_user_id(viewer.user_id), viewer.may_see, viewer.watches, _rule(viewer), viewer.roles)
 
 
@@ -153,7 +153,7 @@ def sentence(found: Explanation) -> str:
     return f"{_to_whom(found)}: {reason}."
 
 
-def _rule(viewer: Seen) -> str:
+def _rule(viewer: ViewerExplained) -> str:
     return _RULES[viewer.rule].replace("{room}", viewer.room)
 
 

@@ -100,8 +100,8 @@ class _View:
         self._everyone = query.everyone
         visibility = visibility_of(api.settings, principal) if principal else EVERYTHING
         self._with_causes = visibility.causes or api.settings.show_causes
-        self._encoding = api.service.encoding_for(visibility)
-        self.record = self._encoding.record
+        self._encoder = api.service.encoder_for(visibility)
+        self.record = self._encoder.record
         """Function that encodes a change."""
         self._visible: frozenset[str] | None = None
         """Watched users whom the visitor may see; None for everyone except `_blocked`."""
@@ -124,7 +124,7 @@ class _View:
                 if change.status is not Status.OFFLINE or not self._everyone:
                     records.append(self._uncached(change))
             elif not self._everyone:
-                records.append(self._encoding.unknown(user_id, self._service.newest_version))
+                records.append(self._encoder.unknown(user_id, self._service.newest_version))
         for start in range(0, max(len(records), 1), PAGE):
             yield records[start : start + PAGE]
 

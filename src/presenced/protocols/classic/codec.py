@@ -12,7 +12,7 @@ from presenced.runtime.instant import Instant, timestamp
 _encoder = Encoder()
 
 
-def established(user_id: str, connection_id: str, now: Instant) -> bytes:
+def established_message(user_id: str, connection_id: str, now: Instant) -> bytes:
     """Return CONNECTION_ESTABLISHED."""
     return _encoder.encode(ConnectionEstablished(wire_user_id(user_id), timestamp(now.epoch_ms), connection_id))
 

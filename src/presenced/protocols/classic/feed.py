@@ -1,4 +1,4 @@
-"""What connections of the classic protocol are sent: every change from offline to online and back, of other users.
+"""The feed of the classic protocol: every change of other users from offline to online and back.
 
 Most connections see everyone, so a flush is one portion for all of them. The exceptions have portions of their own:
 
@@ -52,7 +52,7 @@ class ClassicFeed:
             if visibility.blocked:
                 self._blocking.add(connection, Selection(users=visibility.blocked))
         else:
-            self._limits[connection] = visibility.of(Selection(everyone=True))
+            self._limits[connection] = visibility.visible_part(Selection(everyone=True))
             self._limited.add(connection, self._limits[connection])
 
     def leave(self, connection: Connection) -> bool:
@@ -68,32 +68,32 @@ class ClassicFeed:
         return True
 
     def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
-        """Return one portion for all that were there when the batch began, and one each for the others."""
+        """Return one portion for connections that joined before the batch, and one for each exception."""
         if not len(self):
             return
-        told = _Messages(events)
+        turns = _TurnMessages(events)
         if self._limits:
-            yield from self._portions_of_limited(told, joined)
+            yield from self._portions_of_limited(turns, joined)
         if not self._unlimited:
             return
-        apart = self._apart(told, joined)
-        for connection, excluded in apart.items():
-            if messages := told.since(joined.get(connection, 0), excluded):
+        separate = self._separate(turns, joined)
+        for connection, excluded in separate.items():
+            if messages := turns.since(joined.get(connection, 0), excluded):
                 yield Portion((connection,), Batch(messages), len(messages))
         for connection, index in joined.items():
-            if connection in self._unlimited and connection not in apart and (messages := told.since(index)):
+            if connection in self._unlimited and connection not in separate and (messages := turns.since(index)):
                 yield Portion((connection,), Batch(messages), len(messages))
-        if told.messages:
-            others = joined.keys() | apart.keys()
+        if turns.messages:
+            others = joined.keys() | separate.keys()
             common = tuple(c for c in self._unlimited if c not in others) if others else tuple(self._unlimited)
-            yield Portion(common, Batch(told.messages), len(told.messages))
+            yield Portion(common, Batch(turns.messages), len(turns.messages))
 
     def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
         """Return the changes of other users that the connection may see."""
-        told, visibility = _Messages(events), connection.session.visibility
+        turns, visibility = _TurnMessages(events), connection.session.visibility
         messages = [
             message
-            for message, (_, user_id) in zip(told.messages, told.users, strict=True)
+            for message, (_, user_id) in zip(turns.messages, turns.users, strict=True)
             if visibility.sees(user_id) and connection not in self._users.connections(user_id)
         ]
         return Portion((connection,), Batch(messages), len(messages))
@@ -115,27 +115,27 @@ class ClassicFeed:
         portion = Portion((connection,), Batch(messages), len(messages))
         return Missed(iter((portion,) if messages else ()), now)
 
-    def _portions_of_limited(self, told: _Messages, joined: Mapping[Connection, int]) -> Iterable[Portion]:
+    def _portions_of_limited(self, turns: _TurnMessages, joined: Mapping[Connection, int]) -> Iterable[Portion]:
         seen: dict[Connection, list[bytes]] = {}
-        for message, (index, user_id) in zip(told.messages, told.users, strict=True):
+        for message, (index, user_id) in zip(turns.messages, turns.users, strict=True):
             own = self._users.connections(user_id)
-            for connection in self._limited.watchers_of(user_id):
+            for connection in self._limited.subscribers_of(user_id):
                 if index >= joined.get(connection, 0) and connection not in own:
                     seen.setdefault(connection, []).append(message)
         for connection, messages in seen.items():
             yield Portion((connection,), Batch(messages), len(messages))
 
-    def _apart(self, told: _Messages, joined: Mapping[Connection, int]) -> dict[Connection, set[int]]:
-        """Return connections whose own user changed, or that block one who changed, with the messages to leave out."""
+    def _separate(self, turns: _TurnMessages, joined: Mapping[Connection, int]) -> dict[Connection, set[int]]:
+        """Return connections that must not receive some messages: those about their own or a blocked user."""
         found: dict[Connection, set[int]] = {}
-        for number, (index, user_id) in enumerate(told.users):
-            for connection in chain(self._users.connections(user_id), self._blocking.watchers_of(user_id)):
+        for number, (index, user_id) in enumerate(turns.users):
+            for connection in chain(self._users.connections(user_id), self._blocking.subscribers_of(user_id)):
                 if index >= joined.get(connection, 0) and connection in self._unlimited:
                     found.setdefault(connection, set()).add(number)
         return found
 
 
-class _Messages:
+class _TurnMessages:
     """The messages of a batch. Events that are no turn between online and offline have none."""
 
     def __init__(self, events: Sequence[Event]) -> None:

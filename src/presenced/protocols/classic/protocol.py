@@ -1,4 +1,4 @@
-"""The classic protocol: three messages, and clients that have nothing to say (`spec/protocol.md`)."""
+"""The classic protocol: three messages, and clients that send nothing but tokens (`spec/protocol.md`)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from presenced.config.settings import WEBSOCKET_PATH
 from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.presence.directory import Directory
+from presenced.presence.visibility import Visibility
 from presenced.protocols.base import Admitted, ClientProtocol, Publisher
-from presenced.protocols.classic.codec import established
+from presenced.protocols.classic.codec import established_message
 from presenced.protocols.classic.feed import ClassicFeed
 from presenced.protocols.tokens import RenewToken, token_in
 from presenced.runtime.instant import Instant
 
 
 class ClassicProtocol(ClientProtocol):
-    """The protocol of the first users, unchanged for ever."""
+    """The protocol of the first clients. It never changes."""
 
     name = "classic"
     path = WEBSOCKET_PATH.encode()
@@ -47,10 +48,10 @@ class ClassicProtocol(ClientProtocol):
         connection.session.visibility = user.visibility
         connection.connection_id = outcome.connection_id
         self._publisher.session_opened(connection)
-        connection.send(established(user.user_id, outcome.connection_id, now))
+        connection.send(established_message(user.user_id, outcome.connection_id, now))
         self._publisher.apply(outcome, now)
-        self._broadcaster.add(connection)  # after its own change, which it is not sent
-        if connection.paused:  # it has not read while it waited to authenticate
+        self._broadcaster.add(connection)  # after its own change, which it must not receive
+        if connection.paused:  # the client did not read while it waited to authenticate
             self._broadcaster.pause(connection)
 
     def token_in(self, message: str | bytes) -> str:
@@ -58,12 +59,12 @@ class ClassicProtocol(ClientProtocol):
         return token_in(message)
 
     def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
-        """Take a newer token. The protocol ignores every other message."""
+        """Verify a newer token. The protocol ignores every other message."""
         if self._renew_token is not None and (token := token_in(message)):
             self._renew_token(connection, token, lambda _: None)
 
-    def visibility_changed(self, connection: Connection, visibility: Any, now: Instant) -> None:
-        """Apply what a newer token of the connection allows, to all later changes."""
+    def visibility_changed(self, connection: Connection, visibility: Visibility, now: Instant) -> None:
+        """Apply the visibility that a newer token grants to all later changes."""
         with self._broadcaster.changing(connection):
             connection.session.visibility = visibility
         self._publisher.settle_rooms(connection.user_id, now)

@@ -11,12 +11,12 @@ from presenced.delivery.events import EMPTY, Batch, Event, Portion
 from presenced.presence.model import Change
 from presenced.presence.rooms import RoomChange
 from presenced.presence.visibility import NOBODY, Visibility
-from presenced.protocols.v1.encoder import Encoding
+from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.parts import FeedPart, Lane, PartEvent
 
 
 class Content(NamedTuple):
-    """What a portion tells of. Connections with equal content share a portion."""
+    """Contents of a portion. Connections with equal content share a portion."""
 
     users: tuple[str, ...] = ()
     rooms: tuple[str, ...] = ()
@@ -29,18 +29,17 @@ class EventBatch:
 
     Args:
         parts: Parts of modules by topic.
-        blocked: Users of whom the messages must not tell.
-        visibility: What the one receiver may see; None if the messages are for receivers that block nobody.
+        visibility: Visibility of the one receiver; None if the messages are for receivers that block no user.
     """
 
     def __init__(
         self,
         events: Sequence[Event],
-        encoding: Encoding,
+        encoder: V1Encoder,
         parts: Mapping[str, FeedPart],
         visibility: Visibility | None = None,
     ) -> None:
-        self._encoding = encoding
+        self._encoder = encoder
         self._parts = parts
         self._visibility = visibility
         self._blocked: Set[str] = visibility.blocked if visibility else NOBODY
@@ -48,17 +47,17 @@ class EventBatch:
         self.users: dict[str, Change] = {}
         """The last change of each user."""
         self.rooms: dict[str, dict[str, RoomChange]] = {}
-        """By room the last change of each member."""
+        """The last change of each member, by room."""
         self.others: list[PartEvent] = []
         """Events of modules."""
         for event in events:
-            _SORTERS.get(type(event), _sort_other)(self, event)
+            _ADDERS.get(type(event), _add_other)(self, event)
         self._presence: dict[tuple[str, ...], bytes] = {}
         self._room: dict[str, bytes] = {}
         self._other: dict[tuple[int, ...], list[bytes]] = {}
 
-    def came(self, user_id: str, room: str) -> bool:
-        """Return whether a user joined a room. Then the member's message has the user's state."""
+    def has_joined(self, user_id: str, room: str) -> bool:
+        """Return whether a user joined a room. If so, the message about the room has the user's state."""
         event = self.rooms.get(room, {}).get(user_id)
         return event is not None and event.member is not None
 
@@ -85,16 +84,16 @@ class EventBatch:
     def _presence_changes(self, user_ids: tuple[str, ...]) -> bytes:
         message = self._presence.get(user_ids)
         if message is None:
-            records = [self._encoding.record(self.users[user_id]) for user_id in user_ids]
-            message = self._presence[user_ids] = self._encoding.changes(self._position, records)
+            records = [self._encoder.record(self.users[user_id]) for user_id in user_ids]
+            message = self._presence[user_ids] = self._encoder.changes(self._position, records)
         return message
 
     def _room_changes(self, name: str) -> bytes:
         message = self._room.get(name)
         if message is None:
             events = self.rooms[name].values()
-            message = self._room[name] = self._encoding.room_changes(
-                self._encoding.rooms.get(name),
+            message = self._room[name] = self._encoder.room_changes(
+                self._encoder.rooms.get(name),
                 name,
                 [event.member for event in events if event.member],
                 [event.user_id for event in events if event.member is None],
@@ -115,16 +114,16 @@ class EventBatch:
                 messages += part.messages(some, self._visibility)
         return messages
 
-    def _sort_change(self, event: Change) -> None:
+    def _add_change(self, event: Change) -> None:
         if event.user_id not in self._blocked:
             self.users[event.user_id] = event
 
-    def _sort_room_change(self, event: RoomChange) -> None:
+    def _add_room_change(self, event: RoomChange) -> None:
         if event.user_id not in self._blocked:
             self.rooms.setdefault(event.room, {})[event.user_id] = event
 
 
-def _sort_other(batch: EventBatch, event: PartEvent) -> None:
+def _add_other(batch: EventBatch, event: PartEvent) -> None:
     batch.others.append(event)
 
 
@@ -132,8 +131,8 @@ def _topic(event: PartEvent) -> str:
     return event.topic
 
 
-_SORTERS: dict[type, Callable[..., None]] = {
-    Change: EventBatch._sort_change,
-    RoomChange: EventBatch._sort_room_change,
+_ADDERS: dict[type, Callable[..., None]] = {
+    Change: EventBatch._add_change,
+    RoomChange: EventBatch._add_room_change,
 }
-"""How an event is sorted, by its type. Every other type is an event of a module."""
+"""Functions that add an event to a batch, by its type. Every other type is an event of a module."""

@@ -9,7 +9,7 @@ import msgspec
 from presenced.delivery.connection import Connection
 from presenced.errors import BadUserId, Fault
 from presenced.presence.identity import parse_user_id
-from presenced.protocols.requests import BadRequest
+from presenced.protocols.requests import RequestRefused
 from presenced.protocols.v1 import codec
 from presenced.protocols.v1.messages import MAX_DATA
 from presenced.runtime.text import refused_character
@@ -19,23 +19,23 @@ def user_ids(given: list[int | str]) -> set[str]:
     """Return user ids in their canonical form.
 
     Raises:
-        BadRequest: One of them is invalid.
+        RequestRefused: One of them is invalid.
     """
     try:
         return {parse_user_id(user_id) for user_id in given}
     except BadUserId as error:
-        raise BadRequest(Fault.BAD_REQUEST, str(error)) from None
+        raise RequestRefused(Fault.BAD_REQUEST, str(error)) from None
 
 
 def room_names(given: list[str]) -> set[str]:
     """Return names of rooms.
 
     Raises:
-        BadRequest: One of them contains a refused character.
+        RequestRefused: One of them contains a refused character.
     """
     for name in given:
         if character := refused_character(name):
-            raise BadRequest(Fault.BAD_REQUEST, f"a room's name must not contain {character}")
+            raise RequestRefused(Fault.BAD_REQUEST, f"a room's name must not contain {character}")
     return set(given)
 
 
@@ -43,34 +43,36 @@ def check_may_enter(connection: Connection, rooms: Iterable[str]) -> None:
     """Check whether the session may enter rooms. The answer is the same whether a room exists or not.
 
     Raises:
-        BadRequest: It may not enter one of them.
+        RequestRefused: It may not enter one of them.
     """
     for name in rooms:
         if not connection.session.visibility.may_enter(name):
-            raise BadRequest(Fault.NOT_ALLOWED, f"the room {name} is not among those your token names")
+            raise RequestRefused(Fault.NOT_ALLOWED, f"the room {name} is not among those your token names")
 
 
 def check_room_for(count: int, most: int, what: str, fault: Fault) -> None:
     """Check whether a session would subscribe to at most `most` users or rooms.
 
     Raises:
-        BadRequest: It would subscribe to more.
+        RequestRefused: It would subscribe to more.
     """
     if count > most:
-        raise BadRequest(fault, f"that would be {count} {what}, and at most {most} are allowed; UNWATCH or LEAVE some")
+        raise RequestRefused(
+            fault, f"that would be {count} {what}, and at most {most} are allowed; UNWATCH or LEAVE some"
+        )
 
 
 def data_of(given: msgspec.Raw) -> bytes:
     """Return JSON without white space between its tokens; nothing for null.
 
     Raises:
-        BadRequest: The JSON is too large, or some JSON parsers cannot read it.
+        RequestRefused: The JSON is too large, or some JSON parsers cannot read it.
     """
     data = codec.compact(bytes(given))
     if len(data) > MAX_DATA:
-        raise BadRequest(Fault.BAD_REQUEST, f"data has {len(data)} bytes; at most {MAX_DATA} are allowed")
+        raise RequestRefused(Fault.BAD_REQUEST, f"data has {len(data)} bytes; at most {MAX_DATA} are allowed")
     if not codec.can_be_read(data):
-        raise BadRequest(
+        raise RequestRefused(
             Fault.BAD_REQUEST,
             f"data has half a surrogate pair, a number out of range, or more than {codec.MAX_DEPTH} levels",
         )
@@ -81,8 +83,8 @@ def check_shown(text: str, emoji: str) -> None:
     """Check the text and the emoji of a status.
 
     Raises:
-        BadRequest: One of them contains a refused character.
+        RequestRefused: One of them contains a refused character.
     """
     for name, given in (("text", text), ("emoji", emoji)):
         if character := refused_character(given):
-            raise BadRequest(Fault.BAD_REQUEST, f"{name} must not contain {character}")
+            raise RequestRefused(Fault.BAD_REQUEST, f"{name} must not contain {character}")

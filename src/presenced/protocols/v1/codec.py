@@ -1,4 +1,4 @@
-"""The protocol presenced.v1: records to JSON, and requests out of text (`spec/protocol-v1.md`)."""
+"""The protocol presenced.v1: records to JSON, and ids of requests that cannot be parsed (`spec/protocol-v1.md`)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Raw
 from msgspec.json import Encoder
 
-from presenced.presence.model import PLAIN, Cause, Change, Own, Status
-from presenced.presence.rooms import Member
+from presenced.presence.model import PLAIN, Cause, Change, OwnState, Status
+from presenced.presence.rooms import RoomMember
 from presenced.protocols.ids import wire_user_id
 from presenced.protocols.v1 import messages
 from presenced.protocols.v1.messages import (
@@ -40,7 +40,7 @@ def encode(message: ServerMessageV1) -> bytes:
 
 
 def user_record(change: Change, with_cause: bool) -> UserRecord:
-    """Return what is seen of the user after `change`."""
+    """Return the user as others see them after `change`."""
     custom = change.view.custom
     return UserRecord(
         wire_user_id(change.user_id),
@@ -59,11 +59,11 @@ def user_record(change: Change, with_cause: bool) -> UserRecord:
 
 
 def record(change: Change, with_cause: bool) -> Raw:
-    """Return the record as JSON."""
+    """Return the record of a user after `change` as JSON."""
     return Raw(_encoder.encode(user_record(change, with_cause)))
 
 
-def member(member: Member, presence: Raw) -> Raw:
+def member_record(member: RoomMember, presence: Raw) -> Raw:
     """Return a member of a room as JSON."""
     data = Raw(member.data) if member.data else None
     return Raw(_encoder.encode(messages.Member(wire_user_id(member.user_id), member.joined_ms, presence, data)))
@@ -80,7 +80,7 @@ def unknown_user(user_id: str, version: int) -> UserRecord:
 
 
 def unknown_record(user_id: str, version: int) -> Raw:
-    """Return the record as JSON."""
+    """Return the record of a user without known presence as JSON."""
     return Raw(_encoder.encode(unknown_user(user_id, version)))
 
 
@@ -89,7 +89,7 @@ def snapshot_page(kind: Literal["everyone", "users"], page: int, pages: int, rec
     return encode(PresenceSnapshot(kind, page, pages, records))
 
 
-def self_message(own: Own) -> bytes:
+def self_message(own: OwnState) -> bytes:
     """Return SELF."""
     custom, overruled = own.view.custom, own.overruled
     return encode(
@@ -129,7 +129,7 @@ def can_be_read(data: bytes) -> bool:
 
 
 def is_display(data: bytes) -> bool:
-    """Return whether it is a JSON object that can be passed on as display data."""
+    """Return whether `data` is a JSON object that can be passed on as display data."""
     return len(data) <= messages.MAX_DISPLAY and data[:1] == b"{" and can_be_read(data)
 
 
@@ -149,11 +149,11 @@ def request_id(text: str) -> int | str | None:
         pass
     try:
         found = json.loads(text)
-        kept = msgspec.convert({"id": found.get("id")} if isinstance(found, dict) else {}, _OnlyId)
-        _encoder.encode(kept)
+        usable = msgspec.convert({"id": found.get("id")} if isinstance(found, dict) else {}, _OnlyId)
+        _encoder.encode(usable)
     except (ValueError, RecursionError):  # errors of msgspec and UnicodeEncodeError are ValueErrors
         return None
-    return kept.id
+    return usable.id
 
 
 class _OnlyId(msgspec.Struct):

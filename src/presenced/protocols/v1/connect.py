@@ -12,17 +12,25 @@ from presenced.protocols.v1.messages import MAX_EMOJI, MAX_TEXT
 from presenced.runtime.text import refused_character
 
 MAX_DEVICE_LENGTH = 32
+"""Maximum number of characters of a kind of device; a longer one is refused."""
+
 MAX_TOKEN_LENGTH = 64
+"""Maximum number of characters of a parameter without a maximum of its own; a longer one is refused."""
+
 MAX_TIME_DIGITS = 15
+"""Maximum number of digits of a time in epoch milliseconds; a longer one is refused."""
 
 RESTRICTING = frozenset(("watch", "status"))
-"""Parameters that must not be empty. Without them a client would see, or show, more than intended."""
+"""Parameters that must not be empty. If an empty one were ignored, a client would see or show more than intended."""
 
 CHOICES = (AUTO, *(status.value for status in Status if status is not Status.OFFLINE))
+"""Values of `status`."""
+
 ACTIVITIES = {"": None, "active": True, "idle": False}
+"""Values of `activity`, each with whether the person is active; None if unknown."""
 
 
-class Hello(NamedTuple):
+class ConnectParameters(NamedTuple):
     """Checked parameters of the URL."""
 
     session_id: str
@@ -39,24 +47,24 @@ class Hello(NamedTuple):
     """The user's choice as the client remembers it, for a server that does not know it; None if there is none."""
 
 
-def hello_from_query(query: bytes) -> Hello:
+def parse_connect_query(query: bytes) -> ConnectParameters:
     """Parse `...?userId=7&device=phone&watch=none&session=...&position=...`; unknown parameters are ignored.
 
     Raises:
         BadParameter: A parameter is given twice, is too long, has an invalid value, or restricts and is empty. The
             message does not repeat the value.
     """
-    watch = _one(query, "watch", MAX_TOKEN_LENGTH) or "everyone"
+    watch = _single(query, "watch", MAX_TOKEN_LENGTH) or "everyone"
     if watch not in ("everyone", "none"):
         raise BadParameter("watch must be everyone or none")
-    activity = _one(query, "activity", MAX_TOKEN_LENGTH)
+    activity = _single(query, "activity", MAX_TOKEN_LENGTH)
     if activity not in ACTIVITIES:
         raise BadParameter("activity must be active or idle")
-    return Hello(
-        _one(query, "session", MAX_TOKEN_LENGTH),
-        _one(query, "position", MAX_TOKEN_LENGTH),
+    return ConnectParameters(
+        _single(query, "session", MAX_TOKEN_LENGTH),
+        _single(query, "position", MAX_TOKEN_LENGTH),
         watch == "everyone",
-        _one(query, "device", MAX_DEVICE_LENGTH),
+        _single(query, "device", MAX_DEVICE_LENGTH),
         ACTIVITIES[activity],
         _choice(query),
     )
@@ -64,17 +72,19 @@ def hello_from_query(query: bytes) -> Hello:
 
 def _choice(query: bytes) -> Choice | None:
     """Parse a choice as SET_STATUS accepts it, with the same bounds and checks."""
-    status = _one(query, "status", MAX_TOKEN_LENGTH) or AUTO
+    status = _single(query, "status", MAX_TOKEN_LENGTH) or AUTO
     if status not in CHOICES:
         raise BadParameter(f"status must be one of {', '.join(CHOICES)}")
-    until = _one(query, "until", MAX_TOKEN_LENGTH) or "0"
+    until = _single(query, "until", MAX_TOKEN_LENGTH) or "0"
     if not (until.isascii() and until.isdigit() and len(until) <= MAX_TIME_DIGITS):
         raise BadParameter(f"until must be epoch milliseconds, of at most {MAX_TIME_DIGITS} digits")
-    choice = choice_of(status, _one(query, "text", MAX_TEXT), _one(query, "emoji", MAX_EMOJI), until_ms=int(until))
+    choice = choice_of(
+        status, _single(query, "text", MAX_TEXT), _single(query, "emoji", MAX_EMOJI), until_ms=int(until)
+    )
     return None if is_nothing(choice) else choice
 
 
-def _one(query: bytes, name: str, longest: int) -> str:
+def _single(query: bytes, name: str, longest: int) -> str:
     values = parameter(query, name.encode())
     if len(values) > 1:
         raise BadParameter(f"{name} is given {len(values)} times; give it once")

@@ -1,4 +1,4 @@
-"""What a handler of presenced.v1 works with: the parts of the node, and one request."""
+"""Arguments of a handler of presenced.v1: the parts of the node that it uses, and one request."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from presenced.protocols.base import Publisher
 from presenced.protocols.requests import Handlers
 from presenced.protocols.tokens import RenewToken
 from presenced.protocols.v1 import codec
-from presenced.protocols.v1.digests import watch_of
+from presenced.protocols.v1.digests import subscription_of
 from presenced.protocols.v1.feed import V1Feed
 from presenced.protocols.v1.messages import Ack, RequestId, ServerMessageV1
 from presenced.runtime.instant import Instant
 
 
-class Parts(NamedTuple):
+class HandlerParts(NamedTuple):
     """Parts of the node that handlers use."""
 
     settings: Settings
@@ -35,11 +35,11 @@ class Parts(NamedTuple):
 
 
 class Context:
-    """One request: who sent it, when, and how to answer."""
+    """One request, with its sender, its time and the means to answer."""
 
     __slots__ = ("connection", "now", "parts", "request_id")
 
-    def __init__(self, parts: Parts, connection: Connection, request_id: RequestId | None, now: Instant) -> None:
+    def __init__(self, parts: HandlerParts, connection: Connection, request_id: RequestId | None, now: Instant) -> None:
         self.parts = parts
         self.connection = connection
         self.request_id = request_id
@@ -56,9 +56,9 @@ class Context:
         return self.connection.session.user_id
 
     @property
-    def watch(self) -> Subscription:
-        """What the session subscribes to."""
-        return watch_of(self.connection)
+    def subscription(self) -> Subscription:
+        """Subscription of the session."""
+        return subscription_of(self.connection)
 
     def ack(self) -> None:
         """Send ACK: the request is valid, allowed and within bounds. No-op if it has no id.

@@ -1,7 +1,7 @@
-"""Digests of presenced.v1: what is sent once a second, that is changes of large rooms, and counts.
+"""Digests of presenced.v1: changes of large rooms, and counts, both sent once a second.
 
 A digest takes a position of its own, after a flush. A client may know positions beyond the last digest it received, so
-`surely_had` says up to which position a client has everything of a room.
+`complete_up_to` says up to which position a client has everything of a room.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from functools import partial
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Batch, Event, Portion
 from presenced.presence.model import Change
-from presenced.presence.rooms import Member, Mode, RoomChange
-from presenced.presence.subscriptions import Selection as Watched
-from presenced.presence.subscriptions import Subscription, SubscriptionIndex
+from presenced.presence.rooms import Mode, RoomChange, RoomMember
+from presenced.presence.subscriptions import Selection, Subscription, SubscriptionIndex
 from presenced.presence.visibility import NOBODY
-from presenced.protocols.v1.encoder import Encoding
+from presenced.protocols.v1.encoder import V1Encoder
 
-PERIOD = 1.0
+PERIOD_S = 1.0
 """Seconds between two digests."""
 
 
@@ -37,25 +36,25 @@ class _Digest:
 
 
 class Digests:
-    """Collects changes, and returns once a second what each connection is sent.
+    """Collects changes, and returns the portions of each digest.
 
     Bounds: the rooms in another mode than full and their members; the subscriptions by count.
     """
 
-    def __init__(self, encoding: Encoding, watchers_of_room: Callable[[str], Collection[Connection]]) -> None:
-        self._encoding = encoding
-        self._watchers_of_room = watchers_of_room
+    def __init__(self, encoder: V1Encoder, subscribers_of_room: Callable[[str], Collection[Connection]]) -> None:
+        self._encoder = encoder
+        self._subscribers_of_room = subscribers_of_room
         self._rooms: dict[str, _Digest] = {}
         """Rooms in another mode than full, now or at the last digest."""
         self._changed: set[str] = set()
         """Rooms with something to send."""
         self._counting: SubscriptionIndex[Connection] = SubscriptionIndex()
-        self._turned: set[str] = set()
-        """Users who came or went while a client subscribes to the count of everyone."""
+        self._turns: set[str] = set()
+        """Users who went online or offline while a client subscribes to the count of everyone."""
         self._recount_rooms: dict[str, set[str]] = {}
-        """Rooms whose count has subscribers, with the users who came or went there."""
+        """Rooms whose count has subscribers, with the users who joined or left."""
         self._recount: set[Connection] = set()
-        """Connections that subscribe to the count of some users, one of whom came or went."""
+        """Connections that subscribe to the count of some users, one of whom went online or offline."""
 
     def __len__(self) -> int:
         """Return the number of rooms with digests."""
@@ -63,38 +62,40 @@ class Digests:
 
     def join(self, connection: Connection) -> None:
         """Include a connection from now on."""
-        self._counting.add(connection, connection.session.visibility.of(watch_of(connection).counted))
+        self._counting.add(connection, connection.session.visibility.visible_part(subscription_of(connection).counted))
 
     def leave(self, connection: Connection) -> None:
         """Exclude a connection."""
-        self._counting.remove(connection, connection.session.visibility.of(watch_of(connection).counted))
+        self._counting.remove(
+            connection, connection.session.visibility.visible_part(subscription_of(connection).counted)
+        )
         self._recount.discard(connection)
 
     def is_digested(self, room: str) -> bool:
         """Return whether changes of a room are sent in digests instead of immediately."""
         return room in self._rooms
 
-    def note(self, event: Event) -> bool:
-        """Take note of an event. Return whether there is anything to send in the next digest."""
+    def collect(self, event: Event) -> bool:
+        """Collect an event. Return whether the next digest has anything to send."""
         if isinstance(event, RoomChange):
-            room = self._encoding.rooms.get(event.room)
+            room = self._encoder.rooms.get(event.room)
             if event.room not in self._rooms and room and room.mode is not Mode.FULL:
                 self._rooms[event.room] = _Digest(event.position - 1)
             if event.room in self._rooms:
                 self._changed.add(event.room)
-            if self._counting.watchers_of_room(event.room):
+            if self._counting.subscribers_of_room(event.room):
                 self._recount_rooms.setdefault(event.room, set()).add(event.user_id)
         elif isinstance(event, Change):
-            self._note_change(event)
-        return bool(self._changed or self._turned or self._recount_rooms or self._recount)
+            self._collect_change(event)
+        return bool(self._changed or self._turns or self._recount_rooms or self._recount)
 
-    def _note_change(self, change: Change) -> None:
+    def _collect_change(self, change: Change) -> None:
         if change.is_turn:
             if self._counting.everyone:
-                self._turned.add(change.user_id)
-            self._recount.update(self._counting.watchers_of(change.user_id))
+                self._turns.add(change.user_id)
+            self._recount.update(self._counting.subscribers_of(change.user_id))
         if self._rooms:
-            for name in self._encoding.rooms.of(change.user_id):
+            for name in self._encoder.rooms.of(change.user_id):
                 if (digest := self._rooms.get(name)) is not None:
                     digest.users.add(change.user_id)
                     self._changed.add(name)
@@ -104,45 +105,45 @@ class Digests:
         for name in self._changed:
             yield from self._of_room(name, now)
         self._changed.clear()
-        encoding = self._encoding
-        if self._turned:
-            yield from _counted(self._counting.everyone, self._turned, encoding.count_everyone)
+        encoder = self._encoder
+        if self._turns:
+            yield from _counted(self._counting.everyone, self._turns, encoder.count_everyone)
         for name, users in self._recount_rooms.items():
-            yield from _counted(self._counting.watchers_of_room(name), users, partial(encoding.count_room, name))
+            yield from _counted(self._counting.subscribers_of_room(name), users, partial(encoder.count_room, name))
         for connection in tuple(self._recount):
             yield Portion(
-                (connection,), Batch(list(self._counts_of_users(connection, watch_of(connection).counted))), 1
+                (connection,), Batch(list(self._counts_of_users(connection, subscription_of(connection).counted))), 1
             )
-        self._turned.clear()
+        self._turns.clear()
         self._recount_rooms.clear()
         self._recount.clear()
 
     def counts(self, connection: Connection) -> Iterator[bytes]:
         """Return all counts that a connection subscribes to, as they are now."""
-        return self.counts_of(connection, watch_of(connection).counted)
+        return self.counts_of(connection, subscription_of(connection).counted)
 
-    def counts_of(self, connection: Connection, counted: Watched) -> Iterator[bytes]:
+    def counts_of(self, connection: Connection, counted: Selection) -> Iterator[bytes]:
         """Return the counts of `counted` for `connection`."""
         visibility = connection.session.visibility
         if counted.everyone and visibility.everyone:
-            yield self._encoding.count_everyone(visibility.blocked)
+            yield self._encoder.count_everyone(visibility.blocked)
         yield from self._counts_of_users(connection, counted)
         for name in counted.rooms:
-            yield self._encoding.count_room(name, visibility.blocked)
+            yield self._encoder.count_room(name, visibility.blocked)
 
-    def _counts_of_users(self, connection: Connection, counted: Watched) -> Iterator[bytes]:
+    def _counts_of_users(self, connection: Connection, counted: Selection) -> Iterator[bytes]:
         visibility = connection.session.visibility
         if counted.everyone and not visibility.everyone:
-            yield self._encoding.count_seen(visibility.users)
+            yield self._encoder.count_seen(visibility.users)
         if counted.users:
-            yield self._encoding.count_users(visibility.among(counted.users))
+            yield self._encoder.count_users(visibility.among(counted.users))
 
-    def surely_had(self, room: str, position: int) -> int | None:
+    def complete_up_to(self, room: str, position: int) -> int | None:
         """Return the position up to which a connection at `position` has everything of a room; None if that is unknown.
 
         Digests may lag behind the position of what is sent immediately.
         """
-        digest, known = self._rooms.get(room), self._encoding.rooms.get(room)
+        digest, known = self._rooms.get(room), self._encoder.rooms.get(room)
         if digest is None:
             return position if known is None or position > known.digested_until else None
         if position > digest.at:
@@ -150,8 +151,8 @@ class Digests:
         return digest.before if position > digest.before else None
 
     def _of_room(self, name: str, now: int) -> Iterator[Portion]:
-        encoding, digest = self._encoding, self._rooms[name]
-        room = encoding.rooms.get(name)
+        encoder, digest = self._encoder, self._rooms[name]
+        room = encoder.rooms.get(name)
         found = room.since(digest.at) if room else None
         users, digest.users = digest.users, set()
         digest.before, digest.at = digest.at, now
@@ -159,11 +160,11 @@ class Digests:
             del self._rooms[name]
         if room is not None:
             room.digested_until = now
-        connections = self._watchers_of_room(name)
-        shared: dict[Encoding, list[Connection]] = {}
+        connections = self._subscribers_of_room(name)
+        shared: dict[V1Encoder, list[Connection]] = {}
         for connection in connections:
             if not connection.session.visibility.blocked:
-                shared.setdefault(encoding.of(connection.session.visibility), []).append(connection)
+                shared.setdefault(encoder.for_visibility(connection.session.visibility), []).append(connection)
         for one, alike in shared.items():
             yield from self._news_of_room(one, name, alike, found, users, now, NOBODY)
         for connection in connections:
@@ -173,34 +174,34 @@ class Digests:
                     [user_id for user_id in found[1] if user_id not in blocked],
                 )
                 if seen is None or seen[0] or seen[1] or users - blocked:
-                    one = encoding.of(connection.session.visibility)
+                    one = encoder.for_visibility(connection.session.visibility)
                     yield from self._news_of_room(one, name, (connection,), seen, users - blocked, now, blocked)
 
     def _news_of_room(
         self,
-        encoding: Encoding,
+        encoder: V1Encoder,
         name: str,
         connections: Collection[Connection],
-        found: tuple[list[Member], list[str]] | None,
+        found: tuple[list[RoomMember], list[str]] | None,
         users: set[str],
         now: int,
         blocked: frozenset[str],
     ) -> Iterator[Portion]:
-        room = encoding.rooms.get(name)
-        if encoding.room_mode(room, blocked) is Mode.COUNTS:
-            messages, users = [encoding.room_changes(room, name, [], [], blocked)], set()
+        room = encoder.rooms.get(name)
+        if encoder.room_mode(room, blocked) is Mode.COUNTS:
+            messages, users = [encoder.room_changes(room, name, [], [], blocked)], set()
         elif found is not None:
-            messages = [encoding.room_changes(room, name, *found, blocked)]
+            messages = [encoder.room_changes(room, name, *found, blocked)]
             users = users - {member.user_id for member in found[0]}
-        else:  # the room is empty, or was meanwhile, or more members have left than it remembers
-            messages, users = [page for page, _ in encoding.room_pages(name, blocked)], set()
-        of_everyone = [connection for connection in connections if full_of(connection).everyone]
+        else:  # the room is or was empty, or more members have left than it remembers
+            messages, users = [page for page, _ in encoder.room_pages(name, blocked)], set()
+        of_everyone = [connection for connection in connections if visible_full(connection).everyone]
         if of_everyone:
-            yield Portion(of_everyone, Batch([*messages, encoding.changes(now, [])]), 1)
-        others = [connection for connection in connections if not full_of(connection).everyone]
+            yield Portion(of_everyone, Batch([*messages, encoder.changes(now, [])]), 1)
+        others = [connection for connection in connections if not visible_full(connection).everyone]
         if others:
-            seen = encoding.users.snapshot_of(users)
-            yield Portion(others, Batch([*messages, encoding.changes_of(now, seen)]), 1 + len(seen))
+            seen = encoder.users.snapshot_of(users)
+            yield Portion(others, Batch([*messages, encoder.changes_of(now, seen)]), 1 + len(seen))
 
 
 def _counted(
@@ -214,13 +215,13 @@ def _counted(
             yield Portion((connection,), Batch((count(blocked),)), 1)
 
 
-def watch_of(connection: Connection) -> Subscription:
-    """Return what a connection subscribes to. To be changed only while no feed includes it."""
-    watch = connection.session.watch
-    assert watch is not None, "a session of presenced.v1 has one"
-    return watch
+def subscription_of(connection: Connection) -> Subscription:
+    """Return the subscription of a connection. It may change only while no feed includes the connection."""
+    subscription = connection.session.subscription
+    assert subscription is not None, "a session of presenced.v1 has one"
+    return subscription
 
 
-def full_of(connection: Connection) -> Watched:
-    """Return the part of its subscription by name that a connection may see."""
-    return connection.session.visibility.of(watch_of(connection).full)
+def visible_full(connection: Connection) -> Selection:
+    """Return the users and rooms that a connection receives by name, as far as it may see them."""
+    return connection.session.visibility.visible_part(subscription_of(connection).full)

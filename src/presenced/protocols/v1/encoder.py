@@ -1,21 +1,21 @@
-"""What is seen of users and rooms, as messages of presenced.v1: one place for feeds, snapshots and digests."""
+"""The encoder of presenced.v1: visible state of users and rooms as messages, for feeds, snapshots and digests."""
 
 from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Set
-from typing import Any
 
 from msgspec import Raw
 
+from presenced.delivery.connection import Connection
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Change, Status
-from presenced.presence.rooms import Member, Mode, Room, Rooms
+from presenced.presence.rooms import Mode, Room, RoomMember, Rooms
 from presenced.presence.users import Users
 from presenced.presence.visibility import NOBODY, Visibility
 from presenced.protocols.ids import wire_user_id
-from presenced.protocols.v1 import codec as wire
+from presenced.protocols.v1 import codec
 from presenced.protocols.v1.messages import PresenceChanges, PresenceCount, RoomChanges, RoomSnapshot
 
 MAX_RECORDS = 4_096
@@ -27,8 +27,8 @@ def new_epoch() -> str:
     return secrets.token_hex(4)
 
 
-class Encoding:
-    """Encodes the state of this moment.
+class V1Encoder:
+    """Encodes the current state.
 
     Messages about rooms and counts may be for a client that blocks some users (`blocked`).
 
@@ -36,29 +36,29 @@ class Encoding:
 
     Args:
         epoch: Name of this start of the server, with which its positions begin; letters and digits.
-        tells_causes: Include why a user changed.
+        shows_causes: Whether records say why a user changed.
         page_size: Maximum number of users or members in one page of a snapshot.
     """
 
-    def __init__(self, users: Users[Any], rooms: Rooms, epoch: str, tells_causes: bool, page_size: int) -> None:
+    def __init__(self, users: Users[Connection], rooms: Rooms, epoch: str, shows_causes: bool, page_size: int) -> None:
         self.users = users
         self.rooms = rooms
         self.epoch = epoch
         self.page_size = page_size
-        self._tells_causes = tells_causes
-        self.with_causes = self if tells_causes else Encoding(users, rooms, epoch, True, page_size)
+        self._shows_causes = shows_causes
+        self.with_causes = self if shows_causes else V1Encoder(users, rooms, epoch, True, page_size)
         """The encoder for clients that may know why users changed."""
         # Ordered dictionaries, because a plain one looks for its first entry past all deleted ones: 1.2 us per change.
         self._records: OrderedDict[int, Raw] = OrderedDict()  # by the position of the change; the newest MAX_RECORDS
         self._members: OrderedDict[tuple[int, int], Raw] = OrderedDict()
         """By the positions of the membership and of the change."""
 
-    def of(self, visibility: Visibility) -> Encoding:
+    def for_visibility(self, visibility: Visibility) -> V1Encoder:
         """Return the encoder for clients with this visibility."""
         return self.with_causes if visibility.causes else self
 
     def position_text(self, position: int, snapshot: int = 0) -> str:
-        """Return what a client is told as its position.
+        """Return a position as clients receive it.
 
         Args:
             snapshot: Number of the session's snapshot that ends there; 0 at the end of changes.
@@ -80,42 +80,45 @@ class Encoding:
         return Cursor(*map(int, numbers))
 
     def record(self, change: Change) -> Raw:
-        """What is seen of the user after `change`; encoded once for all who are told of it about now."""
+        """Return the visible state of a user after `change`, encoded once for all who receive it at about this time."""
         record = self._records.get(change.position)
         if record is None:
-            record = self._records[change.position] = wire.record(change, self._tells_causes)
+            record = self._records[change.position] = codec.record(change, self._shows_causes)
             if len(self._records) > MAX_RECORDS:
                 self._records.popitem(last=False)
         return record
 
     def unknown(self, user_id: str, newest: int) -> Raw:
-        """A user of whom nothing is known (any more) when `newest` was the newest version."""
-        return wire.unknown_record(user_id, newest)
+        """Return the record of a user without known presence.
+
+        Args:
+            newest: Newest version at the time for which the record holds."""
+        return codec.unknown_record(user_id, newest)
 
     def own(self, user_id: str) -> bytes:
         """Return SELF as it is now; empty for a user without a session of presenced.v1."""
         own = self.users.own(user_id)
-        return wire.self_message(own) if own else b""
+        return codec.self_message(own) if own else b""
 
     def changes(self, position: int, records: list[Raw], snapshot: int = 0) -> bytes:
         """Return PRESENCE_CHANGES, or the one that ends a snapshot."""
-        return wire.encode(PresenceChanges(self.position_text(position, snapshot), records))
+        return codec.encode(PresenceChanges(self.position_text(position, snapshot), records))
 
     def changes_of(self, position: int, changes: Iterable[Change]) -> bytes:
         """Return PRESENCE_CHANGES with the last change of some users, perhaps none."""
         return self.changes(position, [self.record(change) for change in changes])
 
-    def member(self, member: Member) -> Raw:
-        """Return a member of a room, with the user's state now. A user who has left meanwhile may be unknown."""
+    def member(self, member: RoomMember) -> Raw:
+        """Return a member of a room, with the user's state now. A user who has left since may be unknown."""
         for seen in self.users.snapshot_of((member.user_id,)):
             key = member.position, seen.position
             encoded = self._members.get(key)
             if encoded is None:
-                encoded = self._members[key] = wire.member(member, self.record(seen))
+                encoded = self._members[key] = codec.member_record(member, self.record(seen))
                 if len(self._members) > MAX_RECORDS:
                     self._members.popitem(last=False)
             return encoded
-        return wire.member(member, self.unknown(member.user_id, self.users.versions.newest))
+        return codec.member_record(member, self.unknown(member.user_id, self.users.versions.newest))
 
     def room_mode(self, room: Room | None, blocked: Set[str] = NOBODY) -> Mode:
         """Return the mode of a room for a client."""
@@ -125,12 +128,12 @@ class Encoding:
         self,
         room: Room | None,
         name: str,
-        joined: Iterable[Member],
+        joined: Iterable[RoomMember],
         left: Iterable[str],
         blocked: Set[str] = NOBODY,
     ) -> bytes:
         """Return ROOM_CHANGES. The client may see all users in `joined` and `left`."""
-        return wire.encode(
+        return codec.encode(
             RoomChanges(
                 name,
                 room.size(blocked) if room else 0,
@@ -155,19 +158,19 @@ class Encoding:
         for number in range(pages):
             part = members[number * size : (number + 1) * size]
             encoded = [self.member(member) for member in part]
-            yield wire.encode(RoomSnapshot(name, mode.value, count, number + 1, pages, encoded)), len(part)
+            yield codec.encode(RoomSnapshot(name, mode.value, count, number + 1, pages, encoded)), len(part)
 
     def count_everyone(self, blocked: Set[str] = NOBODY) -> bytes:
         """Return PRESENCE_COUNT of everyone."""
-        return wire.encode(PresenceCount("everyone", self.users.online_users - self._online(blocked)))
+        return codec.encode(PresenceCount("everyone", self.users.online_users - self._online(blocked)))
 
     def count_seen(self, user_ids: Iterable[str]) -> bytes:
         """Return PRESENCE_COUNT of everyone, for a client that may see only these users."""
-        return wire.encode(PresenceCount("everyone", self._online(user_ids)))
+        return codec.encode(PresenceCount("everyone", self._online(user_ids)))
 
     def count_users(self, user_ids: Iterable[str]) -> bytes:
         """Return PRESENCE_COUNT of some users."""
-        return wire.encode(PresenceCount("users", self._online(user_ids)))
+        return codec.encode(PresenceCount("users", self._online(user_ids)))
 
     def _online(self, user_ids: Iterable[str]) -> int:
         return sum(change.status is not Status.OFFLINE for change in self.users.snapshot_of(user_ids))
@@ -175,4 +178,4 @@ class Encoding:
     def count_room(self, name: str, blocked: Set[str] = NOBODY) -> bytes:
         """Return PRESENCE_COUNT of a room, whose members are all online."""
         room = self.rooms.get(name)
-        return wire.encode(PresenceCount("room", room.size(blocked) if room else 0, name))
+        return codec.encode(PresenceCount("room", room.size(blocked) if room else 0, name))

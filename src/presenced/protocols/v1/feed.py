@@ -1,11 +1,12 @@
-"""What connections of presenced.v1 are sent: what they subscribe to, each user once per message, in the latest state.
+"""The feed of presenced.v1: the users and rooms of a subscription, each user once per message, in the latest state.
 
-A flush is cut into portions by content: connections that are to hear of the same users, rooms and events of modules
-share one, encoded once. Most often that is one portion for all that subscribe to everyone. The others are found from
-the users and rooms of the batch, by an index, so a change costs what its subscribers cost, not what the connected do.
+A flush is cut into portions by content. Connections that receive the same users, rooms and events of modules share one
+portion, which is encoded once. Most often that is one portion for all subscribers to everyone. An index leads from the
+users and rooms of the batch to the other subscribers, so the cost of a change depends on the number of its subscribers
+and not on the number of connections.
 
-A connection that sees less than others, because it blocks somebody or joined during the batch, has a portion of its
-own. One that is told causes where others are not shares a portion with its like, from a second encoder.
+A connection that receives less than others, because it blocks a user or joined during the batch, has a portion of its
+own. If only some connections may see causes, they share portions from a second encoder.
 """
 
 from __future__ import annotations
@@ -19,13 +20,12 @@ from presenced.delivery.connection import Connection
 from presenced.delivery.events import EMPTY, Batch, Event, Missed, Portion
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Change
-from presenced.presence.rooms import Member, Mode
-from presenced.presence.subscriptions import Selection as Watched
-from presenced.presence.subscriptions import SubscriptionIndex
+from presenced.presence.rooms import Mode, RoomMember
+from presenced.presence.subscriptions import Selection, SubscriptionIndex
 from presenced.presence.visibility import unblocked
 from presenced.protocols.v1.batch import Content, EventBatch
-from presenced.protocols.v1.digests import Digests, full_of, watch_of
-from presenced.protocols.v1.encoder import Encoding
+from presenced.protocols.v1.digests import Digests, subscription_of, visible_full
+from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.snapshots import Snapshots
 
@@ -37,119 +37,125 @@ class V1Feed:
     """The feed of presenced.v1 (`delivery.events.Feed`).
 
     Args:
-        schedule_digest: Function called when there is something to tell in the next digest, which is due within
-            `PERIOD` seconds.
+        schedule_digest: Function called when the next digest, due within `PERIOD_S` seconds, is no longer empty.
         parts: Parts of modules.
     """
 
-    def __init__(self, encoding: Encoding, schedule_digest: Callable[[], None], parts: Sequence[FeedPart] = ()) -> None:
+    def __init__(self, encoder: V1Encoder, schedule_digest: Callable[[], None], parts: Sequence[FeedPart] = ()) -> None:
         self._schedule_digest = schedule_digest
         self._parts = {part.topic: part for part in parts}
-        self.encoding = encoding
-        self._users = encoding.users
-        self._rooms = encoding.rooms
-        self._snapshots = {one: Snapshots(one) for one in (encoding, encoding.with_causes)}
+        self.encoder = encoder
+        self._users = encoder.users
+        self._rooms = encoder.rooms
+        self._snapshots = {one: Snapshots(one) for one in (encoder, encoder.with_causes)}
         self._index: SubscriptionIndex[Connection] = SubscriptionIndex()
-        self._live: set[Connection] = set()
+        self._up_to_date: set[Connection] = set()
         self._blockers: set[Connection] = set()
-        """Live connections that block some users."""
+        """Connections up to date that block some users."""
         self._blocking: SubscriptionIndex[Connection] = SubscriptionIndex()
         """The same connections, by the users that they block."""
-        self._entitled: set[Connection] = set()
-        """Live connections that are sent causes, if not all are."""
-        self.digests = Digests(encoding, self._index.watchers_of_room)
+        self._shown_causes: set[Connection] = set()
+        """Connections up to date that receive causes, if not all do."""
+        self.digests = Digests(encoder, self._index.subscribers_of_room)
 
     # The interface `Feed`.
 
     def join(self, connection: Connection) -> None:
         """Include a connection in the portions from now on."""
-        self._live.add(connection)
-        self._index.add(connection, full_of(connection))
+        self._up_to_date.add(connection)
+        self._index.add(connection, visible_full(connection))
         self.digests.join(connection)
-        if self.encoding.of(connection.session.visibility) is not self.encoding:
-            self._entitled.add(connection)
+        if self.encoder.for_visibility(connection.session.visibility) is not self.encoder:
+            self._shown_causes.add(connection)
         if blocked := connection.session.visibility.blocked:
             self._blockers.add(connection)
-            self._blocking.add(connection, Watched(users=blocked))
+            self._blocking.add(connection, Selection(users=blocked))
 
     def leave(self, connection: Connection) -> bool:
         """Exclude a connection. Return whether it was included."""
-        if connection not in self._live:
+        if connection not in self._up_to_date:
             return False
-        self._live.discard(connection)
-        self._index.remove(connection, full_of(connection))
+        self._up_to_date.discard(connection)
+        self._index.remove(connection, visible_full(connection))
         self.digests.leave(connection)
-        self._entitled.discard(connection)
+        self._shown_causes.discard(connection)
         if blocked := connection.session.visibility.blocked:
             self._blockers.discard(connection)
-            self._blocking.remove(connection, Watched(users=blocked))
+            self._blocking.remove(connection, Selection(users=blocked))
         return True
 
     def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
         """Return a portion for each content that some connections receive."""
-        if not self._live:
+        if not self._up_to_date:
             return
-        batch = EventBatch(events, self.encoding, self._parts)
+        batch = EventBatch(events, self.encoder, self._parts)
         if self._blockers:
-            joined = {**dict.fromkeys(self._apart(batch), 0), **joined}
+            joined = {**dict.fromkeys(self._separate(batch), 0), **joined}
         by_content = self._by_content(batch, joined)
-        if self._entitled:
-            entitled = {content: [c for c in some if c in self._entitled] for content, some in by_content.items()}
-            yield from EventBatch(events, self.encoding.with_causes, self._parts).portions(entitled)
-            by_content = {content: [c for c in some if c not in self._entitled] for content, some in by_content.items()}
+        if self._shown_causes:
+            entitled = {content: [c for c in some if c in self._shown_causes] for content, some in by_content.items()}
+            yield from EventBatch(events, self.encoder.with_causes, self._parts).portions(entitled)
+            by_content = {
+                content: [c for c in some if c not in self._shown_causes] for content, some in by_content.items()
+            }
         yield from batch.portions(by_content)
         for connection, start in joined.items():
-            if connection in self._live and start < len(events):
+            if connection in self._up_to_date and start < len(events):
                 part = self.part(connection, events[start:])
                 if part.batch:
                     yield part
 
     def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
-        """Return what one connection is sent of some events; perhaps nothing."""
-        watched, visibility = full_of(connection), connection.session.visibility
-        if watched.is_empty and not self._parts:  # in a storm of connections most subscribe to nothing yet
+        """Return the part of some events that one connection receives; perhaps nothing."""
+        selection, visibility = visible_full(connection), connection.session.visibility
+        if selection.is_empty and not self._parts:  # in a storm of connections most subscribe to nothing yet
             return Portion((connection,), EMPTY, 0)
-        batch = EventBatch(events, self.encoding.of(visibility), self._parts, visibility)
+        batch = EventBatch(events, self.encoder.for_visibility(visibility), self._parts, visibility)
         others = tuple(i for i, event in enumerate(batch.others) if connection in batch.connections_of(event))
-        if watched.is_empty:
+        if selection.is_empty:
             return batch.portion((connection,), Content(others=others))
         users = tuple(
-            user_id for user_id in batch.users if watched.everyone or self._is_watched(user_id, watched, batch)
+            user_id for user_id in batch.users if selection.everyone or self._is_subscribed(user_id, selection, batch)
         )
-        rooms = tuple(name for name in batch.rooms if name in watched.rooms and not self.digests.is_digested(name))
+        rooms = tuple(name for name in batch.rooms if name in selection.rooms and not self.digests.is_digested(name))
         return batch.portion((connection,), Content(users, rooms, others))
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the user's own state and the changes since `position`, or snapshots if the log has moved on."""
-        watched, blocked, now = full_of(connection), connection.session.visibility.blocked, self._users.journal.position
+        selection, blocked, now = (
+            visible_full(connection),
+            connection.session.visibility.blocked,
+            self._users.journal.position,
+        )
         unknown: list[str] = []
-        if watched.everyone:
+        if selection.everyone:
             changes = self._users.since(position, CATCH_UP)
             if changes is None:
                 return self.all(connection)
             now = changes[-1].position if len(changes) == CATCH_UP else now
             changes = list(unblocked(changes, blocked))
         else:
-            changes, unknown = self._users.since_of(position, watched.users)
+            changes, unknown = self._users.since_of(position, selection.users)
             if self._users.since(position, 1) is None:  # a hidden user looks like an unknown one
-                unknown += watch_of(connection).full.users - watched.users
-        parts: list[Iterator[Portion]] = [iter([self._own(connection)])]
-        for name in sorted(watched.rooms):
-            # A client that blocks somebody is sent the whole room: that it was never empty may be due to them alone.
-            had = None if blocked else self.digests.surely_had(name, position)
-            found = self._missed_of_room(name, had, watched)
+                unknown += subscription_of(connection).full.users - selection.users
+        parts: list[Iterator[Portion]] = [iter([self._self(connection)])]
+        for name in sorted(selection.rooms):
+            # A client that blocks users receives the whole room. A blocked member may be the only reason why the room
+            # was never empty, and the shorter answer would reveal that.
+            complete_to = None if blocked else self.digests.complete_up_to(name, position)
+            found = self._missed_of_room(name, complete_to, selection)
             if found is None:
                 parts.append(self._snapshots_for(connection).room(name, connection))
             else:
-                came, left, seen = found
-                parts.append(self._news_of_room(connection, name, came, left))
+                joined, left, seen = found
+                parts.append(self._news_of_room(connection, name, joined, left))
                 changes = changes + seen
         parts += [self._missed_of(part, connection, position) for part in self._parts.values()]
         once = {
             change.user_id: change for change in changes
         }  # a user may be in two rooms, or subscribed to by name as well
-        newest = self._users.versions.newest  # now, not when they are encoded
-        gone = [self.encoding.unknown(user_id, newest) for user_id in unknown]
+        newest = self._users.versions.newest  # read now, because the portions are encoded later
+        gone = [self.encoder.unknown(user_id, newest) for user_id in unknown]
         cursors = _cursor(connection, max(0, position)), _cursor(connection, now)
         parts.append(self._news_of_users(connection, *cursors, list(once.values()), gone))
         return Missed(chain(*parts), now)
@@ -157,35 +163,35 @@ class V1Feed:
     # For the protocol.
 
     def published(self, event: Event) -> None:
-        """Take note of an event for the digests, which are sent once a second."""
-        if (self._live or len(self.digests)) and self.digests.note(event):
+        """Pass an event to the digests, which are sent once a second."""
+        if (self._up_to_date or len(self.digests)) and self.digests.collect(event):
             self._schedule_digest()
 
     def keeps_up(self, connection: Connection) -> bool:
         """Return whether a connection is sent events now. Otherwise it receives them when it catches up."""
-        return connection in self._live
+        return connection in self._up_to_date
 
     def all(self, connection: Connection) -> Missed:
         """Return the user's own state, and snapshots of everything that a connection subscribes to."""
-        watch, visibility, snapshots = (
-            watch_of(connection),
+        full, visibility, snapshots = (
+            subscription_of(connection).full,
             connection.session.visibility,
             self._snapshots_for(connection),
         )
-        parts = [iter([self._own(connection)])]
+        parts = [iter([self._self(connection)])]
         is_new = connection.session.snapshots == 0
         position = self._users.journal.position
-        if watch.full.everyone and not visibility.everyone:
-            parts.append(snapshots.those_seen(visibility.users).portions(connection))
-        elif watch.full.everyone:
-            snapshot = snapshots.everyone(is_new and not watch.full.rooms, visibility.blocked)
+        if full.everyone and not visibility.everyone:
+            parts.append(snapshots.everyone_among(visibility.users).portions(connection))
+        elif full.everyone:
+            snapshot = snapshots.everyone(is_new and not full.rooms, visibility.blocked)
             parts.append(snapshot.portions(connection))
             position = snapshot.position
-        elif watch.full.users:
-            parts.append(snapshots.users(watch.full.users, visibility).portions(connection))
-        parts += [snapshots.room(name, connection) for name in sorted(watch.full.rooms)]
+        elif full.users:
+            parts.append(snapshots.users(full.users, visibility).portions(connection))
+        parts += [snapshots.room(name, connection) for name in sorted(full.rooms)]
         parts += [self._missed_of(part, connection, None) for part in self._parts.values()]
-        return self._whole(connection, parts, position)
+        return self._confirmed(connection, parts, position)
 
     def news(self, connection: Connection, everyone: bool, users: Sequence[str], rooms: Iterable[str]) -> Missed:
         """Return snapshots of new subscriptions.
@@ -196,23 +202,23 @@ class V1Feed:
         snapshots = self._snapshots_for(connection)
         parts = [snapshots.room(name, connection) for name in sorted(rooms)]
         if everyone and not visibility.everyone:
-            parts.append(snapshots.those_seen(visibility.users).portions(connection))
+            parts.append(snapshots.everyone_among(visibility.users).portions(connection))
         elif everyone:
             parts.append(snapshots.everyone(False, visibility.blocked).portions(connection))
         elif users:
             parts.append(snapshots.users(users, visibility).portions(connection))
         if self.keeps_up(connection):
-            return self._whole(connection, parts, position)
+            return self._confirmed(connection, parts, position)
         self._count_snapshot(connection, position)
         return Missed(chain(*parts), position)
 
     def _snapshots_for(self, connection: Connection) -> Snapshots:
-        return self._snapshots[self.encoding.of(connection.session.visibility)]
+        return self._snapshots[self.encoder.for_visibility(connection.session.visibility)]
 
-    def _whole(self, connection: Connection, parts: Iterable[Iterable[Portion]], position: int) -> Missed:
-        """Return snapshots, and after them the position that confirms them all."""
+    def _confirmed(self, connection: Connection, parts: Iterable[Iterable[Portion]], position: int) -> Missed:
+        """Return snapshots, followed by the position that confirms them all."""
         number = self._count_snapshot(connection, position)
-        last = Portion((connection,), Batch((self.encoding.changes(position, [], number),)), 0)
+        last = Portion((connection,), Batch((self.encoder.changes(position, [], number),)), 0)
         return Missed(chain(*parts, [last]), position)
 
     def _count_snapshot(self, connection: Connection, position: int) -> int:
@@ -222,7 +228,7 @@ class V1Feed:
         session.whole_from = Cursor(position, session.snapshots)
         return session.snapshots
 
-    def counts(self, connection: Connection, counted: Watched) -> Batch:
+    def counts(self, connection: Connection, counted: Selection) -> Batch:
         """Return the current counts of `counted` for `connection`."""
         return Batch(list(self.digests.counts_of(connection, counted)))
 
@@ -230,25 +236,25 @@ class V1Feed:
         for batch in part.missed(connection, position):
             yield Portion((connection,), batch, len(batch))
 
-    def _own(self, connection: Connection) -> Portion:
+    def _self(self, connection: Connection) -> Portion:
         """Return the state of the user for their own device, and the current counts that it subscribes to."""
-        messages = [self.encoding.own(connection.session.user_id), *self.digests.counts(connection)]
+        messages = [self.encoder.own(connection.session.user_id), *self.digests.counts(connection)]
         return Portion((connection,), Batch([message for message in messages if message]), 0)
 
     def _by_content(self, batch: EventBatch, joined: Container[Connection]) -> dict[Content, list[Connection]]:
-        """Return connections that have received nothing of the batch, by what they are to be sent of it."""
+        """Return connections that have received nothing of the batch, by the content that they receive."""
         everyone, all_users = self._index.everyone, tuple(batch.users)
         users: dict[Connection, list[str]] = {}
         for user_id in batch.users:
-            for connection in self._watchers_by_name(user_id, batch):
+            for connection in self._subscribers_by_name(user_id, batch):
                 users.setdefault(connection, []).append(user_id)
         rooms: dict[Connection, list[str]] = {}
         for name in [name for name in batch.rooms if not self.digests.is_digested(name)]:
-            for connection in self._index.watchers_of_room(name):
+            for connection in self._index.subscribers_of_room(name):
                 rooms.setdefault(connection, []).append(name)
         others: dict[Connection, list[int]] = {}
         for index, event in enumerate(batch.others):
-            for connection in self._live.intersection(batch.connections_of(event)):
+            for connection in self._up_to_date.intersection(batch.connections_of(event)):
                 others.setdefault(connection, []).append(index)
         more = rooms.keys() | others.keys()
         found: dict[Content, list[Connection]] = {}
@@ -264,74 +270,76 @@ class V1Feed:
             found.setdefault(content, []).append(connection)
         return found
 
-    def _apart(self, batch: EventBatch) -> set[Connection]:
-        """Return connections that block a user of the batch, or perhaps a member of a room or an author in it."""
+    def _separate(self, batch: EventBatch) -> set[Connection]:
+        """Return connections that block a user of the batch, or may block a member of its rooms or an author."""
         found: set[Connection] = set()
         for user_id in batch.users:
-            found.update(self._blocking.watchers_of(user_id))
+            found.update(self._blocking.subscribers_of(user_id))
         for name in batch.rooms:
-            found.update(self._blockers.intersection(self._index.watchers_of_room(name)))
+            found.update(self._blockers.intersection(self._index.subscribers_of_room(name)))
         for event in batch.others:
             found.update(self._blockers.intersection(batch.connections_of(event)))
         return found
 
-    def _watchers_by_name(self, user_id: str, batch: EventBatch) -> Collection[Connection]:
+    def _subscribers_by_name(self, user_id: str, batch: EventBatch) -> Collection[Connection]:
         """Return connections that subscribe to a user by id, or to a room that the user is in and did not just join."""
-        found = self._index.watchers_of(user_id)
+        found = self._index.subscribers_of(user_id)
         for name in self._rooms.of(user_id):
-            if not self.digests.is_digested(name) and not batch.came(user_id, name):
-                found = {*found, *self._index.watchers_of_room(name)}
+            if not self.digests.is_digested(name) and not batch.has_joined(user_id, name):
+                found = {*found, *self._index.subscribers_of_room(name)}
         return found
 
-    def _is_watched(self, user_id: str, watched: Watched, batch: EventBatch) -> bool:
-        """Return whether one connection does."""
-        return user_id in watched.users or any(
-            name in watched.rooms and not self.digests.is_digested(name) and not batch.came(user_id, name)
+    def _is_subscribed(self, user_id: str, selection: Selection, batch: EventBatch) -> bool:
+        """Return whether a subscription has the user by id or room, as in `_subscribers_by_name`."""
+        return user_id in selection.users or any(
+            name in selection.rooms and not self.digests.is_digested(name) and not batch.has_joined(user_id, name)
             for name in self._rooms.of(user_id)
         )
 
     def _missed_of_room(
-        self, name: str, position: int | None, watched: Watched
-    ) -> tuple[list[Member], list[str], list[Change]] | None:
-        """Return who joined, who left, and others who changed after `position`; None if the whole room must be sent."""
+        self, name: str, position: int | None, selection: Selection
+    ) -> tuple[list[RoomMember], list[str], list[Change]] | None:
+        """Return members who joined, users who left and members who changed after `position`.
+
+        None if the whole room must be sent."""
         room = self._rooms.get(name)
         if room is None or position is None or room.mode is Mode.COUNTS:
             return None
         found = room.since(position)
         if found is None:
             return None
-        came, left = found
+        joined, left = found
         changes: list[Change] = []
-        if not watched.everyone:
-            new = {member.user_id for member in came} | watched.users
+        if not selection.everyone:
+            new = {member.user_id for member in joined} | selection.users
             changes = self._users.since_of(position, [user for user in room.members if user not in new])[0]
-        return came, left, changes
+        return joined, left, changes
 
     def _news_of_room(
-        self, connection: Connection, name: str, came: Sequence[Member], left: Sequence[str]
+        self, connection: Connection, name: str, joined: Sequence[RoomMember], left: Sequence[str]
     ) -> Iterator[Portion]:
-        for start in range(0, max(len(came), len(left)), CATCH_UP):
-            some = came[start : start + CATCH_UP], left[start : start + CATCH_UP]
-            encoding = self.encoding.of(connection.session.visibility)
-            message = encoding.room_changes(self._rooms.get(name), name, *some)
+        for start in range(0, max(len(joined), len(left)), CATCH_UP):
+            some = joined[start : start + CATCH_UP], left[start : start + CATCH_UP]
+            encoder = self.encoder.for_visibility(connection.session.visibility)
+            message = encoder.room_changes(self._rooms.get(name), name, *some)
             yield Portion((connection,), Batch((message,)), len(some[0]) + len(some[1]))
 
     def _news_of_users(
         self, connection: Connection, before: Cursor, now: Cursor, changes: Sequence[Change], unknown: Sequence[Raw]
     ) -> Iterator[Portion]:
         """Return the changes in messages. All but the last have the old position, because a part may get lost."""
-        encoding = self.encoding.of(connection.session.visibility)
+        encoder = self.encoder.for_visibility(connection.session.visibility)
         last = max(0, len(changes) - 1) // CATCH_UP * CATCH_UP
         for start in range(0, last, CATCH_UP):
-            some = list(map(encoding.record, changes[start : start + CATCH_UP]))
-            message = encoding.changes(before.position, some, before.snapshot)
+            some = list(map(encoder.record, changes[start : start + CATCH_UP]))
+            message = encoder.changes(before.position, some, before.snapshot)
             yield Portion((connection,), Batch((message,)), len(some))
-        rest = [*map(encoding.record, changes[last:]), *unknown]
-        message = encoding.changes(now.position, rest, now.snapshot)
+        rest = [*map(encoder.record, changes[last:]), *unknown]
+        message = encoder.changes(now.position, rest, now.snapshot)
         yield Portion((connection,), Batch((message,)), len(changes) - last + len(unknown))
 
 
 def _cursor(connection: Connection, position: int) -> Cursor:
-    """Return the cursor of a session that has every snapshot it was to be sent, and is at `position`."""
+    """Return the cursor of a session that is at `position` and has received all its snapshots."""
     whole = connection.session.whole_from
     return whole if whole.position == position else Cursor(position)

@@ -69,7 +69,7 @@ class EstablishedV1(
     """Seconds for which the session can be resumed after a loss."""
     settling: float
     """Seconds for which a server that has just started does not know yet who is coming back. Until they are over, a
-    client that has come back keeps showing the users whom it knew to be online."""
+    client that has come back continues to show the users whom it knew to be online."""
     limits: LimitsV1
     features: tuple[str, ...] = ()
     """Names of features that this server has beyond this version of the protocol; omitted if there are none. A client
@@ -126,7 +126,7 @@ class PresenceSnapshot(Struct, frozen=True, tag_field="type", tag="PRESENCE_SNAP
     """One page of the users who are online. All pages show the same moment; PRESENCE_CHANGES continue from there."""
 
     watch: Literal["everyone", "users"]
-    """`everyone`: users in no page are offline. `users`: the pages have every user who was asked for."""
+    """`everyone`: users in no page are offline. `users`: the pages contain every requested user."""
     page: int
     """1, 2, 3, ..."""
     pages: int
@@ -142,13 +142,13 @@ class PresenceChanges(Struct, frozen=True, tag_field="type", tag="PRESENCE_CHANG
     users: list[EncodedRecord]
 
 
-Watched = Literal["everyone", "users", "room"]
+WatchKind = Literal["everyone", "users", "room"]
 
 
 class PresenceCount(Struct, frozen=True, tag_field="type", tag="PRESENCE_COUNT", rename="camel", omit_defaults=True):
     """Number of online users among those watched with `"mode":"count"`: as a response, and at most once a second."""
 
-    watch: Watched
+    watch: WatchKind
     online: int
     """Number of users who are not shown as offline."""
     room: str = ""
@@ -219,7 +219,7 @@ class Self(Struct, frozen=True, tag_field="type", tag="SELF", rename="camel", om
     display: DisplayData | None = None
     """Display data, which others see unless the status is `invisible`."""
     cause: SomeCause = ""
-    """Why the state changed. The user's own devices are always told."""
+    """Why the state changed. The user's own devices always receive it."""
     claimed: bool = False
     """Whether a backend's claim determines the status, instead of the user's choice or detection."""
     choice: Overruled | None = None
@@ -241,7 +241,7 @@ class Error(Struct, frozen=True, tag_field="type", tag="ERROR", rename="camel", 
     code: int
     name: str
     message: str
-    """What was wrong, and how to fix it."""
+    """Reason of the refusal, and how to fix it."""
     id: RequestId | None = None
 
 

@@ -39,11 +39,11 @@ class PartEvent(Event, Protocol):
 
     @property
     def key(self) -> str:
-        """What the event is about. In the lane STATE a newer event of a key replaces an older one."""
+        """Subject of the event. In the lane STATE a newer event replaces an older one with the same key."""
 
 
 class FeedPart(Protocol):
-    """What connections of presenced.v1 are sent of one topic."""
+    """Messages of one topic for connections of presenced.v1."""
 
     topic: str
     lane: Lane
@@ -52,14 +52,14 @@ class FeedPart(Protocol):
         """Return the connections that receive an event, whether they keep up or not."""
 
     def messages(self, events: Sequence[PartEvent], visibility: Visibility | None) -> list[bytes]:
-        """Return the messages that tell of some events, in order.
+        """Return the messages for some events, in order.
 
         Args:
-            visibility: What the one receiver may see; None for receivers that block nobody. Their messages are shared.
+            visibility: Visibility of the one receiver; None for receivers that block no user, which share the messages.
         """
 
     def missed(self, connection: Connection, position: int | None) -> Iterable[Batch]:
-        """Return what a connection that has all up to `position` missed until now, some 20 KB at a time.
+        """Return the messages that a connection at `position` has missed until now, some 20 KB at a time.
 
         Args:
             position: None for a connection that has nothing yet.

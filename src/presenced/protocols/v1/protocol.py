@@ -2,12 +2,12 @@
 
 A connection opens in one of three ways:
 
-    the client names    the directory    its position is      session      the client is sent
-    ----------------    -------------    ----------------     -------      ------------------
-    no session          --               --                   new          SELF and snapshots
-    a session           knows it         within the journal   resumed      SELF and what it missed
-    a session           knows it         too old or unknown   told again   SELF and snapshots
-    a session           has forgotten it --                   new          SELF and snapshots
+    the client names    the directory    its position is      session        the client receives
+    ----------------    -------------    ----------------     -------        -------------------
+    no session          --               --                   new            SELF and snapshots
+    a session           knows it         within the journal   resumed        SELF and what it missed
+    a session           knows it         too old or unknown   resumed anew   SELF and snapshots
+    a session           has forgotten it --                   new            SELF and snapshots
 
 A request is parsed once, checked by its handler, and answered with ACK or ERROR (`handlers`).
 """
@@ -25,23 +25,23 @@ from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.errors import Close, Fault
 from presenced.presence.directory import Directory, Outcome
-from presenced.presence.model import Own
+from presenced.presence.model import OwnState
 from presenced.presence.rooms import Rooms
 from presenced.presence.subscriptions import Subscription
 from presenced.presence.visibility import Visibility
 from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, Publisher
-from presenced.protocols.requests import BadRequest, Handlers
+from presenced.protocols.requests import Handlers, RequestRefused
 from presenced.protocols.tokens import RenewToken, token_in
 from presenced.protocols.v1 import codec
 from presenced.protocols.v1 import handlers as _registered  # noqa: F401  # importing registers them
-from presenced.protocols.v1.connect import Hello, hello_from_query
-from presenced.protocols.v1.context import Context, Parts, handlers
-from presenced.protocols.v1.digests import PERIOD
-from presenced.protocols.v1.encoder import Encoding
+from presenced.protocols.v1.connect import ConnectParameters, parse_connect_query
+from presenced.protocols.v1.context import Context, HandlerParts, handlers
+from presenced.protocols.v1.digests import PERIOD_S
+from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.feed import V1Feed
 from presenced.protocols.v1.messages import AuthExpiring, Error, GoingAway, RequestId
 from presenced.protocols.v1.parts import FeedPart
-from presenced.protocols.v1.welcome import established
+from presenced.protocols.v1.welcome import welcome_message
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
 from presenced.runtime.limits import Bucket
@@ -56,7 +56,7 @@ MAX_REASON = 300
 
 
 class _Requests:
-    """What is counted of the requests of one connection."""
+    """Counters of the requests of one connection."""
 
     __slots__ = ("bucket", "over", "unread")
 
@@ -97,12 +97,12 @@ class V1Protocol(ClientProtocol):
         rooms: Rooms,
         broadcaster: Broadcaster,
         publisher: Publisher,
-        encoding: Encoding,
+        encoder: V1Encoder,
         renew_token: RenewToken | None,
         requests: Handlers[Context] = handlers,
         parts: Sequence[FeedPart] = (),
     ) -> None:
-        self.feed = feed = V1Feed(encoding, self._schedule_digest, parts)
+        self.feed = feed = V1Feed(encoder, self._schedule_digest, parts)
         self._settings = settings
         self._clock = clock
         self._timer = timer
@@ -110,23 +110,23 @@ class V1Protocol(ClientProtocol):
         self._directory = directory
         self._broadcaster = broadcaster
         self._publisher = publisher
-        self._encoding = encoding
+        self._encoder = encoder
         self._settled_at = 0.0
         self._handlers = requests
-        self._parts = Parts(settings, directory, rooms, broadcaster, publisher, feed, renew_token)
+        self._parts = HandlerParts(settings, directory, rooms, broadcaster, publisher, feed, renew_token)
         self._requests: dict[Connection, _Requests] = {}
 
     # Opening.
 
     def started(self, now: Instant) -> None:
-        """Note when the server will know who has come back after its start."""
+        """Record when the server will know which users have returned after its start."""
         self._settled_at = now.monotonic + self._settings.grace_lost
 
-    def connect(self, request: ConnectRequest) -> Hello:
+    def connect(self, request: ConnectRequest) -> ConnectParameters:
         """Return the parameters of the URL, parsed."""
-        return hello_from_query(request.query)
+        return parse_connect_query(request.query)
 
-    def replaces(self, user_id: str, parameters: Hello) -> bool:
+    def replaces(self, user_id: str, parameters: ConnectParameters) -> bool:
         """Return whether the session that the client names has an open connection."""
         return self._directory.users.is_connected(parameters.session_id, user_id)
 
@@ -134,12 +134,14 @@ class V1Protocol(ClientProtocol):
         """Return the token of an AUTH message; empty for any other message."""
         return token_in(message)
 
-    def opened(self, connection: Connection, user: Admitted, parameters: Hello, now: Instant) -> None:
+    def opened(self, connection: Connection, user: Admitted, parameters: ConnectParameters, now: Instant) -> None:
         """Enter a connection: a new session, or one that is resumed."""
         outcome, position = self._enter(connection, user, parameters, now)
         assert outcome.session is not None, "it opened"
         connection.session = outcome.session
-        if outcome.replaced is not None:  # before anything of the session changes, because its feed finds it by that
+        if (
+            outcome.replaced is not None
+        ):  # before the session changes, because the feed removes a connection by its session
             outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
         if user.visibility != connection.session.visibility:
             position = None  # everything is sent again
@@ -148,8 +150,8 @@ class V1Protocol(ClientProtocol):
         self._publisher.session_opened(connection)
         self._requests[connection] = _Requests(Bucket(self._settings.request_burst, now.monotonic))
         connection.send(
-            established(
-                connection, outcome.connection_id, self._settings, self._encoding, position is not None,
+            welcome_message(
+                connection, outcome.connection_id, self._settings, self._encoder, position is not None,
                 self._settled_at, now,
             )
         )  # fmt: skip
@@ -158,31 +160,33 @@ class V1Protocol(ClientProtocol):
         self._broadcaster.catch_up(connection, missed or self.feed.all(connection))
 
     def _enter(
-        self, connection: Connection, user: Admitted, hello: Hello, now: Instant
+        self, connection: Connection, user: Admitted, parameters: ConnectParameters, now: Instant
     ) -> tuple[Outcome[Connection], int | None]:
         """Resume the session that the client names, or open a new one.
 
         Returns:
             The result, and the position from which the client goes on; None if it needs snapshots.
         """
-        outcome = self._directory.resume(hello.session_id, user.user_id, connection, now, user.display, hello.active)
+        outcome = self._directory.resume(
+            parameters.session_id, user.user_id, connection, now, user.display, parameters.active
+        )
         if outcome is None:
             self._metrics.sessions.labels("new").inc()
-            session_id, watch = secrets.token_urlsafe(16), Subscription(hello.everyone)
+            session_id, subscription = secrets.token_urlsafe(16), Subscription(parameters.everyone)
             outcome = self._directory.open(
                 user.user_id,
                 connection,
                 now,
                 session_id=session_id,
-                device=hello.device,
-                watch=watch,
-                active=hello.active is not False,
-                brought=hello.choice,
+                device=parameters.device,
+                subscription=subscription,
+                active=parameters.active is not False,
+                client_choice=parameters.choice,
                 display=user.display,
             )
             return outcome, None
         connection.opened_at = -inf  # a client that names its session has already read CONNECTION_ESTABLISHED
-        cursor = self._encoding.cursor(hello.position)
+        cursor = self._encoder.cursor(parameters.position)
         if cursor is not None and outcome.session and cursor < outcome.session.whole_from:
             cursor = None  # a snapshot was lost on the way, or half of it
         position = None if cursor is None else cursor.position
@@ -194,26 +198,26 @@ class V1Protocol(ClientProtocol):
     def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
         """Process one request, or refuse it."""
         requests = self._requests[connection]
-        if not self._may_ask(connection, requests, message, now):
+        if not self._may_send(connection, requests, message, now):
             return
         request_id = None
         try:
             if not isinstance(message, str):
-                raise BadRequest(Fault.BAD_JSON, "send text frames with JSON, not binary ones")
+                raise RequestRefused(Fault.BAD_JSON, "send text frames with JSON, not binary ones")
             try:
                 request = self._handlers.parse(message)
             except msgspec.ValidationError as error:
-                raise BadRequest(Fault.BAD_REQUEST, f"{error}; the requests are in spec/protocol-v1.md") from None
+                raise RequestRefused(Fault.BAD_REQUEST, f"{error}; the requests are in spec/protocol-v1.md") from None
             except msgspec.DecodeError as error:
-                raise BadRequest(Fault.BAD_JSON, f"not JSON: {error}") from None
+                raise RequestRefused(Fault.BAD_JSON, f"not JSON: {error}") from None
             request_id = request.id
             self._handlers.call(Context(self._parts, connection, request_id, now), request)
-        except BadRequest as error:
+        except RequestRefused as error:
             if request_id is None and isinstance(message, str):
                 request_id = codec.request_id(message)
             self.refuse(connection, request_id, error)
 
-    def refuse(self, connection: Connection, request_id: RequestId | None, error: BadRequest) -> None:
+    def refuse(self, connection: Connection, request_id: RequestId | None, error: RequestRefused) -> None:
         """Send ERROR."""
         self._metrics.requests_refused.labels(error.fault.name).inc()
         reason = str(error)
@@ -224,7 +228,7 @@ class V1Protocol(ClientProtocol):
         """Return whether the connection is open."""
         return connection in self._requests
 
-    def _may_ask(self, connection: Connection, requests: _Requests, message: str | bytes, now: Instant) -> bool:
+    def _may_send(self, connection: Connection, requests: _Requests, message: str | bytes, now: Instant) -> bool:
         """Return whether the client may send a request now. If not, it has been refused or closed."""
         settings = self._settings
         if connection.paused:
@@ -241,12 +245,12 @@ class V1Protocol(ClientProtocol):
         else:
             rate = f"{settings.request_rate:g} requests a second, {settings.request_burst} at once"
             request_id = codec.request_id(message) if isinstance(message, str) else None
-            self.refuse(connection, request_id, BadRequest(Fault.RATE_LIMITED, f"at most {rate}; this was ignored"))
+            self.refuse(connection, request_id, RequestRefused(Fault.RATE_LIMITED, f"at most {rate}; this was ignored"))
         return False
 
-    # What the node reports.
+    # Events that the node reports.
 
-    def self_changed(self, connection: Connection, own: Own) -> None:
+    def self_changed(self, connection: Connection, own: OwnState) -> None:
         """Send SELF. A client that is behind receives it when it catches up."""
         if self.feed.keeps_up(connection):
             connection.send(codec.self_message(own))
@@ -254,11 +258,11 @@ class V1Protocol(ClientProtocol):
             self._broadcaster.remind(connection)
 
     def visibility_changed(self, connection: Connection, visibility: Visibility, now: Instant) -> None:
-        """Apply what a newer token allows, and send everything again."""
+        """Apply the visibility that a newer token grants, and send everything again."""
         with self._broadcaster.changing(connection):
             self._limit(connection, visibility)
         self._publisher.settle_rooms(connection.session.user_id, now)
-        self._broadcaster.begin_again(connection, self.feed.all(connection))
+        self._broadcaster.restart_catch_up(connection, self.feed.all(connection))
 
     def token_expires(self, connection: Connection, expires_at: float) -> None:
         """Send AUTH_EXPIRING."""
@@ -282,16 +286,16 @@ class V1Protocol(ClientProtocol):
         """Apply a visibility to a connection that no feed includes: it leaves rooms that it may not enter."""
         session = connection.session
         session.visibility = visibility
-        if session.watch is not None:
-            visibility.restrict(session.watch.full)
-            visibility.restrict(session.watch.counted)
+        if session.subscription is not None:
+            visibility.restrict(session.subscription.full)
+            visibility.restrict(session.subscription.counted)
             self._parts.rooms.leave_forbidden(session, visibility)
 
     # Digests.
 
     def _schedule_digest(self) -> None:
         if self._send_digest not in self._timer:
-            self._timer.set(self._send_digest, self._clock.monotonic() + PERIOD)
+            self._timer.set(self._send_digest, self._clock.monotonic() + PERIOD_S)
 
     def _send_digest(self) -> None:
         self._broadcaster.flush()

@@ -12,8 +12,8 @@ from presenced.delivery.connection import Connection
 from presenced.delivery.events import Batch, Portion
 from presenced.presence.model import Change, Status
 from presenced.presence.visibility import Visibility
-from presenced.protocols.v1 import codec as wire
-from presenced.protocols.v1.encoder import Encoding
+from presenced.protocols.v1 import codec
+from presenced.protocols.v1.encoder import V1Encoder
 
 AGE = 20
 """Factor that decides how long a snapshot of everyone is reused.
@@ -23,7 +23,7 @@ changes are at most the square root of this factor times its users: of 20,000 us
 times as much as sending an encoded one, so at this age one more change costs more than a new snapshot saves."""
 
 SMALL = 500
-"""Number of users up to which a snapshot is made each time, because most are encoded already (`Encoding.record`)."""
+"""Number of users up to which a snapshot is made each time, because most are encoded already (`V1Encoder.record`)."""
 
 
 class Snapshot:
@@ -33,57 +33,57 @@ class Snapshot:
         changes: The last change of each user, or the id of a user without known presence.
     """
 
-    def __init__(self, encoding: Encoding, kind: Literal["everyone", "users"], changes: Sequence[Change | str]) -> None:
-        self.position = encoding.users.journal.position
-        self._newest = encoding.users.versions.newest  # now, not when the page is encoded
-        self._encoding = encoding
+    def __init__(self, encoder: V1Encoder, kind: Literal["everyone", "users"], changes: Sequence[Change | str]) -> None:
+        self.position = encoder.users.journal.position
+        self._newest = encoder.users.versions.newest  # read now, because pages are encoded later
+        self._encoder = encoder
         self._kind: Literal["everyone", "users"] = kind
         self._changes = changes
-        self._records: list[Raw] | None = None  # kept once somebody asked for it `without` some users
+        self._records: list[Raw] | None = None  # stored once a snapshot `without` some users was needed
         self._pages: list[Batch] = []
 
     def __len__(self) -> int:
         return len(self._changes)
 
     def without(self, blocked: Set[str]) -> Snapshot:
-        """Return the same moment without some users. The records are encoded once for all who ask."""
-        kept = [i for i, c in enumerate(self._changes) if isinstance(c, str) or c.user_id not in blocked]
-        if len(kept) == len(self._changes):
+        """Return the same moment without some users. The records are encoded once for all of them."""
+        visible = [i for i, c in enumerate(self._changes) if isinstance(c, str) or c.user_id not in blocked]
+        if len(visible) == len(self._changes):
             return self
         if self._records is None:
             self._records = [self._record(change) for change in self._changes]
-        seen = Snapshot(self._encoding, self._kind, [self._changes[index] for index in kept])
-        seen.position, seen._newest = self.position, self._newest
-        seen._records = [self._records[index] for index in kept]
-        return seen
+        rest = Snapshot(self._encoder, self._kind, [self._changes[index] for index in visible])
+        rest.position, rest._newest = self.position, self._newest
+        rest._records = [self._records[index] for index in visible]
+        return rest
 
     def portions(self, connection: Connection) -> Iterator[Portion]:
         """Return all pages as portions. There is one page even if there is no user."""
-        size = self._encoding.page_size
+        size = self._encoder.page_size
         pages = max(1, -(-len(self._changes) // size))
         for number in range(pages):
             start, end = number * size, min((number + 1) * size, len(self._changes))
             if number == len(self._pages):
                 records = self._records[start:end] if self._records else map(self._record, self._changes[start:end])
-                page = wire.snapshot_page(self._kind, number + 1, pages, list(records))
+                page = codec.snapshot_page(self._kind, number + 1, pages, list(records))
                 self._pages.append(Batch((page,)))
             yield Portion((connection,), self._pages[number], end - start)
 
     def _record(self, change: Change | str) -> Raw:
         if isinstance(change, str):
-            return self._encoding.unknown(change, self._newest)
-        return self._encoding.record(change)
+            return self._encoder.unknown(change, self._newest)
+        return self._encoder.record(change)
 
 
 class Snapshots:
     """Makes snapshots.
 
     Bounds: the last snapshot of everyone is stored, some 80 bytes per user, and 150 more per user once a client that
-    blocks one of them has asked.
+    blocks one of them has received it.
     """
 
-    def __init__(self, encoding: Encoding) -> None:
-        self._encoding = encoding
+    def __init__(self, encoder: V1Encoder) -> None:
+        self._encoder = encoder
         self._last: Snapshot | None = None
 
     def everyone(self, may_be_older: bool, blocked: Set[str]) -> Snapshot:
@@ -92,27 +92,27 @@ class Snapshots:
         return found.without(blocked) if blocked else found
 
     def _everyone(self, may_be_older: bool) -> Snapshot:
-        users = self._encoding.users
+        users = self._encoder.users
         last = self._last
         if last is not None and may_be_older:
             age = users.journal.position - last.position
             if len(last) > SMALL and age <= isqrt(AGE * len(last)) and users.since(last.position, 1) is not None:
                 return last
-        self._last = Snapshot(self._encoding, "everyone", users.snapshot())
+        self._last = Snapshot(self._encoder, "everyone", users.snapshot())
         return self._last
 
-    def those_seen(self, user_ids: Collection[str]) -> Snapshot:
+    def everyone_among(self, user_ids: Collection[str]) -> Snapshot:
         """Return a snapshot of everyone, for a client that may see only these users."""
-        found = self._encoding.users.snapshot_of(user_ids)
-        return Snapshot(self._encoding, "everyone", [c for c in found if c.status is not Status.OFFLINE])
+        found = self._encoder.users.snapshot_of(user_ids)
+        return Snapshot(self._encoder, "everyone", [c for c in found if c.status is not Status.OFFLINE])
 
     def users(self, user_ids: Collection[str], visibility: Visibility) -> Snapshot:
         """Return a snapshot of these users. Users whom the client may not see look like unknown ones."""
-        changes = self._encoding.users.snapshot_of(visibility.among(user_ids))
+        changes = self._encoder.users.snapshot_of(visibility.among(user_ids))
         unknown = set(user_ids).difference(change.user_id for change in changes)
-        return Snapshot(self._encoding, "users", [*changes, *unknown])
+        return Snapshot(self._encoder, "users", [*changes, *unknown])
 
     def room(self, name: str, connection: Connection) -> Iterator[Portion]:
         """Return the pages of a room as portions."""
-        for page, members in self._encoding.room_pages(name, connection.session.visibility.blocked):
+        for page, members in self._encoder.room_pages(name, connection.session.visibility.blocked):
             yield Portion((connection,), Batch((page,)), members)

@@ -1,4 +1,4 @@
-"""The first message of presenced.v1."""
+"""CONNECTION_ESTABLISHED, the first message of presenced.v1."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from presenced.config.settings import Settings
 from presenced.delivery.connection import Connection
 from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED
 from presenced.protocols.ids import wire_user_id
-from presenced.protocols.v1 import codec as v1
-from presenced.protocols.v1.encoder import Encoding
+from presenced.protocols.v1 import codec
+from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.messages import MAX_DATA, MAX_TEXT, EstablishedV1, LimitsV1
 from presenced.runtime.instant import Instant, timestamp
 
 
-def established(
+def welcome_message(
     connection: Connection,
     connection_id: str,
     settings: Settings,
-    encoding: Encoding,
+    encoder: V1Encoder,
     resumed: bool,
     settled_at: float,
     now: Instant,
@@ -24,7 +24,7 @@ def established(
     """Return CONNECTION_ESTABLISHED.
 
     Args:
-        settled_at: When the server will know who came back after its start (monotonic).
+        settled_at: Monotonic time at which the server will know which users have returned after its start.
     """
     session = connection.session
     limits = LimitsV1(
@@ -36,14 +36,14 @@ def established(
         settings.request_rate,
         settings.request_burst,
     )
-    return v1.encode(
+    return codec.encode(
         EstablishedV1(
             wire_user_id(session.user_id),
             timestamp(now.epoch_ms),
             connection_id,
             session.session_id,
             resumed,
-            encoding.epoch,
+            encoder.epoch,
             now.epoch_ms,
             settings.heartbeat_interval,
             settings.resume_window,

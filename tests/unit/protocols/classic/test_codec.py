@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import json
 
 from presenced.presence.model import Cause, Change, Status, View
-from presenced.protocols.classic.codec import change_message, established
+from presenced.protocols.classic.codec import change_message, established_message
 from presenced.runtime.instant import Instant, timestamp
 from presenced.runtime.text import refused_character
 
@@ -20,7 +20,7 @@ def change(user_id: str, status: Status, epoch_ms: int = NOON) -> Change:
 
 
 def test_connection_established_as_the_contract_has_it() -> None:
-    assert established("123", "123-1704110400000", Instant(0, NOON)) == (
+    assert established_message("123", "123-1704110400000", Instant(0, NOON)) == (
         b'{"type":"CONNECTION_ESTABLISHED","userId":123,"timestamp":"2024-01-01T12:00:00.000Z",'
         b'"connectionId":"123-1704110400000"}'
     )
@@ -44,7 +44,7 @@ def test_the_vectors_of_the_specification(vector: dict[str, object]) -> None:
     user_id, epoch_ms = str(vector["user"]), int(str(vector["epochMs"]))
     match vector["event"]:
         case "established":
-            made = established(user_id, f"{user_id}-{epoch_ms}", Instant(0, epoch_ms))
+            made = established_message(user_id, f"{user_id}-{epoch_ms}", Instant(0, epoch_ms))
         case event:
             made = change_message(change(user_id, Status(str(event)), epoch_ms))
     assert made.decode() == vector["message"]

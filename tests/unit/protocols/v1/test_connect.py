@@ -6,23 +6,23 @@ import pytest
 
 from presenced.errors import BadParameter
 from presenced.presence.model import Choice, Custom, Status
-from presenced.protocols.v1.connect import Hello, hello_from_query
+from presenced.protocols.v1.connect import ConnectParameters, parse_connect_query
 
 
 def test_nothing_need_be_said() -> None:
-    assert hello_from_query(b"userId=7") == Hello("", "", True, "")
+    assert parse_connect_query(b"userId=7") == ConnectParameters("", "", True, "")
 
 
 def test_everything_can_be_said() -> None:
     query = b"userId=7&session=s-1&position=ab-12&watch=none&device=Pixel%208&unknown=1"
     query += b"&activity=idle&status=invisible&until=1704110400000&text=in%20a+meeting&emoji=%E2%98%95"
     choice = Choice(Status.INVISIBLE, Custom("in a meeting", "☕", b"", 1_704_110_400_000))
-    assert hello_from_query(query) == Hello("s-1", "ab-12", False, "Pixel 8", False, choice)
+    assert parse_connect_query(query) == ConnectParameters("s-1", "ab-12", False, "Pixel 8", False, choice)
 
 
 @pytest.mark.parametrize(("given", "active"), [(b"", None), (b"activity=active", True), (b"activity=idle", False)])
 def test_a_client_can_say_that_its_person_is_idle(given: bytes, active: bool | None) -> None:
-    assert hello_from_query(given).active is active
+    assert parse_connect_query(given).active is active
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_a_client_can_say_that_its_person_is_idle(given: bytes, active: bool | N
     ],
 )
 def test_a_choice_in_the_url_has_the_bounds_of_set_status(query: bytes, choice: Choice | None) -> None:
-    assert hello_from_query(query).choice == choice
+    assert parse_connect_query(query).choice == choice
 
 
 def test_text_and_emoji_have_the_bounds_of_set_status() -> None:
     """The bounds of 140 and 32 characters count code points. Joiners of scripts and emoji are allowed."""
     family = "👨‍👩‍👧‍👦"
     text, emoji = "می‌خواهم" + "x" * 132, (family * 5)[:32]
-    found = hello_from_query(f"text={quote(text)}&emoji={quote(emoji)}".encode())
+    found = parse_connect_query(f"text={quote(text)}&emoji={quote(emoji)}".encode())
     assert found.choice == Choice(None, Custom(text, emoji))
 
 
@@ -76,5 +76,5 @@ def test_text_and_emoji_have_the_bounds_of_set_status() -> None:
 )
 def test_what_cannot_be_used_is_named(query: bytes, says: str) -> None:
     with pytest.raises(BadParameter, match=says) as raised:
-        hello_from_query(query)
+        parse_connect_query(query)
     assert len(str(raised.value).encode()) <= 123, "it fits into a close frame"

@@ -292,7 +292,7 @@ def test_a_snapshot_takes_no_position(harness: NodeHarness) -> None:
         harness.say(ada, "UNWATCH", users=["bob"])
     assert harness.node.journal.position == before
     texts = [message["position"] for message in ada.messages if "position" in message]
-    cursors = [cursor for text in texts if (cursor := harness.node.encoding.cursor(text))]
+    cursors = [cursor for text in texts if (cursor := harness.node.encoder.cursor(text))]
     assert len(cursors) > 3
     assert cursors == sorted(set(cursors)), "each snapshot ends at a cursor of its own"
 
@@ -301,9 +301,9 @@ def test_a_snapshot_takes_no_position(harness: NodeHarness) -> None:
     "bad", ["", "{epoch}", "{epoch}-", "{epoch}-1-2-3", "{epoch}-x", "{epoch}-1-x", "other-1", "{epoch}-999"]
 )
 def test_a_position_of_another_server_or_of_the_future_is_none(bad: str) -> None:
-    encoding = NodeHarness().node.encoding
-    encoding.users.journal.position = 17
-    assert encoding.cursor(f"{encoding.epoch}-17") == (17, 0)
-    assert encoding.cursor(f"{encoding.epoch}-17-2") == (17, 2)
-    assert encoding.position_number(f"{encoding.epoch}-17-2") is None, "it is only a session's"
-    assert encoding.cursor(bad.format(epoch=encoding.epoch)) is None
+    encoder = NodeHarness().node.encoder
+    encoder.users.journal.position = 17
+    assert encoder.cursor(f"{encoder.epoch}-17") == (17, 0)
+    assert encoder.cursor(f"{encoder.epoch}-17-2") == (17, 2)
+    assert encoder.position_number(f"{encoder.epoch}-17-2") is None, "it is only a session's"
+    assert encoder.cursor(bad.format(epoch=encoder.epoch)) is None

@@ -86,7 +86,7 @@ def test_an_accepted_request_is_acknowledged_once_before_anything_it_brings_abou
 
 
 def watched_and_joined(client: FakeConnection) -> tuple[object, ...]:
-    watch = client.session.watch
+    watch = client.session.subscription
     assert watch is not None
     kinds = [(kind.everyone, set(kind.users), set(kind.rooms)) for kind in (watch.full, watch.counted)]
     return kinds, dict(client.session.rooms or {})

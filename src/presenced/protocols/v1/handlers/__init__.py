@@ -1,4 +1,4 @@
-"""What each request of presenced.v1 does. Importing this package registers all handlers in `context.handlers`.
+"""Handlers of the requests of presenced.v1. Importing this package registers all handlers in `context.handlers`.
 
 The order of the imports is the order in which errors list the requests that are allowed.
 """

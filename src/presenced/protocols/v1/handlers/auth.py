@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from presenced.errors import BadToken, Fault
-from presenced.protocols.requests import BadRequest
+from presenced.protocols.requests import RequestRefused
 from presenced.protocols.v1.context import Context, handlers
 from presenced.protocols.v1.messages import Auth
 
 
 @handlers.handles(Auth)
 def authenticate(context: Context, request: Auth) -> None:
-    """Take a newer token. The answer follows when the token has been verified, perhaps by another server."""
+    """Verify a newer token. The answer follows when the token has been verified, perhaps by another server."""
     if context.parts.renew_token is None:
         context.ack()
     else:
@@ -21,10 +21,10 @@ def authenticate(context: Context, request: Auth) -> None:
 
 def _renewed(context: Context, error: BadToken | None) -> None:
     if not context.connection.protocol.knows(context.connection):
-        return  # it has closed meanwhile
+        return  # it closed while the token was being verified
     if error is None:
         context.ack()
     else:
         context.connection.protocol.refuse(
-            context.connection, context.request_id, BadRequest(Fault.NOT_AUTHENTICATED, str(error))
+            context.connection, context.request_id, RequestRefused(Fault.NOT_AUTHENTICATED, str(error))
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from presenced.errors import Fault
 from presenced.presence.subscriptions import MAX_ROOMS
-from presenced.protocols.requests import BadRequest
+from presenced.protocols.requests import RequestRefused
 from presenced.protocols.v1.checks import check_may_enter, check_room_for, data_of, room_names
 from presenced.protocols.v1.context import Context, handlers
 from presenced.protocols.v1.messages import Join, Leave, SetMember
@@ -14,22 +14,21 @@ from presenced.protocols.v1.messages import Join, Leave, SetMember
 def join(context: Context, request: Join | SetMember) -> None:
     """Join a room and subscribe to it, or change the member's data."""
     [name], session = room_names([request.room]), context.session
-    watch, joined = context.watch, session.rooms or {}
+    subscription, joined = context.subscription, session.rooms or {}
     if isinstance(request, SetMember) and name not in joined:
-        raise BadRequest(Fault.NOT_A_MEMBER, f"this session is not in the room {name}; JOIN it first")
+        raise RequestRefused(Fault.NOT_A_MEMBER, f"this session is not in the room {name}; JOIN it first")
     check_may_enter(context.connection, {name})
     data = data_of(request.data)
-    rooms = watch.full.rooms | watch.counted.rooms | {name}
-    check_room_for(len(rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
+    check_room_for(len(subscription.rooms | {name}), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
     if not context.parts.rooms.has_place(name, session.user_id, session.visibility.blocked):
-        raise BadRequest(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
+        raise RequestRefused(Fault.ROOM_FULL, f"the room {name} has as many members as a room may have")
     context.ack()
     context.parts.rooms.join(session, name, data)
     context.parts.publisher.settle_rooms(session.user_id, context.now)
-    if name not in watch.full.rooms:
+    if name not in subscription.full.rooms:
         broadcaster, connection = context.parts.broadcaster, context.connection
         with broadcaster.changing(connection):  # after its own joining, which is in the snapshot
-            watch.full.add(False, (), (name,))
+            subscription.full.add(False, (), (name,))
         broadcaster.insert(connection, context.parts.feed.news(connection, False, (), (name,)))
 
 
@@ -38,9 +37,9 @@ def leave(context: Context, request: Leave) -> None:
     """Leave a room and end the subscription to it."""
     [name], session = room_names([request.room]), context.session
     if name not in (session.rooms or {}):
-        raise BadRequest(Fault.NOT_A_MEMBER, f"this session is not in the room {name}")
+        raise RequestRefused(Fault.NOT_A_MEMBER, f"this session is not in the room {name}")
     with context.parts.broadcaster.changing(context.connection):
-        context.watch.full.discard(False, (), (name,))
+        context.subscription.full.discard(False, (), (name,))
     context.parts.rooms.leave(session, name)
     context.ack()
     context.parts.publisher.settle_rooms(session.user_id, context.now)

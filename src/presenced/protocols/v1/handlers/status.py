@@ -1,4 +1,4 @@
-"""SET_STATUS and ACTIVITY: the status of the user, and whether somebody is active at the device."""
+"""SET_STATUS and ACTIVITY: the status of the user, and whether the person at the device is active."""
 
 from __future__ import annotations
 

@@ -11,45 +11,46 @@ from presenced.protocols.v1.messages import Unwatch, Watch
 
 @handlers.handles(Watch)
 def subscribe(context: Context, request: Watch) -> None:
-    """Subscribe to users and rooms, by name or by number."""
-    watch, users, rooms = context.watch, user_ids(request.users), room_names(request.rooms)
+    """Subscribe to users and rooms, by name or by count."""
+    subscription, users, rooms = context.subscription, user_ids(request.users), room_names(request.rooms)
     check_may_enter(context.connection, rooms)
-    check_room_for(len(watch.full.users | watch.counted.users | users), MAX_WATCHED, "users", Fault.TOO_MANY_WATCHED)
-    check_room_for(len(watch.full.rooms | watch.counted.rooms | rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
+    check_room_for(len(subscription.users | users), MAX_WATCHED, "users", Fault.TOO_MANY_WATCHED)
+    check_room_for(len(subscription.rooms | rooms), MAX_ROOMS, "rooms", Fault.TOO_MANY_ROOMS)
     context.ack()
     broadcaster, connection = context.parts.broadcaster, context.connection
     if request.mode == "count":
         with broadcaster.changing(connection):
-            watch.counted.add(request.everyone, users, rooms)
-        named = Selection(request.everyone, watch.counted.users if users else ())
+            subscription.counted.add(request.everyone, users, rooms)
+        named = Selection(request.everyone, subscription.counted.users if users else ())
         named.rooms = rooms
         _send_counts(context, named)
         return
-    everyone = request.everyone and not watch.full.everyone
-    new_users = users - watch.full.users
+    everyone = request.everyone and not subscription.full.everyone
+    new_users = users - subscription.full.users
     with broadcaster.changing(connection):
-        watch.full.add(request.everyone, users, rooms)
-    # A room is sent again even if the session subscribes to it already: by number before, it has names now.
+        subscription.full.add(request.everyone, users, rooms)
+    # A room is sent again even if the session subscribes to it: the client may have had only its count, and expects its
+    # members now.
     if everyone or new_users or rooms:
         broadcaster.insert(connection, context.parts.feed.news(connection, everyone, tuple(new_users), rooms))
 
 
 @handlers.handles(Unwatch)
 def unsubscribe(context: Context, request: Unwatch) -> None:
-    """End subscriptions, by name and by number. A room that the session has joined stays subscribed to."""
+    """End subscriptions, by name and by count. A room that the session has joined stays subscribed to."""
     users, rooms = user_ids(request.users), room_names(request.rooms)
-    watch, joined = context.watch, context.session.rooms or {}
-    counts_fewer = not watch.counted.users.isdisjoint(users)
+    subscription, joined = context.subscription, context.session.rooms or {}
+    counts_fewer = not subscription.counted.users.isdisjoint(users)
     with context.parts.broadcaster.changing(context.connection):
-        watch.full.discard(request.everyone, users, rooms - joined.keys())
-        watch.counted.discard(request.everyone, users, rooms)
+        subscription.full.discard(request.everyone, users, rooms - joined.keys())
+        subscription.counted.discard(request.everyone, users, rooms)
     context.ack()
-    if counts_fewer and watch.counted.users:
-        _send_counts(context, Selection(users=watch.counted.users))
+    if counts_fewer and subscription.counted.users:
+        _send_counts(context, Selection(users=subscription.counted.users))
 
 
 def _send_counts(context: Context, named: Selection) -> None:
-    """Send the counts that the request names. A client that is behind gets all its counts when it catches up."""
+    """Send the counts that the request names. A client that is behind receives all its counts when it catches up."""
     feed, connection = context.parts.feed, context.connection
     if not feed.keeps_up(connection):
         context.parts.broadcaster.remind(connection)

@@ -1,0 +1,49 @@
+"""Requests of a user's clients during the pause after a change (`presence.directory`)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from math import inf
+from typing import Generic, TypeVar
+
+from presenced.presence.session import Session
+from presenced.presence.status import TimedChoice
+
+C = TypeVar("C", bound=Hashable)
+
+
+class HeldRequests(Generic[C]):
+    """Requests of a user's clients that wait until the pause after the user's last change is over.
+
+    It belongs to the user and not to a connection: if two devices send requests, the last request wins.
+
+    Bounds: two choices (`in_force`); one activity for each of the user's sessions.
+    """
+
+    __slots__ = ("activities", "choices", "until")
+
+    def __init__(self) -> None:
+        self.until = -inf
+        """Monotonic end of the pause."""
+        self.choices: tuple[TimedChoice, ...] = ()
+        self.activities: dict[Session[C], bool] = {}
+        """Sessions whose person becomes active (True) or idle. A session that is already in that state is not in it."""
+
+    @property
+    def deadline(self) -> float | None:
+        """Monotonic time when something takes effect; None if nothing waits."""
+        return self.until if self.choices or self.activities else None
+
+    def must_wait(self, now: float) -> bool:
+        """Return whether a request at `now` waits. It never overtakes requests that are already waiting."""
+        return now < self.until or self.deadline is not None
+
+    def take_choices(self) -> tuple[TimedChoice, ...]:
+        """Remove and return the waiting choices."""
+        choices, self.choices = self.choices, ()
+        return choices
+
+    def take_activities(self) -> dict[Session[C], bool]:
+        """Remove and return the waiting activities."""
+        activities, self.activities = self.activities, {}
+        return activities
