@@ -37,7 +37,7 @@ from presenced.presence.session import Session
 from presenced.protocols.base import ConnectRequest
 from presenced.transports.base import ConnectionHandler
 from presenced.transports.websocket import endings
-from presenced.transports.websocket.frame_reader import Closed, Event, Failed, FrameReader, Ping
+from presenced.transports.websocket.frame_reader import Closed, Failed, FrameEvent, FrameReader, Pinged
 from presenced.transports.websocket.framing import PING_FRAME, close_frame, control_frame, frames, text_frame
 
 SLICE_BYTES = 4096
@@ -277,9 +277,9 @@ class WebSocketConnection(asyncio.Protocol):
     def _unfinished(self) -> None:
         self.close(Close.TIMED_OUT, "a message was left unfinished")
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: FrameEvent) -> None:
         match event:
-            case Ping(payload) if not self.closing:
+            case Pinged(payload) if not self.closing:
                 self._answer(payload)
             case Closed(code, payload):
                 if not self.closing:
@@ -306,7 +306,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _charge(self, cost: int) -> None:
         self._spent += cost
         if self._spent > self._handler.settings.input_burst:
-            self.close(Close.TOO_MANY_REQUESTS, "too much came, too fast; come back and send less")
+            self.close(Close.TOO_MANY_REQUESTS, "too much input in too short a time; reconnect and send less")
 
     # The end.
 

@@ -13,7 +13,7 @@ Result of each frame:
     1 text, 2 binary    starts a message         fails, 1002
     0 continuation      fails, 1002              adds to the message
     8 close             `Closed`, ends input     `Closed`, ends input; the message is dropped (section 5.4)
-    9 ping              `Ping`                   `Ping` (section 5.4)
+    9 ping              `Pinged`                 `Pinged` (section 5.4)
     10 pong             nothing                  nothing
     others              fails, 1002              fails, 1002
 
@@ -69,7 +69,7 @@ _NO_CODE = 1005
 """Stands for a close frame without a code (RFC 6455 section 7.1.5)."""
 
 
-class Ping(NamedTuple):
+class Pinged(NamedTuple):
     """A ping. Answer it with a pong that has the same payload (section 5.5.2)."""
 
     payload: bytes
@@ -90,7 +90,7 @@ class Failed(NamedTuple):
     reason: str
 
 
-Event = str | bytes | Ping | Closed | Failed
+FrameEvent = str | bytes | Pinged | Closed | Failed
 """A text message, a binary message, or a control event."""
 
 
@@ -148,9 +148,9 @@ class FrameReader:
         self._is_done = True
         self._buffer = self._message = None
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: bytes) -> list[FrameEvent]:
         """Return the events that `data` completes. `Closed` and `Failed` come last, after the messages before them."""
-        events: list[Event] = []
+        events: list[FrameEvent] = []
         self.frames_read = 0
         if not self._is_done:
             try:
@@ -161,7 +161,7 @@ class FrameReader:
                 self._fail(events, Close.INVALID_DATA, "a text message is not valid UTF-8")
         return events
 
-    def _read(self, received: bytes, events: list[Event]) -> None:
+    def _read(self, received: bytes, events: list[FrameEvent]) -> None:
         data: bytes | bytearray = received
         if self._buffer is not None:
             self._buffer += received  # in place: `bytes` would be copied for every byte of a large frame
@@ -189,7 +189,7 @@ class FrameReader:
         if at < size or self._buffer is not None:
             self._hold(data, at)
 
-    def _fail(self, events: list[Event], close: Close, reason: str) -> None:
+    def _fail(self, events: list[FrameEvent], close: Close, reason: str) -> None:
         events.append(Failed(close, reason))
         self.stop()
 
@@ -202,17 +202,17 @@ class FrameReader:
         else:
             del self._buffer[:at]
 
-    def _take(self, first: int, payload: bytes, events: list[Event]) -> None:
+    def _take(self, first: int, payload: bytes, events: list[FrameEvent]) -> None:
         opcode = first & _OPCODE
         if not opcode & _CONTROL:
             self._add(first, payload, events)
         elif opcode == _PING:
-            events.append(Ping(payload))
+            events.append(Pinged(payload))
         elif opcode == _CLOSE:
             events.append(self._closed(payload))
             self.stop()
 
-    def _add(self, first: int, payload: bytes, events: list[Event]) -> None:
+    def _add(self, first: int, payload: bytes, events: list[FrameEvent]) -> None:
         """Add a data frame to its message."""
         if (self._message is None) is (first & _OPCODE == _CONT):
             raise _Fault("unexpected continuation frame" if self._message is None else "expected a continuation frame")
