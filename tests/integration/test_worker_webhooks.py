@@ -19,6 +19,7 @@ from tests.support.webhooks import SECRET, Receiver
 from websockets.asyncio.client import connect
 
 from presenced.storage import write_behind as module
+from presenced.storage.records import StoredRevocation
 
 pytestmark = pytest.mark.anyio
 
@@ -160,5 +161,5 @@ async def test_reports_are_sent_while_records_come_without_a_pause(tmp_path: Pat
             assert write_behind
             async with asyncio.timeout(PATIENCE):
                 while not metric(running, "presenced_webhooks_delivered_total"):
-                    write_behind.revoked("token", f"token{time.monotonic()}", 0, 2e9)
+                    write_behind.revoked(StoredRevocation("token", f"token{time.monotonic()}", 0, 2e9))
                     await asyncio.sleep(0.01)

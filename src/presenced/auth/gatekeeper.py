@@ -1,4 +1,4 @@
-"""The gatekeeper: which connections are let in, and for how long.
+"""Admission of connections: which ones are admitted, and for how long.
 
 The states of one connection, from the accepted handshake to its end:
 
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult
+from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult
 from presenced.auth.principal import Principal
 from presenced.auth.revocations import Revocations
 from presenced.config.settings import Settings
@@ -43,20 +43,20 @@ Renewed = Callable[[BadToken | None], None]
 
 
 class GatekeeperListener(Protocol):
-    """What the gatekeeper reports to: the node."""
+    """Receiver of the gatekeeper's decisions: the node."""
 
     def admitted(self, connection: Connection, request: ConnectRequest, principal: Principal, now: Instant) -> None:
-        """A connection is let in. Its client is the user of `principal`."""
+        """Handle the admission of a connection. Its client is the user of `principal`."""
 
     def refused(self, connection: Connection, close: Close, reason: str, now: Instant, *, is_guess: bool) -> None:
-        """A connection is to be closed.
+        """Close a connection that is not admitted.
 
         Args:
             is_guess: Count the attempt as a failed authentication of the client's address.
         """
 
     def renewed(self, connection: Connection, principal: Principal, now: Instant) -> None:
-        """A newer token of a connection was accepted. It may allow more or less than before."""
+        """Handle a newer token of a connection. It may allow more or less than before."""
 
 
 class _Admitted:
@@ -66,7 +66,7 @@ class _Admitted:
 
     def __init__(self, principal: Principal, now: Instant) -> None:
         self.is_verifying = False
-        """Whether another server is verifying a newer token."""
+        """Whether the verification of a newer token is pending."""
         self.bucket: Bucket | None = None
         """Rate limit of newer tokens; created with the first one."""
         self.renew(principal, now)
@@ -89,8 +89,7 @@ class Gatekeeper:
 
     Args:
         sessions: Sessions by id, including those without a connection.
-        on_revoked: Function called with each revocation: `user` or `token`, its id, and the epoch seconds from which
-            and until which it counts.
+        on_revoked: Function called with each new revocation, which stores it.
     """
 
     def __init__(
@@ -102,7 +101,7 @@ class Gatekeeper:
         metrics: Metrics,
         authenticator: Authenticator,
         sessions: Mapping[str, Session[Any]],
-        on_revoked: Callable[[str, str, float, float], None] | None = None,
+        on_revoked: Callable[[StoredRevocation], None] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -115,9 +114,7 @@ class Gatekeeper:
         self._admitted: dict[Connection, _Admitted] = {}
         self._deadlines: Deadlines[Connection] = Deadlines()
         self._revocations = Revocations(settings.token_lifetime + settings.jwt_leeway, on_revoked)
-        metrics.gauge(
-            "presenced_unauthenticated", "Connections that have still to show who they are.", lambda: len(self._waiting)
-        )
+        metrics.gauge("presenced_unauthenticated", "Connections waiting to authenticate.", lambda: len(self._waiting))
 
     def listen(self, listener: GatekeeperListener) -> None:
         """Report to `listener`. The node calls this once, before the first connection."""
@@ -127,11 +124,11 @@ class Gatekeeper:
     # Connections.
 
     def opened(self, connection: Connection, request: ConnectRequest, now: Instant) -> None:
-        """A handshake was accepted. Its response has not been sent yet."""
+        """Handle an accepted handshake. Its response has not been sent yet."""
         if not request.token:
             self._wait(connection, request, now)
-        elif (answer := self._ask(request.token, partial(self._verified, connection), now)) is not None:
-            self._decide(connection, request, answer, now)
+        elif (result := self._authenticate(request.token, partial(self._verified, connection), now)) is not None:
+            self._decide(connection, request, result, now)
         else:
             self._wait(connection, request, now)
 
@@ -149,25 +146,29 @@ class Gatekeeper:
             self._refuse(connection, Close.UNAUTHORIZED, reason, now, is_guess=True)
             return True
         self._waiting[connection] = request._replace(token=token)
-        answer = self._ask(token, partial(self._verified, connection), now)
-        if answer is not None:
-            self._verified(connection, answer, now)
+        result = self._authenticate(token, partial(self._verified, connection), now)
+        if result is not None:
+            self._verified(connection, result, now)
         return True
 
     def renew(self, connection: Connection, token: str, renewed: Renewed) -> None:
-        """Take a newer token of an admitted connection. Call `renewed` with the reason against it, or with None."""
+        """Authenticate a newer token of an admitted connection.
+
+        Args:
+            renewed: Function called with the reason for a refusal, or with None if the token was accepted.
+        """
         admitted, settings, now = self._admitted[connection], self._settings, self._clock.now()
         admitted.bucket = admitted.bucket or Bucket(settings.request_burst, now.monotonic)
         if not admitted.bucket.take(settings.request_rate, settings.request_burst, now.monotonic):
-            renewed(BadToken("pace", "too many tokens came, too fast"))
+            renewed(BadToken("pace", "too many tokens in too short a time"))
             return
         if admitted.is_verifying:
-            renewed(BadToken("pace", "whose the token before is has still to be found out"))
+            renewed(BadToken("pace", "the previous token is still being verified"))
             return
         admitted.is_verifying = True
         verified = partial(self._verified_newer, connection, renewed)
-        if (answer := self._ask(token, verified, now)) is not None:
-            verified(answer, now)
+        if (result := self._authenticate(token, verified, now)) is not None:
+            verified(result, now)
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection that ended. No-op for one that is unknown."""
@@ -177,27 +178,25 @@ class Gatekeeper:
 
     # Revocations.
 
-    def revoke_user(self, user_id: str) -> int:
+    def revoke_user(self, user_id: str, now: Instant) -> int:
         """Reject all tokens of a user issued until now. Return the number of connections closed by that.
 
         Raises:
             CapacityError: Too many revocations are remembered already.
         """
-        now = self._clock.now().epoch_ms / 1000
-        self._revocations.revoke_user(user_id, now)
+        self._revocations.revoke_user(user_id, now.epoch_ms / 1000)
         return self._close_revoked(now)
 
-    def revoke_token(self, token_id: str) -> int:
+    def revoke_token(self, token_id: str, now: Instant) -> int:
         """Reject the token with this id. Return the number of connections closed by that.
 
         Raises:
             CapacityError: Too many revocations are remembered already.
         """
-        now = self._clock.now().epoch_ms / 1000
-        self._revocations.revoke_token(token_id, now)
+        self._revocations.revoke_token(token_id, now.epoch_ms / 1000)
         return self._close_revoked(now)
 
-    def revoke_session(self, user_id: str, session_id: str) -> int:
+    def revoke_session(self, user_id: str, session_id: str, now: Instant) -> int:
         """Reject the token that a session of the user authenticated with. Return the number of connections closed.
 
         A session that has lost its connection counts as long as it can be resumed.
@@ -208,115 +207,122 @@ class Gatekeeper:
         session = self._sessions.get(session_id)
         if session is None or session.user_id != user_id or not session.token_id:
             return 0
-        return self.revoke_token(session.token_id)
+        return self.revoke_token(session.token_id, now)
 
     def restore(self, revocations: Iterable[StoredRevocation]) -> None:
         """Restore revocations from before the start, and close connections that they concern."""
-        for one in revocations:
-            self._revocations.restore(one.kind, one.subject, one.at, one.until)
-        self._close_revoked(self._clock.now().epoch_ms / 1000)
+        for revocation in revocations:
+            self._revocations.restore(revocation)
+        self._close_revoked(self._clock.now())
 
-    # Questions, also of the HTTP API.
+    # Authentication of HTTP requests, and questions about admitted connections.
 
-    def ask(self, token: str, answered: Callable[[AuthResult], None]) -> AuthResult | None:
-        """Return the principal of a token, or the reason against it.
+    def authenticate(self, token: str, on_result: OnAuthResult, now: Instant) -> AuthResult | None:
+        """Authenticate the token of a request.
 
-        None if that takes a while. Then `answered` is called with the answer.
+        Returns:
+            The result. None if it is not available yet; then `on_result` is called with it later.
         """
-        return self._ask(token, lambda answer, _: answered(answer), self._clock.now())
+        return self._authenticate(token, lambda result, _: on_result(result), now)
 
-    def refused(self, error: BadToken) -> AuthResult:
-        """Count a verdict reached without the authenticator, and return it."""
-        return self._checked(error, self._clock.now())
+    def count_rejected(self, error: BadToken) -> None:
+        """Count a token that was rejected without the authenticator."""
+        self._count(error)
 
-    def still_holds(self, principal: Principal) -> bool:
+    def still_holds(self, principal: Principal, now: Instant) -> bool:
         """Return whether a token has neither expired nor been revoked."""
-        now = self._clock.now().epoch_ms / 1000
+        epoch = now.epoch_ms / 1000
         ends = principal.expires_at
-        return (ends is None or now < ends) and not self._revocations.is_revoked(principal, now)
+        return (ends is None or epoch < ends) and not self._revocations.is_revoked(principal, epoch)
 
     def roles(self, connections: Iterable[Connection]) -> tuple[str, ...]:
         """Return the roles in the tokens of admitted connections, each once, sorted."""
         return tuple(sorted({role for one in connections for role in self._admitted[one].principal.roles}))
 
-    # Verdicts.
+    # Results of authentication.
 
-    def _ask(self, token: str, answered: Callable[[AuthResult, Instant], None], now: Instant) -> AuthResult | None:
-        def later(answer: AuthResult) -> None:
+    def _authenticate(
+        self, token: str, on_result: Callable[[AuthResult, Instant], None], now: Instant
+    ) -> AuthResult | None:
+        def later(result: AuthResult) -> None:
             now = self._clock.now()
-            answered(self._checked(answer, now), now)
+            on_result(self._checked(result, now), now)
 
-        answer = self._authenticator.authenticate(token, now, later)
-        return None if answer is None else self._checked(answer, now)
+        result = self._authenticator.authenticate(token, now, later)
+        return None if result is None else self._checked(result, now)
 
-    def _checked(self, answer: AuthResult, now: Instant) -> AuthResult:
+    def _checked(self, result: AuthResult, now: Instant) -> AuthResult:
         """Apply the rules that hold for every kind of authentication, and count the result."""
-        if isinstance(answer, Principal):
+        if isinstance(result, Principal):
             epoch = now.epoch_ms / 1000
-            if answer.expires_at is not None and answer.expires_at <= epoch:  # as a callback or a function may say
-                answer = BadToken("expired", "the token has expired", is_genuine=True)
-            elif self._revocations.is_revoked(answer, epoch):
-                answer = BadToken("revoked", "the token was revoked", is_genuine=True)
-            elif answer.user_id in PLACEHOLDERS and not self._settings.placeholder_ids:
-                said = f"the token is for the user {answer.user_id}: is a variable not set where it is made?"
-                answer = BadToken("claims", f"{said} (placeholder_ids)", is_genuine=True)
-        self._metrics.authentications.labels(answer.kind if isinstance(answer, BadToken) else "accepted").inc()
-        return answer
+            if result.expires_at is not None and result.expires_at <= epoch:  # as a callback or a function may say
+                result = BadToken("expired", "the token has expired", is_genuine=True)
+            elif self._revocations.is_revoked(result, epoch):
+                result = BadToken("revoked", "the token was revoked", is_genuine=True)
+            elif result.user_id in PLACEHOLDERS and not self._settings.placeholder_ids:
+                said = f"the token is for the user {result.user_id}: is a variable not set where it is made?"
+                result = BadToken("claims", f"{said} (placeholder_ids)", is_genuine=True)
+        self._count(result)
+        return result
 
-    def _verified(self, connection: Connection, answer: AuthResult, now: Instant) -> None:
+    def _count(self, result: AuthResult) -> None:
+        self._metrics.authentications.labels(result.kind if isinstance(result, BadToken) else "accepted").inc()
+
+    def _verified(self, connection: Connection, result: AuthResult, now: Instant) -> None:
         if (request := self._waiting.pop(connection, None)) is not None:  # it may have closed meanwhile
             self._deadlines.cancel(connection)
-            self._decide(connection, request, answer, now)
+            self._decide(connection, request, result, now)
 
-    def _decide(self, connection: Connection, request: ConnectRequest, answer: AuthResult, now: Instant) -> None:
+    def _decide(self, connection: Connection, request: ConnectRequest, result: AuthResult, now: Instant) -> None:
         """Admit a connection, or refuse it."""
         assert self._listener is not None
-        if isinstance(answer, BadToken):
-            if answer.kind == "unavailable":
-                self._refuse(connection, Close.TRY_AGAIN_LATER, str(answer), now, is_guess=False)
+        if isinstance(result, BadToken):
+            if result.kind == "unavailable":
+                self._refuse(connection, Close.TRY_AGAIN_LATER, str(result), now, is_guess=False)
             else:
-                self._refuse(connection, Close.UNAUTHORIZED, str(answer), now, is_guess=not answer.is_genuine)
+                self._refuse(connection, Close.UNAUTHORIZED, str(result), now, is_guess=not result.is_genuine)
             return
         try:
             names_user = parameter(request.query, b"userId")
-            claimed = connection.protocol.user_id(request, True) if names_user else answer.user_id
+            claimed = connection.protocol.user_id(request, True) if names_user else result.user_id
         except BadUserId as error:
             self._refuse(connection, Close.BAD_USER_ID, str(error), now, is_guess=False)
             return
-        if claimed != answer.user_id:
+        if claimed != result.user_id:
             # The token is genuine: its owner has proved their identity, so this is not a guess.
             reason = "userId is not the user of the token"
             self._refuse(connection, Close.FORBIDDEN, reason, now, is_guess=False)
             return
-        self._admitted[connection] = _Admitted(answer, now)
-        self._listener.admitted(connection, request, answer, now)
+        self._admitted[connection] = _Admitted(result, now)
+        self._listener.admitted(connection, request, result, now)
         if connection in self._admitted:  # the node may have refused it
-            connection.session.token_id = answer.token_id
+            connection.session.token_id = result.token_id
             self._await_end(connection)
 
-    def _verified_newer(self, connection: Connection, renewed: Renewed, answer: AuthResult, now: Instant) -> None:
+    def _verified_newer(self, connection: Connection, renewed: Renewed, result: AuthResult, now: Instant) -> None:
         assert self._listener is not None
         admitted = self._admitted.get(connection)
         if admitted is None:  # it has closed meanwhile
             return
         admitted.is_verifying = False
-        if isinstance(answer, BadToken):
-            renewed(answer)
-        elif answer.user_id != admitted.principal.user_id:
+        if isinstance(result, BadToken):
+            renewed(result)
+        elif result.user_id != admitted.principal.user_id:
             renewed(BadToken("claims", "the token is for another user; open another connection for them"))
         else:
-            admitted.renew(answer, now)
-            connection.session.token_id = answer.token_id
+            admitted.renew(result, now)
+            connection.session.token_id = result.token_id
             renewed(None)
-            self._listener.renewed(connection, answer, now)
+            self._listener.renewed(connection, result, now)
             self._await_end(connection)
 
     def _refuse(self, connection: Connection, close: Close, reason: str, now: Instant, *, is_guess: bool) -> None:
         assert self._listener is not None
         self._listener.refused(connection, close, reason, now, is_guess=is_guess)
 
-    def _close_revoked(self, now: float) -> int:
-        revoked = [c for c, one in self._admitted.items() if self._revocations.is_revoked(one.principal, now)]
+    def _close_revoked(self, now: Instant) -> int:
+        epoch = now.epoch_ms / 1000
+        revoked = [c for c, one in self._admitted.items() if self._revocations.is_revoked(one.principal, epoch)]
         for connection in revoked:
             connection.close(Close.UNAUTHORIZED, "the token was revoked")
         return len(revoked)
@@ -359,7 +365,7 @@ class Gatekeeper:
                 self._time_out(connection, now)
             elif connection.protocol.warns and not admitted.warned:
                 admitted.warned = True
-                if not connection.paused:  # a client that does not read would not hear it in time
+                if not connection.paused:  # a client that does not read would not get it in time
                     connection.protocol.token_expires(connection, admitted.principal.expires_at or 0.0)
                 self._await_end(connection)
             else:
@@ -371,5 +377,5 @@ class Gatekeeper:
         if self._waiting[connection].token:  # the verification is late, which is not the client's fault
             self._refuse(connection, Close.TRY_AGAIN_LATER, str(UNAVAILABLE), now, is_guess=False)
             return
-        reason = f"nothing showed within {self._settings.auth_timeout:g} s who this is; send AUTH"
+        reason = f"no authentication within {self._settings.auth_timeout:g} s; send AUTH"
         self._refuse(connection, Close.UNAUTHORIZED, reason, now, is_guess=True)

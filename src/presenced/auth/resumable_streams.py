@@ -55,7 +55,7 @@ class Opening(NamedTuple):
     """One-time ticket that authenticates this opening."""
 
 
-class _Stream:
+class _TicketStream:
     __slots__ = ("end", "principal", "secret_digest", "until")
 
     def __init__(self, principal: Principal, secret: str, until: float) -> None:
@@ -83,7 +83,7 @@ class ResumableStreams:
     def __init__(self, tickets: Tickets, lifetime: float) -> None:
         self._tickets = tickets
         self._lifetime = lifetime
-        self._streams: dict[bytes, _Stream] = {}
+        self._streams: dict[bytes, _TicketStream] = {}
         self._lost_at: BoundedMap[bytes, float] = BoundedMap(MAX_LOST_STREAMS)  # in order of loss
         self._of_user: dict[str, dict[bytes, None]] = {}  # in order of creation
 
@@ -153,12 +153,12 @@ class ResumableStreams:
             return None
         secret = secrets.token_urlsafe(16)
         lasts = math.inf if principal.expires_at is None else principal.expires_at - epoch
-        stream = self._streams[key] = _Stream(principal, secret, now.monotonic + min(lasts, self._lifetime))
+        stream = self._streams[key] = _TicketStream(principal, secret, now.monotonic + min(lasts, self._lifetime))
         self._of_user.setdefault(principal.user_id, {})[key] = None
         self._lose(key, stream, now.monotonic)
         return Opening(key, secret, self._tickets.reissue(principal, now.monotonic))
 
-    def _lose(self, key: bytes, stream: _Stream, now: float) -> None:
+    def _lose(self, key: bytes, stream: _TicketStream, now: float) -> None:
         # The user's own bound first: otherwise this loss could evict a stream of someone else.
         of_user = self._of_user[stream.principal.user_id]
         lost_at = {one: at for one in of_user if (at := self._lost_at.get(one)) is not None}

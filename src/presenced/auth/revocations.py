@@ -7,6 +7,7 @@ from collections.abc import Callable
 from presenced.auth.principal import Principal
 from presenced.errors import CapacityError
 from presenced.runtime.deadlines import Deadlines
+from presenced.storage.records import StoredRevocation
 
 MAX_REVOCATIONS = 100_000
 """Maximum number of revoked users and tokens together, some 40 MB. At the bound new revocations are refused. Evicting
@@ -19,19 +20,18 @@ class Revocations:
     Bounds: `MAX_REVOCATIONS`, each for `lifetime` seconds. After that, every token from before has expired.
 
     Args:
-        on_revoked: Function called with each new revocation: its kind (`user` or `token`), the id of the user or token,
-            its time, and the time until which it is remembered.
+        on_revoked: Function called with each new revocation, which stores it.
     """
 
     def __init__(
         self,
         lifetime: float,
-        on_revoked: Callable[[str, str, float, float], None] | None = None,
+        on_revoked: Callable[[StoredRevocation], None] | None = None,
     ) -> None:
         self._lifetime = lifetime
         self._on_revoked = on_revoked
-        self._revoked_at: dict[str, dict[str, float]] = {"user": {}, "token": {}}  # by kind and key
-        self._ends: Deadlines[tuple[str, str]] = Deadlines()  # by kind and key
+        self._revoked_at: dict[str, dict[str, float]] = {"user": {}, "token": {}}  # by kind and subject
+        self._ends: Deadlines[tuple[str, str]] = Deadlines()  # by kind and subject
 
     def __len__(self) -> int:
         return sum(map(len, self._revoked_at.values()))
@@ -61,24 +61,25 @@ class Revocations:
         # `iat` is in whole seconds. A token of the same second may be from before the revocation, so it is revoked.
         return revoked_at is not None and (principal.issued_at is None or principal.issued_at <= revoked_at)
 
-    def restore(self, kind: str, key: str, at: float, until: float) -> None:
-        """Restore a revocation from before the start, as far as there is room. A newer one of the same key stays."""
-        revoked_at = self._revoked_at[kind]
-        if key not in revoked_at and len(self) < MAX_REVOCATIONS:
-            revoked_at[key] = at
-            self._ends.set((kind, key), until)
+    def restore(self, revocation: StoredRevocation) -> None:
+        """Restore a revocation from before the start, unless the table is full. A newer one of the subject stays."""
+        if revocation.subject not in self._revoked_at[revocation.kind] and len(self) < MAX_REVOCATIONS:
+            self._set(revocation)
 
-    def _revoke(self, kind: str, key: str, now: float) -> None:
+    def _revoke(self, kind: str, subject: str, now: float) -> None:
         self._expire(now)
-        revoked_at, until = self._revoked_at[kind], now + self._lifetime
-        if key not in revoked_at and len(self) >= MAX_REVOCATIONS:
+        if subject not in self._revoked_at[kind] and len(self) >= MAX_REVOCATIONS:
             raise CapacityError(f"{MAX_REVOCATIONS:,} revocations are remembered already; wait until some have ended")
-        revoked_at[key] = now
-        self._ends.set((kind, key), until)
+        revocation = StoredRevocation(kind, subject, now, now + self._lifetime)
+        self._set(revocation)
         if self._on_revoked is not None:
-            self._on_revoked(kind, key, now, until)
+            self._on_revoked(revocation)
+
+    def _set(self, revocation: StoredRevocation) -> None:
+        self._revoked_at[revocation.kind][revocation.subject] = revocation.at
+        self._ends.set((revocation.kind, revocation.subject), revocation.until)
 
     def _expire(self, now: float) -> None:
         while (ended := self._ends.pop_due(now)) is not None:
-            kind, key = ended
-            del self._revoked_at[kind][key]
+            kind, subject = ended
+            del self._revoked_at[kind][subject]

@@ -20,7 +20,7 @@ from presenced.config.settings import WEBSOCKET_PATH, Settings
 from presenced.errors import Problem
 from presenced.http.api.dispatch import api_mount
 from presenced.http.api.endpoint import Api
-from presenced.http.api.latest_changes import LatestChanges
+from presenced.http.api.latest_changes import SpanCache
 from presenced.http.auth import Access
 from presenced.http.errors import ProblemError, ReportRefusal, problem_response
 from presenced.http.health import operator_routes
@@ -81,7 +81,7 @@ def make_app(
         tickets=tickets,
         resumable_streams=resumable_streams,
         waiting=waiting,
-        latest_changes=LatestChanges(service, settings.journal_size),
+        latest_changes=SpanCache(service, settings.journal_size),
         storage=storage,
     )
 

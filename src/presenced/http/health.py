@@ -37,12 +37,13 @@ def operator_routes(
         return json_response(body, 503 if reasons else 200)
 
     async def stats(request: Request) -> Response:
-        access.check_figures(request, clock.now())
+        now = clock.now()
+        access.check_figures(request, now)
         check_names(request, ("limit", "after"))
         limit, after = _number(request, "limit", DEFAULT_PAGE, MAX_PAGE), _number(request, "after", 0, MAX_SAFE_INTEGER)
         if not access.may_name_users(request):
             limit = 0
-        return json_response(service.stats(limit, after))
+        return json_response(service.stats(limit, after, now))
 
     async def exposition(request: Request) -> Response:
         access.check_figures(request, clock.now())

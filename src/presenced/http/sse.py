@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from presenced.http.waiting import WaitingRequest
+from presenced.transports.http1.exchange import ABORT_EXTENSION
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -22,9 +23,6 @@ HEARTBEAT_S = 15.0
 """Seconds of silence after which a comment is sent, because proxies close connections that are silent for long."""
 
 COMMENT = b":\n\n"
-
-ABORT = "presenced.abort"
-"""Key in the extensions of an ASGI scope under which the front door provides the function that cuts the connection."""
 
 _HEADERS = {
     "cache-control": "no-store",
@@ -104,6 +102,6 @@ class EventStream(Response):
 
 def _cut(scope: Scope) -> None:
     """Abort the connection. Closing it would wait for the client to read, and the client does not."""
-    find: Callable[[], Callable[[], None] | None] = scope["extensions"][ABORT]
+    find: Callable[[], Callable[[], None] | None] = scope["extensions"][ABORT_EXTENSION]
     if (abort := find()) is not None:
         abort()

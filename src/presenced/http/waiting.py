@@ -1,7 +1,8 @@
 """Requests that wait for changes: long polls (`GET /changes?wait=`) and event streams (`/changes`, `/watch`).
 
-Such a request occupies a connection and a task for a long time, so the number of requests is bounded. Nothing is queued
-for them: the handler of a request knows one number, the position of its client in the journal, and repeats these steps:
+A waiting request occupies a connection and a task for a long time, so the number of requests is bounded. Nothing is
+queued for them. The handler of a request knows one number, the position of its client in the journal, and repeats these
+steps:
 
     read the changes since the position   nothing is stored per request, the journal has them
     write them, within `behind_timeout`   a client that does not read is cut off
@@ -63,7 +64,7 @@ class WaitingRequest:
         self.on_leave: Callable[[], None] | None = None
         """Function called once, when the request leaves."""
         self.gone = False
-        """The client disconnected, or the request must end."""
+        """Whether the client disconnected, or the request must end."""
         self._woken = asyncio.Event()
         self._writing: asyncio.Timeout | None = None
         self._leave = leave
@@ -97,7 +98,7 @@ class WaitingRequest:
                 self._writing = None
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for a change at most `seconds`, and return whether there was one."""
+        """Wait for a change for at most `seconds`. Return whether there was one."""
         try:
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
@@ -107,7 +108,7 @@ class WaitingRequest:
         return True
 
     def leave(self) -> None:
-        """Give the place free; a second call does nothing."""
+        """Free the place; no-op if that has been done."""
         if self._disconnect_task is not None:
             self._disconnect_task.cancel()
             # A cancelled task refers to its frames, and they refer to this object. The garbage collector never looks at
@@ -122,7 +123,7 @@ class WaitingRequest:
 
 
 class WaitingRequests:
-    """All requests that wait. It listens for changes only while there are any.
+    """All waiting requests. Changes wake them; the subscription to changes lasts only while there are any.
 
     Args:
         on_change: `PresenceService.on_change`.

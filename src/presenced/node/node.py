@@ -240,9 +240,9 @@ class Node:
 
     # Queries, and the shutdown.
 
-    def stats(self, limit: int = 100, after: int = 0) -> Stats:
+    def stats(self, limit: int = 100, after: int = 0, now: Instant | None = None) -> Stats:
         """Return statistics, with the `limit` (0 to `MAX_PAGE`) sessions that follow the serial number `after`."""
-        return statistics(self.directory.users, self._connections.by_serial, limit, after, self.clock.now())
+        return statistics(self.directory.users, self._connections.by_serial, limit, after, now or self.clock.now())
 
     def beat(self, connection: Connection) -> Beat:
         """Return what the heartbeat does next about an open connection."""

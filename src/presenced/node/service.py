@@ -176,9 +176,9 @@ class PresenceService:
             self._directory.users.online_users, self._directory.users.connected_users, node.connections, len(node.rooms)
         )
 
-    def stats(self, limit: int, after: int) -> Stats:
+    def stats(self, limit: int, after: int, now: Instant | None = None) -> Stats:
         """Return statistics with the `limit` sessions that follow `after` (`node.stats.statistics`)."""
-        return self._node.stats(limit, after)
+        return self._node.stats(limit, after, now)
 
     def room(self, name: str) -> Room | None:
         """Return a room with its members, to read and not to change; None if it has no members."""

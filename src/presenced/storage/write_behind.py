@@ -223,10 +223,11 @@ class WriteBehind:
             self._changes.append(RoomOccupancy(change.position, change.room, change.occupied, now.epoch_ms))
             self._flush_later()
 
-    def revoked(self, kind: str, subject: str, at: float, until: float) -> None:
-        """Collect a revocation: of all tokens of a `user`, or of one `token`."""
+    def revoked(self, revocation: StoredRevocation) -> None:
+        """Collect a revocation, unless the database cannot hold its subject."""
+        subject = revocation.subject
         if len(subject) <= MAX_SUBJECT_CHARACTERS and not refused_character(subject):
-            self._others[kind, subject] = StoredRevocation(kind, subject, at, until)
+            self._others[revocation.kind, subject] = revocation
             self._flush_later()
 
     def claimed(self, user_id: str, claim: Claim) -> None:

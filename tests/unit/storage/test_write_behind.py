@@ -512,15 +512,15 @@ def test_positions_continue_above_the_given_one() -> None:
 
 def test_a_revocation_is_stored_unless_its_id_has_a_character_that_names_must_not_contain() -> None:
     storing = StoringNode()
-    storing.write_behind.revoked("user", "ada", 1.0, 2.0)
-    storing.write_behind.revoked("token", "\ud800", 1.0, 2.0)
+    storing.write_behind.revoked(StoredRevocation("user", "ada", 1.0, 2.0))
+    storing.write_behind.revoked(StoredRevocation("token", "\ud800", 1.0, 2.0))
     storing.pass_period()
     assert storing.worker.records == [StoredRevocation("user", "ada", 1.0, 2.0)]
 
 
 def test_revocations_are_stored_for_users_in_all_scripts() -> None:
     storing = StoringNode()
-    storing.write_behind.revoked("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)
+    storing.write_behind.revoked(StoredRevocation("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0))
     storing.pass_period()
     assert storing.worker.records == [StoredRevocation("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)]
 

@@ -24,7 +24,7 @@ from starlette.responses import Response
 
 from presenced.errors import Problem
 from presenced.http import sse
-from presenced.http.api.endpoint import Api, Call, Endpoint
+from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.requests import ChangesAfter, Nothing
 from presenced.http.api.responses import Changes, DigestRecord, change_record
 from presenced.http.errors import ProblemError
@@ -61,7 +61,7 @@ _START_AGAIN = (
     problems=(Problem.CURSOR_TOO_OLD, Problem.UNAVAILABLE),
     streams=True,
 )
-async def follow_changes(api: Api, call: Call[ChangesAfter, Nothing]) -> Changes | Response:
+async def follow_changes(api: Api, call: ApiCall[ChangesAfter, Nothing]) -> Changes | Response:
     """Returns every change of every user, once and in order. Without `after`, the feed starts now. With `Accept:
     text/event-stream` it continues as Server-Sent Events: `change`, whose ids are cursors (`Last-Event-ID` takes
     precedence over `after`), and `digest`. A stream that falls too far behind gets the event `restart` and ends."""
@@ -77,7 +77,7 @@ async def follow_changes(api: Api, call: Call[ChangesAfter, Nothing]) -> Changes
     return await _poll(api, call, position)
 
 
-async def _poll(api: Api, call: Call[ChangesAfter, Nothing], position: int) -> Changes:
+async def _poll(api: Api, call: ApiCall[ChangesAfter, Nothing], position: int) -> Changes:
     service, query = api.service, call.query
     found = service.changes_since(position, query.limit)
     if not found and query.wait > 0:

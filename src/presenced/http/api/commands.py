@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from presenced.auth.tickets import TICKET_LIFETIME_S
 from presenced.errors import BadClaim, Problem
-from presenced.http.api.endpoint import Api, Call, Endpoint
+from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.presence import user_records
 from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
 from presenced.http.api.responses import Announced, Claims, Cleared, ClosedConnections, Erased, Ticket, claim_record
@@ -30,7 +30,7 @@ from presenced.protocols.v1.messages import UserRecord
     problems=(Problem.UNAVAILABLE,),
     example='{"online": true}',
 )
-async def announce(api: Api, call: Call[Nothing, Announcement]) -> Announced:
+async def announce(api: Api, call: ApiCall[Nothing, Announcement]) -> Announced:
     """An announcement holds until the opposite is announced. It adds presence and never removes it: with `false`, a
     user with an open connection stays online."""
     return Announced(api.service.announce(call.user_id, call.body.online, call.now))
@@ -39,7 +39,7 @@ async def announce(api: Api, call: Call[Nothing, Announcement]) -> Announced:
 @Endpoint(
     "POST", "/users/{user_id}/disconnect", scope="write", group="Commands", summary="Close all connections of a user."
 )
-async def disconnect(api: Api, call: Call[Nothing, Nothing]) -> ClosedConnections:
+async def disconnect(api: Api, call: ApiCall[Nothing, Nothing]) -> ClosedConnections:
     """The close code 4410 stops automatic reconnects of the clients. Event streams that the user's tokens opened end,
     too, and the stream of a ticket does not return. An announcement stays in force."""
     return ClosedConnections(api.service.disconnect(call.user_id, call.now))
@@ -53,7 +53,7 @@ async def disconnect(api: Api, call: Call[Nothing, Nothing]) -> ClosedConnection
     summary="Choose a status for a user.",
     example='{"status": "busy", "text": "in a meeting", "expiresIn": 3600}',
 )
-async def set_status(api: Api, call: Call[Nothing, NewStatus]) -> UserRecord:
+async def set_status(api: Api, call: ApiCall[Nothing, NewStatus]) -> UserRecord:
     """Has the same effect as a choice on one of the user's devices. The choice of an absent user is remembered. The
     response is what others see now."""
     body, custom = call.body, _custom(call.body)
@@ -65,14 +65,14 @@ async def set_status(api: Api, call: Call[Nothing, NewStatus]) -> UserRecord:
 @Endpoint(
     "DELETE", "/users/{user_id}/status", scope="write", group="Commands", summary="Clear the status that a user chose."
 )
-async def clear_status(api: Api, call: Call[Nothing, Nothing]) -> UserRecord:
+async def clear_status(api: Api, call: ApiCall[Nothing, Nothing]) -> UserRecord:
     """From now on the status is as detected, the same as after choosing `auto`. The response is what others see now."""
     api.service.set_status(call.user_id, None, now=call.now)
     return _shown(api, call.user_id)
 
 
 @Endpoint("GET", "/users/{user_id}/claims", scope="read", group="Commands", summary="The claims about a user.")
-async def list_claims(api: Api, call: Call[Nothing, Nothing]) -> Claims:
+async def list_claims(api: Api, call: ApiCall[Nothing, Nothing]) -> Claims:
     """The claims are in the order in which they were set."""
     found = [claim_record(claim) for claim in api.service.claims_of(call.user_id)]
     return Claims(wire_user_id(call.user_id), found)
@@ -87,7 +87,7 @@ async def list_claims(api: Api, call: Call[Nothing, Nothing]) -> Claims:
     problems=(Problem.UNAVAILABLE,),
     example='{"status": "busy", "text": "on the phone", "priority": 10, "expiresIn": 600}',
 )
-async def set_claim(api: Api, call: Call[Nothing, NewClaim]) -> UserRecord:
+async def set_claim(api: Api, call: ApiCall[Nothing, NewClaim]) -> UserRecord:
     """Replaces the previous claim of this source. A claim counts while the user is present and not invisible. The
     response is what others see now."""
     body = call.body
@@ -102,7 +102,7 @@ async def set_claim(api: Api, call: Call[Nothing, NewClaim]) -> UserRecord:
 @Endpoint(
     "DELETE", "/users/{user_id}/claims/{source}", scope="write", group="Commands", summary="Clear a claim about a user."
 )
-async def clear_claim(api: Api, call: Call[Nothing, Nothing]) -> Cleared:
+async def clear_claim(api: Api, call: ApiCall[Nothing, Nothing]) -> Cleared:
     """Clearing a claim again has no effect."""
     return Cleared(api.service.clear_claim(call.user_id, call.name, call.now))
 
@@ -115,13 +115,13 @@ async def clear_claim(api: Api, call: Call[Nothing, Nothing]) -> Cleared:
     summary="Erase a user.",
     problems=(Problem.UNAVAILABLE,),
 )
-async def erase(api: Api, call: Call[Nothing, Nothing]) -> Erased:
+async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     """Revokes the user's tokens, closes the connections, and deletes the announcement, the status, the claims, the
     display data and everything in the database. Clients that follow changes, and receivers of webhooks, learn that the
     user is offline. Of earlier changes, only the statuses stay in memory for a while (docs/security.md). Erasing a user
     again has no effect."""
     user_id = call.user_id
-    closed = 0 if api.gatekeeper is None else api.gatekeeper.revoke_user(user_id)
+    closed = 0 if api.gatekeeper is None else api.gatekeeper.revoke_user(user_id, call.now)
     closed += api.service.forget(user_id, call.now)
     stored = 0
     if api.storage is not None:
@@ -139,7 +139,7 @@ async def erase(api: Api, call: Call[Nothing, Nothing]) -> Erased:
     status=201,
     example='{"userId": 7}',
 )
-async def new_ticket(api: Api, call: Call[Nothing, NewTicket]) -> Ticket:
+async def new_ticket(api: Api, call: ApiCall[Nothing, NewTicket]) -> Ticket:
     """Needs the setting auth = ticket (docs/security.md)."""
     settings, body = api.settings, call.body
     if settings.auth != "ticket":
@@ -167,7 +167,7 @@ async def new_ticket(api: Api, call: Call[Nothing, NewTicket]) -> Ticket:
     problems=(Problem.CONFLICT, Problem.UNAVAILABLE),
     example="{}",
 )
-async def revoke(api: Api, call: Call[Nothing, Revocation]) -> ClosedConnections:
+async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnections:
     """Closes the connections that the tokens opened, and refuses the tokens from now on (docs/security.md)."""
     gatekeeper, body = api.gatekeeper, call.body
     if gatekeeper is None:
@@ -175,10 +175,10 @@ async def revoke(api: Api, call: Call[Nothing, Revocation]) -> ClosedConnections
     if body.session_id and body.token_id:
         raise ProblemError(Problem.BAD_BODY, "give sessionId or tokenId, not both")
     if body.session_id:
-        return ClosedConnections(gatekeeper.revoke_session(call.user_id, body.session_id))
+        return ClosedConnections(gatekeeper.revoke_session(call.user_id, body.session_id, call.now))
     if body.token_id:
-        return ClosedConnections(gatekeeper.revoke_token(body.token_id))
-    return ClosedConnections(gatekeeper.revoke_user(call.user_id))
+        return ClosedConnections(gatekeeper.revoke_token(body.token_id, call.now))
+    return ClosedConnections(gatekeeper.revoke_user(call.user_id, call.now))
 
 
 def _shown(api: Api, user_id: str) -> UserRecord:

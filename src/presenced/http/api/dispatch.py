@@ -16,8 +16,8 @@ Up to step 5 the body may still be in flight. A refusal is therefore raised, and
 From step 6 on a refusal is an ordinary response, and the connection stays open for the next request.
 
 The clock is read in step 4, when only the head has arrived, and once more in step 6, because the body may take
-`BODY_TIMEOUT_S` in between. `Call.now` is the moment at which the request happens; nothing below reads the clock again,
-except for what happens after a wait.
+`BODY_TIMEOUT_S` in between. `ApiCall.now` is the moment at which the request happens. Nothing below reads the clock
+again, unless the request waited.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
 from presenced.errors import BadParameter, BadUserId, CapacityError, Problem, StorageUnavailable
-from presenced.http.api.endpoint import Api, Call, Endpoint, Reply
+from presenced.http.api.endpoint import Api, ApiCall, Endpoint, Reply
 from presenced.http.api.requests import Nothing
 from presenced.http.api.routes import ENDPOINTS, TOKENS
 from presenced.http.errors import RETRY_AFTER_S, ProblemError, problem_response, without_example
@@ -175,7 +175,7 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return bytes(data)
 
 
-def _validated(api: Api, endpoint: Endpoint, request: Request, data: bytes) -> Call[Any, Any]:
+def _validated(api: Api, endpoint: Endpoint, request: Request, data: bytes) -> ApiCall[Any, Any]:
     path: Mapping[str, str] = request.path_params
     user_id = ""
     if "user_id" in path:
@@ -184,7 +184,7 @@ def _validated(api: Api, endpoint: Endpoint, request: Request, data: bytes) -> C
         user_id = parse_user_id(decoded(path["user_id"]), placeholders)
     name = next((_name(decoded(value), key) for key, value in path.items() if key != "user_id"), "")
     body = _body(data, endpoint.body) if endpoint.takes_body else _NOTHING
-    return Call(request, api.clock.now(), user_id, name, parameters(request, endpoint.query), body)
+    return ApiCall(request, api.clock.now(), user_id, name, parameters(request, endpoint.query), body)
 
 
 def decoded(segment: str) -> str:

@@ -1,7 +1,7 @@
 """Endpoints of the HTTP API: a decorator that describes the function below it, and what such a function works with.
 
     @Endpoint("GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.")
-    async def get_user(api: Api, call: Call[Viewing, Nothing]) -> UserRecord: ...
+    async def get_user(api: Api, call: ApiCall[Viewing, Nothing]) -> UserRecord: ...
 
 The types of the parameters, the body and the response are those of the function's annotations. `routes` lists all
 endpoints, `dispatch` calls them, and `tools/docs/openapi.py` writes the same types down as OpenAPI. The document can
@@ -24,7 +24,7 @@ from presenced.auth.resumable_streams import ResumableStreams
 from presenced.auth.tickets import Tickets
 from presenced.config.settings import Settings
 from presenced.errors import Problem
-from presenced.http.api.latest_changes import LatestChanges
+from presenced.http.api.latest_changes import SpanCache
 from presenced.http.api.requests import Nothing
 from presenced.http.auth import Access
 from presenced.http.waiting import WaitingRequests
@@ -58,13 +58,13 @@ class Api:
     tickets: Tickets
     resumable_streams: ResumableStreams
     waiting: WaitingRequests
-    latest_changes: LatestChanges
+    latest_changes: SpanCache
     storage: StorageCalls | None
     """None if there is no database."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[Q, B]):
+class ApiCall(Generic[Q, B]):
     """One validated request."""
 
     request: Request
@@ -81,10 +81,10 @@ class Call(Generic[Q, B]):
 Reply = Struct | Raw | Response
 """Result of an endpoint: a record, finished JSON, or a finished response."""
 
-Handler = Callable[[Api, Call[Q, B]], Awaitable[Reply]]
+EndpointHandler = Callable[[Api, ApiCall[Q, B]], Awaitable[Reply]]
 
 
-async def _undefined(api: Api, call: Call[Any, Any]) -> Reply:
+async def _undefined(api: Api, call: ApiCall[Any, Any]) -> Reply:
     raise AssertionError("the decorator has no function")
 
 
@@ -114,11 +114,11 @@ class Endpoint:
     example_query: str = ""
     reply: type[Struct] = Nothing
     """Type of the JSON response. It is given where the function returns finished JSON or a response instead."""
-    handler: Handler[Any, Any] = _undefined
+    handler: EndpointHandler[Any, Any] = _undefined
     query: type[Struct] = Nothing
     body: type[Struct] = Nothing
 
-    def __call__(self, handler: Handler[Q, B]) -> Endpoint:
+    def __call__(self, handler: EndpointHandler[Q, B]) -> Endpoint:
         """Return the endpoint with its function, and with the types of the function's annotations."""
         hints = get_type_hints(handler)
         query, body = get_args(hints["call"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from presenced.delivery.connection import Connection
-from presenced.http.api.endpoint import Api, Call, Endpoint
+from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.presence import checked_viewer
 from presenced.http.api.requests import AsViewer, Nothing
 from presenced.http.api.responses import (
@@ -34,7 +34,7 @@ from presenced.runtime.instant import Instant
 @Endpoint(
     "GET", "/users/{user_id}/sessions", scope="admin", group="Administration", summary="The current sessions of a user."
 )
-async def list_sessions(api: Api, call: Call[Nothing, Nothing]) -> LiveSessions:
+async def list_sessions(api: Api, call: ApiCall[Nothing, Nothing]) -> LiveSessions:
     """Sessions that have a connection, or are in their grace period."""
     found = api.service.sessions_of(call.user_id)
     return LiveSessions(wire_user_id(call.user_id), [_live_session(session, call.now) for session in found])
@@ -62,7 +62,7 @@ def _live_session(session: Session[Connection], now: Instant) -> LiveSession:
     group="Administration",
     summary="Why a user has this status, for everyone or for one viewer.",
 )
-async def explain_user(api: Api, call: Call[AsViewer, Nothing]) -> Explained:
+async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
     """The truth, including that of invisible users. `why` is a sentence."""
     viewer = checked_viewer(api, call.query.viewer)
     found = api.service.explain(call.user_id, viewer, call.now)

@@ -1,4 +1,4 @@
-"""The last change of each user since a position, computed once for all watchers that ask in the same moment."""
+"""The last change of each user since a position, computed once for all streams that need it at the same moment."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Span(NamedTuple):
     """The last change of each user who changed."""
 
 
-class LatestChanges:
+class SpanCache:
     """Cache of spans.
 
-    All event streams of `/watch` write at the same moments, so most of them ask for the same span.
+    All event streams of `/watch` write at the same moments, so most of them need the same span.
 
     Bounds: `MAX_SPANS` spans of at most `max_changes` changes.
     """

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import UNSET, Raw, UnsetType
 
 from presenced.errors import BadUserId, Problem
-from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, Call, Endpoint
+from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, ApiCall, Endpoint
 from presenced.http.api.requests import AsViewer, Nothing, OnlinePage, PresenceQuery, RoomPage
 from presenced.http.api.responses import Found, ItemError, Online, OnlineCounts, RoomMember, RoomReply
 from presenced.http.errors import ProblemError, without_example
@@ -24,7 +24,7 @@ from presenced.protocols.v1.messages import UserRecord
 @Endpoint(
     "GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.", conditional=True
 )
-async def get_user(api: Api, call: Call[AsViewer, Nothing]) -> UserRecord:
+async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord:
     """A user without known presence, or whom the viewer may not see, is offline, with `since` 0 and the newest version
     of all users."""
     scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
@@ -41,7 +41,7 @@ async def get_user(api: Api, call: Call[AsViewer, Nothing]) -> UserRecord:
     max_body=LARGE_BODY_BYTES,
     example='{"users": [7, "ada"]}',
 )
-async def query_users(api: Api, call: Call[Nothing, PresenceQuery]) -> Found:
+async def query_users(api: Api, call: ApiCall[Nothing, PresenceQuery]) -> Found:
     """An invalid user id is listed in `errors`. The response still contains the other users."""
     wanted, errors = checked_users(call.body.users)
     scope = api.service.scope_of(checked_viewer(api, call.body.viewer, Problem.BAD_BODY))
@@ -49,7 +49,7 @@ async def query_users(api: Api, call: Call[Nothing, PresenceQuery]) -> Found:
 
 
 @Endpoint("GET", "/rooms/{room}", scope="read", group="Presence", summary="A room and its members.", conditional=True)
-async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
+async def get_room(api: Api, call: ApiCall[RoomPage, Nothing]) -> RoomReply:
     """A room that does not exist, or that the viewer may not enter, has no members."""
     scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
     room = scope.room(call.name)
@@ -71,7 +71,7 @@ async def get_room(api: Api, call: Call[RoomPage, Nothing]) -> RoomReply:
 
 
 @Endpoint("GET", "/counts", scope="read", group="Presence", summary="The numbers of online users and of rooms.")
-async def get_counts(api: Api, call: Call[AsViewer, Nothing]) -> OnlineCounts:
+async def get_counts(api: Api, call: ApiCall[AsViewer, Nothing]) -> OnlineCounts:
     """Invisible users are not counted. `/stats` and `/metrics` count connections."""
     viewer = checked_viewer(api, call.query.viewer)
     rooms = api.service.counts().rooms if viewer is None else None
@@ -79,7 +79,7 @@ async def get_counts(api: Api, call: Call[AsViewer, Nothing]) -> OnlineCounts:
 
 
 @Endpoint("GET", "/online", scope="read", group="Presence", summary="All online users.", example_query="limit=100")
-async def list_online(api: Api, call: Call[OnlinePage, Nothing]) -> Online:
+async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
     """A user who is online all the time appears exactly once. To complete the list and keep it current, apply the
     changes after the `position` of the first page. Of two records of one user, the one with the higher version
     counts."""

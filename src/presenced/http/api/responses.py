@@ -26,15 +26,15 @@ from presenced.protocols.v1.messages import (
 )
 
 
-class Record(Struct, frozen=True, rename="camel"):
+class ApiRecord(Struct, frozen=True, rename="camel"):
     """Base of records that contain all their fields."""
 
 
-class SparseRecord(Record, frozen=True, omit_defaults=True):
+class SparseRecord(ApiRecord, frozen=True, omit_defaults=True):
     """Base of records that omit empty fields."""
 
 
-class ItemError(Record, frozen=True):
+class ItemError(ApiRecord, frozen=True):
     """Reason why one item of a request has no result."""
 
     index: int
@@ -47,7 +47,7 @@ class ItemError(Record, frozen=True):
 # Presence.
 
 
-class Found(Record, frozen=True):
+class Found(ApiRecord, frozen=True):
     """Presence of several users."""
 
     users: list[UserRecord]
@@ -55,7 +55,7 @@ class Found(Record, frozen=True):
     errors: list[ItemError]
 
 
-class Online(Record, frozen=True):
+class Online(ApiRecord, frozen=True):
     """One page of the users who are online, in no particular order."""
 
     position: str
@@ -66,7 +66,7 @@ class Online(Record, frozen=True):
     """`after` of the next page; null on the last page."""
 
 
-class OnlineCounts(Record, frozen=True):
+class OnlineCounts(ApiRecord, frozen=True):
     """Numbers of users and rooms."""
 
     online_users: int
@@ -85,7 +85,7 @@ class RoomMember(SparseRecord, frozen=True):
     """Data that the member set with JOIN or SET_MEMBER."""
 
 
-class RoomReply(Record, frozen=True):
+class RoomReply(ApiRecord, frozen=True):
     """A room, and one page of its members in the order of their ids."""
 
     room: str
@@ -120,7 +120,7 @@ class LiveSession(SparseRecord, frozen=True):
     rooms: tuple[str, ...] = ()
 
 
-class LiveSessions(Record, frozen=True):
+class LiveSessions(ApiRecord, frozen=True):
     """Current sessions of a user."""
 
     user_id: UserId
@@ -139,7 +139,7 @@ class LastSeen(SparseRecord, frozen=True):
     """When the user last connected, chose a status or became active."""
 
 
-class LastSeenOf(Record, frozen=True):
+class LastSeenOf(ApiRecord, frozen=True):
     """When several users were last seen."""
 
     users: list[LastSeen]
@@ -174,7 +174,7 @@ class ChangeRecord(SparseRecord, frozen=True):
     """Display data from the user's token, such as a name."""
 
 
-class DigestRecord(Record, frozen=True):
+class DigestRecord(ApiRecord, frozen=True):
     """Sum over all visible users, to compare with your own. docs/http-api.md shows how to compute it."""
 
     position: str
@@ -184,7 +184,7 @@ class DigestRecord(Record, frozen=True):
     digest: Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 
 
-class Changes(Record, frozen=True):
+class Changes(ApiRecord, frozen=True):
     """Changes in their order."""
 
     changes: list[ChangeRecord]
@@ -194,7 +194,7 @@ class Changes(Record, frozen=True):
     """Digest of the state after these changes; null if there are more changes."""
 
 
-class WatchEvent(Record, frozen=True):
+class WatchEvent(ApiRecord, frozen=True):
     """Data of an event of `/watch`."""
 
     users: list[EncodedRecord]
@@ -205,14 +205,14 @@ class WatchEvent(Record, frozen=True):
 # Results of commands.
 
 
-class Announced(Record, frozen=True):
+class Announced(ApiRecord, frozen=True):
     """Result of an announcement."""
 
     changed: bool
     """Whether others see a change."""
 
 
-class ClosedConnections(Record, frozen=True):
+class ClosedConnections(ApiRecord, frozen=True):
     """Result of closing connections."""
 
     closed: int
@@ -233,21 +233,21 @@ class ClaimRecord(SparseRecord, frozen=True):
     """When the claim ends; omitted if it is permanent."""
 
 
-class Claims(Record, frozen=True):
+class Claims(ApiRecord, frozen=True):
     """All claims about a user."""
 
     user_id: UserId
     claims: list[ClaimRecord]
 
 
-class Cleared(Record, frozen=True):
+class Cleared(ApiRecord, frozen=True):
     """Result of clearing a claim."""
 
     cleared: bool
     """Whether there was such a claim."""
 
 
-class Erased(Record, frozen=True):
+class Erased(ApiRecord, frozen=True):
     """Result of erasing a user."""
 
     closed: int
@@ -256,7 +256,7 @@ class Erased(Record, frozen=True):
     """Number of rows deleted from the database."""
 
 
-class Ticket(Record, frozen=True):
+class Ticket(ApiRecord, frozen=True):
     """A ticket."""
 
     ticket: str
@@ -265,7 +265,7 @@ class Ticket(Record, frozen=True):
     """Seconds in which the ticket can be used, once."""
 
 
-class Retried(Record, frozen=True):
+class Retried(ApiRecord, frozen=True):
     """Result of sending dead letters again."""
 
     retried: int
@@ -297,7 +297,7 @@ class Looks(SparseRecord, frozen=True):
     display: DisplayData | None = None
 
 
-class ExplainedSession(Record, frozen=True):
+class ExplainedSession(ApiRecord, frozen=True):
     """One client instance of a user."""
 
     connection_id: str
@@ -322,14 +322,14 @@ class PendingEnd(SparseRecord, frozen=True):
     """Something that ends by time alone."""
 
     what: str
-    """What ends: `grace`, `choice` or `claim`."""
+    """Kind of what ends: `grace`, `choice` or `claim`."""
     seconds: float
     """Seconds from now."""
     source: str = ""
     """Source of the claim."""
 
 
-class Seeing(Record, frozen=True):
+class Seeing(ApiRecord, frozen=True):
     """One viewer's view of the user."""
 
     user_id: UserId
@@ -343,7 +343,7 @@ class Seeing(Record, frozen=True):
     """Roles from the tokens of the viewer's connections."""
 
 
-class Explained(Record, frozen=True):
+class Explained(ApiRecord, frozen=True):
     """Everything that decides the visible status of a user."""
 
     user_id: UserId

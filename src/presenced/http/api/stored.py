@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from presenced.errors import Problem
-from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, Call, Endpoint
+from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, ApiCall, Endpoint
 from presenced.http.api.presence import checked_users
 from presenced.http.api.requests import DeadLetterPage, Nothing, PastPage, Retry, UserList
 from presenced.http.api.responses import LastSeen, LastSeenOf, Retried
@@ -53,7 +53,7 @@ def webhooks(api: Api) -> StorageCalls:
     summary="When a user was last seen.",
     problems=PROBLEMS,
 )
-async def get_last_seen(api: Api, call: Call[Nothing, Nothing]) -> LastSeen:
+async def get_last_seen(api: Api, call: ApiCall[Nothing, Nothing]) -> LastSeen:
     """For a user who is present, this is the current time."""
     (found,) = await _last_seen(api, [call.user_id], call.now)
     return found
@@ -69,7 +69,7 @@ async def get_last_seen(api: Api, call: Call[Nothing, Nothing]) -> LastSeen:
     max_body=LARGE_BODY_BYTES,
     example='{"users": [7, "ada"]}',
 )
-async def query_last_seen(api: Api, call: Call[Nothing, UserList]) -> LastSeenOf:
+async def query_last_seen(api: Api, call: ApiCall[Nothing, UserList]) -> LastSeenOf:
     """An invalid user id is listed in `errors`. The response still contains the other users."""
     wanted, errors = checked_users(call.body.users)
     return LastSeenOf(await _last_seen(api, wanted, call.now), errors)
@@ -103,7 +103,7 @@ async def _last_seen(api: Api, wanted: list[str], now: Instant) -> list[LastSeen
     reply=History,
     problems=PROBLEMS,
 )
-async def list_history(api: Api, call: Call[PastPage, Nothing]) -> Raw:
+async def list_history(api: Api, call: ApiCall[PastPage, Nothing]) -> Raw:
     """The setting `history_age` limits how long changes are stored."""
     return Raw(await database(api).history(call.user_id, call.query.after, call.query.limit))
 
@@ -117,7 +117,7 @@ async def list_history(api: Api, call: Call[PastPage, Nothing]) -> Raw:
     reply=PastSessions,
     problems=PROBLEMS,
 )
-async def list_past_sessions(api: Api, call: Call[PastPage, Nothing]) -> Raw:
+async def list_past_sessions(api: Api, call: ApiCall[PastPage, Nothing]) -> Raw:
     """Includes open sessions as last stored, normally less than a second ago."""
     return Raw(await database(api).sessions(call.user_id, call.query.after, call.query.limit))
 
@@ -131,7 +131,7 @@ async def list_past_sessions(api: Api, call: Call[PastPage, Nothing]) -> Raw:
     reply=DeadLetters,
     problems=PROBLEMS,
 )
-async def list_dead_letters(api: Api, call: Call[DeadLetterPage, Nothing]) -> Raw:
+async def list_dead_letters(api: Api, call: ApiCall[DeadLetterPage, Nothing]) -> Raw:
     """Webhooks that no attempt delivered within a day, or that their receiver refused permanently."""
     return Raw(await webhooks(api).dead_letters(call.query.after, call.query.limit))
 
@@ -146,6 +146,6 @@ async def list_dead_letters(api: Api, call: Call[DeadLetterPage, Nothing]) -> Ra
     problems=PROBLEMS,
     example="{}",
 )
-async def retry_dead_letters(api: Api, call: Call[Nothing, Retry]) -> Raw:
+async def retry_dead_letters(api: Api, call: ApiCall[Nothing, Retry]) -> Raw:
     """The webhooks keep their ids, by which a receiver recognises those that it has received already."""
     return Raw(await webhooks(api).retry_dead(None if call.body.ids is UNSET else call.body.ids))

@@ -10,7 +10,7 @@ is gone or its token is no longer accepted:
 | current | nothing |
 
 After each step the stream waits for the next multiple of `PAUSE_S`, and then for a change. All streams write at the
-same moments, so `LatestChanges` computes each span of changes once for all of them. Each change is encoded once, too,
+same moments, so `SpanCache` computes each span of changes once for all of them. Each change is encoded once, too,
 in the cache that WebSocket clients use.
 
 A position is in the id of the last page only. A client that loses the stream between two pages gets all pages again.
@@ -37,7 +37,7 @@ from presenced.auth.principal import Principal
 from presenced.auth.resumable_streams import SEPARATOR, Opening
 from presenced.errors import BadToken, BadUserId, Problem
 from presenced.http import sse
-from presenced.http.api.endpoint import Api, Call, Endpoint
+from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.requests import Nothing, Watching
 from presenced.http.api.responses import WatchEvent
 from presenced.http.auth import bearer_of
@@ -47,6 +47,7 @@ from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Change, Status
 from presenced.presence.visibility import EVERYTHING
 from presenced.protocols.v1 import codec as v1
+from presenced.runtime.instant import Instant
 
 PAUSE_S = 0.25
 """Seconds between the moments at which streams write, the same for all streams. Of the changes in between, a client
@@ -90,10 +91,10 @@ class _View:
         self.suffix = visitor.suffix
         try:
             placeholders = api.settings.placeholder_ids
-            self._asked = frozenset(parse_user_id(user_id, placeholders) for user_id in query.users)
+            self._requested = frozenset(parse_user_id(user_id, placeholders) for user_id in query.users)
         except BadUserId as error:
             raise ProblemError(Problem.BAD_PARAMETER, without_example(error)) from None
-        if not self._asked and not query.everyone:
+        if not self._requested and not query.everyone:
             raise ProblemError(
                 Problem.BAD_PARAMETER, "name the users to watch: users=ID, once for each, or everyone=true"
             )
@@ -107,17 +108,17 @@ class _View:
         """Watched users whom the visitor may see; None for everyone except `_blocked`."""
         self._blocked = visibility.blocked
         if not query.everyone:
-            self._visible = frozenset(visibility.among(self._asked))
+            self._visible = frozenset(visibility.among(self._requested))
         elif not visibility.everyone:
             self._visible = visibility.users
 
     def snapshot(self) -> Iterator[list[Raw]]:
-        """Return the pages of a snapshot. It contains visible users who are not offline, or all users asked for."""
+        """Return the pages of a snapshot. It contains visible users who are not offline, or all requested users."""
         if self._everyone and self._visible is None:
             yield from self._all()
             return
         visible = self._visible or frozenset()
-        wanted = sorted(visible if self._everyone else self._asked)
+        wanted = sorted(visible if self._everyone else self._requested)
         records: list[Raw] = []
         for user_id, change in zip(wanted, self._service.seen(wanted), strict=True):
             if change and user_id in visible:
@@ -152,10 +153,10 @@ class _View:
             return [latest[user_id] for user_id in latest if user_id not in self._blocked]
         return [latest[user_id] for user_id in latest.keys() & self._visible]
 
-    def is_allowed(self) -> bool:
+    def is_allowed(self, now: Instant) -> bool:
         """Return whether the visitor's token is still accepted."""
         gatekeeper, principal = self._gatekeeper, self._principal
-        return principal is None or gatekeeper is None or gatekeeper.still_holds(principal)
+        return principal is None or gatekeeper is None or gatekeeper.still_holds(principal, now)
 
 
 @Endpoint(
@@ -170,7 +171,7 @@ class _View:
     checks_access=False,
     example_query="users=7&users=ada",
 )
-async def watch(api: Api, call: Call[Watching, Nothing]) -> Response:
+async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
     """Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
     response shows only the users whom that user may see. Events are one or several `snapshot`, the last with `"more":
     false`, then `changes`, each user once with their last state. `Last-Event-ID` continues a lost stream. With it, a
@@ -188,7 +189,7 @@ async def watch(api: Api, call: Call[Watching, Nothing]) -> Response:
     return sse.EventStream(waiting, _stream(api, waiting, view, position), api.settings.behind_timeout)
 
 
-async def _authenticate(api: Api, call: Call[Watching, Nothing], secret: str) -> _Visitor:
+async def _authenticate(api: Api, call: ApiCall[Watching, Nothing], secret: str) -> _Visitor:
     """Authenticate a request.
 
     Args:
@@ -209,30 +210,31 @@ async def _authenticate(api: Api, call: Call[Watching, Nothing], secret: str) ->
     try:
         opening = api.resumable_streams.begin(token, secret, call.now)
     except BadToken as error:
-        answer: AuthResult = gatekeeper.refused(error)
+        result: AuthResult = error
+        gatekeeper.count_rejected(error)
     else:
-        answer = await _identify(gatekeeper, opening.ticket if opening else token, api.settings.auth_timeout)
-    if isinstance(answer, Principal):
-        return _Visitor(answer, opening)
-    if answer.kind == "unavailable":
-        raise unavailable(str(answer))
-    raise api.access.refused(call.request, str(answer), api.clock.now(), is_guess=not answer.is_genuine)
+        result = await _verify(gatekeeper, opening.ticket if opening else token, api.settings.auth_timeout, call.now)
+    if isinstance(result, Principal):
+        return _Visitor(result, opening)
+    if result.kind == "unavailable":
+        raise unavailable(str(result))
+    raise api.access.refused(call.request, str(result), api.clock.now(), is_guess=not result.is_genuine)
 
 
-async def _identify(gatekeeper: Gatekeeper, token: str, timeout_s: float) -> AuthResult:
-    """Return what the authenticator says about a token, or that it is unavailable."""
-    answered: asyncio.Future[AuthResult] = asyncio.get_running_loop().create_future()
-    answer = gatekeeper.ask(token, lambda late: None if answered.done() else answered.set_result(late))
-    if answer is not None:
-        return answer
+async def _verify(gatekeeper: Gatekeeper, token: str, timeout_s: float, now: Instant) -> AuthResult:
+    """Return the authenticator's result for a token; `UNAVAILABLE` if there is none within `timeout_s` seconds."""
+    late: asyncio.Future[AuthResult] = asyncio.get_running_loop().create_future()
+    result = gatekeeper.authenticate(token, lambda found: None if late.done() else late.set_result(found), now)
+    if result is not None:
+        return result
     try:
         async with asyncio.timeout(timeout_s):
-            return await answered
+            return await late
     except TimeoutError:
         return UNAVAILABLE
 
 
-def _register(api: Api, call: Call[Watching, Nothing], waiting: WaitingRequest, opening: Opening) -> None:
+def _register(api: Api, call: ApiCall[Watching, Nothing], waiting: WaitingRequest, opening: Opening) -> None:
     """Make this connection the only one of the ticket's stream.
 
     Raises:
@@ -255,7 +257,7 @@ def _replace(waiting: WaitingRequest) -> None:
 async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int | None) -> AsyncGenerator[bytes, None]:
     yield sse.retry_field(view.suffix)
     silent = 0.0
-    while not waiting.gone and view.is_allowed():
+    while not waiting.gone and view.is_allowed(api.clock.now()):
         span = None if position is None else api.latest_changes.since(position)
         if span is None:
             position = api.service.position

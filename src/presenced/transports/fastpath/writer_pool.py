@@ -55,7 +55,8 @@ MAX_SURPLUS = 16
 """Maximum number of connections that this process keeps beyond its share. With more it hands some over."""
 
 TIMEOUT_S = 5.0
-"""Maximum time for a response of a helper. At the bound it is killed, and the connections of its share are aborted."""
+"""Maximum number of seconds for a response of a helper. At the bound it is killed, and the connections of its share are
+aborted."""
 
 RETRY_S = 1.0
 """Minimum time between two starts of helpers."""
@@ -204,7 +205,7 @@ class WriterPool:
         own: list[FastConnection] = []
         shares = {helper: array(program.NUMBERS) for helper in self._helpers}
         for connection in connections:
-            # What the transport still buffers comes first.
+            # Output that the transport buffers must go out first.
             if (helper := connection.helper) is None or connection.unsent:
                 own.append(connection)
             else:

@@ -6,7 +6,7 @@ import re
 from enum import Enum, auto
 from typing import Protocol
 
-from presenced.transports.http1.head import CRLF, BadRequest, field_name
+from presenced.transports.http1.head import CRLF, InvalidRequest, field_name
 
 MAX_CHUNK_LINE = 256
 """Maximum size in bytes of the line before a chunk, including its extensions. A longer line gets 400."""
@@ -39,7 +39,7 @@ class Body(Protocol):
         again.
 
         Raises:
-            BadRequest: The body breaks a rule, so its end is unknown.
+            InvalidRequest: The body breaks a rule, so its end is unknown.
         """
 
 
@@ -120,18 +120,18 @@ class Chunked:
         if self._expects is _Expects.SIZE:
             size = _SIZE.fullmatch(line)
             if size is None or len(line) > MAX_CHUNK_LINE:
-                raise BadRequest("a chunk has no valid size, or its extension is too long")
+                raise InvalidRequest("a chunk has no valid size, or its extension is too long")
             self._left = int(size[1], 16)
             self._expects = _Expects.END_OF_CHUNK if self._left else _Expects.TRAILER
         elif self._expects is _Expects.END_OF_CHUNK:
             if line:
-                raise BadRequest("a chunk is longer than its size")
+                raise InvalidRequest("a chunk is longer than its size")
             self._expects = _Expects.SIZE
         elif line:
             self._trailers += len(line) + 2
             name, colon, _ = line.partition(b":")
             if self._trailers > MAX_TRAILERS or not colon or not _TRAILER.fullmatch(line):
-                raise BadRequest("the trailer fields are invalid or too long")
+                raise InvalidRequest("the trailer fields are invalid or too long")
             field_name(name)
         else:
             self._expects = _Expects.NOTHING
@@ -140,9 +140,9 @@ class Chunked:
         """Refuse an incomplete line that is already invalid, because its client may be waiting for a response."""
         if self._expects is _Expects.SIZE:
             if len(line) > MAX_CHUNK_LINE or not _PART_OF_SIZE.fullmatch(line):
-                raise BadRequest("a chunk has no valid size, or its extension is too long")
+                raise InvalidRequest("a chunk has no valid size, or its extension is too long")
         elif self._expects is _Expects.END_OF_CHUNK:
             if line not in (b"", b"\r"):
-                raise BadRequest("a chunk is longer than its size")
+                raise InvalidRequest("a chunk is longer than its size")
         elif self._trailers + len(line) > MAX_TRAILERS or not _PART_OF_TRAILER.fullmatch(line):
-            raise BadRequest("the trailer fields are invalid or too long")
+            raise InvalidRequest("the trailer fields are invalid or too long")

@@ -34,11 +34,11 @@ import weakref
 from typing import TYPE_CHECKING
 
 from presenced.errors import Problem
-from presenced.net.refusals import Refusal
+from presenced.net.refusals import Header, Refusal
 from presenced.transports.http1.backpressure import Backpressure
 from presenced.transports.http1.body import Body, Chunked, Sized
-from presenced.transports.http1.exchange import MAX_UNREAD_BODY, Exchange, asgi_scope
-from presenced.transports.http1.head import BadRequest, Head, Header, check_part, find_end, parse, skip_empty_lines
+from presenced.transports.http1.exchange import ABORT_EXTENSION, MAX_UNREAD_BODY, Exchange, asgi_scope
+from presenced.transports.http1.head import Head, InvalidRequest, check_part, find_end, parse, skip_empty_lines
 from presenced.transports.http1.response import problem_response
 
 if TYPE_CHECKING:
@@ -115,9 +115,7 @@ class HttpConnection(asyncio.Protocol):
         self._discarded = 0
         self._is_idle = False
         """Whether the connection waits for the first byte of another request."""
-        self._is_half_closed = self._is_stopping = False
-        self._is_reading_paused = False
-        """Whether reading is paused."""
+        self._is_half_closed = self._is_stopping = self._is_reading_paused = False
         self._backpressure: Backpressure | None = None
         """Wait for room in the transport's buffer; None while the client reads the output."""
 
@@ -219,8 +217,8 @@ class HttpConnection(asyncio.Protocol):
                 self._scanned = len(data)
                 return False
             else:
-                raise BadRequest(f"at most {most} bytes", Problem.HEAD_TOO_LARGE)
-        except BadRequest as error:
+                raise InvalidRequest(f"at most {most} bytes", Problem.HEAD_TOO_LARGE)
+        except InvalidRequest as error:
             self.refuse(Refusal(error.problem, str(error)))
             return False
         self._unread = data[end + 4 :]
@@ -243,7 +241,7 @@ class HttpConnection(asyncio.Protocol):
             self._body = Chunked() if head.length is None else Sized(head.length)
         peer = self.client_address if self._door.settings.proxy_protocol else ""
         # For `http.sse`. The reference is weak, because this object holds the exchange, which holds the scope.
-        extensions = {"presenced.abort": weakref.WeakMethod(self.abort)}
+        extensions = {ABORT_EXTENSION: weakref.WeakMethod(self.abort)}
         exchange = self._exchange = Exchange(self, asgi_scope(head, self.transport, peer, extensions), head)
         if self._is_half_closed:
             exchange.half_closed()
@@ -259,7 +257,7 @@ class HttpConnection(asyncio.Protocol):
             return False
         try:
             content, self._unread = body.feed(self._unread)
-        except BadRequest as error:
+        except InvalidRequest as error:
             self.refuse(Refusal(error.problem, str(error)))
             return False
         if body.is_complete:
@@ -339,7 +337,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def is_behind(self) -> bool:
-        """Whether the client reads too slowly. A transport does not say that again to another protocol."""
+        """Whether the client reads too slowly. A transport does not repeat this to the protocol that takes it over."""
         return self._backpressure is not None
 
     def hand_over(self) -> bytes:
@@ -387,7 +385,7 @@ class HttpConnection(asyncio.Protocol):
         self._end_in(self._door.settings.close_timeout)
 
     def _end_soon(self) -> None:
-        """Close, unless a request is being answered. Of a client that half-closed, nothing more comes of its body."""
+        """Close, unless a request is being answered. A client that half-closed sends no more of its body."""
         if self._exchange is None:
             self._close()
         elif self._is_half_closed and self._body is not None and not self._is_reading_paused:

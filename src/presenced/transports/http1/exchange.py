@@ -32,8 +32,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Scope
 
 from presenced.errors import Problem
+from presenced.net.refusals import Header
 from presenced.transports.http1.fault_log import FaultLog
-from presenced.transports.http1.head import Head, Header
+from presenced.transports.http1.head import Head
 from presenced.transports.http1.response import CONTINUE, problem_response, response_head
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 MAX_UNREAD_BODY = 65_536
 """Maximum number of body bytes buffered for the application. At the bound the server pauses reading."""
+
+ABORT_EXTENSION = "presenced.abort"
+"""Key in the extensions of an ASGI scope. Its value is a weak reference to a function that aborts the connection."""
 
 _NO_BODY = frozenset((204, 304))
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

@@ -10,8 +10,7 @@ import re
 from typing import NamedTuple
 
 from presenced.errors import Problem
-
-Header = tuple[bytes, bytes]
+from presenced.net.refusals import Header
 
 MAX_HEADERS = 100
 """Maximum number of header fields of one request. More get 431."""
@@ -58,7 +57,7 @@ _KNOWN_NAMES = {
 }
 
 
-class BadRequest(Exception):
+class InvalidRequest(Exception):
     """The request breaks the rule that the message names.
 
     Args:
@@ -111,7 +110,7 @@ def check_part(data: bytes, start: int) -> None:
         start: Index of the first byte that was not checked before.
 
     Raises:
-        BadRequest: No continuation can make it a valid request.
+        InvalidRequest: No continuation can make it a valid request.
     """
     if start and data[start - 1] == 0x0D:  # its LF is among the new bytes
         start -= 1
@@ -128,20 +127,20 @@ def parse(data: bytes) -> Head:
         data: The head without the CRLF of its last field and the empty line.
 
     Raises:
-        BadRequest: The head breaks a rule.
+        InvalidRequest: The head breaks a rule.
     """
     _check_bytes(data)
     lines = data.split(CRLF)
     if len(lines) > MAX_HEADERS + 1:
-        raise BadRequest(f"at most {MAX_HEADERS} header fields", Problem.HEAD_TOO_LARGE)
+        raise InvalidRequest(f"at most {MAX_HEADERS} header fields", Problem.HEAD_TOO_LARGE)
     method, target, version = _request_line(lines[0])
     del lines[0]
     headers, deciding = _fields(lines)
     hosts = deciding.get(_HOST_NAME, ())
     if len(hosts) != 1 and (hosts or version == "1.1"):
-        raise BadRequest("a request must have exactly one Host header field")  # RFC 9112 section 3.2
+        raise InvalidRequest("a request must have exactly one Host header field")  # RFC 9112 section 3.2
     if hosts and not _HOST.fullmatch(hosts[0]):
-        raise BadRequest("the Host header field must be a host name or an address, with an optional port")
+        raise InvalidRequest("the Host header field must be a host name or an address, with an optional port")
     if target[0] != 0x2F:  # not a slash: rare, since nearly every target is a path
         target, authority = _other_target(method, target)
         if authority:  # replaces Host (RFC 9112 section 3.2.2)
@@ -165,13 +164,13 @@ def parse(data: bytes) -> Head:
 def _check_bytes(data: bytes) -> None:
     """Refuse control characters, and a CR or LF outside a CRLF."""
     if len(data.translate(None, _TEXT_CHARS)) != 2 * data.count(CRLF):
-        raise BadRequest("the head has a control character, or a line that does not end with CRLF")
+        raise InvalidRequest("the head has a control character, or a line that does not end with CRLF")
 
 
 def _request_line(line: bytes) -> tuple[bytes, bytes, str]:
     found = _REQUEST_LINE.fullmatch(line)
     if found is None:
-        raise BadRequest("the request line must be a method, a target and HTTP/1.1")
+        raise InvalidRequest("the request line must be a method, a target and HTTP/1.1")
     return found[1], found[2], "1.1" if found[3] == b"1.1" else "1.0"
 
 
@@ -183,7 +182,7 @@ def _fields(lines: list[bytes]) -> tuple[list[Header], dict[bytes, list[bytes]]]
         name, colon, value = line.partition(b":")
         lower = _KNOWN_NAMES.get(name) or field_name(name)
         if not colon:
-            raise BadRequest("a header field has no colon")
+            raise InvalidRequest("a header field has no colon")
         value = value.strip(b" \t")  # RFC 9112 section 5.1
         headers.append((lower, value))
         if lower in _DECIDING:
@@ -195,10 +194,10 @@ def field_name(name: bytes) -> bytes:
     """Return `name` in lower case.
 
     Raises:
-        BadRequest: The name is not a token: it is empty, has white space before its colon, or folds the previous line.
+        InvalidRequest: The name is empty, has white space before its colon, or folds the previous line.
     """
     if not name or name.translate(None, _TOKEN_CHARS):
-        raise BadRequest("a header field name contains white space or other invalid characters")
+        raise InvalidRequest("a header field name contains white space or other invalid characters")
     return name.lower()
 
 
@@ -207,11 +206,11 @@ def _other_target(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     if found := _ABSOLUTE.fullmatch(target):
         authority, rest = found[1], found[2]
         if not authority or authority[:1] == b":" or not _HOST.fullmatch(authority):
-            raise BadRequest("the URL in the request line has no valid host")
+            raise InvalidRequest("the URL in the request line has no valid host")
         return (rest if rest[:1] == b"/" else b"/" + rest), authority
     if target == b"*" and method == b"OPTIONS":
         return target, b""
-    raise BadRequest("the request target must be a path or an http URL")
+    raise InvalidRequest("the request target must be a path or an http URL")
 
 
 def _length(version: str, deciding: dict[bytes, list[bytes]]) -> int | None:
@@ -219,16 +218,16 @@ def _length(version: str, deciding: dict[bytes, list[bytes]]) -> int | None:
     lengths, codings = deciding.get(_LENGTH), deciding.get(_CODING)
     if codings is not None:
         if lengths is not None:
-            raise BadRequest("a request must not have both Content-Length and Transfer-Encoding")
+            raise InvalidRequest("a request must not have both Content-Length and Transfer-Encoding")
         if len(codings) != 1 or codings[0].lower() != b"chunked":
-            raise BadRequest("the only supported transfer coding is chunked, once")
+            raise InvalidRequest("the only supported transfer coding is chunked, once")
         if version != "1.1":
-            raise BadRequest("HTTP/1.0 has no transfer codings")
+            raise InvalidRequest("HTTP/1.0 has no transfer codings")
         return None
     if lengths is None:
         return 0
     if len(lengths) != 1 or not lengths[0].isdigit() or len(lengths[0]) > MAX_LENGTH_DIGITS:
-        raise BadRequest("a request must have a single Content-Length, which is a number")
+        raise InvalidRequest("a request must have a single Content-Length, which is a number")
     return int(lengths[0])
 
 

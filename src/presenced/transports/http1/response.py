@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from presenced.errors import Problem
 from presenced.net.problems import MEDIA_TYPE, problem_body
-from presenced.transports.http1.head import Header
+from presenced.net.refusals import Header
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

@@ -13,10 +13,10 @@ unless a message is incomplete. It reports to a handler, which is the node.
     close() by the server          close frame → closing, then the client's close frame → half-close → ended
     close frame of the client      echo, half-close → ended (sections 5.5.1 and 7.1.1)
     fault of the client            close frame, half-close → ended (section 7.1.7)
-    more input than allowed        close frame with 4429 → closing; flooded while it goes on
+    more input than allowed        close frame with 4429 → closing; flooded if more follows
     loss of the connection         reported at once
 
-The handler hears of the end when it begins. After the half-close the connection waits for the client to end its side,
+The handler is notified when the end begins. After the half-close the connection waits for the client to end its side,
 because closing a socket with bytes unread would reset it, and the client might never see the close frame.
 
 The response to the handshake waits here and goes out together with the first message, which saves a `send` for each
@@ -37,7 +37,7 @@ from presenced.presence.session import Session
 from presenced.protocols.base import ConnectRequest
 from presenced.transports.base import ConnectionHandler
 from presenced.transports.websocket import endings
-from presenced.transports.websocket.frame_reader import Closed, Event, Failed, FrameReader, Ping
+from presenced.transports.websocket.frame_reader import Closed, Failed, FrameEvent, FrameReader, Pinged
 from presenced.transports.websocket.framing import PING_FRAME, close_frame, control_frame, frames, text_frame
 
 SLICE_BYTES = 4096
@@ -45,7 +45,8 @@ SLICE_BYTES = 4096
 connections. An empty frame takes 6 bytes and 0.7 microseconds, so reading a slice takes 0.5 ms at worst."""
 
 FRAME_COST_BYTES = 128
-"""Minimum size that a frame counts for in the limit of input, because small frames cost time rather than bytes."""
+"""Minimum size that a frame counts for in the limit of input, and so does a part of one that arrives alone. Small ones
+cost time rather than bytes."""
 
 _MESSAGE = (str, bytes)
 
@@ -255,7 +256,7 @@ class WebSocketConnection(asyncio.Protocol):
             settings = self._handler.settings
             reader = FrameReader(settings.max_message_size, settings.max_message_fragments, self.deflates)
         events = reader.receive(data)
-        if reader.frames_read != 1:  # the first one was counted with its bytes
+        if reader.frames_read > 1:  # the first one was counted with its bytes
             self._charge(FRAME_COST_BYTES * (reader.frames_read - 1))
         for event in events:
             if not isinstance(event, _MESSAGE):
@@ -276,9 +277,9 @@ class WebSocketConnection(asyncio.Protocol):
     def _unfinished(self) -> None:
         self.close(Close.TIMED_OUT, "a message was left unfinished")
 
-    def _handle(self, event: Event) -> None:
+    def _handle(self, event: FrameEvent) -> None:
         match event:
-            case Ping(payload) if not self.closing:
+            case Pinged(payload) if not self.closing:
                 self._answer(payload)
             case Closed(code, payload):
                 if not self.closing:
@@ -305,7 +306,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _charge(self, cost: int) -> None:
         self._spent += cost
         if self._spent > self._handler.settings.input_burst:
-            self.close(Close.TOO_MANY_REQUESTS, "too much came, too fast; come back and send less")
+            self.close(Close.TOO_MANY_REQUESTS, "too much input in too short a time; reconnect and send less")
 
     # The end.
 

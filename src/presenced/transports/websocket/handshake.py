@@ -90,7 +90,7 @@ class Accepted(NamedTuple):
 
 
 class _Agreed(NamedTuple):
-    """What the rules agreed to for one set of headers."""
+    """Agreement of the rules for one set of headers."""
 
     fields: str
     """Header fields of the response."""
@@ -240,7 +240,7 @@ def _without_token(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], str
     An empty list offers nothing, like an absent header (RFC 9110 section 5.6.1), but the rules refuse it.
     """
     token = ""
-    kept = []
+    remaining = []
     for name, value in headers:
         if name == _PROTOCOL and TOKEN in value:
             entries = [entry.strip() for entry in value.split(b",")]
@@ -248,8 +248,8 @@ def _without_token(headers: tuple[Header, ...]) -> tuple[tuple[Header, ...], str
             token = token or (tokens[0].removeprefix(TOKEN).decode("latin-1") if tokens else "")
             value = b", ".join(entry for entry in entries if not entry.startswith(TOKEN))
         if name not in _LISTS or value.strip(b", \t"):
-            kept.append((name, value))
-    return tuple(kept), token
+            remaining.append((name, value))
+    return tuple(remaining), token
 
 
 def _accepted(accept: str, agreed: _Agreed, token: str) -> Accepted:

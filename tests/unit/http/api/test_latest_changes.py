@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.nodes import make_node
 
 from presenced.config.settings import Settings
-from presenced.http.api.latest_changes import MAX_SPANS, LatestChanges
+from presenced.http.api.latest_changes import MAX_SPANS, SpanCache
 from presenced.node.service import PresenceService
 from presenced.testing import FakeClock
 
@@ -13,7 +13,7 @@ from presenced.testing import FakeClock
 def test_a_span_of_changes_is_computed_once_and_the_cache_is_bounded() -> None:
     node = make_node(Settings(stats_interval=0), FakeClock())
     service = PresenceService(node)
-    latest = LatestChanges(service, 1000)
+    latest = SpanCache(service, 1000)
     for online in (True, False, True):
         service.announce("ada", online)
     span = latest.since(0)

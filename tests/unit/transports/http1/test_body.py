@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.transports.http1.body import MAX_CHUNK_LINE, MAX_LINES, MAX_TRAILERS, Body, Chunked, Sized
-from presenced.transports.http1.head import BadRequest
+from presenced.transports.http1.head import InvalidRequest
 
 FOLLOWING = b"GET / HTTP/1.1\r\n"
 
@@ -75,10 +75,10 @@ def test_a_chunked_body_ends_after_its_trailers(parts: list[bytes], extension: b
 )
 def test_a_chunk_is_refused_at_its_first_invalid_byte(data: bytes) -> None:
     whole = Chunked()
-    with pytest.raises(BadRequest):
+    with pytest.raises(InvalidRequest):
         read(whole, [data])
     bytewise = Chunked()
-    with pytest.raises(BadRequest):
+    with pytest.raises(InvalidRequest):
         read(bytewise, [bytes([byte]) for byte in data])
 
 

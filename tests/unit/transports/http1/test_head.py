@@ -10,8 +10,8 @@ import pytest
 from presenced.errors import Problem
 from presenced.transports.http1.head import (
     MAX_HEADERS,
-    BadRequest,
     Head,
+    InvalidRequest,
     check_part,
     find_end,
     parse,
@@ -23,8 +23,8 @@ def head(line: bytes = b"GET / HTTP/1.1", *fields: bytes) -> Head:
     return parse(b"\r\n".join((line, b"Host: x", *fields)))
 
 
-def refused(data: bytes) -> BadRequest:
-    with pytest.raises(BadRequest) as caught:
+def refused(data: bytes) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
         parse(data)
     return caught.value
 
@@ -62,7 +62,7 @@ def test_a_target_is_split_into_path_and_query(target: bytes, path: bytes, query
 
 def test_an_asterisk_is_a_target_of_options_only() -> None:
     assert head(b"OPTIONS * HTTP/1.1").path == b"*"
-    with pytest.raises(BadRequest):
+    with pytest.raises(InvalidRequest):
         head(b"GET * HTTP/1.1")
 
 
@@ -160,7 +160,7 @@ def test_only_a_request_with_a_body_waits_for_100() -> None:
 
 def test_the_number_of_fields_is_bounded() -> None:
     assert len(head(b"GET / HTTP/1.1", *[b"X: y"] * (MAX_HEADERS - 1)).headers) == MAX_HEADERS
-    with pytest.raises(BadRequest) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         head(b"GET / HTTP/1.1", *[b"X: y"] * MAX_HEADERS)
     assert caught.value.problem is Problem.HEAD_TOO_LARGE
 
@@ -189,7 +189,7 @@ def test_a_valid_head_is_accepted_byte_by_byte() -> None:
 def test_input_that_cannot_become_a_request_is_refused_before_the_head_is_complete(data: bytes) -> None:
     check_part(data[:-1], 0)
     for start in (0, len(data) - 1):
-        with pytest.raises(BadRequest):
+        with pytest.raises(InvalidRequest):
             check_part(data, start)
 
 
@@ -200,7 +200,7 @@ def test_a_long_head_takes_linear_time() -> None:
         b"Host: " + b"%aa" * 300_000 + b"@",
         b"X:" + b" " * 1_000_000 + b"y",
     ):
-        with contextlib.suppress(BadRequest):
+        with contextlib.suppress(InvalidRequest):
             parse(b"GET / HTTP/1.1\r\n" + field)
     assert time.process_time() - started < 2
 

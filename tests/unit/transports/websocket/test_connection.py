@@ -408,6 +408,25 @@ def test_a_flood_that_continues_after_the_close_is_not_read() -> None:
     assert peer.transport.aborted
 
 
+def test_a_message_counts_against_the_rate_also_if_it_arrives_in_small_parts() -> None:
+    """Otherwise a client could send any amount, as long as each part completes no frame."""
+    peer = Handler(input_burst=65_536).peer()
+    data = masked(Opcode.BINARY, bytes(50_000))
+    for start in range(0, len(data), 100):
+        peer.send(data[start : start + 100])
+    peer.send(data)
+    assert [CloseFrame.parse(frame.data).code for frame in peer.received()] == [4429]
+
+
+def test_a_close_frame_within_a_message_is_echoed_and_deliberate(handler: Handler, peer: Peer) -> None:
+    peer.send(masked(Opcode.TEXT, b"half", fin=False) + masked(Opcode.CLOSE, b"\x03\xe8bye"))
+    assert [(f.opcode, f.data) for f in peer.received()] == [(Opcode.CLOSE, b"\x03\xe8bye")]
+    assert handler.messages == []
+    assert handler.endings[0] == (Ending.CLOSED, Ending.CLOSED)
+    handler.clock.advance(handler.settings.message_timeout - 0.1)
+    assert len(handler.endings) == 1
+
+
 @pytest.mark.parametrize(
     "data",
     [
