@@ -18,7 +18,7 @@ from benchmarks.report import Report, Table
 from msgspec import json
 
 from presenced.config.settings import WEBSOCKET_PATH, Settings
-from presenced.delivery.events import Batch
+from presenced.delivery.batch import Batch
 from presenced.node.build import build_node
 from presenced.presence.visibility import Visibility
 from presenced.protocols.base import ConnectRequest

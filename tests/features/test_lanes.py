@@ -11,8 +11,8 @@ from tests.support.fakes import FakeConnection
 from tests.support.nodes import make_node, request, v1
 
 from presenced.config.settings import Settings
+from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import Batch
 from presenced.errors import Close
 from presenced.node.node import Node
 from presenced.presence.model import Ending

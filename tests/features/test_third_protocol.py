@@ -14,8 +14,9 @@ from tests.support.fakes import FakeConnection
 from tests.support.nodes import make_node, request
 
 from presenced.config.settings import Settings
+from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import Batch, Event, Missed, Portion
+from presenced.delivery.events import Event, Missed, Portion
 from presenced.node.build import ProtocolParts
 from presenced.presence.model import Change, Ending, Status
 from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest

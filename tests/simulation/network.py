@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT
 from websockets.protocol import Protocol as WebSocketProtocol
 
-from presenced.delivery.events import Batch
+from presenced.delivery.batch import Batch
 from presenced.errors import Close
 from presenced.node.node import Node
 from presenced.presence.model import Ending

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import json
 
-from presenced.delivery.events import Batch
+from presenced.delivery.batch import Batch
 from presenced.errors import Close
 from presenced.presence.model import Ending
 from presenced.presence.session import Session

@@ -38,8 +38,9 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Protocol
 
+from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import Batch, Event, Feed, Missed, Portion
+from presenced.delivery.events import Event, Feed, Missed, Portion
 from presenced.errors import Close
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.deadlines import Deadlines

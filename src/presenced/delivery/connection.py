@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from presenced.delivery.batch import Batch
 from presenced.errors import Close
 from presenced.presence.session import Session
-
-if TYPE_CHECKING:
-    from presenced.delivery.events import Batch
 
 
 class Connection(Protocol):

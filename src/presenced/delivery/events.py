@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
 
 
@@ -24,25 +25,6 @@ class Event(Protocol):
     @property
     def position(self) -> int:
         """Place in the order of all events; above those of all earlier events."""
-
-
-class Batch:
-    """Encoded messages, in order, for one connection or many.
-
-    `cache` is for transports: their form of the messages, made once for all connections that receive the batch.
-    """
-
-    __slots__ = ("cache", "messages")
-
-    def __init__(self, messages: Sequence[bytes] = ()) -> None:
-        self.messages = messages
-        self.cache: dict[str, bytes] = {}
-
-    def __len__(self) -> int:
-        return len(self.messages)
-
-
-EMPTY = Batch()
 
 
 class Portion(NamedTuple):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pytest
 from tests.support.fakes import FakeConnection
 
+from presenced.delivery.batch import Batch
 from presenced.delivery.broadcaster import LONGEST_WAIT_S, MAX_BATCH, Broadcaster
-from presenced.delivery.events import Batch
 from presenced.errors import Close
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal

@@ -14,8 +14,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
+from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import Batch, Event, Missed, Portion
+from presenced.delivery.events import Event, Missed, Portion
 from presenced.presence.model import Change
 from presenced.presence.subscriptions import Selection, SubscriptionIndex
 from presenced.presence.users import Users

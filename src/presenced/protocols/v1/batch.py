@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, S
 from itertools import groupby
 from typing import NamedTuple
 
+from presenced.delivery.batch import EMPTY, Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import EMPTY, Batch, Event, Portion
+from presenced.delivery.events import Event, Portion
 from presenced.presence.model import Change
 from presenced.presence.rooms import RoomChange
 from presenced.presence.visibility import NOBODY, Visibility

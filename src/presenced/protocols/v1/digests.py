@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
+from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import Batch, Event, Portion
+from presenced.delivery.events import Event, Portion
 from presenced.presence.model import Change
 from presenced.presence.rooms import Mode, RoomChange, RoomMember
 from presenced.presence.subscriptions import Selection, Subscription, SubscriptionIndex

@@ -16,8 +16,9 @@ from itertools import chain
 
 from msgspec import Raw
 
+from presenced.delivery.batch import EMPTY, Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import EMPTY, Batch, Event, Missed, Portion
+from presenced.delivery.events import Event, Missed, Portion
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Change
 from presenced.presence.rooms import Mode, RoomMember

@@ -16,8 +16,9 @@ from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import Protocol
 
+from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import Batch, Event
+from presenced.delivery.events import Event
 from presenced.presence.visibility import Visibility
 
 

@@ -8,8 +8,9 @@ from typing import Literal
 
 from msgspec import Raw
 
+from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import Batch, Portion
+from presenced.delivery.events import Portion
 from presenced.presence.model import Change, Status
 from presenced.presence.visibility import Visibility
 from presenced.protocols.v1 import codec

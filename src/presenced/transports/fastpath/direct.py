@@ -22,8 +22,8 @@ from collections.abc import Callable, Collection, Iterable
 from os import write
 from typing import Any, Protocol, cast
 
+from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import Batch
 from presenced.transports.websocket.framing import WORTH_DEFLATING_BYTES, frames
 
 

@@ -40,8 +40,8 @@ from pathlib import Path
 from typing import cast
 
 from presenced.config.sources import without_settings
+from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
-from presenced.delivery.events import Batch
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
 from presenced.transports.fastpath import writer_process as program

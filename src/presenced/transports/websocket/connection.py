@@ -30,7 +30,7 @@ from typing import Any
 
 from websockets.frames import Opcode
 
-from presenced.delivery.events import Batch
+from presenced.delivery.batch import Batch
 from presenced.errors import Close
 from presenced.presence.model import Ending
 from presenced.presence.session import Session

@@ -14,7 +14,7 @@ from functools import lru_cache
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from presenced.delivery.events import Batch
+from presenced.delivery.batch import Batch
 
 SMALL_BYTES = 4096
 """Size of a message up to which the header of its frame is cached by its length."""

@@ -8,7 +8,7 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
-from presenced.delivery.events import Batch
+from presenced.delivery.batch import Batch
 from presenced.transports.websocket.framing import (
     PING_FRAME,
     SMALL_BYTES,
