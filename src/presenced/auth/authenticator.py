@@ -10,10 +10,10 @@
 | `visibility = "callback"` | `callbacks` | after the authenticator above, which it wraps; cached as well |
 
 `authenticate` is a plain call that returns the result if it is available. Most results are, and a coroutine for each
-handshake would cost a task. A result that takes time arrives through a function instead.
+handshake would cost a task. A result that takes time is passed to the callback `on_result` instead.
 
-`factory` builds the authenticator of the settings. `gatekeeper` adds the rules that are the same for all of them:
-expiry, revocation and placeholder ids.
+`factory` builds the authenticator that the settings select. `gatekeeper` adds the rules that are the same for all of
+them: expiry, revocation and placeholder ids.
 """
 
 from __future__ import annotations

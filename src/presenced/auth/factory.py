@@ -1,4 +1,4 @@
-"""Builds the authenticator of the settings. This is the only place that does."""
+"""Builds the authenticator that the settings select. No other module constructs one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from presenced.net.http_client import HttpClient
 from presenced.runtime.clock import Clock
 
 JWKS_TIMEOUT_S = 10.0
-"""Seconds for a request for the JWK Set."""
+"""Timeout in seconds of a request for the JWK Set."""
 
 
 def make_authenticator(
     settings: Settings, *, tickets: Tickets, clock: Clock, function: AuthenticateFunction | None
 ) -> Authenticator | None:
-    """Return the authenticator of the settings; None if `auth` is none, so that clients may claim any user id.
+    """Return the authenticator that the settings select; None if `auth` is none, so that clients may claim any user id.
 
     Args:
         tickets: Tickets for `auth = "ticket"`.
@@ -76,6 +76,8 @@ def _callback(name: str, url: str, settings: Settings, clock: Clock) -> Callback
         secret=settings.callback_secret.get_secret_value(),
         concurrency=settings.callback_concurrency,
         cache=settings.callback_cache,
+        # `callback_url` judges a token, and a refused token stays refused. `visibility_url` judges a user, whom the
+        # backend may accept soon.
         caches_refusals=name == "callback_url",
         clock=clock,
     )

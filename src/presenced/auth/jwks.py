@@ -3,7 +3,7 @@
 The URL comes from the settings. `jku` and `x5u` in a token are ignored: a server that requests a URL from an unverified
 token can be pointed at its internal network (CVE-2026-32301).
 
-A background task requests the set. Between requests it waits for the next one:
+A background task requests the set. Between requests it is idle:
 
     start ──> FETCHING ──────── set usable: replace keys ────────┐
                  ^   └────────── failed: keep known keys ────────┤
@@ -44,14 +44,16 @@ from presenced.runtime.clock import Clock
 from presenced.runtime.instant import Instant
 
 MIN_REFETCH_S = 10.0
-"""Minimum number of seconds between two requests that tokens trigger. Within it, tokens of unknown keys are refused."""
+"""Minimum number of seconds between two requests that tokens trigger. Until then, most tokens of unknown keys are
+refused immediately (see the table above)."""
 
 MAX_WAITING_TOKENS = 1_000
 """Maximum number of tokens waiting for new keys. At the bound, clients get `UNAVAILABLE` and retry later."""
 
 MAX_RETIRED_KEYS = 4
 """Maximum number of keys remembered after they left the set. At the bound the one that left first is evicted. Tokens
-signed with a remembered key are refused, but count as genuine: pages that return after a weekend have such tokens."""
+signed with a remembered key are refused, but count as genuine (`BadToken.is_genuine`) and not as guesses: a page that
+was left open over a weekend presents such a token."""
 
 _MAY_BE_NEW = ("unknown_key", "signature")
 """Faults of a token whose key may have been added since the last request. A `kid` is optional and chosen by the issuer
@@ -80,7 +82,7 @@ class JwksAuthenticator(Authenticator):
         self._clock = clock
         self._waiting: list[tuple[str, OnAuthResult]] = []
         self._fetched_at = -math.inf
-        """Monotonic time of the last request."""
+        """Monotonic time at which the last request began."""
         self._fetch_wanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 

@@ -17,9 +17,10 @@ one would accept a revoked token again."""
 class Revocations:
     """Revoked users and tokens. Times are epoch seconds.
 
-    Bounds: `MAX_REVOCATIONS`, each for `lifetime` seconds. After that, every token from before has expired.
+    Bounds: `MAX_REVOCATIONS`.
 
     Args:
+        lifetime: Seconds for which a revocation is remembered. After that, every token issued before it has expired.
         on_revoked: Function called with each new revocation, which stores it.
     """
 
@@ -31,7 +32,7 @@ class Revocations:
         self._lifetime = lifetime
         self._on_revoked = on_revoked
         self._revoked_at: dict[str, dict[str, float]] = {"user": {}, "token": {}}  # by kind and subject
-        self._ends: Deadlines[tuple[str, str]] = Deadlines()  # by kind and subject
+        self._ends: Deadlines[tuple[str, str]] = Deadlines()  # keys are (kind, subject)
 
     def __len__(self) -> int:
         return sum(map(len, self._revoked_at.values()))

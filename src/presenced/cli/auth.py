@@ -160,6 +160,7 @@ def _signing_key(path: Path | None, settings: Settings) -> Key:
         private = load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"can't use the private key {path}: {error}") from None
+    # The server verifies with the public half, so its parser chooses the algorithm and the key id.
     pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return keys_from_text(pem.decode())[0]._replace(material=private)
 

@@ -54,7 +54,8 @@ def _flags() -> Iterator[tuple[str, Any]]:
 if TYPE_CHECKING:
     Flags = dict[str, Any]
 else:
-    # Texts, except for switches: `config.sources.load` parses and checks the values of all sources in the same way.
+    # Values are strings, except those of switches, because `config.sources.load` parses and checks the values of all
+    # sources in the same way.
     Flags = TypedDict("Flags", dict(_flags()), total=False)  # noqa: UP013  # the fields are computed
 
 ServeConfigFile = Annotated[ConfigFile, Parameter(group=Group("Settings file", sort_key=0))]
@@ -85,7 +86,7 @@ def serve(*, config: ServeConfigFile = None, flags: GivenFlags = None) -> None:
     """
     settings = load(flags or {}, os.environ, config).settings
     _raise_file_limit()
-    # Without it, every counter and histogram has a second series with its time of creation.
+    # Without this call, every counter and histogram has a second series with its time of creation.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
     finish_log = logs.configure(settings.log_level, settings.log_format, settings.log_time)
     try:

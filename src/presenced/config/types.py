@@ -24,7 +24,7 @@ _PEM_LINE = 64
 """Number of characters in a line of a PEM body (RFC 7468 section 2)."""
 
 _MASK = re.compile("[*\u2022\u25cf\u2217\uff0a]{3,}")
-"""Asterisks and bullets, including those of other scripts."""
+"""Three or more asterisks or bullets, including their variants in other scripts."""
 
 _MASK_WORD = re.compile(
     r"[\[<(](redacted|masked|filtered|hidden|removed|sensitive( value)?|secret)[\]>)]|redacted|x{4,}", re.IGNORECASE
@@ -32,6 +32,7 @@ _MASK_WORD = re.compile(
 """Masks without asterisks: `[REDACTED]`, `(sensitive value)` of Terraform, `xxxxx` of Go's `URL.Redacted`."""
 
 _PASSWORD = re.compile(r"//[^/@\s]*:([^/@\s]*)@")
+"""Password in a URL."""
 
 
 class ValueName(NamedTuple):
@@ -102,7 +103,8 @@ def _all_without_user(urls: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Secret = Annotated[SecretStr, BeforeValidator(_clean_secret), ValueName("SECRET")]
-"""Never a flag, because every user of a machine sees flags. Each has a twin `..._file` (see `config.sources`)."""
+"""Secret text. It is never a flag, because every user of a machine sees flags. Each has a twin `..._file` that names a
+file (see `config.sources`)."""
 
 Seconds = Annotated[float, ValueName("SECONDS")]
 Rate = Annotated[float, ValueName("PER_SECOND")]
@@ -120,7 +122,7 @@ class Section(BaseModel):
     """
 
     # Without `hide_input_in_errors`, an error of pydantic prints its input, which may be a secret.
-    # `defer_build`: only the class `Settings` is ever validated, so building a validator of each section is in vain.
+    # `defer_build`: only the class `Settings` is ever validated, so a validator for each section would never be used.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     @field_validator("*", mode="before")

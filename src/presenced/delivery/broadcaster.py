@@ -1,19 +1,26 @@
 """The broadcaster: every event to every connection that should receive it, one write per connection and flush.
 
-The cost of fan-out is the kernel's. One `send` of a small message takes 3 to 10 microseconds, by machine, whether C or
-Python asks for it, and about as much for fifty messages joined. The law is therefore *one write per connection per
-flush*, however many events it holds: events are encoded once, joined once, and flushes are spaced out under load.
+Most of the cost of fan-out is in the kernel. One `send` of a small message takes 3 to 10 microseconds, depending on the
+machine and not on the language of the caller. One `send` of fifty joined messages takes about as long. The rule is
+therefore *one write per connection per flush*, however many events the flush holds. Events are encoded once and joined
+once, and flushes are spaced out under load.
 
-**When to flush.** When the server is idle, one turn of the loop after the event. After a flush that took t seconds:
+**When to flush.** When the server is idle, the flush follows one turn of the event loop after the event. `_flush_due`
+decides by the time since the last flush, which took t seconds:
 
-    waited so far       below 0.1 t     below max(3 t, 50 ms)                       above
-    flush               no              if the loop had a turn with nothing to do   yes
+    time since then     below 0.1 t     below max(3 t, 50 ms)                above
+    flush               no              if the last turn was nearly empty    yes
 
 Under load every turn of the loop has something to do, and most of it makes more events, which join the next flush. So
-batches grow by themselves under load, and the latency of an idle server stays one turn. A fixed pause of 0.3 t was the
-first design. Measured on one core with 1,000 connections in a closed loop: 1.8 M deliveries per second with the fixed
-pause, 7.4 to 7.6 M with this one; 2,000 users joining at once 1.2 s and 0.36 s; the latency below saturation was the
-same. Under uvloop a turn accepts hardly more than one connection, so a flush in every turn would join nothing.
+batches grow by themselves under load, while the latency of an idle server stays one turn, or two shortly after a flush.
+Under uvloop a turn accepts hardly more than one connection, so a flush in every turn would join nothing.
+
+The first design was a fixed pause of 0.3 t. Measured on one core with 1,000 connections in a closed loop:
+
+                                      fixed pause    this rule
+    deliveries per second             1.8 M          7.4 to 7.6 M
+    2,000 users joining at once       1.2 s          0.36 s
+    latency below saturation          the same       the same
 
 **Who receives what.** A connection is in one of two states:
 
@@ -27,8 +34,9 @@ same. Under uvloop a turn accepts hardly more than one connection, so a flush in
                   <-------------------
                     resume: all missed
 
-A connection that is behind is sent nothing until its transport has drained. Then its feed says what it missed since its
-position: of the state lane the newest, of the log lane everything. So the memory for a slow client is bounded.
+A connection that is behind is sent nothing until its transport has drained. Then its feed returns what it missed since
+its position: in the state lane only the newest event of each key, in the log lane all events (`delivery.events`). So
+the memory for a slow client is bounded.
 """
 
 from __future__ import annotations
@@ -62,10 +70,11 @@ LONGEST_WAIT_S = 0.05
 """Seconds that a pause may last while the loop is busy, even if `MAX_PAUSE_SHARE` of the flush is less."""
 
 IDLE_TURN_S = 0.00005
-"""Seconds. A turn of the loop that took less had nothing to do: 5 microseconds, while taking a connection takes 30."""
+"""Seconds. A turn of the loop that took less counts as empty. An empty turn takes 5 microseconds, and accepting a
+connection 30."""
 
 TIMER_RESOLUTION_S = 0.001
-"""Seconds. Loops round timers to milliseconds, so the broadcaster waits for the last one turn by turn."""
+"""Seconds. Event loops round timers to milliseconds, so the broadcaster checks in each turn of the last millisecond."""
 
 
 class BatchWriter(Protocol):
@@ -105,10 +114,10 @@ class Broadcaster:
         self._behind_timeout = behind_timeout
         self._writer = writer or PlainWriter()
         self._feeds: list[Feed] = []
-        self._joined: dict[Connection, int] = {}  # index of the first event of the batch that it is to receive
-        self._behind: dict[Connection, Missed] = {}  # the portions that it has yet to receive
-        self._delivered: dict[Connection, int] = {}  # messages delivered while it is behind
-        self._late: Deadlines[Connection] = Deadlines()
+        self._joined: dict[Connection, int] = {}  # joined during the batch; index of the first event to receive
+        self._behind: dict[Connection, Missed] = {}  # what each connection has yet to receive
+        self._delivered: dict[Connection, int] = {}  # number of messages delivered while it is behind
+        self._late: Deadlines[Connection] = Deadlines()  # when a connection that is behind is closed
         self._batch: list[Event] = []
         self._position = 0  # of the newest event published
         self._sent = 0  # position of the connections that keep up and did not join during the batch
@@ -190,6 +199,7 @@ class Broadcaster:
         No-op if it keeps up. A feed brings a connection up to date with more than events, such as the user's own state.
         """
         if (behind := self._behind.get(connection)) is not None:
+            # `_send_missed` asks the feed only about a position below the newest.
             self._behind[connection] = Missed(behind.portions, min(behind.position, self._position - 1))
 
     def discard(self, connection: Connection) -> None:
@@ -203,7 +213,7 @@ class Broadcaster:
     def changing(self, connection: Connection) -> Iterator[None]:
         """Allow the caller to change the subscription or the visibility of `connection`.
 
-        The connection is sent its part of the batch first, because that was decided by the old subscription.
+        The connection is sent its part of the batch first, because the old subscription applies to those events.
         """
         start = self._joined.get(connection, 0)
         feed: Feed = connection.protocol.feed
@@ -231,12 +241,15 @@ class Broadcaster:
         """
         assert not self._batch, "the caller has flushed: a connection at this position has received all before it"
         self._position = self._sent = position
-        for portion in portions:  # a full list: a connection that the first write fills up has received them all
+        # A sequence and not an iterator: if a write pauses a connection, the remaining portions include it all the
+        # same, so it has reached `position`.
+        for portion in portions:
             self._write(portion)
 
     def pause(self, connection: Connection) -> None:
         """Treat `connection`, whose transport is full, as behind. No-op if it does not keep up already."""
         if connection not in self._behind and connection.protocol.feed.leave(connection):
+            # It has received everything up to where it joined the batch, or else up to the last flush.
             index = self._joined.pop(connection, 0)
             self._behind[connection] = Missed(iter(()), self._batch[index - 1].position if index else self._sent)
             self._set_deadline(connection)
@@ -301,7 +314,7 @@ class Broadcaster:
     def _flush(self) -> None:
         started = self._clock.monotonic()
         batch, joined = self._batch, self._joined
-        # Before the first write, because a connection that a write fills up has received the whole batch.
+        # Before the first write, because a connection that pauses during its write has received the whole batch.
         self._batch, self._joined, self._sent = [], {}, self._position
         for feed in self._feeds:
             for portion in feed.portions(batch, joined):

@@ -1,4 +1,4 @@
-"""The ASGI application behind the front door: builds its parts, and responds to requests that match no endpoint."""
+"""The ASGI application behind `transports.front_door`: builds its parts, and responds if no endpoint matches."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ def _refusal(report: ReportRefusal) -> Callable[[Request, Exception], Awaitable[
         assert isinstance(error, HTTPException), "registered for it"
         if "websocket" in request.headers.get("upgrade", "").lower() and not isinstance(error, ProblemError):
             report(_no_websocket(request, error), _origin(request))
-        headers = {**(error.headers or {}), "connection": "close"}  # nobody has read the body, which may be in flight
+        # The body has not been read, and may still be in flight. On a connection that stays open, the next request
+        # would have to wait for it.
+        headers = {**(error.headers or {}), "connection": "close"}
         if isinstance(error, ProblemError):
             return problem_response(error.problem, error.detail, headers)
         if error.status_code == Problem.METHOD_NOT_ALLOWED.status:
@@ -153,7 +155,7 @@ def _origin(request: Request) -> bytes:
 
 
 def _not_upgraded(request: Request) -> Refusal:
-    """Return the log text for a request to the WebSocket path without an upgrade."""
+    """Return the refusal to log for a request to the WebSocket path without an upgrade."""
     connection, upgrade = (quoted(", ".join(request.headers.getlist(name))) for name in ("connection", "upgrade"))
     found = f"Connection is {connection or 'missing'} and Upgrade is {upgrade or 'missing'}"
     logged = f"{found}, but a handshake needs Upgrade and websocket; a proxy in front must forward both headers"
@@ -161,7 +163,7 @@ def _not_upgraded(request: Request) -> Refusal:
 
 
 def _no_websocket(request: Request, error: HTTPException) -> Refusal:
-    """Return the log text for a handshake with another path or method than the WebSocket's."""
+    """Return the refusal to log for a handshake with another path or method than the WebSocket's."""
     if error.status_code == Problem.METHOD_NOT_ALLOWED.status:
         return Refusal(Problem.METHOD_NOT_ALLOWED, "a handshake is a GET request")
     logged = f"there is no WebSocket at {quoted(request.url.path)}; it is at {WEBSOCKET_PATH}?userId=ID"

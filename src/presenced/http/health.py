@@ -57,8 +57,8 @@ def operator_routes(
     ]
 
 
-def _number(request: Request, name: str, default: int, most: int) -> int:
+def _number(request: Request, name: str, default: int, maximum: int) -> int:
     text = request.query_params.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most):
-        raise ProblemError(Problem.BAD_PARAMETER, f"{name} must be a whole number from 0 to {most}")
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= maximum):
+        raise ProblemError(Problem.BAD_PARAMETER, f"{name} must be a whole number from 0 to {maximum}")
     return int(text)

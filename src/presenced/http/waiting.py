@@ -50,7 +50,7 @@ MAX_OF_USER = 10
 """Maximum number of waiting requests of one user, so that no user takes the places of others. One more is refused."""
 
 LAST_WRITE_S = 1.0
-"""Seconds that a client has to read the current part when the server stops. After that its connection is cut."""
+"""Seconds that a client has to read the current part after `end`. After that its connection is cut."""
 
 
 class WaitingRequest:
@@ -166,7 +166,7 @@ class WaitingRequests:
         return request
 
     def end_of(self, user_id: str) -> int:
-        """End the requests with one user's tokens, and return their number."""
+        """End the requests with tokens or tickets of one user, and return their number."""
         found = [request for request in self._requests if request.user_id == user_id]
         for request in found:
             request.end()

@@ -20,11 +20,14 @@ MAX_CACHED_HOSTS = 256
 """Maximum number of cached verdicts. At the bound the oldest is evicted."""
 
 MAX_HOST_LENGTH = 300
-"""Maximum length of a `Host` that may be allowed: 253 characters for a name plus 6 for a port. Longer values are
-refused without parsing."""
+"""Maximum length of a `Host` that may be allowed. A name has at most 253 characters, and a port with its colon 6;
+the rest is slack. Longer values are refused without parsing."""
 
 _HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(?::[0-9]*)?")
+"""Name or bracketed IPv6 address, with an optional port."""
+
 _ENTRY = re.compile(r"(\*\.(?=.*\.))?[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+"""Entry of `allowed_hosts`. The name after `*.` must contain a dot, so `*.com` is refused."""
 
 
 class AllowedHosts:
@@ -40,7 +43,7 @@ class AllowedHosts:
     """
 
     def __init__(self, names: Iterable[str] | None) -> None:
-        self._any = names is None
+        self._allows_any = names is None
         names = ("localhost", "*.localhost", *(names or ()))
         self._names = frozenset(name for name in names if not name.startswith("*."))
         self._suffixes = tuple(name[1:] for name in names if name.startswith("*."))
@@ -70,7 +73,7 @@ class AllowedHosts:
 
     def allow(self, host: bytes) -> bool:
         """Return whether a request with this `Host` is for this server."""
-        if self._any:
+        if self._allows_any:
             return True
         verdict = self._verdicts.get(host)
         if verdict is None:

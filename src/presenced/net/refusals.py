@@ -28,7 +28,7 @@ class Refusal(NamedTuple):
     logged: str = ""
     """Log text that replaces `detail`. It quotes text from the client and omits tokens."""
     setting: str = ""
-    """Setting that decides."""
+    """Setting that decides, for the log; empty if the reason implies it (`node.refusals`)."""
 
 
 def foreign_page(origins: Sequence[bytes]) -> Refusal:

@@ -72,7 +72,7 @@ def build_node(
         storage_worker: Stores what must survive a restart; None to store nothing.
         epoch: Name of this start of the server in positions; empty for a random one.
         more_protocols: Functions that make further protocols, besides the classic one and presenced.v1.
-        feed_parts: Parts of modules in the feed of presenced.v1.
+        feed_parts: Parts that modules add to the feed of presenced.v1.
     """
     timer = Timer(clock)
     log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
@@ -87,7 +87,7 @@ def build_node(
     )
 
     # The storage restores data through the publisher and the gatekeeper, and both report to the storage. These two
-    # functions break the circle. They run when the storage worker responds, which is after all parts are made.
+    # functions break the cycle. They run when the storage worker responds, which is after all parts are made.
     def apply(outcome: Outcome[Connection], now: Instant) -> None:
         publisher.apply(outcome, now)
 
@@ -185,7 +185,7 @@ def _protocols(
     feed_parts: Sequence[FeedPart],
     more_protocols: Sequence[Callable[[ProtocolParts], ClientProtocol]],
 ) -> Protocols:
-    """Return all protocols, after adding their feeds to the broadcaster."""
+    """Return all protocols, after adding their feeds to the broadcaster, which asks the classic feed first."""
     protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more_protocols)])
     for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
         parts.broadcaster.add_feed(protocol.feed)

@@ -18,15 +18,15 @@ FIRST_RETURN_S = 0.1
 """Seconds until the first client should reconnect."""
 
 MAX_RETURN_GAP_S = 0.01
-"""Seconds between two clients when few reconnect. The best measured rate is for plain connections, while a TLS
-handshake or a call to a backend takes some milliseconds."""
+"""Maximum number of seconds between two clients when few reconnect. The best measured rate is for plain connections,
+while a TLS handshake or a call to a backend takes some milliseconds."""
 
 MIN_SPREAD_S = 1.0
-"""Seconds over which the reconnects of 100 or more clients are spread, regardless of the rate."""
+"""Minimum number of seconds over which the reconnects of 100 or more clients are spread, however high the rate."""
 
 
 def close_in_waves(connections: Sequence[Connection], pace: float) -> Iterator[float]:
-    """Close all connections (1001), one wave with each item.
+    """Close all connections (1001), one wave per iteration.
 
     Each client of presenced.v1 receives a different delay before it reconnects (`return_times`). Classic clients choose
     their own.
@@ -35,7 +35,7 @@ def close_in_waves(connections: Sequence[Connection], pace: float) -> Iterator[f
         pace: Connections per second that a server like this one is known to accept.
 
     Yields:
-        Seconds to wait before the next item.
+        Seconds to wait before the next iteration.
     """
     waves = max(1, int(min(len(connections) / pace, MAX_DRAIN_S) / WAVE_S))
     times = return_times(len(connections), pace)

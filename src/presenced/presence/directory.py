@@ -93,9 +93,8 @@ NOTHING: Outcome[Any] = Outcome()
 class Directory(Generic[C]):
     """The users, and the events that change them. A connection is an opaque object.
 
-    OFFLINE changes to another status exactly when a user's first source of presence appears, and back when the last one
-    ends. A user with an open connection is never OFFLINE, unless they chose to be invisible. Nothing that a client does
-    makes a method fail.
+    A source of presence is a connection, a grace period or an announcement. A user is OFFLINE to others exactly while
+    they have no source or have chosen to be invisible. Nothing that a client does makes a method fail.
 
     A cluster subclasses this and overrides `_settle`, which decides that something becomes visible, so that all nodes
     decide together. `_show`, which makes it visible, stays. This is the one planned use of inheritance.
@@ -167,9 +166,8 @@ class Directory(Generic[C]):
         if display is not None:
             user.give_display(display, now)
         lost = [s for s in user.detached() if not s.session_id]
-        if (
-            lost and not session_id
-        ):  # classic connections of a user cannot be distinguished, so the one lost last has returned
+        # Classic connections of a user cannot be distinguished, so the one lost last counts as returned.
+        if lost and not session_id:
             user.remove(lost[-1])
         session = Session(user_id, connection, session_id, device, subscription)
         session.active = active
@@ -211,7 +209,8 @@ class Directory(Generic[C]):
             session.active = active
             user.active_ms = now.epoch_ms if active else user.active_ms
             if user.held is not None:
-                user.held.activities.pop(session, None)  # the client sent this before it chose the URL's value
+                # The held request is older than `active`, which comes from the URL of the new connection.
+                user.held.activities.pop(session, None)
         return replace(self._attach(user, session, now), replaced=replaced)
 
     def close(
@@ -237,8 +236,8 @@ class Directory(Generic[C]):
             self._forget_session(user, session)
         elif len(detached := user.detached()) > MAX_DETACHED:
             # Sessions beyond their grace period first, because their end is not visible.
-            first = min(detached, key=lambda s: (s.grace_ends is not None, s.grace_ends or s.forget_at))
-            self._forget_session(user, first)
+            surplus = min(detached, key=lambda s: (s.grace_ends is not None, s.grace_ends or s.forget_at))
+            self._forget_session(user, surplus)
         if not user.connected:
             self.users.connected_users -= 1
         self._schedule(user)
@@ -304,7 +303,7 @@ class Directory(Generic[C]):
         while (user_id := self._deadlines.pop_due(now.monotonic)) is not None:
             user = self._by_id[user_id]
             cause = Cause.GRACE
-            # All that is due of one user together, so that others see one change.
+            # Everything that is due for one user takes effect together, so that others see one change.
             for session in user.detached():
                 if session.grace_ends is not None and session.grace_ends <= now.monotonic:
                     session.grace_ends = None
@@ -511,9 +510,9 @@ class Directory(Generic[C]):
         """
         users = self.users
         view, own = user.look(cause)  # hot: once per event, also when nothing changes
-        news = None
-        if own is None or not own.looks_like(user.own):  # also when all sessions of presenced.v1 are gone
-            user.own = news = own
+        own_change = None
+        if own is None or not own.looks_like(user.own):  # None: all sessions of presenced.v1 are gone
+            user.own = own_change = own
         change = self._show(user, view, cause, now) if view != user.shown else None
         if not user.is_present:
             if user.timed or user.has_chosen or user.claims or users.with_choice or users.with_claim:
@@ -524,7 +523,7 @@ class Directory(Generic[C]):
                 users.with_choice.pop(user.user_id)
             if users.with_claim:
                 users.with_claim.pop(user.user_id)
-        return Outcome(user.user_id, change, news)
+        return Outcome(user.user_id, change, own_change)
 
     def _show(self, user: User[C], view: View, cause: Cause, now: Instant) -> Change:
         """Make a view visible: log and return a change with the next version and position."""
@@ -536,7 +535,7 @@ class Directory(Generic[C]):
         user.version = version = self._versions.next(user.version)
         users.online_users += (was is Status.OFFLINE) - (view.status is Status.OFFLINE)
         if not is_here and user.connected:
-            user.seen_ms = now.epoch_ms  # invisible, which looks like a close, or away by a claim
+            user.seen_ms = now.epoch_ms  # the user became invisible, which looks like a close, or away
         seen = 0 if is_here else user.seen_ms
         position = self._journal.next_position()
         change = Change(position, user.user_id, view, was, version, now, since, seen, cause, before)
@@ -554,7 +553,7 @@ class Directory(Generic[C]):
     def _remember(self, user: User[C]) -> None:
         """Remember an absent user's choice and claims. At the bounds the users away longest lose theirs."""
         has_chosen = user.has_chosen
-        if user.timed is not None and not has_chosen:  # `auto` for a time, with nothing after it
+        if user.timed is not None and not has_chosen:  # temporary `auto`, with no permanent choice to return to
             if self.since_start is not None:
                 has_chosen = True  # it takes precedence over a permanent choice that is still to be restored
             else:

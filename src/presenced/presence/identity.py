@@ -1,4 +1,4 @@
-"""User ids and other names: the allowed texts, and the place of a user id in the classic URL."""
+"""User ids: which texts are valid, and which of them are JSON numbers on the wire."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MAX_SAFE_INTEGER = 2**53 - 1
 PLACEHOLDERS = frozenset(("undefined", "null", "NaN", "None", "[object Object]"))
 """Texts that JavaScript and Python templates produce from a variable without a value or with the wrong value."""
 
-
 EXAMPLE = "connect to /ws-online-status?userId=ID"
+"""Hint in error messages: where a client puts its user id."""
 
 
 def parse_user_id(value: str | int, placeholders: bool = True) -> str:

@@ -10,8 +10,8 @@ present, the first rule that applies decides:
     none (`auto`)     priority <= 0      of the claim       of the choice if it has any, otherwise of the claim
     none (`auto`)     none               as detected        of the choice
 
-As detected is `online` while a backend announces the user or a session is active, and `away` while all are idle. The
-winning claim is the one of the highest priority; of several, the one set last.
+The detected status is `online` while a backend announces the user or a session is active, and `away` while all
+sessions are idle. The winning claim is the one of the highest priority; of several, the one set last.
 
 A choice is permanent or temporary. At most one of each is in force, and the temporary one takes precedence:
 
@@ -20,7 +20,8 @@ A choice is permanent or temporary. At most one of each is in force, and the tem
     permanent P                 P'                        T' over P                -
     temporary T over P          P'                        T' over P                P
 
-Both kinds are values: they are built by `choice_of` or `Claim` from untrusted input, and compared with `==`.
+Choices and claims are values, compared with `==`. `choice_of` builds and checks choices from untrusted input; a `Claim`
+from untrusted input is checked by `check_claim`.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ MAX_CLAIMED = 100_000
 """Maximum number of absent users with claims. At the bound the user away longest loses theirs."""
 
 MAX_SOURCE_LENGTH = 64
-"""Characters of a source's name."""
+"""Maximum number of characters in the name of a source. A claim of a longer one is refused."""
 
 MAX_PRIORITY = 100
-"""Priorities range from minus this to this."""
+"""Highest priority of a claim. The lowest is its negative. A claim outside this range is refused."""
 
 CLAIMABLE = frozenset((Status.ONLINE, Status.AWAY, Status.BUSY))
 """Statuses that a backend can claim. Only the user can choose to be invisible, and a claim needs a user who is

@@ -126,7 +126,7 @@ class Users(Generic[C]):
     def since_of(self, position: int, user_ids: Iterable[str]) -> tuple[list[Change], list[str]]:
         """Return the changes that a subscriber to these users at `position` missed, and the users now unknown.
 
-        A user whose last change was dropped from the log after `position` was offline then.
+        The latter may have gone offline after `position`, in a change that has been dropped from the log since.
         """
         changes: list[Change] = []
         unknown: list[str] = []

@@ -1,4 +1,4 @@
-"""Garbage collection: measured pauses, and short ones.
+"""Garbage collection: measures its pauses, and keeps them short.
 
 Python's cyclic garbage collector stops the event loop while it runs. A full collection examines every object that may
 refer to others, about eight for each connection. With 15,000 connections it stopped the loop for 45 ms.
@@ -16,7 +16,8 @@ import gc
 import time
 
 FULL_COLLECTION_EVERY = 4
-"""Number of middle collections between two full ones; Python's default is 10. Each stands for 7,000 new objects."""
+"""Number of middle collections (generation 1) before a full one; Python's default is 10. With its other
+defaults, there is one middle collection per 7,000 new objects."""
 
 
 class Pauses:

@@ -6,8 +6,8 @@ writes the lines, and a bounded queue leads to it:
     logger ──▶ queue (10,000 records) ──▶ thread ──▶ standard output
                  └─ full: drop the record and count it
 
-The number of dropped lines is printed at the end. Lines contain texts of clients, so both formats escape everything
-that could end a line, change a terminal or pass for another message.
+The number of dropped lines is printed to standard error when the server stops. Lines contain texts of clients, so both
+formats escape everything that could end a line, change a terminal or pass for another message.
 """
 
 from __future__ import annotations
@@ -136,13 +136,13 @@ def wants_time(when: str, stream: TextIO, environ: Mapping[str, str]) -> bool:
     """Return whether text lines to `stream` begin with the time.
 
     Args:
-        when: The setting `log_time`. With `auto` they do, except on a terminal and in the journal.
+        when: The setting `log_time`. With `auto` they do, except on a terminal and in systemd's journal.
     """
     return when == "always" or (when == "auto" and not (stream.isatty() or _goes_to_journal(stream, environ)))
 
 
 def _goes_to_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Return whether systemd connected the stream to the journal, which stamps every line.
+    """Return whether systemd connected the stream to its journal, which adds the time to every line.
 
     `JOURNAL_STREAM` has the device and inode of the connection (man page systemd.exec). If standard output and standard
     error have a connection each, it describes that of standard error. Standard output is then another socket.
@@ -196,7 +196,7 @@ def configure(level: str, form: str, when: str = "auto") -> Callable[[], None]:
     waiting_handler = _BoundedQueueHandler(waiting)
     if form == "json":
         writer.setFormatter(formatter)
-    else:  # A queue's handler merges message and traceback into one text, which cannot be escaped afterwards.
+    else:  # `QueueHandler.prepare` merges message and traceback into one text, which cannot be escaped afterwards.
         waiting_handler.setFormatter(formatter)
     root.addHandler(waiting_handler)
     root.setLevel(logging.WARNING)

@@ -23,13 +23,13 @@ MAX_QUOTED = 200
 
 
 def refused_character(text: str) -> str:
-    """Return the first character that names must not contain, as `U+202E`; empty if the text fits in one line.
+    """Return the first character that names must not contain, as `U+202E`; empty if there is none.
 
     Refused are controls, line and paragraph separators, surrogates, noncharacters, and characters that change the
     direction of the following text. Joiners, spaces of all kinds and unassigned characters are allowed, because scripts
     and emoji need them.
     """
-    # Each refused character is unprintable in every version of Unicode. The cheaper test decides for most texts.
+    # Each refused character is unprintable in every version of Unicode, so the cheaper test suffices for most texts.
     if text.isprintable() or (found := _REFUSED.search(text)) is None:
         return ""
     return f"U+{ord(found[0]):04X}"

@@ -15,7 +15,8 @@ no sign of life for `SILENT_MS`. `start` closes what dead servers left open:
           sessions closed here        rows closed with versions <= `first`
 
 The database may answer long after the server has begun to serve. Records about users who are back then wait with live
-versions, and must overwrite the closed rows. So closed rows get versions at or below `first`.
+versions, and must overwrite the closed rows. So a closed row gets the version `first`. Only a row that already has this
+version or a higher one gets its own version plus one.
 """
 
 from __future__ import annotations
@@ -126,10 +127,11 @@ class Store:
             await connection.execute(_CLEAR, cleared)
 
     async def sign(self, connection: AsyncConnection, now_ms: int, position: int, stopped_ms: int = 0) -> None:
-        """Record a sign of life. This is the first statement of each transaction that writes.
+        """Record a sign of life. Each transaction that stores items begins with this.
 
         SQLite takes the write lock at the first statement that writes. A transaction that reads first and writes later
-        fails at once if another process has written in between (SQLITE_BUSY_SNAPSHOT); no timeout helps.
+        fails at once if another process has written in between (SQLITE_BUSY_SNAPSHOT); no timeout helps. `start`
+        reads first, and the worker repeats it if it fails.
 
         Args:
             position: Position of the newest change.
@@ -173,8 +175,8 @@ class Store:
         for node, _ in dead:
             count = select(func.count()).select_from(users).where(self._shown(node, own=False))
             shown += (await connection.execute(count)).scalar_one()
-        # Rows closed here get versions up to `first`, because waiting records about users who are back have versions
-        # above it. A row of a higher version would refuse them.
+        # Rows closed here get the version `first`, because waiting records about users who are back have versions above
+        # it. A row with a higher version would reject them.
         first = start_position(self._started_ms)
         position = max(newest + MAX_LOST_POSITIONS, first)
         await self.sign(connection, self._started_ms, position)
@@ -249,8 +251,9 @@ class Store:
         """Yield pages of the choices, display data, claims and revocations that are in force at `now_ms`.
 
         Args:
-            most: Maximum number of each kind. Of more users, those seen last count. They come in ascending order of
-                that time, because the server evicts the oldest first.
+            most: Maximum number of each kind. If there are more users, those seen last are restored. They come in
+                ascending order of that time, because the server evicts the oldest first. If there are more claims or
+                revocations, the claims set first and the revocations that end first are restored.
         """
         chose = or_(users.c.chosen.is_not(None), users.c.timed.is_not(None))
         last = select(users.c.user_id, users.c.chosen, users.c.timed, users.c.seen_ms).where(chose)
@@ -300,7 +303,9 @@ def _without_ended(choices: RestoredChoices, now_ms: int) -> RestoredChoices | N
 
 
 async def _prune(connection: AsyncConnection, table: Table, time: ColumnElement[int], oldest: int) -> bool:
-    """Delete up to `PRUNED_ROWS` rows older than `oldest`, and those of the same millisecond. Return whether more are.
+    """Delete up to `PRUNED_ROWS` rows older than `oldest`, and those of the same millisecond.
+
+    Return whether there may be more.
 
     The bound is a time, found by the index on it, because not every database deletes with a limit.
     """

@@ -8,21 +8,21 @@ Life of a record:
     event -> collected -> (due) -> batch -> worker -> transaction -> confirmed
              | here                | `worker.client`  | `worker.program`
 
-1. *Collected.* Of a user or a session, only a reference: the record is made when it is sent, so any number of events
-   in between is one row. Changes and occupancies of rooms are events, and all of them are sent, in order. Claims and
-   revocations are few: the newest of each key.
+1. *Collected.* For a user, only a reference is kept: the record is made when it is sent, so any number of events in
+   between is one row. A session has one record, which is updated in place. Changes and occupancies of rooms are events,
+   and all of them are sent, in order. Claims and revocations are few; the newest of each key is sent.
 2. *Due.* Changes, claims and revocations are due at once, users and sessions at most every `STATE_PERIOD_S`. A user who
    reloads a page, or changes ten times while the database is slow, is one row. A flush runs `PERIOD_S` after an event
    and again until nothing waits. An idle server has no timer.
 3. *Batch.* A flush sends at most `MAX_BATCH_RECORDS` of each kind, if the worker accepts a batch. While it does not,
    everything waits here, and a flush every `BLOCKED_PERIOD_S` applies the bounds.
-4. *Worker.* The worker writes each batch in one transaction and confirms it. The client sends unconfirmed batches again
-   to a new worker. Writing a batch twice changes nothing, so nothing is lost or doubled.
+4. *Worker.* The worker writes all batches that have arrived in one transaction and confirms them. The client sends
+   unconfirmed batches again to a new worker. Writing a batch twice changes nothing, so nothing is lost or doubled.
 
 | bound | at the bound |
 |---|---|
 | `MAX_WAITING` users, sessions, claims with revocations | the oldest are dropped |
-| `MAX_WAITING` changes | of each user and room only the newest stays; then the oldest half of the bound is dropped |
+| `MAX_WAITING` changes | only the newest of each user and room stays, and of these only the newest `MAX_WAITING / 2` |
 
 So under overload the history has gaps, but the last state of each user and room is stored and sent to webhooks, as long
 as fewer than half the bound of them wait. `presenced_storage_facts_merged_total` counts the first step of the bound of
@@ -192,7 +192,10 @@ class WriteBehind:
             self._flush_later()
 
     def opened(self, connection: StorableConnection) -> None:
-        """Collect a session that opened, or was resumed."""
+        """Collect a session that opened, or was resumed.
+
+        The caller applies an outcome next, which schedules the flush.
+        """
         session = connection.session
         record = session.stored
         if isinstance(record, StoredSession):
@@ -211,7 +214,10 @@ class WriteBehind:
         session.stored = self._sessions[record.session_key] = record
 
     def closed(self, connection: StorableConnection, reason: str, now: Instant) -> None:
-        """Collect a session whose connection ended. No-op if another connection has resumed it."""
+        """Collect a session whose connection ended. No-op if another connection has resumed it.
+
+        The caller applies an outcome next, which schedules the flush.
+        """
         record = connection.session.stored
         if connection.session.connection is connection and isinstance(record, StoredSession):
             record.closed_ms, record.reason = now.epoch_ms, reason

@@ -62,7 +62,7 @@ class EchoServer:
 
     def opened(self, connection: WebSocketConnection, request: ConnectRequest) -> None:
         """Accept every connection."""
-        connection.serial = 1
+        connection.serial = 1  # not 0, which stands for a connection that was not admitted or has ended
         connection.accept()
 
     def received(self, connection: WebSocketConnection, message: str | bytes) -> None:

@@ -50,9 +50,9 @@ class SentState(NamedTuple):
 
     status: str
     version: int = -1
-    """Version of the change that was sent; -1 if nothing was sent."""
+    """Version of the user's change that was sent, or position of the room's; -1 if nothing was sent."""
     details: str = ""
-    """Digest of the text, emoji, data and display data."""
+    """Digest of the text, emoji, data, end and display data; empty if there are none, or the user is offline."""
 
 
 NEVER_SENT = {"user": SentState(OFFLINE), "room": SentState(VACATED)}

@@ -15,8 +15,10 @@ from presenced.webhooks.events import batch_id, encode_test
 from presenced.webhooks.signing import decode_secret, signed_headers
 
 GONE = 410
+"""Status with which a receiver asks for no more requests."""
+
 BUSY = frozenset({429, 502, 503, 504})
-"""Statuses about the state of the receiver, not about the content of the request."""
+"""Statuses that describe the state of the receiver, and not the content of the request."""
 
 
 class SendResult(NamedTuple):

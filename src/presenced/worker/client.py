@@ -53,7 +53,8 @@ from presenced.worker.rpc import (
 from presenced.worker.webhook_metrics import WebhookMetrics
 
 MAX_UNCONFIRMED = 4
-"""Maximum number of batches that the worker has and has not confirmed. At the bound, records wait in `WriteBehind`."""
+"""Maximum number of unconfirmed batches. At the bound, records wait in `WriteBehind`. The last batch may exceed it,
+because a batch too long for one message counts as several."""
 
 STOP_TIMEOUT_S = 5.0
 """Seconds for which a stopping server waits until everything is stored. The worker goes on alone after it."""
@@ -65,7 +66,7 @@ LATE_S = 2.0
 """Seconds by which storage may be behind without a warning."""
 
 NOT_YET = "the database has not answered yet"
-"""Reason why nothing is stored until a new process reports its state."""
+"""Reason why nothing is stored until the first process reports its state."""
 
 _logger = logging.getLogger("presenced")
 
@@ -163,7 +164,7 @@ class WorkerClient(asyncio.Protocol):
 
     @property
     def unconfirmed(self) -> int:
-        """Number of records that the worker has and has not confirmed."""
+        """Number of records that were sent to the worker, but are not confirmed."""
         return sum(len(unconfirmed.batch.records) for unconfirmed in self._unconfirmed.values())
 
     @property
@@ -235,7 +236,7 @@ class WorkerClient(asyncio.Protocol):
 
     @property
     def _may_store(self) -> bool:
-        """Whether waiting makes sense: the worker stores data, or has yet to report whether it can."""
+        """Whether waiting makes sense: the worker stores data, or the first one has yet to report whether it can."""
         return self._ready or (self._transport is not None and self._failing == NOT_YET)
 
     async def _until(self, condition: Callable[[], bool]) -> None:

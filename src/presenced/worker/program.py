@@ -15,7 +15,8 @@ There are two exceptions:
 - An unexpected exception ends the process, because a new process may succeed. The server starts it and sends everything
   again.
 
-After the end of the stream the worker goes on for up to `LAST_TRIES_S` until all items are stored.
+After the end of the stream the worker goes on for up to `LAST_TRIES_S` until all items are stored. If it has never been
+able to open the database, it stops at the next failure.
 """
 
 from __future__ import annotations
@@ -215,7 +216,8 @@ class WorkerProgram:
         await self._disconnect()
 
     async def _disconnect(self) -> None:
-        """Close all connections. A file that was read-only, or a server that was restarted, needs new ones."""
+        """Close all connections to the database. New ones are needed after a restart of the database server, or when a
+        database file is no longer read-only."""
         try:
             async with asyncio.timeout(DISPOSE_TIMEOUT_S):
                 await self._database.dispose()
@@ -240,7 +242,11 @@ class WorkerProgram:
                 return
 
     async def _until_done(self, work: Callable[[], Awaitable[None]]) -> bool:
-        """Repeat until it succeeds. Return false if the server has ended and it takes too long."""
+        """Repeat `work` until it succeeds.
+
+        Returns:
+            False if the server has ended and `work` takes too long, or the database has never been usable.
+        """
         while True:
             try:
                 await work()

@@ -28,8 +28,8 @@ class RequestTimes(Collector):
     def add(self, now: WebhookStats, before: WebhookStats) -> None:
         """Add the requests made between two reports."""
         # Strict: a worker that counts in other buckets is a bug.
-        for index, (many, few) in enumerate(zip(now.buckets, before.buckets, strict=True)):
-            self._requests[index] += max(0, many - few)
+        for index, (count, count_before) in enumerate(zip(now.buckets, before.buckets, strict=True)):
+            self._requests[index] += max(0, count - count_before)
         self._seconds += max(0.0, now.seconds - before.seconds)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:

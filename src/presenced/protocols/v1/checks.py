@@ -28,7 +28,7 @@ def user_ids(given: list[int | str]) -> set[str]:
 
 
 def room_names(given: list[str]) -> set[str]:
-    """Return names of rooms.
+    """Return names of rooms as a set.
 
     Raises:
         RequestRefused: One of them contains a refused character.

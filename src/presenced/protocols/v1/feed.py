@@ -39,7 +39,7 @@ class V1Feed:
 
     Args:
         schedule_digest: Function called when the next digest, due within `PERIOD_S` seconds, is no longer empty.
-        parts: Parts of modules.
+        parts: Parts that modules add to the feed.
     """
 
     def __init__(self, encoder: V1Encoder, schedule_digest: Callable[[], None], parts: Sequence[FeedPart] = ()) -> None:
@@ -123,7 +123,7 @@ class V1Feed:
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the user's own state and the changes since `position`, or snapshots if the log has moved on."""
-        selection, blocked, now = (
+        selection, blocked, reached = (
             visible_full(connection),
             connection.session.visibility.blocked,
             self._users.journal.position,
@@ -133,33 +133,34 @@ class V1Feed:
             changes = self._users.since(position, CATCH_UP)
             if changes is None:
                 return self.all(connection)
-            now = changes[-1].position if len(changes) == CATCH_UP else now
+            reached = changes[-1].position if len(changes) == CATCH_UP else reached
             changes = list(unblocked(changes, blocked))
         else:
             changes, unknown = self._users.since_of(position, selection.users)
-            if self._users.since(position, 1) is None:  # a hidden user looks like an unknown one
+            # Hidden users are reported as unknown in the same case as unknown users. Otherwise their absence from the
+            # answer would reveal that they exist.
+            if self._users.since(position, 1) is None:
                 unknown += subscription_of(connection).full.users - selection.users
-        parts: list[Iterator[Portion]] = [iter([self._self(connection)])]
+        portions: list[Iterator[Portion]] = [iter([self._self(connection)])]
         for name in sorted(selection.rooms):
             # A client that blocks users receives the whole room. A blocked member may be the only reason why the room
             # was never empty, and the shorter answer would reveal that.
             complete_to = None if blocked else self.digests.complete_up_to(name, position)
             found = self._missed_of_room(name, complete_to, selection)
             if found is None:
-                parts.append(self._snapshots_for(connection).room(name, connection))
+                portions.append(self._snapshots_for(connection).room(name, connection))
             else:
                 joined, left, seen = found
-                parts.append(self._news_of_room(connection, name, joined, left))
+                portions.append(self._news_of_room(connection, name, joined, left))
                 changes = changes + seen
-        parts += [self._missed_of(part, connection, position) for part in self._parts.values()]
-        once = {
-            change.user_id: change for change in changes
-        }  # a user may be in two rooms, or subscribed to by name as well
+        portions += [self._missed_of(part, connection, position) for part in self._parts.values()]
+        # By user: one who is in two rooms, or subscribed to by name as well, occurs more than once.
+        by_user = {change.user_id: change for change in changes}
         newest = self._users.versions.newest  # read now, because the portions are encoded later
         gone = [self.encoder.unknown(user_id, newest) for user_id in unknown]
-        cursors = _cursor(connection, max(0, position)), _cursor(connection, now)
-        parts.append(self._news_of_users(connection, *cursors, list(once.values()), gone))
-        return Missed(chain(*parts), now)
+        cursors = _cursor(connection, max(0, position)), _cursor(connection, reached)
+        portions.append(self._news_of_users(connection, *cursors, list(by_user.values()), gone))
+        return Missed(chain(*portions), reached)
 
     # For the protocol.
 
@@ -302,7 +303,8 @@ class V1Feed:
     ) -> tuple[list[RoomMember], list[str], list[Change]] | None:
         """Return members who joined, users who left and members who changed after `position`.
 
-        None if the whole room must be sent."""
+        None if the whole room must be sent.
+        """
         room = self._rooms.get(name)
         if room is None or position is None or room.mode is Mode.COUNTS:
             return None
@@ -328,7 +330,10 @@ class V1Feed:
     def _news_of_users(
         self, connection: Connection, before: Cursor, now: Cursor, changes: Sequence[Change], unknown: Sequence[Raw]
     ) -> Iterator[Portion]:
-        """Return the changes in messages. All but the last have the old position, because a part may get lost."""
+        """Return the changes in messages. Only the last message has the new position.
+
+        A client that loses its connection before the last message resumes from the old position.
+        """
         encoder = self.encoder.for_visibility(connection.session.visibility)
         last = max(0, len(changes) - 1) // CATCH_UP * CATCH_UP
         for start in range(0, last, CATCH_UP):

@@ -1,13 +1,16 @@
 """The protocol presenced.v1 (`spec/protocol-v1.md`): sessions that are resumed, requests, subscriptions and rooms.
 
-A connection opens in one of three ways:
+A connection opens in one of these ways:
 
     the client names    the directory    its position is      session        the client receives
     ----------------    -------------    ----------------     -------        -------------------
     no session          --               --                   new            SELF and snapshots
     a session           knows it         within the journal   resumed        SELF and what it missed
-    a session           knows it         too old or unknown   resumed anew   SELF and snapshots
+    a session           knows it         not usable           resumed        SELF and snapshots
     a session           has forgotten it --                   new            SELF and snapshots
+
+A position is not usable if it is unknown, older than the journal, or from before the end of the last snapshot. If the
+visibility has changed, no position is usable.
 
 A request is parsed once, checked by its handler, and answered with ACK or ERROR (`handlers`).
 """
@@ -65,7 +68,7 @@ class _Requests:
         self.over = 0
         """Requests refused in a row because they came too fast."""
         self.unread = 0
-        """Requests since the client last had read everything."""
+        """Requests received since the client had last read everything."""
 
 
 class V1Protocol(ClientProtocol):
@@ -76,7 +79,7 @@ class V1Protocol(ClientProtocol):
 
     Args:
         requests: Requests and their handlers, those of modules included.
-        parts: Parts of modules in the feed.
+        parts: Parts that modules add to the feed.
     """
 
     name = "presenced.v1"
@@ -119,7 +122,7 @@ class V1Protocol(ClientProtocol):
     # Opening.
 
     def started(self, now: Instant) -> None:
-        """Record when the server will know which users have returned after its start."""
+        """Record when users who have not returned after the start count as gone: after one grace period."""
         self._settled_at = now.monotonic + self._settings.grace_lost
 
     def connect(self, request: ConnectRequest) -> ConnectParameters:
@@ -139,12 +142,11 @@ class V1Protocol(ClientProtocol):
         outcome, position = self._enter(connection, user, parameters, now)
         assert outcome.session is not None, "it opened"
         connection.session = outcome.session
-        if (
-            outcome.replaced is not None
-        ):  # before the session changes, because the feed removes a connection by its session
+        # Before the visibility of the session changes, because the feed removes a connection by what its session sees.
+        if outcome.replaced is not None:
             outcome.replaced.close(Close.REPLACED, "another connection resumed this session")
         if user.visibility != connection.session.visibility:
-            position = None  # everything is sent again
+            position = None  # the client needs snapshots, because it may see other users now
             self._limit(connection, user.visibility)
         connection.connection_id = outcome.connection_id
         self._publisher.session_opened(connection)
@@ -185,10 +187,11 @@ class V1Protocol(ClientProtocol):
                 display=user.display,
             )
             return outcome, None
-        connection.opened_at = -inf  # a client that names its session has already read CONNECTION_ESTABLISHED
+        # A client that can name its session has read an earlier CONNECTION_ESTABLISHED, so it counts as heard.
+        connection.opened_at = -inf
         cursor = self._encoder.cursor(parameters.position)
         if cursor is not None and outcome.session and cursor < outcome.session.whole_from:
-            cursor = None  # a snapshot was lost on the way, or half of it
+            cursor = None  # the client did not receive the last snapshot completely
         position = None if cursor is None else cursor.position
         self._metrics.sessions.labels("told_again" if position is None else "resumed").inc()
         return outcome, position

@@ -1,1 +1,1 @@
-"""How the tables came to be what they are: revisions for Alembic, which `storage.migrate` runs."""
+"""Migrations of the database schema: revisions for Alembic, which `storage.migrate` runs."""

@@ -1,1 +1,1 @@
-"""Writes of one batch to many sockets past their transports, optionally with the help of other processes."""
+"""Writes one batch to many sockets without their asyncio transports, optionally with the help of other processes."""

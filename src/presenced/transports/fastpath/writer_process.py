@@ -2,7 +2,8 @@
 
 `writer_pool.py` starts it and sends it messages. The program decides nothing. It imports nothing but the standard
 library, so it takes 11 MB of memory. FD is a stream socket. Each message on it has a header (`HEADER`) of a kind and
-two numbers, and then its content:
+two integers, and then its content. A *number* in the content identifies a socket: the server assigns it, and it is not
+a file descriptor.
 
 | message         | content                                        | effect                                           |
 |-----------------|------------------------------------------------|--------------------------------------------------|
@@ -11,7 +12,7 @@ two numbers, and then its content:
 | `WRITE` n, size | n numbers; `size` bytes                        | writes the bytes to each socket without blocking |
 
 `WRITE` alone has a response, sent when it is done: the number of sockets that took less than all (`COUNT`), then for
-each its number and how many bytes it took.
+each its number and how many bytes it accepted (0 if it failed).
 
 The process ends when the stream ends. It ignores SIGINT and SIGTERM, because a terminal sends those to the whole
 process group, and the server decides when to stop.
@@ -32,7 +33,7 @@ COUNT = struct.Struct("<I")
 ADOPT, DROP, WRITE = b"a", b"d", b"w"
 
 NUMBERS = "Q"
-"""Type code of arrays of numbers."""
+"""Type code of arrays of numbers: unsigned 64-bit integers."""
 
 MAX_FILES = 250
 """Maximum number of files in one message. Linux allows 253 (unix(7))."""

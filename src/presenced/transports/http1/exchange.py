@@ -10,7 +10,7 @@ The connection feeds the body of the request; the application calls `receive` an
 
 The head is held back until the first part of the body arrives, so that both take one packet. Until then a fault of the
 application, or a body that breaks a rule, still gets a response of its own. Afterwards the connection is cut off,
-because a short response would look complete.
+because a truncated response could look complete.
 
 Length of the response body (RFC 9112 section 6.3):
 
@@ -48,7 +48,7 @@ ABORT_EXTENSION = "presenced.abort"
 
 _NO_BODY = frozenset((204, 304))
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_NO_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NOT_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class Exchange:
@@ -163,7 +163,7 @@ class Exchange:
                 self._fail()
 
     def _fail(self) -> None:
-        """Respond with 500. If a response has begun, cut it off, because it would look complete."""
+        """Respond with 500. If a response has begun, cut it off, because otherwise it could look complete."""
         if self.is_begun:
             self._connection.abort()
             return
@@ -220,7 +220,7 @@ class Exchange:
         fields: list[Header] = []
         length: int | None = None
         for name, value in headers:
-            if not _NAME.fullmatch(name) or _NO_VALUE.search(value):
+            if not _NAME.fullmatch(name) or _NOT_IN_VALUE.search(value):
                 raise RuntimeError(f"a response cannot have the header field {name!r}: {value!r}")
             name = name.lower()
             if name == b"content-length":

@@ -21,18 +21,20 @@ def subscribe(context: Context, request: Watch) -> None:
     if request.mode == "count":
         with broadcaster.changing(connection):
             subscription.counted.add(request.everyone, users, rooms)
+        # Counted users share one count, so a new one changes the count of them all. Each room has its own.
         named = Selection(request.everyone, subscription.counted.users if users else ())
         named.rooms = rooms
         _send_counts(context, named)
         return
-    everyone = request.everyone and not subscription.full.everyone
+    everyone_is_new = request.everyone and not subscription.full.everyone
     new_users = users - subscription.full.users
     with broadcaster.changing(connection):
         subscription.full.add(request.everyone, users, rooms)
     # A room is sent again even if the session subscribes to it: the client may have had only its count, and expects its
     # members now.
-    if everyone or new_users or rooms:
-        broadcaster.insert(connection, context.parts.feed.news(connection, everyone, tuple(new_users), rooms))
+    if everyone_is_new or new_users or rooms:
+        news = context.parts.feed.news(connection, everyone_is_new, tuple(new_users), rooms)
+        broadcaster.insert(connection, news)
 
 
 @handlers.handles(Unwatch)
