@@ -429,6 +429,27 @@ async def test_data_that_is_in_force_is_restored(database: AsyncEngine) -> None:
     ] == ["timed"]
 
 
+@pytest.mark.parametrize("most", [0, 1])
+async def test_every_revocation_and_claim_is_restored_however_few_choices_are(database: AsyncEngine, most: int) -> None:
+    one_store = store(database)
+    subjects = [f"user{number}" for number in range(5)]
+    revoked = [StoredRevocation("user", name, 1.0, NOW / 1000 + 9 - at) for at, name in enumerate(subjects)]
+    claimed = [StoredClaim(name, "call", "busy", set_ms=NOW + at) for at, name in enumerate(subjects)]
+    await write(database, one_store, *revoked, *claimed)
+    found = await restored(database, one_store, most=most)
+    assert [record for record in found if isinstance(record, StoredRevocation)] == revoked, "those that end last first"
+    assert [record.user_id for record in found if isinstance(record, StoredClaim)] == subjects
+
+
+async def test_the_claims_set_last_are_restored(database: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("presenced.storage.store.MAX_RESTORED_CLAIMS", 2)
+    one_store = store(database)
+    claimed = [StoredClaim(name, "call", "busy", set_ms=NOW + at) for at, name in enumerate(("ada", "bo", "carl"))]
+    await write(database, one_store, *claimed)
+    found = await restored(database, one_store)
+    assert [record.user_id for record in found if isinstance(record, StoredClaim)] == ["bo", "carl"]
+
+
 async def test_display_data_is_restored_of_the_users_seen_last_regardless_of_choices(database: AsyncEngine) -> None:
     one_store, busy = store(database), choice_json(choice_of("busy"))
     data = '{"name":"Zoë 🖋 \\u0000"}'.encode()

@@ -42,6 +42,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Delete, Insert
 
+from presenced.presence.status import MAX_CLAIMED
 from presenced.storage.database import execute_many, upsert
 from presenced.storage.records import (
     Record,
@@ -61,6 +62,9 @@ PRUNED_ROWS = 2_000
 
 PAGE_ROWS = 2_000
 """Number of rows read at a time at the start."""
+
+MAX_RESTORED_CLAIMS = MAX_CLAIMED
+"""Maximum number of claims that are restored. Of more, those set last are."""
 
 SILENT_MS = 300_000
 """Milliseconds without a sign of life after which any server of the same database considers another one dead."""
@@ -251,9 +255,12 @@ class Store:
         """Yield pages of the choices, display data, claims and revocations that are in force at `now_ms`.
 
         Args:
-            most: Maximum number of each kind. If there are more users, those seen last are restored. They come in
-                ascending order of that time, because the server evicts the oldest first. If there are more claims or
-                revocations, the claims set first and the revocations that end first are restored.
+            most: Maximum number of users whose choices, and of users whose display data, are restored: those seen
+                last. They come in ascending order of that time, because the server evicts the oldest first.
+
+        Claims are limited by `MAX_RESTORED_CLAIMS`. Revocations are not limited here: a setting that saves memory must
+        never make a revoked token valid again. They come in descending order of their end, because the server drops
+        those beyond `MAX_REVOCATIONS`.
         """
         chose = or_(users.c.chosen.is_not(None), users.c.timed.is_not(None))
         last = select(users.c.user_id, users.c.chosen, users.c.timed, users.c.seen_ms).where(chose)
@@ -268,11 +275,12 @@ class Store:
         while rows := result.fetchmany(PAGE_ROWS):
             yield [RestoredDisplay(row[0], row[1].encode()) for row in rows]
         held = select(claims).where(or_(claims.c.until_ms.is_(None), claims.c.until_ms > now_ms))
-        result = await connection.execute(held.order_by(claims.c.set_ms, claims.c.source).limit(most))
+        newest = held.order_by(claims.c.set_ms.desc(), claims.c.source).limit(MAX_RESTORED_CLAIMS).subquery()
+        result = await connection.execute(select(newest).order_by(newest.c.set_ms, newest.c.source))
         while found := result.mappings().fetchmany(PAGE_ROWS):
             yield [StoredClaim(**{**row, "data": (row["data"] or "").encode()}) for row in found]
         revoked = select(revocations).where(revocations.c.until > now_ms / 1000)
-        result = await connection.execute(revoked.order_by(revocations.c.until).limit(most))
+        result = await connection.execute(revoked.order_by(revocations.c.until.desc()))
         while found := result.mappings().fetchmany(PAGE_ROWS):
             yield [StoredRevocation(**row) for row in found]
 
