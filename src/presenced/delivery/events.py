@@ -40,7 +40,7 @@ class Missed(NamedTuple):
     """Portions that a connection missed, and the position that it has reached after them."""
 
     portions: Iterator[Portion]
-    """Portions of some 20 KB, encoded when they are sent."""
+    """Portions of some 20 to 30 KB, encoded when they are sent."""
     position: int
 
 

@@ -306,7 +306,7 @@ def test_an_explanation_says_that_a_viewer_has_no_session(harness: ExplainingHar
     explained = harness.service.explain("7", "8")
     assert explained.viewer
     assert (explained.viewer.may_see, explained.viewer.watches) == (True, False)
-    assert "8 is not told, as 8 has no session" in sentence(explained)
+    assert "8 does not see it, as 8 has no session" in sentence(explained)
 
 
 def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harness: ExplainingHarness) -> None:
@@ -320,14 +320,14 @@ def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harne
         return found.may_see, found.watches, found.rule, found.room
 
     assert visible() == (False, False, Rule.NOT_ALLOWED, "")
-    assert "7 is online, but 8 is not told, as 8 may see neither" in harness.why("7", "8")
+    assert "7 is online, but 8 does not see it, as 8 may see neither" in harness.why("7", "8")
     harness.say(viewer, "JOIN", room="lobby")
     harness.say(seen, "JOIN", room="lobby")
     assert visible() == (True, True, Rule.ROOM, "lobby")
     harness.say(seen, "LEAVE", room="lobby")
     viewer.session.visibility = Visibility(False, ["7", "8"])
     assert visible() == (True, False, Rule.NAMED, "")
-    assert "8 is not told, as no session of theirs asks to be" in harness.why("7", "8")
+    assert "8 does not see it, as no session of theirs subscribes to this user" in harness.why("7", "8")
     harness.say(viewer, "WATCH", users=[7])
     assert visible() == (True, True, Rule.NAMED, "")
 

@@ -167,10 +167,10 @@ def _to_whom(found: Explanation) -> str:
     if seen.may_see is None:
         return f"{shown}, but whether {seen.user_id} may see that is not known, as {rule}"
     if not seen.may_see:
-        return f"{shown}, but {seen.user_id} is not told, as {rule}"
+        return f"{shown}, but {seen.user_id} does not see it, as {rule}"
     if not seen.watches:
-        why = rule if seen.rule is Rule.NO_SESSION_EVERYONE else "no session of theirs asks to be"
-        return f"{shown}, but {seen.user_id} is not told, as {why}"
+        why = rule if seen.rule is Rule.NO_SESSION_EVERYONE else "no session of theirs subscribes to this user"
+        return f"{shown}, but {seen.user_id} does not see it, as {why}"
     return f"{shown} to {seen.user_id}, who {_rule(seen)}"
 
 

@@ -1,4 +1,4 @@
-"""Digests of presenced.v1: changes of large rooms, and counts, both sent once a second.
+"""Room digests of presenced.v1: changes of large rooms, and counts, both sent once a second.
 
 A digest takes a position of its own, after a flush. A client may know positions beyond the last digest it received, so
 `complete_up_to` says up to which position a client has everything of a room.

@@ -60,7 +60,7 @@ class FeedPart(Protocol):
         """
 
     def missed(self, connection: Connection, position: int | None) -> Iterable[Batch]:
-        """Return the messages that a connection at `position` has missed until now, some 20 KB at a time.
+        """Return the messages that a connection at `position` has missed until now, some 30 KB at a time.
 
         Args:
             position: None for a connection that has nothing yet.
