@@ -1,4 +1,4 @@
-"""Responses for a viewer contain what the viewer may see, and nothing about others."""
+"""Responses for a viewer contain only users whom the viewer may see."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ async def test_a_handshake_has_no_body(more: str) -> None:
 
 
 async def test_a_pipelined_handshake_waits_for_the_previous_responses() -> None:
-    """No response lands between frames."""
+    """Otherwise a response could land between frames."""
     async with server() as running, raw(running.port) as client:
         requests = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3
         await client.send(requests + upgrade() + masked(Opcode.PING, b"early"))

@@ -1,4 +1,4 @@
-"""`presenced migrate`, run as its users run it."""
+"""`presenced migrate`, run as a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server stores, and what is left of it when processes end."""
+"""Stored data of a server, and its state after processes end."""
 
 from __future__ import annotations
 

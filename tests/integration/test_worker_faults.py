@@ -43,7 +43,7 @@ def anyio_backend() -> object:
     return "asyncio", {"use_uvloop": True}
 
 
-async def test_a_database_that_is_killed_or_paused_or_missing_at_the_start(
+async def test_a_database_may_be_killed_or_paused_or_missing_at_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(factory, "START_TIMEOUT_S", 1.0)
@@ -107,7 +107,7 @@ async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refus
             ]  # fmt: skip
 
 
-async def test_a_file_locked_by_another_process(tmp_path: Path) -> None:
+async def test_records_are_stored_once_another_process_unlocks_the_file(tmp_path: Path) -> None:
     async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
         await drained(running)
         with closing(sqlite3.connect(tmp_path / "data" / "presenced.db", isolation_level=None)) as other:
@@ -181,7 +181,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-async def test_a_full_disk(disk: Path, tmp_path: Path) -> None:
+async def test_records_are_stored_once_a_full_disk_has_space(disk: Path, tmp_path: Path) -> None:
     async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
         await drained(running)
         with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
@@ -196,7 +196,9 @@ async def test_a_full_disk(disk: Path, tmp_path: Path) -> None:
         assert set(visitors) <= statuses(tmp_path).keys()
 
 
-async def test_a_read_only_file(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_records_are_stored_once_a_read_only_file_is_writable(
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with sqlite_server(tmp_path):
         pass
     monkeypatch.setattr(factory, "START_TIMEOUT_S", 1.0)

@@ -1,4 +1,4 @@
-"""Loss after `kill -9` under load: of the server, of its storage worker, of both in turn.
+"""Loss after `kill -9` under load of the server, of its storage worker, or of both in turn.
 
 `PRESENCED_KILLS=20 pytest -s tests/integration/test_worker_kills.py` runs longer and prints its findings.
 """
@@ -206,7 +206,7 @@ async def soon(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 @pytest.mark.timeout(60 + 30 * KILLS)
-async def test_what_is_lost_when_processes_are_killed_under_load(tmp_path: Path) -> None:
+async def test_kills_under_load_lose_only_recent_records(tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "database": "sqlite",
         "data_dir": str(tmp_path / "data"),

@@ -151,7 +151,7 @@ async def test_an_event_is_delivered_after_its_worker_was_killed(tmp_path: Path)
             await soon(lambda: received(receiver) == [("user.online", "ada")])
 
 
-async def test_reports_are_sent_while_records_come_without_a_pause(tmp_path: Path) -> None:
+async def test_reports_are_sent_while_records_arrive_without_a_pause(tmp_path: Path) -> None:
     with Receiver() as receiver:
         async with (
             server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as running,

@@ -150,7 +150,7 @@ def test_each_process_has_its_own_cores_if_there_are_enough(helpers: int) -> Non
     assert os.sched_getaffinity(0) == before
 
 
-def test_a_batch_larger_than_any_buffer_between_the_processes() -> None:
+def test_a_batch_larger_than_any_buffer_between_the_processes_arrives() -> None:
     with bench(clients=MIN_CONNECTIONS) as b:
         b.write(b"x")
         assert b.helped

@@ -134,7 +134,7 @@ class Choosing(RuleBasedStateMachine):
         )
 
     def all(self, event: str, *args: Any, **options: Any) -> None:
-        """Apply the same event to all directories. They send the same changes, except for the one that knows more."""
+        """Apply the same event to all directories. They send the same changes, except for the one with stored data."""
         came: list[list[tuple[Change | None, OwnState | None]]] = []
         for directory in (self.subject, self.spelt, self.early):
             given = [self.spell(arg, directory) for arg in args]
@@ -232,7 +232,7 @@ class Choosing(RuleBasedStateMachine):
 
     @rule(user_id=st.sampled_from(USERS), status=statuses, text=texts, lasts=lengths)
     def choose_for(self, user_id: str, status: str, text: str, lasts: float) -> None:
-        """A backend's choice takes effect at once, after all earlier requests."""
+        """A backend's choice takes effect immediately, after all earlier requests."""
         user = self.users[user_id]
         user.events += [*user.waiting, ((status, text), self.now + lasts)]
         user.waiting = []

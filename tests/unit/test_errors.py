@@ -1,4 +1,4 @@
-"""The tables of codes."""
+"""Tables of codes."""
 
 from http import HTTPStatus
 
@@ -21,7 +21,7 @@ def test_every_close_code_may_be_sent(close: Close | ClientClose) -> None:
     assert close.meaning.endswith(".")
 
 
-def test_close_codes_are_told_apart() -> None:
+def test_close_codes_are_unique() -> None:
     assert len({close.code for close in Close}) == len(Close)
 
 

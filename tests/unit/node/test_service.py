@@ -114,7 +114,7 @@ def test_online_users_are_listed_in_pages_while_others_connect_and_disconnect(ha
     assert harness.service.online(rest[-1][0], 100) == []
 
 
-def test_counts_and_rooms_and_sessions(harness: ExplainingHarness) -> None:
+def test_counts_rooms_and_sessions_are_reported(harness: ExplainingHarness) -> None:
     alice = harness.enter("userId=1&device=web")
     harness.say(alice, "JOIN", room="lobby")
     harness.connect("2")

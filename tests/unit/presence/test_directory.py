@@ -1,4 +1,4 @@
-"""The directory: who is online, by connections, graces and announcements."""
+"""The directory: which users are online, by connections, grace periods and announcements."""
 
 from math import inf
 

@@ -1,4 +1,4 @@
-"""The journal: all changes in order, as many as fit, and a number to compare."""
+"""The journal: all changes in order, up to its bound, and a digest for comparison."""
 
 import pytest
 from msgspec import structs
@@ -104,7 +104,7 @@ def test_blanking_a_user_leaves_only_what_followers_need() -> None:
     ]
 
 
-def test_each_event_has_a_position_of_its_own_above_those_of_an_earlier_start() -> None:
+def test_each_event_has_its_own_position_above_an_earlier_start() -> None:
     journal = Journal(3)
     journal.advance(1000)
     assert [journal.next_position(), journal.next_position(), journal.position] == [1001, 1002, 1002]

@@ -1,4 +1,4 @@
-"""The log of changes: what a watcher missed, each user once; bounded by entries and by age."""
+"""The log of latest changes: a watcher gets each missed user once, bounded by entries and by age."""
 
 from presenced.presence.journal import RecentChanges
 from presenced.presence.model import SEEN_ONLINE, Cause, Change, Status

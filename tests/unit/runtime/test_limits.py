@@ -58,7 +58,7 @@ def test_without_a_ttl_nothing_expires(now: float) -> None:
     assert entries.get("a", now) == 1
 
 
-def test_a_burst_goes_through_and_then_the_rate() -> None:
+def test_a_burst_passes_and_then_the_rate() -> None:
     bucket = Bucket(burst=3, now=0)
     assert [bucket.take(2, 3, 0) for _ in range(5)] == [True, True, True, False, False]
     assert [bucket.take(2, 3, 0.5) for _ in range(2)] == [True, False]

@@ -1,4 +1,4 @@
-"""The write-behind: what it collects of events, what it sends to the storage worker, and what it restores."""
+"""The write-behind: records collected from events, batches for the storage worker, and restored data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stored_choice(status: str, text: str = "", data: bytes = b"", until: int = 0
     return msgspec.json.encode(StoredChoice(text, "", Raw(data) if data else UNSET, until, status=status))
 
 
-def test_a_user_who_connects_and_leaves_at_once_is_one_record_of_the_user_and_two_changes() -> None:
+def test_a_user_who_connects_and_leaves_immediately_is_one_user_record_and_two_changes() -> None:
     storing = StoringNode()
     storing.close(storing.open())
     storing.pass_period()
@@ -42,7 +42,7 @@ def test_a_user_who_connects_and_leaves_at_once_is_one_record_of_the_user_and_tw
     assert (session.reason, bool(session.closed_ms), session.address) == ("closed", True, None)
 
 
-def test_users_and_sessions_are_sent_at_once_then_once_per_period_and_changes_always_at_once() -> None:
+def test_users_and_sessions_are_sent_immediately_then_once_per_period_and_changes_always_immediately() -> None:
     storing = StoringNode()
     first = storing.open()
     storing.clock.advance(PERIOD_S)
@@ -59,7 +59,7 @@ def test_users_and_sessions_are_sent_at_once_then_once_per_period_and_changes_al
     assert storing.write_behind.waiting_since is None
 
 
-def test_when_the_server_stops_everything_is_sent_at_once() -> None:
+def test_when_the_server_stops_everything_is_sent_immediately() -> None:
     storing = StoringNode()
     connection = storing.open()
     storing.clock.advance(PERIOD_S)
@@ -175,7 +175,7 @@ def test_after_a_pause_of_the_worker_all_waiting_changes_are_sent_in_order() -> 
     assert positions == sorted(positions)
 
 
-def test_the_age_of_the_oldest_record_does_not_grow_while_a_backlog_moves_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_age_of_the_oldest_record_does_not_grow_while_a_backlog_drains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BATCH_RECORDS", 20)
     storing = StoringNode(log_burst=0)
     storing.worker.room = 0
@@ -373,7 +373,7 @@ def test_a_choice_restored_late_does_not_override_a_newer_one() -> None:
 
 
 def test_auto_chosen_since_the_start_overrides_a_choice_restored_late() -> None:
-    """It changes nothing that others see, but is a choice all the same; also from a backend, or for an absent user."""
+    """Others see no change, but `auto` is still a choice. A backend may make it, also for an absent user."""
     storing = StoringNode(restored=False)
     ada, _ = storing.open("ada", "presenced.v1"), storing.open("eve", "presenced.v1")
     storing.node.received(ada, '{"type":"SET_STATUS","status":"auto"}')
@@ -472,7 +472,7 @@ def test_a_temporary_choice_is_restored_for_the_rest_of_its_time() -> None:
     assert [record.status for record in storing.worker.of(Change) if record.user_id == "eve"] == ["online"]
 
 
-def test_claims_are_stored_and_restored_except_those_set_or_cleared_since() -> None:
+def test_claims_are_stored_and_restored_unless_set_or_cleared_since() -> None:
     storing = StoringNode(restored=False)
     storing.worker.room = 0
     application = PresenceService(storing.node)

@@ -90,7 +90,7 @@ def test_a_message_longer_than_the_bound_ends_the_connection() -> None:
     assert "was announced" in connected.client.warning
 
 
-def test_absent_users_are_named_although_records_about_them_wait() -> None:
+def test_absent_users_are_reported_although_records_about_them_wait() -> None:
     connected = Connected()
     connected.storing.open("ada")
     connected.client.data_received(encode(FindAbsent(["ada", "bo"], ["lobby"])))

@@ -1,4 +1,4 @@
-"""The way of a request, without a server: names in paths, parameters, bodies."""
+"""Dispatching a request without a server: names in paths, parameters, bodies."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_output_that_a_transport_buffers_comes_first(peers: list[FastPeer]) -> N
     assert [peer.sends for peer in peers] == [0, 2, 0]
 
 
-def test_a_transport_gets_what_a_full_socket_does_not_take(peers: list[FastPeer]) -> None:
+def test_a_transport_gets_the_bytes_that_a_full_socket_does_not_accept(peers: list[FastPeer]) -> None:
     slow, written, read = peers[0], b"", b""
     for number in range(40):
         data = bytes([number]) * 50_000

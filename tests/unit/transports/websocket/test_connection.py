@@ -408,7 +408,7 @@ def test_a_flood_that_continues_after_the_close_is_not_read() -> None:
     assert peer.transport.aborted
 
 
-def test_a_message_counts_against_the_rate_also_if_it_arrives_in_small_parts() -> None:
+def test_a_message_in_small_parts_counts_against_the_rate() -> None:
     """Otherwise a client could send any amount, as long as each part completes no frame."""
     peer = Handler(input_burst=65_536).peer()
     data = masked(Opcode.BINARY, bytes(50_000))

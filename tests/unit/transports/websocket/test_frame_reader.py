@@ -147,7 +147,7 @@ def assert_as_the_library(data: bytes, places: list[int], inflates: bool) -> Non
 @example(b"\x89\xfe\x00\x7e", [])
 @example(frame(TEXT, fin=False) + frame(CLOSE), [])
 @example(frame(TEXT, b"half", fin=False) + frame(PING) + frame(CLOSE, b"\x03\xe8bye"), [])
-def test_agrees_with_the_library(data: bytes, places: list[int]) -> None:
+def test_the_reader_agrees_with_the_library(data: bytes, places: list[int]) -> None:
     assert_as_the_library(data, places, inflates=False)
 
 
@@ -157,7 +157,7 @@ def test_agrees_with_the_library(data: bytes, places: list[int]) -> None:
 @example(frame(CONT, b"", rsv=RSV1), [])
 @example(frame(BINARY, b"\xff\xff", fin=False, rsv=RSV1) + frame(PING) + frame(CONT), [])
 @example(frame(BINARY, b"\xff\xff", fin=False, rsv=RSV1), [])
-def test_agrees_with_the_library_where_messages_are_compressed(data: bytes, places: list[int]) -> None:
+def test_the_reader_agrees_with_the_library_on_compressed_messages(data: bytes, places: list[int]) -> None:
     assert_as_the_library(data, places, inflates=True)
 
 

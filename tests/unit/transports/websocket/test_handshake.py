@@ -258,7 +258,7 @@ def test_a_token_in_the_authorization_header(value: bytes, token: str) -> None:
         ([], [], True),
     ],
 )
-def test_origins(origins: list[bytes], hosts: list[bytes], fine: bool) -> None:
+def test_a_single_allowed_origin_is_accepted(origins: list[bytes], hosts: list[bytes], fine: bool) -> None:
     more = [*((b"origin", origin) for origin in origins), *((b"host", host) for host in hosts)]
     answer = handshake_with().answer("1.1", [*((n, v) for n, v in GOOD.items() if n != b"host"), *more])
     assert isinstance(answer, Accepted) is fine
