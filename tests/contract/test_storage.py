@@ -49,7 +49,7 @@ WRITING = choice_of("busy", "écrire", "🖋", b'{"a":[1]}')
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The one_store's."""
+    """Event loop of `one_store`."""
     return "asyncio"
 
 

@@ -96,7 +96,7 @@ def test_a_connection_with_display_data_causes_one_change(harness: GrantsHarness
     assert displays(harness.heard(watcher)) == [ADA]
 
 
-def test_classic_clients_provide_display_data_but_do_not_receive_it(harness: GrantsHarness) -> None:
+def test_classic_clients_provide_display_data_but_receive_none(harness: GrantsHarness) -> None:
     classic, watcher = harness.come("classic", classic=True), harness.come("watcher")
     ada = harness.come("ada", classic=True, display=ADA)
     harness.heard(watcher)

@@ -79,7 +79,7 @@ def texts(connection: FakeConnection) -> list[str]:
     return [message["text"] for message in connection.messages if message["type"] == "NOTE"]
 
 
-def test_in_the_log_lane_a_slow_reader_gets_every_entry_once_and_in_order() -> None:
+def test_in_the_log_lane_a_slow_reader_receives_every_entry_once_and_in_order() -> None:
     world = LaneWorld(Lane.LOG)
     quick, slow = world.reader("quick"), world.reader("slow")
     world.note("1", "2")

@@ -66,7 +66,7 @@ async def begin(api: ApiClient, follower: ChangesFollower) -> str:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_polling_client_knows_everything_and_can_prove_it(seed: int) -> None:
+async def test_a_polling_client_misses_nothing_and_the_digest_proves_this(seed: int) -> None:
     async with server() as running, api_client(running) as api:
         await shake(api, seed, 60)
         follower = ChangesFollower()
@@ -116,7 +116,7 @@ async def test_a_long_poll_ends_when_its_client_disconnects() -> None:
         await until(lambda: metric(running, "presenced_api_followers") == 0)
 
 
-async def test_a_stream_resumes_where_it_was_lost_and_its_digests_prove_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_resumes_without_a_gap_and_its_digests_prove_this(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "DIGEST_PERIOD_S", 0.05)
     async with server() as running, api_client(running) as api:
         await shake(api, 1, 20)

@@ -94,7 +94,7 @@ def test_every_example_matches_its_schema() -> None:
 
 
 class Line(NamedTuple):
-    """A command in a document, and the documented response."""
+    """Command in a document, and the documented response."""
 
     command: str
     answer: str

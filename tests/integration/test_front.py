@@ -98,7 +98,7 @@ async def test_a_head_that_is_too_large_is_refused(head: bytes) -> None:
         sending.cancel()
 
 
-async def test_a_head_of_the_maximum_size_is_accepted_however_it_is_cut() -> None:
+async def test_a_head_of_the_maximum_size_is_accepted_however_the_bytes_are_split() -> None:
     async with server() as running:
         start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
         head = start + b"x" * (running.settings.max_head_size - len(start) - 4) + b"\r\n\r\n"

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """It starts a process."""
+    """Event loop of the test. The tests start processes, which use their own."""
     return "asyncio"
 
 

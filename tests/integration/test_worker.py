@@ -43,7 +43,7 @@ V1: Any = ["presenced.v1"]
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """As the command runs, once: each test starts processes."""
+    """Event loop of the command. One is enough, because each test starts processes."""
     return "asyncio", {"use_uvloop": True}
 
 

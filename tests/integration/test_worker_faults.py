@@ -1,4 +1,4 @@
-"""Storage while the database fails: the live service goes on, reports it, and catches up."""
+"""Storage while the database fails: the live service continues, reports the failure, and catches up."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """As the command runs, once: each test starts processes."""
+    """Event loop of the command. One is enough, because each test starts processes."""
     return "asyncio", {"use_uvloop": True}
 
 
@@ -169,7 +169,7 @@ async def test_an_invalid_url_is_refused_at_the_start(url: str, said: str) -> No
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
+    """File system of 1 MiB."""
     folder = tmp_path / "data"
     folder.mkdir()
     mounted = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]

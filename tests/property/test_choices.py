@@ -293,7 +293,7 @@ class Choosing(RuleBasedStateMachine):
         self.now = end
 
     def next_due(self) -> float:
-        """Advance to the next time at which something changes by itself; each moment occurs once."""
+        """Advance to the next time at which something expires. Each moment occurs once."""
         times = [ends for user in self.users.values() for ends in [client.ends for client in user.clients]]
         times += [user.events[-1][1] for user in self.users.values() if user.events and user.events[-1][1] > self.now]
         times += [user.pause_ends for user in self.users.values() if user.waits()]

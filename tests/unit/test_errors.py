@@ -26,7 +26,7 @@ def test_close_codes_are_unique() -> None:
 
 
 @pytest.mark.parametrize("close", ClientClose)
-def test_a_client_s_close_code_affects_its_session_as_the_table_says(close: ClientClose) -> None:
+def test_a_client_s_close_code_affects_its_session_as_the_table_states(close: ClientClose) -> None:
     directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 1, resume_window=120), Journal(1000))
     directory.open("7", "a", Instant(0, 0), "session")
     directory.close("7", "a", client_ending(close.code), Instant(1, 1000))

@@ -41,7 +41,7 @@ def test_every_parameter_that_a_client_can_name_is_described() -> None:
 
 
 def examples() -> Iterator[Any]:
-    """The messages of the pages; `…` stands for what is left out."""
+    """Yield the messages on the pages. `…` stands for omitted parts."""
     for page, channel in (("protocol.md", "classic"), ("protocol-v1.md", "v1")):
         text = (ROOT / "spec" / page).read_text("utf-8")
         blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL) + re.findall(r'`(\{"type".*?\})`', text)

@@ -46,7 +46,7 @@ def test_v1_clients_receive_a_reconnect_delay_before_the_close(harness: NodeHarn
         (100_000, 20 * Pace.LEAST, 5.0),
     ],
 )
-def test_every_client_gets_its_own_delay_and_the_delays_span_the_needed_time(
+def test_every_client_has_its_own_delay_and_the_delays_span_the_needed_time(
     count: int, pace: float, spread: float
 ) -> None:
     times = return_times(count, pace)

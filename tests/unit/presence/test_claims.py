@@ -71,7 +71,7 @@ def test_a_claim_counts_while_the_user_is_present_and_causes_a_change(directory:
     assert directory.clear_claim("nobody", "calendar", at(3)) is None
 
 
-def test_a_source_has_one_claim_and_setting_it_again_makes_it_the_newest(directory: Directory[str]) -> None:
+def test_a_source_has_one_claim_and_a_new_one_replaces_the_old_one(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
     for number, source in enumerate(["x", "y", "x"]):
         directory.set_claim("7", claim(source, text=f"{number}"), at(0))

@@ -30,7 +30,7 @@ def test_changes_are_returned_in_order_page_by_page() -> None:
     assert journal.newest_change == 9
 
 
-def test_a_full_journal_drops_the_oldest_and_says_so_to_followers_that_miss_it() -> None:
+def test_a_full_journal_drops_the_oldest_change_and_followers_detect_the_gap() -> None:
     journal = Journal(3)
     for position in range(1, 6):
         journal.append(change(position))

@@ -12,7 +12,7 @@ NOW = Instant(1.0, 1000)
 
 
 class TensClock:
-    """Implements `VersionClock` as a cluster might: other nodes draw numbers in between."""
+    """`VersionClock` of a possible cluster, in which other nodes draw numbers in between."""
 
     newest = 0
 
@@ -34,7 +34,7 @@ def version_after(subject: Directory[str], user_id: str) -> int:
     return change.version
 
 
-def test_versions_come_from_the_clock_that_the_directory_was_given() -> None:
+def test_versions_are_taken_from_the_clock_of_the_directory() -> None:
     clock = TensClock()
     subject = directory(clock)
     assert [version_after(subject, user_id) for user_id in ("ada", "bob")] == [10, 20]

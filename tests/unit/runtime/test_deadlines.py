@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from presenced.runtime.deadlines import Deadlines
 
 
-def test_due_keys_come_earliest_first_and_once() -> None:
+def test_due_keys_are_returned_once_earliest_first() -> None:
     deadlines: Deadlines[str] = Deadlines()
     deadlines.set("b", 2.0)
     deadlines.set("a", 1.0)

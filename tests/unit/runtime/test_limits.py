@@ -31,7 +31,7 @@ def test_pop_removes_an_entry_once() -> None:
     assert "a" not in entries
 
 
-def test_an_entry_expires_after_the_ttl_and_setting_it_again_renews_it() -> None:
+def test_an_entry_expires_after_the_ttl_unless_set_again() -> None:
     entries: BoundedMap[str, int] = BoundedMap(9, ttl=5)
     entries.set("a", 1, now=0)
     entries.set("b", 2, now=1)

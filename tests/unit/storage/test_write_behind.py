@@ -82,7 +82,7 @@ def test_nothing_is_sent_and_no_timer_runs_while_nothing_happens() -> None:
     assert storing.write_behind.flush not in storing.node.timer
 
 
-def test_records_wait_while_the_worker_accepts_nothing_and_are_sent_when_it_does() -> None:
+def test_records_wait_while_the_worker_accepts_nothing_and_are_sent_later() -> None:
     storing = StoringNode()
     storing.worker.room = 0
     for _ in range(3):
@@ -201,7 +201,7 @@ def test_when_the_server_stops_a_backlog_is_sent_without_waiting_for_more() -> N
     }
 
 
-def test_last_seen_is_stored_of_a_user_whom_the_directory_has_evicted_meanwhile() -> None:
+def test_last_seen_is_stored_for_a_user_evicted_from_the_directory() -> None:
     storing = StoringNode(log_age=1, heartbeat_interval=1, pong_timeout=1)
     storing.worker.room = 0
     storing.close(storing.open())
@@ -297,7 +297,7 @@ def test_empty_rooms_are_absent() -> None:
 
 
 def test_nobody_is_absent_while_the_server_stops() -> None:
-    """Its connections end then, and its users return after the restart: nobody is notified that they have left."""
+    """The stop ends all connections, and users return after the restart. Others are not notified of them."""
     storing = StoringNode()
     ada = storing.open("ada", "presenced.v1")
     storing.node.received(ada, '{"type":"JOIN","room":"lobby"}')
@@ -525,7 +525,7 @@ def test_revocations_are_stored_for_users_in_all_scripts() -> None:
     assert storing.worker.records == [StoredRevocation("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)]
 
 
-def test_stored_data_is_restored_on_one_line_and_only_if_clients_can_read_it() -> None:
+def test_stored_data_is_restored_on_one_line_and_only_if_clients_can_parse_the_data() -> None:
     """An earlier version stored it unchanged, and another program may have written it."""
     storing = StoringNode()
     broken = b'{"a":\n\r 1,"b":'

@@ -254,7 +254,7 @@ def test_a_request_for_too_many_users_or_rooms_changes_nothing(harness: NodeHarn
     assert harness.say(ada, "WATCH", rooms=[f"r{n}" for n in range(101)], id=4)[0]["name"] == "TOO_MANY_ROOMS"
 
 
-def test_a_client_above_the_request_rate_gets_errors_and_is_then_closed() -> None:
+def test_a_client_above_the_request_rate_receives_errors_and_is_then_closed() -> None:
     harness = NodeHarness(request_rate=1, request_burst=3)
     ada = harness.enter("userId=ada")
     answers = [harness.say(ada, "PING", id=n)[0] for n in range(5)]

@@ -95,9 +95,7 @@ def test_compression_is_agreed_to_without_context_takeover(offer: bytes) -> None
         (b"x-webkit-deflate-frame", V1),
     ],
 )
-def test_compression_is_declined_where_it_gains_nothing_or_cannot_be_shared(
-    offer: bytes, protocol: tuple[bytes, bytes]
-) -> None:
+def test_compression_is_declined_if_useless_or_not_shareable(offer: bytes, protocol: tuple[bytes, bytes]) -> None:
     assert not compressed(offer, protocol=protocol).deflates
 
 
