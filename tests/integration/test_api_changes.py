@@ -70,7 +70,7 @@ async def test_a_polling_client_misses_nothing_and_the_digest_proves_this(seed: 
     async with server() as running, api_client(running) as api:
         await shake(api, seed, 60)
         follower = ChangesFollower()
-        shaking = asyncio.create_task(shake(api, seed + 100, 60))  # also while the client reads the first pages
+        shaking = asyncio.create_task(shake(api, seed + 100, 60))  # even while the client reads the first pages
         cursor = await begin(api, follower)
         while not shaking.done():
             cursor, digest = await poll(api, follower, cursor)
@@ -122,7 +122,7 @@ async def test_a_stream_resumes_without_a_gap_and_its_digests_prove_this(monkeyp
         await shake(api, 1, 20)
         follower = ChangesFollower()
         last = await begin(api, follower)
-        for seed in range(3):  # it is lost twice
+        for seed in range(3):  # the stream is lost twice
             shaking = asyncio.create_task(shake_and_tell(api, seed, 40))
             async with api.events("/changes", last_event_id=last) as events:
                 async for event in events:

@@ -139,7 +139,7 @@ async def test_a_lost_user_goes_offline_after_the_grace_period(connect: Any) -> 
             await bob.send(masked(Opcode.PING))  # otherwise the connection would count as closed while opening
             while (await bob.frame()).opcode is not Opcode.PONG:
                 pass
-            lost_at = time.monotonic()  # not afterwards: the server may notice before this test continues
+            lost_at = time.monotonic()  # before the abort, which the server may detect before this test continues
             await bob.abort()
         assert (await alice.receive())["type"] == "USER_OFFLINE"
         assert time.monotonic() - lost_at >= running.settings.grace_lost - 0.01

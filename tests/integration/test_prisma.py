@@ -108,7 +108,7 @@ def change(position: int, user_id: str, was: str, status: str, text: str = "") -
     return change_of(user_id, position, status, was, "choice", at_ms=at, seen_ms=at, text=text)
 
 
-# The sign of life is in the future, so that nobody takes the server for dead on a slow machine.
+# The sign of life is in the future, because a slow machine would otherwise consider the server dead.
 WRITTEN: list[tuple[str, str, int, list[Record]]] = [
     ("alive:3001", "e1", NOW - HOUR, [user("old", "online", NOW - HOUR)]),  # before it was started again
     (

@@ -110,7 +110,7 @@ async def test_clients_receive_room_members_and_counts() -> None:
 
 
 async def test_refusals_state_the_reason() -> None:
-    async with server(**QUIET, request_rate=0.001, request_burst=3) as running:  # no request is refilled
+    async with server(**QUIET, request_rate=0.001, request_burst=3) as running:  # the limit does not refill
         async with connect(
             f"{running.url}?userId=1&watch=all", proxy=None, subprotocols=[Subprotocol("presenced.v1")]
         ) as bad:
@@ -128,7 +128,7 @@ async def test_a_client_that_stops_reading_receives_a_missed_user_once() -> None
     async with server(**QUIET, behind_timeout=60, write_buffer=4096) as running, enter(running, "slow") as slow:
         slow.connection.transport.pause_reading()
         online = False
-        while not running._parts.node.broadcaster.behind:  # type: ignore[union-attr]  # it runs
+        while not running._parts.node.broadcaster.behind:  # type: ignore[union-attr]  # the server runs
             online = not online
             for number in range(300):
                 running.broadcast_user_status(f"{number} {'x' * 100}", online)

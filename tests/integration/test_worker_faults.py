@@ -96,7 +96,7 @@ async def test_a_record_that_the_database_refuses_does_not_delay_others() -> Non
 async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refuses() -> None:
     with Receiver() as receiver, postgres() as (_, settings):
         hooks = {"webhook_urls": receiver.url, "webhook_secrets": SECRET, "outgoing_private": True}
-        # These users are not connected: when the server has settled, receivers hear that they are offline.
+        # These users are not connected. After the server has settled, receivers are notified that they are offline.
         async with server(**settings, **hooks, grace_lost=600) as running:
             bad = StoredUser("bad", "much too long for a status", 1, 1, 1, 1)
             client_of(running).give([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)

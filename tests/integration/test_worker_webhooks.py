@@ -81,7 +81,7 @@ async def test_events_reach_the_receiver(tmp_path: Path) -> None:
 
 async def test_after_a_kill_only_users_who_do_not_return_are_reported_offline(tmp_path: Path) -> None:
     with Receiver() as receiver:
-        given = settings(tmp_path, receiver, grace_lost=12.0)  # time for the stayer to return, also on a busy machine
+        given = settings(tmp_path, receiver, grace_lost=12.0)  # enough for the user to return on a busy machine
         with ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, **given) as process:
             async with (
                 connect(f"{process.websocket_url}?userId=leaver"),

@@ -262,7 +262,7 @@ class Choosing(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_restored)
     @rule()
     def restore(self) -> None:
-        """The database responds at last. The result is the same as if it had responded before everything."""
+        """The database responds late. The result is the same as if it had responded before everything."""
         self.is_restored = True
         for user_id, events in self.stored.items():
             self.users[user_id].events[:0] = events

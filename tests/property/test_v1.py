@@ -328,7 +328,7 @@ class WatchingV1(RuleBasedStateMachine):
     def have_chosen(self, user_id: str, status: str | None, lasts: float | None, ends: bool) -> None:
         """A backend chooses for a user, who may be absent."""
         (user := self.users[user_id]).pass_time(self.now())
-        user.take_choices()  # earlier accepted choices count, too: after a temporary one they return
+        user.take_choices()  # earlier accepted choices return after a temporary one
         user.take((status or "auto", ""), self.now() + lasts if lasts else None)
         self.application.set_status(user_id, Choice(Status(status)) if status else None, lasts)
         self.turn(ends)

@@ -114,7 +114,7 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
     assert error == "pong_timeout (31 s) must not exceed heartbeat_interval (30 s)"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])  # noqa: S104  # it is refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])  # noqa: S104  # refused
 def test_without_authentication_the_server_listens_on_loopback_only_unless_it_is_insecure(host: str) -> None:
     (error,) = faults({"host": host}, {})
     assert "authentication is off" in error

@@ -207,7 +207,7 @@ def test_statistics_list_the_sessions_in_pages(harness: NodeHarness) -> None:
 
 def test_an_insecure_server_warns() -> None:
     assert PresenceService(NodeHarness().node).warnings() == []
-    exposed = PresenceService(NodeHarness(insecure=True, host="0.0.0.0").node)  # noqa: S104  # what is tested
+    exposed = PresenceService(NodeHarness(insecure=True, host="0.0.0.0").node)  # noqa: S104  # under test
     assert "any user id" in exposed.warnings()[0]
 
 
