@@ -33,7 +33,7 @@ READS: dict[str, tuple[Read, str]] = {
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """As in the storage worker."""
+    """Event loop of the storage worker."""
     return "asyncio"
 
 

@@ -49,7 +49,7 @@ WRITING = choice_of("busy", "écrire", "🖋", b'{"a":[1]}')
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """The one_store's."""
+    """Event loop of `one_store`."""
     return "asyncio"
 
 
@@ -295,7 +295,7 @@ async def test_changes_are_not_stored_without_a_history(database: AsyncEngine) -
     assert await rows(database, changes) == []
 
 
-async def test_a_start_closes_what_a_dead_process_left_open_at_its_last_sign_of_life(database: AsyncEngine) -> None:
+async def test_a_start_closes_open_rows_of_a_dead_process_at_its_last_sign_of_life(database: AsyncEngine) -> None:
     first, other = store(database), store(database, "other", "elsewhere")
     records = user("ada", seen=NOW - 50), user("bob", "away"), user("eve", "offline", seen=NOW - 9), session()
     await write(database, first, *records, session("bob-1", "bob", closed=NOW + 1), at=NOW + 700, position=40)

@@ -19,7 +19,7 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 
 
 class Server(asyncio.Protocol):
-    """Records whether its file was still its own in `connection_lost`."""
+    """Protocol that records whether its file was still its own in `connection_lost`."""
 
     def __init__(self) -> None:
         self.lost = asyncio.Event()

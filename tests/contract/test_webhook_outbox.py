@@ -35,7 +35,7 @@ HERE, THERE = "https://here.example/?key=hidden", "https://there.example/"
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """One event loop is enough, because the databases are what differs."""
+    """One event loop is enough, because the tests compare databases."""
     return "asyncio"
 
 
@@ -58,7 +58,7 @@ def hooks_of(database: AsyncEngine, time: Time | None = None, **changes: Any) ->
 
 
 async def waiting(database: AsyncEngine, url: str = HERE, state: str = "waiting") -> list[dict[str, Any]]:
-    """Events in the outbox, in order."""
+    """Return the events in the outbox, in order."""
     c = webhooks.c
     query = select(c.payload).where((c.endpoint == endpoint_key(url)) & (c.state == state)).order_by(c.id)
     async with database.connect() as connection:
@@ -89,7 +89,7 @@ async def last_sent(database: AsyncEngine) -> dict[str, tuple[str, int]]:
         return {name: (status, version) for name, status, version in found}
 
 
-async def test_every_endpoint_gets_every_event_in_order_with_the_same_id(database: AsyncEngine) -> None:
+async def test_every_endpoint_receives_every_event_in_order_with_the_same_id(database: AsyncEngine) -> None:
     await tell(
         hooks_of(database), database, *turns("ada", 1, 3), RoomOccupancy(4, "lobby", True, NOON), change("Ada", 5)
     )
@@ -208,7 +208,7 @@ async def test_a_user_who_returns_right_after_the_answer_absent_is_reported_onli
     ]
 
 
-async def test_a_user_whose_row_says_online_has_been_offline_since_the_answer(database: AsyncEngine) -> None:
+async def test_an_absent_user_with_an_online_row_is_offline_since_the_answer(database: AsyncEngine) -> None:
     hooks = hooks_of(database)
     await tell(hooks, database, change("ada", 1))
     row = {"user_id": "ada", "status": "online", "version": 1, "since_ms": 7, "seen_ms": 8, "active_ms": 9}

@@ -1,6 +1,6 @@
-"""Whom a token names as blocked, its bearer does not see, by no route and in no room; nobody else is concerned.
+"""A user does not see the users whom their token blocks, by any route or in any room. Nobody else is affected.
 
-That the world then looks as if the blocked had never been is checked over random histories in `test_visibility.py`.
+`test_visibility.py` checks over random histories that the view equals one without the blocked users.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def enter(harness: GrantsHarness, user_id: str, room: str = "lobby") -> FakeConn
 
 
 def rooms_told(messages: list[dict[str, Any]]) -> list[tuple[str, int, str, list[str], list[str]]]:
-    """Of each message about a room: kind, count, mode, members, who left."""
+    """Return kind, count, mode, members and former members of each message about a room."""
     return [
         (m["type"], m["count"], m["mode"], sorted(x["userId"] for x in m.get("members", [])), m.get("left", []))
         for m in messages
@@ -74,7 +74,7 @@ def test_blocked_users_are_left_out_of_a_batch(harness: GrantsHarness) -> None:
 
 
 def test_a_batch_without_blocked_users_is_written_from_the_same_bytes(harness: GrantsHarness) -> None:
-    """Who blocks somebody costs no more than others as long as nobody blocked changes."""
+    """Blocks add no cost to a flush unless a blocked user changes."""
     for protocol in (False, True):
         ada, bo = harness.come("ada", classic=protocol, block=["eve"]), harness.come("bo", classic=protocol)
         harness.come("carl")
@@ -139,7 +139,7 @@ def test_rooms_exclude_blocked_members(harness: GrantsHarness) -> None:
 
 
 def test_the_mode_of_a_large_room_follows_the_visible_size() -> None:
-    """One member more or less that is not seen changes neither the mode nor whether there are names."""
+    """A hidden member affects neither the mode nor whether names are sent."""
     harness = GrantsHarness("everyone", **SMALL_ROOMS)
     ada = harness.come("ada", "watch=none", block=["eve", "fred"])
     for user_id in ("eve", "fred", "bo", "carl"):
@@ -195,8 +195,8 @@ def test_a_classic_client_s_newer_token_blocks_others(harness: GrantsHarness) ->
     assert ada.about_others() == [("USER_ONLINE", "eve")]
 
 
-def test_a_newer_token_cancels_what_was_still_to_be_sent(harness: GrantsHarness) -> None:
-    """Pages that a slow client has not read yet are made when they are sent: of whom it then must not see."""
+def test_a_newer_token_applies_to_messages_not_yet_sent(harness: GrantsHarness) -> None:
+    """Pages that wait for a slow client are encoded when they are sent. The older token must not apply to them."""
     harness = GrantsHarness("everyone", snapshot_page=1)
     eve = enter(harness, "eve")
     enter(harness, "bo")
@@ -266,7 +266,7 @@ def test_a_viewer_without_blocks_shares_the_bytes_of_others() -> None:
 
 
 def test_a_hook_adds_to_the_token_s_blocks() -> None:
-    """A backend may say it in either place: what one leaves out does not show what the other hides."""
+    """A backend may name blocks in either place. A list that omits a user does not lift the block of the other."""
     by_token, by_hook = (with_grants(Principal("ada"), {"block": [name]}) for name in ("bo", "eve"))
     assert merge_grants(by_token, by_hook).block == {"bo", "eve"}
 

@@ -1,4 +1,4 @@
-"""What tokens give of their users for others to see: the newest one's, for those who may see the user, as data only."""
+"""Display data of users: the newest token provides it, only viewers of the user see it, and it is never code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def harness() -> GrantsHarness:
 
 
 def displays(messages: list[dict[str, Any]], user_id: str = "ada") -> list[Any]:
-    """What was shown of a user, in order; None: nothing."""
+    """Return the display data that was shown of a user, in order. None means that there was none."""
     records = [user for message in messages for user in message.get("users", [])]
     records += [member["presence"] for message in messages for member in message.get("members", [])]
     return [record.get("display") for record in records if record["userId"] == user_id]
@@ -96,7 +96,7 @@ def test_a_connection_with_display_data_causes_one_change(harness: GrantsHarness
     assert displays(harness.heard(watcher)) == [ADA]
 
 
-def test_classic_clients_provide_display_data_but_do_not_receive_it(harness: GrantsHarness) -> None:
+def test_classic_clients_provide_display_data_but_receive_none(harness: GrantsHarness) -> None:
     classic, watcher = harness.come("classic", classic=True), harness.come("watcher")
     ada = harness.come("ada", classic=True, display=ADA)
     harness.heard(watcher)

@@ -22,7 +22,7 @@ def harness() -> NodeHarness:
 
 
 def texts(messages: list[dict[str, Any]]) -> list[str]:
-    """Text that others saw beside the status, in order."""
+    """Return the texts that others saw beside the status, in order."""
     return [user.get("text", "") for message in messages for user in message.get("users", [])]
 
 

@@ -1,4 +1,4 @@
-"""Events of modules in the two lanes of presenced.v1: in the state lane the newest counts, in the log lane all."""
+"""Events of modules in the two lanes of presenced.v1: the state lane sends the newest, the log lane sends all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from presenced.testing import FakeClock
 
 
 class LaneEntry(NamedTuple):
-    """Something was said, or is the case, about `key`."""
+    """Event about `key` that a module publishes."""
 
     position: int
     topic: str
@@ -79,7 +79,7 @@ def texts(connection: FakeConnection) -> list[str]:
     return [message["text"] for message in connection.messages if message["type"] == "NOTE"]
 
 
-def test_in_the_log_lane_a_slow_reader_gets_every_entry_once_and_in_order() -> None:
+def test_in_the_log_lane_a_slow_reader_receives_every_entry_once_and_in_order() -> None:
     world = LaneWorld(Lane.LOG)
     quick, slow = world.reader("quick"), world.reader("slow")
     world.note("1", "2")
@@ -122,7 +122,7 @@ def test_events_of_a_flush_are_one_write_whose_last_message_has_the_position() -
     assert [message["type"] for message in reader.messages[-3:]] == ["NOTE", "NOTE", "PRESENCE_CHANGES"]
 
 
-def test_a_message_delivered_to_some_comes_after_what_was_published_before() -> None:
+def test_a_message_delivered_to_some_follows_earlier_published_events() -> None:
     world = LaneWorld(Lane.LOG)
     quick, slow, other = world.reader("quick"), world.reader("slow"), world.reader("other")
     slow.paused = True
@@ -137,7 +137,7 @@ def test_a_message_delivered_to_some_comes_after_what_was_published_before() -> 
     assert texts(other) == ["1"]
 
 
-def test_too_many_messages_delivered_to_one_that_does_not_read_close_it() -> None:
+def test_a_client_that_does_not_read_is_closed_after_too_many_messages() -> None:
     world = LaneWorld(Lane.LOG)
     slow = world.reader("slow")
     slow.paused = True
@@ -150,7 +150,7 @@ def test_too_many_messages_delivered_to_one_that_does_not_read_close_it() -> Non
 
 
 @pytest.mark.parametrize("lane", list(Lane))
-def test_a_session_that_is_resumed_gets_what_it_missed(lane: Lane) -> None:
+def test_a_resumed_session_receives_the_missed_events(lane: Lane) -> None:
     world = LaneWorld(lane)
     reader = world.reader("reader")
     session = reader.messages[0]["sessionId"]

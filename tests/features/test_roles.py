@@ -1,4 +1,4 @@
-"""Roles that a token names: `causes` tells its bearer why others changed; another one is shown to whoever explains."""
+"""Roles in tokens: `causes` shows its bearer why others changed, and explanations list all roles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def harness() -> GrantsHarness:
 
 
 def causes(messages: list[dict[str, Any]], user_id: str = "ada") -> list[Any]:
-    """What was said of a user, in order; None: nothing."""
+    """Return the causes sent about a user, in order. None means that there was none."""
     records = [user for message in messages for user in message.get("users", [])]
     records += [member["presence"] for message in messages for member in message.get("members", [])]
     return [record.get("cause") for record in records if record["userId"] == user_id]

@@ -1,7 +1,7 @@
-"""A third protocol, registered by this test: what another protocol needs is a class and a line of composition.
+"""A third protocol, registered by this test, needs only a class and a line of composition.
 
-Its clients say `{"do":"away"}` and `{"do":"back"}`; they are sent `+ada` and `-ada` when others come and go. It has a
-path of its own, requests in a registry, a feed, and no user until its client says who it is.
+Its clients send `{"do":"away"}` and `{"do":"back"}`. They receive `+ada` and `-ada` when others connect and leave.
+The protocol has its own path, requests in a registry, and a feed. Its clients name their user after connecting.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def set_activity(context: Context, message: Away | Back) -> None:
 
 
 class SignsFeed:
-    """Sends a sign and a name for each user who comes or goes."""
+    """Feed that sends a sign and a name for each user who connects or leaves."""
 
     def __init__(self) -> None:
         self.connections: dict[Connection, None] = {}
@@ -107,7 +107,7 @@ class SignsProtocol(ClientProtocol):
         connection.send(b'"bye"')
 
 
-def test_another_protocol_is_a_class_and_a_line_of_composition() -> None:
+def test_another_protocol_needs_one_class_and_one_line_of_composition() -> None:
     clock = FakeClock()
     node = make_node(Settings(stats_interval=0), clock, more_protocols=[SignsProtocol])
     node.start()

@@ -1,5 +1,6 @@
-"""Who may not see a user learns nothing about them, by any route (attack A13): to such a viewer the world looks exactly
-as if the hidden users had never been.
+"""A viewer learns nothing about hidden users, by any route (attack A13).
+
+The viewer's messages are exactly the same as on a server on which the hidden users never existed.
 """
 
 from __future__ import annotations
@@ -189,7 +190,7 @@ STEP_WHERE_SOME_ARE_BLOCKED = st.one_of(
 
 
 class Viewer:
-    """Ada, by both protocols, in a world with hidden users or without."""
+    """Ada, connected with both protocols, on a server with or without hidden users."""
 
     def __init__(self, harness: GrantsHarness, **presence: Any) -> None:
         self.harness, self.presence = harness, presence
@@ -202,7 +203,7 @@ class Viewer:
         self.harness.node.received(self.ada, json.encode({"type": type_, **fields}).decode())
 
     def read(self) -> None:
-        """Something has happened that is no hidden user's: else there is nothing to be told of."""
+        """Cause a change of a visible user, because otherwise no message is due."""
         self.zed_is_online = not self.zed_is_online
         self.harness.service.announce("zed", self.zed_is_online)
         for watcher in (self.ada, self.classic):
@@ -258,7 +259,7 @@ class Viewer:
         harness.clock.run_soon()
 
     def heard(self) -> list[dict[str, Any]]:
-        """All she was told, without numbers that count all that happens on the server, and what clients drop."""
+        """Return all messages to Ada without server-wide counters and without messages that clients drop."""
         told, known = self.before + self.ada.messages + self.classic.messages, dict[Any, int]()
         for message in told:
             if message["type"] == "PRESENCE_CHANGES":
@@ -268,10 +269,10 @@ class Viewer:
 
 
 def transcript(viewer: Viewer, steps: list[tuple[str, str]], hidden_in: list[str] | None) -> list[dict[str, Any]]:
-    """What ada is told.
+    """Return the messages that Ada receives.
 
     Args:
-        hidden_in: The rooms that hidden users join when they come; None: there are none in this world.
+        hidden_in: Rooms that hidden users join when they connect. None means that there are no hidden users.
     """
     for what, name in steps:
         if what == "come hidden" and hidden_in is not None and name not in viewer.others:
@@ -289,7 +290,7 @@ def is_only_a_position(message: dict[str, Any]) -> bool:
 
 
 def plain(part: Any) -> Any:
-    """Without what differs from server to server, and what counts the server's changes."""
+    """Return the part without values that differ between servers or count all changes of a server."""
     if isinstance(part, dict):
         secret = ("sessionId", "epoch", "position", "version")
         return {key: plain(value) for key, value in part.items() if key not in secret}
@@ -311,7 +312,7 @@ def test_hidden_users_look_as_if_they_never_existed(steps: list[tuple[str, str]]
 @settings(max_examples=examples(150))
 @given(st.lists(STEP_WHERE_SOME_ARE_BLOCKED, max_size=25))
 def test_blocked_users_look_as_if_they_never_existed(visibility: str, steps: list[tuple[str, str]]) -> None:
-    """In rooms, too, and whoever else is seen."""
+    """This holds in rooms, too, and for any visibility."""
     with_blocked, without = (
         transcript(Viewer(GrantsHarness(visibility, request_burst=100), **SEEING[visibility]), steps, hidden_in)
         for hidden_in in (["lobby", "den"], None)

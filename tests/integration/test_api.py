@@ -132,7 +132,7 @@ async def test_online_users_are_returned_in_pages_and_counted() -> None:
             assert await api.get("/counts") == {"onlineUsers": 7, "rooms": 0}
 
 
-async def test_announce_and_disconnect() -> None:
+async def test_a_backend_announces_and_disconnects_a_user() -> None:
     async with server() as running, api_client(running) as api:
         assert await api.post("/users/bo/announce", {"online": True}) == {"changed": True}
         assert await api.post("/users/bo/announce", {"online": True}) == {"changed": False}
@@ -176,7 +176,7 @@ async def test_claims_are_set_listed_and_cleared() -> None:
         assert problem(refused) == (503, "UNAVAILABLE")
 
 
-async def test_sessions_and_the_explanation_of_a_status() -> None:
+async def test_sessions_are_listed_and_a_status_is_explained() -> None:
     async with server() as running, api_client(running) as api, connect_v1(running, "userId=ada&device=web") as socket:
         await send_request(socket, "JOIN", room="lobby")
         await send_request(socket, "SET_STATUS", status="invisible")

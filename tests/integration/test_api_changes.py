@@ -66,11 +66,11 @@ async def begin(api: ApiClient, follower: ChangesFollower) -> str:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_polling_client_knows_everything_and_can_prove_it(seed: int) -> None:
+async def test_a_polling_client_misses_nothing_and_the_digest_proves_this(seed: int) -> None:
     async with server() as running, api_client(running) as api:
         await shake(api, seed, 60)
         follower = ChangesFollower()
-        shaking = asyncio.create_task(shake(api, seed + 100, 60))  # also while the client reads the first pages
+        shaking = asyncio.create_task(shake(api, seed + 100, 60))  # even while the client reads the first pages
         cursor = await begin(api, follower)
         while not shaking.done():
             cursor, digest = await poll(api, follower, cursor)
@@ -116,13 +116,13 @@ async def test_a_long_poll_ends_when_its_client_disconnects() -> None:
         await until(lambda: metric(running, "presenced_api_followers") == 0)
 
 
-async def test_a_stream_resumes_where_it_was_lost_and_its_digests_prove_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_resumes_without_a_gap_and_its_digests_prove_this(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(changes, "DIGEST_PERIOD_S", 0.05)
     async with server() as running, api_client(running) as api:
         await shake(api, 1, 20)
         follower = ChangesFollower()
         last = await begin(api, follower)
-        for seed in range(3):  # it is lost twice
+        for seed in range(3):  # the stream is lost twice
             shaking = asyncio.create_task(shake_and_tell(api, seed, 40))
             async with api.events("/changes", last_event_id=last) as events:
                 async for event in events:

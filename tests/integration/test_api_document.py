@@ -51,7 +51,7 @@ def keeps() -> bool:
 
 @pytest.mark.timeout(600)
 def test_the_running_server_conforms_to_its_openapi_document(server: ServerProcess) -> None:
-    """It takes some ten seconds. Only the rules for user ids are stricter than JSON Schema can express."""
+    """The test takes about ten seconds. Only the rules for user ids are stricter than JSON Schema can express."""
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         *("--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
@@ -94,7 +94,7 @@ def test_every_example_matches_its_schema() -> None:
 
 
 class Line(NamedTuple):
-    """A command in a document, and the documented response."""
+    """Command in a document, and the documented response."""
 
     command: str
     answer: str

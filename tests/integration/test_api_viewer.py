@@ -1,4 +1,4 @@
-"""Responses for a viewer contain what the viewer may see, and nothing about others."""
+"""Responses for a viewer contain only users whom the viewer may see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from presenced.auth.api_keys import new_key
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_response_for_a_viewer_contains_only_what_they_may_see() -> None:
+async def test_a_response_for_a_viewer_contains_only_users_they_may_see() -> None:
     keys = new_key("admin")
     async with (
         server(auth="ticket", visibility="claims", api_keys=[keys.entry]) as running,

@@ -82,7 +82,7 @@ async def test_data_with_line_breaks_from_a_backend_breaks_no_stream() -> None:
         assert user["data"] == [1]
 
 
-async def test_a_snapshot_of_everyone_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_snapshot_of_everyone_is_sent_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("presenced.http.api.watch.PAGE", 2)
     async with server() as running, api_client(running) as api:
         for number in range(5):
@@ -148,7 +148,7 @@ async def test_a_lost_stream_resumes() -> None:
             assert (await anext(events)).kind == "snapshot"
 
 
-async def test_a_stream_with_a_users_token_shows_what_that_user_may_see() -> None:
+async def test_a_stream_with_a_users_token_shows_only_users_they_may_see() -> None:
     async with server(visibility="claims", **JWT) as running, api_client(running, KEY.key) as api:
         await api.announce("bo")
         await api.announce("eve")

@@ -21,7 +21,7 @@ from presenced.errors import ConfigError
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_token_in_a_header() -> None:
+async def test_a_token_in_a_header_authenticates_a_connection() -> None:
     async with token_server() as running:
         headers = {"Authorization": f"Bearer {token(7)}"}
         async with connect(url(running), additional_headers=headers, proxy=None) as socket:
@@ -29,7 +29,7 @@ async def test_a_token_in_a_header() -> None:
 
 
 @pytest.mark.parametrize(("protocol", "agreed"), [("presenced.v1", "presenced.v1"), ("presenced.classic",) * 2])
-async def test_a_token_beside_the_subprotocol(protocol: str, agreed: str) -> None:
+async def test_a_token_beside_the_subprotocol_authenticates_a_connection(protocol: str, agreed: str) -> None:
     async with token_server() as running:
         offered = [Subprotocol(protocol), Subprotocol(f"presenced.token.{token()}")]
         async with connect(url(running, "?userId=ada"), subprotocols=offered, proxy=None) as socket:
@@ -41,12 +41,12 @@ async def test_a_token_beside_the_subprotocol(protocol: str, agreed: str) -> Non
             assert ("sessionId" in greeting) is (protocol == "presenced.v1")
 
 
-async def test_a_token_in_the_url() -> None:
+async def test_a_token_in_the_url_authenticates_a_connection() -> None:
     async with token_server() as running, connect(url(running, f"?token={token()}"), proxy=None) as socket:
         assert (await first_message(socket))["userId"] == "ada"
 
 
-async def test_a_token_in_a_message() -> None:
+async def test_a_token_in_a_message_authenticates_a_connection() -> None:
     async with token_server() as running, connect(url(running, "?userId=ada"), proxy=None) as socket:
         await socket.send(json.dumps({"type": "AUTH", "token": token()}))
         assert (await first_message(socket))["userId"] == "ada"

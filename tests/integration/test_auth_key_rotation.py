@@ -45,7 +45,7 @@ async def test_forged_signatures_cause_a_bounded_number_of_requests() -> None:
 async def test_a_token_of_a_new_key_may_be_retried_while_the_issuer_is_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It cannot be distinguished from a forgery, and 4401 would declare it invalid."""
+    """The token cannot be distinguished from a forgery, and 4401 would declare it invalid."""
     monkeypatch.setattr(jwks, "MIN_REFETCH_S", 0.0)
     async with callback_server() as issuer:
         issuer.new_key("")

@@ -46,7 +46,7 @@ async def receiver() -> AsyncIterator[CountingServer]:
 
 @contextmanager
 def mute(port: int) -> Iterator[None]:
-    """A machine that accepts no connection, because its accept queue is full."""
+    """Machine that accepts no connection, because its accept queue is full."""
     with ExitStack() as sockets:
         listening = sockets.enter_context(socket.socket())
         listening.bind((MUTE, port))
@@ -59,7 +59,7 @@ def mute(port: int) -> Iterator[None]:
 
 
 def resolving_to(*answers: Sequence[str]) -> Resolve:
-    """Resolver with these results; the last one repeats."""
+    """Resolver with these results. The last one repeats."""
     left = list(answers)
 
     async def resolve(_host: str, _port: int) -> Sequence[str]:

@@ -130,7 +130,7 @@ async def test_a_resuming_stream_sees_no_more_than_its_ticket_allows() -> None:
 async def test_a_resuming_stream_replaces_the_connection_that_the_server_still_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It takes no second place of the user. Otherwise an unreliable network would lock the user out."""
+    """The stream takes no second place of the user. Otherwise an unreliable network would lock the user out."""
     monkeypatch.setattr(waiting, "MAX_OF_USER", 1)
     async with ticket_server() as (running, api, page):
         path = f"/watch?users=bo&token={await ticket(api)}"

@@ -1,4 +1,4 @@
-"""The classic protocol over real sockets, on both loops, with two client libraries that are not ours."""
+"""The classic protocol over real sockets, on both event loops, with two third-party client libraries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 class AnyLibrary(Protocol):
-    """What the tests ask of a client library."""
+    """Interface that the tests need of a client library."""
 
     async def receive(self) -> dict[str, Any]: ...
     async def send(self, text: str) -> None: ...
@@ -96,7 +96,7 @@ def connect(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-async def test_the_flow_of_the_contract(connect: Any) -> None:
+async def test_connecting_and_disconnecting_follow_the_contract(connect: Any) -> None:
     async with server() as running, connect(f"{running.url}?userId=123") as alice:
         before = time.time() * 1000
         established = await alice.receive()
@@ -119,10 +119,10 @@ async def test_the_flow_of_the_contract(connect: Any) -> None:
         assert (offline["type"], offline["userId"]) == ("USER_OFFLINE", "bob"), "once, for the last connection"
 
 
-async def test_a_user_who_comes_back_within_the_grace_makes_nobody_flicker(connect: Any) -> None:
+async def test_a_user_who_reconnects_within_the_grace_period_notifies_nobody(connect: Any) -> None:
     async with server(grace_going_away=60) as running, connect(f"{running.url}?userId=1") as alice:
         await alice.receive()
-        for number in range(3):  # a page that is reloaded twice
+        for number in range(3):  # a page that reloads twice
             async with connect(f"{running.url}?userId=2") as bob:
                 await bob.receive()
                 if number == 0:
@@ -131,21 +131,21 @@ async def test_a_user_who_comes_back_within_the_grace_makes_nobody_flicker(conne
         assert (await alice.receive())["type"] == "USER_OFFLINE", "the first thing said since USER_ONLINE"
 
 
-async def test_who_does_not_come_back_is_offline_after_the_grace(connect: Any) -> None:
+async def test_a_lost_user_goes_offline_after_the_grace_period(connect: Any) -> None:
     async with server() as running, connect(f"{running.url}?userId=1") as alice:
         await alice.receive()
         async with raw_websocket(running.port, "?userId=2") as bob:
             assert (await alice.receive())["type"] == "USER_ONLINE"
-            await bob.send(masked(Opcode.PING))  # otherwise it would count as closed while it was opening
+            await bob.send(masked(Opcode.PING))  # otherwise the connection would count as closed while opening
             while (await bob.frame()).opcode is not Opcode.PONG:
                 pass
-            lost_at = time.monotonic()  # not afterwards: the server may notice before this test continues
+            lost_at = time.monotonic()  # before the abort, which the server may detect before this test continues
             await bob.abort()
         assert (await alice.receive())["type"] == "USER_OFFLINE"
         assert time.monotonic() - lost_at >= running.settings.grace_lost - 0.01
 
 
-async def test_a_client_that_answers_no_ping_is_dropped_and_those_that_do_are_not(connect: Any) -> None:
+async def test_only_a_client_that_answers_no_ping_is_dropped(connect: Any) -> None:
     async with server(**QUICK_HEARTBEAT) as running, connect(f"{running.url}?userId=1") as alice:
         await alice.receive()
         waiting = asyncio.create_task(alice.receive())
@@ -162,7 +162,7 @@ async def test_a_client_that_answers_no_ping_is_dropped_and_those_that_do_are_no
         waiting.cancel()
 
 
-async def test_unknown_and_malformed_messages_end_nothing(connect: Any) -> None:
+async def test_unknown_and_malformed_messages_close_no_connection(connect: Any) -> None:
     async with server() as running, connect(f"{running.url}?userId=1") as alice:
         await alice.receive()
         for text in ("", "hello", "{", "[]", '{"type":"NO_SUCH_THING"}', "null", "x" * 65_536):
@@ -172,13 +172,13 @@ async def test_unknown_and_malformed_messages_end_nothing(connect: Any) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "?userId=", "?userId=%00", "?userId=1&userId=2", f"?userId={'x' * 129}"])
-async def test_a_bad_user_id_is_told_by_a_close_code_with_a_reason(connect: Any, query: str) -> None:
+async def test_an_invalid_user_id_closes_the_connection_with_4400(connect: Any, query: str) -> None:
     async with server() as running, connect(running.url + query) as alice:
         assert await alice.closed() == 4400
 
 
 @pytest.mark.parametrize("user_id", ["__proto__", "constructor", "李 Zoë", 'a"b\\c', "9007199254740993", "007", "<b>"])
-async def test_hostile_and_foreign_ids_arrive_as_they_were(connect: Any, user_id: str) -> None:
+async def test_hostile_and_foreign_ids_arrive_unchanged(connect: Any, user_id: str) -> None:
     async with server() as running, connect(f"{running.url}?userId=1") as alice:
         await alice.receive()
         async with connect(f"{running.url}?userId={quote(user_id, safe='')}") as other:
@@ -186,7 +186,7 @@ async def test_hostile_and_foreign_ids_arrive_as_they_were(connect: Any, user_id
             assert (await alice.receive())["userId"] == user_id
 
 
-async def test_of_a_hundred_users_each_hears_of_all_that_come_later(connect: Any) -> None:
+async def test_each_of_a_hundred_users_is_notified_of_all_later_users(connect: Any) -> None:
     async with server() as running:
 
         async def user(number: int) -> set[int]:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Event loop of the test. The loop of the command is what matters here."""
+    """Event loop of the test. The command uses its own."""
     return "asyncio"
 
 
@@ -277,7 +277,7 @@ async def test_clients_cannot_put_control_characters_into_the_log(tmp_path: Path
 
 
 async def test_the_server_continues_when_nothing_reads_its_log(tmp_path: Path) -> None:
-    """Standard output is a pipe that nothing empties, and the log is larger than the pipe."""
+    """Standard output is a pipe without a reader, and the log is larger than the pipe."""
     async with serve("--log-burst", "100000", cwd=tmp_path) as command:
         async with raw_websocket(command.port, "?userId=watcher") as watcher:
             await watcher.frame()

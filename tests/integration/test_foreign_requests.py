@@ -42,7 +42,7 @@ ROUTES = [
 
 
 async def call_api(running: PresenceServer, method: str, path: str, body: str = "", **headers: str) -> Answer:
-    """Send one request as written here; `Host` is the server's own unless given."""
+    """Send one request as documented here. `Host` is the server's own unless given."""
     given = {"host": "localhost", **{name.replace("_", "-"): value for name, value in headers.items()}}
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     async with raw(running.port) as client:
@@ -51,7 +51,7 @@ async def call_api(running: PresenceServer, method: str, path: str, body: str = 
 
 
 async def test_without_authentication_a_foreign_name_is_refused_on_every_route() -> None:
-    """DNS rebinding: to the browser, the page has the same origin as the server."""
+    """With DNS rebinding, a page has the same origin as the server for the browser."""
     async with server() as running:
         running.broadcast_user_status("ada", is_online=True)
         before = running.get_stats()

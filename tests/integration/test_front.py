@@ -98,7 +98,7 @@ async def test_a_head_that_is_too_large_is_refused(head: bytes) -> None:
         sending.cancel()
 
 
-async def test_a_head_of_the_maximum_size_is_accepted_however_it_is_cut() -> None:
+async def test_a_head_of_the_maximum_size_is_accepted_however_the_bytes_are_split() -> None:
     async with server() as running:
         start = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
         head = start + b"x" * (running.settings.max_head_size - len(start) - 4) + b"\r\n\r\n"
@@ -257,7 +257,7 @@ async def test_a_handshake_has_no_body(more: str) -> None:
 
 
 async def test_a_pipelined_handshake_waits_for_the_previous_responses() -> None:
-    """No response lands between frames."""
+    """Otherwise a response could land between frames."""
     async with server() as running, raw(running.port) as client:
         requests = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3
         await client.send(requests + upgrade() + masked(Opcode.PING, b"early"))

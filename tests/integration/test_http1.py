@@ -35,14 +35,14 @@ CHUNKED = QUERY + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def end(client: RawClient) -> None:
-    """Half-close: send nothing more, and read everything."""
+    """Half-close the connection: send nothing more, and read everything."""
     client.writer.write_eof()
 
 
 # Clients that have finished sending.
 
 
-async def test_a_client_that_half_closes_gets_its_responses() -> None:
+async def test_a_client_that_half_closes_receives_its_responses() -> None:
     async with server() as running, raw(running.port) as client:
         client.writer.write(GET * 3)
         end(client)
@@ -50,7 +50,7 @@ async def test_a_client_that_half_closes_gets_its_responses() -> None:
         assert await client.closed() == b""
 
 
-async def test_a_client_that_half_closes_gets_the_response_of_a_long_poll() -> None:
+async def test_a_client_that_half_closes_receives_the_response_of_a_long_poll() -> None:
     async with server() as running, raw(running.port) as client:
         client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         end(client)
@@ -65,7 +65,7 @@ async def test_a_client_that_half_closes_gets_the_response_of_a_long_poll() -> N
 async def test_a_client_that_half_closed_is_probed_while_it_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Clients ignore `100 Continue`, and it reveals one that has gone: RFC 9110 section 15.2.1."""
+    """Clients ignore `100 Continue`, and sending it reveals a client that has gone (RFC 9110 section 15.2.1)."""
     monkeypatch.setattr("presenced.transports.http1.connection.PROBE_S", 0.05)
     async with server() as running, raw(running.port) as client:
         client.writer.write(b"GET /api/v1/changes?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -121,7 +121,7 @@ async def test_a_body_that_ends_early_is_a_bad_request() -> None:
 async def test_a_client_that_hangs_up_within_a_body_is_not_a_server_fault(
     how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once it wrote a traceback of 4 KB to the log, and counted as a 500, which triggers an alert."""
+    """An earlier version logged a traceback of 4 KB and counted a 500, which triggers an alert."""
     async with server() as running:
         for _ in range(20):
             async with raw(running.port) as client:
@@ -264,7 +264,7 @@ async def test_a_response_to_head_has_no_body_and_http_1_0_no_chunks() -> None:
 
 
 async def test_the_api_sees_the_client_address_of_the_proxy_protocol() -> None:
-    """Without this, the API treated requests through a local proxy as local, and local requests need no key."""
+    """Otherwise requests through a local proxy would be local, and local requests need no key."""
     async with server(proxy_protocol=True, trusted_proxies="127.0.0.1") as running:
         for address, status in (("203.0.113.9", 401), ("127.0.0.1", 200)):
             async with raw(running.port) as client:
@@ -434,7 +434,7 @@ async def test_a_client_that_reads_nothing_of_its_response_is_cut_off(parts: int
         await listener.stop()
 
 
-async def test_a_client_that_reads_slowly_gets_its_whole_response() -> None:
+async def test_a_client_that_reads_slowly_receives_its_whole_response() -> None:
     answer = app_sending(start((b"content-length", b"%d" % LARGE)), part(b"x" * LARGE))
     async with listener_for(answer, behind_timeout=2) as port, unreading(port, GET) as client:
         received, started = 0, time.monotonic()

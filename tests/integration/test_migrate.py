@@ -1,4 +1,4 @@
-"""`presenced migrate`, run as its users run it."""
+"""`presenced migrate`, run as a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """It starts a process."""
+    """Event loop of the test. The tests start processes, which use their own."""
     return "asyncio"
 
 

@@ -20,7 +20,7 @@ CLIENT = Path(__file__).parents[1] / "js" / "client.cjs"
 
 
 class NodeClient:
-    """A Node.js process that takes commands as lines and returns the messages it receives as lines of JSON."""
+    """Node.js process that takes commands as lines and returns received messages as lines of JSON."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process

@@ -1,4 +1,4 @@
-"""`deploy/prisma` works: with a real Prisma client and a real PostgreSQL, beside an application's own tables."""
+"""`deploy/prisma` with a real Prisma client and a real PostgreSQL, beside an application's own tables."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NOW = int(time.time() * 1000)
 
 
 def run(project: Path, *command: str, **environ: str) -> str:
-    # The engine is for migrations; to name one keeps Prisma from fetching it.
+    # Only migrations use the engine. Naming one prevents Prisma from downloading it.
     environment = {**os.environ, "PRISMA_SCHEMA_ENGINE_BINARY": "/bin/true", "CHECKPOINT_DISABLE": "1", **environ}
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -53,7 +53,7 @@ def run(project: Path, *command: str, **environ: str) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An application with `deploy/prisma` beside its own model, its client generated, checked and compiled."""
+    """Return an application with `deploy/prisma` beside its own model, compiled with a generated client."""
     folder = tmp_path_factory.mktemp("prisma")
     for file in (DEPLOY / "example.ts", DEPLOY / "prisma.config.ts", *PRISMA.glob("*.*s"), *PRISMA.glob("*.json")):
         shutil.copy(file, folder)
@@ -79,7 +79,7 @@ OWN_USERS = """INSERT INTO "User" VALUES ('ada', 'Ada'), ('zoe', 'Zoe')"""
 
 
 async def fill(url: str, *statements: str) -> None:
-    """Two servers, of which one has died, and what they wrote."""
+    """Store the rows of two servers, one of which has died."""
     engine = open_database(url)
     async with engine.begin() as connection:
         await connection.run_sync(migrate.check)
@@ -108,7 +108,7 @@ def change(position: int, user_id: str, was: str, status: str, text: str = "") -
     return change_of(user_id, position, status, was, "choice", at_ms=at, seen_ms=at, text=text)
 
 
-# The sign of life is in the future, so that nobody takes the server for dead on a slow machine.
+# The sign of life is in the future, because a slow machine would otherwise consider the server dead.
 WRITTEN: list[tuple[str, str, int, list[Record]]] = [
     ("alive:3001", "e1", NOW - HOUR, [user("old", "online", NOW - HOUR)]),  # before it was started again
     (
@@ -136,7 +136,7 @@ def iso(milliseconds: int) -> str:
 
 
 def ask(project: Path, url: str, *user_ids: str) -> dict[str, Any]:
-    """What the example says of these users."""
+    """Return the output of the example for these users."""
     said: dict[str, Any] = json.loads(run(project, "node", "out/example.js", *user_ids, DATABASE_URL=url))
     return said
 
@@ -148,11 +148,11 @@ def answer(project: Path, postgresql: PostgreSQL) -> dict[str, Any]:
     return ask(project, url, "ada", "bob", "eve", "nobody")
 
 
-def test_who_is_online_are_those_that_servers_say_so_which_live(answer: dict[str, Any]) -> None:
+def test_users_are_online_only_on_live_servers(answer: dict[str, Any]) -> None:
     assert answer["online"] == [{"userId": "7", "status": "online"}, {"userId": "ada", "status": "busy"}]
 
 
-def test_last_seen_is_now_for_who_is_here_and_the_past_for_who_is_not(answer: dict[str, Any]) -> None:
+def test_last_seen_is_now_for_users_online_and_a_past_time_for_others(answer: dict[str, Any]) -> None:
     seen = answer["lastSeen"]
     assert set(seen) == {"ada", "bob", "eve"}
     assert seen["ada"]["lastSeen"] >= iso(NOW)
@@ -161,7 +161,7 @@ def test_last_seen_is_now_for_who_is_here_and_the_past_for_who_is_not(answer: di
     assert seen["eve"] == {"status": "offline", "lastSeen": iso(NOW - 3 * HOUR), "lastActive": iso(NOW - 3 * HOUR)}
 
 
-def test_the_history_of_a_user_comes_newest_first(answer: dict[str, Any]) -> None:
+def test_the_history_of_a_user_is_newest_first(answer: dict[str, Any]) -> None:
     newest, first = answer["history"]["ada"]
     assert newest == {
         "version": 3,
@@ -175,19 +175,19 @@ def test_the_history_of_a_user_comes_newest_first(answer: dict[str, Any]) -> Non
     assert answer["history"]["nobody"] == []
 
 
-def test_open_sessions_are_those_that_are_not_closed_on_servers_that_live(answer: dict[str, Any]) -> None:
+def test_sessions_are_open_only_on_live_servers(answer: dict[str, Any]) -> None:
     opened = [{"connectionId": "ada-2", "device": "mobile", "since": iso(NOW - HOUR + 10)}]
     assert answer["sessions"] == {"ada": opened, "bob": [], "eve": [], "nobody": []}
 
 
-def test_an_applications_users_are_related_to_theirs(project: Path, postgresql: PostgreSQL) -> None:
-    """As the README says it."""
+def test_users_of_an_application_relate_to_presence_users(project: Path, postgresql: PostgreSQL) -> None:
+    """The README shows this example."""
     url = postgresql.new_database()
     asyncio.run(fill(url, """CREATE TABLE "User" (id text PRIMARY KEY, name text NOT NULL)""", OWN_USERS))
     assert json.loads(run(project, "node", "out/beside.js", DATABASE_URL=url)) == [["Ada", "busy"], ["Zoe", None]]
 
 
-def test_what_a_server_writes_is_found(project: Path, postgresql: PostgreSQL) -> None:
+def test_prisma_reads_the_rows_that_a_server_writes(project: Path, postgresql: PostgreSQL) -> None:
     url = postgresql.new_database()
     with ServerProcess({"PRESENCED_DATABASE_URL": url}, database="url") as server:
         until = time.monotonic() + PATIENCE
@@ -215,7 +215,7 @@ TYPES = {"BIGINT": "BigInt", "INTEGER": "Int", "TEXT": "String"}
 
 
 class Model:
-    """A model of the schema, with the names of the database."""
+    """Model of the Prisma schema, with the names that the database uses."""
 
     def __init__(self, name: str) -> None:
         found = re.search(
@@ -250,8 +250,8 @@ def prisma_type(column: Column[Any]) -> str:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_model_is_its_table(name: str) -> None:
-    """Every column, with its name, type and whether it may be null; the key and the indexes."""
+def test_a_model_matches_its_table(name: str) -> None:
+    """Columns have the same names, types and nullability. Keys and indexes are the same, too."""
     model, table = Model(name), metadata.tables[MODELS[name]]
     assert model.table == table.name
     assert model.columns == {column.name: prisma_type(column) for column in table.columns}
@@ -262,11 +262,11 @@ def test_a_model_is_its_table(name: str) -> None:
 EXTERNAL = re.findall(r'"(public\.\w+)"', (DEPLOY / "prisma.config.ts").read_text())
 
 
-def test_prisma_is_told_of_all_tables_that_it_is_not_to_change() -> None:
+def test_all_tables_are_declared_external() -> None:
     assert {name.partition(".")[2] for name in EXTERNAL} == {*metadata.tables, VERSION_TABLE}
 
 
-def test_prisma_changes_no_table_that_it_is_told_of(project: Path, postgresql: PostgreSQL) -> None:
+def test_prisma_changes_no_external_table(project: Path, postgresql: PostgreSQL) -> None:
     url = postgresql.new_database()
     asyncio.run(fill(url))
 
@@ -287,6 +287,6 @@ async def unchanged(url: str) -> None:
     async with engine.begin() as connection:
         context = await connection.run_sync(lambda made: compare_metadata(MigrationContext.configure(made), metadata))
     await engine.dispose()
-    # What is there more are the application's table and the version.
+    # The only other tables are the application's own and that of the schema version.
     assert {change[0] for change in context} == {"remove_table"}
     assert sorted(change[1].name for change in context) == ["User", VERSION_TABLE]

@@ -1,4 +1,4 @@
-"""The server in a program of one's own: the five methods, starting, stopping, and what can be done wrong."""
+"""The server embedded in a program: its five methods, start, stop, and errors."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_get_stats_counts_and_pages() -> None:
                 running.get_stats(**wrong)
 
 
-async def test_stop_tells_every_client_to_come_back_and_nobody_that_others_left() -> None:
+async def test_stop_closes_every_client_with_1001_and_reports_nobody_offline() -> None:
     # These clients read nothing until the stop, so they answer no ping either.
     quiet = {"heartbeat_interval": 3600, "pong_timeout": 3600}
     async with server(close_timeout=0.3, **quiet) as running, AsyncExitStack() as stack:
@@ -77,7 +77,7 @@ async def test_stop_tells_every_client_to_come_back_and_nobody_that_others_left(
             for number in range(50)
         ]
         ghost = await stack.enter_async_context(raw_websocket(running.port, "?userId=silent"))
-        port = running.port  # the server has none after its stop
+        port = running.port  # a stopped server has no port
         stopping = asyncio.create_task(running.stop())
         await asyncio.sleep(0)
         await running.stop()  # a second call changes nothing
@@ -92,7 +92,7 @@ async def test_stop_tells_every_client_to_come_back_and_nobody_that_others_left(
         with pytest.raises(OSError, match=r"Connect call failed|refused"):
             await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(PATIENCE):
-            await stopping  # the silent one was cut off
+            await stopping  # the silent connection was aborted
 
 
 async def test_a_stopped_server_can_be_started_again() -> None:
@@ -105,7 +105,7 @@ async def test_a_stopped_server_can_be_started_again() -> None:
         await running.stop()
 
 
-async def test_what_is_not_running_says_so() -> None:
+async def test_a_call_in_the_wrong_state_raises_an_error() -> None:
     running = server()
     with pytest.raises(RuntimeError, match="not running"):
         running.get_stats()
@@ -114,7 +114,7 @@ async def test_what_is_not_running_says_so() -> None:
             await running.start()
 
 
-async def test_methods_called_from_another_thread_are_refused_with_the_way_to_do_it() -> None:
+async def test_an_error_about_another_thread_names_call_soon_threadsafe() -> None:
     async with server() as running:
         loop, said = asyncio.get_running_loop(), []
 
@@ -132,7 +132,7 @@ async def test_methods_called_from_another_thread_are_refused_with_the_way_to_do
         assert "call_soon_threadsafe" in said[0]
 
 
-async def test_a_port_in_use_is_named() -> None:
+async def test_an_error_names_the_port_in_use() -> None:
     async with server() as running:
         for host in ("localhost", "127.0.0.1"):
             with pytest.raises(PortInUse, match=f"port {running.port} on {host} is already in use"):
@@ -142,7 +142,7 @@ async def test_a_port_in_use_is_named() -> None:
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.7"])
-async def test_an_address_that_is_not_ours_is_named(host: str) -> None:
+async def test_an_error_names_an_address_of_another_machine(host: str) -> None:
     with pytest.raises(ListenError, match=f"can't listen on {host}:0"):
         await PresenceServer(Settings(host=host, port=0, insecure=True)).start()
 
@@ -184,7 +184,7 @@ async def test_clients_that_vanish_during_the_handshake_leave_nothing_behind() -
         await until(lambda: running.get_stats().online_users == 0)
 
 
-async def test_call_every_goes_on_by_the_timer_of_the_server_until_it_stops() -> None:
+async def test_call_every_repeats_until_the_server_stops() -> None:
     calls: list[float] = []
     async with server() as running:
         running.call_every(0.01, lambda: calls.append(time.monotonic()))

@@ -82,7 +82,7 @@ async def slow_client(running: PresenceServer) -> AsyncIterator[SlowClient]:
         yield slow
 
 
-async def test_a_client_that_resumes_reading_gets_each_user_once_with_the_last_status() -> None:
+async def test_a_client_that_resumes_reading_receives_each_user_once_with_the_last_status() -> None:
     quiet = {"heartbeat_interval": 3600, "pong_timeout": 3600, "behind_timeout": 60}
     async with server(**quiet) as running, slow_client(running) as slow:
         for round_ in range(50):

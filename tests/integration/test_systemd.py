@@ -37,7 +37,7 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 async def report(manager: socket.socket, which: bytes) -> bytes:
-    """Return the next report that begins with this text; watchdog reports before it are skipped."""
+    """Return the next report that begins with this text. Watchdog reports before it are skipped."""
     async with asyncio.timeout(PATIENCE):
         while True:
             found = await asyncio.get_running_loop().sock_recv(manager, 1000)

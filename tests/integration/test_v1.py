@@ -1,4 +1,4 @@
-"""presenced.v1 over real sockets, with the client of the `websockets` library, on both loops."""
+"""presenced.v1 over real sockets, with the client of the `websockets` library, on both event loops."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 async def enter(
     running: PresenceServer, query: str, session: LiveV1Client | None = None
 ) -> AsyncIterator[LiveV1Client]:
-    """Connect and believe what comes first; with `session`, go on with that."""
+    """Connect and read the first messages. With `session`, resume that session."""
     if session:
         query += f"&session={session.session_id}&position={session.position}"
     url = f"{running.url}?userId={query}"
@@ -34,7 +34,7 @@ async def enter(
         yield client
 
 
-async def test_the_protocol_is_agreed_on_and_classic_clients_see_no_difference() -> None:
+async def test_the_subprotocol_is_negotiated_and_classic_clients_see_no_difference() -> None:
     async with server(**QUIET) as running:
         other = [Subprotocol("chat"), Subprotocol("presenced.v1")]
         async with connect(f"{running.url}?userId=1", proxy=None, subprotocols=other) as both:
@@ -49,7 +49,7 @@ async def test_the_protocol_is_agreed_on_and_classic_clients_see_no_difference()
             assert json.loads(await classic.recv())["type"] == "USER_OFFLINE"
 
 
-async def test_who_is_here_how_available_they_are_and_what_changes() -> None:
+async def test_clients_receive_snapshots_and_changes_of_presence() -> None:
     async with server(**QUIET, snapshot_page=2) as running, AsyncExitStack() as stack:
         for number in range(4):
             await stack.enter_async_context(enter(running, f"{number}&watch=none"))
@@ -66,12 +66,12 @@ async def test_who_is_here_how_available_they_are_and_what_changes() -> None:
         await ada.sees("bob", "away")
 
 
-async def test_a_network_that_changes_costs_nobody_anything() -> None:
+async def test_a_change_of_network_resumes_the_session_and_notifies_nobody() -> None:
     async with server(**QUIET, grace_lost=60) as running, enter(running, "bob") as bob:
         async with enter(running, "ada") as ada:
             await bob.sees("ada", "online")
             await ada.say("JOIN", room="lobby", data={"seat": 1})
-            await ada.until("PRESENCE_CHANGES")  # with the position that says that the room has come
+            await ada.until("PRESENCE_CHANGES")  # its position confirms that the room has arrived
             ada.cut()
         await bob.say("SET_STATUS", status="busy")
         heard = len(bob.heard)
@@ -84,14 +84,14 @@ async def test_a_network_that_changes_costs_nobody_anything() -> None:
             assert not any("ada" in str(message) for message in bob.heard[heard:]), "nobody noticed"
 
 
-async def test_a_new_connection_of_a_session_takes_its_place() -> None:
+async def test_a_new_connection_of_a_session_replaces_the_old_one() -> None:
     async with server(**QUIET) as running, enter(running, "ada") as ada, enter(running, "ada", ada) as newer:
         assert newer.resumed
         assert await ada.closed() == 4409
         assert running.get_stats().total_connections == 1
 
 
-async def test_rooms_and_counts() -> None:
+async def test_clients_receive_room_members_and_counts() -> None:
     async with (
         server(**QUIET) as running,
         enter(running, "ada&watch=none") as ada,
@@ -109,8 +109,8 @@ async def test_rooms_and_counts() -> None:
         assert (await ada.until("PRESENCE_COUNT"))["online"] == 1
 
 
-async def test_what_cannot_be_is_refused_in_words() -> None:
-    async with server(**QUIET, request_rate=0.001, request_burst=3) as running:  # none returns, however long this waits
+async def test_refusals_state_the_reason() -> None:
+    async with server(**QUIET, request_rate=0.001, request_burst=3) as running:  # the limit does not refill
         async with connect(
             f"{running.url}?userId=1&watch=all", proxy=None, subprotocols=[Subprotocol("presenced.v1")]
         ) as bad:
@@ -124,11 +124,11 @@ async def test_what_cannot_be_is_refused_in_words() -> None:
             assert [message["type"] for message in ada.heard[-5:]] == ["PONG", "PONG", "ERROR", "ERROR", "ERROR"]
 
 
-async def test_a_client_that_stops_reading_is_told_what_it_missed_once() -> None:
+async def test_a_client_that_stops_reading_receives_a_missed_user_once() -> None:
     async with server(**QUIET, behind_timeout=60, write_buffer=4096) as running, enter(running, "slow") as slow:
         slow.connection.transport.pause_reading()
         online = False
-        while not running._parts.node.broadcaster.behind:  # type: ignore[union-attr]  # it runs
+        while not running._parts.node.broadcaster.behind:  # type: ignore[union-attr]  # the server runs
             online = not online
             for number in range(300):
                 running.broadcast_user_status(f"{number} {'x' * 100}", online)
@@ -142,7 +142,7 @@ async def test_a_client_that_stops_reading_is_told_what_it_missed_once() -> None
         assert [record["status"] for record in told] == ["online"]
 
 
-async def test_a_stop_says_when_to_come_back() -> None:
+async def test_a_stop_sends_every_client_a_reconnect_delay() -> None:
     async with server(**QUIET) as running, enter(running, "ada") as ada, enter(running, "bob") as bob:
         await ada.sees("bob", "online")
         stopping = asyncio.create_task(running.stop())
@@ -154,7 +154,7 @@ async def test_a_stop_says_when_to_come_back() -> None:
         await stopping
 
 
-async def test_another_start_of_the_server_is_noticed() -> None:
+async def test_clients_detect_a_restart_of_the_server() -> None:
     running = server(**QUIET, grace_lost=60)
     async with running, enter(running, "ada") as ada:
         await ada.say("SET_STATUS", status="invisible")

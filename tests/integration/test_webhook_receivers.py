@@ -1,4 +1,4 @@
-"""The receivers that docs/webhooks.md shows, run as they stand there."""
+"""The receivers in docs/webhooks.md, run unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "webhooks.md"
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """One loop is enough: the receivers are what is tested."""
+    """One event loop is enough, because the receivers are under test."""
     return "asyncio"
 
 

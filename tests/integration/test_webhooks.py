@@ -132,7 +132,7 @@ async def test_a_failed_request_is_repeated_unchanged_with_the_same_id(tmp_path:
             assert (figures.failed, figures.retried) == (2, 20)
 
 
-async def test_a_receiver_that_is_down_gets_its_events_when_it_starts(tmp_path: Path) -> None:
+async def test_a_receiver_that_is_down_receives_its_events_after_starting(tmp_path: Path) -> None:
     with Receiver() as receiver:
         port, url = receiver.port, receiver.url
     async with sending(tmp_path, url) as (hooks, database):

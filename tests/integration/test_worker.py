@@ -1,4 +1,4 @@
-"""What a server stores, and what is left of it when processes end."""
+"""Stored data of a server, and its state after processes end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ V1: Any = ["presenced.v1"]
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """As the command runs, once: each test starts processes."""
+    """Event loop of the command. One is enough, because each test starts processes."""
     return "asyncio", {"use_uvloop": True}
 
 

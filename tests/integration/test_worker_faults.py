@@ -1,4 +1,4 @@
-"""Storage while the database fails: the live service goes on, reports it, and catches up."""
+"""Storage while the database fails: the live service continues, reports the failure, and catches up."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """As the command runs, once: each test starts processes."""
+    """Event loop of the command. One is enough, because each test starts processes."""
     return "asyncio", {"use_uvloop": True}
 
 
-async def test_a_database_that_is_killed_or_paused_or_missing_at_the_start(
+async def test_a_database_may_be_killed_or_paused_or_missing_at_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(factory, "START_TIMEOUT_S", 1.0)
@@ -96,7 +96,7 @@ async def test_a_record_that_the_database_refuses_does_not_delay_others() -> Non
 async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refuses() -> None:
     with Receiver() as receiver, postgres() as (_, settings):
         hooks = {"webhook_urls": receiver.url, "webhook_secrets": SECRET, "outgoing_private": True}
-        # These users are not connected: when the server has settled, receivers hear that they are offline.
+        # These users are not connected. After the server has settled, receivers are notified that they are offline.
         async with server(**settings, **hooks, grace_lost=600) as running:
             bad = StoredUser("bad", "much too long for a status", 1, 1, 1, 1)
             client_of(running).give([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)
@@ -107,7 +107,7 @@ async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refus
             ]  # fmt: skip
 
 
-async def test_a_file_locked_by_another_process(tmp_path: Path) -> None:
+async def test_records_are_stored_once_another_process_unlocks_the_file(tmp_path: Path) -> None:
     async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
         await drained(running)
         with closing(sqlite3.connect(tmp_path / "data" / "presenced.db", isolation_level=None)) as other:
@@ -169,7 +169,7 @@ async def test_an_invalid_url_is_refused_at_the_start(url: str, said: str) -> No
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
+    """File system of 1 MiB."""
     folder = tmp_path / "data"
     folder.mkdir()
     mounted = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
@@ -181,7 +181,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-async def test_a_full_disk(disk: Path, tmp_path: Path) -> None:
+async def test_records_are_stored_once_a_full_disk_has_space(disk: Path, tmp_path: Path) -> None:
     async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
         await drained(running)
         with (disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
@@ -196,7 +196,9 @@ async def test_a_full_disk(disk: Path, tmp_path: Path) -> None:
         assert set(visitors) <= statuses(tmp_path).keys()
 
 
-async def test_a_read_only_file(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_records_are_stored_once_a_read_only_file_is_writable(
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with sqlite_server(tmp_path):
         pass
     monkeypatch.setattr(factory, "START_TIMEOUT_S", 1.0)

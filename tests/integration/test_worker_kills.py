@@ -1,4 +1,4 @@
-"""Loss after `kill -9` under load: of the server, of its storage worker, of both in turn.
+"""Loss after `kill -9` under load of the server, of its storage worker, or of both in turn.
 
 `PRESENCED_KILLS=20 pytest -s tests/integration/test_worker_kills.py` runs longer and prints its findings.
 """
@@ -49,7 +49,7 @@ V1: Any = ["presenced.v1"]
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """As the command runs, once: the test starts processes."""
+    """Event loop of the command. One is enough, because the test starts processes."""
     return "asyncio", {"use_uvloop": True}
 
 
@@ -58,7 +58,7 @@ def now_ms() -> int:
 
 
 class Visit(NamedTuple):
-    """When a user began to connect, was certainly present first, and last, in epoch milliseconds."""
+    """Times of a visit in epoch milliseconds: the connect, the first and the last certain presence."""
 
     asked_ms: int
     came_ms: int
@@ -82,7 +82,7 @@ class Crowd:
         """When the watcher was notified of changes, by user and version."""
 
     async def begin(self) -> None:
-        """Start. The watcher is connected when this returns."""
+        """Start. The watcher is connected on return."""
         self._is_over = False
         self.last.clear()
         self._watcher = await connect(f"{self._url}?userId=watcher", subprotocols=V1, close_timeout=1)
@@ -97,7 +97,7 @@ class Crowd:
         await self._watching
 
     def killed(self, kind: str) -> None:
-        """Record that present users were so until now."""
+        """Record that present users were present until now."""
         for user_id, visit in self.there.items():
             self.last[user_id] = visit._replace(there_ms=now_ms())
         self._is_over = kind != "worker"
@@ -206,7 +206,7 @@ async def soon(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 @pytest.mark.timeout(60 + 30 * KILLS)
-async def test_what_is_lost_when_processes_are_killed_under_load(tmp_path: Path) -> None:
+async def test_kills_under_load_lose_only_recent_records(tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "database": "sqlite",
         "data_dir": str(tmp_path / "data"),
@@ -232,7 +232,7 @@ async def test_what_is_lost_when_processes_are_killed_under_load(tmp_path: Path)
             crowd.killed(kind)
             trial.kill(kind)
             if kind == "worker":
-                await asyncio.sleep(random.uniform(0, 1.5))  # the live service goes on without a worker
+                await asyncio.sleep(random.uniform(0, 1.5))  # the live service continues without a worker
             await crowd.end()
             if kind != "worker":
                 await asyncio.to_thread(process.start)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> object:
-    """As the command runs, once: each test starts processes."""
+    """Event loop of the command. One is enough, because each test starts processes."""
     return "asyncio", {"use_uvloop": True}
 
 
@@ -37,7 +37,7 @@ def received(receiver: Receiver) -> list[tuple[str, Any]]:
 
 
 def by_version(receiver: Receiver) -> dict[str, str]:
-    """State of users at a receiver that compares versions, as the documentation says."""
+    """Return the state of users at a receiver that compares versions, as documented."""
     newest: dict[str, dict[str, Any]] = {}
     for data in (event["data"] for event in receiver.taken):
         if data["version"] > newest.get(data["userId"], {"version": 0})["version"]:
@@ -81,7 +81,7 @@ async def test_events_reach_the_receiver(tmp_path: Path) -> None:
 
 async def test_after_a_kill_only_users_who_do_not_return_are_reported_offline(tmp_path: Path) -> None:
     with Receiver() as receiver:
-        given = settings(tmp_path, receiver, grace_lost=12.0)  # time for the stayer to return, also on a busy machine
+        given = settings(tmp_path, receiver, grace_lost=12.0)  # enough for the user to return on a busy machine
         with ServerProcess({"PRESENCED_WEBHOOK_SECRETS": SECRET}, **given) as process:
             async with (
                 connect(f"{process.websocket_url}?userId=leaver"),
@@ -113,7 +113,7 @@ async def test_receivers_know_returned_users_before_the_database_does(
             await running.stop()  # nobody is notified that they left
         monkeypatch.setattr(module, "STATE_PERIOD_S", 3600.0)
         async with server(**given) as running, AsyncExitStack() as there:
-            for user_id in ("first", *back):  # the first user's records are sent at once, the others' wait
+            for user_id in ("first", *back):  # the first user's records are sent immediately, and the others' wait
                 await there.enter_async_context(visit(running.url, user_id))
             await soon(lambda: ("user.offline", "leaver") in received(receiver))
             await soon(lambda: {by_version(receiver)[user_id] for user_id in back} == {"online"})
@@ -151,7 +151,7 @@ async def test_an_event_is_delivered_after_its_worker_was_killed(tmp_path: Path)
             await soon(lambda: received(receiver) == [("user.online", "ada")])
 
 
-async def test_reports_are_sent_while_records_come_without_a_pause(tmp_path: Path) -> None:
+async def test_reports_are_sent_while_records_arrive_without_a_pause(tmp_path: Path) -> None:
     with Receiver() as receiver:
         async with (
             server(**settings(tmp_path, receiver, webhook_secrets=SECRET)) as running,

@@ -28,7 +28,7 @@ SHORT_TIMEOUT_S = 0.2
 
 
 class WrittenClient(FakeConnection):
-    """A connection with a real socket and a minimal transport."""
+    """Connection with a real socket and a minimal transport."""
 
     def __init__(self, serial: int) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ def bench(helpers: int = 1, clients: int = MANY) -> Iterator[WritersHarness]:
 
 
 @pytest.mark.parametrize("helpers", [1, 3])
-def test_every_process_has_its_share_and_every_client_gets_everything_in_order(helpers: int) -> None:
+def test_every_process_has_its_share_and_every_client_receives_everything_in_order(helpers: int) -> None:
     with bench(helpers) as b:
         expected = b""
         for number in range(8):
@@ -150,7 +150,7 @@ def test_each_process_has_its_own_cores_if_there_are_enough(helpers: int) -> Non
     assert os.sched_getaffinity(0) == before
 
 
-def test_a_batch_larger_than_any_buffer_between_the_processes() -> None:
+def test_a_batch_larger_than_any_buffer_between_the_processes_arrives() -> None:
     with bench(clients=MIN_CONNECTIONS) as b:
         b.write(b"x")
         assert b.helped
@@ -166,7 +166,7 @@ def test_few_connections_are_written_to_without_helpers() -> None:
         assert {client.own_writes for client in b.helped[: MIN_CONNECTIONS - 1]} == {2}
 
 
-def test_a_client_that_takes_a_part_gets_the_rest_from_its_transport_in_order() -> None:
+def test_a_client_that_reads_a_part_receives_the_rest_from_its_transport_in_order() -> None:
     with bench() as b:
         b.write(b"x")
         slow = b.helped[0]
@@ -263,7 +263,7 @@ def test_if_no_helper_can_be_started_the_server_writes_alone(
 
 
 class Listening:
-    """A client that records the users it is notified of."""
+    """Client that records the users it is notified of."""
 
     def __init__(self, client: RawClient) -> None:
         self._client = client

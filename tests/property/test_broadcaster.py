@@ -1,4 +1,4 @@
-"""The broadcaster at depth: many changes, few watchers that are often slow. Each has an exact view, or was closed."""
+"""The broadcaster with many changes and few watchers that are often slow. Each has an exact view, or was closed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class WatchingClassic(RuleBasedStateMachine):
         watcher = FakeConnection(on_closed=lambda gone, *_: self.leave(gone))
         watcher.full_after = room
         watcher.protocol = SimpleNamespace(feed=self.feed)
-        watcher.on_full = lambda: self.broadcaster.pause(watcher)  # as the real one's transport would
+        watcher.on_full = lambda: self.broadcaster.pause(watcher)  # as a real transport would
         self.watchers[watcher] = self.truth()
         self.broadcaster.add(watcher)
 

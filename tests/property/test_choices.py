@@ -134,7 +134,7 @@ class Choosing(RuleBasedStateMachine):
         )
 
     def all(self, event: str, *args: Any, **options: Any) -> None:
-        """Apply the same event to all directories. They send the same changes, except for the one that knows more."""
+        """Apply the same event to all directories. They send the same changes, except for the one with stored data."""
         came: list[list[tuple[Change | None, OwnState | None]]] = []
         for directory in (self.subject, self.spelt, self.early):
             given = [self.spell(arg, directory) for arg in args]
@@ -232,7 +232,7 @@ class Choosing(RuleBasedStateMachine):
 
     @rule(user_id=st.sampled_from(USERS), status=statuses, text=texts, lasts=lengths)
     def choose_for(self, user_id: str, status: str, text: str, lasts: float) -> None:
-        """A backend's choice takes effect at once, after all earlier requests."""
+        """A backend's choice takes effect immediately, after all earlier requests."""
         user = self.users[user_id]
         user.events += [*user.waiting, ((status, text), self.now + lasts)]
         user.waiting = []
@@ -262,7 +262,7 @@ class Choosing(RuleBasedStateMachine):
     @precondition(lambda self: not self.is_restored)
     @rule()
     def restore(self) -> None:
-        """The database responds at last. The result is the same as if it had responded before everything."""
+        """The database responds late. The result is the same as if it had responded before everything."""
         self.is_restored = True
         for user_id, events in self.stored.items():
             self.users[user_id].events[:0] = events
@@ -293,7 +293,7 @@ class Choosing(RuleBasedStateMachine):
         self.now = end
 
     def next_due(self) -> float:
-        """Advance to the next time at which something changes by itself; each moment occurs once."""
+        """Advance to the next time at which something expires. Each moment occurs once."""
         times = [ends for user in self.users.values() for ends in [client.ends for client in user.clients]]
         times += [user.events[-1][1] for user in self.users.values() if user.events and user.events[-1][1] > self.now]
         times += [user.pause_ends for user in self.users.values() if user.waits()]

@@ -1,4 +1,4 @@
-"""The rules of one user's graces, at depth: few things happen, in every order, against a model of lists."""
+"""Grace periods of one user: few events in every order, against a model of lists."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Display data and roles over random histories: everyone who sees a user sees what their newest token gives, and only
-who has the role is told causes, whatever else happens, also to those who read slowly or come back.
+"""Display data and roles over random histories, with slow clients and clients that reconnect.
+
+Every viewer of a user sees the display data of the user's newest token. Only viewers with the role see causes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ NAMES = ["", "A", "B"]
 
 
 class DisplayAuthenticator(Authenticator):
-    """A token is `user issued name` or `user issued -`, which gives nothing; `desk` has the role."""
+    """Authenticator for `user issued name` or `user issued -` (no display data). `desk` has the role."""
 
     def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
         user_id, issued, name = token.split(" ")
@@ -88,7 +89,7 @@ class DisplayWorld:
                 assert ("cause" in record) is (user_id == "desk" and record["since"] > 0)
 
     def compare(self) -> None:
-        self.harness.clock.advance(1.5)  # what rooms are told of once a second
+        self.harness.clock.advance(1.5)  # rooms send this once a second
         directory = self.harness.node.directory
         expected = {"name": self.newest[1]} if self.newest[1] and directory.users.status("ada") != "offline" else None
         for user_id, watcher in self.watchers.items():

@@ -1,4 +1,4 @@
-"""Following by cursor, against the truth: nothing missed, nothing twice, and the digest is that of the state."""
+"""Following the journal by cursor: no change is missed or repeated, and the digest matches the state."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The promises on presence against a model that recomputes everything, over random schedules.
+"""Promises on presence over random schedules, against a model that recomputes everything.
 
-One node on a fake clock; connections without sockets, some of which no longer answer, some of which read slowly.
-The model keeps nothing but what happened; who is online is recomputed from that each time.
+One node runs on a fake clock with connections without sockets. Some stop answering, and some read slowly.
+The model stores only events, and recomputes which users are online after each of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TICK = INTERVAL / 60
 
 @dataclasses.dataclass
 class CountedUser:
-    """What happened to one user."""
+    """Events of one user."""
 
     open: list[FakeConnection] = dataclasses.field(default_factory=list)
     graces: list[float] = dataclasses.field(default_factory=list)
@@ -70,7 +70,7 @@ class Presence(RuleBasedStateMachine):
         return {user_id: user.online(self.clock.monotonic()) for user_id, user in self.users.items()}
 
     def settle(self, yes: bool) -> None:
-        """Let the turn of the loop end, or let more happen in it."""
+        """End the turn of the loop, or let more happen in it."""
         if yes:
             self.clock.run_soon()
 
@@ -92,7 +92,7 @@ class Presence(RuleBasedStateMachine):
                 user.graces.remove(min(user.graces))
 
     def closed(self, connection: FakeConnection, ending: Ending, reason: str) -> None:
-        """The server closes a connection by itself: say so in the model, check that it may, and tell the node."""
+        """Tell the node that the server closed a connection, after checking with the model that it may."""
         now = self.clock.monotonic()
         assert connection.closed_with
         match connection.closed_with[0]:
@@ -108,7 +108,7 @@ class Presence(RuleBasedStateMachine):
                 raise AssertionError(f"closed with {other} at {now}")
         self.node.closed(connection, ending, reason)
 
-    # What may happen.
+    # Events.
 
     @rule(user_id=st.sampled_from(USERS), turn_ends=st.booleans())
     def open(self, user_id: str, turn_ends: bool) -> None:
@@ -135,7 +135,7 @@ class Presence(RuleBasedStateMachine):
     @precondition(lambda self: self.open_ones(answers=True))
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
-        """The cable is cut: nobody is told, it just no longer answers."""
+        """Cut the cable: the connection stops answering, and nobody is notified."""
         connection = data.draw(st.sampled_from(self.open_ones(answers=True)))
         connection.answers = False
         self.silent_since[connection] = self.clock.monotonic()
@@ -143,7 +143,7 @@ class Presence(RuleBasedStateMachine):
     @precondition(lambda self: self.open_ones(answers=True))
     @rule(data=st.data(), all_of_it=st.booleans())
     def read_slowly_or_catch_up(self, data: st.DataObject, all_of_it: bool) -> None:
-        """Its transport is full; or it takes some of what that holds, or all."""
+        """Fill the transport of a connection, or let its client read some or all of the buffered output."""
         connection = data.draw(st.sampled_from(self.open_ones(answers=True)))
         self.took_at[connection] = self.clock.monotonic()
         if not connection.paused:
@@ -177,7 +177,7 @@ class Presence(RuleBasedStateMachine):
     def step_the_wall_clock(self, hours: int) -> None:
         self.clock.step_wall_clock(hours * 3600)
 
-    # What must hold.
+    # Invariants.
 
     @invariant()
     def the_directory_is_what_the_model_says(self) -> None:
@@ -190,7 +190,7 @@ class Presence(RuleBasedStateMachine):
 
     @invariant()
     def every_view_equals_the_truth(self) -> None:
-        """Promises 1, 3 and 7: when a turn has ended, whoever keeps up knows exactly who is online."""
+        """Promises 1, 3 and 7: after a turn, every watcher that keeps up knows exactly which users are online."""
         if not self.clock.waiting:
             for connection in self.open_ones(paused=False):
                 told = {str(user): kind == "USER_ONLINE" for kind, user in connection.about_others()}
@@ -212,7 +212,7 @@ class Presence(RuleBasedStateMachine):
 
     @invariant()
     def no_ghost_is_older_than_the_bound(self) -> None:
-        """Promise 2: a connection that does not answer is gone within interval + time-out (and a tick)."""
+        """Promise 2: a connection that does not answer is gone within interval + timeout (and a tick)."""
         for connection, since in self.silent_since.items():
             if connection.closed_with is None:
                 assert self.clock.monotonic() - since <= INTERVAL + TIMEOUT

@@ -1,6 +1,6 @@
-"""presenced.v1 against a model that recomputes everything: who is seen how, by whom, over random schedules.
+"""presenced.v1 over random schedules, against a model that recomputes which users are seen and how.
 
-The model keeps what happened to each session; what others are to see follows from that each time.
+The model stores only the events of each session, and derives the expected view of others from them.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class WatchingV1(RuleBasedStateMachine):
         self.node.opened(client, request(f"userId={user_id}{query}", "presenced.v1"))
         return client
 
-    # What may happen.
+    # Events.
 
     @rule(
         user_id=st.sampled_from(USERS),
@@ -162,7 +162,7 @@ class WatchingV1(RuleBasedStateMachine):
         ends=st.booleans(),
     )
     def resume(self, data: st.DataObject, old: bool, activity: str, room: int, ends: bool) -> None:
-        """It may be one that is still connected, and its position may be one it had earlier, or not known."""
+        """The session may still be connected. Its position may be an earlier one or an unknown one."""
         self.forget()
         sessions = [(u, s) for u, user in self.users.items() for s in user.sessions]
         if not sessions:
@@ -184,7 +184,7 @@ class WatchingV1(RuleBasedStateMachine):
             session.active = activity == "active"
         client.resume_from(before)
         if before.closed_with is None and not before.paused:
-            before.paused = True  # nobody looks at it any more
+            before.paused = True  # no longer read
         self.turn(ends)
 
     @precondition(lambda self: self.connected())
@@ -326,9 +326,9 @@ class WatchingV1(RuleBasedStateMachine):
         ends=st.booleans(),
     )
     def have_chosen(self, user_id: str, status: str | None, lasts: float | None, ends: bool) -> None:
-        """A backend chooses for a user, who may not be there."""
+        """A backend chooses for a user, who may be absent."""
         (user := self.users[user_id]).pass_time(self.now())
-        user.take_choices()  # earlier accepted choices count, too: after a temporary one they return
+        user.take_choices()  # earlier accepted choices return after a temporary one
         user.take((status or "auto", ""), self.now() + lasts if lasts else None)
         self.application.set_status(user_id, Choice(Status(status)) if status else None, lasts)
         self.turn(ends)
@@ -339,7 +339,7 @@ class WatchingV1(RuleBasedStateMachine):
         self.pass_time()
         self.forget()
 
-    # What must hold.
+    # Invariants.
 
     @invariant()
     def others_are_told_the_truth_as_far_as_they_may_know_it(self) -> None:
@@ -389,7 +389,7 @@ class WatchingV1(RuleBasedStateMachine):
         assert all(before != after for before, after in itertools.pairwise(self.told_of_each())), "each a change"
 
     def told_of_each(self) -> list[tuple[str, int | str]]:
-        """What the classic client was told, by user."""
+        """Return the messages that the classic client received, by user."""
         return sorted(self.classic.about_others(), key=lambda told: str(told[1]))
 
     @invariant()
@@ -408,7 +408,7 @@ class WatchingV1(RuleBasedStateMachine):
             for room in session.watched_rooms:
                 mode = session.client.modes.get(room)
                 if mode != "full" or v1(self.node).feed.digests.is_digested(room):
-                    continue  # told later
+                    continue  # sent later
                 members = {user_id: rooms[room] for user_id, rooms in inside.items() if room in rooms}
                 assert session.client.rooms[room] == members
                 for user_id in members:

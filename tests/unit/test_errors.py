@@ -1,4 +1,4 @@
-"""The tables of codes."""
+"""Tables of codes."""
 
 from http import HTTPStatus
 
@@ -21,12 +21,12 @@ def test_every_close_code_may_be_sent(close: Close | ClientClose) -> None:
     assert close.meaning.endswith(".")
 
 
-def test_close_codes_are_told_apart() -> None:
+def test_close_codes_are_unique() -> None:
     assert len({close.code for close in Close}) == len(Close)
 
 
 @pytest.mark.parametrize("close", ClientClose)
-def test_a_client_s_close_code_affects_its_session_as_the_table_says(close: ClientClose) -> None:
+def test_a_client_s_close_code_affects_its_session_as_the_table_states(close: ClientClose) -> None:
     directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 1, resume_window=120), Journal(1000))
     directory.open("7", "a", Instant(0, 0), "session")
     directory.close("7", "a", client_ending(close.code), Instant(1, 1000))

@@ -1,4 +1,4 @@
-"""Packages import one way, the rules of presence are pure, and files stay small."""
+"""Packages import in one direction, the rules of presence are pure, and files stay small."""
 
 import ast
 from collections.abc import Iterator
@@ -62,13 +62,13 @@ def level(part: str) -> int:
     return LAYERS.index(part)
 
 
-def test_every_part_has_its_place() -> None:
+def test_every_package_has_a_layer() -> None:
     parts = {unit(name) for name, _ in modules()}
     assert parts - {"testing"} == set(LAYERS)
 
 
 @pytest.mark.parametrize(("name", "path"), list(modules()), ids=[name for name, _ in modules()])
-def test_imports_go_down_only(name: str, path: Path) -> None:
+def test_packages_import_only_from_lower_layers(name: str, path: Path) -> None:
     if unit(name) == "testing":
         return
     for imported in imports(path):

@@ -1,4 +1,4 @@
-"""Callbacks: what becomes of each response, the cache, signatures, and how grants combine."""
+"""Callbacks: the effect of each response, the cache, signatures, and how grants combine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who comes in, and for how long."""
+"""The gatekeeper: which connections are admitted, and for how long."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RESPONSE = b""
 
 
 class FakeAuthenticator(Authenticator):
-    """Knows tokens like `ada` (for good), `ada:60` (for so many seconds from the start) and `slow:ada`."""
+    """Authenticator for `ada` (never expires), `ada:60` (expires 60 s after the start) and `slow:ada`."""
 
     def __init__(self, epoch: float) -> None:
         self.epoch = epoch
@@ -91,7 +91,7 @@ def why(connection: FakeConnection) -> tuple[Close, str] | None:
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
-def test_a_token_with_the_handshake_says_who_it_is(harness: GatekeeperHarness, subprotocol: str) -> None:
+def test_a_token_in_the_handshake_authenticates_its_user(harness: GatekeeperHarness, subprotocol: str) -> None:
     ada = harness.open("ada", subprotocol=subprotocol)
     assert ada.messages[0]["type"] == "CONNECTION_ESTABLISHED"
     assert ada.messages[0]["userId"] == "ada"
@@ -99,7 +99,7 @@ def test_a_token_with_the_handshake_says_who_it_is(harness: GatekeeperHarness, s
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
-def test_or_the_first_message(harness: GatekeeperHarness, subprotocol: str) -> None:
+def test_a_token_in_the_first_message_authenticates_its_user(harness: GatekeeperHarness, subprotocol: str) -> None:
     ada = harness.open(subprotocol=subprotocol)
     assert ada.messages == []
     assert harness.users == []
@@ -113,15 +113,15 @@ def test_or_the_first_message(harness: GatekeeperHarness, subprotocol: str) -> N
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
-def test_the_first_message_may_hold_fields_that_are_not_known(harness: GatekeeperHarness, subprotocol: str) -> None:
+def test_unknown_fields_of_the_first_message_are_ignored(harness: GatekeeperHarness, subprotocol: str) -> None:
     """The classic protocol ignores them, and the server could not send an ERROR yet."""
     ada = harness.open(subprotocol=subprotocol)
     harness.auth(ada, "ada", agent="x")
     assert types(ada)[0] == "CONNECTION_ESTABLISHED"
 
 
-def test_a_token_for_a_variable_that_was_not_set_is_not_accepted(harness: GatekeeperHarness) -> None:
-    """With any authenticator: a backend that signs `String(user?.id)` would merge all visitors into one presence."""
+def test_a_token_for_the_text_of_an_unset_variable_is_refused(harness: GatekeeperHarness) -> None:
+    """With any authenticator, a backend that signs `String(user?.id)` would merge all visitors into one user."""
     late = harness.open()
     harness.auth(late, "undefined")
     for connection in (harness.open("undefined"), late):
@@ -133,8 +133,8 @@ def test_a_token_for_a_variable_that_was_not_set_is_not_accepted(harness: Gateke
     assert GatekeeperHarness(placeholder_ids=True).open("undefined").messages[0]["userId"] == "undefined"
 
 
-def test_a_client_that_authenticated_by_a_message_was_heard(harness: GatekeeperHarness) -> None:
-    """When its connection breaks, the grace period is that of any other loss."""
+def test_an_auth_message_counts_as_input_of_its_client(harness: GatekeeperHarness) -> None:
+    """If the connection breaks, it therefore has the grace period of any other loss."""
     ada = harness.open(query="userId=ada", subprotocol="")
     ada.heard_at = harness.clock.monotonic()  # as the transport sets it
     ada.answers = False
@@ -146,7 +146,7 @@ def test_a_client_that_authenticated_by_a_message_was_heard(harness: GatekeeperH
     assert harness.node.directory.users.status("ada") is Status.OFFLINE
 
 
-def test_a_bad_token_closes_and_says_why(harness: GatekeeperHarness) -> None:
+def test_a_bad_token_closes_the_connection_with_a_reason(harness: GatekeeperHarness) -> None:
     late = harness.open()
     harness.auth(late, "bad")
     for connection in (harness.open("bad"), late):
@@ -158,13 +158,13 @@ def test_a_bad_token_closes_and_says_why(harness: GatekeeperHarness) -> None:
 
 
 @pytest.mark.parametrize("message", ['{"type":"PING"}', "", "[]", '{"type":"AUTH"}', b'{"type":"AUTH","token":"ada"}'])
-def test_anything_else_as_the_first_message_closes(harness: GatekeeperHarness, message: str | bytes) -> None:
+def test_any_other_first_message_closes_the_connection(harness: GatekeeperHarness, message: str | bytes) -> None:
     connection = harness.open()
     harness.node.received(connection, message)
     assert why(connection) == (Close.UNAUTHORIZED, 'the first message has to be {"type":"AUTH","token":"..."}')
 
 
-def test_who_says_nothing_is_closed_after_ten_seconds(harness: GatekeeperHarness) -> None:
+def test_a_client_that_does_not_authenticate_is_closed_after_ten_seconds(harness: GatekeeperHarness) -> None:
     connection = harness.open()
     harness.clock.advance(9.9)
     assert why(connection) is None
@@ -172,7 +172,7 @@ def test_who_says_nothing_is_closed_after_ten_seconds(harness: GatekeeperHarness
     assert why(connection) == (Close.UNAUTHORIZED, "no authentication within 10 s; send AUTH")
 
 
-def test_a_user_id_of_somebody_else_is_refused(harness: GatekeeperHarness) -> None:
+def test_a_user_id_that_differs_from_the_token_is_refused(harness: GatekeeperHarness) -> None:
     assert why(harness.open("ada", "userId=ada")) is None
     assert why(harness.open("ada", "userId=bo")) == (Close.FORBIDDEN, "userId is not the user of the token")
     assert why(harness.open("ada", "userId=ada&userId=bo")) == (
@@ -182,16 +182,16 @@ def test_a_user_id_of_somebody_else_is_refused(harness: GatekeeperHarness) -> No
     assert harness.users == ["ada"]
 
 
-def test_a_bad_parameter_is_refused_as_ever(harness: GatekeeperHarness) -> None:
+def test_an_invalid_parameter_beside_a_valid_token_is_refused(harness: GatekeeperHarness) -> None:
     connection = harness.open("ada", "watch=some")
     assert (why(connection) or [None])[0] is Close.BAD_PARAMETER
     harness.clock.advance(100)
     assert not harness.node.gatekeeper or not harness.node.gatekeeper._admitted
 
 
-def test_one_that_waits_may_be_slow(harness: GatekeeperHarness) -> None:
+def test_a_connection_waiting_to_authenticate_may_be_slow(harness: GatekeeperHarness) -> None:
     connection = harness.open()
-    del connection.session  # as of a connection that was never let in
+    del connection.session  # a connection that was never admitted has no session
     connection.paused = True
     harness.node.paused(connection)
     connection.paused = False
@@ -201,7 +201,7 @@ def test_one_that_waits_may_be_slow(harness: GatekeeperHarness) -> None:
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
-def test_one_that_is_slow_when_it_comes_in_has_to_read_first(harness: GatekeeperHarness, subprotocol: str) -> None:
+def test_a_connection_that_is_slow_when_admitted_catches_up_later(harness: GatekeeperHarness, subprotocol: str) -> None:
     ada = harness.open(subprotocol=subprotocol)
     ada.paused = ada.write_when_paused = True
     harness.auth(ada, "ada")
@@ -213,7 +213,7 @@ def test_one_that_is_slow_when_it_comes_in_has_to_read_first(harness: Gatekeeper
     assert any("bo" in str(message) for message in ada.messages[1:])
 
 
-def test_only_so_many_may_wait() -> None:
+def test_connections_waiting_to_authenticate_are_bounded() -> None:
     harness = GatekeeperHarness(max_unauthenticated=2)
     first, second, third = harness.open(), harness.open(), harness.open()
     assert why(third) == (Close.TRY_AGAIN_LATER, "too many connections are waiting to authenticate; retry later")
@@ -223,7 +223,7 @@ def test_only_so_many_may_wait() -> None:
     assert why(second) is None
 
 
-def test_an_answer_may_take_a_while(harness: GatekeeperHarness) -> None:
+def test_a_slow_authenticator_admits_clients_that_still_wait(harness: GatekeeperHarness) -> None:
     ada, gone, eager, late = harness.open("slow:ada"), harness.open("slow:bo"), harness.open("slow:c"), harness.open()
     harness.auth(late, "slow:d")
     harness.node.closed(gone, Ending.LOST, Ending.LOST)
@@ -236,7 +236,7 @@ def test_an_answer_may_take_a_while(harness: GatekeeperHarness) -> None:
     assert eager.messages == gone.messages == []
 
 
-def test_an_answer_that_never_comes_is_waited_for_in_vain(harness: GatekeeperHarness) -> None:
+def test_a_client_retries_later_if_the_authenticator_does_not_respond(harness: GatekeeperHarness) -> None:
     ada = harness.open("slow:ada")
     harness.clock.advance(10.1)
     assert (why(ada) or [None])[0] is Close.TRY_AGAIN_LATER, "it showed something; that nobody answers is not its fault"
@@ -245,7 +245,7 @@ def test_an_answer_that_never_comes_is_waited_for_in_vain(harness: GatekeeperHar
     assert harness.users == []
 
 
-def test_the_end_of_a_token_is_told_ahead_and_kept(harness: GatekeeperHarness) -> None:
+def test_the_expiry_of_a_token_is_announced_and_closes_the_connection(harness: GatekeeperHarness) -> None:
     ada, classic = harness.open("ada:600"), harness.open("bo:600", subprotocol="")
     harness.clock.advance(539)
     assert "AUTH_EXPIRING" not in types(ada)
@@ -260,7 +260,7 @@ def test_the_end_of_a_token_is_told_ahead_and_kept(harness: GatekeeperHarness) -
     assert why(ada) == why(classic) == (Close.UNAUTHORIZED, "the token has expired")
 
 
-def test_a_newer_token_goes_on(harness: GatekeeperHarness) -> None:
+def test_a_newer_token_prolongs_the_connection(harness: GatekeeperHarness) -> None:
     ada, classic = harness.open("ada:100"), harness.open("bo:100", subprotocol="")
     harness.clock.advance(60)
     harness.auth(ada, "ada:1000", id=7)
@@ -275,7 +275,7 @@ def test_a_newer_token_goes_on(harness: GatekeeperHarness) -> None:
     assert why(classic) == (Close.UNAUTHORIZED, "the token has expired")
 
 
-def test_a_newer_token_that_is_bad_or_of_somebody_else_changes_nothing(harness: GatekeeperHarness) -> None:
+def test_a_newer_token_that_is_invalid_or_of_another_user_changes_nothing(harness: GatekeeperHarness) -> None:
     ada = harness.open("ada:100")
     for token, says in (("bad", "signature"), ("bo:1000", "another user")):
         harness.auth(ada, token, id=1)
@@ -291,7 +291,7 @@ def test_a_newer_token_that_is_bad_or_of_somebody_else_changes_nothing(harness: 
     harness.authenticator.reply()
 
 
-def test_a_clock_that_steps_neither_prolongs_nor_ends_a_connection(harness: GatekeeperHarness) -> None:
+def test_a_step_of_the_wall_clock_neither_prolongs_nor_ends_a_connection(harness: GatekeeperHarness) -> None:
     ada = harness.open("ada:600")
     harness.clock.step_wall_clock(3600)
     harness.clock.advance(599)
@@ -301,7 +301,7 @@ def test_a_clock_that_steps_neither_prolongs_nor_ends_a_connection(harness: Gate
     assert why(ada) == (Close.UNAUTHORIZED, "the token has expired")
 
 
-def test_a_revoked_user_is_closed_and_kept_out(harness: GatekeeperHarness) -> None:
+def test_a_revoked_user_is_disconnected_and_refused(harness: GatekeeperHarness) -> None:
     ada, twice, bo = harness.open("ada"), harness.open("ada:900"), harness.open("bo")
     assert harness.node.gatekeeper
     assert harness.node.gatekeeper.revoke_user("ada", harness.clock.now()) == 2
@@ -310,7 +310,7 @@ def test_a_revoked_user_is_closed_and_kept_out(harness: GatekeeperHarness) -> No
     assert why(harness.open("ada")) == (Close.UNAUTHORIZED, "the token was revoked")
 
 
-def test_a_revoked_token_or_session_takes_the_others_not_along(harness: GatekeeperHarness) -> None:
+def test_revoking_a_token_or_a_session_closes_no_other_connection(harness: GatekeeperHarness) -> None:
     one, other = harness.open("ada:100"), harness.open("ada:200")
     gatekeeper = harness.node.gatekeeper
     assert gatekeeper
@@ -325,7 +325,7 @@ def test_a_revoked_token_or_session_takes_the_others_not_along(harness: Gatekeep
     assert why(harness.open("ada:300")) is None
 
 
-def test_a_session_is_revoked_also_while_it_has_no_connection(harness: GatekeeperHarness) -> None:
+def test_a_session_without_a_connection_can_be_revoked(harness: GatekeeperHarness) -> None:
     ada = harness.open("ada:100")
     session = ada.messages[0]["sessionId"]
     harness.node.closed(ada, Ending.LOST, "lost")
@@ -337,7 +337,7 @@ def test_a_session_is_revoked_also_while_it_has_no_connection(harness: Gatekeepe
 
 
 @pytest.mark.parametrize("subprotocol", ["", "presenced.v1"])
-def test_newer_tokens_are_looked_at_as_often_as_requests_may_come(subprotocol: str) -> None:
+def test_newer_tokens_count_against_the_request_rate(subprotocol: str) -> None:
     harness = GatekeeperHarness(request_burst=3, request_rate=1)
     ada = harness.open("ada", subprotocol=subprotocol)
     for number in range(6):
@@ -347,7 +347,7 @@ def test_newer_tokens_are_looked_at_as_often_as_requests_may_come(subprotocol: s
     assert looked_at == 1 + 3
 
 
-def test_who_shows_nothing_counts_as_one_who_failed() -> None:
+def test_a_client_that_does_not_authenticate_counts_as_a_failure() -> None:
     harness = GatekeeperHarness(
         host="192.0.2.99", api_keys=new_key("write").entry, address_failure_burst=3, address_failure_rate=0.001
     )
@@ -365,7 +365,7 @@ def test_who_shows_nothing_counts_as_one_who_failed() -> None:
 
 
 def far_away(**settings: object) -> GatekeeperHarness:
-    """A server whose addresses may fail once."""
+    """Return a server that allows each address one failure."""
     key = new_key("write").entry
     limits = {"address_failure_burst": 1, "address_failure_rate": 0.001}
     return GatekeeperHarness(host="192.0.2.99", api_keys=key, **limits, **settings)
@@ -407,13 +407,13 @@ def test_a_genuine_token_that_is_refused_does_not_count_against_its_address(
     assert harness.node.throttle.blocked(office, harness.clock.monotonic()) is not None, "a forged one does"
 
 
-def test_an_answer_that_is_over_already_lets_nobody_in(harness: GatekeeperHarness) -> None:
-    """Not even for a moment, in which others would be notified."""
+def test_a_token_that_has_expired_when_verified_admits_nobody(harness: GatekeeperHarness) -> None:
+    """The user is not even online for a moment, so others are not notified."""
     assert why(harness.open("ada:0")) == (Close.UNAUTHORIZED, "the token has expired")
     assert harness.users == []
 
 
-def test_where_nobody_has_to_show_who_they_are_auth_is_accepted() -> None:
+def test_a_server_without_authentication_acknowledges_auth() -> None:
     clock = FakeClock()
     node = make_node(Settings(stats_interval=0), clock)
     connection = FakeConnection(node.closed, clock)

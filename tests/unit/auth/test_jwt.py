@@ -260,7 +260,7 @@ def test_a_token_contains_grants() -> None:
 
 
 def test_unusable_keys_are_errors_that_state_the_reason() -> None:
-    small = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505  # it is what is refused
+    small = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505  # refused
     for text, says in (
         ("short", "at least 32"),
         (private_pem(RSA_KEY), "private key"),

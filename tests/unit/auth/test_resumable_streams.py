@@ -127,7 +127,7 @@ def test_a_ticket_has_one_open_stream(world: TicketHarness) -> None:
 
 @pytest.mark.parametrize(("lasts", "ends"), [(600.0, 600.0), (None, DAY), (2 * DAY, DAY)])
 def test_no_stream_resumes_after_the_time_of_its_ticket(world: TicketHarness, lasts: float | None, ends: float) -> None:
-    """It does not resume later than revocations are remembered either. Otherwise it would outlive one."""
+    """The server forgets revocations after the same time. A stream that resumed later would survive a revocation."""
     ticket = world.issue(lasts=lasts)
     secret, lose = world.open(ticket)
     world.at = ends - 1

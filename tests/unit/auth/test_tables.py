@@ -120,7 +120,7 @@ def test_a_new_key_has_the_least_scope() -> None:
     assert ApiKeys([made.entry]).scope(made.key) == SCOPES[0] == "read"
 
 
-def test_an_entry_that_is_not_a_digest_is_not_shown_because_it_may_be_the_key() -> None:
+def test_an_entry_that_is_not_a_digest_is_not_shown_because_a_key_would_leak() -> None:
     key = new_key("write").key
     with pytest.raises(ConfigError, match="entry 2 of api_keys") as caught:
         ApiKeys([new_key("read").entry, key])

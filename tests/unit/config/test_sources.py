@@ -71,7 +71,7 @@ def test_every_error_is_reported_with_its_origin_and_the_expected_value(elsewher
     ]
 
 
-def test_a_name_that_resembles_no_setting_gets_no_suggestion() -> None:
+def test_a_name_that_resembles_no_setting_has_no_suggestion() -> None:
     assert faults({}, {"PRESENCED_XYZZY": "1"}) == [
         "unknown setting PRESENCED_XYZZY in the environment: `presenced config show` lists all settings"
     ]
@@ -114,7 +114,7 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
     assert error == "pong_timeout (31 s) must not exceed heartbeat_interval (30 s)"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])  # noqa: S104  # it is refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])  # noqa: S104  # refused
 def test_without_authentication_the_server_listens_on_loopback_only_unless_it_is_insecure(host: str) -> None:
     (error,) = faults({"host": host}, {})
     assert "authentication is off" in error
@@ -135,7 +135,7 @@ def test_loopback_addresses_are_recognised_in_all_forms() -> None:
     assert not any(map(is_loopback, ["localhost.example.com", "10.0.0.1", "::", "0.0.0.0"]))  # noqa: S104  # as above
 
 
-def test_settings_are_also_checked_in_python() -> None:
+def test_settings_passed_in_python_are_checked_too() -> None:
     with pytest.raises(ValidationError, match="less than or equal to 65535"):
         Settings(port=70_000)
     with pytest.raises(ValidationError, match="frozen"):
@@ -155,7 +155,7 @@ VALUES = {"database_url": "postgresql://ada:x@localhost/db"}
 
 
 def errors_of(name: str, source: str, value: str, folder: Path) -> list[str]:
-    """The same error for an invalid value from the file, the environment, a flag or a secret file."""
+    """Return the error for an invalid value, which is the same from the file, environment, flag and secret file."""
     if source == "file":
         (folder / "presenced.toml").write_text(f"{name} = '{value}'\n")
         return faults({}, {})
@@ -184,7 +184,7 @@ def errors_of(name: str, source: str, value: str, folder: Path) -> list[str]:
         ("webhook_urls", "https://example.com/hook?key=***"),
     ],
 )
-def test_a_masked_value_is_refused_wherever_it_comes_from(elsewhere: Path, source: str, name: str, value: str) -> None:
+def test_a_masked_value_is_refused_from_every_source(elsewhere: Path, source: str, name: str, value: str) -> None:
     if source == "secret file" and f"{name}_file" not in SECRET_FILES:
         return
     (error,) = errors_of(name, source, value, elsewhere)

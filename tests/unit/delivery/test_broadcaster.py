@@ -1,4 +1,4 @@
-"""The broadcaster: one write per watcher and flush; who joins late, who is slow, and how a slow one catches up."""
+"""The broadcaster: one write per watcher and flush, late and slow watchers, and catching up."""
 
 from itertools import count
 from types import SimpleNamespace
@@ -79,7 +79,7 @@ def test_all_changes_of_a_turn_go_to_a_watcher_in_one_write_and_in_order(bench: 
     assert bench.metric("presenced_sent_bytes_total") == sum(len(w.writes[0]) for w in watchers)
 
 
-def test_who_joins_within_a_turn_hears_what_came_after(bench: BroadcasterHarness) -> None:
+def test_a_watcher_added_within_a_turn_receives_only_later_changes(bench: BroadcasterHarness) -> None:
     early = bench.watcher()
     bench.come(1)
     late = bench.watcher()
@@ -95,7 +95,7 @@ def test_who_joins_within_a_turn_hears_what_came_after(bench: BroadcasterHarness
     assert [w.about_others()[-1] for w in (early, late, last)] == [("USER_ONLINE", 3)] * 3
 
 
-def test_who_leaves_hears_nothing_more(bench: BroadcasterHarness) -> None:
+def test_a_discarded_watcher_receives_nothing_more(bench: BroadcasterHarness) -> None:
     watcher, leaver = bench.watcher(), bench.watcher()
     bench.come(1)
     bench.broadcaster.discard(leaver)
@@ -106,7 +106,7 @@ def test_who_leaves_hears_nothing_more(bench: BroadcasterHarness) -> None:
     assert len(bench.feed) == 1
 
 
-def test_a_batch_that_grows_too_large_is_flushed_at_once(bench: BroadcasterHarness) -> None:
+def test_a_batch_that_grows_too_large_is_flushed_immediately(bench: BroadcasterHarness) -> None:
     watcher = bench.watcher()
     users = range(MAX_BATCH + 10)
     bench.come(*users)
@@ -116,7 +116,7 @@ def test_a_batch_that_grows_too_large_is_flushed_at_once(bench: BroadcasterHarne
     assert len(watcher.writes) == 2
 
 
-def test_a_slow_watcher_is_sent_nothing_and_then_each_user_once(bench: BroadcasterHarness) -> None:
+def test_a_slow_watcher_is_sent_nothing_and_then_catches_up_with_each_user_once(bench: BroadcasterHarness) -> None:
     slow, quick = bench.watcher(), bench.watcher()
     bench.come(1, 2)
     bench.clock.run_soon()
@@ -126,7 +126,7 @@ def test_a_slow_watcher_is_sent_nothing_and_then_each_user_once(bench: Broadcast
     bench.go(1)
     bench.come(1, 3)
     bench.clock.run_soon()
-    bench.go(2)  # not flushed yet when the slow one comes back
+    bench.go(2)  # not flushed yet when the slow watcher resumes
     assert len(slow.about_others()) == 2
     slow.paused = False
     bench.broadcaster.resume(slow)
@@ -139,7 +139,7 @@ def test_a_slow_watcher_is_sent_nothing_and_then_each_user_once(bench: Broadcast
     assert len(quick.about_others()) == 7
 
 
-def test_a_watcher_filled_up_by_a_flush_has_that_flush(bench: BroadcasterHarness) -> None:
+def test_a_watcher_whose_transport_a_flush_fills_receives_that_flush_once(bench: BroadcasterHarness) -> None:
     watcher = bench.watcher()
     send = watcher.send_batch
 
@@ -161,7 +161,7 @@ def test_a_watcher_filled_up_by_a_flush_has_that_flush(bench: BroadcasterHarness
     assert watcher.about_others() == [("USER_ONLINE", 1), ("USER_ONLINE", 2), ("USER_ONLINE", 3)]
 
 
-def test_one_that_is_slow_before_its_first_flush_misses_nothing(bench: BroadcasterHarness) -> None:
+def test_a_watcher_that_is_slow_before_the_first_flush_misses_nothing(bench: BroadcasterHarness) -> None:
     bench.come(1)
     watcher = bench.watcher()
     bench.come(2)
@@ -198,7 +198,7 @@ def test_catching_up_stops_when_the_transport_is_full_again(bench: BroadcasterHa
     assert [user for _, user in watcher.about_others()] == list(range(3 * CATCH_UP))
 
 
-def test_one_that_stays_behind_is_closed(bench: BroadcasterHarness) -> None:
+def test_a_watcher_that_stays_behind_is_closed(bench: BroadcasterHarness) -> None:
     watcher = bench.watcher()
     watcher.paused = True
     bench.broadcaster.pause(watcher)
@@ -209,7 +209,7 @@ def test_one_that_stays_behind_is_closed(bench: BroadcasterHarness) -> None:
     assert (len(bench.feed), bench.broadcaster.behind) == (0, 0)
 
 
-def test_one_that_has_caught_up_in_time_is_not_closed(bench: BroadcasterHarness) -> None:
+def test_a_watcher_that_catches_up_in_time_is_not_closed(bench: BroadcasterHarness) -> None:
     watcher = bench.watcher()
     watcher.paused = True
     bench.broadcaster.pause(watcher)
@@ -220,7 +220,7 @@ def test_one_that_has_caught_up_in_time_is_not_closed(bench: BroadcasterHarness)
     assert watcher.closed_with is None
 
 
-def test_one_that_missed_more_than_the_log_holds_is_closed_and_told_why() -> None:
+def test_a_watcher_that_missed_more_than_the_log_holds_is_closed_with_a_reason() -> None:
     bench = make(log_size=10)
     watcher = bench.watcher()
     watcher.paused = True
@@ -233,7 +233,7 @@ def test_one_that_missed_more_than_the_log_holds_is_closed_and_told_why() -> Non
 
 
 class Loop(FakeClock):
-    """Time passes with the work of each turn, as in a real loop."""
+    """Loop in which time passes with the work of each turn, as in a real one."""
 
     def turn(self, work: float) -> None:
         due = [entry.action for at, _, entry in self._later if at <= self._monotonic]

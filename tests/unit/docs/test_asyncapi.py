@@ -1,4 +1,4 @@
-"""`spec/asyncapi.yaml` is AsyncAPI, and what the specification's pages show is what it describes."""
+"""`spec/asyncapi.yaml` is valid AsyncAPI and describes the examples on the specification's pages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tools.docs.asyncapi import PARAMETERS, asyncapi
 ROOT = Path(__file__).parents[3]
 
 
-def test_it_is_what_asyncapi_asks_for() -> None:
+def test_the_document_conforms_to_asyncapi() -> None:
     path = ROOT / "tests/js/node_modules/@asyncapi/specs/schemas/3.0.0-without-$id.json"
     validator = Draft7Validator(json.loads(path.read_text("utf-8")))
     assert [error.message for error in validator.iter_errors(DOCUMENT)] == []
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_resolves() -> None:
     references = re.findall(r"\$ref: '#/([^']+)'", asyncapi())
     assert references
     for reference in references:
@@ -41,7 +41,7 @@ def test_every_parameter_that_a_client_can_name_is_described() -> None:
 
 
 def examples() -> Iterator[Any]:
-    """The messages of the pages; `…` stands for what is left out."""
+    """Yield the messages on the pages. `…` stands for omitted parts."""
     for page, channel in (("protocol.md", "classic"), ("protocol-v1.md", "v1")):
         text = (ROOT / "spec" / page).read_text("utf-8")
         blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL) + re.findall(r'`(\{"type".*?\})`', text)
@@ -54,14 +54,14 @@ def examples() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("message", "channel"), list(examples()))
-def test_the_examples_are_messages(message: dict[str, Any], channel: str) -> None:
+def test_the_examples_match_their_schemas(message: dict[str, Any], channel: str) -> None:
     if "type" in message:
         check(message, channel)
     else:
         Draft202012Validator(schemas_of()["UserRecord"]).validate(message)
 
 
-def test_what_is_not_described_is_found() -> None:
+def test_messages_outside_the_document_are_rejected() -> None:
     with pytest.raises(ValidationError, match="was unexpected"):
         check({"type": "ACK", "id": 1, "ok": True}, "v1")
     with pytest.raises(ValidationError, match="is a required property"):

@@ -1,4 +1,4 @@
-"""The security pages can be verified: the tests they name exist, links lead somewhere, and nothing is unpickled."""
+"""The security pages can be verified: the tests they name exist, links resolve, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def test_every_test_that_the_page_names_exists() -> None:
 
 
 def anchors(path: Path) -> set[str]:
-    """Return the anchors of the headings of a page, as GitHub makes them."""
+    """Return the anchors of the headings of a page, as GitHub generates them."""
     headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_of_the_security_pages_lead_somewhere(page: Path) -> None:
+def test_links_of_the_security_pages_resolve(page: Path) -> None:
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
         path = (page.parent / target).resolve() if target else page
         assert path.exists(), f"{page.name} links to {target}"
@@ -45,5 +45,5 @@ def test_links_to_the_security_page_lead_to_a_heading(page: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "src").rglob("*.py")), ids=lambda path: path.stem)
 def test_nothing_is_unpickled(path: Path) -> None:
-    """Input from others must never become code."""
+    """Unpickling input from others would execute their code."""
     assert not re.search(r"\b(pickle|marshal|shelve|yaml|eval\(|exec\()", path.read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""The conversations of the specification: the node says the same, and says what `spec/asyncapi.yaml` describes."""
+"""Conversations of the specification: the node reproduces them, and `spec/asyncapi.yaml` describes their messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.vectors import FILES, lines_of, recorded
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
-def test_a_conversation_of_the_specification(path: Path) -> None:
+def test_the_node_reproduces_a_conversation_of_the_specification(path: Path) -> None:
     lines = lines_of(path)
     heard = recorded(lines)
     for found, expected in zip(heard, lines, strict=False):
@@ -20,7 +20,7 @@ def test_a_conversation_of_the_specification(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.stem))
-def test_its_messages_are_described(path: Path) -> None:
+def test_the_messages_of_a_conversation_are_described(path: Path) -> None:
     channels: dict[str, str] = {}
     for line in lines_of(path)[1:]:
         if line["do"] == "connect":
@@ -30,13 +30,13 @@ def test_its_messages_are_described(path: Path) -> None:
 
 
 def with_values(part: Any) -> Any:
-    """Versions instead of the names that stand for them."""
+    """Return the part with 1 in place of the names that stand for versions."""
     if isinstance(part, dict):
         return {key: 1 if key == "version" else with_values(value) for key, value in part.items()}
     return [with_values(value) for value in part] if isinstance(part, list) else part
 
 
-def test_every_kind_of_message_is_in_a_conversation_but_that_of_a_stop() -> None:
+def test_every_kind_of_message_except_going_away_is_in_a_conversation() -> None:
     heard = {line["message"]["type"] for path in FILES for line in lines_of(path)[1:] if line["do"] == "hear"}
     sent = {line["message"]["type"] for path in FILES for line in lines_of(path)[1:] if "message" in line}
     assert heard | sent - {"DANCE"} == {

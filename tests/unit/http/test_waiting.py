@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def never() -> Message:
-    """An ASGI `receive` of a client that stays connected."""
+    """ASGI `receive` of a client that stays connected."""
     await asyncio.Event().wait()
     raise AssertionError("the event is never set")
 

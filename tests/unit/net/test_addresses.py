@@ -58,7 +58,7 @@ def test_the_client_in_the_header_of_rfc_7239(forwarded: list[bytes], client: st
     assert RFC_7239.client("10.0.0.1", forwarded) == client
 
 
-def test_an_ipv6_address_is_limited_by_its_64_and_an_ipv4_address_in_it_as_itself() -> None:
+def test_an_ipv6_address_is_limited_by_its_64_and_an_embedded_ipv4_address_by_itself() -> None:
     assert limit_key("2001:db8:1:2::1") == limit_key("2001:db8:1:2:ffff::9") == "2001:db8:1:2::/64"
     assert limit_key("2001:db8:1:3::1") != limit_key("2001:db8:1:2::1")
     assert limit_key("::ffff:192.0.2.1") == limit_key("192.0.2.1") == "192.0.2.1"

@@ -1,4 +1,4 @@
-"""The sweep: everyone is pinged once an interval, evenly, and only the silent are named."""
+"""Heartbeat sweep: every connection is pinged once per interval, evenly spread, and only silent ones are reported."""
 
 from collections import Counter
 
@@ -29,8 +29,8 @@ def test_connections_that_open_together_are_spread_over_the_interval() -> None:
     assert {len(sweep.tick(0)[0]) for _ in range(SLICES)} == {10}
 
 
-def test_who_sends_nothing_for_the_timeout_after_a_ping_is_silent() -> None:
-    sweep: Sweep[PingedConnection] = Sweep(interval=60, timeout=20)  # a tick a second
+def test_a_connection_that_sends_nothing_within_the_timeout_after_a_ping_is_silent() -> None:
+    sweep: Sweep[PingedConnection] = Sweep(interval=60, timeout=20)  # one tick per second
     quiet, lively = PingedConnection(), PingedConnection()
     sweep.add(quiet)
     sweep.add(lively)
@@ -47,8 +47,8 @@ def test_who_sends_nothing_for_the_timeout_after_a_ping_is_silent() -> None:
     assert silent_at == {quiet: pinged_at[quiet] + 20}
 
 
-def test_time_in_which_no_tick_went_by_is_not_held_against_anyone() -> None:
-    """A process stopped for a minute does not drop its clients when it goes on."""
+def test_a_pause_of_the_server_makes_no_connection_silent() -> None:
+    """A process that was suspended for an hour drops no client when it continues."""
     sweep: Sweep[PingedConnection] = Sweep(interval=60, timeout=20)
     peer = PingedConnection()
     sweep.add(peer)
@@ -58,7 +58,7 @@ def test_time_in_which_no_tick_went_by_is_not_held_against_anyone() -> None:
     assert sweep.tick(second + 3600)[1] == []
 
 
-def test_a_connection_that_left_is_neither_pinged_nor_silent() -> None:
+def test_a_discarded_connection_is_neither_pinged_nor_silent() -> None:
     sweep: Sweep[PingedConnection] = Sweep(30, 10)
     peer = PingedConnection()
     sweep.add(peer)
@@ -88,8 +88,8 @@ def test_even_a_tiny_timeout_leaves_two_ticks_to_answer() -> None:
 
 
 @pytest.mark.parametrize("timeout", [20, 60, 0.001])
-def test_what_lies_ahead_of_a_connection_is_what_comes(timeout: float) -> None:
-    sweep: Sweep[PingedConnection] = Sweep(60, timeout)  # a tick a second
+def test_the_predicted_pings_and_timeout_of_a_connection_occur(timeout: float) -> None:
+    sweep: Sweep[PingedConnection] = Sweep(60, timeout)  # one tick per second
     peer = PingedConnection()
     sweep.add(peer)
     pings, ends = set[float](), set[float]()
@@ -109,7 +109,7 @@ def test_what_lies_ahead_of_a_connection_is_what_comes(timeout: float) -> None:
     assert second == peer.slice + max(2, int(timeout))
 
 
-def test_of_who_has_answered_nothing_is_awaited() -> None:
+def test_no_timeout_is_pending_after_a_response() -> None:
     sweep: Sweep[PingedConnection] = Sweep(60, 20)
     peer = PingedConnection()
     sweep.add(peer)

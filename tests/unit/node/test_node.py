@@ -1,4 +1,4 @@
-"""The node: what connections report and the application asks, performed; on a fake clock and fake connections."""
+"""The node on a fake clock with fake connections: events of connections and calls of the application."""
 
 import logging
 
@@ -16,7 +16,7 @@ def harness() -> NodeHarness:
     return NodeHarness(stats_interval=30)
 
 
-def test_a_connection_is_told_first_that_it_is_established_and_never_of_itself(harness: NodeHarness) -> None:
+def test_a_connection_first_receives_connection_established_and_never_its_own_changes(harness: NodeHarness) -> None:
     alice = harness.connect("1")
     assert alice.messages == [
         {
@@ -37,7 +37,7 @@ def test_a_connection_is_told_first_that_it_is_established_and_never_of_itself(h
     assert alice.about_others() == [("USER_ONLINE", "bob"), ("USER_OFFLINE", "bob")]
 
 
-def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(harness: NodeHarness) -> None:
+def test_a_connection_with_an_invalid_user_id_is_closed_and_counted_as_refused(harness: NodeHarness) -> None:
     connection = harness.connection()
     harness.node.opened(connection, request("userid=1"))
     assert connection.closed_with == (
@@ -51,10 +51,10 @@ def test_a_bad_user_id_is_accepted_closed_and_counted_but_never_a_connection(har
 
 
 @pytest.mark.parametrize("query", [b"userId=undefined", b"userId=null", b"userId=NaN", b"userId=%5Bobject+Object%5D"])
-def test_a_variable_that_was_not_set_is_no_user_id_unless_a_setting_allows_it(
+def test_the_text_of_an_unset_variable_is_no_user_id_unless_a_setting_allows_it(
     harness: NodeHarness, query: bytes
 ) -> None:
-    """All visitors of that page would be one user."""
+    """Otherwise all visitors of that page would be one user."""
     connection = harness.connection()
     harness.node.opened(connection, request(query))
     assert connection.closed_with is not None
@@ -66,8 +66,8 @@ def test_a_variable_that_was_not_set_is_no_user_id_unless_a_setting_allows_it(
     assert welcome.closed_with is None
 
 
-def test_a_silent_client_is_dropped_and_its_user_is_offline_after_the_grace(harness: NodeHarness) -> None:
-    """No ghosts (promise 2): within interval + time-out + grace."""
+def test_a_silent_client_is_dropped_and_its_user_goes_offline_after_the_grace_period(harness: NodeHarness) -> None:
+    """Promise 2: a dead connection is gone within interval + timeout + grace period."""
     watcher, ghost = harness.connect("1"), harness.connect("2")
     ghost.answers = False
     started = harness.clock.monotonic()
@@ -84,7 +84,7 @@ def test_a_silent_client_is_dropped_and_its_user_is_offline_after_the_grace(harn
     assert harness.clock.monotonic() - started <= 30 + 10 + 15
 
 
-def test_a_slow_client_is_alive_while_it_takes_something_and_closed_when_it_stays_behind() -> None:
+def test_a_slow_client_is_alive_while_reading_and_is_closed_if_still_behind_at_the_timeout() -> None:
     harness = NodeHarness(heartbeat_interval=6, pong_timeout=2)
     slow = harness.connect("1")
     slow.paused, slow.unsent = True, 100_000
@@ -98,7 +98,7 @@ def test_a_slow_client_is_alive_while_it_takes_something_and_closed_when_it_stay
     assert slow.closed_with == (Close.FELL_BEHIND, "reading too slowly")
 
 
-def test_a_slow_client_that_takes_nothing_is_as_dead_as_one_that_does_not_answer() -> None:
+def test_a_slow_client_that_reads_nothing_times_out_like_one_that_answers_no_ping() -> None:
     harness = NodeHarness(heartbeat_interval=6, pong_timeout=2)
     stuck = harness.connect("1")
     stuck.paused, stuck.unsent = True, 100_000
@@ -107,8 +107,8 @@ def test_a_slow_client_that_takes_nothing_is_as_dead_as_one_that_does_not_answer
     assert stuck.closed_with == (Close.TIMED_OUT, "no answer to a ping")
 
 
-def test_a_slow_client_that_has_caught_up_is_not_asked_about_the_past() -> None:
-    """Promise 4: slow when it was to be asked, quick when the answer is looked for."""
+def test_a_slow_client_that_has_caught_up_does_not_time_out() -> None:
+    """Promise 4: the client is slow when the ping is due, but not when the answer is due."""
     harness = NodeHarness(heartbeat_interval=6, pong_timeout=2)
     watcher = harness.connect("1")
     watcher.paused, watcher.unsent = True, 100_000
@@ -121,7 +121,7 @@ def test_a_slow_client_that_has_caught_up_is_not_asked_about_the_past() -> None:
     assert watcher.closed_with is None
 
 
-def test_a_grace_ends_to_the_moment_not_with_the_next_heartbeat() -> None:
+def test_a_grace_period_ends_on_time_and_not_with_the_next_heartbeat() -> None:
     harness = NodeHarness(heartbeat_interval=3600)
     alice, bob = harness.connect("1"), harness.connect("2")
     harness.end(bob, Ending.GOING_AWAY)
@@ -135,13 +135,13 @@ def test_a_grace_ends_to_the_moment_not_with_the_next_heartbeat() -> None:
     ("age", "sends", "grace"),
     [(0.0, False, 3), (4.9, False, 3), (5.1, False, 15), (0.0, True, 15), (4.9, True, 15)],
 )
-def test_a_connection_lost_within_5_s_of_opening_holds_its_user_for_3_s_if_nothing_came(
+def test_a_connection_lost_within_5_s_without_any_input_has_a_grace_period_of_3_s(
     harness: NodeHarness, age: float, sends: bool, grace: float
 ) -> None:
-    """Its page closed it while it was connecting. Older silent connections are normal classic clients."""
+    """The page closed it while it was connecting. Older connections without input are normal classic clients."""
     watcher, brief = harness.connect("watcher"), harness.connect("2")
     brief.answers = False
-    if sends:  # in the very instant in which it opened: the clock stands still
+    if sends:  # at the same instant, because the clock stands still
         brief.heard_at = harness.clock.monotonic()
     harness.clock.advance(age)
     harness.end(brief, Ending.LOST)
@@ -161,7 +161,7 @@ def test_a_cached_page_is_counted_with_its_own_reason(harness: NodeHarness) -> N
     assert ("USER_OFFLINE", 2) in watcher.about_others()
 
 
-def test_while_draining_nobody_is_told_that_anybody_left(harness: NodeHarness) -> None:
+def test_a_draining_server_notifies_nobody_of_users_who_leave(harness: NodeHarness) -> None:
     alice, bob = harness.connect("1"), harness.connect("2")
     list(harness.node.drain())
     harness.end(bob)
@@ -171,7 +171,7 @@ def test_while_draining_nobody_is_told_that_anybody_left(harness: NodeHarness) -
     assert PresenceService(harness.node).not_ready() == ["the server is stopping"]
 
 
-def test_when_it_can_not_keep_up_it_says_so_until_it_can(harness: NodeHarness) -> None:
+def test_the_node_is_behind_until_the_event_loop_keeps_up(harness: NodeHarness) -> None:
     assert not harness.node.is_behind
     harness.clock.hold(3)
     assert harness.node.is_behind
@@ -179,14 +179,14 @@ def test_when_it_can_not_keep_up_it_says_so_until_it_can(harness: NodeHarness) -
     assert not harness.node.is_behind
 
 
-def test_when_full_it_says_that_it_is_not_ready(harness: NodeHarness) -> None:
+def test_a_full_node_is_not_ready(harness: NodeHarness) -> None:
     assert PresenceService(harness.node).not_ready() == []
     harness.node._connections.most = 1
     harness.connect("1")
     assert PresenceService(harness.node).not_ready() == ["all 1 connections are taken"]
 
 
-def test_statistics_page_through_the_sessions(harness: NodeHarness) -> None:
+def test_statistics_list_the_sessions_in_pages(harness: NodeHarness) -> None:
     connections = [harness.connect(str(number % 3)) for number in range(5)]
     harness.clock.advance(2)
     connections[0].heard_at = harness.clock.monotonic()
@@ -207,7 +207,7 @@ def test_statistics_page_through_the_sessions(harness: NodeHarness) -> None:
 
 def test_an_insecure_server_warns() -> None:
     assert PresenceService(NodeHarness().node).warnings() == []
-    exposed = PresenceService(NodeHarness(insecure=True, host="0.0.0.0").node)  # noqa: S104  # what is tested
+    exposed = PresenceService(NodeHarness(insecure=True, host="0.0.0.0").node)  # noqa: S104  # under test
     assert "any user id" in exposed.warnings()[0]
 
 
@@ -220,7 +220,7 @@ def test_messages_from_classic_clients_are_counted_and_change_nothing(harness: N
     assert len(alice.about_others()) == 1
 
 
-def test_the_log_lines_are_those_of_the_contract(harness: NodeHarness, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_lines_have_the_wording_of_the_contract(harness: NodeHarness, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="presenced")
     harness.connect("7")
     alice = harness.connect("123")
@@ -237,7 +237,7 @@ def test_the_log_lines_are_those_of_the_contract(harness: NodeHarness, caplog: p
     ]
 
 
-def test_a_failed_heartbeat_is_logged_in_the_words_of_the_contract(
+def test_a_failed_heartbeat_is_logged_with_the_wording_of_the_contract(
     harness: NodeHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="presenced")
@@ -247,7 +247,7 @@ def test_a_failed_heartbeat_is_logged_in_the_words_of_the_contract(
     assert "🔌 WS: User 123 disconnected" in caplog.messages
 
 
-def test_no_statistics_lines_when_their_interval_is_0(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_interval_of_0_disables_statistics_lines(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="presenced")
     NodeHarness(stats_interval=0).clock.advance(1000)
     assert caplog.messages == []

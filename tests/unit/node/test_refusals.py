@@ -103,14 +103,14 @@ def test_each_refusal_is_counted_by_its_reason(harness: RefusalsHarness) -> None
     assert [harness.count(reason) for reason in reasons] == [2, 1, 1, 1, 1]
 
 
-def test_connections_that_were_opened_ahead_of_need_fill_no_log(
+def test_unused_connections_that_time_out_are_not_logged(
     harness: RefusalsHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.refusals.add(Refusal(Problem.REQUEST_TIMEOUT, "the head did not arrive"), b"")
     assert caplog.messages == []
 
 
-def test_a_storm_of_refusals_is_summed_up(harness: RefusalsHarness, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_burst_of_refusals_is_summed_up(harness: RefusalsHarness, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(1000):
         harness.refusals.add(foreign_page([b"https://%d.example" % number]), b"https://%d.example" % number)
     assert len(caplog.messages) == 3

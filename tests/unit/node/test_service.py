@@ -18,7 +18,7 @@ BUSY = Choice(Status.BUSY, PLAIN)
 
 
 class ExplainingHarness(NodeHarness):
-    """A node with clients, and the service of an application."""
+    """Node with clients, and the service of an application."""
 
     def __init__(self, **settings: object) -> None:
         super().__init__(None, **settings)
@@ -114,7 +114,7 @@ def test_online_users_are_listed_in_pages_while_others_connect_and_disconnect(ha
     assert harness.service.online(rest[-1][0], 100) == []
 
 
-def test_counts_and_rooms_and_sessions(harness: ExplainingHarness) -> None:
+def test_counts_rooms_and_sessions_are_reported(harness: ExplainingHarness) -> None:
     alice = harness.enter("userId=1&device=web")
     harness.say(alice, "JOIN", room="lobby")
     harness.connect("2")
@@ -144,7 +144,7 @@ def test_a_cursor_is_valid_only_since_the_start_of_this_server(harness: Explaini
     assert PresenceService(ExplainingHarness().node).parse_cursor(cursor) is None
 
 
-def test_followers_get_each_change_with_its_cause_until_the_journal_evicts_it() -> None:
+def test_followers_receive_each_change_with_its_cause_until_the_journal_evicts_the_change() -> None:
     harness = ExplainingHarness(journal_size=3)
     start = harness.service.position
     alice = harness.connect("1")
@@ -301,7 +301,7 @@ def test_an_explanation_shows_the_claims_and_which_one_wins(harness: ExplainingH
     )
 
 
-def test_an_explanation_says_that_a_viewer_has_no_session(harness: ExplainingHarness) -> None:
+def test_an_explanation_states_that_a_viewer_has_no_session(harness: ExplainingHarness) -> None:
     harness.connect("7")
     explained = harness.service.explain("7", "8")
     assert explained.viewer

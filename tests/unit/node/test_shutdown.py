@@ -1,4 +1,4 @@
-"""The end of a server: who is told what, and over how long."""
+"""Shutdown of a server: messages to its clients, and the time over which their connections are closed."""
 
 import itertools
 
@@ -15,7 +15,7 @@ def harness() -> NodeHarness:
     return NodeHarness()
 
 
-def test_each_is_told_when_to_come_back_before_the_close(harness: NodeHarness) -> None:
+def test_v1_clients_receive_a_reconnect_delay_before_the_close(harness: NodeHarness) -> None:
     clients = [harness.enter(f"userId={number}&watch=none") for number in range(500)]
     classic = harness.open("userId=classic", subprotocol="")
     list(harness.node.drain())
@@ -46,7 +46,7 @@ def test_each_is_told_when_to_come_back_before_the_close(harness: NodeHarness) -
         (100_000, 20 * Pace.LEAST, 5.0),
     ],
 )
-def test_every_client_gets_its_own_delay_and_the_delays_span_the_needed_time(
+def test_every_client_has_its_own_delay_and_the_delays_span_the_needed_time(
     count: int, pace: float, spread: float
 ) -> None:
     times = return_times(count, pace)
@@ -59,7 +59,7 @@ def test_every_client_gets_its_own_delay_and_the_delays_span_the_needed_time(
     assert count < 40 or times != ordered, "not in the order of their coming"
 
 
-def test_many_are_closed_in_waves_and_a_few_at_once(harness: NodeHarness) -> None:
+def test_many_connections_are_closed_in_waves_and_few_immediately(harness: NodeHarness) -> None:
     for number in range(300):
         harness.open(f"userId={number}&watch=none")
         harness.clock.advance(0.01)
@@ -77,7 +77,7 @@ def test_many_are_closed_in_waves_and_a_few_at_once(harness: NodeHarness) -> Non
     assert list(few.node.drain()) == [], "without waiting"
 
 
-def test_a_client_that_is_behind_is_closed_without_a_hint(harness: NodeHarness) -> None:
+def test_a_slow_client_is_closed_without_a_reconnect_delay(harness: NodeHarness) -> None:
     slow = harness.enter("userId=slow")
     slow.paused = True
     harness.node.paused(slow)
@@ -86,7 +86,7 @@ def test_a_client_that_is_behind_is_closed_without_a_hint(harness: NodeHarness) 
     assert harness.heard(slow) == []
 
 
-def test_nobody_hears_that_others_left(harness: NodeHarness) -> None:
+def test_a_shutdown_notifies_nobody_of_users_who_leave(harness: NodeHarness) -> None:
     first, second = harness.enter("userId=1"), harness.enter("userId=2")
     harness.heard(first)
     list(harness.node.drain())

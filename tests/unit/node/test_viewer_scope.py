@@ -1,4 +1,4 @@
-"""The view of one viewer: as many users are counted as are listed, whatever the sessions may see and block."""
+"""View of one viewer: lists and counts agree, for any visibility and blocks of the sessions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ sessions = st.lists(
 
 @settings(max_examples=150)
 @given(st.sampled_from(["everyone", "rooms", "claims"]), sessions, st.data())
-def test_as_many_are_counted_as_are_listed(visibility: str, of_ada: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_the_count_equals_the_number_of_listed_users(
+    visibility: str, of_ada: list[dict[str, Any]], data: st.DataObject
+) -> None:
     harness = GrantsHarness(visibility)
     people = [harness.come("ada", **presence) for presence in of_ada]
     for user_id in data.draw(some):

@@ -1,4 +1,4 @@
-"""What backends claim: which claim wins, over what, for how long, and how many there may be."""
+"""Claims of backends: which claim wins over which others, for how long, and how many are allowed."""
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_a_claim_counts_while_the_user_is_present_and_causes_a_change(directory:
     assert directory.clear_claim("nobody", "calendar", at(3)) is None
 
 
-def test_a_source_has_one_claim_and_setting_it_again_makes_it_the_newest(directory: Directory[str]) -> None:
+def test_a_source_has_one_claim_and_a_new_one_replaces_the_old_one(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
     for number, source in enumerate(["x", "y", "x"]):
         directory.set_claim("7", claim(source, text=f"{number}"), at(0))
@@ -81,7 +81,7 @@ def test_a_source_has_one_claim_and_setting_it_again_makes_it_the_newest(directo
     assert user.shown.custom.text == "2"
 
 
-def test_a_claim_expires_on_time_also_while_the_user_is_absent(directory: Directory[str]) -> None:
+def test_a_claim_expires_on_time_even_while_the_user_is_absent(directory: Directory[str]) -> None:
     directory.open("7", "a", at(0))
     directory.set_claim("7", Claim("call", Status.BUSY, ends=10), at(0))
     directory.set_claim("7", Claim("day", Status.AWAY, priority=-1, ends=20), at(0))

@@ -1,4 +1,4 @@
-"""The directory: who is online, by connections, graces and announcements."""
+"""The directory: which users are online, by connections, grace periods and announcements."""
 
 from math import inf
 
@@ -79,7 +79,7 @@ def test_a_user_whose_connection_is_lost_goes_offline_when_the_grace_period_ends
         (Ending.GOING_AWAY, 1.0, 3),
     ],
 )
-def test_a_connection_lost_within_5_s_whose_client_sent_nothing_has_the_grace_period_of_a_page_that_left(
+def test_a_connection_lost_within_5_s_without_any_input_has_the_grace_period_of_going_away(
     directory: Directory[str], ending: Ending, unheard_age: float, seconds: float
 ) -> None:
     """React's StrictMode closes the first socket while it is connecting. Nobody returns with it."""
@@ -88,7 +88,7 @@ def test_a_connection_lost_within_5_s_whose_client_sent_nothing_has_the_grace_pe
     assert directory.next_deadline() == 10 + seconds
 
 
-def test_a_connection_closed_while_it_was_opening_keeps_its_user_online_no_longer_than_any_loss() -> None:
+def test_a_connection_closed_while_opening_has_at_most_the_grace_period_of_a_loss() -> None:
     """`grace_lost` 0 disables this grace period, too. A longer `grace_going_away` does not extend it."""
     assert Grace(going_away=3, lost=0).after(Ending.LOST, 1.0) == 0
     assert Grace(going_away=60, lost=15).after(Ending.LOST, 1.0) == 15
@@ -111,7 +111,7 @@ def test_a_client_that_connects_idle_is_away(directory: Directory[str]) -> None:
 
 
 @pytest.mark.parametrize(("active", "status"), [(None, "away"), (False, "away"), (True, "online")])
-def test_a_resumed_session_is_as_active_as_it_was_unless_its_client_says_otherwise(
+def test_a_resumed_session_has_its_old_activity_unless_its_client_reports_another(
     directory: Directory[str], active: bool | None, status: str
 ) -> None:
     directory.open("7", "a", at(0), "session", active=False)
@@ -138,7 +138,7 @@ def test_a_reconnect_within_the_grace_period_notifies_nobody(directory: Director
 
 
 def test_a_grace_period_continues_while_other_connections_open_and_close(directory: Directory[str]) -> None:
-    """The tab closed on purpose is not the laptop whose network is gone."""
+    """A tab closed deliberately differs from a laptop without a network."""
     directory.open("7", "laptop", at(0))
     directory.open("7", "tab", at(0))
     assert directory.close("7", "laptop", Ending.LOST, at(1)).change is None
@@ -299,7 +299,7 @@ def test_a_choice_that_expired_while_its_user_was_absent_frees_its_place() -> No
 
 
 def test_after_a_timeout_the_user_was_last_seen_at_the_last_answer(directory: Directory[str]) -> None:
-    """A laptop that sleeps is found out late; another device may have been seen since its last word."""
+    """A sleeping laptop is detected late, and another device may have been seen since its last input."""
     directory.open("7", "laptop", at(0))
     directory.open("7", "phone", at(20))
     directory.close("7", "phone", Ending.CLOSED, at(30))
@@ -313,7 +313,7 @@ def test_after_a_timeout_the_user_was_last_seen_at_the_last_answer(directory: Di
 
 
 class Deferring(Directory[str]):
-    """Decides later, as a cluster does."""
+    """Directory that decides later, as a cluster does."""
 
     def __init__(self) -> None:
         super().__init__(Grace(0, 0), Limits(1000, 600, 0), Journal(1000))
@@ -324,7 +324,7 @@ class Deferring(Directory[str]):
         return Outcome(user.user_id)
 
     def decide(self, user_id: str) -> Outcome[str]:
-        """Settle what happened since."""
+        """Apply the changes since the last call."""
         user = self.users.user(user_id)
         assert user
         return super()._settle(user, Cause.CONNECT, at(0))

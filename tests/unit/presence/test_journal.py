@@ -1,4 +1,4 @@
-"""The journal: all changes in order, as many as fit, and a number to compare."""
+"""The journal: all changes in order, up to its bound, and a digest for comparison."""
 
 import pytest
 from msgspec import structs
@@ -30,7 +30,7 @@ def test_changes_are_returned_in_order_page_by_page() -> None:
     assert journal.newest_change == 9
 
 
-def test_a_full_journal_drops_the_oldest_and_says_so_to_followers_that_miss_it() -> None:
+def test_a_full_journal_drops_the_oldest_change_and_followers_detect_the_gap() -> None:
     journal = Journal(3)
     for position in range(1, 6):
         journal.append(change(position))
@@ -104,7 +104,7 @@ def test_blanking_a_user_leaves_only_what_followers_need() -> None:
     ]
 
 
-def test_each_event_has_a_position_of_its_own_above_those_of_an_earlier_start() -> None:
+def test_each_event_has_its_own_position_above_an_earlier_start() -> None:
     journal = Journal(3)
     journal.advance(1000)
     assert [journal.next_position(), journal.next_position(), journal.position] == [1001, 1002, 1002]

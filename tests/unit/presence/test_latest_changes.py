@@ -1,4 +1,4 @@
-"""The log of changes: what a watcher missed, each user once; bounded by entries and by age."""
+"""The log of latest changes: a watcher gets each missed user once, bounded by entries and by age."""
 
 from presenced.presence.journal import RecentChanges
 from presenced.presence.model import SEEN_ONLINE, Cause, Change, Status
@@ -6,7 +6,7 @@ from presenced.runtime.instant import Instant
 
 
 class Log:
-    """A log together with what is latest of each user, as the directory knows it."""
+    """Log with the latest change of each user, as the directory knows it."""
 
     def __init__(self, max_entries: int = 100, max_age: float = 60.0) -> None:
         self.latest: dict[str, Change] = {}

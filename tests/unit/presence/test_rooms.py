@@ -1,4 +1,4 @@
-"""Rooms: memberships, what was missed, and modes."""
+"""Rooms: memberships, missed changes, and modes."""
 
 from itertools import count
 

@@ -1,4 +1,4 @@
-"""Who must hear of whom."""
+"""Subscriptions: which watchers are notified about which users and rooms."""
 
 from presenced.presence.subscriptions import Selection, Subscription, SubscriptionIndex
 
@@ -9,7 +9,7 @@ def watched(*users: str, everyone: bool = False, rooms: tuple[str, ...] = ()) ->
     return chosen
 
 
-def test_watchers_are_found_by_what_they_watch() -> None:
+def test_watchers_are_found_by_their_subscriptions() -> None:
     index: SubscriptionIndex[str] = SubscriptionIndex()
     index.add("all", watched(everyone=True))
     index.add("a", watched("1", "2"))

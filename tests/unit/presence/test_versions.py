@@ -1,4 +1,4 @@
-"""Versions: from one clock, which a cluster can supply."""
+"""Versions from one clock, which a cluster can supply."""
 
 from presenced.presence.directory import Directory
 from presenced.presence.journal import Journal
@@ -12,7 +12,7 @@ NOW = Instant(1.0, 1000)
 
 
 class TensClock:
-    """Implements `VersionClock` as a cluster might: other nodes draw numbers in between."""
+    """`VersionClock` of a possible cluster, in which other nodes draw numbers in between."""
 
     newest = 0
 
@@ -34,7 +34,7 @@ def version_after(subject: Directory[str], user_id: str) -> int:
     return change.version
 
 
-def test_versions_come_from_the_clock_that_the_directory_was_given() -> None:
+def test_versions_are_taken_from_the_clock_of_the_directory() -> None:
     clock = TensClock()
     subject = directory(clock)
     assert [version_after(subject, user_id) for user_id in ("ada", "bob")] == [10, 20]
@@ -44,7 +44,7 @@ def test_versions_come_from_the_clock_that_the_directory_was_given() -> None:
     assert (gone.version, gone.was_version, gone.position) == (1240, 10, 3)
 
 
-def test_versions_and_positions_are_counted_apart() -> None:
+def test_versions_and_positions_are_counted_separately() -> None:
     subject = directory()
     subject.users.journal.next_position()  # something in a room
     change = subject.open("ada", "1", NOW).change
@@ -52,8 +52,8 @@ def test_versions_and_positions_are_counted_apart() -> None:
     assert (change.version, change.position) == (1, 2)
 
 
-def test_the_newest_version_is_between_any_that_was_known_of_a_forgotten_user_and_their_next() -> None:
-    """It is the version in the record of an unknown user."""
+def test_the_newest_version_is_between_the_last_and_the_next_version_of_an_evicted_user() -> None:
+    """The record of an unknown user has this version."""
     subject = directory(log_entries=2)
     version_after(subject, "ada")
     gone = subject.close("ada", "ada", Ending.CLOSED, NOW).change
@@ -66,7 +66,7 @@ def test_the_newest_version_is_between_any_that_was_known_of_a_forgotten_user_an
     assert gone.version < newest < version_after(subject, "ada")
 
 
-def test_versions_go_on_above_those_of_an_earlier_start() -> None:
+def test_versions_continue_above_an_earlier_start() -> None:
     subject = directory()
     subject.begin_above(700)
     assert version_after(subject, "ada") == 701

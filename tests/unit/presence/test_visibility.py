@@ -1,4 +1,4 @@
-"""Visibility: the one place that decides what a viewer may see."""
+"""Visibility: which users a viewer may see, decided in one place."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ def rooms_of(user_id: str) -> Iterable[str]:
     return ROOMS.get(user_id, ())
 
 
-def test_a_viewer_sees_what_any_of_their_sessions_may_see() -> None:
+def test_a_viewer_sees_every_user_that_any_of_their_sessions_may_see() -> None:
     viewer = ViewerVisibility("zoe", [Visibility(False, ["ada"]), Visibility(False, ["bob"])], rooms_of)
     assert [name for name in ("ada", "bob", "eve", "zoe") if viewer.may_see(name)] == ["ada", "bob", "zoe"]
     assert (viewer.named, viewer.blocked_by_widest) == ({"ada", "bob", "zoe"}, None)

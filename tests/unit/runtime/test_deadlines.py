@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from presenced.runtime.deadlines import Deadlines
 
 
-def test_due_keys_come_earliest_first_and_once() -> None:
+def test_due_keys_are_returned_once_earliest_first() -> None:
     deadlines: Deadlines[str] = Deadlines()
     deadlines.set("b", 2.0)
     deadlines.set("a", 1.0)
@@ -16,7 +16,7 @@ def test_due_keys_come_earliest_first_and_once() -> None:
     assert deadlines.next() == 3.0
 
 
-def test_setting_again_replaces_and_cancelling_forgets() -> None:
+def test_deadlines_can_be_replaced_and_cancelled() -> None:
     deadlines: Deadlines[str] = Deadlines()
     deadlines.set("a", 1.0)
     deadlines.set("a", 5.0)
@@ -29,7 +29,7 @@ def test_setting_again_replaces_and_cancelling_forgets() -> None:
     assert deadlines.next() == 5.0
 
 
-def test_without_a_deadline_there_is_no_next() -> None:
+def test_without_a_deadline_nothing_is_next() -> None:
     deadlines: Deadlines[str] = Deadlines()
     assert deadlines.next() is None
     assert len(deadlines) == 0
@@ -49,7 +49,7 @@ def test_cancelled_entries_do_not_accumulate() -> None:
         max_size=200,
     )
 )
-def test_it_agrees_with_a_dictionary(steps: list[tuple[str, int, int]]) -> None:
+def test_deadlines_agree_with_a_dictionary(steps: list[tuple[str, int, int]]) -> None:
     deadlines: Deadlines[int] = Deadlines()
     model: dict[int, int] = {}
     for step, key, at in steps:

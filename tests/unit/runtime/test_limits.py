@@ -31,7 +31,7 @@ def test_pop_removes_an_entry_once() -> None:
     assert "a" not in entries
 
 
-def test_an_entry_expires_after_the_ttl_and_setting_it_again_renews_it() -> None:
+def test_an_entry_expires_after_the_ttl_unless_set_again() -> None:
     entries: BoundedMap[str, int] = BoundedMap(9, ttl=5)
     entries.set("a", 1, now=0)
     entries.set("b", 2, now=1)
@@ -58,7 +58,7 @@ def test_without_a_ttl_nothing_expires(now: float) -> None:
     assert entries.get("a", now) == 1
 
 
-def test_a_burst_goes_through_and_then_the_rate() -> None:
+def test_a_burst_passes_and_then_the_rate() -> None:
     bucket = Bucket(burst=3, now=0)
     assert [bucket.take(2, 3, 0) for _ in range(5)] == [True, True, True, False, False]
     assert [bucket.take(2, 3, 0.5) for _ in range(2)] == [True, False]

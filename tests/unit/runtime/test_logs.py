@@ -213,7 +213,7 @@ def test_lines_have_the_time_unless_they_go_to_a_terminal_or_the_journal() -> No
     assert wants_time("auto", io.StringIO(), {})
 
 
-def test_the_journal_is_recognised_when_it_describes_standard_error() -> None:
+def test_the_journal_is_recognised_if_journal_stream_describes_standard_error() -> None:
     """If each stream has a connection, `JOURNAL_STREAM` describes that of standard error (systemd.exec(5))."""
     ours, journal = socket.socketpair()
     error, more = socket.socketpair()

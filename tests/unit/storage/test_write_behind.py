@@ -1,4 +1,4 @@
-"""The write-behind: what it collects of events, what it sends to the storage worker, and what it restores."""
+"""The write-behind: records collected from events, batches for the storage worker, and restored data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stored_choice(status: str, text: str = "", data: bytes = b"", until: int = 0
     return msgspec.json.encode(StoredChoice(text, "", Raw(data) if data else UNSET, until, status=status))
 
 
-def test_a_user_who_connects_and_leaves_at_once_is_one_record_of_the_user_and_two_changes() -> None:
+def test_a_user_who_connects_and_leaves_immediately_is_one_user_record_and_two_changes() -> None:
     storing = StoringNode()
     storing.close(storing.open())
     storing.pass_period()
@@ -42,7 +42,7 @@ def test_a_user_who_connects_and_leaves_at_once_is_one_record_of_the_user_and_tw
     assert (session.reason, bool(session.closed_ms), session.address) == ("closed", True, None)
 
 
-def test_users_and_sessions_are_sent_at_once_then_once_per_period_and_changes_always_at_once() -> None:
+def test_users_and_sessions_are_sent_immediately_then_once_per_period_and_changes_always_immediately() -> None:
     storing = StoringNode()
     first = storing.open()
     storing.clock.advance(PERIOD_S)
@@ -59,7 +59,7 @@ def test_users_and_sessions_are_sent_at_once_then_once_per_period_and_changes_al
     assert storing.write_behind.waiting_since is None
 
 
-def test_when_the_server_stops_everything_is_sent_at_once() -> None:
+def test_when_the_server_stops_everything_is_sent_immediately() -> None:
     storing = StoringNode()
     connection = storing.open()
     storing.clock.advance(PERIOD_S)
@@ -82,7 +82,7 @@ def test_nothing_is_sent_and_no_timer_runs_while_nothing_happens() -> None:
     assert storing.write_behind.flush not in storing.node.timer
 
 
-def test_records_wait_while_the_worker_accepts_nothing_and_are_sent_when_it_does() -> None:
+def test_records_wait_while_the_worker_accepts_nothing_and_are_sent_later() -> None:
     storing = StoringNode()
     storing.worker.room = 0
     for _ in range(3):
@@ -175,7 +175,7 @@ def test_after_a_pause_of_the_worker_all_waiting_changes_are_sent_in_order() -> 
     assert positions == sorted(positions)
 
 
-def test_the_age_of_the_oldest_record_does_not_grow_while_a_backlog_moves_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_age_of_the_oldest_record_does_not_grow_while_a_backlog_drains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BATCH_RECORDS", 20)
     storing = StoringNode(log_burst=0)
     storing.worker.room = 0
@@ -201,7 +201,7 @@ def test_when_the_server_stops_a_backlog_is_sent_without_waiting_for_more() -> N
     }
 
 
-def test_last_seen_is_stored_of_a_user_whom_the_directory_has_evicted_meanwhile() -> None:
+def test_last_seen_is_stored_for_a_user_evicted_from_the_directory() -> None:
     storing = StoringNode(log_age=1, heartbeat_interval=1, pong_timeout=1)
     storing.worker.room = 0
     storing.close(storing.open())
@@ -297,7 +297,7 @@ def test_empty_rooms_are_absent() -> None:
 
 
 def test_nobody_is_absent_while_the_server_stops() -> None:
-    """Its connections end then, and its users return after the restart: nobody is notified that they have left."""
+    """The stop ends all connections, and users return after the restart. Others are not notified of them."""
     storing = StoringNode()
     ada = storing.open("ada", "presenced.v1")
     storing.node.received(ada, '{"type":"JOIN","room":"lobby"}')
@@ -373,7 +373,7 @@ def test_a_choice_restored_late_does_not_override_a_newer_one() -> None:
 
 
 def test_auto_chosen_since_the_start_overrides_a_choice_restored_late() -> None:
-    """It changes nothing that others see, but is a choice all the same; also from a backend, or for an absent user."""
+    """Others see no change, but `auto` is still a choice. A backend may make it, also for an absent user."""
     storing = StoringNode(restored=False)
     ada, _ = storing.open("ada", "presenced.v1"), storing.open("eve", "presenced.v1")
     storing.node.received(ada, '{"type":"SET_STATUS","status":"auto"}')
@@ -472,7 +472,7 @@ def test_a_temporary_choice_is_restored_for_the_rest_of_its_time() -> None:
     assert [record.status for record in storing.worker.of(Change) if record.user_id == "eve"] == ["online"]
 
 
-def test_claims_are_stored_and_restored_except_those_set_or_cleared_since() -> None:
+def test_claims_are_stored_and_restored_unless_set_or_cleared_since() -> None:
     storing = StoringNode(restored=False)
     storing.worker.room = 0
     application = PresenceService(storing.node)
@@ -525,7 +525,7 @@ def test_revocations_are_stored_for_users_in_all_scripts() -> None:
     assert storing.worker.records == [StoredRevocation("user", "\u5c71\u7530\u3000\u592a\u90ce", 1.0, 2.0)]
 
 
-def test_stored_data_is_restored_on_one_line_and_only_if_clients_can_read_it() -> None:
+def test_stored_data_is_restored_on_one_line_and_only_if_clients_can_parse_the_data() -> None:
     """An earlier version stored it unchanged, and another program may have written it."""
     storing = StoringNode()
     broken = b'{"a":\n\r 1,"b":'

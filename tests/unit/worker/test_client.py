@@ -90,7 +90,7 @@ def test_a_message_longer_than_the_bound_ends_the_connection() -> None:
     assert "was announced" in connected.client.warning
 
 
-def test_absent_users_are_named_although_records_about_them_wait() -> None:
+def test_absent_users_are_reported_although_records_about_them_wait() -> None:
     connected = Connected()
     connected.storing.open("ada")
     connected.client.data_received(encode(FindAbsent(["ada", "bo"], ["lobby"])))
@@ -139,7 +139,7 @@ def test_the_newest_record_of_a_user_counts_while_several_are_not_confirmed() ->
     assert connected.client.calls.unstored(["ada", "cy"]) == {"ada": newer}
 
 
-async def test_a_worker_that_is_ready_only_when_the_server_stops_still_gets_the_waiting_records() -> None:
+async def test_a_worker_that_is_ready_only_when_the_server_stops_still_receives_the_waiting_records() -> None:
     connected = Connected()
     connected.storing.worker.room = 0
     connected.storing.open()
@@ -151,7 +151,7 @@ async def test_a_worker_that_is_ready_only_when_the_server_stops_still_gets_the_
 
 
 async def test_nothing_is_sent_to_a_worker_after_stop() -> None:
-    """Its stream has ended: a worker that becomes ready, or has a question, gets no answer, and no error."""
+    """The stream has ended. A worker that becomes ready, or has a question, gets no answer and causes no error."""
     connected = Connected()
     stopping = asyncio.create_task(connected.client.stop())
     await asyncio.sleep(0)

@@ -27,7 +27,7 @@ def report(shown: WebhookMetrics, figures: WebhookStats) -> None:
     shown.update(message.stats)
 
 
-def test_the_histogram_of_requests_goes_on_across_restarts_of_the_worker() -> None:
+def test_the_histogram_of_requests_continues_across_restarts_of_the_worker() -> None:
     metrics = Metrics()
     shown, figures = WebhookMetrics(metrics, FakeClock()), WebhookStats()
     for seconds in (0.005, 0.02, 0.02, 3.0):

@@ -1,4 +1,4 @@
-"""The way of a request, without a server: names in paths, parameters, bodies."""
+"""Dispatching a request without a server: names in paths, parameters, bodies."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ async def test_an_error_about_an_invalid_value_lists_the_allowed_ones(path: str,
         (b"[" * 50_000, "Expected `object`, got `array`"),
     ],
 )
-async def test_an_error_about_an_invalid_body_is_short_and_does_not_repeat_all_of_it(body: bytes, detail: str) -> None:
+async def test_an_error_about_an_invalid_body_does_not_repeat_a_long_body(body: bytes, detail: str) -> None:
     async with api_client() as (_, client):
         response = await client.put("/users/ada/status", content=body)
         assert (response.status_code, response.json()["code"]) == (400, "BAD_BODY")

@@ -1,4 +1,4 @@
-"""The classic messages byte for byte, against `spec/vectors/classic.jsonl` and as frames."""
+"""Bytes of the classic messages, compared with `spec/vectors/classic.jsonl`, and their frames."""
 
 from pathlib import Path
 
@@ -19,14 +19,14 @@ def change(user_id: str, status: Status, epoch_ms: int = NOON) -> Change:
     return Change(1, user_id, View(status), Status.OFFLINE, 1, Instant(0, epoch_ms), 0, 0, Cause.CONNECT)
 
 
-def test_connection_established_as_the_contract_has_it() -> None:
+def test_connection_established_matches_the_contract() -> None:
     assert established_message("123", "123-1704110400000", Instant(0, NOON)) == (
         b'{"type":"CONNECTION_ESTABLISHED","userId":123,"timestamp":"2024-01-01T12:00:00.000Z",'
         b'"connectionId":"123-1704110400000"}'
     )
 
 
-def test_user_online_and_offline_as_the_contract_has_them() -> None:
+def test_user_online_and_offline_match_the_contract() -> None:
     online, offline = (change_message(change("123", s)) for s in (Status.ONLINE, Status.OFFLINE))
     assert online == b'{"type":"USER_ONLINE","userId":123,"timestamp":"2024-01-01T12:00:00.000Z"}'
     assert offline == b'{"type":"USER_OFFLINE","userId":123,"timestamp":"2024-01-01T12:00:00.000Z"}'
@@ -40,7 +40,7 @@ def test_user_online_and_offline_as_the_contract_has_them() -> None:
     ],
     ids=lambda vector: str(vector["name"]),
 )
-def test_the_vectors_of_the_specification(vector: dict[str, object]) -> None:
+def test_messages_match_the_vectors_of_the_specification(vector: dict[str, object]) -> None:
     user_id, epoch_ms = str(vector["user"]), int(str(vector["epochMs"]))
     match vector["event"]:
         case "established":
@@ -59,12 +59,12 @@ def test_the_vectors_of_the_specification(vector: dict[str, object]) -> None:
         (-1, "1969-12-31T23:59:59.999Z"),
     ],
 )
-def test_timestamps_are_those_of_javascript(epoch_ms: int, text: str) -> None:
+def test_timestamps_have_the_format_of_javascript(epoch_ms: int, text: str) -> None:
     assert timestamp(epoch_ms) == text
 
 
 @given(st.text(min_size=1, max_size=128).filter(lambda text: not refused_character(text)))
-def test_every_user_id_arrives_as_it_was(user_id: str) -> None:
+def test_every_user_id_arrives_unchanged(user_id: str) -> None:
     told = json.decode(change_message(change(user_id, Status.ONLINE)))
     assert str(told["userId"]) == user_id
     assert type(told["userId"]) in (int, str)

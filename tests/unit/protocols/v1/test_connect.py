@@ -1,4 +1,4 @@
-"""Parameters of the URL in which a client of presenced.v1 describes itself."""
+"""Parameters of the URL that describe a client of presenced.v1."""
 
 from urllib.parse import quote
 
@@ -9,11 +9,11 @@ from presenced.presence.model import Choice, Custom, Status
 from presenced.protocols.v1.connect import ConnectParameters, parse_connect_query
 
 
-def test_nothing_need_be_said() -> None:
+def test_all_parameters_are_optional() -> None:
     assert parse_connect_query(b"userId=7") == ConnectParameters("", "", True, "")
 
 
-def test_everything_can_be_said() -> None:
+def test_all_parameters_are_read() -> None:
     query = b"userId=7&session=s-1&position=ab-12&watch=none&device=Pixel%208&unknown=1"
     query += b"&activity=idle&status=invisible&until=1704110400000&text=in%20a+meeting&emoji=%E2%98%95"
     choice = Choice(Status.INVISIBLE, Custom("in a meeting", "☕", b"", 1_704_110_400_000))
@@ -21,7 +21,7 @@ def test_everything_can_be_said() -> None:
 
 
 @pytest.mark.parametrize(("given", "active"), [(b"", None), (b"activity=active", True), (b"activity=idle", False)])
-def test_a_client_can_say_that_its_person_is_idle(given: bytes, active: bool | None) -> None:
+def test_a_client_can_connect_as_idle(given: bytes, active: bool | None) -> None:
     assert parse_connect_query(given).active is active
 
 
@@ -74,7 +74,7 @@ def test_text_and_emoji_have_the_bounds_of_set_status() -> None:
         (b"position=%00", "position"),
     ],
 )
-def test_what_cannot_be_used_is_named(query: bytes, says: str) -> None:
+def test_an_error_names_the_invalid_parameter(query: bytes, says: str) -> None:
     with pytest.raises(BadParameter, match=says) as raised:
         parse_connect_query(query)
     assert len(str(raised.value).encode()) <= 123, "it fits into a close frame"

@@ -1,4 +1,4 @@
-"""What watchers of presenced.v1 are sent: snapshots, changes, the truth for oneself."""
+"""Messages to watchers of presenced.v1: snapshots, changes, counts, and the user's own state."""
 
 import pytest
 from msgspec import Raw
@@ -14,7 +14,7 @@ def harness() -> NodeHarness:
     return NodeHarness()
 
 
-def test_first_come_the_greeting_the_truth_and_who_is_here(harness: NodeHarness) -> None:
+def test_a_client_first_receives_the_greeting_its_own_state_and_a_snapshot(harness: NodeHarness) -> None:
     harness.open("userId=7", subprotocol="")
     ada = harness.open("userId=ada&device=phone")
     greeting, own, snapshot = harness.heard(ada)
@@ -29,7 +29,7 @@ def test_first_come_the_greeting_the_truth_and_who_is_here(harness: NodeHarness)
     ]
 
 
-def test_a_snapshot_comes_in_pages_and_changes_follow_from_its_position() -> None:
+def test_a_snapshot_is_sent_in_pages_and_changes_continue_from_its_position() -> None:
     harness = NodeHarness(snapshot_page=2)
     for number in range(5):
         harness.open(f"userId={number}", subprotocol="")
@@ -54,7 +54,7 @@ def test_one_message_per_flush_has_each_user_once(harness: NodeHarness) -> None:
     assert statuses([message]) == [("bob", "away"), ("carl", "away")]
 
 
-def test_only_those_who_watch_are_told(harness: NodeHarness) -> None:
+def test_only_watchers_are_notified(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
     bob = harness.enter("userId=bob&watch=none")
     assert harness.heard(ada) == []
@@ -67,8 +67,8 @@ def test_only_those_who_watch_are_told(harness: NodeHarness) -> None:
     assert harness.heard(ada) == []
 
 
-def test_what_is_watched_newly_is_told_from_that_moment_on(harness: NodeHarness) -> None:
-    """Within one turn: a change, then the WATCH, then another."""
+def test_a_new_subscription_receives_the_current_state_and_later_changes(harness: NodeHarness) -> None:
+    """Within one turn, a change is followed by the WATCH and by another change."""
     ada, bob, application = (
         harness.enter("userId=ada&watch=none"),
         harness.enter("userId=bob"),
@@ -81,7 +81,7 @@ def test_what_is_watched_newly_is_told_from_that_moment_on(harness: NodeHarness)
     assert statuses(harness.heard(ada)) == [("bob", "away"), ("bob", "online")], "neither lost nor doubled"
 
 
-def test_what_is_no_longer_watched_was_told_up_to_that_moment(harness: NodeHarness) -> None:
+def test_an_ended_subscription_receives_all_earlier_changes(harness: NodeHarness) -> None:
     ada, bob, application = harness.enter("userId=ada"), harness.enter("userId=bob"), PresenceService(harness.node)
     harness.heard(ada)
     harness.node.received(bob, '{"type":"SET_STATUS","status":"away"}')
@@ -91,7 +91,7 @@ def test_what_is_no_longer_watched_was_told_up_to_that_moment(harness: NodeHarne
     assert statuses(harness.heard(ada)) == [("bob", "away")]
 
 
-def test_devices_merge_active_anywhere_is_online(harness: NodeHarness) -> None:
+def test_a_user_active_on_any_device_is_online(harness: NodeHarness) -> None:
     watcher = harness.enter("userId=w")
     phone, laptop = harness.enter("userId=ada&device=phone"), harness.enter("userId=ada&device=laptop")
     assert harness.heard(watcher)[-1]["users"][0]["devices"] == ["laptop", "phone"]
@@ -110,7 +110,7 @@ def test_devices_merge_active_anywhere_is_online(harness: NodeHarness) -> None:
     assert statuses(harness.heard(watcher)) == [("ada", "busy")], "what a person chose beats what was detected"
 
 
-def test_a_status_with_an_end_gives_way_to_the_earlier_one(harness: NodeHarness) -> None:
+def test_an_expired_status_gives_way_to_the_earlier_one(harness: NodeHarness) -> None:
     watcher, ada = harness.enter("userId=w"), harness.enter("userId=ada")
     harness.say(ada, "SET_STATUS", status="busy", text="writing")
     harness.clock.advance(1)
@@ -127,7 +127,7 @@ def test_a_status_with_an_end_gives_way_to_the_earlier_one(harness: NodeHarness)
     assert "until" not in message["users"][0]
 
 
-def test_invisible_looks_like_offline_to_all_but_the_user() -> None:
+def test_an_invisible_user_looks_offline_to_everyone_else() -> None:
     harness = NodeHarness(show_causes=True)
     watcher, classic = harness.enter("userId=w"), harness.open("userId=c", subprotocol="")
     ada, own = harness.enter("userId=ada&device=phone"), harness.enter("userId=ada")
@@ -153,7 +153,7 @@ def test_invisible_looks_like_offline_to_all_but_the_user() -> None:
     assert again.messages[1]["status"] == "invisible"
 
 
-def test_counts_come_once_a_second_and_without_names(harness: NodeHarness) -> None:
+def test_counts_are_sent_once_a_second_without_names(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
     count = {"type": "PRESENCE_COUNT", "watch": "everyone", "online": 1}
     assert harness.say(ada, "WATCH", everyone=True, mode="count", id=1) == [{"type": "ACK", "id": 1}, count]
@@ -173,7 +173,7 @@ def test_counts_come_once_a_second_and_without_names(harness: NodeHarness) -> No
     assert harness.heard(ada) == []
 
 
-def test_a_count_is_sent_once_a_second_and_requests_get_the_counts_that_they_name(harness: NodeHarness) -> None:
+def test_requests_receive_only_the_counts_they_name(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
     harness.say(ada, "WATCH", everyone=True, users=["bob"], rooms=["hall", "bar"], mode="count")
     for fields, told in (
@@ -194,7 +194,7 @@ def test_a_count_is_sent_once_a_second_and_requests_get_the_counts_that_they_nam
     assert {m["watch"] for m in counts} == {"everyone"}
 
 
-def test_who_chose_a_status_names_it_to_a_server_that_knows_nothing(harness: NodeHarness) -> None:
+def test_a_status_in_the_url_counts_only_for_an_unknown_user(harness: NodeHarness) -> None:
     bob = harness.enter("userId=bob")
     ada = harness.open("userId=ada&status=invisible")
     assert harness.heard(ada)[1]["chosen"] == "invisible"
@@ -207,7 +207,7 @@ def test_who_chose_a_status_names_it_to_a_server_that_knows_nothing(harness: Nod
     assert harness.heard(harness.open("userId=dora&status=away"))[1]["chosen"] == "auto", "she is not a stranger"
 
 
-def test_a_status_with_an_end_does_not_swallow_the_one_set_just_before(harness: NodeHarness) -> None:
+def test_a_temporary_status_preserves_the_one_set_just_before(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
     harness.say(bob, "SET_STATUS", status="online")
     harness.say(bob, "SET_STATUS", status="busy")
@@ -219,7 +219,7 @@ def test_a_status_with_an_end_does_not_swallow_the_one_set_just_before(harness: 
     assert statuses(harness.heard(ada)) == [("bob", "busy")]
 
 
-def test_a_crowd_that_comes_at_once_shares_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_that_connect_together_share_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[str] = []
     record = wire.record
 
@@ -239,7 +239,7 @@ def test_a_crowd_that_comes_at_once_shares_a_snapshot(monkeypatch: pytest.Monkey
         assert len(seen) == 1050
 
 
-def test_a_status_that_gives_way_to_invisible_looks_like_a_close(harness: NodeHarness) -> None:
+def test_a_status_that_expires_to_invisible_looks_like_a_disconnect(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
     harness.say(bob, "SET_STATUS", status="invisible")
     harness.clock.advance(1)
@@ -250,7 +250,7 @@ def test_a_status_that_gives_way_to_invisible_looks_like_a_close(harness: NodeHa
     assert (gone["status"], gone["lastSeen"]) == ("offline", gone["since"])
 
 
-def test_also_after_a_while_the_invisible_look_like_the_offline() -> None:
+def test_invisible_users_still_look_offline_after_the_log_has_moved_on() -> None:
     harness = NodeHarness(log_size=4)
     ada = harness.enter("userId=ada")
     gone, chosen = harness.enter("userId=gone"), harness.enter("userId=chosen")
@@ -270,8 +270,8 @@ def test_also_after_a_while_the_invisible_look_like_the_offline() -> None:
     assert back["version"] > seen["ada"]["version"]
 
 
-def test_versions_and_positions_go_on_above_those_of_an_earlier_start(harness: NodeHarness) -> None:
-    above = 28_000_000_000  # as on a server that stores
+def test_versions_and_positions_continue_above_an_earlier_start(harness: NodeHarness) -> None:
+    above = 28_000_000_000  # as on a server with a database
     harness.node.directory.begin_above(above)
     ada = harness.open("userId=ada")
     harness.say(harness.open("userId=bob"), "JOIN", room="lobby")
@@ -284,7 +284,7 @@ def test_versions_and_positions_go_on_above_those_of_an_earlier_start(harness: N
     assert 0 < int(position(ada).split("-")[1]) - above < 100
 
 
-def test_a_snapshot_takes_no_position(harness: NodeHarness) -> None:
+def test_a_snapshot_uses_no_position_of_the_journal(harness: NodeHarness) -> None:
     ada = harness.open("userId=ada")
     before = harness.node.journal.position
     for _ in range(3):
@@ -300,7 +300,7 @@ def test_a_snapshot_takes_no_position(harness: NodeHarness) -> None:
 @pytest.mark.parametrize(
     "bad", ["", "{epoch}", "{epoch}-", "{epoch}-1-2-3", "{epoch}-x", "{epoch}-1-x", "other-1", "{epoch}-999"]
 )
-def test_a_position_of_another_server_or_of_the_future_is_none(bad: str) -> None:
+def test_a_position_of_another_server_or_of_the_future_is_invalid(bad: str) -> None:
     encoder = NodeHarness().node.encoder
     encoder.users.journal.position = 17
     assert encoder.cursor(f"{encoder.epoch}-17") == (17, 0)

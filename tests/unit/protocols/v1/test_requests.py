@@ -1,4 +1,4 @@
-"""What clients of presenced.v1 ask for: done and answered, or refused and nothing changed."""
+"""Requests of presenced.v1: each is carried out and answered, or refused without any effect."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.fixture
 def busy() -> tuple[NodeHarness, FakeConnection, FakeConnection]:
-    """Ada, who watches everyone and is in the room r, and a watcher of both who fills another room."""
+    """Return Ada, who watches everyone and is in room `r`, and a watcher of both in a full room."""
     harness = NodeHarness(room_members=1)
     ada, watcher = harness.enter("userId=ada"), harness.enter("userId=watcher")
     harness.say(ada, "JOIN", room="r", data=1)
@@ -73,7 +73,7 @@ def busy() -> tuple[NodeHarness, FakeConnection, FakeConnection]:
 
 @pytest.mark.parametrize("held", [False, True])
 @pytest.mark.parametrize(("type_", "fields"), ACCEPTED)
-def test_an_accepted_request_is_acknowledged_once_before_anything_it_brings_about(
+def test_an_accepted_request_is_acknowledged_once_before_its_effects(
     busy: tuple[NodeHarness, FakeConnection, FakeConnection], type_: str, fields: dict[str, Any], held: bool
 ) -> None:
     harness, ada, _ = busy
@@ -136,7 +136,7 @@ def test_a_refused_request_is_not_acknowledged_and_changes_nothing(
         ('{"type":"SET_MEMBER","room":"r","data":1,"id":1}', Fault.NOT_A_MEMBER, "JOIN it first", 1),
     ],
 )
-def test_a_refusal_says_what_was_wrong(
+def test_an_error_states_the_fault_and_the_id_of_the_request(
     harness: NodeHarness, text: str, fault: Fault, says: str, request_id: int | str | None
 ) -> None:
     ada = harness.enter("userId=ada")
@@ -148,7 +148,7 @@ def test_a_refusal_says_what_was_wrong(
     assert ada.closed_with is None
 
 
-def test_joiners_are_allowed_in_texts(harness: NodeHarness) -> None:
+def test_texts_may_contain_joiners(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
     answer = harness.say(ada, "SET_STATUS", status="busy", emoji="👩‍💻", text="می‌خواهم\u00a0x", id=1)
     assert (answer[0]["type"], answer[1]["emoji"]) == ("ACK", "👩‍💻")
@@ -156,7 +156,7 @@ def test_joiners_are_allowed_in_texts(harness: NodeHarness) -> None:
     assert harness.say(ada, "SET_STATUS", status="busy", text="\u202egnp.exe")[0]["name"] == "BAD_REQUEST"
 
 
-def test_null_is_no_data(harness: NodeHarness) -> None:
+def test_null_removes_data(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
     harness.say(ada, "JOIN", room="r", data={"x": 1})
     [changes] = harness.say(ada, "SET_MEMBER", room="r", data=None)
@@ -169,8 +169,8 @@ def test_a_binary_message_is_refused(harness: NodeHarness) -> None:
     assert harness.heard(ada)[0]["name"] == "BAD_JSON"
 
 
-def test_a_field_that_is_not_known_is_refused_with_the_one_that_is_meant(harness: NodeHarness) -> None:
-    """A status set with `expires_in` would last forever."""
+def test_an_unknown_field_is_refused_with_the_most_similar_name(harness: NodeHarness) -> None:
+    """Otherwise a status set with `expires_in` would never expire."""
     ada = harness.enter("userId=ada")
     [error] = harness.say(ada, "SET_STATUS", status="busy", expires_in=60, id=1)
     assert (error["name"], error["id"]) == ("BAD_REQUEST", 1)
@@ -180,7 +180,7 @@ def test_a_field_that_is_not_known_is_refused_with_the_one_that_is_meant(harness
     assert harness.node.directory.users.status("ada") is Status.ONLINE, "nothing was changed"
 
 
-def test_a_field_of_the_clients_own_is_ignored(harness: NodeHarness) -> None:
+def test_an_extension_field_is_ignored(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
     answer = harness.say(ada, "SET_STATUS", **{"x-trace": {"a": [1]}}, status="busy", data={"x-kept": 1}, id=1)
     assert (answer[0]["type"], answer[1]["data"]) == ("ACK", {"x-kept": 1})
@@ -200,7 +200,7 @@ def test_a_field_of_the_clients_own_is_ignored(harness: NodeHarness) -> None:
         ),
     ],
 )
-def test_a_refusal_names_the_values_that_are_allowed(harness: NodeHarness, text: str, says: str) -> None:
+def test_an_error_lists_the_allowed_values(harness: NodeHarness, text: str, says: str) -> None:
     ada = harness.enter("userId=ada")
     harness.node.received(ada, text)
     [error] = harness.heard(ada)
@@ -217,8 +217,8 @@ def test_a_refusal_names_the_values_that_are_allowed(harness: NodeHarness, text:
         r'{"type":"JOIN","room":"r","\ud83d":1,"id":7}',
     ],
 )
-def test_half_an_emoji_is_refused_with_the_id_of_its_request(harness: NodeHarness, text: str) -> None:
-    """RFC 8259 section 8.2: it is JSON all the same."""
+def test_half_a_surrogate_pair_is_refused_with_the_id_of_its_request(harness: NodeHarness, text: str) -> None:
+    """RFC 8259 section 8.2 allows it in JSON."""
     ada = harness.enter("userId=ada")
     harness.node.received(ada, text)
     [error] = harness.heard(ada)
@@ -226,7 +226,7 @@ def test_half_an_emoji_is_refused_with_the_id_of_its_request(harness: NodeHarnes
     assert "half" in error["message"]
 
 
-def test_an_id_that_is_half_an_emoji_is_not_sent_back(harness: NodeHarness) -> None:
+def test_an_id_with_half_a_surrogate_pair_is_not_sent_back(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
     harness.node.received(ada, r'{"type":"PING","id":"\ud83d"}')
     [error] = harness.heard(ada)
@@ -242,7 +242,7 @@ def test_data_is_passed_on_in_one_line(harness: NodeHarness) -> None:
     assert user.chosen.custom.data == b'{"a":1,"b c":"d\\ne"}'
 
 
-def test_too_many_watched_users_or_rooms_are_refused_whole(harness: NodeHarness) -> None:
+def test_a_request_for_too_many_users_or_rooms_changes_nothing(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
     assert types(harness.say(ada, "WATCH", users=list(range(900)), id=1)) == ["ACK", *["PRESENCE_SNAPSHOT"] * 2]
     assert harness.say(ada, "WATCH", users=list(range(850, 1001)), id=2)[0]["name"] == "TOO_MANY_WATCHED"
@@ -254,7 +254,7 @@ def test_too_many_watched_users_or_rooms_are_refused_whole(harness: NodeHarness)
     assert harness.say(ada, "WATCH", rooms=[f"r{n}" for n in range(101)], id=4)[0]["name"] == "TOO_MANY_ROOMS"
 
 
-def test_who_asks_too_fast_is_told_and_then_closed() -> None:
+def test_a_client_above_the_request_rate_receives_errors_and_is_then_closed() -> None:
     harness = NodeHarness(request_rate=1, request_burst=3)
     ada = harness.enter("userId=ada")
     answers = [harness.say(ada, "PING", id=n)[0] for n in range(5)]
@@ -288,7 +288,7 @@ def test_answers_to_a_client_that_does_not_read_are_bounded() -> None:
     assert ada.closed_with[0] is Close.FELL_BEHIND
 
 
-def test_of_statuses_set_too_often_the_last_wins(harness: NodeHarness) -> None:
+def test_the_last_of_many_rapid_statuses_wins(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
     harness.heard(ada)
     for number, status in enumerate(("busy", "away", "online", "busy", "away")):
@@ -303,7 +303,7 @@ def test_of_statuses_set_too_often_the_last_wins(harness: NodeHarness) -> None:
     assert again.closed_with is None
 
 
-def test_setting_the_same_again_costs_others_nothing(harness: NodeHarness) -> None:
+def test_setting_the_same_status_again_notifies_nobody(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
     harness.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
     assert len(statuses(harness.heard(bob))) == 1
@@ -330,7 +330,7 @@ def test_refusals_sessions_and_rooms_are_counted(harness: NodeHarness) -> None:
     assert found == [1, 1, 1]
 
 
-def test_of_idle_and_active_said_too_often_the_last_wins(harness: NodeHarness) -> None:
+def test_the_last_of_many_rapid_activity_reports_wins(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
     harness.heard(ada)
     for number, state in enumerate(("idle", "active", "idle", "active", "idle", "active")):
@@ -340,8 +340,8 @@ def test_of_idle_and_active_said_too_often_the_last_wins(harness: NodeHarness) -
     assert statuses(harness.heard(bob)) == [("ada", "online")]
 
 
-def test_what_was_said_just_before_a_session_is_resumed_holds(harness: NodeHarness) -> None:
-    """Its old connection, which was not known to be dead, had still to become idle."""
+def test_requests_made_just_before_a_resumption_take_effect(harness: NodeHarness) -> None:
+    """The server does not know that the old connection is dead, and still holds its request to become idle."""
     ada, bob = harness.open("userId=ada"), harness.enter("userId=bob")
     session = harness.heard(ada)[0]["sessionId"]
     harness.say(ada, "SET_STATUS", status="auto")
@@ -352,7 +352,7 @@ def test_what_was_said_just_before_a_session_is_resumed_holds(harness: NodeHarne
     assert statuses(harness.heard(bob)) == [("ada", "away")]
 
 
-def test_a_refusal_does_not_repeat_all_that_was_sent(harness: NodeHarness) -> None:
+def test_an_error_does_not_repeat_a_long_request(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
     [error] = harness.say(ada, "x" * 60_000, id=1)
     assert (error["name"], len(error["message"]) <= MAX_REASON) == ("BAD_REQUEST", True)
@@ -363,7 +363,7 @@ def test_a_refusal_does_not_repeat_all_that_was_sent(harness: NodeHarness) -> No
 
 @pytest.mark.parametrize("fields", ['"type":"WATCH","users":["a"]', '"type":"SET_STATUS","status":"busy","id":1'])
 def test_requests_of_a_client_that_does_not_read_are_bounded(fields: str) -> None:
-    """Also those that are not answered: snapshots have to be kept for it."""
+    """Requests without an answer count as well, because their snapshots wait in memory."""
     harness = NodeHarness(request_burst=300)
     ada = harness.enter("userId=ada&watch=none")
     ada.write_when_paused = True

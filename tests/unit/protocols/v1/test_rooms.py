@@ -1,4 +1,4 @@
-"""Rooms of presenced.v1, as their watchers are told of them."""
+"""Rooms of presenced.v1: the messages that members and watchers receive."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def enter(harness: NodeHarness, user_id: str, **data: object) -> FakeConnection:
 
 
 def members(messages: list[dict[str, Any]]) -> list[tuple[list[str], list[str]]]:
-    """Who joined or changed, and who left, by message."""
+    """Return, for each message, the users who joined or changed and the users who left."""
     return [
         ([m["userId"] for m in message.get("members", [])], message.get("left", []))
         for message in messages
@@ -32,7 +32,7 @@ def members(messages: list[dict[str, Any]]) -> list[tuple[list[str], list[str]]]
     ]
 
 
-def test_who_joins_gets_the_room_and_the_others_the_member(harness: NodeHarness) -> None:
+def test_a_new_member_receives_the_room_and_other_members_are_notified(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
     ack, snapshot = harness.say(ada, "JOIN", room="lobby", data={"seat": 1}, id=1)
     assert ack == {"type": "ACK", "id": 1}
@@ -44,7 +44,7 @@ def test_who_joins_gets_the_room_and_the_others_the_member(harness: NodeHarness)
     assert (member["userId"], member["data"], member["presence"]["status"]) == ("bob", {"seat": 2}, "online")
 
 
-def test_members_presence_is_told_and_strangers_is_not(harness: NodeHarness) -> None:
+def test_members_receive_the_presence_of_members_only(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), enter(harness, "bob")
     stranger = harness.enter("userId=carl&watch=none")
     harness.heard(ada)
@@ -53,7 +53,7 @@ def test_members_presence_is_told_and_strangers_is_not(harness: NodeHarness) -> 
     assert statuses(harness.heard(ada)) == [("bob", "busy")]
 
 
-def test_a_user_who_is_there_by_two_sessions_is_one_member(harness: NodeHarness) -> None:
+def test_a_user_with_two_sessions_is_one_member(harness: NodeHarness) -> None:
     ada, one = enter(harness, "ada"), enter(harness, "bob")
     two = enter(harness, "bob")
     harness.heard(ada)
@@ -63,7 +63,7 @@ def test_a_user_who_is_there_by_two_sessions_is_one_member(harness: NodeHarness)
     assert members(harness.heard(ada)) == [([], ["bob"])]
 
 
-def test_data_is_given_anew_and_the_same_again_costs_nothing(harness: NodeHarness) -> None:
+def test_new_member_data_notifies_others_and_equal_data_does_not(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), enter(harness, "bob", data=1)
     harness.heard(ada)
     harness.say(bob, "SET_MEMBER", room="lobby", data=2)
@@ -73,7 +73,7 @@ def test_data_is_given_anew_and_the_same_again_costs_nothing(harness: NodeHarnes
     assert harness.heard(ada) == []
 
 
-def test_who_leaves_hears_nothing_more(harness: NodeHarness) -> None:
+def test_a_member_who_left_receives_nothing_more(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), enter(harness, "bob")
     assert types(harness.say(bob, "LEAVE", room="lobby", id=1)) == ["ACK"]
     harness.say(ada, "SET_STATUS", status="busy")
@@ -81,7 +81,7 @@ def test_who_leaves_hears_nothing_more(harness: NodeHarness) -> None:
     assert harness.heard(bob) == []
 
 
-def test_a_room_can_be_watched_from_outside(harness: NodeHarness) -> None:
+def test_a_room_can_be_watched_without_joining(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
     eve = harness.enter("userId=eve&watch=none")
     assert members(harness.say(eve, "WATCH", rooms=["lobby"])) == [(["ada"], [])]
@@ -93,7 +93,7 @@ def test_a_room_can_be_watched_from_outside(harness: NodeHarness) -> None:
     assert harness.heard(eve) == []
 
 
-def test_a_lost_member_stays_for_the_grace_and_comes_back_without_a_word(harness: NodeHarness) -> None:
+def test_a_lost_member_stays_for_the_grace_period_and_returns_without_notifying_others(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), harness.open("userId=bob&watch=none")
     session = harness.heard(bob)[0]["sessionId"]
     harness.say(bob, "JOIN", room="lobby")
@@ -110,7 +110,7 @@ def test_a_lost_member_stays_for_the_grace_and_comes_back_without_a_word(harness
     assert [m["room"] for m in harness.heard(again) if m["type"] == "ROOM_SNAPSHOT"] == ["lobby"]
 
 
-def test_a_resumed_session_gets_what_it_missed_of_a_room(harness: NodeHarness) -> None:
+def test_a_resumed_session_receives_the_missed_changes_of_a_room(harness: NodeHarness) -> None:
     ada, bob = harness.open("userId=ada&watch=none"), enter(harness, "bob")
     session = harness.heard(ada)[0]["sessionId"]
     harness.say(ada, "JOIN", room="lobby", id=1)
@@ -124,7 +124,7 @@ def test_a_resumed_session_gets_what_it_missed_of_a_room(harness: NodeHarness) -
     assert statuses(heard) == [("bob", "busy")]
 
 
-def test_a_large_room_is_told_of_once_a_second(harness: NodeHarness) -> None:
+def test_changes_of_a_large_room_are_sent_once_a_second(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
     for name in ("b", "c", "d"):
         enter(harness, name)
@@ -137,7 +137,7 @@ def test_a_large_room_is_told_of_once_a_second(harness: NodeHarness) -> None:
     assert members(harness.heard(ada)) == [(["e"], [])]
 
 
-def test_a_very_large_room_is_told_of_by_number(harness: NodeHarness) -> None:
+def test_a_very_large_room_sends_only_counts(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
     others = [enter(harness, name) for name in "bcdef"]
     harness.clock.advance(1.1)
@@ -155,7 +155,7 @@ def test_a_very_large_room_is_told_of_by_number(harness: NodeHarness) -> None:
     assert members(harness.say(ada, "WATCH", rooms=["lobby"])) == [(["ada", "b", "c"], [])], "names, on request"
 
 
-def test_a_rooms_number_can_be_watched(harness: NodeHarness) -> None:
+def test_the_count_of_a_room_can_be_watched(harness: NodeHarness) -> None:
     eve = harness.enter("userId=eve&watch=none")
     [count] = harness.say(eve, "WATCH", rooms=["lobby"], mode="count")
     assert count == {"type": "PRESENCE_COUNT", "watch": "room", "online": 0, "room": "lobby"}
@@ -164,7 +164,7 @@ def test_a_rooms_number_can_be_watched(harness: NodeHarness) -> None:
     assert harness.heard(eve) == [{**count, "online": 1}]
 
 
-def test_who_is_in_two_rooms_is_told_of_once(harness: NodeHarness) -> None:
+def test_a_user_in_two_rooms_is_sent_once(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), enter(harness, "bob")
     for connection in (ada, bob):
         harness.say(connection, "JOIN", room="bar")
@@ -175,14 +175,14 @@ def test_who_is_in_two_rooms_is_told_of_once(harness: NodeHarness) -> None:
     assert statuses(harness.heard(back)) == [("bob", "busy")]
 
 
-def test_who_was_lost_before_the_digest_has_it_told_after(harness: NodeHarness) -> None:
-    """The position a client has from other messages may be beyond what it was told of a large room."""
+def test_a_session_lost_before_a_digest_receives_the_room_when_resumed(harness: NodeHarness) -> None:
+    """The client's position, from other messages, may be newer than its state of a large room."""
     ada = harness.enter("userId=ada")
     session = ada.messages[0]["sessionId"]
     harness.say(ada, "JOIN", room="lobby")
     others = [enter(harness, name) for name in "bcd"]
     harness.clock.advance(2)
-    harness.end(others[2], Ending.CLOSED)  # told of at once as a user, of the room in the next digest
+    harness.end(others[2], Ending.CLOSED)  # sent immediately as a user, and as a member in the next digest
     harness.end(ada, Ending.LOST)
     harness.end(others[1], Ending.CLOSED)
     harness.clock.advance(2)
@@ -197,7 +197,7 @@ def test_who_was_lost_before_the_digest_has_it_told_after(harness: NodeHarness) 
     )
 
 
-def test_a_digest_of_several_rooms_is_complete_also_when_the_first_fills_the_transport(harness: NodeHarness) -> None:
+def test_a_digest_of_several_rooms_is_complete_if_the_first_room_fills_the_transport(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
     harness.say(ada, "JOIN", room="bar")
     for name in "bcde":
@@ -210,7 +210,7 @@ def test_a_digest_of_several_rooms_is_complete_also_when_the_first_fills_the_tra
     assert sorted(m["room"] for m in harness.heard(ada) if m["type"] == "ROOM_CHANGES") == ["bar", "lobby"]
 
 
-def test_a_digest_that_came_while_a_client_was_behind_is_told_when_it_has_read(harness: NodeHarness) -> None:
+def test_a_slow_client_receives_a_missed_digest_after_catching_up(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
     for name in "bcd":
         enter(harness, name)
@@ -227,7 +227,7 @@ def test_a_digest_that_came_while_a_client_was_behind_is_told_when_it_has_read(h
     assert "e" in [member["userId"] for member in changes["members"]]
 
 
-def test_a_large_room_that_is_empty_between_two_digests_is_told_whole(harness: NodeHarness) -> None:
+def test_a_large_room_that_was_empty_between_two_digests_is_sent_as_a_snapshot(harness: NodeHarness) -> None:
     eve = harness.enter("userId=eve&watch=none")
     harness.say(eve, "WATCH", rooms=["lobby"])
     members = [enter(harness, name) for name in "abcd"]
@@ -251,7 +251,7 @@ def test_a_large_room_that_is_empty_between_two_digests_is_told_whole(harness: N
     assert (other["type"], [m["userId"] for m in other["members"]]) == ("ROOM_SNAPSHOT", ["c", "d"])
 
 
-def test_a_digest_comes_after_what_happened_before_it(harness: NodeHarness) -> None:
+def test_a_digest_follows_all_earlier_changes(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
     for name in "bcd":
         enter(harness, name)
@@ -264,8 +264,8 @@ def test_a_digest_comes_after_what_happened_before_it(harness: NodeHarness) -> N
     assert statuses(told) == [("ada", "busy")]
 
 
-def test_of_a_users_sessions_the_data_given_last_is_seen(harness: NodeHarness) -> None:
-    """Also when the session that gave it is the older one."""
+def test_a_member_has_the_data_that_any_of_their_sessions_set_last(harness: NodeHarness) -> None:
+    """This also holds if the session that set it is the older one."""
     eve, phone, desk = harness.enter("userId=eve"), harness.enter("userId=ada"), harness.enter("userId=ada")
     for number, client in enumerate((eve, phone, desk)):
         harness.say(client, "JOIN", room="lobby", data=number)
@@ -281,7 +281,7 @@ def test_of_a_users_sessions_the_data_given_last_is_seen(harness: NodeHarness) -
     assert data() == [2], "that of the one that is left"
 
 
-def test_a_large_room_that_all_are_lost_from_leaves_nothing_behind() -> None:
+def test_a_large_room_whose_members_are_all_lost_is_removed() -> None:
     harness = NodeHarness(room_coalesced=2, log_age=60)
     members = [harness.enter(f"userId={number}") for number in range(3)]
     for member in members:

@@ -1,4 +1,4 @@
-"""Sessions of presenced.v1: coming back after losses, and reading slowly; what was missed is told, once."""
+"""Sessions of presenced.v1: resuming after a loss and catching up after slow reads, without duplicates."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def harness() -> NodeHarness:
     return NodeHarness()
 
 
-def test_a_session_resumes_with_just_what_it_missed(harness: NodeHarness) -> None:
+def test_a_resumed_session_receives_only_the_missed_changes(harness: NodeHarness) -> None:
     bob = harness.enter("userId=bob")
     ada = harness.open("userId=ada")
     greeting = harness.heard(ada)[0]
@@ -32,8 +32,8 @@ def test_a_session_resumes_with_just_what_it_missed(harness: NodeHarness) -> Non
     assert statuses([m for m in bob.messages if m["type"] == "PRESENCE_CHANGES"]).count(("ada", "online")) == 1
 
 
-def test_a_resumed_session_that_is_lost_at_once_has_the_whole_grace(harness: NodeHarness) -> None:
-    """Its client named a session, so it was heard before. A bad network must not make it flicker."""
+def test_a_resumed_session_lost_immediately_has_the_whole_grace_period(harness: NodeHarness) -> None:
+    """Its client named a session, which counts as input. Otherwise a bad network would make the user flicker."""
     bob, ada = harness.enter("userId=bob"), harness.open("userId=ada")
     session = harness.heard(ada)[0]["sessionId"]
     harness.clock.advance(60)
@@ -48,8 +48,8 @@ def test_a_resumed_session_that_is_lost_at_once_has_the_whole_grace(harness: Nod
     assert statuses(harness.heard(bob)) == [("ada", "offline")]
 
 
-def test_an_idle_client_reconnects_without_a_flash_of_online(harness: NodeHarness) -> None:
-    """On a server that does not know the session, and on one where it resumes."""
+def test_an_idle_client_reconnects_without_appearing_online(harness: NodeHarness) -> None:
+    """This holds on a server that does not know the session and on one that resumes it."""
     bob = harness.enter("userId=bob")
     ada = harness.open("userId=ada&activity=idle")
     greeting, own = harness.heard(ada)[:2]
@@ -62,7 +62,7 @@ def test_an_idle_client_reconnects_without_a_flash_of_online(harness: NodeHarnes
     assert statuses(harness.heard(bob)) == [("ada", "away")]
 
 
-def test_a_session_that_is_not_known_gets_a_snapshot(harness: NodeHarness) -> None:
+def test_an_unknown_session_receives_a_snapshot(harness: NodeHarness) -> None:
     ada = harness.open("userId=ada&session=unknown&position=1-1")
     greeting, _, snapshot = harness.heard(ada)
     assert greeting["resumed"] is False
@@ -70,7 +70,7 @@ def test_a_session_that_is_not_known_gets_a_snapshot(harness: NodeHarness) -> No
     assert snapshot["type"] == "PRESENCE_SNAPSHOT"
 
 
-def test_somebody_elses_session_cannot_be_resumed(harness: NodeHarness) -> None:
+def test_the_session_of_another_user_cannot_be_resumed(harness: NodeHarness) -> None:
     ada = harness.open("userId=ada")
     session = harness.heard(ada)[0]["sessionId"]
     eve = harness.open(f"userId=eve&session={session}&position=x")
@@ -92,7 +92,7 @@ def test_a_new_connection_of_a_session_replaces_the_old_one(harness: NodeHarness
     assert harness.heard(bob) == [], "the end of the old one is nobody's loss"
 
 
-def test_when_the_log_has_moved_on_a_session_gets_a_snapshot() -> None:
+def test_a_session_older_than_the_log_receives_a_snapshot() -> None:
     harness = NodeHarness(log_size=4)
     ada = harness.open("userId=ada")
     greeting = harness.heard(ada)[0]
@@ -103,7 +103,7 @@ def test_when_the_log_has_moved_on_a_session_gets_a_snapshot() -> None:
     assert types(harness.heard(back)) == ["CONNECTION_ESTABLISHED", "SELF", "PRESENCE_SNAPSHOT"]
 
 
-def test_a_session_can_be_resumed_for_so_long() -> None:
+def test_a_session_can_be_resumed_within_the_resume_window() -> None:
     harness = NodeHarness(resume_window=60)
     ada = harness.open("userId=ada")
     greeting = harness.heard(ada)[0]
@@ -117,7 +117,7 @@ def test_a_session_can_be_resumed_for_so_long() -> None:
     assert harness.heard(late)[0]["sessionId"] != greeting["sessionId"]
 
 
-def test_a_status_set_last_is_set_when_the_client_goes(harness: NodeHarness) -> None:
+def test_a_held_status_takes_effect_when_the_client_disconnects(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
     harness.say(bob, "SET_STATUS", status="online")
     harness.say(bob, "SET_STATUS", status="busy")
@@ -126,8 +126,8 @@ def test_a_status_set_last_is_set_when_the_client_goes(harness: NodeHarness) -> 
     assert statuses(harness.heard(ada)) == [("bob", "busy")]
 
 
-def test_what_a_client_asks_for_while_it_is_behind_does_not_move_its_position(harness: NodeHarness) -> None:
-    """It disconnects before it has caught up: nothing is lost."""
+def test_requests_of_a_slow_client_do_not_advance_its_position(harness: NodeHarness) -> None:
+    """The client disconnects before it has caught up, and still loses nothing."""
     ada, bob = harness.open("userId=ada"), harness.enter("userId=bob")
     session = harness.heard(ada)[0]["sessionId"]
     ada.write_when_paused = True
@@ -135,7 +135,7 @@ def test_what_a_client_asks_for_while_it_is_behind_does_not_move_its_position(ha
     harness.node.paused(ada)
     harness.say(bob, "SET_STATUS", status="busy")
     harness.say(ada, "WATCH", users=["carl"])
-    ada.full_after, ada.on_full = 2, lambda: harness.node.paused(ada)  # it reads a little
+    ada.full_after, ada.on_full = 2, lambda: harness.node.paused(ada)  # the client reads a little
     ada.paused = False
     harness.node.resumed(ada)
     assert ada.paused, "and not all"
@@ -146,8 +146,8 @@ def test_what_a_client_asks_for_while_it_is_behind_does_not_move_its_position(ha
 
 
 @pytest.mark.parametrize("request_", ["WATCH", "SET_STATUS"])
-def test_who_is_behind_hears_the_truth_and_the_numbers_when_it_has_read(harness: NodeHarness, request_: str) -> None:
-    """Also when nothing else happens."""
+def test_a_slow_client_receives_its_own_state_and_counts_after_catching_up(harness: NodeHarness, request_: str) -> None:
+    """No other change is needed to trigger this."""
     phone, web = harness.enter("userId=ada"), harness.enter("userId=ada")
     harness.say(phone, "SET_STATUS", status="invisible")
     harness.clock.advance(1)
@@ -168,7 +168,7 @@ def test_who_is_behind_hears_the_truth_and_the_numbers_when_it_has_read(harness:
 
 
 @pytest.mark.parametrize("writes", [1, 2])
-def test_a_snapshot_that_was_lost_on_the_way_is_told_again(harness: NodeHarness, writes: int) -> None:
+def test_a_snapshot_lost_in_transit_is_sent_again(harness: NodeHarness, writes: int) -> None:
     harness.enter("userId=bob")
     ada = harness.open("userId=ada&watch=none")
     session = harness.heard(ada)[0]["sessionId"]
@@ -182,7 +182,7 @@ def test_a_snapshot_that_was_lost_on_the_way_is_told_again(harness: NodeHarness,
 
 
 @pytest.mark.parametrize("watch", [{"users": list(range(40))}, {"rooms": ["r"]}])
-def test_much_that_was_missed_comes_in_pieces_and_the_position_with_the_last(
+def test_many_missed_changes_are_sent_in_parts_and_the_last_part_has_the_position(
     harness: NodeHarness, monkeypatch: pytest.MonkeyPatch, watch: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(v1, "CATCH_UP", 16)
@@ -213,8 +213,8 @@ def cursor(text: str) -> list[int]:
     return [int(number) for number in text.split("-")[1:]]
 
 
-def test_a_user_with_as_many_connections_as_allowed_can_come_back() -> None:
-    """The one that is broken is not known to be dead yet, and is the one to be replaced."""
+def test_a_user_at_the_connection_limit_can_resume_a_session() -> None:
+    """The server does not know yet that the old connection is broken, and replaces it."""
     harness = NodeHarness(user_connections=1)
     ada = harness.open("userId=ada")
     session = harness.heard(ada)[0]["sessionId"]
@@ -228,8 +228,8 @@ def test_a_user_with_as_many_connections_as_allowed_can_come_back() -> None:
         assert other.closed_with[0] is Close.TOO_MANY_CONNECTIONS
 
 
-def test_a_page_that_begins_a_new_session_with_each_reload_never_flickers(harness: NodeHarness) -> None:
-    """The sessions it leaves behind can be resumed for two minutes, and there are more of them than are kept."""
+def test_a_page_that_opens_a_new_session_on_each_reload_stays_online(harness: NodeHarness) -> None:
+    """Its old sessions can be resumed for two minutes, and they exceed `MAX_DETACHED`."""
     bob = harness.enter("userId=bob")
     for _ in range(3 * MAX_DETACHED):
         ada = harness.enter("userId=ada")

@@ -1,4 +1,4 @@
-"""Statuses of presenced.v1 that end, come back with their user, and are explained."""
+"""Statuses of presenced.v1: expiry, reconnecting to another server, and causes."""
 
 import pytest
 from tests.support.node_harness import NodeHarness, statuses
@@ -13,8 +13,8 @@ def harness() -> NodeHarness:
     return NodeHarness()
 
 
-def test_a_status_with_an_end_that_is_named_to_another_server_ends_there_too(harness: NodeHarness) -> None:
-    """The client names what SELF had: without the end it would be for ever."""
+def test_a_temporary_status_in_the_url_expires_on_the_new_server(harness: NodeHarness) -> None:
+    """The client sends the choice that SELF contained. Without its expiry the status would be permanent."""
     bob = harness.enter("userId=bob")
     until = harness.clock.now().epoch_ms + 60_000
     ada = harness.open(f"userId=ada&status=invisible&until={until}")
@@ -27,7 +27,7 @@ def test_a_status_with_an_end_that_is_named_to_another_server_ends_there_too(har
     assert harness.heard(ada)[0]["chosen"] == "auto"
 
 
-def test_text_and_emoji_that_are_named_to_another_server_are_shown_there_too(harness: NodeHarness) -> None:
+def test_text_and_emoji_in_the_url_are_shown_on_the_new_server(harness: NodeHarness) -> None:
     bob = harness.enter("userId=bob")
     ada = harness.open("userId=ada&status=busy&text=in%20a%20meeting&emoji=%E2%98%95")
     own = harness.heard(ada)[1]
@@ -68,13 +68,13 @@ def test_self_is_sent_when_only_the_overridden_text_changes(harness: NodeHarness
     assert own["choice"] == {"text": "two"}
 
 
-def test_a_status_that_has_ended_meanwhile_does_not_count(harness: NodeHarness) -> None:
+def test_an_expired_status_in_the_url_is_ignored(harness: NodeHarness) -> None:
     late = harness.open(f"userId=ada&status=busy&until={harness.clock.now().epoch_ms - 1}")
     assert harness.heard(late)[1]["chosen"] == "auto"
 
 
-def test_a_server_that_remembers_a_status_with_an_end_knows_better() -> None:
-    """Also when the user left the log long ago."""
+def test_a_remembered_temporary_status_overrides_the_one_in_the_url() -> None:
+    """This also holds after the log has evicted the user."""
     harness = NodeHarness(log_age=5)
     ada = harness.enter("userId=ada")
     harness.say(ada, "SET_STATUS", status="away", expiresIn=100)
@@ -86,7 +86,7 @@ def test_a_server_that_remembers_a_status_with_an_end_knows_better() -> None:
     assert harness.heard(ada)[0]["chosen"] == "auto"
 
 
-def test_own_devices_are_told_why_also_where_others_are_not(harness: NodeHarness) -> None:
+def test_own_devices_receive_causes_that_others_do_not(harness: NodeHarness) -> None:
     bob, ada = harness.enter("userId=bob"), harness.enter("userId=ada")
     harness.heard(bob)
 
@@ -109,18 +109,18 @@ def test_own_devices_are_told_why_also_where_others_are_not(harness: NodeHarness
     assert why() == ["grace"]
 
 
-def test_a_client_that_says_nothing_for_hours_is_not_called_away(harness: NodeHarness) -> None:
+def test_a_client_that_sends_no_request_for_hours_stays_online(harness: NodeHarness) -> None:
     bob, ada = harness.enter("userId=bob"), harness.enter("userId=ada")
     harness.heard(bob)
     for _ in range(3 * 360):
         harness.clock.advance(10)
         for connection in (ada, bob):
-            connection.heard_at = harness.clock.monotonic()  # it answers pings
+            connection.heard_at = harness.clock.monotonic()  # the client answers pings
     assert harness.heard(bob) == []
     assert str(harness.node.directory.users.status("ada")) == "online"
 
 
-def test_every_change_has_its_cause_where_the_server_tells() -> None:
+def test_every_change_has_its_cause_with_show_causes() -> None:
     harness = NodeHarness(show_causes=True, grace_lost=0)
     bob = harness.enter("userId=bob")
 

@@ -13,7 +13,7 @@ from presenced.transports.fastpath.direct import write_each
 
 
 class FastPeer(Reported):
-    """A connection whose transport buffers everything until `flush` writes it to the socket."""
+    """Connection whose transport buffers everything until `flush` writes it to the socket."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def test_empty_transports_are_bypassed_and_checked_once(peers: list[FastPeer]) -
     assert [(peer.sends, peer.checks) for peer in peers] == [(0, 1)] * 3
 
 
-def test_output_that_a_transport_buffers_comes_first(peers: list[FastPeer]) -> None:
+def test_output_that_a_transport_buffers_is_written_first(peers: list[FastPeer]) -> None:
     write(peers, b"one")
     peers[1].write(b"two")
     write(peers, b"three")
@@ -78,7 +78,7 @@ def test_output_that_a_transport_buffers_comes_first(peers: list[FastPeer]) -> N
     assert [peer.sends for peer in peers] == [0, 2, 0]
 
 
-def test_a_transport_gets_what_a_full_socket_does_not_take(peers: list[FastPeer]) -> None:
+def test_a_transport_gets_the_bytes_that_a_full_socket_does_not_accept(peers: list[FastPeer]) -> None:
     slow, written, read = peers[0], b"", b""
     for number in range(40):
         data = bytes([number]) * 50_000

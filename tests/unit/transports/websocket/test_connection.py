@@ -1,4 +1,4 @@
-"""One open WebSocket on a fake transport and a fake clock. Its peer is the client of the `websockets` library."""
+"""An open WebSocket on a fake transport and a fake clock. Its peer is the client of the `websockets` library."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from presenced.transports.websocket.frame_reader import FrameReader
 
 
 class Handler:
-    """A `ConnectionHandler` that records its calls."""
+    """`ConnectionHandler` that records its calls."""
 
     def __init__(self, **settings: object) -> None:
         self.settings = Settings.model_validate(settings)
@@ -67,7 +67,7 @@ class Handler:
 
 
 class Peer:
-    """The client's end of one connection."""
+    """Client's end of one connection."""
 
     def __init__(self, handler: Handler) -> None:
         self.transport = FakeTransport()
@@ -123,7 +123,7 @@ def test_messages_are_delivered_whole_however_the_bytes_are_cut(handler: Handler
 
 
 def test_interleaved_connections_do_not_mix(handler: Handler) -> None:
-    """Byte by byte in turn, each conversation on its own connection."""
+    """The conversations are delivered byte by byte in turn, each on its own connection."""
     peers = [handler.peer() for _ in range(3)]
     for start in range(len(CONVERSATION)):
         for peer in peers:
@@ -312,7 +312,7 @@ def test_a_flood_is_parsed_in_slices_while_reading_is_paused(handler: Handler, p
     assert peer.transport.reading
 
 
-def test_a_client_that_does_not_read_gets_only_the_last_pong_later(handler: Handler, peer: Peer) -> None:
+def test_a_client_that_does_not_read_later_receives_only_the_last_pong(handler: Handler, peer: Peer) -> None:
     peer.connection.pause_writing()
     assert peer.connection.paused
     for number in range(1000):
@@ -354,7 +354,7 @@ def test_the_response_to_the_handshake_and_the_first_message_are_one_write() -> 
     assert transport.written == [b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x02{}"]
 
 
-def test_the_response_to_the_handshake_comes_before_a_close_frame() -> None:
+def test_the_response_to_the_handshake_precedes_a_close_frame() -> None:
     transport = FakeTransport()
     handler = Handler()
     handler.opened = lambda connection, request: connection.close(Close.BAD_USER_ID)  # type: ignore[method-assign]  # as above
@@ -408,7 +408,7 @@ def test_a_flood_that_continues_after_the_close_is_not_read() -> None:
     assert peer.transport.aborted
 
 
-def test_a_message_counts_against_the_rate_also_if_it_arrives_in_small_parts() -> None:
+def test_a_message_in_small_parts_counts_against_the_rate() -> None:
     """Otherwise a client could send any amount, as long as each part completes no frame."""
     peer = Handler(input_burst=65_536).peer()
     data = masked(Opcode.BINARY, bytes(50_000))
@@ -439,7 +439,7 @@ def test_a_close_frame_within_a_message_is_echoed_and_deliberate(handler: Handle
     ids=["an unknown opcode", "not masked", "not deflated", "unfinished", "closed"],
 )
 def test_no_frame_reader_outlives_its_connection(handler: Handler, data: bytes) -> None:
-    """Not even until the next garbage collection, because `runtime.gc` may freeze it before that."""
+    """Garbage collection is too late, because `runtime.gc` may freeze the reader before that."""
     gc.collect()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""The frame reader returns what the `websockets` library returns, however the bytes are cut."""
+"""The frame reader returns the same results as the `websockets` library, however the bytes are split."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(pieces: list[bytes], inflates: bool = False, max_size: int = MAX_SIZE) 
 
 
 def library_events(data: bytes, inflates: bool) -> list[FrameEvent]:
-    """The events of the same bytes, from the library's frames."""
+    """Return the events of the same bytes according to the library's frames."""
     protocol = Protocol(SERVER, max_size=MAX_SIZE)
     if inflates:
         protocol.extensions = [PerMessageDeflate(True, True, zlib.MAX_WBITS, zlib.MAX_WBITS)]
@@ -67,7 +67,7 @@ def whole_message(pieces: list[Frame]) -> FrameEvent:
 
 
 def until_failure(events: list[FrameEvent]) -> list[FrameEvent]:
-    """The events up to the first failure, whose reason is not compared."""
+    """Return the events up to the first failure, without its reason."""
     failed = next((index for index, event in enumerate(events) if isinstance(event, Failed)), None)
     if failed is None:
         return events
@@ -78,7 +78,7 @@ def until_failure(events: list[FrameEvent]) -> list[FrameEvent]:
 
 @st.composite
 def messages(draw: st.DrawFn, inflates: bool) -> bytes:
-    """One valid message in one or several frames, perhaps with control frames in between."""
+    """A valid message in one or several frames, optionally with control frames in between."""
     text = draw(st.booleans())
     payload = draw(st.text(max_size=60)).encode() if text else draw(st.binary(max_size=200))
     rsv = 0
@@ -97,7 +97,7 @@ def messages(draw: st.DrawFn, inflates: bool) -> bytes:
 
 @st.composite
 def streams(draw: st.DrawFn, inflates: bool = False) -> bytes:
-    """Valid messages, perhaps a close, perhaps a changed byte."""
+    """Valid messages, optionally followed by a close frame, optionally with a changed byte."""
     data = b"".join(draw(st.lists(messages(inflates), max_size=4)))
     if draw(st.integers(0, 3)) == 0:
         data += frame(
@@ -147,7 +147,7 @@ def assert_as_the_library(data: bytes, places: list[int], inflates: bool) -> Non
 @example(b"\x89\xfe\x00\x7e", [])
 @example(frame(TEXT, fin=False) + frame(CLOSE), [])
 @example(frame(TEXT, b"half", fin=False) + frame(PING) + frame(CLOSE, b"\x03\xe8bye"), [])
-def test_agrees_with_the_library(data: bytes, places: list[int]) -> None:
+def test_the_reader_agrees_with_the_library(data: bytes, places: list[int]) -> None:
     assert_as_the_library(data, places, inflates=False)
 
 
@@ -157,7 +157,7 @@ def test_agrees_with_the_library(data: bytes, places: list[int]) -> None:
 @example(frame(CONT, b"", rsv=RSV1), [])
 @example(frame(BINARY, b"\xff\xff", fin=False, rsv=RSV1) + frame(PING) + frame(CONT), [])
 @example(frame(BINARY, b"\xff\xff", fin=False, rsv=RSV1), [])
-def test_agrees_with_the_library_where_messages_are_compressed(data: bytes, places: list[int]) -> None:
+def test_the_reader_agrees_with_the_library_on_compressed_messages(data: bytes, places: list[int]) -> None:
     assert_as_the_library(data, places, inflates=True)
 
 
@@ -207,7 +207,7 @@ def test_a_broken_rule_fails_with_its_code_once_the_head_shows_it(data: bytes, c
 
 
 @pytest.mark.parametrize("size", [MAX_SIZE, MAX_SIZE + 1, 100 * MAX_SIZE])
-def test_a_message_is_as_large_as_allowed_after_it_is_inflated(size: int) -> None:
+def test_the_size_limit_applies_to_the_inflated_message(size: int) -> None:
     [event] = read([frame(BINARY, deflate(bytes(size)), rsv=RSV1)], inflates=True)
     if size > MAX_SIZE:
         assert event == Failed(Close.MESSAGE_TOO_BIG, f"frame exceeds limit of {MAX_SIZE} bytes")

@@ -37,7 +37,7 @@ def read(data: bytes, inflates: bool) -> list[bytes]:
 
 
 @given(payloads)
-def test_whatever_the_sizes_a_client_reads_the_same_messages(messages: list[bytes]) -> None:
+def test_messages_of_any_size_reach_a_client_unchanged(messages: list[bytes]) -> None:
     batch = Batch(messages)
     assert read(frames(batch, False), inflates=False) == messages
     assert read(frames(batch, True), inflates=True) == messages

@@ -95,9 +95,7 @@ def test_compression_is_agreed_to_without_context_takeover(offer: bytes) -> None
         (b"x-webkit-deflate-frame", V1),
     ],
 )
-def test_compression_is_declined_where_it_gains_nothing_or_cannot_be_shared(
-    offer: bytes, protocol: tuple[bytes, bytes]
-) -> None:
+def test_compression_is_declined_if_useless_or_not_shareable(offer: bytes, protocol: tuple[bytes, bytes]) -> None:
     assert not compressed(offer, protocol=protocol).deflates
 
 
@@ -258,7 +256,7 @@ def test_a_token_in_the_authorization_header(value: bytes, token: str) -> None:
         ([], [], True),
     ],
 )
-def test_origins(origins: list[bytes], hosts: list[bytes], fine: bool) -> None:
+def test_a_single_allowed_origin_is_accepted(origins: list[bytes], hosts: list[bytes], fine: bool) -> None:
     more = [*((b"origin", origin) for origin in origins), *((b"host", host) for host in hosts)]
     answer = handshake_with().answer("1.1", [*((n, v) for n, v in GOOD.items() if n != b"host"), *more])
     assert isinstance(answer, Accepted) is fine
