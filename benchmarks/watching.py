@@ -102,7 +102,7 @@ class Bench:
         self.clock.run_soon()
         return sinks
 
-    def say(self, sink: Sink, type_: str, **fields: object) -> None:
+    def send(self, sink: Sink, type_: str, **fields: object) -> None:
         """Send a request."""
         self.node.received(sink, json.encode({"type": type_, **fields}).decode())
 
@@ -137,7 +137,7 @@ def to_lists(bench: Bench, changes: int) -> tuple[list[Sink], int]:
     """Let all watchers watch the changing users by id. Return these users, and the deliveries of a flush."""
     movers = bench.many(changes)
     for sink in bench.many(WATCHERS):
-        bench.say(sink, "WATCH", users=[mover.user_id for mover in movers])
+        bench.send(sink, "WATCH", users=[mover.user_id for mover in movers])
     return movers, changes * WATCHERS
 
 
@@ -180,7 +180,7 @@ def edge_bytes() -> float:
     before = _resident()
     for number, watcher in enumerate(watchers):
         start = number % 10 * watched
-        bench.say(watcher, "WATCH", users=movers[start : start + watched])
+        bench.send(watcher, "WATCH", users=movers[start : start + watched])
     return (_resident() - before) / (WATCHERS * watched)
 
 
@@ -190,7 +190,7 @@ def cost_of_a_change(watched_by: int) -> float:
     crowd = [mover.user_id for mover in bench.many(each)]
     mover = bench.many(1)
     for number, watcher in enumerate(bench.many(WATCHERS)):
-        bench.say(watcher, "WATCH", users=[*crowd[1:], mover[0].user_id if number < watched_by else crowd[0]])
+        bench.send(watcher, "WATCH", users=[*crowd[1:], mover[0].user_id if number < watched_by else crowd[0]])
     idle, changes, started = True, 0, time.perf_counter()
     while time.perf_counter() - started < SECONDS:
         bench.toggle(mover, idle)

@@ -45,7 +45,7 @@ def shown_at(page: PresencePage, user_id: str, online: bool) -> float:
 
 def barrier(watcher: PresencePage, other: PresencePage) -> None:
     """Wait until the watcher has received everything so far. Its messages arrive in order."""
-    name = f"barrier-{len(watcher.heard(''))}-{other.page.locator('.card').count()}"
+    name = f"barrier-{len(watcher.entries_about(''))}-{other.page.locator('.card').count()}"
     other.connect(name)
     watcher.expect_online(name)
 
@@ -60,7 +60,7 @@ def test_two_pages_show_each_others_users_immediately(server: ServerProcess, ope
     ada.expect_online("ada", "bruno")
     bruno.press("Disconnect", "bruno")
     ada.expect_offline("bruno")
-    came, went = ada.heard("bruno")
+    came, went = ada.entries_about("bruno")
     assert (came.message["type"], went.message["type"]) == ("USER_ONLINE", "USER_OFFLINE")
     assert shown_at(ada, "bruno", True) - came.sent_at < SOON
     assert shown_at(ada, "bruno", False) - went.sent_at < SOON
@@ -154,7 +154,7 @@ def test_a_drop_notifies_others_after_the_grace_period(start_server: StartServer
     page.expect_offline("ada")
     expect(page.connections("ada")).to_contain_text("The grace period is over, so the user is offline.")
     dropped = page.page.locator("#log li.out").filter(has_text="dropped").locator("time").get_attribute("datetime")
-    [_, went] = page.heard("ada", by="watcher #1")
+    [_, went] = page.entries_about("ada", by="watcher #1")
     assert dropped is not None
     waited = went.sent_at - page.page.evaluate("(text) => Date.parse(text)", dropped) / 1000
     assert grace <= waited + 0.05 < grace + SOON

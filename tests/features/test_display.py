@@ -45,23 +45,23 @@ def own(connection: FakeConnection) -> Any:
 def test_display_data_is_in_snapshots_changes_rooms_and_resumptions_and_in_self(harness: GrantsHarness) -> None:
     watcher = harness.come("watcher")
     ada = harness.come("ada", "watch=none", display=ADA)
-    assert displays(harness.heard(watcher)) == [ADA]
+    assert displays(harness.new_messages(watcher)) == [ADA]
     assert own(ada) == ADA
-    assert displays(harness.heard(harness.come("late"))) == [ADA]
-    harness.say(ada, "JOIN", room="lobby")
-    assert displays(harness.say(watcher, "JOIN", room="lobby")) == [ADA]
+    assert displays(harness.new_messages(harness.come("late"))) == [ADA]
+    harness.send(ada, "JOIN", room="lobby")
+    assert displays(harness.send(watcher, "JOIN", room="lobby")) == [ADA]
     session, at = watcher.messages[0]["sessionId"], position(watcher)
     harness.end(watcher, Ending.LOST)
-    harness.say(ada, "SET_STATUS", status="busy")
+    harness.send(ada, "SET_STATUS", status="busy")
     back = harness.come("watcher", f"session={session}&position={at}")
-    assert set(map(str, displays(harness.heard(back)))) == {str(ADA)}
+    assert set(map(str, displays(harness.new_messages(back)))) == {str(ADA)}
 
 
 def test_a_newer_token_with_other_display_data_causes_a_change(harness: GrantsHarness) -> None:
     watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
-    [before] = [user for m in harness.heard(watcher) for user in m.get("users", []) if user["userId"] == "ada"]
-    harness.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
-    [after] = [user for m in harness.heard(watcher) for user in m["users"]]
+    [before] = [user for m in harness.new_messages(watcher) for user in m.get("users", []) if user["userId"] == "ada"]
+    harness.send(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
+    [after] = [user for m in harness.new_messages(watcher) for user in m["users"]]
     assert (after["display"], after["status"]) == ({"name": "Ada L."}, "online")
     assert (after["since"], after["version"] > before["version"]) == (before["since"], True)
     [change, *_] = harness.node.journal.last_of("ada", 1)
@@ -71,62 +71,62 @@ def test_a_newer_token_with_other_display_data_causes_a_change(harness: GrantsHa
 
 def test_equal_display_data_notifies_nobody(harness: GrantsHarness) -> None:
     watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
-    harness.heard(watcher), harness.heard(ada)
-    told = harness.say(ada, "AUTH", token=token("ada", display=ADA), id=1)
+    harness.new_messages(watcher), harness.new_messages(ada)
+    told = harness.send(ada, "AUTH", token=token("ada", display=ADA), id=1)
     assert told == [{"type": "ACK", "id": 1}]
-    assert harness.heard(watcher) == []
+    assert harness.new_messages(watcher) == []
 
 
 def test_a_token_without_display_data_erases_nothing_and_empty_data_does(harness: GrantsHarness) -> None:
     watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
-    harness.say(harness.come("ada", "device=phone"), "AUTH", token=token("ada", rooms=["lobby"]))
-    assert displays(harness.heard(watcher)) == [ADA, ADA]
-    harness.say(ada, "AUTH", token=token("ada", display={}))
-    assert displays(harness.heard(watcher)) == [None]
+    harness.send(harness.come("ada", "device=phone"), "AUTH", token=token("ada", rooms=["lobby"]))
+    assert displays(harness.new_messages(watcher)) == [ADA, ADA]
+    harness.send(ada, "AUTH", token=token("ada", display={}))
+    assert displays(harness.new_messages(watcher)) == [None]
     assert own(ada) is None
 
 
 def test_a_connection_with_display_data_causes_one_change(harness: GrantsHarness) -> None:
     watcher = harness.come("watcher")
     harness.come("ada", "device=web")
-    harness.heard(watcher)
+    harness.new_messages(watcher)
     harness.come("ada", "device=phone", display=ADA)
     [change, before] = harness.node.journal.last_of("ada", 5)
     assert (change.cause, change.view.devices, change.was_version) == (Cause.CONNECT, ("phone", "web"), before.version)
-    assert displays(harness.heard(watcher)) == [ADA]
+    assert displays(harness.new_messages(watcher)) == [ADA]
 
 
 def test_classic_clients_provide_display_data_but_receive_none(harness: GrantsHarness) -> None:
     classic, watcher = harness.come("classic", classic=True), harness.come("watcher")
     ada = harness.come("ada", classic=True, display=ADA)
-    harness.heard(watcher)
+    harness.new_messages(watcher)
     harness.node.received(ada, json.encode({"type": "AUTH", "token": token("ada", display={"name": "A"})}).decode())
     harness.clock.run_soon()
     assert classic.about_others() == [("USER_ONLINE", "watcher"), ("USER_ONLINE", "ada")]
-    assert displays(harness.heard(watcher)) == [{"name": "A"}]
+    assert displays(harness.new_messages(watcher)) == [{"name": "A"}]
 
 
 def test_offline_and_invisible_users_show_no_display_data(harness: GrantsHarness) -> None:
     watcher, ada = harness.come("watcher"), harness.come("ada", display=ADA)
-    harness.say(ada, "SET_STATUS", status="invisible")
-    harness.heard(watcher)
-    told = harness.say(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
-    assert harness.heard(watcher) == [], "it would show that they are there"
+    harness.send(ada, "SET_STATUS", status="invisible")
+    harness.new_messages(watcher)
+    told = harness.send(ada, "AUTH", token=token("ada", display={"name": "Ada L."}))
+    assert harness.new_messages(watcher) == [], "it would show that they are there"
     assert [m["display"] for m in told if m["type"] == "SELF"] == [{"name": "Ada L."}]
-    assert displays(harness.say(watcher, "WATCH", users=["ada"])) == [None]
+    assert displays(harness.send(watcher, "WATCH", users=["ada"])) == [None]
     harness.clock.advance(1)
-    harness.say(ada, "SET_STATUS", status="auto")
-    assert displays(harness.heard(watcher)) == [{"name": "Ada L."}]
+    harness.send(ada, "SET_STATUS", status="auto")
+    assert displays(harness.new_messages(watcher)) == [{"name": "Ada L."}]
     harness.end(ada, Ending.CLOSED)
-    assert [record.get("display") for m in harness.heard(watcher) for record in m["users"]] == [None]
+    assert [record.get("display") for m in harness.new_messages(watcher) for record in m["users"]] == [None]
 
 
 def test_display_data_is_hidden_with_its_user() -> None:
     harness = GrantsHarness("claims")
     ada, eve = harness.come("ada", watch=["bo"]), harness.come("eve", display={"name": "Eve"})
     harness.come("ada", watch=["bo"])
-    harness.say(eve, "AUTH", token=token("eve", display={"name": "EVE"}))
-    harness.say(ada, "WATCH", users=["eve"])
+    harness.send(eve, "AUTH", token=token("eve", display={"name": "EVE"}))
+    harness.send(ada, "WATCH", users=["eve"])
     blocking = GrantsHarness("everyone")
     bo = blocking.come("bo", block=["eve"])
     blocking.come("eve", display={"name": "Eve"})
@@ -139,10 +139,10 @@ def test_display_data_of_an_absent_user_is_remembered_and_erased_with_the_user(h
     harness.end(harness.come("ada", display=ADA), Ending.CLOSED)
     harness.service.announce("ada", True)
     harness.clock.run_soon()
-    assert displays(harness.heard(watcher)) == [ADA, None, ADA]
+    assert displays(harness.new_messages(watcher)) == [ADA, None, ADA]
     harness.service.forget_display("ada")
     harness.clock.run_soon()
-    assert displays(harness.heard(watcher)) == [None]
+    assert displays(harness.new_messages(watcher)) == [None]
 
 
 def directory(most: int = 2) -> Directory[str]:
@@ -262,7 +262,7 @@ def test_invalid_display_data_is_refused(given: dict[str, Any]) -> None:
 def test_hostile_display_data_is_passed_on_unchanged(harness: GrantsHarness, display: dict[str, Any]) -> None:
     watcher = harness.come("watcher")
     harness.come("ada", display=display)
-    assert displays(harness.heard(watcher)) == [display]
+    assert displays(harness.new_messages(watcher)) == [display]
     assert statuses(watcher.messages)[-1] == ("ada", "online")
 
 

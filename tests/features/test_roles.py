@@ -31,46 +31,46 @@ def causes(messages: list[dict[str, Any]], user_id: str = "ada") -> list[Any]:
 def test_only_viewers_with_the_role_receive_causes(harness: GrantsHarness) -> None:
     desk, bo = harness.come("desk", **DESK), harness.come("bo", roles=["night shift"])
     ada = harness.come("ada", "watch=none")
-    harness.say(ada, "ACTIVITY", state="idle")
+    harness.send(ada, "ACTIVITY", state="idle")
     harness.end(ada, Ending.CLOSED)
-    assert causes(harness.heard(desk)) == ["connect", "idle", "close"]
-    assert causes(harness.heard(bo)) == [None, None, None]
+    assert causes(harness.new_messages(desk)) == ["connect", "idle", "close"]
+    assert causes(harness.new_messages(bo)) == [None, None, None]
     assert statuses(desk.messages)[-3:] == statuses(bo.messages)[-3:]
 
 
 def test_causes_are_in_snapshots_watched_users_rooms_and_resumptions(harness: GrantsHarness) -> None:
     ada = harness.come("ada", "watch=none")
-    harness.say(ada, "JOIN", room="lobby")
+    harness.send(ada, "JOIN", room="lobby")
     desk, bo = harness.come("desk", **DESK), harness.come("bo")
     for watcher, cause in (desk, "connect"), (bo, None):
-        assert causes(harness.heard(watcher)) == [cause]
-        assert causes(harness.say(watcher, "WATCH", rooms=["lobby"])) == [cause]
-        harness.say(watcher, "UNWATCH", everyone=True)
-        assert causes(harness.say(watcher, "WATCH", users=["ada"])) == [cause]
-    harness.say(ada, "SET_MEMBER", room="lobby", data=1)
-    assert (causes(harness.heard(desk)), causes(harness.heard(bo))) == (["connect"], [None])
+        assert causes(harness.new_messages(watcher)) == [cause]
+        assert causes(harness.send(watcher, "WATCH", rooms=["lobby"])) == [cause]
+        harness.send(watcher, "UNWATCH", everyone=True)
+        assert causes(harness.send(watcher, "WATCH", users=["ada"])) == [cause]
+    harness.send(ada, "SET_MEMBER", room="lobby", data=1)
+    assert (causes(harness.new_messages(desk)), causes(harness.new_messages(bo))) == (["connect"], [None])
     at = {name: (c.messages[0]["sessionId"], position(c)) for name, c in (("desk", desk), ("bo", bo))}
     for watcher in (desk, bo):
         harness.end(watcher, Ending.LOST)
-    harness.say(ada, "ACTIVITY", state="idle")
+    harness.send(ada, "ACTIVITY", state="idle")
     for name, more, cause in ("desk", DESK, "idle"), ("bo", NONE, None):
         session, before = at[name]
         back = harness.come(name, f"session={session}&position={before}", False, **more)
-        assert "PRESENCE_SNAPSHOT" not in types(told := harness.heard(back)), "it was resumed"
+        assert "PRESENCE_SNAPSHOT" not in types(told := harness.new_messages(back)), "it was resumed"
         assert causes(told) == [cause]
 
 
 def test_a_slow_client_catches_up_with_causes(harness: GrantsHarness) -> None:
     desk = harness.come("desk", **DESK)
-    harness.heard(desk)
+    harness.new_messages(desk)
     desk.paused = True
     harness.node.paused(desk)
     ada = harness.come("ada")
-    harness.say(ada, "ACTIVITY", state="idle")
-    assert harness.heard(desk) == []
+    harness.send(ada, "ACTIVITY", state="idle")
+    assert harness.new_messages(desk) == []
     desk.paused = False
     harness.node.resumed(desk)
-    assert causes(harness.heard(desk)) == ["idle"]
+    assert causes(harness.new_messages(desk)) == ["idle"]
 
 
 def test_coalesced_rooms_have_causes() -> None:
@@ -80,16 +80,16 @@ def test_coalesced_rooms_have_causes() -> None:
         for name, more in (("desk", DESK), ("bo", NONE), ("zoe", {**DESK, "block": ["carl"]}))
     )
     for watcher in (desk, bo, blocker):
-        harness.say(watcher, "WATCH", rooms=["lobby"])
+        harness.send(watcher, "WATCH", rooms=["lobby"])
     members = [harness.come(name, "watch=none") for name in ("ada", "carl", "dora", "eve")]
     for member in members:
-        harness.say(member, "JOIN", room="lobby")
+        harness.send(member, "JOIN", room="lobby")
     harness.clock.advance(2)
     for watcher in (desk, bo, blocker):
-        harness.heard(watcher)
-    harness.say(members[0], "ACTIVITY", state="idle")
+        harness.new_messages(watcher)
+    harness.send(members[0], "ACTIVITY", state="idle")
     harness.clock.advance(2)
-    assert [causes(harness.heard(watcher)) for watcher in (desk, bo, blocker)] == [["idle"], [None], ["idle"]]
+    assert [causes(harness.new_messages(watcher)) for watcher in (desk, bo, blocker)] == [["idle"], [None], ["idle"]]
 
 
 def test_viewers_with_the_role_share_bytes_and_so_do_the_others(harness: GrantsHarness) -> None:
@@ -103,28 +103,28 @@ def test_viewers_with_the_role_share_bytes_and_so_do_the_others(harness: GrantsH
 
 def test_a_user_who_became_invisible_looks_like_one_who_disconnected(harness: GrantsHarness) -> None:
     desk, ada = harness.come("desk", **DESK), harness.come("ada", "watch=none")
-    harness.heard(desk)
-    harness.say(ada, "SET_STATUS", status="invisible")
+    harness.new_messages(desk)
+    harness.send(ada, "SET_STATUS", status="invisible")
     harness.clock.advance(1)
-    harness.say(ada, "SET_STATUS", status="auto")
-    assert causes(harness.heard(desk)) == ["close", "connect"]
+    harness.send(ada, "SET_STATUS", status="auto")
+    assert causes(harness.new_messages(desk)) == ["close", "connect"]
 
 
 def test_a_newer_token_grants_or_revokes_the_role(harness: GrantsHarness) -> None:
     harness.come("ada", "watch=none")
     desk = harness.come("desk", **DESK)
-    harness.heard(desk)
-    assert causes(harness.say(desk, "AUTH", token=token("desk"))) == [None], "told everything again"
-    assert causes(harness.say(desk, "AUTH", token=token("desk", **DESK))) == ["connect"]
+    harness.new_messages(desk)
+    assert causes(harness.send(desk, "AUTH", token=token("desk"))) == [None], "told everything again"
+    assert causes(harness.send(desk, "AUTH", token=token("desk", **DESK))) == ["connect"]
     session, at = desk.messages[0]["sessionId"], position(desk)
     harness.end(desk, Ending.LOST)
-    assert causes(harness.heard(harness.come("desk", f"session={session}&position={at}"))) == [None]
+    assert causes(harness.new_messages(harness.come("desk", f"session={session}&position={at}"))) == [None]
 
 
 def test_another_role_changes_nothing(harness: GrantsHarness) -> None:
     desk = harness.come("desk", roles=["a"])
-    harness.heard(desk)
-    assert harness.say(desk, "AUTH", token=token("desk", roles=["b"]), id=1) == [{"type": "ACK", "id": 1}]
+    harness.new_messages(desk)
+    assert harness.send(desk, "AUTH", token=token("desk", roles=["b"]), id=1) == [{"type": "ACK", "id": 1}]
 
 
 def test_with_show_causes_the_role_costs_nothing() -> None:
@@ -132,7 +132,7 @@ def test_with_show_causes_the_role_costs_nothing() -> None:
     desk, bo = harness.come("desk", **DESK), harness.come("bo")
     harness.come("ada")
     assert desk.writes[-1] is bo.writes[-1]
-    assert causes(harness.heard(bo)) == ["connect"]
+    assert causes(harness.new_messages(bo)) == ["connect"]
 
 
 def test_the_role_reveals_no_hidden_user() -> None:
@@ -140,7 +140,7 @@ def test_the_role_reveals_no_hidden_user() -> None:
     desk: FakeConnection = harness.come("desk", watch=["bo"], **DESK)
     harness.come("ada")
     harness.come("bo")
-    assert causes(harness.heard(desk)) == []
+    assert causes(harness.new_messages(desk)) == []
     assert causes(desk.messages, "bo") == ["connect"]
 
 

@@ -32,67 +32,67 @@ def harness() -> GrantsHarness:
 
 def test_changes_reach_only_viewers_who_may_see_them(harness: GrantsHarness) -> None:
     ada, classic = harness.come("ada", **ADA), harness.come("ada", classic=True, **ADA)
-    harness.heard(ada)
+    harness.new_messages(ada)
     bo, eve = harness.come("bo"), harness.come("eve")
-    assert statuses(harness.heard(ada)) == [("bo", "online")]
+    assert statuses(harness.new_messages(ada)) == [("bo", "online")]
     assert classic.about_others() == [("USER_ONLINE", "bo")]
-    harness.say(eve, "SET_STATUS", status="busy")
+    harness.send(eve, "SET_STATUS", status="busy")
     harness.end(eve, Ending.CLOSED)
     harness.end(bo, Ending.CLOSED)
-    assert statuses(harness.heard(ada)) == [("bo", "offline")]
+    assert statuses(harness.new_messages(ada)) == [("bo", "offline")]
     assert classic.about_others() == [("USER_ONLINE", "bo"), ("USER_OFFLINE", "bo")]
-    assert statuses(harness.heard(harness.come("zoe", watch="*"))) == [("ada", "online"), ("zoe", "online")]
+    assert statuses(harness.new_messages(harness.come("zoe", watch="*"))) == [("ada", "online"), ("zoe", "online")]
 
 
 def test_a_token_that_names_nobody_shows_only_its_own_user(harness: GrantsHarness) -> None:
     harness.come("bo")
     ada = harness.come("ada")
-    assert statuses(harness.heard(ada)) == [("ada", "online")]
+    assert statuses(harness.new_messages(ada)) == [("ada", "online")]
 
 
 def test_snapshots_and_watched_users_show_only_visible_users(harness: GrantsHarness) -> None:
     harness.come("bo"), harness.come("eve")
     ada = harness.come("ada", **ADA)
-    assert sorted(statuses(harness.heard(ada))) == [("ada", "online"), ("bo", "online")]
-    harness.say(ada, "UNWATCH", everyone=True)
-    told = harness.say(ada, "WATCH", users=["bo", "eve", "nobody"], id=1)
+    assert sorted(statuses(harness.new_messages(ada))) == [("ada", "online"), ("bo", "online")]
+    harness.send(ada, "UNWATCH", everyone=True)
+    told = harness.send(ada, "WATCH", users=["bo", "eve", "nobody"], id=1)
     assert sorted(statuses(told)) == [("bo", "online"), ("eve", "offline"), ("nobody", "offline")]
     records = {user["userId"]: user for message in told for user in message.get("users", [])}
     assert {**records["eve"], "userId": ""} == {**records["nobody"], "userId": ""}, "not to be told apart"
     harness.come("eve")
-    assert harness.heard(ada) == []
+    assert harness.new_messages(ada) == []
 
 
 def test_counts_include_only_visible_users(harness: GrantsHarness) -> None:
     ada = harness.come("ada", "watch=none", **ADA)
     for user_id in ("bo", "eve", "fred"):
         harness.come(user_id)
-    harness.heard(ada)
-    (count,) = [m for m in harness.say(ada, "WATCH", everyone=True, mode="count") if m["type"] == "PRESENCE_COUNT"]
+    harness.new_messages(ada)
+    (count,) = [m for m in harness.send(ada, "WATCH", everyone=True, mode="count") if m["type"] == "PRESENCE_COUNT"]
     assert count["online"] == 2, "ada and bo"
-    counts = harness.say(ada, "WATCH", users=["bo", "eve"], mode="count")
+    counts = harness.send(ada, "WATCH", users=["bo", "eve"], mode="count")
     assert [m["online"] for m in counts if m.get("watch") == "users"] == [1]
     harness.come("carl")
     harness.come("gus")
     harness.clock.advance(2)
-    told = [m for m in harness.heard(ada) if m["type"] == "PRESENCE_COUNT"]
+    told = [m for m in harness.new_messages(ada) if m["type"] == "PRESENCE_COUNT"]
     assert [(m["watch"], m["online"]) for m in told] == [("everyone", 3), ("users", 1)]
 
 
 def test_only_permitted_users_enter_a_room_and_see_its_members(harness: GrantsHarness) -> None:
     ada, eve = harness.come("ada", **ADA), harness.come("eve", rooms=["lobby", "den"])
-    harness.say(eve, "JOIN", room="den")
-    harness.heard(ada)
+    harness.send(eve, "JOIN", room="den")
+    harness.new_messages(ada)
     for type_ in ("JOIN", "WATCH"):
         fields = {"room": "den"} if type_ == "JOIN" else {"rooms": ["den"]}
-        (refused,) = harness.say(ada, type_, **fields, id=1)
+        (refused,) = harness.send(ada, type_, **fields, id=1)
         assert (refused["type"], refused["name"]) == ("ERROR", "NOT_ALLOWED")
-        (same,) = harness.say(ada, type_, **{k: "nowhere" if k == "room" else ["nowhere"] for k in fields}, id=1)
+        (same,) = harness.send(ada, type_, **{k: "nowhere" if k == "room" else ["nowhere"] for k in fields}, id=1)
         assert same == {**refused, "message": refused["message"].replace("den", "nowhere")}
-    assert harness.heard(ada) == []
-    harness.say(ada, "JOIN", room="lobby")
-    harness.say(eve, "JOIN", room="lobby")
-    (joined,) = [m for m in harness.heard(ada) if m["type"] == "ROOM_CHANGES"]
+    assert harness.new_messages(ada) == []
+    harness.send(ada, "JOIN", room="lobby")
+    harness.send(eve, "JOIN", room="lobby")
+    (joined,) = [m for m in harness.new_messages(ada) if m["type"] == "ROOM_CHANGES"]
     assert joined["members"][0]["userId"] == "eve", "who is in a room is seen there"
 
 
@@ -100,50 +100,50 @@ def test_with_visibility_rooms_users_see_each_other_only_in_shared_rooms() -> No
     harness = GrantsHarness("rooms")
     ada, bo = harness.come("ada", watch=["bo"]), harness.come("bo")
     harness.come("eve")
-    assert statuses(harness.heard(ada)) == [("ada", "online")]
-    harness.say(ada, "JOIN", room="lobby")
-    harness.say(bo, "JOIN", room="lobby")
-    harness.heard(ada)
-    harness.say(bo, "SET_STATUS", status="busy")
-    assert statuses(harness.heard(ada)) == [("bo", "busy")]
-    harness.say(bo, "LEAVE", room="lobby")
-    harness.heard(ada)
-    harness.say(bo, "SET_STATUS", status="away")
-    assert statuses(harness.heard(ada)) == []
+    assert statuses(harness.new_messages(ada)) == [("ada", "online")]
+    harness.send(ada, "JOIN", room="lobby")
+    harness.send(bo, "JOIN", room="lobby")
+    harness.new_messages(ada)
+    harness.send(bo, "SET_STATUS", status="busy")
+    assert statuses(harness.new_messages(ada)) == [("bo", "busy")]
+    harness.send(bo, "LEAVE", room="lobby")
+    harness.new_messages(ada)
+    harness.send(bo, "SET_STATUS", status="away")
+    assert statuses(harness.new_messages(ada)) == []
 
 
 def test_rooms_can_be_restricted_although_everyone_is_visible() -> None:
     harness = GrantsHarness("everyone")
     ada = harness.come("ada", rooms=["lobby"])
-    harness.heard(ada)
+    harness.new_messages(ada)
     harness.come("eve")
-    assert statuses(harness.heard(ada)) == [("eve", "online")]
-    assert harness.say(ada, "JOIN", room="den")[0]["name"] == "NOT_ALLOWED"
+    assert statuses(harness.new_messages(ada)) == [("eve", "online")]
+    assert harness.send(ada, "JOIN", room="den")[0]["name"] == "NOT_ALLOWED"
 
 
 def test_a_newer_token_widens_or_narrows_visibility(harness: GrantsHarness) -> None:
     harness.come("bo"), harness.come("eve")
     ada = harness.come("ada", **ADA)
-    harness.say(ada, "JOIN", room="lobby")
-    harness.heard(ada)
-    told = harness.say(ada, "AUTH", token=token("ada", watch=["eve"]), id=1)
+    harness.send(ada, "JOIN", room="lobby")
+    harness.new_messages(ada)
+    told = harness.send(ada, "AUTH", token=token("ada", watch=["eve"]), id=1)
     assert told[0] == {"type": "ACK", "id": 1}
     assert sorted(set(statuses(told))) == [("ada", "online"), ("eve", "online")]
     harness.come("carl")
-    assert statuses(harness.heard(ada)) == [], "carl is not named any more"
+    assert statuses(harness.new_messages(ada)) == [], "carl is not named any more"
     viewer = harness.come("viewer", watch="*", rooms=["lobby"])
-    harness.heard(viewer)
-    assert harness.say(viewer, "WATCH", rooms=["lobby"])[-1]["members"] == [], "it may not be in the lobby any more"
+    harness.new_messages(viewer)
+    assert harness.send(viewer, "WATCH", rooms=["lobby"])[-1]["members"] == [], "it may not be in the lobby any more"
 
 
 def test_a_session_resumed_with_another_visibility_receives_everything_again(harness: GrantsHarness) -> None:
     harness.come("bo"), harness.come("eve")
     ada = harness.come("ada", **ADA)
-    harness.say(ada, "JOIN", room="lobby")
+    harness.send(ada, "JOIN", room="lobby")
     session, position = ada.messages[0]["sessionId"], [m["position"] for m in ada.messages if "position" in m][-1]
     harness.end(ada, Ending.LOST)
     back = harness.come("ada", f"session={session}&position={position}", watch=["eve"])
-    told = harness.heard(back)
+    told = harness.new_messages(back)
     assert told[0]["resumed"] is False
     assert sorted(set(statuses(told))) == [("ada", "online"), ("eve", "online")]
     assert not any(m["type"] == "ROOM_SNAPSHOT" for m in told)
@@ -151,7 +151,7 @@ def test_a_session_resumed_with_another_visibility_receives_everything_again(har
 
 def test_a_slow_watcher_catches_up_with_visible_users_only(harness: GrantsHarness) -> None:
     ada, classic = harness.come("ada", **ADA), harness.come("ada", classic=True, **ADA)
-    harness.heard(ada)
+    harness.new_messages(ada)
     for watcher in (ada, classic):
         watcher.paused = True
         harness.node.paused(watcher)
@@ -159,7 +159,7 @@ def test_a_slow_watcher_catches_up_with_visible_users_only(harness: GrantsHarnes
     for watcher in (ada, classic):
         watcher.paused = False
         harness.node.resumed(watcher)
-    assert statuses(harness.heard(ada)) == [("bo", "online")]
+    assert statuses(harness.new_messages(ada)) == [("bo", "online")]
     assert classic.about_others() == [("USER_ONLINE", "bo")]
 
 
@@ -218,9 +218,9 @@ class Viewer:
             case "end" if name in others:
                 harness.end(others.pop(name), Ending.CLOSED)
             case "status" if name in others:
-                harness.say(others[name], "SET_STATUS", status="busy")
+                harness.send(others[name], "SET_STATUS", status="busy")
             case "join" | "leave" if name in others:
-                harness.say(others[name], what.upper(), room="lobby")
+                harness.send(others[name], what.upper(), room="lobby")
             case "watch":
                 self.ask("WATCH", users=[name])
             case "count":
@@ -258,7 +258,7 @@ class Viewer:
                 harness.clock.advance(2)
         harness.clock.run_soon()
 
-    def heard(self) -> list[dict[str, Any]]:
+    def received(self) -> list[dict[str, Any]]:
         """Return all messages to Ada without server-wide counters and without messages that clients drop."""
         told, known = self.before + self.ada.messages + self.classic.messages, dict[Any, int]()
         for message in told:
@@ -278,11 +278,11 @@ def transcript(viewer: Viewer, steps: list[tuple[str, str]], hidden_in: list[str
         if what == "come hidden" and hidden_in is not None and name not in viewer.others:
             viewer.others[name] = viewer.harness.come(name, rooms=["lobby", "den"])
             for room in hidden_in:
-                viewer.harness.say(viewer.others[name], "JOIN", room=room, data={"name": name})
+                viewer.harness.send(viewer.others[name], "JOIN", room=room, data={"name": name})
         viewer.step(what, name)
     viewer.read()
     viewer.step("wait", "")
-    return viewer.heard()
+    return viewer.received()
 
 
 def is_only_a_position(message: dict[str, Any]) -> bool:
@@ -357,8 +357,8 @@ def test_a_valid_restriction_is_read() -> None:
 
 def test_a_replaced_connection_frees_its_visibility(harness: GrantsHarness) -> None:
     ada = harness.come("ada", **ADA)
-    session = harness.heard(ada)[0]["sessionId"]
-    harness.say(ada, "WATCH", rooms=["lobby"])
+    session = harness.new_messages(ada)[0]["sessionId"]
+    harness.send(ada, "WATCH", rooms=["lobby"])
     back = harness.come("ada", f"session={session}&position={position(ada)}", watch=["eve"], rooms=["bar"])
     index = v1(harness.node).feed._index
     assert set(index.subscribers_of("eve")) == {back}

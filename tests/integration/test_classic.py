@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import websockets.asyncio.client
 from tests.support.raw import PATIENCE, masked, raw_websocket
-from tests.support.server import QUICK_HEARTBEAT, heard_from_all, server, until
+from tests.support.server import QUICK_HEARTBEAT, server, until, until_all_have_answered
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
@@ -157,7 +157,7 @@ async def test_only_a_client_that_answers_no_ping_is_dropped(connect: Any) -> No
         assert (offline["type"], offline["userId"]) == ("USER_OFFLINE", 2)
         waiting = asyncio.create_task(alice.receive())  # aiohttp answers pings only while it receives
         for _ in range(2):
-            await heard_from_all(running)
+            await until_all_have_answered(running)
         assert running.get_stats().total_connections == 1
         waiting.cancel()
 

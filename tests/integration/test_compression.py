@@ -45,7 +45,7 @@ async def test_clients_with_and_without_compression_see_the_same() -> None:
             running.broadcast_user_status(number, True)
         await asyncio.gather(small.sees(str(999 + MANY), "online"), plain.sees(str(999 + MANY), "online"))
         assert small.records.keys() - {"1", "2"} == plain.records.keys() - {"1", "2"}
-        assert (await small.say("PING"))["type"] == "PONG", "the server inflates a request"
+        assert (await small.request("PING"))["type"] == "PONG", "the server inflates a request"
         async with enter(running, "3", "deflate") as late:
             assert late.records.keys() >= {str(number) for number in range(1000, 1000 + MANY)}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.support.raw import PATIENCE
-from tests.support.server import heard_from_all, server
+from tests.support.server import server, until_all_have_answered
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +75,7 @@ async def test_nodejs_answers_pings_and_a_killed_process_is_offline_after_the_gr
             await bob.hear()
             assert (await alice.hear())["type"] == "USER_ONLINE"
             for _ in range(2):
-                await heard_from_all(running)
+                await until_all_have_answered(running)
             assert running.get_stats().total_connections == 2
         offline = await alice.hear()
         assert (offline["type"], offline["userId"]) == ("USER_OFFLINE", 2)

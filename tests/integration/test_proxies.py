@@ -13,7 +13,7 @@ import pytest
 from tests.support.certificates import trusting
 from tests.support.proxies import proxy
 from tests.support.raw import PATIENCE
-from tests.support.server import heard_from_all, metric, node, server, until
+from tests.support.server import metric, node, server, until, until_all_have_answered
 from tests.support.tokens import KEY, SECRET, call_api, token
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -46,7 +46,7 @@ async def test_a_client_behind_the_proxy_is_served_and_counts_by_its_address(kin
             assert json.loads(await ada.recv())["userId"] == "ada"
             addresses = {connection.address for connection in node(running)._connections}
             assert addresses == {""}, "the address of this machine, whatever headers the client sends"
-            await heard_from_all(running)
+            await until_all_have_answered(running)
             assert ada.state.name == "OPEN", "heartbeats pass"
         async with httpx.AsyncClient(verify=context, trust_env=False) as client:
             base = f"https://127.0.0.1:{port}"

@@ -44,8 +44,8 @@ async def test_the_subprotocol_is_negotiated_and_classic_clients_see_no_differen
             assert json.loads(await classic.recv()).keys() == {"type", "userId", "timestamp", "connectionId"}
             async with enter(running, "2") as new:
                 assert json.loads(await classic.recv())["type"] == "USER_ONLINE"
-                await new.say("SET_STATUS", status="busy", text="not for old ears")
-                await new.say("SET_STATUS", status="away")
+                await new.request("SET_STATUS", status="busy", text="not for old ears")
+                await new.request("SET_STATUS", status="away")
             assert json.loads(await classic.recv())["type"] == "USER_OFFLINE"
 
 
@@ -58,11 +58,11 @@ async def test_clients_receive_snapshots_and_changes_of_presence() -> None:
         assert sum(message["type"] == "PRESENCE_SNAPSHOT" for message in ada.heard) == 3
         bob = await stack.enter_async_context(enter(running, "bob&device=phone"))
         assert (await ada.sees("bob", "online"))["devices"] == ["phone"]
-        await bob.say("SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 4}, expiresIn=1)
+        await bob.request("SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 4}, expiresIn=1)
         seen = await ada.sees("bob", "busy")
         assert (seen["text"], seen["emoji"], seen["data"]) == ("in a meeting", "☕", {"room": 4})
         assert (await ada.sees("bob", "online")).get("text") is None, "the earlier one returns by itself"
-        await bob.say("ACTIVITY", state="idle")
+        await bob.request("ACTIVITY", state="idle")
         await ada.sees("bob", "away")
 
 
@@ -70,17 +70,19 @@ async def test_a_change_of_network_resumes_the_session_and_notifies_nobody() -> 
     async with server(**QUIET, grace_lost=60) as running, enter(running, "bob") as bob:
         async with enter(running, "ada") as ada:
             await bob.sees("ada", "online")
-            await ada.say("JOIN", room="lobby", data={"seat": 1})
+            await ada.request("JOIN", room="lobby", data={"seat": 1})
             await ada.until("PRESENCE_CHANGES")  # its position confirms that the room has arrived
             ada.cut()
-        await bob.say("SET_STATUS", status="busy")
+        await bob.request("SET_STATUS", status="busy")
         heard = len(bob.heard)
         async with enter(running, "ada", ada) as again:
             assert (again.resumed, again.session_id) == (True, ada.session_id)
             assert not any(message["type"] == "PRESENCE_SNAPSHOT" for message in again.heard)
             assert again.seen("bob")["status"] == "busy", "which was missed"
-            assert (await again.say("SET_MEMBER", room="lobby", data={"seat": 2}))["type"] == "ACK", "still a member"
-            await bob.say("PING")
+            assert (await again.request("SET_MEMBER", room="lobby", data={"seat": 2}))["type"] == "ACK", (
+                "still a member"
+            )
+            await bob.request("PING")
             assert not any("ada" in str(message) for message in bob.heard[heard:]), "nobody noticed"
 
 
@@ -97,11 +99,11 @@ async def test_clients_receive_room_members_and_counts() -> None:
         enter(running, "ada&watch=none") as ada,
         enter(running, "bob&watch=none") as bob,
     ):
-        await ada.say("JOIN", room="lobby")
+        await ada.request("JOIN", room="lobby")
         await ada.until("ROOM_SNAPSHOT")
-        await ada.say("WATCH", everyone=True, mode="count")
+        await ada.request("WATCH", everyone=True, mode="count")
         assert (await ada.until("PRESENCE_COUNT"))["online"] == 2
-        await bob.say("JOIN", room="lobby", data={"x": 1})
+        await bob.request("JOIN", room="lobby", data={"x": 1})
         await ada.until("ROOM_CHANGES")
         assert ada.rooms["lobby"] == {"ada": None, "bob": {"x": 1}}
         await bob.connection.close()
@@ -117,7 +119,7 @@ async def test_refusals_state_the_reason() -> None:
             assert await LiveV1Client(bad).closed() == 4402
             assert bad.close_reason == "watch must be everyone or none"
         async with enter(running, "ada") as ada:
-            assert (await ada.say("DANCE"))["name"] == "BAD_REQUEST"
+            assert (await ada.request("DANCE"))["name"] == "BAD_REQUEST"
             for _ in range(9):
                 await ada.connection.send('{"type":"PING"}')
             assert await ada.closed() == 4429
@@ -157,7 +159,7 @@ async def test_a_stop_sends_every_client_a_reconnect_delay() -> None:
 async def test_clients_detect_a_restart_of_the_server() -> None:
     running = server(**QUIET, grace_lost=60)
     async with running, enter(running, "ada") as ada:
-        await ada.say("SET_STATUS", status="invisible")
+        await ada.request("SET_STATUS", status="invisible")
     await running.start()
     try:
         async with enter(running, "bob") as bob, enter(running, "ada&status=invisible", ada) as again:
@@ -165,7 +167,7 @@ async def test_clients_detect_a_restart_of_the_server() -> None:
             greeting = next(message for message in again.heard if message["type"] == "CONNECTION_ESTABLISHED")
             assert greeting["epoch"] != next(m for m in ada.heard if "epoch" in m)["epoch"]
             assert greeting["settling"] > 0
-            await bob.say("PING")
+            await bob.request("PING")
             assert "ada" not in bob.records, "not for a moment"
     finally:
         await running.stop()

@@ -43,7 +43,7 @@ class DisplayWorld:
         self.watchers = {name: self.harness.open("", token=f"{name} 0 -") for name in ("desk", "bo")}
         self.views: dict[str, dict[str, Any]] = {name: {} for name in self.watchers}
         for watcher in self.watchers.values():
-            self.harness.say(watcher, "WATCH", rooms=["lobby"])
+            self.harness.send(watcher, "WATCH", rooms=["lobby"])
 
     def shown(self, issued: int, name: str) -> str:
         if name != "-" and issued >= self.newest[0]:
@@ -56,14 +56,14 @@ class DisplayWorld:
             case "open":
                 sessions.append(harness.open("watch=none", token=self.shown(issued, name)))
             case "auth" if sessions:
-                harness.say(sessions[-1], "AUTH", token=self.shown(issued, name))
+                harness.send(sessions[-1], "AUTH", token=self.shown(issued, name))
             case "close" | "lose" if sessions:
                 harness.end(sessions.pop(), Ending.CLOSED if what == "close" else Ending.LOST)
             case "hide" | "show" if sessions:
                 self.status = "invisible" if what == "hide" else "auto"
-                harness.say(sessions[0], "SET_STATUS", status=self.status)
+                harness.send(sessions[0], "SET_STATUS", status=self.status)
             case "join" if sessions:
-                harness.say(sessions[-1], "JOIN", room="lobby")
+                harness.send(sessions[-1], "JOIN", room="lobby")
             case "wait":
                 harness.clock.advance(6)
             case "come back":
@@ -78,7 +78,7 @@ class DisplayWorld:
                     (harness.node.paused if watcher.paused else harness.node.resumed)(watcher)
 
     def read(self, user_id: str) -> None:
-        for message in self.harness.heard_all(self.watchers[user_id]):
+        for message in self.harness.all_new_messages(self.watchers[user_id]):
             records = [*message.get("users", []), *(member["presence"] for member in message.get("members", []))]
             if message["type"] == "PRESENCE_SNAPSHOT":
                 self.views[user_id] = {}

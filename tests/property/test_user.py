@@ -198,7 +198,7 @@ class Presence(RuleBasedStateMachine):
                 assert others == self.truth(), f"{connection.connection_id} has it wrong"
 
     @invariant()
-    def nobody_hears_of_themselves_and_everything_comes_in_order(self) -> None:
+    def watchers_receive_everything_about_others_in_order(self) -> None:
         """Promise 6, and the flow of the contract."""
         for connection in self.connections:
             if connection.messages:

@@ -106,7 +106,7 @@ class WatchingV1(RuleBasedStateMachine):
         assert connection.closed_with[0] in (Close.REPLACED, Close.DISCONNECTED)
         self.node.closed(connection, ending, reason)
 
-    def say(self, session: ModelSession, type_: str, **fields: object) -> None:
+    def send(self, session: ModelSession, type_: str, **fields: object) -> None:
         before = len(session.client.messages)
         session.was_heard, session.client.heard_at = True, self.now()
         self.node.received(session.client, json.encode({"type": type_, "id": 1, **fields}).decode())
@@ -205,7 +205,7 @@ class WatchingV1(RuleBasedStateMachine):
         else:
             user.pause_ends = now + PAUSE
             user.take(choice, until)
-        self.say(session, "SET_STATUS", status=status, text=text, **({"expiresIn": lasts} if lasts else {}))
+        self.send(session, "SET_STATUS", status=status, text=text, **({"expiresIn": lasts} if lasts else {}))
         self.turn(ends)
 
     @precondition(lambda self: self.connected())
@@ -220,7 +220,7 @@ class WatchingV1(RuleBasedStateMachine):
             user.turning[session] = active
         else:
             user.pause_ends, session.active = now + PAUSE, active
-        self.say(session, "ACTIVITY", state="active" if active else "idle")
+        self.send(session, "ACTIVITY", state="active" if active else "idle")
         self.turn(ends)
 
     @precondition(lambda self: self.connected())
@@ -233,7 +233,7 @@ class WatchingV1(RuleBasedStateMachine):
     )
     def watch(self, data: st.DataObject, users: set[str], everyone: bool, on: bool, ends: bool) -> None:
         _, session = data.draw(st.sampled_from(self.connected()))
-        self.say(session, "WATCH" if on else "UNWATCH", users=sorted(users), everyone=everyone)
+        self.send(session, "WATCH" if on else "UNWATCH", users=sorted(users), everyone=everyone)
         session.users = session.users | users if on else session.users - users
         session.strangers -= set(USERS) if everyone else users
         session.counting = session.counting and (on or not everyone)
@@ -251,15 +251,15 @@ class WatchingV1(RuleBasedStateMachine):
         _, session = data.draw(st.sampled_from(self.connected()))
         session.strangers = set()
         if what == "WATCH":
-            self.say(session, "WATCH", rooms=[room])
+            self.send(session, "WATCH", rooms=[room])
             session.watched_rooms.add(room)
         elif what == "JOIN":
             number = data.draw(st.integers(0, 2))
-            self.say(session, "JOIN", room=room, data=number)
+            self.send(session, "JOIN", room=room, data=number)
             session.rooms[room] = (self.order(), number)
             session.watched_rooms.add(room)
         elif room in session.rooms:
-            self.say(session, "LEAVE", room=room)
+            self.send(session, "LEAVE", room=room)
             del session.rooms[room]
             session.watched_rooms.discard(room)
         self.turn(ends)
@@ -268,7 +268,7 @@ class WatchingV1(RuleBasedStateMachine):
     @rule(data=st.data())
     def count(self, data: st.DataObject) -> None:
         _, session = data.draw(st.sampled_from(self.connected()))
-        self.say(session, "WATCH", everyone=True, mode="count")
+        self.send(session, "WATCH", everyone=True, mode="count")
         session.counting = True
         self.clock.run_soon()
 
@@ -342,7 +342,7 @@ class WatchingV1(RuleBasedStateMachine):
     # Invariants.
 
     @invariant()
-    def others_are_told_the_truth_as_far_as_they_may_know_it(self) -> None:
+    def watchers_have_the_status_that_they_may_see(self) -> None:
         truth = self.truth()
         assert {user_id: str(self.node.directory.users.status(user_id)) for user_id in USERS} == truth
         if self.clock.waiting:
@@ -364,7 +364,7 @@ class WatchingV1(RuleBasedStateMachine):
                 assert client.counts["everyone", ""] == online
 
     @invariant()
-    def whoever_follows_the_changes_hears_each_of_them(self) -> None:
+    def a_follower_of_the_changes_receives_each(self) -> None:
         while changes := self.application.changes_since(self.followed, 3):
             for change in changes:
                 assert change.position > self.followed
@@ -379,28 +379,28 @@ class WatchingV1(RuleBasedStateMachine):
             assert f"{user_id} is " in sentence(explained)
 
     @invariant()
-    def classic_clients_are_told_who_comes_and_goes(self) -> None:
+    def classic_clients_receive_who_goes_online_and_offline(self) -> None:
         if self.clock.waiting:
             return
         online = {str(user_id): type_ == "USER_ONLINE" for type_, user_id in self.classic.about_others()}
         assert {user_id for user_id, status in self.truth().items() if status != "offline"} == {
             user_id for user_id, is_online in online.items() if is_online
         }
-        assert all(before != after for before, after in itertools.pairwise(self.told_of_each())), "each a change"
+        assert all(before != after for before, after in itertools.pairwise(self.received_changes())), "each a change"
 
-    def told_of_each(self) -> list[tuple[str, int | str]]:
+    def received_changes(self) -> list[tuple[str, int | str]]:
         """Return the messages that the classic client received, by user."""
         return sorted(self.classic.about_others(), key=lambda told: str(told[1]))
 
     @invariant()
-    def causes_are_told_to_those_entitled(self) -> None:
+    def watchers_receive_the_causes_they_may_see(self) -> None:
         for _, session in self.connected():
             for message in session.client.messages[session.client.read :]:
                 for record in message.get("users", ()):
                     assert ("cause" in record) is (self.causes and record["since"] > 0)
 
     @invariant()
-    def rooms_are_told_to_those_who_watch_them(self) -> None:
+    def watchers_of_rooms_receive_their_changes(self) -> None:
         if self.clock.waiting:
             return
         inside = {user_id: user.in_rooms(self.now()) for user_id, user in self.users.items()}

@@ -77,7 +77,7 @@ class AnyClient:
 
     # Implements network.Client.
 
-    def hears(self, link: Link, message: dict[str, Any]) -> None:
+    def on_message(self, link: Link, message: dict[str, Any]) -> None:
         if link is self.link:
             self._heard_at = self._clock.monotonic()
             self.heard += 1
@@ -86,7 +86,7 @@ class AnyClient:
     def take(self, message: dict[str, Any]) -> None:
         raise NotImplementedError
 
-    def hears_ping(self, link: Link) -> None:
+    def on_ping(self, link: Link) -> None:
         self._heard_at = self._clock.monotonic()
 
     def is_closed(self, link: Link, code: int) -> None:
@@ -153,7 +153,7 @@ class V1Client(AnyClient, V1Replica):
         self._last_id += 1
         self.unanswered[self._last_id] = {"type": type_, "id": self._last_id, **fields}
         if self.link and self.is_established:
-            self.link.say(self.unanswered[self._last_id])
+            self.link.send(self.unanswered[self._last_id])
 
     def take(self, message: dict[str, Any]) -> None:
         before, was = self.session_id, self.modes.get(message.get("room", ""))
@@ -179,7 +179,7 @@ class V1Client(AnyClient, V1Replica):
             kept = [asked for asked in self.unanswered.values() if asked["type"] in ("SET_STATUS", "ACTIVITY")]
             self.unanswered = {asked["id"]: asked for asked in kept}
         for asked in self.unanswered.values():
-            self.link.say(asked)
+            self.link.send(asked)
         if is_other:
             self.ask("WATCH" if self.everyone else "UNWATCH", everyone=True)  # it may want otherwise by now
             if self.users:

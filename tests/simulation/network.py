@@ -34,10 +34,10 @@ QUICK = 1e6
 class Endpoint(Protocol):
     """The far end of a link."""
 
-    def hears(self, link: Link, message: dict[str, Any]) -> None:
+    def on_message(self, link: Link, message: dict[str, Any]) -> None:
         """Handle a message."""
 
-    def hears_ping(self, link: Link) -> None:
+    def on_ping(self, link: Link) -> None:
         """Handle a ping, which was answered."""
 
     def is_closed(self, link: Link, code: int) -> None:
@@ -120,7 +120,7 @@ class Link:
 
     # The client.
 
-    def say(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
         self._later("up", partial(self._arrive, message))
 
     def close(self, code: int) -> None:
@@ -190,11 +190,11 @@ class Link:
                 return
             if frame.opcode is Opcode.PING:
                 self._later("up", partial(self._arrive, None))
-                self._client.hears_ping(self)
+                self._client.on_ping(self)
             elif frame.opcode is Opcode.CLOSE:
                 self._end_client(CloseFrame.parse(bytes(frame.data)).code)
             else:
-                self._client.hears(self, json.decode(frame.data))
+                self._client.on_message(self, json.decode(frame.data))
 
     def _end_client(self, code: int) -> None:
         client, self._client = self._client, None

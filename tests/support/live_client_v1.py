@@ -42,7 +42,7 @@ class LiveV1Client(V1Replica):
             await self.until("PRESENCE_CHANGES")
         return self.seen(user_id)
 
-    async def say(self, type_: str, **fields: object) -> dict[str, Any]:
+    async def request(self, type_: str, **fields: object) -> dict[str, Any]:
         """Send a request, and return its response."""
         await self.connection.send(json.dumps({"type": type_, "id": len(self.heard), **fields}))
         async with asyncio.timeout(PATIENCE):

@@ -44,21 +44,21 @@ class NodeHarness:
     def enter(self, query: str) -> FakeConnection:
         """Connect, and read the first messages."""
         connection = self.open(query)
-        self.heard(connection)
+        self.new_messages(connection)
         return connection
 
-    def say(self, connection: FakeConnection, type_: str, **fields: object) -> list[dict[str, Any]]:
+    def send(self, connection: FakeConnection, type_: str, **fields: object) -> list[dict[str, Any]]:
         """Send a request, and return the messages that arrive by the end of the turn."""
         connection.heard_at = self.clock.monotonic()  # as the transport sets it
         self.node.received(connection, json.encode({"type": type_, **fields}).decode())
         self.clock.run_soon()
-        return self.heard(connection)
+        return self.new_messages(connection)
 
-    def heard(self, connection: FakeConnection) -> list[dict[str, Any]]:
+    def new_messages(self, connection: FakeConnection) -> list[dict[str, Any]]:
         """Return new messages, except positions without changes."""
-        return [m for m in self.heard_all(connection) if m.get("users", True) or m["type"] != "PRESENCE_CHANGES"]
+        return [m for m in self.all_new_messages(connection) if m.get("users", True) or m["type"] != "PRESENCE_CHANGES"]
 
-    def heard_all(self, connection: FakeConnection) -> list[dict[str, Any]]:
+    def all_new_messages(self, connection: FakeConnection) -> list[dict[str, Any]]:
         """Return new messages."""
         start = self._read.get(connection, 0)
         self._read[connection] = len(connection.messages)

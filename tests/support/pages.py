@@ -216,7 +216,7 @@ class PresencePage:
         """Return a figure at the top, by its label."""
         return self.page.locator(".figures div").filter(has=self.page.get_by_text(name, exact=True)).locator("dd")
 
-    def heard(self, user_id: str, by: str | None = None) -> list[Entry]:
+    def entries_about(self, user_id: str, by: str | None = None) -> list[Entry]:
         """Return the messages about a user in the log, oldest first. `by` is a connection (`ada #1`)."""
         entries = self.page.locator("#log li.in").evaluate_all(
             "(all) => all.map((li) => [li.querySelector('.whose').textContent,"
@@ -227,7 +227,7 @@ class PresencePage:
 
     def changes(self, user_id: str, by: str | None = None) -> list[str]:
         """Return the types of a user's changes, oldest first."""
-        types = [str(entry.message["type"]) for entry in self.heard(user_id, by)]
+        types = [str(entry.message["type"]) for entry in self.entries_about(user_id, by)]
         return [t for t in types if t != "CONNECTION_ESTABLISHED"]
 
     def screenshot(self, name: str) -> bytes:

@@ -35,7 +35,7 @@ def server(**changes: object) -> PresenceServer:
     return PresenceServer(Settings.model_validate({"port": 0, "stats_interval": 0, **quick, **calm, **changes}))
 
 
-async def heard_from_all(running: PresenceServer) -> None:
+async def until_all_have_answered(running: PresenceServer) -> None:
     """Wait until every client has answered a new ping, or has sent something else."""
     connections = node(running)._connections.by_serial
     before = {serial: connection.heard_at for serial, connection in connections.items()}

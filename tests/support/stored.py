@@ -75,11 +75,11 @@ class Audience:
         visitor = f"visitor{self._visitors}"
         async with asyncio.timeout(PATIENCE):
             async with connect(f"{self.url}?userId={visitor}"):
-                await self._hears("USER_ONLINE", visitor)
-            await self._hears("USER_OFFLINE", visitor)
+                await self._receive("USER_ONLINE", visitor)
+            await self._receive("USER_OFFLINE", visitor)
         return visitor
 
-    async def _hears(self, kind: str, user_id: str) -> None:
+    async def _receive(self, kind: str, user_id: str) -> None:
         while True:
             message = json.loads(await self._watcher.recv())
             if (message["type"], message.get("userId")) == (kind, user_id):

@@ -71,10 +71,10 @@ class Replay:
         at = self._started + line["at"]
         while (left := at - self._harness.clock.monotonic()) > 0:
             self._harness.clock.advance(min(left, 0.1))
-            yield from self._heard()
+            yield from self._new_messages()
         self._do(line)
         self._harness.clock.run_soon()
-        yield from self._heard()
+        yield from self._new_messages()
 
     def _do(self, line: Line) -> None:
         name = line.get("client", "")
@@ -120,10 +120,10 @@ class Replay:
             case "disconnect":
                 self._application.disconnect(user_id)
 
-    def _heard(self) -> Iterator[Line]:
+    def _new_messages(self) -> Iterator[Line]:
         at = round(self._harness.clock.monotonic() - self._started, 3)
         for name, connection in self._clients.items():
-            for message in self._harness.heard_all(connection):
+            for message in self._harness.all_new_messages(connection):
                 yield {"at": at, "client": name, "do": "hear", "message": self._named(message)}
             if connection.closed_with and name not in self._closed:
                 self._closed.add(name)

@@ -61,12 +61,12 @@ class GatekeeperHarness:
         self.clock.run_soon()
         return connection
 
-    def say(self, connection: FakeConnection, **message: Any) -> None:
+    def send(self, connection: FakeConnection, **message: Any) -> None:
         self.node.received(connection, json.encode(message).decode())
         self.clock.run_soon()
 
     def auth(self, connection: FakeConnection, token: str, **fields: Any) -> None:
-        self.say(connection, type="AUTH", token=token, **fields)
+        self.send(connection, type="AUTH", token=token, **fields)
 
     @property
     def users(self) -> list[int | str]:
@@ -227,7 +227,7 @@ def test_a_slow_authenticator_admits_clients_that_still_wait(harness: Gatekeeper
     ada, gone, eager, late = harness.open("slow:ada"), harness.open("slow:bo"), harness.open("slow:c"), harness.open()
     harness.auth(late, "slow:d")
     harness.node.closed(gone, Ending.LOST, Ending.LOST)
-    harness.say(eager, type="PING")
+    harness.send(eager, type="PING")
     assert why(eager) == (Close.UNAUTHORIZED, "wait for CONNECTION_ESTABLISHED before you send")
     for _ in range(4):
         harness.authenticator.reply()

@@ -59,19 +59,19 @@ def test_disconnecting_a_user_closes_all_connections_and_notifies_immediately(ha
 def test_a_claim_reaches_watchers_and_the_users_own_devices_with_its_expiry() -> None:
     harness = ExplainingHarness(show_causes=True)
     watcher, own = harness.enter("userId=1"), harness.enter("userId=2")
-    harness.heard(watcher)
+    harness.new_messages(watcher)
     harness.service.set_claim("2", Claim("calendar", Status.BUSY, Custom("meeting")), lasts=60)
     harness.clock.run_soon()
-    [message] = harness.heard(watcher)
+    [message] = harness.new_messages(watcher)
     [record] = message["users"]
     until = harness.clock.now().epoch_ms + 60_000
     assert (record["status"], record["text"], record["until"], record["cause"]) == ("busy", "meeting", until, "claim")
-    [self] = [message for message in harness.heard(own) if message["type"] == "SELF"]
+    [self] = [message for message in harness.new_messages(own) if message["type"] == "SELF"]
     assert (self["status"], self["chosen"], self["text"]) == ("busy", "auto", "meeting")
     [claim] = harness.service.claims_of("2")
     assert (claim.set_ms, claim.custom.until_ms) == (harness.clock.now().epoch_ms, until)
     harness.clock.advance(60)
-    assert statuses(harness.heard(watcher)) == [(2, "online")]
+    assert statuses(harness.new_messages(watcher)) == [(2, "online")]
     assert harness.service.claims_of("2") == ()
 
 
@@ -88,18 +88,18 @@ def test_a_status_chosen_for_an_absent_user_shows_when_they_connect_and_expires(
     watcher = harness.enter("userId=1")
     harness.service.set_status("2", BUSY, lasts=60)
     harness.clock.run_soon()
-    assert harness.heard(watcher) == []
+    assert harness.new_messages(watcher) == []
     harness.clock.advance(20)
     harness.enter("userId=2")
-    [message] = harness.heard(watcher)
+    [message] = harness.new_messages(watcher)
     assert message["users"][0]["status"] == "busy"
     assert message["users"][0]["until"] == harness.clock.now().epoch_ms + 40_000
     harness.clock.advance(40)
-    assert statuses(harness.heard(watcher)) == [(2, "online")]
+    assert statuses(harness.new_messages(watcher)) == [(2, "online")]
     harness.service.set_status("2", BUSY)
     harness.service.set_status("2", None)
     harness.clock.run_soon()
-    assert statuses(harness.heard(watcher)) == [(2, "online")]
+    assert statuses(harness.new_messages(watcher)) == [(2, "online")]
 
 
 def test_online_users_are_listed_in_pages_while_others_connect_and_disconnect(harness: ExplainingHarness) -> None:
@@ -116,7 +116,7 @@ def test_online_users_are_listed_in_pages_while_others_connect_and_disconnect(ha
 
 def test_counts_rooms_and_sessions_are_reported(harness: ExplainingHarness) -> None:
     alice = harness.enter("userId=1&device=web")
-    harness.say(alice, "JOIN", room="lobby")
+    harness.send(alice, "JOIN", room="lobby")
     harness.connect("2")
     harness.connect("2")
     harness.service.announce("3", True)
@@ -215,7 +215,7 @@ def test_an_unknown_user_is_explained_as_offline(harness: ExplainingHarness) -> 
 def test_an_explanation_counts_active_and_idle_sessions(harness: ExplainingHarness) -> None:
     harness.connect("8")
     idle = harness.enter("userId=7")
-    harness.say(idle, "ACTIVITY", state="idle")
+    harness.send(idle, "ACTIVITY", state="idle")
     assert harness.why("7", "8") == (
         "7 is away to 8, who may see everyone: their only session is idle; 1 connection is open, last heard 0 seconds "
         "ago."
@@ -281,7 +281,7 @@ def test_an_explanation_shows_the_claims_and_which_one_wins(harness: ExplainingH
         explained
     )
     assert (explained.winner, explained.pending) == ("calendar", (Pending("claim", "calendar", 600.0),))
-    harness.say(own, "SET_STATUS", status="away", expiresIn=90)
+    harness.send(own, "SET_STATUS", status="away", expiresIn=90)
     explained = harness.service.explain("7")
     assert "they chose to be away, for 90 seconds more, and what calendar claims (busy) does not win" in sentence(
         explained
@@ -292,7 +292,7 @@ def test_an_explanation_shows_the_claims_and_which_one_wins(harness: ExplainingH
     harness.service.set_claim("7", Claim("call", Status.BUSY, priority=1))
     assert "call claims it with priority 1, and wins over their choice to be away" in harness.why("7")
     harness.clock.advance(1)
-    harness.say(own, "SET_STATUS", status="invisible")
+    harness.send(own, "SET_STATUS", status="invisible")
     explained = harness.service.explain("7")
     assert explained.shown
     assert (explained.shown.status, explained.true.status, explained.winner) == ("offline", "invisible", "")
@@ -321,14 +321,14 @@ def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harne
 
     assert visible() == (False, False, Rule.NOT_ALLOWED, "")
     assert "7 is online, but 8 does not see it, as 8 may see neither" in harness.why("7", "8")
-    harness.say(viewer, "JOIN", room="lobby")
-    harness.say(seen, "JOIN", room="lobby")
+    harness.send(viewer, "JOIN", room="lobby")
+    harness.send(seen, "JOIN", room="lobby")
     assert visible() == (True, True, Rule.ROOM, "lobby")
-    harness.say(seen, "LEAVE", room="lobby")
+    harness.send(seen, "LEAVE", room="lobby")
     viewer.session.visibility = Visibility(False, ["7", "8"])
     assert visible() == (True, False, Rule.NAMED, "")
     assert "8 does not see it, as no session of theirs subscribes to this user" in harness.why("7", "8")
-    harness.say(viewer, "WATCH", users=[7])
+    harness.send(viewer, "WATCH", users=[7])
     assert visible() == (True, True, Rule.NAMED, "")
 
 

@@ -25,7 +25,7 @@ def test_v1_clients_receive_a_reconnect_delay_before_the_close(harness: NodeHarn
     for client in clients:
         assert client.closed_with
         assert client.closed_with[0] is Close.GOING_AWAY
-        [message] = harness.heard(client)[-1:]
+        [message] = harness.new_messages(client)[-1:]
         assert message["type"] == "GOING_AWAY"
         hints.append(message["retryAfter"])
     assert min(hints) >= FIRST_RETURN_S
@@ -83,13 +83,13 @@ def test_a_slow_client_is_closed_without_a_reconnect_delay(harness: NodeHarness)
     harness.node.paused(slow)
     list(harness.node.drain())
     assert slow.closed_with
-    assert harness.heard(slow) == []
+    assert harness.new_messages(slow) == []
 
 
 def test_a_shutdown_notifies_nobody_of_users_who_leave(harness: NodeHarness) -> None:
     first, second = harness.enter("userId=1"), harness.enter("userId=2")
-    harness.heard(first)
+    harness.new_messages(first)
     list(harness.node.drain())
     harness.clock.advance(60)
     for client in (first, second):
-        assert [m["type"] for m in harness.heard(client)] == ["GOING_AWAY"]
+        assert [m["type"] for m in harness.new_messages(client)] == ["GOING_AWAY"]

@@ -31,7 +31,7 @@ async def test_invisible_users_are_not_counted() -> None:
     harness.come("ada")
     before = [await counted_and_listed(harness, viewer) for viewer in ("", "ada", "nobody")]
     hidden = harness.come("eve", "status=invisible")
-    harness.say(hidden, "JOIN", room="lobby")
+    harness.send(hidden, "JOIN", room="lobby")
     assert [await counted_and_listed(harness, viewer) for viewer in ("", "ada", "nobody")] == before
     counts = PresenceService(harness.node).counts()
     assert (counts.connected_users, counts.rooms) == (2, 0), "the user is connected nevertheless"
@@ -40,7 +40,7 @@ async def test_invisible_users_are_not_counted() -> None:
 async def test_blocked_users_are_not_counted_in_rooms_either() -> None:
     harness = GrantsHarness("rooms")
     for connection in (harness.come("ada", block=["eve"]), harness.come("bo"), harness.come("eve")):
-        harness.say(connection, "JOIN", room="lobby")
+        harness.send(connection, "JOIN", room="lobby")
     assert await counted_and_listed(harness, "ada") == (2, ["ada", "bo"])
     assert await counted_and_listed(harness, "bo") == (3, ["ada", "bo", "eve"])
 
@@ -63,7 +63,7 @@ def test_the_count_equals_the_number_of_listed_users(
         people.append(harness.come(user_id, query))
     for connection in people:
         for room in data.draw(st.lists(st.sampled_from(ROOMS), unique=True)):
-            harness.say(connection, "JOIN", room=room)
+            harness.send(connection, "JOIN", room=room)
     for viewer in ("", "ada", "bo"):
         count, listed = asyncio.run(counted_and_listed(harness, viewer))
         assert count == len(listed), (viewer, listed)

@@ -23,7 +23,7 @@ def claim(source: str = "calendar", status: Status = Status.BUSY, priority: int 
     return Claim(source, status, Custom(text=text), priority)
 
 
-def told(change: Change | None) -> tuple[Status, str, Cause] | None:
+def summary(change: Change | None) -> tuple[Status, str, Cause] | None:
     return (change.status, change.view.custom.text, change.cause) if change else None
 
 
@@ -62,11 +62,11 @@ def test_a_text_chosen_without_a_status_stays_beside_a_claim_of_low_priority() -
 def test_a_claim_counts_while_the_user_is_present_and_causes_a_change(directory: Directory[str]) -> None:
     assert directory.set_claim("7", claim(text="meeting"), at(0)).change is None
     assert directory.users.status("7") is Status.OFFLINE
-    assert told(directory.open("7", "a", at(1)).change) == (Status.BUSY, "meeting", Cause.CONNECT)
+    assert summary(directory.open("7", "a", at(1)).change) == (Status.BUSY, "meeting", Cause.CONNECT)
     assert directory.set_claim("7", claim("other", priority=-1), at(2)).change is None, "it does not win"
     cleared = directory.clear_claim("7", "calendar", at(3))
     assert cleared
-    assert told(cleared.change) == (Status.BUSY, "", Cause.CLAIM)
+    assert summary(cleared.change) == (Status.BUSY, "", Cause.CLAIM)
     assert directory.clear_claim("7", "calendar", at(3)) is None
     assert directory.clear_claim("nobody", "calendar", at(3)) is None
 
@@ -86,12 +86,12 @@ def test_a_claim_expires_on_time_even_while_the_user_is_absent(directory: Direct
     directory.set_claim("7", Claim("call", Status.BUSY, ends=10), at(0))
     directory.set_claim("7", Claim("day", Status.AWAY, priority=-1, ends=20), at(0))
     assert directory.next_deadline() == 10
-    assert [told(o.change) for o in directory.expire(at(10))] == [(Status.AWAY, "", Cause.EXPIRY)]
+    assert [summary(o.change) for o in directory.expire(at(10))] == [(Status.AWAY, "", Cause.EXPIRY)]
     directory.close("7", "a", Ending.CLOSED, at(11))
     assert directory.next_deadline() == 20
     assert [o.change for o in directory.expire(at(20))] == [None]
     assert directory.next_deadline() is None
-    assert told(directory.open("7", "b", at(21)).change) == (Status.ONLINE, "", Cause.CONNECT)
+    assert summary(directory.open("7", "b", at(21)).change) == (Status.ONLINE, "", Cause.CONNECT)
 
 
 def test_the_users_own_devices_see_the_claim_and_the_overruled_choice(directory: Directory[str]) -> None:
@@ -145,7 +145,7 @@ def test_a_backend_can_choose_for_an_absent_user_who_stays_absent(directory: Dir
     user = directory.users.user("7")
     assert user
     assert (user.seen_ms, user.active_ms) == (0, 0)
-    assert told(directory.open("7", "a", at(6)).change) == (Status.BUSY, "", Cause.CONNECT)
+    assert summary(directory.open("7", "a", at(6)).change) == (Status.BUSY, "", Cause.CONNECT)
     assert (user.seen_ms, user.active_ms) == (6000, 6000)
     directory.close("7", "a", Ending.CLOSED, at(7))
     directory.choose("7", AS_DETECTED, at(8), by_user=False)

@@ -20,7 +20,7 @@ def at(seconds: float, step: float = 0.0) -> Instant:
     return Instant(seconds, EPOCH + int((seconds + step) * 1000))
 
 
-def told(change: Change | None) -> tuple[str, Status, Cause] | None:
+def summary(change: Change | None) -> tuple[str, Status, Cause] | None:
     return (change.user_id, change.status, change.cause) if change else None
 
 
@@ -36,11 +36,11 @@ def directory() -> Directory[str]:
 
 
 def test_the_first_connection_makes_a_user_online_and_the_last_one_offline(directory: Directory[str]) -> None:
-    assert told(directory.open("7", "a", at(0)).change) == ("7", Status.ONLINE, Cause.CONNECT)
+    assert summary(directory.open("7", "a", at(0)).change) == ("7", Status.ONLINE, Cause.CONNECT)
     assert directory.open("7", "b", at(1)).change is None
     assert directory.close("7", "a", Ending.CLOSED, at(2)).change is None
     assert directory.users.status("7") is Status.ONLINE
-    assert told(directory.close("7", "b", Ending.CLOSED, at(3)).change) == ("7", Status.OFFLINE, Cause.CLOSE)
+    assert summary(directory.close("7", "b", Ending.CLOSED, at(3)).change) == ("7", Status.OFFLINE, Cause.CLOSE)
     assert directory.users.status("7") is Status.OFFLINE
 
 
@@ -64,7 +64,7 @@ def test_a_user_whose_connection_is_lost_goes_offline_when_the_grace_period_ends
     assert directory.next_deadline() == 10 + seconds
     assert expired(directory, at(9.9 + seconds)) == []
     assert directory.users.status("7") is Status.ONLINE
-    assert [told(c) for c in expired(directory, at(10 + seconds))] == [("7", Status.OFFLINE, Cause.GRACE)]
+    assert [summary(c) for c in expired(directory, at(10 + seconds))] == [("7", Status.OFFLINE, Cause.GRACE)]
     assert directory.next_deadline() is None
 
 
@@ -99,15 +99,15 @@ def test_a_cached_page_can_resume_its_session() -> None:
     directory: Directory[str] = Directory(Grace(3, 15), Limits(1000, 600, 2, resume_window=120), Journal(1000))
     directory.open("7", "a", at(0), "session")
     assert directory.close("7", "a", Ending.KEEP_SESSION, at(1)).change is None
-    assert [told(c) for c in expired(directory, at(4))] == [("7", Status.OFFLINE, Cause.GRACE)]
+    assert [summary(c) for c in expired(directory, at(4))] == [("7", Status.OFFLINE, Cause.GRACE)]
     back = directory.resume("session", "7", "b", at(100))
     assert back is not None
-    assert told(back.change) == ("7", Status.ONLINE, Cause.CONNECT)
+    assert summary(back.change) == ("7", Status.ONLINE, Cause.CONNECT)
 
 
 def test_a_client_that_connects_idle_is_away(directory: Directory[str]) -> None:
-    assert told(directory.open("7", "a", at(0), "session", active=False).change) == ("7", Status.AWAY, Cause.CONNECT)
-    assert told(directory.open("7", "b", at(1), "other").change) == ("7", Status.ONLINE, Cause.CONNECT)
+    assert summary(directory.open("7", "a", at(0), "session", active=False).change) == ("7", Status.AWAY, Cause.CONNECT)
+    assert summary(directory.open("7", "b", at(1), "other").change) == ("7", Status.ONLINE, Cause.CONNECT)
 
 
 @pytest.mark.parametrize(("active", "status"), [(None, "away"), (False, "away"), (True, "online")])
@@ -134,7 +134,7 @@ def test_a_reconnect_within_the_grace_period_notifies_nobody(directory: Director
     directory.close("7", "a", Ending.GOING_AWAY, at(1))
     assert directory.open("7", "b", at(2)).change is None
     assert expired(directory, at(100)) == []
-    assert told(directory.close("7", "b", Ending.CLOSED, at(101)).change) == ("7", Status.OFFLINE, Cause.CLOSE)
+    assert summary(directory.close("7", "b", Ending.CLOSED, at(101)).change) == ("7", Status.OFFLINE, Cause.CLOSE)
 
 
 def test_a_grace_period_continues_while_other_connections_open_and_close(directory: Directory[str]) -> None:
@@ -144,7 +144,7 @@ def test_a_grace_period_continues_while_other_connections_open_and_close(directo
     assert directory.close("7", "laptop", Ending.LOST, at(1)).change is None
     assert directory.close("7", "tab", Ending.CLOSED, at(2)).change is None
     assert expired(directory, at(15.9)) == []
-    assert [told(c) for c in expired(directory, at(16))] == [("7", Status.OFFLINE, Cause.GRACE)]
+    assert [summary(c) for c in expired(directory, at(16))] == [("7", Status.OFFLINE, Cause.GRACE)]
 
 
 def test_one_reconnect_ends_the_grace_period_of_one_of_two_lost_connections(directory: Directory[str]) -> None:
@@ -181,7 +181,7 @@ def test_grace_periods_are_bounded_and_the_last_to_end_decides(directory: Direct
 def test_with_grace_0_others_are_notified_immediately() -> None:
     directory: Directory[str] = Directory(Grace(0, 0), Limits(1000, 600, 2), Journal(1000))
     directory.open("7", "a", at(0))
-    assert told(directory.close("7", "a", Ending.LOST, at(1)).change) == ("7", Status.OFFLINE, Cause.TIMEOUT)
+    assert summary(directory.close("7", "a", Ending.LOST, at(1)).change) == ("7", Status.OFFLINE, Cause.TIMEOUT)
 
 
 def test_a_disconnect_has_no_grace_period_and_stop_waiting_ends_the_others(
@@ -191,18 +191,18 @@ def test_a_disconnect_has_no_grace_period_and_stop_waiting_ends_the_others(
     directory.open("7", "b", at(0))
     directory.close("7", "a", Ending.LOST, at(1))
     assert directory.close("7", "b", Ending.DISCONNECTED, at(2)).change is None
-    assert told(directory.stop_waiting("7", at(2)).change) == ("7", Status.OFFLINE, Cause.KICK)
+    assert summary(directory.stop_waiting("7", at(2)).change) == ("7", Status.OFFLINE, Cause.KICK)
     assert directory.stop_waiting("7", at(2)).change is None
     assert directory.stop_waiting("nobody", at(2)).change is None
     assert directory.next_deadline() is None
 
 
 def test_an_announcement_adds_presence(directory: Directory[str]) -> None:
-    assert told(directory.announce("7", True, at(0)).change) == ("7", Status.ONLINE, Cause.ANNOUNCEMENT)
+    assert summary(directory.announce("7", True, at(0)).change) == ("7", Status.ONLINE, Cause.ANNOUNCEMENT)
     assert directory.announce("7", True, at(1)).change is None
     assert directory.open("7", "a", at(2)).change is None
     assert directory.close("7", "a", Ending.CLOSED, at(3)).change is None, "still announced"
-    assert told(directory.announce("7", False, at(4)).change) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
+    assert summary(directory.announce("7", False, at(4)).change) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
     assert directory.announce("7", False, at(5)).change is None
     assert directory.announce("nobody", False, at(5)).change is None
 
@@ -212,7 +212,7 @@ def test_an_announcement_never_takes_presence_from_an_open_connection(directory:
     assert directory.announce("7", False, at(1)).change is None
     assert directory.users.status("7") is Status.ONLINE
     directory.close("7", "a", Ending.LOST, at(2))
-    assert told(directory.announce("7", False, at(3)).change) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
+    assert summary(directory.announce("7", False, at(3)).change) == ("7", Status.OFFLINE, Cause.ANNOUNCEMENT)
     assert expired(directory, at(100)) == []
 
 

@@ -20,20 +20,20 @@ def rooms() -> Rooms:
     return Rooms(Thresholds(coalesced=10, counts=20), max_members=30, next_position=lambda: next(positions))
 
 
-def told(changes: list[RoomChange]) -> list[tuple[int, str, str, bytes | None]]:
+def summary(changes: list[RoomChange]) -> list[tuple[int, str, str, bytes | None]]:
     return [(c.position, c.room, c.user_id, c.member.data if c.member else None) for c in changes]
 
 
 def test_memberships_follow_the_wanted_rooms(rooms: Rooms) -> None:
-    assert told(rooms.settle("ada", {"lobby": b"1"}, NOW)) == [(1, "lobby", "ada", b"1")]
+    assert summary(rooms.settle("ada", {"lobby": b"1"}, NOW)) == [(1, "lobby", "ada", b"1")]
     assert rooms.settle("ada", {"lobby": b"1"}, NOW) == []
-    assert told(rooms.settle("ada", {"lobby": b"2", "bar": b""}, NOW)) == [
+    assert summary(rooms.settle("ada", {"lobby": b"2", "bar": b""}, NOW)) == [
         (2, "lobby", "ada", b"2"),
         (3, "bar", "ada", b""),
     ]
     assert set(rooms.of("ada")) == {"lobby", "bar"}
-    assert told(rooms.settle("ada", {"bar": b""}, NOW)) == [(4, "lobby", "ada", None)]
-    assert told(rooms.settle("ada", {}, NOW)) == [(5, "bar", "ada", None)]
+    assert summary(rooms.settle("ada", {"bar": b""}, NOW)) == [(4, "lobby", "ada", None)]
+    assert summary(rooms.settle("ada", {}, NOW)) == [(5, "bar", "ada", None)]
     assert (rooms.of("ada"), rooms.get("bar"), rooms._rooms, rooms._of_user) == ((), None, {}, {})
 
 

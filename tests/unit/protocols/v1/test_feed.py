@@ -17,7 +17,7 @@ def harness() -> NodeHarness:
 def test_a_client_first_receives_the_greeting_its_own_state_and_a_snapshot(harness: NodeHarness) -> None:
     harness.open("userId=7", subprotocol="")
     ada = harness.open("userId=ada&device=phone")
-    greeting, own, snapshot = harness.heard(ada)
+    greeting, own, snapshot = harness.new_messages(ada)
     assert greeting["type"] == "CONNECTION_ESTABLISHED"
     assert (greeting["resumed"], greeting["heartbeatInterval"], greeting["resumeWindow"]) == (False, 30, 120)
     assert own == {"type": "SELF", "status": "online", "chosen": "auto", "devices": ["phone"], "cause": "connect"}
@@ -34,37 +34,37 @@ def test_a_snapshot_is_sent_in_pages_and_changes_continue_from_its_position() ->
     for number in range(5):
         harness.open(f"userId={number}", subprotocol="")
     ada = harness.open("userId=ada")
-    pages = [m for m in harness.heard(ada) if m["type"] == "PRESENCE_SNAPSHOT"]
+    pages = [m for m in harness.new_messages(ada) if m["type"] == "PRESENCE_SNAPSHOT"]
     assert [(p["page"], p["pages"], len(p["users"])) for p in pages] == [(1, 3, 2), (2, 3, 2), (3, 3, 2)]
     [marker] = [m for m in ada.messages if "position" in m]
     assert (marker["users"], ada.messages[-1]) == ([], marker), "the position comes when all pages have"
     harness.open("userId=9", subprotocol="")
-    assert statuses(harness.heard(ada)) == [(9, "online")]
+    assert statuses(harness.new_messages(ada)) == [(9, "online")]
 
 
 def test_one_message_per_flush_has_each_user_once(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob&watch=none")
     carl = harness.enter("userId=carl&watch=none")
-    harness.heard(ada)
+    harness.new_messages(ada)
     for state in ("idle", "active", "idle"):
         harness.node.received(bob, f'{{"type":"ACTIVITY","state":"{state}"}}')
     harness.node.received(carl, '{"type":"ACTIVITY","state":"idle"}')
     harness.clock.run_soon()
-    [message] = harness.heard(ada)
+    [message] = harness.new_messages(ada)
     assert statuses([message]) == [("bob", "away"), ("carl", "away")]
 
 
 def test_only_watchers_are_notified(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
     bob = harness.enter("userId=bob&watch=none")
-    assert harness.heard(ada) == []
-    assert statuses(harness.say(ada, "WATCH", users=["bob", "nobody"])) == [("bob", "online"), ("nobody", "offline")]
-    harness.say(bob, "SET_STATUS", status="busy")
+    assert harness.new_messages(ada) == []
+    assert statuses(harness.send(ada, "WATCH", users=["bob", "nobody"])) == [("bob", "online"), ("nobody", "offline")]
+    harness.send(bob, "SET_STATUS", status="busy")
     harness.enter("userId=carl")
-    assert statuses(harness.heard(ada)) == [("bob", "busy")]
-    harness.say(ada, "UNWATCH", users=["bob"])
+    assert statuses(harness.new_messages(ada)) == [("bob", "busy")]
+    harness.send(ada, "UNWATCH", users=["bob"])
     harness.end(bob, Ending.CLOSED)
-    assert harness.heard(ada) == []
+    assert harness.new_messages(ada) == []
 
 
 def test_a_new_subscription_receives_the_current_state_and_later_changes(harness: NodeHarness) -> None:
@@ -78,51 +78,51 @@ def test_a_new_subscription_receives_the_current_state_and_later_changes(harness
     harness.node.received(ada, '{"type":"WATCH","users":["bob"]}')
     application.set_status("bob", Choice(Status.ONLINE))
     harness.clock.run_soon()
-    assert statuses(harness.heard(ada)) == [("bob", "away"), ("bob", "online")], "neither lost nor doubled"
+    assert statuses(harness.new_messages(ada)) == [("bob", "away"), ("bob", "online")], "neither lost nor doubled"
 
 
 def test_an_ended_subscription_receives_all_earlier_changes(harness: NodeHarness) -> None:
     ada, bob, application = harness.enter("userId=ada"), harness.enter("userId=bob"), PresenceService(harness.node)
-    harness.heard(ada)
+    harness.new_messages(ada)
     harness.node.received(bob, '{"type":"SET_STATUS","status":"away"}')
     harness.node.received(ada, '{"type":"UNWATCH","everyone":true}')
     application.set_status("bob", Choice(Status.ONLINE))
     harness.clock.run_soon()
-    assert statuses(harness.heard(ada)) == [("bob", "away")]
+    assert statuses(harness.new_messages(ada)) == [("bob", "away")]
 
 
 def test_a_user_active_on_any_device_is_online(harness: NodeHarness) -> None:
     watcher = harness.enter("userId=w")
     phone, laptop = harness.enter("userId=ada&device=phone"), harness.enter("userId=ada&device=laptop")
-    assert harness.heard(watcher)[-1]["users"][0]["devices"] == ["laptop", "phone"]
-    harness.say(phone, "ACTIVITY", state="idle")
-    assert harness.heard(watcher) == []
+    assert harness.new_messages(watcher)[-1]["users"][0]["devices"] == ["laptop", "phone"]
+    harness.send(phone, "ACTIVITY", state="idle")
+    assert harness.new_messages(watcher) == []
     harness.clock.advance(1)
-    harness.say(laptop, "ACTIVITY", state="idle")
-    assert statuses(harness.heard(watcher)) == [("ada", "away")]
+    harness.send(laptop, "ACTIVITY", state="idle")
+    assert statuses(harness.new_messages(watcher)) == [("ada", "away")]
     harness.clock.advance(1)
-    harness.say(phone, "ACTIVITY", state="active")
-    assert statuses(harness.heard(watcher)) == [("ada", "online")]
+    harness.send(phone, "ACTIVITY", state="active")
+    assert statuses(harness.new_messages(watcher)) == [("ada", "online")]
     harness.clock.advance(1)
-    harness.say(phone, "SET_STATUS", status="busy")
+    harness.send(phone, "SET_STATUS", status="busy")
     harness.clock.advance(1)
-    harness.say(phone, "ACTIVITY", state="idle")
-    assert statuses(harness.heard(watcher)) == [("ada", "busy")], "what a person chose beats what was detected"
+    harness.send(phone, "ACTIVITY", state="idle")
+    assert statuses(harness.new_messages(watcher)) == [("ada", "busy")], "what a person chose beats what was detected"
 
 
 def test_an_expired_status_gives_way_to_the_earlier_one(harness: NodeHarness) -> None:
     watcher, ada = harness.enter("userId=w"), harness.enter("userId=ada")
-    harness.say(ada, "SET_STATUS", status="busy", text="writing")
+    harness.send(ada, "SET_STATUS", status="busy", text="writing")
     harness.clock.advance(1)
-    harness.heard(watcher)
-    harness.say(ada, "SET_STATUS", status="away", text="lunch", expiresIn=60)
-    [message] = harness.heard(watcher)
+    harness.new_messages(watcher)
+    harness.send(ada, "SET_STATUS", status="away", text="lunch", expiresIn=60)
+    [message] = harness.new_messages(watcher)
     [lunch] = message["users"]
     assert (lunch["status"], lunch["text"], lunch["until"]) == ("away", "lunch", harness.clock.now().epoch_ms + 60_000)
     harness.clock.advance(59)
-    assert harness.heard(watcher) == []
+    assert harness.new_messages(watcher) == []
     harness.clock.advance(1.1)
-    [message] = harness.heard(watcher)
+    [message] = harness.new_messages(watcher)
     assert (message["users"][0]["status"], message["users"][0]["text"]) == ("busy", "writing")
     assert "until" not in message["users"][0]
 
@@ -133,63 +133,63 @@ def test_an_invisible_user_looks_offline_to_everyone_else() -> None:
     ada, own = harness.enter("userId=ada&device=phone"), harness.enter("userId=ada")
     gone = harness.enter("userId=gone&device=phone")
     for connection in (watcher, classic, own):
-        harness.heard(connection)
-    harness.say(ada, "SET_STATUS", status="invisible", text="secret")
+        harness.new_messages(connection)
+    harness.send(ada, "SET_STATUS", status="invisible", text="secret")
     harness.end(gone, Ending.CLOSED)
-    hidden, left = [user for m in harness.heard(watcher) for user in m["users"]]
+    hidden, left = [user for m in harness.new_messages(watcher) for user in m["users"]]
     assert {**hidden, "userId": 0, "version": 0} == {**left, "userId": 0, "version": 0}, "no difference"
-    assert [m["type"] for m in harness.heard(classic)] == ["USER_OFFLINE", "USER_OFFLINE"]
-    told = [m for m in harness.heard(own) if m["type"] == "SELF"]
+    assert [m["type"] for m in harness.new_messages(classic)] == ["USER_OFFLINE", "USER_OFFLINE"]
+    told = [m for m in harness.new_messages(own) if m["type"] == "SELF"]
     assert (told[-1]["status"], told[-1]["text"]) == ("invisible", "secret")
-    harness.say(ada, "ACTIVITY", state="idle")
-    harness.say(ada, "JOIN", room="r")
-    assert harness.heard(watcher) == []
-    assert harness.heard(classic) == []
-    assert harness.say(watcher, "WATCH", rooms=["r"])[-1]["members"] == []
+    harness.send(ada, "ACTIVITY", state="idle")
+    harness.send(ada, "JOIN", room="r")
+    assert harness.new_messages(watcher) == []
+    assert harness.new_messages(classic) == []
+    assert harness.send(watcher, "WATCH", rooms=["r"])[-1]["members"] == []
     sessions = [session.user_id for session in harness.node.stats().user_sessions]
     assert sorted(sessions) == ["c", "w"], "nor do the statistics name them"
     again = harness.enter("userId=ada")
-    assert harness.heard(watcher) == [], "it survives a new connection"
+    assert harness.new_messages(watcher) == [], "it survives a new connection"
     assert again.messages[1]["status"] == "invisible"
 
 
 def test_counts_are_sent_once_a_second_without_names(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
     count = {"type": "PRESENCE_COUNT", "watch": "everyone", "online": 1}
-    assert harness.say(ada, "WATCH", everyone=True, mode="count", id=1) == [{"type": "ACK", "id": 1}, count]
+    assert harness.send(ada, "WATCH", everyone=True, mode="count", id=1) == [{"type": "ACK", "id": 1}, count]
     harness.enter("userId=bob")
     harness.enter("userId=carl")
-    assert harness.heard(ada) == []
+    assert harness.new_messages(ada) == []
     harness.clock.advance(1.1)
-    assert harness.heard(ada) == [{**count, "online": 3}]
-    harness.say(ada, "WATCH", users=["bob", "x"], mode="count")
+    assert harness.new_messages(ada) == [{**count, "online": 3}]
+    harness.send(ada, "WATCH", users=["bob", "x"], mode="count")
     harness.enter("userId=x")
     harness.clock.advance(1.1)
-    assert harness.heard(ada) == [{**count, "online": 4}, {**count, "watch": "users", "online": 2}]
-    assert harness.say(ada, "UNWATCH", everyone=True, users=["bob"])[0]["online"] == 1, "of those that are left"
-    harness.say(ada, "UNWATCH", users=["x"])
+    assert harness.new_messages(ada) == [{**count, "online": 4}, {**count, "watch": "users", "online": 2}]
+    assert harness.send(ada, "UNWATCH", everyone=True, users=["bob"])[0]["online"] == 1, "of those that are left"
+    harness.send(ada, "UNWATCH", users=["x"])
     harness.enter("userId=y")
     harness.clock.advance(1.1)
-    assert harness.heard(ada) == []
+    assert harness.new_messages(ada) == []
 
 
 def test_requests_receive_only_the_counts_they_name(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
-    harness.say(ada, "WATCH", everyone=True, users=["bob"], rooms=["hall", "bar"], mode="count")
+    harness.send(ada, "WATCH", everyone=True, users=["bob"], rooms=["hall", "bar"], mode="count")
     for fields, told in (
         ({"everyone": True}, [("everyone", "")]),
         ({"users": ["carl"]}, [("users", "")]),
         ({"rooms": ["bar"]}, [("room", "bar")]),
         ({}, []),
     ):
-        answer = harness.say(ada, "WATCH", mode="count", **fields)
+        answer = harness.send(ada, "WATCH", mode="count", **fields)
         assert [(m["watch"], m.get("room", "")) for m in answer] == told
-    assert harness.say(ada, "UNWATCH", rooms=["bar"]) == [], "the other numbers are the same"
-    assert types(harness.say(ada, "UNWATCH", users=["carl"])) == ["PRESENCE_COUNT"], "one user fewer is counted"
+    assert harness.send(ada, "UNWATCH", rooms=["bar"]) == [], "the other numbers are the same"
+    assert types(harness.send(ada, "UNWATCH", users=["carl"])) == ["PRESENCE_COUNT"], "one user fewer is counted"
     for number in range(20):
         harness.enter(f"userId={number}")
         harness.clock.advance(0.2)
-    counts = [m for m in harness.heard(ada) if m["type"] == "PRESENCE_COUNT"]
+    counts = [m for m in harness.new_messages(ada) if m["type"] == "PRESENCE_COUNT"]
     assert len(counts) <= 4
     assert {m["watch"] for m in counts} == {"everyone"}
 
@@ -197,26 +197,26 @@ def test_requests_receive_only_the_counts_they_name(harness: NodeHarness) -> Non
 def test_a_status_in_the_url_counts_only_for_an_unknown_user(harness: NodeHarness) -> None:
     bob = harness.enter("userId=bob")
     ada = harness.open("userId=ada&status=invisible")
-    assert harness.heard(ada)[1]["chosen"] == "invisible"
-    assert harness.heard(bob) == [], "not for a moment"
-    harness.say(ada, "SET_STATUS", status="busy")
-    assert harness.heard(harness.open("userId=ada&status=away"))[1]["chosen"] == "busy", "it knows better"
+    assert harness.new_messages(ada)[1]["chosen"] == "invisible"
+    assert harness.new_messages(bob) == [], "not for a moment"
+    harness.send(ada, "SET_STATUS", status="busy")
+    assert harness.new_messages(harness.open("userId=ada&status=away"))[1]["chosen"] == "busy", "it knows better"
     harness.enter("userId=carl")
-    assert harness.heard(harness.open("userId=carl&status=away"))[1]["chosen"] == "auto"
+    assert harness.new_messages(harness.open("userId=carl&status=away"))[1]["chosen"] == "auto"
     harness.end(harness.enter("userId=dora"), Ending.CLOSED)
-    assert harness.heard(harness.open("userId=dora&status=away"))[1]["chosen"] == "auto", "she is not a stranger"
+    assert harness.new_messages(harness.open("userId=dora&status=away"))[1]["chosen"] == "auto", "she is not a stranger"
 
 
 def test_a_temporary_status_preserves_the_one_set_just_before(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
-    harness.say(bob, "SET_STATUS", status="online")
-    harness.say(bob, "SET_STATUS", status="busy")
-    harness.say(bob, "SET_STATUS", status="away", expiresIn=5)
-    harness.heard(ada)
+    harness.send(bob, "SET_STATUS", status="online")
+    harness.send(bob, "SET_STATUS", status="busy")
+    harness.send(bob, "SET_STATUS", status="away", expiresIn=5)
+    harness.new_messages(ada)
     harness.clock.advance(1)
-    assert statuses(harness.heard(ada)) == [("bob", "away")], "in one message, once"
+    assert statuses(harness.new_messages(ada)) == [("bob", "away")], "in one message, once"
     harness.clock.advance(5)
-    assert statuses(harness.heard(ada)) == [("bob", "busy")]
+    assert statuses(harness.new_messages(ada)) == [("bob", "busy")]
 
 
 def test_clients_that_connect_together_share_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,18 +235,18 @@ def test_clients_that_connect_together_share_a_snapshot(monkeypatch: pytest.Monk
     assert len(encoded) < 1000 + 50 + 10, "each user once, not once for each who comes"
     for comer in comers:
         harness.clock.run_soon()
-        seen = {user_id for user_id, _ in statuses(harness.heard(comer))}
+        seen = {user_id for user_id, _ in statuses(harness.new_messages(comer))}
         assert len(seen) == 1050
 
 
 def test_a_status_that_expires_to_invisible_looks_like_a_disconnect(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
-    harness.say(bob, "SET_STATUS", status="invisible")
+    harness.send(bob, "SET_STATUS", status="invisible")
     harness.clock.advance(1)
-    harness.say(bob, "SET_STATUS", status="busy", expiresIn=20)
-    harness.heard(ada)
+    harness.send(bob, "SET_STATUS", status="busy", expiresIn=20)
+    harness.new_messages(ada)
     harness.clock.advance(21)
-    [gone] = harness.heard(ada)[0]["users"]
+    [gone] = harness.new_messages(ada)[0]["users"]
     assert (gone["status"], gone["lastSeen"]) == ("offline", gone["since"])
 
 
@@ -254,19 +254,19 @@ def test_invisible_users_still_look_offline_after_the_log_has_moved_on() -> None
     harness = NodeHarness(log_size=4)
     ada = harness.enter("userId=ada")
     gone, chosen = harness.enter("userId=gone"), harness.enter("userId=chosen")
-    harness.say(chosen, "SET_STATUS", status="busy")
-    harness.say(ada, "SET_STATUS", status="invisible")
+    harness.send(chosen, "SET_STATUS", status="busy")
+    harness.send(ada, "SET_STATUS", status="invisible")
     for connection in (gone, chosen):
         harness.end(connection, Ending.CLOSED)
     for number in range(20):
         harness.open(f"userId={number}", subprotocol="")
     eve = harness.enter("userId=eve&watch=none")
-    [snapshot] = harness.say(eve, "WATCH", users=["ada", "gone", "chosen", "nobody"])
+    [snapshot] = harness.send(eve, "WATCH", users=["ada", "gone", "chosen", "nobody"])
     seen = {user.pop("userId"): user for user in snapshot["users"]}
     assert seen["ada"] == seen["gone"] == seen["chosen"] == seen["nobody"]
     harness.clock.advance(1)
-    harness.say(ada, "SET_STATUS", status="online")
-    [back] = harness.heard(eve)[0]["users"]
+    harness.send(ada, "SET_STATUS", status="online")
+    [back] = harness.new_messages(eve)[0]["users"]
     assert back["version"] > seen["ada"]["version"]
 
 
@@ -274,9 +274,9 @@ def test_versions_and_positions_continue_above_an_earlier_start(harness: NodeHar
     above = 28_000_000_000  # as on a server with a database
     harness.node.directory.begin_above(above)
     ada = harness.open("userId=ada")
-    harness.say(harness.open("userId=bob"), "JOIN", room="lobby")
-    [joined] = [m for m in harness.say(ada, "JOIN", room="lobby") if m["type"] == "ROOM_SNAPSHOT"]
-    [asked] = harness.say(ada, "WATCH", users=["bob", "nobody"])
+    harness.send(harness.open("userId=bob"), "JOIN", room="lobby")
+    [joined] = [m for m in harness.send(ada, "JOIN", room="lobby") if m["type"] == "ROOM_SNAPSHOT"]
+    [asked] = harness.send(ada, "WATCH", users=["bob", "nobody"])
     told = [user for m in (*ada.messages, asked) for user in m.get("users", ())]
     told += [member["presence"] for member in joined["members"]]
     assert {user["userId"] for user in told} == {"ada", "bob", "nobody"}
@@ -288,8 +288,8 @@ def test_a_snapshot_uses_no_position_of_the_journal(harness: NodeHarness) -> Non
     ada = harness.open("userId=ada")
     before = harness.node.journal.position
     for _ in range(3):
-        harness.say(ada, "WATCH", users=["bob"])
-        harness.say(ada, "UNWATCH", users=["bob"])
+        harness.send(ada, "WATCH", users=["bob"])
+        harness.send(ada, "UNWATCH", users=["bob"])
     assert harness.node.journal.position == before
     texts = [message["position"] for message in ada.messages if "position" in message]
     cursors = [cursor for text in texts if (cursor := harness.node.encoder.cursor(text))]

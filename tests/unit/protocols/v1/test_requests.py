@@ -19,14 +19,16 @@ def harness() -> NodeHarness:
 
 def test_a_ping_is_answered_with_the_servers_time(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
-    assert harness.say(ada, "PING", id="p") == [{"type": "PONG", "serverTime": harness.clock.now().epoch_ms, "id": "p"}]
-    assert "id" not in harness.say(ada, "PING")[0]
+    assert harness.send(ada, "PING", id="p") == [
+        {"type": "PONG", "serverTime": harness.clock.now().epoch_ms, "id": "p"}
+    ]
+    assert "id" not in harness.send(ada, "PING")[0]
 
 
 def test_only_a_request_with_an_id_is_acknowledged(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
-    assert harness.say(ada, "ACTIVITY", state="active", id=7) == [{"type": "ACK", "id": 7}]
-    assert harness.say(ada, "ACTIVITY", state="active") == []
+    assert harness.send(ada, "ACTIVITY", state="active", id=7) == [{"type": "ACK", "id": 7}]
+    assert harness.send(ada, "ACTIVITY", state="active") == []
 
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [
@@ -64,10 +66,10 @@ def busy() -> tuple[NodeHarness, FakeConnection, FakeConnection]:
     """Return Ada, who watches everyone and is in room `r`, and a watcher of both in a full room."""
     harness = NodeHarness(room_members=1)
     ada, watcher = harness.enter("userId=ada"), harness.enter("userId=watcher")
-    harness.say(ada, "JOIN", room="r", data=1)
-    harness.say(watcher, "WATCH", rooms=["r"])
-    harness.say(watcher, "JOIN", room="full")
-    harness.heard(ada)
+    harness.send(ada, "JOIN", room="r", data=1)
+    harness.send(watcher, "WATCH", rooms=["r"])
+    harness.send(watcher, "JOIN", room="full")
+    harness.new_messages(ada)
     return harness, ada, watcher
 
 
@@ -78,11 +80,13 @@ def test_an_accepted_request_is_acknowledged_once_before_its_effects(
 ) -> None:
     harness, ada, _ = busy
     if held:
-        harness.say(ada, "SET_STATUS", status="away")
+        harness.send(ada, "SET_STATUS", status="away")
     harness.node.received(ada, json.encode({"type": type_, "id": "x", **fields}).decode())
-    assert harness.heard_all(ada)[:1] == [{"type": "ACK", "id": "x"}]
+    assert harness.all_new_messages(ada)[:1] == [{"type": "ACK", "id": "x"}]
     harness.clock.advance(10)
-    assert not [m for m in harness.heard_all(ada) if m["type"] in ("ACK", "ERROR")], "nothing refuses it any more"
+    assert not [m for m in harness.all_new_messages(ada) if m["type"] in ("ACK", "ERROR")], (
+        "nothing refuses it any more"
+    )
 
 
 def watched_and_joined(client: FakeConnection) -> tuple[object, ...]:
@@ -98,9 +102,9 @@ def test_a_refused_request_is_not_acknowledged_and_changes_nothing(
 ) -> None:
     harness, ada, watcher = busy
     before = watched_and_joined(ada)
-    assert [(m["type"], m["id"]) for m in harness.say(ada, type_, id="x", **fields)] == [("ERROR", "x")]
+    assert [(m["type"], m["id"]) for m in harness.send(ada, type_, id="x", **fields)] == [("ERROR", "x")]
     harness.clock.advance(10)
-    assert (harness.heard(ada), harness.heard(watcher)) == ([], [])
+    assert (harness.new_messages(ada), harness.new_messages(watcher)) == ([], [])
     assert watched_and_joined(ada) == before
 
 
@@ -141,7 +145,7 @@ def test_an_error_states_the_fault_and_the_id_of_the_request(
 ) -> None:
     ada = harness.enter("userId=ada")
     harness.node.received(ada, text)
-    [error] = harness.heard(ada)
+    [error] = harness.new_messages(ada)
     assert (error["type"], error["code"], error["name"]) == ("ERROR", fault.code, fault.name)
     assert says in error["message"]
     assert error.get("id") == request_id
@@ -150,29 +154,29 @@ def test_an_error_states_the_fault_and_the_id_of_the_request(
 
 def test_texts_may_contain_joiners(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
-    answer = harness.say(ada, "SET_STATUS", status="busy", emoji="👩‍💻", text="می‌خواهم\u00a0x", id=1)
+    answer = harness.send(ada, "SET_STATUS", status="busy", emoji="👩‍💻", text="می‌خواهم\u00a0x", id=1)
     assert (answer[0]["type"], answer[1]["emoji"]) == ("ACK", "👩‍💻")
     harness.clock.advance(1)
-    assert harness.say(ada, "SET_STATUS", status="busy", text="\u202egnp.exe")[0]["name"] == "BAD_REQUEST"
+    assert harness.send(ada, "SET_STATUS", status="busy", text="\u202egnp.exe")[0]["name"] == "BAD_REQUEST"
 
 
 def test_null_removes_data(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
-    harness.say(ada, "JOIN", room="r", data={"x": 1})
-    [changes] = harness.say(ada, "SET_MEMBER", room="r", data=None)
+    harness.send(ada, "JOIN", room="r", data={"x": 1})
+    [changes] = harness.send(ada, "SET_MEMBER", room="r", data=None)
     assert "data" not in changes["members"][0]
 
 
 def test_a_binary_message_is_refused(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
     harness.node.received(ada, b"{}")
-    assert harness.heard(ada)[0]["name"] == "BAD_JSON"
+    assert harness.new_messages(ada)[0]["name"] == "BAD_JSON"
 
 
 def test_an_unknown_field_is_refused_with_the_most_similar_name(harness: NodeHarness) -> None:
     """Otherwise a status set with `expires_in` would never expire."""
     ada = harness.enter("userId=ada")
-    [error] = harness.say(ada, "SET_STATUS", status="busy", expires_in=60, id=1)
+    [error] = harness.send(ada, "SET_STATUS", status="busy", expires_in=60, id=1)
     assert (error["name"], error["id"]) == ("BAD_REQUEST", 1)
     assert error["message"].startswith(
         "unknown field expires_in (did you mean expiresIn?); known are type, status, id,"
@@ -182,9 +186,9 @@ def test_an_unknown_field_is_refused_with_the_most_similar_name(harness: NodeHar
 
 def test_an_extension_field_is_ignored(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
-    answer = harness.say(ada, "SET_STATUS", **{"x-trace": {"a": [1]}}, status="busy", data={"x-kept": 1}, id=1)
+    answer = harness.send(ada, "SET_STATUS", **{"x-trace": {"a": [1]}}, status="busy", data={"x-kept": 1}, id=1)
     assert (answer[0]["type"], answer[1]["data"]) == ("ACK", {"x-kept": 1})
-    [error] = harness.say(ada, "PING", **{"x-trace": 1, "xtrace": 2})
+    [error] = harness.send(ada, "PING", **{"x-trace": 1, "xtrace": 2})
     assert error["message"].startswith("unknown field xtrace; known are")
 
 
@@ -203,7 +207,7 @@ def test_an_extension_field_is_ignored(harness: NodeHarness) -> None:
 def test_an_error_lists_the_allowed_values(harness: NodeHarness, text: str, says: str) -> None:
     ada = harness.enter("userId=ada")
     harness.node.received(ada, text)
-    [error] = harness.heard(ada)
+    [error] = harness.new_messages(ada)
     assert says in error["message"]
 
 
@@ -221,7 +225,7 @@ def test_half_a_surrogate_pair_is_refused_with_the_id_of_its_request(harness: No
     """RFC 8259 section 8.2 allows it in JSON."""
     ada = harness.enter("userId=ada")
     harness.node.received(ada, text)
-    [error] = harness.heard(ada)
+    [error] = harness.new_messages(ada)
     assert (error["name"], error["id"]) == ("BAD_REQUEST", 7)
     assert "half" in error["message"]
 
@@ -229,7 +233,7 @@ def test_half_a_surrogate_pair_is_refused_with_the_id_of_its_request(harness: No
 def test_an_id_with_half_a_surrogate_pair_is_not_sent_back(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
     harness.node.received(ada, r'{"type":"PING","id":"\ud83d"}')
-    [error] = harness.heard(ada)
+    [error] = harness.new_messages(ada)
     assert (error["name"], "id" in error) == ("BAD_REQUEST", False)
 
 
@@ -244,20 +248,20 @@ def test_data_is_passed_on_in_one_line(harness: NodeHarness) -> None:
 
 def test_a_request_for_too_many_users_or_rooms_changes_nothing(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
-    assert types(harness.say(ada, "WATCH", users=list(range(900)), id=1)) == ["ACK", *["PRESENCE_SNAPSHOT"] * 2]
-    assert harness.say(ada, "WATCH", users=list(range(850, 1001)), id=2)[0]["name"] == "TOO_MANY_WATCHED"
+    assert types(harness.send(ada, "WATCH", users=list(range(900)), id=1)) == ["ACK", *["PRESENCE_SNAPSHOT"] * 2]
+    assert harness.send(ada, "WATCH", users=list(range(850, 1001)), id=2)[0]["name"] == "TOO_MANY_WATCHED"
     bob = harness.enter("userId=950")
-    assert harness.heard(ada) == [], "nothing was changed"
-    harness.say(ada, "WATCH", users=list(range(850, 1000)), id=3)
-    harness.say(bob, "SET_STATUS", status="busy")
-    assert statuses(harness.heard(ada)) == [(950, "busy")]
-    assert harness.say(ada, "WATCH", rooms=[f"r{n}" for n in range(101)], id=4)[0]["name"] == "TOO_MANY_ROOMS"
+    assert harness.new_messages(ada) == [], "nothing was changed"
+    harness.send(ada, "WATCH", users=list(range(850, 1000)), id=3)
+    harness.send(bob, "SET_STATUS", status="busy")
+    assert statuses(harness.new_messages(ada)) == [(950, "busy")]
+    assert harness.send(ada, "WATCH", rooms=[f"r{n}" for n in range(101)], id=4)[0]["name"] == "TOO_MANY_ROOMS"
 
 
 def test_a_client_above_the_request_rate_receives_errors_and_is_then_closed() -> None:
     harness = NodeHarness(request_rate=1, request_burst=3)
     ada = harness.enter("userId=ada")
-    answers = [harness.say(ada, "PING", id=n)[0] for n in range(5)]
+    answers = [harness.send(ada, "PING", id=n)[0] for n in range(5)]
     assert types(answers) == ["PONG"] * 3 + ["ERROR"] * 2
     assert answers[4] == {
         "type": "ERROR",
@@ -267,9 +271,9 @@ def test_a_client_above_the_request_rate_receives_errors_and_is_then_closed() ->
         "id": 4,
     }
     harness.clock.advance(1)
-    assert types(harness.say(ada, "PING")) == ["PONG"], "a moment later"
+    assert types(harness.send(ada, "PING")) == ["PONG"], "a moment later"
     for _ in range(4):
-        harness.say(ada, "PING")
+        harness.send(ada, "PING")
     assert ada.closed_with
     assert ada.closed_with[0] is Close.TOO_MANY_REQUESTS
 
@@ -290,26 +294,26 @@ def test_answers_to_a_client_that_does_not_read_are_bounded() -> None:
 
 def test_the_last_of_many_rapid_statuses_wins(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
-    harness.heard(ada)
+    harness.new_messages(ada)
     for number, status in enumerate(("busy", "away", "online", "busy", "away")):
-        assert types(harness.say(ada, "SET_STATUS", status=status, id=number))[0] == "ACK"
-    assert statuses(harness.heard(bob)) == [("ada", "busy")]
+        assert types(harness.send(ada, "SET_STATUS", status=status, id=number))[0] == "ACK"
+    assert statuses(harness.new_messages(bob)) == [("ada", "busy")]
     harness.clock.advance(0.6)
-    assert statuses(harness.heard(bob)) == [("ada", "away")]
-    harness.say(ada, "SET_STATUS", status="busy")
+    assert statuses(harness.new_messages(bob)) == [("ada", "away")]
+    harness.send(ada, "SET_STATUS", status="busy")
     harness.end(ada, Ending.LOST)
     again = harness.enter("userId=ada")
-    assert statuses(harness.heard(bob))[-1] == ("ada", "busy"), "what was asked for before the loss is not lost"
+    assert statuses(harness.new_messages(bob))[-1] == ("ada", "busy"), "what was asked for before the loss is not lost"
     assert again.closed_with is None
 
 
 def test_setting_the_same_status_again_notifies_nobody(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
-    harness.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
-    assert len(statuses(harness.heard(bob))) == 1
+    harness.send(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
+    assert len(statuses(harness.new_messages(bob))) == 1
     harness.clock.advance(1)
-    harness.say(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
-    assert harness.heard(bob) == []
+    harness.send(ada, "SET_STATUS", status="busy", text="in a meeting", emoji="☕", data={"room": 1})
+    assert harness.new_messages(bob) == []
 
 
 def test_refusals_sessions_and_rooms_are_counted(harness: NodeHarness) -> None:
@@ -317,9 +321,9 @@ def test_refusals_sessions_and_rooms_are_counted(harness: NodeHarness) -> None:
         return harness.node.metrics.registry.get_sample_value(f"presenced_{metric}", labels) or 0.0
 
     ada = harness.open("userId=ada")
-    session = harness.heard(ada)[0]["sessionId"]
-    harness.say(ada, "JOIN", room="r")
-    harness.say(ada, "DANCE")
+    session = harness.new_messages(ada)[0]["sessionId"]
+    harness.send(ada, "JOIN", room="r")
+    harness.send(ada, "DANCE")
     assert metric("rooms") == 1
     assert metric("requests_refused_total", name="BAD_REQUEST") == 1
     where = position(ada)
@@ -332,32 +336,32 @@ def test_refusals_sessions_and_rooms_are_counted(harness: NodeHarness) -> None:
 
 def test_the_last_of_many_rapid_activity_reports_wins(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
-    harness.heard(ada)
+    harness.new_messages(ada)
     for number, state in enumerate(("idle", "active", "idle", "active", "idle", "active")):
-        assert types(harness.say(ada, "ACTIVITY", state=state, id=number))[0] == "ACK"
-    assert statuses(harness.heard(bob)) == [("ada", "away")]
+        assert types(harness.send(ada, "ACTIVITY", state=state, id=number))[0] == "ACK"
+    assert statuses(harness.new_messages(bob)) == [("ada", "away")]
     harness.clock.advance(0.6)
-    assert statuses(harness.heard(bob)) == [("ada", "online")]
+    assert statuses(harness.new_messages(bob)) == [("ada", "online")]
 
 
 def test_requests_made_just_before_a_resumption_take_effect(harness: NodeHarness) -> None:
     """The server does not know that the old connection is dead, and still holds its request to become idle."""
     ada, bob = harness.open("userId=ada"), harness.enter("userId=bob")
-    session = harness.heard(ada)[0]["sessionId"]
-    harness.say(ada, "SET_STATUS", status="auto")
-    harness.say(ada, "ACTIVITY", state="idle")
-    harness.heard(bob)
+    session = harness.new_messages(ada)[0]["sessionId"]
+    harness.send(ada, "SET_STATUS", status="auto")
+    harness.send(ada, "ACTIVITY", state="idle")
+    harness.new_messages(bob)
     harness.open(f"userId=ada&session={session}&position={position(ada)}")
     harness.clock.advance(0.5)
-    assert statuses(harness.heard(bob)) == [("ada", "away")]
+    assert statuses(harness.new_messages(bob)) == [("ada", "away")]
 
 
 def test_an_error_does_not_repeat_a_long_request(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
-    [error] = harness.say(ada, "x" * 60_000, id=1)
+    [error] = harness.send(ada, "x" * 60_000, id=1)
     assert (error["name"], len(error["message"]) <= MAX_REASON) == ("BAD_REQUEST", True)
     assert "allowed are AUTH, WATCH" in error["message"]
-    [error] = harness.say(ada, "PING", id=2**63)
+    [error] = harness.send(ada, "PING", id=2**63)
     assert (error["name"], "id" in error) == ("BAD_REQUEST", False)
 
 

@@ -19,7 +19,7 @@ def harness() -> NodeHarness:
 
 def enter(harness: NodeHarness, user_id: str, **data: object) -> FakeConnection:
     connection = harness.enter(f"userId={user_id}&watch=none")
-    harness.say(connection, "JOIN", room="lobby", **data)
+    harness.send(connection, "JOIN", room="lobby", **data)
     return connection
 
 
@@ -34,11 +34,11 @@ def members(messages: list[dict[str, Any]]) -> list[tuple[list[str], list[str]]]
 
 def test_a_new_member_receives_the_room_and_other_members_are_notified(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada&watch=none")
-    ack, snapshot = harness.say(ada, "JOIN", room="lobby", data={"seat": 1}, id=1)
+    ack, snapshot = harness.send(ada, "JOIN", room="lobby", data={"seat": 1}, id=1)
     assert ack == {"type": "ACK", "id": 1}
     assert (snapshot["type"], snapshot["count"], snapshot["mode"]) == ("ROOM_SNAPSHOT", 1, "full")
     enter(harness, "bob", data={"seat": 2})
-    [changes] = harness.heard(ada)
+    [changes] = harness.new_messages(ada)
     assert (changes["type"], changes["count"]) == ("ROOM_CHANGES", 2)
     [member] = changes["members"]
     assert (member["userId"], member["data"], member["presence"]["status"]) == ("bob", {"seat": 2}, "online")
@@ -47,78 +47,78 @@ def test_a_new_member_receives_the_room_and_other_members_are_notified(harness: 
 def test_members_receive_the_presence_of_members_only(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), enter(harness, "bob")
     stranger = harness.enter("userId=carl&watch=none")
-    harness.heard(ada)
-    harness.say(bob, "SET_STATUS", status="busy")
-    harness.say(stranger, "SET_STATUS", status="busy")
-    assert statuses(harness.heard(ada)) == [("bob", "busy")]
+    harness.new_messages(ada)
+    harness.send(bob, "SET_STATUS", status="busy")
+    harness.send(stranger, "SET_STATUS", status="busy")
+    assert statuses(harness.new_messages(ada)) == [("bob", "busy")]
 
 
 def test_a_user_with_two_sessions_is_one_member(harness: NodeHarness) -> None:
     ada, one = enter(harness, "ada"), enter(harness, "bob")
     two = enter(harness, "bob")
-    harness.heard(ada)
+    harness.new_messages(ada)
     harness.end(one, Ending.CLOSED)
-    assert harness.heard(ada) == []
-    harness.say(two, "LEAVE", room="lobby")
-    assert members(harness.heard(ada)) == [([], ["bob"])]
+    assert harness.new_messages(ada) == []
+    harness.send(two, "LEAVE", room="lobby")
+    assert members(harness.new_messages(ada)) == [([], ["bob"])]
 
 
 def test_new_member_data_notifies_others_and_equal_data_does_not(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), enter(harness, "bob", data=1)
-    harness.heard(ada)
-    harness.say(bob, "SET_MEMBER", room="lobby", data=2)
-    [changes] = harness.heard(ada)
+    harness.new_messages(ada)
+    harness.send(bob, "SET_MEMBER", room="lobby", data=2)
+    [changes] = harness.new_messages(ada)
     assert changes["members"][0]["data"] == 2
-    harness.say(bob, "SET_MEMBER", room="lobby", data=2)
-    assert harness.heard(ada) == []
+    harness.send(bob, "SET_MEMBER", room="lobby", data=2)
+    assert harness.new_messages(ada) == []
 
 
 def test_a_member_who_left_receives_nothing_more(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), enter(harness, "bob")
-    assert types(harness.say(bob, "LEAVE", room="lobby", id=1)) == ["ACK"]
-    harness.say(ada, "SET_STATUS", status="busy")
+    assert types(harness.send(bob, "LEAVE", room="lobby", id=1)) == ["ACK"]
+    harness.send(ada, "SET_STATUS", status="busy")
     enter(harness, "carl")
-    assert harness.heard(bob) == []
+    assert harness.new_messages(bob) == []
 
 
 def test_a_room_can_be_watched_without_joining(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
     eve = harness.enter("userId=eve&watch=none")
-    assert members(harness.say(eve, "WATCH", rooms=["lobby"])) == [(["ada"], [])]
-    assert harness.heard(ada) == []
+    assert members(harness.send(eve, "WATCH", rooms=["lobby"])) == [(["ada"], [])]
+    assert harness.new_messages(ada) == []
     harness.end(ada, Ending.CLOSED)
-    assert members(harness.heard(eve)) == [([], ["ada"])]
-    harness.say(eve, "UNWATCH", rooms=["lobby"])
+    assert members(harness.new_messages(eve)) == [([], ["ada"])]
+    harness.send(eve, "UNWATCH", rooms=["lobby"])
     enter(harness, "bob")
-    assert harness.heard(eve) == []
+    assert harness.new_messages(eve) == []
 
 
 def test_a_lost_member_stays_for_the_grace_period_and_returns_without_notifying_others(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), harness.open("userId=bob&watch=none")
-    session = harness.heard(bob)[0]["sessionId"]
-    harness.say(bob, "JOIN", room="lobby")
-    harness.heard(ada)
+    session = harness.new_messages(bob)[0]["sessionId"]
+    harness.send(bob, "JOIN", room="lobby")
+    harness.new_messages(ada)
     harness.end(bob, Ending.LOST)
     harness.clock.advance(14)
     back = harness.enter(f"userId=bob&session={session}&position=x")
-    assert harness.heard(ada) == []
+    assert harness.new_messages(ada) == []
     harness.end(back, Ending.LOST)
     harness.clock.advance(16)
-    assert members(harness.heard(ada)) == [([], ["bob"])]
+    assert members(harness.new_messages(ada)) == [([], ["bob"])]
     again = harness.open(f"userId=bob&session={session}&position=x")
-    assert members(harness.heard(ada)) == [(["bob"], [])], "the session is in the room again"
-    assert [m["room"] for m in harness.heard(again) if m["type"] == "ROOM_SNAPSHOT"] == ["lobby"]
+    assert members(harness.new_messages(ada)) == [(["bob"], [])], "the session is in the room again"
+    assert [m["room"] for m in harness.new_messages(again) if m["type"] == "ROOM_SNAPSHOT"] == ["lobby"]
 
 
 def test_a_resumed_session_receives_the_missed_changes_of_a_room(harness: NodeHarness) -> None:
     ada, bob = harness.open("userId=ada&watch=none"), enter(harness, "bob")
-    session = harness.heard(ada)[0]["sessionId"]
-    harness.say(ada, "JOIN", room="lobby", id=1)
+    session = harness.new_messages(ada)[0]["sessionId"]
+    harness.send(ada, "JOIN", room="lobby", id=1)
     harness.end(ada, Ending.LOST)
     enter(harness, "carl")
-    harness.say(bob, "SET_STATUS", status="busy")
+    harness.send(bob, "SET_STATUS", status="busy")
     back = harness.open(f"userId=ada&session={session}&position={position(ada)}")
-    heard = harness.heard(back)
+    heard = harness.new_messages(back)
     assert heard[0]["resumed"] is True
     assert members(heard) == [(["carl"], [])]
     assert statuses(heard) == [("bob", "busy")]
@@ -129,57 +129,57 @@ def test_changes_of_a_large_room_are_sent_once_a_second(harness: NodeHarness) ->
     for name in ("b", "c", "d"):
         enter(harness, name)
     harness.clock.advance(1.1)
-    modes = [m["mode"] for m in harness.heard(ada) if m["type"] == "ROOM_CHANGES"]
+    modes = [m["mode"] for m in harness.new_messages(ada) if m["type"] == "ROOM_CHANGES"]
     assert modes[-1] == "coalesced"
     enter(harness, "e")
-    assert harness.heard(ada) == []
+    assert harness.new_messages(ada) == []
     harness.clock.advance(1.1)
-    assert members(harness.heard(ada)) == [(["e"], [])]
+    assert members(harness.new_messages(ada)) == [(["e"], [])]
 
 
 def test_a_very_large_room_sends_only_counts(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
     others = [enter(harness, name) for name in "bcdef"]
     harness.clock.advance(1.1)
-    last = harness.heard(ada)[-1]
+    last = harness.new_messages(ada)[-1]
     assert (last["mode"], last["count"], last.get("members")) == ("counts", 6, None)
-    harness.say(ada, "WATCH", users=["b"])
+    harness.send(ada, "WATCH", users=["b"])
     for other in others:
-        harness.say(other, "SET_STATUS", status="busy")
-    assert statuses(harness.heard(ada)) == [("b", "busy")], "those asked for by id are told at once"
+        harness.send(other, "SET_STATUS", status="busy")
+    assert statuses(harness.new_messages(ada)) == [("b", "busy")], "those asked for by id are told at once"
     for other in others[2:]:
         harness.end(other, Ending.CLOSED)
     harness.clock.advance(1.1)
-    [back] = [m for m in harness.heard(ada) if m["type"] == "ROOM_CHANGES"]
+    [back] = [m for m in harness.new_messages(ada) if m["type"] == "ROOM_CHANGES"]
     assert (back["mode"], back["count"]) == ("full", 3)
-    assert members(harness.say(ada, "WATCH", rooms=["lobby"])) == [(["ada", "b", "c"], [])], "names, on request"
+    assert members(harness.send(ada, "WATCH", rooms=["lobby"])) == [(["ada", "b", "c"], [])], "names, on request"
 
 
 def test_the_count_of_a_room_can_be_watched(harness: NodeHarness) -> None:
     eve = harness.enter("userId=eve&watch=none")
-    [count] = harness.say(eve, "WATCH", rooms=["lobby"], mode="count")
+    [count] = harness.send(eve, "WATCH", rooms=["lobby"], mode="count")
     assert count == {"type": "PRESENCE_COUNT", "watch": "room", "online": 0, "room": "lobby"}
     enter(harness, "ada")
     harness.clock.advance(1.1)
-    assert harness.heard(eve) == [{**count, "online": 1}]
+    assert harness.new_messages(eve) == [{**count, "online": 1}]
 
 
 def test_a_user_in_two_rooms_is_sent_once(harness: NodeHarness) -> None:
     ada, bob = enter(harness, "ada"), enter(harness, "bob")
     for connection in (ada, bob):
-        harness.say(connection, "JOIN", room="bar")
+        harness.send(connection, "JOIN", room="bar")
     session = next(m["sessionId"] for m in ada.messages if "sessionId" in m)
     harness.end(ada, Ending.LOST)
-    harness.say(bob, "SET_STATUS", status="busy")
+    harness.send(bob, "SET_STATUS", status="busy")
     back = harness.open(f"userId=ada&session={session}&position={position(ada)}")
-    assert statuses(harness.heard(back)) == [("bob", "busy")]
+    assert statuses(harness.new_messages(back)) == [("bob", "busy")]
 
 
 def test_a_session_lost_before_a_digest_receives_the_room_when_resumed(harness: NodeHarness) -> None:
     """The client's position, from other messages, may be newer than its state of a large room."""
     ada = harness.enter("userId=ada")
     session = ada.messages[0]["sessionId"]
-    harness.say(ada, "JOIN", room="lobby")
+    harness.send(ada, "JOIN", room="lobby")
     others = [enter(harness, name) for name in "bcd"]
     harness.clock.advance(2)
     harness.end(others[2], Ending.CLOSED)  # sent immediately as a user, and as a member in the next digest
@@ -189,7 +189,7 @@ def test_a_session_lost_before_a_digest_receives_the_room_when_resumed(harness: 
     others.append(harness.enter("userId=e"))
     assert "d" in dict(statuses(ada.messages)), "it knows the position"
     back = harness.open(f"userId=ada&session={session}&position={position(ada)}")
-    [room] = [m for m in harness.heard(back) if m["type"].startswith("ROOM")]
+    [room] = [m for m in harness.new_messages(back) if m["type"].startswith("ROOM")]
     assert (room["type"], room["mode"], [m["userId"] for m in room["members"]]) == (
         "ROOM_SNAPSHOT",
         "full",
@@ -199,15 +199,15 @@ def test_a_session_lost_before_a_digest_receives_the_room_when_resumed(harness: 
 
 def test_a_digest_of_several_rooms_is_complete_if_the_first_room_fills_the_transport(harness: NodeHarness) -> None:
     ada = enter(harness, "ada")
-    harness.say(ada, "JOIN", room="bar")
+    harness.send(ada, "JOIN", room="bar")
     for name in "bcde":
-        harness.say(enter(harness, name), "JOIN", room="bar")
+        harness.send(enter(harness, name), "JOIN", room="bar")
     harness.clock.advance(2)
-    harness.heard(ada)
-    harness.say(enter(harness, "f"), "JOIN", room="bar")
+    harness.new_messages(ada)
+    harness.send(enter(harness, "f"), "JOIN", room="bar")
     ada.full_after, ada.on_full, ada.write_when_paused = 1, lambda: harness.node.paused(ada), True
     harness.clock.advance(2)
-    assert sorted(m["room"] for m in harness.heard(ada) if m["type"] == "ROOM_CHANGES") == ["bar", "lobby"]
+    assert sorted(m["room"] for m in harness.new_messages(ada) if m["type"] == "ROOM_CHANGES") == ["bar", "lobby"]
 
 
 def test_a_slow_client_receives_a_missed_digest_after_catching_up(harness: NodeHarness) -> None:
@@ -216,38 +216,38 @@ def test_a_slow_client_receives_a_missed_digest_after_catching_up(harness: NodeH
         enter(harness, name)
     harness.clock.advance(2)
     enter(harness, "e")
-    harness.heard(ada)
+    harness.new_messages(ada)
     ada.paused = True
     harness.node.paused(ada)
     harness.clock.advance(2)
-    assert harness.heard(ada) == []
+    assert harness.new_messages(ada) == []
     ada.paused = False
     harness.node.resumed(ada)
-    [changes] = [m for m in harness.heard(ada) if m["type"].startswith("ROOM")]
+    [changes] = [m for m in harness.new_messages(ada) if m["type"].startswith("ROOM")]
     assert "e" in [member["userId"] for member in changes["members"]]
 
 
 def test_a_large_room_that_was_empty_between_two_digests_is_sent_as_a_snapshot(harness: NodeHarness) -> None:
     eve = harness.enter("userId=eve&watch=none")
-    harness.say(eve, "WATCH", rooms=["lobby"])
+    harness.send(eve, "WATCH", rooms=["lobby"])
     members = [enter(harness, name) for name in "abcd"]
     harness.clock.advance(2)
     for member in members:
-        harness.say(member, "LEAVE", room="lobby")
-    harness.heard(eve)
+        harness.send(member, "LEAVE", room="lobby")
+    harness.new_messages(eve)
     harness.clock.advance(2)
-    [empty] = harness.heard(eve)
+    [empty] = harness.new_messages(eve)
     assert (empty["type"], empty["mode"], empty["count"], empty["members"]) == ("ROOM_SNAPSHOT", "full", 0, [])
     for member in members:
-        harness.say(member, "JOIN", room="lobby")
+        harness.send(member, "JOIN", room="lobby")
     harness.clock.advance(2)
     for member in members:
-        harness.say(member, "LEAVE", room="lobby")
+        harness.send(member, "LEAVE", room="lobby")
     for member in members[2:]:
-        harness.say(member, "JOIN", room="lobby")
-    harness.heard(eve)
+        harness.send(member, "JOIN", room="lobby")
+    harness.new_messages(eve)
     harness.clock.advance(2)
-    [other] = harness.heard(eve)
+    [other] = harness.new_messages(eve)
     assert (other["type"], [m["userId"] for m in other["members"]]) == ("ROOM_SNAPSHOT", ["c", "d"])
 
 
@@ -256,10 +256,10 @@ def test_a_digest_follows_all_earlier_changes(harness: NodeHarness) -> None:
     for name in "bcd":
         enter(harness, name)
     eve = harness.enter("userId=eve")
-    harness.say(eve, "WATCH", rooms=["lobby"])
+    harness.send(eve, "WATCH", rooms=["lobby"])
     harness.node.received(ada, '{"type":"SET_STATUS","status":"busy"}')  # not flushed yet
     v1(harness.node)._send_digest()
-    told = harness.heard(eve)
+    told = harness.new_messages(eve)
     assert [m["type"] for m in told] == ["PRESENCE_CHANGES", "ROOM_CHANGES"]
     assert statuses(told) == [("ada", "busy")]
 
@@ -268,15 +268,15 @@ def test_a_member_has_the_data_that_any_of_their_sessions_set_last(harness: Node
     """This also holds if the session that set it is the older one."""
     eve, phone, desk = harness.enter("userId=eve"), harness.enter("userId=ada"), harness.enter("userId=ada")
     for number, client in enumerate((eve, phone, desk)):
-        harness.say(client, "JOIN", room="lobby", data=number)
-    harness.heard(eve)
+        harness.send(client, "JOIN", room="lobby", data=number)
+    harness.new_messages(eve)
 
     def data() -> list[int]:
-        return [member["data"] for m in harness.heard(eve) for member in m.get("members", [])]
+        return [member["data"] for m in harness.new_messages(eve) for member in m.get("members", [])]
 
-    harness.say(phone, "SET_MEMBER", room="lobby", data=3)
+    harness.send(phone, "SET_MEMBER", room="lobby", data=3)
     assert data() == [3]
-    harness.say(desk, "SET_STATUS", status="busy")
+    harness.send(desk, "SET_STATUS", status="busy")
     harness.end(phone, Ending.CLOSED)
     assert data() == [2], "that of the one that is left"
 
@@ -285,7 +285,7 @@ def test_a_large_room_whose_members_are_all_lost_is_removed() -> None:
     harness = NodeHarness(room_coalesced=2, log_age=60)
     members = [harness.enter(f"userId={number}") for number in range(3)]
     for member in members:
-        harness.say(member, "JOIN", room="lobby")
+        harness.send(member, "JOIN", room="lobby")
     harness.clock.advance(2)
     for member in members:
         harness.end(member, Ending.LOST)

@@ -19,13 +19,13 @@ def harness() -> NodeHarness:
 def test_a_resumed_session_receives_only_the_missed_changes(harness: NodeHarness) -> None:
     bob = harness.enter("userId=bob")
     ada = harness.open("userId=ada")
-    greeting = harness.heard(ada)[0]
+    greeting = harness.new_messages(ada)[0]
     harness.end(ada, Ending.LOST)
-    harness.say(bob, "SET_STATUS", status="busy")
+    harness.send(bob, "SET_STATUS", status="busy")
     harness.enter("userId=carl")
     query = f"userId=ada&session={greeting['sessionId']}&position={position(ada)}"
     back = harness.open(query)
-    again, own, changes = harness.heard(back)
+    again, own, changes = harness.new_messages(back)
     assert (again["resumed"], again["sessionId"]) == (True, greeting["sessionId"])
     assert own["type"] == "SELF"
     assert (changes["type"], statuses([changes])) == ("PRESENCE_CHANGES", [("bob", "busy"), ("carl", "online")])
@@ -35,36 +35,36 @@ def test_a_resumed_session_receives_only_the_missed_changes(harness: NodeHarness
 def test_a_resumed_session_lost_immediately_has_the_whole_grace_period(harness: NodeHarness) -> None:
     """Its client named a session, which counts as input. Otherwise a bad network would make the user flicker."""
     bob, ada = harness.enter("userId=bob"), harness.open("userId=ada")
-    session = harness.heard(ada)[0]["sessionId"]
+    session = harness.new_messages(ada)[0]["sessionId"]
     harness.clock.advance(60)
     harness.end(ada, Ending.LOST)
     back = harness.enter(f"userId=ada&session={session}&position={position(ada)}")
     back.answers = False
-    harness.heard(bob)
+    harness.new_messages(bob)
     harness.end(back, Ending.LOST)
     harness.clock.advance(14.9)
-    assert harness.heard(bob) == []
+    assert harness.new_messages(bob) == []
     harness.clock.advance(0.2)
-    assert statuses(harness.heard(bob)) == [("ada", "offline")]
+    assert statuses(harness.new_messages(bob)) == [("ada", "offline")]
 
 
 def test_an_idle_client_reconnects_without_appearing_online(harness: NodeHarness) -> None:
     """This holds on a server that does not know the session and on one that resumes it."""
     bob = harness.enter("userId=bob")
     ada = harness.open("userId=ada&activity=idle")
-    greeting, own = harness.heard(ada)[:2]
+    greeting, own = harness.new_messages(ada)[:2]
     assert own["status"] == "away"
-    assert statuses(harness.heard(bob)) == [("ada", "away")]
+    assert statuses(harness.new_messages(bob)) == [("ada", "away")]
     harness.end(ada, Ending.LOST)
     ada = harness.enter(f"userId=ada&session={greeting['sessionId']}&position={position(ada)}&activity=active")
-    assert statuses(harness.heard(bob)) == [("ada", "online")]
-    harness.say(ada, "ACTIVITY", state="idle")
-    assert statuses(harness.heard(bob)) == [("ada", "away")]
+    assert statuses(harness.new_messages(bob)) == [("ada", "online")]
+    harness.send(ada, "ACTIVITY", state="idle")
+    assert statuses(harness.new_messages(bob)) == [("ada", "away")]
 
 
 def test_an_unknown_session_receives_a_snapshot(harness: NodeHarness) -> None:
     ada = harness.open("userId=ada&session=unknown&position=1-1")
-    greeting, _, snapshot = harness.heard(ada)
+    greeting, _, snapshot = harness.new_messages(ada)
     assert greeting["resumed"] is False
     assert greeting["sessionId"] != "unknown"
     assert snapshot["type"] == "PRESENCE_SNAPSHOT"
@@ -72,95 +72,95 @@ def test_an_unknown_session_receives_a_snapshot(harness: NodeHarness) -> None:
 
 def test_the_session_of_another_user_cannot_be_resumed(harness: NodeHarness) -> None:
     ada = harness.open("userId=ada")
-    session = harness.heard(ada)[0]["sessionId"]
+    session = harness.new_messages(ada)[0]["sessionId"]
     eve = harness.open(f"userId=eve&session={session}&position=x")
-    assert harness.heard(eve)[0]["resumed"] is False
+    assert harness.new_messages(eve)[0]["resumed"] is False
     assert ada.closed_with is None
 
 
 def test_a_new_connection_of_a_session_replaces_the_old_one(harness: NodeHarness) -> None:
     bob, ada = harness.enter("userId=bob"), harness.open("userId=ada")
-    greeting = harness.heard(ada)[0]
-    harness.heard(bob)
+    greeting = harness.new_messages(ada)[0]
+    harness.new_messages(bob)
     back = harness.open(f"userId=ada&session={greeting['sessionId']}&position={position(ada)}")
     assert ada.closed_with
     assert ada.closed_with[0] is Close.REPLACED
-    assert harness.heard(back)[0]["resumed"] is True
-    assert harness.heard(bob) == []
+    assert harness.new_messages(back)[0]["resumed"] is True
+    assert harness.new_messages(bob) == []
     assert harness.node.stats().total_connections == 1 + 1
     harness.clock.advance(60)
-    assert harness.heard(bob) == [], "the end of the old one is nobody's loss"
+    assert harness.new_messages(bob) == [], "the end of the old one is nobody's loss"
 
 
 def test_a_session_older_than_the_log_receives_a_snapshot() -> None:
     harness = NodeHarness(log_size=4)
     ada = harness.open("userId=ada")
-    greeting = harness.heard(ada)[0]
+    greeting = harness.new_messages(ada)[0]
     harness.end(ada, Ending.LOST)
     for number in range(20):
         harness.open(f"userId={number}", subprotocol="")
     back = harness.open(f"userId=ada&session={greeting['sessionId']}&position={position(ada)}")
-    assert types(harness.heard(back)) == ["CONNECTION_ESTABLISHED", "SELF", "PRESENCE_SNAPSHOT"]
+    assert types(harness.new_messages(back)) == ["CONNECTION_ESTABLISHED", "SELF", "PRESENCE_SNAPSHOT"]
 
 
 def test_a_session_can_be_resumed_within_the_resume_window() -> None:
     harness = NodeHarness(resume_window=60)
     ada = harness.open("userId=ada")
-    greeting = harness.heard(ada)[0]
+    greeting = harness.new_messages(ada)[0]
     harness.end(ada, Ending.LOST)
     harness.clock.advance(59)
     back = harness.open(f"userId=ada&session={greeting['sessionId']}&position=x")
-    assert harness.heard(back)[0]["sessionId"] == greeting["sessionId"]
+    assert harness.new_messages(back)[0]["sessionId"] == greeting["sessionId"]
     harness.end(back, Ending.LOST)
     harness.clock.advance(61)
     late = harness.open(f"userId=ada&session={greeting['sessionId']}&position=x")
-    assert harness.heard(late)[0]["sessionId"] != greeting["sessionId"]
+    assert harness.new_messages(late)[0]["sessionId"] != greeting["sessionId"]
 
 
 def test_a_held_status_takes_effect_when_the_client_disconnects(harness: NodeHarness) -> None:
     ada, bob = harness.enter("userId=ada"), harness.enter("userId=bob")
-    harness.say(bob, "SET_STATUS", status="online")
-    harness.say(bob, "SET_STATUS", status="busy")
-    harness.heard(ada)
+    harness.send(bob, "SET_STATUS", status="online")
+    harness.send(bob, "SET_STATUS", status="busy")
+    harness.new_messages(ada)
     harness.end(bob, Ending.LOST)
-    assert statuses(harness.heard(ada)) == [("bob", "busy")]
+    assert statuses(harness.new_messages(ada)) == [("bob", "busy")]
 
 
 def test_requests_of_a_slow_client_do_not_advance_its_position(harness: NodeHarness) -> None:
     """The client disconnects before it has caught up, and still loses nothing."""
     ada, bob = harness.open("userId=ada"), harness.enter("userId=bob")
-    session = harness.heard(ada)[0]["sessionId"]
+    session = harness.new_messages(ada)[0]["sessionId"]
     ada.write_when_paused = True
     ada.paused = True
     harness.node.paused(ada)
-    harness.say(bob, "SET_STATUS", status="busy")
-    harness.say(ada, "WATCH", users=["carl"])
+    harness.send(bob, "SET_STATUS", status="busy")
+    harness.send(ada, "WATCH", users=["carl"])
     ada.full_after, ada.on_full = 2, lambda: harness.node.paused(ada)  # the client reads a little
     ada.paused = False
     harness.node.resumed(ada)
     assert ada.paused, "and not all"
     harness.end(ada, Ending.LOST)
-    told = statuses(harness.heard(ada))
+    told = statuses(harness.new_messages(ada))
     back = harness.open(f"userId=ada&session={session}&position={position(ada)}")
-    assert ("bob", "busy") in told + statuses(harness.heard(back))
+    assert ("bob", "busy") in told + statuses(harness.new_messages(back))
 
 
 @pytest.mark.parametrize("request_", ["WATCH", "SET_STATUS"])
 def test_a_slow_client_receives_its_own_state_and_counts_after_catching_up(harness: NodeHarness, request_: str) -> None:
     """No other change is needed to trigger this."""
     phone, web = harness.enter("userId=ada"), harness.enter("userId=ada")
-    harness.say(phone, "SET_STATUS", status="invisible")
+    harness.send(phone, "SET_STATUS", status="invisible")
     harness.clock.advance(1)
     phone.write_when_paused = phone.paused = True
     harness.node.paused(phone)
-    harness.heard(phone)
+    harness.new_messages(phone)
     if request_ == "WATCH":
-        harness.say(phone, "WATCH", everyone=True, mode="count")
+        harness.send(phone, "WATCH", everyone=True, mode="count")
     else:
-        harness.say(web, "SET_STATUS", status="invisible", text="only I see it")
+        harness.send(web, "SET_STATUS", status="invisible", text="only I see it")
     phone.paused = False
     harness.node.resumed(phone)
-    heard = harness.heard(phone)
+    heard = harness.new_messages(phone)
     if request_ == "WATCH":
         assert [m["online"] for m in heard if m["type"] == "PRESENCE_COUNT"] == [0]
     else:
@@ -171,12 +171,14 @@ def test_a_slow_client_receives_its_own_state_and_counts_after_catching_up(harne
 def test_a_snapshot_lost_in_transit_is_sent_again(harness: NodeHarness, writes: int) -> None:
     harness.enter("userId=bob")
     ada = harness.open("userId=ada&watch=none")
-    session = harness.heard(ada)[0]["sessionId"]
+    session = harness.new_messages(ada)[0]["sessionId"]
     ada.full_after, ada.on_full = writes, lambda: harness.node.paused(ada)
-    assert types(harness.say(ada, "WATCH", users=["bob"], id=1)) == ["ACK", "PRESENCE_SNAPSHOT"][:writes], "and is full"
+    assert types(harness.send(ada, "WATCH", users=["bob"], id=1)) == ["ACK", "PRESENCE_SNAPSHOT"][:writes], (
+        "and is full"
+    )
     harness.end(ada, Ending.LOST)
     back = harness.open(f"userId=ada&session={session}&position={position(ada)}")
-    greeting, *others = harness.heard(back)
+    greeting, *others = harness.new_messages(back)
     assert (greeting["sessionId"], greeting["resumed"]) == (session, False)
     assert statuses(others) == [("bob", "online")]
 
@@ -188,9 +190,9 @@ def test_many_missed_changes_are_sent_in_parts_and_the_last_part_has_the_positio
     monkeypatch.setattr(v1, "CATCH_UP", 16)
     movers = [harness.open(f"userId={number}&watch=none") for number in range(40)]
     for mover in movers:
-        harness.say(mover, "JOIN", room="r")
+        harness.send(mover, "JOIN", room="r")
     ada = harness.open("userId=ada&watch=none")
-    harness.say(ada, "WATCH", **watch)
+    harness.send(ada, "WATCH", **watch)
     before = cursor(position(ada))
     ada.paused = True
     harness.node.paused(ada)
@@ -217,9 +219,9 @@ def test_a_user_at_the_connection_limit_can_resume_a_session() -> None:
     """The server does not know yet that the old connection is broken, and replaces it."""
     harness = NodeHarness(user_connections=1)
     ada = harness.open("userId=ada")
-    session = harness.heard(ada)[0]["sessionId"]
+    session = harness.new_messages(ada)[0]["sessionId"]
     back = harness.open(f"userId=ada&session={session}&position={position(ada)}")
-    assert harness.heard(back)[0]["resumed"]
+    assert harness.new_messages(back)[0]["resumed"]
     assert ada.closed_with
     assert ada.closed_with[0] is Close.REPLACED
     for query in ("userId=ada", f"userId=ada&session={session}x"):
@@ -236,4 +238,4 @@ def test_a_page_that_opens_a_new_session_on_each_reload_stays_online(harness: No
         harness.clock.advance(5)
         harness.end(ada, Ending.GOING_AWAY)
         harness.clock.advance(1)
-    assert statuses(harness.heard(bob)) == [("ada", "online")]
+    assert statuses(harness.new_messages(bob)) == [("ada", "online")]

@@ -18,36 +18,36 @@ def test_a_temporary_status_in_the_url_expires_on_the_new_server(harness: NodeHa
     bob = harness.enter("userId=bob")
     until = harness.clock.now().epoch_ms + 60_000
     ada = harness.open(f"userId=ada&status=invisible&until={until}")
-    own = harness.heard(ada)[1]
+    own = harness.new_messages(ada)[1]
     assert (own["status"], own["chosen"], own["until"]) == ("invisible", "invisible", until)
     harness.clock.advance(59)
-    assert harness.heard(bob) == [], "not for a moment"
+    assert harness.new_messages(bob) == [], "not for a moment"
     harness.clock.advance(1.1)
-    assert statuses(harness.heard(bob)) == [("ada", "online")]
-    assert harness.heard(ada)[0]["chosen"] == "auto"
+    assert statuses(harness.new_messages(bob)) == [("ada", "online")]
+    assert harness.new_messages(ada)[0]["chosen"] == "auto"
 
 
 def test_text_and_emoji_in_the_url_are_shown_on_the_new_server(harness: NodeHarness) -> None:
     bob = harness.enter("userId=bob")
     ada = harness.open("userId=ada&status=busy&text=in%20a%20meeting&emoji=%E2%98%95")
-    own = harness.heard(ada)[1]
+    own = harness.new_messages(ada)[1]
     assert (own["status"], own["text"], own["emoji"]) == ("busy", "in a meeting", "☕")
-    [user] = harness.heard(bob)[0]["users"]
+    [user] = harness.new_messages(bob)[0]["users"]
     assert (user["status"], user["text"], user["emoji"]) == ("busy", "in a meeting", "☕")
 
 
 def test_self_distinguishes_a_claim_from_a_choice_and_has_the_overridden_choice(harness: NodeHarness) -> None:
     """Otherwise a client would send the calendar's text as its user's own to the next server."""
     ada = harness.enter("userId=ada")
-    harness.say(ada, "SET_STATUS", status="away", text="lunch", emoji="🍕", expiresIn=600)
+    harness.send(ada, "SET_STATUS", status="away", text="lunch", emoji="🍕", expiresIn=600)
     until = harness.clock.now().epoch_ms + 600_000
     application = PresenceService(harness.node)
     application.set_claim("ada", Claim("calendar", Status.BUSY, Custom("stand-up"), priority=1), None)
-    own = harness.heard(ada)[-1]
+    own = harness.new_messages(ada)[-1]
     assert (own["status"], own["chosen"], own["text"], own["claimed"]) == ("busy", "away", "stand-up", True)
     assert own["choice"] == {"text": "lunch", "emoji": "🍕", "until": until}
     harness.clock.advance(1)
-    harness.say(ada, "SET_STATUS", status="auto")
+    harness.send(ada, "SET_STATUS", status="auto")
     harness.clock.advance(1)
     own = next(m for m in reversed(ada.messages) if m["type"] == "SELF")
     assert (own["status"], own["chosen"], own["claimed"], "choice" in own) == ("busy", "auto", True, False)
@@ -59,10 +59,10 @@ def test_self_distinguishes_a_claim_from_a_choice_and_has_the_overridden_choice(
 def test_self_is_sent_when_only_the_overridden_text_changes(harness: NodeHarness) -> None:
     ada = harness.enter("userId=ada")
     PresenceService(harness.node).set_claim("ada", Claim("call", Status.BUSY, priority=1), None)
-    harness.say(ada, "SET_STATUS", status="away", text="one")
+    harness.send(ada, "SET_STATUS", status="away", text="one")
     harness.clock.advance(1)
-    harness.heard(ada)
-    harness.say(ada, "SET_STATUS", status="away", text="two")
+    harness.new_messages(ada)
+    harness.send(ada, "SET_STATUS", status="away", text="two")
     harness.clock.advance(1)
     own = next(m for m in reversed(ada.messages) if m["type"] == "SELF")
     assert own["choice"] == {"text": "two"}
@@ -70,29 +70,29 @@ def test_self_is_sent_when_only_the_overridden_text_changes(harness: NodeHarness
 
 def test_an_expired_status_in_the_url_is_ignored(harness: NodeHarness) -> None:
     late = harness.open(f"userId=ada&status=busy&until={harness.clock.now().epoch_ms - 1}")
-    assert harness.heard(late)[1]["chosen"] == "auto"
+    assert harness.new_messages(late)[1]["chosen"] == "auto"
 
 
 def test_a_remembered_temporary_status_overrides_the_one_in_the_url() -> None:
     """This also holds after the log has evicted the user."""
     harness = NodeHarness(log_age=5)
     ada = harness.enter("userId=ada")
-    harness.say(ada, "SET_STATUS", status="away", expiresIn=100)
+    harness.send(ada, "SET_STATUS", status="away", expiresIn=100)
     harness.end(ada, Ending.CLOSED)
     harness.clock.advance(60)
     ada = harness.open("userId=ada&status=busy")
-    assert harness.heard(ada)[1]["chosen"] == "away"
+    assert harness.new_messages(ada)[1]["chosen"] == "away"
     harness.clock.advance(41)
-    assert harness.heard(ada)[0]["chosen"] == "auto"
+    assert harness.new_messages(ada)[0]["chosen"] == "auto"
 
 
 def test_own_devices_receive_causes_that_others_do_not(harness: NodeHarness) -> None:
     bob, ada = harness.enter("userId=bob"), harness.enter("userId=ada")
-    harness.heard(bob)
+    harness.new_messages(bob)
 
     def why() -> list[str]:
-        assert not any("cause" in user for m in harness.heard(bob) for user in m["users"])
-        return [m["cause"] for m in harness.heard(ada) if m["type"] == "SELF"]
+        assert not any("cause" in user for m in harness.new_messages(bob) for user in m["users"])
+        return [m["cause"] for m in harness.new_messages(ada) if m["type"] == "SELF"]
 
     harness.node.received(ada, '{"type":"SET_STATUS","status":"busy","expiresIn":5}')
     harness.clock.advance(0)
@@ -111,12 +111,12 @@ def test_own_devices_receive_causes_that_others_do_not(harness: NodeHarness) -> 
 
 def test_a_client_that_sends_no_request_for_hours_stays_online(harness: NodeHarness) -> None:
     bob, ada = harness.enter("userId=bob"), harness.enter("userId=ada")
-    harness.heard(bob)
+    harness.new_messages(bob)
     for _ in range(3 * 360):
         harness.clock.advance(10)
         for connection in (ada, bob):
             connection.heard_at = harness.clock.monotonic()  # the client answers pings
-    assert harness.heard(bob) == []
+    assert harness.new_messages(bob) == []
     assert str(harness.node.directory.users.status("ada")) == "online"
 
 
@@ -126,7 +126,7 @@ def test_every_change_has_its_cause_with_show_causes() -> None:
 
     def why() -> list[tuple[str, str]]:
         harness.clock.advance(0)
-        return [(user["status"], user["cause"]) for m in harness.heard(bob) for user in m["users"]]
+        return [(user["status"], user["cause"]) for m in harness.new_messages(bob) for user in m["users"]]
 
     ada = harness.enter("userId=ada")
     assert why() == [("online", "connect")]
