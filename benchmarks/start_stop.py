@@ -2,7 +2,7 @@
 
 Start: from the launch of `presenced serve` to the first successful response of /healthz. Stop: from SIGTERM to the end
 of the process. The clients answer the close frame, as browsers do. Each client is a different user. If the server
-broadcast the users whom it closes, each client would receive many USER_OFFLINE. The clients count them.
+broadcast the users that it closes, each client would receive many USER_OFFLINE. The clients count them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A user does not see the users whom their token blocks, by any route or in any room. Nobody else is affected.
+"""A user does not see the users that their token blocks, by any route or in any room. Nobody else is affected.
 
 `test_visibility.py` checks over random histories that the view equals one without the blocked users.
 """

@@ -1,4 +1,4 @@
-"""Responses for a viewer contain only users whom the viewer may see."""
+"""Responses for a viewer contain only users that the viewer may see."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class ModelSession:
     counting: bool = False
     users: set[str] = dataclasses.field(default_factory=set)
     strangers: set[str] = dataclasses.field(default_factory=lambda: set(USERS))
-    """Users whom the session never subscribed to."""
+    """Users that the session never subscribed to."""
     watched_rooms: set[str] = dataclasses.field(default_factory=set)
     rooms: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
     """Data of the session in each room, after the time at which it was set."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 OFFLINE: dict[str, Any] = {"status": "offline", "version": -1}
-"""State of a user whom no message has mentioned."""
+"""State of a user that no message has mentioned."""
 
 
 class V1Replica:

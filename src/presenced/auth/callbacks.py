@@ -167,7 +167,7 @@ class CallbackAuthenticator(Authenticator):
 
 
 class CallbackVisibility(Authenticator):
-    """Authenticator for `visibility = "callback"`: the backend names the users whom an authenticated user may see.
+    """Authenticator for `visibility = "callback"`: the backend names the users that an authenticated user may see.
 
     Args:
         inner: Authenticator that identifies the user.

@@ -76,8 +76,8 @@ def _callback(name: str, url: str, settings: Settings, clock: Clock) -> Callback
         secret=settings.callback_secret.get_secret_value(),
         concurrency=settings.callback_concurrency,
         cache=settings.callback_cache,
-        # `callback_url` judges a token, and a refused token stays refused. `visibility_url` judges a user, whom the
-        # backend may accept soon.
+        # `callback_url` judges a token, and a refused token stays refused. `visibility_url` judges a user, which
+        # the backend may accept soon.
         caches_refusals=name == "callback_url",
         clock=clock,
     )

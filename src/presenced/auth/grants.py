@@ -41,7 +41,7 @@ class Grants(Struct, frozen=True, forbid_unknown_fields=True):  # a misspelt `bl
     ) = UNSET
     """Rooms that the user may join and watch; any room if omitted. null does not mean any room."""
     block: Annotated[list[int | str], Meta(max_length=MAX_BLOCKED)] = []
-    """Ids of users hidden from this user, whatever the other fields say."""
+    """Ids of users hidden from this user, regardless of the other fields."""
     display: dict[str, Any] | None = None
     """Display data that others see; `{}` removes earlier display data."""
     roles: Annotated[

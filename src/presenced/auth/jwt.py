@@ -15,7 +15,7 @@ signed by the issuer, so presenting it is not a guess and does not count against
 | 8 | `sub` is a user id, `jti` is short, `exp` is near | claims | yes | RFC 7519 sections 4.1.2 and 4.1.7 |
 | 9 | the claim `presence` is valid | claims | yes | a misspelt restriction would restrict nothing |
 
-A key decides which algorithms it may be used with, whatever the header says. Servers that let the header choose have
+A key decides which algorithms it may be used with, regardless of the header. Servers that let the header choose have
 accepted HMAC signatures made with the public key as secret (CVE-2017-11424, CVE-2022-29217). Keys and URLs in the
 header (`jwk`, `jku`, `x5u`, `x5c`) are never read.
 
@@ -49,7 +49,7 @@ class ClaimRules(NamedTuple):
     issuer: str = ""
     """Required value of `iss`; empty for any."""
     audience: Sequence[str] = ()
-    """Values of which `aud` must contain one. If empty, tokens with an `aud` are refused (RFC 7519 section 4.1.3)."""
+    """Values, one of which `aud` must contain. If empty, tokens with an `aud` are refused (RFC 7519 section 4.1.3)."""
     leeway: float = 10.0
     """Seconds by which the clocks of issuer and server may differ."""
     required: Sequence[str] = ("exp",)

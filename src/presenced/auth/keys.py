@@ -56,7 +56,7 @@ class Key(NamedTuple):
     key_id: str
     """Id that a token's `kid` refers to; empty if it has none."""
     algorithms: tuple[str, ...]
-    """Algorithms that the key may be used with, whatever a token says."""
+    """Algorithms that the key may be used with, regardless of the token."""
     material: Any
     """Secret as bytes, or a public key of `cryptography`."""
 

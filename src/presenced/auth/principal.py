@@ -11,7 +11,7 @@ CAUSES = "causes"
 
 
 class Principal(NamedTuple):
-    """User whom a token, ticket, callback or function named. Times are epoch seconds."""
+    """User that a token, ticket, callback or function named. Times are epoch seconds."""
 
     user_id: str
     expires_at: float | None = None
@@ -27,7 +27,7 @@ class Principal(NamedTuple):
     rooms: frozenset[str] | None = None
     """Rooms that the user may join and watch; None for any room."""
     block: frozenset[str] = frozenset()
-    """Users hidden from this user, whatever else the token says."""
+    """Users hidden from this user, regardless of the rest of the token."""
     display: Display | None = None
     """Display data that others see; None if the token says nothing about it."""
     roles: tuple[str, ...] = ()

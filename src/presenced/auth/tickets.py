@@ -138,7 +138,7 @@ class TicketAuthenticator(Authenticator):
         self._tickets = tickets
 
     def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
-        """Redeem a ticket. It cannot be used again, whatever becomes of the connection."""
+        """Redeem a ticket. It cannot be used again, even if the connection fails."""
         try:
             return self._tickets.redeem(token, now.monotonic, now.epoch_ms / 1000)
         except BadToken as error:

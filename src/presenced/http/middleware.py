@@ -82,8 +82,9 @@ class HostGuard:
 class Cors:
     """Lets the pages that may connect read responses, too (https://fetch.spec.whatwg.org/#http-cors-protocol).
 
-    The server never reads cookies, so credentials are not allowed. Other requests than preflights pass whatever their
-    origin: browsers withhold the response from the page, and the endpoints check origins themselves (`http.auth`).
+    The server never reads cookies, so credentials are not allowed. Other requests than preflights pass regardless of
+    their origin: browsers withhold the response from the page, and the endpoints check origins themselves
+    (`http.auth`).
     """
 
     def __init__(self, app: ASGIApp, origins: Origins, report: ReportRefusal) -> None:

@@ -1,7 +1,7 @@
 """HTTP requests that the server sends to the few URLs in its settings: JWK Set, callbacks and webhooks.
 
 A request of the server can reach machines that the public cannot, such as metadata services of clouds. These rules keep
-whoever controls the other server, or its DNS, from using that (server-side request forgery, CVE-2026-32301):
+anyone who controls the other server, or its DNS, from using that (server-side request forgery, CVE-2026-32301):
 
 | rule | attack that it stops |
 |---|---|
@@ -15,7 +15,7 @@ whoever controls the other server, or its DNS, from using that (server-side requ
 | At most `MAX_RESPONSE_BYTES`, uncompressed, within `timeout` | endless responses, compression bombs |
 | No proxies from the environment | a proxy that resolves the name itself |
 
-A name may have several addresses of which only one responds: `localhost` has ::1 and 127.0.0.1. They are tried in the
+A name may have several addresses, but only one that responds: `localhost` has ::1 and 127.0.0.1. They are tried in the
 resolver's order, each with its share of the remaining time. An address that refused is tried last for `UNREACHABLE_S`.
 A request that was sent is never repeated at another address, because the first one may have processed it.
 """
@@ -171,7 +171,7 @@ class HttpClient:
             method, url, content=body, headers=headers, extensions=extensions, timeout=timeout
         ) as response:
             found = b""
-            async for part in response.aiter_raw():  # raw: not decompressed, whatever Content-Encoding says
+            async for part in response.aiter_raw():  # raw: not decompressed, regardless of Content-Encoding
                 found += part
                 if len(found) > MAX_RESPONSE_BYTES:
                     raise HttpClientError(f"{self._host} responded with more than {MAX_RESPONSE_BYTES:,} bytes")

@@ -8,7 +8,7 @@ The list keeps foreign pages from using a visitor's browser. It is not authentic
 | empty | of the host in the request, on any port, if that host is a name of this server; of this machine |
 | `https://app.example.com` | of exactly this scheme, host and port |
 | `https://*.example.com` | of every name below the domain, with this scheme and port; not of the domain itself |
-| `capacitor://` | of an app with this scheme, whatever the host |
+| `capacitor://` | of an app with this scheme and any host |
 | `file://` | from files, and sandboxed frames of every page: browsers send `null` for both |
 | `*` | of every origin except `null` |
 

@@ -2,7 +2,7 @@
 
 An event enters here with the time, which is read once and passed down. The node decides whether it admits a
 connection, and the protocol of the connection processes its events (`protocols.base` has the table). The directory
-decides what an event means, and the publisher notifies everyone whom it concerns. All methods are plain calls on the
+decides what an event means, and the publisher notifies everyone that it concerns. All methods are plain calls on the
 loop's thread: there is no task, queue or coroutine per connection or per message.
 """
 

@@ -1,4 +1,4 @@
-"""The publisher: notifies everyone whom the result of an event concerns.
+"""The publisher: notifies everyone that the result of an event concerns.
 
 The directory decides what an event means and returns an `Outcome`, a value. The publisher is the one place that acts on
 outcomes, in this order:
@@ -62,7 +62,7 @@ class NodePublisher:
         self._changes = {status: metrics.changes.labels(status) for status in Status}
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
-        """Notify everyone whom the result of an event concerns, and schedule what time alone will change."""
+        """Notify everyone that the result of an event concerns, and schedule what time alone will change."""
         change = outcome.change
         if change and not self.is_silent:
             self._changes[change.status].inc()

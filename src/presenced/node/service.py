@@ -165,7 +165,7 @@ class PresenceService:
         """Return users shown as anything but offline, each with a number to pass as `after` for the next page.
 
         A user who stays online while the pages are read appears exactly once. A user who comes online during that
-        time may appear. O(users), whatever the limit.
+        time may appear. O(users), regardless of the limit.
         """
         return self._directory.users.online_after(after, limit)
 
@@ -298,7 +298,7 @@ class PresenceService:
 class ViewerScope:
     """The users and rooms that one viewer may see, through all of the viewer's sessions together.
 
-    A viewer sees a user whom any of the sessions may see, and everyone who is in a room with the viewer. A user whom
+    A viewer sees a user that any of the sessions may see, and everyone who is in a room with the viewer. A user that
     all sessions block is invisible to the viewer everywhere, in rooms, too.
     """
 
@@ -309,14 +309,14 @@ class ViewerScope:
         self.with_causes = with_causes or self._visible.causes
         """Whether the viewer may see why users changed."""
         self.blocked = self._visible.blocked
-        """Users whom all sessions block."""
+        """Users that all sessions block."""
 
     def sees(self, user_id: str) -> bool:
         """Return whether the viewer may see the user, be it only in a room that both are in."""
         return self._visible.may_see(user_id)
 
     def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
-        """Return the last change of each user; None for users who are unknown or whom the viewer may not see.
+        """Return the last change of each user; None for users who are unknown or hidden from the viewer.
 
         The two cases look the same on purpose, so that a viewer cannot learn whether a hidden user exists.
         """

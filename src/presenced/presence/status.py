@@ -1,6 +1,6 @@
 """Status of a user who is present, from detection, the user's choice and the claims of backends.
 
-A user without a session, grace period or announcement is `offline`, whatever was chosen or claimed. For a user who is
+A user without a session, grace period or announcement is `offline`, regardless of choices and claims. For a user who is
 present, the first rule that applies decides:
 
     choice            winning claim      status             text, emoji, data and end

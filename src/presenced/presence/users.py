@@ -53,7 +53,7 @@ class Limits(NamedTuple):
 
 
 class Users(Generic[C]):
-    """All users of whom anything is known.
+    """All known users.
 
     Args:
         journal: Journal of the server, whose positions the changes have.
@@ -180,7 +180,7 @@ class Users(Generic[C]):
         self._log.trim(now)
 
     def evict_if_unneeded(self, user: User[C]) -> None:
-        """Evict a user of whom nothing is left to know."""
+        """Evict a user if nothing about them is known any more."""
         if user.sessions or user.announced or (user.last_change and user.last_change.position > self._log.floor):
             return
         if user.user_id in self.with_choice or user.user_id in self.with_claim:
@@ -195,7 +195,7 @@ class Users(Generic[C]):
         return user_id in self._displays
 
     def remember_display(self, user_id: str, display: Display) -> None:
-        """Remember the display data of a user of whom nothing else is known."""
+        """Remember the display data of a user about whom nothing else is known."""
         self._displays.set(user_id, display)
 
     def erase_display(self, user_id: str) -> None:

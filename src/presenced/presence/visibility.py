@@ -5,7 +5,7 @@ All filtering goes through here. A viewer sees a user
     1. never, if the viewer blocks the user;
     2. always, if the user is the viewer;
     3. if the viewer's token, or the setting `visibility`, allows everyone or names the user;
-    4. in a room that both are in, whatever else is allowed.
+    4. in a room that both are in, regardless of the rest.
 
 `Visibility` is that of one session and knows nothing of rooms' members, because a session is sent a room's members with
 the room. `ViewerVisibility` is that of a user with all sessions, as the HTTP API shows it, and includes rooms.
@@ -138,7 +138,7 @@ class ViewerVisibility:
 
     @property
     def named(self) -> set[str]:
-        """The viewer, and the users whom a session names."""
+        """The viewer, and the users that a session names."""
         return {self.viewer}.union(*(part.users for part in self._parts))
 
     def may_see(self, user_id: str) -> bool:

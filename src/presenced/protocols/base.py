@@ -46,7 +46,7 @@ class ConnectRequest(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """A user whom the node has admitted."""
+    """A user that the node has admitted."""
 
     user_id: str
     visibility: Visibility = EVERYTHING
@@ -59,7 +59,7 @@ class Publisher(Protocol):
     """Publisher of results, which a protocol calls after it has changed the directory (`node.publisher`)."""
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
-        """Notify everyone whom the result of an event concerns, and schedule what time alone will change."""
+        """Notify everyone that the result of an event concerns, and schedule what time alone will change."""
 
     def settle_rooms(self, user_id: str, now: Instant) -> None:
         """Bring the rooms into line with the rooms of the user's sessions."""

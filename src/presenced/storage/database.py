@@ -79,7 +79,7 @@ def _open_file(path: Path) -> AsyncEngine:
     def make_file(*_: object) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            path.touch(mode=0o600)  # for its owner only, whatever the mode of the directory
+            path.touch(mode=0o600)  # for its owner only, regardless of the mode of the directory
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _: object) -> None:

@@ -143,7 +143,7 @@ class Listener:
 async def bind(host: str, port: int) -> list[socket.socket]:
     """Return listening sockets on all addresses of `host`, with one port for all. Port 0 selects a free one.
 
-    `localhost` means both 127.0.0.1 and ::1, whatever the resolver returns, because clients try either. Addresses that
+    `localhost` means both 127.0.0.1 and ::1, regardless of the resolver, because clients try either. Addresses that
     the machine does not have are skipped, as long as one remains.
 
     Raises:

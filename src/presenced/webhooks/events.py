@@ -56,7 +56,7 @@ class SentState(NamedTuple):
 
 
 NEVER_SENT = {"user": SentState(OFFLINE), "room": SentState(VACATED)}
-"""State that receivers assume of a user or room of which nothing was sent, by kind."""
+"""State that receivers assume of a user or room about which nothing was sent, by kind."""
 
 
 class UserData(UserRecord, frozen=True, rename="camel", omit_defaults=True):

@@ -25,8 +25,8 @@ from presenced.protocols.v1.messages import UserRecord
     "GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.", conditional=True
 )
 async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord:
-    """A user without known presence, or whom the viewer may not see, is offline, with `since` 0 and the newest version
-    of all users."""
+    """A user without known presence, or one that the viewer may not see, is offline, with `since` 0 and the newest
+    version of all users."""
     scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
     (record,) = user_records(api.service, scope, [call.user_id])
     return record

@@ -66,7 +66,7 @@ class OnlinePage(Strict, frozen=True):
     """Page of the users who are online."""
 
     viewer: ViewerId = UNSET
-    """Only users whom this user may see. A page may then have fewer users than `limit`, or none."""
+    """Only users that this user may see. A page may then have fewer users than `limit`, or none."""
     after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """`next` of the previous page."""
     limit: Page = 100
@@ -175,7 +175,7 @@ class NewTicket(Strict, frozen=True):
     lasts: Annotated[float, Meta(gt=0)] | None = None
     """Maximum number of seconds for the connection. Without it, there is no limit."""
     presence: dict[str, Any] | UnsetType = UNSET
-    """Users whom the user may see, and rooms that they may enter: `{"watch": [7, "bo"], "rooms": ["lobby"]}`."""
+    """Users that the user may see, and rooms that they may enter: `{"watch": [7, "bo"], "rooms": ["lobby"]}`."""
 
 
 class Revocation(Strict, frozen=True):

@@ -105,7 +105,7 @@ class _View:
         self.record = self._encoder.record
         """Function that encodes a change."""
         self._visible: frozenset[str] | None = None
-        """Watched users whom the visitor may see; None for everyone except `_blocked`."""
+        """Watched users that the visitor may see; None for everyone except `_blocked`."""
         self._blocked = visibility.blocked
         if not query.everyone:
             self._visible = frozenset(visibility.among(self._requested))
@@ -173,7 +173,7 @@ class _View:
 )
 async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
     """Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
-    response shows only the users whom that user may see. Events are one or several `snapshot`, the last with `"more":
+    response shows only the users that that user may see. Events are one or several `snapshot`, the last with `"more":
     false`, then `changes`, each user once with their last state. `Last-Event-ID` continues a lost stream. With it, a
     ticket reopens the stream that it opened first, for an hour after each loss (docs/security.md)."""
     given = call.request.headers.get("last-event-id", "") or call.query.last_event_id

@@ -208,7 +208,7 @@ class Digests:
 def _counted(
     connections: Collection[Connection], users: set[str], count: Callable[[frozenset[str]], bytes]
 ) -> Iterator[Portion]:
-    """Return a count for its subscribers, except those that block all of `users`, by whom it may have changed."""
+    """Return a count for its subscribers, except those that block all of `users`, whose changes caused it."""
     if shared := [connection for connection in connections if not connection.session.visibility.blocked]:
         yield Portion(shared, Batch((count(NOBODY),)), 1)
     for connection in connections:

@@ -69,7 +69,7 @@ class EstablishedV1(
     """Seconds for which the session can be resumed after a loss."""
     settling: float
     """Seconds for which a server that has just started does not know yet who is coming back. Until they are over, a
-    client that has come back continues to show the users whom it knew to be online."""
+    client that has come back continues to show the users that it knew to be online."""
     limits: LimitsV1
     features: tuple[str, ...] = ()
     """Names of features that this server has beyond this version of the protocol; omitted if there are none. A client

@@ -108,7 +108,7 @@ class Snapshots:
         return Snapshot(self._encoder, "everyone", [c for c in found if c.status is not Status.OFFLINE])
 
     def users(self, user_ids: Collection[str], visibility: Visibility) -> Snapshot:
-        """Return a snapshot of these users. Users whom the client may not see look like unknown ones."""
+        """Return a snapshot of these users. Users that the client may not see look like unknown ones."""
         changes = self._encoder.users.snapshot_of(visibility.among(user_ids))
         unknown = set(user_ids).difference(change.user_id for change in changes)
         return Snapshot(self._encoder, "users", [*changes, *unknown])

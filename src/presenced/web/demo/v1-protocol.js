@@ -71,11 +71,11 @@ export const SUBPROTOCOL = "presenced.v1";
  * @typedef {Record<string, unknown>} Fields
  */
 
-/** Status of users about whom nothing is known. */
+/** Status of users without known presence. */
 export const OFFLINE = "offline";
 
 /**
- * Return the presence of a user about whom nothing is known.
+ * Return the presence of a user without known presence.
  *
  * @param {string} userId
  * @returns {UserPresence}
