@@ -78,8 +78,8 @@ def _report(found: dict[str, Noticed], before: int, seconds: float) -> Report:
     ]
     return Report(
         "What do good clients notice while strangers attack, and what does the server keep of it?",
-        f"A ping is answered within {_p99(found[worst].pings) * 1e3:.0f} ms in 99 of 100 cases, whatever the attack "
-        f"(the worst: {worst}), instead of {_p99(found['none'].pings) * 1e3:.0f} ms; nobody was thrown out, and "
+        f"A ping is answered within {_p99(found[worst].pings) * 1e3:.0f} ms in 99 of 100 cases under every attack "
+        f"(the worst: {worst}), instead of {_p99(found['none'].pings) * 1e3:.0f} ms; no good client was dropped, and "
         f"after all of them the server has grown by {grown / 2**20:.0f} MiB at most.",
         [
             Table(

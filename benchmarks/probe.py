@@ -70,7 +70,7 @@ class Probe:
         while True:
             data = self._receive()
             if not data:
-                raise LoadError("a good client was thrown out")
+                raise LoadError("a good client was dropped")
             self._reader.receive_data(data)
             for event in self._reader.events_received():
                 if isinstance(event, Frame) and event.opcode is Opcode.PONG:

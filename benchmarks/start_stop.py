@@ -56,7 +56,7 @@ def run(quick: bool) -> Report:
     return Report(
         "How long does the server take to start, and to stop with many connections open?",
         f"It answers {median:.2f} s after its launch and has stopped {stop.seconds:.2f} s after SIGTERM with "
-        f"{connections:,} connections, of which none heard that anybody left."
+        f"{connections:,} connections; no client received that another left."
         if not stop.messages
         else f"It stopped, but its clients received {stop.messages:,} messages that somebody left.",
         [

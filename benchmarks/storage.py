@@ -164,7 +164,7 @@ def run(quick: bool) -> Report:
 
 
 def alternate(watchers: int, v1: bool, quick: bool) -> dict[str, Trials]:
-    """Measure all legs: two servers on one core, of which one at a time has load, pair after pair."""
+    """Measure all legs: two servers on one core, one at a time under load, pair after pair."""
     found = {leg: Trials([], []) for leg in LEGS}
     merged = changes = 0.0
     for _ in range(QUICK_PAIRS if quick else PAIRS):
