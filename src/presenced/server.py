@@ -112,7 +112,7 @@ class PresenceServer:
     def _build(
         self, clock: SystemClock, metrics: Metrics, storage: WorkerClient | None, writers: WriterPool | None
     ) -> _Running:
-        """Return the connected parts, none of which has started."""
+        """Return the connected parts. None has started."""
         tickets = Tickets(self.settings.api_keys)
         authenticator = make_authenticator(self.settings, tickets=tickets, clock=clock, function=self._authenticate)
         node = build_node(

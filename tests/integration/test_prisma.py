@@ -79,7 +79,7 @@ OWN_USERS = """INSERT INTO "User" VALUES ('ada', 'Ada'), ('zoe', 'Zoe')"""
 
 
 async def fill(url: str, *statements: str) -> None:
-    """Store the rows of two servers, one of which has died."""
+    """Store the rows of a running server and a dead one."""
     engine = open_database(url)
     async with engine.begin() as connection:
         await connection.run_sync(migrate.check)

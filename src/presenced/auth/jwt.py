@@ -49,7 +49,7 @@ class ClaimRules(NamedTuple):
     issuer: str = ""
     """Required value of `iss`; empty for any."""
     audience: Sequence[str] = ()
-    """Values, one of which `aud` must contain. If empty, tokens with an `aud` are refused (RFC 7519 section 4.1.3)."""
+    """Values; `aud` must contain at least one. If empty, tokens with an `aud` are refused (RFC 7519 section 4.1.3)."""
     leeway: float = 10.0
     """Seconds by which the clocks of issuer and server may differ."""
     required: Sequence[str] = ("exp",)

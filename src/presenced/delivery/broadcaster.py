@@ -81,7 +81,7 @@ class BatchWriter(Protocol):
     """Writer of one batch to many connections: `PlainWriter`, or a faster one in `transports.fastpath`."""
 
     def write(self, connections: Collection[Connection], batch: Batch) -> int:
-        """Write a batch to each connection, any of which may become paused. Return the number of bytes written."""
+        """Write a batch to each connection. Any of them may become paused. Return the number of bytes written."""
 
     def discard(self, connection: Connection) -> None:
         """Forget a connection, which is about to close."""
