@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 class Batch:
     """Encoded messages, in order, for one connection or many.
 
-    `cache` is for transports: their form of the messages, made once for all connections that receive the batch.
+    Transports encode each message once for all connections that receive the batch or a part of it. When many users join
+    in one flush, each of them receives a different part. Framing each anew took a fifth of the time of 2,000 joins.
     """
 
-    __slots__ = ("cache", "messages")
+    __slots__ = ("_encoded", "_joined", "_numbers", "_whole", "messages")
 
     def __init__(self, messages: Sequence[bytes] = ()) -> None:
         self.messages = messages
-        self.cache: dict[str, bytes] = {}
+        self._encoded: dict[str, list[bytes]] = {}
+        self._joined: dict[str, bytes] = {}
+        self._whole: Batch | None = None
+        self._numbers: Sequence[int] | slice = ()
 
     def __len__(self) -> int:
         return len(self.messages)
+
+    def part(self, numbers: Sequence[int] | slice) -> Batch:
+        """Return some of the messages, by index."""
+        part = Batch(_some(self.messages, numbers))
+        part._whole, part._numbers = self, numbers
+        return part
+
+    def join(self, encoding: str, encode: Callable[[bytes], bytes]) -> bytes:
+        """Return the messages in the encoding of a transport, joined.
+
+        Args:
+            encoding: Name of the encoding.
+            encode: Encodes one message. Called once for each.
+        """
+        if (joined := self._joined.get(encoding)) is None:
+            joined = self._joined[encoding] = b"".join(self._each(encoding, encode))
+        return joined
+
+    def _each(self, encoding: str, encode: Callable[[bytes], bytes]) -> Sequence[bytes]:
+        if self._whole is not None:
+            return _some(self._whole._each(encoding, encode), self._numbers)
+        if (encoded := self._encoded.get(encoding)) is None:
+            encoded = self._encoded[encoding] = [encode(message) for message in self.messages]
+        return encoded
+
+
+def _some(messages: Sequence[bytes], numbers: Sequence[int] | slice) -> Sequence[bytes]:
+    return messages[numbers] if isinstance(numbers, slice) else [messages[number] for number in numbers]
 
 
 EMPTY = Batch()

@@ -10,7 +10,7 @@ Most connections see everyone, so a flush is one portion for all of them. The ex
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -79,15 +79,15 @@ class ClassicFeed:
             return
         separate = self._separate(turns, joined)
         for connection, excluded in separate.items():
-            if messages := turns.since(joined.get(connection, 0), excluded):
-                yield Portion((connection,), Batch(messages), len(messages))
+            if part := turns.since(joined.get(connection, 0), excluded):
+                yield Portion((connection,), part, len(part))
         for connection, index in joined.items():
-            if connection in self._unlimited and connection not in separate and (messages := turns.since(index)):
-                yield Portion((connection,), Batch(messages), len(messages))
+            if connection in self._unlimited and connection not in separate and (part := turns.since(index)):
+                yield Portion((connection,), part, len(part))
         if turns.messages:
             others = joined.keys() | separate.keys()
             common = tuple(c for c in self._unlimited if c not in others) if others else tuple(self._unlimited)
-            yield Portion(common, Batch(turns.messages), len(turns.messages))
+            yield Portion(common, turns.batch, len(turns.batch))
 
     def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
         """Return the changes of other users that the connection may see."""
@@ -117,14 +117,14 @@ class ClassicFeed:
         return Missed(iter((portion,) if messages else ()), now)
 
     def _portions_of_limited(self, turns: _TurnMessages, joined: Mapping[Connection, int]) -> Iterable[Portion]:
-        seen: dict[Connection, list[bytes]] = {}
-        for message, (index, user_id) in zip(turns.messages, turns.users, strict=True):
+        seen: dict[Connection, list[int]] = {}
+        for number, (index, user_id) in enumerate(turns.users):
             own = self._users.connections(user_id)
             for connection in self._limited.subscribers_of(user_id):
                 if index >= joined.get(connection, 0) and connection not in own:
-                    seen.setdefault(connection, []).append(message)
-        for connection, messages in seen.items():
-            yield Portion((connection,), Batch(messages), len(messages))
+                    seen.setdefault(connection, []).append(number)
+        for connection, numbers in seen.items():
+            yield Portion((connection,), turns.batch.part(numbers), len(numbers))
 
     def _separate(self, turns: _TurnMessages, joined: Mapping[Connection, int]) -> dict[Connection, set[int]]:
         """Return connections that must not receive some messages: those about their own or a blocked user."""
@@ -150,8 +150,11 @@ class _TurnMessages:
                 self.users.append((index, event.user_id))
                 self.messages.append(change_message(event))
         self._starts.append(len(self.messages))
+        self.batch = Batch(self.messages)
 
-    def since(self, index: int, excluded: Container[int] = ()) -> list[bytes]:
-        """Return the messages of the events from `index` on, without some."""
+    def since(self, index: int, excluded: Collection[int] = ()) -> Batch:
+        """Return the messages of the events from `index` on, without those of some numbers."""
         start = self._starts[index]
-        return [self.messages[number] for number in range(start, len(self.messages)) if number not in excluded]
+        if not excluded:
+            return self.batch.part(slice(start, None))
+        return self.batch.part([number for number in range(start, len(self.messages)) if number not in excluded])

@@ -1,8 +1,8 @@
 """Frames that a server sends (RFC 6455 section 5.2), as the `websockets` library makes them, and their compression.
 
 Above the transports there are messages only. A batch is framed once for all connections that receive it, and compressed
-once for all that agreed to permessage-deflate without context takeover (RFC 7692 section 7.1.1). Both forms are stored
-in the batch. With context takeover each connection would need a compressor of its own: 53 to 134 KiB of memory and half
+once for all that agreed to permessage-deflate without context takeover (RFC 7692 section 7.1.1). The batch stores both
+forms. With context takeover each connection would need a compressor of its own: 53 to 134 KiB of memory and half
 the throughput.
 """
 
@@ -60,15 +60,8 @@ def frames(batch: Batch, deflates: bool) -> bytes:
     Args:
         deflates: The connection agreed to compression. Small batches are not compressed all the same.
     """
-    plain = batch.cache.get("frames")
-    if plain is None:
-        plain = batch.cache["frames"] = b"".join([text_frame(message) for message in batch.messages])
-    if not deflates or len(plain) < WORTH_DEFLATING_BYTES:
-        return plain
-    compressed = batch.cache.get("deflated")
-    if compressed is None:
-        compressed = batch.cache["deflated"] = b"".join([_deflated(message) for message in batch.messages])
-    return compressed
+    plain = batch.join("frames", text_frame)
+    return batch.join("deflated", _deflated) if deflates and len(plain) >= WORTH_DEFLATING_BYTES else plain
 
 
 def _deflated(message: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import zlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate
@@ -57,6 +58,26 @@ def test_a_batch_is_framed_once_and_compressed_once() -> None:
     assert frames(batch, False) is frames(batch, False)
     assert frames(batch, True) is frames(batch, True)
     assert len(frames(batch, True)) < len(frames(batch, False))
+
+
+@pytest.mark.parametrize("numbers", [slice(1, None), [0, 2], []])
+@pytest.mark.parametrize("deflates", [False, True])
+def test_a_part_of_a_batch_shares_its_frames(numbers: list[int] | slice, deflates: bool) -> None:
+    messages = [bytes((letter,)) * WORTH_DEFLATING_BYTES for letter in b"abc"]
+    expected = messages[numbers] if isinstance(numbers, slice) else [messages[number] for number in numbers]
+    whole = Batch(messages)
+    part = whole.part(numbers)
+    assert (list(part.messages), len(part)) == (expected, len(expected))
+    assert frames(part, deflates) == frames(Batch(expected), deflates)
+
+    def encode(message: bytes) -> bytes:
+        encoded.append(message)
+        return message
+
+    encoded: list[bytes] = []
+    for batch in (part, whole, part):
+        batch.join("as it is", encode)
+    assert encoded == messages
 
 
 def test_a_small_batch_is_not_compressed() -> None:
