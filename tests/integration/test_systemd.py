@@ -85,6 +85,15 @@ async def test_sighup_reloads_a_server_under_a_service_manager(tmp_path: Path, m
         assert process.returncode == 0
 
 
+@pytest.fixture
+def hangup() -> Iterator[None]:
+    """SIGHUP has its default action. Started by `nohup`, the tests and their servers would ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup")
 async def test_sighup_ends_a_server_without_a_service_manager(tmp_path: Path) -> None:
     async with serve(cwd=tmp_path) as command:
         command.process.send_signal(signal.SIGHUP)

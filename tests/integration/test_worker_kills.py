@@ -172,14 +172,20 @@ class Trial:
         return max(TOLERABLE_MS, int(1000 * (SIGN_S + behind + slowest)) + now_ms() - asked_ms)
 
     async def settled(self) -> None:
-        """Wait until everything is stored and delivered, and nobody is present."""
-        await soon(lambda: self._is_quiet("presenced_storage_up 1.0", "presenced_storage_waiting_facts 0.0"))
+        """Wait until nobody is present, and everything is stored and delivered."""
+        await soon(lambda: self._is_quiet("presenced_users_online 0.0"))  # nothing changes after that
+        await soon(
+            lambda: self._is_quiet(
+                "presenced_storage_up 1.0",
+                "presenced_storage_waiting_facts 0.0",
+                "presenced_storage_unstored_facts 0.0",
+            )
+        )
         await soon(lambda: not self.rows("SELECT user_id FROM presenced_users WHERE status <> 'offline'"))
         await soon(
             lambda: not self.rows("SELECT subject FROM presenced_told WHERE status NOT IN ('offline', 'vacated')")
         )
         await soon(lambda: not self.rows("SELECT id FROM presenced_webhooks"))
-        await soon(lambda: self._is_quiet("presenced_storage_unstored_facts 0.0"))
 
     def _is_quiet(self, *samples: str) -> bool:
         lines = httpx.get(f"{self._process.url}metrics").text.splitlines()

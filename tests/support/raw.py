@@ -11,8 +11,9 @@ from typing import Any
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
-PATIENCE = 30.0
-"""Maximum number of seconds that a test waits. Longer than any wait on a busy machine."""
+PATIENCE = 60.0
+"""Maximum number of seconds that a test waits. Longer than any wait on a busy machine, where a storage worker may take
+20 seconds to start."""
 
 
 def upgrade(
