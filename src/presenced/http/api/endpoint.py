@@ -1,11 +1,12 @@
 """Endpoints of the HTTP API: a decorator that describes the function below it, and what such a function works with.
 
-    @Endpoint("GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.")
-    async def get_user(api: Api, call: ApiCall[Viewing, Nothing]) -> UserRecord: ...
+    @Endpoint("GET", "/users/{user_id}", scope="read")
+    async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord: ...
 
-The types of the parameters, the body and the response are those of the function's annotations. `routes` lists all
-endpoints, `dispatch` calls them, and `tools/docs/openapi.py` writes the same types down as OpenAPI. The document can
-therefore say nothing else than what the server does, and a test with schemathesis checks that.
+The types of the parameters, the body and the response are those of the function's annotations. The first line of its
+docstring is the summary in the documentation, and the rest is the description. `routes` lists all endpoints, `dispatch`
+calls them, and `tools/docs/openapi.py` writes the same types down as OpenAPI. The document can therefore say nothing
+else than what the server does, and a test with schemathesis checks that.
 """
 
 from __future__ import annotations
@@ -95,10 +96,6 @@ class Endpoint:
     method: Literal["GET", "POST", "PUT", "DELETE"] = field(kw_only=False)
     path: str = field(kw_only=False)
     scope: Scope
-    group: str
-    """Heading in the documentation."""
-    summary: str
-    """One sentence. The function's docstring is the description."""
     problems: tuple[Problem, ...] = ()
     """Problems that the endpoint may respond with, besides those of every endpoint."""
     status: int = 200
@@ -131,22 +128,6 @@ class Endpoint:
         return f"{self.method} {self.path}"
 
     @property
-    def operation(self) -> str:
-        """Name for generated clients."""
-        return self.handler.__name__
-
-    @property
     def takes_body(self) -> bool:
         """Whether the body has any fields."""
         return self.body is not Nothing
-
-    def every_problem(self) -> tuple[Problem, ...]:
-        """Return all problems that the endpoint may respond with."""
-        found = [*self.problems, Problem.TOO_MANY_REQUESTS, Problem.FORBIDDEN_ORIGIN, Problem.MISDIRECTED]
-        if self.checks_access:
-            found += [Problem.UNAUTHORIZED, Problem.FORBIDDEN]
-        found.append(Problem.BAD_PARAMETER)
-        if self.takes_body or "{" in self.path:
-            found.append(Problem.BAD_BODY)
-        found += [Problem.BODY_TOO_LARGE, Problem.HEAD_TOO_LARGE]
-        return tuple(dict.fromkeys(found))

@@ -31,11 +31,12 @@ from presenced.protocols.v1.messages import Chosen, UserRecord
 from presenced.runtime.instant import Instant
 
 
-@Endpoint(
-    "GET", "/users/{user_id}/sessions", scope="admin", group="Administration", summary="The current sessions of a user."
-)
+@Endpoint("GET", "/users/{user_id}/sessions", scope="admin")
 async def list_sessions(api: Api, call: ApiCall[Nothing, Nothing]) -> LiveSessions:
-    """Sessions that have a connection, or are in their grace period."""
+    """The current sessions of a user.
+
+    Sessions that have a connection, or are in their grace period.
+    """
     found = api.service.sessions_of(call.user_id)
     return LiveSessions(wire_user_id(call.user_id), [_live_session(session, call.now) for session in found])
 
@@ -55,15 +56,12 @@ def _live_session(session: Session[Connection], now: Instant) -> LiveSession:
     )
 
 
-@Endpoint(
-    "GET",
-    "/users/{user_id}/explain",
-    scope="admin",
-    group="Administration",
-    summary="Why a user has this status, for everyone or for one viewer.",
-)
+@Endpoint("GET", "/users/{user_id}/explain", scope="admin")
 async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
-    """The truth, including that of invisible users. `why` is a sentence."""
+    """Why a user has this status, for everyone or for one viewer.
+
+    The truth, including that of invisible users. `why` is a sentence.
+    """
     viewer = checked_viewer(api, call.query.viewer)
     found = api.service.explain(call.user_id, viewer, call.now)
     return Explained(

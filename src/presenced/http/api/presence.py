@@ -21,36 +21,35 @@ from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import UserRecord
 
 
-@Endpoint(
-    "GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.", conditional=True
-)
+@Endpoint("GET", "/users/{user_id}", scope="read", conditional=True)
 async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord:
-    """A user without known presence, or one that the viewer may not see, is offline, with `since` 0 and the newest
-    version of all users."""
+    """The presence of one user.
+
+    A user without known presence, or one that the viewer may not see, is offline, with `since` 0 and the newest
+    version of all users.
+    """
     scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
     (record,) = user_records(api.service, scope, [call.user_id])
     return record
 
 
-@Endpoint(
-    "POST",
-    "/users/query",
-    scope="read",
-    group="Presence",
-    summary="The presence of up to 1,000 users.",
-    max_body=LARGE_BODY_BYTES,
-    example='{"users": [7, "ada"]}',
-)
+@Endpoint("POST", "/users/query", scope="read", max_body=LARGE_BODY_BYTES, example='{"users": [7, "ada"]}')
 async def query_users(api: Api, call: ApiCall[Nothing, PresenceQuery]) -> Found:
-    """An invalid user id is listed in `errors`. The response still contains the other users."""
+    """The presence of up to 1,000 users.
+
+    An invalid user id is listed in `errors`. The response still contains the other users.
+    """
     wanted, errors = checked_users(call.body.users)
     scope = api.service.scope_of(checked_viewer(api, call.body.viewer, Problem.BAD_BODY))
     return Found(user_records(api.service, scope, wanted), errors)
 
 
-@Endpoint("GET", "/rooms/{room}", scope="read", group="Presence", summary="A room and its members.", conditional=True)
+@Endpoint("GET", "/rooms/{room}", scope="read", conditional=True)
 async def get_room(api: Api, call: ApiCall[RoomPage, Nothing]) -> RoomReply:
-    """A room that does not exist, or that the viewer may not enter, has no members."""
+    """A room and its members.
+
+    A room that does not exist, or that the viewer may not enter, has no members.
+    """
     scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
     room = scope.room(call.name)
     if room is None:
@@ -70,19 +69,25 @@ async def get_room(api: Api, call: ApiCall[RoomPage, Nothing]) -> RoomReply:
     return RoomReply(room.name, mode.value, count, members, page[-1] if len(found) > limit else None)
 
 
-@Endpoint("GET", "/counts", scope="read", group="Presence", summary="The numbers of online users and of rooms.")
+@Endpoint("GET", "/counts", scope="read")
 async def get_counts(api: Api, call: ApiCall[AsViewer, Nothing]) -> OnlineCounts:
-    """Invisible users are not counted. `/stats` and `/metrics` count connections."""
+    """The numbers of online users and of rooms.
+
+    Invisible users are not counted. `/stats` and `/metrics` count connections.
+    """
     viewer = checked_viewer(api, call.query.viewer)
     rooms = api.service.counts().rooms if viewer is None else None
     return OnlineCounts(await api.service.scope_of(viewer).count_online(), rooms)
 
 
-@Endpoint("GET", "/online", scope="read", group="Presence", summary="All online users.", example_query="limit=100")
+@Endpoint("GET", "/online", scope="read", example_query="limit=100")
 async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
-    """A user who is online all the time appears exactly once. To complete the list and keep it current, apply the
+    """All online users.
+
+    A user who is online all the time appears exactly once. To complete the list and keep it current, apply the
     changes after the `position` of the first page. Of two records of one user, the one with the higher version
-    counts."""
+    counts.
+    """
     scope, limit = api.service.scope_of(checked_viewer(api, call.query.viewer)), call.query.limit
     position = api.service.position_text(api.service.position)
     found = api.service.online(call.query.after, limit + 1)
