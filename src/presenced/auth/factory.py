@@ -8,9 +8,9 @@ from presenced.auth.authenticator import Authenticator
 from presenced.auth.callable import AuthenticateFunction, CallableAuthenticator
 from presenced.auth.callbacks import Callback, CallbackAuthenticator, CallbackVisibility
 from presenced.auth.jwks import JwksAuthenticator
-from presenced.auth.jwt import ClaimRules, JwtAuthenticator
+from presenced.auth.jwt import JwtAuthenticator
 from presenced.auth.keys import Key, check_keys, keys_from_file, keys_from_text, restrict_algorithms
-from presenced.auth.tickets import TicketAuthenticator, Tickets
+from presenced.auth.tickets import Tickets
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
 from presenced.net.http_client import HttpClient
@@ -42,23 +42,14 @@ def _authenticator(
     settings: Settings, tickets: Tickets, clock: Clock, function: AuthenticateFunction | None
 ) -> Authenticator | None:
     match settings.auth:
-        case "jwt" if settings.jwt_jwks_url:
-            return JwksAuthenticator(
-                jwt=make_jwt_authenticator(settings),
-                client=HttpClient(
-                    "jwt_jwks_url",
-                    settings.jwt_jwks_url,
-                    timeout=JWKS_TIMEOUT_S,
-                    allow_private=settings.outgoing_private,
-                ),
-                algorithms=settings.jwt_algorithms,
-                refresh=settings.jwt_jwks_refresh,
-                clock=clock,
-            )
         case "jwt":
-            return make_jwt_authenticator(settings)
+            jwt = make_jwt_authenticator(settings)
+            if not settings.jwt_jwks_url:
+                return jwt
+            client = HttpClient("jwt_jwks_url", settings.jwt_jwks_url, JWKS_TIMEOUT_S, settings.outgoing_private)
+            return JwksAuthenticator(jwt, client, settings, clock)
         case "ticket":
-            return TicketAuthenticator(tickets)
+            return tickets
         case "callback":
             return CallbackAuthenticator(_callback("callback_url", settings.callback_url, settings, clock))
         case "callable":
@@ -70,17 +61,8 @@ def _authenticator(
 
 
 def _callback(name: str, url: str, settings: Settings, clock: Clock) -> Callback:
-    return Callback(
-        name=name,
-        client=HttpClient(name, url, timeout=settings.callback_timeout, allow_private=settings.outgoing_private),
-        secret=settings.callback_secret.get_secret_value(),
-        concurrency=settings.callback_concurrency,
-        cache=settings.callback_cache,
-        # `callback_url` judges a token, and a refused token stays refused. `visibility_url` judges a user, which
-        # the backend may accept soon.
-        caches_refusals=name == "callback_url",
-        clock=clock,
-    )
+    client = HttpClient(name, url, settings.callback_timeout, settings.outgoing_private)
+    return Callback(name, client, settings, clock)
 
 
 def make_jwt_authenticator(settings: Settings) -> JwtAuthenticator:
@@ -92,14 +74,7 @@ def make_jwt_authenticator(settings: Settings) -> JwtAuthenticator:
     keys = configured_keys(settings)
     if keys or not settings.jwt_jwks_url:
         keys = restrict_algorithms(check_keys(keys), settings.jwt_algorithms)
-    rules = ClaimRules(
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        leeway=settings.jwt_leeway,
-        required=settings.jwt_required_claims,
-        lifetime=settings.token_lifetime,
-    )
-    return JwtAuthenticator(keys=keys, rules=rules)
+    return JwtAuthenticator(keys, settings)
 
 
 def configured_keys(settings: Settings) -> list[Key]:

@@ -38,6 +38,7 @@ import math
 from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult
 from presenced.auth.jwt import JwtAuthenticator
 from presenced.auth.keys import HMAC_ALGORITHMS, Key, check_keys, keys_from_jwks, restrict_algorithms
+from presenced.config.settings import Settings
 from presenced.errors import BadToken, ConfigError
 from presenced.net.http_client import HttpClient, HttpClientError
 from presenced.runtime.clock import Clock
@@ -67,18 +68,13 @@ class JwksAuthenticator(Authenticator):
 
     Args:
         jwt: Verifier, whose keys are replaced. Its present keys come from the settings and always stay.
-        algorithms: Algorithms to restrict the keys to; empty for all.
-        refresh: Seconds between two regular requests.
     """
 
-    def __init__(
-        self, *, jwt: JwtAuthenticator, client: HttpClient, algorithms: tuple[str, ...], refresh: float, clock: Clock
-    ) -> None:
+    def __init__(self, jwt: JwtAuthenticator, client: HttpClient, settings: Settings, clock: Clock) -> None:
         self._jwt = jwt
         self._static_keys: list[Key] = list(jwt.keys)
         self._client = client
-        self._algorithms = algorithms
-        self._refresh = refresh
+        self._settings = settings
         self._clock = clock
         self._waiting: list[tuple[str, OnAuthResult]] = []
         self._fetched_at = -math.inf
@@ -117,7 +113,7 @@ class JwksAuthenticator(Authenticator):
             self._fetch_wanted.clear()
             self._finish_waiting(is_fresh)
             try:
-                async with asyncio.timeout(self._refresh):
+                async with asyncio.timeout(self._settings.jwt_jwks_refresh):
                     await self._fetch_wanted.wait()
                     since = self._clock.monotonic() - self._fetched_at
                     await asyncio.sleep(max(0.0, MIN_REFETCH_S - since))
@@ -133,7 +129,7 @@ class JwksAuthenticator(Authenticator):
                 raise HttpClientError(f"it responded with status {response.status}")
             # A secret that everyone can download is not a secret: HMAC keys in the set would let anyone sign tokens.
             public = [key for key in keys_from_jwks(response.body) if key.algorithms[0] not in HMAC_ALGORITHMS]
-            keys = restrict_algorithms(check_keys([*self._static_keys, *public]), self._algorithms)
+            keys = restrict_algorithms(check_keys([*self._static_keys, *public]), self._settings.jwt_algorithms)
         except (HttpClientError, ConfigError) as error:
             _logger.error("jwt_jwks_url gave no keys, the known keys stay in use: %s", error)
             return False

@@ -150,11 +150,9 @@ async def new_ticket(api: Api, call: ApiCall[Nothing, NewTicket]) -> Ticket:
         )
     if body.lasts is not None and body.lasts > settings.token_lifetime:
         raise ProblemError(Problem.BAD_BODY, f"lasts must be above 0 and at most {settings.token_lifetime:g}")
-    user_id, now = parse_user_id(body.user_id, settings.placeholder_ids), call.now
+    user_id = parse_user_id(body.user_id, settings.placeholder_ids)
     try:
-        ticket = api.tickets.issue(
-            user_id, now.monotonic, now.epoch_ms / 1000, body.lasts, None if body.presence is UNSET else body.presence
-        )
+        ticket = api.tickets.issue(user_id, call.now, body.lasts, None if body.presence is UNSET else body.presence)
     except ValueError as error:
         raise ProblemError(Problem.BAD_BODY, f"presence: {error}") from None
     return Ticket(ticket, wire_user_id(user_id), TICKET_LIFETIME_S)
