@@ -83,21 +83,21 @@ def shown(user_id: str = "ada", token_id: str = "t", issued_at: float | None = N
 
 def test_earlier_tokens_of_a_user_are_revoked_and_later_ones_are_not() -> None:
     table = Revocations(600)
-    table.revoke_user("ada", NOW)
+    table.revoke("user", "ada", NOW)
     assert table.is_revoked(shown(issued_at=NOW - 1), NOW)
     assert table.is_revoked(shown(issued_at=NOW), NOW), "it may be from before, within the second"
     assert table.is_revoked(shown(issued_at=None), NOW)
     assert not table.is_revoked(shown(issued_at=NOW + 1), NOW + 1)
     assert not table.is_revoked(shown("bo"), NOW)
-    table.revoke_user("ada", NOW + 5)
+    table.revoke("user", "ada", NOW + 5)
     assert table.is_revoked(shown(issued_at=NOW + 1), NOW + 5)
     assert len(table) == 1
 
 
 def test_a_revocation_holds_until_every_earlier_token_has_expired() -> None:
     table = Revocations(600)
-    table.revoke_user("ada", NOW)
-    table.revoke_token("t", NOW + 1)
+    table.revoke("user", "ada", NOW)
+    table.revoke("token", "t", NOW + 1)
     assert table.is_revoked(shown("bo"), NOW + 599)
     assert table.is_revoked(shown(token_id="u", issued_at=NOW - 1), NOW + 599)
     assert not table.is_revoked(shown("bo"), NOW + 601)
@@ -107,13 +107,13 @@ def test_a_revocation_holds_until_every_earlier_token_has_expired() -> None:
 def test_revocations_are_never_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocations, "MAX_REVOCATIONS", 2)
     table = Revocations(600)
-    table.revoke_user("ada", NOW)
-    table.revoke_token("t", NOW)
+    table.revoke("user", "ada", NOW)
+    table.revoke("token", "t", NOW)
     with pytest.raises(CapacityError, match="remembered already"):
-        table.revoke_token("u", NOW)
-    table.revoke_user("ada", NOW + 1)
+        table.revoke("token", "u", NOW)
+    table.revoke("user", "ada", NOW + 1)
     assert table.is_revoked(shown("bo"), NOW)
-    table.revoke_token("u", NOW + 700)
+    table.revoke("token", "u", NOW + 700)
 
 
 def test_api_keys_are_identified_by_their_digests_and_have_a_scope() -> None:

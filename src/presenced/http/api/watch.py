@@ -212,7 +212,7 @@ async def _authenticate(api: Api, call: ApiCall[Watching, Nothing], secret: str)
         opening = api.resumable_streams.begin(token, secret, call.now)
     except BadToken as error:
         result: AuthResult = error
-        gatekeeper.count_rejected(error)
+        gatekeeper.count(error)
     else:
         result = await _verify(gatekeeper, opening.ticket if opening else token, api.settings.auth_timeout, call.now)
     if isinstance(result, Principal):
@@ -225,7 +225,7 @@ async def _authenticate(api: Api, call: ApiCall[Watching, Nothing], secret: str)
 async def _verify(gatekeeper: Gatekeeper, token: str, timeout_s: float, now: Instant) -> AuthResult:
     """Return the authenticator's result for a token; `UNAVAILABLE` if there is none within `timeout_s` seconds."""
     late: asyncio.Future[AuthResult] = asyncio.get_running_loop().create_future()
-    result = gatekeeper.authenticate(token, lambda found: None if late.done() else late.set_result(found), now)
+    result = gatekeeper.authenticate(token, lambda found, _: None if late.done() else late.set_result(found), now)
     if result is not None:
         return result
     try:
