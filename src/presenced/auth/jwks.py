@@ -32,7 +32,6 @@ of another (CVE-2026-49998: a cache whose key was the `kid` alone).
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 
 from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult
@@ -43,6 +42,7 @@ from presenced.errors import BadToken, ConfigError
 from presenced.net.http_client import HttpClient, HttpClientError
 from presenced.runtime.clock import Clock
 from presenced.runtime.instant import Instant
+from presenced.runtime.logs import logger
 
 MIN_REFETCH_S = 10.0
 """Minimum number of seconds between two requests that tokens trigger. Until then, most tokens of unknown keys are
@@ -59,8 +59,6 @@ was left open over a weekend presents such a token."""
 _MAY_BE_NEW = ("unknown_key", "signature")
 """Faults of a token whose key may have been added since the last request. A `kid` is optional and chosen by the issuer
 (RFC 7517 section 4.5), so a signature that fits no key is as inconclusive as an unknown `kid`."""
-
-_logger = logging.getLogger("presenced")
 
 
 class JwksAuthenticator(Authenticator):
@@ -131,7 +129,7 @@ class JwksAuthenticator(Authenticator):
             public = [key for key in keys_from_jwks(response.body) if key.algorithms[0] not in HMAC_ALGORITHMS]
             keys = restrict_algorithms(check_keys([*self._static_keys, *public]), self._settings.jwt_algorithms)
         except (HttpClientError, ConfigError) as error:
-            _logger.error("jwt_jwks_url gave no keys, the known keys stay in use: %s", error)
+            logger.error("jwt_jwks_url gave no keys, the known keys stay in use: %s", error)
             return False
         retired = [key for key in (*self._jwt.keys, *self._jwt.retired_keys) if key not in keys]
         self._jwt.keys, self._jwt.retired_keys = keys, retired[:MAX_RETIRED_KEYS]
