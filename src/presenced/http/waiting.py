@@ -140,9 +140,6 @@ class WaitingRequests:
         self._stop_listening: Callable[[], None] | None = None
         self._is_over = False
 
-    def __len__(self) -> int:
-        return len(self._requests)
-
     def enter(self, receive: Receive, user_id: str | None) -> WaitingRequest:
         """Return a new waiting request.
 

@@ -259,8 +259,8 @@ async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int 
     yield sse.retry_field(view.suffix)
     silent = 0.0
     while not waiting.gone and view.is_allowed(api.clock.now()):
-        span = None if position is None else api.latest_changes.since(position)
-        if span is None:
+        latest = None if position is None else api.latest_changes.since(position)
+        if latest is None:
             position = api.service.position
             last: list[Raw] = []
             for page in view.snapshot():
@@ -268,8 +268,8 @@ async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int 
                     yield sse.event("snapshot", WatchEvent(last, more=True))
                 last = page
             yield sse.event("snapshot", WatchEvent(last), view.event_id(position))
-        elif span.latest:
-            position, changes = span.until, view.visible(span.latest)
+        elif latest:
+            position, changes = api.service.position, view.visible(latest)
             for start in range(0, len(changes), PAGE):
                 page = [view.record(change) for change in changes[start : start + PAGE]]
                 more = start + PAGE < len(changes)
