@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from msgspec.json import Encoder
 from starlette.exceptions import HTTPException
@@ -10,13 +10,9 @@ from starlette.responses import Response
 
 from presenced.errors import BadUserId, Problem
 from presenced.net.problems import MEDIA_TYPE, problem_body
-from presenced.net.refusals import Refusal
 
 RETRY_AFTER_S = "5"
 """`Retry-After` of a response 503, in seconds."""
-
-ReportRefusal = Callable[[Refusal, bytes], None]
-"""Function that logs and counts the refusal of a request with this `Origin`: `PresenceService.report_refusal`."""
 
 _encoder = Encoder()
 

@@ -20,19 +20,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from presenced.auth.api_keys import Scope
-from presenced.auth.gatekeeper import Gatekeeper
 from presenced.auth.resumable_streams import ResumableStreams
 from presenced.auth.tickets import Tickets
-from presenced.config.settings import Settings
 from presenced.errors import Problem
 from presenced.http.api.latest_changes import SpanCache
 from presenced.http.api.requests import Nothing
 from presenced.http.auth import Access
 from presenced.http.waiting import WaitingRequests
+from presenced.node.node import Node
 from presenced.node.service import PresenceService
-from presenced.runtime.clock import Clock
 from presenced.runtime.instant import Instant
-from presenced.runtime.metrics import Metrics
 from presenced.worker.calls import StorageCalls
 
 MAX_BODY_BYTES = 65_536
@@ -45,23 +42,30 @@ Q = TypeVar("Q", bound=Struct)
 B = TypeVar("B", bound=Struct)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """Parts of the server that endpoints work with."""
+    """Parts of the server that endpoints work with.
 
-    service: PresenceService
-    settings: Settings
-    clock: Clock
-    metrics: Metrics
-    access: Access
-    gatekeeper: Gatekeeper | None
-    """None if authentication is off."""
-    tickets: Tickets
-    resumable_streams: ResumableStreams
-    waiting: WaitingRequests
-    latest_changes: SpanCache
-    storage: StorageCalls | None
-    """None if there is no database."""
+    Args:
+        storage: Calls to the storage worker; None if there is no database.
+
+    Raises:
+        ConfigError: As for `Access`.
+    """
+
+    def __init__(self, node: Node, service: PresenceService, tickets: Tickets, storage: StorageCalls | None) -> None:
+        self.service = service
+        self.settings = node.settings
+        self.clock = node.clock
+        self.metrics = node.metrics
+        self.gatekeeper = node.gatekeeper
+        """None if authentication is off."""
+        self.tickets = tickets
+        self.storage = storage
+        self.access = Access(node, service)
+        self.waiting = WaitingRequests(service.on_change, node.metrics.api_followers.set)
+        """Long polls and event streams, which the server ends when it stops."""
+        self.resumable_streams = ResumableStreams(tickets, node.settings.token_lifetime)
+        self.latest_changes = SpanCache(service, node.settings.journal_size)
 
 
 @dataclass(frozen=True, slots=True)
