@@ -86,10 +86,10 @@ async def _poll(api: Api, call: ApiCall[ChangesAfter, Nothing], position: int) -
         raise _too_old()
     position = found[-1].position if found else position
     digest = await _digest(service, position) if len(found) < query.limit else None
-    records = [change_record(change) for change in found]
-    if digest is None:
-        return Changes(records, service.position_text(position), None)
-    return Changes(records, service.position_text(digest.position), _digest_record(service, digest))
+    proof = None
+    if digest is not None:
+        position, proof = digest.position, _digest_record(service, digest)
+    return Changes([change_record(change) for change in found], service.position_text(position), proof)
 
 
 async def _first(api: Api, waiting: WaitingRequest, position: int, query: ChangesAfter) -> list[Change] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
+from msgspec.structs import astuple
+
 from presenced.delivery.connection import Connection
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.presence import checked_viewer
@@ -22,7 +24,7 @@ from presenced.http.api.responses import (
     details_of,
     display_of,
 )
-from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, SessionExplained, ViewerExplained
+from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, ViewerExplained
 from presenced.presence.model import Cause, Choice, Status, View
 from presenced.presence.session import Session
 from presenced.protocols.ids import wire_user_id
@@ -69,7 +71,7 @@ async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
         sentence(found),
         _shown(found, api.service.newest_version),
         _looks(found.true),
-        [_session(session) for session in found.sessions],
+        [ExplainedSession(*astuple(session)) for session in found.sessions],  # the same fields, in the same order
         found.announced,
         [PendingEnd(one.what, one.seconds, one.source) for one in found.pending],
         _choice(found.chosen),
@@ -87,21 +89,6 @@ def _shown(found: Explanation, newest: int) -> UserRecord:
 
 def _looks(view: View) -> Looks:
     return Looks(view.status, *details_of(view.custom), view.devices, display_of(view))
-
-
-def _session(session: SessionExplained) -> ExplainedSession:
-    return ExplainedSession(
-        session.connection_id,
-        session.protocol,
-        session.device,
-        session.active,
-        session.heard,
-        session.pinged_in,
-        session.times_out_in,
-        session.waited_for,
-        session.resumable,
-        session.rooms,
-    )
 
 
 def _choice(choice: Choice) -> ChoiceRecord:

@@ -25,7 +25,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
 
 from msgspec import Raw
 from starlette.responses import Response
@@ -63,32 +62,23 @@ SCAN_PAGE = 5_000
 """Number of users that a snapshot of everyone looks up at a time. Each look-up goes through all users."""
 
 
-class _Visitor(NamedTuple):
-    """An authenticated client."""
-
-    principal: Principal | None
-    """None for a backend, or for anyone if `auth` is none."""
-    opening: Opening | None = None
-    """Opening of the stream, if a ticket opens it."""
-
-    @property
-    def suffix(self) -> str:
-        """End of each event id, after the cursor."""
-        return "" if self.opening is None else SEPARATOR + self.opening.secret
-
-
 class _View:
     """Users that one stream shows, as its visitor may see them.
+
+    Args:
+        principal: The visitor; None for a backend, or for anyone if `auth` is none.
+        opening: Opening of the stream, if a ticket opens it.
 
     Raises:
         ProblemError: The request names no users, or an invalid id.
     """
 
-    def __init__(self, api: Api, visitor: _Visitor, query: Watching) -> None:
+    def __init__(self, api: Api, principal: Principal | None, opening: Opening | None, query: Watching) -> None:
         self._service = api.service
         self._gatekeeper = api.gatekeeper
-        self._principal = principal = visitor.principal
-        self.suffix = visitor.suffix
+        self._principal = principal
+        self.suffix = "" if opening is None else SEPARATOR + opening.secret
+        """End of each event id, after the cursor."""
         try:
             placeholders = api.settings.placeholder_ids
             self._requested = frozenset(parse_user_id(user_id, placeholders) for user_id in query.users)
@@ -179,19 +169,21 @@ async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
     """
     given = call.request.headers.get("last-event-id", "") or call.query.last_event_id
     cursor, _, secret = given.partition(SEPARATOR)
-    visitor = await _authenticate(api, call, secret)
-    view = _View(api, visitor, call.query)
-    if visitor.opening is not None:
-        api.resumable_streams.take_over(visitor.opening.key)  # before the new connection takes one of the user's places
-    waiting = api.waiting.enter(call.request.receive, visitor.principal.user_id if visitor.principal else None)
-    if visitor.opening is not None:
-        _register(api, call, waiting, visitor.opening)
+    principal, opening = await _authenticate(api, call, secret)
+    view = _View(api, principal, opening, call.query)
+    if opening is not None:
+        api.resumable_streams.take_over(opening.key)  # before the new connection takes one of the user's places
+    waiting = api.waiting.enter(call.request.receive, principal.user_id if principal else None)
+    if opening is not None:
+        _register(api, call, waiting, opening)
     position = api.service.parse_cursor(cursor) if cursor else None
     return sse.EventStream(waiting, _stream(api, waiting, view, position), api.settings.behind_timeout)
 
 
-async def _authenticate(api: Api, call: ApiCall[Watching, Nothing], secret: str) -> _Visitor:
-    """Authenticate a request.
+async def _authenticate(
+    api: Api, call: ApiCall[Watching, Nothing], secret: str
+) -> tuple[Principal | None, Opening | None]:
+    """Authenticate a request. Return its principal, None for an API key, and the opening if a ticket opens a stream.
 
     Args:
         secret: Secret from the id of the last event, with which a ticket's stream returns.
@@ -202,7 +194,7 @@ async def _authenticate(api: Api, call: ApiCall[Watching, Nothing], secret: str)
     api.access.check_source(call.request, call.now)
     gatekeeper = api.gatekeeper
     if gatekeeper is None or (not call.query.token and api.access.allows(call.request, "read")):
-        return _Visitor(None)
+        return None, None
     token = call.query.token or bearer_of(call.request)
     if not token:
         detail = "send Authorization: Bearer and a user's token, a ticket or an API key"
@@ -216,7 +208,7 @@ async def _authenticate(api: Api, call: ApiCall[Watching, Nothing], secret: str)
     else:
         result = await _verify(gatekeeper, opening.ticket if opening else token, api.settings.auth_timeout, call.now)
     if isinstance(result, Principal):
-        return _Visitor(result, opening)
+        return result, opening
     if result.kind == "unavailable":
         raise unavailable(str(result))
     raise api.access.refused(call.request, str(result), api.clock.now(), is_guess=not result.is_genuine)
