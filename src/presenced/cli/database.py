@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from presenced.cli.options import ConfigFile
 from presenced.config.sources import load
@@ -16,11 +16,6 @@ from presenced.storage.url import database_url
 
 if TYPE_CHECKING:
     from presenced.storage.migrate import Versions
-
-
-def add_to(app: App) -> None:
-    """Add the command to `app`."""
-    app.command(migrate)
 
 
 def migrate(

@@ -72,8 +72,9 @@ app = App(
 )
 config = App("config", help="Print the settings.")
 app.command(config)
-for module in (auth, database, webhooks):
-    module.add_to(app)
+app.command(webhooks.webhook)
+for command in (auth.doctor, auth.api_key, auth.token, auth.verify_token, database.migrate):
+    app.command(command)
 
 
 @app.command
