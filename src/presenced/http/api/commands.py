@@ -8,7 +8,7 @@ from msgspec import UNSET
 from presenced.auth.tickets import TICKET_LIFETIME_S
 from presenced.errors import BadClaim, Problem
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
-from presenced.http.api.presence import user_records
+from presenced.http.api.presence import user_record
 from presenced.http.api.requests import Announcement, NewClaim, NewStatus, NewTicket, Nothing, Revocation
 from presenced.http.api.responses import Announced, Claims, Cleared, ClosedConnections, Erased, Ticket, claim_record
 from presenced.http.errors import ProblemError
@@ -58,7 +58,7 @@ async def set_status(api: Api, call: ApiCall[Nothing, NewStatus]) -> UserRecord:
     body, custom = call.body, _custom(call.body)
     choice = choice_of(body.status, custom.text, custom.emoji, custom.data)
     api.service.set_status(call.user_id, choice, body.expires_in, call.now)
-    return _shown(api, call.user_id)
+    return user_record(api, call.user_id)
 
 
 @Endpoint("DELETE", "/users/{user_id}/status", scope="write")
@@ -68,7 +68,7 @@ async def clear_status(api: Api, call: ApiCall[Nothing, Nothing]) -> UserRecord:
     From now on the status is as detected, the same as after choosing `auto`. The response is what others see now.
     """
     api.service.set_status(call.user_id, None, now=call.now)
-    return _shown(api, call.user_id)
+    return user_record(api, call.user_id)
 
 
 @Endpoint("GET", "/users/{user_id}/claims", scope="read")
@@ -100,7 +100,7 @@ async def set_claim(api: Api, call: ApiCall[Nothing, NewClaim]) -> UserRecord:
         api.service.set_claim(call.user_id, claim, body.expires_in, call.now)
     except BadClaim as error:
         raise ProblemError(Problem.BAD_BODY, str(error)) from None
-    return _shown(api, call.user_id)
+    return user_record(api, call.user_id)
 
 
 @Endpoint("DELETE", "/users/{user_id}/claims/{source}", scope="write")
@@ -176,11 +176,6 @@ async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnecti
     if body.token_id:
         return ClosedConnections(gatekeeper.revoke_token(body.token_id, call.now))
     return ClosedConnections(gatekeeper.revoke_user(call.user_id, call.now))
-
-
-def _shown(api: Api, user_id: str) -> UserRecord:
-    (record,) = user_records(api.service, api.service.scope_of(None), [user_id])
-    return record
 
 
 def _custom(body: NewStatus | NewClaim) -> Custom:

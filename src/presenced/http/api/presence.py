@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 from typing import Any
 
@@ -13,7 +13,7 @@ from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, ApiCall, Endpoint
 from presenced.http.api.requests import AsViewer, Nothing, OnlinePage, PresenceQuery, RoomPage
 from presenced.http.api.responses import Found, ItemError, Online, OnlineCounts, RoomMember, RoomReply
 from presenced.http.errors import ProblemError, without_example
-from presenced.node.service import PresenceService, ViewerScope
+from presenced.node.service import ViewerScope
 from presenced.presence.identity import parse_user_id
 from presenced.presence.rooms import Mode
 from presenced.protocols.ids import wire_user_id
@@ -28,9 +28,7 @@ async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord:
     A user without known presence, or one that the viewer may not see, is offline, with `since` 0 and the newest
     version of all users.
     """
-    scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
-    (record,) = user_records(api.service, scope, [call.user_id])
-    return record
+    return user_record(api, call.user_id, checked_viewer(api, call.query.viewer))
 
 
 @Endpoint("POST", "/users/query", scope="read", max_body=LARGE_BODY_BYTES, example='{"users": [7, "ada"]}')
@@ -41,7 +39,7 @@ async def query_users(api: Api, call: ApiCall[Nothing, PresenceQuery]) -> Found:
     """
     wanted, errors = checked_users(call.body.users)
     scope = api.service.scope_of(checked_viewer(api, call.body.viewer, Problem.BAD_BODY))
-    return Found(user_records(api.service, scope, wanted), errors)
+    return Found(user_records(api, scope, wanted), errors)
 
 
 @Endpoint("GET", "/rooms/{room}", scope="read", conditional=True)
@@ -95,12 +93,17 @@ async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
     return Online(position, users, found[limit - 1][0] if len(found) > limit else None)
 
 
-def user_records(service: PresenceService, scope: ViewerScope, user_ids: Iterable[str]) -> list[UserRecord]:
+def user_record(api: Api, user_id: str, viewer: str | None = None) -> UserRecord:
+    """Return a user as a viewer sees them; as everyone who may see them does if there is no viewer."""
+    (record,) = user_records(api, api.service.scope_of(viewer), [user_id])
+    return record
+
+
+def user_records(api: Api, scope: ViewerScope, user_ids: Sequence[str]) -> list[UserRecord]:
     """Return the users as a viewer sees them, in their order. A hidden user looks like an unknown one."""
-    wanted = list(user_ids)
     return [
-        v1.user_record(change, scope.with_causes) if change else v1.unknown_user(user_id, service.newest_version)
-        for user_id, change in zip(wanted, scope.seen(wanted), strict=True)
+        v1.user_record(change, scope.with_causes) if change else v1.unknown_user(user_id, api.service.newest_version)
+        for user_id, change in zip(user_ids, scope.seen(user_ids), strict=True)
     ]
 
 
