@@ -44,12 +44,8 @@ def operator_routes(api: Api) -> list[Route]:
         access.check_figures(request, clock.now())
         return Response(api.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
 
-    return [
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-        Route("/stats", stats),
-        Route("/metrics", exposition),
-    ]
+    paths = {"/healthz": healthz, "/readyz": readyz, "/stats": stats, "/metrics": exposition}
+    return [Route(path, endpoint) for path, endpoint in paths.items()]
 
 
 def _number(request: Request, name: str, default: int, maximum: int) -> int:

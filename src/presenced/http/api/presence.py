@@ -94,7 +94,7 @@ async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
 
 
 def user_record(api: Api, user_id: str, viewer: str | None = None) -> UserRecord:
-    """Return a user as a viewer sees them; as everyone who may see them does if there is no viewer."""
+    """Return a user as a viewer sees them, or without restrictions if there is no viewer."""
     (record,) = user_records(api, api.service.scope_of(viewer), [user_id])
     return record
 

@@ -44,6 +44,7 @@ from presenced.http.errors import ProblemError, unavailable, without_example
 from presenced.http.waiting import WaitingRequest
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Change, Status
+from presenced.presence.subscriptions import Selection
 from presenced.presence.visibility import EVERYTHING
 from presenced.protocols.v1 import codec as v1
 from presenced.runtime.instant import Instant
@@ -94,20 +95,16 @@ class _View:
         self._encoder = api.service.encoder_for(visibility)
         self.record = self._encoder.record
         """Function that encodes a change."""
-        self._visible: frozenset[str] | None = None
-        """Watched users that the visitor may see; None for everyone except `_blocked`."""
+        self._visible = visibility.visible_part(Selection(query.everyone, self._requested))
+        """Watched users that the visitor may see. Everyone means everyone except `_blocked`."""
         self._blocked = visibility.blocked
-        if not query.everyone:
-            self._visible = frozenset(visibility.among(self._requested))
-        elif not visibility.everyone:
-            self._visible = visibility.users
 
     def snapshot(self) -> Iterator[list[Raw]]:
         """Return the pages of a snapshot. It contains visible users who are not offline, or all requested users."""
-        if self._everyone and self._visible is None:
+        if self._visible.everyone:
             yield from self._all()
             return
-        visible = self._visible or frozenset()
+        visible = self._visible.users
         wanted = sorted(visible if self._everyone else self._requested)
         records: list[Raw] = []
         for user_id, change in zip(wanted, self._service.seen(wanted), strict=True):
@@ -139,9 +136,9 @@ class _View:
 
     def visible(self, latest: Mapping[str, Change]) -> list[Change]:
         """Return the changes that the stream shows."""
-        if self._visible is None:
+        if self._visible.everyone:
             return [latest[user_id] for user_id in latest if user_id not in self._blocked]
-        return [latest[user_id] for user_id in latest.keys() & self._visible]
+        return [latest[user_id] for user_id in latest.keys() & self._visible.users]
 
     def is_allowed(self, now: Instant) -> bool:
         """Return whether the visitor's token is still accepted."""
