@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult
 from presenced.auth.principal import Principal
@@ -177,22 +177,16 @@ class Gatekeeper:
 
     # Revocations.
 
-    def revoke_user(self, user_id: str, now: Instant) -> int:
-        """Reject all tokens of a user issued until now. Return the number of connections closed by that.
+    def revoke(self, kind: Literal["user", "token"], subject: str, now: Instant) -> int:
+        """Reject all tokens of a user issued until now, or the token with this id.
+
+        Returns:
+            Number of connections closed by that.
 
         Raises:
             CapacityError: Too many revocations are remembered already.
         """
-        self._revocations.revoke("user", user_id, now.epoch_ms / 1000)
-        return self._close_revoked(now)
-
-    def revoke_token(self, token_id: str, now: Instant) -> int:
-        """Reject the token with this id. Return the number of connections closed by that.
-
-        Raises:
-            CapacityError: Too many revocations are remembered already.
-        """
-        self._revocations.revoke("token", token_id, now.epoch_ms / 1000)
+        self._revocations.revoke(kind, subject, now.epoch_ms / 1000)
         return self._close_revoked(now)
 
     def revoke_session(self, user_id: str, session_id: str, now: Instant) -> int:
@@ -206,7 +200,7 @@ class Gatekeeper:
         session = self._sessions.get(session_id)
         if session is None or session.user_id != user_id or not session.token_id:
             return 0
-        return self.revoke_token(session.token_id, now)
+        return self.revoke("token", session.token_id, now)
 
     def restore(self, revocations: Iterable[StoredRevocation]) -> None:
         """Restore revocations from before the start, and close connections that they concern."""

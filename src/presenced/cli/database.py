@@ -17,9 +17,7 @@ from presenced.storage.url import database_url
 
 def migrate(
     *,
-    check: Annotated[
-        bool, Parameter(negative=(), help="Only check: exit code 1 if the tables need a migration.")
-    ] = False,
+    check: Annotated[bool, Parameter(help="Only check: exit code 1 if the tables need a migration.")] = False,
     config: ConfigFile = None,
 ) -> None:
     """Migrate the tables in the database to the version that this presenced needs.

@@ -15,7 +15,6 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -63,7 +62,7 @@ class Effective(NamedTuple):
 
     settings: Settings
     origins: dict[str, str]
-    secret_files: Mapping[str, Path] = MappingProxyType({})
+    secret_files: Mapping[str, Path]
     """Files that secrets were read from, by name of the setting."""
 
 

@@ -122,7 +122,7 @@ async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     again has no effect.
     """
     user_id = call.user_id
-    closed = 0 if api.gatekeeper is None else api.gatekeeper.revoke_user(user_id, call.now)
+    closed = 0 if api.gatekeeper is None else api.gatekeeper.revoke("user", user_id, call.now)
     closed += api.service.forget(user_id, call.now)
     stored = 0
     if api.storage is not None:
@@ -174,8 +174,8 @@ async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnecti
     if body.session_id:
         return ClosedConnections(gatekeeper.revoke_session(call.user_id, body.session_id, call.now))
     if body.token_id:
-        return ClosedConnections(gatekeeper.revoke_token(body.token_id, call.now))
-    return ClosedConnections(gatekeeper.revoke_user(call.user_id, call.now))
+        return ClosedConnections(gatekeeper.revoke("token", body.token_id, call.now))
+    return ClosedConnections(gatekeeper.revoke("user", call.user_id, call.now))
 
 
 def _custom(body: NewStatus | NewClaim) -> Custom:
