@@ -58,7 +58,10 @@ async def _upgrade_required(access: Access, request: Request) -> Response:
         f"connect with a WebSocket client: new WebSocket('ws://{request.url.netloc}{WEBSOCKET_PATH}?userId=ID'); "
         "behind a proxy, have it pass on the headers Upgrade and Connection"
     )
-    access.report(_not_upgraded(request), request.headers)
+    connection, upgrade = (quoted(", ".join(request.headers.getlist(name))) for name in ("connection", "upgrade"))
+    found = f"Connection is {connection or 'missing'} and Upgrade is {upgrade or 'missing'}"
+    logged = f"{found}, but a handshake needs Upgrade and websocket; a proxy in front must forward both headers"
+    access.report(Refusal(Problem.UPGRADE_REQUIRED, "", logged=logged), request.headers)
     return problem_response(Problem.UPGRADE_REQUIRED, detail, {"upgrade": "websocket", "connection": "close, upgrade"})
 
 
@@ -83,14 +86,6 @@ async def _refusal(access: Access, request: Request, error: Exception) -> Respon
 
 async def _internal_error(request: Request, error: Exception) -> Response:
     return problem_response(Problem.INTERNAL_ERROR, "the server's log has the details")
-
-
-def _not_upgraded(request: Request) -> Refusal:
-    """Return the refusal to log for a request to the WebSocket path without an upgrade."""
-    connection, upgrade = (quoted(", ".join(request.headers.getlist(name))) for name in ("connection", "upgrade"))
-    found = f"Connection is {connection or 'missing'} and Upgrade is {upgrade or 'missing'}"
-    logged = f"{found}, but a handshake needs Upgrade and websocket; a proxy in front must forward both headers"
-    return Refusal(Problem.UPGRADE_REQUIRED, "", logged=logged)
 
 
 def _no_websocket(request: Request, error: HTTPException) -> Refusal:
