@@ -32,32 +32,27 @@ def make_authenticator(
     Raises:
         ConfigError: A key cannot be read or used, a URL is invalid, or the function is missing.
     """
-    authenticator = _authenticator(settings, tickets, clock, function)
-    if authenticator is None or settings.visibility != "callback":
-        return authenticator
-    return CallbackVisibility(authenticator, _callback("visibility_url", settings.visibility_url, settings, clock))
-
-
-def _authenticator(
-    settings: Settings, tickets: Tickets, clock: Clock, function: AuthenticateFunction | None
-) -> Authenticator | None:
+    authenticator: Authenticator
     match settings.auth:
+        case "none":
+            return None
         case "jwt":
-            jwt = make_jwt_authenticator(settings)
-            if not settings.jwt_jwks_url:
-                return jwt
-            client = HttpClient("jwt_jwks_url", settings.jwt_jwks_url, JWKS_TIMEOUT_S, settings.outgoing_private)
-            return JwksAuthenticator(jwt, client, settings, clock)
+            authenticator = jwt = make_jwt_authenticator(settings)
+            if settings.jwt_jwks_url:
+                client = HttpClient("jwt_jwks_url", settings.jwt_jwks_url, JWKS_TIMEOUT_S, settings.outgoing_private)
+                authenticator = JwksAuthenticator(jwt, client, settings, clock)
         case "ticket":
-            return tickets
+            authenticator = tickets
         case "callback":
-            return CallbackAuthenticator(_callback("callback_url", settings.callback_url, settings, clock))
+            authenticator = CallbackAuthenticator(_callback("callback_url", settings.callback_url, settings, clock))
         case "callable":
             if function is None:
                 raise ConfigError("auth is callable, which needs PresenceServer(settings, authenticate=function)")
-            return CallableAuthenticator(function, timeout=settings.auth_timeout, clock=clock)
-        case "none":
-            return None
+            authenticator = CallableAuthenticator(function, timeout=settings.auth_timeout, clock=clock)
+    if settings.visibility == "callback":
+        callback = _callback("visibility_url", settings.visibility_url, settings, clock)
+        authenticator = CallbackVisibility(authenticator, callback)
+    return authenticator
 
 
 def _callback(name: str, url: str, settings: Settings, clock: Clock) -> Callback:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec.json import Encoder
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -13,8 +13,6 @@ from presenced.net.problems import MEDIA_TYPE, problem_body
 
 RETRY_AFTER_S = "5"
 """`Retry-After` of a response 503, in seconds."""
-
-_encoder = Encoder()
 
 
 class ProblemError(HTTPException):
@@ -32,7 +30,7 @@ def unavailable(detail: str) -> ProblemError:
 
 def json_response(content: object, status: int = 200) -> Response:
     """Return a JSON response that no cache stores."""
-    return Response(_encoder.encode(content), status, {"cache-control": "no-store"}, "application/json")
+    return Response(msgspec.json.encode(content), status, {"cache-control": "no-store"}, "application/json")
 
 
 def problem_response(problem: Problem, detail: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -33,7 +33,7 @@ from urllib.parse import unquote, unquote_to_bytes
 import msgspec
 from msgspec import Struct
 from msgspec.inspect import ListType, type_info
-from msgspec.json import Decoder, Encoder
+from msgspec.json import Decoder
 from msgspec.structs import fields
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -63,7 +63,6 @@ one."""
 BODY_TIMEOUT_S = 10.0
 """Seconds for a body to arrive. After that the request gets 408, and the connection ends."""
 
-_encoder = Encoder()
 _NOTHING = Nothing()
 
 
@@ -128,7 +127,7 @@ async def _respond(api: Api, endpoint: Endpoint, request: Request) -> Response:
 def _response(endpoint: Endpoint, request: Request, reply: Reply) -> Response:
     if not endpoint.conditional:
         return json_response(reply, endpoint.status)
-    body = _encoder.encode(reply)
+    body = msgspec.json.encode(reply)
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"cache-control": "private, no-cache", "etag": tag, "vary": "Authorization"}
     if _is_known(request, tag):
