@@ -9,13 +9,7 @@ TOKENS: tuple[Endpoint, ...] = (commands.new_ticket, commands.revoke)
 """Endpoints that are reachable below `/api`, too, where they were first."""
 
 GROUPS: dict[str, tuple[Endpoint, ...]] = {
-    "Presence": (
-        presence.get_user,
-        presence.query_users,
-        presence.get_room,
-        presence.get_counts,
-        presence.list_online,
-    ),
+    "Presence": (presence.get_user, presence.query_users, presence.get_room, presence.get_counts, presence.list_online),
     "Following": (changes.follow_changes, watch.watch),
     "Commands": (
         commands.announce,
