@@ -65,14 +65,12 @@ class BadToken(PresencedError, ValueError):
 
     Args:
         kind: Kind of the error, one of a small fixed set.
-        key_id: Id of the unknown key, if that is the error.
         is_genuine: The issuer created this token or ticket, but it is expired, revoked, used or meant for something
             else. It is not a guess, so it does not count against its address.
     """
 
-    def __init__(self, kind: str, detail: str, key_id: object = "", is_genuine: bool = False) -> None:
+    def __init__(self, kind: str, detail: str, is_genuine: bool = False) -> None:
         self.kind = kind
-        self.key_id = key_id if isinstance(key_id, str) else ""
         self.is_genuine = is_genuine
         super().__init__(detail)
 

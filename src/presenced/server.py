@@ -8,13 +8,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from presenced.auth.api_keys import ApiKeys
 from presenced.auth.authenticator import Authenticator
 from presenced.auth.callable import AuthenticateFunction
 from presenced.auth.factory import make_authenticator
 from presenced.auth.tickets import Tickets
 from presenced.config.settings import WEBSOCKET_PATH, Settings
 from presenced.errors import ConfigError
+from presenced.http.api.endpoint import Api
 from presenced.http.app import make_app
 from presenced.http.waiting import WaitingRequests
 from presenced.node.build import build_node
@@ -126,24 +126,12 @@ class PresenceServer:
             epoch=storage.epoch if storage is not None else "",
         )
         service = PresenceService(node)
-        waiting = WaitingRequests(service.on_change, metrics.api_followers.set)
-        app = make_app(
-            service=service,
-            settings=self.settings,
-            clock=clock,
-            metrics=metrics,
-            throttle=node.throttle,
-            gatekeeper=node.gatekeeper,
-            keys=ApiKeys(self.settings.api_keys),
-            tickets=tickets,
-            waiting=waiting,
-            storage=storage.calls if storage is not None else None,
-        )
+        api = Api(node, service, tickets, storage.calls if storage is not None else None)
         return _Running(
             node=node,
             service=service,
-            waiting=waiting,
-            listener=Listener(node, app),
+            waiting=api.waiting,
+            listener=Listener(node, make_app(api)),
             writers=writers,
             storage=storage,
             authenticator=authenticator,

@@ -9,14 +9,12 @@ from typing import Any
 import httpx
 from tests.support.nodes import make_node
 
-from presenced.auth.api_keys import ApiKeys
 from presenced.auth.tickets import Tickets
 from presenced.config.settings import Settings
 from presenced.errors import BadParameter, StorageUnavailable
+from presenced.http.api.endpoint import Api
 from presenced.http.app import make_app
-from presenced.http.waiting import WaitingRequests
 from presenced.node.service import PresenceService
-from presenced.runtime.metrics import Metrics
 from presenced.storage.records import StoredUser
 from presenced.testing import FakeClock
 from presenced.worker.calls import StorageCalls
@@ -76,21 +74,9 @@ async def api_client(
 ) -> AsyncIterator[tuple[PresenceService, httpx.AsyncClient]]:
     """Yield the service of a node and a client whose paths are below `/api/v1`."""
     options = Settings.model_validate({"stats_interval": 0, **(WEBHOOKS if storage else {}), **settings})
-    clock, metrics = FakeClock(), Metrics()
-    node = make_node(options, clock, metrics)
+    node = make_node(options, FakeClock())
     service = PresenceService(node)
-    app = make_app(
-        service=service,
-        settings=options,
-        clock=clock,
-        metrics=metrics,
-        throttle=node.throttle,
-        gatekeeper=node.gatekeeper,
-        keys=ApiKeys(()),
-        tickets=Tickets(),
-        waiting=WaitingRequests(service.on_change, metrics.api_followers.set),
-        storage=storage,
-    )
+    app = make_app(Api(node, service, Tickets(), storage))
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost/api/v1") as client:
         yield service, client

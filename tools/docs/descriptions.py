@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -34,6 +35,12 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str]]:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(description))):
                 found.append((name, " ".join(description.split())))
     return found
+
+
+def summary_and_description(function: Callable[..., Any]) -> tuple[str, str]:
+    """Return the first line of the function's docstring, and the rest of it, each as one line."""
+    summary, _, description = (inspect.getdoc(function) or "").partition("\n\n")
+    return " ".join(summary.split()), " ".join(description.split())
 
 
 def with_extensions(schema: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools.docs.descriptions import summary_and_description
 from tools.docs.table import table
 
 from presenced.http.api.routes import ENDPOINTS
@@ -13,5 +14,8 @@ def endpoints(text: str) -> str:
     """Return the document with a current table."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    rows = [[f"`{e.method} {e.path.replace('{user_id}', '{id}')}`", e.scope, e.summary] for e in ENDPOINTS]
+    rows = [
+        [f"`{e.method} {e.path.replace('{user_id}', '{id}')}`", e.scope, summary_and_description(e.handler)[0]]
+        for e in ENDPOINTS
+    ]
     return f"{before}{BEGIN}\n{table(['endpoint', 'scope', 'what'], rows)}\n{END}{after}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from typing import Any
 
 import msgspec
 from msgspec.json import schema_components
-from tools.docs.descriptions import camel, descriptions, with_extensions, without_null
+from tools.docs.descriptions import camel, descriptions, summary_and_description, with_extensions, without_null
 from tools.docs.samples import sample
 
 from presenced.auth.api_keys import SCOPES
@@ -19,7 +18,7 @@ from presenced.errors import Problem
 from presenced.http.api import requests, responses
 from presenced.http.api.endpoint import Endpoint
 from presenced.http.api.requests import Nothing
-from presenced.http.api.routes import ENDPOINTS
+from presenced.http.api.routes import ENDPOINTS, GROUPS
 from presenced.http.sse import MEDIA_TYPE as EVENTS
 from presenced.net import problems
 from presenced.net.problems import MEDIA_TYPE as PROBLEM
@@ -51,8 +50,9 @@ STATUS_DESCRIPTIONS = {200: "Success.", 201: "Created.", 304: "The client has th
 def openapi() -> str:
     """Return the document, OpenAPI 3.1."""
     paths: dict[str, Json] = {}
-    for endpoint in ENDPOINTS:
-        paths.setdefault(_path(endpoint), {})[endpoint.method.lower()] = _operation(endpoint)
+    for group, endpoints in GROUPS.items():
+        for endpoint in endpoints:
+            paths.setdefault(_path(endpoint), {})[endpoint.method.lower()] = _operation(endpoint, group)
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -64,7 +64,7 @@ def openapi() -> str:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/api/v1"}],
-        "tags": [{"name": name} for name in dict.fromkeys(endpoint.group for endpoint in ENDPOINTS)],
+        "tags": [{"name": group} for group in GROUPS],
         "security": [{"key": []}],
         "paths": paths,
         "components": {
@@ -112,13 +112,13 @@ def _path(endpoint: Endpoint) -> str:
     return endpoint.path.replace("{user_id}", "{userId}")
 
 
-def _operation(endpoint: Endpoint) -> Json:
-    description = " ".join((inspect.getdoc(endpoint.handler) or "").split())
+def _operation(endpoint: Endpoint, group: str) -> Json:
+    summary, description = summary_and_description(endpoint.handler)
     operation: Json = {
-        "tags": [endpoint.group],
-        "summary": endpoint.summary,
+        "tags": [group],
+        "summary": summary,
         "description": f"{description}\n\nScope: {endpoint.scope}.",
-        "operationId": camel(endpoint.operation),
+        "operationId": camel(endpoint.handler.__name__),
         "x-scope": endpoint.scope,
         "x-order": ENDPOINTS.index(endpoint),
     }
@@ -150,11 +150,22 @@ def _responses(endpoint: Endpoint) -> Iterable[tuple[str, Json]]:
     if endpoint.conditional:
         yield "304", {"description": STATUS_DESCRIPTIONS[304], "headers": headers}
     by_status: dict[int, list[Problem]] = {}
-    for one in sorted(endpoint.every_problem(), key=lambda p: p.status):
+    for one in sorted(_problems(endpoint), key=lambda p: p.status):
         by_status.setdefault(one.status, []).append(one)
     for status, found in by_status.items():
         meanings = " ".join(f"{one.name}: {one.meaning}" for one in found)
         yield str(status), {"description": meanings, "content": {PROBLEM: {"schema": _reference(ProblemDocument)}}}
+
+
+def _problems(endpoint: Endpoint) -> Iterable[Problem]:
+    """Return all problems that the endpoint may respond with, each once."""
+    found = [*endpoint.problems, Problem.TOO_MANY_REQUESTS, Problem.FORBIDDEN_ORIGIN, Problem.MISDIRECTED]
+    if endpoint.checks_access:
+        found += [Problem.UNAUTHORIZED, Problem.FORBIDDEN]
+    found.append(Problem.BAD_PARAMETER)
+    if endpoint.takes_body or "{" in endpoint.path:
+        found.append(Problem.BAD_BODY)
+    return dict.fromkeys([*found, Problem.BODY_TOO_LARGE, Problem.HEAD_TOO_LARGE])
 
 
 def _in_path(endpoint: Endpoint) -> Iterable[Json]:

@@ -40,6 +40,7 @@ from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult,
 from presenced.auth.grants import with_grants
 from presenced.auth.pending import PendingCalls
 from presenced.auth.principal import Principal
+from presenced.config.settings import Settings
 from presenced.errors import BadToken
 from presenced.net.http_client import HttpClient, HttpClientError, HttpResponse
 from presenced.presence.identity import parse_user_id
@@ -73,34 +74,24 @@ _response_decoder = Decoder(CallbackResponse)
 class Callback:
     """Client for one callback URL, with a cache.
 
-    Bounds: `concurrency` simultaneous requests; pending calls as `PendingCalls`; `MAX_CACHED_RESULTS` results, each for
-    `cache` seconds.
+    Bounds: `callback_concurrency` simultaneous requests; pending calls as `PendingCalls`; `MAX_CACHED_RESULTS` results,
+    each for `callback_cache` seconds.
 
     Args:
-        name: Setting that holds the URL, for the log.
-        secret: Secret that signs the requests; empty for unsigned requests.
-        caches_refusals: Cache refusals, too. For a user, unlike for a token, the backend may decide differently soon.
+        name: Setting that holds the URL.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        client: HttpClient,
-        secret: str,
-        concurrency: int,
-        cache: float,
-        caches_refusals: bool,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, name: str, client: HttpClient, settings: Settings, clock: Clock) -> None:
         self.clock = clock
         self._name = name
         self._client = client
-        self._secret = secret
-        self._free = asyncio.Semaphore(concurrency)
+        self._secret = settings.callback_secret.get_secret_value()
+        self._free = asyncio.Semaphore(settings.callback_concurrency)
         self._pending = PendingCalls(clock)
-        self._cache: BoundedMap[str, AuthResult] = BoundedMap(MAX_CACHED_RESULTS, ttl=cache)
-        self._caches_refusals = caches_refusals
+        self._cache: BoundedMap[str, AuthResult] = BoundedMap(MAX_CACHED_RESULTS, ttl=settings.callback_cache)
+        # `callback_url` judges a token, and a refused token stays refused. `visibility_url` judges a user, which the
+        # backend may accept soon.
+        self._caches_refusals = name == "callback_url"
 
     async def stop(self) -> None:
         """Cancel pending calls and close connections."""

@@ -8,9 +8,9 @@ from presenced.auth.authenticator import Authenticator
 from presenced.auth.callable import AuthenticateFunction, CallableAuthenticator
 from presenced.auth.callbacks import Callback, CallbackAuthenticator, CallbackVisibility
 from presenced.auth.jwks import JwksAuthenticator
-from presenced.auth.jwt import ClaimRules, JwtAuthenticator
+from presenced.auth.jwt import JwtAuthenticator
 from presenced.auth.keys import Key, check_keys, keys_from_file, keys_from_text, restrict_algorithms
-from presenced.auth.tickets import TicketAuthenticator, Tickets
+from presenced.auth.tickets import Tickets
 from presenced.config.settings import Settings
 from presenced.errors import ConfigError
 from presenced.net.http_client import HttpClient
@@ -32,55 +32,32 @@ def make_authenticator(
     Raises:
         ConfigError: A key cannot be read or used, a URL is invalid, or the function is missing.
     """
-    authenticator = _authenticator(settings, tickets, clock, function)
-    if authenticator is None or settings.visibility != "callback":
-        return authenticator
-    return CallbackVisibility(authenticator, _callback("visibility_url", settings.visibility_url, settings, clock))
-
-
-def _authenticator(
-    settings: Settings, tickets: Tickets, clock: Clock, function: AuthenticateFunction | None
-) -> Authenticator | None:
+    authenticator: Authenticator
     match settings.auth:
-        case "jwt" if settings.jwt_jwks_url:
-            return JwksAuthenticator(
-                jwt=make_jwt_authenticator(settings),
-                client=HttpClient(
-                    "jwt_jwks_url",
-                    settings.jwt_jwks_url,
-                    timeout=JWKS_TIMEOUT_S,
-                    allow_private=settings.outgoing_private,
-                ),
-                algorithms=settings.jwt_algorithms,
-                refresh=settings.jwt_jwks_refresh,
-                clock=clock,
-            )
+        case "none":
+            return None
         case "jwt":
-            return make_jwt_authenticator(settings)
+            authenticator = jwt = make_jwt_authenticator(settings)
+            if settings.jwt_jwks_url:
+                client = HttpClient("jwt_jwks_url", settings.jwt_jwks_url, JWKS_TIMEOUT_S, settings.outgoing_private)
+                authenticator = JwksAuthenticator(jwt, client, settings, clock)
         case "ticket":
-            return TicketAuthenticator(tickets)
+            authenticator = tickets
         case "callback":
-            return CallbackAuthenticator(_callback("callback_url", settings.callback_url, settings, clock))
+            authenticator = CallbackAuthenticator(_callback("callback_url", settings.callback_url, settings, clock))
         case "callable":
             if function is None:
                 raise ConfigError("auth is callable, which needs PresenceServer(settings, authenticate=function)")
-            return CallableAuthenticator(function, timeout=settings.auth_timeout, clock=clock)
-        case "none":
-            return None
+            authenticator = CallableAuthenticator(function, timeout=settings.auth_timeout, clock=clock)
+    if settings.visibility == "callback":
+        callback = _callback("visibility_url", settings.visibility_url, settings, clock)
+        authenticator = CallbackVisibility(authenticator, callback)
+    return authenticator
 
 
 def _callback(name: str, url: str, settings: Settings, clock: Clock) -> Callback:
-    return Callback(
-        name=name,
-        client=HttpClient(name, url, timeout=settings.callback_timeout, allow_private=settings.outgoing_private),
-        secret=settings.callback_secret.get_secret_value(),
-        concurrency=settings.callback_concurrency,
-        cache=settings.callback_cache,
-        # `callback_url` judges a token, and a refused token stays refused. `visibility_url` judges a user, which
-        # the backend may accept soon.
-        caches_refusals=name == "callback_url",
-        clock=clock,
-    )
+    client = HttpClient(name, url, settings.callback_timeout, settings.outgoing_private)
+    return Callback(name, client, settings, clock)
 
 
 def make_jwt_authenticator(settings: Settings) -> JwtAuthenticator:
@@ -92,14 +69,7 @@ def make_jwt_authenticator(settings: Settings) -> JwtAuthenticator:
     keys = configured_keys(settings)
     if keys or not settings.jwt_jwks_url:
         keys = restrict_algorithms(check_keys(keys), settings.jwt_algorithms)
-    rules = ClaimRules(
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        leeway=settings.jwt_leeway,
-        required=settings.jwt_required_claims,
-        lifetime=settings.token_lifetime,
-    )
-    return JwtAuthenticator(keys=keys, rules=rules)
+    return JwtAuthenticator(keys, settings)
 
 
 def configured_keys(settings: Settings) -> list[Key]:

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult
+from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult
 from presenced.auth.principal import Principal
 from presenced.auth.revocations import Revocations
 from presenced.config.settings import Settings
@@ -109,7 +109,7 @@ class Gatekeeper:
         self._metrics = metrics
         self._authenticator = authenticator
         self._sessions = sessions
-        self._listener: GatekeeperListener | None = None
+        self._listener: GatekeeperListener  # set by `listen`
         self._waiting: dict[Connection, ConnectRequest] = {}
         self._admitted: dict[Connection, _Admitted] = {}
         self._deadlines: Deadlines[Connection] = Deadlines()
@@ -118,7 +118,6 @@ class Gatekeeper:
 
     def listen(self, listener: GatekeeperListener) -> None:
         """Report to `listener`. The node calls this once, before the first connection."""
-        assert self._listener is None, "one gatekeeper serves one node"
         self._listener = listener
 
     # Connections.
@@ -127,7 +126,7 @@ class Gatekeeper:
         """Handle an accepted handshake. Its response has not been sent yet."""
         if not request.token:
             self._wait(connection, request, now)
-        elif (result := self._authenticate(request.token, partial(self._verified, connection), now)) is not None:
+        elif (result := self.authenticate(request.token, partial(self._verified, connection), now)) is not None:
             self._decide(connection, request, result, now)
         else:
             self._wait(connection, request, now)
@@ -143,10 +142,10 @@ class Gatekeeper:
         token = connection.protocol.token_in(message)
         if not token:
             reason = 'the first message has to be {"type":"AUTH","token":"..."}'
-            self._refuse(connection, Close.UNAUTHORIZED, reason, now, is_guess=True)
+            self._listener.refused(connection, Close.UNAUTHORIZED, reason, now, is_guess=True)
             return True
         self._waiting[connection] = request._replace(token=token)
-        result = self._authenticate(token, partial(self._verified, connection), now)
+        result = self.authenticate(token, partial(self._verified, connection), now)
         if result is not None:
             self._verified(connection, result, now)
         return True
@@ -167,7 +166,7 @@ class Gatekeeper:
             return
         admitted.is_verifying = True
         verified = partial(self._verified_newer, connection, renewed)
-        if (result := self._authenticate(token, verified, now)) is not None:
+        if (result := self.authenticate(token, verified, now)) is not None:
             verified(result, now)
 
     def closed(self, connection: Connection) -> None:
@@ -178,22 +177,16 @@ class Gatekeeper:
 
     # Revocations.
 
-    def revoke_user(self, user_id: str, now: Instant) -> int:
-        """Reject all tokens of a user issued until now. Return the number of connections closed by that.
+    def revoke(self, kind: Literal["user", "token"], subject: str, now: Instant) -> int:
+        """Reject all tokens of a user issued until now, or the token with this id.
+
+        Returns:
+            Number of connections closed by that.
 
         Raises:
             CapacityError: Too many revocations are remembered already.
         """
-        self._revocations.revoke_user(user_id, now.epoch_ms / 1000)
-        return self._close_revoked(now)
-
-    def revoke_token(self, token_id: str, now: Instant) -> int:
-        """Reject the token with this id. Return the number of connections closed by that.
-
-        Raises:
-            CapacityError: Too many revocations are remembered already.
-        """
-        self._revocations.revoke_token(token_id, now.epoch_ms / 1000)
+        self._revocations.revoke(kind, subject, now.epoch_ms / 1000)
         return self._close_revoked(now)
 
     def revoke_session(self, user_id: str, session_id: str, now: Instant) -> int:
@@ -207,7 +200,7 @@ class Gatekeeper:
         session = self._sessions.get(session_id)
         if session is None or session.user_id != user_id or not session.token_id:
             return 0
-        return self.revoke_token(session.token_id, now)
+        return self.revoke("token", session.token_id, now)
 
     def restore(self, revocations: Iterable[StoredRevocation]) -> None:
         """Restore revocations from before the start, and close connections that they concern."""
@@ -215,19 +208,27 @@ class Gatekeeper:
             self._revocations.restore(revocation)
         self._close_revoked(self._clock.now())
 
-    # Authentication of HTTP requests, and questions about admitted connections.
+    # Authentication, and questions about admitted connections.
 
-    def authenticate(self, token: str, on_result: OnAuthResult, now: Instant) -> AuthResult | None:
-        """Authenticate the token of a request.
+    def authenticate(
+        self, token: str, on_result: Callable[[AuthResult, Instant], None], now: Instant
+    ) -> AuthResult | None:
+        """Authenticate the token of a connection or a request.
 
         Returns:
-            The result. None if it is not available yet; then `on_result` is called with it later.
+            The result. None if it is not available yet; then `on_result` is called later, with it and the time.
         """
-        return self._authenticate(token, lambda result, _: on_result(result), now)
 
-    def count_rejected(self, error: BadToken) -> None:
-        """Count a token that was rejected without the authenticator."""
-        self._count(error)
+        def later(result: AuthResult) -> None:
+            now = self._clock.now()
+            on_result(self._checked(result, now), now)
+
+        result = self._authenticator.authenticate(token, now, later)
+        return None if result is None else self._checked(result, now)
+
+    def count(self, result: AuthResult) -> None:
+        """Count a result of authentication. `authenticate` has counted its own."""
+        self._metrics.authentications.labels(result.kind if isinstance(result, BadToken) else "accepted").inc()
 
     def still_holds(self, principal: Principal, now: Instant) -> bool:
         """Return whether a token has neither expired nor been revoked."""
@@ -241,16 +242,6 @@ class Gatekeeper:
 
     # Results of authentication.
 
-    def _authenticate(
-        self, token: str, on_result: Callable[[AuthResult, Instant], None], now: Instant
-    ) -> AuthResult | None:
-        def later(result: AuthResult) -> None:
-            now = self._clock.now()
-            on_result(self._checked(result, now), now)
-
-        result = self._authenticator.authenticate(token, now, later)
-        return None if result is None else self._checked(result, now)
-
     def _checked(self, result: AuthResult, now: Instant) -> AuthResult:
         """Apply the rules that hold for every kind of authentication, and count the result."""
         if isinstance(result, Principal):
@@ -262,11 +253,8 @@ class Gatekeeper:
             elif result.user_id in PLACEHOLDERS and not self._settings.placeholder_ids:
                 said = f"the token is for the user {result.user_id}: is a variable not set where it is made?"
                 result = BadToken("claims", f"{said} (placeholder_ids)", is_genuine=True)
-        self._count(result)
+        self.count(result)
         return result
-
-    def _count(self, result: AuthResult) -> None:
-        self._metrics.authentications.labels(result.kind if isinstance(result, BadToken) else "accepted").inc()
 
     def _verified(self, connection: Connection, result: AuthResult, now: Instant) -> None:
         if (request := self._waiting.pop(connection, None)) is not None:  # it may have closed meanwhile
@@ -275,23 +263,22 @@ class Gatekeeper:
 
     def _decide(self, connection: Connection, request: ConnectRequest, result: AuthResult, now: Instant) -> None:
         """Admit a connection, or refuse it."""
-        assert self._listener is not None
         if isinstance(result, BadToken):
             if result.kind == "unavailable":
-                self._refuse(connection, Close.TRY_AGAIN_LATER, str(result), now, is_guess=False)
+                self._listener.refused(connection, Close.TRY_AGAIN_LATER, str(result), now, is_guess=False)
             else:
-                self._refuse(connection, Close.UNAUTHORIZED, str(result), now, is_guess=not result.is_genuine)
+                self._listener.refused(connection, Close.UNAUTHORIZED, str(result), now, is_guess=not result.is_genuine)
             return
         try:
             names_user = parameter(request.query, b"userId")
             claimed = connection.protocol.user_id(request, True) if names_user else result.user_id
         except BadUserId as error:
-            self._refuse(connection, Close.BAD_USER_ID, str(error), now, is_guess=False)
+            self._listener.refused(connection, Close.BAD_USER_ID, str(error), now, is_guess=False)
             return
         if claimed != result.user_id:
             # The token is genuine: its owner has proved their identity, so this is not a guess.
             reason = "userId is not the user of the token"
-            self._refuse(connection, Close.FORBIDDEN, reason, now, is_guess=False)
+            self._listener.refused(connection, Close.FORBIDDEN, reason, now, is_guess=False)
             return
         self._admitted[connection] = _Admitted(result, now)
         self._listener.admitted(connection, request, result, now)
@@ -300,7 +287,6 @@ class Gatekeeper:
             self._await_end(connection)
 
     def _verified_newer(self, connection: Connection, renewed: Renewed, result: AuthResult, now: Instant) -> None:
-        assert self._listener is not None
         admitted = self._admitted.get(connection)
         if admitted is None:  # it has closed meanwhile
             return
@@ -316,10 +302,6 @@ class Gatekeeper:
             self._listener.renewed(connection, result, now)
             self._await_end(connection)
 
-    def _refuse(self, connection: Connection, close: Close, reason: str, now: Instant, *, is_guess: bool) -> None:
-        assert self._listener is not None
-        self._listener.refused(connection, close, reason, now, is_guess=is_guess)
-
     def _close_revoked(self, now: Instant) -> int:
         epoch = now.epoch_ms / 1000
         revoked = [c for c, one in self._admitted.items() if self._revocations.is_revoked(one.principal, epoch)]
@@ -333,7 +315,7 @@ class Gatekeeper:
         """Wait for AUTH, or for the verification of the token that came with the handshake."""
         if len(self._waiting) >= self._settings.max_unauthenticated:
             reason = "too many connections are waiting to authenticate; retry later"
-            self._refuse(connection, Close.TRY_AGAIN_LATER, reason, now, is_guess=False)
+            self._listener.refused(connection, Close.TRY_AGAIN_LATER, reason, now, is_guess=False)
             return
         connection.accept()
         self._waiting[connection] = request
@@ -375,7 +357,7 @@ class Gatekeeper:
     def _time_out(self, connection: Connection, now: Instant) -> None:
         """Refuse a connection that has waited for too long."""
         if self._waiting[connection].token:  # the verification is late, which is not the client's fault
-            self._refuse(connection, Close.TRY_AGAIN_LATER, str(UNAVAILABLE), now, is_guess=False)
+            self._listener.refused(connection, Close.TRY_AGAIN_LATER, str(UNAVAILABLE), now, is_guess=False)
             return
         reason = f"no authentication within {self._settings.auth_timeout:g} s; send AUTH"
-        self._refuse(connection, Close.UNAUTHORIZED, reason, now, is_guess=True)
+        self._listener.refused(connection, Close.UNAUTHORIZED, reason, now, is_guess=True)

@@ -32,16 +32,17 @@ of another (CVE-2026-49998: a cache whose key was the `kid` alone).
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 
 from presenced.auth.authenticator import UNAVAILABLE, Authenticator, AuthResult, OnAuthResult
 from presenced.auth.jwt import JwtAuthenticator
 from presenced.auth.keys import HMAC_ALGORITHMS, Key, check_keys, keys_from_jwks, restrict_algorithms
+from presenced.config.settings import Settings
 from presenced.errors import BadToken, ConfigError
 from presenced.net.http_client import HttpClient, HttpClientError
 from presenced.runtime.clock import Clock
 from presenced.runtime.instant import Instant
+from presenced.runtime.logs import logger
 
 MIN_REFETCH_S = 10.0
 """Minimum number of seconds between two requests that tokens trigger. Until then, most tokens of unknown keys are
@@ -59,26 +60,19 @@ _MAY_BE_NEW = ("unknown_key", "signature")
 """Faults of a token whose key may have been added since the last request. A `kid` is optional and chosen by the issuer
 (RFC 7517 section 4.5), so a signature that fits no key is as inconclusive as an unknown `kid`."""
 
-_logger = logging.getLogger("presenced")
-
 
 class JwksAuthenticator(Authenticator):
     """Authenticator for `auth = "jwt"` with `jwt_jwks_url`.
 
     Args:
         jwt: Verifier, whose keys are replaced. Its present keys come from the settings and always stay.
-        algorithms: Algorithms to restrict the keys to; empty for all.
-        refresh: Seconds between two regular requests.
     """
 
-    def __init__(
-        self, *, jwt: JwtAuthenticator, client: HttpClient, algorithms: tuple[str, ...], refresh: float, clock: Clock
-    ) -> None:
+    def __init__(self, jwt: JwtAuthenticator, client: HttpClient, settings: Settings, clock: Clock) -> None:
         self._jwt = jwt
         self._static_keys: list[Key] = list(jwt.keys)
         self._client = client
-        self._algorithms = algorithms
-        self._refresh = refresh
+        self._settings = settings
         self._clock = clock
         self._waiting: list[tuple[str, OnAuthResult]] = []
         self._fetched_at = -math.inf
@@ -117,7 +111,7 @@ class JwksAuthenticator(Authenticator):
             self._fetch_wanted.clear()
             self._finish_waiting(is_fresh)
             try:
-                async with asyncio.timeout(self._refresh):
+                async with asyncio.timeout(self._settings.jwt_jwks_refresh):
                     await self._fetch_wanted.wait()
                     since = self._clock.monotonic() - self._fetched_at
                     await asyncio.sleep(max(0.0, MIN_REFETCH_S - since))
@@ -133,9 +127,9 @@ class JwksAuthenticator(Authenticator):
                 raise HttpClientError(f"it responded with status {response.status}")
             # A secret that everyone can download is not a secret: HMAC keys in the set would let anyone sign tokens.
             public = [key for key in keys_from_jwks(response.body) if key.algorithms[0] not in HMAC_ALGORITHMS]
-            keys = restrict_algorithms(check_keys([*self._static_keys, *public]), self._algorithms)
+            keys = restrict_algorithms(check_keys([*self._static_keys, *public]), self._settings.jwt_algorithms)
         except (HttpClientError, ConfigError) as error:
-            _logger.error("jwt_jwks_url gave no keys, the known keys stay in use: %s", error)
+            logger.error("jwt_jwks_url gave no keys, the known keys stay in use: %s", error)
             return False
         retired = [key for key in (*self._jwt.keys, *self._jwt.retired_keys) if key not in keys]
         self._jwt.keys, self._jwt.retired_keys = keys, retired[:MAX_RETIRED_KEYS]

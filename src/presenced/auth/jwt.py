@@ -26,7 +26,7 @@ client. They never contain parts of the token, because logs and close frames mus
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jwt
 from jwt import exceptions as faults
@@ -35,27 +35,13 @@ from presenced.auth.authenticator import Authenticator, AuthResult, OnAuthResult
 from presenced.auth.grants import with_grants
 from presenced.auth.keys import ALGORITHMS, Key
 from presenced.auth.principal import Principal
+from presenced.config.settings import Settings
 from presenced.errors import BadToken, BadUserId
 from presenced.presence.identity import parse_user_id
 from presenced.runtime.instant import Instant
 
 MAX_TOKEN_ID_LENGTH = 128
 """Maximum number of characters of a `jti`. Tokens with a longer one are refused, because revocations store it."""
-
-
-class ClaimRules(NamedTuple):
-    """Rules for the claims of a token."""
-
-    issuer: str = ""
-    """Required value of `iss`; empty for any."""
-    audience: Sequence[str] = ()
-    """Values; `aud` must contain at least one. If empty, tokens with an `aud` are refused (RFC 7519 section 4.1.3)."""
-    leeway: float = 10.0
-    """Seconds by which the clocks of issuer and server may differ."""
-    required: Sequence[str] = ("exp",)
-    """Claims that must be present, besides `sub`."""
-    lifetime: float = 86_400.0
-    """Maximum number of seconds until a token expires. Revocations are remembered for as long."""
 
 
 class JwtAuthenticator(Authenticator):
@@ -65,11 +51,11 @@ class JwtAuthenticator(Authenticator):
         keys: Keys that verify tokens. They may be replaced at any time.
     """
 
-    def __init__(self, *, keys: Sequence[Key], rules: ClaimRules) -> None:
+    def __init__(self, keys: Sequence[Key], settings: Settings) -> None:
         self.keys = keys
         self.retired_keys: Sequence[Key] = ()
         """Keys whose tokens are refused, but do not count as guesses."""
-        self._rules = rules
+        self._settings = settings
 
     def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
         """Verify a token."""
@@ -85,7 +71,7 @@ class JwtAuthenticator(Authenticator):
             now: Current time in epoch seconds.
 
         Raises:
-            BadToken: The token is refused. `key_id` is set if no key with that id is known.
+            BadToken: The token is refused.
         """
         return self._principal(self._decode(token), token_digest(token), now)
 
@@ -112,22 +98,24 @@ class JwtAuthenticator(Authenticator):
         retired = _candidates(self.retired_keys, algorithm, key_id)
         is_genuine = any(_is_signed_by(key, token, str(algorithm)) for key in retired)
         if not candidates:
-            detail = "the token is signed with a key or algorithm that is not accepted"
-            raise BadToken("unknown_key", detail, key_id, is_genuine)
-        raise BadToken("signature", "the token's signature does not fit any key", is_genuine=is_genuine)
+            raise BadToken(
+                "unknown_key", "the token is signed with a key or algorithm that is not accepted", is_genuine
+            )
+        raise BadToken("signature", "the token's signature does not fit any key", is_genuine)
 
     def _with_key(self, token: str, key: Key, algorithm: str) -> dict[str, Any]:
-        rules = self._rules
+        settings = self._settings
         try:
             return jwt.decode(
                 token,
                 key.material,
                 algorithms=[algorithm],
-                issuer=rules.issuer or None,
-                audience=rules.audience or None,
-                leeway=rules.leeway,
+                issuer=settings.jwt_issuer or None,
+                # Without an audience in the settings, a token with `aud` is refused (RFC 7519 section 4.1.3).
+                audience=settings.jwt_audience or None,
+                leeway=settings.jwt_leeway,
                 # PyJWT accepts a text as `sub` only. Numbers are user ids, too, and `_principal` checks both.
-                options={"require": ["sub", *rules.required], "verify_sub": False},
+                options={"require": ["sub", *settings.jwt_required_claims], "verify_sub": False},
             )
         except faults.InvalidSignatureError:
             raise
@@ -137,23 +125,23 @@ class JwtAuthenticator(Authenticator):
             raise BadToken("malformed", "the token holds values that can't be used") from None
 
     def _principal(self, claims: Mapping[str, Any], digest: str, now: float) -> Principal:
-        rules, subject, expires = self._rules, claims["sub"], claims.get("exp")
+        settings, subject, expires = self._settings, claims["sub"], claims.get("exp")
         if isinstance(subject, bool) or not isinstance(subject, str | int):
             raise _bad_claim("the token's sub must be a text or a number")
         try:
             user_id = parse_user_id(subject)
         except BadUserId as error:
             raise _bad_claim(f"the token's sub is not a user id: {error}") from None
-        # A revocation is forgotten after `lifetime`. A token that is valid for longer would be accepted again.
-        if expires is not None and float(expires) > now + rules.lifetime + rules.leeway:
-            raise _bad_claim(f"the token is valid for longer than {rules.lifetime:g} s from now")
+        # A revocation is forgotten after `token_lifetime`. A token that is valid for longer would be accepted again.
+        if expires is not None and float(expires) > now + settings.token_lifetime + settings.jwt_leeway:
+            raise _bad_claim(f"the token is valid for longer than {settings.token_lifetime:g} s from now")
         token_id = claims.get("jti", "")
         if not isinstance(token_id, str) or len(token_id) > MAX_TOKEN_ID_LENGTH:
             raise _bad_claim(f"the token's jti must be a text of at most {MAX_TOKEN_ID_LENGTH} characters")
         issued = claims.get("iat")
         principal = Principal(
             user_id=user_id,
-            expires_at=None if expires is None else float(expires) + rules.leeway,
+            expires_at=None if expires is None else float(expires) + settings.jwt_leeway,
             token_id=token_id or digest,
             issued_at=None if issued is None else float(issued),
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,7 +122,7 @@ def keys_from_jwks(text: str | bytes) -> list[Key]:
     return check_keys(found)
 
 
-def check_keys(keys: Iterable[Key]) -> list[Key]:
+def check_keys(keys: list[Key]) -> list[Key]:
     """Return the keys if they can be used together.
 
     Shared secrets and public keys are not accepted together. With both, one mistake lets anyone sign tokens with a
@@ -131,14 +131,13 @@ def check_keys(keys: Iterable[Key]) -> list[Key]:
     Raises:
         ConfigError: There are no keys, too many, or both kinds.
     """
-    found = list(keys)
-    if not found:
+    if not keys:
         raise ConfigError("there is no key in it that tokens can be verified with")
-    if len(found) > MAX_KEYS:
-        raise ConfigError(f"there are {len(found)} keys; at most {MAX_KEYS} are allowed")
-    if len({key.algorithms[0] in HMAC_ALGORITHMS for key in found}) > 1:
+    if len(keys) > MAX_KEYS:
+        raise ConfigError(f"there are {len(keys)} keys; at most {MAX_KEYS} are allowed")
+    if len({key.algorithms[0] in HMAC_ALGORITHMS for key in keys}) > 1:
         raise ConfigError("shared secrets and public keys can't be used together: use one kind")
-    return found
+    return keys
 
 
 def restrict_algorithms(keys: Sequence[Key], algorithms: Sequence[str]) -> list[Key]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Coroutine
 from typing import Any
 
 from presenced.runtime.clock import Clock
 from presenced.runtime.limits import Bucket
+from presenced.runtime.logs import logger
 
 MAX_PENDING_CALLS = 1_000
 """Maximum number of pending calls of one authenticator. At the bound, clients get `UNAVAILABLE` and retry later."""
 
 MAX_LOGGED_FAILURES = 5
 """Maximum number of failures logged per second. Clients can cause failures, and must not be able to fill the log."""
-
-_logger = logging.getLogger("presenced")
 
 
 class PendingCalls:
@@ -44,7 +42,7 @@ class PendingCalls:
     def log_failure(self, message: str, *arguments: object) -> None:
         """Log a failure, unless too many were logged within this second."""
         if self._log_bucket.take(MAX_LOGGED_FAILURES, MAX_LOGGED_FAILURES, self._clock.monotonic()):
-            _logger.error(message, *arguments)
+            logger.error(message, *arguments)
 
     async def stop(self) -> None:
         """Cancel all calls. Their results are dropped."""

@@ -147,12 +147,11 @@ class ResumableStreams:
             self._discard(key)
 
     def _first(self, key: bytes, ticket: str, now: Instant) -> Opening | None:
-        epoch = now.epoch_ms / 1000
-        principal = self._tickets.take(ticket, now.monotonic, epoch)
+        principal = self._tickets.take(ticket, now)
         if principal is None:
             return None
         secret = secrets.token_urlsafe(16)
-        lasts = math.inf if principal.expires_at is None else principal.expires_at - epoch
+        lasts = math.inf if principal.expires_at is None else principal.expires_at - now.epoch_ms / 1000
         stream = self._streams[key] = _TicketStream(principal, secret, now.monotonic + min(lasts, self._lifetime))
         self._of_user.setdefault(principal.user_id, {})[key] = None
         self._lose(key, stream, now.monotonic)

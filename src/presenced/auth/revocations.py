@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from presenced.auth.principal import Principal
 from presenced.errors import CapacityError
@@ -24,11 +25,7 @@ class Revocations:
         on_revoked: Function called with each new revocation, which stores it.
     """
 
-    def __init__(
-        self,
-        lifetime: float,
-        on_revoked: Callable[[StoredRevocation], None] | None = None,
-    ) -> None:
+    def __init__(self, lifetime: float, on_revoked: Callable[[StoredRevocation], None] | None = None) -> None:
         self._lifetime = lifetime
         self._on_revoked = on_revoked
         self._revoked_at: dict[str, dict[str, float]] = {"user": {}, "token": {}}  # by kind and subject
@@ -37,21 +34,21 @@ class Revocations:
     def __len__(self) -> int:
         return sum(map(len, self._revoked_at.values()))
 
-    def revoke_user(self, user_id: str, now: float) -> None:
-        """Revoke all tokens of the user issued until now. Tokens that do not say when they were issued are included.
+    def revoke(self, kind: Literal["user", "token"], subject: str, now: float) -> None:
+        """Revoke all tokens of a user issued until now, or the token with this `jti` or digest.
+
+        Tokens of the user that do not say when they were issued are included.
 
         Raises:
             CapacityError: Too many revocations are remembered.
         """
-        self._revoke("user", user_id, now)
-
-    def revoke_token(self, token_id: str, now: float) -> None:
-        """Revoke the token with this `jti` or digest.
-
-        Raises:
-            CapacityError: Too many revocations are remembered.
-        """
-        self._revoke("token", token_id, now)
+        self._expire(now)
+        if subject not in self._revoked_at[kind] and len(self) >= MAX_REVOCATIONS:
+            raise CapacityError(f"{MAX_REVOCATIONS:,} revocations are remembered already; wait until some have ended")
+        revocation = StoredRevocation(kind, subject, now, now + self._lifetime)
+        self._set(revocation)
+        if self._on_revoked is not None:
+            self._on_revoked(revocation)
 
     def is_revoked(self, principal: Principal, now: float) -> bool:
         """Return whether the token of `principal` is revoked."""
@@ -66,15 +63,6 @@ class Revocations:
         """Restore a revocation from before the start, unless the table is full. A newer one of the subject stays."""
         if revocation.subject not in self._revoked_at[revocation.kind] and len(self) < MAX_REVOCATIONS:
             self._set(revocation)
-
-    def _revoke(self, kind: str, subject: str, now: float) -> None:
-        self._expire(now)
-        if subject not in self._revoked_at[kind] and len(self) >= MAX_REVOCATIONS:
-            raise CapacityError(f"{MAX_REVOCATIONS:,} revocations are remembered already; wait until some have ended")
-        revocation = StoredRevocation(kind, subject, now, now + self._lifetime)
-        self._set(revocation)
-        if self._on_revoked is not None:
-            self._on_revoked(revocation)
 
     def _set(self, revocation: StoredRevocation) -> None:
         self._revoked_at[revocation.kind][revocation.subject] = revocation.at

@@ -43,12 +43,11 @@ class _Ticket(NamedTuple):
     """Maximum number of seconds for the connection; None for no limit."""
 
 
-class Tickets:
-    """Tickets that were issued and not used yet.
+class Tickets(Authenticator):
+    """Tickets that were issued and not used yet, and the authenticator for `auth = "ticket"`.
 
     Only digests are stored, so nobody who reads this memory can use a ticket. The time of looking up a digest says
-    nothing about the ticket either (comparing secrets directly: CVE-2021-33880). Times are monotonic seconds, except
-    `epoch`.
+    nothing about the ticket either (comparing secrets directly: CVE-2021-33880).
 
     Bounds: `MAX_TICKETS`, each for `TICKET_LIFETIME_S`.
 
@@ -66,11 +65,10 @@ class Tickets:
     def __len__(self) -> int:
         return len(self._tickets)
 
-    def issue(self, user_id: str, now: float, epoch: float, lasts: float | None = None, grants: Any = None) -> str:
+    def issue(self, user_id: str, now: Instant, lasts: float | None = None, grants: Any = None) -> str:
         """Issue a ticket for this user.
 
         Args:
-            epoch: Current time in epoch seconds.
             lasts: Maximum number of seconds for the connection it opens; None for no limit.
             grants: Visibility, rooms and display data of the user: decoded JSON as for `Grants`.
 
@@ -78,35 +76,28 @@ class Tickets:
             CapacityError: Too many tickets are unused.
             ValueError: `grants` is invalid.
         """
-        self._tickets.expire(now)
+        self._tickets.expire(now.monotonic)
         if len(self._tickets) >= MAX_TICKETS:
             raise CapacityError(f"{MAX_TICKETS:,} tickets wait to be used; try again in {TICKET_LIFETIME_S:g} s")
-        principal = Principal(user_id, issued_at=epoch)
+        principal = Principal(user_id, issued_at=now.epoch_ms / 1000)
         if grants is not None:
             principal = with_grants(principal, grants)
-        return self._put(_Ticket(principal, lasts), now)
+        return self._put(_Ticket(principal, lasts), now.monotonic)
 
-    def redeem(self, ticket: str, now: float, epoch: float) -> Principal:
-        """Redeem a ticket and return its principal.
+    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
+        """Redeem a ticket. It cannot be used again, even if the connection fails."""
+        return self.take(token, now) or refused_ticket(is_genuine=self._is_marked(token))
 
-        Raises:
-            BadToken: The ticket was never issued, was used, or has expired.
-        """
-        found = self.take(ticket, now, epoch)
-        if found is None:
-            raise refused_ticket(is_genuine=self._is_marked(ticket))
-        return found
-
-    def take(self, ticket: str, now: float, epoch: float) -> Principal | None:
-        """Redeem a ticket and return its principal; None if it is not valid."""
-        self._tickets.expire(now)
+    def take(self, ticket: str, now: Instant) -> Principal | None:
+        """Redeem a ticket and return its principal; None if it was never issued, was used, or has expired."""
+        self._tickets.expire(now.monotonic)
         key = ticket_digest(ticket)
-        found = self._tickets.pop(key, now)
+        found = self._tickets.pop(key, now.monotonic)
         if found is None:
             return None
         principal = found.principal
         if found.lasts is not None:
-            principal = principal._replace(expires_at=epoch + found.lasts)
+            principal = principal._replace(expires_at=now.epoch_ms / 1000 + found.lasts)
         return principal if principal.token_id else principal._replace(token_id=key.hex())
 
     def reissue(self, principal: Principal, now: float) -> str:
@@ -129,20 +120,6 @@ class Tickets:
     def _is_marked(self, ticket: str) -> bool:
         unmarked, mark = ticket[:-_MARK_LENGTH], ticket[-_MARK_LENGTH:].encode("utf-8", "surrogatepass")
         return hmac.compare_digest(mark, self._mark(unmarked).encode())
-
-
-class TicketAuthenticator(Authenticator):
-    """Authenticator for `auth = "ticket"`."""
-
-    def __init__(self, tickets: Tickets) -> None:
-        self._tickets = tickets
-
-    def authenticate(self, token: str, now: Instant, on_result: OnAuthResult) -> AuthResult:
-        """Redeem a ticket. It cannot be used again, even if the connection fails."""
-        try:
-            return self._tickets.redeem(token, now.monotonic, now.epoch_ms / 1000)
-        except BadToken as error:
-            return error
 
 
 def ticket_digest(ticket: str) -> bytes:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from presenced.auth.api_keys import DEFAULT_SCOPE, Scope, new_key
 from presenced.auth.authenticator import MAX_TOKEN_LENGTH
@@ -30,14 +30,6 @@ from presenced.presence.identity import parse_user_id
 
 class UnsafeError(PresencedError):
     """Error that ends `doctor` with exit code 1 when something must be fixed."""
-
-
-def add_to(app: App) -> None:
-    """Add the commands to `app`."""
-    app.command(doctor)
-    app.command(api_key)
-    app.command(token)
-    app.command(verify_token)
 
 
 def doctor(*, config: ConfigFile = None) -> None:

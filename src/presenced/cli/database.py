@@ -5,29 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from presenced.cli.options import ConfigFile
 from presenced.config.sources import load
 from presenced.errors import ConfigError, StorageError
 from presenced.storage.url import database_url
 
-if TYPE_CHECKING:
-    from presenced.storage.migrate import Versions
-
-
-def add_to(app: App) -> None:
-    """Add the command to `app`."""
-    app.command(migrate)
-
 
 def migrate(
     *,
-    check: Annotated[
-        bool, Parameter(negative=(), help="Only check: exit code 1 if the tables need a migration.")
-    ] = False,
+    check: Annotated[bool, Parameter(help="Only check: exit code 1 if the tables need a migration.")] = False,
     config: ConfigFile = None,
 ) -> None:
     """Migrate the tables in the database to the version that this presenced needs.
@@ -46,7 +36,7 @@ def migrate(
         sys.stdout.write(f"migrated the tables from version {has or 'none'} to {needs}\n")
 
 
-async def _migrate(url: str, check: bool) -> Versions:
+async def _migrate(url: str, check: bool) -> tuple[str, str]:
     """Return the version that the tables had, and the version that is needed."""
     # Imported here, because SQLAlchemy and Alembic would slow down the start of the other commands.
     from presenced.storage import migrate, probe

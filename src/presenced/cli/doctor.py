@@ -75,26 +75,17 @@ def examine(effective: Effective, *, file_limit: int, is_root: bool, today: date
 def _authentication(settings: Settings) -> Iterator[Finding]:
     if settings.auth == "none":
         if is_loopback(settings.host):
-            yield Finding(
-                "note",
-                "authentication is off, and only this machine may connect",
-                "set auth before other machines may connect",
-            )
+            what = "authentication is off, and only this machine may connect"
+            yield Finding("note", what, "set auth before other machines may connect")
         else:
-            yield Finding(
-                "unsafe",
-                "authentication is off, and other machines may connect: anyone may claim any user id",
-                "set auth to jwt, ticket or callback",
-            )
+            what = "authentication is off, and other machines may connect: anyone may claim any user id"
+            yield Finding("unsafe", what, "set auth to jwt, ticket or callback")
     if settings.auth == "ticket" and not settings.api_keys:
         fix = "make a key with `presenced api-key --scope write`, and set api_keys"
         yield Finding("broken", "no backend can request tickets", fix)
-    for check in (
-        lambda: ApiKeys(settings.api_keys),
-        lambda: AllowedHosts.own(settings),  # it also checks origins
-        lambda: webhook_config(settings),
-    ):
-        yield from _broken(check)
+    yield from _broken(lambda: ApiKeys(settings.api_keys))
+    yield from _broken(lambda: AllowedHosts.own(settings))  # it also checks origins
+    yield from _broken(lambda: webhook_config(settings))
 
 
 def _tokens(settings: Settings) -> Iterator[Finding]:
@@ -112,15 +103,16 @@ def _tokens(settings: Settings) -> Iterator[Finding]:
 
 def _outgoing_requests(settings: Settings) -> Iterator[Finding]:
     """Yield findings about the requests that the server makes."""
-    callbacks = [
-        ("callback_url", settings.callback_url, settings.auth == "callback"),
-        ("visibility_url", settings.visibility_url, settings.visibility == "callback"),
-    ]
-    keys = "jwt_jwks_url", settings.jwt_jwks_url, settings.auth == "jwt" and bool(settings.jwt_jwks_url)
-    for name, url, is_used in (*callbacks, keys):
-        if is_used:
+    used = {
+        "callback_url": settings.callback_url if settings.auth == "callback" else "",
+        "visibility_url": settings.visibility_url if settings.visibility == "callback" else "",
+        "jwt_jwks_url": settings.jwt_jwks_url if settings.auth == "jwt" else "",
+    }
+    for name, url in used.items():
+        if url:
             yield from _broken(partial(HttpClient, name, url, settings.callback_timeout, settings.outgoing_private))
-    if any(is_used for *_, is_used in callbacks) and not settings.callback_secret.get_secret_value():
+    has_callbacks = "callback" in (settings.auth, settings.visibility)
+    if has_callbacks and not settings.callback_secret.get_secret_value():
         what = "your backend can't verify that requests come from this server"
         yield Finding("note", what, "set PRESENCED_CALLBACK_SECRET")
 
@@ -130,22 +122,16 @@ def _pages(settings: Settings) -> Iterator[Finding]:
     if ANY in settings.origins:
         yield Finding("unsafe", "pages of every origin may connect", "name the origins of your pages in origins")
     elif not settings.origins and not is_loopback(settings.host):
-        yield Finding(
-            "note", "only pages of this server's own host may connect", "set origins if your pages have other hosts"
-        )
+        fix = "set origins if your pages have other hosts"
+        yield Finding("note", "only pages of this server's own host may connect", fix)
     if FILES in settings.origins:
-        yield Finding(
-            "unsafe" if settings.auth == "none" else "note",
-            "origins contains file://, for which browsers send null, as they do for sandboxed frames of any page",
-            "serve the page over HTTP and list its origin, or give the application its own scheme",
-        )
+        what = "origins contains file://, for which browsers send null, as they do for sandboxed frames of any page"
+        fix = "serve the page over HTTP and list its origin, or give the application its own scheme"
+        yield Finding("unsafe" if settings.auth == "none" else "note", what, fix)
     is_named = settings.auth != "none" or settings.allowed_hosts or settings.origins
     if not is_named and (settings.trusted_proxies or not is_loopback(settings.host)):
-        yield Finding(
-            "note",
-            "requests with a host name other than localhost are refused",
-            "set allowed_hosts to the host names that clients and proxies use",
-        )
+        fix = "set allowed_hosts to the host names that clients and proxies use"
+        yield Finding("note", "requests with a host name other than localhost are refused", fix)
 
 
 def _proxies(settings: Settings) -> Iterator[Finding]:
@@ -156,11 +142,8 @@ def _proxies(settings: Settings) -> Iterator[Finding]:
         except ValueError:
             continue
         if bits < MIN_PREFIX_BITS:
-            yield Finding(
-                "unsafe",
-                f"trusted_proxies has {entry}: clients in it can claim any address",
-                "list only the addresses of your proxies",
-            )
+            what = f"trusted_proxies has {entry}: clients in it can claim any address"
+            yield Finding("unsafe", what, "list only the addresses of your proxies")
     if settings.outgoing_private:
         what = "the server may send requests to private addresses"
         yield Finding("note", what, "remove outgoing_private if you do not need it")
@@ -169,11 +152,9 @@ def _proxies(settings: Settings) -> Iterator[Finding]:
 def _tls(settings: Settings, today: datetime.datetime) -> Iterator[Finding]:
     if not settings.tls_certificate:
         if not (is_loopback(settings.host) or settings.trusted_proxies):
-            yield Finding(
-                "unsafe",
-                "there is no TLS and no trusted proxy: anyone on the network path can read tokens",
-                "set tls_certificate and tls_key, or let a proxy do TLS, listen on localhost, and set trusted_proxies",
-            )
+            what = "there is no TLS and no trusted proxy: anyone on the network path can read tokens"
+            fix = "set tls_certificate and tls_key, or let a proxy do TLS, listen on localhost, and set trusted_proxies"
+            yield Finding("unsafe", what, fix)
         return
     certificate, key = Path(settings.tls_certificate), Path(settings.tls_key)
     broken = list(_broken(lambda: Certificate(certificate, key)))
@@ -219,11 +200,9 @@ def _secrets(effective: Effective) -> Iterator[Finding]:
 
 def _process(file_limit: int, is_root: bool) -> Iterator[Finding]:
     if file_limit < MIN_OPEN_FILES:
-        yield Finding(
-            "note",
-            f"the server may have {file_limit:,} open files, and each connection is one",
-            "raise the limit: LimitNOFILE= of systemd, ulimit -Hn, or --ulimit nofile= of a container",
-        )
+        what = f"the server may have {file_limit:,} open files, and each connection is one"
+        fix = "raise the limit: LimitNOFILE= of systemd, ulimit -Hn, or --ulimit nofile= of a container"
+        yield Finding("note", what, fix)
     if is_root:
         fix = "run it as its own user, as deploy/systemd/presenced.service does"
         yield Finding("note", "the server runs as root, but does not need root rights", fix)

@@ -30,14 +30,8 @@ from presenced.server import PresenceServer, authority
 from presenced.version import __version__
 
 
-def _flag(name: str, group: Group, help_text: str, metavar: str, is_switch: bool = False) -> tuple[str, Any]:
-    """Return the name of a flag and the metadata that cyclopts needs."""
-    parameter = Parameter(negative=(), group=group, metavar=metavar, help=help_text)
-    return name, Annotated[bool if is_switch else str, parameter]
-
-
 def _flags() -> Iterator[tuple[str, Any]]:
-    """Yield a flag for each setting.
+    """Yield a flag for each setting: its name, and its type with the metadata that cyclopts needs.
 
     A secret has only a flag for its file, because every user of a machine sees flags.
     """
@@ -45,10 +39,11 @@ def _flags() -> Iterator[tuple[str, Any]]:
         group = Group(title, sort_key=number)
         for name in names:
             if not is_secret(name):
-                is_switch = Settings.model_fields[name].annotation is bool
-                yield _flag(name, group, help_text(name), value_name(name), is_switch)
-            elif f"{name}_file" in SECRET_FILES:
-                yield _flag(f"{name}_file", group, f"File that contains the setting {name}.", "FILE")
+                kind = bool if Settings.model_fields[name].annotation is bool else str
+                yield name, Annotated[kind, Parameter(group=group, metavar=value_name(name), help=help_text(name))]
+            elif (file := f"{name}_file") in SECRET_FILES:
+                text = f"File that contains the setting {name}."
+                yield file, Annotated[str, Parameter(group=group, metavar="FILE", help=text)]
 
 
 if TYPE_CHECKING:
@@ -72,8 +67,9 @@ app = App(
 )
 config = App("config", help="Print the settings.")
 app.command(config)
-for module in (auth, database, webhooks):
-    module.add_to(app)
+app.command(webhooks.webhook)
+for command in (auth.doctor, auth.api_key, auth.token, auth.verify_token, database.migrate):
+    app.command(command)
 
 
 @app.command

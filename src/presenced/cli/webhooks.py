@@ -21,19 +21,16 @@ class RefusedError(PresencedError):
     """An endpoint did not accept the test event."""
 
 
-def add_to(app: App) -> None:
-    """Add the commands to `app`."""
-    webhook = App("webhook", help="Test webhooks, and create secrets for them.")
-    webhook.command(secret)
-    webhook.command(send_test, name="test")
-    app.command(webhook)
+webhook = App("webhook", help="Test webhooks, and create secrets for them.")
 
 
+@webhook.command
 def secret() -> None:
     """Print a new secret that signs webhooks, for the setting webhook_secrets and for the receiver."""
     sys.stdout.write(new_secret() + "\n")
 
 
+@webhook.command(name="test")
 def send_test(*, config: ConfigFile = None) -> None:
     """Send a signed test event once to each endpoint in the settings, and print the responses.
 

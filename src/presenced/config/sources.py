@@ -15,7 +15,6 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -63,7 +62,7 @@ class Effective(NamedTuple):
 
     settings: Settings
     origins: dict[str, str]
-    secret_files: Mapping[str, Path] = MappingProxyType({})
+    secret_files: Mapping[str, Path]
     """Files that secrets were read from, by name of the setting."""
 
 
@@ -90,11 +89,10 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     files: dict[str, _Given] = {}
     faults: list[str] = []
     for source in (_in_file(file, environ, faults), _in_environment(environ, faults), _in_flags(flags, faults)):
-        faults += _take(source, values, files)
+        _take(source, values, files, faults)
     origins = dict.fromkeys(Settings.model_fields, "default") | {one.name: one.origin for one in values.values()}
     given = {one.name: one.value for one in values.values()}
-    paths = {}
-    unread = []
+    paths, unread = {}, []
     for name, one in files.items():
         origins[name], paths[name] = one.origin, Path(one.value)
         try:
@@ -113,9 +111,8 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
     return Effective(settings, origins, paths)
 
 
-def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, _Given]) -> list[str]:
-    """Override the values of earlier sources with those of this source, and return the errors in them."""
-    faults: list[str] = []
+def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, _Given], faults: list[str]) -> None:
+    """Override the values of earlier sources with those of this source, and add the errors in them to `faults`."""
     given = {one.name: one for one in source}
     for name, one in given.items():
         if name not in SECRET_FILES:
@@ -132,7 +129,6 @@ def _take(source: Iterable[_Given], values: dict[str, _Given], files: dict[str, 
             faults.append(f"{name} (from {one.origin}) can't be used: expected the name of a file")
         else:
             files[setting] = one
-    return faults
 
 
 def _place(one: _Given) -> str:
@@ -174,22 +170,17 @@ def _in_environment(environ: Mapping[str, str], faults: list[str]) -> Iterator[_
             faults.append(_unknown(key, "in the environment", ENV_PREFIX))
 
 
-def _checked(name: str, text: str, origin: str, faults: list[str]) -> Iterator[_Given]:
-    """Return a value from the environment or a flag, without the line break that a CRLF file leaves at its end."""
-    text = text.rstrip("\r\n")
-    if _is_quoted(text):
-        faults.append(_quoted(name, origin))
-    else:
-        yield _Given(name, text, origin)
-
-
 def _in_flags(flags: Mapping[str, Any], faults: list[str]) -> Iterator[_Given]:
     for name, value in flags.items():
-        origin = f"--{name.replace('_', '-')}"
-        if isinstance(value, str):
-            yield from _checked(name, value, origin, faults)
-        else:
-            yield _Given(name, value, origin)
+        yield from _checked(name, value, f"--{name.replace('_', '-')}", faults)
+
+
+def _checked(name: str, value: Any, origin: str, faults: list[str]) -> Iterator[_Given]:
+    """Return a value from the environment or a flag, without the line break that a CRLF file leaves at its end."""
+    if isinstance(value, str) and _is_quoted(value := value.rstrip("\r\n")):
+        faults.append(_quoted(name, origin))
+    else:
+        yield _Given(name, value, origin)
 
 
 def _is_quoted(text: str) -> bool:

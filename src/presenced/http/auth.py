@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from presenced.auth.api_keys import DEFAULT_SCOPE, SCOPES, ApiKeys, Scope
 from presenced.config.settings import is_loopback
 from presenced.errors import Problem
-from presenced.http.errors import ProblemError, ReportRefusal
+from presenced.http.errors import ProblemError
 from presenced.net.hosts import AllowedHosts
 from presenced.net.origins import Origins
-from presenced.net.refusals import foreign_host, foreign_page
-from presenced.net.throttle import Throttle
+from presenced.net.refusals import Refusal, foreign_host, foreign_page
+from presenced.node.node import Node
+from presenced.node.service import PresenceService
 from presenced.runtime.instant import Instant
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
@@ -23,28 +25,20 @@ class Access:
     Without any key and with authentication off, a local request may do everything, for development. A request that a
     proxy forwarded is not local.
 
-    Args:
-        hosts: Names of this server from the settings, regardless of the setting `auth`.
-        is_development: Authentication is off.
-        report: Function that logs and counts a refusal.
+    Raises:
+        ConfigError: An entry of `api_keys`, `allowed_hosts` or `origins` is invalid.
     """
 
-    def __init__(
-        self,
-        *,
-        keys: ApiKeys,
-        origins: Origins,
-        hosts: AllowedHosts,
-        is_development: bool,
-        throttle: Throttle,
-        report: ReportRefusal,
-    ) -> None:
-        self._keys = keys
-        self._origins = origins
-        self._hosts = hosts
-        self._is_development = is_development
-        self._throttle = throttle
-        self._report = report
+    def __init__(self, node: Node, service: PresenceService) -> None:
+        settings = node.settings
+        self._keys = ApiKeys(settings.api_keys)
+        self.hosts = AllowedHosts.of(settings)
+        """Names by which requests may call this server."""
+        self._own_hosts = AllowedHosts.own(settings)
+        self._origins = Origins(settings.origins, self.hosts.allow)
+        self._is_development = node.gatekeeper is None
+        self._throttle = node.throttle
+        self._service = service
 
     def allows(self, request: Request, scope: Scope) -> bool:
         """Return whether the request may do what needs `scope`."""
@@ -76,14 +70,11 @@ class Access:
         Raises:
             ProblemError: The request is refused.
         """
-        origins = [origin.encode("latin-1") for origin in request.headers.getlist("origin")]
-        host = request.headers.get("host", "").encode("latin-1")
-        is_foreign = _is_blind(request)
-        if origins:
-            is_foreign = not (len(origins) == 1 and self._origins.allows(origins[0], host))
+        headers = request.headers
+        is_foreign = not self.allows_page(headers) if "origin" in headers else _is_blind(request)
         if is_foreign:
-            refusal = foreign_page(origins)
-            self._report(refusal, origins[0] if origins else b"")
+            refusal = foreign_page(header_values(headers, b"origin"))
+            self.report(refusal, headers)
             raise ProblemError(refusal.problem, refusal.detail)
         if (barred := self._throttle.blocked(self._address(request), now.monotonic)) is not None:
             raise ProblemError(Problem.TOO_MANY_REQUESTS, barred.detail, {"retry-after": str(barred.retry_after)})
@@ -113,15 +104,24 @@ class Access:
         if not _is_local(request):
             self.check(request, "read", now)
             return
-        hosts = [host.encode("latin-1") for host in request.headers.getlist("host")]
-        if not (self._hosts.allow_all(hosts) or self.allows(request, "read")):
+        hosts = header_values(request.headers, b"host")
+        if not (self._own_hosts.allow_all(hosts) or self.allows(request, "read")):
             refusal = foreign_host(hosts)
-            self._report(refusal, request.headers.get("origin", "").encode("latin-1"))
+            self.report(refusal, request.headers)
             raise ProblemError(refusal.problem, f"{refusal.detail}, or send a key of scope read")
+
+    def allows_page(self, headers: Headers) -> bool:
+        """Return whether the page that sent a request with an `Origin` may read the response."""
+        origins, host = header_values(headers, b"origin"), headers.get("host", "").encode("latin-1")
+        return len(origins) == 1 and self._origins.allows(origins[0], host)
+
+    def report(self, refusal: Refusal, headers: Headers) -> None:
+        """Log and count the refusal of a request."""
+        self._service.report_refusal(refusal, headers.get("origin", "").encode("latin-1"))
 
     def _address(self, request: Request) -> str:
         """Return the key under which the throttle counts the request's address."""
-        values = [value.encode("latin-1") for value in request.headers.getlist(self._throttle.proxy_header.decode())]
+        values = header_values(request.headers, self._throttle.proxy_header)
         return self._throttle.key(request.client.host if request.client else "", values)
 
     def _scope_of(self, request: Request) -> Scope | None:
@@ -129,6 +129,11 @@ class Access:
             return "admin" if self._is_development and _is_local(request) else None
         key = bearer_of(request)
         return self._keys.scope(key) if key else None
+
+
+def header_values(headers: Headers, name: bytes) -> list[bytes]:
+    """Return all values of a header, as they were sent."""
+    return [value for key, value in headers.raw if key == name]
 
 
 def bearer_of(request: Request) -> str:

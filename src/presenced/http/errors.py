@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from msgspec.json import Encoder
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from presenced.errors import BadUserId, Problem
 from presenced.net.problems import MEDIA_TYPE, problem_body
-from presenced.net.refusals import Refusal
 
 RETRY_AFTER_S = "5"
 """`Retry-After` of a response 503, in seconds."""
-
-ReportRefusal = Callable[[Refusal, bytes], None]
-"""Function that logs and counts the refusal of a request with this `Origin`: `PresenceService.report_refusal`."""
-
-_encoder = Encoder()
 
 
 class ProblemError(HTTPException):
@@ -36,7 +30,7 @@ def unavailable(detail: str) -> ProblemError:
 
 def json_response(content: object, status: int = 200) -> Response:
     """Return a JSON response that no cache stores."""
-    return Response(_encoder.encode(content), status, {"cache-control": "no-store"}, "application/json")
+    return Response(msgspec.json.encode(content), status, {"cache-control": "no-store"}, "application/json")
 
 
 def problem_response(problem: Problem, detail: str, headers: Mapping[str, str] | None = None) -> Response:

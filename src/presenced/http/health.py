@@ -6,30 +6,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from presenced.config.settings import Settings
 from presenced.errors import Problem
 from presenced.http.api.dispatch import check_names
-from presenced.http.auth import Access
+from presenced.http.api.endpoint import Api
 from presenced.http.errors import ProblemError, json_response
-from presenced.node.service import PresenceService
 from presenced.node.stats import MAX_PAGE
 from presenced.presence.identity import MAX_SAFE_INTEGER
-from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import MEDIA_TYPE as METRICS_MEDIA_TYPE
-from presenced.runtime.metrics import Metrics
 from presenced.version import __version__
 
 DEFAULT_PAGE = 100
 """Number of sessions in one page of `/stats` if the request has no `limit`."""
 
 
-def operator_routes(
-    *, service: PresenceService, settings: Settings, clock: Clock, metrics: Metrics, access: Access
-) -> list[Route]:
+def operator_routes(api: Api) -> list[Route]:
     """Return the routes for health checks, statistics and metrics."""
+    service, access, clock = api.service, api.access, api.clock
 
     async def healthz(_: Request) -> Response:
-        return json_response({"status": "alive", "version": __version__, "authentication": settings.auth})
+        return json_response({"status": "alive", "version": __version__, "authentication": api.settings.auth})
 
     async def readyz(_: Request) -> Response:
         reasons = service.not_ready()
@@ -47,14 +42,10 @@ def operator_routes(
 
     async def exposition(request: Request) -> Response:
         access.check_figures(request, clock.now())
-        return Response(metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
+        return Response(api.metrics.exposition(), media_type=METRICS_MEDIA_TYPE)
 
-    return [
-        Route("/healthz", healthz),
-        Route("/readyz", readyz),
-        Route("/stats", stats),
-        Route("/metrics", exposition),
-    ]
+    paths = {"/healthz": healthz, "/readyz": readyz, "/stats": stats, "/metrics": exposition}
+    return [Route(path, endpoint) for path, endpoint in paths.items()]
 
 
 def _number(request: Request, name: str, default: int, maximum: int) -> int:

@@ -16,9 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from presenced.http.errors import ReportRefusal, problem_response
-from presenced.net.hosts import AllowedHosts
-from presenced.net.origins import Origins
+from presenced.http.auth import Access, header_values
+from presenced.http.errors import problem_response
 from presenced.net.refusals import foreign_host, foreign_page
 
 SECURITY_HEADERS = {
@@ -61,19 +60,19 @@ class SecurityHeaders:
 class HostGuard:
     """Refuses requests whose `Host` is not a name of this server (`net.hosts`)."""
 
-    def __init__(self, app: ASGIApp, hosts: AllowedHosts, report: ReportRefusal) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
-        self._hosts = hosts
-        self._report = report
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI request."""
-        given = [value for name, value in scope["headers"] if name == b"host"]
-        if self._hosts.allow_all(given) or scope["path"] in ANY_HOST:
+        headers = Headers(scope=scope)
+        given = header_values(headers, b"host")
+        if self._access.hosts.allow_all(given) or scope["path"] in ANY_HOST:
             await self._app(scope, receive, send)
             return
         refusal = foreign_host(given)
-        self._report(refusal, Headers(scope=scope).get("origin", "").encode("latin-1"))
+        self._access.report(refusal, headers)
         # A body may be in flight, and nothing reads it.
         response = problem_response(refusal.problem, refusal.detail, {"connection": "close"})
         await response(scope, receive, send)
@@ -87,22 +86,20 @@ class Cors:
     (`http.auth`).
     """
 
-    def __init__(self, app: ASGIApp, origins: Origins, report: ReportRefusal) -> None:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
-        self._origins = origins
-        self._report = report
+        self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI request."""
         headers = Headers(scope=scope)
-        given = headers.getlist("origin")
-        if not given:
+        origin = headers.get("origin")
+        if origin is None:
             await self._app(scope, receive, send)
             return
-        host = headers.get("host", "").encode("latin-1")
-        allowed = len(given) == 1 and self._origins.allows(given[0].encode("latin-1"), host)
+        allowed = self._access.allows_page(headers)
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
-            response = _preflight(given[0]) if allowed else self._refuse(given)
+            response = _preflight(origin) if allowed else self._refuse(headers)
             await response(scope, receive, send)
             return
 
@@ -111,16 +108,15 @@ class Cors:
                 fields = MutableHeaders(scope=message)
                 fields.add_vary_header("Origin")
                 if allowed:
-                    fields["access-control-allow-origin"] = given[0]
+                    fields["access-control-allow-origin"] = origin
                     fields["access-control-expose-headers"] = "etag, retry-after"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
 
-    def _refuse(self, origins: list[str]) -> Response:
-        given = [origin.encode("latin-1") for origin in origins]
-        refusal = foreign_page(given)
-        self._report(refusal, given[0])
+    def _refuse(self, headers: Headers) -> Response:
+        refusal = foreign_page(header_values(headers, b"origin"))
+        self._access.report(refusal, headers)
         return problem_response(refusal.problem, refusal.detail)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 
 from msgspec.json import Encoder
 from starlette.responses import Response
@@ -94,14 +94,9 @@ class EventStream(Response):
             async with self._waiting.writing(self._write_timeout_s):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
-            _cut(scope)
+            # Closing the connection would wait for the client to read, and the client does not.
+            if (abort := scope["extensions"][ABORT_EXTENSION]()) is not None:
+                abort()
         finally:
             await self._parts.aclose()
             self._waiting.leave()
-
-
-def _cut(scope: Scope) -> None:
-    """Abort the connection. Closing it would wait for the client to read, and the client does not."""
-    find: Callable[[], Callable[[], None] | None] = scope["extensions"][ABORT_EXTENSION]
-    if (abort := find()) is not None:
-        abort()

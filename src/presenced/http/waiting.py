@@ -37,7 +37,6 @@ from contextlib import asynccontextmanager
 
 from starlette.types import Receive
 
-from presenced.errors import CapacityError
 from presenced.http.errors import unavailable
 
 MAX_BACKENDS = 200
@@ -140,9 +139,6 @@ class WaitingRequests:
         self._stop_listening: Callable[[], None] | None = None
         self._is_over = False
 
-    def __len__(self) -> int:
-        return len(self._requests)
-
     def enter(self, receive: Receive, user_id: str | None) -> WaitingRequest:
         """Return a new waiting request.
 
@@ -152,13 +148,11 @@ class WaitingRequests:
 
         Raises:
             ProblemError: A bound is reached, or the server is stopping.
+            CapacityError: The node allows no further subscription to changes.
         """
         self._check(user_id)
         if self._stop_listening is None:
-            try:
-                self._stop_listening = self._on_change(self._wake)
-            except CapacityError as error:
-                raise unavailable(str(error)) from None
+            self._stop_listening = self._on_change(self._wake)
         request = WaitingRequest(user_id, receive, self._leave)
         self._requests.add(request)
         self._of_user[user_id] += 1

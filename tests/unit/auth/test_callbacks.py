@@ -19,6 +19,7 @@ from presenced.auth.callbacks import (
     signature_headers,
 )
 from presenced.auth.principal import Principal
+from presenced.config.settings import Settings
 from presenced.errors import BadToken
 from presenced.net.http_client import HttpClient, HttpClientError, HttpResponse
 from presenced.runtime.instant import Instant
@@ -46,15 +47,8 @@ class Backend(HttpClient):
 
 
 def callback(backend: Backend, clock: FakeClock, cache: float = 60, caches_refusals: bool = True) -> Callback:
-    return Callback(
-        name="callback_url",
-        client=backend,
-        secret="",
-        concurrency=2,
-        cache=cache,
-        caches_refusals=caches_refusals,
-        clock=clock,
-    )
+    name = "callback_url" if caches_refusals else "visibility_url"
+    return Callback(name, backend, Settings(callback_concurrency=2, callback_cache=cache), clock)
 
 
 async def result(authenticator: Authenticator, clock: FakeClock, token: str = "t") -> AuthResult:

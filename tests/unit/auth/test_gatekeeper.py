@@ -304,7 +304,7 @@ def test_a_step_of_the_wall_clock_neither_prolongs_nor_ends_a_connection(harness
 def test_a_revoked_user_is_disconnected_and_refused(harness: GatekeeperHarness) -> None:
     ada, twice, bo = harness.open("ada"), harness.open("ada:900"), harness.open("bo")
     assert harness.node.gatekeeper
-    assert harness.node.gatekeeper.revoke_user("ada", harness.clock.now()) == 2
+    assert harness.node.gatekeeper.revoke("user", "ada", harness.clock.now()) == 2
     assert why(ada) == why(twice) == (Close.UNAUTHORIZED, "the token was revoked")
     assert why(bo) is None
     assert why(harness.open("ada")) == (Close.UNAUTHORIZED, "the token was revoked")
@@ -320,7 +320,7 @@ def test_revoking_a_token_or_a_session_closes_no_other_connection(harness: Gatek
     assert gatekeeper.revoke_session("bo", other.messages[0]["sessionId"], harness.clock.now()) == 0
     assert gatekeeper.revoke_session("ada", "nonsense", harness.clock.now()) == 0
     assert why(harness.open("ada:100")) == (Close.UNAUTHORIZED, "the token was revoked")
-    assert gatekeeper.revoke_token("ada:200", harness.clock.now()) == 1
+    assert gatekeeper.revoke("token", "ada:200", harness.clock.now()) == 1
     assert why(other)
     assert why(harness.open("ada:300")) is None
 
@@ -396,7 +396,7 @@ def test_a_genuine_token_that_is_refused_does_not_count_against_its_address(
     """Others connect from the same office, and a token that the issuer signed is not a guess."""
     harness, office = far_away(), "203.0.113.7"
     assert harness.node.gatekeeper
-    harness.node.gatekeeper.revoke_user("revoked", harness.clock.now())
+    harness.node.gatekeeper.revoke("user", "revoked", harness.clock.now())
     for _ in range(5):
         refused = come_from(harness, office, token, query)
         if token.startswith("slow:"):

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presenced.auth.authenticator import MAX_TOKEN_LENGTH
-from presenced.auth.jwt import ClaimRules, JwtAuthenticator
+from presenced.auth.jwt import JwtAuthenticator
 from presenced.auth.keys import (
     MAX_KEYS,
     Key,
@@ -28,6 +28,7 @@ from presenced.auth.keys import (
     restrict_algorithms,
     shared_secret,
 )
+from presenced.config.settings import Settings
 from presenced.errors import BadToken, ConfigError
 
 SECRET = "s" * 40
@@ -60,7 +61,8 @@ def by_hand(header: dict[str, Any], payload: dict[str, Any], signature: bytes = 
 
 
 def verify(given: str, keys: str = SECRET, **rules: Any) -> str:
-    return JwtAuthenticator(keys=keys_from_text(keys), rules=ClaimRules(**rules)).verify(given, time.time()).user_id
+    settings = Settings.model_validate({f"jwt_{name}": value for name, value in rules.items()})
+    return JwtAuthenticator(keys_from_text(keys), settings).verify(given, time.time()).user_id
 
 
 def is_genuine(given: str, keys: str = SECRET, **rules: Any) -> bool:
@@ -116,9 +118,7 @@ def test_keys_of_a_jwk_set_are_chosen_by_their_ids() -> None:
     assert verify(token(EC_KEY, "ES256"), keys) == "ada"
     assert why_not(token(EC_KEY, "ES256", {"kid": "a"}), keys)[0] == "unknown_key"
     assert why_not(token(RSA_KEY, "RS384", {"kid": "a"}), keys)[0] == "unknown_key"
-    with pytest.raises(BadToken) as caught:
-        verify(token(EC_KEY, "ES256", {"kid": "new"}), keys)
-    assert caught.value.key_id == "new"
+    assert why_not(token(EC_KEY, "ES256", {"kid": "new"}), keys)[0] == "unknown_key"
 
 
 def test_sub_may_be_a_text_or_a_number() -> None:
@@ -179,7 +179,7 @@ def test_times_are_checked_with_leeway() -> None:
     assert why_not(token(exp=10**30))[0] in ("claims", "malformed")
     assert why_not(token(exp="soon"))[0] == "malformed"
     assert why_not(token(exp=None)) == ("claims", "the token has no exp")
-    assert verify(token(exp=None), required=()) == "ada"
+    assert verify(token(exp=None), required_claims=()) == "ada"
 
 
 def test_a_token_that_the_issuer_signed_is_genuine_despite_any_other_fault() -> None:
@@ -224,7 +224,7 @@ def test_issuer_audience_and_required_claims_are_checked() -> None:
     rules: dict[str, Any] = {
         "issuer": "https://login.example",
         "audience": ("chat", "calls"),
-        "required": ("exp", "role"),
+        "required_claims": ("exp", "role"),
     }
     good: dict[str, Any] = {"iss": "https://login.example", "aud": "chat", "role": "x"}
     assert verify(token(**good), **rules) == "ada"
@@ -240,7 +240,7 @@ def test_issuer_audience_and_required_claims_are_checked() -> None:
 
 
 def test_a_token_yields_a_principal() -> None:
-    tokens, now = JwtAuthenticator(keys=keys_from_text(SECRET), rules=ClaimRules()), int(time.time())
+    tokens, now = JwtAuthenticator(keys_from_text(SECRET), Settings()), int(time.time())
     found = tokens.verify(token(iat=now, exp=now + 60, jti="t1"), now)
     assert (found.user_id, found.expires_at, found.token_id, found.issued_at) == ("ada", now + 70, "t1", now)
     one, two = (tokens.verify(token(iat=now, exp=now + 60 + more), now).token_id for more in (0, 1))
@@ -250,7 +250,7 @@ def test_a_token_yields_a_principal() -> None:
 
 
 def test_a_token_contains_grants() -> None:
-    tokens, now = JwtAuthenticator(keys=keys_from_text(SECRET), rules=ClaimRules()), time.time()
+    tokens, now = JwtAuthenticator(keys_from_text(SECRET), Settings()), time.time()
     found = tokens.verify(token(presence={"watch": [7, "bo"], "rooms": ["lobby"], "block": [8, "eve"]}), now)
     assert (found.watch, found.rooms) == (frozenset({"7", "bo"}), frozenset({"lobby"}))
     found = tokens.verify(token(presence={"watch": "*"}), now)
@@ -285,11 +285,9 @@ def test_shared_secrets_and_public_keys_together_are_refused() -> None:
 
 def test_algorithms_can_be_restricted() -> None:
     keys = restrict_algorithms(keys_from_text("x" * 64), ["HS512"])
-    assert (
-        JwtAuthenticator(keys=keys, rules=ClaimRules()).verify(token("x" * 64, "HS512"), time.time()).user_id == "ada"
-    )
+    assert JwtAuthenticator(keys, Settings()).verify(token("x" * 64, "HS512"), time.time()).user_id == "ada"
     with pytest.raises(BadToken):
-        JwtAuthenticator(keys=keys, rules=ClaimRules()).verify(token("x" * 64, "HS256"), time.time())
+        JwtAuthenticator(keys, Settings()).verify(token("x" * 64, "HS256"), time.time())
     with pytest.raises(ConfigError, match="HS256, HS384"):
         restrict_algorithms(keys_from_text("x" * 48), ["RS256"])
 

@@ -10,34 +10,46 @@ from presenced.auth.principal import Principal
 from presenced.auth.revocations import Revocations
 from presenced.auth.tickets import TICKET_LIFETIME_S, Tickets
 from presenced.errors import BadToken, CapacityError, ConfigError
+from presenced.runtime.instant import Instant
 
 NOW = 1_000_000.0
 
 
+def at(seconds: float, epoch: float = NOW) -> Instant:
+    return Instant(seconds, int(epoch * 1000))
+
+
+def redeem(tickets: Tickets, ticket: str, now: Instant) -> Principal:
+    found = tickets.authenticate(ticket, now, lambda _: None)
+    if isinstance(found, BadToken):
+        raise found
+    return found
+
+
 def test_a_ticket_is_valid_once() -> None:
     waiting = Tickets()
-    ticket = waiting.issue("ada", 5, NOW, lasts=60)
-    found = waiting.redeem(ticket, 6, NOW + 1)
+    ticket = waiting.issue("ada", at(5), lasts=60)
+    found = redeem(waiting, ticket, at(6, NOW + 1))
     assert (found.user_id, found.expires_at, found.issued_at) == ("ada", NOW + 61, NOW)
     for bad in (ticket, "", "ticket_x", "\ud800"):
         with pytest.raises(BadToken, match="unknown, used or expired"):
-            waiting.redeem(bad, 6, NOW)
+            redeem(waiting, bad, at(6))
 
 
 def test_a_ticket_is_valid_for_thirty_seconds() -> None:
     waiting = Tickets()
-    early, late = waiting.issue("ada", 5, NOW), waiting.issue("bo", 6, NOW)
+    early, late = waiting.issue("ada", at(5)), waiting.issue("bo", at(6))
     with pytest.raises(BadToken):
-        waiting.redeem(early, 5 + TICKET_LIFETIME_S, NOW)
-    assert waiting.redeem(late, 5 + TICKET_LIFETIME_S, NOW).expires_at is None
+        redeem(waiting, early, at(5 + TICKET_LIFETIME_S))
+    assert redeem(waiting, late, at(5 + TICKET_LIFETIME_S)).expires_at is None
     assert len(waiting) == 0
 
 
 def test_a_used_or_expired_ticket_is_distinguished_from_an_invented_one() -> None:
     """This also works after a restart: the new process has the same keys, but none of the tickets."""
     keys = [new_key("write").entry, new_key("admin").entry]
-    used, expired = (before := Tickets(keys)).issue("ada", 5, NOW), before.issue("bo", 5, NOW)
-    before.redeem(used, 6, NOW)
+    used, expired = (before := Tickets(keys)).issue("ada", at(5)), before.issue("bo", at(5))
+    redeem(before, used, at(6))
     for process in (before, Tickets(reversed(keys))):
         for ticket in (used, expired):
             assert is_genuine(process, ticket)
@@ -45,24 +57,24 @@ def test_a_used_or_expired_ticket_is_distinguished_from_an_invented_one() -> Non
             assert not is_genuine(process, made_up)
     for stranger in (Tickets([new_key("write").entry]), Tickets()):
         assert not is_genuine(stranger, used)
-    assert not is_genuine(Tickets(), Tickets().issue("ada", 5, NOW))
+    assert not is_genuine(Tickets(), Tickets().issue("ada", at(5)))
 
 
 def is_genuine(tickets: Tickets, ticket: str) -> bool:
     with pytest.raises(BadToken) as caught:
-        tickets.redeem(ticket, 5 + TICKET_LIFETIME_S, NOW)
+        redeem(tickets, ticket, at(5 + TICKET_LIFETIME_S))
     return caught.value.is_genuine
 
 
 def test_tickets_are_stored_as_digests_and_bounded_in_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tickets, "MAX_TICKETS", 3)
     waiting = Tickets()
-    made = [waiting.issue("ada", 5, NOW) for _ in range(3)]
+    made = [waiting.issue("ada", at(5)) for _ in range(3)]
     assert not any(ticket.encode() in repr(waiting._tickets).encode() for ticket in made)
     with pytest.raises(CapacityError):
-        waiting.issue("ada", 5, NOW)
-    assert waiting.redeem(made[0], 5, NOW).user_id == "ada"
-    assert waiting.issue("ada", 5, NOW)
+        waiting.issue("ada", at(5))
+    assert redeem(waiting, made[0], at(5)).user_id == "ada"
+    assert waiting.issue("ada", at(5))
 
 
 def shown(user_id: str = "ada", token_id: str = "t", issued_at: float | None = NOW) -> Principal:
@@ -71,21 +83,21 @@ def shown(user_id: str = "ada", token_id: str = "t", issued_at: float | None = N
 
 def test_earlier_tokens_of_a_user_are_revoked_and_later_ones_are_not() -> None:
     table = Revocations(600)
-    table.revoke_user("ada", NOW)
+    table.revoke("user", "ada", NOW)
     assert table.is_revoked(shown(issued_at=NOW - 1), NOW)
     assert table.is_revoked(shown(issued_at=NOW), NOW), "it may be from before, within the second"
     assert table.is_revoked(shown(issued_at=None), NOW)
     assert not table.is_revoked(shown(issued_at=NOW + 1), NOW + 1)
     assert not table.is_revoked(shown("bo"), NOW)
-    table.revoke_user("ada", NOW + 5)
+    table.revoke("user", "ada", NOW + 5)
     assert table.is_revoked(shown(issued_at=NOW + 1), NOW + 5)
     assert len(table) == 1
 
 
 def test_a_revocation_holds_until_every_earlier_token_has_expired() -> None:
     table = Revocations(600)
-    table.revoke_user("ada", NOW)
-    table.revoke_token("t", NOW + 1)
+    table.revoke("user", "ada", NOW)
+    table.revoke("token", "t", NOW + 1)
     assert table.is_revoked(shown("bo"), NOW + 599)
     assert table.is_revoked(shown(token_id="u", issued_at=NOW - 1), NOW + 599)
     assert not table.is_revoked(shown("bo"), NOW + 601)
@@ -95,13 +107,13 @@ def test_a_revocation_holds_until_every_earlier_token_has_expired() -> None:
 def test_revocations_are_never_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(revocations, "MAX_REVOCATIONS", 2)
     table = Revocations(600)
-    table.revoke_user("ada", NOW)
-    table.revoke_token("t", NOW)
+    table.revoke("user", "ada", NOW)
+    table.revoke("token", "t", NOW)
     with pytest.raises(CapacityError, match="remembered already"):
-        table.revoke_token("u", NOW)
-    table.revoke_user("ada", NOW + 1)
+        table.revoke("token", "u", NOW)
+    table.revoke("user", "ada", NOW + 1)
     assert table.is_revoked(shown("bo"), NOW)
-    table.revoke_token("u", NOW + 700)
+    table.revoke("token", "u", NOW + 700)
 
 
 def test_api_keys_are_identified_by_their_digests_and_have_a_scope() -> None:

@@ -50,5 +50,5 @@ async def test_one_request_more_than_the_node_allows_is_refused() -> None:
     def full(_: Any) -> Any:
         raise CapacityError("enough")
 
-    with pytest.raises(ProblemError, match="enough"):
+    with pytest.raises(CapacityError, match="enough"):  # which the dispatcher answers with 503
         WaitingRequests(full, lambda _: None).enter(never, None)

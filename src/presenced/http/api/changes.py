@@ -52,19 +52,15 @@ _START_AGAIN = (
 
 
 @Endpoint(
-    "GET",
-    "/changes",
-    scope="read",
-    group="Following",
-    summary="All changes after a cursor, in order.",
-    reply=Changes,
-    problems=(Problem.CURSOR_TOO_OLD, Problem.UNAVAILABLE),
-    streams=True,
+    "GET", "/changes", scope="read", reply=Changes, problems=(Problem.CURSOR_TOO_OLD, Problem.UNAVAILABLE), streams=True
 )
 async def follow_changes(api: Api, call: ApiCall[ChangesAfter, Nothing]) -> Changes | Response:
-    """Returns every change of every user, once and in order. Without `after`, the feed starts now. With `Accept:
+    """All changes after a cursor, in order.
+
+    Returns every change of every user, once and in order. Without `after`, the feed starts now. With `Accept:
     text/event-stream` it continues as Server-Sent Events: `change`, whose ids are cursors (`Last-Event-ID` takes
-    precedence over `after`), and `digest`. A stream that falls too far behind gets the event `restart` and ends."""
+    precedence over `after`), and `digest`. A stream that falls too far behind gets the event `restart` and ends.
+    """
     request, query = call.request, call.query
     streaming = sse.MEDIA_TYPE in request.headers.get("accept", "")
     cursor = (request.headers.get("last-event-id", "") if streaming else "") or query.after
@@ -90,10 +86,10 @@ async def _poll(api: Api, call: ApiCall[ChangesAfter, Nothing], position: int) -
         raise _too_old()
     position = found[-1].position if found else position
     digest = await _digest(service, position) if len(found) < query.limit else None
-    records = [change_record(change) for change in found]
-    if digest is None:
-        return Changes(records, service.position_text(position), None)
-    return Changes(records, service.position_text(digest.position), _digest_record(service, digest))
+    proof = None
+    if digest is not None:
+        position, proof = digest.position, _digest_record(service, digest)
+    return Changes([change_record(change) for change in found], service.position_text(position), proof)
 
 
 async def _first(api: Api, waiting: WaitingRequest, position: int, query: ChangesAfter) -> list[Change] | None:

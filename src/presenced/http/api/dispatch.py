@@ -31,9 +31,9 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.inspect import ListType, type_info
-from msgspec.json import Decoder, Encoder
+from msgspec.json import Decoder
 from msgspec.structs import fields
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -43,7 +43,7 @@ from presenced.errors import BadParameter, BadUserId, CapacityError, Problem, St
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint, Reply
 from presenced.http.api.requests import Nothing
 from presenced.http.api.routes import ENDPOINTS, TOKENS
-from presenced.http.errors import RETRY_AFTER_S, ProblemError, problem_response, without_example
+from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response, without_example
 from presenced.presence.identity import parse_user_id
 from presenced.presence.status import MAX_SOURCE_LENGTH
 from presenced.protocols.v1.messages import MAX_ROOM_NAME
@@ -63,7 +63,6 @@ one."""
 BODY_TIMEOUT_S = 10.0
 """Seconds for a body to arrive. After that the request gets 408, and the connection ends."""
 
-_encoder = Encoder()
 _NOTHING = Nothing()
 
 
@@ -86,22 +85,17 @@ def routes_of(api: Api, endpoints: Iterable[Endpoint]) -> list[Route]:
 
 
 def _route(api: Api, path: str, methods: Mapping[str, Endpoint]) -> Route:
-    metrics = api.metrics
-
     async def respond(request: Request) -> Response:
         endpoint, started = methods["GET" if request.method == "HEAD" else request.method], perf_counter()
         try:
             response = await _respond(api, endpoint, request)
-        except ProblemError as error:
-            _count(metrics, endpoint, error.status_code, started)
-            raise
         except ClientDisconnect:  # not a fault of the server, so no traceback and no alert
-            _count(metrics, endpoint, CLIENT_GONE, started)
-            return Response(status_code=CLIENT_GONE)  # nobody receives it
-        except Exception:
-            _count(metrics, endpoint, Problem.INTERNAL_ERROR.status, started)
+            response = Response(status_code=CLIENT_GONE)  # nobody receives it
+        except Exception as error:
+            status = error.status_code if isinstance(error, ProblemError) else Problem.INTERNAL_ERROR.status
+            _count(api.metrics, endpoint, status, started)
             raise
-        _count(metrics, endpoint, response.status_code, started)
+        _count(api.metrics, endpoint, response.status_code, started)
         return response
 
     return Route(path, respond, methods=list(methods))
@@ -131,9 +125,9 @@ async def _respond(api: Api, endpoint: Endpoint, request: Request) -> Response:
 
 
 def _response(endpoint: Endpoint, request: Request, reply: Reply) -> Response:
-    body = bytes(reply) if isinstance(reply, Raw) else _encoder.encode(reply)
     if not endpoint.conditional:
-        return Response(body, endpoint.status, {"cache-control": "no-store"}, "application/json")
+        return json_response(reply, endpoint.status)
+    body = msgspec.json.encode(reply)
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
     headers = {"cache-control": "private, no-cache", "etag": tag, "vary": "Authorization"}
     if _is_known(request, tag):

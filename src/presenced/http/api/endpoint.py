@@ -1,11 +1,12 @@
 """Endpoints of the HTTP API: a decorator that describes the function below it, and what such a function works with.
 
-    @Endpoint("GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.")
-    async def get_user(api: Api, call: ApiCall[Viewing, Nothing]) -> UserRecord: ...
+    @Endpoint("GET", "/users/{user_id}", scope="read")
+    async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord: ...
 
-The types of the parameters, the body and the response are those of the function's annotations. `routes` lists all
-endpoints, `dispatch` calls them, and `tools/docs/openapi.py` writes the same types down as OpenAPI. The document can
-therefore say nothing else than what the server does, and a test with schemathesis checks that.
+The types of the parameters, the body and the response are those of the function's annotations. The first line of its
+docstring is the summary in the documentation, and the rest is the description. `routes` lists all endpoints, `dispatch`
+calls them, and `tools/docs/openapi.py` writes the same types down as OpenAPI. The document can therefore say nothing
+else than what the server does, and a test with schemathesis checks that.
 """
 
 from __future__ import annotations
@@ -19,19 +20,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from presenced.auth.api_keys import Scope
-from presenced.auth.gatekeeper import Gatekeeper
 from presenced.auth.resumable_streams import ResumableStreams
 from presenced.auth.tickets import Tickets
-from presenced.config.settings import Settings
 from presenced.errors import Problem
 from presenced.http.api.latest_changes import SpanCache
 from presenced.http.api.requests import Nothing
 from presenced.http.auth import Access
 from presenced.http.waiting import WaitingRequests
+from presenced.node.node import Node
 from presenced.node.service import PresenceService
-from presenced.runtime.clock import Clock
 from presenced.runtime.instant import Instant
-from presenced.runtime.metrics import Metrics
 from presenced.worker.calls import StorageCalls
 
 MAX_BODY_BYTES = 65_536
@@ -44,23 +42,30 @@ Q = TypeVar("Q", bound=Struct)
 B = TypeVar("B", bound=Struct)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """Parts of the server that endpoints work with."""
+    """Parts of the server that endpoints work with.
 
-    service: PresenceService
-    settings: Settings
-    clock: Clock
-    metrics: Metrics
-    access: Access
-    gatekeeper: Gatekeeper | None
-    """None if authentication is off."""
-    tickets: Tickets
-    resumable_streams: ResumableStreams
-    waiting: WaitingRequests
-    latest_changes: SpanCache
-    storage: StorageCalls | None
-    """None if there is no database."""
+    Args:
+        storage: Calls to the storage worker; None if there is no database.
+
+    Raises:
+        ConfigError: As for `Access`.
+    """
+
+    def __init__(self, node: Node, service: PresenceService, tickets: Tickets, storage: StorageCalls | None) -> None:
+        self.service = service
+        self.settings = node.settings
+        self.clock = node.clock
+        self.metrics = node.metrics
+        self.gatekeeper = node.gatekeeper
+        """None if authentication is off."""
+        self.tickets = tickets
+        self.storage = storage
+        self.access = Access(node, service)
+        self.waiting = WaitingRequests(service.on_change, node.metrics.api_followers.set)
+        """Long polls and event streams, which the server ends when it stops."""
+        self.resumable_streams = ResumableStreams(tickets, node.settings.token_lifetime)
+        self.latest_changes = SpanCache(service, node.settings.journal_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +100,6 @@ class Endpoint:
     method: Literal["GET", "POST", "PUT", "DELETE"] = field(kw_only=False)
     path: str = field(kw_only=False)
     scope: Scope
-    group: str
-    """Heading in the documentation."""
-    summary: str
-    """One sentence. The function's docstring is the description."""
     problems: tuple[Problem, ...] = ()
     """Problems that the endpoint may respond with, besides those of every endpoint."""
     status: int = 200
@@ -131,22 +132,6 @@ class Endpoint:
         return f"{self.method} {self.path}"
 
     @property
-    def operation(self) -> str:
-        """Name for generated clients."""
-        return self.handler.__name__
-
-    @property
     def takes_body(self) -> bool:
         """Whether the body has any fields."""
         return self.body is not Nothing
-
-    def every_problem(self) -> tuple[Problem, ...]:
-        """Return all problems that the endpoint may respond with."""
-        found = [*self.problems, Problem.TOO_MANY_REQUESTS, Problem.FORBIDDEN_ORIGIN, Problem.MISDIRECTED]
-        if self.checks_access:
-            found += [Problem.UNAUTHORIZED, Problem.FORBIDDEN]
-        found.append(Problem.BAD_PARAMETER)
-        if self.takes_body or "{" in self.path:
-            found.append(Problem.BAD_BODY)
-        found += [Problem.BODY_TOO_LARGE, Problem.HEAD_TOO_LARGE]
-        return tuple(dict.fromkeys(found))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import cast
 
+from msgspec.structs import astuple
+
 from presenced.delivery.connection import Connection
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint
 from presenced.http.api.presence import checked_viewer
@@ -22,7 +24,7 @@ from presenced.http.api.responses import (
     details_of,
     display_of,
 )
-from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, SessionExplained, ViewerExplained
+from presenced.presence.explain import Basis, Decision, Explanation, Liveness, Rule, ViewerExplained
 from presenced.presence.model import Cause, Choice, Status, View
 from presenced.presence.session import Session
 from presenced.protocols.ids import wire_user_id
@@ -31,11 +33,12 @@ from presenced.protocols.v1.messages import Chosen, UserRecord
 from presenced.runtime.instant import Instant
 
 
-@Endpoint(
-    "GET", "/users/{user_id}/sessions", scope="admin", group="Administration", summary="The current sessions of a user."
-)
+@Endpoint("GET", "/users/{user_id}/sessions", scope="admin")
 async def list_sessions(api: Api, call: ApiCall[Nothing, Nothing]) -> LiveSessions:
-    """Sessions that have a connection, or are in their grace period."""
+    """The current sessions of a user.
+
+    Sessions that have a connection, or are in their grace period.
+    """
     found = api.service.sessions_of(call.user_id)
     return LiveSessions(wire_user_id(call.user_id), [_live_session(session, call.now) for session in found])
 
@@ -55,15 +58,12 @@ def _live_session(session: Session[Connection], now: Instant) -> LiveSession:
     )
 
 
-@Endpoint(
-    "GET",
-    "/users/{user_id}/explain",
-    scope="admin",
-    group="Administration",
-    summary="Why a user has this status, for everyone or for one viewer.",
-)
+@Endpoint("GET", "/users/{user_id}/explain", scope="admin")
 async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
-    """The truth, including that of invisible users. `why` is a sentence."""
+    """Why a user has this status, for everyone or for one viewer.
+
+    The truth, including that of invisible users. `why` is a sentence.
+    """
     viewer = checked_viewer(api, call.query.viewer)
     found = api.service.explain(call.user_id, viewer, call.now)
     return Explained(
@@ -71,7 +71,7 @@ async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
         sentence(found),
         _shown(found, api.service.newest_version),
         _looks(found.true),
-        [_session(session) for session in found.sessions],
+        [ExplainedSession(*astuple(session)) for session in found.sessions],  # the same fields, in the same order
         found.announced,
         [PendingEnd(one.what, one.seconds, one.source) for one in found.pending],
         _choice(found.chosen),
@@ -89,21 +89,6 @@ def _shown(found: Explanation, newest: int) -> UserRecord:
 
 def _looks(view: View) -> Looks:
     return Looks(view.status, *details_of(view.custom), view.devices, display_of(view))
-
-
-def _session(session: SessionExplained) -> ExplainedSession:
-    return ExplainedSession(
-        session.connection_id,
-        session.protocol,
-        session.device,
-        session.active,
-        session.heard,
-        session.pinged_in,
-        session.times_out_in,
-        session.waited_for,
-        session.resumable,
-        session.rooms,
-    )
 
 
 def _choice(choice: Choice) -> ChoiceRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 from typing import Any
 
@@ -13,7 +13,7 @@ from presenced.http.api.endpoint import LARGE_BODY_BYTES, Api, ApiCall, Endpoint
 from presenced.http.api.requests import AsViewer, Nothing, OnlinePage, PresenceQuery, RoomPage
 from presenced.http.api.responses import Found, ItemError, Online, OnlineCounts, RoomMember, RoomReply
 from presenced.http.errors import ProblemError, without_example
-from presenced.node.service import PresenceService, ViewerScope
+from presenced.node.service import ViewerScope
 from presenced.presence.identity import parse_user_id
 from presenced.presence.rooms import Mode
 from presenced.protocols.ids import wire_user_id
@@ -21,36 +21,33 @@ from presenced.protocols.v1 import codec as v1
 from presenced.protocols.v1.messages import UserRecord
 
 
-@Endpoint(
-    "GET", "/users/{user_id}", scope="read", group="Presence", summary="The presence of one user.", conditional=True
-)
+@Endpoint("GET", "/users/{user_id}", scope="read", conditional=True)
 async def get_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> UserRecord:
-    """A user without known presence, or one that the viewer may not see, is offline, with `since` 0 and the newest
-    version of all users."""
-    scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
-    (record,) = user_records(api.service, scope, [call.user_id])
-    return record
+    """The presence of one user.
+
+    A user without known presence, or one that the viewer may not see, is offline, with `since` 0 and the newest
+    version of all users.
+    """
+    return user_record(api, call.user_id, checked_viewer(api, call.query.viewer))
 
 
-@Endpoint(
-    "POST",
-    "/users/query",
-    scope="read",
-    group="Presence",
-    summary="The presence of up to 1,000 users.",
-    max_body=LARGE_BODY_BYTES,
-    example='{"users": [7, "ada"]}',
-)
+@Endpoint("POST", "/users/query", scope="read", max_body=LARGE_BODY_BYTES, example='{"users": [7, "ada"]}')
 async def query_users(api: Api, call: ApiCall[Nothing, PresenceQuery]) -> Found:
-    """An invalid user id is listed in `errors`. The response still contains the other users."""
+    """The presence of up to 1,000 users.
+
+    An invalid user id is listed in `errors`. The response still contains the other users.
+    """
     wanted, errors = checked_users(call.body.users)
     scope = api.service.scope_of(checked_viewer(api, call.body.viewer, Problem.BAD_BODY))
-    return Found(user_records(api.service, scope, wanted), errors)
+    return Found(user_records(api, scope, wanted), errors)
 
 
-@Endpoint("GET", "/rooms/{room}", scope="read", group="Presence", summary="A room and its members.", conditional=True)
+@Endpoint("GET", "/rooms/{room}", scope="read", conditional=True)
 async def get_room(api: Api, call: ApiCall[RoomPage, Nothing]) -> RoomReply:
-    """A room that does not exist, or that the viewer may not enter, has no members."""
+    """A room and its members.
+
+    A room that does not exist, or that the viewer may not enter, has no members.
+    """
     scope = api.service.scope_of(checked_viewer(api, call.query.viewer))
     room = scope.room(call.name)
     if room is None:
@@ -70,19 +67,25 @@ async def get_room(api: Api, call: ApiCall[RoomPage, Nothing]) -> RoomReply:
     return RoomReply(room.name, mode.value, count, members, page[-1] if len(found) > limit else None)
 
 
-@Endpoint("GET", "/counts", scope="read", group="Presence", summary="The numbers of online users and of rooms.")
+@Endpoint("GET", "/counts", scope="read")
 async def get_counts(api: Api, call: ApiCall[AsViewer, Nothing]) -> OnlineCounts:
-    """Invisible users are not counted. `/stats` and `/metrics` count connections."""
+    """The numbers of online users and of rooms.
+
+    Invisible users are not counted. `/stats` and `/metrics` count connections.
+    """
     viewer = checked_viewer(api, call.query.viewer)
     rooms = api.service.counts().rooms if viewer is None else None
     return OnlineCounts(await api.service.scope_of(viewer).count_online(), rooms)
 
 
-@Endpoint("GET", "/online", scope="read", group="Presence", summary="All online users.", example_query="limit=100")
+@Endpoint("GET", "/online", scope="read", example_query="limit=100")
 async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
-    """A user who is online all the time appears exactly once. To complete the list and keep it current, apply the
+    """All online users.
+
+    A user who is online all the time appears exactly once. To complete the list and keep it current, apply the
     changes after the `position` of the first page. Of two records of one user, the one with the higher version
-    counts."""
+    counts.
+    """
     scope, limit = api.service.scope_of(checked_viewer(api, call.query.viewer)), call.query.limit
     position = api.service.position_text(api.service.position)
     found = api.service.online(call.query.after, limit + 1)
@@ -90,12 +93,17 @@ async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
     return Online(position, users, found[limit - 1][0] if len(found) > limit else None)
 
 
-def user_records(service: PresenceService, scope: ViewerScope, user_ids: Iterable[str]) -> list[UserRecord]:
+def user_record(api: Api, user_id: str, viewer: str | None = None) -> UserRecord:
+    """Return a user as a viewer sees them, or without restrictions if there is no viewer."""
+    (record,) = user_records(api, api.service.scope_of(viewer), [user_id])
+    return record
+
+
+def user_records(api: Api, scope: ViewerScope, user_ids: Sequence[str]) -> list[UserRecord]:
     """Return the users as a viewer sees them, in their order. A hidden user looks like an unknown one."""
-    wanted = list(user_ids)
     return [
-        v1.user_record(change, scope.with_causes) if change else v1.unknown_user(user_id, service.newest_version)
-        for user_id, change in zip(wanted, scope.seen(wanted), strict=True)
+        v1.user_record(change, scope.with_causes) if change else v1.unknown_user(user_id, api.service.newest_version)
+        for user_id, change in zip(user_ids, scope.seen(user_ids), strict=True)
     ]
 
 

@@ -51,11 +51,9 @@ class AsViewer(Strict, frozen=True):
     """User whose view restricts the response. Without it, the response contains everything."""
 
 
-class RoomPage(Strict, frozen=True):
+class RoomPage(AsViewer, frozen=True):
     """Page of a room's members."""
 
-    viewer: ViewerId = UNSET
-    """User whose view restricts the response. Without it, the response contains everything."""
     after: Annotated[str, Meta(min_length=1, max_length=128)] = ""
     """`next` of the previous page."""
     limit: Page = 100

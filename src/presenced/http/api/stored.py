@@ -45,16 +45,12 @@ def webhooks(api: Api) -> StorageCalls:
     return api.storage
 
 
-@Endpoint(
-    "GET",
-    "/users/{user_id}/last-seen",
-    scope="read",
-    group="Past",
-    summary="When a user was last seen.",
-    problems=PROBLEMS,
-)
+@Endpoint("GET", "/users/{user_id}/last-seen", scope="read", problems=PROBLEMS)
 async def get_last_seen(api: Api, call: ApiCall[Nothing, Nothing]) -> LastSeen:
-    """For a user who is present, this is the current time."""
+    """When a user was last seen.
+
+    For a user who is present, this is the current time.
+    """
     (found,) = await _last_seen(api, [call.user_id], call.now)
     return found
 
@@ -63,14 +59,15 @@ async def get_last_seen(api: Api, call: ApiCall[Nothing, Nothing]) -> LastSeen:
     "POST",
     "/users/last-seen",
     scope="read",
-    group="Past",
-    summary="When up to 1,000 users were last seen.",
     problems=PROBLEMS,
     max_body=LARGE_BODY_BYTES,
     example='{"users": [7, "ada"]}',
 )
 async def query_last_seen(api: Api, call: ApiCall[Nothing, UserList]) -> LastSeenOf:
-    """An invalid user id is listed in `errors`. The response still contains the other users."""
+    """When up to 1,000 users were last seen.
+
+    An invalid user id is listed in `errors`. The response still contains the other users.
+    """
     wanted, errors = checked_users(call.body.users)
     return LastSeenOf(await _last_seen(api, wanted, call.now), errors)
 
@@ -94,58 +91,37 @@ async def _last_seen(api: Api, wanted: list[str], now: Instant) -> list[LastSeen
     return found
 
 
-@Endpoint(
-    "GET",
-    "/users/{user_id}/history",
-    scope="admin",
-    group="Past",
-    summary="The changes of a user, with their true causes.",
-    reply=History,
-    problems=PROBLEMS,
-)
+@Endpoint("GET", "/users/{user_id}/history", scope="admin", reply=History, problems=PROBLEMS)
 async def list_history(api: Api, call: ApiCall[PastPage, Nothing]) -> Raw:
-    """The setting `history_age` limits how long changes are stored."""
+    """The changes of a user, with their true causes.
+
+    The setting `history_age` limits how long changes are stored.
+    """
     return Raw(await database(api).history(call.user_id, call.query.after, call.query.limit))
 
 
-@Endpoint(
-    "GET",
-    "/users/{user_id}/sessions/past",
-    scope="admin",
-    group="Past",
-    summary="The stored sessions of a user.",
-    reply=PastSessions,
-    problems=PROBLEMS,
-)
+@Endpoint("GET", "/users/{user_id}/sessions/past", scope="admin", reply=PastSessions, problems=PROBLEMS)
 async def list_past_sessions(api: Api, call: ApiCall[PastPage, Nothing]) -> Raw:
-    """Includes open sessions as last stored, normally less than a second ago."""
+    """The stored sessions of a user.
+
+    Includes open sessions as last stored, normally less than a second ago.
+    """
     return Raw(await database(api).sessions(call.user_id, call.query.after, call.query.limit))
 
 
-@Endpoint(
-    "GET",
-    "/webhooks/dead",
-    scope="admin",
-    group="Administration",
-    summary="Webhooks that could not be delivered.",
-    reply=DeadLetters,
-    problems=PROBLEMS,
-)
+@Endpoint("GET", "/webhooks/dead", scope="admin", reply=DeadLetters, problems=PROBLEMS)
 async def list_dead_letters(api: Api, call: ApiCall[DeadLetterPage, Nothing]) -> Raw:
-    """Webhooks that no attempt delivered within a day, or that their receiver refused permanently."""
+    """Webhooks that could not be delivered.
+
+    Webhooks that no attempt delivered within a day, or that their receiver refused permanently.
+    """
     return Raw(await webhooks(api).dead_letters(call.query.after, call.query.limit))
 
 
-@Endpoint(
-    "POST",
-    "/webhooks/dead/retry",
-    scope="admin",
-    group="Administration",
-    summary="Send undelivered webhooks again.",
-    reply=Retried,
-    problems=PROBLEMS,
-    example="{}",
-)
+@Endpoint("POST", "/webhooks/dead/retry", scope="admin", reply=Retried, problems=PROBLEMS, example="{}")
 async def retry_dead_letters(api: Api, call: ApiCall[Nothing, Retry]) -> Raw:
-    """The webhooks keep their ids, by which a receiver recognises those that it has received already."""
+    """Send undelivered webhooks again.
+
+    The webhooks keep their ids, by which a receiver recognises those that it has received already.
+    """
     return Raw(await webhooks(api).retry_dead(None if call.body.ids is UNSET else call.body.ids))

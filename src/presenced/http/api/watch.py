@@ -25,7 +25,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
 
 from msgspec import Raw
 from starlette.responses import Response
@@ -45,6 +44,7 @@ from presenced.http.errors import ProblemError, unavailable, without_example
 from presenced.http.waiting import WaitingRequest
 from presenced.presence.identity import parse_user_id
 from presenced.presence.model import Change, Status
+from presenced.presence.subscriptions import Selection
 from presenced.presence.visibility import EVERYTHING
 from presenced.protocols.v1 import codec as v1
 from presenced.runtime.instant import Instant
@@ -63,32 +63,23 @@ SCAN_PAGE = 5_000
 """Number of users that a snapshot of everyone looks up at a time. Each look-up goes through all users."""
 
 
-class _Visitor(NamedTuple):
-    """An authenticated client."""
-
-    principal: Principal | None
-    """None for a backend, or for anyone if `auth` is none."""
-    opening: Opening | None = None
-    """Opening of the stream, if a ticket opens it."""
-
-    @property
-    def suffix(self) -> str:
-        """End of each event id, after the cursor."""
-        return "" if self.opening is None else SEPARATOR + self.opening.secret
-
-
 class _View:
     """Users that one stream shows, as its visitor may see them.
+
+    Args:
+        principal: The visitor; None for a backend, or for anyone if `auth` is none.
+        opening: Opening of the stream, if a ticket opens it.
 
     Raises:
         ProblemError: The request names no users, or an invalid id.
     """
 
-    def __init__(self, api: Api, visitor: _Visitor, query: Watching) -> None:
+    def __init__(self, api: Api, principal: Principal | None, opening: Opening | None, query: Watching) -> None:
         self._service = api.service
         self._gatekeeper = api.gatekeeper
-        self._principal = principal = visitor.principal
-        self.suffix = visitor.suffix
+        self._principal = principal
+        self.suffix = "" if opening is None else SEPARATOR + opening.secret
+        """End of each event id, after the cursor."""
         try:
             placeholders = api.settings.placeholder_ids
             self._requested = frozenset(parse_user_id(user_id, placeholders) for user_id in query.users)
@@ -104,20 +95,16 @@ class _View:
         self._encoder = api.service.encoder_for(visibility)
         self.record = self._encoder.record
         """Function that encodes a change."""
-        self._visible: frozenset[str] | None = None
-        """Watched users that the visitor may see; None for everyone except `_blocked`."""
+        self._visible = visibility.visible_part(Selection(query.everyone, self._requested))
+        """Watched users that the visitor may see. Everyone means everyone except `_blocked`."""
         self._blocked = visibility.blocked
-        if not query.everyone:
-            self._visible = frozenset(visibility.among(self._requested))
-        elif not visibility.everyone:
-            self._visible = visibility.users
 
     def snapshot(self) -> Iterator[list[Raw]]:
         """Return the pages of a snapshot. It contains visible users who are not offline, or all requested users."""
-        if self._everyone and self._visible is None:
+        if self._visible.everyone:
             yield from self._all()
             return
-        visible = self._visible or frozenset()
+        visible = self._visible.users
         wanted = sorted(visible if self._everyone else self._requested)
         records: list[Raw] = []
         for user_id, change in zip(wanted, self._service.seen(wanted), strict=True):
@@ -149,9 +136,9 @@ class _View:
 
     def visible(self, latest: Mapping[str, Change]) -> list[Change]:
         """Return the changes that the stream shows."""
-        if self._visible is None:
+        if self._visible.everyone:
             return [latest[user_id] for user_id in latest if user_id not in self._blocked]
-        return [latest[user_id] for user_id in latest.keys() & self._visible]
+        return [latest[user_id] for user_id in latest.keys() & self._visible.users]
 
     def is_allowed(self, now: Instant) -> bool:
         """Return whether the visitor's token is still accepted."""
@@ -163,8 +150,6 @@ class _View:
     "GET",
     "/watch",
     scope="read",
-    group="Following",
-    summary="Watch users over Server-Sent Events.",
     reply=WatchEvent,
     problems=(Problem.UNAUTHORIZED, Problem.UNAVAILABLE),
     streams=True,
@@ -172,25 +157,30 @@ class _View:
     example_query="users=7&users=ada",
 )
 async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
-    """Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
+    """Watch users over Server-Sent Events.
+
+    Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
     response shows only the users that that user may see. Events are one or several `snapshot`, the last with `"more":
     false`, then `changes`, each user once with their last state. `Last-Event-ID` continues a lost stream. With it, a
-    ticket reopens the stream that it opened first, for an hour after each loss (docs/security.md)."""
+    ticket reopens the stream that it opened first, for an hour after each loss (docs/security.md).
+    """
     given = call.request.headers.get("last-event-id", "") or call.query.last_event_id
     cursor, _, secret = given.partition(SEPARATOR)
-    visitor = await _authenticate(api, call, secret)
-    view = _View(api, visitor, call.query)
-    if visitor.opening is not None:
-        api.resumable_streams.take_over(visitor.opening.key)  # before the new connection takes one of the user's places
-    waiting = api.waiting.enter(call.request.receive, visitor.principal.user_id if visitor.principal else None)
-    if visitor.opening is not None:
-        _register(api, call, waiting, visitor.opening)
+    principal, opening = await _authenticate(api, call, secret)
+    view = _View(api, principal, opening, call.query)
+    if opening is not None:
+        api.resumable_streams.take_over(opening.key)  # before the new connection takes one of the user's places
+    waiting = api.waiting.enter(call.request.receive, principal.user_id if principal else None)
+    if opening is not None:
+        _register(api, call, waiting, opening)
     position = api.service.parse_cursor(cursor) if cursor else None
     return sse.EventStream(waiting, _stream(api, waiting, view, position), api.settings.behind_timeout)
 
 
-async def _authenticate(api: Api, call: ApiCall[Watching, Nothing], secret: str) -> _Visitor:
-    """Authenticate a request.
+async def _authenticate(
+    api: Api, call: ApiCall[Watching, Nothing], secret: str
+) -> tuple[Principal | None, Opening | None]:
+    """Authenticate a request. Return its principal, None for an API key, and the opening if a ticket opens a stream.
 
     Args:
         secret: Secret from the id of the last event, with which a ticket's stream returns.
@@ -201,7 +191,7 @@ async def _authenticate(api: Api, call: ApiCall[Watching, Nothing], secret: str)
     api.access.check_source(call.request, call.now)
     gatekeeper = api.gatekeeper
     if gatekeeper is None or (not call.query.token and api.access.allows(call.request, "read")):
-        return _Visitor(None)
+        return None, None
     token = call.query.token or bearer_of(call.request)
     if not token:
         detail = "send Authorization: Bearer and a user's token, a ticket or an API key"
@@ -211,11 +201,11 @@ async def _authenticate(api: Api, call: ApiCall[Watching, Nothing], secret: str)
         opening = api.resumable_streams.begin(token, secret, call.now)
     except BadToken as error:
         result: AuthResult = error
-        gatekeeper.count_rejected(error)
+        gatekeeper.count(error)
     else:
         result = await _verify(gatekeeper, opening.ticket if opening else token, api.settings.auth_timeout, call.now)
     if isinstance(result, Principal):
-        return _Visitor(result, opening)
+        return result, opening
     if result.kind == "unavailable":
         raise unavailable(str(result))
     raise api.access.refused(call.request, str(result), api.clock.now(), is_guess=not result.is_genuine)
@@ -224,7 +214,7 @@ async def _authenticate(api: Api, call: ApiCall[Watching, Nothing], secret: str)
 async def _verify(gatekeeper: Gatekeeper, token: str, timeout_s: float, now: Instant) -> AuthResult:
     """Return the authenticator's result for a token; `UNAVAILABLE` if there is none within `timeout_s` seconds."""
     late: asyncio.Future[AuthResult] = asyncio.get_running_loop().create_future()
-    result = gatekeeper.authenticate(token, lambda found: None if late.done() else late.set_result(found), now)
+    result = gatekeeper.authenticate(token, lambda found, _: None if late.done() else late.set_result(found), now)
     if result is not None:
         return result
     try:
@@ -258,8 +248,8 @@ async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int 
     yield sse.retry_field(view.suffix)
     silent = 0.0
     while not waiting.gone and view.is_allowed(api.clock.now()):
-        span = None if position is None else api.latest_changes.since(position)
-        if span is None:
+        latest = None if position is None else api.latest_changes.since(position)
+        if latest is None:
             position = api.service.position
             last: list[Raw] = []
             for page in view.snapshot():
@@ -267,8 +257,8 @@ async def _stream(api: Api, waiting: WaitingRequest, view: _View, position: int 
                     yield sse.event("snapshot", WatchEvent(last, more=True))
                 last = page
             yield sse.event("snapshot", WatchEvent(last), view.event_id(position))
-        elif span.latest:
-            position, changes = span.until, view.visible(span.latest)
+        elif latest:
+            position, changes = api.service.position, view.visible(latest)
             for start in range(0, len(changes), PAGE):
                 page = [view.record(change) for change in changes[start : start + PAGE]]
                 more = start + PAGE < len(changes)

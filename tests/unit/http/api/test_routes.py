@@ -12,7 +12,7 @@ from presenced.http.api.routes import ENDPOINTS
 
 def test_every_endpoint_is_unique_and_documented() -> None:
     assert len({endpoint.name for endpoint in ENDPOINTS}) == len(ENDPOINTS)
-    assert len({endpoint.operation for endpoint in ENDPOINTS}) == len(ENDPOINTS)
+    assert len({endpoint.handler.__name__ for endpoint in ENDPOINTS}) == len(ENDPOINTS)
     for endpoint in ENDPOINTS:
         assert endpoint.handler.__doc__
         assert endpoint.takes_body is (endpoint.method in ("POST", "PUT")) or endpoint.path.endswith("/disconnect")
