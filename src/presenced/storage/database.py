@@ -24,7 +24,7 @@ from sqlalchemy import URL, ColumnElement, Connection, Dialect, Engine, Table, e
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.dml import Delete, Insert, Update
 
 from presenced.errors import ConfigError
 
@@ -152,13 +152,13 @@ class _Text(NamedTuple):
     """Returns the values of a row in the order of the parameters."""
 
 
-_texts: WeakKeyDictionary[Dialect, dict[Insert | Update, _Text]] = WeakKeyDictionary()
+_texts: WeakKeyDictionary[Dialect, dict[Insert | Update | Delete, _Text]] = WeakKeyDictionary()
 
 
 async def execute_many(
-    connection: AsyncConnection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]
+    connection: AsyncConnection, statement: Insert | Update | Delete, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Execute `statement` with each of `rows`. There must be at least one, and all must have the same keys.
+    """Execute `statement` with each of `rows`, which must have the same keys. No-op without rows.
 
     The driver gets the values unchanged. SQLAlchemy would process each value in Python first, which took a quarter of
     the CPU of the storage worker, and no type of these tables needs it.
@@ -166,6 +166,8 @@ async def execute_many(
     Args:
         statement: A long-lived statement, because its text is cached for as long as the dialect exists.
     """
+    if not rows:
+        return
     texts = _texts.setdefault(connection.dialect, {})
     if (text := texts.get(statement)) is None:
         compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
