@@ -307,7 +307,8 @@ async def test_dead_letters_are_read_in_pages_and_sent_again(database: AsyncEngi
     assert await waiting(database, THERE) == []
     assert (again.stats().waiting, again.stats().dead) == (4, 4)
     queue = EndpointQueue(database, endpoint_key(HERE))
-    assert await queue.expire("too old", time.ms - 86_400_000) == 0, "they have another 24 h"
+    await queue.expire("too old", time.ms - 86_400_000)
+    assert len(await waiting(database)) == 4, "they have another 24 h"
 
 
 async def test_a_held_event_blocks_its_subject_and_no_other(database: AsyncEngine) -> None:
