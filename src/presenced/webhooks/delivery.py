@@ -92,15 +92,11 @@ class EndpointDelivery:
         self._has_new = False
         self._wake_up = asyncio.Event()
 
-    def wake(self) -> None:
-        """Look for new events; no-op during the delay after a failure."""
+    def wake(self, at_once: bool = False) -> None:
+        """Look for new events. During the delay after a failure this does nothing unless `at_once`."""
         self._has_new = True
-        if self.is_idle:
+        if self.is_idle or at_once:
             self._wake_up.set()
-
-    def retry_now(self) -> None:
-        """Try immediately, also during the delay after a failure."""
-        self._wake_up.set()
 
     async def run(self) -> None:
         """Deliver until cancelled. Retries when the database fails."""
@@ -154,7 +150,7 @@ class EndpointDelivery:
         if result.error:
             self._stats.failed += 1
             pause = await self._handle_failure(events, result, is_held)
-            await self._expire(result.error)
+            await self.queue.expire(result.error, self._now_ms() - int(1000 * self._config.max_age_s))
             return pause
         if self._failures:
             _logger.info("webhooks to %s are accepted again", self.display_url)
@@ -199,9 +195,6 @@ class EndpointDelivery:
                 self._batch_size = len(events)
             self._retry_ids = [event.row_id for event in events]
         return Pause(delay_s)
-
-    async def _expire(self, error: str) -> None:
-        await self.queue.expire(error, self._now_ms() - int(1000 * self._config.max_age_s))
 
     def _delay_s(self, failures: int) -> float:
         return retry_delay(failures, self._config.first_retry_s, self._config.max_retry_s, self._chance())
