@@ -37,6 +37,10 @@ CONNECT_TIMEOUT_S = 5.0
 WRITE_TIMEOUT_S = 10.0
 """Seconds for a transaction that writes, unless the caller sets another timeout."""
 
+_SERVER_POOL: dict[str, Any] = {
+    "pool_size": 3, "max_overflow": 2, "pool_timeout": CONNECT_TIMEOUT_S, "hide_parameters": True,
+}  # fmt: skip
+
 _PRISMA_ONLY = {
     "connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "sslaccept", "sslcert", "sslidentity",
     "sslpassword", "statement_cache_size", "single_use_connections", "max_idle_connection_lifetime", "application_name",
@@ -115,10 +119,7 @@ def _open_postgresql(url: URL) -> AsyncEngine:
     return create_async_engine(
         url.set(drivername="postgresql+asyncpg", query={}),
         connect_args=arguments,
-        pool_size=3,
-        max_overflow=2,
-        pool_timeout=CONNECT_TIMEOUT_S,
-        hide_parameters=True,
+        **_SERVER_POOL,
     )
 
 
@@ -127,12 +128,9 @@ def _open_mysql(url: URL) -> AsyncEngine:
     return create_async_engine(
         url.set(drivername=f"{url.drivername}+aiomysql", query={"charset": query.get("charset", "utf8mb4")}),
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
-        pool_size=3,
-        max_overflow=2,
-        pool_timeout=CONNECT_TIMEOUT_S,
-        hide_parameters=True,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",
+        **_SERVER_POOL,
     )
 
 
@@ -239,12 +237,8 @@ def is_about_rows(error: Exception) -> bool:
         return True
     cause = error.orig if isinstance(error, StatementError) else None
     state = getattr(cause, "sqlstate", None) or ""  # asyncpg; classes 22 and 23: PostgreSQL, appendix A
-    return state[:2] in ("22", "23") or "DataError" in {kind.__name__ for kind in type(_first(cause)).__mro__}
-
-
-def _first(error: BaseException | None) -> BaseException | None:
-    """Return the exception of the driver."""
-    return error.__cause__ or error if error is not None else None
+    of_driver = cause and (cause.__cause__ or cause)
+    return state[:2] in ("22", "23") or "DataError" in {kind.__name__ for kind in type(of_driver).__mro__}
 
 
 def is_corrupt(error: BaseException) -> bool:
