@@ -56,6 +56,9 @@ MAX_UNCONFIRMED = 4
 """Maximum number of unconfirmed batches. At the bound, records wait in `WriteBehind`. The last batch may exceed it,
 because a batch too long for one message counts as several."""
 
+START_TIMEOUT_S = 3.0
+"""Seconds for which the server waits for stored data before it accepts connections. It starts without it then."""
+
 STOP_TIMEOUT_S = 5.0
 """Seconds for which a stopping server waits until everything is stored. The worker goes on alone after it."""
 
@@ -87,7 +90,6 @@ class WorkerClient(asyncio.Protocol):
     Bounds: `MAX_UNCONFIRMED` batches, and the calls that `StorageCalls` allows.
 
     Args:
-        start_timeout_s: Seconds for which `start` waits for data from before the start.
         log_form: Settings `log_format` and `log_time` for the log of the process.
     """
 
@@ -97,14 +99,13 @@ class WorkerClient(asyncio.Protocol):
         setup: Setup,
         clock: Clock,
         metrics: Metrics,
-        start_timeout_s: float,
         log_form: tuple[str, str] = ("text", "auto"),
     ) -> None:
         self._setup = setup
+        self.epoch = setup.epoch
         self._log_form = log_form
         self._clock = clock
         self._metrics = metrics
-        self._start_timeout_s = start_timeout_s
         self._write_behind: WriteBehind | None = None
         self._cores = os.sched_getaffinity(0) if sys.platform == "linux" else None
         self._process: subprocess.Popen[bytes] | None = None
@@ -134,11 +135,6 @@ class WorkerClient(asyncio.Protocol):
             "Records sent to the storage worker and not stored yet.",
             lambda: self.unconfirmed,
         )
-
-    @property
-    def epoch(self) -> str:
-        """Identifier of this start of the server."""
-        return self._setup.epoch
 
     # For the write-behind.
 
@@ -196,7 +192,7 @@ class WorkerClient(asyncio.Protocol):
         write_behind.begin_at(self._setup.position)
         await self._launch()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._start_timeout_s):
+            async with asyncio.timeout(START_TIMEOUT_S):
                 await self._until(lambda: self._restored or bool(self._refused))
         if self._refused:
             self.abandon()
