@@ -128,8 +128,8 @@ class WebhookDispatcher:
         page = found[:limit]
         return msgspec.json.encode(DeadLetters(page, page[-1].id if len(found) > limit else None))
 
-    async def retry_dead(self, row_ids: Sequence[str] | None) -> int:
-        """Send dead letters again, before newer events. Return their number.
+    async def retry_dead(self, row_ids: Sequence[str] | None) -> bytes:
+        """Send dead letters again, before newer events. Return their number as JSON: `{"retried": number}`.
 
         Dead letters of endpoints that are no longer in the settings stay dead.
 
@@ -140,7 +140,7 @@ class WebhookDispatcher:
         for delivery in self._deliveries:
             total += await delivery.queue.requeue_dead(row_ids, self._now_ms(), self._config.max_waiting)
             delivery.wake(at_once=True)
-        return total
+        return b'{"retried":%d}' % total
 
     async def sweep(self) -> None:
         """Count the rows of every endpoint, and enforce the bounds."""

@@ -37,7 +37,7 @@ from presenced.errors import ConfigError, StorageError
 from presenced.presence.model import Change
 from presenced.storage import migrate
 from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason, writing
-from presenced.storage.records import Record, Restored, RoomOccupancy
+from presenced.storage.records import Record, RoomOccupancy
 from presenced.storage.store import LOST, Store
 from presenced.webhooks.dispatcher import WebhookDispatcher
 from presenced.worker.methods import result_of
@@ -146,7 +146,7 @@ class WorkerProgram:
         self._webhooks = (
             WebhookDispatcher(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
         )
-        self._settling = Settling(self._database, self._webhooks) if self._webhooks is not None else None
+        self._settling: Settling | None = None
         self._delivering: asyncio.Task[None] | None = None
         self._position = setup.position
         self._items: list[Item] = []
@@ -204,10 +204,6 @@ class WorkerProgram:
         if not self._stream.is_closing():
             self._stream.write(encode(message))
 
-    def _send_restored(self, records: list[Restored]) -> None:
-        if dropped := in_parts(records, lambda some: self._send(RestoredPage(some))):
-            _logger.error("%d records are not restored: each is too long for a message", dropped)
-
     async def _end(self, *tasks: asyncio.Task[None]) -> None:
         """Cancel these tasks and every other running task."""
         for task in (ending := (*tasks, *self._calls, *([self._delivering] if self._delivering else []))):
@@ -257,9 +253,8 @@ class WorkerProgram:
                     self._stream.close()  # a bug: a new process may do better
                     raise
                 await self._failed(error)
-                if self._ended_ms and not self._started:
-                    return False
-                if time.monotonic() + self._pause_s > self._give_up_at:
+                is_hopeless = self._ended_ms and not self._started
+                if is_hopeless or time.monotonic() + self._pause_s > self._give_up_at:
                     return False
                 await asyncio.sleep(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
@@ -292,14 +287,14 @@ class WorkerProgram:
         if self._setup.restore:
             async with writing(self._database, START_TIMEOUT_S) as connection:
                 async for records in self._store.restored(connection, now_ms(), self._setup.max_restored):
-                    self._send_restored(records)
+                    if dropped := in_parts(records, lambda some: self._send(RestoredPage(some))):
+                        _logger.error("%d records are not restored: each is too long for a message", dropped)
         self._position = max(self._position, start.position)
         self._started = True
         if self._webhooks is not None and self._delivering is None:
             self._delivering = asyncio.create_task(self._webhooks.run())
             self._delivering.add_done_callback(self._delivery_ended)
-            if self._settling is not None:
-                self._settling.begin(self._setup.settling_s)
+            self._settling = Settling(self._database, self._webhooks.producer, self._setup.settling_s)
         self._send(Ready(start.position))
 
     async def _stop(self) -> None:
@@ -325,6 +320,8 @@ class WorkerProgram:
                 raise
             results, unusable = await self._store_one_by_one(items)
         del self._items[: len(items)]  # more may have arrived
+        if self._webhooks is not None and items:
+            self._webhooks.wake()
         for result in results:
             self._send(result)
         if self._settling is not None and any(isinstance(item, Absent) for item in items):
@@ -359,11 +356,9 @@ class WorkerProgram:
                 for item in some:
                     if isinstance(item, WorkerCall):
                         results.append(await self._erase(connection, item))
-                    elif isinstance(item, Absent) and self._settling is not None:
-                        await self._settling.report(connection, item)
+                    elif isinstance(item, Absent) and self._webhooks is not None:
+                        await self._webhooks.producer.enqueue_absent(connection, item.users, item.rooms)
         self._position = position
-        if self._webhooks is not None and items:
-            self._webhooks.wake()
         return results
 
     async def _store_one_by_one(self, items: Sequence[Item]) -> tuple[list[CallResult], int]:
@@ -381,8 +376,6 @@ class WorkerProgram:
                     if not is_about_rows(error):
                         raise
                     unusable += 1
-        if self._webhooks is not None:
-            self._webhooks.wake()
         return results, unusable
 
     async def _store_records(self, connection: AsyncConnection, records: Sequence[Record]) -> None:
