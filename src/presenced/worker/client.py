@@ -30,6 +30,7 @@ from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
 from presenced.storage.records import Record, StoredUser, is_about
 from presenced.storage.write_behind import WriteBehind
+from presenced.webhooks.stats import WebhookStats
 from presenced.worker.calls import StorageCalls
 from presenced.worker.rpc import (
     Absent,
@@ -45,7 +46,6 @@ from presenced.worker.rpc import (
     Splitter,
     Stop,
     StorageState,
-    WebhookReport,
     encode,
     in_parts,
     to_server,
@@ -374,7 +374,7 @@ class WorkerClient(asyncio.Protocol):
                 self._send(encode(Absent(*self._attached.absent(users, rooms))))
             case CallResult() as result:
                 self.calls.returned(result)
-            case WebhookReport(stats):
+            case WebhookStats() as stats:
                 self._webhooks.update(stats)
 
     def _begin(self, position: int) -> None:
