@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Raw
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Delete, Update, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from presenced.storage.answers import DeadLetter
@@ -152,10 +152,11 @@ class EndpointQueue:
         excess = self.waiting - max_waiting
         if excess <= 0:
             return 0
-        values = {"state": DEAD, "last_error": f"more than {max_waiting:,} events waited for this endpoint"}
+        error = f"more than {max_waiting:,} events waited for this endpoint"
+        expel = update(webhooks).values(state=DEAD, last_error=error)
         total, wanted = 0, excess + max_waiting // 100
         while total < wanted and (
-            changed := await self._update_in(connection, self._in(WAITING), values, min(CHUNK, wanted - total))
+            changed := await _change_oldest(connection, expel, self._in(WAITING), min(CHUNK, wanted - total))
         ):
             total += changed
         self._count_dead(total)
@@ -225,24 +226,21 @@ class EndpointQueue:
 
     async def _update(self, condition: ColumnElement[bool], values: Mapping[str, object]) -> int:
         async with writing(self._database) as connection:
-            return await self._update_in(connection, condition, values, CHUNK)
-
-    async def _update_in(
-        self, connection: AsyncConnection, condition: ColumnElement[bool], values: Mapping[str, object], limit: int
-    ) -> int:
-        row_ids = await _first_ids(connection, condition, limit)
-        if row_ids:
-            await connection.execute(update(webhooks).where(_c.id.in_(row_ids)).values(values))
-        return len(row_ids)
+            return await _change_oldest(connection, update(webhooks).values(values), condition, CHUNK)
 
     async def _delete(self, condition: ColumnElement[bool], limit: int) -> int:
         async with writing(self._database) as connection:
-            row_ids = await _first_ids(connection, condition, limit)
-            if row_ids:
-                await connection.execute(delete(webhooks).where(_c.id.in_(row_ids)))
-            return len(row_ids)
+            return await _change_oldest(connection, delete(webhooks), condition, limit)
 
 
-async def _first_ids(connection: AsyncConnection, condition: ColumnElement[bool], limit: int) -> list[str]:
-    """Return the ids of the oldest rows that match. Not every database supports UPDATE and DELETE with a LIMIT."""
-    return list((await connection.execute(select(_c.id).where(condition).order_by(_c.id).limit(limit))).scalars())
+async def _change_oldest(
+    connection: AsyncConnection, statement: Update | Delete, condition: ColumnElement[bool], limit: int
+) -> int:
+    """Execute the statement with the oldest rows that match. Return their number.
+
+    Not every database supports UPDATE and DELETE with a LIMIT.
+    """
+    oldest = select(_c.id).where(condition).order_by(_c.id).limit(limit)
+    if row_ids := (await connection.execute(oldest)).scalars().all():
+        await connection.execute(statement.where(_c.id.in_(row_ids)))
+    return len(row_ids)
