@@ -25,7 +25,7 @@ from typing import NamedTuple, cast
 import msgspec
 
 from presenced.config.sources import without_settings
-from presenced.errors import StorageError
+from presenced.errors import StorageError, StorageUnavailable
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
 from presenced.storage.records import Record, StoredUser, is_about
@@ -316,12 +316,15 @@ class WorkerClient(asyncio.Protocol):
         if self._transport is not None and not self._stop_sent and not self._transport.is_closing():
             self._transport.write(message)
 
-    def _send_call(self, message: bytes) -> str:
-        """Send a call, or return why it cannot be sent."""
+    def _send_call(self, message: bytes) -> None:
+        """Send a call.
+
+        Raises:
+            StorageUnavailable: The worker is not ready.
+        """
         if not self._ready:
-            return self._failing or "the database is being opened"
+            raise StorageUnavailable(f"the database is unavailable: {self._failing or 'the database is being opened'}")
         self._send(message)
-        return ""
 
     def _forget(self, user_id: str) -> None:
         """Discard records about a user who is being erased, also from unconfirmed batches.
@@ -386,8 +389,7 @@ class WorkerClient(asyncio.Protocol):
         self._attached.begin(position)
 
     def _confirm(self, stored: BatchStored) -> None:
-        for number in [number for number in self._unconfirmed if number <= stored.number]:
-            del self._unconfirmed[number]
+        self._unconfirmed = {number: one for number, one in self._unconfirmed.items() if number > stored.number}
         self._metrics.batches_stored.inc()
         self._metrics.batch_records.observe(stored.records)
         self._metrics.batch_seconds.observe(stored.seconds)
