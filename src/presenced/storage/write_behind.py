@@ -420,17 +420,10 @@ def stored_user(user: User[Any]) -> StoredUser:
     if user.shown.status is Status.OFFLINE:
         seen_ms = left_ms
         active_ms = min(active_ms, seen_ms)
-    return StoredUser(
-        user.user_id,
-        user.shown.status,
-        user.version,
-        since_ms,
-        seen_ms,
-        active_ms,
-        b"" if user.chosen == AS_DETECTED else choice_json(user.chosen),
-        choice_json(user.timed) if user.timed else b"",
-        user.display.data,
-    )
+    chosen = b"" if user.chosen == AS_DETECTED else choice_json(user.chosen)
+    timed = choice_json(user.timed) if user.timed else b""
+    times = since_ms, seen_ms, active_ms
+    return StoredUser(user.user_id, user.shown.status, user.version, *times, chosen, timed, user.display.data)
 
 
 def _digest_of(session_id: str) -> str:

@@ -10,7 +10,7 @@ A request that fails is repeated, so that nothing newer of the same user overtak
 | no response, 429, 502, 503, 504 | as above, but never held: they say nothing about the event |
 | 410 Gone | none of these: everything that waits becomes a dead letter |
 
-The delay grows with each failure in a row (`backoff.retry_delay`), or is what the receiver requests with `Retry-After`.
+The delay grows with each failure in a row (`retry_delay`), or is what the receiver requests with `Retry-After`.
 After a success, batches double back to their full size.
 
 An event is deleted after the receiver has accepted it, in a second step. A process that dies in between sends it again
@@ -26,7 +26,6 @@ import random
 from collections.abc import Callable, Sequence
 
 from presenced.storage.database import reason
-from presenced.webhooks.backoff import retry_delay
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import batch_id, encode_batch
 from presenced.webhooks.queue import EndpointQueue, QueuedEvent
@@ -190,3 +189,14 @@ def _fitting(events: list[QueuedEvent]) -> list[QueuedEvent]:
         if number and size > MAX_BATCH_BYTES:
             return events[:number]
     return events
+
+
+def retry_delay(failures: int, first_s: float, max_s: float, chance: float) -> float:
+    """Return the seconds to wait after this many failures in a row: exponential back-off with full jitter.
+
+    Args:
+        failures: At least 1.
+        first_s: Longest delay after one failure. It doubles with each further failure, up to `max_s`.
+        chance: Random number in [0, 1).
+    """
+    return float(min(max_s, first_s * 2 ** min(failures - 1, 30)) * chance)
