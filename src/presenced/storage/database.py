@@ -198,33 +198,32 @@ async def writing(database: AsyncEngine, timeout_s: float = WRITE_TIMEOUT_S) -> 
 
 
 def upsert(
-    dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", highest: Sequence[str] = ()
+    dialect: str, table: Table, *, overwrite: bool = True, newer: str = "", highest: Sequence[str] = ()
 ) -> Insert:
     """Return an upsert: it inserts new rows, and overwrites rows with the same primary key.
 
     Args:
-        keep: Columns that an existing row keeps. If these are all columns, existing rows do not change.
+        overwrite: Whether existing rows change.
         newer: Column that must not decrease. An existing row with a higher value does not change.
         highest: Columns that get the higher one of the old and the new value.
     """
     keys = [column.name for column in table.primary_key]
     # MySQL assigns in order, and later expressions see the assigned values. So the column to compare comes last.
-    columns = sorted((c.name for c in table.columns if c.name not in (*keys, *keep)), key=lambda name: name == newer)
+    columns = sorted((c.name for c in table.columns if c.name not in keys), key=lambda name: name == newer)
+    higher = func.max if dialect == "sqlite" else func.greatest
     if dialect in ("mysql", "mariadb"):
         insert = mysql.insert(table)
         new = insert.inserted
-        if not columns:
+        if not overwrite:
             return insert.on_duplicate_key_update([(keys[0], table.c[keys[0]])])
-        values = {c: func.greatest(new[c], table.c[c]) if c in highest else new[c] for c in columns}
+        values = {c: higher(new[c], table.c[c]) if c in highest else new[c] for c in columns}
         if newer:
             wins = new[newer] >= table.c[newer]
             values = {c: getattr(func, "if")(wins, values[c], table.c[c]) for c in columns}
         return insert.on_duplicate_key_update(list(values.items()))
-    kind = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = kind(table)
-    if not columns:
+    statement = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
+    if not overwrite:
         return statement.on_conflict_do_nothing(index_elements=keys)
-    higher = func.greatest if dialect == "postgresql" else func.max
     excluded = statement.excluded
     values = {c: higher(excluded[c], table.c[c]) if c in highest else excluded[c] for c in columns}
     where: ColumnElement[bool] | None = excluded[newer] >= table.c[newer] if newer else None

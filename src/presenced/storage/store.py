@@ -112,7 +112,7 @@ class Store:
         self._upserts: dict[Table, Insert] = {
             users: upsert(dialect, users, newer="version", highest=("since_ms", "seen_ms", "active_ms")),
             sessions: upsert(dialect, sessions),
-            changes: upsert(dialect, changes, keep=[c.name for c in changes.columns]),
+            changes: upsert(dialect, changes, overwrite=False),
             claims: upsert(dialect, claims),
             revocations: upsert(dialect, revocations),
         }
