@@ -23,7 +23,9 @@ import asyncio
 import contextlib
 import logging
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from presenced.storage.database import reason
 from presenced.webhooks.config import WebhookConfig
@@ -183,12 +185,8 @@ class EndpointDelivery:
 
 def _fitting(events: list[QueuedEvent]) -> list[QueuedEvent]:
     """Return the first events, as many as fit into one request."""
-    size = 0
-    for number, event in enumerate(events):
-        size += len(event.payload)
-        if number and size > MAX_BATCH_BYTES:
-            return events[:number]
-    return events
+    sizes = list(accumulate(len(event.payload) for event in events))
+    return events[: max(1, bisect_right(sizes, MAX_BATCH_BYTES))]
 
 
 def retry_delay(failures: int, first_s: float, max_s: float, chance: float) -> float:
