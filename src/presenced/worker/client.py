@@ -94,12 +94,7 @@ class WorkerClient(asyncio.Protocol):
     """
 
     def __init__(
-        self,
-        *,
-        setup: Setup,
-        clock: Clock,
-        metrics: Metrics,
-        log_form: tuple[str, str] = ("text", "auto"),
+        self, *, setup: Setup, clock: Clock, metrics: Metrics, log_form: tuple[str, str] = ("text", "auto")
     ) -> None:
         self._setup = setup
         self.epoch = setup.epoch
