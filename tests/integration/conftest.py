@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.raw import PATIENCE
 
-from presenced.worker import factory
+from presenced.worker import client
 
 
 @pytest.fixture(autouse=True)
@@ -14,4 +14,4 @@ def patient_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Tests of a start without a database set their own time.
     """
-    monkeypatch.setattr(factory, "START_TIMEOUT_S", PATIENCE)
+    monkeypatch.setattr(client, "START_TIMEOUT_S", PATIENCE)

@@ -32,7 +32,7 @@ from tests.support.webhooks import SECRET, Receiver, change
 from presenced.errors import ConfigError, StorageError
 from presenced.storage import url as address
 from presenced.storage.records import StoredUser
-from presenced.worker import factory
+from presenced.worker import client
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +46,7 @@ def anyio_backend() -> object:
 async def test_a_database_may_be_killed_or_paused_or_missing_at_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(factory, "START_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(client, "START_TIMEOUT_S", 1.0)
     with postgres() as (service, settings):
         service.kill()
         running = server(**settings)
@@ -201,7 +201,7 @@ async def test_records_are_stored_once_a_read_only_file_is_writable(
 ) -> None:
     async with sqlite_server(tmp_path):
         pass
-    monkeypatch.setattr(factory, "START_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(client, "START_TIMEOUT_S", 1.0)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
         visitor = await seen.sees_changes()

@@ -22,9 +22,8 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from copy import copy
 from logging.handlers import QueueHandler, QueueListener
-from typing import Any, TextIO
+from typing import TextIO
 
 from msgspec.json import Encoder
 
@@ -56,19 +55,12 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines of a record."""
-        record = copy(record)
-        record.exc_text = None  # another handler may have cached an unescaped traceback
-        text = super().format(record)
+        text = escaped(record.getMessage())
+        if record.exc_info:
+            text += "".join(f"\n  {escaped(line)}" for line in self.formatException(record.exc_info).split("\n"))
+        if record.stack_info:
+            text += f"\n{self.formatStack(record.stack_info)}"
         return f"{timestamp(int(record.created * 1000))} {text}" if self._with_time else text
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging defines this name
-        """Return the message in one line."""
-        record.message = escaped(record.message)
-        return super().formatMessage(record)
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging defines this name
-        """Return the traceback, indented."""
-        return "\n".join("  " + escaped(line) for line in super().formatException(ei).split("\n"))
 
 
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

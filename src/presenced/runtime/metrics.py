@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -22,64 +23,59 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._add_connections()
-        self._add_broadcasts()
-        self._add_http_api()
-        self._add_storage()
-        self._add_process()
+        counter = partial(Counter, registry=self.registry)
+        sizes = partial(Histogram, registry=self.registry, buckets=_CHANGES)
+        durations = partial(Histogram, registry=self.registry, buckets=_SECONDS)
 
-    def _add_connections(self) -> None:
-        self.opened = self._counter("presenced_connections_opened", "Connections that were opened.")
-        self.closed = self._counter(
+        # Connections.
+        self.opened = counter("presenced_connections_opened", "Connections that were opened.")
+        self.closed = counter(
             "presenced_connections_closed",
             "Connections that ended, by reason. closed, going_away, keep_session and lost come from the client. "
             "stopping and close codes in lower case come from the server.",
-            "reason",
+            ["reason"],
         )
-        self.refused = self._counter(
-            "presenced_handshakes_refused", "WebSocket handshakes that were refused, by code.", "code"
+        self.refused = counter(
+            "presenced_handshakes_refused", "WebSocket handshakes that were refused, by code.", ["code"]
         )
-        self.turned_away = self._counter(
+        self.turned_away = counter(
             "presenced_connections_refused",
             "Connections and requests that were refused before a WebSocket was opened, by reason. full, behind, "
             "stopping: state of the server. address: limit of an address. forbidden_origin and misdirected include "
             "HTTP requests. All others are problem codes in lower case.",
-            "reason",
+            ["reason"],
         )
-        self.authentications = self._counter(
-            "presenced_authentications", "Tokens and tickets that were checked, by result.", "result"
+        self.authentications = counter(
+            "presenced_authentications", "Tokens and tickets that were checked, by result.", ["result"]
         )
-        self.sessions = self._counter(
+        self.sessions = counter(
             "presenced_sessions",
             "Connections of presenced.v1, by what happened to the session. new: it was created. resumed: the client "
             "got the missed changes. told_again: the client got a new snapshot.",
-            "how",
+            ["how"],
         )
-        self.received = self._counter("presenced_messages_received", "Messages received from clients.")
-        self.requests_refused = self._counter(
-            "presenced_requests_refused", "Requests of presenced.v1 that were refused with ERROR, by name.", "name"
+        self.received = counter("presenced_messages_received", "Messages received from clients.")
+        self.requests_refused = counter(
+            "presenced_requests_refused", "Requests of presenced.v1 that were refused with ERROR, by name.", ["name"]
         )
-        self.heartbeats_failed = self._counter("presenced_heartbeats_failed", "Clients that did not answer a ping.")
+        self.heartbeats_failed = counter("presenced_heartbeats_failed", "Clients that did not answer a ping.")
 
-    def _add_broadcasts(self) -> None:
-        self.changes = self._counter("presenced_changes", "Visible changes of status, by new status.", "status")
-        self.deliveries = self._counter("presenced_deliveries", "Changes written to sockets of watchers.")
-        self.sent = self._counter("presenced_sent_bytes", "Bytes of changes written to sockets of watchers.")
-        self.flush_changes = self._histogram("presenced_flush_changes", "Number of changes in one flush.", _CHANGES)
-        self.flush_seconds = self._histogram("presenced_flush_duration_seconds", "Duration of one flush.", _SECONDS)
-        self.writers_lost = self._counter(
-            "presenced_writers_lost", "Writer processes that died or hung, and were replaced."
-        )
+        # Broadcasts.
+        self.changes = counter("presenced_changes", "Visible changes of status, by new status.", ["status"])
+        self.deliveries = counter("presenced_deliveries", "Changes written to sockets of watchers.")
+        self.sent = counter("presenced_sent_bytes", "Bytes of changes written to sockets of watchers.")
+        self.flush_changes = sizes("presenced_flush_changes", "Number of changes in one flush.")
+        self.flush_seconds = durations("presenced_flush_duration_seconds", "Duration of one flush.")
+        self.writers_lost = counter("presenced_writers_lost", "Writer processes that died or hung, and were replaced.")
 
-    def _add_http_api(self) -> None:
-        self.api_answers = self._counter(
-            "presenced_api_answers", "Responses of the HTTP API, by route and status.", "route", "status"
+        # The HTTP API.
+        self.api_answers = counter(
+            "presenced_api_answers", "Responses of the HTTP API, by route and status.", ["route", "status"]
         )
-        self.api_seconds = self._histogram(
+        self.api_seconds = durations(
             "presenced_api_duration_seconds",
             "Duration of a request of the HTTP API, by route, without requests that wait for changes.",
-            _SECONDS,
-            "route",
+            ["route"],
         )
         self.api_followers = Gauge(
             "presenced_api_followers",
@@ -87,37 +83,30 @@ class Metrics:
             registry=self.registry,
         )
 
-    def _add_storage(self) -> None:
-        self.batches_stored = self._counter("presenced_storage_batches", "Batches of records written to the database.")
-        self.batch_records = self._histogram(
-            "presenced_storage_batch_facts", "Number of records in one batch.", _CHANGES
+        # Storage.
+        self.batches_stored = counter("presenced_storage_batches", "Batches of records written to the database.")
+        self.batch_records = sizes("presenced_storage_batch_facts", "Number of records in one batch.")
+        self.batch_seconds = durations(
+            "presenced_storage_batch_duration_seconds", "Duration of writing one batch to the database."
         )
-        self.batch_seconds = self._histogram(
-            "presenced_storage_batch_duration_seconds", "Duration of writing one batch to the database.", _SECONDS
-        )
-        self.storage_failures = self._counter(
+        self.storage_failures = counter(
             "presenced_storage_failures", "Failed attempts to write a batch, which were retried."
         )
-        self.records_dropped = self._counter(
-            "presenced_storage_facts_dropped",
-            "Records dropped because too many waited.",
-        )
-        self.records_merged = self._counter(
+        self.records_dropped = counter("presenced_storage_facts_dropped", "Records dropped because too many waited.")
+        self.records_merged = counter(
             "presenced_storage_facts_merged",
             "Changes not stored because too many waited and a newer one of the same user or room did, too.",
         )
-        self.records_unusable = self._counter(
+        self.records_unusable = counter(
             "presenced_storage_facts_unusable", "Records dropped because the database rejects them."
         )
-        self.storage_workers_lost = self._counter(
+        self.storage_workers_lost = counter(
             "presenced_storage_workers_lost", "Storage workers that died, and were replaced."
         )
 
-    def _add_process(self) -> None:
-        self.loop_lag = self._histogram(
-            "presenced_loop_lag_seconds",
-            "Delay of the heartbeat tick, which shows how busy the event loop is.",
-            _SECONDS,
+        # The process.
+        self.loop_lag = durations(
+            "presenced_loop_lag_seconds", "Delay of the heartbeat tick, which shows how busy the event loop is."
         )
         self.gc_pauses = pauses = Pauses()
         self.gauge(
@@ -130,12 +119,6 @@ class Metrics:
             "Longest pause for a garbage collection since the start.",
             lambda: pauses.longest,
         )
-
-    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
-        return Counter(name, documentation, labels, registry=self.registry)
-
-    def _histogram(self, name: str, documentation: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
 
     def gauge(self, name: str, documentation: str, read: Callable[[], float]) -> None:
         """Add a gauge whose value is read at each scrape."""

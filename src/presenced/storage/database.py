@@ -24,7 +24,7 @@ from sqlalchemy import URL, ColumnElement, Connection, Dialect, Engine, Table, e
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.dml import Delete, Insert, Update
 
 from presenced.errors import ConfigError
 
@@ -36,6 +36,10 @@ CONNECT_TIMEOUT_S = 5.0
 
 WRITE_TIMEOUT_S = 10.0
 """Seconds for a transaction that writes, unless the caller sets another timeout."""
+
+_SERVER_POOL: dict[str, Any] = {
+    "pool_size": 3, "max_overflow": 2, "pool_timeout": CONNECT_TIMEOUT_S, "hide_parameters": True,
+}  # fmt: skip
 
 _PRISMA_ONLY = {
     "connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "sslaccept", "sslcert", "sslidentity",
@@ -115,10 +119,7 @@ def _open_postgresql(url: URL) -> AsyncEngine:
     return create_async_engine(
         url.set(drivername="postgresql+asyncpg", query={}),
         connect_args=arguments,
-        pool_size=3,
-        max_overflow=2,
-        pool_timeout=CONNECT_TIMEOUT_S,
-        hide_parameters=True,
+        **_SERVER_POOL,
     )
 
 
@@ -127,12 +128,9 @@ def _open_mysql(url: URL) -> AsyncEngine:
     return create_async_engine(
         url.set(drivername=f"{url.drivername}+aiomysql", query={"charset": query.get("charset", "utf8mb4")}),
         connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
-        pool_size=3,
-        max_overflow=2,
-        pool_timeout=CONNECT_TIMEOUT_S,
-        hide_parameters=True,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",
+        **_SERVER_POOL,
     )
 
 
@@ -152,13 +150,13 @@ class _Text(NamedTuple):
     """Returns the values of a row in the order of the parameters."""
 
 
-_texts: WeakKeyDictionary[Dialect, dict[Insert | Update, _Text]] = WeakKeyDictionary()
+_texts: WeakKeyDictionary[Dialect, dict[Insert | Update | Delete, _Text]] = WeakKeyDictionary()
 
 
 async def execute_many(
-    connection: AsyncConnection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]
+    connection: AsyncConnection, statement: Insert | Update | Delete, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Execute `statement` with each of `rows`. There must be at least one, and all must have the same keys.
+    """Execute `statement` with each of `rows`, which must have the same keys. No-op without rows.
 
     The driver gets the values unchanged. SQLAlchemy would process each value in Python first, which took a quarter of
     the CPU of the storage worker, and no type of these tables needs it.
@@ -166,6 +164,8 @@ async def execute_many(
     Args:
         statement: A long-lived statement, because its text is cached for as long as the dialect exists.
     """
+    if not rows:
+        return
     texts = _texts.setdefault(connection.dialect, {})
     if (text := texts.get(statement)) is None:
         compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
@@ -198,33 +198,32 @@ async def writing(database: AsyncEngine, timeout_s: float = WRITE_TIMEOUT_S) -> 
 
 
 def upsert(
-    dialect: str, table: Table, keep: Sequence[str] = (), newer: str = "", highest: Sequence[str] = ()
+    dialect: str, table: Table, *, overwrite: bool = True, newer: str = "", highest: Sequence[str] = ()
 ) -> Insert:
     """Return an upsert: it inserts new rows, and overwrites rows with the same primary key.
 
     Args:
-        keep: Columns that an existing row keeps. If these are all columns, existing rows do not change.
+        overwrite: Whether existing rows change.
         newer: Column that must not decrease. An existing row with a higher value does not change.
         highest: Columns that get the higher one of the old and the new value.
     """
     keys = [column.name for column in table.primary_key]
     # MySQL assigns in order, and later expressions see the assigned values. So the column to compare comes last.
-    columns = sorted((c.name for c in table.columns if c.name not in (*keys, *keep)), key=lambda name: name == newer)
+    columns = sorted((c.name for c in table.columns if c.name not in keys), key=lambda name: name == newer)
+    higher = func.max if dialect == "sqlite" else func.greatest
     if dialect in ("mysql", "mariadb"):
         insert = mysql.insert(table)
         new = insert.inserted
-        if not columns:
+        if not overwrite:
             return insert.on_duplicate_key_update([(keys[0], table.c[keys[0]])])
-        values = {c: func.greatest(new[c], table.c[c]) if c in highest else new[c] for c in columns}
+        values = {c: higher(new[c], table.c[c]) if c in highest else new[c] for c in columns}
         if newer:
             wins = new[newer] >= table.c[newer]
             values = {c: getattr(func, "if")(wins, values[c], table.c[c]) for c in columns}
         return insert.on_duplicate_key_update(list(values.items()))
-    kind = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = kind(table)
-    if not columns:
+    statement = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(table)
+    if not overwrite:
         return statement.on_conflict_do_nothing(index_elements=keys)
-    higher = func.greatest if dialect == "postgresql" else func.max
     excluded = statement.excluded
     values = {c: higher(excluded[c], table.c[c]) if c in highest else excluded[c] for c in columns}
     where: ColumnElement[bool] | None = excluded[newer] >= table.c[newer] if newer else None
@@ -237,12 +236,8 @@ def is_about_rows(error: Exception) -> bool:
         return True
     cause = error.orig if isinstance(error, StatementError) else None
     state = getattr(cause, "sqlstate", None) or ""  # asyncpg; classes 22 and 23: PostgreSQL, appendix A
-    return state[:2] in ("22", "23") or "DataError" in {kind.__name__ for kind in type(_first(cause)).__mro__}
-
-
-def _first(error: BaseException | None) -> BaseException | None:
-    """Return the exception of the driver."""
-    return error.__cause__ or error if error is not None else None
+    of_driver = cause and (cause.__cause__ or cause)
+    return state[:2] in ("22", "23") or "DataError" in {kind.__name__ for kind in type(of_driver).__mro__}
 
 
 def is_corrupt(error: BaseException) -> bool:

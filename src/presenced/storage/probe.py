@@ -10,10 +10,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sqlalchemy import delete, false
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from presenced.errors import PresencedError, StorageError
+from presenced.errors import StorageError
 from presenced.storage import migrate
 from presenced.storage.database import file_of, is_driver_error, open_database, reason, upsert
 from presenced.storage.migrate import Versions
@@ -41,10 +40,8 @@ async def connected(url: str, endless: bool = False) -> AsyncIterator[AsyncConne
             if endless:
                 timeout.reschedule(None)
             yield connection
-    except PresencedError:
-        raise
     except Exception as error:
-        if not isinstance(error, (SQLAlchemyError, OSError)) and not is_driver_error(error):
+        if not isinstance(error, OSError) and not is_driver_error(error):
             raise
         raise StorageError(f"the database can't be used: {reason(error, url)}") from None
     finally:

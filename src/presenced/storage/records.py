@@ -11,7 +11,7 @@
 
 All but `Change` and `RoomOccupancy` describe a state, so of two records with the same key only the newer one matters.
 
-A field has the name and the unit of its column, so a record becomes a row without a table of names (`storage.rows`).
+A field has the name and the unit of its column, so a record becomes a row without a table of names (`storage.store`).
 Times are epoch milliseconds by the server's clock. JSON is bytes: the storage worker decodes it, where invalid UTF-8
 costs one record instead of an exception in the live process.
 """

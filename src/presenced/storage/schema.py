@@ -5,21 +5,11 @@ Ids compare byte by byte in every database. JSON is stored as text, because no q
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Double,
-    Index,
-    Integer,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-)
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, PrimaryKeyConstraint, Table
 
 from presenced.storage.types import Exact, long_text
 
 metadata = MetaData()
-
 
 users = Table(
     "presenced_users",

@@ -22,8 +22,9 @@ version or a higher one gets its own version plus one.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from msgspec import structs
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -40,8 +41,9 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import Delete, Insert
+from sqlalchemy.sql.dml import Insert
 
+from presenced.presence.model import Change
 from presenced.presence.status import MAX_CLAIMED
 from presenced.storage.database import execute_many, upsert
 from presenced.storage.records import (
@@ -51,10 +53,12 @@ from presenced.storage.records import (
     RestoredDisplay,
     StoredClaim,
     StoredRevocation,
+    StoredSession,
+    StoredUser,
     choice_from,
+    details_json,
     start_position,
 )
-from presenced.storage.rows import Row, Rows
 from presenced.storage.schema import changes, claims, nodes, revocations, sent_states, sessions, users, webhooks
 
 PRUNED_ROWS = 2_000
@@ -77,6 +81,8 @@ MAX_LOST_POSITIONS = 100_000
 
 LOST = "lost"
 """Reason of sessions whose server died."""
+
+Row = dict[str, Any]
 
 
 class Start(NamedTuple):
@@ -106,7 +112,7 @@ class Store:
         self._upserts: dict[Table, Insert] = {
             users: upsert(dialect, users, newer="version", highest=("since_ms", "seen_ms", "active_ms")),
             sessions: upsert(dialect, sessions),
-            changes: upsert(dialect, changes, keep=[c.name for c in changes.columns]),
+            changes: upsert(dialect, changes, overwrite=False),
             claims: upsert(dialect, claims),
             revocations: upsert(dialect, revocations),
         }
@@ -114,21 +120,29 @@ class Store:
     # Writing.
 
     async def write(self, connection: AsyncConnection, records: Iterable[Record]) -> None:
-        """Insert or update the rows of these records."""
-        rows = Rows(records, self._node, self._epoch, self._history_ms > 0)
-        set_claims = [row for row in rows.claims.values() if row is not None]
-        # Sorted, so that two servers that write the same rows lock them in the same order and cannot deadlock.
-        for table, found in (
-            (users, [rows.users[key] for key in sorted(rows.users)]),
-            (sessions, [rows.sessions[key] for key in sorted(rows.sessions)]),
-            (changes, list(rows.changes.values())),
-            (claims, set_claims),
-            (revocations, list(rows.revocations.values())),
-        ):
-            if found:
-                await execute_many(connection, self._upserts[table], found)
-        if cleared := [{"a": key[0], "b": key[1]} for key, row in rows.claims.items() if row is None]:
-            await connection.execute(_CLEAR, cleared)
+        """Insert or update the rows of these records. Of two records with the same key the newer one counts.
+
+        A `RoomOccupancy` has no table, because only webhooks use it.
+        """
+        rows: dict[Table, dict[Any, Row]] = {table: {} for table in self._upserts}
+        server = {"node": self._node, "epoch": self._epoch}
+        for record in records:
+            match record:
+                case StoredUser():
+                    rows[users][record.user_id] = _row_of(record) | server
+                case StoredSession():
+                    rows[sessions][record.session_key] = _row_of(record) | server
+                case Change() if self._history_ms:
+                    rows[changes][record.position] = _row_of_change(record, self._epoch)
+                case StoredClaim():
+                    rows[claims][record.user_id, record.source] = _row_of(record)
+                case StoredRevocation():
+                    rows[revocations][record.kind, record.subject] = _row_of(record)
+        cleared = [rows[claims].pop(key) for key, row in list(rows[claims].items()) if not row["status"]]
+        for table, by_key in rows.items():
+            # Sorted, so that two servers that write the same rows lock them in the same order and cannot deadlock.
+            await execute_many(connection, self._upserts[table], [by_key[key] for key in sorted(by_key)])
+        await execute_many(connection, _CLEAR, cleared)
 
     async def sign(self, connection: AsyncConnection, now_ms: int, position: int, stopped_ms: int = 0) -> None:
         """Record a sign of life. Each transaction that stores items begins with this.
@@ -298,7 +312,31 @@ class Store:
         return any(full)
 
 
-_CLEAR: Delete = delete(claims).where(claims.c.user_id == bindparam("a"), claims.c.source == bindparam("b"))
+_CLEAR = delete(claims).where(claims.c.user_id == bindparam("user_id"), claims.c.source == bindparam("source"))
+
+
+def _row_of(record: StoredUser | StoredSession | StoredClaim | StoredRevocation) -> Row:
+    """Return the fields as columns. JSON becomes text, or NULL if it is empty."""
+    return {name: _text(value) if isinstance(value, bytes) else value for name, value in structs.asdict(record).items()}
+
+
+def _row_of_change(change: Change, epoch: str) -> Row:
+    return {
+        "epoch": epoch,
+        "position": change.position,
+        "user_id": change.user_id,
+        "version": change.version,
+        "status": change.status.value,
+        "was": change.was.value,
+        "cause": change.cause.value,
+        "at_ms": change.at.epoch_ms,
+        "since_ms": change.since_ms,
+        "details": _text(details_json(change)),
+    }
+
+
+def _text(json: bytes) -> str | None:
+    return json.decode() or None
 
 
 def _without_ended(choices: RestoredChoices, now_ms: int) -> RestoredChoices | None:

@@ -44,11 +44,11 @@ from typing import Any, Protocol, TypeVar
 from msgspec import UNSET
 
 from presenced.config.settings import Settings
+from presenced.delivery.connection import Connection
 from presenced.errors import CapacityError
 from presenced.presence.directory import Directory, Outcome
 from presenced.presence.model import AS_DETECTED, Change, Choice, Custom, Status
 from presenced.presence.rooms import RoomChange, Rooms
-from presenced.presence.session import Session
 from presenced.presence.status import CLAIMABLE, Claim, TimedChoice, choice_of
 from presenced.presence.user import User
 from presenced.protocols.v1 import codec as v1
@@ -68,6 +68,7 @@ from presenced.storage.records import (
     StoredUser,
     choice_from,
     choice_json,
+    is_about,
 )
 
 PERIOD_S = 0.02
@@ -111,16 +112,6 @@ class StorageWorker(Protocol):
 
     def give(self, records: list[Record], position: int) -> None:
         """Store a batch. This neither waits nor fails. `position` is `WriteBehind.position`."""
-
-
-class StorableConnection(Protocol):
-    """Attributes of a connection that are stored."""
-
-    session: Session[Any]
-    user_id: str
-    connection_id: str
-    address: str
-    opened_ms: int
 
 
 class WriteBehind:
@@ -191,7 +182,7 @@ class WriteBehind:
         if self._since is None:
             self._flush_later()
 
-    def opened(self, connection: StorableConnection) -> None:
+    def opened(self, connection: Connection) -> None:
         """Collect a session that opened, or was resumed.
 
         The caller applies an outcome next, which schedules the flush.
@@ -213,7 +204,7 @@ class WriteBehind:
             )
         session.stored = self._sessions[record.session_key] = record
 
-    def closed(self, connection: StorableConnection, reason: str, now: Instant) -> None:
+    def closed(self, connection: Connection, reason: str, now: Instant) -> None:
         """Collect a session whose connection ended. No-op if another connection has resumed it.
 
         The caller applies an outcome next, which schedules the flush.
@@ -262,15 +253,11 @@ class WriteBehind:
         self._users.pop(user_id, None)
         self._due_users.pop(user_id, None)
         self._sessions, self._due_sessions = (
-            {key: record for key, record in sessions.items() if record.user_id != user_id}
+            {key: record for key, record in sessions.items() if not is_about(record, user_id)}
             for sessions in (self._sessions, self._due_sessions)
         )
-        self._changes = [one for one in self._changes if isinstance(one, RoomOccupancy) or one.user_id != user_id]
-        self._others = {
-            key: record
-            for key, record in self._others.items()
-            if isinstance(record, StoredRevocation) or record.user_id != user_id
-        }
+        self._changes = [one for one in self._changes if not is_about(one, user_id)]
+        self._others = {key: record for key, record in self._others.items() if not is_about(record, user_id)}
 
     # State.
 
@@ -433,17 +420,10 @@ def stored_user(user: User[Any]) -> StoredUser:
     if user.shown.status is Status.OFFLINE:
         seen_ms = left_ms
         active_ms = min(active_ms, seen_ms)
-    return StoredUser(
-        user.user_id,
-        user.shown.status,
-        user.version,
-        since_ms,
-        seen_ms,
-        active_ms,
-        b"" if user.chosen == AS_DETECTED else choice_json(user.chosen),
-        choice_json(user.timed) if user.timed else b"",
-        user.display.data,
-    )
+    chosen = b"" if user.chosen == AS_DETECTED else choice_json(user.chosen)
+    timed = choice_json(user.timed) if user.timed else b""
+    times = since_ms, seen_ms, active_ms
+    return StoredUser(user.user_id, user.shown.status, user.version, *times, chosen, timed, user.display.data)
 
 
 def _digest_of(session_id: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from types import TracebackType
 from typing import Self
 
 from starlette.applications import Starlette
@@ -45,9 +44,7 @@ class EchoServer:
         await self._listener.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.draining = True
         await self._listener.stop()
         self.timer.stop()

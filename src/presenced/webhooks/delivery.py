@@ -10,7 +10,7 @@ A request that fails is repeated, so that nothing newer of the same user overtak
 | no response, 429, 502, 503, 504 | as above, but never held: they say nothing about the event |
 | 410 Gone | none of these: everything that waits becomes a dead letter |
 
-The delay grows with each failure in a row (`backoff.retry_delay`), or is what the receiver requests with `Retry-After`.
+The delay grows with each failure in a row (`retry_delay`), or is what the receiver requests with `Retry-After`.
 After a success, batches double back to their full size.
 
 An event is deleted after the receiver has accepted it, in a second step. A process that dies in between sends it again
@@ -23,11 +23,11 @@ import asyncio
 import contextlib
 import logging
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from itertools import accumulate
 
 from presenced.storage.database import reason
-from presenced.webhooks.backoff import retry_delay
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import batch_id, encode_batch
 from presenced.webhooks.queue import EndpointQueue, QueuedEvent
@@ -46,21 +46,10 @@ MAX_HELD = 100
 _logger = logging.getLogger("presenced")
 
 
-class Pause(NamedTuple):
-    """Time to wait before the next step."""
-
-    seconds: float
-    until_woken: bool = False
-    """End the pause early when there are new events."""
-
-
 class EndpointDelivery:
     """Sends the events in `queue`.
 
     Bounds: one request, with `config.batch_size` events; `MAX_HELD` held events.
-
-    Args:
-        chance: Function that returns a random number in [0, 1), for the jitter of delays.
     """
 
     def __init__(
@@ -70,7 +59,6 @@ class EndpointDelivery:
         config: WebhookConfig,
         stats: WebhookStats,
         now_ms: Callable[[], int],
-        chance: Callable[[], float] = random.random,
     ) -> None:
         self.queue = queue
         self.display_url = sender.display_url
@@ -82,7 +70,6 @@ class EndpointDelivery:
         self._config = config
         self._stats = stats
         self._now_ms = now_ms
-        self._chance = chance
         self._batch_size = config.batch_size
         self._failures = 0  # requests that failed in a row
         self._retry_ids: list[str] = []  # rows of the next request, if it repeats one that failed
@@ -92,31 +79,31 @@ class EndpointDelivery:
         self._has_new = False
         self._wake_up = asyncio.Event()
 
-    def wake(self) -> None:
-        """Look for new events; no-op during the delay after a failure."""
+    def wake(self, at_once: bool = False) -> None:
+        """Look for new events. During the delay after a failure this does nothing unless `at_once`."""
         self._has_new = True
-        if self.is_idle:
+        if self.is_idle or at_once:
             self._wake_up.set()
-
-    def retry_now(self) -> None:
-        """Try immediately, also during the delay after a failure."""
-        self._wake_up.set()
 
     async def run(self) -> None:
         """Deliver until cancelled. Retries when the database fails."""
         try:
             while True:
                 try:
-                    pause = await self._step()
+                    pause_s = await self._step()
                 except Exception as error:  # other endpoints and the storage in this process must go on
                     _logger.error("webhooks to %s: %s: %s", self.display_url, type(error).__name__, reason(error))
-                    pause = Pause(self._config.first_retry_s)
-                await self._wait(pause)
+                    pause_s = self._config.first_retry_s
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await self._wake_up.wait()
+                self.is_idle = False
+                self._wake_up.clear()
         finally:
             await self._sender.close()
 
-    async def _step(self) -> Pause:
-        """Send one request, if there is something to send."""
+    async def _step(self) -> float:
+        """Send one request, if there is something to send. Return the seconds to wait before the next step."""
         self._has_new = False
         if self._delivered:
             await self._delete_delivered()
@@ -128,24 +115,15 @@ class EndpointDelivery:
         events = _fitting(events or await self.queue.oldest(self._batch_size))
         if not events:
             self.oldest_ms = 0
-            return Pause(self._config.poll_s, until_woken=True)
+            self.is_idle = not self._has_new
+            return self._config.poll_s if self.is_idle else 0
         self.oldest_ms = events[0].created_ms
         if len(events) < self._batch_size and not self._has_waited and not self._failures:
             self._has_waited = True  # a flag, not a time: the clock may be set back
-            return Pause(self._config.batch_wait_s)
+            return self._config.batch_wait_s
         return await self._send(events, is_held=False)
 
-    async def _wait(self, pause: Pause) -> None:
-        if pause.until_woken and self._has_new:
-            return
-        self.is_idle = pause.until_woken
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause.seconds):
-                await self._wake_up.wait()
-        self.is_idle = False
-        self._wake_up.clear()
-
-    async def _send(self, events: Sequence[QueuedEvent], is_held: bool) -> Pause:
+    async def _send(self, events: Sequence[QueuedEvent], is_held: bool) -> float:
         self._has_waited = False
         body = encode_batch([event.payload for event in events], events[-1].created_ms)
         result = await self._sender.send(batch_id([event.event_id for event in events]), body, self._now_ms())
@@ -153,9 +131,9 @@ class EndpointDelivery:
         self._stats.retried += sum(event.attempts > 0 for event in events)
         if result.error:
             self._stats.failed += 1
-            pause = await self._handle_failure(events, result, is_held)
-            await self._expire(result.error)
-            return pause
+            pause_s = await self._handle_failure(events, result, is_held)
+            await self.queue.expire(result.error, self._now_ms() - int(1000 * self._config.max_age_s))
+            return pause_s
         if self._failures:
             _logger.info("webhooks to %s are accepted again", self.display_url)
         self._failures = 0
@@ -163,7 +141,7 @@ class EndpointDelivery:
         self._retry_ids = []
         self._delivered, self._delivered_held = list(events), is_held
         await self._delete_delivered()
-        return Pause(0)
+        return 0
 
     async def _delete_delivered(self) -> None:
         """Delete accepted events. Until it succeeds nothing else is sent, or the next request would contain them."""
@@ -171,11 +149,11 @@ class EndpointDelivery:
         self._stats.delivered += len(self._delivered)
         self._delivered = []
 
-    async def _handle_failure(self, events: Sequence[QueuedEvent], result: SendResult, is_held: bool) -> Pause:
+    async def _handle_failure(self, events: Sequence[QueuedEvent], result: SendResult, is_held: bool) -> float:
         if is_held and result.is_refused:  # refused once more: it waits alone, and the endpoint is well
             next_ms = self._now_ms() + int(1000 * self._delay_s(events[0].attempts + 1))
             await self.queue.record_failure(events, result.error, next_ms)
-            return Pause(0)
+            return 0
         self._failures += 1
         if self._failures == 1:
             _logger.warning("webhooks to %s are not accepted, and will be retried: %s", self.display_url, result.error)
@@ -185,33 +163,38 @@ class EndpointDelivery:
             await self.queue.record_failure(events, result.error, self._now_ms())
             # Everything that waits, also events from a time before the clock was set back: hence a day ahead.
             await self.queue.expire(result.error, before_ms=self._now_ms() + 86_400_000)
-            return Pause(delay_s)
+            return delay_s
         next_ms = self._now_ms() + int(1000 * delay_s)
         is_repeated = self._failures > IDENTICAL_RETRIES
         if not is_held and len(events) == 1 and result.is_refused and is_repeated and self.queue.held < MAX_HELD:
             self._retry_ids = []
             await self.queue.hold(events[0], result.error, next_ms)
-            return Pause(delay_s)
+            return delay_s
         await self.queue.record_failure(events, result.error, next_ms)
         if not is_held:
             if is_repeated:
                 events = events[: max(1, len(events) // 2)]
                 self._batch_size = len(events)
             self._retry_ids = [event.row_id for event in events]
-        return Pause(delay_s)
-
-    async def _expire(self, error: str) -> None:
-        await self.queue.expire(error, self._now_ms() - int(1000 * self._config.max_age_s))
+        return delay_s
 
     def _delay_s(self, failures: int) -> float:
-        return retry_delay(failures, self._config.first_retry_s, self._config.max_retry_s, self._chance())
+        chance = random.random()  # noqa: S311  # jitter need not be secret
+        return retry_delay(failures, self._config.first_retry_s, self._config.max_retry_s, chance)
 
 
 def _fitting(events: list[QueuedEvent]) -> list[QueuedEvent]:
     """Return the first events, as many as fit into one request."""
-    size = 0
-    for number, event in enumerate(events):
-        size += len(event.payload)
-        if number and size > MAX_BATCH_BYTES:
-            return events[:number]
-    return events
+    sizes = list(accumulate(len(event.payload) for event in events))
+    return events[: max(1, bisect_right(sizes, MAX_BATCH_BYTES))]
+
+
+def retry_delay(failures: int, first_s: float, max_s: float, chance: float) -> float:
+    """Return the seconds to wait after this many failures in a row: exponential back-off with full jitter.
+
+    Args:
+        failures: At least 1.
+        first_s: Longest delay after one failure. It doubles with each further failure, up to `max_s`.
+        chance: Random number in [0, 1).
+    """
+    return float(min(max_s, first_s * 2 ** min(failures - 1, 30)) * chance)

@@ -72,11 +72,11 @@ class WebhookDispatcher:
         ]
         self._removed: dict[str, EndpointQueue] = {}  # by key: endpoints that left the settings, and still have rows
         self.producer = WebhookProducer(
+            dialect=database.dialect.name,
             queues=[delivery.queue for delivery in self._deliveries],
-            events=config.events,
-            max_waiting=config.max_waiting,
+            config=config,
+            stats=self._stats,
             now_ms=now_ms,
-            on_expelled=self._count_expelled,
         )
 
     @property
@@ -88,12 +88,15 @@ class WebhookDispatcher:
         """Deliver until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                is_counted = await self._try_to_sweep()
-                # Not before the first count: rows that an earlier process held must be known.
-                if is_counted and not self._is_delivering:
-                    self._is_delivering = True
-                    for delivery in self._deliveries:
-                        tasks.create_task(delivery.run(), name=f"presenced: webhooks to {delivery.display_url}")
+                try:
+                    await self.sweep()
+                except (SQLAlchemyError, OSError) as error:
+                    _logger.error("webhooks cannot be counted: %s", reason(error))
+                else:
+                    if not self._is_delivering:  # not before the first count: rows held earlier must be known
+                        self._is_delivering = True
+                        for delivery in self._deliveries:
+                            tasks.create_task(delivery.run(), name=f"presenced: webhooks to {delivery.display_url}")
                 await asyncio.sleep(SWEEP_INTERVAL_S if self._is_delivering else self._config.first_retry_s)
 
     def wake(self) -> None:
@@ -125,8 +128,8 @@ class WebhookDispatcher:
         page = found[:limit]
         return msgspec.json.encode(DeadLetters(page, page[-1].id if len(found) > limit else None))
 
-    async def retry_dead(self, row_ids: Sequence[str] | None) -> int:
-        """Send dead letters again, before newer events. Return their number.
+    async def retry_dead(self, row_ids: Sequence[str] | None) -> bytes:
+        """Send dead letters again, before newer events. Return their number as JSON: `{"retried": number}`.
 
         Dead letters of endpoints that are no longer in the settings stay dead.
 
@@ -136,9 +139,8 @@ class WebhookDispatcher:
         total = 0
         for delivery in self._deliveries:
             total += await delivery.queue.requeue_dead(row_ids, self._now_ms(), self._config.max_waiting)
-            delivery.wake()
-            delivery.retry_now()
-        return total
+            delivery.wake(at_once=True)
+        return b'{"retried":%d}' % total
 
     async def sweep(self) -> None:
         """Count the rows of every endpoint, and enforce the bounds."""
@@ -168,15 +170,3 @@ class WebhookDispatcher:
             await queue.expire("the endpoint is not in the settings", before_ms)
         deleted = await queue.delete_dead(self._config.max_dead, now_ms - int(1000 * MAX_DEAD_AGE_S))
         self._stats.dropped += deleted
-
-    async def _try_to_sweep(self) -> bool:
-        try:
-            await self.sweep()
-        except (SQLAlchemyError, OSError) as error:
-            _logger.error("webhooks cannot be counted: %s", reason(error))
-            return False
-        return True
-
-    def _count_expelled(self, number: int) -> None:
-        self._stats.expelled += number
-        _logger.error("too many webhooks waited: %d became dead letters", number)

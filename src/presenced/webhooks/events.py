@@ -85,23 +85,6 @@ class EventContent(NamedTuple):
     data: UserData | RoomEventData
 
 
-class WebhookEvent(Struct, frozen=True):
-    """One event in a batch."""
-
-    id: str
-    type: str
-    timestamp: str
-    data: UserData | RoomEventData
-
-
-class BatchBody(Struct, frozen=True):
-    """Body of a request."""
-
-    type: str
-    timestamp: str
-    data: dict[str, list[Raw]]
-
-
 def subject_of(record: Change | RoomOccupancy) -> Subject:
     """Return the user or room that the record is about."""
     return Subject("user", record.user_id) if isinstance(record, Change) else Subject("room", record.room)
@@ -144,14 +127,14 @@ def offline_event(
 
 def encode(event_id: str, content: EventContent) -> str:
     """Return the JSON of one event."""
-    event = WebhookEvent(event_id, content.type, timestamp(content.at_ms), content.data)
+    event = {"id": event_id, "type": content.type, "timestamp": timestamp(content.at_ms), "data": content.data}
     return _encoder.encode(event).decode()
 
 
 def encode_batch(events: list[str], at_ms: int) -> bytes:
     """Return the JSON body of a request with these encoded events, in this order."""
-    raw = [Raw(event.encode()) for event in events]
-    return _encoder.encode(BatchBody("presence.batch", timestamp(at_ms), {"events": raw}))
+    data = {"events": [Raw(event.encode()) for event in events]}
+    return _encoder.encode({"type": "presence.batch", "timestamp": timestamp(at_ms), "data": data})
 
 
 def encode_test(at_ms: int) -> bytes:

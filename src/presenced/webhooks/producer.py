@@ -7,17 +7,19 @@ may receive records that its predecessor has stored already. They are no events 
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import BindParameter, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from presenced.presence.model import Cause, Change
-from presenced.storage.database import execute_many
-from presenced.storage.records import RoomOccupancy
+from presenced.storage.database import execute_many, upsert
+from presenced.storage.records import RoomOccupancy, StoredUser
 from presenced.storage.schema import sent_states, users, webhooks
+from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import (
     NEVER_SENT,
     OFFLINE,
@@ -34,9 +36,12 @@ from presenced.webhooks.events import (
     subject_of,
 )
 from presenced.webhooks.queue import CHUNK, EndpointQueue, NewEvent, event_id, serial_text
+from presenced.webhooks.stats import WebhookStats
 
 ROOM_MEMORY_POSITIONS = 1_000_000
 """Positions after which a vacated room is forgotten. Records that a storage worker receives twice are never so old."""
+
+_logger = logging.getLogger("presenced")
 
 
 class WebhookProducer:
@@ -45,26 +50,26 @@ class WebhookProducer:
     When the transaction is committed, call `WebhookDispatcher.wake`.
 
     Args:
+        dialect: Name of SQLAlchemy's dialect.
         queues: Queue of each endpoint.
-        events: Types of events to queue. Records of other types still change the last state.
-        max_waiting: Maximum number of waiting events for one endpoint. Above it, the oldest become dead letters.
-        on_expelled: Called with the number of events that became dead letters because too many waited.
+        config: Has the types of events to queue. Records of other types still change the last state.
+        stats: Counts events that became dead letters because too many waited.
     """
 
     def __init__(
         self,
         *,
+        dialect: str,
         queues: Sequence[EndpointQueue],
-        events: Sequence[str],
-        max_waiting: int,
+        config: WebhookConfig,
+        stats: WebhookStats,
         now_ms: Callable[[], int],
-        on_expelled: Callable[[int], None],
     ) -> None:
         self._queues = queues
-        self._events = frozenset(events)
-        self._max_waiting = max_waiting
+        self._config = config
+        self._stats = stats
         self._now_ms = now_ms
-        self._on_expelled = on_expelled
+        self._upsert = upsert(dialect, sent_states)
         self._last_serial = 0
         self._newest_position = 0
 
@@ -85,7 +90,7 @@ class WebhookProducer:
             if (event := event_for(record, before)) is not None:
                 events.append((subject, event))
             changed[subject] = new
-        await self._store(connection, events, changed, last_sent.keys())
+        await self._store(connection, events, changed)
 
     async def sent_as_present(self, connection: AsyncConnection, kind: str, after: str) -> list[str]:
         """Return a page of the users or rooms that are present in the last state sent, ordered by name.
@@ -115,13 +120,16 @@ class WebhookProducer:
             for subject, state in (await _load_sent_states(connection, subjects)).items()
             if state.status != NEVER_SENT[subject.kind].status
         }
-        stored = await _load_users(connection, [subject.name for subject in last_sent if subject.kind == "user"])
+        c = users.c
+        wanted = select(c.user_id, c.status, c.version, c.since_ms, c.seen_ms, c.active_ms)
+        names = [subject.name for subject in last_sent if subject.kind == "user"]
+        stored = {row.user_id: StoredUser(*row) for row in await _rows_with(connection, wanted, c.user_id, names)}
         changed: dict[Subject, SentState] = {}
         events: list[tuple[Subject, EventContent]] = []
         for subject, before in sorted(last_sent.items()):
             version = before.version + 1
             if subject.kind == "user":
-                row = stored.get(subject.name, _NO_ROW)
+                row = stored.get(subject.name) or StoredUser(subject.name, OFFLINE, -1, 0, 0, 0)
                 version = max(row.version, version)
                 # The row may be older than the server's answer. Then it says since when the user was online.
                 since_ms = row.since_ms if row.status == OFFLINE else now_ms
@@ -130,7 +138,7 @@ class WebhookProducer:
                 event = EventContent("room.vacated", now_ms, RoomEventData(subject.name, version, RESTART))
             events.append((subject, event))
             changed[subject] = SentState(NEVER_SENT[subject.kind].status, version)
-        await self._store(connection, events, changed, changed.keys())
+        await self._store(connection, events, changed)
 
     async def sent_state(self, connection: AsyncConnection, user_id: str) -> SentState | None:
         """Return the last state sent about a user who is about to be erased, to pass it to `enqueue_erased`.
@@ -150,10 +158,7 @@ class WebhookProducer:
         # Above the version that receivers know, and below the version of a new session of the user.
         version = last_sent.version + (last_sent.status != OFFLINE)
         event = offline_event(user_id, version, last_sent.status, self._now_ms(), cause=Cause.KICK)
-        if event.type in self._events and self._queues:
-            new = [await self._new_event(connection, Subject("user", user_id), event)]
-            for queue in self._queues:
-                await queue.add(connection, new, self._now_ms())
+        await self._store(connection, [(Subject("user", user_id), event)], {})
 
     async def forget_rooms(self, connection: AsyncConnection) -> None:
         """Delete the state of rooms vacated long ago. Otherwise the table would grow with every new name of a room."""
@@ -168,22 +173,18 @@ class WebhookProducer:
         connection: AsyncConnection,
         events: Sequence[tuple[Subject, EventContent]],
         changed: Mapping[Subject, SentState],
-        existing: Collection[Subject],
     ) -> None:
         """Add the events to all queues, and store the new state of receivers."""
-        wanted = [(subject, event) for subject, event in events if event.type in self._events]
-        if wanted and self._queues:
+        wanted = [(subject, event) for subject, event in events if event.type in self._config.events]
+        if wanted:
             new = [await self._new_event(connection, subject, event) for subject, event in wanted]
             for queue in self._queues:
                 await queue.add(connection, new, self._now_ms())
-                if expelled := await queue.expel_excess(connection, self._max_waiting):
-                    self._on_expelled(expelled)
-        for statement, subjects in (
-            (_INSERT, [subject for subject in changed if subject not in existing]),
-            (_UPDATE, [subject for subject in changed if subject in existing]),
-        ):
-            if subjects:
-                await execute_many(connection, statement, [_row(subject, changed[subject]) for subject in subjects])
+                if expelled := await queue.expel_excess(connection, self._config.max_waiting):
+                    self._stats.expelled += expelled
+                    _logger.error("too many webhooks waited: %d became dead letters", expelled)
+        rows = [{"kind": kind, "subject": name, **state._asdict()} for (kind, name), state in changed.items()]
+        await execute_many(connection, self._upsert, rows)
 
     async def _new_event(self, connection: AsyncConnection, subject: Subject, event: EventContent) -> NewEvent:
         serial = serial_text(await self._next_serial(connection))
@@ -199,62 +200,21 @@ class WebhookProducer:
         return self._last_serial
 
 
-# The parameters must not have the names of columns: SQLAlchemy reserves those for the values of an UPDATE.
-_VALUES: dict[str, BindParameter[Any]] = {
-    "status": bindparam("a_status"),
-    "version": bindparam("a_version"),
-    "details": bindparam("a_text"),
-}
-_INSERT = insert(sent_states).values(kind=bindparam("a_kind"), subject=bindparam("a_subject"), **_VALUES)
-_UPDATE = (
-    update(sent_states)
-    .where((sent_states.c.kind == bindparam("a_kind")) & (sent_states.c.subject == bindparam("a_subject")))
-    .values(**_VALUES)
-)
-
-
-def _row(subject: Subject, state: SentState) -> dict[str, object]:
-    return {
-        "a_kind": subject.kind,
-        "a_subject": subject.name,
-        "a_status": state.status,
-        "a_version": state.version,
-        "a_text": state.details,
-    }
-
-
 async def _load_sent_states(connection: AsyncConnection, subjects: Collection[Subject]) -> dict[Subject, SentState]:
     found: dict[Subject, SentState] = {}
     for kind in NEVER_SENT:
         names = [subject.name for subject in subjects if subject.kind == kind]
-        for start in range(0, len(names), CHUNK):
-            condition = (sent_states.c.kind == kind) & sent_states.c.subject.in_(names[start : start + CHUNK])
-            query = select(
-                sent_states.c.subject, sent_states.c.status, sent_states.c.version, sent_states.c.details
-            ).where(condition)
-            for name, *state in await connection.execute(query):
-                found[Subject(kind, name)] = SentState(*state)
+        query = select(sent_states).where(sent_states.c.kind == kind)
+        for _, name, *state in await _rows_with(connection, query, sent_states.c.subject, names):
+            found[Subject(kind, name)] = SentState(*state)
     return found
 
 
-class _UserRow(NamedTuple):
-    """Stored state of a user after the last change."""
-
-    status: str
-    version: int
-    since_ms: int
-    seen_ms: int
-
-
-_NO_ROW = _UserRow(OFFLINE, -1, 0, 0)
-
-
-async def _load_users(connection: AsyncConnection, user_ids: Sequence[str]) -> dict[str, _UserRow]:
-    found: dict[str, _UserRow] = {}
-    c = users.c
-    for start in range(0, len(user_ids), CHUNK):
-        condition = c.user_id.in_(user_ids[start : start + CHUNK])
-        query = select(c.user_id, c.status, c.version, c.since_ms, c.seen_ms).where(condition)
-        for user_id, *row in await connection.execute(query):
-            found[user_id] = _UserRow(*row)
+async def _rows_with(
+    connection: AsyncConnection, query: Select[Any], column: ColumnElement[str], values: Sequence[str]
+) -> list[Any]:
+    """Return the rows of the query that have one of these values in the column."""
+    found: list[Any] = []
+    for start in range(0, len(values), CHUNK):
+        found += await connection.execute(query.where(column.in_(values[start : start + CHUNK])))
     return found

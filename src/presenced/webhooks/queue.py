@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Raw
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Delete, Update, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from presenced.storage.answers import DeadLetter
@@ -52,9 +52,10 @@ class QueuedEvent(NamedTuple):
 
 
 class NewEvent(NamedTuple):
-    """Event to be queued."""
+    """Event to be queued. The fields are columns."""
 
-    serial: str
+    id: str
+    """Serial."""
     subject: str
     kind: str
     version: int
@@ -86,21 +87,8 @@ class EndpointQueue:
 
     async def add(self, connection: AsyncConnection, events: Sequence[NewEvent], now_ms: int) -> None:
         """Append events within the caller's transaction."""
-        rows = [
-            {
-                "id": f"{event.serial}.{self.key}",
-                "endpoint": self.key,
-                "subject": event.subject,
-                "kind": event.kind,
-                "version": event.version,
-                "payload": event.payload,
-                "created_ms": now_ms,
-                "attempts": 0,
-                "next_ms": 0,
-                "state": WAITING,
-            }
-            for event in events
-        ]
+        shared = {"endpoint": self.key, "created_ms": now_ms, "attempts": 0, "next_ms": 0, "state": WAITING}
+        rows = [{**event._asdict(), "id": f"{event.id}.{self.key}", **shared} for event in events]
         await execute_many(connection, _INSERT, rows)
         self.waiting += len(rows)
 
@@ -132,30 +120,29 @@ class EndpointQueue:
         else:
             self.waiting = max(0, self.waiting - len(events))
 
-    async def record_failure(self, events: Sequence[QueuedEvent], error: str, next_ms: int) -> None:
-        """Record an attempt that failed, and the time of the next one."""
-        await self._record_failure(events, error, next_ms, {})
+    async def record_failure(self, events: Sequence[QueuedEvent], error: str, next_ms: int, **values: object) -> None:
+        """Record an attempt that failed, the time of the next one, and other `values` of columns."""
+        condition = _c.id.in_([event.row_id for event in events]) & (_c.state != DEAD)
+        values |= {"attempts": _c.attempts + 1, "last_error": error[:MAX_ERROR_CHARACTERS], "next_ms": next_ms}
+        async with writing(self._database) as connection:
+            await connection.execute(update(webhooks).where(condition).values(values))
 
     async def hold(self, event: QueuedEvent, error: str, next_ms: int) -> None:
         """Record a refusal of this waiting event, and let events of other subjects pass it."""
-        await self._record_failure([event], error, next_ms, {"state": HELD})
+        await self.record_failure([event], error, next_ms, state=HELD)
         self.held += 1
         self.waiting = max(0, self.waiting - 1)
 
-    async def expire(self, error: str, before_ms: int) -> int:
-        """Make dead letters of all events queued before this time. Return their number."""
+    async def expire(self, error: str, before_ms: int) -> None:
+        """Make dead letters of all events queued before this time."""
         # Ids begin with the time, so the scan ends there. An event that is sent again has a newer time than its id.
         is_old = (_c.created_ms < before_ms) & (_c.id < serial_text(max(0, before_ms) << 80))
         values = {"state": DEAD, "last_error": error[:MAX_ERROR_CHARACTERS]}
-        total = 0
         while changed := await self._update(self._in(WAITING) & is_old, values):
             self._count_dead(changed)
-            total += changed
         while changed := await self._update(self._in(HELD) & is_old, values):
             self.held = max(0, self.held - changed)
             self.dead += changed
-            total += changed
-        return total
 
     async def expel_excess(self, connection: AsyncConnection, max_waiting: int) -> int:
         """Make dead letters of the oldest events if more than `max_waiting` wait. Return their number.
@@ -165,13 +152,13 @@ class EndpointQueue:
         excess = self.waiting - max_waiting
         if excess <= 0:
             return 0
-        values = {"state": DEAD, "last_error": f"more than {max_waiting:,} events waited for this endpoint"}
+        error = f"more than {max_waiting:,} events waited for this endpoint"
+        expel = update(webhooks).values(state=DEAD, last_error=error)
         total, wanted = 0, excess + max_waiting // 100
-        while total < wanted:
-            changed = await self._update_in(connection, self._in(WAITING), values, min(CHUNK, wanted - total))
+        while total < wanted and (
+            changed := await _change_oldest(connection, expel, self._in(WAITING), min(CHUNK, wanted - total))
+        ):
             total += changed
-            if not changed:
-                break
         self._count_dead(total)
         return total
 
@@ -181,11 +168,10 @@ class EndpointQueue:
         is_old = _c.id < serial_text(max(0, before_ms) << 80)
         while deleted := await self._delete(self._in(DEAD) & is_old, CHUNK):
             total += deleted
-        while self.dead - total > max_dead:
-            deleted = await self._delete(self._in(DEAD), min(CHUNK, self.dead - total - max_dead))
+        while (excess := self.dead - total - max_dead) > 0 and (
+            deleted := await self._delete(self._in(DEAD), min(CHUNK, excess))
+        ):
             total += deleted
-            if not deleted:
-                break
         self.dead = max(0, self.dead - total)
         return total
 
@@ -219,14 +205,6 @@ class EndpointQueue:
                 for row_id, attempts, error, payload in await connection.execute(query)
             ]
 
-    async def _record_failure(
-        self, events: Sequence[QueuedEvent], error: str, next_ms: int, values: Mapping[str, object]
-    ) -> None:
-        condition = _c.id.in_([event.row_id for event in events]) & (_c.state != DEAD)
-        changed = {"attempts": _c.attempts + 1, "last_error": error[:MAX_ERROR_CHARACTERS], "next_ms": next_ms}
-        async with writing(self._database) as connection:
-            await connection.execute(update(webhooks).where(condition).values({**changed, **values}))
-
     async def _requeue(self, condition: ColumnElement[bool], now_ms: int) -> int:
         values = {"state": WAITING, "attempts": 0, "next_ms": 0, "created_ms": now_ms}
         changed = await self._update(condition, values)
@@ -248,24 +226,21 @@ class EndpointQueue:
 
     async def _update(self, condition: ColumnElement[bool], values: Mapping[str, object]) -> int:
         async with writing(self._database) as connection:
-            return await self._update_in(connection, condition, values, CHUNK)
-
-    async def _update_in(
-        self, connection: AsyncConnection, condition: ColumnElement[bool], values: Mapping[str, object], limit: int
-    ) -> int:
-        row_ids = await _first_ids(connection, condition, limit)
-        if row_ids:
-            await connection.execute(update(webhooks).where(_c.id.in_(row_ids)).values(values))
-        return len(row_ids)
+            return await _change_oldest(connection, update(webhooks).values(values), condition, CHUNK)
 
     async def _delete(self, condition: ColumnElement[bool], limit: int) -> int:
         async with writing(self._database) as connection:
-            row_ids = await _first_ids(connection, condition, limit)
-            if row_ids:
-                await connection.execute(delete(webhooks).where(_c.id.in_(row_ids)))
-            return len(row_ids)
+            return await _change_oldest(connection, delete(webhooks), condition, limit)
 
 
-async def _first_ids(connection: AsyncConnection, condition: ColumnElement[bool], limit: int) -> list[str]:
-    """Return the ids of the oldest rows that match. Not every database supports UPDATE and DELETE with a LIMIT."""
-    return list((await connection.execute(select(_c.id).where(condition).order_by(_c.id).limit(limit))).scalars())
+async def _change_oldest(
+    connection: AsyncConnection, statement: Update | Delete, condition: ColumnElement[bool], limit: int
+) -> int:
+    """Execute the statement with the oldest rows that match. Return their number.
+
+    Not every database supports UPDATE and DELETE with a LIMIT.
+    """
+    oldest = select(_c.id).where(condition).order_by(_c.id).limit(limit)
+    if row_ids := (await connection.execute(oldest)).scalars().all():
+        await connection.execute(statement.where(_c.id.in_(row_ids)))
+    return len(row_ids)

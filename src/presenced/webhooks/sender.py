@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from presenced.net.http_client import HttpClient, HttpClientError
-from presenced.webhooks.backoff import parse_retry_after
 from presenced.webhooks.config import WebhookConfig
 from presenced.webhooks.events import batch_id, encode_test
 from presenced.webhooks.signing import decode_secret, signed_headers
@@ -19,6 +19,9 @@ GONE = 410
 
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses that describe the state of the receiver, and not the content of the request."""
+
+MAX_RETRY_AFTER_S = 86_400.0
+"""Longest delay that a receiver can request. A longer one is shortened to this."""
 
 
 class SendResult(NamedTuple):
@@ -92,3 +95,14 @@ def display_url(url: str) -> str:
     """Return the URL for logs and people: without its query, which may contain a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+def parse_retry_after(text: str, now_ms: int) -> float:
+    """Return the seconds that a `Retry-After` header requests (RFC 9110 section 10.2.3); 0 if it is not valid."""
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), MAX_RETRY_AFTER_S)
+    try:
+        moment = parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+    return min(max(0.0, moment - now_ms / 1000), MAX_RETRY_AFTER_S)

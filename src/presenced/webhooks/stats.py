@@ -10,7 +10,7 @@ BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets for the duration of a request. One more bucket holds the longer ones."""
 
 
-class WebhookStats(Struct, array_like=True):
+class WebhookStats(Struct, array_like=True, tag="webhooks"):
     """Statistics of all endpoints together. A count is of events unless it says requests.
 
     `waiting`, `dead` and `oldest_ms` are the present state. All others count from the start of the storage worker.

@@ -23,7 +23,7 @@ class StorageCalls:
     Bounds: `MAX_CALLS` at a time, `CALL_TIMEOUT_S` for each.
 
     Args:
-        send: Function that sends a message to the worker, or returns why it cannot.
+        send: Function that sends a message to the worker, or raises `StorageUnavailable`.
         forget: Function that discards the records about a user that are not stored yet.
         unstored: Function that returns the state of users whose newest records may not be stored.
     """
@@ -31,7 +31,7 @@ class StorageCalls:
     def __init__(
         self,
         *,
-        send: Callable[[bytes], str],
+        send: Callable[[bytes], None],
         forget: Callable[[str], None],
         unstored: Callable[[Sequence[str]], dict[str, StoredUser]],
     ) -> None:
@@ -102,8 +102,7 @@ class StorageCalls:
             raise StorageUnavailable(f"{MAX_CALLS} requests wait for the database already; try again later")
         self._number += 1
         number = self._number
-        if why_not := self._send(encode(WorkerCall(number, method, arguments))):
-            raise StorageUnavailable(f"the database is unavailable: {why_not}")
+        self._send(encode(WorkerCall(number, method, arguments)))
         self._calls[number] = asyncio.get_running_loop().create_future()
         return number
 

@@ -25,11 +25,12 @@ from typing import NamedTuple, cast
 import msgspec
 
 from presenced.config.sources import without_settings
-from presenced.errors import StorageError
+from presenced.errors import StorageError, StorageUnavailable
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
 from presenced.storage.records import Record, StoredUser, is_about
 from presenced.storage.write_behind import WriteBehind
+from presenced.webhooks.stats import WebhookStats
 from presenced.worker.calls import StorageCalls
 from presenced.worker.rpc import (
     Absent,
@@ -45,7 +46,6 @@ from presenced.worker.rpc import (
     Splitter,
     Stop,
     StorageState,
-    WebhookReport,
     encode,
     in_parts,
     to_server,
@@ -55,6 +55,9 @@ from presenced.worker.webhook_metrics import WebhookMetrics
 MAX_UNCONFIRMED = 4
 """Maximum number of unconfirmed batches. At the bound, records wait in `WriteBehind`. The last batch may exceed it,
 because a batch too long for one message counts as several."""
+
+START_TIMEOUT_S = 3.0
+"""Seconds for which the server waits for stored data before it accepts connections. It starts without it then."""
 
 STOP_TIMEOUT_S = 5.0
 """Seconds for which a stopping server waits until everything is stored. The worker goes on alone after it."""
@@ -87,24 +90,17 @@ class WorkerClient(asyncio.Protocol):
     Bounds: `MAX_UNCONFIRMED` batches, and the calls that `StorageCalls` allows.
 
     Args:
-        start_timeout_s: Seconds for which `start` waits for data from before the start.
         log_form: Settings `log_format` and `log_time` for the log of the process.
     """
 
     def __init__(
-        self,
-        *,
-        setup: Setup,
-        clock: Clock,
-        metrics: Metrics,
-        start_timeout_s: float,
-        log_form: tuple[str, str] = ("text", "auto"),
+        self, *, setup: Setup, clock: Clock, metrics: Metrics, log_form: tuple[str, str] = ("text", "auto")
     ) -> None:
         self._setup = setup
+        self.epoch = setup.epoch
         self._log_form = log_form
         self._clock = clock
         self._metrics = metrics
-        self._start_timeout_s = start_timeout_s
         self._write_behind: WriteBehind | None = None
         self._cores = os.sched_getaffinity(0) if sys.platform == "linux" else None
         self._process: subprocess.Popen[bytes] | None = None
@@ -134,11 +130,6 @@ class WorkerClient(asyncio.Protocol):
             "Records sent to the storage worker and not stored yet.",
             lambda: self.unconfirmed,
         )
-
-    @property
-    def epoch(self) -> str:
-        """Identifier of this start of the server."""
-        return self._setup.epoch
 
     # For the write-behind.
 
@@ -196,7 +187,7 @@ class WorkerClient(asyncio.Protocol):
         write_behind.begin_at(self._setup.position)
         await self._launch()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._start_timeout_s):
+            async with asyncio.timeout(START_TIMEOUT_S):
                 await self._until(lambda: self._restored or bool(self._refused))
         if self._refused:
             self.abandon()
@@ -320,12 +311,15 @@ class WorkerClient(asyncio.Protocol):
         if self._transport is not None and not self._stop_sent and not self._transport.is_closing():
             self._transport.write(message)
 
-    def _send_call(self, message: bytes) -> str:
-        """Send a call, or return why it cannot be sent."""
+    def _send_call(self, message: bytes) -> None:
+        """Send a call.
+
+        Raises:
+            StorageUnavailable: The worker is not ready.
+        """
         if not self._ready:
-            return self._failing or "the database is being opened"
+            raise StorageUnavailable(f"the database is unavailable: {self._failing or 'the database is being opened'}")
         self._send(message)
-        return ""
 
     def _forget(self, user_id: str) -> None:
         """Discard records about a user who is being erased, also from unconfirmed batches.
@@ -378,7 +372,7 @@ class WorkerClient(asyncio.Protocol):
                 self._send(encode(Absent(*self._attached.absent(users, rooms))))
             case CallResult() as result:
                 self.calls.returned(result)
-            case WebhookReport(stats):
+            case WebhookStats() as stats:
                 self._webhooks.update(stats)
 
     def _begin(self, position: int) -> None:
@@ -390,8 +384,7 @@ class WorkerClient(asyncio.Protocol):
         self._attached.begin(position)
 
     def _confirm(self, stored: BatchStored) -> None:
-        for number in [number for number in self._unconfirmed if number <= stored.number]:
-            del self._unconfirmed[number]
+        self._unconfirmed = {number: one for number, one in self._unconfirmed.items() if number > stored.number}
         self._metrics.batches_stored.inc()
         self._metrics.batch_records.observe(stored.records)
         self._metrics.batch_seconds.observe(stored.seconds)

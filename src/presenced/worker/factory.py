@@ -14,9 +14,6 @@ from presenced.webhooks.config import webhook_config
 from presenced.worker.client import WorkerClient
 from presenced.worker.rpc import Setup
 
-START_TIMEOUT_S = 3.0
-"""Seconds for which the server waits for stored data before it accepts connections. It starts without it then."""
-
 
 def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> WorkerClient | None:
     """Return the client for the database that the settings name; None if nothing is stored.
@@ -39,10 +36,5 @@ def make_worker_client(settings: Settings, clock: Clock, metrics: Metrics) -> Wo
         settling_s=settings.grace_lost,
         restore=True,
     )
-    return WorkerClient(
-        setup=setup,
-        clock=clock,
-        metrics=metrics,
-        start_timeout_s=START_TIMEOUT_S,
-        log_form=(settings.log_format, settings.log_time),
-    )
+    log_form = settings.log_format, settings.log_time
+    return WorkerClient(setup=setup, clock=clock, metrics=metrics, log_form=log_form)

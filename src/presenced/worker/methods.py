@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -17,10 +17,6 @@ CALL_TIMEOUT_S = 4.5
 """Seconds for one query. Less than `calls.CALL_TIMEOUT_S`, so that the caller gets the reason instead of a timeout."""
 
 
-async def _retry_dead(webhooks: WebhookDispatcher, ids: Sequence[str] | None) -> bytes:
-    return b'{"retried":%d}' % await webhooks.retry_dead(ids)
-
-
 # The first argument is a connection or the webhooks. The arguments of the call, from `calls.StorageCalls`, follow.
 _QUERIES: Mapping[Method, Callable[..., Awaitable[bytes]]] = {
     Method.LAST_SEEN: queries.last_seen,
@@ -29,7 +25,7 @@ _QUERIES: Mapping[Method, Callable[..., Awaitable[bytes]]] = {
 }
 _OF_WEBHOOKS: Mapping[Method, Callable[..., Awaitable[bytes]]] = {
     Method.DEAD_LETTERS: WebhookDispatcher.dead_letters,
-    Method.RETRY_DEAD: _retry_dead,
+    Method.RETRY_DEAD: WebhookDispatcher.retry_dead,
 }
 
 
@@ -38,15 +34,11 @@ async def result_of(
 ) -> CallResult:
     """Run a call. Its errors become the result, without the password that is in `url`."""
     try:
-        return CallResult(call.number, await _run(call, database, webhooks))
+        if (query := _QUERIES.get(call.method)) is not None:
+            async with asyncio.timeout(CALL_TIMEOUT_S), database.connect() as connection:
+                return CallResult(call.number, await query(connection, *call.arguments))
+        if webhooks is None:
+            raise StorageError("there are no webhooks: the setting webhook_urls is empty")
+        return CallResult(call.number, await _OF_WEBHOOKS[call.method](webhooks, *call.arguments))
     except Exception as error:
         return CallResult(call.number, b"", reason(error, url))
-
-
-async def _run(call: WorkerCall, database: AsyncEngine, webhooks: WebhookDispatcher | None) -> bytes:
-    if (query := _QUERIES.get(call.method)) is not None:
-        async with asyncio.timeout(CALL_TIMEOUT_S), database.connect() as connection:
-            return await query(connection, *call.arguments)
-    if webhooks is None:
-        raise StorageError("there are no webhooks: the setting webhook_urls is empty")
-    return await _OF_WEBHOOKS[call.method](webhooks, *call.arguments)

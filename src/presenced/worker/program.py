@@ -26,23 +26,21 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import groupby
 from math import inf
 
-from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from presenced.errors import ConfigError, StorageError
 from presenced.presence.model import Change
 from presenced.storage import migrate
 from presenced.storage.database import is_about_rows, is_corrupt, is_driver_error, open_database, reason, writing
-from presenced.storage.records import Record, Restored, RoomOccupancy
+from presenced.storage.records import Record, RoomOccupancy
 from presenced.storage.store import LOST, Store
 from presenced.webhooks.dispatcher import WebhookDispatcher
 from presenced.worker.methods import result_of
 from presenced.worker.rpc import (
-    HEADER,
     Absent,
     BatchStored,
     BrokenStream,
@@ -54,15 +52,14 @@ from presenced.worker.rpc import (
     Refused,
     RestoredPage,
     Setup,
+    Splitter,
     Stop,
     StorageState,
     ToServer,
     ToWorker,
-    WebhookReport,
     WorkerCall,
     encode,
     in_parts,
-    size_in,
     to_worker,
 )
 from presenced.worker.settling import Settling
@@ -86,6 +83,9 @@ PRUNE_S = 60.0
 DISPOSE_TIMEOUT_S = 2.0
 """Seconds for closing connections properly. A database that does not answer would never let them close."""
 
+MAX_READ_BYTES = 1 << 18
+"""Maximum number of bytes read from the stream at a time."""
+
 Item = RecordBatch | WorkerCall | Absent
 """Unit of writing, in order of arrival. `Method.ERASE` is the only call among them."""
 
@@ -95,7 +95,8 @@ _logger = logging.getLogger("presenced")
 async def serve(sock: socket.socket) -> None:
     """Run the worker on the stream from the server, until it ends and everything is stored."""
     reader, writer = await asyncio.open_connection(sock=sock)
-    setup = await _receive(reader)
+    messages = _messages(reader)
+    setup = await anext(messages, None)
     if not isinstance(setup, Setup):
         return
     try:
@@ -105,20 +106,20 @@ async def serve(sock: socket.socket) -> None:
         await writer.drain()
         await reader.read()  # until the server has ended, so that it does not start another process
         return
-    await program.run(reader)
+    await program.run(messages)
 
 
-async def _receive(reader: asyncio.StreamReader) -> ToWorker | None:
-    """Return the next message; None if the stream has ended.
+async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[ToWorker]:
+    """Yield the messages of the server until the stream ends.
 
     Raises:
-        BrokenStream: The message is too long.
+        BrokenStream: A message is too long.
     """
-    try:
-        size = size_in(await reader.readexactly(HEADER.size))
-        return to_worker.decode(await reader.readexactly(size))
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
+    splitter = Splitter()
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(MAX_READ_BYTES):
+            for message in splitter.split(data):
+                yield to_worker.decode(message)
 
 
 def now_ms() -> int:
@@ -146,8 +147,7 @@ class WorkerProgram:
         self._webhooks = (
             WebhookDispatcher(self._database, setup.webhooks, now_ms) if setup.webhooks is not None else None
         )
-        self._settling = Settling(self._database, self._webhooks) if self._webhooks is not None else None
-        self._delivering: asyncio.Task[None] | None = None
+        self._settling: Settling | None = None
         self._position = setup.position
         self._items: list[Item] = []
         self._arrived = asyncio.Event()
@@ -163,13 +163,14 @@ class WorkerProgram:
         self._pause_s = FIRST_PAUSE_S
         self._next_prune = 0.0
         self._next_report = 0.0
-        self._calls: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Running calls, and the deliveries of webhooks."""
 
-    async def run(self, reader: asyncio.StreamReader) -> None:
+    async def run(self, messages: AsyncIterator[ToWorker]) -> None:
         """Run until the stream has ended and everything is stored."""
         writer = asyncio.create_task(self._write())
         try:
-            while (message := await _receive(reader)) is not None:
+            async for message in messages:
                 self._take(message)
         except BrokenStream as error:
             _logger.error("the storage worker ends: %s", error)  # the server starts another one and sends all again
@@ -188,8 +189,8 @@ class WorkerProgram:
                 self._arrived.set()
             case WorkerCall():
                 task = asyncio.create_task(self._answer(message))
-                self._calls.add(task)
-                task.add_done_callback(self._calls.discard)
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
             case Stop():
                 self._reason = "stopping"
 
@@ -204,13 +205,9 @@ class WorkerProgram:
         if not self._stream.is_closing():
             self._stream.write(encode(message))
 
-    def _send_restored(self, records: list[Restored]) -> None:
-        if dropped := in_parts(records, lambda some: self._send(RestoredPage(some))):
-            _logger.error("%d records are not restored: each is too long for a message", dropped)
-
     async def _end(self, *tasks: asyncio.Task[None]) -> None:
         """Cancel these tasks and every other running task."""
-        for task in (ending := (*tasks, *self._calls, *([self._delivering] if self._delivering else []))):
+        for task in (ending := (*tasks, *self._tasks)):
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
         await self._disconnect()
@@ -251,15 +248,12 @@ class WorkerProgram:
             try:
                 await work()
             except Exception as error:
-                if not isinstance(error, (OSError, UnicodeError, StatementError, StorageError)) and not is_driver_error(
-                    error
-                ):
+                if not isinstance(error, (OSError, UnicodeError, StorageError)) and not is_driver_error(error):
                     self._stream.close()  # a bug: a new process may do better
                     raise
                 await self._failed(error)
-                if self._ended_ms and not self._started:
-                    return False
-                if time.monotonic() + self._pause_s > self._give_up_at:
+                is_hopeless = self._ended_ms and not self._started
+                if is_hopeless or time.monotonic() + self._pause_s > self._give_up_at:
                     return False
                 await asyncio.sleep(self._pause_s)
                 self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)
@@ -292,14 +286,15 @@ class WorkerProgram:
         if self._setup.restore:
             async with writing(self._database, START_TIMEOUT_S) as connection:
                 async for records in self._store.restored(connection, now_ms(), self._setup.max_restored):
-                    self._send_restored(records)
+                    if dropped := in_parts(records, lambda some: self._send(RestoredPage(some))):
+                        _logger.error("%d records are not restored: each is too long for a message", dropped)
         self._position = max(self._position, start.position)
         self._started = True
-        if self._webhooks is not None and self._delivering is None:
-            self._delivering = asyncio.create_task(self._webhooks.run())
-            self._delivering.add_done_callback(self._delivery_ended)
-            if self._settling is not None:
-                self._settling.begin(self._setup.settling_s)
+        if self._webhooks is not None and self._settling is None:
+            delivering = asyncio.create_task(self._webhooks.run())
+            delivering.add_done_callback(self._delivery_ended)
+            self._tasks.add(delivering)
+            self._settling = Settling(self._database, self._webhooks.producer, self._setup.settling_s)
         self._send(Ready(start.position))
 
     async def _stop(self) -> None:
@@ -325,6 +320,8 @@ class WorkerProgram:
                 raise
             results, unusable = await self._store_one_by_one(items)
         del self._items[: len(items)]  # more may have arrived
+        if self._webhooks is not None and items:
+            self._webhooks.wake()
         for result in results:
             self._send(result)
         if self._settling is not None and any(isinstance(item, Absent) for item in items):
@@ -336,7 +333,7 @@ class WorkerProgram:
     async def _work_periodically(self, now: float) -> None:
         """Do some of what is due. This runs after each transaction, so also while records come without a pause."""
         if self._webhooks is not None and now >= self._next_report:
-            self._send(WebhookReport(self._webhooks.stats()))
+            self._send(self._webhooks.stats())
             self._next_report = now + SIGN_S
         if self._settling is not None and (question := await self._settling.question()) is not None:
             self._send(question)
@@ -359,11 +356,9 @@ class WorkerProgram:
                 for item in some:
                     if isinstance(item, WorkerCall):
                         results.append(await self._erase(connection, item))
-                    elif isinstance(item, Absent) and self._settling is not None:
-                        await self._settling.report(connection, item)
+                    elif isinstance(item, Absent) and self._webhooks is not None:
+                        await self._webhooks.producer.enqueue_absent(connection, item.users, item.rooms)
         self._position = position
-        if self._webhooks is not None and items:
-            self._webhooks.wake()
         return results
 
     async def _store_one_by_one(self, items: Sequence[Item]) -> tuple[list[CallResult], int]:
@@ -381,8 +376,6 @@ class WorkerProgram:
                     if not is_about_rows(error):
                         raise
                     unusable += 1
-        if self._webhooks is not None:
-            self._webhooks.wake()
         return results, unusable
 
     async def _store_records(self, connection: AsyncConnection, records: Sequence[Record]) -> None:

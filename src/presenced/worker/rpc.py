@@ -13,7 +13,7 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
                                                            <- CallResult 1       JSON, or an error
                                                            <- FindAbsent         users and rooms
     Absent        the absent ones among them               ->
-                                                           <- WebhookReport, StorageState, Refused   at any time
+                                                           <- WebhookStats, StorageState, Refused    at any time
     Stop, end of the stream                                ->
                                                            <- end of the stream  everything is committed
 
@@ -190,13 +190,7 @@ class CallResult(Struct, frozen=True, array_like=True, tag="result"):
     """Why there is no result."""
 
 
-class WebhookReport(Struct, frozen=True, array_like=True, tag="webhooks"):
-    """Figures for the metrics about webhooks."""
-
-    stats: WebhookStats
-
-
-ToServer = RestoredPage | Ready | Refused | StorageState | BatchStored | FindAbsent | CallResult | WebhookReport
+ToServer = RestoredPage | Ready | Refused | StorageState | BatchStored | FindAbsent | CallResult | WebhookStats
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
@@ -234,18 +228,6 @@ def in_parts(records: list[R], send: Callable[[list[R]], None]) -> int:
     return 0
 
 
-def size_in(header: bytes | bytearray | memoryview) -> int:
-    """Return the size of the message after this header.
-
-    Raises:
-        BrokenStream: The size is above `MAX_MESSAGE_BYTES`.
-    """
-    size: int = HEADER.unpack(header)[0]
-    if size > MAX_MESSAGE_BYTES:
-        raise BrokenStream(f"a message of {size:,} bytes was announced; at most {MAX_MESSAGE_BYTES:,} are allowed")
-    return size
-
-
 class Splitter:
     """Decoder from bytes to messages.
 
@@ -265,7 +247,12 @@ class Splitter:
         buffer += data
         start = 0
         while len(buffer) - start >= HEADER.size:
-            end = start + HEADER.size + size_in(buffer[start : start + HEADER.size])
+            (size,) = HEADER.unpack_from(buffer, start)
+            if size > MAX_MESSAGE_BYTES:
+                raise BrokenStream(
+                    f"a message of {size:,} bytes was announced; at most {MAX_MESSAGE_BYTES:,} are allowed"
+                )
+            end = start + HEADER.size + size
             if end > len(buffer):
                 break
             yield bytes(buffer[start + HEADER.size : end])

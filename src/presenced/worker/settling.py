@@ -19,38 +19,37 @@ from __future__ import annotations
 import time
 from math import inf
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from presenced.webhooks.dispatcher import WebhookDispatcher
-from presenced.worker.rpc import Absent, FindAbsent
+from presenced.webhooks.producer import WebhookProducer
+from presenced.worker.rpc import FindAbsent
 
 
 class Settling:
-    """Compares the last state sent with the live state, page by page, and queues webhooks for the differences.
+    """Asks the server page by page which users and rooms, last sent to receivers as present, are absent.
 
     Bounds: one outstanding page.
+
+    Args:
+        delay_s: Delay before the check, in which users and rooms may return unnoticed.
     """
 
-    def __init__(self, database: AsyncEngine, webhooks: WebhookDispatcher) -> None:
+    def __init__(self, database: AsyncEngine, producer: WebhookProducer, delay_s: float) -> None:
         self._database = database
-        self._webhooks = webhooks
-        self._due = inf
+        self._producer = producer
+        self._due = time.monotonic() + delay_s
         self._is_waiting = False
         """Whether an answer is outstanding."""
         self._last_user = self._last_room = ""
         """Last user and room of the latest page."""
-
-    def begin(self, delay_s: float) -> None:
-        """Start the check after a delay in which users and rooms may return unnoticed."""
-        self._due = time.monotonic() + delay_s
 
     async def question(self) -> FindAbsent | None:
         """Return the next question for the server; None if none is due, or an answer is outstanding."""
         if self._is_waiting or time.monotonic() < self._due:
             return None
         async with self._database.connect() as connection:
-            users = await self._webhooks.producer.sent_as_present(connection, "user", self._last_user)
-            rooms = await self._webhooks.producer.sent_as_present(connection, "room", self._last_room)
+            users = await self._producer.sent_as_present(connection, "user", self._last_user)
+            rooms = await self._producer.sent_as_present(connection, "room", self._last_room)
         if not users and not rooms:
             self._due = inf
             return None
@@ -60,10 +59,6 @@ class Settling:
             rooms[-1] if rooms else self._last_room,
         )
         return FindAbsent(users, rooms)
-
-    async def report(self, connection: AsyncConnection, absent: Absent) -> None:
-        """Queue webhooks about these absent users and rooms, within the transaction that stores the earlier records."""
-        await self._webhooks.producer.enqueue_absent(connection, absent.users, absent.rooms)
 
     def answered(self) -> None:
         """Go on with the next page, because the transaction with the answer is committed."""

@@ -14,43 +14,19 @@ from presenced.runtime.metrics import Metrics
 from presenced.webhooks.stats import BUCKETS_S, WebhookStats
 
 
-class RequestTimes(Collector):
-    """Histogram of the duration of requests to receivers.
+class WebhookMetrics(Collector):
+    """Counters that go on across restarts of the worker, which counts from its own start.
 
     The worker sorts requests into buckets and reports a count for each bucket. `Histogram` of the client library takes
-    single observations only.
+    single observations only, so this collector writes the histogram of requests itself.
     """
-
-    def __init__(self) -> None:
-        self._requests = [0] * (len(BUCKETS_S) + 1)
-        self._seconds = 0.0
-
-    def add(self, now: WebhookStats, before: WebhookStats) -> None:
-        """Add the requests made between two reports."""
-        # Strict: a worker that counts in other buckets is a bug.
-        for index, (count, count_before) in enumerate(zip(now.buckets, before.buckets, strict=True)):
-            self._requests[index] += max(0, count - count_before)
-        self._seconds += max(0.0, now.seconds - before.seconds)
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Yield the histogram; its buckets are cumulative."""
-        bounds = [*map(str, BUCKETS_S), "+Inf"]
-        yield HistogramMetricFamily(
-            "presenced_webhooks_request_duration_seconds",
-            "Duration of a request to a receiver, until its response or timeout.",
-            buckets=list(zip(bounds, accumulate(self._requests), strict=True)),
-            sum_value=self._seconds,
-        )
-
-
-class WebhookMetrics:
-    """Counters that go on across restarts of the worker, which counts from its own start."""
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._last = WebhookStats()
+        self._requests = [0] * (len(BUCKETS_S) + 1)
+        self._seconds = 0.0
         registry = metrics.registry
-        self._times = RequestTimes()
-        registry.register(self._times)
+        registry.register(self)
         self._counters = {
             name: Counter(f"presenced_webhooks_{name}", documentation, registry=registry)
             for name, documentation in (
@@ -81,5 +57,18 @@ class WebhookMetrics:
         """Add what has happened since the last report."""
         for name, counter in self._counters.items():
             counter.inc(max(0, getattr(stats, name) - getattr(self._last, name)))
-        self._times.add(stats, self._last)
+        # Strict: a worker that counts in other buckets is a bug.
+        for index, (count, count_before) in enumerate(zip(stats.buckets, self._last.buckets, strict=True)):
+            self._requests[index] += max(0, count - count_before)
+        self._seconds += max(0.0, stats.seconds - self._last.seconds)
         self._last = stats
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Yield the histogram of requests; its buckets are cumulative."""
+        bounds = [*map(str, BUCKETS_S), "+Inf"]
+        yield HistogramMetricFamily(
+            "presenced_webhooks_request_duration_seconds",
+            "Duration of a request to a receiver, until its response or timeout.",
+            buckets=list(zip(bounds, accumulate(self._requests), strict=True)),
+            sum_value=self._seconds,
+        )

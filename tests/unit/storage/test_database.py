@@ -79,8 +79,8 @@ def test_mysql_compares_versions_before_it_assigns_the_new_one() -> None:
     assert statement.index("version = if(") > statement.index("epoch = if(")
 
 
-def test_an_upsert_that_keeps_all_columns_does_nothing_to_existing_rows() -> None:
-    statement = upsert("postgresql", changes, keep=[column.name for column in changes.columns])
+def test_an_upsert_that_overwrites_nothing_keeps_existing_rows() -> None:
+    statement = upsert("postgresql", changes, overwrite=False)
     assert str(statement.compile(dialect=open_database("postgres://db/app").dialect)).endswith(
         "ON CONFLICT (epoch, position) DO NOTHING"
     )

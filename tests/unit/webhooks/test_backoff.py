@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from presenced.webhooks.backoff import MAX_RETRY_AFTER_S, parse_retry_after, retry_delay
+from presenced.webhooks.delivery import retry_delay
+from presenced.webhooks.sender import MAX_RETRY_AFTER_S, parse_retry_after
 
 MOMENT = 1_445_412_480_000
 """Wed, 21 Oct 2015 07:28:00 GMT."""

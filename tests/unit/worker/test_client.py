@@ -55,7 +55,7 @@ class Connected:
 
     def __init__(self) -> None:
         self.storing = StoringNode()
-        self.client = WorkerClient(setup=SETUP, clock=FakeClock(), metrics=self.storing.node.metrics, start_timeout_s=0)
+        self.client = WorkerClient(setup=SETUP, clock=FakeClock(), metrics=self.storing.node.metrics)
         self.client.attach(self.storing.write_behind)
         self.transport = FakeTransport()
         transport: Any = self.transport

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from presenced.runtime.metrics import Metrics
 from presenced.testing import FakeClock
 from presenced.webhooks.stats import WebhookStats
-from presenced.worker.rpc import HEADER, WebhookReport, encode, to_server
+from presenced.worker.rpc import HEADER, encode, to_server
 from presenced.worker.webhook_metrics import WebhookMetrics
 
 
@@ -22,9 +22,9 @@ def samples(metrics: Metrics, name: str) -> dict[tuple[str, str], float]:
 
 def report(shown: WebhookMetrics, figures: WebhookStats) -> None:
     """Encode and decode the report as the pipe does."""
-    message = to_server.decode(encode(WebhookReport(figures))[HEADER.size :])
-    assert isinstance(message, WebhookReport)
-    shown.update(message.stats)
+    message = to_server.decode(encode(figures)[HEADER.size :])
+    assert isinstance(message, WebhookStats)
+    shown.update(message)
 
 
 def test_the_histogram_of_requests_continues_across_restarts_of_the_worker() -> None:
