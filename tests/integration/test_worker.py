@@ -146,6 +146,17 @@ async def test_a_killed_worker_is_replaced_and_nothing_is_lost(tmp_path: Path) -
         assert {one, other} <= statuses(tmp_path).keys()
 
 
+async def test_a_server_that_stops_right_after_its_worker_ended_stores_everything(tmp_path: Path) -> None:
+    async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
+        await drained(running)
+        os.kill(worker_pid(running), signal.SIGKILL)
+        await says(running, "the storage worker has ended")
+        visitor = await seen.sees_changes()
+        assert visitor not in statuses(tmp_path), "no worker runs yet"
+        await running.stop()
+    assert statuses(tmp_path) == {"watcher": "offline", visitor: "offline"}
+
+
 async def test_a_worker_ends_at_the_announcement_of_a_too_long_message_and_nothing_is_lost(tmp_path: Path) -> None:
     async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
         await drained(running)

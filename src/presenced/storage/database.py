@@ -38,8 +38,11 @@ WRITE_TIMEOUT_S = 10.0
 """Seconds for a transaction that writes, unless the caller sets another timeout."""
 
 _SERVER_POOL: dict[str, Any] = {
-    "pool_size": 3, "max_overflow": 2, "pool_timeout": CONNECT_TIMEOUT_S, "hide_parameters": True,
-}  # fmt: skip
+    "pool_size": 3,
+    "max_overflow": 2,
+    "pool_timeout": CONNECT_TIMEOUT_S,
+    "hide_parameters": True,
+}
 
 _PRISMA_ONLY = {
     "connection_limit", "pool_timeout", "connect_timeout", "socket_timeout", "sslaccept", "sslcert", "sslidentity",

@@ -69,7 +69,7 @@ LATE_S = 2.0
 """Seconds by which storage may be behind without a warning."""
 
 NOT_YET = "the database has not answered yet"
-"""Reason why nothing is stored until the first process reports its state."""
+"""Reason why nothing is stored until a new process reports its state."""
 
 _logger = logging.getLogger("presenced")
 
@@ -206,6 +206,8 @@ class WorkerClient(asyncio.Protocol):
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 write_behind.finish()
+                if self._unconfirmed or write_behind.waiting:
+                    await self._launch_now()
                 await self._until(lambda: not self._may_store or not (self._unconfirmed or write_behind.waiting))
                 self._send(encode(Stop()))
                 self._stop_sent = True
@@ -227,7 +229,7 @@ class WorkerClient(asyncio.Protocol):
 
     @property
     def _may_store(self) -> bool:
-        """Whether waiting makes sense: the worker stores data, or the first one has yet to report whether it can."""
+        """Whether waiting makes sense: the worker stores data, or a new one has yet to report whether it can."""
         return self._ready or (self._transport is not None and self._failing == NOT_YET)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
@@ -281,6 +283,14 @@ class WorkerClient(asyncio.Protocol):
         self._launching = loop.call_later(self._retry_s, launch)
         self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)
 
+    async def _launch_now(self) -> None:
+        """Start the next process if the last one has ended, instead of later."""
+        if isinstance(self._launching, asyncio.Task):
+            await self._launching
+        elif self._launching is not None:
+            self._launching.cancel()
+            await self._launch()
+
     def _leave_process(self) -> None:
         if self._process is not None:
             _leaving.append(self._process)
@@ -290,6 +300,7 @@ class WorkerClient(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send `Setup` to the new process."""
         self._transport = cast(asyncio.Transport, transport)
+        self._failing = NOT_YET
         self._splitter = Splitter()
         position = self._attached.position
         self._send(encode(msgspec.structs.replace(self._setup, position=position, restore=not self._restored)))
