@@ -169,8 +169,7 @@ class Directory(Generic[C]):
         # Classic connections of a user cannot be distinguished, so the one lost last counts as returned.
         if lost and not session_id:
             user.remove(lost[-1])
-        session = Session(user_id, connection, session_id, device, subscription)
-        session.active = active
+        session = Session(user_id, connection, session_id, device, subscription, active)
         if session_id:
             self.users.sessions[session_id] = session
         return self._attach(user, session, now)

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from enum import StrEnum
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from presenced.presence.session import MemberData, Session
 from presenced.presence.visibility import NOBODY, Visibility
@@ -55,13 +55,9 @@ class Thresholds(Struct, frozen=True):
 
     def mode(self, size: int, now: Mode) -> Mode:
         """Return the mode of a room of `size` members that is in mode `now`."""
-        steps = ((Mode.COUNTS, self.counts), (Mode.COALESCED, self.coalesced))
-        order = list(Mode)
-        for mode, threshold in steps:
-            is_reached = order.index(now) >= order.index(mode)
-            if size >= (threshold * STEP_BACK if is_reached else threshold):
-                return mode
-        return Mode.FULL
+        if size >= self.counts * (STEP_BACK if now is Mode.COUNTS else 1):
+            return Mode.COUNTS
+        return Mode.COALESCED if size >= self.coalesced * (1 if now is Mode.FULL else STEP_BACK) else Mode.FULL
 
 
 class RoomMember(Struct, frozen=True, gc=False):
@@ -87,23 +83,20 @@ class RoomChange(Struct, frozen=True, gc=False):
     """True if the room has its first member, False if it lost its last one; None otherwise."""
 
 
-class Room:
+class Room(Struct, eq=False):
     """One room. It exists while it has a member. Sessions can subscribe to a room that has no member."""
 
-    __slots__ = ("digested_until", "floor", "left", "members", "mode", "name", "position")
-
-    def __init__(self, name: str, position: int) -> None:
-        self.name = name
-        self.members: dict[str, RoomMember] = {}
-        self.left: OrderedDict[str, int] = OrderedDict()
-        """Former members and the positions at which they left, in this order."""
-        self.mode = Mode.FULL
-        self.position = position
-        """Position of the last change."""
-        self.floor = position
-        """Position up to which former members may be forgotten."""
-        self.digested_until = -1
-        """Position up to which its changes were, at times, sent later than changes of users."""
+    name: str
+    floor: int
+    """Position up to which former members may be forgotten."""
+    position: int
+    """Position of the last change."""
+    members: dict[str, RoomMember] = {}
+    left: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    """Former members and the positions at which they left, in this order."""
+    mode: Mode = Mode.FULL
+    digested_until: int = -1
+    """Position up to which its changes were, at times, sent later than changes of users."""
 
     def size(self, but: Set[str]) -> int:
         """Return the number of members besides these."""
@@ -200,14 +193,13 @@ class Rooms:
         room, is_new = self._rooms.get(name), name not in self._rooms
         if room is None:
             # Nothing is known about an earlier room of this name, so clients at earlier positions receive it whole.
-            room = self._rooms[name] = Room(name, position - 1)
+            room = self._rooms[name] = Room(name, position - 1, position)
         room.position = position
-        member = RoomMember(user_id, joined_ms, data, room.position)
-        room.members[user_id] = member
+        room.members[user_id] = member = RoomMember(user_id, joined_ms, data, position)
         room.left.pop(user_id, None)
-        self._of_user.setdefault(user_id, set()).add(room.name)
+        self._of_user.setdefault(user_id, set()).add(name)
         room.mode = self._thresholds.mode(len(room.members), room.mode)
-        return RoomChange(room.position, room.name, user_id, member, True if is_new else None)
+        return RoomChange(position, name, user_id, member, True if is_new else None)
 
     def _remove(self, room: Room, user_id: str) -> RoomChange:
         room.position = self._next_position()

@@ -13,10 +13,11 @@ the room. `ViewerVisibility` is that of a user with all sessions, as the HTTP AP
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from presenced.presence.model import Change
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
 from presenced.presence.subscriptions import Selection
 
 MAX_BLOCKED = 1_000
@@ -25,43 +26,28 @@ MAX_BLOCKED = 1_000
 NOBODY: frozenset[str] = frozenset()
 
 
-class Visibility:
+class Visibility(Struct, frozen=True):
     """Users and rooms that one session may see. A session always sees its own user.
 
     A blocked user is invisible everywhere, in rooms too. A user who is merely not among `users` is visible in rooms.
     """
 
-    __slots__ = ("_rooms", "blocked", "causes", "everyone", "users")
+    everyone: bool
+    """Whether everyone except the blocked users is visible."""
+    users: frozenset[str] = NOBODY
+    """The visible users, unless `everyone`. Blocked ones are removed."""
+    rooms: frozenset[str] | None = None
+    """Rooms that it may enter; None for all."""
+    blocked: frozenset[str] = NOBODY
+    causes: bool = False
+    """Whether the session receives the causes of changes, even if the setting `show_causes` is off."""
 
-    def __init__(
-        self,
-        everyone: bool,
-        users: Iterable[str] = (),
-        rooms: Iterable[str] | None = None,
-        blocked: frozenset[str] = NOBODY,
-        causes: bool = False,
-    ) -> None:
-        self.everyone = everyone
-        """Whether everyone except the blocked users is visible."""
-        self.users = frozenset(users) - blocked
-        """The visible users, unless `everyone`."""
-        self.blocked = blocked
-        self.causes = causes
-        """Whether the session receives the causes of changes, even if the setting `show_causes` is off."""
-        self._rooms = None if rooms is None else frozenset(rooms)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Visibility) and self._all == other._all
-
-    __hash__ = None  # type: ignore[assignment]  # compared only
-
-    @property
-    def _all(self) -> tuple[bool, frozenset[str], frozenset[str] | None, frozenset[str], bool]:
-        return self.everyone, self.users, self._rooms, self.blocked, self.causes
+    def __post_init__(self) -> None:
+        force_setattr(self, "users", self.users - self.blocked)
 
     def may_enter(self, room: str) -> bool:
         """Return whether the session may join and subscribe to a room. Then it sees all members but blocked ones."""
-        return self._rooms is None or room in self._rooms
+        return self.rooms is None or room in self.rooms
 
     def sees(self, user_id: str) -> bool:
         """Return whether the user is visible, apart from rooms."""
@@ -72,12 +58,6 @@ class Visibility:
         if self.everyone:
             return set(users) - self.blocked if self.blocked else users
         return self.users.intersection(users)
-
-    def changes(self, changes: list[Change | None]) -> list[Change | None]:
-        """Return these changes with None in place of those of users who are not visible, apart from rooms."""
-        if self.everyone and not self.blocked:
-            return changes
-        return [change if change and self.sees(change.user_id) else None for change in changes]
 
     def visible_part(self, selection: Selection) -> Selection:
         """Return the visible part of a selection. Everyone becomes all users who are visible."""
@@ -90,27 +70,11 @@ class Visibility:
 
     def restrict(self, selection: Selection) -> None:
         """Remove the rooms that may not be entered from a selection."""
-        if self._rooms is not None:
-            selection.rooms &= self._rooms
+        if self.rooms is not None:
+            selection.rooms &= self.rooms
 
 
 EVERYTHING = Visibility(everyone=True)
-
-
-class AboutUser(Protocol):
-    """Anything about one user: a change of a user, a change of a room, a member."""
-
-    @property
-    def user_id(self) -> str:
-        """The user's id."""
-
-
-T = TypeVar("T", bound=AboutUser)
-
-
-def unblocked(items: Sequence[T], blocked: Set[str]) -> Sequence[T]:
-    """Return the items that are not about blocked users. Without blocked users that is `items` itself."""
-    return [item for item in items if item.user_id not in blocked] if blocked else items
 
 
 class ViewerVisibility:

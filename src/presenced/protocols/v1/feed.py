@@ -23,7 +23,6 @@ from presenced.presence.journal import Cursor
 from presenced.presence.model import Change
 from presenced.presence.rooms import Mode, RoomMember
 from presenced.presence.subscriptions import Selection, SubscriptionIndex
-from presenced.presence.visibility import unblocked
 from presenced.protocols.v1.batch import Content, EventBatch
 from presenced.protocols.v1.digests import Digests, subscription_of, visible_full
 from presenced.protocols.v1.encoder import V1Encoder
@@ -134,7 +133,7 @@ class V1Feed:
             if changes is None:
                 return self.all(connection)
             reached = changes[-1].position if len(changes) == CATCH_UP else reached
-            changes = list(unblocked(changes, blocked))
+            changes = [change for change in changes if change.user_id not in blocked]
         else:
             changes, unknown = self._users.since_of(position, selection.users)
             # Hidden users are reported as unknown in the same case as unknown users. Otherwise their absence from the
