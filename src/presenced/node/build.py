@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from presenced.auth.authenticator import Authenticator
 from presenced.auth.gatekeeper import Gatekeeper
@@ -22,9 +21,8 @@ from presenced.presence.journal import Journal
 from presenced.presence.rooms import Rooms, Thresholds
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
-from presenced.protocols.base import ClientProtocol, Protocols
+from presenced.protocols.base import ClientProtocol, ProtocolParts, Protocols
 from presenced.protocols.classic.protocol import ClassicProtocol
-from presenced.protocols.tokens import RenewToken
 from presenced.protocols.v1.encoder import V1Encoder, new_epoch
 from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.protocol import V1Protocol
@@ -33,21 +31,6 @@ from presenced.runtime.instant import Instant
 from presenced.runtime.metrics import Metrics
 from presenced.storage.records import StoredRevocation
 from presenced.storage.write_behind import StorageWorker, WriteBehind
-
-
-class ProtocolParts(NamedTuple):
-    """Parts of a node that a protocol is made of."""
-
-    settings: Settings
-    clock: Clock
-    timer: Timer
-    metrics: Metrics
-    directory: Directory[Connection]
-    rooms: Rooms
-    broadcaster: Broadcaster
-    publisher: NodePublisher
-    encoder: V1Encoder
-    renew_token: RenewToken | None
 
 
 def build_node(
@@ -141,10 +124,13 @@ def build_node(
         rooms=rooms,
         broadcaster=broadcaster,
         publisher=publisher,
-        encoder=encoder,
         renew_token=gatekeeper.renew if gatekeeper is not None else None,
     )
-    protocols = _protocols(parts, feed_parts, more_protocols)
+    v1 = V1Protocol(parts, encoder, feed_parts)
+    protocols = Protocols([v1, *(make(parts) for make in (ClassicProtocol, *more_protocols))])
+    # The broadcaster asks the classic feed first.
+    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
+        broadcaster.add_feed(protocol.feed)
     _add_gauges(metrics, directory, rooms, broadcaster)
     return Node(
         settings=settings,
@@ -178,43 +164,6 @@ def _directory(settings: Settings, journal: Journal) -> Directory[Connection]:
         status_pause=settings.status_pause,
     )
     return Directory(Grace(settings.grace_going_away, settings.grace_lost), limits, journal)
-
-
-def _protocols(
-    parts: ProtocolParts,
-    feed_parts: Sequence[FeedPart],
-    more_protocols: Sequence[Callable[[ProtocolParts], ClientProtocol]],
-) -> Protocols:
-    """Return all protocols, after adding their feeds to the broadcaster, which asks the classic feed first."""
-    protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more_protocols)])
-    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
-        parts.broadcaster.add_feed(protocol.feed)
-    return protocols
-
-
-def _classic(parts: ProtocolParts) -> ClientProtocol:
-    return ClassicProtocol(
-        directory=parts.directory,
-        broadcaster=parts.broadcaster,
-        publisher=parts.publisher,
-        renew_token=parts.renew_token,
-    )
-
-
-def _v1(parts: ProtocolParts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
-    return V1Protocol(
-        settings=parts.settings,
-        clock=parts.clock,
-        timer=parts.timer,
-        metrics=parts.metrics,
-        directory=parts.directory,
-        rooms=parts.rooms,
-        broadcaster=parts.broadcaster,
-        publisher=parts.publisher,
-        encoder=parts.encoder,
-        renew_token=parts.renew_token,
-        parts=feed_parts,
-    )
 
 
 def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms, broadcaster: Broadcaster) -> None:

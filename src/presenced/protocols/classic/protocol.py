@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from presenced.config.settings import WEBSOCKET_PATH
-from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
-from presenced.presence.directory import Directory
 from presenced.presence.visibility import Visibility
-from presenced.protocols.base import Admitted, ClientProtocol, Publisher
+from presenced.protocols.base import Admitted, ClientProtocol, ProtocolParts
 from presenced.protocols.classic.codec import established_message
 from presenced.protocols.classic.feed import ClassicFeed
-from presenced.protocols.tokens import RenewToken, token_in
+from presenced.protocols.tokens import token_in
 from presenced.runtime.instant import Instant
 
 
@@ -26,19 +24,12 @@ class ClassicProtocol(ClientProtocol):
 
     feed: ClassicFeed
 
-    def __init__(
-        self,
-        *,
-        directory: Directory[Connection],
-        broadcaster: Broadcaster,
-        publisher: Publisher,
-        renew_token: RenewToken | None,
-    ) -> None:
-        self.feed = ClassicFeed(directory.users)
-        self._directory = directory
-        self._broadcaster = broadcaster
-        self._publisher = publisher
-        self._renew_token = renew_token
+    def __init__(self, parts: ProtocolParts) -> None:
+        self.feed = ClassicFeed(parts.directory.users)
+        self._directory = parts.directory
+        self._broadcaster = parts.broadcaster
+        self._publisher = parts.publisher
+        self._renew_token = parts.renew_token
 
     def opened(self, connection: Connection, user: Admitted, parameters: Any, now: Instant) -> None:
         """Enter a connection: CONNECTION_ESTABLISHED, then the changes of others."""
@@ -53,10 +44,6 @@ class ClassicProtocol(ClientProtocol):
         self._broadcaster.add(connection)  # after its own change, which it must not receive
         if connection.paused:  # the client did not read while it waited to authenticate
             self._broadcaster.pause(connection)
-
-    def token_in(self, message: str | bytes) -> str:
-        """Return the token of an AUTH message; empty for any other message."""
-        return token_in(message)
 
     def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
         """Verify a newer token. The protocol ignores every other message."""

@@ -29,7 +29,7 @@ def join(context: Context, request: Join | SetMember) -> None:
         broadcaster, connection = context.parts.broadcaster, context.connection
         with broadcaster.changing(connection):  # after its own joining, which is in the snapshot
             subscription.full.add(False, (), (name,))
-        broadcaster.insert(connection, context.parts.feed.news(connection, False, (), (name,)))
+        broadcaster.insert(connection, context.feed.news(connection, False, (), (name,)))
 
 
 @handlers.handles(Leave)

@@ -33,7 +33,7 @@ def subscribe(context: Context, request: Watch) -> None:
     # A room is sent again even if the session subscribes to it: the client may have had only its count, and expects its
     # members now.
     if everyone_is_new or new_users or rooms:
-        news = context.parts.feed.news(connection, everyone_is_new, tuple(new_users), rooms)
+        news = context.feed.news(connection, everyone_is_new, tuple(new_users), rooms)
         broadcaster.insert(connection, news)
 
 
@@ -53,7 +53,7 @@ def unsubscribe(context: Context, request: Unwatch) -> None:
 
 def _send_counts(context: Context, named: Selection) -> None:
     """Send the counts that the request names. A client that is behind receives all its counts when it catches up."""
-    feed, connection = context.parts.feed, context.connection
+    feed, connection = context.feed, context.connection
     if not feed.keeps_up(connection):
         context.parts.broadcaster.remind(connection)
     elif counts := feed.counts(connection, named):
