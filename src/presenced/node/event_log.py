@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
+from presenced.net.refusals import Refusal
 from presenced.presence.model import Status
 from presenced.protocols.ids import wire_user_id
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.logs import logger
+from presenced.runtime.text import quoted
 
 _SUMMARY_WORDS = {
     "user_connected": "connected",
@@ -20,6 +22,13 @@ _SUMMARY_WORDS = {
     "refused": "refused",
     "turned_away": "refused before the upgrade",
 }
+
+_SETTINGS = {
+    "full": "max_connections",
+    "address": "address_connections, address_rate and trusted_proxies",
+    "head_too_large": "max_head_size",
+}
+"""Settings behind refusals that name none of their own, by `Refusal.reason`."""
 
 
 class EventLog:
@@ -69,17 +78,22 @@ class EventLog:
         if self._takes("refused"):
             _log("refused", "⛔ WS: Refused, %s: %s", code, reason, code=code, reason=reason)
 
-    def turned_away(self, status: int, code: str, reason: str, origin: str, setting: str) -> None:
+    def turned_away(self, refusal: Refusal, origin: bytes) -> None:
         """Log the refusal of a request before it became a WebSocket, or by the HTTP side because of its page or host.
 
         Args:
-            reason: The fault and the remedy. Text from the client in it is quoted.
-            origin: Origin of the page that sent the request, quoted; empty if there is none.
-            setting: Name of the setting that decides; empty if there is none.
+            origin: Origin of the page that sent the request; empty if there is none.
         """
-        if self._takes("turned_away"):
-            fields = {"status": status, "code": code, "reason": reason, "origin": origin, "setting": setting}
-            _log("turned_away", "⛔ HTTP: Refused, %d %s: %s", status, code, reason, **fields)
+        if not self._takes("turned_away"):
+            return
+        status, code = refusal.problem.status, refusal.problem.name
+        setting = refusal.setting or _SETTINGS.get(refusal.reason, "")
+        text, page = refusal.logged or quoted(refusal.detail), quoted(origin.decode("latin-1"))
+        if not refusal.setting:
+            text += f"; page {page}" if page else ""
+            text += f"; see {setting}" if setting else ""
+        fields = {"status": status, "code": code, "reason": text, "origin": page, "setting": setting}
+        _log("turned_away", "⛔ HTTP: Refused, %d %s: %s", status, code, text, **fields)
 
     def stats(self, users: int, connections: int) -> None:
         """Log the statistics line."""

@@ -173,7 +173,10 @@ class PresenceService:
         """Return the numbers of users, connections and rooms."""
         node = self._node
         return Counts(
-            self._directory.users.online_users, self._directory.users.connected_users, node.connections, len(node.rooms)
+            self._directory.users.online_users,
+            self._directory.users.connected_users,
+            len(node.connections),
+            len(node.rooms),
         )
 
     def stats(self, limit: int, after: int, now: Instant | None = None) -> Stats:
@@ -266,7 +269,7 @@ class PresenceService:
         reasons = []
         if self._node.draining:
             reasons.append("the server is stopping")
-        if self._node.is_full:
+        if self._node.connections.is_full:
             reasons.append(f"all {self._node.max_connections} connections are taken")
         return reasons
 
