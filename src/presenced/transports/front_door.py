@@ -24,8 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp
 
@@ -34,28 +33,20 @@ from presenced.net.proxy_protocol import parse_proxy_header
 from presenced.net.query import parameter
 from presenced.net.refusals import Refusal
 from presenced.protocols.base import ConnectRequest
+from presenced.transports.base import ConnectionHandler
 from presenced.transports.http1.connection import HttpConnection
 from presenced.transports.http1.exchange import socket_address
 from presenced.transports.http1.fault_log import FaultLog
 from presenced.transports.http1.head import Head
+from presenced.transports.websocket.connection import WebSocketConnection
 from presenced.transports.websocket.handshake import Handshake
-
-if TYPE_CHECKING:
-    from presenced.transports.base import ConnectionHandler
-    from presenced.transports.websocket.connection import WebSocketConnection
 
 MAX_RETRY_S = 10
 """Maximum value of `Retry-After` when the server is behind."""
 
 
-class Peer(Protocol):
-    """An open connection of either kind."""
-
-    def shutdown(self) -> None:
-        """End soon, because the server is stopping."""
-
-    def abort(self) -> None:
-        """End immediately."""
+Peer = HttpConnection | WebSocketConnection
+"""An open connection of either kind."""
 
 
 class FrontDoor:
@@ -66,17 +57,11 @@ class FrontDoor:
     Args:
         app: Answers every request that is not a handshake.
         handshakes: Rules of the handshake for each path of a WebSocket.
-        open_websocket: Returns the protocol of an upgraded connection.
         peers: All open connections, of either kind.
     """
 
     def __init__(
-        self,
-        handler: ConnectionHandler,
-        app: ASGIApp,
-        handshakes: Mapping[bytes, Handshake],
-        open_websocket: Callable[[], WebSocketConnection],
-        peers: set[Peer],
+        self, handler: ConnectionHandler, app: ASGIApp, handshakes: Mapping[bytes, Handshake], peers: set[Peer]
     ) -> None:
         self.settings = handler.settings
         self.clock = handler.clock
@@ -86,7 +71,6 @@ class FrontDoor:
         self.faults = FaultLog(handler.clock)
         self._handler = handler
         self._handshakes = handshakes
-        self._open_websocket = open_websocket
         self._peers = peers
 
     def connection(self) -> HttpConnection:
@@ -153,7 +137,7 @@ class FrontDoor:
 
     def _hand_over(self, connection: HttpConnection) -> WebSocketConnection:
         self._peers.discard(connection)
-        websocket = self._open_websocket()
+        websocket = WebSocketConnection(self._handler, self._peers)
         websocket.address, connection.throttle_key = connection.throttle_key, ""
         connection.transport.set_protocol(websocket)
         websocket.connection_made(connection.transport)

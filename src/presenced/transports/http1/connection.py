@@ -66,29 +66,6 @@ class HttpConnection(asyncio.Protocol):
     the time in which the client reads nothing of a response.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_backpressure",
-        "_body",
-        "_discarded",
-        "_door",
-        "_exchange",
-        "_is_half_closed",
-        "_is_idle",
-        "_is_reading_paused",
-        "_is_stopping",
-        "_pipelined_bytes",
-        "_pipelined_requests",
-        "_scanned",
-        "_unread",
-        "client_address",
-        "headers",
-        "is_at_end",
-        "is_identified",
-        "throttle_key",
-        "transport",
-    )
-
     transport: asyncio.Transport
 
     def __init__(self, door: FrontDoor, is_identified: bool) -> None:
@@ -283,10 +260,6 @@ class HttpConnection(asyncio.Protocol):
             self.transport.pause_reading()
 
     # Called by the exchange.
-
-    def write(self, data: bytes) -> None:
-        """Write bytes of a response."""
-        self.transport.write(data)
 
     async def writable(self) -> None:
         """Wait until the client has read enough of the output, or is gone."""

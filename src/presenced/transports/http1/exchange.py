@@ -57,24 +57,6 @@ class Exchange:
     Bound: `MAX_UNREAD_BODY`, plus one read of the connection, for the body.
     """
 
-    __slots__ = (
-        "_body",
-        "_connection",
-        "_event",
-        "_has_delivered_body",
-        "_head",
-        "_is_chunked",
-        "_is_head_request",
-        "_keeps_alive",
-        "_length_left",
-        "awaits_continue",
-        "is_body_complete",
-        "is_complete",
-        "is_disconnected",
-        "is_half_closed",
-        "scope",
-    )
-
     def __init__(self, connection: HttpConnection, scope: Scope, head: Head) -> None:
         self.scope = scope
         self.is_body_complete = head.length == 0
@@ -140,7 +122,7 @@ class Exchange:
         """
         if self.is_begun or self.scope["http_version"] != "1.1":
             return False
-        self._connection.write(CONTINUE)  # "the client can simply discard" it (RFC 9110 section 15.2.1)
+        self._connection.transport.write(CONTINUE)  # "the client can simply discard" it (RFC 9110 section 15.2.1)
         return True
 
     def disconnected(self) -> None:
@@ -168,7 +150,7 @@ class Exchange:
             self._connection.abort()
             return
         self._keeps_alive = False
-        self._connection.write(problem_response(Problem.INTERNAL_ERROR, "the server's log has the details"))
+        self._connection.transport.write(problem_response(Problem.INTERNAL_ERROR, "the server's log has the details"))
         self._complete()
 
     # Called by the application.
@@ -179,7 +161,7 @@ class Exchange:
         if not (self._has_delivered_body or self.is_disconnected or self.is_complete):
             if self.awaits_continue:
                 self.awaits_continue = False
-                self._connection.write(CONTINUE)
+                self._connection.transport.write(CONTINUE)
             while not (self._body or self.is_body_complete or self.is_disconnected):
                 await self._wait()
             if not self.is_disconnected:
@@ -252,7 +234,7 @@ class Exchange:
             body += b"0\r\n\r\n"
         head, self._head = self._head or b"", b""
         if head or body:
-            self._connection.write(head + body)
+            self._connection.transport.write(head + body)
         if not more:
             self._complete()
 
