@@ -112,19 +112,14 @@ class Digests:
         for name, users in self._recount_rooms.items():
             yield from _counted(self._counting.subscribers_of_room(name), users, partial(encoder.count_room, name))
         for connection in tuple(self._recount):
-            yield Portion(
-                (connection,), Batch(list(self._counts_of_users(connection, subscription_of(connection).counted))), 1
-            )
+            counts = self._counts_of_users(connection, subscription_of(connection).counted)
+            yield Portion((connection,), Batch(list(counts)), 1)
         self._turns.clear()
         self._recount_rooms.clear()
         self._recount.clear()
 
-    def counts(self, connection: Connection) -> Iterator[bytes]:
-        """Return all counts that a connection subscribes to, as they are now."""
-        return self.counts_of(connection, subscription_of(connection).counted)
-
-    def counts_of(self, connection: Connection, counted: Selection) -> Iterator[bytes]:
-        """Return the counts of `counted` for `connection`."""
+    def counts(self, connection: Connection, counted: Selection) -> Iterator[bytes]:
+        """Return the counts of `counted` for `connection`, as they are now."""
         visibility = connection.session.visibility
         if counted.everyone and visibility.everyone:
             yield self._encoder.count_everyone(visibility.blocked)

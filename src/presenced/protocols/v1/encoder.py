@@ -83,7 +83,8 @@ class V1Encoder:
         """Return the visible state of a user after `change`, encoded once for all who receive it at about this time."""
         record = self._records.get(change.position)
         if record is None:
-            record = self._records[change.position] = codec.record(change, self._shows_causes)
+            record = Raw(codec.encode(codec.user_record(change, self._shows_causes)))
+            self._records[change.position] = record
             if len(self._records) > MAX_RECORDS:
                 self._records.popitem(last=False)
         return record
@@ -93,7 +94,7 @@ class V1Encoder:
 
         Args:
             newest: Newest version at the time for which the record holds."""
-        return codec.unknown_record(user_id, newest)
+        return Raw(codec.encode(codec.unknown_user(user_id, newest)))
 
     def own(self, user_id: str) -> bytes:
         """Return SELF as it is now; empty for a user without a session of presenced.v1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from presenced.delivery.batch import Batch
 from presenced.errors import Fault
 from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection
 from presenced.protocols.v1.checks import check_may_enter, check_room_for, room_names, user_ids
@@ -56,5 +57,5 @@ def _send_counts(context: Context, named: Selection) -> None:
     feed, connection = context.feed, context.connection
     if not feed.keeps_up(connection):
         context.parts.broadcaster.remind(connection)
-    elif counts := feed.counts(connection, named):
-        connection.send_batch(counts)
+    elif counts := list(feed.digests.counts(connection, named)):
+        connection.send_batch(Batch(counts))
