@@ -226,9 +226,8 @@ class Directory(Generic[C]):
         if user is None or session is None:
             return NOTHING
         grace = self._grace.after(ending, unheard_age)
-        window = self._limits.resume_window if session.session_id and ending is not Ending.CLOSED else 0.0
-        if ending is Ending.DISCONNECTED:
-            window = 0.0
+        is_final = not session.session_id or ending in (Ending.CLOSED, Ending.DISCONNECTED)
+        window = 0.0 if is_final else self._limits.resume_window
         user.seen_ms = max(user.seen_ms, now.epoch_ms - int(silent * 1000)) if silent else now.epoch_ms
         user.detach(session, now.monotonic + grace if grace > 0 else None, now.monotonic + max(grace, window))
         if max(grace, window) <= 0:
@@ -317,7 +316,7 @@ class Directory(Generic[C]):
             outcomes.append(self._settle(user, cause, now))
             if (held := user.held) is not None and held.deadline is not None and held.until <= now.monotonic:
                 outcomes += self._release(user, held, now)
-        self.users.trim_log(now.monotonic)
+        self.users.log.trim(now.monotonic)
         return outcomes
 
     def next_deadline(self) -> float | None:
@@ -435,13 +434,13 @@ class Directory(Generic[C]):
         if user is not None and user.display == NO_DISPLAY:
             user.display = display
             return self._settle(user, Cause.DISPLAY, now)
-        if user is None and not self.users.has_display(user_id):
-            self.users.remember_display(user_id, display)
+        if user is None and user_id not in self.users.displays:
+            self.users.displays.set(user_id, display)
         return NOTHING
 
     def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
         """Erase the display data that the user's tokens have set."""
-        self.users.erase_display(user_id)
+        self.users.displays.pop(user_id)
         user = self._by_id.get(user_id)
         if user is None:
             return NOTHING
@@ -539,7 +538,7 @@ class Directory(Generic[C]):
         position = self._journal.next_position()
         change = Change(position, user.user_id, view, was, version, now, since, seen, cause, before)
         user.last_change = change
-        users.log(change)
+        users.log.append(change)
         return change
 
     def _schedule(self, user: User[C]) -> None:

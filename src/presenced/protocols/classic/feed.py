@@ -102,7 +102,7 @@ class ClassicFeed:
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the last change of each user who changed after `position`."""
         now = self._users.journal.position
-        changes = self._users.since(position, CATCH_UP)
+        changes = self._users.log.since(position, CATCH_UP)
         if changes is None:
             return None
         if len(changes) == CATCH_UP:

@@ -126,7 +126,7 @@ class V1Feed:
         reached = self._users.journal.position
         unknown: list[str] = []
         if selection.everyone:
-            changes = self._users.since(position, CATCH_UP)
+            changes = self._users.log.since(position, CATCH_UP)
             if changes is None:
                 return self.all(connection)
             reached = changes[-1].position if len(changes) == CATCH_UP else reached
@@ -135,7 +135,7 @@ class V1Feed:
             changes, unknown = self._users.since_of(position, selection.users)
             # Hidden users are reported as unknown in the same case as unknown users. Otherwise their absence from the
             # answer would reveal that they exist.
-            if self._users.since(position, 1) is None:
+            if self._users.log.since(position, 1) is None:
                 unknown += subscription_of(connection).full.users - selection.users
         portions: list[Iterator[Portion]] = [iter([self._self(connection)])]
         for name in sorted(selection.rooms):

@@ -115,7 +115,7 @@ class Snapshots:
         last = self._last
         if last is not None and may_be_older:
             age = users.journal.position - last.position
-            if len(last) > SMALL and age <= isqrt(AGE * len(last)) and users.since(last.position, 1) is not None:
+            if len(last) > SMALL and age <= isqrt(AGE * len(last)) and users.log.since(last.position, 1) is not None:
                 return last
         self._last = Snapshot(self._encoder, "everyone", users.snapshot())
         return self._last
