@@ -308,8 +308,7 @@ class Broadcaster:
             self._clock.call_soon(self._flush_due)
         else:
             self._scheduled = False
-            if self._batch:
-                self._flush()
+            self.flush()
 
     def _flush(self) -> None:
         started = self._clock.monotonic()

@@ -60,7 +60,16 @@ def build_node(
     timer = Timer(clock)
     log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
     journal = Journal(settings.journal_size)
-    directory = _directory(settings, journal)
+    limits = Limits(
+        log_entries=settings.log_size,
+        log_age=settings.log_age,
+        max_announced=settings.max_announced,
+        max_choices=settings.max_choices,
+        resume_window=settings.resume_window,
+        status_pause=settings.status_pause,
+    )
+    grace = Grace(settings.grace_going_away, settings.grace_lost)
+    directory: Directory[Connection] = Directory(grace, limits, journal)
     thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
     rooms = Rooms(thresholds, settings.room_members, journal.next_position)
     followers = JournalFollowers(clock)
@@ -98,7 +107,6 @@ def build_node(
         log=log,
         directory=directory,
         rooms=rooms,
-        journal=journal,
         followers=followers,
         broadcaster=broadcaster,
         storage=storage,
@@ -141,7 +149,6 @@ def build_node(
         throttle=Throttle(settings),
         directory=directory,
         rooms=rooms,
-        journal=journal,
         followers=followers,
         connections=connections,
         heartbeat=Heartbeat(settings, clock, timer, metrics, log, publisher.expire),
@@ -152,18 +159,6 @@ def build_node(
         gatekeeper=gatekeeper,
         storage=storage,
     )
-
-
-def _directory(settings: Settings, journal: Journal) -> Directory[Connection]:
-    limits = Limits(
-        log_entries=settings.log_size,
-        log_age=settings.log_age,
-        max_announced=settings.max_announced,
-        max_choices=settings.max_choices,
-        resume_window=settings.resume_window,
-        status_pause=settings.status_pause,
-    )
-    return Directory(Grace(settings.grace_going_away, settings.grace_lost), limits, journal)
 
 
 def _add_gauges(metrics: Metrics, directory: Directory[Connection], rooms: Rooms, broadcaster: Broadcaster) -> None:

@@ -52,24 +52,19 @@ class EventLog:
 
     def connected(self, user_id: str) -> None:
         """Log that a connection of the user opened."""
-        if self._takes("user_connected"):
-            self._log_about(user_id, "user_connected", "🚀 WS: User %s connected")
+        self._log_about(user_id, "user_connected", "🚀 WS: User %s connected")
 
     def disconnected(self, user_id: str) -> None:
         """Log that a connection of the user ended."""
-        if self._takes("user_disconnected"):
-            self._log_about(user_id, "user_disconnected", "🔌 WS: User %s disconnected")
+        self._log_about(user_id, "user_disconnected", "🔌 WS: User %s disconnected")
 
     def heartbeat_failed(self, user_id: str) -> None:
         """Log that a connection of the user did not answer a ping."""
-        if self._takes("heartbeat_failed"):
-            self._log_about(user_id, "heartbeat_failed", "💔 WS: User %s heartbeat failed - disconnecting")
+        self._log_about(user_id, "heartbeat_failed", "💔 WS: User %s heartbeat failed - disconnecting")
 
     def changed(self, user_id: str, status: Status, receivers: int) -> None:
         """Log that the user's status changed, and the number of other users who are notified."""
-        event = f"user_{status}"
-        if self._takes(event):
-            self._log_about(user_id, event, "📡 WS: User %s is %s", status.name)
+        self._log_about(user_id, f"user_{status}", "📡 WS: User %s is %s", status.name)
         if self._takes("broadcast"):
             _log("broadcast", "📡 WS: Broadcast sent to %d users", receivers, users=receivers)
 
@@ -101,8 +96,9 @@ class EventLog:
         _log("stats", message, users, connections, users=users, connections=connections)
 
     def _log_about(self, user_id: str, event: str, message: str, *more: object) -> None:
-        name = "-" if self._anonymous else user_id
-        _log(event, message, name, *more, userId=wire_user_id(name))
+        if self._takes(event):
+            name = "-" if self._anonymous else user_id
+            _log(event, message, name, *more, userId=wire_user_id(name))
 
     def _takes(self, event: str) -> bool:
         """Return whether a line fits into this second. Otherwise it is counted for the summary."""

@@ -58,8 +58,6 @@ class Sweep(Generic[P]):
         timeout: Seconds that a client has to send something after a ping, at most `interval`.
     """
 
-    __slots__ = ("_current", "_next", "_pinged_at", "_slices", "_ticks_to_answer", "tick_seconds")
-
     def __init__(self, interval: float, timeout: float) -> None:
         assert 0 < timeout <= interval, "checked with the settings"
         self.tick_seconds = interval / SLICES

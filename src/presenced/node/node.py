@@ -29,7 +29,6 @@ from presenced.node.shutdown import close_in_waves
 from presenced.node.stats import Stats, statistics
 from presenced.presence.directory import Directory
 from presenced.presence.explain import Beat
-from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
 from presenced.presence.rooms import Rooms
 from presenced.protocols.base import Admitted, ConnectRequest, Protocols
@@ -55,7 +54,6 @@ class Node:
     throttle: Throttle
     directory: Directory[Connection]
     rooms: Rooms
-    journal: Journal
     followers: JournalFollowers
     connections: Connections
     heartbeat: Heartbeat
@@ -241,7 +239,7 @@ class Node:
             The waves. Each item closes some connections and is the number of seconds to wait before the next.
         """
         self.publisher.is_silent = True
-        return close_in_waves(list(self.connections), self.connections.pace.best)
+        return close_in_waves(list(self.connections.by_serial.values()), self.connections.pace.best)
 
     def stop(self) -> None:
         """Cancel all timers."""

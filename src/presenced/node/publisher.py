@@ -19,7 +19,6 @@ from presenced.delivery.connection import Connection
 from presenced.node.event_log import EventLog
 from presenced.node.journal_followers import JournalFollowers
 from presenced.presence.directory import Directory, Outcome
-from presenced.presence.journal import Journal
 from presenced.presence.model import Status
 from presenced.presence.rooms import Rooms
 from presenced.runtime.clock import Clock, Timer
@@ -38,7 +37,6 @@ class NodePublisher:
     log: EventLog
     directory: Directory[Connection]
     rooms: Rooms
-    journal: Journal
     followers: JournalFollowers
     broadcaster: Broadcaster
     storage: WriteBehind | None
@@ -58,7 +56,7 @@ class NodePublisher:
             if change.is_turn:
                 own = 1 if self.directory.users.connections(change.user_id) else 0
                 self.log.changed(change.user_id, change.status, self.directory.users.connected_users - own)
-            self.journal.append(change)
+            self.directory.users.journal.append(change)
             self.followers.changed()
             self.broadcaster.publish(change)
         if self.storage is not None:

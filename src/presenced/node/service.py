@@ -148,7 +148,7 @@ class PresenceService:
         for claim in self.claims_of(user_id):
             self.clear_claim(user_id, claim.source, now)
         self.forget_display(user_id, now)
-        self._node.journal.blank(user_id)
+        self._directory.users.journal.blank(user_id)
         return closed
 
     # Queries.
@@ -200,7 +200,7 @@ class PresenceService:
             sessions = self.sessions_of(viewer)
             roles = node.gatekeeper.roles(self._directory.users.connections(viewer)) if node.gatekeeper else ()
             explained_viewer = Viewer(viewer, sessions, node.settings.visibility == "everyone", roles)
-        changes = node.journal.last_of(user_id, MAX_CHANGES)
+        changes = self._directory.users.journal.last_of(user_id, MAX_CHANGES)
         user, rooms = self._directory.users.user(user_id), node.rooms.of(user_id)
         return explain(user_id, user, frozenset(rooms), explained_viewer, changes, now or node.clock.now(), node.beat)
 
@@ -222,7 +222,7 @@ class PresenceService:
     @property
     def position(self) -> int:
         """Position of the newest event."""
-        return self._node.journal.position
+        return self._directory.users.journal.position
 
     @property
     def newest_version(self) -> int:
@@ -239,12 +239,12 @@ class PresenceService:
 
     def changes_since(self, position: int, limit: int) -> list[Change] | None:
         """Return the first `limit` changes after `position`; None if the journal has evicted some of them."""
-        return self._node.journal.since(position, limit)
+        return self._directory.users.journal.since(position, limit)
 
     def digest(self) -> Digest | None:
         """Return the state as one number, at the position of the newest change. None if only a part of
         the work is done: call again in another turn of the loop (`Journal.digest`)."""
-        return self._node.journal.digest(self._directory.users.snapshot)
+        return self._directory.users.journal.digest(self._directory.users.snapshot)
 
     def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` in the turn of the loop after one in which something changed.

@@ -59,8 +59,6 @@ class RecentChanges:
         on_dropped: Called with each change that is dropped while it is the last one of its user.
     """
 
-    __slots__ = ("_entries", "_is_latest", "_max_age", "_max_entries", "_on_dropped", "floor")
-
     def __init__(
         self,
         max_entries: int,

@@ -152,12 +152,14 @@ class Rooms:
         room = self._rooms.get(name)
         return room is None or user_id in room.members or room.size(unseen) < self._max_members
 
-    def mode(self, room: Room, unseen: Set[str]) -> Mode:
+    def mode(self, room: Room | None, unseen: Set[str]) -> Mode:
         """Return the mode of the room for a viewer who does not see some users.
 
         It follows from the number of members the viewer sees, without `STEP_BACK`: the mode before may have been due to
         the unseen ones, and must not reveal them.
         """
+        if room is None:
+            return Mode.FULL
         return self._thresholds.mode(room.size(unseen), Mode.FULL) if unseen else room.mode
 
     def join(self, session: Session[Any], name: str, data: bytes) -> None:

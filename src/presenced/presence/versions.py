@@ -25,8 +25,6 @@ class VersionClock(Protocol):
 class VersionCounter:
     """Implements `VersionClock` for one process: 1, 2, 3, ..."""
 
-    __slots__ = ("newest",)
-
     def __init__(self) -> None:
         self.newest = 0
 

@@ -91,13 +91,7 @@ class ClassicFeed:
 
     def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
         """Return the changes of other users that the connection may see."""
-        turns, visibility = _TurnMessages(events), connection.session.visibility
-        messages = [
-            message
-            for message, (_, user_id) in zip(turns.messages, turns.users, strict=True)
-            if visibility.sees(user_id) and connection not in self._users.connections(user_id)
-        ]
-        return Portion((connection,), Batch(messages), len(messages))
+        return self._portion(connection, [event for event in events if isinstance(event, Change) and event.is_turn])
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the last change of each user who changed after `position`."""
@@ -107,14 +101,17 @@ class ClassicFeed:
             return None
         if len(changes) == CATCH_UP:
             now = changes[-1].position
+        portion = self._portion(connection, changes)
+        return Missed(iter((portion,) if portion.batch else ()), now)
+
+    def _portion(self, connection: Connection, changes: Sequence[Change]) -> Portion:
         visibility = connection.session.visibility
         messages = [
             change_message(change)
             for change in changes
             if visibility.sees(change.user_id) and connection not in self._users.connections(change.user_id)
         ]
-        portion = Portion((connection,), Batch(messages), len(messages))
-        return Missed(iter((portion,) if messages else ()), now)
+        return Portion((connection,), Batch(messages), len(messages))
 
     def _portions_of_limited(self, turns: _TurnMessages, joined: Mapping[Connection, int]) -> Iterable[Portion]:
         seen: dict[Connection, list[int]] = {}

@@ -31,11 +31,6 @@ class Context(Struct, frozen=True):
         return self.connection.session
 
     @property
-    def user_id(self) -> str:
-        """The user of the client."""
-        return self.connection.session.user_id
-
-    @property
     def subscription(self) -> Subscription:
         """Subscription of the session."""
         return subscription_of(self.connection)

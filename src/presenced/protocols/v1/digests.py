@@ -156,22 +156,21 @@ class Digests:
             del self._rooms[name]
         if room is not None:
             room.digested_until = now
-        connections = self._subscribers_of_room(name)
-        shared: dict[V1Encoder, list[Connection]] = {}
-        for connection in connections:
-            if not connection.session.visibility.blocked:
-                shared.setdefault(encoder.for_visibility(connection.session.visibility), []).append(connection)
-        for one, alike in shared.items():
-            yield from self._news_of_room(one, name, alike, found, users, now, NOBODY)
-        for connection in connections:
-            if blocked := connection.session.visibility.blocked:
+        alike: dict[tuple[V1Encoder, frozenset[str]], list[Connection]] = {}
+        for connection in self._subscribers_of_room(name):
+            visibility = connection.session.visibility
+            alike.setdefault((encoder.for_visibility(visibility), visibility.blocked), []).append(connection)
+        for (one, blocked), connections in alike.items():
+            seen, changed = found, users
+            if blocked:
                 seen = found and (
                     [member for member in found[0] if member.user_id not in blocked],
                     [user_id for user_id in found[1] if user_id not in blocked],
                 )
-                if seen is None or seen[0] or seen[1] or users - blocked:
-                    one = encoder.for_visibility(connection.session.visibility)
-                    yield from self._news_of_room(one, name, (connection,), seen, users - blocked, now, blocked)
+                changed = users - blocked
+                if seen is not None and not (seen[0] or seen[1] or changed):
+                    continue  # a client does not notice a digest that is only about users it blocks
+            yield from self._news_of_room(one, name, connections, seen, changed, now, blocked)
 
     def _news_of_room(
         self,
@@ -184,7 +183,7 @@ class Digests:
         blocked: frozenset[str],
     ) -> Iterator[Portion]:
         room = encoder.rooms.get(name)
-        if encoder.room_mode(room, blocked) is Mode.COUNTS:
+        if encoder.rooms.mode(room, blocked) is Mode.COUNTS:
             messages, users = [encoder.room_changes(room, name, [], [], blocked)], set()
         elif found is not None:
             messages = [encoder.room_changes(room, name, *found, blocked)]

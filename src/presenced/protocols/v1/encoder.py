@@ -121,10 +121,6 @@ class V1Encoder:
             return encoded
         return codec.member_record(member, self.unknown(member.user_id, self.users.versions.newest))
 
-    def room_mode(self, room: Room | None, blocked: Set[str] = NOBODY) -> Mode:
-        """Return the mode of a room for a client."""
-        return self.rooms.mode(room, blocked) if room else Mode.FULL
-
     def room_changes(
         self,
         room: Room | None,
@@ -138,7 +134,7 @@ class V1Encoder:
             RoomChanges(
                 name,
                 room.size(blocked) if room else 0,
-                self.room_mode(room, blocked).value,
+                self.rooms.mode(room, blocked).value,
                 [self.member(member) for member in joined],
                 [wire_user_id(user_id) for user_id in left],
             )
@@ -150,7 +146,7 @@ class V1Encoder:
         A room that is empty, or too large to name its members, has one page without members.
         """
         room, size = self.rooms.get(name), self.page_size
-        mode = self.room_mode(room, blocked)
+        mode = self.rooms.mode(room, blocked)
         members = list(room.members.values()) if room and mode is not Mode.COUNTS else []
         if blocked:
             members = [member for member in members if member.user_id not in blocked]
