@@ -29,6 +29,8 @@ class Refusal(NamedTuple):
     """Log text that replaces `detail`. It quotes text from the client and omits tokens."""
     setting: str = ""
     """Setting that decides, for the log; empty if the reason implies it (`node.event_log`)."""
+    retry_after: int = 0
+    """Seconds until the next attempt may succeed; 0 if the response does not say."""
 
     @property
     def reason(self) -> str:

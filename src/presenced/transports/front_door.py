@@ -88,7 +88,7 @@ class FrontDoor:
                 self._count_or_refuse(connection, throttle.key(connection.client_address, ()))
         if len(self._peers) > self._handler.max_connections:
             detail = f"all {self._handler.max_connections} connections are taken; retry later"
-            connection.refuse(Refusal(Problem.UNAVAILABLE, detail, ((b"retry-after", b"5"),), "full"))
+            connection.refuse(Refusal(Problem.UNAVAILABLE, detail, counts_as="full", retry_after=5))
 
     def disconnected(self, connection: HttpConnection) -> None:
         """Unregister a connection that ended without an upgrade."""
@@ -149,12 +149,13 @@ class FrontDoor:
         if head.length != 0:
             return Refusal(Problem.BAD_HANDSHAKE, "a handshake has no body")
         if self._handler.draining:
-            retry = ((b"retry-after", b"1"),)
-            return Refusal(Problem.UNAVAILABLE, "the server is stopping; retry in a moment", retry, "stopping")
+            detail = "the server is stopping; retry in a moment"
+            return Refusal(Problem.UNAVAILABLE, detail, counts_as="stopping", retry_after=1)
         if self._handler.is_behind:
             # A random delay, because otherwise all clients would reconnect at once.
-            retry = ((b"retry-after", b"%d" % random.randint(1, MAX_RETRY_S)),)  # noqa: S311  # no secret
-            return Refusal(Problem.UNAVAILABLE, "the server is behind; retry in a moment", retry, "behind")
+            retry = random.randint(1, MAX_RETRY_S)  # noqa: S311  # no secret
+            detail = "the server is behind; retry in a moment"
+            return Refusal(Problem.UNAVAILABLE, detail, counts_as="behind", retry_after=retry)
         return None
 
     def _address_refusal(self, connection: HttpConnection, head: Head) -> Refusal | None:
@@ -166,11 +167,7 @@ class FrontDoor:
             values = [value for name, value in head.headers if name == throttle.proxy_header]
             if (refusal := self._count(connection, throttle.key(connection.client_address, values))) is not None:
                 return refusal
-        refused = throttle.admit_handshake(connection.throttle_key, self.clock.monotonic())
-        if refused is None:
-            return None
-        retry = ((b"retry-after", b"%d" % refused.retry_after),)
-        return Refusal(Problem.TOO_MANY_REQUESTS, refused.detail, retry, "address")
+        return throttle.admit_handshake(connection.throttle_key, self.clock.monotonic())
 
     def _count_or_refuse(self, connection: HttpConnection, key: str) -> None:
         if (refusal := self._count(connection, key)) is not None:
@@ -182,7 +179,7 @@ class FrontDoor:
             connection.throttle_key = key
             return None
         detail = "this address has reached its limit of open connections"
-        return Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"5"),), "address")
+        return Refusal(Problem.TOO_MANY_REQUESTS, detail, counts_as="address", retry_after=5)
 
 
 def _token(query: bytes) -> str:

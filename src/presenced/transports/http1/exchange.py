@@ -32,10 +32,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Scope
 
 from presenced.errors import Problem
-from presenced.net.refusals import Header
+from presenced.net.refusals import Header, Refusal
 from presenced.transports.http1.fault_log import FaultLog
 from presenced.transports.http1.head import Head
-from presenced.transports.http1.response import CONTINUE, problem_response, response_head
+from presenced.transports.http1.response import CONTINUE, refusal_response, response_head
 
 if TYPE_CHECKING:
     from presenced.transports.http1.connection import HttpConnection
@@ -150,7 +150,8 @@ class Exchange:
             self._connection.abort()
             return
         self._keeps_alive = False
-        self._connection.transport.write(problem_response(Problem.INTERNAL_ERROR, "the server's log has the details"))
+        refusal = Refusal(Problem.INTERNAL_ERROR, "the server's log has the details")
+        self._connection.transport.write(refusal_response(refusal))
         self._complete()
 
     # Called by the application.
