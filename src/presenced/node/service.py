@@ -26,10 +26,11 @@ from presenced.node.stats import Stats
 from presenced.presence.explain import MAX_CHANGES, Explanation, Viewer, explain
 from presenced.presence.journal import Digest
 from presenced.presence.model import AS_DETECTED, Change, Choice, Status
-from presenced.presence.rooms import Mode, Room
+from presenced.presence.rooms import Mode, Room, Rooms
 from presenced.presence.session import Session
 from presenced.presence.status import Claim, check_claim
-from presenced.presence.visibility import EVERYTHING, ViewerVisibility, Visibility
+from presenced.presence.users import Users
+from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.runtime.instant import Instant
 
@@ -210,12 +211,12 @@ class PresenceService:
         The next token of a viewer without a session is unknown. Such a viewer sees what the setting `visibility` grants
         to a token that names no user.
         """
+        node = self._node
         if viewer is None:
-            return ViewerScope(self._node, "", [EVERYTHING], with_causes=True)
-        settings = self._node.settings
+            return ViewerScope("", [EVERYTHING], self._directory.users, node.rooms, with_causes=True)
         sessions = self.sessions_of(viewer)
-        parts = [session.visibility for session in sessions] or [visibility_of(settings, Principal(viewer))]
-        return ViewerScope(self._node, viewer, parts, settings.show_causes)
+        parts = [session.visibility for session in sessions] or [visibility_of(node.settings, Principal(viewer))]
+        return ViewerScope(viewer, parts, self._directory.users, node.rooms, node.settings.show_causes)
 
     # Following changes.
 
@@ -303,20 +304,30 @@ class ViewerScope:
 
     A viewer sees a user that any of the sessions may see, and everyone who is in a room with the viewer. A user that
     all sessions block is invisible to the viewer everywhere, in rooms, too.
+
+    Args:
+        viewer: User id; empty for a backend, which sees everything.
+        parts: Visibility of each session; at least one.
     """
 
-    def __init__(self, node: Node, viewer: str, parts: Sequence[Visibility], with_causes: bool) -> None:
-        self._users = node.directory.users
-        self._rooms = node.rooms
-        self._visible = ViewerVisibility(viewer, parts, node.rooms.of)
-        self.with_causes = with_causes or self._visible.causes
+    def __init__(
+        self, viewer: str, parts: Sequence[Visibility], users: Users[Connection], rooms: Rooms, with_causes: bool
+    ) -> None:
+        self._viewer = viewer
+        self._parts = parts
+        self._users = users
+        self._rooms = rooms
+        self.with_causes = with_causes or any(part.causes for part in parts)
         """Whether the viewer may see why users changed."""
-        self.blocked = self._visible.blocked
+        self.blocked = _blocked_by_all(parts)
         """Users that all sessions block."""
 
     def sees(self, user_id: str) -> bool:
         """Return whether the viewer may see the user, be it only in a room that both are in."""
-        return self._visible.may_see(user_id)
+        if any(part.sees(user_id) for part in self._parts) or user_id == self._viewer:
+            return True
+        shares_room = not set(self._rooms.of(self._viewer)).isdisjoint(self._rooms.of(user_id))
+        return user_id not in self.blocked and shares_room
 
     def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
         """Return the last change of each user; None for users who are unknown or hidden from the viewer.
@@ -328,7 +339,7 @@ class ViewerScope:
 
     def room(self, name: str) -> Room | None:
         """Return a room, to read and not to change; None if it has no members or the viewer may not enter it."""
-        return self._rooms.get(name) if self._visible.may_enter(name) else None
+        return self._rooms.get(name) if any(part.may_enter(name) for part in self._parts) else None
 
     def room_mode(self, room: Room) -> Mode:
         """Return the mode in which the viewer is notified about a room. It depends on the members that the viewer sees,
@@ -341,17 +352,22 @@ class ViewerScope:
         It takes constant time for a viewer who sees everyone and blocks few users. Otherwise it is O(users named by the
         rules + members of the viewer's rooms).
         """
-        if (blocked := self._visible.blocked_by_widest) is not None:
-            hidden = [user_id for user_id in blocked if not self.sees(user_id)]
+        if widest := [part for part in self._parts if part.everyone]:
+            hidden = [user_id for user_id in _blocked_by_all(widest) if not self.sees(user_id)]
             return self._users.online_users - self._online(hidden)
         members: set[str] = set()
-        for name in tuple(self._visible.rooms()):
+        for name in tuple(self._rooms.of(self._viewer)):
             if room := self._rooms.get(name):
                 members.update(room.members)
             await asyncio.sleep(0)  # each room may have 100,000 members, so the loop gets a turn between two of them
         members -= self.blocked
-        return len(members) + self._online(self._visible.named - members)
+        named = {self._viewer}.union(*(part.users for part in self._parts))
+        return len(members) + self._online(named - members)
 
     def _online(self, user_ids: Iterable[str]) -> int:
         changes = self._users.changes_of(user_ids)
         return sum(change is not None and change.status is not Status.OFFLINE for change in changes)
+
+
+def _blocked_by_all(parts: Sequence[Visibility]) -> frozenset[str]:
+    return frozenset.intersection(*(part.blocked for part in parts))

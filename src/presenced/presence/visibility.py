@@ -8,12 +8,12 @@ All filtering goes through here. A viewer sees a user
     4. in a room that both are in, regardless of the rest.
 
 `Visibility` is that of one session and knows nothing of rooms' members, because a session is sent a room's members with
-the room. `ViewerVisibility` is that of a user with all sessions, as the HTTP API shows it, and includes rooms.
+the room. `node.service.ViewerScope` is that of a user with all sessions, as the HTTP API shows it, and includes rooms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -64,9 +64,7 @@ class Visibility(Struct, frozen=True):
         if self.everyone and not self.blocked:
             return selection
         named = self.users if selection.everyone and not self.everyone else self.among(selection.users)
-        part = Selection(selection.everyone and self.everyone, named)
-        part.rooms = selection.rooms
-        return part
+        return Selection(selection.everyone and self.everyone, set(named), selection.rooms)
 
     def restrict(self, selection: Selection) -> None:
         """Remove the rooms that may not be entered from a selection."""
@@ -75,50 +73,3 @@ class Visibility(Struct, frozen=True):
 
 
 EVERYTHING = Visibility(everyone=True)
-
-
-class ViewerVisibility:
-    """Users and rooms that a user may see: what any of their sessions may see.
-
-    Args:
-        viewer: User id; empty for a backend, which sees everything.
-        parts: Visibility of each session; at least one.
-        rooms_of: Returns the rooms in which a user is visible (`Rooms.of`).
-    """
-
-    def __init__(self, viewer: str, parts: Sequence[Visibility], rooms_of: Callable[[str], Iterable[str]]) -> None:
-        self.viewer = viewer
-        self._parts = parts
-        self._rooms_of = rooms_of
-        self.blocked = _in_all(parts)
-        """Users who are invisible everywhere, in rooms too."""
-        self.causes = any(part.causes for part in parts)
-
-    @property
-    def blocked_by_widest(self) -> frozenset[str] | None:
-        """Users who are blocked by every session that may see everyone; None if no session may."""
-        widest = [part for part in self._parts if part.everyone]
-        return _in_all(widest) if widest else None
-
-    @property
-    def named(self) -> set[str]:
-        """The viewer, and the users that a session names."""
-        return {self.viewer}.union(*(part.users for part in self._parts))
-
-    def may_see(self, user_id: str) -> bool:
-        """Return whether the user is visible, perhaps only in a room that both are in."""
-        if any(part.sees(user_id) for part in self._parts) or user_id == self.viewer:
-            return True
-        return user_id not in self.blocked and not set(self.rooms()).isdisjoint(self._rooms_of(user_id))
-
-    def may_enter(self, room: str) -> bool:
-        """Return whether any session may enter the room."""
-        return any(part.may_enter(room) for part in self._parts)
-
-    def rooms(self) -> Iterable[str]:
-        """Return the rooms in which the viewer is visible."""
-        return self._rooms_of(self.viewer)
-
-
-def _in_all(parts: Sequence[Visibility]) -> frozenset[str]:
-    return frozenset.intersection(*(part.blocked for part in parts))

@@ -51,7 +51,7 @@ class ClassicFeed:
         if visibility.everyone:
             self._unlimited[connection] = None
             if visibility.blocked:
-                self._blocking.add(connection, Selection(users=visibility.blocked))
+                self._blocking.add(connection, Selection(users=set(visibility.blocked)))
         else:
             self._limits[connection] = visibility.visible_part(Selection(everyone=True))
             self._limited.add(connection, self._limits[connection])
@@ -65,7 +65,7 @@ class ClassicFeed:
             return False
         del self._unlimited[connection]
         if blocked := connection.session.visibility.blocked:
-            self._blocking.remove(connection, Selection(users=blocked))
+            self._blocking.remove(connection, Selection(users=set(blocked)))
         return True
 
     def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:

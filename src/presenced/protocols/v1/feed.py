@@ -69,7 +69,7 @@ class V1Feed:
             self._shown_causes.add(connection)
         if blocked := connection.session.visibility.blocked:
             self._blockers.add(connection)
-            self._blocking.add(connection, Selection(users=blocked))
+            self._blocking.add(connection, Selection(users=set(blocked)))
 
     def leave(self, connection: Connection) -> bool:
         """Exclude a connection. Return whether it was included."""
@@ -81,7 +81,7 @@ class V1Feed:
         self._shown_causes.discard(connection)
         if blocked := connection.session.visibility.blocked:
             self._blockers.discard(connection)
-            self._blocking.remove(connection, Selection(users=blocked))
+            self._blocking.remove(connection, Selection(users=set(blocked)))
         return True
 
     def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:

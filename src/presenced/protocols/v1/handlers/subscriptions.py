@@ -23,9 +23,8 @@ def subscribe(context: Context, request: Watch) -> None:
         with broadcaster.changing(connection):
             subscription.counted.add(request.everyone, users, rooms)
         # Counted users share one count, so a new one changes the count of them all. Each room has its own.
-        named = Selection(request.everyone, subscription.counted.users if users else ())
-        named.rooms = rooms
-        _send_counts(context, named)
+        counted = subscription.counted.users if users else set()
+        _send_counts(context, Selection(request.everyone, counted, rooms))
         return
     everyone_is_new = request.everyone and not subscription.full.everyone
     new_users = users - subscription.full.users
