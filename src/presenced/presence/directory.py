@@ -487,9 +487,10 @@ class Directory(Generic[C]):
 
     def _release(self, user: User[C], held: HeldRequests[C], now: Instant) -> list[Outcome[C]]:
         """Apply all waiting requests and start the next pause."""
-        activities, choices = held.take_activities(), held.take_choices()
+        activities, choices = held.activities, held.choices
         if not activities and not choices:
             return []
+        user.held = None
         self._pause(user, now)
         outcomes = []
         for session, active in activities.items():

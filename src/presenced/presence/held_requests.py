@@ -41,8 +41,3 @@ class HeldRequests(Struct, Generic[C], eq=False):
         """Remove and return the waiting choices."""
         choices, self.choices = self.choices, ()
         return choices
-
-    def take_activities(self) -> dict[Session[C], bool]:
-        """Remove and return the waiting activities."""
-        activities, self.activities = self.activities, {}
-        return activities

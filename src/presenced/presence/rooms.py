@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Set
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
 from msgspec import Struct, field
@@ -106,11 +107,7 @@ class Room(Struct, eq=False):
         """Return members who joined or changed after `position`, and users who left; None if that is forgotten."""
         if position < self.floor:
             return None
-        left = []
-        for user_id, at in reversed(self.left.items()):
-            if at <= position:
-                break
-            left.append(user_id)
+        left = list(takewhile(lambda user_id: self.left[user_id] > position, reversed(self.left)))
         return [m for m in self.members.values() if m.position > position] if position < self.position else [], left
 
 

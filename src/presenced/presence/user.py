@@ -82,10 +82,7 @@ class User(Struct, Generic[C], eq=False):
 
     def session_of(self, connection: C) -> Session[C] | None:
         """Return the session of `connection`."""
-        for session in self.sessions:
-            if session.connection == connection:
-                return session
-        return None
+        return next((session for session in self.sessions if session.connection == connection), None)
 
     def add(self, session: Session[C]) -> None:
         """Add a session, which has a connection."""
