@@ -29,11 +29,6 @@ class Connections:
     def __len__(self) -> int:
         return len(self.by_serial)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no more connection is accepted."""
-        return len(self.by_serial) >= self.most
-
     def adopt(self, connection: Connection, user_id: str, now: Instant) -> None:
         """Add a connection of an admitted user, and set its number and times."""
         self.pace.count(now.monotonic)

@@ -28,7 +28,6 @@ from presenced.node.publisher import NodePublisher
 from presenced.node.shutdown import close_in_waves
 from presenced.node.stats import Stats, statistics
 from presenced.presence.directory import Directory
-from presenced.presence.explain import Beat
 from presenced.presence.model import Ending
 from presenced.presence.rooms import Rooms
 from presenced.protocols.base import Admitted, ConnectRequest, Protocols
@@ -185,7 +184,7 @@ class Node:
         except BadParameter as error:
             self.refused(connection, Close.BAD_PARAMETER, str(error), now)
             return
-        others = self.directory.users.connected(user.user_id) - protocol.replaces(user.user_id, parameters)
+        others = len(self.directory.users.connections(user.user_id)) - protocol.replaces(user.user_id, parameters)
         if others >= (most := self.settings.user_connections):
             self.refused(connection, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open", now)
             return
@@ -227,10 +226,6 @@ class Node:
     def stats(self, limit: int = 100, after: int = 0, now: Instant | None = None) -> Stats:
         """Return statistics, with the `limit` (0 to `MAX_PAGE`) sessions that follow the serial number `after`."""
         return statistics(self.directory.users, self.connections.by_serial, limit, after, now or self.clock.now())
-
-    def beat(self, connection: Connection) -> Beat:
-        """Return what the heartbeat does next about an open connection."""
-        return self.heartbeat.next_beat(connection)
 
     def drain(self) -> Iterator[float]:
         """Stop: send no notifications of ends from now on, and close the connections in waves.

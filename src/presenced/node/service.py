@@ -203,7 +203,15 @@ class PresenceService:
             explained_viewer = Viewer(viewer, sessions, node.settings.visibility == "everyone", roles)
         changes = self._directory.users.journal.last_of(user_id, MAX_CHANGES)
         user, rooms = self._directory.users.user(user_id), node.rooms.of(user_id)
-        return explain(user_id, user, frozenset(rooms), explained_viewer, changes, now or node.clock.now(), node.beat)
+        return explain(
+            user_id,
+            user,
+            frozenset(rooms),
+            explained_viewer,
+            changes,
+            now or node.clock.now(),
+            node.heartbeat.next_beat,
+        )
 
     def scope_of(self, viewer: str | None) -> ViewerScope:
         """Return the users and rooms that a viewer may see; everything if `viewer` is None, for a backend.
@@ -270,7 +278,7 @@ class PresenceService:
         reasons = []
         if self._node.draining:
             reasons.append("the server is stopping")
-        if self._node.connections.is_full:
+        if len(self._node.connections) >= self._node.max_connections:
             reasons.append(f"all {self._node.max_connections} connections are taken")
         return reasons
 

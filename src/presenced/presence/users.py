@@ -101,15 +101,6 @@ class Users(Generic[C]):
         user = self.by_id.get(user_id)
         return user.connections() if user else []
 
-    def connected(self, user_id: str) -> int:
-        """Return the number of open connections of the user."""
-        return user.connected if (user := self.by_id.get(user_id)) else 0
-
-    def is_connected(self, session_id: str, user_id: str) -> bool:
-        """Return whether the user has this session, with a connection that resuming it would replace."""
-        session = self.sessions.get(session_id)
-        return session is not None and session.user_id == user_id and session.connection is not None
-
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """Return the rooms in which the user is to be a member, with the data that was given last."""
         user = self.by_id.get(user_id)

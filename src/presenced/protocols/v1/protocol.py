@@ -115,7 +115,8 @@ class V1Protocol(ClientProtocol):
 
     def replaces(self, user_id: str, parameters: ConnectParameters) -> bool:
         """Return whether the session that the client names has an open connection."""
-        return self._directory.users.is_connected(parameters.session_id, user_id)
+        session = self._directory.users.sessions.get(parameters.session_id)
+        return session is not None and session.user_id == user_id and session.connection is not None
 
     def opened(self, connection: Connection, user: Admitted, parameters: ConnectParameters, now: Instant) -> None:
         """Enter a connection: a new session, or one that is resumed."""
