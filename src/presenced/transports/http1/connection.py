@@ -232,7 +232,7 @@ class HttpConnection(asyncio.Protocol):
     def _read_body(self, body: Body) -> bool:
         """Read the available part of the body. Return whether to continue."""
         exchange = self._exchange
-        if exchange is not None and exchange.unread > MAX_UNREAD_BODY:
+        if exchange is not None and len(exchange.unread) > MAX_UNREAD_BODY:
             self._pause_reading()
             return False
         try:

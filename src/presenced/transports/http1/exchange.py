@@ -71,7 +71,7 @@ class Exchange:
         self._connection = connection
         self._event = asyncio.Event()
         """Set when something happened that `receive` may wait for."""
-        self._body = bytearray()
+        self.unread = bytearray()
         """Part of the request body that the application has not read."""
         self._has_delivered_body = False
         """Whether the application has read the whole body."""
@@ -91,17 +91,12 @@ class Exchange:
         """Whether a part of the response was written."""
         return self._head == b""
 
-    @property
-    def unread(self) -> int:
-        """Number of body bytes that the application has not read."""
-        return len(self._body)
-
     def body_received(self, data: bytes, is_complete: bool) -> None:
         """Add a part of the request body."""
         self.awaits_continue = False
         self.is_body_complete = is_complete
         if not self.is_complete:
-            self._body += data
+            self.unread += data
             self._event.set()
 
     def half_closed(self) -> None:
@@ -163,11 +158,11 @@ class Exchange:
             if self.awaits_continue:
                 self.awaits_continue = False
                 self._connection.transport.write(CONTINUE)
-            while not (self._body or self.is_body_complete or self.is_disconnected):
+            while not (self.unread or self.is_body_complete or self.is_disconnected):
                 await self._wait()
             if not self.is_disconnected:
                 self._has_delivered_body = self.is_body_complete
-                body, self._body = bytes(self._body), bytearray()
+                body, self.unread = bytes(self.unread), bytearray()
                 return {"type": "http.request", "body": body, "more_body": not self._has_delivered_body}
         while not (self.is_disconnected or self.is_complete or self._is_abandoned):
             await self._wait()
@@ -242,7 +237,7 @@ class Exchange:
     def _complete(self) -> None:
         self.is_complete = True
         self._head = b""
-        self._body = bytearray()
+        self.unread = bytearray()
         self._event.set()
         self._connection.response_complete(self._keeps_alive)
 
