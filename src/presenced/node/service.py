@@ -172,13 +172,8 @@ class PresenceService:
 
     def counts(self) -> Counts:
         """Return the numbers of users, connections and rooms."""
-        node = self._node
-        return Counts(
-            self._directory.users.online_users,
-            self._directory.users.connected_users,
-            len(node.connections),
-            len(node.rooms),
-        )
+        users = self._directory.users
+        return Counts(users.online_users, users.connected_users, len(self._node.connections), len(self._node.rooms))
 
     def stats(self, limit: int, after: int, now: Instant | None = None) -> Stats:
         """Return statistics with the `limit` sessions that follow `after` (`node.stats.statistics`)."""
@@ -202,16 +197,9 @@ class PresenceService:
             roles = node.gatekeeper.roles(self._directory.users.connections(viewer)) if node.gatekeeper else ()
             explained_viewer = Viewer(viewer, sessions, node.settings.visibility == "everyone", roles)
         changes = self._directory.users.journal.last_of(user_id, MAX_CHANGES)
-        user, rooms = self._directory.users.user(user_id), node.rooms.of(user_id)
-        return explain(
-            user_id,
-            user,
-            frozenset(rooms),
-            explained_viewer,
-            changes,
-            now or node.clock.now(),
-            node.heartbeat.next_beat,
-        )
+        user, rooms = self._directory.users.user(user_id), frozenset(node.rooms.of(user_id))
+        now = now or node.clock.now()
+        return explain(user_id, user, rooms, explained_viewer, changes, now, node.heartbeat.next_beat)
 
     def scope_of(self, viewer: str | None) -> ViewerScope:
         """Return the users and rooms that a viewer may see; everything if `viewer` is None, for a backend.
@@ -334,8 +322,8 @@ class ViewerScope:
         """Return whether the viewer may see the user, be it only in a room that both are in."""
         if any(part.sees(user_id) for part in self._parts) or user_id == self._viewer:
             return True
-        shares_room = not set(self._rooms.of(self._viewer)).isdisjoint(self._rooms.of(user_id))
-        return user_id not in self.blocked and shares_room
+        rooms = self._rooms
+        return user_id not in self.blocked and not set(rooms.of(self._viewer)).isdisjoint(rooms.of(user_id))
 
     def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
         """Return the last change of each user; None for users who are unknown or hidden from the viewer.
