@@ -11,15 +11,7 @@ from msgspec.json import Encoder
 from presenced.presence.model import PLAIN, Cause, Change, OwnState, Status
 from presenced.presence.rooms import RoomMember
 from presenced.protocols.ids import wire_user_id
-from presenced.protocols.v1.messages import (
-    MAX_DISPLAY,
-    Member,
-    Overruled,
-    RequestId,
-    Self,
-    ServerMessageV1,
-    UserRecord,
-)
+from presenced.protocols.v1.messages import MAX_DISPLAY, Member, Overruled, RequestId, Self, ServerMessageV1, UserRecord
 
 _encoder = Encoder()
 

@@ -94,11 +94,6 @@ class V1Protocol(ClientProtocol):
         self.feed = V1Feed(encoder, self._schedule_digest, feed_parts)
         self._parts = parts
         self._settings = parts.settings
-        self._metrics = parts.metrics
-        self._directory = parts.directory
-        self._broadcaster = parts.broadcaster
-        self._publisher = parts.publisher
-        self._encoder = encoder
         self._settled_at = 0.0
         """Monotonic time at which it is known which users have returned after the start."""
         self._requests: dict[Connection, _Requests] = {}
@@ -115,7 +110,7 @@ class V1Protocol(ClientProtocol):
 
     def replaces(self, user_id: str, parameters: ConnectParameters) -> bool:
         """Return whether the session that the client names has an open connection."""
-        session = self._directory.users.sessions.get(parameters.session_id)
+        session = self._parts.directory.users.sessions.get(parameters.session_id)
         return session is not None and session.user_id == user_id and session.connection is not None
 
     def opened(self, connection: Connection, user: Admitted, parameters: ConnectParameters, now: Instant) -> None:
@@ -130,12 +125,12 @@ class V1Protocol(ClientProtocol):
             position = None  # the client needs snapshots, because it may see other users now
             self._limit(connection, user.visibility)
         connection.connection_id = outcome.connection_id
-        self._publisher.session_opened(connection)
+        self._parts.publisher.session_opened(connection)
         self._requests[connection] = _Requests(Bucket(self._settings.request_burst, now.monotonic))
         connection.send(self._established(connection, position is not None, now))
-        self._publisher.apply(outcome, now)
+        self._parts.publisher.apply(outcome, now)
         missed = self.feed.missed(connection, position) if position is not None else None
-        self._broadcaster.catch_up(connection, missed or self.feed.all(connection))
+        self._parts.broadcaster.catch_up(connection, missed or self.feed.all(connection))
 
     def _enter(
         self, connection: Connection, user: Admitted, parameters: ConnectParameters, now: Instant
@@ -145,13 +140,13 @@ class V1Protocol(ClientProtocol):
         Returns:
             The result, and the position from which the client goes on; None if it needs snapshots.
         """
-        outcome = self._directory.resume(
+        outcome = self._parts.directory.resume(
             parameters.session_id, user.user_id, connection, now, user.display, parameters.active
         )
         if outcome is None:
-            self._metrics.sessions.labels("new").inc()
+            self._parts.metrics.sessions.labels("new").inc()
             session_id, subscription = secrets.token_urlsafe(16), Subscription(parameters.everyone)
-            outcome = self._directory.open(
+            outcome = self._parts.directory.open(
                 user.user_id,
                 connection,
                 now,
@@ -165,11 +160,11 @@ class V1Protocol(ClientProtocol):
             return outcome, None
         # A client that can name its session has read an earlier CONNECTION_ESTABLISHED, so it counts as heard.
         connection.opened_at = -inf
-        cursor = self._encoder.cursor(parameters.position)
+        cursor = self.feed.encoder.cursor(parameters.position)
         if cursor is not None and outcome.session and cursor < outcome.session.whole_from:
             cursor = None  # the client did not receive the last snapshot completely
         position = None if cursor is None else cursor.position
-        self._metrics.sessions.labels("told_again" if position is None else "resumed").inc()
+        self._parts.metrics.sessions.labels("told_again" if position is None else "resumed").inc()
         return outcome, position
 
     def _established(self, connection: Connection, resumed: bool, now: Instant) -> bytes:
@@ -191,7 +186,7 @@ class V1Protocol(ClientProtocol):
                 connection.connection_id,
                 session.session_id,
                 resumed,
-                self._encoder.epoch,
+                self.feed.encoder.epoch,
                 now.epoch_ms,
                 settings.heartbeat_interval,
                 settings.resume_window,
@@ -226,7 +221,7 @@ class V1Protocol(ClientProtocol):
 
     def refuse(self, connection: Connection, request_id: RequestId | None, error: RequestRefused) -> None:
         """Send ERROR."""
-        self._metrics.requests_refused.labels(error.fault.name).inc()
+        self._parts.metrics.requests_refused.labels(error.fault.name).inc()
         reason = str(error)
         reason = reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 1]}…"
         connection.send(codec.encode(Error(error.fault.code, error.fault.name, reason, request_id)))
@@ -262,14 +257,14 @@ class V1Protocol(ClientProtocol):
         if self.feed.keeps_up(connection):
             connection.send(codec.self_message(own))
         else:
-            self._broadcaster.remind(connection)
+            self._parts.broadcaster.remind(connection)
 
     def visibility_changed(self, connection: Connection, visibility: Visibility, now: Instant) -> None:
         """Apply the visibility that a newer token grants, and send everything again."""
-        with self._broadcaster.changing(connection):
+        with self._parts.broadcaster.changing(connection):
             self._limit(connection, visibility)
-        self._publisher.settle_rooms(connection.session.user_id, now)
-        self._broadcaster.restart_catch_up(connection, self.feed.all(connection))
+        self._parts.publisher.settle_rooms(connection.session.user_id, now)
+        self._parts.broadcaster.restart_catch_up(connection, self.feed.all(connection))
 
     def token_expires(self, connection: Connection, expires_at: float) -> None:
         """Send AUTH_EXPIRING."""
@@ -305,6 +300,6 @@ class V1Protocol(ClientProtocol):
             self._parts.timer.set(self._send_digest, self._parts.clock.monotonic() + PERIOD_S)
 
     def _send_digest(self) -> None:
-        self._broadcaster.flush()
-        position = self._directory.users.journal.next_position()
-        self._broadcaster.send(tuple(self.feed.digests.due(position)), position)
+        self._parts.broadcaster.flush()
+        position = self._parts.directory.users.journal.next_position()
+        self._parts.broadcaster.send(tuple(self.feed.digests.due(position)), position)
