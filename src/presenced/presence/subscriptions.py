@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 S = TypeVar("S", bound=Hashable)
 
@@ -41,16 +41,13 @@ class Selection(Struct, eq=False):
         self.rooms.difference_update(rooms)
 
 
-class Subscription:
+class Subscription(Struct, eq=False):
     """Subscription of one session. It outlives the session's connections."""
 
-    __slots__ = ("counted", "full")
-
-    def __init__(self, everyone: bool = False) -> None:
-        self.full = Selection(everyone)
-        """The client receives these users' presence."""
-        self.counted = Selection()
-        """The client receives only how many of these are online."""
+    full: Selection = field(default_factory=Selection)
+    """The client receives these users' presence."""
+    counted: Selection = field(default_factory=Selection)
+    """The client receives only how many of these are online."""
 
     @property
     def users(self) -> set[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
+from msgspec import Struct
+
 from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Event, Portion
@@ -22,18 +24,15 @@ PERIOD_S = 1.0
 """Seconds between two digests."""
 
 
-class _Digest:
+class _Digest(Struct, eq=False):
     """Changes in one room since its last digest."""
 
-    __slots__ = ("at", "before", "users")
-
-    def __init__(self, position: int) -> None:
-        self.at = position
-        """Position of the last digest."""
-        self.before = position
-        """Position of the digest before that."""
-        self.users: set[str] = set()
-        """Members whose presence has changed since."""
+    at: int
+    """Position of the last digest."""
+    before: int
+    """Position of the digest before that."""
+    users: set[str] = set()
+    """Members whose presence has changed since."""
 
 
 class Digests:
@@ -81,7 +80,7 @@ class Digests:
         if isinstance(event, RoomChange):
             room = self._encoder.rooms.get(event.room)
             if event.room not in self._rooms and room and room.mode is not Mode.FULL:
-                self._rooms[event.room] = _Digest(event.position - 1)
+                self._rooms[event.room] = _Digest(event.position - 1, event.position - 1)
             if event.room in self._rooms:
                 self._changed.add(event.room)
             if self._counting.subscribers_of_room(event.room):

@@ -29,7 +29,7 @@ from presenced.delivery.connection import Connection
 from presenced.errors import Close, Fault
 from presenced.presence.directory import Outcome
 from presenced.presence.model import OwnState
-from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Subscription
+from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection, Subscription
 from presenced.presence.visibility import Visibility
 from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, ProtocolParts
 from presenced.protocols.ids import wire_user_id
@@ -145,7 +145,7 @@ class V1Protocol(ClientProtocol):
         )
         if outcome is None:
             self._parts.metrics.sessions.labels("new").inc()
-            session_id, subscription = secrets.token_urlsafe(16), Subscription(parameters.everyone)
+            session_id, subscription = secrets.token_urlsafe(16), Subscription(Selection(parameters.everyone))
             outcome = self._parts.directory.open(
                 user.user_id,
                 connection,
