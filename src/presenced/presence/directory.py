@@ -55,7 +55,6 @@ from presenced.presence.users import Limits, Users
 from presenced.presence.versions import VersionClock, VersionCounter
 from presenced.runtime.deadlines import Deadlines
 from presenced.runtime.instant import Instant
-from presenced.runtime.limits import BoundedMap
 
 C = TypeVar("C", bound=Hashable)
 
@@ -558,21 +557,15 @@ class Directory(Generic[C]):
             else:
                 user.timed = None
                 self._schedule(user)
-        if loser := self._update_absent(self.users.with_choice, user.user_id, has_chosen):
-            loser.chosen, loser.timed = AS_DETECTED, None
-            self._release_absent(loser)
-        if loser := self._update_absent(self.users.with_claim, user.user_id, bool(user.claims)):
-            loser.claims = ()
-            self._release_absent(loser)
-
-    def _update_absent(self, absent: BoundedMap[str, None], user_id: str, is_needed: bool) -> User[C] | None:
-        """Put the user into the map or take them out. Return the user who was evicted from it."""
-        if not is_needed:
-            absent.pop(user_id)
-        elif user_id not in absent and (evicted := absent.set(user_id, None)):  # in the order of leaving, not renewed
-            return self._by_id[evicted[0]]
-        return None
-
-    def _release_absent(self, user: User[C]) -> None:
-        self._schedule(user)
-        self.users.evict_if_unneeded(user)
+        users, user_id = self.users, user.user_id
+        for absent, is_needed in ((users.with_choice, has_chosen), (users.with_claim, bool(user.claims))):
+            if not is_needed:
+                absent.pop(user_id)
+            elif user_id not in absent and (evicted := absent.set(user_id, None)):  # by time of leaving, not renewed
+                loser = self._by_id[evicted[0]]
+                if absent is users.with_choice:
+                    loser.chosen, loser.timed = AS_DETECTED, None
+                else:
+                    loser.claims = ()
+                self._schedule(loser)
+                users.evict_if_unneeded(loser)
