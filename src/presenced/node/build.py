@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 
 from presenced.auth.authenticator import Authenticator
@@ -23,7 +24,7 @@ from presenced.presence.session import Grace
 from presenced.presence.users import Limits
 from presenced.protocols.base import ClientProtocol, ProtocolParts, Protocols
 from presenced.protocols.classic.protocol import ClassicProtocol
-from presenced.protocols.v1.encoder import V1Encoder, new_epoch
+from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.protocol import V1Protocol
 from presenced.runtime.clock import Clock, Timer
@@ -122,7 +123,8 @@ def build_node(
             sessions=directory.users.sessions,
             on_revoked=storage.revoked if storage is not None else None,
         )
-    encoder = V1Encoder(directory.users, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
+    epoch = epoch or secrets.token_hex(4)
+    encoder = V1Encoder(directory.users, rooms, epoch, settings.show_causes, settings.snapshot_page)
     parts = ProtocolParts(
         settings=settings,
         clock=clock,

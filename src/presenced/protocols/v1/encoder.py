@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Set
 
@@ -20,11 +19,6 @@ from presenced.protocols.v1.messages import PresenceChanges, PresenceCount, Room
 
 MAX_RECORDS = 4_096
 """Maximum number of encoded changes in the cache, and of encoded members; some 1.5 MB each. The oldest is evicted."""
-
-
-def new_epoch() -> str:
-    """Return a name for one start of a server, which is part of its positions."""
-    return secrets.token_hex(4)
 
 
 class V1Encoder:
