@@ -64,7 +64,7 @@ def test_a_newer_token_with_other_display_data_causes_a_change(harness: GrantsHa
     [after] = [user for m in harness.new_messages(watcher) for user in m["users"]]
     assert (after["display"], after["status"]) == ({"name": "Ada L."}, "online")
     assert (after["since"], after["version"] > before["version"]) == (before["since"], True)
-    [change, *_] = harness.node.journal.last_of("ada", 1)
+    [change, *_] = harness.node.directory.users.journal.last_of("ada", 1)
     assert change.cause is Cause.DISPLAY
     assert own(ada) == {"name": "Ada L."}
 
@@ -91,7 +91,7 @@ def test_a_connection_with_display_data_causes_one_change(harness: GrantsHarness
     harness.come("ada", "device=web")
     harness.new_messages(watcher)
     harness.come("ada", "device=phone", display=ADA)
-    [change, before] = harness.node.journal.last_of("ada", 5)
+    [change, before] = harness.node.directory.users.journal.last_of("ada", 5)
     assert (change.cause, change.view.devices, change.was_version) == (Cause.CONNECT, ("phone", "web"), before.version)
     assert displays(harness.new_messages(watcher)) == [ADA]
 

@@ -49,6 +49,11 @@ def user_record(change: Change, with_cause: bool) -> UserRecord:
     )
 
 
+def record(change: Change, with_cause: bool) -> Raw:
+    """Return the record of a user after `change` as JSON."""
+    return Raw(encode(user_record(change, with_cause)))
+
+
 def member_record(member: RoomMember, presence: Raw) -> Raw:
     """Return a member of a room as JSON."""
     data = Raw(member.data) if member.data else None

@@ -77,8 +77,7 @@ class V1Encoder:
         """Return the visible state of a user after `change`, encoded once for all who receive it at about this time."""
         record = self._records.get(change.position)
         if record is None:
-            record = Raw(codec.encode(codec.user_record(change, self._shows_causes)))
-            self._records[change.position] = record
+            record = self._records[change.position] = codec.record(change, self._shows_causes)
             if len(self._records) > MAX_RECORDS:
                 self._records.popitem(last=False)
         return record

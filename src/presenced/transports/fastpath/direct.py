@@ -20,13 +20,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from os import write
-from typing import cast
+from typing import Any, Protocol, cast
 
 from presenced.delivery.batch import Batch
 from presenced.delivery.broadcaster import BatchWriter
 from presenced.delivery.connection import Connection
-from presenced.transports.websocket.connection import WebSocketConnection
 from presenced.transports.websocket.framing import WORTH_DEFLATING_BYTES, frames
+
+
+class FastConnection(Connection, Protocol):
+    """A connection that can be written to past its transport: the optional capability that the fast path needs."""
+
+    direct_fd: int
+    """File descriptor of the socket if the transport's buffer is known to be empty, otherwise -1."""
+
+    helper: Any
+    """Helper process that holds a duplicate of the socket; for `writer_pool` alone."""
+
+    deflates: bool
+    """Whether the client accepts compressed messages."""
+
+    def fileno(self) -> int:
+        """Return the file descriptor of the socket."""
+
+    def check_direct_fd(self) -> int:
+        """Set `direct_fd` by the state of the transport's buffer, and return it."""
+
+    def write(self, data: bytes) -> None:
+        """Write frames to the transport."""
+
+    def abort(self) -> None:
+        """End the connection immediately, without a close frame."""
 
 
 class DirectWriter(BatchWriter):
@@ -34,12 +58,12 @@ class DirectWriter(BatchWriter):
 
     def write(self, connections: Collection[Connection], batch: Batch) -> int:
         """Write a batch to each connection. Return the number of bytes written."""
-        return write_batch(write_each, cast("Collection[WebSocketConnection]", connections), batch)
+        return write_batch(write_each, cast("Collection[FastConnection]", connections), batch)
 
 
 def write_batch(
-    write_all: Callable[[Collection[WebSocketConnection], bytes], None],
-    connections: Collection[WebSocketConnection],
+    write_all: Callable[[Collection[FastConnection], bytes], None],
+    connections: Collection[FastConnection],
     batch: Batch,
 ) -> int:
     """Frame a batch, compress it for the connections that agreed to that, and write it with `write_all`.
@@ -58,7 +82,7 @@ def write_batch(
     return len(compressed) * len(deflating) + len(plain) * len(others)
 
 
-def write_each(connections: Iterable[WebSocketConnection], data: bytes) -> None:
+def write_each(connections: Iterable[FastConnection], data: bytes) -> None:
     """Write `data` to each connection. Its transport gets the part that the socket does not take."""
     size = len(data)
     for connection in connections:

@@ -46,8 +46,7 @@ from presenced.delivery.connection import Connection
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
 from presenced.transports.fastpath import writer_process as program
-from presenced.transports.fastpath.direct import write_batch, write_each
-from presenced.transports.websocket.connection import WebSocketConnection
+from presenced.transports.fastpath.direct import FastConnection, write_batch, write_each
 
 MIN_CONNECTIONS = 100
 """Minimum number of connections that involves helpers. The messages to and from a helper take as long as 20 writes, 85
@@ -73,7 +72,7 @@ class _Helper:
     """One helper process. Every method raises `OSError` if the process fails."""
 
     def __init__(self, timeout: float, cores: Cores) -> None:
-        self.connections: dict[int, WebSocketConnection] = {}
+        self.connections: dict[int, FastConnection] = {}
         """Connections whose sockets it holds, by number."""
         self.cores = cores
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -93,7 +92,7 @@ class _Helper:
             theirs.close()
         _pin(cores, self._process.pid)
 
-    def adopt(self, connections: Sequence[WebSocketConnection]) -> None:
+    def adopt(self, connections: Sequence[FastConnection]) -> None:
         """Hand over duplicates of the sockets of at most `program.MAX_FILES` connections."""
         numbers = array(program.NUMBERS, (connection.serial for connection in connections))
         message = program.HEADER.pack(program.ADOPT, len(connections), 0) + numbers.tobytes()
@@ -101,7 +100,7 @@ class _Helper:
         self._socket.sendall(message[sent:])
         self.connections.update((connection.serial, connection) for connection in connections)
 
-    def drop(self, connection: WebSocketConnection) -> None:
+    def drop(self, connection: FastConnection) -> None:
         """Have the duplicate of its socket closed."""
         del self.connections[connection.serial]
         numbers = array(program.NUMBERS, (connection.serial,))
@@ -111,7 +110,7 @@ class _Helper:
         """Have `data` written to these connections."""
         self._socket.sendall(program.HEADER.pack(program.WRITE, len(numbers), len(data)) + numbers.tobytes() + data)
 
-    def end(self) -> list[tuple[WebSocketConnection, int]]:
+    def end(self) -> list[tuple[FastConnection, int]]:
         """Wait for the end of the write. Return the connections that took less than all, with the bytes they took."""
         (count,) = program.COUNT.unpack(self._receive(program.COUNT.size))
         short = array(program.NUMBERS)
@@ -164,7 +163,7 @@ class WriterPool(BatchWriter):
 
     def discard(self, connection: Connection) -> None:
         """Have the duplicate of the connection's socket closed."""
-        fast = cast("WebSocketConnection", connection)
+        fast = cast("FastConnection", connection)
         helper = fast.helper
         if isinstance(helper, _Helper):
             fast.helper = None
@@ -175,9 +174,9 @@ class WriterPool(BatchWriter):
 
     def write(self, connections: Collection[Connection], batch: Batch) -> int:
         """Write a batch to each connection. Return the number of bytes written."""
-        return write_batch(self._write, cast("Collection[WebSocketConnection]", connections), batch)
+        return write_batch(self._write, cast("Collection[FastConnection]", connections), batch)
 
-    def _write(self, connections: Collection[WebSocketConnection], data: bytes) -> None:
+    def _write(self, connections: Collection[FastConnection], data: bytes) -> None:
         if len(connections) < MIN_CONNECTIONS or not self._is_running:
             write_each(connections, data)
             return
@@ -201,10 +200,10 @@ class WriterPool(BatchWriter):
         _pin(self._cores)
 
     def _divide(
-        self, connections: Collection[WebSocketConnection]
-    ) -> tuple[list[WebSocketConnection], dict[_Helper, array[int]]]:
+        self, connections: Collection[FastConnection]
+    ) -> tuple[list[FastConnection], dict[_Helper, array[int]]]:
         """Return the connections that this process writes to, and the numbers of those for each helper."""
-        own: list[WebSocketConnection] = []
+        own: list[FastConnection] = []
         shares = {helper: array(program.NUMBERS) for helper in self._helpers}
         for connection in connections:
             # Output that the transport buffers must go out first.
@@ -214,7 +213,7 @@ class WriterPool(BatchWriter):
                 shares[helper].append(connection.serial)
         return own, shares
 
-    def _begin(self, helper: _Helper, numbers: array[int], data: bytes, own: list[WebSocketConnection]) -> bool:
+    def _begin(self, helper: _Helper, numbers: array[int], data: bytes, own: list[FastConnection]) -> bool:
         """Send WRITE. Return whether the helper got it. It writes only after the whole message has arrived."""
         try:
             helper.begin(numbers, data)
@@ -237,7 +236,7 @@ class WriterPool(BatchWriter):
             for connection, taken in short:
                 connection.write(data[taken:])
 
-    def _hand_over(self, candidates: Sequence[WebSocketConnection], total: int) -> None:
+    def _hand_over(self, candidates: Sequence[FastConnection], total: int) -> None:
         """Give each helper its share of `total`, at most one message at a time."""
         surplus = len(candidates) - total // (len(self._helpers) + 1)
         if surplus <= MAX_SURPLUS or not self._helpers:

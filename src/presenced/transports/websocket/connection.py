@@ -52,7 +52,7 @@ _MESSAGE = (str, bytes)
 
 
 class WebSocketConnection(asyncio.Protocol):
-    """One open WebSocket; implements `delivery.connection.Connection`. `transports.fastpath` writes past its transport.
+    """One open WebSocket; implements `delivery.connection.Connection` and `transports.fastpath.direct.FastConnection`.
 
     Bounds: `input_rate` and `input_burst` for input; `max_message_size`, `max_message_fragments` and `message_timeout`
     for a message; one read of the loop (256 KiB) for unparsed input; `write_buffer` for output, beyond which neither
@@ -102,12 +102,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._spent = 0.0
         """Bytes of input that count against `input_burst`."""
         self._fd = self.direct_fd = -1
-        """`direct_fd` is the descriptor if the transport's buffer is known to be empty, otherwise -1."""
         self.address = ""
         self.helper: Any = None
-        """Helper process that holds a duplicate of the socket; for `writer_pool` alone."""
         self.deflates = False
-        """Whether the client accepts compressed messages."""
         self.closing = False
         self.paused = False
         self.user_id = ""
@@ -217,7 +214,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._end(*endings.server_ending(close))
             self.write(close_frame(close.code, reason))
 
-    # Called by the fast path (`transports.fastpath`).
+    # Called by the fast path; `transports.fastpath.direct.FastConnection` describes the methods.
 
     def fileno(self) -> int:
         """Return the file descriptor of the socket; -1 if only the transport may write, because of TLS."""
