@@ -64,7 +64,7 @@ def test_a_newer_token_with_other_display_data_causes_a_change(harness: GrantsHa
     [after] = [user for m in harness.new_messages(watcher) for user in m["users"]]
     assert (after["display"], after["status"]) == ({"name": "Ada L."}, "online")
     assert (after["since"], after["version"] > before["version"]) == (before["since"], True)
-    [change, *_] = harness.node.journal.last_of("ada", 1)
+    [change, *_] = harness.node.directory.users.journal.last_of("ada", 1)
     assert change.cause is Cause.DISPLAY
     assert own(ada) == {"name": "Ada L."}
 
@@ -91,7 +91,7 @@ def test_a_connection_with_display_data_causes_one_change(harness: GrantsHarness
     harness.come("ada", "device=web")
     harness.new_messages(watcher)
     harness.come("ada", "device=phone", display=ADA)
-    [change, before] = harness.node.journal.last_of("ada", 5)
+    [change, before] = harness.node.directory.users.journal.last_of("ada", 5)
     assert (change.cause, change.view.devices, change.was_version) == (Cause.CONNECT, ("phone", "web"), before.version)
     assert displays(harness.new_messages(watcher)) == [ADA]
 
@@ -164,9 +164,9 @@ def test_display_data_of_the_users_evicted_last_is_remembered() -> None:
     names = [f"u{number}" for number in range(9)]
     for name in names:
         shown(users, name, Display(name.encode(), 1.0))
-    known = [name for name in names if users.users.has_display(name) or users.users.user(name)]
+    known = [name for name in names if name in users.users.displays or users.users.user(name)]
     assert known == names[-len(known) :]
-    assert sum(users.users.has_display(name) for name in names) == 2
+    assert sum(name in users.users.displays for name in names) == 2
     assert shown(users, known[0]) == known[0].encode()
     assert shown(users, "u0") == b""
     users.erase_display("u8", NOW)
@@ -207,7 +207,7 @@ def test_without_display_data_nothing_is_allocated(harness: GrantsHarness) -> No
     assert ada.display is NO_DISPLAY
     assert bo.display is NO_DISPLAY
     assert ada.shown is SEEN_ONLINE, "one record for all"
-    assert not any(map(directory.users.has_display, ("ada", "bo")))
+    assert not any(name in directory.users.displays for name in ("ada", "bo"))
 
 
 def test_display_data_is_stored_and_sent_to_backends(harness: GrantsHarness) -> None:

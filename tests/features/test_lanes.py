@@ -70,7 +70,7 @@ class LaneWorld:
 
     def note(self, *texts: str, key: str = "k") -> None:
         for text in texts:
-            entry = LaneEntry(self.node.journal.next_position(), "notes", key, text)
+            entry = LaneEntry(self.node.directory.users.journal.next_position(), "notes", key, text)
             self.notes.history.append(entry)
             self.node.broadcaster.publish(entry)
 

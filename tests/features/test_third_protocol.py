@@ -17,9 +17,8 @@ from presenced.config.settings import Settings
 from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Event, Missed, Portion
-from presenced.node.build import ProtocolParts
 from presenced.presence.model import Change, Ending, Status
-from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest
+from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, ProtocolParts
 from presenced.protocols.requests import Handlers
 from presenced.runtime.instant import Instant
 from presenced.testing import FakeClock

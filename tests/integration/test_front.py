@@ -315,7 +315,7 @@ async def test_while_the_loop_is_behind_handshakes_are_refused_and_open_connecti
     # A heartbeat resets the lag that was set, and this client answers no ping.
     async with server(heartbeat_interval=600, pong_timeout=600) as running, raw_websocket(running.port) as there:
         await there.frame()
-        node(running)._heartbeat._lag = 1.5  # until the next tick, in a minute
+        node(running).heartbeat._lag = 1.5  # until the next tick, in a minute
         async with raw(running.port) as client:
             await client.send(upgrade())
             answer = await client.answer()

@@ -132,7 +132,7 @@ async def test_a_ping_flood_without_reading_is_bounded() -> None:
     async with server(heartbeat_interval=3600, pong_timeout=3600) as running, raw_websocket(running.port) as client:
         transport_limit = running.settings.write_buffer
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's transport can
-        (connection,) = node(running)._connections
+        (connection,) = node(running).connections.by_serial.values()
         ping = b"\x89\xfd\x00\x00\x00\x00" + b"x" * 125
         for _ in range(300):
             client.writer.write(ping * 1000)
@@ -150,7 +150,7 @@ async def test_the_kernel_buffers_little_for_a_client_that_does_not_read() -> No
         pytest.skip("the system has no such option")
     async with server() as running, raw_websocket(running.port):
         await until(lambda: running.get_stats().total_connections)
-        (connection,) = node(running)._connections
+        (connection,) = node(running).connections.by_serial.values()
         file = os.dup(connection.fileno())  # type: ignore[attr-defined]  # the real one has a file
         with socket.socket(fileno=file) as same:
             assert same.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == MAX_UNSENT_BYTES

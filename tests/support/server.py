@@ -37,7 +37,7 @@ def server(**changes: object) -> PresenceServer:
 
 async def until_all_have_answered(running: PresenceServer) -> None:
     """Wait until every client has answered a new ping, or has sent something else."""
-    connections = node(running)._connections.by_serial
+    connections = node(running).connections.by_serial
     before = {serial: connection.heard_at for serial, connection in connections.items()}
     assert before
     await until(lambda: all(connection.heard_at > before[serial] for serial, connection in connections.items()))

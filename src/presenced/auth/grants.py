@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from math import inf
 from typing import Annotated, Any, Literal
 
@@ -93,17 +92,17 @@ def _encoded(display: dict[str, Any]) -> bytes:
 
 def visibility_of(settings: Settings, principal: Principal) -> Visibility:
     """Return what the user may see by the setting `visibility` and the grants."""
-    own: Iterable[str] = (principal.user_id,)
+    own = frozenset((principal.user_id,))
     blocked = principal.block.difference(own)  # users always see themselves
     causes = CAUSES in principal.roles
     match settings.visibility:
         case "everyone":
             if principal.rooms is None and not blocked and not causes:
                 return EVERYTHING  # most users have no restriction, and share one object
-            return Visibility(True, (), principal.rooms, blocked, causes)
+            return Visibility(True, frozenset(), principal.rooms, blocked, causes)
         case "rooms":
             return Visibility(False, own, principal.rooms, blocked, causes)
         case "claims" | "callback":
-            named = principal.watch or frozenset()
+            named = own.union(principal.watch or ())
             rooms = principal.rooms or frozenset()  # unlike above, no rooms means none: each has to be granted
-            return Visibility(principal.watch_everyone, named.union(own), rooms, blocked, causes)
+            return Visibility(principal.watch_everyone, named, rooms, blocked, causes)

@@ -44,7 +44,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Protocol
 
 from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
@@ -77,25 +76,15 @@ TIMER_RESOLUTION_S = 0.001
 """Seconds. Event loops round timers to milliseconds, so the broadcaster checks in each turn of the last millisecond."""
 
 
-class BatchWriter(Protocol):
-    """Writer of one batch to many connections: `PlainWriter`, or a faster one in `transports.fastpath`."""
+class BatchWriter:
+    """Writes one batch to many connections, through their transports. `transports.fastpath` has faster ones."""
 
     def write(self, connections: Collection[Connection], batch: Batch) -> int:
         """Write a batch to each connection. Any of them may become paused. Return the number of bytes written."""
-
-    def discard(self, connection: Connection) -> None:
-        """Forget a connection, which is about to close."""
-
-
-class PlainWriter:
-    """Writes to one connection after the other through their transports."""
-
-    def write(self, connections: Collection[Connection], batch: Batch) -> int:
-        """Write a batch to each connection. Return the number of bytes written."""
         return sum([connection.send_batch(batch) for connection in connections])
 
     def discard(self, connection: Connection) -> None:
-        """Do nothing: this writer remembers no connection."""
+        """Forget a connection, which is about to close. This writer remembers none."""
 
 
 class Broadcaster:
@@ -112,7 +101,7 @@ class Broadcaster:
         self._timer = timer
         self._metrics = metrics
         self._behind_timeout = behind_timeout
-        self._writer = writer or PlainWriter()
+        self._writer = writer or BatchWriter()
         self._feeds: list[Feed] = []
         self._joined: dict[Connection, int] = {}  # joined during the batch; index of the first event to receive
         self._behind: dict[Connection, Missed] = {}  # what each connection has yet to receive
@@ -308,8 +297,7 @@ class Broadcaster:
             self._clock.call_soon(self._flush_due)
         else:
             self._scheduled = False
-            if self._batch:
-                self._flush()
+            self.flush()
 
     def _flush(self) -> None:
         started = self._clock.monotonic()

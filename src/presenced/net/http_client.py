@@ -162,12 +162,16 @@ class HttpClient:
         self, address: str, connect_timeout: float, method: str, body: bytes, headers: Mapping[str, str]
     ) -> HttpResponse:
         """Send the request to one address. The certificate and the `Host` header must match the name."""
-        import httpx2
+        import httpx2  # takes 70 ms, which most servers need not spend
 
+        if self._client is None:
+            # This context uses the trust store of the machine, and SSL_CERT_FILE. `trust_env` would add proxies.
+            trusted = httpx2.create_ssl_context()
+            self._client = httpx2.AsyncClient(verify=trusted, follow_redirects=False, trust_env=False)
         url = httpx2.URL(self._url).copy_with(host=address)
         timeout = httpx2.Timeout(self._timeout, connect=connect_timeout)
         extensions = {"sni_hostname": self._host}
-        async with self._connected().stream(
+        async with self._client.stream(
             method, url, content=body, headers=headers, extensions=extensions, timeout=timeout
         ) as response:
             found = b""
@@ -176,17 +180,6 @@ class HttpClient:
                 if len(found) > MAX_RESPONSE_BYTES:
                     raise HttpClientError(f"{self._host} responded with more than {MAX_RESPONSE_BYTES:,} bytes")
             return HttpResponse(response.status_code, found, response.headers.get("retry-after", ""))
-
-    def _connected(self) -> httpx2.AsyncClient:
-        import httpx2  # takes 70 ms, which most servers need not spend
-
-        if self._client is None:
-            # This context uses the trust store of the machine, and SSL_CERT_FILE. `trust_env` would add proxies.
-            trusted = httpx2.create_ssl_context()
-            self._client = httpx2.AsyncClient(
-                verify=trusted, follow_redirects=False, trust_env=False, timeout=self._timeout
-            )
-        return self._client
 
     async def _addresses(self) -> Sequence[str]:
         """Return the name's addresses, in the order to try them.

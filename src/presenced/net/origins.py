@@ -18,11 +18,11 @@ An origin is parsed and then compared part by part. Servers that compared beginn
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from presenced.config.settings import is_loopback
 from presenced.errors import ConfigError
 from presenced.runtime.limits import BoundedMap
 
@@ -58,12 +58,7 @@ class Origin(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Return whether the origin is a page of this machine."""
-        if self.scheme not in _PORTS:
-            return False
-        try:
-            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
-        except ValueError:
-            return self.host == "localhost" or self.host.endswith(".localhost")
+        return self.scheme in _PORTS and (is_loopback(self.host) or self.host.endswith(".localhost"))
 
     def covers(self, other: Origin) -> bool:
         """Return whether this pattern includes `other`."""

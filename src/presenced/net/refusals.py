@@ -28,7 +28,14 @@ class Refusal(NamedTuple):
     logged: str = ""
     """Log text that replaces `detail`. It quotes text from the client and omits tokens."""
     setting: str = ""
-    """Setting that decides, for the log; empty if the reason implies it (`node.refusals`)."""
+    """Setting that decides, for the log; empty if the reason implies it (`node.event_log`)."""
+    retry_after: int = 0
+    """Seconds until the next attempt may succeed; 0 if the response does not say."""
+
+    @property
+    def reason(self) -> str:
+        """Reason in the metrics. It is the name of a `Problem`, or comes from the server's own code."""
+        return self.counts_as or self.problem.name.lower()
 
 
 def foreign_page(origins: Sequence[bytes]) -> Refusal:

@@ -21,23 +21,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from math import ceil
-from typing import NamedTuple
 
 from presenced.config.settings import Settings, is_loopback
+from presenced.errors import Problem
 from presenced.net.addresses import TrustedProxies, limit_key
+from presenced.net.refusals import Refusal
 from presenced.runtime.limits import Buckets
 
 MAX_ADDRESSES = 100_000
 """Maximum number of addresses with a bucket, some 25 MB. At the bound the least recently counted one is evicted. By
 then its bucket is full again, unless more addresses than that are active."""
-
-
-class Throttled(NamedTuple):
-    """Refusal of an address that has reached a limit."""
-
-    detail: str
-    retry_after: int
-    """Seconds until the next attempt may succeed."""
 
 
 class Throttle:
@@ -65,18 +58,18 @@ class Throttle:
         """
         return "" if self.is_disabled else limit_key(self.proxies.client(peer, values))
 
-    def admit_handshake(self, key: str, now: float) -> Throttled | None:
+    def admit_handshake(self, key: str, now: float) -> Refusal | None:
         """Count a handshake. Return the refusal if the address has reached a limit."""
         if (blocked := self.blocked(key, now)) is not None:
             return blocked
         if key and (wait := self._handshakes.take(key, now)):
-            return Throttled("too many recent connections from this address; retry later", ceil(wait))
+            return _refusal("too many recent connections from this address; retry later", wait)
         return None
 
-    def blocked(self, key: str, now: float) -> Throttled | None:
+    def blocked(self, key: str, now: float) -> Refusal | None:
         """Return the refusal if the address has too many failures."""
         if key and (wait := self._failures.wait(key, now)):
-            return Throttled("too many failed authentications from this address; retry later", ceil(wait))
+            return _refusal("too many failed authentications from this address; retry later", wait)
         return None
 
     def count_failure(self, key: str, now: float) -> None:
@@ -102,3 +95,7 @@ class Throttle:
             self._connections[key] -= 1
             if self._connections[key] <= 0:
                 del self._connections[key]
+
+
+def _refusal(detail: str, wait: float) -> Refusal:
+    return Refusal(Problem.TOO_MANY_REQUESTS, detail, counts_as="address", retry_after=ceil(wait))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from presenced.auth.authenticator import Authenticator
 from presenced.auth.gatekeeper import Gatekeeper
@@ -22,10 +22,9 @@ from presenced.presence.journal import Journal
 from presenced.presence.rooms import Rooms, Thresholds
 from presenced.presence.session import Grace
 from presenced.presence.users import Limits
-from presenced.protocols.base import ClientProtocol, Protocols
+from presenced.protocols.base import ClientProtocol, ProtocolParts, Protocols
 from presenced.protocols.classic.protocol import ClassicProtocol
-from presenced.protocols.tokens import RenewToken
-from presenced.protocols.v1.encoder import V1Encoder, new_epoch
+from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.parts import FeedPart
 from presenced.protocols.v1.protocol import V1Protocol
 from presenced.runtime.clock import Clock, Timer
@@ -33,21 +32,6 @@ from presenced.runtime.instant import Instant
 from presenced.runtime.metrics import Metrics
 from presenced.storage.records import StoredRevocation
 from presenced.storage.write_behind import StorageWorker, WriteBehind
-
-
-class ProtocolParts(NamedTuple):
-    """Parts of a node that a protocol is made of."""
-
-    settings: Settings
-    clock: Clock
-    timer: Timer
-    metrics: Metrics
-    directory: Directory[Connection]
-    rooms: Rooms
-    broadcaster: Broadcaster
-    publisher: NodePublisher
-    encoder: V1Encoder
-    renew_token: RenewToken | None
 
 
 def build_node(
@@ -77,7 +61,16 @@ def build_node(
     timer = Timer(clock)
     log = EventLog(clock, timer, settings.log_burst, settings.log_anonymous)
     journal = Journal(settings.journal_size)
-    directory = _directory(settings, journal)
+    limits = Limits(
+        log_entries=settings.log_size,
+        log_age=settings.log_age,
+        max_announced=settings.max_announced,
+        max_choices=settings.max_choices,
+        resume_window=settings.resume_window,
+        status_pause=settings.status_pause,
+    )
+    grace = Grace(settings.grace_going_away, settings.grace_lost)
+    directory: Directory[Connection] = Directory(grace, limits, journal)
     thresholds = Thresholds(settings.room_coalesced, settings.room_counts)
     rooms = Rooms(thresholds, settings.room_members, journal.next_position)
     followers = JournalFollowers(clock)
@@ -115,7 +108,6 @@ def build_node(
         log=log,
         directory=directory,
         rooms=rooms,
-        journal=journal,
         followers=followers,
         broadcaster=broadcaster,
         storage=storage,
@@ -131,7 +123,8 @@ def build_node(
             sessions=directory.users.sessions,
             on_revoked=storage.revoked if storage is not None else None,
         )
-    encoder = V1Encoder(directory.users, rooms, epoch or new_epoch(), settings.show_causes, settings.snapshot_page)
+    epoch = epoch or secrets.token_hex(4)
+    encoder = V1Encoder(directory.users, rooms, epoch, settings.show_causes, settings.snapshot_page)
     parts = ProtocolParts(
         settings=settings,
         clock=clock,
@@ -141,10 +134,13 @@ def build_node(
         rooms=rooms,
         broadcaster=broadcaster,
         publisher=publisher,
-        encoder=encoder,
         renew_token=gatekeeper.renew if gatekeeper is not None else None,
     )
-    protocols = _protocols(parts, feed_parts, more_protocols)
+    v1 = V1Protocol(parts, encoder, feed_parts)
+    protocols = Protocols([v1, *(make(parts) for make in (ClassicProtocol, *more_protocols))])
+    # The broadcaster asks the classic feed first.
+    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
+        broadcaster.add_feed(protocol.feed)
     _add_gauges(metrics, directory, rooms, broadcaster)
     return Node(
         settings=settings,
@@ -155,7 +151,6 @@ def build_node(
         throttle=Throttle(settings),
         directory=directory,
         rooms=rooms,
-        journal=journal,
         followers=followers,
         connections=connections,
         heartbeat=Heartbeat(settings, clock, timer, metrics, log, publisher.expire),
@@ -165,55 +160,6 @@ def build_node(
         encoder=encoder,
         gatekeeper=gatekeeper,
         storage=storage,
-    )
-
-
-def _directory(settings: Settings, journal: Journal) -> Directory[Connection]:
-    limits = Limits(
-        log_entries=settings.log_size,
-        log_age=settings.log_age,
-        max_announced=settings.max_announced,
-        max_choices=settings.max_choices,
-        resume_window=settings.resume_window,
-        status_pause=settings.status_pause,
-    )
-    return Directory(Grace(settings.grace_going_away, settings.grace_lost), limits, journal)
-
-
-def _protocols(
-    parts: ProtocolParts,
-    feed_parts: Sequence[FeedPart],
-    more_protocols: Sequence[Callable[[ProtocolParts], ClientProtocol]],
-) -> Protocols:
-    """Return all protocols, after adding their feeds to the broadcaster, which asks the classic feed first."""
-    protocols = Protocols([_v1(parts, feed_parts), _classic(parts), *(make(parts) for make in more_protocols)])
-    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
-        parts.broadcaster.add_feed(protocol.feed)
-    return protocols
-
-
-def _classic(parts: ProtocolParts) -> ClientProtocol:
-    return ClassicProtocol(
-        directory=parts.directory,
-        broadcaster=parts.broadcaster,
-        publisher=parts.publisher,
-        renew_token=parts.renew_token,
-    )
-
-
-def _v1(parts: ProtocolParts, feed_parts: Sequence[FeedPart]) -> ClientProtocol:
-    return V1Protocol(
-        settings=parts.settings,
-        clock=parts.clock,
-        timer=parts.timer,
-        metrics=parts.metrics,
-        directory=parts.directory,
-        rooms=parts.rooms,
-        broadcaster=parts.broadcaster,
-        publisher=parts.publisher,
-        encoder=parts.encoder,
-        renew_token=parts.renew_token,
-        parts=feed_parts,
     )
 
 

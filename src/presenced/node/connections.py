@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from math import inf, nextafter
 
 from presenced.delivery.connection import Connection
@@ -21,26 +20,14 @@ class Connections:
         self.most = most
         self.pace = Pace()
         """Number of connections accepted in the best second so far."""
-        self._by_serial: dict[int, Connection] = {}
+        self.by_serial: dict[int, Connection] = {}
+        """Connections by serial number, oldest first, to read and not to change."""
         self._last_serial = 0
-        metrics.gauge("presenced_connections", "Open connections.", lambda: len(self._by_serial))
+        metrics.gauge("presenced_connections", "Open connections.", lambda: len(self.by_serial))
         metrics.gauge("presenced_max_connections", "Maximum number of open connections.", lambda: self.most)
 
     def __len__(self) -> int:
-        return len(self._by_serial)
-
-    def __iter__(self) -> Iterator[Connection]:
-        return iter(self._by_serial.values())
-
-    @property
-    def by_serial(self) -> Mapping[int, Connection]:
-        """All connections by serial number, oldest first, to read and not to change."""
-        return self._by_serial
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more connection is accepted."""
-        return len(self._by_serial) >= self.most
+        return len(self.by_serial)
 
     def adopt(self, connection: Connection, user_id: str, now: Instant) -> None:
         """Add a connection of an admitted user, and set its number and times."""
@@ -53,11 +40,11 @@ class Connections:
         opened_at = nextafter(now.monotonic, inf)
         connection.opened_at = -inf if connection.heard_at else opened_at  # a client that sent AUTH is not silent
         connection.heard_at = opened_at
-        self._by_serial[self._last_serial] = connection
+        self.by_serial[self._last_serial] = connection
 
     def remove(self, connection: Connection) -> bool:
         """Remove a connection that ended. Return whether it was there."""
-        return self._by_serial.pop(connection.serial, None) is not None
+        return self.by_serial.pop(connection.serial, None) is not None
 
 
 def unheard_age(connection: Connection, now: Instant) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
+from presenced.net.refusals import Refusal
 from presenced.presence.model import Status
 from presenced.protocols.ids import wire_user_id
 from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.logs import logger
+from presenced.runtime.text import quoted
 
 _SUMMARY_WORDS = {
     "user_connected": "connected",
@@ -20,6 +22,13 @@ _SUMMARY_WORDS = {
     "refused": "refused",
     "turned_away": "refused before the upgrade",
 }
+
+_SETTINGS = {
+    "full": "max_connections",
+    "address": "address_connections, address_rate and trusted_proxies",
+    "head_too_large": "max_head_size",
+}
+"""Settings behind refusals that name none of their own, by `Refusal.reason`."""
 
 
 class EventLog:
@@ -43,24 +52,19 @@ class EventLog:
 
     def connected(self, user_id: str) -> None:
         """Log that a connection of the user opened."""
-        if self._takes("user_connected"):
-            self._log_about(user_id, "user_connected", "🚀 WS: User %s connected")
+        self._log_about(user_id, "user_connected", "🚀 WS: User %s connected")
 
     def disconnected(self, user_id: str) -> None:
         """Log that a connection of the user ended."""
-        if self._takes("user_disconnected"):
-            self._log_about(user_id, "user_disconnected", "🔌 WS: User %s disconnected")
+        self._log_about(user_id, "user_disconnected", "🔌 WS: User %s disconnected")
 
     def heartbeat_failed(self, user_id: str) -> None:
         """Log that a connection of the user did not answer a ping."""
-        if self._takes("heartbeat_failed"):
-            self._log_about(user_id, "heartbeat_failed", "💔 WS: User %s heartbeat failed - disconnecting")
+        self._log_about(user_id, "heartbeat_failed", "💔 WS: User %s heartbeat failed - disconnecting")
 
     def changed(self, user_id: str, status: Status, receivers: int) -> None:
         """Log that the user's status changed, and the number of other users who are notified."""
-        event = f"user_{status}"
-        if self._takes(event):
-            self._log_about(user_id, event, "📡 WS: User %s is %s", status.name)
+        self._log_about(user_id, f"user_{status}", "📡 WS: User %s is %s", status.name)
         if self._takes("broadcast"):
             _log("broadcast", "📡 WS: Broadcast sent to %d users", receivers, users=receivers)
 
@@ -69,17 +73,22 @@ class EventLog:
         if self._takes("refused"):
             _log("refused", "⛔ WS: Refused, %s: %s", code, reason, code=code, reason=reason)
 
-    def turned_away(self, status: int, code: str, reason: str, origin: str, setting: str) -> None:
+    def turned_away(self, refusal: Refusal, origin: bytes) -> None:
         """Log the refusal of a request before it became a WebSocket, or by the HTTP side because of its page or host.
 
         Args:
-            reason: The fault and the remedy. Text from the client in it is quoted.
-            origin: Origin of the page that sent the request, quoted; empty if there is none.
-            setting: Name of the setting that decides; empty if there is none.
+            origin: Origin of the page that sent the request; empty if there is none.
         """
-        if self._takes("turned_away"):
-            fields = {"status": status, "code": code, "reason": reason, "origin": origin, "setting": setting}
-            _log("turned_away", "⛔ HTTP: Refused, %d %s: %s", status, code, reason, **fields)
+        if not self._takes("turned_away"):
+            return
+        status, code = refusal.problem.status, refusal.problem.name
+        setting = refusal.setting or _SETTINGS.get(refusal.reason, "")
+        text, page = refusal.logged or quoted(refusal.detail), quoted(origin.decode("latin-1"))
+        if not refusal.setting:
+            text += f"; page {page}" if page else ""
+            text += f"; see {setting}" if setting else ""
+        fields = {"status": status, "code": code, "reason": text, "origin": page, "setting": setting}
+        _log("turned_away", "⛔ HTTP: Refused, %d %s: %s", status, code, text, **fields)
 
     def stats(self, users: int, connections: int) -> None:
         """Log the statistics line."""
@@ -87,8 +96,9 @@ class EventLog:
         _log("stats", message, users, connections, users=users, connections=connections)
 
     def _log_about(self, user_id: str, event: str, message: str, *more: object) -> None:
-        name = "-" if self._anonymous else user_id
-        _log(event, message, name, *more, userId=wire_user_id(name))
+        if self._takes(event):
+            name = "-" if self._anonymous else user_id
+            _log(event, message, name, *more, userId=wire_user_id(name))
 
     def _takes(self, event: str) -> bool:
         """Return whether a line fits into this second. Otherwise it is counted for the summary."""

@@ -13,6 +13,7 @@ tick happens, so that time does not count against a client. Between two ticks th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from presenced.config.settings import Settings
@@ -57,8 +58,6 @@ class Sweep(Generic[P]):
         timeout: Seconds that a client has to send something after a ping, at most `interval`.
     """
 
-    __slots__ = ("_current", "_next", "_pinged_at", "_slices", "_ticks_to_answer", "tick_seconds")
-
     def __init__(self, interval: float, timeout: float) -> None:
         assert 0 < timeout <= interval, "checked with the settings"
         self.tick_seconds = interval / SLICES
@@ -101,34 +100,24 @@ class Sweep(Generic[P]):
         return list(self._slices[self._current]), silent
 
 
-C = TypeVar("C", bound=Connection)
-
-
-class Heartbeat(Generic[C]):
+@dataclass(eq=False, repr=False)
+class Heartbeat:
     """Pings each connection once in `heartbeat_interval`.
 
     Bounds: the connections added.
-
-    Args:
-        on_tick: Function called at every tick.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Clock,
-        timer: Timer,
-        metrics: Metrics,
-        log: EventLog,
-        on_tick: Callable[[], None],
-    ) -> None:
-        self._clock = clock
-        self._timer = timer
-        self._metrics = metrics
-        self._log = log
-        self._on_tick = on_tick
-        self._sweep: Sweep[C] = Sweep(settings.heartbeat_interval, settings.pong_timeout)
-        self._unsent_at_ping: dict[C, int] = {}
+    settings: Settings
+    clock: Clock
+    timer: Timer
+    metrics: Metrics
+    log: EventLog
+    on_tick: Callable[[], None]
+    """Function called at every tick."""
+
+    def __post_init__(self) -> None:
+        self._sweep: Sweep[Connection] = Sweep(self.settings.heartbeat_interval, self.settings.pong_timeout)
+        self._unsent_at_ping: dict[Connection, int] = {}
         self._due = self._lag = 0.0
 
     @property
@@ -138,41 +127,41 @@ class Heartbeat(Generic[C]):
 
     def start(self) -> None:
         """Start ticking."""
-        self._due = self._clock.monotonic() + self._sweep.tick_seconds
-        self._timer.set(self._tick, self._due)
+        self._due = self.clock.monotonic() + self._sweep.tick_seconds
+        self.timer.set(self._tick, self._due)
 
-    def add(self, connection: C) -> None:
+    def add(self, connection: Connection) -> None:
         """Ping a connection from now on."""
         self._sweep.add(connection)
 
-    def discard(self, connection: C) -> None:
+    def discard(self, connection: Connection) -> None:
         """Stop pinging a connection."""
         self._sweep.discard(connection)
         self._unsent_at_ping.pop(connection, None)
 
-    def next_beat(self, connection: C) -> Beat:
+    def next_beat(self, connection: Connection) -> Beat:
         """Return in how many seconds `connection` is pinged next, and closed if it stays silent."""
-        tick, first = self._sweep.tick_seconds, self._due - self._clock.monotonic()
+        tick, first = self._sweep.tick_seconds, self._due - self.clock.monotonic()
         ping, silent = self._sweep.next_beat_in_ticks(connection)
         return Beat(first + (ping - 1) * tick, None if silent is None else first + (silent - 1) * tick)
 
     def _tick(self) -> None:
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         self._lag = max(0.0, now - self._due)
-        self._metrics.loop_lag.observe(self._lag)
+        self.metrics.loop_lag.observe(self._lag)
         to_ping, silent = self._sweep.tick(now)
         for connection in silent:
             # A slow client cannot be pinged. It counts as alive while it reads some of what its transport holds.
             if not (connection.paused and connection.unsent < self._unsent_at_ping.pop(connection, 0)):
-                self._metrics.heartbeats_failed.inc()
-                self._log.heartbeat_failed(connection.user_id)
+                self.metrics.heartbeats_failed.inc()
+                self.log.heartbeat_failed(connection.user_id)
                 connection.close(Close.TIMED_OUT, "no answer to a ping")
         for connection in to_ping:
             if connection.paused:
                 self._unsent_at_ping[connection] = connection.unsent
             else:
                 connection.ping()
-        self._on_tick()
+        self.on_tick()
         # From now, not from when it was due: ticks missed during a pause are not made up for.
         self._due = now + self._sweep.tick_seconds
-        self._timer.set(self._tick, self._due)
+        self.timer.set(self._tick, self._due)

@@ -23,12 +23,11 @@ class JournalFollowers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._wake_by_number: dict[int, Callable[[], None]] = {}
-        self._last_number = 0
+        self._followers: dict[object, Callable[[], None]] = {}
         self._is_scheduled = False
 
     def __len__(self) -> int:
-        return len(self._wake_by_number)
+        return len(self._followers)
 
     def add(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` after changes from now on. It must not raise.
@@ -39,24 +38,23 @@ class JournalFollowers:
         Raises:
             CapacityError: There are `MAX_FOLLOWERS` already.
         """
-        if len(self._wake_by_number) >= MAX_FOLLOWERS:
+        if len(self._followers) >= MAX_FOLLOWERS:
             raise CapacityError(f"{MAX_FOLLOWERS} requests follow the changes already; try again later")
-        self._last_number += 1
-        number = self._last_number
-        self._wake_by_number[number] = wake
+        key = object()
+        self._followers[key] = wake
 
         def end() -> None:
-            self._wake_by_number.pop(number, None)
+            self._followers.pop(key, None)
 
         return end
 
     def changed(self) -> None:
         """Wake all followers in the next turn of the loop."""
-        if self._wake_by_number and not self._is_scheduled:
+        if self._followers and not self._is_scheduled:
             self._is_scheduled = True
             self._clock.call_soon(self._wake_all)
 
     def _wake_all(self) -> None:
         self._is_scheduled = False
-        for wake in tuple(self._wake_by_number.values()):
+        for wake in tuple(self._followers.values()):
             wake()

@@ -9,6 +9,7 @@ loop's thread: there is no task, queue or coroutine per connection or per messag
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from presenced.auth.gatekeeper import Gatekeeper
 from presenced.auth.grants import visibility_of
@@ -16,7 +17,7 @@ from presenced.auth.principal import Principal
 from presenced.config.settings import Settings
 from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
-from presenced.errors import BadParameter, BadUserId, Close
+from presenced.errors import BadParameter, BadUserId, Close, Problem
 from presenced.net.refusals import Refusal
 from presenced.net.throttle import Throttle
 from presenced.node.connections import Connections, unheard_age
@@ -24,12 +25,9 @@ from presenced.node.event_log import EventLog
 from presenced.node.heartbeat import Heartbeat
 from presenced.node.journal_followers import JournalFollowers
 from presenced.node.publisher import NodePublisher
-from presenced.node.refusals import Refusals
 from presenced.node.shutdown import close_in_waves
 from presenced.node.stats import Stats, statistics
 from presenced.presence.directory import Directory
-from presenced.presence.explain import Beat
-from presenced.presence.journal import Journal
 from presenced.presence.model import Ending
 from presenced.presence.rooms import Rooms
 from presenced.protocols.base import Admitted, ConnectRequest, Protocols
@@ -40,64 +38,43 @@ from presenced.runtime.metrics import Metrics
 from presenced.storage.write_behind import WriteBehind
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Node:
     """Presence for the connections that report to it (`transports.base.ConnectionHandler`).
 
     `node.build.build_node` makes the parts and connects them.
     """
 
-    def __init__(
-        self,
-        *,
-        settings: Settings,
-        clock: Clock,
-        timer: Timer,
-        metrics: Metrics,
-        log: EventLog,
-        throttle: Throttle,
-        directory: Directory[Connection],
-        rooms: Rooms,
-        journal: Journal,
-        followers: JournalFollowers,
-        connections: Connections,
-        heartbeat: Heartbeat[Connection],
-        broadcaster: Broadcaster,
-        publisher: NodePublisher,
-        protocols: Protocols,
-        encoder: V1Encoder,
-        gatekeeper: Gatekeeper | None,
-        storage: WriteBehind | None,
-    ) -> None:
-        self.settings = settings
-        self.clock = clock
-        self.timer = timer
-        self.metrics = metrics
-        self.throttle = throttle
-        self.directory = directory
-        self.rooms = rooms
-        self.journal = journal
-        self.followers = followers
-        self.publisher = publisher
-        self.protocols = protocols
-        self.encoder = encoder
-        self.gatekeeper = gatekeeper
-        """None if the server does not authenticate: a client may claim any user id."""
-        self.storage = storage
-        """None if the server stores nothing."""
-        self._log = log
-        self._refusals = Refusals(log, metrics)
-        self._connections = connections
-        self._heartbeat = heartbeat
-        self.broadcaster = broadcaster
-        if gatekeeper is not None:
-            gatekeeper.listen(self)
+    settings: Settings
+    clock: Clock
+    timer: Timer
+    metrics: Metrics
+    log: EventLog
+    throttle: Throttle
+    directory: Directory[Connection]
+    rooms: Rooms
+    followers: JournalFollowers
+    connections: Connections
+    heartbeat: Heartbeat
+    broadcaster: Broadcaster
+    publisher: NodePublisher
+    protocols: Protocols
+    encoder: V1Encoder
+    gatekeeper: Gatekeeper | None
+    """None if the server does not authenticate: a client may claim any user id."""
+    storage: WriteBehind | None
+    """None if the server stores nothing."""
+
+    def __post_init__(self) -> None:
+        if self.gatekeeper is not None:
+            self.gatekeeper.listen(self)
 
     def start(self) -> None:
         """Start the heartbeat and the statistics lines."""
         now = self.clock.now()
         for protocol in self.protocols.all:
             protocol.started(now)
-        self._heartbeat.start()
+        self.heartbeat.start()
         if self.settings.stats_interval:
             self.timer.set(self._log_stats, now.monotonic + self.settings.stats_interval)
 
@@ -148,16 +125,16 @@ class Node:
         """
         if self.gatekeeper is not None:
             self.gatekeeper.closed(connection)
-        if not self._connections.remove(connection):
+        if not self.connections.remove(connection):
             return
         now = self.clock.now()
-        self._heartbeat.discard(connection)
+        self.heartbeat.discard(connection)
         self.broadcaster.discard(connection)  # first, because its own events below are for others only
         connection.protocol.closed(connection)
         for outcome in self.directory.release(connection.session.user_id, connection, now):
             self.publisher.apply(outcome, now)
         self.metrics.closed.labels(reason).inc()
-        self._log.disconnected(connection.user_id)
+        self.log.disconnected(connection.user_id)
         if self.storage is not None:
             self.storage.closed(connection, reason, now)
         silent = now.monotonic - connection.heard_at if ending is Ending.TIMED_OUT else 0.0
@@ -165,8 +142,14 @@ class Node:
         self.publisher.apply(self.directory.close(connection.user_id, connection, ending, now, silent, unheard), now)
 
     def turned_away(self, refusal: Refusal, origin: bytes) -> None:
-        """Log and count a request that was refused before it became a WebSocket, or because of its page or host."""
-        self._refusals.add(refusal, origin)
+        """Log and count a request that was refused before it became a WebSocket, or because of its page or host.
+
+        Args:
+            origin: Its `Origin` header; empty if absent.
+        """
+        self.metrics.turned_away.labels(refusal.reason).inc()
+        if refusal.problem is not Problem.REQUEST_TIMEOUT:  # browsers open spare connections and let them time out
+            self.log.turned_away(refusal, origin)
 
     # Events that the gatekeeper reports.
 
@@ -180,7 +163,7 @@ class Node:
     ) -> None:
         """Close a connection that is not admitted."""
         self.metrics.refused.labels(close.name).inc()
-        self._log.refused(close.name, reason)
+        self.log.refused(close.name, reason)
         if is_guess:
             self.throttle.count_failure(connection.address, now.monotonic)
         connection.close(close, reason)
@@ -201,14 +184,14 @@ class Node:
         except BadParameter as error:
             self.refused(connection, Close.BAD_PARAMETER, str(error), now)
             return
-        others = self.directory.users.connected(user.user_id) - protocol.replaces(user.user_id, parameters)
+        others = len(self.directory.users.connections(user.user_id)) - protocol.replaces(user.user_id, parameters)
         if others >= (most := self.settings.user_connections):
             self.refused(connection, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open", now)
             return
-        self._connections.adopt(connection, user.user_id, now)
-        self._heartbeat.add(connection)
+        self.connections.adopt(connection, user.user_id, now)
+        self.heartbeat.add(connection)
         self.metrics.opened.inc()
-        self._log.connected(user.user_id)
+        self.log.connected(user.user_id)
         protocol.opened(connection, user, parameters, now)
 
     # Answers for transports.
@@ -221,12 +204,12 @@ class Node:
     @property
     def is_behind(self) -> bool:
         """Whether the loop is overloaded. Then no new connection is accepted, in favour of the open ones."""
-        return self._heartbeat.is_behind
+        return self.heartbeat.is_behind
 
     @property
     def max_connections(self) -> int:
         """Maximum number of open connections, HTTP ones included."""
-        return self._connections.most
+        return self.connections.most
 
     @property
     def subprotocols(self) -> Mapping[bytes, Sequence[str]]:
@@ -242,21 +225,7 @@ class Node:
 
     def stats(self, limit: int = 100, after: int = 0, now: Instant | None = None) -> Stats:
         """Return statistics, with the `limit` (0 to `MAX_PAGE`) sessions that follow the serial number `after`."""
-        return statistics(self.directory.users, self._connections.by_serial, limit, after, now or self.clock.now())
-
-    def beat(self, connection: Connection) -> Beat:
-        """Return what the heartbeat does next about an open connection."""
-        return self._heartbeat.next_beat(connection)
-
-    @property
-    def connections(self) -> int:
-        """Number of open connections."""
-        return len(self._connections)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more connection is accepted."""
-        return self._connections.is_full
+        return statistics(self.directory.users, self.connections.by_serial, limit, after, now or self.clock.now())
 
     def drain(self) -> Iterator[float]:
         """Stop: send no notifications of ends from now on, and close the connections in waves.
@@ -265,12 +234,12 @@ class Node:
             The waves. Each item closes some connections and is the number of seconds to wait before the next.
         """
         self.publisher.is_silent = True
-        return close_in_waves(list(self._connections), self._connections.pace.best)
+        return close_in_waves(list(self.connections.by_serial.values()), self.connections.pace.best)
 
     def stop(self) -> None:
         """Cancel all timers."""
         self.timer.stop()
 
     def _log_stats(self) -> None:
-        self._log.stats(self.directory.users.connected_users, len(self._connections))
+        self.log.stats(self.directory.users.connected_users, len(self.connections))
         self.timer.set(self._log_stats, self.clock.monotonic() + self.settings.stats_interval)

@@ -12,12 +12,13 @@ outcomes, in this order:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.node.event_log import EventLog
 from presenced.node.journal_followers import JournalFollowers
 from presenced.presence.directory import Directory, Outcome
-from presenced.presence.journal import Journal
 from presenced.presence.model import Status
 from presenced.presence.rooms import Rooms
 from presenced.runtime.clock import Clock, Timer
@@ -26,40 +27,26 @@ from presenced.runtime.metrics import Metrics
 from presenced.storage.write_behind import WriteBehind
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NodePublisher:
-    """The publisher of one node (`protocols.base.Publisher`).
+    """The publisher of one node (`protocols.base.Publisher`)."""
 
-    Args:
-        storage: Stores results; None if the server stores nothing.
-    """
+    clock: Clock
+    timer: Timer
+    metrics: Metrics
+    log: EventLog
+    directory: Directory[Connection]
+    rooms: Rooms
+    followers: JournalFollowers
+    broadcaster: Broadcaster
+    storage: WriteBehind | None
+    """Stores results; None if the server stores nothing."""
+    is_silent: bool = False
+    """Whether others are no longer notified, because the node stops and its users will reconnect elsewhere."""
 
-    def __init__(
-        self,
-        *,
-        clock: Clock,
-        timer: Timer,
-        metrics: Metrics,
-        log: EventLog,
-        directory: Directory[Connection],
-        rooms: Rooms,
-        journal: Journal,
-        followers: JournalFollowers,
-        broadcaster: Broadcaster,
-        storage: WriteBehind | None,
-    ) -> None:
-        self.is_silent = False
-        """Whether others are no longer notified, because the node stops and its users will reconnect elsewhere."""
-        self._clock = clock
-        self._timer = timer
-        self._log = log
-        self._directory = directory
-        self._rooms = rooms
-        self._journal = journal
-        self._followers = followers
-        self._broadcaster = broadcaster
-        self._storage = storage
+    def __post_init__(self) -> None:
         # Looked up once, because a look-up takes 1 us at each change.
-        self._changes = {status: metrics.changes.labels(status) for status in Status}
+        self._changes = {status: self.metrics.changes.labels(status) for status in Status}
 
     def apply(self, outcome: Outcome[Connection], now: Instant) -> None:
         """Notify everyone that the result of an event concerns, and schedule what time alone will change."""
@@ -67,42 +54,42 @@ class NodePublisher:
         if change and not self.is_silent:
             self._changes[change.status].inc()
             if change.is_turn:
-                own = 1 if self._directory.users.connections(change.user_id) else 0
-                self._log.changed(change.user_id, change.status, self._directory.users.connected_users - own)
-            self._journal.append(change)
-            self._followers.changed()
-            self._broadcaster.publish(change)
-        if self._storage is not None:
-            self._storage.event(outcome, not self.is_silent)
+                own = 1 if self.directory.users.connections(change.user_id) else 0
+                self.log.changed(change.user_id, change.status, self.directory.users.connected_users - own)
+            self.directory.users.journal.append(change)
+            self.followers.changed()
+            self.broadcaster.publish(change)
+        if self.storage is not None:
+            self.storage.event(outcome, not self.is_silent)
         if outcome.own:
-            for connection in self._directory.users.connections(outcome.user_id):
+            for connection in self.directory.users.connections(outcome.user_id):
                 connection.protocol.self_changed(connection, outcome.own)
         self.settle_rooms(outcome.user_id, now)
         self._set_timer()
 
     def settle_rooms(self, user_id: str, now: Instant) -> None:
         """Bring the rooms into line with the rooms of the user's sessions."""
-        wanted = self._directory.users.rooms_wanted(user_id)
-        if not wanted and not self._rooms.of(user_id):
+        wanted = self.directory.users.rooms_wanted(user_id)
+        if not wanted and not self.rooms.of(user_id):
             return
-        for change in self._rooms.settle(user_id, wanted, now):
+        for change in self.rooms.settle(user_id, wanted, now):
             if not self.is_silent:
-                self._broadcaster.publish(change)
-                if self._storage is not None:
-                    self._storage.room_changed(change, now)
+                self.broadcaster.publish(change)
+                if self.storage is not None:
+                    self.storage.room_changed(change, now)
 
     def session_opened(self, connection: Connection) -> None:
         """Store that the session of a connection opened, or was resumed."""
-        if self._storage is not None:
-            self._storage.opened(connection)
+        if self.storage is not None:
+            self.storage.opened(connection)
 
     def expire(self) -> None:
         """Apply what time alone has changed: ended grace periods, choices, claims and pauses."""
-        now = self._clock.now()
-        for outcome in self._directory.expire(now):
+        now = self.clock.now()
+        for outcome in self.directory.expire(now):
             self.apply(outcome, now)
         self._set_timer()
 
     def _set_timer(self) -> None:
-        if (deadline := self._directory.next_deadline()) is not None:
-            self._timer.set(self.expire, deadline)
+        if (deadline := self.directory.next_deadline()) is not None:
+            self.timer.set(self.expire, deadline)

@@ -26,10 +26,11 @@ from presenced.node.stats import Stats
 from presenced.presence.explain import MAX_CHANGES, Explanation, Viewer, explain
 from presenced.presence.journal import Digest
 from presenced.presence.model import AS_DETECTED, Change, Choice, Status
-from presenced.presence.rooms import Mode, Room
+from presenced.presence.rooms import Mode, Room, Rooms
 from presenced.presence.session import Session
 from presenced.presence.status import Claim, check_claim
-from presenced.presence.visibility import EVERYTHING, ViewerVisibility, Visibility
+from presenced.presence.users import Users
+from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.runtime.instant import Instant
 
@@ -148,7 +149,7 @@ class PresenceService:
         for claim in self.claims_of(user_id):
             self.clear_claim(user_id, claim.source, now)
         self.forget_display(user_id, now)
-        self._node.journal.blank(user_id)
+        self._directory.users.journal.blank(user_id)
         return closed
 
     # Queries.
@@ -171,10 +172,8 @@ class PresenceService:
 
     def counts(self) -> Counts:
         """Return the numbers of users, connections and rooms."""
-        node = self._node
-        return Counts(
-            self._directory.users.online_users, self._directory.users.connected_users, node.connections, len(node.rooms)
-        )
+        users = self._directory.users
+        return Counts(users.online_users, users.connected_users, len(self._node.connections), len(self._node.rooms))
 
     def stats(self, limit: int, after: int, now: Instant | None = None) -> Stats:
         """Return statistics with the `limit` sessions that follow `after` (`node.stats.statistics`)."""
@@ -197,9 +196,10 @@ class PresenceService:
             sessions = self.sessions_of(viewer)
             roles = node.gatekeeper.roles(self._directory.users.connections(viewer)) if node.gatekeeper else ()
             explained_viewer = Viewer(viewer, sessions, node.settings.visibility == "everyone", roles)
-        changes = node.journal.last_of(user_id, MAX_CHANGES)
-        user, rooms = self._directory.users.user(user_id), node.rooms.of(user_id)
-        return explain(user_id, user, frozenset(rooms), explained_viewer, changes, now or node.clock.now(), node.beat)
+        changes = self._directory.users.journal.last_of(user_id, MAX_CHANGES)
+        user, rooms = self._directory.users.user(user_id), frozenset(node.rooms.of(user_id))
+        now = now or node.clock.now()
+        return explain(user_id, user, rooms, explained_viewer, changes, now, node.heartbeat.next_beat)
 
     def scope_of(self, viewer: str | None) -> ViewerScope:
         """Return the users and rooms that a viewer may see; everything if `viewer` is None, for a backend.
@@ -207,19 +207,19 @@ class PresenceService:
         The next token of a viewer without a session is unknown. Such a viewer sees what the setting `visibility` grants
         to a token that names no user.
         """
+        node = self._node
         if viewer is None:
-            return ViewerScope(self._node, "", [EVERYTHING], with_causes=True)
-        settings = self._node.settings
+            return ViewerScope("", [EVERYTHING], self._directory.users, node.rooms, with_causes=True)
         sessions = self.sessions_of(viewer)
-        parts = [session.visibility for session in sessions] or [visibility_of(settings, Principal(viewer))]
-        return ViewerScope(self._node, viewer, parts, settings.show_causes)
+        parts = [session.visibility for session in sessions] or [visibility_of(node.settings, Principal(viewer))]
+        return ViewerScope(viewer, parts, self._directory.users, node.rooms, node.settings.show_causes)
 
     # Following changes.
 
     @property
     def position(self) -> int:
         """Position of the newest event."""
-        return self._node.journal.position
+        return self._directory.users.journal.position
 
     @property
     def newest_version(self) -> int:
@@ -236,12 +236,12 @@ class PresenceService:
 
     def changes_since(self, position: int, limit: int) -> list[Change] | None:
         """Return the first `limit` changes after `position`; None if the journal has evicted some of them."""
-        return self._node.journal.since(position, limit)
+        return self._directory.users.journal.since(position, limit)
 
     def digest(self) -> Digest | None:
         """Return the state as one number, at the position of the newest change. None if only a part of
         the work is done: call again in another turn of the loop (`Journal.digest`)."""
-        return self._node.journal.digest(self._directory.users.snapshot)
+        return self._directory.users.journal.digest(self._directory.users.snapshot)
 
     def on_change(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call `wake` in the turn of the loop after one in which something changed.
@@ -266,7 +266,7 @@ class PresenceService:
         reasons = []
         if self._node.draining:
             reasons.append("the server is stopping")
-        if self._node.is_full:
+        if len(self._node.connections) >= self._node.max_connections:
             reasons.append(f"all {self._node.max_connections} connections are taken")
         return reasons
 
@@ -300,20 +300,30 @@ class ViewerScope:
 
     A viewer sees a user that any of the sessions may see, and everyone who is in a room with the viewer. A user that
     all sessions block is invisible to the viewer everywhere, in rooms, too.
+
+    Args:
+        viewer: User id; empty for a backend, which sees everything.
+        parts: Visibility of each session; at least one.
     """
 
-    def __init__(self, node: Node, viewer: str, parts: Sequence[Visibility], with_causes: bool) -> None:
-        self._users = node.directory.users
-        self._rooms = node.rooms
-        self._visible = ViewerVisibility(viewer, parts, node.rooms.of)
-        self.with_causes = with_causes or self._visible.causes
+    def __init__(
+        self, viewer: str, parts: Sequence[Visibility], users: Users[Connection], rooms: Rooms, with_causes: bool
+    ) -> None:
+        self._viewer = viewer
+        self._parts = parts
+        self._users = users
+        self._rooms = rooms
+        self.with_causes = with_causes or any(part.causes for part in parts)
         """Whether the viewer may see why users changed."""
-        self.blocked = self._visible.blocked
+        self.blocked = _blocked_by_all(parts)
         """Users that all sessions block."""
 
     def sees(self, user_id: str) -> bool:
         """Return whether the viewer may see the user, be it only in a room that both are in."""
-        return self._visible.may_see(user_id)
+        if any(part.sees(user_id) for part in self._parts) or user_id == self._viewer:
+            return True
+        rooms = self._rooms
+        return user_id not in self.blocked and not set(rooms.of(self._viewer)).isdisjoint(rooms.of(user_id))
 
     def seen(self, user_ids: Iterable[str]) -> list[Change | None]:
         """Return the last change of each user; None for users who are unknown or hidden from the viewer.
@@ -325,7 +335,7 @@ class ViewerScope:
 
     def room(self, name: str) -> Room | None:
         """Return a room, to read and not to change; None if it has no members or the viewer may not enter it."""
-        return self._rooms.get(name) if self._visible.may_enter(name) else None
+        return self._rooms.get(name) if any(part.may_enter(name) for part in self._parts) else None
 
     def room_mode(self, room: Room) -> Mode:
         """Return the mode in which the viewer is notified about a room. It depends on the members that the viewer sees,
@@ -338,17 +348,22 @@ class ViewerScope:
         It takes constant time for a viewer who sees everyone and blocks few users. Otherwise it is O(users named by the
         rules + members of the viewer's rooms).
         """
-        if (blocked := self._visible.blocked_by_widest) is not None:
-            hidden = [user_id for user_id in blocked if not self.sees(user_id)]
+        if widest := [part for part in self._parts if part.everyone]:
+            hidden = [user_id for user_id in _blocked_by_all(widest) if not self.sees(user_id)]
             return self._users.online_users - self._online(hidden)
         members: set[str] = set()
-        for name in tuple(self._visible.rooms()):
+        for name in tuple(self._rooms.of(self._viewer)):
             if room := self._rooms.get(name):
                 members.update(room.members)
             await asyncio.sleep(0)  # each room may have 100,000 members, so the loop gets a turn between two of them
         members -= self.blocked
-        return len(members) + self._online(self._visible.named - members)
+        named = {self._viewer}.union(*(part.users for part in self._parts))
+        return len(members) + self._online(named - members)
 
     def _online(self, user_ids: Iterable[str]) -> int:
         changes = self._users.changes_of(user_ids)
         return sum(change is not None and change.status is not Status.OFFLINE for change in changes)
+
+
+def _blocked_by_all(parts: Sequence[Visibility]) -> frozenset[str]:
+    return frozenset.intersection(*(part.blocked for part in parts))

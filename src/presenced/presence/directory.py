@@ -55,7 +55,6 @@ from presenced.presence.users import Limits, Users
 from presenced.presence.versions import VersionClock, VersionCounter
 from presenced.runtime.deadlines import Deadlines
 from presenced.runtime.instant import Instant
-from presenced.runtime.limits import BoundedMap
 
 C = TypeVar("C", bound=Hashable)
 
@@ -169,8 +168,7 @@ class Directory(Generic[C]):
         # Classic connections of a user cannot be distinguished, so the one lost last counts as returned.
         if lost and not session_id:
             user.remove(lost[-1])
-        session = Session(user_id, connection, session_id, device, subscription)
-        session.active = active
+        session = Session(user_id, connection, session_id, device, subscription, active)
         if session_id:
             self.users.sessions[session_id] = session
         return self._attach(user, session, now)
@@ -227,9 +225,8 @@ class Directory(Generic[C]):
         if user is None or session is None:
             return NOTHING
         grace = self._grace.after(ending, unheard_age)
-        window = self._limits.resume_window if session.session_id and ending is not Ending.CLOSED else 0.0
-        if ending is Ending.DISCONNECTED:
-            window = 0.0
+        is_final = not session.session_id or ending in (Ending.CLOSED, Ending.DISCONNECTED)
+        window = 0.0 if is_final else self._limits.resume_window
         user.seen_ms = max(user.seen_ms, now.epoch_ms - int(silent * 1000)) if silent else now.epoch_ms
         user.detach(session, now.monotonic + grace if grace > 0 else None, now.monotonic + max(grace, window))
         if max(grace, window) <= 0:
@@ -318,7 +315,7 @@ class Directory(Generic[C]):
             outcomes.append(self._settle(user, cause, now))
             if (held := user.held) is not None and held.deadline is not None and held.until <= now.monotonic:
                 outcomes += self._release(user, held, now)
-        self.users.trim_log(now.monotonic)
+        self.users.log.trim(now.monotonic)
         return outcomes
 
     def next_deadline(self) -> float | None:
@@ -436,13 +433,13 @@ class Directory(Generic[C]):
         if user is not None and user.display == NO_DISPLAY:
             user.display = display
             return self._settle(user, Cause.DISPLAY, now)
-        if user is None and not self.users.has_display(user_id):
-            self.users.remember_display(user_id, display)
+        if user is None and user_id not in self.users.displays:
+            self.users.displays.set(user_id, display)
         return NOTHING
 
     def erase_display(self, user_id: str, now: Instant) -> Outcome[C]:
         """Erase the display data that the user's tokens have set."""
-        self.users.erase_display(user_id)
+        self.users.displays.pop(user_id)
         user = self._by_id.get(user_id)
         if user is None:
             return NOTHING
@@ -489,9 +486,10 @@ class Directory(Generic[C]):
 
     def _release(self, user: User[C], held: HeldRequests[C], now: Instant) -> list[Outcome[C]]:
         """Apply all waiting requests and start the next pause."""
-        activities, choices = held.take_activities(), held.take_choices()
+        activities, choices = held.activities, held.choices
         if not activities and not choices:
             return []
+        user.held = None
         self._pause(user, now)
         outcomes = []
         for session, active in activities.items():
@@ -540,7 +538,7 @@ class Directory(Generic[C]):
         position = self._journal.next_position()
         change = Change(position, user.user_id, view, was, version, now, since, seen, cause, before)
         user.last_change = change
-        users.log(change)
+        users.log.append(change)
         return change
 
     def _schedule(self, user: User[C]) -> None:
@@ -559,21 +557,15 @@ class Directory(Generic[C]):
             else:
                 user.timed = None
                 self._schedule(user)
-        if loser := self._update_absent(self.users.with_choice, user.user_id, has_chosen):
-            loser.chosen, loser.timed = AS_DETECTED, None
-            self._release_absent(loser)
-        if loser := self._update_absent(self.users.with_claim, user.user_id, bool(user.claims)):
-            loser.claims = ()
-            self._release_absent(loser)
-
-    def _update_absent(self, absent: BoundedMap[str, None], user_id: str, is_needed: bool) -> User[C] | None:
-        """Put the user into the map or take them out. Return the user who was evicted from it."""
-        if not is_needed:
-            absent.pop(user_id)
-        elif user_id not in absent and (evicted := absent.set(user_id, None)):  # in the order of leaving, not renewed
-            return self._by_id[evicted[0]]
-        return None
-
-    def _release_absent(self, user: User[C]) -> None:
-        self._schedule(user)
-        self.users.evict_if_unneeded(user)
+        users, user_id = self.users, user.user_id
+        for absent, is_needed in ((users.with_choice, has_chosen), (users.with_claim, bool(user.claims))):
+            if not is_needed:
+                absent.pop(user_id)
+            elif user_id not in absent and (evicted := absent.set(user_id, None)):  # by time of leaving, not renewed
+                loser = self._by_id[evicted[0]]
+                if absent is users.with_choice:
+                    loser.chosen, loser.timed = AS_DETECTED, None
+                else:
+                    loser.claims = ()
+                self._schedule(loser)
+                users.evict_if_unneeded(loser)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -31,13 +31,6 @@ class Beat(NamedTuple):
     pinged_in: float
     times_out_in: float | None
     """None unless the client was pinged and has sent nothing since."""
-
-
-class ExplainedConnection(Protocol):
-    """Connection, as far as an explanation needs it."""
-
-    connection_id: str
-    heard_at: float
 
 
 class Viewer(NamedTuple):
@@ -205,7 +198,7 @@ def explain(
     """Explain why the user looks as they do.
 
     Args:
-        user: None if unknown. Its connections are `ExplainedConnection`s.
+        user: None if unknown. Its connections are of the type `delivery.connection.Connection`.
         rooms: Rooms in which the user is a member.
         changes: The user's last changes, newest first.
         beat: Returns what the heartbeat does next about a connection.
@@ -256,7 +249,7 @@ def _liveness(user: User[Any], now: Instant) -> Liveness:
 
 
 def _session(session: Session[Any], now: Instant, beat: Callable[[Any], Beat]) -> SessionExplained:
-    connection: ExplainedConnection | None = session.connection
+    connection = session.connection
     ahead = beat(connection) if connection else None
     return SessionExplained(
         connection.connection_id if connection else "",

@@ -6,13 +6,15 @@ from collections.abc import Hashable
 from math import inf
 from typing import Generic, TypeVar
 
+from msgspec import Struct
+
 from presenced.presence.session import Session
 from presenced.presence.status import TimedChoice
 
 C = TypeVar("C", bound=Hashable)
 
 
-class HeldRequests(Generic[C]):
+class HeldRequests(Struct, Generic[C], eq=False):
     """Requests of a user's clients that wait until the pause after the user's last change is over.
 
     It belongs to the user and not to a connection: if two devices send requests, the last request wins.
@@ -20,14 +22,11 @@ class HeldRequests(Generic[C]):
     Bounds: two choices (`in_force`); one activity for each of the user's sessions.
     """
 
-    __slots__ = ("activities", "choices", "until")
-
-    def __init__(self) -> None:
-        self.until = -inf
-        """Monotonic end of the pause."""
-        self.choices: tuple[TimedChoice, ...] = ()
-        self.activities: dict[Session[C], bool] = {}
-        """Sessions whose person becomes active (True) or idle. A session that is already in that state is not in it."""
+    until: float = -inf
+    """Monotonic end of the pause."""
+    choices: tuple[TimedChoice, ...] = ()
+    activities: dict[Session[C], bool] = {}
+    """Sessions whose person becomes active (True) or idle. A session that is already in that state is not in it."""
 
     @property
     def deadline(self) -> float | None:
@@ -42,8 +41,3 @@ class HeldRequests(Generic[C]):
         """Remove and return the waiting choices."""
         choices, self.choices = self.choices, ()
         return choices
-
-    def take_activities(self) -> dict[Session[C], bool]:
-        """Remove and return the waiting activities."""
-        activities, self.activities = self.activities, {}
-        return activities

@@ -21,6 +21,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from hashlib import sha256
 from itertools import chain, islice
+from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -30,6 +31,8 @@ from presenced.presence.model import Change, Status, View
 
 MAX_HASHED = 1_000
 """Maximum number of changes that one call of `Journal.digest` hashes, which takes about a millisecond."""
+
+_position = attrgetter("position")
 
 
 class Cursor(NamedTuple):
@@ -55,8 +58,6 @@ class RecentChanges:
         is_latest: Returns whether a change is still the last one of its user.
         on_dropped: Called with each change that is dropped while it is the last one of its user.
     """
-
-    __slots__ = ("_entries", "_is_latest", "_max_age", "_max_entries", "_on_dropped", "floor")
 
     def __init__(
         self,
@@ -98,13 +99,9 @@ class RecentChanges:
         """
         if position < self.floor:
             return None
-        found: list[Change] = []
-        for index in range(bisect_right(self._entries, position, key=lambda c: c.position), len(self._entries)):
-            if self._is_latest(self._entries[index]):
-                found.append(self._entries[index])
-                if len(found) == limit:
-                    break
-        return found
+        entries = self._entries
+        newer = (entries[index] for index in range(bisect_right(entries, position, key=_position), len(entries)))
+        return list(islice(filter(self._is_latest, newer), limit))
 
     def _drop(self, count: int) -> None:
         if count <= 0:
@@ -230,10 +227,6 @@ class Journal:
         if self._hashed_to < self.newest_change:
             return None
         return Digest(self._hashed_to, self._value % 2**64, self._users)
-
-
-def _position(change: Change) -> int:
-    return change.position
 
 
 def _hash(user_id: str, status: Status, version: int) -> int:

@@ -17,8 +17,6 @@ class SinceStart:
     Bounds: `MAX_SINCE` of each kind.
     """
 
-    __slots__ = ("_choices", "_claims", "_forgotten")
-
     def __init__(self) -> None:
         self._choices: dict[str, bool] = {}
         """Users who chose; the value is whether one of the choices was permanent."""

@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Set
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from presenced.presence.session import MemberData, Session
 from presenced.presence.visibility import NOBODY, Visibility
@@ -55,13 +56,9 @@ class Thresholds(Struct, frozen=True):
 
     def mode(self, size: int, now: Mode) -> Mode:
         """Return the mode of a room of `size` members that is in mode `now`."""
-        steps = ((Mode.COUNTS, self.counts), (Mode.COALESCED, self.coalesced))
-        order = list(Mode)
-        for mode, threshold in steps:
-            is_reached = order.index(now) >= order.index(mode)
-            if size >= (threshold * STEP_BACK if is_reached else threshold):
-                return mode
-        return Mode.FULL
+        if size >= self.counts * (STEP_BACK if now is Mode.COUNTS else 1):
+            return Mode.COUNTS
+        return Mode.COALESCED if size >= self.coalesced * (1 if now is Mode.FULL else STEP_BACK) else Mode.FULL
 
 
 class RoomMember(Struct, frozen=True, gc=False):
@@ -87,23 +84,20 @@ class RoomChange(Struct, frozen=True, gc=False):
     """True if the room has its first member, False if it lost its last one; None otherwise."""
 
 
-class Room:
+class Room(Struct, eq=False):
     """One room. It exists while it has a member. Sessions can subscribe to a room that has no member."""
 
-    __slots__ = ("digested_until", "floor", "left", "members", "mode", "name", "position")
-
-    def __init__(self, name: str, position: int) -> None:
-        self.name = name
-        self.members: dict[str, RoomMember] = {}
-        self.left: OrderedDict[str, int] = OrderedDict()
-        """Former members and the positions at which they left, in this order."""
-        self.mode = Mode.FULL
-        self.position = position
-        """Position of the last change."""
-        self.floor = position
-        """Position up to which former members may be forgotten."""
-        self.digested_until = -1
-        """Position up to which its changes were, at times, sent later than changes of users."""
+    name: str
+    floor: int
+    """Position up to which former members may be forgotten."""
+    position: int
+    """Position of the last change."""
+    members: dict[str, RoomMember] = {}
+    left: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    """Former members and the positions at which they left, in this order."""
+    mode: Mode = Mode.FULL
+    digested_until: int = -1
+    """Position up to which its changes were, at times, sent later than changes of users."""
 
     def size(self, but: Set[str]) -> int:
         """Return the number of members besides these."""
@@ -113,11 +107,7 @@ class Room:
         """Return members who joined or changed after `position`, and users who left; None if that is forgotten."""
         if position < self.floor:
             return None
-        left = []
-        for user_id, at in reversed(self.left.items()):
-            if at <= position:
-                break
-            left.append(user_id)
+        left = list(takewhile(lambda user_id: self.left[user_id] > position, reversed(self.left)))
         return [m for m in self.members.values() if m.position > position] if position < self.position else [], left
 
 
@@ -159,12 +149,14 @@ class Rooms:
         room = self._rooms.get(name)
         return room is None or user_id in room.members or room.size(unseen) < self._max_members
 
-    def mode(self, room: Room, unseen: Set[str]) -> Mode:
+    def mode(self, room: Room | None, unseen: Set[str]) -> Mode:
         """Return the mode of the room for a viewer who does not see some users.
 
         It follows from the number of members the viewer sees, without `STEP_BACK`: the mode before may have been due to
         the unseen ones, and must not reveal them.
         """
+        if room is None:
+            return Mode.FULL
         return self._thresholds.mode(room.size(unseen), Mode.FULL) if unseen else room.mode
 
     def join(self, session: Session[Any], name: str, data: bytes) -> None:
@@ -200,14 +192,13 @@ class Rooms:
         room, is_new = self._rooms.get(name), name not in self._rooms
         if room is None:
             # Nothing is known about an earlier room of this name, so clients at earlier positions receive it whole.
-            room = self._rooms[name] = Room(name, position - 1)
+            room = self._rooms[name] = Room(name, position - 1, position)
         room.position = position
-        member = RoomMember(user_id, joined_ms, data, room.position)
-        room.members[user_id] = member
+        room.members[user_id] = member = RoomMember(user_id, joined_ms, data, position)
         room.left.pop(user_id, None)
-        self._of_user.setdefault(user_id, set()).add(room.name)
+        self._of_user.setdefault(user_id, set()).add(name)
         room.mode = self._thresholds.mode(len(room.members), room.mode)
-        return RoomChange(room.position, room.name, user_id, member, True if is_new else None)
+        return RoomChange(position, name, user_id, member, True if is_new else None)
 
     def _remove(self, room: Room, user_id: str) -> RoomChange:
         room.position = self._next_position()

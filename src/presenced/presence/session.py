@@ -27,10 +27,12 @@ from collections.abc import Hashable
 from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
+from msgspec import Struct
+
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Ending
 from presenced.presence.subscriptions import Subscription
-from presenced.presence.visibility import EVERYTHING
+from presenced.presence.visibility import EVERYTHING, Visibility
 
 C = TypeVar("C", bound=Hashable)
 
@@ -76,53 +78,33 @@ class MemberData(NamedTuple):
     """JSON; empty if there is none."""
 
 
-class Session(Generic[C]):
+class Session(Struct, Generic[C], eq=False):
     """One client instance, which survives reconnects."""
 
-    __slots__ = (
-        "active",
-        "connection",
-        "device",
-        "forget_at",
-        "grace_ends",
-        "rooms",
-        "session_id",
-        "snapshots",
-        "stored",
-        "subscription",
-        "token_id",
-        "user_id",
-        "visibility",
-        "whole_from",
-    )
-
-    def __init__(
-        self, user_id: str, connection: C, session_id: str, device: str, subscription: Subscription | None
-    ) -> None:
-        self.user_id = user_id
-        self.connection: C | None = connection
-        self.session_id = session_id
-        """Empty for a classic connection."""
-        self.device = device
-        self.subscription = subscription
-        """Subscription; None for a classic connection, which is notified about everyone."""
-        self.visibility = EVERYTHING
-        """Users and rooms that its client may see. They may change only while no feed includes the connection."""
-        self.token_id = ""
-        """Id of the last token that authenticated it; empty without authentication."""
-        self.rooms: dict[str, MemberData] | None = None
-        """Rooms it has joined. `Rooms.join` and `Rooms.leave` change it."""
-        self.active = True
-        self.grace_ends: float | None = None
-        """Monotonic end of the grace period, while one runs."""
-        self.snapshots = 0
-        """Number of snapshots sent to its client."""
-        self.whole_from = Cursor(0)
-        """End of the last snapshot. A client whose cursor is below it does not have all of that snapshot."""
-        self.stored: object = None
-        """Record of this session for the storage, which alone reads and writes it."""
-        self.forget_at = 0.0
-        """Monotonic time until which it can be resumed; meaningless while it has a connection."""
+    user_id: str
+    connection: C | None
+    session_id: str
+    """Empty for a classic connection."""
+    device: str
+    subscription: Subscription | None
+    """Subscription; None for a classic connection, which is notified about everyone."""
+    active: bool = True
+    visibility: Visibility = EVERYTHING
+    """Users and rooms that its client may see. They may change only while no feed includes the connection."""
+    token_id: str = ""
+    """Id of the last token that authenticated it; empty without authentication."""
+    rooms: dict[str, MemberData] | None = None
+    """Rooms it has joined. `Rooms.join` and `Rooms.leave` change it."""
+    grace_ends: float | None = None
+    """Monotonic end of the grace period, while one runs."""
+    snapshots: int = 0
+    """Number of snapshots sent to its client."""
+    whole_from: Cursor = Cursor(0)
+    """End of the last snapshot. A client whose cursor is below it does not have all of that snapshot."""
+    stored: object = None
+    """Record of this session for the storage, which alone reads and writes it."""
+    forget_at: float = 0.0
+    """Monotonic time until which it can be resumed; meaningless while it has a connection."""
 
     @property
     def is_present(self) -> bool:

@@ -144,11 +144,7 @@ def check_claim(claim: Claim) -> None:
 
 def winning_claim(claims: tuple[Claim, ...]) -> Claim | None:
     """Return the claim of the highest priority; of several the one set last, which is the last in `claims`."""
-    best: Claim | None = None
-    for claim in claims:
-        if best is None or claim.priority >= best.priority:
-            best = claim
-    return best
+    return max(reversed(claims), key=lambda claim: claim.priority, default=None)  # the first of equal ones
 
 
 def without_source(claims: tuple[Claim, ...], source: str) -> tuple[Claim, ...]:

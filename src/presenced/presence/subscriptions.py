@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from typing import Generic, TypeVar
 
+from msgspec import Struct, field
+
 S = TypeVar("S", bound=Hashable)
 
 MAX_WATCHED = 1000
@@ -14,15 +16,12 @@ MAX_ROOMS = 100
 """Maximum number of rooms that one session is in or subscribes to. More are refused."""
 
 
-class Selection:
+class Selection(Struct, eq=False):
     """Selected users and rooms: everyone, users by id, rooms by name."""
 
-    __slots__ = ("everyone", "rooms", "users")
-
-    def __init__(self, everyone: bool = False, users: Iterable[str] = ()) -> None:
-        self.everyone = everyone
-        self.users: set[str] = set(users)
-        self.rooms: set[str] = set()
+    everyone: bool = False
+    users: set[str] = set()
+    rooms: set[str] = set()
 
     @property
     def is_empty(self) -> bool:
@@ -42,16 +41,13 @@ class Selection:
         self.rooms.difference_update(rooms)
 
 
-class Subscription:
+class Subscription(Struct, eq=False):
     """Subscription of one session. It outlives the session's connections."""
 
-    __slots__ = ("counted", "full")
-
-    def __init__(self, everyone: bool = False) -> None:
-        self.full = Selection(everyone)
-        """The client receives these users' presence."""
-        self.counted = Selection()
-        """The client receives only how many of these are online."""
+    full: Selection = field(default_factory=Selection)
+    """The client receives these users' presence."""
+    counted: Selection = field(default_factory=Selection)
+    """The client receives only how many of these are online."""
 
     @property
     def users(self) -> set[str]:

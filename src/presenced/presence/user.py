@@ -9,6 +9,8 @@ from collections.abc import Hashable
 from math import inf
 from typing import Generic, TypeVar
 
+from msgspec import Struct
+
 from presenced.presence.held_requests import HeldRequests
 from presenced.presence.model import (
     AS_DETECTED,
@@ -34,66 +36,43 @@ MAX_DETACHED = 8
 period, or else of all, the one that would end first. Others still see the user offline when the last one ends."""
 
 
-class User(Generic[C]):
+class User(Struct, Generic[C], eq=False):
     """State of one user. The user is present while there is a connection, a grace period or an announcement."""
 
-    __slots__ = (
-        "active_ms",
-        "announced",
-        "chosen",
-        "claims",
-        "connected",
-        "display",
-        "held",
-        "last_change",
-        "last_id_ms",
-        "left",
-        "named",
-        "own",
-        "seen_ms",
-        "serial",
-        "sessions",
-        "timed",
-        "timed_until",
-        "user_id",
-        "version",
-    )
-
-    def __init__(self, user_id: str, serial: int = 0) -> None:
-        self.user_id = user_id
-        self.version = 0
-        """Version of the last change; 0 before the first."""
-        self.serial = serial
-        """Order in which users became known."""
-        self.sessions: list[Session[C]] = []
-        """All sessions, connected ones in the order of opening. One that loses its connection moves to the end."""
-        self.connected = 0
-        """Number of sessions with a connection."""
-        self.named = 0
-        """Number of sessions with an id, which are those of presenced.v1."""
-        self.announced = False
-        """A backend says that the user is online elsewhere."""
-        self.chosen = AS_DETECTED
-        """Permanent choice."""
-        self.timed: Choice | None = None
-        """Temporary choice until `timed_until` (monotonic), when the permanent one returns."""
-        self.timed_until = 0.0
-        self.held: HeldRequests[C] | None = None
-        """Waiting requests of the user's clients; None before the first change by one of them."""
-        self.seen_ms = 0
-        """When the user was last known to be present, in epoch milliseconds."""
-        self.active_ms = 0
-        """When the user last connected actively, chose or became active, in epoch milliseconds."""
-        self.claims: tuple[Claim, ...] = ()
-        """One of each source, in the order in which they were set."""
-        self.display = NO_DISPLAY
-        """Display data of the newest token that has any."""
-        self.last_id_ms = 0
-        self.last_change: Change | None = None
-        self.left = (0, 0)
-        """`since_ms` and `seen_ms` of the last change of an offline user, once that is dropped from the log."""
-        self.own: OwnState | None = None
-        """Last state sent to the user's own sessions; None while no session is of presenced.v1."""
+    user_id: str
+    serial: int = 0
+    """Order in which users became known."""
+    version: int = 0
+    """Version of the last change; 0 before the first."""
+    sessions: list[Session[C]] = []
+    """All sessions, connected ones in the order of opening. One that loses its connection moves to the end."""
+    connected: int = 0
+    """Number of sessions with a connection."""
+    named: int = 0
+    """Number of sessions with an id, which are those of presenced.v1."""
+    announced: bool = False
+    """A backend says that the user is online elsewhere."""
+    chosen: Choice = AS_DETECTED
+    """Permanent choice."""
+    timed: Choice | None = None
+    """Temporary choice until `timed_until` (monotonic), when the permanent one returns."""
+    timed_until: float = 0.0
+    held: HeldRequests[C] | None = None
+    """Waiting requests of the user's clients; None before the first change by one of them."""
+    seen_ms: int = 0
+    """When the user was last known to be present, in epoch milliseconds."""
+    active_ms: int = 0
+    """When the user last connected actively, chose or became active, in epoch milliseconds."""
+    claims: tuple[Claim, ...] = ()
+    """One of each source, in the order in which they were set."""
+    display: Display = NO_DISPLAY
+    """Display data of the newest token that has any."""
+    last_id_ms: int = 0
+    last_change: Change | None = None
+    left: tuple[int, int] = (0, 0)
+    """`since_ms` and `seen_ms` of the last change of an offline user, once that is dropped from the log."""
+    own: OwnState | None = None
+    """Last state sent to the user's own sessions; None while no session is of presenced.v1."""
 
     # Sessions.
 
@@ -103,10 +82,7 @@ class User(Generic[C]):
 
     def session_of(self, connection: C) -> Session[C] | None:
         """Return the session of `connection`."""
-        for session in self.sessions:
-            if session.connection == connection:
-                return session
-        return None
+        return next((session for session in self.sessions if session.connection == connection), None)
 
     def add(self, session: Session[C]) -> None:
         """Add a session, which has a connection."""

@@ -75,10 +75,10 @@ class Users(Generic[C]):
         """Absent users with a choice, in the order of leaving."""
         self.with_claim: BoundedMap[str, None] = BoundedMap(limits.max_claimed)
         """Absent users with a claim, in the order of leaving."""
-        self._displays: BoundedMap[str, Display] = BoundedMap(limits.max_choices)
-        self._log = RecentChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
-        self.log = self._log.append  # not a method, which would cost another call for each change
-        """Add a change, which is its user's last one already, to the log."""
+        self.displays: BoundedMap[str, Display] = BoundedMap(limits.max_choices)
+        """Display data of evicted users."""
+        self.log = RecentChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
+        """What subscribers to everyone missed. A change is its user's last one before it is appended."""
         self._added = 0
 
     # Users.
@@ -101,15 +101,6 @@ class Users(Generic[C]):
         user = self.by_id.get(user_id)
         return user.connections() if user else []
 
-    def connected(self, user_id: str) -> int:
-        """Return the number of open connections of the user."""
-        return user.connected if (user := self.by_id.get(user_id)) else 0
-
-    def is_connected(self, session_id: str, user_id: str) -> bool:
-        """Return whether the user has this session, with a connection that resuming it would replace."""
-        session = self.sessions.get(session_id)
-        return session is not None and session.user_id == user_id and session.connection is not None
-
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """Return the rooms in which the user is to be a member, with the data that was given last."""
         user = self.by_id.get(user_id)
@@ -118,10 +109,6 @@ class Users(Generic[C]):
         return user.rooms()
 
     # Changes.
-
-    def since(self, position: int, limit: int) -> list[Change] | None:
-        """Return the changes that a subscriber to everyone at `position` missed (`RecentChanges.since`)."""
-        return self._log.since(position, limit)
 
     def since_of(self, position: int, user_ids: Iterable[str]) -> tuple[list[Change], list[str]]:
         """Return the changes that a subscriber to these users at `position` missed, and the users now unknown.
@@ -133,7 +120,7 @@ class Users(Generic[C]):
         for user_id in user_ids:
             user = self.by_id.get(user_id)
             if user is None or user.last_change is None:
-                if position < self._log.floor:
+                if position < self.log.floor:
                     unknown.append(user_id)
             elif user.last_change.position > position:
                 changes.append(user.last_change)
@@ -171,36 +158,20 @@ class Users(Generic[C]):
         if user is None:
             self._added += 1
             user = self.by_id[user_id] = User(user_id, self._added)
-            if self._displays:
-                user.display = self._displays.pop(user_id) or NO_DISPLAY
+            if self.displays:
+                user.display = self.displays.pop(user_id) or NO_DISPLAY
         return user
-
-    def trim_log(self, now: float) -> None:
-        """Drop changes that are too old from the log."""
-        self._log.trim(now)
 
     def evict_if_unneeded(self, user: User[C]) -> None:
         """Evict a user if nothing about them is known any more."""
-        if user.sessions or user.announced or (user.last_change and user.last_change.position > self._log.floor):
+        if user.sessions or user.announced or (user.last_change and user.last_change.position > self.log.floor):
             return
         if user.user_id in self.with_choice or user.user_id in self.with_claim:
             return
         if user.held is not None and user.held.deadline is not None:
             return
         if self.by_id.pop(user.user_id, None) and user.display != NO_DISPLAY:
-            self._displays.set(user.user_id, user.display)
-
-    def has_display(self, user_id: str) -> bool:
-        """Return whether display data of an evicted user is remembered."""
-        return user_id in self._displays
-
-    def remember_display(self, user_id: str, display: Display) -> None:
-        """Remember the display data of a user about whom nothing else is known."""
-        self._displays.set(user_id, display)
-
-    def erase_display(self, user_id: str) -> None:
-        """Erase the display data of an evicted user."""
-        self._displays.pop(user_id)
+            self.displays.set(user.user_id, user.display)
 
     def _is_latest(self, change: Change) -> bool:
         user = self.by_id.get(change.user_id)

@@ -25,10 +25,7 @@ class VersionClock(Protocol):
 class VersionCounter:
     """Implements `VersionClock` for one process: 1, 2, 3, ..."""
 
-    __slots__ = ("newest",)
-
-    def __init__(self) -> None:
-        self.newest = 0
+    newest = 0
 
     def next(self, after: int) -> int:
         """Return the next number. All versions of this process come from here, so `after` cannot be above `newest`."""

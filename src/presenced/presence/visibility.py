@@ -8,15 +8,16 @@ All filtering goes through here. A viewer sees a user
     4. in a room that both are in, regardless of the rest.
 
 `Visibility` is that of one session and knows nothing of rooms' members, because a session is sent a room's members with
-the room. `ViewerVisibility` is that of a user with all sessions, as the HTTP API shows it, and includes rooms.
+the room. `node.service.ViewerScope` is that of a user with all sessions, as the HTTP API shows it, and includes rooms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence, Set
-from typing import Protocol, TypeVar
+from collections.abc import Collection
 
-from presenced.presence.model import Change
+from msgspec import Struct
+from msgspec.structs import force_setattr
+
 from presenced.presence.subscriptions import Selection
 
 MAX_BLOCKED = 1_000
@@ -25,43 +26,28 @@ MAX_BLOCKED = 1_000
 NOBODY: frozenset[str] = frozenset()
 
 
-class Visibility:
+class Visibility(Struct, frozen=True):
     """Users and rooms that one session may see. A session always sees its own user.
 
     A blocked user is invisible everywhere, in rooms too. A user who is merely not among `users` is visible in rooms.
     """
 
-    __slots__ = ("_rooms", "blocked", "causes", "everyone", "users")
+    everyone: bool
+    """Whether everyone except the blocked users is visible."""
+    users: frozenset[str] = NOBODY
+    """The visible users, unless `everyone`. Blocked ones are removed."""
+    rooms: frozenset[str] | None = None
+    """Rooms that it may enter; None for all."""
+    blocked: frozenset[str] = NOBODY
+    causes: bool = False
+    """Whether the session receives the causes of changes, even if the setting `show_causes` is off."""
 
-    def __init__(
-        self,
-        everyone: bool,
-        users: Iterable[str] = (),
-        rooms: Iterable[str] | None = None,
-        blocked: frozenset[str] = NOBODY,
-        causes: bool = False,
-    ) -> None:
-        self.everyone = everyone
-        """Whether everyone except the blocked users is visible."""
-        self.users = frozenset(users) - blocked
-        """The visible users, unless `everyone`."""
-        self.blocked = blocked
-        self.causes = causes
-        """Whether the session receives the causes of changes, even if the setting `show_causes` is off."""
-        self._rooms = None if rooms is None else frozenset(rooms)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Visibility) and self._all == other._all
-
-    __hash__ = None  # type: ignore[assignment]  # compared only
-
-    @property
-    def _all(self) -> tuple[bool, frozenset[str], frozenset[str] | None, frozenset[str], bool]:
-        return self.everyone, self.users, self._rooms, self.blocked, self.causes
+    def __post_init__(self) -> None:
+        force_setattr(self, "users", self.users - self.blocked)
 
     def may_enter(self, room: str) -> bool:
         """Return whether the session may join and subscribe to a room. Then it sees all members but blocked ones."""
-        return self._rooms is None or room in self._rooms
+        return self.rooms is None or room in self.rooms
 
     def sees(self, user_id: str) -> bool:
         """Return whether the user is visible, apart from rooms."""
@@ -73,88 +59,17 @@ class Visibility:
             return set(users) - self.blocked if self.blocked else users
         return self.users.intersection(users)
 
-    def changes(self, changes: list[Change | None]) -> list[Change | None]:
-        """Return these changes with None in place of those of users who are not visible, apart from rooms."""
-        if self.everyone and not self.blocked:
-            return changes
-        return [change if change and self.sees(change.user_id) else None for change in changes]
-
     def visible_part(self, selection: Selection) -> Selection:
         """Return the visible part of a selection. Everyone becomes all users who are visible."""
         if self.everyone and not self.blocked:
             return selection
         named = self.users if selection.everyone and not self.everyone else self.among(selection.users)
-        part = Selection(selection.everyone and self.everyone, named)
-        part.rooms = selection.rooms
-        return part
+        return Selection(selection.everyone and self.everyone, set(named), selection.rooms)
 
     def restrict(self, selection: Selection) -> None:
         """Remove the rooms that may not be entered from a selection."""
-        if self._rooms is not None:
-            selection.rooms &= self._rooms
+        if self.rooms is not None:
+            selection.rooms &= self.rooms
 
 
 EVERYTHING = Visibility(everyone=True)
-
-
-class AboutUser(Protocol):
-    """Anything about one user: a change of a user, a change of a room, a member."""
-
-    @property
-    def user_id(self) -> str:
-        """The user's id."""
-
-
-T = TypeVar("T", bound=AboutUser)
-
-
-def unblocked(items: Sequence[T], blocked: Set[str]) -> Sequence[T]:
-    """Return the items that are not about blocked users. Without blocked users that is `items` itself."""
-    return [item for item in items if item.user_id not in blocked] if blocked else items
-
-
-class ViewerVisibility:
-    """Users and rooms that a user may see: what any of their sessions may see.
-
-    Args:
-        viewer: User id; empty for a backend, which sees everything.
-        parts: Visibility of each session; at least one.
-        rooms_of: Returns the rooms in which a user is visible (`Rooms.of`).
-    """
-
-    def __init__(self, viewer: str, parts: Sequence[Visibility], rooms_of: Callable[[str], Iterable[str]]) -> None:
-        self.viewer = viewer
-        self._parts = parts
-        self._rooms_of = rooms_of
-        self.blocked = _in_all(parts)
-        """Users who are invisible everywhere, in rooms too."""
-        self.causes = any(part.causes for part in parts)
-
-    @property
-    def blocked_by_widest(self) -> frozenset[str] | None:
-        """Users who are blocked by every session that may see everyone; None if no session may."""
-        widest = [part for part in self._parts if part.everyone]
-        return _in_all(widest) if widest else None
-
-    @property
-    def named(self) -> set[str]:
-        """The viewer, and the users that a session names."""
-        return {self.viewer}.union(*(part.users for part in self._parts))
-
-    def may_see(self, user_id: str) -> bool:
-        """Return whether the user is visible, perhaps only in a room that both are in."""
-        if any(part.sees(user_id) for part in self._parts) or user_id == self.viewer:
-            return True
-        return user_id not in self.blocked and not set(self.rooms()).isdisjoint(self._rooms_of(user_id))
-
-    def may_enter(self, room: str) -> bool:
-        """Return whether any session may enter the room."""
-        return any(part.may_enter(room) for part in self._parts)
-
-    def rooms(self) -> Iterable[str]:
-        """Return the rooms in which the viewer is visible."""
-        return self._rooms_of(self.viewer)
-
-
-def _in_all(parts: Sequence[Visibility]) -> frozenset[str]:
-    return frozenset.intersection(*(part.blocked for part in parts))

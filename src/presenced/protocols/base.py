@@ -25,13 +25,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from presenced.config.settings import Settings
+from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Feed
-from presenced.presence.directory import Outcome
+from presenced.presence.directory import Directory, Outcome
 from presenced.presence.model import Display, OwnState
+from presenced.presence.rooms import Rooms
 from presenced.presence.visibility import EVERYTHING, Visibility
 from presenced.protocols.ids import user_id_from_query
+from presenced.protocols.tokens import RenewToken, token_in
+from presenced.runtime.clock import Clock, Timer
 from presenced.runtime.instant import Instant
+from presenced.runtime.metrics import Metrics
 
 
 class ConnectRequest(NamedTuple):
@@ -66,6 +72,21 @@ class Publisher(Protocol):
 
     def session_opened(self, connection: Connection) -> None:
         """Record that the session of a connection opened, or was resumed."""
+
+
+class ProtocolParts(NamedTuple):
+    """Parts of a node that a protocol is made of."""
+
+    settings: Settings
+    clock: Clock
+    timer: Timer
+    metrics: Metrics
+    directory: Directory[Connection]
+    rooms: Rooms
+    broadcaster: Broadcaster
+    publisher: Publisher
+    renew_token: RenewToken | None
+    """None if the server does not authenticate."""
 
 
 class ClientProtocol(ABC):
@@ -110,7 +131,7 @@ class ClientProtocol(ABC):
 
     def token_in(self, message: str | bytes) -> str:
         """Return the token in a message of a client that authenticates; empty if there is none."""
-        return ""
+        return token_in(message)
 
     @abstractmethod
     def opened(self, connection: Connection, user: Admitted, parameters: Any, now: Instant) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property, reduce
 from operator import or_
 from typing import Any, Generic, TypeVar
@@ -37,10 +37,8 @@ class Handlers(Generic[C]):
     The decoder accepts the registered types only, so a request without a handler cannot be parsed.
     """
 
-    def __init__(self, included: Iterable[Handlers[C]] = ()) -> None:
+    def __init__(self) -> None:
         self._by_type: dict[type, Handler[C]] = {}
-        for other in included:
-            self._by_type |= other._by_type
 
     def handles(self, *types: type) -> Callable[[Callable[[C, Any], None]], Callable[[C, Any], None]]:
         """Register the decorated function for requests of these types, each a tagged `msgspec.Struct`."""

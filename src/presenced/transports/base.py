@@ -22,25 +22,20 @@ class ConnectionHandler(Protocol):
     Order of calls for one connection: `opened`, any number of `received`, `paused` and `resumed`, then `closed`.
     """
 
-    @property
-    def settings(self) -> Settings:
-        """Settings with the limits of connections."""
+    settings: Settings
+    """Settings with the limits of connections."""
+    timer: Timer
+    """Timer that all connections share."""
+    throttle: Throttle
+    """Limits for each client address."""
 
     @property
     def clock(self) -> Clock:
         """Source of the time."""
 
     @property
-    def timer(self) -> Timer:
-        """Timer that all connections share."""
-
-    @property
     def draining(self) -> bool:
         """Whether the server is stopping and refuses handshakes."""
-
-    @property
-    def throttle(self) -> Throttle:
-        """Limits for each client address."""
 
     @property
     def is_behind(self) -> bool:

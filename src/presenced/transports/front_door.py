@@ -24,8 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp
 
@@ -34,28 +33,20 @@ from presenced.net.proxy_protocol import parse_proxy_header
 from presenced.net.query import parameter
 from presenced.net.refusals import Refusal
 from presenced.protocols.base import ConnectRequest
+from presenced.transports.base import ConnectionHandler
 from presenced.transports.http1.connection import HttpConnection
 from presenced.transports.http1.exchange import socket_address
 from presenced.transports.http1.fault_log import FaultLog
 from presenced.transports.http1.head import Head
+from presenced.transports.websocket.connection import WebSocketConnection
 from presenced.transports.websocket.handshake import Handshake
-
-if TYPE_CHECKING:
-    from presenced.transports.base import ConnectionHandler
-    from presenced.transports.websocket.connection import WebSocketConnection
 
 MAX_RETRY_S = 10
 """Maximum value of `Retry-After` when the server is behind."""
 
 
-class Peer(Protocol):
-    """An open connection of either kind."""
-
-    def shutdown(self) -> None:
-        """End soon, because the server is stopping."""
-
-    def abort(self) -> None:
-        """End immediately."""
+Peer = HttpConnection | WebSocketConnection
+"""An open connection of either kind."""
 
 
 class FrontDoor:
@@ -66,17 +57,11 @@ class FrontDoor:
     Args:
         app: Answers every request that is not a handshake.
         handshakes: Rules of the handshake for each path of a WebSocket.
-        open_websocket: Returns the protocol of an upgraded connection.
         peers: All open connections, of either kind.
     """
 
     def __init__(
-        self,
-        handler: ConnectionHandler,
-        app: ASGIApp,
-        handshakes: Mapping[bytes, Handshake],
-        open_websocket: Callable[[], WebSocketConnection],
-        peers: set[Peer],
+        self, handler: ConnectionHandler, app: ASGIApp, handshakes: Mapping[bytes, Handshake], peers: set[Peer]
     ) -> None:
         self.settings = handler.settings
         self.clock = handler.clock
@@ -86,7 +71,6 @@ class FrontDoor:
         self.faults = FaultLog(handler.clock)
         self._handler = handler
         self._handshakes = handshakes
-        self._open_websocket = open_websocket
         self._peers = peers
 
     def connection(self) -> HttpConnection:
@@ -104,7 +88,7 @@ class FrontDoor:
                 self._count_or_refuse(connection, throttle.key(connection.client_address, ()))
         if len(self._peers) > self._handler.max_connections:
             detail = f"all {self._handler.max_connections} connections are taken; retry later"
-            connection.refuse(Refusal(Problem.UNAVAILABLE, detail, ((b"retry-after", b"5"),), "full"))
+            connection.refuse(Refusal(Problem.UNAVAILABLE, detail, counts_as="full", retry_after=5))
 
     def disconnected(self, connection: HttpConnection) -> None:
         """Unregister a connection that ended without an upgrade."""
@@ -153,7 +137,7 @@ class FrontDoor:
 
     def _hand_over(self, connection: HttpConnection) -> WebSocketConnection:
         self._peers.discard(connection)
-        websocket = self._open_websocket()
+        websocket = WebSocketConnection(self._handler, self._peers)
         websocket.address, connection.throttle_key = connection.throttle_key, ""
         connection.transport.set_protocol(websocket)
         websocket.connection_made(connection.transport)
@@ -165,12 +149,13 @@ class FrontDoor:
         if head.length != 0:
             return Refusal(Problem.BAD_HANDSHAKE, "a handshake has no body")
         if self._handler.draining:
-            retry = ((b"retry-after", b"1"),)
-            return Refusal(Problem.UNAVAILABLE, "the server is stopping; retry in a moment", retry, "stopping")
+            detail = "the server is stopping; retry in a moment"
+            return Refusal(Problem.UNAVAILABLE, detail, counts_as="stopping", retry_after=1)
         if self._handler.is_behind:
             # A random delay, because otherwise all clients would reconnect at once.
-            retry = ((b"retry-after", b"%d" % random.randint(1, MAX_RETRY_S)),)  # noqa: S311  # no secret
-            return Refusal(Problem.UNAVAILABLE, "the server is behind; retry in a moment", retry, "behind")
+            retry = random.randint(1, MAX_RETRY_S)  # noqa: S311  # no secret
+            detail = "the server is behind; retry in a moment"
+            return Refusal(Problem.UNAVAILABLE, detail, counts_as="behind", retry_after=retry)
         return None
 
     def _address_refusal(self, connection: HttpConnection, head: Head) -> Refusal | None:
@@ -182,11 +167,7 @@ class FrontDoor:
             values = [value for name, value in head.headers if name == throttle.proxy_header]
             if (refusal := self._count(connection, throttle.key(connection.client_address, values))) is not None:
                 return refusal
-        refused = throttle.admit_handshake(connection.throttle_key, self.clock.monotonic())
-        if refused is None:
-            return None
-        retry = ((b"retry-after", b"%d" % refused.retry_after),)
-        return Refusal(Problem.TOO_MANY_REQUESTS, refused.detail, retry, "address")
+        return throttle.admit_handshake(connection.throttle_key, self.clock.monotonic())
 
     def _count_or_refuse(self, connection: HttpConnection, key: str) -> None:
         if (refusal := self._count(connection, key)) is not None:
@@ -198,7 +179,7 @@ class FrontDoor:
             connection.throttle_key = key
             return None
         detail = "this address has reached its limit of open connections"
-        return Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"5"),), "address")
+        return Refusal(Problem.TOO_MANY_REQUESTS, detail, counts_as="address", retry_after=5)
 
 
 def _token(query: bytes) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import functools
 import socket
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from presenced.net.origins import Origins
 from presenced.transports.base import ConnectionHandler
 from presenced.transports.front_door import FrontDoor, Peer
 from presenced.transports.tls import Certificate
-from presenced.transports.websocket.connection import WebSocketConnection
 from presenced.transports.websocket.handshake import Handshake
 
 BACKLOG = 4096
@@ -68,13 +66,7 @@ class Listener:
             path: Handshake(subprotocols=subprotocols, compressed=compressed, origins=origins, hosts=hosts)
             for path, subprotocols in handler.subprotocols.items()
         }
-        self._door = FrontDoor(
-            handler,
-            app,
-            handshakes,
-            functools.partial(WebSocketConnection, handler, self._peers),
-            self._peers,
-        )
+        self._door = FrontDoor(handler, app, handshakes, self._peers)
         self._servers: list[asyncio.Server] = []
         self.port = 0
 

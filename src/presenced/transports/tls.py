@@ -71,15 +71,15 @@ class Certificate:
 
     def _versions(self) -> tuple[tuple[int, int], ...]:
         """Return time and inode of each file. The inode changes when a symbolic link points to another file."""
-        found = []
-        for path in (self._certificate, self._key):
-            try:
-                status = path.stat()
-            except OSError:
-                found.append((0, 0))
-            else:
-                found.append((status.st_mtime_ns, status.st_ino))
-        return tuple(found)
+        return _version(self._certificate), _version(self._key)
+
+
+def _version(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_ino
 
 
 def _pem_fault(path: Path) -> str:

@@ -113,7 +113,7 @@ def test_a_slow_client_that_has_caught_up_does_not_time_out() -> None:
     watcher = harness.connect("1")
     watcher.paused, watcher.unsent = True, 100_000
     harness.node.paused(watcher)
-    while not harness.node._heartbeat._unsent_at_ping:
+    while not harness.node.heartbeat._unsent_at_ping:
         harness.clock.advance(0.1)
     watcher.paused, watcher.unsent = False, 0
     harness.node.resumed(watcher)
@@ -181,7 +181,7 @@ def test_the_node_is_behind_until_the_event_loop_keeps_up(harness: NodeHarness) 
 
 def test_a_full_node_is_not_ready(harness: NodeHarness) -> None:
     assert PresenceService(harness.node).not_ready() == []
-    harness.node._connections.most = 1
+    harness.node.connections.most = 1
     harness.connect("1")
     assert PresenceService(harness.node).not_ready() == ["all 1 connections are taken"]
 

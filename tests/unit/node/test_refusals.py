@@ -6,12 +6,11 @@ import logging
 
 import pytest
 from msgspec import json
+from tests.support.nodes import make_node
 
+from presenced.config.settings import Settings
 from presenced.errors import Problem
 from presenced.net.refusals import Refusal, foreign_host, foreign_page
-from presenced.node.event_log import EventLog
-from presenced.node.refusals import Refusals
-from presenced.runtime.clock import Timer
 from presenced.runtime.logs import JsonFormatter
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.text import MAX_QUOTED, quoted
@@ -21,7 +20,7 @@ from presenced.testing import FakeClock
 class RefusalsHarness:
     def __init__(self) -> None:
         self.clock, self.metrics = FakeClock(), Metrics()
-        self.refusals = Refusals(EventLog(self.clock, Timer(self.clock), burst=3), self.metrics)
+        self.node = make_node(Settings(log_burst=3), self.clock, self.metrics)
 
     def count(self, reason: str) -> float | None:
         labels = {"reason": reason}
@@ -77,7 +76,7 @@ def harness(caplog: pytest.LogCaptureFixture) -> RefusalsHarness:
 def test_the_log_names_the_page_and_the_setting_that_would_allow_it(
     harness: RefusalsHarness, caplog: pytest.LogCaptureFixture, refusal: Refusal, origin: bytes, says: str
 ) -> None:
-    harness.refusals.add(refusal, origin)
+    harness.node.turned_away(refusal, origin)
     (line,) = caplog.messages
     assert line.startswith(f"⛔ HTTP: Refused, {says}")
     fields = json.decode(JsonFormatter().format(caplog.records[0]))
@@ -98,7 +97,7 @@ def test_each_refusal_is_counted_by_its_reason(harness: RefusalsHarness) -> None
         Refusal(Problem.BAD_HANDSHAKE, "bad"),
         Refusal(Problem.REQUEST_TIMEOUT, "late"),
     ):
-        harness.refusals.add(refusal, b"")
+        harness.node.turned_away(refusal, b"")
     reasons = ("forbidden_origin", "misdirected", "full", "bad_handshake", "request_timeout")
     assert [harness.count(reason) for reason in reasons] == [2, 1, 1, 1, 1]
 
@@ -106,13 +105,13 @@ def test_each_refusal_is_counted_by_its_reason(harness: RefusalsHarness) -> None
 def test_unused_connections_that_time_out_are_not_logged(
     harness: RefusalsHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    harness.refusals.add(Refusal(Problem.REQUEST_TIMEOUT, "the head did not arrive"), b"")
+    harness.node.turned_away(Refusal(Problem.REQUEST_TIMEOUT, "the head did not arrive"), b"")
     assert caplog.messages == []
 
 
 def test_a_burst_of_refusals_is_summed_up(harness: RefusalsHarness, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(1000):
-        harness.refusals.add(foreign_page([b"https://%d.example" % number]), b"https://%d.example" % number)
+        harness.node.turned_away(foreign_page([b"https://%d.example" % number]), b"https://%d.example" % number)
     assert len(caplog.messages) == 3
     harness.clock.advance(1)
     assert caplog.messages[3:] == ["📊 WS: Within a second also: 997 refused before the upgrade"]
@@ -126,9 +125,9 @@ HOSTILE = [b"a\r\nb", b"\x1b[31m", b"\x00", b"\x7f", "\u2028".encode(), b"\x85",
 def test_a_client_s_text_is_one_short_printable_line(
     harness: RefusalsHarness, caplog: pytest.LogCaptureFixture, text: bytes
 ) -> None:
-    harness.refusals.add(foreign_page([text]), text)
-    harness.refusals.add(foreign_host([text]), text)
-    harness.refusals.add(Refusal(Problem.BAD_HANDSHAKE, text.decode("latin-1")), text)
+    harness.node.turned_away(foreign_page([text]), text)
+    harness.node.turned_away(foreign_host([text]), text)
+    harness.node.turned_away(Refusal(Problem.BAD_HANDSHAKE, text.decode("latin-1")), text)
     assert len(caplog.messages) == 3
     for record in caplog.records:
         assert record.getMessage().removeprefix("⛔").isascii()

@@ -312,7 +312,7 @@ def test_an_explanation_states_that_a_viewer_has_no_session(harness: ExplainingH
 def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harness: ExplainingHarness) -> None:
     viewer = harness.enter("userId=8&watch=none")
     seen = harness.enter("userId=7")
-    viewer.session.visibility = Visibility(False, ["8"])
+    viewer.session.visibility = Visibility(False, frozenset({"8"}))
 
     def visible() -> tuple[bool | None, bool, Rule, str]:
         found = harness.service.explain("7", "8").viewer
@@ -325,7 +325,7 @@ def test_an_explanation_shows_by_which_rule_or_room_a_viewer_sees_the_user(harne
     harness.send(seen, "JOIN", room="lobby")
     assert visible() == (True, True, Rule.ROOM, "lobby")
     harness.send(seen, "LEAVE", room="lobby")
-    viewer.session.visibility = Visibility(False, ["7", "8"])
+    viewer.session.visibility = Visibility(False, frozenset({"7", "8"}))
     assert visible() == (True, False, Rule.NAMED, "")
     assert "8 does not see it, as no session of theirs subscribes to this user" in harness.why("7", "8")
     harness.send(viewer, "WATCH", users=[7])

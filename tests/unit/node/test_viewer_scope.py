@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.grants_harness import GrantsHarness
 
-from presenced.node.service import PresenceService
+from presenced.node.service import PresenceService, ViewerScope
 from presenced.presence.model import Change
+from presenced.presence.visibility import Visibility
 
 pytestmark = pytest.mark.anyio
 
@@ -43,6 +44,48 @@ async def test_blocked_users_are_not_counted_in_rooms_either() -> None:
         harness.send(connection, "JOIN", room="lobby")
     assert await counted_and_listed(harness, "ada") == (2, ["ada", "bo"])
     assert await counted_and_listed(harness, "bo") == (3, ["ada", "bo", "eve"])
+
+
+MEMBERS = {"ada": ("lobby",), "bob": ("lobby", "bar"), "eve": ("bar",)}
+
+
+def scope(viewer: str, *parts: Visibility) -> ViewerScope:
+    """Return what a viewer with these sessions may see, where `MEMBERS` says who is in which room."""
+    node = GrantsHarness("everyone").node
+    for user_id, names in MEMBERS.items():
+        node.rooms.settle(user_id, dict.fromkeys(names, b""), node.clock.now())
+    return ViewerScope(viewer, parts, node.directory.users, node.rooms, with_causes=False)
+
+
+def test_a_viewer_sees_every_user_that_any_of_their_sessions_may_see() -> None:
+    viewer = scope("zoe", Visibility(False, frozenset({"ada"})), Visibility(False, frozenset({"bob"})))
+    assert [name for name in ("ada", "bob", "eve", "zoe") if viewer.sees(name)] == ["ada", "bob", "zoe"]
+
+
+def test_users_who_share_a_room_see_each_other_unless_every_session_blocks_them() -> None:
+    narrow = Visibility(False)
+    assert scope("ada", narrow).sees("bob")
+    assert not scope("ada", narrow).sees("eve")
+    blocking = Visibility(False, blocked=frozenset({"bob"}))
+    assert not scope("ada", blocking).sees("bob")
+    assert scope("ada", blocking, narrow).sees("bob")
+
+
+def test_a_blocked_user_is_seen_if_another_session_may_see_everyone() -> None:
+    both = scope(
+        "zoe",
+        Visibility(True, blocked=frozenset({"bob", "eve"})),
+        Visibility(True, blocked=frozenset({"eve"})),
+    )
+    assert both.sees("bob")
+    assert not both.sees("eve")
+    assert both.blocked == frozenset({"eve"})
+
+
+def test_rooms_may_be_entered_if_any_session_may() -> None:
+    viewer = scope("zoe", Visibility(True, rooms=frozenset({"bar"})), Visibility(True, rooms=frozenset()))
+    assert viewer.room("bar")
+    assert viewer.room("lobby") is None
 
 
 some = st.lists(st.sampled_from([*OTHERS, "ada"]), unique=True)

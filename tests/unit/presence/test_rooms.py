@@ -142,5 +142,5 @@ def test_a_session_joins_updates_and_leaves_rooms(rooms: Rooms) -> None:
     assert user.rooms() == {"lobby": b"3", "bar": b""}
     rooms.leave(phone, "lobby")
     assert user.rooms() == {"lobby": b"2", "bar": b""}, "in it with the other session"
-    rooms.leave_forbidden(laptop, Visibility(everyone=True, rooms=("bar",)))
+    rooms.leave_forbidden(laptop, Visibility(everyone=True, rooms=frozenset({"bar"})))
     assert user.rooms() == {"bar": b""}

@@ -31,7 +31,7 @@ def test_removing_a_watcher_frees_all_its_memory() -> None:
 
 
 def test_a_selection_grows_and_shrinks() -> None:
-    chosen = Subscription(everyone=True).full
+    chosen = Subscription(Selection(everyone=True)).full
     chosen.add(False, ["1", "2"], ["lobby"])
     assert (chosen.everyone, chosen.users, chosen.rooms) == (True, {"1", "2"}, {"lobby"})
     chosen.discard(True, ["1", "7"], ["bar"])

@@ -1,48 +1,9 @@
-"""Visibility: which users a viewer may see, decided in one place."""
+"""Visibility: which users and rooms a session may see, decided in one place."""
 
-from collections.abc import Iterable
-
-from presenced.presence.rooms import RoomMember
-from presenced.presence.visibility import EVERYTHING, ViewerVisibility, Visibility, unblocked
-
-ROOMS = {"ada": ("lobby",), "bob": ("lobby", "bar"), "eve": ("bar",)}
+from presenced.presence.visibility import EVERYTHING, Visibility
 
 
-def rooms_of(user_id: str) -> Iterable[str]:
-    return ROOMS.get(user_id, ())
-
-
-def test_a_viewer_sees_every_user_that_any_of_their_sessions_may_see() -> None:
-    viewer = ViewerVisibility("zoe", [Visibility(False, ["ada"]), Visibility(False, ["bob"])], rooms_of)
-    assert [name for name in ("ada", "bob", "eve", "zoe") if viewer.may_see(name)] == ["ada", "bob", "zoe"]
-    assert (viewer.named, viewer.blocked_by_widest) == ({"ada", "bob", "zoe"}, None)
-
-
-def test_users_who_share_a_room_see_each_other_unless_every_session_blocks_them() -> None:
-    narrow = Visibility(False)
-    assert ViewerVisibility("ada", [narrow], rooms_of).may_see("bob")
-    assert not ViewerVisibility("ada", [narrow], rooms_of).may_see("eve")
-    blocking = Visibility(False, blocked=frozenset({"bob"}))
-    assert not ViewerVisibility("ada", [blocking], rooms_of).may_see("bob")
-    assert ViewerVisibility("ada", [blocking, narrow], rooms_of).may_see("bob")
-
-
-def test_a_blocked_user_is_seen_if_another_session_may_see_everyone() -> None:
-    blocking = Visibility(True, blocked=frozenset({"bob", "eve"}))
-    both = ViewerVisibility("zoe", [blocking, Visibility(True, blocked=frozenset({"eve"}))], rooms_of)
-    assert both.may_see("bob")
-    assert not both.may_see("eve")
-    assert (both.blocked, both.blocked_by_widest) == (frozenset({"eve"}), frozenset({"eve"}))
-
-
-def test_rooms_may_be_entered_if_any_session_may() -> None:
-    viewer = ViewerVisibility("zoe", [Visibility(True, rooms=["bar"]), Visibility(True, rooms=[])], rooms_of)
-    assert viewer.may_enter("bar")
-    assert not viewer.may_enter("lobby")
+def test_rooms_may_be_entered_unless_the_token_names_others() -> None:
     assert EVERYTHING.may_enter("lobby")
-
-
-def test_items_about_blocked_users_are_filtered() -> None:
-    members = [RoomMember(name, 0, b"", 1) for name in ("ada", "bob")]
-    assert unblocked(members, frozenset()) is members
-    assert [member.user_id for member in unblocked(members, frozenset({"ada"}))] == ["bob"]
+    assert Visibility(True, rooms=frozenset({"bar"})).may_enter("bar")
+    assert not Visibility(True, rooms=frozenset({"bar"})).may_enter("lobby")

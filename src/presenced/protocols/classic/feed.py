@@ -51,7 +51,7 @@ class ClassicFeed:
         if visibility.everyone:
             self._unlimited[connection] = None
             if visibility.blocked:
-                self._blocking.add(connection, Selection(users=visibility.blocked))
+                self._blocking.add(connection, Selection(users=set(visibility.blocked)))
         else:
             self._limits[connection] = visibility.visible_part(Selection(everyone=True))
             self._limited.add(connection, self._limits[connection])
@@ -65,7 +65,7 @@ class ClassicFeed:
             return False
         del self._unlimited[connection]
         if blocked := connection.session.visibility.blocked:
-            self._blocking.remove(connection, Selection(users=blocked))
+            self._blocking.remove(connection, Selection(users=set(blocked)))
         return True
 
     def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
@@ -91,30 +91,27 @@ class ClassicFeed:
 
     def part(self, connection: Connection, events: Sequence[Event]) -> Portion:
         """Return the changes of other users that the connection may see."""
-        turns, visibility = _TurnMessages(events), connection.session.visibility
-        messages = [
-            message
-            for message, (_, user_id) in zip(turns.messages, turns.users, strict=True)
-            if visibility.sees(user_id) and connection not in self._users.connections(user_id)
-        ]
-        return Portion((connection,), Batch(messages), len(messages))
+        return self._portion(connection, [event for event in events if isinstance(event, Change) and event.is_turn])
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the last change of each user who changed after `position`."""
         now = self._users.journal.position
-        changes = self._users.since(position, CATCH_UP)
+        changes = self._users.log.since(position, CATCH_UP)
         if changes is None:
             return None
         if len(changes) == CATCH_UP:
             now = changes[-1].position
+        portion = self._portion(connection, changes)
+        return Missed(iter((portion,) if portion.batch else ()), now)
+
+    def _portion(self, connection: Connection, changes: Sequence[Change]) -> Portion:
         visibility = connection.session.visibility
         messages = [
             change_message(change)
             for change in changes
             if visibility.sees(change.user_id) and connection not in self._users.connections(change.user_id)
         ]
-        portion = Portion((connection,), Batch(messages), len(messages))
-        return Missed(iter((portion,) if messages else ()), now)
+        return Portion((connection,), Batch(messages), len(messages))
 
     def _portions_of_limited(self, turns: _TurnMessages, joined: Mapping[Connection, int]) -> Iterable[Portion]:
         seen: dict[Connection, list[int]] = {}

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from presenced.config.settings import WEBSOCKET_PATH
-from presenced.delivery.broadcaster import Broadcaster
 from presenced.delivery.connection import Connection
-from presenced.presence.directory import Directory
 from presenced.presence.visibility import Visibility
-from presenced.protocols.base import Admitted, ClientProtocol, Publisher
+from presenced.protocols.base import Admitted, ClientProtocol, ProtocolParts
 from presenced.protocols.classic.codec import established_message
 from presenced.protocols.classic.feed import ClassicFeed
-from presenced.protocols.tokens import RenewToken, token_in
+from presenced.protocols.tokens import token_in
 from presenced.runtime.instant import Instant
 
 
@@ -26,45 +24,31 @@ class ClassicProtocol(ClientProtocol):
 
     feed: ClassicFeed
 
-    def __init__(
-        self,
-        *,
-        directory: Directory[Connection],
-        broadcaster: Broadcaster,
-        publisher: Publisher,
-        renew_token: RenewToken | None,
-    ) -> None:
-        self.feed = ClassicFeed(directory.users)
-        self._directory = directory
-        self._broadcaster = broadcaster
-        self._publisher = publisher
-        self._renew_token = renew_token
+    def __init__(self, parts: ProtocolParts) -> None:
+        self.feed = ClassicFeed(parts.directory.users)
+        self._parts = parts
 
     def opened(self, connection: Connection, user: Admitted, parameters: Any, now: Instant) -> None:
         """Enter a connection: CONNECTION_ESTABLISHED, then the changes of others."""
-        outcome = self._directory.open(user.user_id, connection, now, display=user.display)
+        outcome = self._parts.directory.open(user.user_id, connection, now, display=user.display)
         assert outcome.session is not None, "it opened"
         connection.session = outcome.session
         connection.session.visibility = user.visibility
         connection.connection_id = outcome.connection_id
-        self._publisher.session_opened(connection)
+        self._parts.publisher.session_opened(connection)
         connection.send(established_message(user.user_id, outcome.connection_id, now))
-        self._publisher.apply(outcome, now)
-        self._broadcaster.add(connection)  # after its own change, which it must not receive
+        self._parts.publisher.apply(outcome, now)
+        self._parts.broadcaster.add(connection)  # after its own change, which it must not receive
         if connection.paused:  # the client did not read while it waited to authenticate
-            self._broadcaster.pause(connection)
-
-    def token_in(self, message: str | bytes) -> str:
-        """Return the token of an AUTH message; empty for any other message."""
-        return token_in(message)
+            self._parts.broadcaster.pause(connection)
 
     def received(self, connection: Connection, message: str | bytes, now: Instant) -> None:
         """Verify a newer token. The protocol ignores every other message."""
-        if self._renew_token is not None and (token := token_in(message)):
-            self._renew_token(connection, token, lambda _: None)
+        if self._parts.renew_token is not None and (token := token_in(message)):
+            self._parts.renew_token(connection, token, lambda _: None)
 
     def visibility_changed(self, connection: Connection, visibility: Visibility, now: Instant) -> None:
         """Apply the visibility that a newer token grants to all later changes."""
-        with self._broadcaster.changing(connection):
+        with self._parts.broadcaster.changing(connection):
             connection.session.visibility = visibility
-        self._publisher.settle_rooms(connection.user_id, now)
+        self._parts.publisher.settle_rooms(connection.user_id, now)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from typing import NamedTuple, cast
 
 from presenced.delivery.batch import EMPTY, Batch
 from presenced.delivery.connection import Connection
@@ -52,7 +51,14 @@ class EventBatch:
         self.others: list[PartEvent] = []
         """Events of modules."""
         for event in events:
-            _ADDERS.get(type(event), _add_other)(self, event)
+            if isinstance(event, Change):
+                if event.user_id not in self._blocked:
+                    self.users[event.user_id] = event
+            elif isinstance(event, RoomChange):
+                if event.user_id not in self._blocked:
+                    self.rooms.setdefault(event.room, {})[event.user_id] = event
+            else:  # every other type is an event of a module
+                self.others.append(cast(PartEvent, event))
         self._presence: dict[tuple[str, ...], bytes] = {}
         self._room: dict[str, bytes] = {}
         self._other: dict[tuple[int, ...], list[bytes]] = {}
@@ -107,33 +113,12 @@ class EventBatch:
         messages = self._other.get(indexes)
         if messages is None:
             messages = self._other[indexes] = []
-            events = [self.others[index] for index in indexes]
-            for topic, group in groupby(sorted(events, key=_topic), _topic):  # stable: their order within a topic stays
-                part, some = self._parts[topic], list(group)
+            by_topic: dict[str, list[PartEvent]] = {}
+            for event in (self.others[index] for index in indexes):
+                by_topic.setdefault(event.topic, []).append(event)
+            for topic, some in sorted(by_topic.items()):
+                part = self._parts[topic]
                 if part.lane is Lane.STATE:
                     some = list({event.key: event for event in some}.values())
                 messages += part.messages(some, self._visibility)
         return messages
-
-    def _add_change(self, event: Change) -> None:
-        if event.user_id not in self._blocked:
-            self.users[event.user_id] = event
-
-    def _add_room_change(self, event: RoomChange) -> None:
-        if event.user_id not in self._blocked:
-            self.rooms.setdefault(event.room, {})[event.user_id] = event
-
-
-def _add_other(batch: EventBatch, event: PartEvent) -> None:
-    batch.others.append(event)
-
-
-def _topic(event: PartEvent) -> str:
-    return event.topic
-
-
-_ADDERS: dict[type, Callable[..., None]] = {
-    Change: EventBatch._add_change,
-    RoomChange: EventBatch._add_room_change,
-}
-"""Functions that add an event to a batch, by its type. Every other type is an event of a module."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
 
 import msgspec
 from msgspec import Raw
@@ -12,15 +11,7 @@ from msgspec.json import Encoder
 from presenced.presence.model import PLAIN, Cause, Change, OwnState, Status
 from presenced.presence.rooms import RoomMember
 from presenced.protocols.ids import wire_user_id
-from presenced.protocols.v1 import messages
-from presenced.protocols.v1.messages import (
-    Overruled,
-    PresenceSnapshot,
-    RequestId,
-    Self,
-    ServerMessageV1,
-    UserRecord,
-)
+from presenced.protocols.v1.messages import MAX_DISPLAY, Member, Overruled, RequestId, Self, ServerMessageV1, UserRecord
 
 _encoder = Encoder()
 
@@ -34,8 +25,8 @@ _SHOWN_AS: dict[str, tuple[Cause, Cause]] = {
 """Causes that others see instead: going invisible looks like a close, and coming back like a connect."""
 
 
-def encode(message: ServerMessageV1) -> bytes:
-    """Return a message as JSON."""
+def encode(message: ServerMessageV1 | UserRecord | Member) -> bytes:
+    """Return a message, or a part of one, as JSON."""
     return _encoder.encode(message)
 
 
@@ -60,13 +51,13 @@ def user_record(change: Change, with_cause: bool) -> UserRecord:
 
 def record(change: Change, with_cause: bool) -> Raw:
     """Return the record of a user after `change` as JSON."""
-    return Raw(_encoder.encode(user_record(change, with_cause)))
+    return Raw(encode(user_record(change, with_cause)))
 
 
 def member_record(member: RoomMember, presence: Raw) -> Raw:
     """Return a member of a room as JSON."""
     data = Raw(member.data) if member.data else None
-    return Raw(_encoder.encode(messages.Member(wire_user_id(member.user_id), member.joined_ms, presence, data)))
+    return Raw(encode(Member(wire_user_id(member.user_id), member.joined_ms, presence, data)))
 
 
 def unknown_user(user_id: str, version: int) -> UserRecord:
@@ -77,16 +68,6 @@ def unknown_user(user_id: str, version: int) -> UserRecord:
             below the user's next one.
     """
     return UserRecord(wire_user_id(user_id), Status.OFFLINE, 0, version)
-
-
-def unknown_record(user_id: str, version: int) -> Raw:
-    """Return the record of a user without known presence as JSON."""
-    return Raw(_encoder.encode(unknown_user(user_id, version)))
-
-
-def snapshot_page(kind: Literal["everyone", "users"], page: int, pages: int, records: list[Raw]) -> bytes:
-    """Return one page of PRESENCE_SNAPSHOT."""
-    return encode(PresenceSnapshot(kind, page, pages, records))
 
 
 def self_message(own: OwnState) -> bytes:
@@ -130,7 +111,7 @@ def can_be_read(data: bytes) -> bool:
 
 def is_display(data: bytes) -> bool:
     """Return whether `data` is a JSON object that can be passed on as display data."""
-    return len(data) <= messages.MAX_DISPLAY and data[:1] == b"{" and can_be_read(data)
+    return len(data) <= MAX_DISPLAY and data[:1] == b"{" and can_be_read(data)
 
 
 def _depth(value: object) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
+from msgspec import Struct
+
 from presenced.delivery.batch import Batch
 from presenced.delivery.connection import Connection
 from presenced.delivery.events import Event, Portion
@@ -22,18 +24,15 @@ PERIOD_S = 1.0
 """Seconds between two digests."""
 
 
-class _Digest:
+class _Digest(Struct, eq=False):
     """Changes in one room since its last digest."""
 
-    __slots__ = ("at", "before", "users")
-
-    def __init__(self, position: int) -> None:
-        self.at = position
-        """Position of the last digest."""
-        self.before = position
-        """Position of the digest before that."""
-        self.users: set[str] = set()
-        """Members whose presence has changed since."""
+    at: int
+    """Position of the last digest."""
+    before: int
+    """Position of the digest before that."""
+    users: set[str] = set()
+    """Members whose presence has changed since."""
 
 
 class Digests:
@@ -81,7 +80,7 @@ class Digests:
         if isinstance(event, RoomChange):
             room = self._encoder.rooms.get(event.room)
             if event.room not in self._rooms and room and room.mode is not Mode.FULL:
-                self._rooms[event.room] = _Digest(event.position - 1)
+                self._rooms[event.room] = _Digest(event.position - 1, event.position - 1)
             if event.room in self._rooms:
                 self._changed.add(event.room)
             if self._counting.subscribers_of_room(event.room):
@@ -112,19 +111,14 @@ class Digests:
         for name, users in self._recount_rooms.items():
             yield from _counted(self._counting.subscribers_of_room(name), users, partial(encoder.count_room, name))
         for connection in tuple(self._recount):
-            yield Portion(
-                (connection,), Batch(list(self._counts_of_users(connection, subscription_of(connection).counted))), 1
-            )
+            counts = self._counts_of_users(connection, subscription_of(connection).counted)
+            yield Portion((connection,), Batch(list(counts)), 1)
         self._turns.clear()
         self._recount_rooms.clear()
         self._recount.clear()
 
-    def counts(self, connection: Connection) -> Iterator[bytes]:
-        """Return all counts that a connection subscribes to, as they are now."""
-        return self.counts_of(connection, subscription_of(connection).counted)
-
-    def counts_of(self, connection: Connection, counted: Selection) -> Iterator[bytes]:
-        """Return the counts of `counted` for `connection`."""
+    def counts(self, connection: Connection, counted: Selection) -> Iterator[bytes]:
+        """Return the counts of `counted` for `connection`, as they are now."""
         visibility = connection.session.visibility
         if counted.everyone and visibility.everyone:
             yield self._encoder.count_everyone(visibility.blocked)
@@ -161,22 +155,21 @@ class Digests:
             del self._rooms[name]
         if room is not None:
             room.digested_until = now
-        connections = self._subscribers_of_room(name)
-        shared: dict[V1Encoder, list[Connection]] = {}
-        for connection in connections:
-            if not connection.session.visibility.blocked:
-                shared.setdefault(encoder.for_visibility(connection.session.visibility), []).append(connection)
-        for one, alike in shared.items():
-            yield from self._news_of_room(one, name, alike, found, users, now, NOBODY)
-        for connection in connections:
-            if blocked := connection.session.visibility.blocked:
+        alike: dict[tuple[V1Encoder, frozenset[str]], list[Connection]] = {}
+        for connection in self._subscribers_of_room(name):
+            visibility = connection.session.visibility
+            alike.setdefault((encoder.for_visibility(visibility), visibility.blocked), []).append(connection)
+        for (one, blocked), connections in alike.items():
+            seen, changed = found, users
+            if blocked:
                 seen = found and (
                     [member for member in found[0] if member.user_id not in blocked],
                     [user_id for user_id in found[1] if user_id not in blocked],
                 )
-                if seen is None or seen[0] or seen[1] or users - blocked:
-                    one = encoder.for_visibility(connection.session.visibility)
-                    yield from self._news_of_room(one, name, (connection,), seen, users - blocked, now, blocked)
+                changed = users - blocked
+                if seen is not None and not (seen[0] or seen[1] or changed):
+                    continue  # a client does not notice a digest that is only about users it blocks
+            yield from self._news_of_room(one, name, connections, seen, changed, now, blocked)
 
     def _news_of_room(
         self,
@@ -189,7 +182,7 @@ class Digests:
         blocked: frozenset[str],
     ) -> Iterator[Portion]:
         room = encoder.rooms.get(name)
-        if encoder.room_mode(room, blocked) is Mode.COUNTS:
+        if encoder.rooms.mode(room, blocked) is Mode.COUNTS:
             messages, users = [encoder.room_changes(room, name, [], [], blocked)], set()
         elif found is not None:
             messages = [encoder.room_changes(room, name, *found, blocked)]

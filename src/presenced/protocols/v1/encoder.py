@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Set
 
@@ -20,11 +19,6 @@ from presenced.protocols.v1.messages import PresenceChanges, PresenceCount, Room
 
 MAX_RECORDS = 4_096
 """Maximum number of encoded changes in the cache, and of encoded members; some 1.5 MB each. The oldest is evicted."""
-
-
-def new_epoch() -> str:
-    """Return a name for one start of a server, which is part of its positions."""
-    return secrets.token_hex(4)
 
 
 class V1Encoder:
@@ -93,7 +87,7 @@ class V1Encoder:
 
         Args:
             newest: Newest version at the time for which the record holds."""
-        return codec.unknown_record(user_id, newest)
+        return Raw(codec.encode(codec.unknown_user(user_id, newest)))
 
     def own(self, user_id: str) -> bytes:
         """Return SELF as it is now; empty for a user without a session of presenced.v1."""
@@ -120,10 +114,6 @@ class V1Encoder:
             return encoded
         return codec.member_record(member, self.unknown(member.user_id, self.users.versions.newest))
 
-    def room_mode(self, room: Room | None, blocked: Set[str] = NOBODY) -> Mode:
-        """Return the mode of a room for a client."""
-        return self.rooms.mode(room, blocked) if room else Mode.FULL
-
     def room_changes(
         self,
         room: Room | None,
@@ -137,7 +127,7 @@ class V1Encoder:
             RoomChanges(
                 name,
                 room.size(blocked) if room else 0,
-                self.room_mode(room, blocked).value,
+                self.rooms.mode(room, blocked).value,
                 [self.member(member) for member in joined],
                 [wire_user_id(user_id) for user_id in left],
             )
@@ -149,7 +139,7 @@ class V1Encoder:
         A room that is empty, or too large to name its members, has one page without members.
         """
         room, size = self.rooms.get(name), self.page_size
-        mode = self.room_mode(room, blocked)
+        mode = self.rooms.mode(room, blocked)
         members = list(room.members.values()) if room and mode is not Mode.COUNTS else []
         if blocked:
             members = [member for member in members if member.user_id not in blocked]

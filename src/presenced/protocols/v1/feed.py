@@ -23,7 +23,6 @@ from presenced.presence.journal import Cursor
 from presenced.presence.model import Change
 from presenced.presence.rooms import Mode, RoomMember
 from presenced.presence.subscriptions import Selection, SubscriptionIndex
-from presenced.presence.visibility import unblocked
 from presenced.protocols.v1.batch import Content, EventBatch
 from presenced.protocols.v1.digests import Digests, subscription_of, visible_full
 from presenced.protocols.v1.encoder import V1Encoder
@@ -70,7 +69,7 @@ class V1Feed:
             self._shown_causes.add(connection)
         if blocked := connection.session.visibility.blocked:
             self._blockers.add(connection)
-            self._blocking.add(connection, Selection(users=blocked))
+            self._blocking.add(connection, Selection(users=set(blocked)))
 
     def leave(self, connection: Connection) -> bool:
         """Exclude a connection. Return whether it was included."""
@@ -82,7 +81,7 @@ class V1Feed:
         self._shown_causes.discard(connection)
         if blocked := connection.session.visibility.blocked:
             self._blockers.discard(connection)
-            self._blocking.remove(connection, Selection(users=blocked))
+            self._blocking.remove(connection, Selection(users=set(blocked)))
         return True
 
     def portions(self, events: Sequence[Event], joined: Mapping[Connection, int]) -> Iterable[Portion]:
@@ -123,23 +122,20 @@ class V1Feed:
 
     def missed(self, connection: Connection, position: int) -> Missed | None:
         """Return the user's own state and the changes since `position`, or snapshots if the log has moved on."""
-        selection, blocked, reached = (
-            visible_full(connection),
-            connection.session.visibility.blocked,
-            self._users.journal.position,
-        )
+        selection, blocked = visible_full(connection), connection.session.visibility.blocked
+        reached = self._users.journal.position
         unknown: list[str] = []
         if selection.everyone:
-            changes = self._users.since(position, CATCH_UP)
+            changes = self._users.log.since(position, CATCH_UP)
             if changes is None:
                 return self.all(connection)
             reached = changes[-1].position if len(changes) == CATCH_UP else reached
-            changes = list(unblocked(changes, blocked))
+            changes = [change for change in changes if change.user_id not in blocked]
         else:
             changes, unknown = self._users.since_of(position, selection.users)
             # Hidden users are reported as unknown in the same case as unknown users. Otherwise their absence from the
             # answer would reveal that they exist.
-            if self._users.since(position, 1) is None:
+            if self._users.log.since(position, 1) is None:
                 unknown += subscription_of(connection).full.users - selection.users
         portions: list[Iterator[Portion]] = [iter([self._self(connection)])]
         for name in sorted(selection.rooms):
@@ -175,22 +171,14 @@ class V1Feed:
 
     def all(self, connection: Connection) -> Missed:
         """Return the user's own state, and snapshots of everything that a connection subscribes to."""
-        full, visibility, snapshots = (
-            subscription_of(connection).full,
-            connection.session.visibility,
-            self._snapshots_for(connection),
-        )
+        full, session, snapshots = subscription_of(connection).full, connection.session, self._snapshots_for(connection)
         parts = [iter([self._self(connection)])]
-        is_new = connection.session.snapshots == 0
         position = self._users.journal.position
-        if full.everyone and not visibility.everyone:
-            parts.append(snapshots.everyone_among(visibility.users).portions(connection))
-        elif full.everyone:
-            snapshot = snapshots.everyone(is_new and not full.rooms, visibility.blocked)
+        may_be_older = session.snapshots == 0 and not full.rooms
+        snapshot = snapshots.make(full.everyone, full.users, session.visibility, may_be_older)
+        if snapshot is not None:  # it may be empty
             parts.append(snapshot.portions(connection))
             position = snapshot.position
-        elif full.users:
-            parts.append(snapshots.users(full.users, visibility).portions(connection))
         parts += [snapshots.room(name, connection) for name in sorted(full.rooms)]
         parts += [self._missed_of(part, connection, None) for part in self._parts.values()]
         return self._confirmed(connection, parts, position)
@@ -200,15 +188,10 @@ class V1Feed:
 
         A connection that is behind is not at their position afterwards: what it missed before is still to come.
         """
-        position, visibility = self._users.journal.position, connection.session.visibility
-        snapshots = self._snapshots_for(connection)
+        position, snapshots = self._users.journal.position, self._snapshots_for(connection)
         parts = [snapshots.room(name, connection) for name in sorted(rooms)]
-        if everyone and not visibility.everyone:
-            parts.append(snapshots.everyone_among(visibility.users).portions(connection))
-        elif everyone:
-            parts.append(snapshots.everyone(False, visibility.blocked).portions(connection))
-        elif users:
-            parts.append(snapshots.users(users, visibility).portions(connection))
+        if (snapshot := snapshots.make(everyone, users, connection.session.visibility)) is not None:
+            parts.append(snapshot.portions(connection))
         if self.keeps_up(connection):
             return self._confirmed(connection, parts, position)
         self._count_snapshot(connection, position)
@@ -230,17 +213,14 @@ class V1Feed:
         session.whole_from = Cursor(position, session.snapshots)
         return session.snapshots
 
-    def counts(self, connection: Connection, counted: Selection) -> Batch:
-        """Return the current counts of `counted` for `connection`."""
-        return Batch(list(self.digests.counts_of(connection, counted)))
-
     def _missed_of(self, part: FeedPart, connection: Connection, position: int | None) -> Iterator[Portion]:
         for batch in part.missed(connection, position):
             yield Portion((connection,), batch, len(batch))
 
     def _self(self, connection: Connection) -> Portion:
         """Return the state of the user for their own device, and the current counts that it subscribes to."""
-        messages = [self.encoder.own(connection.session.user_id), *self.digests.counts(connection)]
+        counts = self.digests.counts(connection, subscription_of(connection).counted)
+        messages = [self.encoder.own(connection.session.user_id), *counts]
         return Portion((connection,), Batch([message for message in messages if message]), 0)
 
     def _by_content(self, batch: EventBatch, joined: Container[Connection]) -> dict[Content, list[Connection]]:

@@ -142,13 +142,10 @@ class PresenceChanges(Struct, frozen=True, tag_field="type", tag="PRESENCE_CHANG
     users: list[EncodedRecord]
 
 
-WatchKind = Literal["everyone", "users", "room"]
-
-
 class PresenceCount(Struct, frozen=True, tag_field="type", tag="PRESENCE_COUNT", rename="camel", omit_defaults=True):
     """Number of online users among those watched with `"mode":"count"`: as a response, and at most once a second."""
 
-    watch: WatchKind
+    watch: Literal["everyone", "users", "room"]
     online: int
     """Number of users who are not shown as offline."""
     room: str = ""

@@ -22,33 +22,38 @@ from collections.abc import Sequence
 from math import inf
 
 import msgspec
+from msgspec import Struct
 
-from presenced.config.settings import WEBSOCKET_PATH, Settings
-from presenced.delivery.broadcaster import Broadcaster
+from presenced.config.settings import WEBSOCKET_PATH
 from presenced.delivery.connection import Connection
 from presenced.errors import Close, Fault
-from presenced.presence.directory import Directory, Outcome
+from presenced.presence.directory import Outcome
 from presenced.presence.model import OwnState
-from presenced.presence.rooms import Rooms
-from presenced.presence.subscriptions import Subscription
+from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection, Subscription
 from presenced.presence.visibility import Visibility
-from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, Publisher
-from presenced.protocols.requests import Handlers, RequestRefused
-from presenced.protocols.tokens import RenewToken, token_in
+from presenced.protocols.base import Admitted, ClientProtocol, ConnectRequest, ProtocolParts
+from presenced.protocols.ids import wire_user_id
+from presenced.protocols.requests import RequestRefused
 from presenced.protocols.v1 import codec
 from presenced.protocols.v1 import handlers as _registered  # noqa: F401  # importing registers them
 from presenced.protocols.v1.connect import ConnectParameters, parse_connect_query
-from presenced.protocols.v1.context import Context, HandlerParts, handlers
+from presenced.protocols.v1.context import Context, handlers
 from presenced.protocols.v1.digests import PERIOD_S
 from presenced.protocols.v1.encoder import V1Encoder
 from presenced.protocols.v1.feed import V1Feed
-from presenced.protocols.v1.messages import AuthExpiring, Error, GoingAway, RequestId
+from presenced.protocols.v1.messages import (
+    MAX_DATA,
+    MAX_TEXT,
+    AuthExpiring,
+    Error,
+    EstablishedV1,
+    GoingAway,
+    LimitsV1,
+    RequestId,
+)
 from presenced.protocols.v1.parts import FeedPart
-from presenced.protocols.v1.welcome import welcome_message
-from presenced.runtime.clock import Clock, Timer
-from presenced.runtime.instant import Instant
+from presenced.runtime.instant import Instant, timestamp
 from presenced.runtime.limits import Bucket
-from presenced.runtime.metrics import Metrics
 
 MAX_UNREAD = 100
 """Maximum number of requests from a client that does not read, each with an answer and perhaps a snapshot. One more
@@ -58,17 +63,14 @@ MAX_REASON = 300
 """Maximum number of characters in the text of an ERROR, which may repeat what the client sent. The rest is cut off."""
 
 
-class _Requests:
+class _Requests(Struct, eq=False):
     """Counters of the requests of one connection."""
 
-    __slots__ = ("bucket", "over", "unread")
-
-    def __init__(self, bucket: Bucket) -> None:
-        self.bucket = bucket
-        self.over = 0
-        """Requests refused in a row because they came too fast."""
-        self.unread = 0
-        """Requests received since the client had last read everything."""
+    bucket: Bucket
+    over: int = 0
+    """Requests refused in a row because they came too fast."""
+    unread: int = 0
+    """Requests received since the client had last read everything."""
 
 
 class V1Protocol(ClientProtocol):
@@ -78,8 +80,7 @@ class V1Protocol(ClientProtocol):
     with 4429); answers to a client that does not read by `MAX_UNREAD`; sessions and subscriptions by the directory.
 
     Args:
-        requests: Requests and their handlers, those of modules included.
-        parts: Parts that modules add to the feed.
+        feed_parts: Parts that modules add to the feed.
     """
 
     name = "presenced.v1"
@@ -89,34 +90,12 @@ class V1Protocol(ClientProtocol):
     warns = True
     feed: V1Feed
 
-    def __init__(
-        self,
-        *,
-        settings: Settings,
-        clock: Clock,
-        timer: Timer,
-        metrics: Metrics,
-        directory: Directory[Connection],
-        rooms: Rooms,
-        broadcaster: Broadcaster,
-        publisher: Publisher,
-        encoder: V1Encoder,
-        renew_token: RenewToken | None,
-        requests: Handlers[Context] = handlers,
-        parts: Sequence[FeedPart] = (),
-    ) -> None:
-        self.feed = feed = V1Feed(encoder, self._schedule_digest, parts)
-        self._settings = settings
-        self._clock = clock
-        self._timer = timer
-        self._metrics = metrics
-        self._directory = directory
-        self._broadcaster = broadcaster
-        self._publisher = publisher
-        self._encoder = encoder
+    def __init__(self, parts: ProtocolParts, encoder: V1Encoder, feed_parts: Sequence[FeedPart] = ()) -> None:
+        self.feed = V1Feed(encoder, self._schedule_digest, feed_parts)
+        self._parts = parts
+        self._settings = parts.settings
         self._settled_at = 0.0
-        self._handlers = requests
-        self._parts = HandlerParts(settings, directory, rooms, broadcaster, publisher, feed, renew_token)
+        """Monotonic time at which it is known which users have returned after the start."""
         self._requests: dict[Connection, _Requests] = {}
 
     # Opening.
@@ -131,11 +110,8 @@ class V1Protocol(ClientProtocol):
 
     def replaces(self, user_id: str, parameters: ConnectParameters) -> bool:
         """Return whether the session that the client names has an open connection."""
-        return self._directory.users.is_connected(parameters.session_id, user_id)
-
-    def token_in(self, message: str | bytes) -> str:
-        """Return the token of an AUTH message; empty for any other message."""
-        return token_in(message)
+        session = self._parts.directory.users.sessions.get(parameters.session_id)
+        return session is not None and session.user_id == user_id and session.connection is not None
 
     def opened(self, connection: Connection, user: Admitted, parameters: ConnectParameters, now: Instant) -> None:
         """Enter a connection: a new session, or one that is resumed."""
@@ -149,17 +125,12 @@ class V1Protocol(ClientProtocol):
             position = None  # the client needs snapshots, because it may see other users now
             self._limit(connection, user.visibility)
         connection.connection_id = outcome.connection_id
-        self._publisher.session_opened(connection)
+        self._parts.publisher.session_opened(connection)
         self._requests[connection] = _Requests(Bucket(self._settings.request_burst, now.monotonic))
-        connection.send(
-            welcome_message(
-                connection, outcome.connection_id, self._settings, self._encoder, position is not None,
-                self._settled_at, now,
-            )
-        )  # fmt: skip
-        self._publisher.apply(outcome, now)
+        connection.send(self._established(connection, position is not None, now))
+        self._parts.publisher.apply(outcome, now)
         missed = self.feed.missed(connection, position) if position is not None else None
-        self._broadcaster.catch_up(connection, missed or self.feed.all(connection))
+        self._parts.broadcaster.catch_up(connection, missed or self.feed.all(connection))
 
     def _enter(
         self, connection: Connection, user: Admitted, parameters: ConnectParameters, now: Instant
@@ -169,13 +140,13 @@ class V1Protocol(ClientProtocol):
         Returns:
             The result, and the position from which the client goes on; None if it needs snapshots.
         """
-        outcome = self._directory.resume(
+        outcome = self._parts.directory.resume(
             parameters.session_id, user.user_id, connection, now, user.display, parameters.active
         )
         if outcome is None:
-            self._metrics.sessions.labels("new").inc()
-            session_id, subscription = secrets.token_urlsafe(16), Subscription(parameters.everyone)
-            outcome = self._directory.open(
+            self._parts.metrics.sessions.labels("new").inc()
+            session_id, subscription = secrets.token_urlsafe(16), Subscription(Selection(parameters.everyone))
+            outcome = self._parts.directory.open(
                 user.user_id,
                 connection,
                 now,
@@ -189,12 +160,40 @@ class V1Protocol(ClientProtocol):
             return outcome, None
         # A client that can name its session has read an earlier CONNECTION_ESTABLISHED, so it counts as heard.
         connection.opened_at = -inf
-        cursor = self._encoder.cursor(parameters.position)
+        cursor = self.feed.encoder.cursor(parameters.position)
         if cursor is not None and outcome.session and cursor < outcome.session.whole_from:
             cursor = None  # the client did not receive the last snapshot completely
         position = None if cursor is None else cursor.position
-        self._metrics.sessions.labels("told_again" if position is None else "resumed").inc()
+        self._parts.metrics.sessions.labels("told_again" if position is None else "resumed").inc()
         return outcome, position
+
+    def _established(self, connection: Connection, resumed: bool, now: Instant) -> bytes:
+        """Return CONNECTION_ESTABLISHED, the first message."""
+        session, settings = connection.session, self._settings
+        limits = LimitsV1(
+            settings.max_message_size,
+            MAX_WATCHED,
+            MAX_ROOMS,
+            MAX_DATA,
+            MAX_TEXT,
+            settings.request_rate,
+            settings.request_burst,
+        )
+        return codec.encode(
+            EstablishedV1(
+                wire_user_id(session.user_id),
+                timestamp(now.epoch_ms),
+                connection.connection_id,
+                session.session_id,
+                resumed,
+                self.feed.encoder.epoch,
+                now.epoch_ms,
+                settings.heartbeat_interval,
+                settings.resume_window,
+                max(0.0, round(self._settled_at - now.monotonic, 3)),
+                limits,
+            )
+        )
 
     # Requests.
 
@@ -208,13 +207,13 @@ class V1Protocol(ClientProtocol):
             if not isinstance(message, str):
                 raise RequestRefused(Fault.BAD_JSON, "send text frames with JSON, not binary ones")
             try:
-                request = self._handlers.parse(message)
+                request = handlers.parse(message)
             except msgspec.ValidationError as error:
                 raise RequestRefused(Fault.BAD_REQUEST, f"{error}; the requests are in spec/protocol-v1.md") from None
             except msgspec.DecodeError as error:
                 raise RequestRefused(Fault.BAD_JSON, f"not JSON: {error}") from None
             request_id = request.id
-            self._handlers.call(Context(self._parts, connection, request_id, now), request)
+            handlers.call(Context(self._parts, self.feed, connection, request_id, now), request)
         except RequestRefused as error:
             if request_id is None and isinstance(message, str):
                 request_id = codec.request_id(message)
@@ -222,7 +221,7 @@ class V1Protocol(ClientProtocol):
 
     def refuse(self, connection: Connection, request_id: RequestId | None, error: RequestRefused) -> None:
         """Send ERROR."""
-        self._metrics.requests_refused.labels(error.fault.name).inc()
+        self._parts.metrics.requests_refused.labels(error.fault.name).inc()
         reason = str(error)
         reason = reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 1]}…"
         connection.send(codec.encode(Error(error.fault.code, error.fault.name, reason, request_id)))
@@ -258,14 +257,14 @@ class V1Protocol(ClientProtocol):
         if self.feed.keeps_up(connection):
             connection.send(codec.self_message(own))
         else:
-            self._broadcaster.remind(connection)
+            self._parts.broadcaster.remind(connection)
 
     def visibility_changed(self, connection: Connection, visibility: Visibility, now: Instant) -> None:
         """Apply the visibility that a newer token grants, and send everything again."""
-        with self._broadcaster.changing(connection):
+        with self._parts.broadcaster.changing(connection):
             self._limit(connection, visibility)
-        self._publisher.settle_rooms(connection.session.user_id, now)
-        self._broadcaster.restart_catch_up(connection, self.feed.all(connection))
+        self._parts.publisher.settle_rooms(connection.session.user_id, now)
+        self._parts.broadcaster.restart_catch_up(connection, self.feed.all(connection))
 
     def token_expires(self, connection: Connection, expires_at: float) -> None:
         """Send AUTH_EXPIRING."""
@@ -297,10 +296,10 @@ class V1Protocol(ClientProtocol):
     # Digests.
 
     def _schedule_digest(self) -> None:
-        if self._send_digest not in self._timer:
-            self._timer.set(self._send_digest, self._clock.monotonic() + PERIOD_S)
+        if self._send_digest not in self._parts.timer:
+            self._parts.timer.set(self._send_digest, self._parts.clock.monotonic() + PERIOD_S)
 
     def _send_digest(self) -> None:
-        self._broadcaster.flush()
-        position = self._directory.users.journal.next_position()
-        self._broadcaster.send(tuple(self.feed.digests.due(position)), position)
+        self._parts.broadcaster.flush()
+        position = self._parts.directory.users.journal.next_position()
+        self._parts.broadcaster.send(tuple(self.feed.digests.due(position)), position)

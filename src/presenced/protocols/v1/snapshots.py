@@ -15,6 +15,7 @@ from presenced.presence.model import Change, Status
 from presenced.presence.visibility import Visibility
 from presenced.protocols.v1 import codec
 from presenced.protocols.v1.encoder import V1Encoder
+from presenced.protocols.v1.messages import PresenceSnapshot
 
 AGE = 20
 """Factor that decides how long a snapshot of everyone is reused.
@@ -66,8 +67,8 @@ class Snapshot:
             start, end = number * size, min((number + 1) * size, len(self._changes))
             if number == len(self._pages):
                 records = self._records[start:end] if self._records else map(self._record, self._changes[start:end])
-                page = codec.snapshot_page(self._kind, number + 1, pages, list(records))
-                self._pages.append(Batch((page,)))
+                page = PresenceSnapshot(self._kind, number + 1, pages, list(records))
+                self._pages.append(Batch((codec.encode(page),)))
             yield Portion((connection,), self._pages[number], end - start)
 
     def _record(self, change: Change | str) -> Raw:
@@ -87,31 +88,37 @@ class Snapshots:
         self._encoder = encoder
         self._last: Snapshot | None = None
 
-    def everyone(self, may_be_older: bool, blocked: Set[str]) -> Snapshot:
-        """Return a snapshot of everyone who is not offline, without the blocked users. It may be a little older."""
-        found = self._everyone(may_be_older)
-        return found.without(blocked) if blocked else found
+    def make(
+        self, everyone: bool, user_ids: Collection[str], visibility: Visibility, may_be_older: bool = False
+    ) -> Snapshot | None:
+        """Return a snapshot of everyone, or else of these users, for a client with this visibility; None for nobody.
+
+        A snapshot of everyone has no users who are offline. In one of users by id, those that the client may not see
+        look like unknown ones.
+        """
+        users = self._encoder.users
+        if everyone and visibility.everyone:
+            found = self._everyone(may_be_older)
+            return found.without(visibility.blocked) if visibility.blocked else found
+        if everyone:
+            changes = [c for c in users.snapshot_of(visibility.users) if c.status is not Status.OFFLINE]
+            return Snapshot(self._encoder, "everyone", changes)
+        if not user_ids:
+            return None
+        changes = users.snapshot_of(visibility.among(user_ids))
+        unknown = set(user_ids).difference(change.user_id for change in changes)
+        return Snapshot(self._encoder, "users", [*changes, *unknown])
 
     def _everyone(self, may_be_older: bool) -> Snapshot:
+        """Return a snapshot of everyone, perhaps the last one."""
         users = self._encoder.users
         last = self._last
         if last is not None and may_be_older:
             age = users.journal.position - last.position
-            if len(last) > SMALL and age <= isqrt(AGE * len(last)) and users.since(last.position, 1) is not None:
+            if len(last) > SMALL and age <= isqrt(AGE * len(last)) and users.log.since(last.position, 1) is not None:
                 return last
         self._last = Snapshot(self._encoder, "everyone", users.snapshot())
         return self._last
-
-    def everyone_among(self, user_ids: Collection[str]) -> Snapshot:
-        """Return a snapshot of everyone, for a client that may see only these users."""
-        found = self._encoder.users.snapshot_of(user_ids)
-        return Snapshot(self._encoder, "everyone", [c for c in found if c.status is not Status.OFFLINE])
-
-    def users(self, user_ids: Collection[str], visibility: Visibility) -> Snapshot:
-        """Return a snapshot of these users. Users that the client may not see look like unknown ones."""
-        changes = self._encoder.users.snapshot_of(visibility.among(user_ids))
-        unknown = set(user_ids).difference(change.user_id for change in changes)
-        return Snapshot(self._encoder, "users", [*changes, *unknown])
 
     def room(self, name: str, connection: Connection) -> Iterator[Portion]:
         """Return the pages of a room as portions."""

@@ -23,6 +23,7 @@ from os import write
 from typing import Any, Protocol, cast
 
 from presenced.delivery.batch import Batch
+from presenced.delivery.broadcaster import BatchWriter
 from presenced.delivery.connection import Connection
 from presenced.transports.websocket.framing import WORTH_DEFLATING_BYTES, frames
 
@@ -52,15 +53,12 @@ class FastConnection(Connection, Protocol):
         """End the connection immediately, without a close frame."""
 
 
-class DirectWriter:
-    """A `delivery.broadcaster.BatchWriter` that writes to one connection after the other."""
+class DirectWriter(BatchWriter):
+    """Writes to one connection after the other."""
 
     def write(self, connections: Collection[Connection], batch: Batch) -> int:
         """Write a batch to each connection. Return the number of bytes written."""
         return write_batch(write_each, cast("Collection[FastConnection]", connections), batch)
-
-    def discard(self, connection: Connection) -> None:
-        """Do nothing: this writer remembers no connection."""
 
 
 def write_batch(

@@ -41,6 +41,7 @@ from typing import cast
 
 from presenced.config.sources import without_settings
 from presenced.delivery.batch import Batch
+from presenced.delivery.broadcaster import BatchWriter
 from presenced.delivery.connection import Connection
 from presenced.runtime.clock import Clock
 from presenced.runtime.metrics import Metrics
@@ -135,8 +136,8 @@ class _Helper:
             self._process.wait()
 
 
-class WriterPool:
-    """A `delivery.broadcaster.BatchWriter` with `count` helper processes.
+class WriterPool(BatchWriter):
+    """Writes with the help of `count` processes.
 
     A helper gets the connections that have been open longest, so that short-lived ones are not handed over.
 
@@ -277,9 +278,7 @@ class WriterPool:
 
 def _divide_cores(parts: int) -> tuple[Cores, list[Cores]]:
     """Return the cores that this process may run on, and a share of them for each of `parts` processes."""
-    if sys.platform != "linux":
-        return None, [None] * parts
-    cores = os.sched_getaffinity(0)
+    cores = os.sched_getaffinity(0) if sys.platform == "linux" else set()
     if len(cores) < parts:
         return None, [None] * parts
     # Every n-th core: neighbours share caches, and the two halves of one core are often numbered n/2 apart.

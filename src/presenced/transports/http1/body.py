@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from typing import Protocol
 
 from presenced.transports.http1.head import CRLF, InvalidRequest, field_name
 
@@ -23,24 +22,6 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;" + _TEXT + rb")?")
 _PART_OF_SIZE = re.compile(rb"(?:[0-9A-Fa-f]{1,15}(?:[ \t]*(?:;" + _TEXT + rb")?)?\r?)?")
 _TRAILER = re.compile(_TEXT)
 _PART_OF_TRAILER = re.compile(_TEXT + rb"\r?")
-
-
-class Body(Protocol):
-    """The unread part of one body."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the last byte was read."""
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the content in `data`, and the unread bytes.
-
-        Unread bytes follow a complete body. An incomplete body leaves some only after `MAX_LINES` lines; feed them
-        again.
-
-        Raises:
-            InvalidRequest: The body breaks a rule, so its end is unknown.
-        """
 
 
 class Sized:
@@ -92,7 +73,14 @@ class Chunked:
         return self._expects is _Expects.NOTHING
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the content in `data`, and the unread bytes, as `Body.feed` does."""
+        """Return the content in `data`, and the unread bytes.
+
+        Unread bytes follow a complete body. An incomplete body leaves some only after `MAX_LINES` lines; feed them
+        again.
+
+        Raises:
+            InvalidRequest: The body breaks a rule, so its end is unknown.
+        """
         data, self._held = self._held + data, b""
         contents: list[bytes] = []
         at = 0
@@ -146,3 +134,7 @@ class Chunked:
                 raise InvalidRequest("a chunk is longer than its size")
         elif self._trailers + len(line) > MAX_TRAILERS or not _PART_OF_TRAILER.fullmatch(line):
             raise InvalidRequest("the trailer fields are invalid or too long")
+
+
+Body = Sized | Chunked
+"""The unread part of one body."""

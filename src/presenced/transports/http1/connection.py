@@ -35,11 +35,10 @@ from typing import TYPE_CHECKING
 
 from presenced.errors import Problem
 from presenced.net.refusals import Header, Refusal
-from presenced.transports.http1.backpressure import Backpressure
 from presenced.transports.http1.body import Body, Chunked, Sized
 from presenced.transports.http1.exchange import ABORT_EXTENSION, MAX_UNREAD_BODY, Exchange, asgi_scope
 from presenced.transports.http1.head import Head, InvalidRequest, check_part, find_end, parse, skip_empty_lines
-from presenced.transports.http1.response import problem_response
+from presenced.transports.http1.response import refusal_response
 
 if TYPE_CHECKING:
     from presenced.transports.front_door import FrontDoor
@@ -65,29 +64,6 @@ class HttpConnection(asyncio.Protocol):
     and `MAX_UNREAD` for input behind a request; `keep_alive` for the time between two requests; `behind_timeout` for
     the time in which the client reads nothing of a response.
     """
-
-    __slots__ = (
-        "__weakref__",
-        "_backpressure",
-        "_body",
-        "_discarded",
-        "_door",
-        "_exchange",
-        "_is_half_closed",
-        "_is_idle",
-        "_is_reading_paused",
-        "_is_stopping",
-        "_pipelined_bytes",
-        "_pipelined_requests",
-        "_scanned",
-        "_unread",
-        "client_address",
-        "headers",
-        "is_at_end",
-        "is_identified",
-        "throttle_key",
-        "transport",
-    )
 
     transport: asyncio.Transport
 
@@ -116,8 +92,10 @@ class HttpConnection(asyncio.Protocol):
         self._is_idle = False
         """Whether the connection waits for the first byte of another request."""
         self._is_half_closed = self._is_stopping = self._is_reading_paused = False
-        self._backpressure: Backpressure | None = None
-        """Wait for room in the transport's buffer; None while the client reads the output."""
+        self._has_room: asyncio.Event | None = None
+        """Set once there is room in the transport's buffer; None while the client reads the output."""
+        self._unsent = 0
+        """Number of bytes in the transport's buffer when `_check_reading` looked last."""
 
     # Called by the transport.
 
@@ -153,13 +131,15 @@ class HttpConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Pause writing, because the client reads too slowly."""
-        self._backpressure = Backpressure(self._door, self.transport, self.abort)
+        self._has_room, self._unsent = asyncio.Event(), self.transport.get_write_buffer_size()
+        self._check_reading_later()
 
     def resume_writing(self) -> None:
         """Resume writing, because the client has caught up."""
-        if self._backpressure is not None:
-            self._backpressure.end()
-            self._backpressure = None
+        if self._has_room is not None:
+            self._door.timer.cancel(self._check_reading)
+            self._has_room.set()
+            self._has_room = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after the connection was lost before an upgrade."""
@@ -233,7 +213,7 @@ class HttpConnection(asyncio.Protocol):
             self._pipelined_requests += 1
             if self._pipelined_requests > MAX_PIPELINED:
                 detail = f"at most {MAX_PIPELINED} requests may wait for the response to the previous one"
-                self.refuse(Refusal(Problem.TOO_MANY_REQUESTS, detail, ((b"retry-after", b"1"),)))
+                self.refuse(Refusal(Problem.TOO_MANY_REQUESTS, detail, retry_after=1))
                 return
         if head.asks_for_websocket and self._door.upgrade(self, head):
             return
@@ -252,7 +232,7 @@ class HttpConnection(asyncio.Protocol):
     def _read_body(self, body: Body) -> bool:
         """Read the available part of the body. Return whether to continue."""
         exchange = self._exchange
-        if exchange is not None and exchange.unread > MAX_UNREAD_BODY:
+        if exchange is not None and len(exchange.unread) > MAX_UNREAD_BODY:
             self._pause_reading()
             return False
         try:
@@ -284,14 +264,10 @@ class HttpConnection(asyncio.Protocol):
 
     # Called by the exchange.
 
-    def write(self, data: bytes) -> None:
-        """Write bytes of a response."""
-        self.transport.write(data)
-
     async def writable(self) -> None:
         """Wait until the client has read enough of the output, or is gone."""
-        if self._backpressure is not None:
-            await self._backpressure.wait()
+        if self._has_room is not None:
+            await self._has_room.wait()
 
     def resume_reading(self) -> None:
         """Resume reading if it was paused."""
@@ -338,7 +314,7 @@ class HttpConnection(asyncio.Protocol):
     @property
     def is_behind(self) -> bool:
         """Whether the client reads too slowly. A transport does not repeat this to the protocol that takes it over."""
-        return self._backpressure is not None
+        return self._has_room is not None
 
     def hand_over(self) -> bytes:
         """Detach from the transport, so that another protocol can take it over. Return the unread bytes."""
@@ -360,7 +336,7 @@ class HttpConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.disconnected()
         if not exchange.is_begun if exchange is not None else self._body is None:
-            self.transport.write(problem_response(refusal.problem, refusal.detail, refusal.headers))
+            self.transport.write(refusal_response(refusal))
         self._linger()
 
     def _linger(self) -> None:
@@ -397,6 +373,17 @@ class HttpConnection(asyncio.Protocol):
         """Start the keep-alive timeout. Unread bytes of a discarded body may still arrive."""
         self._is_idle = True
         self._end_in(self._door.settings.keep_alive)
+
+    def _check_reading_later(self) -> None:
+        self._door.timer.set(self._check_reading, self._door.clock.monotonic() + self._door.settings.behind_timeout)
+
+    def _check_reading(self) -> None:
+        """Cut off a client that has read nothing since the last check. One that reads slowly may go on."""
+        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
+        if self._unsent < before:
+            self._check_reading_later()
+        else:
+            self.abort()
 
     def _end_in(self, seconds: float) -> None:
         self._door.timer.set(self._ends, self._door.clock.monotonic() + seconds)

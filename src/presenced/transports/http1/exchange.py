@@ -32,10 +32,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Scope
 
 from presenced.errors import Problem
-from presenced.net.refusals import Header
+from presenced.net.refusals import Header, Refusal
 from presenced.transports.http1.fault_log import FaultLog
 from presenced.transports.http1.head import Head
-from presenced.transports.http1.response import CONTINUE, problem_response, response_head
+from presenced.transports.http1.response import CONTINUE, refusal_response, response_head
 
 if TYPE_CHECKING:
     from presenced.transports.http1.connection import HttpConnection
@@ -57,24 +57,6 @@ class Exchange:
     Bound: `MAX_UNREAD_BODY`, plus one read of the connection, for the body.
     """
 
-    __slots__ = (
-        "_body",
-        "_connection",
-        "_event",
-        "_has_delivered_body",
-        "_head",
-        "_is_chunked",
-        "_is_head_request",
-        "_keeps_alive",
-        "_length_left",
-        "awaits_continue",
-        "is_body_complete",
-        "is_complete",
-        "is_disconnected",
-        "is_half_closed",
-        "scope",
-    )
-
     def __init__(self, connection: HttpConnection, scope: Scope, head: Head) -> None:
         self.scope = scope
         self.is_body_complete = head.length == 0
@@ -89,7 +71,7 @@ class Exchange:
         self._connection = connection
         self._event = asyncio.Event()
         """Set when something happened that `receive` may wait for."""
-        self._body = bytearray()
+        self.unread = bytearray()
         """Part of the request body that the application has not read."""
         self._has_delivered_body = False
         """Whether the application has read the whole body."""
@@ -109,17 +91,12 @@ class Exchange:
         """Whether a part of the response was written."""
         return self._head == b""
 
-    @property
-    def unread(self) -> int:
-        """Number of body bytes that the application has not read."""
-        return len(self._body)
-
     def body_received(self, data: bytes, is_complete: bool) -> None:
         """Add a part of the request body."""
         self.awaits_continue = False
         self.is_body_complete = is_complete
         if not self.is_complete:
-            self._body += data
+            self.unread += data
             self._event.set()
 
     def half_closed(self) -> None:
@@ -140,7 +117,7 @@ class Exchange:
         """
         if self.is_begun or self.scope["http_version"] != "1.1":
             return False
-        self._connection.write(CONTINUE)  # "the client can simply discard" it (RFC 9110 section 15.2.1)
+        self._connection.transport.write(CONTINUE)  # "the client can simply discard" it (RFC 9110 section 15.2.1)
         return True
 
     def disconnected(self) -> None:
@@ -168,7 +145,8 @@ class Exchange:
             self._connection.abort()
             return
         self._keeps_alive = False
-        self._connection.write(problem_response(Problem.INTERNAL_ERROR, "the server's log has the details"))
+        refusal = Refusal(Problem.INTERNAL_ERROR, "the server's log has the details")
+        self._connection.transport.write(refusal_response(refusal))
         self._complete()
 
     # Called by the application.
@@ -179,12 +157,12 @@ class Exchange:
         if not (self._has_delivered_body or self.is_disconnected or self.is_complete):
             if self.awaits_continue:
                 self.awaits_continue = False
-                self._connection.write(CONTINUE)
-            while not (self._body or self.is_body_complete or self.is_disconnected):
+                self._connection.transport.write(CONTINUE)
+            while not (self.unread or self.is_body_complete or self.is_disconnected):
                 await self._wait()
             if not self.is_disconnected:
                 self._has_delivered_body = self.is_body_complete
-                body, self._body = bytes(self._body), bytearray()
+                body, self.unread = bytes(self.unread), bytearray()
                 return {"type": "http.request", "body": body, "more_body": not self._has_delivered_body}
         while not (self.is_disconnected or self.is_complete or self._is_abandoned):
             await self._wait()
@@ -252,14 +230,14 @@ class Exchange:
             body += b"0\r\n\r\n"
         head, self._head = self._head or b"", b""
         if head or body:
-            self._connection.write(head + body)
+            self._connection.transport.write(head + body)
         if not more:
             self._complete()
 
     def _complete(self) -> None:
         self.is_complete = True
         self._head = b""
-        self._body = bytearray()
+        self.unread = bytearray()
         self._event.set()
         self._connection.response_complete(self._keeps_alive)
 

@@ -40,9 +40,7 @@ _HOST = re.compile(
 
 _HOST_NAME, _LENGTH, _CODING = b"host", b"content-length", b"transfer-encoding"
 
-_DECIDING = frozenset(
-    (_HOST_NAME, _LENGTH, _CODING, b"connection", b"upgrade", b"expect"),
-)
+_DECIDING = frozenset((_HOST_NAME, _LENGTH, _CODING, b"connection", b"upgrade", b"expect"))
 """Fields that determine the fate of the connection and the length of the body."""
 
 # Clients spell a name in a few ways. This lookup takes a third of the time of checking the name and lowering its case.

@@ -138,11 +138,6 @@ class FrameReader:
         """Whether it is between two messages, so that a new reader could take its place."""
         return self._buffer is None and self._message is None and not self._is_done
 
-    @property
-    def is_done(self) -> bool:
-        """Whether it discards its input, because the client closed or failed."""
-        return self._is_done
-
     def stop(self) -> None:
         """Discard the input from now on."""
         self._is_done = True

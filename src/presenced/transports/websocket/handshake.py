@@ -43,21 +43,12 @@ from presenced.runtime.limits import BoundedMap
 TOKEN = b"presenced.token."
 """Prefix of a token that is offered like a subprotocol, because pages cannot set headers. It is never selected."""
 
-_RELEVANT = frozenset(
-    (
-        b"connection",
-        b"upgrade",
-        b"origin",
-        b"sec-websocket-key",
-        b"sec-websocket-version",
-        b"sec-websocket-protocol",
-        b"sec-websocket-extensions",
-    )
-)
-
 _PROTOCOL = b"sec-websocket-protocol"
 
 _LISTS = frozenset((b"connection", b"upgrade", b"sec-websocket-extensions", _PROTOCOL))
+
+_RELEVANT = _LISTS | {b"origin", b"sec-websocket-version"}
+"""Headers that the rules read, besides the key."""
 
 _OWN = frozenset((b"host", b"authorization"))
 """Headers that this module reads itself and does not pass to the rules."""
@@ -164,7 +155,8 @@ class Handshake:
         except InvalidHandshake as error:
             return _refusal(error)
         agreed = self._agree(extensions, subprotocol, _origins(others))
-        self._cache(others, agreed)
+        if sum(len(value) for _, value in others) <= MAX_CACHED_BYTES:
+            self._agreed.set(others, agreed)
         return _accepted(accept, agreed, token)
 
     def _may_connect(self, origins: tuple[bytes, ...], hosts: Sequence[bytes]) -> bool:
@@ -185,10 +177,6 @@ class Handshake:
         if deflates:
             fields += f"Sec-WebSocket-Extensions: {extensions}\r\n"
         return _Agreed(fields, subprotocol or "", deflates, origins)
-
-    def _cache(self, others: tuple[Header, ...], agreed: _Agreed) -> None:
-        if sum(len(value) for _, value in others) <= MAX_CACHED_BYTES:
-            self._agreed.set(others, agreed)
 
 
 def _refusal(error: InvalidHandshake) -> Refusal:

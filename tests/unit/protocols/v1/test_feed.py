@@ -286,11 +286,11 @@ def test_versions_and_positions_continue_above_an_earlier_start(harness: NodeHar
 
 def test_a_snapshot_uses_no_position_of_the_journal(harness: NodeHarness) -> None:
     ada = harness.open("userId=ada")
-    before = harness.node.journal.position
+    before = harness.node.directory.users.journal.position
     for _ in range(3):
         harness.send(ada, "WATCH", users=["bob"])
         harness.send(ada, "UNWATCH", users=["bob"])
-    assert harness.node.journal.position == before
+    assert harness.node.directory.users.journal.position == before
     texts = [message["position"] for message in ada.messages if "position" in message]
     cursors = [cursor for text in texts if (cursor := harness.node.encoder.cursor(text))]
     assert len(cursors) > 3

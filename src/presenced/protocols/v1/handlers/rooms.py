@@ -28,8 +28,8 @@ def join(context: Context, request: Join | SetMember) -> None:
     if name not in subscription.full.rooms:
         broadcaster, connection = context.parts.broadcaster, context.connection
         with broadcaster.changing(connection):  # after its own joining, which is in the snapshot
-            subscription.full.add(False, (), (name,))
-        broadcaster.insert(connection, context.parts.feed.news(connection, False, (), (name,)))
+            subscription.full.rooms.add(name)
+        broadcaster.insert(connection, context.feed.news(connection, False, (), (name,)))
 
 
 @handlers.handles(Leave)
@@ -39,7 +39,7 @@ def leave(context: Context, request: Leave) -> None:
     if name not in (session.rooms or {}):
         raise RequestRefused(Fault.NOT_A_MEMBER, f"this session is not in the room {name}")
     with context.parts.broadcaster.changing(context.connection):
-        context.subscription.full.discard(False, (), (name,))
+        context.subscription.full.rooms.discard(name)
     context.parts.rooms.leave(session, name)
     context.ack()
     context.parts.publisher.settle_rooms(session.user_id, context.now)

@@ -14,7 +14,7 @@ def set_status(context: Context, request: SetStatus) -> None:
     check_shown(request.text, request.emoji)
     choice = choice_of(request.status, request.text, request.emoji, data_of(request.data))
     context.ack()
-    outcome = context.parts.directory.choose(context.user_id, choice, context.now, request.expires_in)
+    outcome = context.parts.directory.choose(context.session.user_id, choice, context.now, request.expires_in)
     context.parts.publisher.apply(outcome, context.now)
 
 
@@ -23,5 +23,5 @@ def set_activity(context: Context, request: Activity) -> None:
     """Set whether the person at this device is active or idle."""
     context.ack()
     active = request.state == "active"
-    outcome = context.parts.directory.set_active(context.user_id, context.connection, active, context.now)
+    outcome = context.parts.directory.set_active(context.session.user_id, context.connection, active, context.now)
     context.parts.publisher.apply(outcome, context.now)

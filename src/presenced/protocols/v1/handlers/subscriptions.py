@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from presenced.delivery.batch import Batch
 from presenced.errors import Fault
 from presenced.presence.subscriptions import MAX_ROOMS, MAX_WATCHED, Selection
 from presenced.protocols.v1.checks import check_may_enter, check_room_for, room_names, user_ids
@@ -22,9 +23,8 @@ def subscribe(context: Context, request: Watch) -> None:
         with broadcaster.changing(connection):
             subscription.counted.add(request.everyone, users, rooms)
         # Counted users share one count, so a new one changes the count of them all. Each room has its own.
-        named = Selection(request.everyone, subscription.counted.users if users else ())
-        named.rooms = rooms
-        _send_counts(context, named)
+        counted = subscription.counted.users if users else set()
+        _send_counts(context, Selection(request.everyone, counted, rooms))
         return
     everyone_is_new = request.everyone and not subscription.full.everyone
     new_users = users - subscription.full.users
@@ -33,7 +33,7 @@ def subscribe(context: Context, request: Watch) -> None:
     # A room is sent again even if the session subscribes to it: the client may have had only its count, and expects its
     # members now.
     if everyone_is_new or new_users or rooms:
-        news = context.parts.feed.news(connection, everyone_is_new, tuple(new_users), rooms)
+        news = context.feed.news(connection, everyone_is_new, tuple(new_users), rooms)
         broadcaster.insert(connection, news)
 
 
@@ -53,8 +53,8 @@ def unsubscribe(context: Context, request: Unwatch) -> None:
 
 def _send_counts(context: Context, named: Selection) -> None:
     """Send the counts that the request names. A client that is behind receives all its counts when it catches up."""
-    feed, connection = context.parts.feed, context.connection
+    feed, connection = context.feed, context.connection
     if not feed.keeps_up(connection):
         context.parts.broadcaster.remind(connection)
-    elif counts := feed.counts(connection, named):
-        connection.send_batch(counts)
+    elif counts := list(feed.digests.counts(connection, named)):
+        connection.send_batch(Batch(counts))
