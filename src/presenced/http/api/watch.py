@@ -95,7 +95,7 @@ class _View:
         self._encoder = api.service.encoder_for(visibility)
         self.record = self._encoder.record
         """Function that encodes a change."""
-        self._visible = visibility.visible_part(Selection(query.everyone, self._requested))
+        self._visible = visibility.visible_part(Selection(query.everyone, set(self._requested)))
         """Watched users that the visitor may see. Everyone means everyone except `_blocked`."""
         self._blocked = visibility.blocked
 
