@@ -31,6 +31,10 @@ _SETTINGS = {
 """Settings behind refusals that name none of their own, by `Refusal.reason`."""
 
 
+_EVENTS = {status: (f"user_{status}", status.name) for status in Status}
+"""Event and name of each status, looked up at every change."""
+
+
 class EventLog:
     """Writes one line per event, in the words of the contract.
 
@@ -64,7 +68,8 @@ class EventLog:
 
     def changed(self, user_id: str, status: Status, receivers: int) -> None:
         """Log that the user's status changed, and the number of other users who are notified."""
-        self._log_about(user_id, f"user_{status}", "📡 WS: User %s is %s", status.name)
+        event, name = _EVENTS[status]
+        self._log_about(user_id, event, "📡 WS: User %s is %s", name)
         if self._takes("broadcast"):
             _log("broadcast", "📡 WS: Broadcast sent to %d users", receivers, users=receivers)
 

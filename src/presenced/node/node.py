@@ -184,7 +184,7 @@ class Node:
         except BadParameter as error:
             self.refused(connection, Close.BAD_PARAMETER, str(error), now)
             return
-        others = len(self.directory.users.connections(user.user_id)) - protocol.replaces(user.user_id, parameters)
+        others = self.directory.users.connected(user.user_id) - protocol.replaces(user.user_id, parameters)
         if others >= (most := self.settings.user_connections):
             self.refused(connection, Close.TOO_MANY_CONNECTIONS, f"the user has {most} connections open", now)
             return

@@ -54,7 +54,7 @@ class NodePublisher:
         if change and not self.is_silent:
             self._changes[change.status].inc()
             if change.is_turn:
-                own = 1 if self.directory.users.connections(change.user_id) else 0
+                own = 1 if self.directory.users.connected(change.user_id) else 0
                 self.log.changed(change.user_id, change.status, self.directory.users.connected_users - own)
             self.directory.users.journal.append(change)
             self.followers.changed()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from math import inf
 from typing import Generic, TypeVar
-
-from msgspec import Struct
 
 from presenced.presence.session import Session
 from presenced.presence.status import TimedChoice
@@ -14,7 +13,8 @@ from presenced.presence.status import TimedChoice
 C = TypeVar("C", bound=Hashable)
 
 
-class HeldRequests(Struct, Generic[C], eq=False):
+@dataclass(slots=True, eq=False)
+class HeldRequests(Generic[C]):
     """Requests of a user's clients that wait until the pause after the user's last change is over.
 
     It belongs to the user and not to a connection: if two devices send requests, the last request wins.
@@ -25,7 +25,7 @@ class HeldRequests(Struct, Generic[C], eq=False):
     until: float = -inf
     """Monotonic end of the pause."""
     choices: tuple[TimedChoice, ...] = ()
-    activities: dict[Session[C], bool] = {}
+    activities: dict[Session[C], bool] = field(default_factory=dict)
     """Sessions whose person becomes active (True) or idle. A session that is already in that state is not in it."""
 
     @property

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Set
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import takewhile
 from typing import Any
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from presenced.presence.session import MemberData, Session
 from presenced.presence.visibility import NOBODY, Visibility
@@ -84,7 +85,8 @@ class RoomChange(Struct, frozen=True, gc=False):
     """True if the room has its first member, False if it lost its last one; None otherwise."""
 
 
-class Room(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class Room:
     """One room. It exists while it has a member. Sessions can subscribe to a room that has no member."""
 
     name: str
@@ -92,7 +94,7 @@ class Room(Struct, eq=False):
     """Position up to which former members may be forgotten."""
     position: int
     """Position of the last change."""
-    members: dict[str, RoomMember] = {}
+    members: dict[str, RoomMember] = field(default_factory=dict)
     left: OrderedDict[str, int] = field(default_factory=OrderedDict)
     """Former members and the positions at which they left, in this order."""
     mode: Mode = Mode.FULL

@@ -24,10 +24,9 @@ counts as its return.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 from math import inf
 from typing import Generic, NamedTuple, TypeVar
-
-from msgspec import Struct
 
 from presenced.presence.journal import Cursor
 from presenced.presence.model import Ending
@@ -78,7 +77,11 @@ class MemberData(NamedTuple):
     """JSON; empty if there is none."""
 
 
-class Session(Struct, Generic[C], eq=False):
+_NO_SNAPSHOT = Cursor(0)
+
+
+@dataclass(slots=True, eq=False)
+class Session(Generic[C]):
     """One client instance, which survives reconnects."""
 
     user_id: str
@@ -99,7 +102,7 @@ class Session(Struct, Generic[C], eq=False):
     """Monotonic end of the grace period, while one runs."""
     snapshots: int = 0
     """Number of snapshots sent to its client."""
-    whole_from: Cursor = Cursor(0)
+    whole_from: Cursor = _NO_SNAPSHOT
     """End of the last snapshot. A client whose cursor is below it does not have all of that snapshot."""
     stored: object = None
     """Record of this session for the storage, which alone reads and writes it."""

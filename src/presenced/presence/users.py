@@ -101,6 +101,10 @@ class Users(Generic[C]):
         user = self.by_id.get(user_id)
         return user.connections() if user else []
 
+    def connected(self, user_id: str) -> int:
+        """Return the number of open connections of the user."""
+        return user.connected if (user := self.by_id.get(user_id)) else 0
+
     def rooms_wanted(self, user_id: str) -> dict[str, bytes]:
         """Return the rooms in which the user is to be a member, with the data that was given last."""
         user = self.by_id.get(user_id)

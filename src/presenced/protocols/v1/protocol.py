@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf
 
 import msgspec
-from msgspec import Struct
 
 from presenced.config.settings import WEBSOCKET_PATH
 from presenced.delivery.connection import Connection
@@ -63,7 +63,8 @@ MAX_REASON = 300
 """Maximum number of characters in the text of an ERROR, which may repeat what the client sent. The rest is cut off."""
 
 
-class _Requests(Struct, eq=False):
+@dataclass(slots=True, eq=False)
+class _Requests:
     """Counters of the requests of one connection."""
 
     bucket: Bucket
