@@ -95,7 +95,7 @@ async def test_a_decompression_bomb_is_refused_before_it_is_inflated() -> None:
         assert _resident() - before < 8 << 20
 
 
-@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", os.urandom(64)])
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", os.urandom(64)], ids=["ones", "random"])
 async def test_an_invalid_compressed_message_ends_its_connection_alone(data: bytes) -> None:
     async with server(compression=True, **QUIET) as running, raw_websocket(running.port, "?userId=2"):
         async with raw_client(running) as client:
