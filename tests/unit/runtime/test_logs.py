@@ -101,6 +101,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, Callable
     def write(form: str, say: Callable[[], None]) -> str:
         out = io.StringIO()
         monkeypatch.setattr(sys, "stdout", out)
+        root.handlers.clear()  # pytest's own cannot send half a surrogate pair from one process to another
         finish = logs.configure("info", form, "never")
         say()
         finish()
