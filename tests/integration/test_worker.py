@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.support.process import ServerProcess
+from tests.support.raw import PATIENCE
 from tests.support.server import metric
 from tests.support.stored import (
     audience,
@@ -33,6 +34,7 @@ from tests.support.webhooks import SECRET
 from websockets.asyncio.client import connect
 
 from presenced.errors import StorageUnavailable
+from presenced.worker import client
 from presenced.worker.__main__ import NICENESS
 from presenced.worker.rpc import HEADER, MAX_MESSAGE_BYTES
 
@@ -146,7 +148,10 @@ async def test_a_killed_worker_is_replaced_and_nothing_is_lost(tmp_path: Path) -
         assert {one, other} <= statuses(tmp_path).keys()
 
 
-async def test_a_server_that_stops_right_after_its_worker_ended_stores_everything(tmp_path: Path) -> None:
+async def test_a_server_that_stops_right_after_its_worker_ended_stores_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "STOP_TIMEOUT_S", PATIENCE)  # on a busy machine the next worker starts slowly
     async with sqlite_server(tmp_path) as running, audience(running.url) as seen:
         await drained(running)
         os.kill(worker_pid(running), signal.SIGKILL)
