@@ -35,7 +35,7 @@ from benchmarks import (
 )
 from benchmarks.load import LoadError
 from benchmarks.machine import description, prepare
-from benchmarks.report import Report
+from benchmarks.report import Report, wrapped
 from benchmarks.servers import versions
 
 QUESTIONS: dict[str, Callable[[bool], Report]] = {
@@ -88,10 +88,9 @@ def main() -> int:
             "machine": description(),
             "versions": versions(),
         }
-        text = (
-            f"{report}\n\nMade by `{made['command']}` in {made['seconds']} s on {made['date']}: {made['machine']}, "
-            f"{made['versions']}.\n"
-        )
+        how = f"Made by `{made['command']}` in {made['seconds']} s on {made['date']}"
+        origin = f"{how}: {made['machine']}, {made['versions']}."
+        text = f"{report}\n\n{wrapped(origin)}\n"
         print(text, flush=True)
         if not arguments.quick:
             RESULTS.mkdir(exist_ok=True)

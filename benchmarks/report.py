@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any, NamedTuple
 
 
@@ -34,8 +35,14 @@ class Report(NamedTuple):
     """Figures for programs: plain numbers, with units in their names."""
 
     def __str__(self) -> str:
-        notes = ["\n".join(f"- {note}" for note in self.notes)] if self.notes else []
-        return "\n\n".join([f"# {self.question}", self.answer, *map(str, self.tables), *notes])
+        notes = ["\n".join(wrapped(note, "- ") for note in self.notes)] if self.notes else []
+        return "\n\n".join([f"# {self.question}", wrapped(self.answer), *map(str, self.tables), *notes])
+
+
+def wrapped(text: str, bullet: str = "") -> str:
+    """Return a paragraph in lines of at most 100 characters, as the documents have them."""
+    indent = " " * len(bullet)
+    return fill(text, 100, initial_indent=bullet, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def times(figure: float, other: float) -> str:

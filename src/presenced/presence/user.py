@@ -207,8 +207,8 @@ class User(Generic[C]):
 
         The second is None if the user has no session of presenced.v1.
         """
-        # The common case first: a user about whom only presence is known, as with every classic client, needs no view
-        # of its own. This runs at every event.
+        # This runs at every event, so the common case comes first: users of the classic protocol have presence and
+        # nothing else, and all of them share two views.
         has_more = self.named or self.claims or self.timed is not None or self.display.data
         if not has_more and self.chosen == AS_DETECTED:
             return (SEEN_ONLINE if self.is_present else SEEN_OFFLINE), None

@@ -78,7 +78,7 @@ class Users(Generic[C]):
         self.displays: BoundedMap[str, Display] = BoundedMap(limits.max_choices)
         """Display data of evicted users."""
         self.log = RecentChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
-        """What subscribers to everyone missed. A change is its user's last one before it is appended."""
+        """Recent changes, for subscribers to everyone. Append one after setting the user's `last_change`."""
         self._added = 0
 
     # Users.
