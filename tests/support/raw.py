@@ -12,8 +12,8 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
 PATIENCE = 60.0
-"""Maximum number of seconds that a test waits. Longer than any wait on a busy machine, where a storage worker may take
-20 seconds to start."""
+"""Maximum number of seconds that a test waits. Longer than any wait on a busy machine, where a storage worker
+starts slowly."""
 
 
 def upgrade(

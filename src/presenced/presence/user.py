@@ -82,7 +82,7 @@ class User(Generic[C]):
 
     def session_of(self, connection: C) -> Session[C] | None:
         """Return the session of `connection`."""
-        for session in self.sessions:  # hot: twice the speed of `next` with a generator
+        for session in self.sessions:  # hot: more than twice as fast as `next` with a generator
             if session.connection == connection:
                 return session
         return None
