@@ -12,8 +12,8 @@
     ├── StorageError     the database cannot be used as it is
     └── StorageUnavailable   the database does not respond at the moment
 
-`Close`, `ClientClose`, `Fault` and `Problem` are the only tables of codes. `spec/codes.md` and `spec/codes.json` are
-generated from them.
+`Close`, `ClientClose`, `Fault` and `Problem` are the only tables of codes. `docs/reference/codes.md` and
+`spec/codes.json` are generated from them.
 """
 
 from __future__ import annotations

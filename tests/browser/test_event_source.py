@@ -1,4 +1,4 @@
-"""Chromium's own `EventSource` with a ticket in its URL, as docs/http-api.md describes, on an unreliable network."""
+"""Chromium's own `EventSource` with a ticket in its URL, as the documentation describes, on an unreliable network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PATIENCE_MS = 30_000
 
 RECIPE = re.findall(
     r"```js\n(async function watchPresence.*?)```",
-    (Path(__file__).parents[2] / "docs/http-api.md").read_text("utf-8"),
+    (Path(__file__).parents[2] / "docs/reference/http-api.md").read_text("utf-8"),
     re.DOTALL,
 )
 

@@ -19,7 +19,7 @@ from tests.support.plain_chromium import PlainChromium, wait_until
 from tests.support.process import ServerProcess
 from websockets.sync.client import ClientConnection, connect
 
-SPECIFICATION = Path(__file__).parents[2] / "spec"
+SPECIFICATION = Path(__file__).parents[2] / "docs/reference"
 
 GRACE_S = 1.0
 """`grace_going_away` of these servers in seconds. A loss has a minute, so that tests can tell the two apart."""
@@ -216,8 +216,8 @@ def test_users_of_a_frozen_tab_are_offline(
 @pytest.mark.parametrize(
     ("document", "address"),
     [
-        ("protocol.md", "ws://localhost:3001/ws-online-status?userId=123"),
-        ("protocol-v1.md", "ws://localhost:3001/ws-online-status?userId=ada"),
+        ("websocket-classic.md", "ws://localhost:3001/ws-online-status?userId=123"),
+        ("websocket-v1.md", "ws://localhost:3001/ws-online-status?userId=ada"),
     ],
 )
 def test_the_recipe_of_the_specification_works_in_a_plain_page(
@@ -244,7 +244,7 @@ def test_the_recipe_of_the_specification_works_in_a_plain_page(
     watcher.hear(*came("eve"))
     assert server.closed("keep_session") == 2
     sample = 'presenced_sessions_total{how="resumed"}'
-    if document == "protocol-v1.md":
+    if document == "websocket-v1.md":
         assert figure(server, sample) == 2
 
 
@@ -259,7 +259,7 @@ def test_a_reload_and_a_closed_tab_need_no_script(
 ) -> None:
     """The recipe leaves reloads alone, so the browser sends 1001."""
     address = "ws://localhost:3001/ws-online-status?userId=123"
-    other_site.pages["/application"] = recipe("protocol.md", address, f"{server.websocket_url}?userId=eve")
+    other_site.pages["/application"] = recipe("websocket-classic.md", address, f"{server.websocket_url}?userId=eve")
     chromium.go(f"{other_site.origin}/application")
     watcher.hear(*came("eve"))
     chromium.run("void setTimeout(() => location.reload())")

@@ -111,7 +111,7 @@ def lines(document: str) -> list[Line]:
     return found
 
 
-@pytest.mark.parametrize("document", ["docs/http-api.md", "README.md"])
+@pytest.mark.parametrize("document", ["docs/reference/http-api.md", "README.md"])
 def test_the_curl_commands_of_the_documents_give_the_documented_responses(document: str, server: ServerProcess) -> None:
     commands = lines(document)
     assert commands

@@ -1,4 +1,4 @@
-"""The receivers in docs/webhooks.md, run unchanged."""
+"""The receivers in docs/how-to/build/webhooks.md, run unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from presenced.webhooks.signing import new_secret
 
 pytestmark = pytest.mark.anyio
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "webhooks.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/how-to/build/webhooks.md"
 
 
 @pytest.fixture

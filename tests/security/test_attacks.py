@@ -1,4 +1,4 @@
-"""Attacks on a running server. A good client must not notice them (docs/contributing/threats.md)."""
+"""Attacks on a running server. A good client must not notice them (docs/contributing/attacks.md)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from websockets.typing import Subprotocol
 
 NOTICED = 1.0
 """Maximum number of seconds for the response to a good client's PING. Time in which other processes had the core does
-not count (`kept_waiting`), so this only detects a blocked server. docs/contributing/threats.md has figures."""
+not count (`kept_waiting`), so this only detects a blocked server. docs/contributing/attacks.md has figures."""
 
 GROWTH = 16
 """Maximum growth of the server's memory in MiB during an attack."""

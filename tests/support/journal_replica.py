@@ -1,4 +1,4 @@
-"""A backend that follows all changes, as docs/http-api.md describes."""
+"""A backend that follows all changes, as docs/reference/http-api.md describes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 Record = dict[str, Any]
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "http-api.md"
+DOCUMENT = Path(__file__).parents[2] / "docs/reference/http-api.md"
 
 
 def documented_digest() -> Callable[[Iterable[Record]], str]:

@@ -18,12 +18,12 @@ ROOT = Path(__file__).parents[2]
 def documents() -> dict[str, str]:
     """Return the text of every generated document, by its path below the root of the repository."""
     return {
-        "docs/settings.md": settings(),
-        "docs/metrics.md": metrics(),
-        "docs/http-api.md": endpoints((ROOT / "docs/http-api.md").read_text("utf-8")),
-        "spec/codes.md": codes(),
+        "docs/reference/settings.md": settings(),
+        "docs/reference/metrics.md": metrics(),
+        "docs/reference/http-api.md": endpoints((ROOT / "docs/reference/http-api.md").read_text("utf-8")),
+        "docs/reference/codes.md": codes(),
         "spec/codes.json": codes_json(),
-        "spec/messages.md": message_tables(),
+        "docs/reference/messages.md": message_tables(),
         "spec/asyncapi.yaml": asyncapi(),
         "spec/openapi.json": openapi(),
         "src/presenced/web/openapi.json": openapi(),  # the copy that the server serves

@@ -57,8 +57,8 @@ def asyncapi() -> str:
         "info": {
             "title": "presenced",
             "version": __version__,
-            "description": "Shows in real time who is online. protocol.md explains the messages of the classic "
-            "protocol, and protocol-v1.md explains those of presenced.v1.",
+            "description": "Shows in real time who is online. websocket-classic.md explains the messages of the "
+            "classic protocol, and websocket-v1.md explains those of presenced.v1.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",

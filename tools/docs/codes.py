@@ -1,10 +1,10 @@
-"""`spec/codes.md` and `spec/codes.json`: all codes, from the tables in `presenced.errors`."""
+"""`docs/reference/codes.md` and `spec/codes.json`: all codes, from the tables in `presenced.errors`."""
 
 from __future__ import annotations
 
 import json
 
-from tools.docs.table import table
+from tools.docs.markdown import table
 
 from presenced.errors import ClientClose, Close, Fault, Problem
 
@@ -23,8 +23,8 @@ def codes() -> str:
 ## Close codes of the WebSocket
 
 Codes with which the server closes a connection (RFC 6455 section 7.4). "Reconnect" says whether the
-same client, unchanged, should reconnect, with back-off and jitter. A client also reconnects after an
-unknown code, and after 1006 (no close frame).
+same client, unchanged, should reconnect, with back-off and jitter. A client also reconnects after
+an unknown code, and after 1006 (no close frame).
 
 {table(["code", "name", "meaning", "reconnect"], closes)}
 
@@ -39,16 +39,16 @@ loss, after which the session can be resumed.
 
 ## Errors of presenced.v1
 
-`code` and `name` of the message ERROR ([protocol-v1.md](protocol-v1.md#requests)). The connection
+`code` and `name` of the message ERROR ([presenced.v1](websocket-v1.md#requests)). The connection
 stays open.
 
 {table(["code", "name", "meaning"], faults)}
 
 ## Problems of HTTP
 
-The body of a refusal is a problem document (RFC 9457, `application/problem+json`). Its member `code`
-is the code in this table, `title` is the meaning, and `detail` says what to do. "Retry" says whether
-the same request, unchanged, may succeed later.
+The body of a refusal is a problem document (RFC 9457, `application/problem+json`). Its member
+`code` is the code in this table, `title` is the meaning, and `detail` says what to do. "Retry" says
+whether the same request, unchanged, may succeed later.
 
 {table(["status", "code", "meaning", "retry"], problems)}
 """

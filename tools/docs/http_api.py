@@ -1,9 +1,9 @@
-"""The table of endpoints in docs/http-api.md."""
+"""The table of endpoints in docs/reference/http-api.md."""
 
 from __future__ import annotations
 
 from tools.docs.descriptions import summary_and_description
-from tools.docs.table import table
+from tools.docs.markdown import table
 
 from presenced.http.api.routes import ENDPOINTS
 

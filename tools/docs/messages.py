@@ -1,4 +1,4 @@
-"""`spec/messages.md`: every message with fields, types, bounds and an example, from its type and the test vectors."""
+"""`docs/reference/messages.md`: every message with its fields, bounds and an example from the test vectors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tools.docs.asyncapi import schemas
-from tools.docs.table import table
+from tools.docs.markdown import table, wrapped
 
 from presenced.protocols.classic import messages as classic_messages
 from presenced.protocols.v1 import messages
@@ -36,13 +36,13 @@ def message_tables() -> str:
 
 _HEAD = """# Messages
 
-*Generated from `src/presenced/protocols/v1/messages.py` and `vectors/` by `make docs`. Do not edit
-this file.*
+*Generated from `src/presenced/protocols/v1/messages.py` and `spec/vectors/` by `make docs`. Do not
+edit this file.*
 
-[protocol.md](protocol.md) and [protocol-v1.md](protocol-v1.md) explain the messages. A field marked
-with ? is optional. If it is missing, it is empty. Examples are from conversations in
-[vectors](vectors/README.md), where `$` begins the name of a value that the server creates. Times are
-epoch milliseconds, durations are seconds."""
+The pages about [the classic protocol](websocket-classic.md) and [presenced.v1](websocket-v1.md)
+explain the messages. A field marked with ? is optional. If it is missing, it is empty. Examples are
+from the conversations in [the test vectors](../../spec/vectors/README.md), where `$` begins the
+name of a value that the server creates. Times are epoch milliseconds, durations are seconds."""
 
 
 def _section(name: str, described: dict[str, dict[str, Any]], examples: dict[str, str]) -> str:
@@ -54,7 +54,7 @@ def _section(name: str, described: dict[str, dict[str, Any]], examples: dict[str
         for key, field in schema["properties"].items()
         if key != "type"
     ]
-    lines = [f"### {tag}", schema["description"]]
+    lines = [f"### {tag}", wrapped(schema["description"])]
     if rows:
         lines.append(table(["field", "type", ""], rows))
     if name in examples:

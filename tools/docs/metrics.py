@@ -1,11 +1,11 @@
-"""`docs/metrics.md`: every metric, from the registry of a server with storage and webhooks."""
+"""`docs/reference/metrics.md`: every metric, from the registry of a server with storage and webhooks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from prometheus_client import Metric
-from tools.docs.table import table
+from tools.docs.markdown import table
 
 from presenced.config.settings import Settings
 from presenced.node.build import build_node

@@ -36,7 +36,7 @@ PATH: dict[str, Json] = {
     "room": {"schema": {"type": "string", "minLength": 1, "maxLength": 128}, "example": "lobby"},
     "source": {"schema": {"type": "string", "minLength": 1, "maxLength": 64}, "example": "calendar"},
 }
-"""Schemas of the names in paths. They are percent-encoded, `/` as `%2F`. protocol.md lists the allowed characters."""
+"""Schemas of the names in paths. They are percent-encoded, `/` as `%2F`."""
 
 PATH_DESCRIPTIONS = {
     "user_id": "User id.",

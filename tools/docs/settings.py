@@ -1,8 +1,8 @@
-"""`docs/settings.md`: every setting by section, from the declarations in `config.settings`."""
+"""`docs/reference/settings.md`: every setting by section, from the declarations in `config.settings`."""
 
 from __future__ import annotations
 
-from tools.docs.table import table
+from tools.docs.markdown import table, wrapped
 
 from presenced.config.help import default_text, expected, sections
 from presenced.config.settings import Settings
@@ -40,8 +40,8 @@ error.
 
 ## Secrets in files
 
-{files} and `jwt_key_file` name
-a file that contains the secret, as Docker and Kubernetes provide them. Set them like other settings:
+{wrapped(f"{files} and `jwt_key_file` name a file that contains the secret, as Docker and Kubernetes provide them.")}
+Set them like other settings:
 
 ```sh
 {ENV_PREFIX}CALLBACK_SECRET_FILE=/run/secrets/callback presenced serve

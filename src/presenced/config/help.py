@@ -1,4 +1,4 @@
-"""Texts about settings for `--help`, docs/settings.md and errors: section, value, default.
+"""Texts about settings for `--help`, docs/reference/settings.md and errors: section, value, default.
 
 They come from the fields themselves, because creating a JSON Schema for them took 20 ms of every start.
 """

@@ -1,4 +1,6 @@
-"""All settings, declared once. Flags, environment, TOML file, `config show` and docs/settings.md derive from them.
+"""All settings, declared once.
+
+Flags, environment, TOML file, `config show` and docs/reference/settings.md derive from them.
 
     class StorageSettings(Section, title="Storage"):     a section: its fields, and the checks between them
     class Settings(..., StorageSettings, ...):           all sections, and the checks between sections
@@ -472,7 +474,7 @@ class Settings(
         if self.auth == "none" and not self.insecure and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} is not a loopback address, and authentication is off: anyone who reaches it "
-                "may claim any user id. Set auth (docs/security.md), listen on localhost, or add --insecure if you "
+                "may claim any user id. Set auth (docs/how-to/auth), listen on localhost, or add --insecure if you "
                 "trust everyone who can connect"
             )
         return self

@@ -118,7 +118,7 @@ Urls = Annotated[Texts, AfterValidator(_all_without_user), ValueName("URLS")]
 class Section(BaseModel):
     """Base of a class that declares settings: immutable, and without masks such as `***` in any value.
 
-    The class argument `title` is the heading of the section in `--help` and docs/settings.md.
+    The class argument `title` is the heading of the section in `--help` and docs/reference/settings.md.
     """
 
     # Without `hide_input_in_errors`, an error of pydantic prints its input, which may be a secret.

@@ -9,7 +9,7 @@
 Handshakes and failures are token buckets: `burst` at once, `rate` a second in the long run. A failure is an attempt
 that may be a guess: a token that no known key signed, an invented ticket, an unknown API key, or a connection that does
 not authenticate in time. An expired or revoked token does not count, because many people share one address and one of
-them must not lock out the others. docs/security.md lists every case.
+them must not lock out the others. docs/explanation/security-model.md lists every case.
 
 Handshakes are refused while *failures* are exhausted, but other addresses are not affected. An address counts as
 `addresses.limit_key` says. Addresses of this machine are not limited, because a proxy may be behind them. If the server

@@ -1,7 +1,7 @@
 """Strict decoder for JSON from clients and backends: it refuses unknown fields and names the allowed ones.
 
 A misspelt field (`expires_in`) must not pass for an omitted one, because a status would then last forever. Names that
-begin with `x-` belong to the sender and are ignored. `spec/protocol-v1.md` states the rule and its reason.
+begin with `x-` belong to the sender and are ignored. `docs/reference/websocket-v1.md` states the rule and its reason.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ _REFUSED = re.compile(
 """Characters that no name may contain.
 
 Unicode never changes these sets (its stability policy fixes Cc, Zl, Zp, Cs and the noncharacters), so which ids are
-allowed does not depend on the Unicode version of Python. `spec/protocol.md` lists the same characters.
+allowed does not depend on the Unicode version of Python. `docs/reference/websocket-classic.md` lists the same
+characters.
 """
 
 MAX_QUOTED = 200

@@ -36,14 +36,19 @@ def test_every_parameter_that_a_client_can_name_is_described() -> None:
     assert {*read, "userId", "token"} == PARAMETERS.keys()
     described = DOCUMENT["channels"]["v1"]["bindings"]["ws"]["query"]["properties"]
     assert described.keys() == PARAMETERS.keys()
-    page = (ROOT / "spec/protocol-v1.md").read_text("utf-8").partition("## Connecting\n")[2].partition("\n## ")[0]
+    page = (
+        (ROOT / "docs/reference/websocket-v1.md")
+        .read_text("utf-8")
+        .partition("## Connecting\n")[2]
+        .partition("\n## ")[0]
+    )
     assert {name for name in PARAMETERS if f"`{name}`" in page} == PARAMETERS.keys() - {"token"}
 
 
 def examples() -> Iterator[Any]:
     """Yield the messages on the pages. `…` stands for omitted parts."""
-    for page, channel in (("protocol.md", "classic"), ("protocol-v1.md", "v1")):
-        text = (ROOT / "spec" / page).read_text("utf-8")
+    for page, channel in (("websocket-classic.md", "classic"), ("websocket-v1.md", "v1")):
+        text = (ROOT / "docs/reference" / page).read_text("utf-8")
         blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL) + re.findall(r'`(\{"type".*?\})`', text)
         for block in blocks:
             shown = re.sub(r"[,\s]*…", "", block.replace(":…", ":0").replace("{…}", "null"))

@@ -19,5 +19,5 @@ def test_a_generated_document_is_up_to_date(path: str) -> None:
 
 
 def test_every_setting_and_code_is_in_its_document() -> None:
-    assert all(f"| `{name}` |" in DOCUMENTS["docs/settings.md"] for name in Settings.model_fields)
+    assert all(f"| `{name}` |" in DOCUMENTS["docs/reference/settings.md"] for name in Settings.model_fields)
     assert {close["code"] for close in json.loads(DOCUMENTS["spec/codes.json"])["close"]} == {c.code for c in Close}

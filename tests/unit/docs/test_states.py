@@ -1,4 +1,4 @@
-"""`spec/states.md` names every code and every ending."""
+"""`docs/reference/states.md` names every code and every ending."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from presenced.errors import Close, Problem
 from presenced.presence.model import Ending
 
-PAGE = (Path(__file__).parents[3] / "spec/states.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[3] / "docs/reference/states.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("close", Close)

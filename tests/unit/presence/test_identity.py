@@ -18,7 +18,7 @@ ALLOWED = st.text(min_size=1, max_size=128).filter(lambda text: not refused_char
 
 
 def is_refused(code: int) -> bool:
-    """Apply the rule of spec/protocol.md by category and number, independently of the code's expression."""
+    """Apply the documented rule (docs/reference/websocket-classic.md), independently of the code's expression."""
     return (
         unicodedata.category(chr(code)) in ("Cc", "Zl", "Zp", "Cs")
         or 0x202A <= code <= 0x202E

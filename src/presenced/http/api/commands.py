@@ -118,7 +118,7 @@ async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
 
     Revokes the user's tokens, closes the connections, and deletes the announcement, the status, the claims, the
     display data and everything in the database. Clients that follow changes, and receivers of webhooks, learn that the
-    user is offline. Of earlier changes, only the statuses stay in memory for a while (docs/security.md). Erasing a user
+    user is offline. Of earlier changes, only the statuses stay in memory for a while. Erasing a user
     again has no effect.
     """
     user_id = call.user_id
@@ -141,7 +141,7 @@ async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
 async def new_ticket(api: Api, call: ApiCall[Nothing, NewTicket]) -> Ticket:
     """Make a ticket, with which a client of a user connects once.
 
-    Needs the setting auth = ticket (docs/security.md).
+    Needs the setting auth = ticket (docs/explanation/security-model.md).
     """
     settings, body = api.settings, call.body
     if settings.auth != "ticket":
@@ -164,7 +164,7 @@ async def new_ticket(api: Api, call: ApiCall[Nothing, NewTicket]) -> Ticket:
 async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnections:
     """Revoke tokens of a user.
 
-    Closes the connections that the tokens opened, and refuses the tokens from now on (docs/security.md).
+    Closes the connections that the tokens opened, and refuses the tokens from now on.
     """
     gatekeeper, body = api.gatekeeper, call.body
     if gatekeeper is None:

@@ -40,7 +40,7 @@ class ItemError(ApiRecord, frozen=True):
     index: int
     """Position of the item in the request, from 0."""
     code: str
-    """Name of a problem: `spec/codes.md`."""
+    """Name of a problem: `docs/reference/codes.md`."""
     detail: str
 
 
@@ -175,7 +175,7 @@ class ChangeRecord(SparseRecord, frozen=True):
 
 
 class DigestRecord(ApiRecord, frozen=True):
-    """Sum over all visible users, to compare with your own. docs/http-api.md shows how to compute it."""
+    """Sum over all visible users, to compare with your own. docs/reference/http-api.md shows how to compute it."""
 
     position: str
     """Position of the state that the digest sums up."""

@@ -162,7 +162,7 @@ async def watch(api: Api, call: ApiCall[Watching, Nothing]) -> Response:
     Takes a key of scope read, or a user's token or ticket as the WebSocket takes it. With a token or ticket, the
     response shows only the users that that user may see. Events are one or several `snapshot`, the last with `"more":
     false`, then `changes`, each user once with their last state. `Last-Event-ID` continues a lost stream. With it, a
-    ticket reopens the stream that it opened first, for an hour after each loss (docs/security.md).
+    ticket reopens the stream that it opened first, for an hour after each loss (docs/explanation/security-model.md).
     """
     given = call.request.headers.get("last-event-id", "") or call.query.last_event_id
     cursor, _, secret = given.partition(SEPARATOR)

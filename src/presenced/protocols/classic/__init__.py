@@ -1,1 +1,1 @@
-"""The classic protocol (`spec/protocol.md`)."""
+"""The classic protocol (`docs/reference/websocket-classic.md`)."""

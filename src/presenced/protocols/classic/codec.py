@@ -1,4 +1,4 @@
-"""Messages of the classic protocol as JSON (`spec/protocol.md`)."""
+"""Messages of the classic protocol as JSON (`docs/reference/websocket-classic.md`)."""
 
 from __future__ import annotations
 

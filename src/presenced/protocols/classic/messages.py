@@ -1,4 +1,4 @@
-"""Messages of the classic protocol as records (`spec/protocol.md`)."""
+"""Messages of the classic protocol as records (`docs/reference/websocket-classic.md`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The classic protocol: three messages, and clients that send nothing but tokens (`spec/protocol.md`)."""
+"""The classic protocol: three messages, and clients that send nothing but tokens.
+
+`docs/reference/websocket-classic.md` is its specification.
+"""
 
 from __future__ import annotations
 

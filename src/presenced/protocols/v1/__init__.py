@@ -1,1 +1,1 @@
-"""The protocol presenced.v1 (`spec/protocol-v1.md`)."""
+"""The protocol presenced.v1 (`docs/reference/websocket-v1.md`)."""

@@ -1,4 +1,4 @@
-"""The protocol presenced.v1: records to JSON, and ids of requests that cannot be parsed (`spec/protocol-v1.md`)."""
+"""The protocol presenced.v1: records to JSON, and ids of requests that cannot be parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of presenced.v1 as records (`spec/protocol-v1.md`). `codec` encodes them.
+"""Messages of presenced.v1 as records (`docs/reference/websocket-v1.md`). `codec` encodes them.
 
 Times are epoch milliseconds by the server's clock, durations are seconds.
 """

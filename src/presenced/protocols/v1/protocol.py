@@ -1,4 +1,6 @@
-"""The protocol presenced.v1 (`spec/protocol-v1.md`): sessions that are resumed, requests, subscriptions and rooms.
+"""The protocol presenced.v1: sessions that are resumed, requests, subscriptions and rooms.
+
+`docs/reference/websocket-v1.md` is its specification.
 
 A connection opens in one of these ways:
 
@@ -210,7 +212,9 @@ class V1Protocol(ClientProtocol):
             try:
                 request = handlers.parse(message)
             except msgspec.ValidationError as error:
-                raise RequestRefused(Fault.BAD_REQUEST, f"{error}; the requests are in spec/protocol-v1.md") from None
+                raise RequestRefused(
+                    Fault.BAD_REQUEST, f"{error}; the requests are in docs/reference/websocket-v1.md"
+                ) from None
             except msgspec.DecodeError as error:
                 raise RequestRefused(Fault.BAD_JSON, f"not JSON: {error}") from None
             request_id = request.id
