@@ -15,7 +15,7 @@ simulate: setup ; $(PY) -m tests.simulation --seed $(or $(SEED),0) --minutes $(o
 docs: setup ; $(PY) -m tools.docs
 site: setup ; $(PY) -m tools.site
 build: setup ; $(PY) -m build
-bench: setup ; $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]' && $(PY) -m benchmarks
-clean: ; rm -rf .venv build dist site tests/js/node_modules tests/prisma/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
+bench: setup ; $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[bench]' && npm --prefix benchmarks/peers ci --silent --no-audit --no-fund && $(PY) -m benchmarks
+clean: ; rm -rf benchmarks/peers/node_modules .venv build dist site tests/js/node_modules tests/prisma/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .screenshots
 
 .PHONY: setup format lint types js unit property check test soak simulate docs site build bench clean

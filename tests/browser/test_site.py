@@ -60,7 +60,5 @@ def test_the_search_works_from_a_disk(site: Path, browser: Browser) -> None:
     page.goto(f"{site.as_uri()}/index.html")
     page.keyboard.press("/")
     page.keyboard.type("grace period")
-    expect(page.get_by_role("option").filter(has_text="grace period").first).to_be_visible(
-        timeout=PATIENCE * 1000
-    )
+    expect(page.get_by_role("option").filter(has_text="grace period").first).to_be_visible(timeout=PATIENCE * 1000)
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requests), requests
