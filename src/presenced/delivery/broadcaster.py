@@ -36,7 +36,7 @@ The first design was a fixed pause of 0.3 t. Measured on one core with 1,000 con
 
 A connection that is behind is sent nothing until its transport has drained. Then its feed returns what it missed since
 its position. That is the newest event of each key in the state lane, and all events in the log lane
-(`delivery.events`). Nothing is queued for a slow client, so its memory is bounded.
+(`delivery.events`). No event is queued for a slow client, so its memory is bounded.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from presenced.runtime.deadlines import Deadlines
 from presenced.runtime.metrics import Metrics
 
 MAX_BATCH = 2_000
-"""Maximum number of events that wait for a flush, some 200 KB. One more flushes immediately."""
+"""Number of waiting events, some 200 KB, at which the flush follows immediately."""
 
 MAX_UNREAD = 100
 """Maximum number of messages that `deliver` lets wait for a connection that is behind. One more closes it."""
@@ -90,8 +90,8 @@ class BatchWriter:
 class Broadcaster:
     """Delivers events to the connections that the feeds name.
 
-    Bounds: `MAX_BATCH` events wait for a flush. A slow connection holds what its transport does, one batch, one round
-    of catching up and `MAX_UNREAD` delivered messages. It is closed after `behind_timeout` seconds.
+    Bounds: `MAX_BATCH` events wait for a flush. For a slow connection there are at most its transport's limit, one
+    batch, one round of catching up and `MAX_UNREAD` delivered messages. It is closed after `behind_timeout` seconds.
 
     Args:
         behind_timeout: Seconds for which a connection may be behind.

@@ -306,7 +306,7 @@ class PresenceService:
 class ViewerScope:
     """The users and rooms that one viewer may see, through all of the viewer's sessions together.
 
-    A viewer sees a user that any of the sessions may see, and everyone who is in a room with the viewer. A user whom
+    A viewer sees a user that any of the sessions may see, and everyone who is in a room with the viewer. A user that
     all sessions block is invisible to the viewer everywhere, in rooms, too.
 
     Args:
@@ -327,7 +327,7 @@ class ViewerScope:
         """Users that all sessions block."""
 
     def sees(self, user_id: str) -> bool:
-        """Return whether the viewer may see the user, perhaps only in a room that both are in."""
+        """Return whether the viewer may see the user, be it only in a room that both are in."""
         if any(part.sees(user_id) for part in self._parts) or user_id == self._viewer:
             return True
         rooms = self._rooms
@@ -346,17 +346,15 @@ class ViewerScope:
         return self._rooms.get(name) if any(part.may_enter(name) for part in self._parts) else None
 
     def room_mode(self, room: Room) -> Mode:
-        """Return the mode in which the viewer is notified about a room.
-
-        It depends on the members that the viewer sees, because the mode would otherwise reveal hidden members.
-        """
+        """Return the mode in which the viewer is notified about a room. It depends on the members that the viewer sees,
+        because the mode would otherwise reveal hidden members."""
         return self._rooms.mode(room, self.blocked)
 
     async def count_online(self) -> int:
         """Return the number of online users that the viewer sees.
 
-        This takes constant time for a viewer who sees everyone and blocks few users. Otherwise it is O(users whom the
-        tokens name + members of the viewer's rooms).
+        It takes constant time for a viewer who sees everyone and blocks few users. Otherwise it is O(users named by the
+        rules + members of the viewer's rooms).
         """
         if widest := [part for part in self._parts if part.everyone]:
             hidden = [user_id for user_id in _blocked_by_all(widest) if not self.sees(user_id)]
@@ -365,7 +363,7 @@ class ViewerScope:
         for name in tuple(self._rooms.of(self._viewer)):
             if room := self._rooms.get(name):
                 members.update(room.members)
-            await asyncio.sleep(0)  # a room may have 100,000 members, so the loop has a turn after each room
+            await asyncio.sleep(0)  # each room may have 100,000 members, so the loop gets a turn between two of them
         members -= self.blocked
         named = {self._viewer}.union(*(part.users for part in self._parts))
         return len(members) + self._online(named - members)

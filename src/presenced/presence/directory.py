@@ -100,7 +100,7 @@ class Directory(Generic[C]):
     A cluster subclasses this and overrides `_settle`, which decides that something becomes visible, so that all nodes
     decide together. `_show`, which makes it visible, stays. This is the one planned use of inheritance.
 
-    Bounds: those of `Users`, and announcements by `max_announced`. Connections are the caller's to bound.
+    Bounds: those of `Users`, and announcements by `max_announced`. The caller bounds the connections.
 
     Args:
         journal: Gives positions to changes. The caller appends the changes to it.
@@ -186,7 +186,8 @@ class Directory(Generic[C]):
     ) -> Outcome[C] | None:
         """Resume a session with a new connection, which replaces the old one if that is still open.
 
-        The old connection may be dead without the server knowing it, and the client should not have to wait until then.
+        The old connection may be dead although the server does not know it yet. The client must not have to wait for
+        its end.
 
         Args:
             display: As for `open`.
@@ -265,6 +266,8 @@ class Directory(Generic[C]):
         session.active = active
         self._pause(user, now)
         return self._settle(user, Cause.IDLE, now)
+
+    # Announcements, and time.
 
     def announce(self, user_id: str, online: bool, now: Instant) -> Outcome[C]:
         """Announce on behalf of a backend that a user is online elsewhere, or withdraw the announcement.

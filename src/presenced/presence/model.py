@@ -1,6 +1,6 @@
 """Values of the presence rules: what happens to users, what they choose, and what others see.
 
-Rules change them in `presence.directory` and `presence.user`. Here are only the values, with questions about them.
+The rules that make and compare them are in `presence.directory`, `presence.user` and `presence.status`.
 """
 
 from __future__ import annotations
