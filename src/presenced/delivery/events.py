@@ -5,9 +5,9 @@
     portion      a batch, and the connections that receive it
     feed         decides which messages about which events the connections of one protocol receive
 
-An event travels in one of two lanes. In the *state* lane only the newest event of a key matters: a client that is slow
-or reconnects receives the state as it is then. In the *log* lane every event matters: a client receives all events that
-it missed, in order, from a history. The feed that encodes an event decides the lane by what its `missed` returns.
+An event travels in one of two lanes. In the *state* lane only the newest event of a key matters. A client that is slow
+or reconnects receives the state as it is then. In the *log* lane every event matters. The client receives all events
+that it missed, in order, from a history. The feed that encodes an event decides the lane by what its `missed` returns.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class User(Generic[C]):
     last_id_ms: int = 0
     """Number in the id of the newest connection (`next_id_ms`)."""
     last_change: Change | None = None
-    """What others see; None if the user never changed, or went offline so long ago that the log has dropped it."""
+    """Last visible change; None if there was none, or if the user went offline and the log has dropped the change."""
     left: tuple[int, int] = (0, 0)
     """`since_ms` and `seen_ms` of the last change of an offline user, once the log has dropped it."""
     own: OwnState | None = None

@@ -1,8 +1,8 @@
 """Deadlines: keys that become due at a time.
 
 The heap contains pairs of time and serial number. Two dictionaries link serial numbers and keys. Cancelling only
-removes the links. The pair stays in the heap until it is the first one, or until more than half of the heap is stale
-and it is rebuilt. So cancelling is O(1). That matters because most deadlines are cancelled: clients answer in time.
+removes the links. The pair stays in the heap until it is the first one, or until the heap is rebuilt because more than
+half of it is stale. So cancelling is O(1). That matters because most deadlines are cancelled: clients answer in time.
 """
 
 from __future__ import annotations
