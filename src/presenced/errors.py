@@ -1,16 +1,16 @@
 """Exceptions of the package, and the codes that peers receive.
 
     PresencedError
-    ├── ConfigError           a setting is unknown, out of bounds or contradicts another
-    ├── PortInUse             another program listens on the wanted address
-    ├── ListenError           listening on the address fails for another reason
-    ├── BadUserId             a user id is missing, too long, or contains a refused character
-    ├── BadParameter          another parameter of a client's URL is invalid
-    ├── BadToken              a token or ticket is not accepted
-    ├── BadClaim              a backend's claim about a user is invalid
-    ├── CapacityError         a documented bound is reached
-    ├── StorageError          the database cannot be used as it is
-    └── StorageUnavailable    the database does not respond now
+    ├── ConfigError      a setting is unknown, out of bounds or contradicts another
+    ├── PortInUse        another program listens on the wanted address
+    ├── ListenError      listening on the address fails for another reason
+    ├── BadUserId        a user id is missing, too long, or contains a refused character
+    ├── BadParameter     another parameter of a client's URL is invalid
+    ├── BadToken         a token or ticket is not accepted
+    ├── BadClaim         a backend's claim about a user is invalid
+    ├── CapacityError    a documented bound is reached
+    ├── StorageError     the database cannot be used as it is
+    └── StorageUnavailable   the database does not respond at the moment
 
 `Close`, `ClientClose`, `Fault` and `Problem` are the only tables of codes. `docs/reference/codes.md` and
 `spec/codes.json` are generated from them.
