@@ -12,8 +12,8 @@ A user is in the table as long as one of these reasons holds. Otherwise the user
     absent, with a claim                          `max_claimed`; at the bound the user away longest loses theirs
     a held request                                ends with `status_pause`
 
-An evicted user looks like one who was never there: offline, without details. Only their display data is remembered,
-for up to `max_choices` users, in a map that takes less memory.
+An evicted user looks like one who was never there: offline, without details, and without a pause after the last change.
+Only their display data is remembered, for up to `max_choices` users, in a map that takes less memory.
 """
 
 from __future__ import annotations
