@@ -140,8 +140,7 @@ def build_node(
     # The first protocol is the one that the server prefers if a client offers several.
     v1 = V1Protocol(parts, encoder, feed_parts)
     protocols = Protocols([v1, ClassicProtocol(parts), *(make(parts) for make in more_protocols)])
-    # The broadcaster asks the classic feed first.
-    for protocol in sorted(protocols.all, key=lambda protocol: protocol.name != "classic"):
+    for protocol in protocols.all:
         broadcaster.add_feed(protocol.feed)
 
     _add_gauges(metrics, directory, rooms, broadcaster)
