@@ -20,11 +20,12 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
 - *Setup* holds the URL and the secrets, because everyone on the machine can read the arguments of a process. The
   worker's environment has no settings.
 - *Batches* are numbered. The server has at most `client.MAX_UNCONFIRMED` unconfirmed ones, and collects further records
-  itself. The worker writes all that have arrived in one transaction. If that fails it tries again, for ever, and says
-  so (`StorageState`).
+  itself. The worker writes all that have arrived in one transaction. It repeats a transaction that fails until it
+  succeeds, and reports the failure (`StorageState`).
 - *Restart*. If the worker dies, the server starts another one, which gets `Setup`, and after `Ready` all unconfirmed
-  batches again. They may be stored already: writing a batch twice changes nothing. `Refused` names a reason that only
-  an operator can remove. At the start of the server it ends the start, later the worker keeps trying.
+  batches again. They may be stored already: writing a batch twice changes nothing.
+- *Refused* names a fault that only an operator can remove. While the server starts, it ends the start. Later the worker
+  keeps trying.
 - *Calls* are independent of batches, except for `Method.ERASE`, which takes effect after the batches before it and
   before those after it. A call is never repeated: its caller gets an error.
 - *FindAbsent* is the worker's question about the live state (`settling`). The answer is correct at its place among the

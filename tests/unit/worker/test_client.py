@@ -25,6 +25,7 @@ from presenced.worker.rpc import (
     RecordBatch,
     Setup,
     Splitter,
+    StorageState,
     ToWorker,
     WorkerCall,
     encode,
@@ -88,6 +89,19 @@ def test_a_message_longer_than_the_bound_ends_the_connection() -> None:
     connected.client.data_received(HEADER.pack(MAX_MESSAGE_BYTES + 1))
     assert connected.transport.aborted
     assert "was announced" in connected.client.warning
+
+
+def test_each_failed_attempt_of_a_worker_is_counted_once() -> None:
+    connected = Connected()
+    for count in (1, 2):
+        connected.client.data_received(encode(StorageState("it is locked", count)))
+    connected.ready()
+    connected.client.data_received(encode(StorageState("", 2)))
+    assert connected.storing.metric("presenced_storage_failures_total") == 2
+    transport: Any = FakeTransport()
+    connected.client.connection_made(transport)  # of the next process, which counts from its own start
+    connected.client.data_received(encode(StorageState("it is locked", 1)))
+    assert connected.storing.metric("presenced_storage_failures_total") == 3
 
 
 def test_absent_users_are_reported_although_records_about_them_wait() -> None:

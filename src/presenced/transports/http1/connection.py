@@ -11,12 +11,14 @@ or its body (`body.py`), as the state allows. A pipelined request waits unparsed
     answering, half-closed _exchange, _is_half_closed   PROBE_S             probe whether the client is still there
     body left to discard   _body without _exchange      keep_alive          close
     ending                 is_at_end                    close_timeout       abort
+    not reading, in any    _has_room                    behind_timeout      abort
 
-    idle → head incomplete → answering → (body left to discard) → idle
-                  │              └→ ending, if the response announced it or the body broke a rule
-                  ├→ upgraded: a WebSocketConnection takes over the transport
-                  └→ ending, after a refusal
+    new or idle → head incomplete → answering → (body left to discard) → idle
+                         │              └→ ending, if the response announced it or the body broke a rule
+                         ├→ upgraded: a WebSocketConnection takes over the transport
+                         └→ ending, after a refusal
 
+- A new connection waits for its first head from the start. An idle one begins that wait with the first byte.
 - A head, body or chunk that breaks a rule gets 400 at once. The connection then ends, because the start of the next
   request is unknown (section 9.3).
 - Every refusal goes through `refuse`. It writes a problem document, half-closes and keeps reading for `close_timeout`
@@ -65,6 +67,9 @@ class HttpConnection(asyncio.Protocol):
     the time in which the client reads nothing of a response.
     """
 
+    # Without `__slots__`: they would save 40 of 305 bytes and 0.03 microseconds, and most of these objects live only
+    # until the handshake.
+
     transport: asyncio.Transport
 
     def __init__(self, door: FrontDoor, is_identified: bool) -> None:
@@ -89,6 +94,7 @@ class HttpConnection(asyncio.Protocol):
         self._pipelined_bytes = self._pipelined_requests = 0
         """Unread bytes that had arrived when a response was complete, and requests parsed from them since."""
         self._discarded = 0
+        """Number of discarded bytes of the last request's body."""
         self._is_idle = False
         """Whether the connection waits for the first byte of another request."""
         self._is_half_closed = self._is_stopping = self._is_reading_paused = False
@@ -277,7 +283,7 @@ class HttpConnection(asyncio.Protocol):
             self._proceed()
 
     def may_keep_alive(self) -> bool:
-        """Whether another request may follow on this connection."""
+        """Return whether another request may follow on this connection."""
         # A client that expected 100 Continue may or may not send its body (RFC 9110 section 10.1.1).
         return not (self._is_stopping or (self._exchange is not None and self._exchange.awaits_continue))
 
@@ -313,7 +319,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def is_behind(self) -> bool:
-        """Whether the client reads too slowly. A transport does not repeat this to the protocol that takes it over."""
+        """Whether the client reads too slowly. A transport does not report it again to the protocol that takes over."""
         return self._has_room is not None
 
     def hand_over(self) -> bytes:
@@ -334,8 +340,11 @@ class HttpConnection(asyncio.Protocol):
         self._door.refused(self, refusal)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
+            has_begun = exchange.is_begun
             exchange.disconnected()
-        if not exchange.is_begun if exchange is not None else self._body is None:
+        else:
+            has_begun = self._body is not None  # the rest of a body whose request was answered
+        if not has_begun:
             self.transport.write(refusal_response(refusal))
         self._linger()
 
@@ -344,7 +353,8 @@ class HttpConnection(asyncio.Protocol):
         self.is_at_end, self._unread = True, b""
         if self.transport.is_closing():
             return
-        is_hurried = self._is_stopping and self._body is None  # hardly any input is in flight
+        # A stopping server does not wait for the client, unless the rest of a body may be in flight.
+        is_hurried = self._is_stopping and self._body is None
         if self._is_half_closed or is_hurried or not self.transport.can_write_eof():
             self.transport.close()
         else:

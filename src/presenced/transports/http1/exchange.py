@@ -63,16 +63,16 @@ class Exchange:
         self.is_complete = False
         """Whether the response is written."""
         self.is_disconnected = False
-        """Whether the client is out of reach."""
+        """Whether the connection was lost or is ending after a refusal. Further output is dropped."""
         self.is_half_closed = False
         """Whether the client has finished sending."""
         self.awaits_continue = head.awaits_continue
         """Whether the client waits for 100 Continue before it sends the body."""
+        self.unread = bytearray()
+        """Part of the request body that the application has not read."""
         self._connection = connection
         self._event = asyncio.Event()
         """Set when something happened that `receive` may wait for."""
-        self.unread = bytearray()
-        """Part of the request body that the application has not read."""
         self._has_delivered_body = False
         """Whether the application has read the whole body."""
         self._is_head_request = scope["method"] == "HEAD"
@@ -121,12 +121,12 @@ class Exchange:
         return True
 
     def disconnected(self) -> None:
-        """Handle the loss of the connection."""
+        """Handle the loss of the connection, or a refusal that replaces the response."""
         self.is_disconnected = True
         self._event.set()
 
     async def run(self, app: ASGIApp, faults: FaultLog) -> None:
-        """Run the application."""
+        """Run the application. A fault of it is logged, and answered with 500 if the response has not begun."""
         try:
             await app(self.scope, self.receive, self.send)
             if not (self.is_complete or self.is_disconnected):
@@ -152,8 +152,8 @@ class Exchange:
     # Called by the application.
 
     async def receive(self) -> Message:
-        """Return the next part of the body, then the disconnect once the client has gone or the response is
-        complete."""
+        """Return the next part of the body. After the body, wait until the client has gone or the response is complete,
+        and return the disconnect."""
         if not (self._has_delivered_body or self.is_disconnected or self.is_complete):
             if self.awaits_continue:
                 self.awaits_continue = False
