@@ -161,7 +161,7 @@ async def bind(host: str, port: int) -> list[socket.socket]:
     if host.lower() != "localhost":
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a label of the name is empty or too long
             raise ListenError(host, port, error) from error
         addresses = tuple(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
     for attempt in range(_PORT_ATTEMPTS):
