@@ -91,7 +91,7 @@ async def test_a_record_that_the_database_refuses_does_not_delay_others() -> Non
                 StoredUser("good", "online", 1, 1, 1, 1),
                 StoredUser("bad", "much too long for a status", 1, 1, 1, 1),
             )
-            client_of(running).give([bad, good], 1)
+            client_of(running).store_batch([bad, good], 1)
             await soon(lambda: metric(running, "presenced_storage_facts_unusable_total") == 1)
             await drained(running)
             assert [one["userId"] for one in json.loads(await client_of(running).calls.last_seen(["good", "bad"]))] == [
@@ -105,7 +105,7 @@ async def test_receivers_get_the_facts_stored_beside_one_that_the_database_refus
         # These users are not connected. After the server has settled, receivers are notified that they are offline.
         async with server(**settings, **hooks, grace_lost=600) as running:
             bad = StoredUser("bad", "much too long for a status", 1, 1, 1, 1)
-            client_of(running).give([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)
+            client_of(running).store_batch([bad, change("ada", 7), change("bo", 8), change("ada", 9, "offline")], 9)
             await soon(lambda: metric(running, "presenced_storage_facts_unusable_total") == 1)
             await soon(lambda: len(receiver.taken) == 3)
             assert [(event["data"]["userId"], event["data"]["status"]) for event in receiver.taken] == [

@@ -267,5 +267,6 @@ def reason(error: BaseException, url: str = "") -> str:
 
 
 def is_driver_error(error: Exception) -> bool:
-    """Return whether the error is of a driver. SQLAlchemy does not wrap all, such as asyncpg's while connecting."""
+    """Return whether a database driver raised the error. SQLAlchemy does not wrap all of these, for example errors of
+    asyncpg while it connects."""
     return type(error).__module__.partition(".")[0] in ("asyncpg", "aiomysql", "pymysql", "sqlalchemy", "sqlite3")

@@ -8,13 +8,13 @@ Life of a record:
     event -> collected -> (due) -> batch -> worker -> transaction -> confirmed
              | here                | `worker.client`  | `worker.program`
 
-1. *Collected.* For a user, only a reference is kept: the record is made when it is sent, so any number of events in
+1. *Collected.* For a user, only a reference is stored. The record is made when it is sent, so any number of events in
    between is one row. A session has one record, which is updated in place. Changes and occupancies of rooms are events,
-   and all of them are sent, in order. Claims and revocations are few; the newest of each key is sent.
+   and all of them are sent, in order. Claims and revocations are few, and the newest of each key is sent.
 2. *Due.* Changes, claims and revocations are due at once, users and sessions at most every `STATE_PERIOD_S`. A user who
    reloads a page, or changes ten times while the database is slow, is one row. A flush runs `PERIOD_S` after an event
    and again until nothing waits. An idle server has no timer.
-3. *Batch.* A flush sends at most `MAX_BATCH_RECORDS` of each kind, if the worker accepts a batch. While it does not,
+3. *Batch.* A flush sends at most `MAX_BATCH_RECORDS` of each kind if the worker accepts a batch. While it does not,
    everything waits here, and a flush every `BLOCKED_PERIOD_S` applies the bounds.
 4. *Worker.* The worker writes all batches that have arrived in one transaction and confirms them. The client sends
    unconfirmed batches again to a new worker. Writing a batch twice changes nothing, so nothing is lost or doubled.
@@ -103,14 +103,14 @@ class StorageWorker(Protocol):
     """Receiver of batches (`worker.client.WorkerClient`)."""
 
     @property
-    def takes(self) -> bool:
+    def accepts_batch(self) -> bool:
         """Whether the worker accepts a batch now. If not, the caller keeps its records and asks again later."""
 
     @property
     def warning(self) -> str:
         """Text for operators about a fault; empty if there is none."""
 
-    def give(self, records: list[Record], position: int) -> None:
+    def store_batch(self, records: list[Record], position: int) -> None:
         """Store a batch. This neither waits nor fails. `position` is `WriteBehind.position`."""
 
 
@@ -307,10 +307,10 @@ class WriteBehind:
     def flush(self) -> None:
         """Send one batch of what is due, if the worker accepts it. Call this again when it accepts more."""
         now = self._clock.monotonic()
-        if self._worker.takes and (records := self._batch(now)):
-            self._worker.give(records, self.position)
+        if self._worker.accepts_batch and (records := self._batch(now)):
+            self._worker.store_batch(records, self.position)
         self._apply_bounds()
-        self.blocked = bool(self.waiting) and not self._worker.takes
+        self.blocked = bool(self.waiting) and not self._worker.accepts_batch
         if not self.waiting:
             self._timer.cancel(self.flush)
         else:

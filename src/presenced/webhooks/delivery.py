@@ -1,6 +1,6 @@
 """Delivery to one endpoint: one request at a time, in order, until every event is accepted or too old.
 
-A request that fails is repeated, so that nothing newer of the same user overtakes it:
+A failed request is repeated before anything newer is sent, so that the events of one user stay in order:
 
 | failure | next request |
 |---|---|

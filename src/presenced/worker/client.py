@@ -7,7 +7,8 @@ States of the connection. All batches that are not confirmed survive each arrow.
       |             +-- process ends --|-----------------------+
       +-- the process cannot be started ----------------------->
 
-`takes` is true in state *ready* with fewer than `MAX_UNCONFIRMED` unconfirmed batches. `rpc` describes the messages.
+`accepts_batch` is true in state *ready* with fewer than `MAX_UNCONFIRMED` unconfirmed batches. `rpc` describes the
+messages.
 """
 
 from __future__ import annotations
@@ -143,13 +144,13 @@ class WorkerClient(asyncio.Protocol):
     # For the write-behind.
 
     @property
-    def takes(self) -> bool:
-        """Whether `give` may be called."""
+    def accepts_batch(self) -> bool:
+        """Whether `store_batch` may be called."""
         return self._ready and not self._stop_sent and len(self._unconfirmed) < MAX_UNCONFIRMED
 
-    def give(self, records: list[Record], position: int) -> None:
+    def store_batch(self, records: list[Record], position: int) -> None:
         """Store these records. A record too long for one message is dropped and counted as unusable."""
-        assert self.takes, "callers check it"
+        assert self.accepts_batch, "callers check it"
 
         def send(some: list[Record]) -> None:
             batch = RecordBatch(self._number + 1, position, some)

@@ -335,7 +335,8 @@ class WorkerProgram:
         await self._work_periodically(began)
 
     async def _work_periodically(self, now: float) -> None:
-        """Do some of what is due. This runs after each transaction, so also while records come without a pause."""
+        """Send reports and questions, and prune, as far as each is due. This runs after each transaction, so also while
+        records arrive without a pause."""
         if self._webhooks is not None and now >= self._next_report:
             self._send(self._webhooks.stats())
             self._next_report = now + SIGN_S

@@ -6,7 +6,7 @@ behind its length, four bytes, little-endian. Both directions are ordered, and n
     server (`client`)                                        worker (`program`)
     Setup         where to store, secrets, what to restore ->
                                                            <- RestoredPage ...   choices, claims, revocations, ...
-                                                           <- Ready              batches and calls may come
+                                                           <- Ready              batches and calls may follow
     RecordBatch 1, 2, 3, 4                                 ->
                                                            <- BatchStored 3      1 to 3 are committed
     WorkerCall 1  method, arguments                        ->
@@ -104,7 +104,7 @@ class Setup(Struct, frozen=True, array_like=True, kw_only=True, tag="setup"):
 
 
 class RecordBatch(Struct, frozen=True, array_like=True, tag="batch"):
-    """Records to store. After a restart of the worker the same batch may come again."""
+    """Records to store. After a restart of the worker the same batch may arrive again."""
 
     number: int
     """One more than that of the batch before."""
@@ -142,7 +142,7 @@ class RestoredPage(Struct, frozen=True, array_like=True, tag="restored"):
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):
-    """The tables have the right version, and every `RestoredPage` was sent. Batches and calls may come."""
+    """The tables have the right version, and every `RestoredPage` was sent. Batches and calls may follow."""
 
     position: int
     """Lower bound for the positions of the server."""

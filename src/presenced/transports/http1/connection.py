@@ -10,7 +10,7 @@ or its body (`body.py`), as the state allows. A pipelined request waits unparsed
     answering              _exchange, perhaps _body     none                the application decides
     answering, half-closed _exchange, _is_half_closed   PROBE_S             probe whether the client is still there
     body left to discard   _body without _exchange      keep_alive          close
-    ending                 is_at_end                    close_timeout       abort
+    ending                 _is_at_end                   close_timeout       abort
     not reading, in any    _has_room                    behind_timeout      abort
 
     new or idle → head incomplete → answering → (body left to discard) → idle
@@ -73,16 +73,16 @@ class HttpConnection(asyncio.Protocol):
     transport: asyncio.Transport
 
     def __init__(self, door: FrontDoor, is_identified: bool) -> None:
-        self._door = door
-        self.is_identified = is_identified
-        """Whether the PROXY header was read, or none is expected."""
         self.client_address = ""
         """Client address; empty if nothing needs it."""
         self.throttle_key = ""
         """Address that the connection counts for in the throttle; empty if it is not counted."""
         self.headers: list[Header] = []
         """Header fields of the request being read or answered."""
-        self.is_at_end = False
+        self._door = door
+        self._is_identified = is_identified
+        """Whether the PROXY header was read, or none is expected."""
+        self._is_at_end = False
         """Whether further input is discarded."""
         self._unread = b""
         self._scanned = 0
@@ -113,22 +113,22 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read `data`."""
-        if self.is_at_end:
+        if self._is_at_end:
             return
         if self._unread:
             data = self._unread + data
         self._unread = data
-        if not self.is_identified:
+        if not self._is_identified:
             rest = self._door.identify(self, data)
-            if rest is None or self.is_at_end:
+            if rest is None or self._is_at_end:
                 return
-            self.is_identified, self._unread = True, rest
+            self._is_identified, self._unread = True, rest
         self._proceed()
 
     def eof_received(self) -> bool:
         """Handle the end of the client's input. Return True if the client is still to get a response."""
         self._is_half_closed = True
-        if self.is_at_end or self._exchange is None or self._door.settings.tls_key:  # TLS cannot half-close
+        if self._is_at_end or self._exchange is None or self._door.settings.tls_key:  # TLS cannot half-close
             self._close()
             return False
         self._exchange.half_closed()
@@ -149,7 +149,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clean up after the connection was lost before an upgrade."""
-        self.is_at_end, self._unread = True, b""
+        self._is_at_end, self._unread = True, b""
         self._door.timer.cancel(self._ends)
         self._door.disconnected(self)
         if self._exchange is not None:
@@ -169,7 +169,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _proceed(self) -> None:
         """Read as much as the bytes and the unanswered requests allow."""
-        while self._unread and not self.is_at_end:
+        while self._unread and not self._is_at_end:
             before = len(self._unread)
             if self._body is not None:
                 can_proceed = self._read_body(self._body)
@@ -294,7 +294,7 @@ class HttpConnection(asyncio.Protocol):
             keeps_alive: Whether the response did not announce the end of the connection.
         """
         self._exchange = None
-        if self.is_at_end or not keeps_alive:
+        if self._is_at_end or not keeps_alive:
             self._linger()
             return
         if self._pipelined_bytes <= 0:
@@ -305,12 +305,12 @@ class HttpConnection(asyncio.Protocol):
             self.resume_reading()
         else:
             self._proceed()
-        if (self._is_half_closed or self._is_stopping) and not self.is_at_end:
+        if (self._is_half_closed or self._is_stopping) and not self._is_at_end:
             self._end_soon()
 
     def abort(self) -> None:
         """End the connection immediately."""
-        self.is_at_end = True
+        self._is_at_end = True
         if self._exchange is not None:
             self._exchange.disconnected()
         self.transport.abort()
@@ -325,7 +325,7 @@ class HttpConnection(asyncio.Protocol):
     def hand_over(self) -> bytes:
         """Detach from the transport, so that another protocol can take it over. Return the unread bytes."""
         early, self._unread = self._unread, b""
-        self.is_at_end = True
+        self._is_at_end = True
         self.resume_writing()
         return early
 
@@ -335,7 +335,7 @@ class HttpConnection(asyncio.Protocol):
         Every refusal of the front door goes through this method, at most one for each connection. If the application
         has begun to respond, its response is cut off.
         """
-        if self.is_at_end:
+        if self._is_at_end:
             return
         self._door.refused(self, refusal)
         exchange, self._exchange = self._exchange, None
@@ -350,7 +350,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """End the connection, giving the client time to read the output."""
-        self.is_at_end, self._unread = True, b""
+        self._is_at_end, self._unread = True, b""
         if self.transport.is_closing():
             return
         # A stopping server does not wait for the client, unless the rest of a body may be in flight.
@@ -366,7 +366,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _close(self) -> None:
         """End the connection as soon as the client has what was written, or `close_timeout` is over."""
-        self.is_at_end = True
+        self._is_at_end = True
         self.transport.close()
         self._end_in(self._door.settings.close_timeout)
 
@@ -400,7 +400,7 @@ class HttpConnection(asyncio.Protocol):
 
     def _ends(self) -> None:
         """End the connection after a timeout."""
-        if self.is_at_end:
+        if self._is_at_end:
             self.transport.abort()
         elif self._exchange is not None:
             if self._exchange.probe():
