@@ -32,10 +32,11 @@ class ConfigError(PresencedError):
 class ListenError(PresencedError):
     """Listening on `host`:`port` fails because of `cause`."""
 
-    def __init__(self, host: str, port: int, cause: OSError) -> None:
+    def __init__(self, host: str, port: int, cause: OSError | UnicodeError) -> None:
         self.host = host
         self.port = port
-        super().__init__(f"can't listen on {host}:{port}: {cause.strerror or cause}; choose another --host or --port")
+        reason = cause.strerror if isinstance(cause, OSError) and cause.strerror else cause
+        super().__init__(f"can't listen on {host}:{port}: {reason}; choose another --host or --port")
 
 
 class PortInUse(PresencedError):

@@ -46,8 +46,8 @@ DIGEST_PERIOD_S = 10.0
 _CURSOR = re.compile(r"[0-9a-z]{1,40}-[0-9]{1,19}")
 
 _START_AGAIN = (
-    "read GET /api/v1/online, all pages, and go on from the position of its first page; "
-    "of two records of one user the one with the higher version counts"
+    "read all pages of GET /api/v1/online, and continue from the position of its first page; "
+    "if a user has two records, the one with the higher version counts"
 )
 
 

@@ -103,7 +103,7 @@ def _seeing(viewer: ViewerExplained) -> Seeing:
 # Sentences.
 
 _RULES = {
-    Rule.SELF: "everybody sees the truth of themselves",
+    Rule.SELF: "every user sees their own true status",
     Rule.EVERYONE: "may see everyone",
     Rule.NAMED: "may see this user by name",
     Rule.ROOM: "watches the room {room}, where the user is",
@@ -116,7 +116,7 @@ _RULES = {
 _LEFT = {
     Cause.CLOSE: "their client closed the connection",
     Cause.GRACE: "a lost connection did not come back",
-    Cause.TIMEOUT: "their client did not answer any more",
+    Cause.TIMEOUT: "their client stopped answering",
     Cause.KICK: "the application disconnected them",
     Cause.ANNOUNCEMENT: "a backend announced it",
 }
