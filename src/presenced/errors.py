@@ -5,10 +5,11 @@
     ├── PortInUse        another program listens on the wanted address
     ├── ListenError      listening on the address fails for another reason
     ├── BadUserId        a user id is missing, too long, or contains a refused character
-    ├── BadParameter     another parameter of a client's URL is invalid
+    ├── BadParameter     another parameter of a client's URL, or of an application, is invalid
     ├── BadToken         a token or ticket is not accepted
     ├── BadClaim         a backend's claim about a user is invalid
     ├── CapacityError    a documented bound is reached
+    ├── ChangesLost      a follower of changes missed some of them
     ├── StorageError     the database cannot be used as it is
     └── StorageUnavailable   the database does not respond at the moment
 
@@ -55,7 +56,10 @@ class BadUserId(PresencedError, ValueError):
 
 
 class BadParameter(PresencedError, ValueError):
-    """Another parameter of the URL is invalid. `str()` fits into the reason of a close frame (123 bytes)."""
+    """Another parameter of a client's URL, or another argument of an application, is invalid. `str()` says which.
+
+    For a parameter of a connection, it fits into the reason of a close frame (123 bytes).
+    """
 
 
 class BadToken(PresencedError, ValueError):
@@ -81,6 +85,13 @@ class BadClaim(PresencedError, ValueError):
 
 class CapacityError(PresencedError):
     """A documented bound is reached, and nothing was changed. `str()` names the bound."""
+
+
+class ChangesLost(PresencedError):
+    """The changes after a cursor are no longer available. Read all online users again, and follow from there."""
+
+    def __init__(self) -> None:
+        super().__init__("the changes after this cursor are no longer available; read all online users again")
 
 
 class StorageError(PresencedError):

@@ -125,8 +125,8 @@ class PresenceServer:
             storage_worker=storage,
             epoch=storage.epoch if storage is not None else "",
         )
-        service = PresenceService(node)
-        api = Api(node, service, tickets, storage.calls if storage is not None else None)
+        service = PresenceService(node, tickets, storage.calls if storage is not None else None)
+        api = Api(node, service)
         return _Running(
             node=node,
             service=service,

@@ -39,7 +39,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
-from presenced.errors import BadParameter, BadUserId, CapacityError, Problem, StorageUnavailable
+from presenced.errors import (
+    BadClaim,
+    BadParameter,
+    BadUserId,
+    CapacityError,
+    ConfigError,
+    Problem,
+    StorageUnavailable,
+)
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint, Reply
 from presenced.http.api.requests import Nothing
 from presenced.http.api.routes import ENDPOINTS, TOKENS
@@ -117,8 +125,11 @@ async def _respond(api: Api, endpoint: Endpoint, request: Request) -> Response:
         return problem_response(error.problem, error.detail, error.headers)
     except BadUserId as error:
         return problem_response(Problem.BAD_BODY, without_example(error))
-    except BadParameter as error:
-        return problem_response(Problem.BAD_PARAMETER, str(error))
+    except (BadClaim, BadParameter) as error:
+        problem = Problem.BAD_BODY if endpoint.takes_body else Problem.BAD_PARAMETER
+        return problem_response(problem, str(error))
+    except ConfigError as error:
+        return problem_response(Problem.CONFLICT, str(error))
     except (CapacityError, StorageUnavailable) as error:
         return problem_response(Problem.UNAVAILABLE, str(error), {"retry-after": RETRY_AFTER_S})
     return reply if isinstance(reply, Response) else _response(endpoint, request, reply)

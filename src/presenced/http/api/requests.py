@@ -71,6 +71,25 @@ class OnlinePage(Strict, frozen=True):
     """Maximum number of users."""
 
 
+class RoomListPage(Strict, frozen=True):
+    """Page of all rooms."""
+
+    after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
+    """`next` of the previous page."""
+    limit: Page = 100
+    """Maximum number of rooms."""
+
+
+class SessionListPage(Strict, frozen=True):
+    """Page of all current sessions."""
+
+    after: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] = 0
+    """`next` of the previous page."""
+    limit: Page = 100
+    """Maximum number of sessions. A page has more only if its first user has more, because the sessions of a user are
+    never divided."""
+
+
 class PastPage(Strict, frozen=True):
     """Page of stored entries, newest first."""
 
