@@ -403,7 +403,7 @@ class PresenceService:
             return self.position
         position = self.parse_cursor(cursor)
         if position is None and not _CURSOR.fullmatch(cursor):
-            raise BadParameter("this is not a cursor: send after, or Last-Event-ID, exactly as received")
+            raise BadParameter("this is not a cursor: pass it on exactly as received")
         if position is None or self.changes_since(position, 1) is None:
             raise ChangesLost
         return position

@@ -49,20 +49,14 @@ from presenced.errors import (
     StorageUnavailable,
 )
 from presenced.http.api.endpoint import Api, ApiCall, Endpoint, Reply
-from presenced.http.api.requests import Nothing
+from presenced.http.api.requests import Nothing, checked_name
 from presenced.http.api.routes import ENDPOINTS, TOKENS
 from presenced.http.errors import RETRY_AFTER_S, ProblemError, json_response, problem_response, without_example
 from presenced.presence.identity import parse_user_id
-from presenced.presence.status import MAX_SOURCE_LENGTH
-from presenced.protocols.v1.messages import MAX_ROOM_NAME
 from presenced.runtime.metrics import Metrics
 from presenced.runtime.strict_json import EXTENSION, explained, no_field, read
-from presenced.runtime.text import refused_character
 
 S = TypeVar("S", bound=Struct)
-
-MAX_NAME_LENGTH = {"room": MAX_ROOM_NAME, "source": MAX_SOURCE_LENGTH}
-"""Maximum number of characters of the names in paths other than user ids. A longer name gets 400."""
 
 CLIENT_GONE = 499
 """Status in the metrics for a request whose client disconnected before its body was complete. nginx logs the same
@@ -199,11 +193,10 @@ def decoded(segment: str) -> str:
 
 
 def _name(text: str, what: str) -> str:
-    if not 0 < len(text) <= (most := MAX_NAME_LENGTH[what]):
-        raise ProblemError(Problem.BAD_BODY, f"the name of a {what} has 1 to {most} characters")
-    if character := refused_character(text):
-        raise ProblemError(Problem.BAD_BODY, f"the name of a {what} must not contain {character}")
-    return text
+    try:
+        return checked_name(text, what)
+    except BadParameter as error:
+        raise ProblemError(Problem.BAD_BODY, str(error)) from None
 
 
 def parameters(request: Request, kind: type[S]) -> S:

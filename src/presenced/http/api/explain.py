@@ -62,7 +62,8 @@ async def explain_user(api: Api, call: ApiCall[AsViewer, Nothing]) -> Explained:
 
     The truth, including that of invisible users. `why` is a sentence.
     """
-    return explained(api.service, call.user_id, checked_viewer(api, call.query.viewer), call.now)
+    found = api.service.explain(call.user_id, checked_viewer(api, call.query.viewer), call.now)
+    return explained(found, api.service.newest_version)
 
 
 # Responses, for the Python interface, too.
@@ -93,13 +94,16 @@ def live_session(session: Session[Connection], now: Instant) -> LiveSession:
     )
 
 
-def explained(service: PresenceService, user_id: str, viewer: str | None, now: Instant) -> Explained:
-    """Return everything that decides the visible status of a user."""
-    found = service.explain(user_id, viewer, now)
+def explained(found: Explanation, newest_version: int) -> Explained:
+    """Return an explanation as a response.
+
+    Args:
+        newest_version: Version for a user without known presence.
+    """
     return Explained(
         wire_user_id(found.user_id),
         sentence(found),
-        _shown(found, service.newest_version),
+        _shown(found, newest_version),
         _looks(found.true),
         [ExplainedSession(*astuple(session)) for session in found.sessions],  # the same fields, in the same order
         found.announced,

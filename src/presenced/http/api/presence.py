@@ -89,7 +89,7 @@ async def list_online(api: Api, call: ApiCall[OnlinePage, Nothing]) -> Online:
     changes after the `position` of the first page. Of two records of one user, the one with the higher version
     counts.
     """
-    return online(api.service, checked_viewer(api, call.query.viewer), call.query)
+    return online_page(api.service, checked_viewer(api, call.query.viewer), call.query)
 
 
 # Responses, for the Python interface, too.
@@ -109,7 +109,7 @@ def user_records(service: PresenceService, scope: ViewerScope, user_ids: Sequenc
     ]
 
 
-def online(service: PresenceService, viewer: str | None, page: OnlinePage) -> Online:
+def online_page(service: PresenceService, viewer: str | None, page: OnlinePage) -> Online:
     """Return one page of the online users that a viewer sees."""
     scope, limit = service.scope_of(viewer), page.limit
     position = service.position_text(service.position)
