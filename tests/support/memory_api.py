@@ -19,7 +19,11 @@ from presenced.storage.records import StoredUser
 from presenced.testing import FakeClock
 from presenced.worker.calls import StorageCalls
 
-WEBHOOKS = {"database": "sqlite", "webhook_urls": ["https://example.com/hook"], "webhook_secrets": "whsec_" + "A" * 32}
+WEBHOOKS: dict[str, Any] = {
+    "database": "sqlite",
+    "webhook_urls": ["https://example.com/hook"],
+    "webhook_secrets": "whsec_" + "A" * 32,
+}
 
 
 class FakeStorage(StorageCalls):

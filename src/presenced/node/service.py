@@ -76,7 +76,7 @@ class PresenceService:
 
     def __init__(self, node: Node, tickets: Tickets | None = None, storage: StorageCalls | None = None) -> None:
         self._node = node
-        self.tickets = tickets or Tickets()
+        self.tickets = Tickets() if tickets is None else tickets
         """Tickets that were issued and not used yet."""
         self._storage = storage
         self._directory = node.directory
