@@ -25,11 +25,12 @@ class NumberedItems(Generic[T]):
     def __init__(self) -> None:
         self._numbers: list[int] = []
         self._items: list[T | None] = []
-        self._gaps = 0
+        self.gaps = 0
+        """Number of gaps."""
         self._last = 0
 
     def __len__(self) -> int:
-        return len(self._items) - self._gaps
+        return len(self._items) - self.gaps
 
     def add(self, item: T) -> int:
         """Add an item and return its number, which is above all earlier ones."""
@@ -44,12 +45,12 @@ class NumberedItems(Generic[T]):
         assert self._numbers[index] == number, "every number is removed once"
         assert self._items[index] is not None, "every number is removed once"
         self._items[index] = None
-        self._gaps += 1
-        if self._gaps > max(MIN_GAPS, len(self)):
+        self.gaps += 1
+        if self.gaps > max(MIN_GAPS, len(self)):
             present = [index for index, item in enumerate(self._items) if item is not None]
             self._numbers = [self._numbers[index] for index in present]
             self._items = [self._items[index] for index in present]
-            self._gaps = 0
+            self.gaps = 0
 
     def after(self, number: int) -> Iterator[T]:
         """Yield the items with a higher number, in order. Do not add or remove items meanwhile."""

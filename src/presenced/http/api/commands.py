@@ -31,7 +31,7 @@ async def announce(api: Api, call: ApiCall[Nothing, Announcement]) -> Announced:
     return Announced(api.service.announce(call.user_id, call.body.online, call.now))
 
 
-@Endpoint("POST", "/users/{user_id}/disconnect", scope="write")
+@Endpoint("POST", "/users/{user_id}/disconnect", scope="write", is_destructive=True)
 async def disconnect(api: Api, call: ApiCall[Nothing, Nothing]) -> ClosedConnections:
     """Close all connections of a user.
 
@@ -57,7 +57,7 @@ async def set_status(api: Api, call: ApiCall[Nothing, NewStatus]) -> UserRecord:
     return user_record(api.service, call.user_id)
 
 
-@Endpoint("DELETE", "/users/{user_id}/status", scope="write")
+@Endpoint("DELETE", "/users/{user_id}/status", scope="write", is_destructive=True)
 async def clear_status(api: Api, call: ApiCall[Nothing, Nothing]) -> UserRecord:
     """Clear the status that a user chose.
 
@@ -94,7 +94,7 @@ async def set_claim(api: Api, call: ApiCall[Nothing, NewClaim]) -> UserRecord:
     return user_record(api.service, call.user_id)
 
 
-@Endpoint("DELETE", "/users/{user_id}/claims/{source}", scope="write")
+@Endpoint("DELETE", "/users/{user_id}/claims/{source}", scope="write", is_destructive=True)
 async def clear_claim(api: Api, call: ApiCall[Nothing, Nothing]) -> Cleared:
     """Clear a claim about a user.
 
@@ -103,7 +103,7 @@ async def clear_claim(api: Api, call: ApiCall[Nothing, Nothing]) -> Cleared:
     return Cleared(api.service.clear_claim(call.user_id, call.name, call.now))
 
 
-@Endpoint("DELETE", "/users/{user_id}", scope="admin", problems=(Problem.UNAVAILABLE,))
+@Endpoint("DELETE", "/users/{user_id}", scope="admin", problems=(Problem.UNAVAILABLE,), is_destructive=True)
 async def erase(api: Api, call: ApiCall[Nothing, Nothing]) -> Erased:
     """Erase a user.
 
@@ -137,7 +137,12 @@ async def new_ticket(api: Api, call: ApiCall[Nothing, NewTicket]) -> Ticket:
 
 
 @Endpoint(
-    "POST", "/users/{user_id}/revoke", scope="admin", problems=(Problem.CONFLICT, Problem.UNAVAILABLE), example="{}"
+    "POST",
+    "/users/{user_id}/revoke",
+    scope="admin",
+    problems=(Problem.CONFLICT, Problem.UNAVAILABLE),
+    is_destructive=True,
+    example="{}",
 )
 async def revoke(api: Api, call: ApiCall[Nothing, Revocation]) -> ClosedConnections:
     """Revoke tokens of a user.

@@ -98,6 +98,8 @@ class Endpoint:
     status: int = 200
     conditional: bool = False
     """Send an `ETag`, and 304 to a client that has the same response already."""
+    is_destructive: bool = False
+    """What it ends or deletes cannot be restored. The documentation page asks before it sends such a request."""
     streams: bool = False
     """Send Server-Sent Events if the request accepts `text/event-stream`."""
     checks_access: bool = True
