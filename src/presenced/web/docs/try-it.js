@@ -49,7 +49,7 @@ class RequestForm {
     this.operation = operation;
     this.form = make("form");
     this.form.noValidate = true; // the server's errors are part of what is tried
-    this.form.setAttribute("aria-label", `Try ${operation.method} ${operation.path}`);
+    this.form.setAttribute("aria-label", `Try it: ${operation.summary}`);
     const example = exampleOf(operation);
     for (const parameter of operation.parameters) this.#addParameter(parameter, example);
     if (operation.body) this.#addBody(example);
@@ -121,7 +121,7 @@ class RequestForm {
     this.#response.tabIndex = 0; // so that the keyboard can scroll it
     this.#response.hidden = true;
     this.#response.setAttribute("role", "region");
-    this.#response.setAttribute("aria-label", "Body of the response");
+    this.#response.setAttribute("aria-label", "Response");
     const row = make("div", "send");
     row.append(this.#send, this.#outcome);
     this.form.append(row, this.#headers, this.#response);
