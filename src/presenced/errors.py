@@ -1,7 +1,7 @@
 """Exceptions of the package, and the codes that peers receive.
 
     PresencedError
-    ├── ConfigError      a setting is unknown, out of bounds or contradicts another
+    ├── ConfigError      a setting is unknown, out of bounds, contradicts another or does not allow a call
     ├── PortInUse        another program listens on the wanted address
     ├── ListenError      listening on the address fails for another reason
     ├── BadUserId        a user id is missing, too long, or contains a refused character
@@ -27,7 +27,10 @@ class PresencedError(Exception):
 
 
 class ConfigError(PresencedError):
-    """A setting is invalid. `str()` has one line for each error: the setting, its origin, and the expected value."""
+    """A setting is invalid, or a call needs another one.
+
+    `str()` has one line for each error: the setting, its origin, and the expected value.
+    """
 
 
 class ListenError(PresencedError):
@@ -52,11 +55,14 @@ class PortInUse(PresencedError):
 
 
 class BadUserId(PresencedError, ValueError):
-    """A user id breaks the rules of `presence.identity`. `str()` fits into the reason of a close frame (123 bytes)."""
+    """A user id is missing, too long, or contains a refused character.
+
+    `presence.identity` has the rules. `str()` fits into the reason of a close frame (123 bytes).
+    """
 
 
 class BadParameter(PresencedError, ValueError):
-    """Another parameter of a client's URL, or another argument of an application, is invalid. `str()` says which.
+    """Another argument of a call, or another parameter of a client's URL, is invalid. `str()` says which.
 
     For a parameter of a connection, it fits into the reason of a close frame (123 bytes).
     """
@@ -80,7 +86,7 @@ class BadToken(PresencedError, ValueError):
 
 
 class BadClaim(PresencedError, ValueError):
-    """A backend's claim about a user is invalid. `str()` names the expected value."""
+    """A claim about a user is invalid. `str()` names the expected value."""
 
 
 class CapacityError(PresencedError):

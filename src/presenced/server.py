@@ -67,8 +67,9 @@ class PresenceServer(PresenceOperations):
     `presenced`. It installs no log handlers, and signal handlers only in `wait_for_signal`.
 
     Args:
-        authenticate: Function for `Settings(auth="callable")`. It receives a client's credentials and returns the
-            user id, a `Principal` or None, or an awaitable of one of these.
+        settings: Settings; None for the defaults.
+        authenticate: Function for `Settings(auth="callable")`. It receives a client's token and returns the user id, a
+            `Principal`, or None to refuse the token. It may be a coroutine function.
 
     Raises:
         ConfigError: `authenticate` is given and `auth` is not callable.
@@ -234,7 +235,11 @@ class PresenceServer(PresenceOperations):
         return self._running().node.stats(limit, after)
 
     def broadcast_user_status(self, user_id: str | int, is_online: bool) -> bool:
-        """Do the same as `announce`. The classic server has this name for it."""
+        """Do the same as `announce` with the argument `online`. The classic server has this name for it.
+
+        Args:
+            is_online: As `online` of `announce`.
+        """
         return self.announce(user_id, is_online)
 
     def handle_user_disconnect(self, user_id: str | int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -22,12 +24,15 @@ from tests.support.raw import PATIENCE
 from tests.support.server import server, until
 from websockets.asyncio.client import connect
 
+import presenced
 from presenced import ChangesLost, PresenceServer
 from presenced.auth.api_keys import new_key
 
 pytestmark = pytest.mark.anyio
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "embedded"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples" / "embedded"
+PAGE = ROOT / "docs" / "reference" / "python-api.md"
 
 MOVING = ("heardAt", "heard", "pingedIn", "seconds", "graceEndsIn", "lastSeen")
 """Fields that depend on the moment of the request."""
@@ -227,6 +232,50 @@ async def test_a_signal_ends_the_example_cleanly(
             await ada.wait_closed()
             assert ada.close_code == 1001
         assert await rest(process) == (0, "Stopped\n")
+
+
+def blocks() -> list[str]:
+    """Return the Python examples of the page, in their order."""
+    return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def documented_output(block: str) -> list[str]:
+    """Return the output that the comments of an example state: after a `print`, or in lines of their own."""
+    return [found[1] for found in re.finditer(r"^(?:\s*print\(.*\)  )?# (.+)$", block, re.MULTILINE)]
+
+
+async def test_the_first_example_of_the_page_runs(ports: tuple[int, int], tmp_path: Path) -> None:
+    source, *_ = blocks()
+    async with program(source.replace("3001", str(ports[0])), tmp_path) as process:
+        for expected in documented_output(source):
+            assert await line(process) == expected
+        url = (await line(process)).removeprefix("Listening on ").replace("ID", "ada")
+        async with connect(url, proxy=None):
+            process.send_signal(signal.SIGINT)
+            assert await rest(process) == (0, "")
+
+
+async def test_the_other_examples_of_the_page_run(tmp_path: Path) -> None:
+    said: list[str] = []
+    names = {name: getattr(presenced, name) for name in presenced.__all__}
+    async with server(database="sqlite", data_dir=str(tmp_path)) as running:
+        await until(lambda: not running._operations().service.warnings())
+        scope = {
+            **names,
+            "asyncio": asyncio,
+            "server": running,
+            "print": lambda *all_: said.append(" ".join(map(str, all_))),
+        }
+        for block in blocks()[1:]:
+            said.clear()
+            code = compile(block, str(PAGE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            if (waiting := eval(code, scope)) is not None:  # noqa: S307  # the examples of our own page
+                await waiting
+            if expected := documented_output(block):
+                assert said == expected, block
+        mirror = scope["task"]
+    async with asyncio.timeout(PATIENCE):
+        await mirror
 
 
 WAIT_TWICE = """

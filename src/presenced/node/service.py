@@ -51,7 +51,9 @@ class Counts:
     online_users: int
     """Users shown as anything but offline."""
     connected_users: int
+    """Users with an open connection, each counted once."""
     connections: int
+    """Open connections."""
     rooms: int
     """Rooms with at least one member."""
 

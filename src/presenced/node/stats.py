@@ -21,8 +21,11 @@ class SessionStats(Struct, frozen=True, rename="camel"):
     """One active session."""
 
     user_id: int | str
+    """Id of the user."""
     connection_id: str
+    """Id of the connection."""
     connected_at: str
+    """Time at which the connection opened, in ISO 8601."""
     last_seen: str
     """Time of the last input from the client, a pong included."""
 
@@ -35,7 +38,9 @@ class Stats(Struct, frozen=True, rename="camel"):
     online_users: int
     """Users shown online, including users with only a grace period or an announcement."""
     total_connections: int
+    """Open connections."""
     user_sessions: list[SessionStats]
+    """Active sessions, at most as many as `limit`."""
     next: int | None
     """Value of `after` for the next page; None on the last page."""
 

@@ -149,6 +149,7 @@ class PresenceOperations:
         A room that does not exist, or that the viewer may not enter, has no members.
 
         Args:
+            name: Name of the room, 1 to 128 characters.
             viewer: Return only members that this user may see.
             limit: Maximum number of members, 1 to 1000.
             after: `next` of the previous page; None for the first page.
@@ -192,7 +193,11 @@ class PresenceOperations:
         return Page(items=[from_records.session(one.user_id, one) for one in found.sessions], next=found.next)
 
     def explain(self, user_id: UserId, *, viewer: UserId | None = None) -> StatusExplanation:
-        """Explain the status of a user, for everyone or for one viewer. It reveals the truth about invisible users."""
+        """Explain the status of a user. The explanation contains the truth, also about invisible users.
+
+        Args:
+            viewer: User whose view of the user it explains, too.
+        """
         service = self._operations().service
         found = service.explain(self._user(user_id), self._viewer(viewer))
         positions = [service.position_text(change.position) for change in found.changes]
@@ -206,6 +211,9 @@ class PresenceOperations:
         The announcement holds until you announce the opposite. It adds presence and never removes it: a user with an
         open connection stays online. If none is open, announcing offline also ends the grace period of a lost
         connection.
+
+        Args:
+            online: Whether the user is online.
 
         Returns:
             Whether others see a change.
@@ -285,8 +293,11 @@ class PresenceOperations:
         A claim counts while the user is present and not invisible.
 
         Args:
-            source: Name of what claims it, such as `calendar`, of at most 64 characters.
-            text: As for `set_status`, as are `emoji` and `data`.
+            source: Name of what claims it, such as `calendar`, 1 to 64 characters.
+            status: Status while the claim wins.
+            text: As for `set_status`.
+            emoji: As for `set_status`.
+            data: As for `set_status`.
             priority: The claim with the highest priority wins, -100 to 100. Above 0 it also wins over a choice.
             expires_in: Seconds after which the claim ends, at most a year; None until it is cleared.
 
@@ -311,7 +322,11 @@ class PresenceOperations:
         return from_records.presence(user_record(service, checked))
 
     def clear_claim(self, user_id: UserId, source: str) -> bool:
-        """Clear the claim of a source about a user, and return whether there was one."""
+        """Clear the claim of a source about a user, and return whether there was one.
+
+        Args:
+            source: Name of what claimed it.
+        """
         return self._operations().service.clear_claim(self._user(user_id, placeholders=True), source)
 
     async def erase(self, user_id: UserId) -> Erasure:
@@ -319,7 +334,7 @@ class PresenceOperations:
 
         Raises:
             CapacityError: Too many revocations are remembered already.
-            StorageUnavailable: The database does not respond. Everything else is done.
+            StorageUnavailable: The database does not respond. The rest is done.
         """
         return await self._operations().service.erase(self._user(user_id, placeholders=True))
 
@@ -341,7 +356,11 @@ class PresenceOperations:
         return service.issue_ticket(checked, request.lasts, grants)
 
     def revoke(self, user_id: UserId, *, session_id: str | None = None, token_id: str | None = None) -> int:
-        """Revoke tokens of a user: all of them, or the one that opened a session, or the one with this `jti`.
+        """Revoke tokens of a user: all of them, or one. Close the connections that they opened.
+
+        Args:
+            session_id: Revoke only the token that opened this session.
+            token_id: Revoke only the token with this `jti`.
 
         Returns:
             Number of connections that are being closed.

@@ -26,6 +26,7 @@ class Page(Generic[T]):
     """One page of a list."""
 
     items: list[T]
+    """Items, at most as many as `limit`."""
     next: Next
     """Value of `after` for the next page; None on the last page."""
 
@@ -40,7 +41,7 @@ class Presence:
     user_id: UserId
     """An integer if it is a whole number from 0 to 2^53 - 1 without a leading zero, otherwise a text."""
     status: Status
-    """Never `invisible`."""
+    """Status that others see; never `invisible`."""
     since: datetime | None
     """When the status began; None for a user without known presence, who is offline."""
     version: int
@@ -48,7 +49,9 @@ class Presence:
     last_seen: datetime | None
     """When the user was last known to be there; None while the user is online or busy, or if unknown."""
     text: str
+    """Text of the status; empty if there is none."""
     emoji: str
+    """Emoji of the status; empty if there is none."""
     data: Any
     """Decoded JSON; None if there is none."""
     until: datetime | None
@@ -93,12 +96,19 @@ class UserClaim:
     """A status that a backend set on a user's behalf."""
 
     source: str
+    """Name of what claims it."""
     status: Status
+    """`online`, `away` or `busy`."""
     priority: int
+    """-100 to 100. The claim with the highest priority wins."""
     set_at: datetime
+    """When the claim was set."""
     text: str
+    """Text of the status; empty if there is none."""
     emoji: str
+    """Emoji of the status; empty if there is none."""
     data: Any
+    """Decoded JSON; None if there is none."""
     until: datetime | None
     """When the claim ends; None if it is permanent."""
 
@@ -108,14 +118,17 @@ class UserSession:
     """A session that is connected or in its grace period."""
 
     user_id: UserId
+    """Id of the user."""
     protocol: Literal["classic", "presenced.v1"]
+    """Protocol that the client speaks."""
     connected: bool
+    """Whether the session has a connection; False: it is in its grace period."""
     active: bool
     """Whether the person is active; False: idle."""
     connection_id: str
-    """Empty while the session has no connection."""
+    """Id of the connection; empty while the session has no connection."""
     device: str
-    """Empty if unknown."""
+    """Kind of device; empty if unknown."""
     opened_at: datetime | None
     """When the connection opened; None while the session has none."""
     heard_at: datetime | None
@@ -123,6 +136,7 @@ class UserSession:
     grace_ends_in: float | None
     """Seconds for which the session keeps the user online; None while it has a connection."""
     rooms: tuple[str, ...]
+    """Rooms that the session has joined."""
 
 
 # Rooms.
@@ -133,6 +147,7 @@ class RoomSize:
     """A room with the number of its members."""
 
     name: str
+    """Name of the room."""
     mode: RoomMode
     """Mode in which watchers are notified about the room."""
     count: int
@@ -144,8 +159,11 @@ class MemberPresence:
     """A member of a room."""
 
     user_id: UserId
+    """Id of the member."""
     joined_at: datetime
+    """When the user became a member."""
     presence: Presence
+    """Presence of the member."""
     data: Any
     """Decoded JSON that the member set with JOIN or SET_MEMBER; None if there is none."""
 
@@ -155,6 +173,7 @@ class RoomPresence(RoomSize):
     """A room, and one page of its members in the order of their ids."""
 
     members: list[MemberPresence]
+    """Members, at most as many as `limit`."""
     next: str | None
     """Value of `after` for the next page; None on the last page."""
 
@@ -167,6 +186,7 @@ class UserLastSeen:
     """When a user was last seen."""
 
     user_id: UserId
+    """Id of the user."""
     status: Status
     """Current status."""
     last_seen: datetime | None
@@ -180,15 +200,25 @@ class HistoryChange:
     """A stored change, with its true cause."""
 
     version: int
+    """Version that the user had after the change."""
     status: Status
+    """Status after the change."""
     was: Status
+    """Status before the change."""
     cause: Cause
+    """Why it changed."""
     at: datetime
+    """When it changed."""
     text: str
+    """Text of the status; empty if there is none."""
     emoji: str
+    """Emoji of the status; empty if there is none."""
     data: Any
+    """Decoded JSON; None if there is none."""
     until: datetime | None
+    """When the status ends; None if it does not end by itself."""
     devices: tuple[str, ...]
+    """Kinds of connected devices."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,15 +228,19 @@ class HistorySession:
     connection_id: str
     """Id of its latest connection."""
     protocol: str
+    """Protocol that the client spoke: `classic` or `presenced.v1`."""
     opened_at: datetime
+    """When the session opened."""
     closed_at: datetime | None
-    """None while the session is open."""
+    """When the session ended; None while the session is open."""
     reason: str
     """Why its latest connection ended; empty while the session is open."""
     device: str
+    """Kind of device; empty if unknown."""
     address: str
-    """Empty unless addresses are stored."""
+    """Address of the client; empty unless addresses are stored."""
     node: str
+    """Name of the node that had the session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,11 +250,13 @@ class UndeliveredWebhook:
     id: str
     """Id for `PresenceServer.retry_dead_letters`."""
     endpoint: str
+    """URL of the receiver."""
     attempts: int
     """Number of requests that contained it."""
     error: str
     """Error of the last attempt."""
     event: dict[str, Any]
+    """The event, decoded."""
 
 
 # Explanations.
@@ -231,11 +267,15 @@ class StatusChoice:
     """A status that a user chose."""
 
     status: Status | None
-    """None: as detected."""
+    """Chosen status; None: as detected."""
     text: str
+    """Text of the status; empty if there is none."""
     emoji: str
+    """Emoji of the status; empty if there is none."""
     data: Any
+    """Decoded JSON; None if there is none."""
     until: datetime | None
+    """When the choice ends; None if it is permanent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,13 +283,19 @@ class OwnPresence:
     """Presence of a user as the user's own devices see it."""
 
     status: Status
-    """May be `invisible`."""
+    """True status, which may be `invisible`."""
     text: str
+    """Text of the status; empty if there is none."""
     emoji: str
+    """Emoji of the status; empty if there is none."""
     data: Any
+    """Decoded JSON; None if there is none."""
     until: datetime | None
+    """When the status ends; None if it does not end by itself."""
     devices: tuple[str, ...]
+    """Kinds of connected devices."""
     display: dict[str, Any] | None
+    """Display data from the user's token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,10 +303,13 @@ class SessionExplanation:
     """One client instance of a user, with what happens to it next. Durations are seconds from now."""
 
     connection_id: str
-    """Empty while the session has no connection."""
+    """Id of the connection; empty while the session has no connection."""
     protocol: str
+    """`classic` or `presenced.v1`."""
     device: str
+    """Kind of device; empty if unknown."""
     active: bool
+    """Whether the person is active; False: idle."""
     heard: float | None
     """Seconds since the client last sent anything, a pong included; None without a connection."""
     pinged_in: float | None
@@ -272,6 +321,7 @@ class SessionExplanation:
     resumable_for: float | None
     """Seconds for which the session can be resumed; None while it has a connection."""
     rooms: tuple[str, ...]
+    """Rooms that the session has joined."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,9 +341,9 @@ class ViewerExplanation:
     """One viewer's view of a user."""
 
     user_id: UserId
-    """The viewer."""
+    """Id of the viewer."""
     may_see: bool | None
-    """None: unknown, because the viewer has no session."""
+    """Whether the viewer may see the user; None: unknown, because the viewer has no session."""
     watches: bool
     """Whether a session of the viewer is notified about the user."""
     rule: str
@@ -307,6 +357,7 @@ class StatusExplanation:
     """Everything that decides the visible status of a user, including the truth about invisible users."""
 
     user_id: UserId
+    """Id of the user."""
     why: str
     """The reason, in one sentence."""
     shown: Presence
@@ -314,18 +365,20 @@ class StatusExplanation:
     own: OwnPresence
     """Presence that the user's own devices see."""
     sessions: list[SessionExplanation]
+    """All sessions, including those that can only be resumed."""
     announced: bool
     """Whether a backend announces the user as online."""
     pending: list[PendingEnding]
-    """Soonest first."""
+    """What ends by time alone, soonest first."""
     chosen: StatusChoice
+    """Permanent choice."""
     timed: StatusChoice | None
     """Temporary choice; when it ends, `chosen` returns."""
     claims: list[UserClaim]
-    """In the order in which they were set."""
+    """Claims, in the order in which they were set."""
     winner: str
     """Source of the claim that decides the status; empty if none does."""
     viewer: ViewerExplanation | None
-    """None if no viewer is named."""
+    """The viewer's view; None if no viewer is named."""
     changes: list[PresenceChange]
     """Last changes with their true causes, newest first."""
