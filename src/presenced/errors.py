@@ -1,14 +1,15 @@
 """Exceptions of the package, and the codes that peers receive.
 
     PresencedError
-    ├── ConfigError      a setting is unknown, out of bounds or contradicts another
+    ├── ConfigError      a setting is unknown, out of bounds, contradicts another or does not allow a call
     ├── PortInUse        another program listens on the wanted address
     ├── ListenError      listening on the address fails for another reason
     ├── BadUserId        a user id is missing, too long, or contains a refused character
-    ├── BadParameter     another parameter of a client's URL is invalid
+    ├── BadParameter     another parameter of a client's URL, or of an application, is invalid
     ├── BadToken         a token or ticket is not accepted
     ├── BadClaim         a backend's claim about a user is invalid
     ├── CapacityError    a documented bound is reached
+    ├── ChangesLost      a follower of changes missed some of them
     ├── StorageError     the database cannot be used as it is
     └── StorageUnavailable   the database does not respond at the moment
 
@@ -26,7 +27,10 @@ class PresencedError(Exception):
 
 
 class ConfigError(PresencedError):
-    """A setting is invalid. `str()` has one line for each error: the setting, its origin, and the expected value."""
+    """A setting is invalid, or a call needs another one.
+
+    `str()` has one line for each error: the setting, its origin, and the expected value.
+    """
 
 
 class ListenError(PresencedError):
@@ -52,11 +56,17 @@ class PortInUse(PresencedError):
 
 
 class BadUserId(PresencedError, ValueError):
-    """A user id breaks the rules of `presence.identity`. `str()` fits into the reason of a close frame (123 bytes)."""
+    """A user id is missing, too long, or contains a refused character.
+
+    `presence.identity` has the rules. `str()` fits into the reason of a close frame (123 bytes).
+    """
 
 
 class BadParameter(PresencedError, ValueError):
-    """Another parameter of the URL is invalid. `str()` fits into the reason of a close frame (123 bytes)."""
+    """Another argument of a call, or another parameter of a client's URL, is invalid. `str()` says which.
+
+    For a parameter of a connection, it fits into the reason of a close frame (123 bytes).
+    """
 
 
 class BadToken(PresencedError, ValueError):
@@ -77,11 +87,18 @@ class BadToken(PresencedError, ValueError):
 
 
 class BadClaim(PresencedError, ValueError):
-    """A backend's claim about a user is invalid. `str()` names the expected value."""
+    """A claim about a user is invalid. `str()` names the expected value."""
 
 
 class CapacityError(PresencedError):
     """A documented bound is reached, and nothing was changed. `str()` names the bound."""
+
+
+class ChangesLost(PresencedError):
+    """The changes after a cursor are no longer available. Read all online users again, and follow from there."""
+
+    def __init__(self) -> None:
+        super().__init__("the changes after this cursor are no longer available; read all online users again")
 
 
 class StorageError(PresencedError):

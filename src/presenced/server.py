@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import signal
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -21,10 +22,12 @@ from presenced.node.build import build_node
 from presenced.node.node import Node
 from presenced.node.service import PresenceService
 from presenced.node.stats import MAX_PAGE, Stats
-from presenced.presence.identity import parse_user_id
+from presenced.python_api.following import ChangeFollowers
+from presenced.python_api.operations import PresenceOperations, Running
 from presenced.runtime.clock import SystemClock
 from presenced.runtime.logs import logger
 from presenced.runtime.metrics import Metrics
+from presenced.runtime.signals import stop_signal
 from presenced.transports.fastpath.direct import DirectWriter
 from presenced.transports.fastpath.writer_pool import WriterPool
 from presenced.transports.listener import Listener
@@ -43,6 +46,7 @@ class _Running(NamedTuple):
 
     node: Node
     service: PresenceService
+    followers: ChangeFollowers
     waiting: WaitingRequests
     listener: Listener
     writers: WriterPool | None
@@ -51,18 +55,22 @@ class _Running(NamedTuple):
     loop: asyncio.AbstractEventLoop
 
 
-class PresenceServer:
-    """Presence server for your own asyncio program.
+class PresenceServer(PresenceOperations):
+    """Presence server for your own asyncio program. `docs/reference/python-api.md` describes everything it can do.
 
         async with PresenceServer(Settings(port=3001)) as server:
-            server.broadcast_user_status(123, True)
+            server.announce(123)
+            print(server.presence("ada").status)
+            await server.wait_for_signal()
 
     Call all methods in the thread of the event loop in which the server was started. The server can be started again
-    after `stop`. It logs to the logger `presenced`, and installs no log handlers and no signal handlers.
+    after `stop`. It logs to the logger `presenced`. It installs no log handlers, and signal handlers only in
+    `wait_for_signal`.
 
     Args:
-        authenticate: Function for `Settings(auth="callable")`. It receives a client's credentials and returns the
-            user id, a `Principal` or None, or an awaitable of one of these.
+        settings: Settings; None for the defaults.
+        authenticate: Function for `Settings(auth="callable")`. It receives a client's token and returns the user id, a
+            `Principal`, or None to refuse the token. It may be a coroutine function.
 
     Raises:
         ConfigError: `authenticate` is given and `auth` is not callable.
@@ -128,11 +136,12 @@ class PresenceServer:
             storage_worker=storage,
             epoch=storage.epoch if storage is not None else "",
         )
-        service = PresenceService(node)
-        api = Api(node, service, tickets, storage.calls if storage is not None else None)
+        service = PresenceService(node, tickets, storage.calls if storage is not None else None)
+        api = Api(node, service)
         return _Running(
             node=node,
             service=service,
+            followers=ChangeFollowers(service, clock),
             waiting=api.waiting,
             listener=Listener(node, make_app(api)),
             writers=writers,
@@ -180,6 +189,7 @@ class PresenceServer:
         try:
             parts.listener.stop_accepting()
             parts.waiting.end()
+            parts.followers.stop()
             for pause in parts.node.drain():
                 await asyncio.sleep(pause)
             await parts.listener.stop()
@@ -233,34 +243,32 @@ class PresenceServer:
         return self._running().node.stats(limit, after)
 
     def broadcast_user_status(self, user_id: str | int, is_online: bool) -> bool:
-        """Announce the status of a user whose presence your backend knows from elsewhere.
+        """Do the same as `announce` with the argument `online`. The classic server has this name for it.
 
-        If that changes the visible status, all others are notified. The announcement holds until you announce the
-        opposite. It adds presence and never removes it: a user with an open connection stays online. If none is open,
-        announcing offline also ends the grace period of a lost connection.
-
-        Returns:
-            Whether the visible status changed.
-
-        Raises:
-            BadUserId: `presence.identity.parse_user_id` refuses `user_id`.
-            CapacityError: `max_announced` users are already announced online.
+        Args:
+            is_online: As `online` of `announce`.
         """
-        checked = parse_user_id(user_id, self.settings.placeholder_ids)
-        return self._running().service.announce(checked, is_online)
+        return self.announce(user_id, is_online)
 
     def handle_user_disconnect(self, user_id: str | int) -> int:
-        """Close all connections of a user (close code 4410), who goes offline immediately, without a grace period.
+        """Do the same as `disconnect`. The classic server has this name for it."""
+        return self.disconnect(user_id)
 
-        An announcement (`broadcast_user_status`) stays in force.
+    async def wait_for_signal(self) -> signal.Signals:
+        """Wait for SIGINT (Ctrl+C) or SIGTERM, and return which. A second signal ends the process immediately.
 
-        Returns:
-            Number of connections that were closed.
+        Then leave the `async with` block, or call `stop`.
 
         Raises:
-            BadUserId: `presence.identity.parse_user_id` refuses `user_id`.
+            RuntimeError: The server is not running.
+            ValueError: This is not the main thread, and only that can handle signals.
         """
-        return self._running().service.disconnect(parse_user_id(user_id))
+        self._running()
+        return await stop_signal()
+
+    def _operations(self) -> Running:
+        parts = self._running()
+        return Running(parts.service, parts.followers, parts.node.clock)
 
     def _running(self) -> _Running:
         if self._parts is None:
@@ -269,7 +277,7 @@ class PresenceServer:
         if asyncio._get_running_loop() is not self._parts.loop:
             raise RuntimeError(
                 "called outside the server's event loop; from another thread use "
-                "loop.call_soon_threadsafe(server.broadcast_user_status, user_id, True)"
+                "loop.call_soon_threadsafe(server.announce, user_id)"
             )
         return self._parts
 

@@ -10,6 +10,7 @@ from tools.docs.http_api import endpoints
 from tools.docs.messages import message_tables
 from tools.docs.metrics import metrics
 from tools.docs.openapi import openapi
+from tools.docs.python_api import python_api
 from tools.docs.settings import settings
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,7 @@ def documents() -> dict[str, str]:
         "docs/reference/settings.md": settings(),
         "docs/reference/metrics.md": metrics(),
         "docs/reference/http-api.md": endpoints((ROOT / "docs/reference/http-api.md").read_text("utf-8")),
+        "docs/reference/python-api.md": python_api((ROOT / "docs/reference/python-api.md").read_text("utf-8")),
         "docs/reference/codes.md": codes(),
         "spec/codes.json": codes_json(),
         "docs/reference/messages.md": message_tables(),

@@ -21,7 +21,9 @@ class SessionStats(Struct, frozen=True, rename="camel"):
     """One active session."""
 
     user_id: int | str
+    """Id of the user."""
     connection_id: str
+    """Id of the connection."""
     connected_at: str
     """Opening time of the connection in ISO 8601."""
     last_seen: str

@@ -18,11 +18,15 @@ class Status(StrEnum):
     """Availability of a user."""
 
     ONLINE = "online"
+    """Present and active."""
     AWAY = "away"
+    """Present and idle, or chosen, or claimed."""
     BUSY = "busy"
+    """Present, and chosen or claimed."""
     INVISIBLE = "invisible"
     """Only a user can choose it. Everyone else sees `offline`."""
     OFFLINE = "offline"
+    """Not present, or invisible to others."""
 
 
 class Ending(StrEnum):
@@ -39,7 +43,7 @@ class Ending(StrEnum):
     TIMED_OUT = "timed_out"
     """The client did not answer a ping in time."""
     DISCONNECTED = "disconnected"
-    """The application closed it (`handle_user_disconnect`)."""
+    """The application closed it."""
     REPLACED = "replaced"
     """A new connection of the same session replaced it."""
 
@@ -48,7 +52,9 @@ class Cause(StrEnum):
     """Reason why others see a user differently."""
 
     CONNECT = "connect"
+    """The user's first connection opened."""
     CLOSE = "close"
+    """The user's last connection was closed deliberately."""
     GRACE = "grace"
     """A grace period ended without a reconnect."""
     TIMEOUT = "timeout"
@@ -69,7 +75,7 @@ class Cause(StrEnum):
     """The node of the user stopped, and the user did not reconnect. Reserved for a cluster: a single node sends no
     notifications while it stops."""
     ANNOUNCEMENT = "announcement"
-    """A backend announced it (`broadcast_user_status`)."""
+    """A backend announced it."""
 
 
 class Custom(Struct, frozen=True, gc=False, array_like=True):

@@ -22,7 +22,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Any
 
 from msgspec import Struct
@@ -30,6 +30,7 @@ from msgspec import Struct
 from presenced.presence.session import MemberData, Session
 from presenced.presence.visibility import NOBODY, Visibility
 from presenced.runtime.instant import Instant
+from presenced.runtime.numbered import NumberedItems
 
 MAX_LEFT = 1_000
 """Maximum number of former members that a room remembers for clients that are behind. Clients that are further behind
@@ -105,6 +106,8 @@ class Room:
     mode: Mode = Mode.FULL
     digested_until: int = -1
     """Position of its last digest; -1 before the first. Earlier changes may have been sent later than other events."""
+    number: int = 0
+    """Order in which the rooms got their first members."""
 
     def size(self, but: Set[str]) -> int:
         """Return the number of members, without those in `but`."""
@@ -135,6 +138,7 @@ class Rooms:
         self._max_members = max_members
         self._next_position = next_position
         self._rooms: dict[str, Room] = {}
+        self._numbered: NumberedItems[Room] = NumberedItems()
         self._of_user: dict[str, set[str]] = {}
         self._joins = 0
 
@@ -144,6 +148,13 @@ class Rooms:
     def get(self, name: str) -> Room | None:
         """Return the room; None if it has no member."""
         return self._rooms.get(name)
+
+    def after(self, number: int, limit: int) -> list[Room]:
+        """Return the next `limit` rooms after the one with this number, to read and not to change. O(limit).
+
+        A room that has members all the time is in exactly one of successive pages.
+        """
+        return list(islice(self._numbered.after(number), limit))
 
     def of(self, user_id: str) -> Iterable[str]:
         """Return the rooms in which the user is a member."""
@@ -202,6 +213,7 @@ class Rooms:
         if room is None:
             # Nothing is known about an earlier room of this name, so clients at earlier positions receive it whole.
             room = self._rooms[name] = Room(name, position - 1, position)
+            room.number = self._numbered.add(room)
         room.position = position
         room.members[user_id] = member = RoomMember(user_id, joined_ms, data, position)
         room.left.pop(user_id, None)
@@ -222,4 +234,5 @@ class Rooms:
         room.mode = self._thresholds.mode(len(room.members), room.mode)
         if not room.members:
             del self._rooms[room.name]
+            self._numbered.remove(room.number)
         return RoomChange(room.position, room.name, user_id, None, None if room.members else False)

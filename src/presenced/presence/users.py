@@ -29,6 +29,7 @@ from presenced.presence.status import MAX_CLAIMED
 from presenced.presence.user import User
 from presenced.presence.versions import VersionClock
 from presenced.runtime.limits import BoundedMap
+from presenced.runtime.numbered import NumberedItems
 
 C = TypeVar("C", bound=Hashable)
 
@@ -81,7 +82,7 @@ class Users(Generic[C]):
         """Display data of evicted users."""
         self.log = RecentChanges(limits.log_entries, limits.log_age, self._is_latest, self._dropped_from_log)
         """Recent changes, for subscribers to everyone. Append one after setting the user's `last_change`."""
-        self._added = 0  # serial number of the user added last
+        self._numbered: NumberedItems[User[C]] = NumberedItems()
 
     # Users.
 
@@ -148,13 +149,38 @@ class Users(Generic[C]):
         return [user.last_change if user else None for user in known]
 
     def online_after(self, serial: int, limit: int) -> list[tuple[int, Change]]:
-        """Return one page of the users who are not offline, in the order in which they became known. O(users).
+        """Return one page of the users who are not offline, in the order in which they became known.
+
+        The time is proportional to the page and the offline users between its users.
 
         Args:
             serial: Number that the last page returned with its last user; 0 for the first page.
         """
-        found = ((u.serial, u.last_change) for u in self.by_id.values() if u.serial > serial and u.last_change)
+        found = ((user.serial, user.last_change) for user in self._numbered.after(serial) if user.last_change)
         return list(islice(((n, change) for n, change in found if change.view.status is not _OFFLINE), limit))
+
+    def present_after(self, serial: int, limit: int) -> tuple[list[Session[C]], int | None]:
+        """Return one page of the sessions that are connected or in their grace period, by user.
+
+        The sessions of one user are never divided, so the page may have more than `limit` of them if they all belong to
+        one user. The time is proportional to the page and the absent users between its users.
+
+        Args:
+            serial: Number that the previous page returned; 0 for the first page.
+
+        Returns:
+            The sessions, and the number for the next page; None if this is the last page.
+        """
+        found: list[Session[C]] = []
+        last = serial
+        for user in self._numbered.after(serial):
+            present = [session for session in user.sessions if session.is_present]
+            if present and found and len(found) + len(present) > limit:
+                return found, last
+            if present:
+                found += present
+                last = user.serial
+        return found, None
 
     # Changes of the table, for `presence.directory` only.
 
@@ -162,8 +188,8 @@ class Users(Generic[C]):
         """Return the user, after adding them if unknown."""
         user = self.by_id.get(user_id)
         if user is None:
-            self._added += 1
-            user = self.by_id[user_id] = User(user_id, self._added)
+            user = self.by_id[user_id] = User(user_id)
+            user.serial = self._numbered.add(user)
             if self.displays:
                 user.display = self.displays.pop(user_id) or NO_DISPLAY
         return user
@@ -176,7 +202,10 @@ class Users(Generic[C]):
             return
         if user.held is not None and user.held.deadline is not None:
             return
-        if self.by_id.pop(user.user_id, None) and user.display != NO_DISPLAY:
+        if self.by_id.pop(user.user_id, None) is None:
+            return
+        self._numbered.remove(user.serial)
+        if user.display != NO_DISPLAY:
             self.displays.set(user.user_id, user.display)
 
     def _is_latest(self, change: Change) -> bool:
