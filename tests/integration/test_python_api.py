@@ -16,6 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.from_thread
+import anyio.to_thread
 import httpx
 import pytest
 from tests.support.api_client import ApiClient, api_client, connect_v1, parsed, send_request
@@ -25,7 +28,7 @@ from tests.support.server import server, until
 from websockets.asyncio.client import connect
 
 import presenced
-from presenced import ChangesLost, PresenceServer
+from presenced import ChangesLost, Presence, PresenceServer
 from presenced.auth.api_keys import new_key
 
 pytestmark = pytest.mark.anyio
@@ -108,7 +111,7 @@ async def compare(running: PresenceServer, api: ApiClient) -> None:
 
 async def entered(running: PresenceServer, user_id: str, **grants: Any) -> Any:
     """Return a connection of presenced.v1, to enter, whose ticket has these grants."""
-    ticket = running.issue_ticket(user_id, grants=grants or None)
+    ticket = running.issue_ticket(user_id, presence=grants or None)
     return connect_v1(running, f"token={ticket}&device=web")
 
 
@@ -150,6 +153,25 @@ async def test_every_operation_needs_a_running_server() -> None:
     ):
         with pytest.raises(RuntimeError, match="not running"):
             call()
+
+
+async def test_other_threads_call_through_the_loop() -> None:
+    """As `def` path operations of FastAPI do, which run in threads of anyio, and as any other thread can."""
+    async with server() as running:
+        loop = asyncio.get_running_loop()
+
+        async def presence(user_id: str) -> Presence:
+            return running.presence(user_id)
+
+        def elsewhere() -> list[bool]:
+            with pytest.raises(RuntimeError, match="call_soon_threadsafe"):
+                running.presence("ada")
+            loop.call_soon_threadsafe(running.announce, "ada")
+            one = anyio.from_thread.run_sync(running.presence, "ada")
+            other = asyncio.run_coroutine_threadsafe(presence("ada"), loop).result(PATIENCE)
+            return [one.is_online, other.is_online]
+
+        assert await anyio.to_thread.run_sync(elsewhere) == [True, True]
 
 
 async def test_a_revoked_session_and_an_erased_user_lose_their_connections() -> None:

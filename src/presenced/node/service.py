@@ -217,7 +217,7 @@ class PresenceService:
         if gatekeeper is None:
             raise ConfigError("there are no tokens to revoke: the setting auth is none")
         if session_id and token_id:
-            raise BadParameter("give sessionId or tokenId, not both")
+            raise BadParameter("name a session or a token, not both")
         if session_id:
             return gatekeeper.revoke_session(user_id, session_id, now)
         return gatekeeper.revoke("token", token_id, now) if token_id else gatekeeper.revoke("user", user_id, now)

@@ -340,12 +340,12 @@ class PresenceOperations:
 
     # Tokens.
 
-    def issue_ticket(self, user_id: UserId, *, lasts: float | None = None, grants: object = None) -> str:
+    def issue_ticket(self, user_id: UserId, *, lasts: float | None = None, presence: object = None) -> str:
         """Issue a ticket, with which a client of the user connects once, within 30 s.
 
         Args:
             lasts: Maximum number of seconds for the connection; None for no limit.
-            grants: Users that the user may see, and rooms that they may enter: `{"watch": [7], "rooms": ["lobby"]}`.
+            presence: Users that the user may see, and rooms that they may enter: `{"watch": [7], "rooms": ["lobby"]}`.
 
         Raises:
             CapacityError: Too many tickets are unused.
@@ -353,7 +353,7 @@ class PresenceOperations:
         """
         service, checked = self._operations().service, self._user(user_id)
         request = arguments(NewTicket, user_id=checked, lasts=lasts)
-        return service.issue_ticket(checked, request.lasts, grants)
+        return service.issue_ticket(checked, request.lasts, presence)
 
     def revoke(self, user_id: UserId, *, session_id: str | None = None, token_id: str | None = None) -> int:
         """Revoke tokens of a user: all of them, or one. Close the connections that they opened.

@@ -203,6 +203,18 @@ def test_tickets_and_revocations_need_authentication(server: Embedded) -> None:
         server.revoke("ada")
 
 
+def test_a_ticket_is_refused_with_the_reason() -> None:
+    server = Embedded(GrantsHarness("claims"))
+    assert server.issue_ticket(7, lasts=60, presence={"watch": [9]}).startswith("ticket_")
+    with pytest.raises(BadParameter, match="presence: unknown field wacth"):
+        server.issue_ticket("ada", presence={"wacth": []})
+    with pytest.raises(BadParameter, match="lasts must be above 0"):
+        server.issue_ticket("ada", lasts=10**9)
+    with pytest.raises(BadParameter, match="a session or a token"):
+        server.revoke("ada", session_id="x", token_id="y")
+    assert server.revoke("ada", session_id="x") == 0
+
+
 async def test_stored_data_needs_a_database(server: Embedded) -> None:
     for call in (server.last_seen("ada"), server.history("ada"), server.past_sessions("ada")):
         with pytest.raises(ConfigError, match="set database"):
