@@ -11,6 +11,7 @@ from tools.docs.messages import message_tables
 from tools.docs.metrics import metrics
 from tools.docs.openapi import openapi
 from tools.docs.settings import settings
+from tools.docs.tables import tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +25,7 @@ def documents() -> dict[str, str]:
         "docs/reference/codes.md": codes(),
         "spec/codes.json": codes_json(),
         "docs/reference/messages.md": message_tables(),
+        "docs/reference/tables.md": tables(),
         "spec/asyncapi.yaml": asyncapi(),
         "spec/openapi.json": openapi(),
         "src/presenced/web/openapi.json": openapi(),  # the copy that the server serves

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from tools.docs.asyncapi import schemas
-from tools.docs.markdown import table, wrapped
+from tools.docs.markdown import bullets, table, wrapped
 
 from presenced.protocols.classic import messages as classic_messages
 from presenced.protocols.v1 import messages
@@ -31,7 +33,58 @@ def message_tables() -> str:
         f"## {title}\n\n" + "\n\n".join(_section(type_.__name__, described, examples) for type_ in types)
         for title, types in parts.items()
     ]
-    return "\n\n".join([_HEAD, *sections]) + "\n"
+    return "\n\n".join([_HEAD, bullets(_index(parts)), *sections]) + "\n"
+
+
+COMMON = {
+    "userId": "Id of the user: a number if it is a canonical whole number up to 2^53 - 1, otherwise a string.",
+    "timestamp": "Time of the event: ISO 8601, UTC, milliseconds, `Z`.",
+    "connectionId": "User id, hyphen, milliseconds. Unique for the user.",
+    "serverTime": "The server's clock.",
+    "heartbeatInterval": "Seconds between two pings.",
+    "limits": "Limits for this client.",
+    "status": "Status of the user.",
+    "text": "Text of the status.",
+    "emoji": "Emoji of the status.",
+    "data": "Data of the status.",
+    "until": "Time at which the status ends.",
+    "devices": "Kinds of connected devices.",
+    "position": "Position of the client after this message.",
+    "users": "Ids of users, or their records.",
+    "rooms": "Names of rooms.",
+    "room": "Name of the room.",
+    "mode": "How the room reports changes.",
+    "count": "Number of members.",
+    "page": "Number of this page, from 1.",
+    "pages": "Number of pages.",
+    "joinedAt": "Time at which the user joined the room.",
+    "everyone": "All visible users.",
+    "state": "Whether the person uses this device.",
+    "watch": "The users that are counted.",
+    "code": "Number of the error.",
+    "name": "Name of the error.",
+    "expiresAt": "Time at which the token expires.",
+    "id": "Id of the request, which the answer repeats.",
+    "maxWatchedUsers": "Maximum number of users that one session watches by id.",
+    "requestsPerSecond": "Requests per second in the long run.",
+    "requestBurst": "Requests at once.",
+    "maxRooms": "Maximum number of rooms of one session.",
+}
+"""Meaning of fields that have no description of their own in the code, by name."""
+
+
+def _index(parts: Mapping[str, Iterable[Any]]) -> list[str]:
+    """Return links to the sections, by their headings. The second heading of a name has a number in its anchor."""
+    times: Counter[str] = Counter()
+    found = []
+    for title, types in parts.items():
+        links = []
+        for type_ in types:
+            tag = str(type_.__struct_config__.tag or type_.__name__)
+            links.append(f"[{tag}](#{tag.lower()}{f'-{times[tag]}' if times[tag] else ''})")
+            times[tag] += 1
+        found.append(f"{title}: {', '.join(links)}")
+    return found
 
 
 _HEAD = """# Messages
@@ -40,9 +93,15 @@ _HEAD = """# Messages
 edit this file.*
 
 The pages about [the classic protocol](websocket-classic.md) and [presenced.v1](websocket-v1.md)
-explain the messages. A field marked with ? is optional. If it is missing, it is empty. Examples are
-from the conversations in [the test vectors](../../spec/vectors/README.md), where `$` begins the
-name of a value that the server creates. Times are epoch milliseconds, durations are seconds."""
+explain the messages. [`asyncapi.yaml`](../../spec/asyncapi.yaml) has the same for programs.
+
+- Messages are JSON objects. The field `type` has the name of the message.
+- A field marked with ? is optional. If it is missing, it is empty.
+- Times are epoch milliseconds by the server's clock. Durations are seconds.
+- Examples are from the [test vectors](../../spec/vectors/README.md). A string that begins with `$`
+  stands for a value that the server creates.
+
+All messages:"""
 
 
 def _section(name: str, described: dict[str, dict[str, Any]], examples: dict[str, str]) -> str:
@@ -50,13 +109,13 @@ def _section(name: str, described: dict[str, dict[str, Any]], examples: dict[str
     tag = schema["properties"].get("type", {}).get("enum", [name])[0]
     required = set(schema["required"])
     rows = [
-        [f"`{key}`{'' if key in required else ' ?'}", _type(field), field.get("description", "")]
+        [f"`{key}`{'' if key in required else ' ?'}", _type(field), field.get("description") or COMMON[key]]
         for key, field in schema["properties"].items()
         if key != "type"
     ]
     lines = [f"### {tag}", wrapped(schema["description"])]
     if rows:
-        lines.append(table(["field", "type", ""], rows))
+        lines.append(table(["field", "type", "meaning"], rows))
     if name in examples:
         lines.append(f"```json\n{examples[name]}\n```")
     return "\n\n".join(lines)

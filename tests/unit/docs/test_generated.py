@@ -7,7 +7,6 @@ from typing import Literal, get_args, get_origin
 
 import pytest
 from tools.docs.__main__ import ROOT, documents
-
 from tools.docs.settings import NOTES, VALUES
 
 from presenced.config.settings import Settings
