@@ -7,6 +7,7 @@ from pathlib import Path
 from tools.docs.asyncapi import asyncapi
 from tools.docs.codes import codes, codes_json
 from tools.docs.http_api import endpoints
+from tools.docs.limits import limits
 from tools.docs.messages import message_tables
 from tools.docs.metrics import metrics
 from tools.docs.openapi import openapi
@@ -20,6 +21,7 @@ def documents() -> dict[str, str]:
     """Return the text of every generated document, by its path below the root of the repository."""
     return {
         "docs/reference/settings.md": settings(),
+        "docs/reference/limits.md": limits(),
         "docs/reference/metrics.md": metrics(),
         "docs/reference/http-api.md": endpoints((ROOT / "docs/reference/http-api.md").read_text("utf-8")),
         "docs/reference/codes.md": codes(),

@@ -109,7 +109,7 @@ def _section(name: str, described: dict[str, dict[str, Any]], examples: dict[str
     tag = schema["properties"].get("type", {}).get("enum", [name])[0]
     required = set(schema["required"])
     rows = [
-        [f"`{key}`{'' if key in required else ' ?'}", _type(field), field.get("description") or COMMON[key]]
+        [f"`{key}`{'' if key in required else ' ?'}", type_text(field), field.get("description") or COMMON[key]]
         for key, field in schema["properties"].items()
         if key != "type"
     ]
@@ -121,16 +121,24 @@ def _section(name: str, described: dict[str, dict[str, Any]], examples: dict[str
     return "\n\n".join(lines)
 
 
-def _type(field: dict[str, Any]) -> str:
-    """Return a JSON Schema in words."""
+ID = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+"""Schema of a user id, for lists whose items are checked one by one."""
+
+
+def type_text(field: dict[str, Any], elsewhere: Mapping[str, str] | None = None) -> str:
+    """Return a JSON Schema in words.
+
+    Args:
+        elsewhere: Pages of records that are not on this page, by name.
+    """
     if "anyOf" in field:
-        return " or ".join(_type(kind) for kind in field["anyOf"] if kind != {"type": "null"})
+        return " or ".join(type_text(kind, elsewhere) for kind in field["anyOf"] if kind != {"type": "null"})
     if "$ref" in field:
-        return f"[{_name(field)}](#{_name(field).lower()})"
+        return f"[{_name(field)}]({(elsewhere or {}).get(_name(field), '')}#{_name(field).lower()})"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"] if value)
     if field.get("type") == "array":
-        return f"list of {_type(field['items'])}"
+        return f"list of {type_text(field.get('items', ID), elsewhere)}"
     bounds = [
         f"{word} {field[key]:,}"
         for key, word in (
