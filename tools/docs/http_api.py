@@ -120,6 +120,8 @@ curl -X DELETE localhost:3001/api/v1/users/bo
 an example of their response from their types."""
 
 LINKS = {
+    "docs/reference/http-api.md shows how to compute it.": "[Digest](#digest) shows how to compute it.",
+    "Name of a problem: `docs/reference/codes.md`.": "Code of a [problem](codes.md#problems-of-http).",
     "(docs/explanation/security-model.md)": "([tickets](../how-to/auth/tickets.md))",
     "`/stats` and `/metrics` count connections.": "`/stats` and [`/metrics`](metrics.md) count connections.",
 }
@@ -128,6 +130,8 @@ LINKS = {
 COMMANDS_IN_PATH = {"{user_id}": "ada", "{room}": "lobby", "{source}": "calendar"}
 
 FIELDS = COMMON | {
+    "userId": "User id.",
+    "users": "Records of the users.",
     "online": "Whether the user is online.",
     "cause": "Why the state changed.",
     "at": "Time of the change.",
@@ -161,6 +165,13 @@ FIELDS = COMMON | {
 }
 """Meaning of fields that have no description of their own in the code, by name."""
 
+OLD_ANCHORS = {
+    "Commands": '<a id="set-claims"></a>\n\n',
+    "Past": '<a id="read-the-past"></a>\n\n',
+    "Administration": '<a id="explain-a-status"></a>\n\n',
+}
+"""Anchors of headings that the page had once, before the groups that they are about."""
+
 ELSEWHERE = {"UserRecord": "messages.md"}
 
 
@@ -192,7 +203,7 @@ def _table() -> str:
 
 def _sections(document: Json) -> Iterator[str]:
     for group, found in GROUPS.items():
-        yield f"### {group}"
+        yield OLD_ANCHORS.get(group, "") + f"### {group}"
         for endpoint in found:
             path = endpoint.path.replace("{user_id}", "{userId}")
             yield _section(
@@ -202,9 +213,7 @@ def _sections(document: Json) -> Iterator[str]:
 
 def _section(endpoint: Endpoint, operation: Json, schemas: Json) -> str:
     summary, description = summary_and_description(endpoint.handler)
-    for said, link in LINKS.items():
-        description = description.replace(said, link)
-    parts = [f"#### `{_shown(endpoint)}`", wrapped(f"{summary} {description}"), wrapped(_facts(endpoint))]
+    parts = [f"#### `{_shown(endpoint)}`", wrapped(_linked(f"{summary} {description}")), wrapped(_facts(endpoint))]
     if parameters := [_parameter(one) for one in operation.get("parameters", []) if one["in"] == "query"]:
         parts.append(table(["parameter", "takes", "meaning"], parameters))
     if endpoint.takes_body:
@@ -212,6 +221,12 @@ def _section(endpoint: Endpoint, operation: Json, schemas: Json) -> str:
         parts.append(table(["field of the body", "takes", "meaning"], _fields(schema)))
     parts.append(_example(endpoint, operation))
     return "\n\n".join(parts)
+
+
+def _linked(text: str) -> str:
+    for said, link in LINKS.items():
+        text = text.replace(said, link)
+    return text
 
 
 def _facts(endpoint: Endpoint) -> str:
@@ -241,7 +256,7 @@ def _fields(schema: Json) -> list[list[str]]:
         [
             f"`{key}`{'' if key in required else ' ?'}",
             type_text(field, ELSEWHERE),
-            field.get("description") or FIELDS.get(key, ""),
+            _linked(field.get("description") or FIELDS.get(key, "")),
         ]
         for key, field in schema["properties"].items()
     ]
@@ -275,7 +290,7 @@ def _records(schemas: Json) -> str:
             wanted.append(name)
             todo += re.findall(r"#/components/schemas/(\w+)", json.dumps(schemas[name]))
     parts = [
-        f"#### {name}\n\n{wrapped(schemas[name]['description'])}\n\n"
+        f"#### {name}\n\n{wrapped(_linked(schemas[name]['description']))}\n\n"
         f"{table(['field', 'type', 'meaning'], _fields(schemas[name]))}"
         for name in sorted(wanted)
     ]

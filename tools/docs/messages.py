@@ -143,11 +143,12 @@ def type_text(field: dict[str, Any], elsewhere: Mapping[str, str] | None = None)
         f"{word} {field[key]:,}"
         for key, word in (
             ("minLength", "at least"),
+            ("minimum", "at least"),
             ("maxLength", "at most"),
             ("exclusiveMinimum", "above"),
             ("maximum", "at most"),
         )
-        if key in field
+        if key in field and abs(field[key]) != 2**63  # the whole range of integers
     ]
     unit = " characters" if "maxLength" in field else ""
     return f"{field.get('type', 'any JSON')}" + (f" ({', '.join(bounds)}{unit})" if bounds else "")
