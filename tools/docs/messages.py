@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -30,7 +29,7 @@ def message_tables() -> str:
         "Classic, from the server": get_args(classic_messages.Message),
     }
     sections = [
-        f"## {title}\n\n" + "\n\n".join(_section(type_.__name__, described, examples) for type_ in types)
+        f"## {title}\n\n" + "\n\n".join(_section(type_, described, examples) for type_ in types)
         for title, types in parts.items()
     ]
     return "\n\n".join([_HEAD, bullets(_index(parts)), *sections]) + "\n"
@@ -73,18 +72,25 @@ COMMON = {
 """Meaning of fields that have no description of their own in the code, by name."""
 
 
+CLASSIC = "classic-"
+"""Beginning of the anchors of classic messages: one of them has the name of a message of presenced.v1."""
+
+
 def _index(parts: Mapping[str, Iterable[Any]]) -> list[str]:
-    """Return links to the sections, by their headings. The second heading of a name has a number in its anchor."""
-    times: Counter[str] = Counter()
-    found = []
-    for title, types in parts.items():
-        links = []
-        for type_ in types:
-            tag = str(type_.__struct_config__.tag or type_.__name__)
-            links.append(f"[{tag}](#{tag.lower()}{f'-{times[tag]}' if times[tag] else ''})")
-            times[tag] += 1
-        found.append(f"{title}: {', '.join(links)}")
-    return found
+    """Return links to the sections."""
+    return [
+        f"{title}: {', '.join(f'[{_tag(type_)}](#{_anchor(type_)})' for type_ in types)}"
+        for title, types in parts.items()
+    ]
+
+
+def _tag(type_: Any) -> str:
+    return str(type_.__struct_config__.tag or type_.__name__)
+
+
+def _anchor(type_: Any) -> str:
+    prefix = CLASSIC if type_ in get_args(classic_messages.Message) else ""
+    return f"{prefix}{_tag(type_).lower()}"
 
 
 _HEAD = """# Messages
@@ -104,16 +110,17 @@ explain the messages. [`asyncapi.yaml`](../../spec/asyncapi.yaml) has the same f
 All messages:"""
 
 
-def _section(name: str, described: dict[str, dict[str, Any]], examples: dict[str, str]) -> str:
+def _section(type_: Any, described: dict[str, dict[str, Any]], examples: dict[str, str]) -> str:
+    name, tag, anchor = type_.__name__, _tag(type_), _anchor(type_)
     schema = described[name]
-    tag = schema["properties"].get("type", {}).get("enum", [name])[0]
     required = set(schema["required"])
     rows = [
         [f"`{key}`{'' if key in required else ' ?'}", type_text(field), field.get("description") or COMMON[key]]
         for key, field in schema["properties"].items()
         if key != "type"
     ]
-    lines = [f"### {tag}", wrapped(schema["description"])]
+    own_anchor = f'<a id="{anchor}"></a>\n\n' if anchor.startswith(CLASSIC) else ""
+    lines = [f"{own_anchor}### {tag}", wrapped(schema["description"])]
     if rows:
         lines.append(table(["field", "type", "meaning"], rows))
     if name in examples:
