@@ -132,6 +132,7 @@ COMMANDS_IN_PATH = {"{user_id}": "ada", "{room}": "lobby", "{source}": "calendar
 FIELDS = COMMON | {
     "userId": "User id.",
     "users": "Records of the users.",
+    "rooms": "Rooms.",
     "online": "Whether the user is online.",
     "cause": "Why the state changed.",
     "at": "Time of the change.",

@@ -51,11 +51,10 @@ def options(app: App) -> list[str]:
     return found
 
 
-def test_the_page_has_a_heading_for_every_command_and_no_other() -> None:
-    assert set(re.findall(r"^## `(presenced [a-z -]+)`$", PAGE, re.MULTILINE)) == set(COMMANDS)
-    assert {f"presenced {name}" for name in re.findall(r"^\| \[`presenced ([a-z -]+)`\]", PAGE, re.MULTILINE)} == set(
-        COMMANDS
-    )
+def test_the_page_has_a_section_for_every_command() -> None:
+    sections = set(re.findall(r"^## `(presenced [a-z -]+)`$", PAGE, re.MULTILINE))
+    listed = {f"presenced {name}" for name in re.findall(r"^\| \[`presenced ([a-z -]+)`\]", PAGE, re.MULTILINE)}
+    assert set(COMMANDS) <= sections == listed
 
 
 @pytest.mark.parametrize("name", COMMANDS)
