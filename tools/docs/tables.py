@@ -251,7 +251,7 @@ FROM presenced_users AS users
 JOIN presenced_nodes AS nodes ON nodes.node = users.node AND nodes.epoch = users.epoch
 WHERE users.status IN ('online', 'away', 'busy')
   AND nodes.stopped_ms IS NULL
-  AND nodes.sign_ms > :now_ms - 15000
+  AND nodes.sign_ms + 15000 > :now_ms
 ORDER BY users.user_id
 ```
 
