@@ -11,6 +11,7 @@ from tools.docs.limits import limits
 from tools.docs.messages import message_tables
 from tools.docs.metrics import metrics
 from tools.docs.openapi import openapi
+from tools.docs.python_api import python_api
 from tools.docs.settings import settings
 from tools.docs.tables import tables
 
@@ -24,6 +25,7 @@ def documents() -> dict[str, str]:
         "docs/reference/limits.md": limits(),
         "docs/reference/metrics.md": metrics(),
         "docs/reference/http-api.md": endpoints((ROOT / "docs/reference/http-api.md").read_text("utf-8")),
+        "docs/reference/python-api.md": python_api((ROOT / "docs/reference/python-api.md").read_text("utf-8")),
         "docs/reference/codes.md": codes(),
         "spec/codes.json": codes_json(),
         "docs/reference/messages.md": message_tables(),

@@ -331,7 +331,7 @@ def _sections() -> dict[str, tuple[str, list[Limit]]]:
                 ),
                 Limit(
                     "other parameters in the URL",
-                    f"{_number('protocols.v1.connect.MAX_TOKEN_LENGTH')} characters; `until` "
+                    f"{_number('protocols.v1.connect.MAX_VALUE_LENGTH')} characters; `until` "
                     f"{_number('protocols.v1.connect.MAX_TIME_DIGITS')} digits",
                     "",
                     "4402",
@@ -779,4 +779,4 @@ with a setting can be changed, and the others are fixed. Numbers of four digits 
 codes](codes.md#close-codes-of-the-websocket), and numbers of three digits are [HTTP
 statuses](codes.md#problems-of-http). Names in capitals are [errors of
 presenced.v1](codes.md#errors-of-presencedv1). Caches are not listed, because an evicted entry is
-computed again."""
+computed again. Calls of the Python interface have [their own](python-api.md#bounds)."""

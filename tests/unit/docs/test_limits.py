@@ -35,6 +35,7 @@ INTERNAL = {
     "cli.health.MAX_BODY_BYTES",
     # Lengths of texts in errors.
     "config.sources.MAX_SHOWN",
+    "runtime.strict_json.MAX_ERROR",
     "runtime.strict_json.MAX_NAME",
     "runtime.strict_json.MAX_QUOTED",
     "transports.http1.fault_log.MAX_MESSAGE",
