@@ -241,9 +241,9 @@ class Terminal:
             os.set_blocking(process.stdout.fileno(), False)
             said, deadline = "", time.monotonic() + (PATIENCE if text else SCRIPT_SECONDS)
             while (ended := process.poll()) is None and time.monotonic() < deadline and not (text and text in said):
-                said += process.stdout.read() or ""
+                said += _available(process.stdout.fileno())
                 time.sleep(0.05)
-            said += process.stdout.read() or ""
+            said += _available(process.stdout.fileno())
             if ended is None:
                 os.killpg(process.pid, signal.SIGKILL)
         assert text in said, f"it did not print {text!r}:\n{said}"
@@ -262,6 +262,17 @@ class Terminal:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._background.clear()
+
+
+def _available(descriptor: int) -> str:
+    """Return the output that can be read now from a pipe that does not block."""
+    said = b""
+    try:
+        while more := os.read(descriptor, 65_536):
+            said += more
+    except BlockingIOError:
+        pass
+    return said.decode(errors="replace")
 
 
 def _accepts(port: int) -> bool:
