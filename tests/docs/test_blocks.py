@@ -31,15 +31,10 @@ PAGES = [
 NOT_RUN = {"", "text", "ini", "nginx", "caddyfile", "sql", "http", "dockerfile", "prisma", "diff", "promql", "xml"}
 """Languages of blocks that are read, not run. Tests of the files in `deploy/` run the complete configurations."""
 
-TYPESCRIPT = """
-const ts = require("typescript");
-const text = require("node:fs").readFileSync(process.argv[1], "utf-8");
-const { diagnostics } = ts.transpileModule(text, {
-  fileName: process.argv[1], reportDiagnostics: true,
-  compilerOptions: { jsx: ts.JsxEmit.Preserve, target: ts.ScriptTarget.ESNext, module: ts.ModuleKind.ESNext },
-});
-for (const { messageText, start } of diagnostics) console.error(start, messageText);
-process.exit(diagnostics.length);
+CHECK_TYPESCRIPT = """
+import { readFileSync } from "node:fs";
+import { transformWithOxc } from "vite";
+await transformWithOxc(readFileSync(process.argv[1], "utf-8"), process.argv[1]);
 """
 
 
@@ -108,7 +103,7 @@ def check_typescript(block: Block, terminal: Terminal) -> None:
     """Check the syntax of TypeScript or JSX."""
     name = program(block, terminal, ".tsx" if "x" in block.language else ".ts")
     done = subprocess.run(
-        ["node", "-e", TYPESCRIPT, str(terminal.folder / name)],
+        ["node", "--input-type=module", "-e", CHECK_TYPESCRIPT, str(terminal.folder / name)],
         cwd=NODE_MODULES.parent,
         capture_output=True,
         text=True,
