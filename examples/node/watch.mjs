@@ -1,7 +1,7 @@
 // watch.mjs: prints who is online, as user USER_ID.
 import WebSocket from "ws";
 
-const { PRESENCED_URL = "ws://localhost:3001/ws-online-status", USER_ID = "robot", TOKEN } = process.env;
+const { PRESENCE_URL = "ws://localhost:3001/ws-online-status", USER_ID = "robot", TOKEN } = process.env;
 const FINAL_CODES = [1000, 1002, 1007, 1009, 4400, 4401, 4402, 4403, 4410]; // reconnecting would fail again
 const LONGEST_DELAY_MS = 30_000;
 const SLACK_MS = 10_000;
@@ -17,7 +17,7 @@ function connect() {
   if (session) query.set("session", session);
   if (position) query.set("position", position);
   const headers = TOKEN ? { authorization: `Bearer ${TOKEN}` } : {};
-  const socket = new WebSocket(`${PRESENCED_URL}?${query}`, "presenced.v1", { headers, handshakeTimeout: 10_000 });
+  const socket = new WebSocket(`${PRESENCE_URL}?${query}`, "presenced.v1", { headers, handshakeTimeout: 10_000 });
 
   // The server pings in this interval. A connection without a ping is dead, although no error says so.
   let intervalMs = 30_000;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,6 +15,8 @@ from tests.support.chromium import launch
 from tests.support.documents import ROOT
 from tests.support.pages import StartServer
 from tests.support.process import ServerProcess
+
+MODULE = re.compile(r"^// presence\.js: .*?^}\n", re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +31,13 @@ def start_server() -> Iterator[StartServer]:
     """Return `start_server(environ, **settings)`. The servers end after the test."""
     with ExitStack() as servers:
         yield lambda environ=None, **settings: servers.enter_context(ServerProcess(environ, **settings))
+
+
+@pytest.fixture
+def module() -> str:
+    """Return `presence.js` from the documentation."""
+    (code,) = MODULE.findall((ROOT / "docs/how-to/connect/browser.md").read_text("utf-8"))
+    return str(code)
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def websocket_url(port: int) -> dict[str, str]:
-    return {"PRESENCED_URL": f"ws://127.0.0.1:{port}/ws-online-status"}
+    return {"PRESENCE_URL": f"ws://127.0.0.1:{port}/ws-online-status"}
 
 
 def test_it_shows_others_and_resumes_after_a_loss(folder: Path, start_server: StartServer) -> None:

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, port: int, **environ: str) -> Program:
-    environ = {"PRESENCED_URL": f"ws://127.0.0.1:{port}/ws-online-status", "no_proxy": "*"} | environ
+    environ = {"PRESENCE_URL": f"ws://127.0.0.1:{port}/ws-online-status", "no_proxy": "*"} | environ
     return Program([sys.executable, "watch.py"], folder, environ)
 
 
@@ -62,6 +62,6 @@ def test_it_authenticates_with_a_token_and_ends_without_one(folder: Path, start_
 
 def test_a_refused_handshake_ends_it(folder: Path, start_server: StartServer) -> None:
     server = start_server()
-    with run(folder, server.port, PRESENCED_URL=f"ws://127.0.0.1:{server.port}/elsewhere") as program:
+    with run(folder, server.port, PRESENCE_URL=f"ws://127.0.0.1:{server.port}/elsewhere") as program:
         program.expect("HTTP 404")
         assert program.exit_code() == 1
