@@ -42,7 +42,9 @@ def server(start_server: StartServer) -> ServerProcess:
     return start_server(grace_lost=20, grace_going_away=20)
 
 
-def test_two_people_see_each_other_and_a_chosen_status(browser: Browser, plain_page: str, server: ServerProcess) -> None:
+def test_two_people_see_each_other_and_a_chosen_status(
+    browser: Browser, plain_page: str, server: ServerProcess
+) -> None:
     with person(browser, plain_page, server, "ada") as ada, person(browser, plain_page, server, "bo") as bo:
         bo.get_by_label("Status").select_option("busy")
         bo.get_by_label("Text").fill("in a <b>meeting</b>")

@@ -67,7 +67,8 @@ class Program:
         with self._news:
             while (found := self._output.find(text, self._seen)) < 0:
                 left = deadline - time.monotonic()
-                assert left > 0 and self._reader.is_alive(), f"{text!r} does not come:\n{self._output}"
+                assert left > 0, f"{text!r} does not come:\n{self._output}"
+                assert self._reader.is_alive(), f"it ended without {text!r}:\n{self._output}"
                 self._news.wait(min(left, 0.5))
             self._seen = found + len(text)
 
