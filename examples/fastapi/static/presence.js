@@ -28,7 +28,8 @@ export function createPresence({
   let accepted = false;
   let asleep = false;
   let retryAfterMs = 0;
-  let retryTimer, answerTimer, probeTimer, settlingTimer, releaseTimer, pageEvents;
+  let retryTimer, answerTimer, probeTimer, settlingTimer, releaseTimer;
+  let pageEvents;
 
   function publish(changes) {
     state = { ...state, ...changes };
@@ -60,7 +61,7 @@ export function createPresence({
 
   function query() {
     const parameters = new URLSearchParams({ device, watch });
-    if (userId !== undefined) parameters.set("userId", userId);
+    if (userId !== undefined) parameters.set("userId", String(userId));
     if (session) parameters.set("session", session);
     if (position) parameters.set("position", position);
     if (activity) parameters.set("activity", activity);
@@ -68,7 +69,7 @@ export function createPresence({
     if (self && self.chosen !== "auto") {
       parameters.set("status", self.chosen); // an invisible user stays invisible after a crash of the server
       const { until } = self.claimed ? (self.choice ?? {}) : self;
-      if (until) parameters.set("until", until);
+      if (until) parameters.set("until", String(until));
     }
     return parameters;
   }
@@ -112,7 +113,7 @@ export function createPresence({
   function apply(record) {
     const key = String(record.userId);
     if (record.since === 0 && unconfirmed.has(key)) return; // the server does not know the user yet
-    if (!(records.get(key)?.version >= record.version)) records.set(key, record);
+    if ((records.get(key)?.version ?? -1) < record.version) records.set(key, record);
   }
 
   // The server sends everything again. If it has just started, it does not know yet who will return.
