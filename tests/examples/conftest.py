@@ -33,7 +33,7 @@ def start_server() -> Iterator[StartServer]:
         yield lambda environ=None, **settings: servers.enter_context(ServerProcess(environ, **settings))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def module() -> str:
     """Return `presence.js` from the documentation."""
     (code,) = MODULE.findall((ROOT / "docs/how-to/connect/browser.md").read_text("utf-8"))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from standardwebhooks.webhooks import Webhook
 from tests.support.documents import ROOT
 from tests.support.pages import StartServer
 from tests.support.process import ServerProcess
-from tests.support.program import Program
+from tests.support.program import Program, until
 from tests.support.proxies import free_port
-from tests.support.raw import PATIENCE
 from tests.support.tokens import SECRET
 from websockets.sync.client import connect
 
@@ -52,13 +50,6 @@ def server(application: httpx.Client, start_server: StartServer, tmp_path: Path)
         webhook_urls=f"http://127.0.0.1:{application.base_url.port}/presence-events",
         outgoing_private=True,
     )
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_token_identifies_the_user_who_is_logged_in(application: httpx.Client, server: ServerProcess) -> None:

@@ -46,7 +46,19 @@ STREAM_SECONDS = 3
 
 PORT = re.compile(r"(localhost:|127\.0\.0\.1:|\[::1\]:|--port[ =]|PORT=|\bport = |<[\w-]+>:)(\d{4,5})\b")
 SERVE = re.compile(r"(?:^|&& |\s)(?:\S*/)?presenced serve\b")
-VARIES = {"since", "version", "lastSeen", "lastActive", "until", "setAt", "position", "next", "digest", "timestamp", "connectionId"}
+VARIES = {
+    "since",
+    "version",
+    "lastSeen",
+    "lastActive",
+    "until",
+    "setAt",
+    "position",
+    "next",
+    "digest",
+    "timestamp",
+    "connectionId",
+}
 """Fields whose values differ each time."""
 
 
