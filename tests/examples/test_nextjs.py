@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -56,6 +57,14 @@ def test_its_module_is_that_of_the_documentation_with_types(module: str, tmp_pat
 
     typed = (EXAMPLE / "lib/presence.ts").read_text("utf-8")
     assert without_types("presence.ts", typed) == without_types("presence.js", module)
+
+
+def test_the_tutorial_contains_the_files_of_the_example_unchanged() -> None:
+    page = (ROOT / "docs/tutorial/nextjs-app.md").read_text("utf-8")
+    shown = re.findall(r"<!-- test: file people/(\S+) -->\n```\w+\n(.*?)```\n", page, re.DOTALL)
+    assert len(shown) >= 5
+    for name, code in shown:
+        assert code == (EXAMPLE / name).read_text("utf-8"), name
 
 
 @pytest.fixture(scope="module")
