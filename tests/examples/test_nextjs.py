@@ -1,4 +1,4 @@
-"""`examples/nextjs`: its types are right, and the built application shows users, from the first HTML on."""
+"""`examples/nextjs`: its types are right, and the built application shows users, from the first response on."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def log_in(browser: Browser, url: str, name: str) -> Page:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_people_see_each_other_and_the_first_html_has_the_dots(
+def test_people_see_each_other_and_the_first_response_has_the_dots(
     browser: Browser, application: tuple[str, Program], server: ServerProcess
 ) -> None:
     url, program = application
@@ -119,7 +119,7 @@ def test_people_see_each_other_and_the_first_html_has_the_dots(
     expect(ada.locator("li").nth(2)).to_have_text("Grace Hopper: busy (reading)")
     cookies = {cookie["name"]: cookie["value"] for cookie in ada.context.cookies()}
     html = httpx.get(url, cookies=cookies, trust_env=False).text.replace("<!-- -->", "")
-    assert "Grace Hopper: busy (reading)" in html, "without a script"
+    assert "Grace Hopper: busy (reading)" in html, "it is in the first response"
     server.kill()
     server.start()
     expect(ada.locator("li").nth(2)).to_have_text("Grace Hopper: busy")

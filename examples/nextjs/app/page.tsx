@@ -1,4 +1,5 @@
 import { redirect } from "next/navigation";
+import { Suspense } from "react";
 import { disconnect, queryUsers } from "@/lib/presenced";
 import { currentUser, logOut } from "@/lib/session";
 import { USERS } from "@/lib/users";
@@ -12,18 +13,28 @@ async function leave() {
   redirect("/login");
 }
 
-export default async function Page() {
+export default function Page() {
+  return (
+    <main>
+      <h1>People</h1>
+      <Suspense fallback={<p>Loading …</p>}>
+        <PeopleWithPresence />
+      </Suspense>
+    </main>
+  );
+}
+
+async function PeopleWithPresence() {
   const user = await currentUser();
   if (!user) redirect("/login");
   const initial = await queryUsers(USERS.map(({ id }) => id));
   const url = process.env.PRESENCE_URL ?? "ws://localhost:3001/ws-online-status";
   return (
-    <main>
-      <h1>People</h1>
+    <>
       <People key={user.id} url={url} users={USERS} initial={initial} />
       <form action={leave}>
         <button>Log out {user.name}</button>
       </form>
-    </main>
+    </>
   );
 }

@@ -8,7 +8,7 @@ import type { User } from "@/lib/users";
 interface Props {
   url: string;
   users: User[];
-  initial: UserRecord[]; // from the server, for the first HTML
+  initial: UserRecord[]; // from the server, until the page is connected
 }
 
 async function getToken(): Promise<string> {
