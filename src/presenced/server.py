@@ -57,8 +57,8 @@ class PresenceServer:
         async with PresenceServer(Settings(port=3001)) as server:
             server.broadcast_user_status(123, True)
 
-    Call all methods in the thread of the event loop in which the server was started. The server logs to the logger
-    `presenced`. It installs no log handlers and no signal handlers.
+    Call all methods in the thread of the event loop in which the server was started. The server can be started again
+    after `stop`. It logs to the logger `presenced`, and installs no log handlers and no signal handlers.
 
     Args:
         authenticate: Function for `Settings(auth="callable")`. It receives a client's credentials and returns the
@@ -81,7 +81,7 @@ class PresenceServer:
         Raises:
             ConfigError: A key, an origin or another setting is invalid.
             PortInUse: Another program has the port.
-            StorageError: The database cannot be used in its present state.
+            StorageError: The database cannot be used as it is. The message says what to do.
             ListenError: Listening on the address fails for another reason.
             RuntimeError: The server is running already.
         """
@@ -90,12 +90,15 @@ class PresenceServer:
         clock, metrics = SystemClock(asyncio.get_running_loop()), Metrics()
         storage = make_worker_client(self.settings, clock, metrics)
         writers = WriterPool(self.settings.writers, clock, metrics) if self.settings.writers else None
+        parts = None
         try:
             parts = self._build(clock, metrics, storage, writers)
             if storage is not None and parts.node.storage is not None:
                 await storage.start(parts.node.storage)
             await parts.listener.start()
         except BaseException:
+            if parts is not None:
+                parts.node.stop()  # restored data may have set timers
             if storage is not None:
                 storage.abandon()
             if writers is not None:
@@ -139,7 +142,10 @@ class PresenceServer:
         )
 
     def reload(self) -> None:
-        """Load the TLS certificate if its files have changed. The server also does so by itself within seconds."""
+        """Load the TLS certificate if its files have changed; no-op without TLS, or if the server is not running.
+
+        The server also does so by itself within seconds.
+        """
         if self._parts is not None:
             self._parts.listener.reload_certificate()
 
@@ -162,10 +168,11 @@ class PresenceServer:
         repeat()
 
     async def stop(self) -> None:
-        """Stop: accept no connections, close every open one with 1001, and wait `close_timeout` for the answers.
+        """Accept no more connections, close every open one with 1001, and wait up to `close_timeout` for the answers.
 
-        Other users are not notified. No-op if the server is not running. A second call during the first one returns
-        immediately.
+        Nobody is notified that users leave, because their clients will reconnect. Records that wait for the database
+        are stored, if it responds in time. No-op if the server is not running. A second call during the first one
+        returns immediately.
         """
         parts = self._parts
         if parts is None or parts.node.draining:
@@ -205,7 +212,7 @@ class PresenceServer:
 
     @property
     def url(self) -> str:
-        """WebSocket URL without the query: `ws://localhost:3001/ws-online-status`."""
+        """WebSocket URL without the query, such as `ws://localhost:3001/ws-online-status`."""
         scheme = "wss" if self.settings.tls_key else "ws"
         return f"{scheme}://{authority(self.settings.host, self.port)}{WEBSOCKET_PATH}"
 
@@ -258,6 +265,7 @@ class PresenceServer:
     def _running(self) -> _Running:
         if self._parts is None:
             raise RuntimeError("the server is not running: await start() first, or use `async with`")
+        # The private function returns None outside a loop, where `get_running_loop` raises another error.
         if asyncio._get_running_loop() is not self._parts.loop:
             raise RuntimeError(
                 "called outside the server's event loop; from another thread use "
@@ -272,6 +280,6 @@ def authority(host: str, port: int) -> str:
 
 
 def _files_left() -> int:
-    """Return the number of connections that the limit of open files allows."""
+    """Return the number of connections that the system's limit for open files allows."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(soft - SPARE_FILES, MAX_CONNECTIONS))
